@@ -1,0 +1,156 @@
+//! The listening sockets of a worker: takes new connections, stops at the limit, lets go when it drains.
+//! Knows nothing of what is said on a connection.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockgate_config::BindAddress;
+use socket2::{SockAddr, SockRef};
+
+use crate::poller::Poller;
+use crate::request::{Client, Local};
+
+/// Listener `n` has this token plus `n`; slots never do, because their generation is never 0.
+pub const FIRST_LISTENER: u64 = 1;
+
+/// Connections taken from one listener per turn. Few, so that workers that share it get their part.
+const ACCEPTS_AT_ONCE: usize = 16;
+
+/// How long accepting rests when the process or the system has no descriptors left.
+const REST: Duration = Duration::from_millis(100);
+
+struct Listener {
+    socket: OwnedFd,
+    local: Arc<Local>,
+    is_watched: bool,
+}
+
+/// A connection that has just come in.
+pub struct Arrival {
+    pub socket: OwnedFd,
+    pub client: Arc<Client>,
+    pub local: Arc<Local>,
+}
+
+/// All listeners of one worker.
+pub struct Acceptor {
+    listeners: Vec<Listener>,
+    /// Set while there is no room for another connection.
+    resumes: Option<Instant>,
+    unix_client: Arc<Client>,
+}
+
+impl Acceptor {
+    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>) -> io::Result<Self> {
+        let listeners = listeners
+            .into_iter()
+            .map(|(address, socket)| {
+                SockRef::from(&socket).set_nonblocking(true)?;
+                let local = Arc::new(local_of(&address, &socket)?);
+                Ok(Listener { socket, local, is_watched: false })
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Self { listeners, resumes: None, unix_client: Arc::default() })
+    }
+
+    /// Starts or goes on listening.
+    pub fn watch(&mut self, poller: &Poller) -> io::Result<()> {
+        self.resumes = None;
+        for (token, listener) in (FIRST_LISTENER..).zip(&mut self.listeners) {
+            if !listener.is_watched {
+                poller.watch_listener(listener.socket.as_fd(), token)?;
+                listener.is_watched = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no connection until `watch` is called again; they wait in the kernel's queue, or at another worker.
+    pub fn rest(&mut self, poller: &Poller, until: Instant) {
+        self.resumes = Some(until);
+        for listener in &mut self.listeners {
+            if listener.is_watched && poller.forget(listener.socket.as_fd()).is_ok() {
+                listener.is_watched = false;
+            }
+        }
+    }
+
+    pub fn is_resting(&self) -> bool {
+        self.resumes.is_some()
+    }
+
+    pub fn resumes(&self) -> Option<Instant> {
+        self.resumes
+    }
+
+    /// Whether the token belongs to a listener.
+    pub fn owns(&self, token: u64) -> bool {
+        token >= FIRST_LISTENER && token - FIRST_LISTENER < self.listeners.len() as u64
+    }
+
+    /// Takes connections from one listener until it is empty, `room` is used up, or others should have a turn.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or memory for one more; the caller lets accepting rest.
+    pub fn accept(&self, token: u64, room: usize, into: &mut Vec<Arrival>) -> io::Result<()> {
+        self.accept_from((token - FIRST_LISTENER) as usize, room.min(ACCEPTS_AT_ONCE), into)
+    }
+
+    /// Takes everything that waits in the kernel's queues, then closes the listeners.
+    pub fn close(&mut self, poller: &Poller, into: &mut Vec<Arrival>) {
+        for index in 0..self.listeners.len() {
+            // Descriptors may run out on the way; what is left then is refused by the kernel.
+            let _ = self.accept_from(index, usize::MAX, into);
+        }
+        self.rest(poller, Instant::now());
+        self.resumes = None;
+        self.listeners.clear();
+    }
+
+    pub fn rest_after_failure(now: Instant) -> Instant {
+        now + REST
+    }
+
+    fn accept_from(&self, index: usize, most: usize, into: &mut Vec<Arrival>) -> io::Result<()> {
+        let Some(listener) = self.listeners.get(index) else { return Ok(()) };
+        for _ in 0..most {
+            // accept4 with CLOEXEC; on Linux TCP_NODELAY is inherited from the listener.
+            match SockRef::from(&listener.socket).accept_raw() {
+                Ok((socket, address)) => {
+                    socket.set_cloexec(true)?;
+                    socket.set_nonblocking(true)?;
+                    let client = client_of(&address).map_or_else(|| Arc::clone(&self.unix_client), Arc::new);
+                    let local = Arc::clone(&listener.local);
+                    into.push(Arrival { socket: socket.into(), client, local });
+                }
+                Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+                    Some(rustix::io::Errno::AGAIN) => return Ok(()),
+                    // The client was gone before it was accepted (accept(2)): its loss, and the next one may be there.
+                    Some(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR | rustix::io::Errno::PROTO) => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn client_of(address: &SockAddr) -> Option<Client> {
+    let address = address.as_socket()?;
+    Some(Client { host: host_text(&address), port: address.port().to_string() })
+}
+
+/// An IPv4 client that came in by a dual-stack socket is shown by the address it knows itself by.
+fn host_text(address: &SocketAddr) -> String {
+    address.ip().to_canonical().to_string()
+}
+
+fn local_of(address: &BindAddress, socket: &OwnedFd) -> io::Result<Local> {
+    match SockRef::from(socket).local_addr()?.as_socket() {
+        Some(bound) => Ok(Local { server_name: host_text(&bound), server_port: bound.port().to_string() }),
+        None => Ok(Local { server_name: address.to_string(), server_port: String::new() }),
+    }
+}

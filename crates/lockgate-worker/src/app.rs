@@ -1,0 +1,32 @@
+//! The seam between the server and what it serves. Behind it stands Python, or a Rust function in tests and benches.
+
+use std::io;
+
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// What a crew thread is asked to run when it starts.
+pub type ThreadBody = Box<dyn FnOnce() + Send>;
+
+/// The application, and the interpreter that it lives in.
+///
+/// A crew thread is *attached* to the interpreter for its whole life and leaves it only inside [`App::detached`]:
+/// the lane is led, locks are waited for and sockets are written there, never while attached (ARCHITECTURE.md, rule 2).
+pub trait App: Send + Sync + 'static {
+    /// Answers one request. Called on a crew thread, attached. A reply that is neither finished nor aborted
+    /// when this returns (or panics) becomes a 500, or a closed connection when bytes have left already.
+    fn call(&self, request: &mut Request, reply: &mut Reply);
+
+    /// Runs `work` outside the interpreter and returns when both `work` is done and the interpreter is ours again.
+    fn detached(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
+    /// Starts a crew thread; `body` runs attached and ends when the worker does.
+    ///
+    /// # Errors
+    /// Whatever the system says when it has no thread to give.
+    fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
+        std::thread::Builder::new().name(name).spawn(body).map(drop)
+    }
+}

@@ -1,0 +1,46 @@
+//! The `Date` field (RFC 9110 §6.6.1) and wall-clock stamps for logs, made once a second per thread.
+
+use std::cell::RefCell;
+
+use lockgate_observe::{WallTime, imf_fixdate};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The last date made by this thread.
+#[derive(Debug, Default)]
+struct DateCache {
+    second: i64,
+    text: [u8; 29],
+    is_filled: bool,
+}
+
+impl DateCache {
+    /// The current IMF-fixdate. The coarse clock (a few ns, at most one kernel tick old) is what a second needs.
+    fn now(&mut self) -> &[u8] {
+        let second = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+        if second != self.second || !self.is_filled {
+            self.text = imf_fixdate(second);
+            self.second = second;
+            self.is_filled = true;
+        }
+        &self.text
+    }
+}
+
+thread_local! {
+    static DATE: RefCell<DateCache> = RefCell::default();
+}
+
+/// Hands this thread's cached date to `use_it`.
+pub fn with_date<R>(use_it: impl FnOnce(&[u8]) -> R) -> R {
+    DATE.with_borrow_mut(|cache| use_it(cache.now()))
+}
+
+/// The wall clock for a log line, in UTC: what a fleet of machines can compare.
+pub fn wall_time() -> WallTime {
+    let now = clock_gettime(ClockId::Realtime);
+    WallTime {
+        unix_seconds: now.tv_sec,
+        microseconds: u32::try_from(now.tv_nsec / 1000).unwrap_or(0),
+        utc_offset_seconds: 0,
+    }
+}

@@ -1,0 +1,202 @@
+//! HTTP/1 as a [`ReplyChannel`]: one response in flight, and the whole connection is its owner's.
+//! Decides neither when the application runs nor who polls.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_http::{BodyLength, ResponseContext, ResponseHead, ShortBody, Version, encode_head};
+use lockgate_observe::Outcome;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::connection::{Connection, Phase};
+use crate::date::with_date;
+use crate::outbox::Flushed;
+use crate::reply::{ClientGone, ReplyChannel, Sent, SharedBytes};
+
+/// Streams may run this far ahead of a slow reader before their thread waits: about one socket buffer.
+const HIGH_WATER: u64 = 256 * 1024;
+
+impl Connection {
+    /// Makes the connection ready to be a response's channel.
+    pub fn begin_exchange(&mut self, output: Option<Vec<u8>>) {
+        if let Some(output) = output {
+            self.out.give_spare(output);
+        }
+        self.body = None;
+        self.is_committed = false;
+        self.response_mark = self.out.len();
+    }
+
+    /// Sends until at most `allowed` bytes are queued; waits for the socket as long as the client keeps reading.
+    fn transmit(&mut self, allowed: u64) -> Result<(), ClientGone> {
+        loop {
+            let before = self.out.len();
+            match self.flush() {
+                Ok(Flushed::All) => return Ok(()),
+                Ok(Flushed::Blocked) if self.out.len() <= allowed => return Ok(()),
+                Ok(Flushed::Blocked) if self.out.len() < before => {}
+                Ok(Flushed::Blocked) => self.wait_until_writable()?,
+                Err(error) => return Err(self.note_write_error(&error)),
+            }
+        }
+    }
+
+    fn wait_until_writable(&mut self) -> Result<(), ClientGone> {
+        // This thread is about to wait for a person on a slow line: somebody else should lead meanwhile.
+        self.shared.crew.promote_now();
+        let timeout = self.shared.config.write_timeout;
+        let timeout = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut watched = [PollFd::from_borrowed_fd(self.transport.descriptor(), PollFlags::OUT)];
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(0) => {
+                self.hung_up = true;
+                Err(ClientGone)
+            }
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(_) => Err(ClientGone),
+        }
+    }
+
+    fn note_write_error(&mut self, error: &io::Error) -> ClientGone {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.shared.report_short_file();
+        }
+        self.hung_up = true;
+        ClientGone
+    }
+
+    /// Counts a piece against the announced length and writes its frame around `put`.
+    fn frame(&mut self, length: usize, put: impl FnOnce(&mut Self, usize)) -> Result<Sent, ClientGone> {
+        let Some(body) = &mut self.body else { return Err(ClientGone) };
+        if length == 0 || !body.allows_body() {
+            return Ok(Sent { is_cut: false, is_complete: body.is_complete() });
+        }
+        let frame = body.frame(length);
+        let is_complete = body.is_complete();
+        self.out.append(frame.prefix.as_ref());
+        if frame.take > 0 {
+            put(self, frame.take);
+        }
+        self.out.append(frame.suffix);
+        if self.hung_up { Err(ClientGone) } else { Ok(Sent { is_cut: frame.is_cut, is_complete }) }
+    }
+}
+
+impl ReplyChannel for Connection {
+    fn start(&mut self, head: &ResponseHead, length: BodyLength) {
+        let shared = Arc::clone(&self.shared);
+        let keep_alive = self.client_keeps_alive && !self.close_after_response && shared.keeps_connections();
+        let version = if self.is_http10 { Version::Http10 } else { Version::Http11 };
+        let tail = self.out.tail();
+        let from = tail.len();
+        let body = with_date(|date| {
+            let server = shared.server_header.as_deref();
+            let context = ResponseContext { version, is_head: self.is_head_request, keep_alive, date, server };
+            encode_head(tail, head, length, &context)
+        });
+        let added = tail.len() - from;
+        self.out.note_appended(added);
+        self.body = Some(body);
+        if let Some(entry) = &mut self.entry {
+            entry.status = head.status();
+            entry.response.clone_from(head);
+        }
+    }
+
+    fn allows_body(&self) -> bool {
+        self.body.as_ref().is_some_and(lockgate_http::ResponseBody::allows_body)
+    }
+
+    fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
+        self.frame(bytes.len(), |connection, take| connection.out.append(&bytes[..take]))
+    }
+
+    fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        self.frame(bytes.bytes().len(), |connection, take| connection.out.push_shared(bytes, take))
+    }
+
+    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+        let length = usize::try_from(length).map_err(|_| ClientGone)?;
+        self.frame(length, |connection, take| connection.out.push_file(file, offset, take as u64))
+    }
+
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        if self.out.is_empty() {
+            return if self.hung_up { Err(ClientGone) } else { Ok(()) };
+        }
+        let app = Arc::clone(&self.shared.app);
+        let mut outcome = Ok(());
+        app.detached(&mut || outcome = self.transmit(HIGH_WATER));
+        outcome
+    }
+
+    fn is_committed(&self) -> bool {
+        self.is_committed
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), ShortBody> {
+        let Some(body) = &mut self.body else { return Ok(self.abort()) };
+        match body.finish() {
+            Ok(last) => {
+                self.close_after_response |= !body.keep_alive();
+                self.out.append(last);
+                self.phase = Phase::Writing;
+                let shared = Arc::clone(&self.shared);
+                shared.hand_in(self);
+                Ok(())
+            }
+            Err(short) => {
+                // The client must not wait for the rest, nor take the next response for it.
+                self.abort();
+                Err(short)
+            }
+        }
+    }
+
+    fn abort(mut self: Box<Self>) {
+        // What was produced so far may still be worth reading, if only to see where it broke off: send what the
+        // socket takes, then close without the end that the framing asks for.
+        let app = Arc::clone(&self.shared.app);
+        app.detached(&mut || {
+            let _ = self.flush_quietly();
+            let now = Instant::now();
+            let outcome = if self.hung_up { Outcome::ClientGone } else { Outcome::Aborted };
+            self.record(outcome, now);
+        });
+        let shared = Arc::clone(&self.shared);
+        shared.discard(self);
+    }
+
+    fn forget_response(&mut self) {
+        self.out.truncate(self.response_mark);
+        self.body = None;
+    }
+
+    fn is_client_gone(&mut self) -> bool {
+        let mut guard = self.slot.lock();
+        let pending = std::mem::take(&mut guard.pending);
+        drop(guard);
+        self.note(pending);
+        self.hung_up
+    }
+
+    fn note_environ(&mut self, values: Vec<(String, String)>) {
+        if let Some(entry) = &mut self.entry {
+            entry.environ = values;
+        }
+    }
+}
+
+impl Connection {
+    fn flush_quietly(&mut self) -> io::Result<Flushed> {
+        if self.hung_up || self.out.is_empty() {
+            return Ok(Flushed::All);
+        }
+        self.flush()
+    }
+}

@@ -1,0 +1,389 @@
+//! Poller, connections and timers of a worker: everything that only one thread at a time may touch. The thread that
+//! holds this (its leader) is outside the interpreter, but for taking or leaving a request under `try_lock`.
+//!
+//! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockgate_config::BindAddress;
+
+use crate::accept::{Acceptor, Arrival};
+use crate::connection::{Bench, Connection, Next, Phase};
+use crate::outbox::Flushed;
+use crate::poller::{Poller, Readiness};
+use crate::reply::ReplyChannel;
+use crate::request::Request;
+use crate::slot::SlotTable;
+use crate::timers::Timers;
+use crate::transport::Plain;
+use crate::worker::{Shared, StopMode};
+
+const WAKER: u64 = 0;
+
+/// One read takes at most this much: larger only helps uploads, and those are bound by the copy.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// A turn's responses leave together, but not later than this many, or this long, after the first.
+/// Flask, 64 connections: 83 µs a request when each is sent at once, 55 with 1 ms, 53 with 4 ms (design.md §4).
+pub const FLUSH_AFTER: usize = 64;
+pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
+
+/// On TERM, kept-alive connections stay this long for a request that may be under way.
+const DRAIN_LINGER: Duration = Duration::from_secs(1);
+
+/// A request that is ready to run, and the way back for its response.
+pub struct Job {
+    pub request: Box<Request>,
+    pub channel: Box<dyn ReplyChannel>,
+}
+
+/// What a leader's turn ended with.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Requests are ready.
+    Ready,
+    /// The worker is done.
+    Over,
+}
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Serving,
+    Draining,
+}
+
+/// See the module.
+pub struct Lane {
+    bench: Bench,
+    /// Requests that are parsed and wait for a thread.
+    ready: VecDeque<Job>,
+    /// Connections whose response is complete and not yet sent.
+    unflushed: Vec<Box<Connection>>,
+    unflushed_since: Option<Instant>,
+    poller: Poller,
+    acceptor: Acceptor,
+    slots: SlotTable,
+    timers: Timers,
+    /// Connections that gave way to others before their input was used up.
+    again: VecDeque<u64>,
+    events: Vec<(u64, Readiness)>,
+    arrivals: Vec<Arrival>,
+    progress: Progress,
+}
+
+impl Lane {
+    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, waker: &crate::poller::Waker) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        poller.watch_waker(waker, WAKER)?;
+        let mut acceptor = Acceptor::new(listeners)?;
+        acceptor.watch(&poller)?;
+        Ok(Self {
+            bench: Bench::new(READ_BUFFER, Instant::now()),
+            ready: VecDeque::new(),
+            unflushed: Vec::new(),
+            unflushed_since: None,
+            poller,
+            acceptor,
+            slots: SlotTable::default(),
+            timers: Timers::default(),
+            again: VecDeque::new(),
+            events: Vec::new(),
+            arrivals: Vec::new(),
+            progress: Progress::Serving,
+        })
+    }
+
+    /// Leads until a request is ready or the worker is over. Called by the leader, outside the interpreter.
+    pub fn turn(&mut self, shared: &Arc<Shared>) -> Turn {
+        loop {
+            self.bench.now = Instant::now();
+            self.flush_all();
+            self.take_returns(shared);
+            self.apply_stop(shared);
+            if !self.ready.is_empty() || shared.crew.can_take_back() {
+                return Turn::Ready;
+            }
+            if self.is_over(shared) {
+                return Turn::Over;
+            }
+            self.poll(shared);
+        }
+    }
+
+    /// The oldest request that is ready.
+    pub fn take_ready(&mut self) -> Option<Job> {
+        self.ready.pop_front()
+    }
+
+    /// Takes a connection whose response is complete; it is flushed with the rest of the turn.
+    pub fn leave_unflushed(&mut self, connection: Box<Connection>) {
+        self.unflushed.push(connection);
+    }
+
+    /// Whether the responses of this turn have to leave now.
+    pub fn must_flush(&mut self, now: Instant) -> bool {
+        if self.unflushed.is_empty() {
+            return false;
+        }
+        let since = *self.unflushed_since.get_or_insert(now);
+        self.unflushed.len() >= FLUSH_AFTER || now.saturating_duration_since(since) >= FLUSH_WITHIN
+    }
+
+    /// Gives a request's buffers back.
+    pub fn reuse(&mut self, request: Box<Request>) {
+        self.bench.keep_request(request);
+    }
+
+    fn flush_all(&mut self) {
+        self.unflushed_since = None;
+        let mut unflushed = std::mem::take(&mut self.unflushed);
+        for connection in unflushed.drain(..) {
+            self.drive(connection);
+        }
+        self.unflushed = unflushed;
+    }
+
+    fn poll(&mut self, shared: &Arc<Shared>) {
+        let timeout = if self.again.is_empty() { self.time_to_wait() } else { Some(Duration::ZERO) };
+        let mut events = std::mem::take(&mut self.events);
+        shared.note_polling(true);
+        // What was returned before the note was made is found here, what comes after it wakes the poller.
+        let timeout = if shared.has_returns() { Some(Duration::ZERO) } else { timeout };
+        let outcome = self.poller.wait(timeout, &mut events);
+        shared.note_polling(false);
+        self.bench.now = Instant::now();
+        if let Err(error) = outcome {
+            shared.report_fatal(&format!("cannot wait for events: {error}"));
+        }
+        for (token, readiness) in events.drain(..) {
+            self.take_event(shared, token, readiness);
+        }
+        self.events = events;
+        for _ in 0..self.again.len() {
+            if let Some(token) = self.again.pop_front() {
+                self.take_event(shared, token, Readiness { readable: true, ..Readiness::default() });
+            }
+        }
+        self.expire();
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_event(&mut self, shared: &Arc<Shared>, token: u64, readiness: Readiness) {
+        if token == WAKER {
+            return;
+        }
+        if self.acceptor.owns(token) {
+            return self.accept(shared, token);
+        }
+        let Some(slot) = self.slots.get(token) else { return };
+        let mut state = slot.lock();
+        match state.connection.take() {
+            None => state.pending.merge(readiness),
+            Some(mut connection) => {
+                drop(state);
+                connection.note(readiness);
+                self.drive(connection);
+            }
+        }
+    }
+
+    fn accept(&mut self, shared: &Arc<Shared>, token: u64) {
+        let room = shared.config.worker_connections.saturating_sub(self.slots.in_use());
+        if room == 0 {
+            // Looked at again when a connection closes; the timer is for those that close unseen.
+            return self.acceptor.rest(&self.poller, self.bench.now + Duration::from_secs(1));
+        }
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        if let Err(error) = self.acceptor.accept(token, room, &mut arrivals) {
+            shared.report_accept_failure(&error);
+            self.acceptor.rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+        }
+        for arrival in arrivals.drain(..) {
+            self.welcome(shared, arrival);
+        }
+        self.arrivals = arrivals;
+    }
+
+    fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
+        let transport = Box::new(Plain::new(arrival.socket));
+        let slot = self.slots.insert();
+        let connection = Connection::new(
+            Arc::clone(shared),
+            slot,
+            transport,
+            arrival.client,
+            arrival.local,
+            self.bench.now,
+        );
+        let token = connection.slot.token();
+        if let Err(error) = self.poller.watch_connection(connection.transport.descriptor(), token) {
+            shared.report_accept_failure(&error);
+            return self.slots.remove(token);
+        }
+        // Under load the request is there by now; if not, the read costs less than another turn would.
+        self.drive(Box::new(connection));
+    }
+
+    /// Drives a connection that is owned here until it has to wait, or runs, or is over.
+    fn drive(&mut self, mut connection: Box<Connection>) {
+        loop {
+            let next = if connection.out.is_empty() && connection.phase != Phase::Writing {
+                match connection.phase {
+                    Phase::Lingering { .. } => connection.linger(&mut self.bench),
+                    _ if connection.hung_up => connection.lose(self.bench.now),
+                    _ => connection.receive(&mut self.bench),
+                }
+            } else {
+                match connection.flush() {
+                    Ok(Flushed::Blocked) => Next::Wait,
+                    Ok(Flushed::All) if connection.phase == Phase::Writing => {
+                        match connection.end_response(self.bench.now) {
+                            Next::Wait if connection.has_input() => continue,
+                            next => next,
+                        }
+                    }
+                    Ok(Flushed::All) => continue,
+                    Err(_) => connection.lose(self.bench.now),
+                }
+            };
+            match next {
+                Next::Flush => {}
+                Next::Dispatch(request) => {
+                    connection.begin_exchange(self.bench.outputs.pop());
+                    return self.ready.push_back(Job { request, channel: connection });
+                }
+                Next::Close => return self.close(connection),
+                Next::Again => {
+                    self.again.push_back(connection.slot.token());
+                    return self.put_back(connection);
+                }
+                Next::Wait => return self.put_back(connection),
+            }
+        }
+    }
+
+    /// Leaves a connection in its slot until something happens to it.
+    fn put_back(&mut self, mut connection: Box<Connection>) {
+        if self.progress == Progress::Draining {
+            connection.shorten_idling(self.bench.now + DRAIN_LINGER);
+        }
+        if connection.out.is_empty() {
+            self.bench.keep_output(connection.out.take_spare());
+        }
+        let slot = Arc::clone(&connection.slot);
+        let mut state = slot.lock();
+        if state.pending.any() {
+            // An edge came while a crew thread owned it, and nobody will be told of it again.
+            let pending = std::mem::take(&mut state.pending);
+            let has_news = pending.readable || pending.read_closed || pending.hung_up
+                || (pending.writable && !connection.out.is_empty());
+            connection.note(pending);
+            if has_news {
+                self.again.push_back(slot.token());
+            }
+        }
+        if state.armed.is_none_or(|armed| connection.deadline < armed) {
+            state.armed = Some(connection.deadline);
+            self.timers.arm(connection.deadline, slot.token());
+        }
+        state.connection = Some(connection);
+    }
+
+    fn close(&mut self, connection: Box<Connection>) {
+        let token = connection.slot.token();
+        drop(connection);
+        self.release(token);
+    }
+
+    fn release(&mut self, token: u64) {
+        self.slots.remove(token);
+        if self.acceptor.is_resting() && self.progress == Progress::Serving {
+            // A descriptor and a place are free again.
+            self.resume_accepting();
+        }
+    }
+
+    fn resume_accepting(&mut self) {
+        if self.acceptor.watch(&self.poller).is_err() {
+            self.acceptor.rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+        }
+    }
+
+    fn expire(&mut self) {
+        if self.acceptor.resumes().is_some_and(|at| at <= self.bench.now) {
+            self.resume_accepting();
+        }
+        while let Some((at, token)) = self.timers.pop_due(self.bench.now) {
+            let Some(slot) = self.slots.get(token) else { continue };
+            let mut state = slot.lock();
+            if state.armed == Some(at) {
+                state.armed = None;
+            }
+            let Some(mut connection) = state.connection.take() else { continue };
+            drop(state);
+            if connection.deadline > self.bench.now {
+                self.put_back(connection);
+                continue;
+            }
+            match connection.expire(self.bench.now) {
+                Next::Close => self.close(connection),
+                _ => self.drive(connection),
+            }
+        }
+    }
+
+    fn take_returns(&mut self, shared: &Arc<Shared>) {
+        while let Some(returned) = shared.pop_return() {
+            match returned {
+                Returned::Connection(connection) => self.drive(connection),
+                Returned::Closed(token) => self.release(token),
+            }
+        }
+    }
+
+    fn apply_stop(&mut self, shared: &Arc<Shared>) {
+        if shared.stop_mode() == StopMode::Serve || self.progress != Progress::Serving {
+            return;
+        }
+        self.progress = Progress::Draining;
+        let mut arrivals = Vec::new();
+        self.acceptor.close(&self.poller, &mut arrivals);
+        for arrival in arrivals {
+            self.welcome(shared, arrival);
+        }
+        let by = self.bench.now + DRAIN_LINGER;
+        let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
+        for token in tokens {
+            let held = self.slots.get(token).and_then(|slot| slot.lock().connection.take());
+            if let Some(mut connection) = held {
+                connection.shorten_idling(by);
+                self.put_back(connection);
+            }
+        }
+    }
+
+    fn is_over(&self, shared: &Shared) -> bool {
+        match shared.stop_mode() {
+            StopMode::Serve => false,
+            StopMode::Drain => self.progress == Progress::Draining && self.slots.in_use() == 0,
+            StopMode::Stop => true,
+        }
+    }
+}
+
+/// What a crew thread that does not lead has for the lane.
+pub enum Returned {
+    /// There is something to do on it: input, a full socket, a timer.
+    Connection(Box<Connection>),
+    /// It is closed; its slot is free.
+    Closed(u64),
+}

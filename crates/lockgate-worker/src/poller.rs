@@ -1,0 +1,116 @@
+//! The one place that talks to epoll. Knows tokens and readiness, nothing of what they stand for.
+//!
+//! Connections are registered once, edge-triggered, for everything; listeners level-triggered and exclusive, so that
+//! one arrival wakes one worker (EPOLLEXCLUSIVE) and an accept budget can leave the rest for later.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+
+/// Events taken from the kernel at once: a turn is bounded (about 64 requests) and so is what it learns.
+const EVENTS_AT_ONCE: usize = 128;
+
+/// What became possible on a descriptor.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    pub readable: bool,
+    pub writable: bool,
+    /// The peer will send no more: a read has to go on until it says so itself.
+    pub read_closed: bool,
+    /// Both directions are dead.
+    pub hung_up: bool,
+}
+
+impl Readiness {
+    pub fn any(self) -> bool {
+        self.readable || self.writable || self.read_closed || self.hung_up
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.readable |= other.readable;
+        self.writable |= other.writable;
+        self.read_closed |= other.read_closed;
+        self.hung_up |= other.hung_up;
+    }
+}
+
+/// An epoll instance.
+pub struct Poller {
+    epoll: OwnedFd,
+}
+
+impl Poller {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
+    }
+
+    pub fn watch_connection(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(token), interest)?)
+    }
+
+    pub fn watch_listener(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let interest = EventFlags::IN | EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(token), interest)?)
+    }
+
+    pub fn watch_waker(&self, waker: &Waker, token: u64) -> io::Result<()> {
+        // Edge-triggered: nobody has to read the counter, each write is a new edge.
+        let interest = EventFlags::IN | EventFlags::ET;
+        Ok(epoll::add(&self.epoll, waker.event.as_fd(), EventData::new_u64(token), interest)?)
+    }
+
+    pub fn forget(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, descriptor)?)
+    }
+
+    /// Waits at most `timeout` (for ever when `None`) and appends what happened to `into`.
+    pub fn wait(&self, timeout: Option<Duration>, into: &mut Vec<(u64, Readiness)>) -> io::Result<()> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        // On the stack: the kernel's event type holds a pointer and so may not live in what threads hand around.
+        let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_AT_ONCE];
+        let events = match epoll::wait(&self.epoll, &mut room[..], timeout.as_ref()) {
+            Ok((events, _)) => events,
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        into.extend(events.iter().map(|event| {
+            let flags = event.flags;
+            let readiness = Readiness {
+                readable: flags.contains(EventFlags::IN),
+                writable: flags.contains(EventFlags::OUT),
+                read_closed: flags.contains(EventFlags::RDHUP),
+                hung_up: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+            };
+            (event.data.u64(), readiness)
+        }));
+        Ok(())
+    }
+}
+
+/// Ends a wait from another thread.
+pub struct Waker {
+    event: OwnedFd,
+}
+
+impl Waker {
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    pub fn wake(&self) {
+        // Full (EAGAIN) means that 2^64 - 1 wakes are pending; any other failure has no remedy here.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}

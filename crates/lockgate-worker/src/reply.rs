@@ -1,0 +1,243 @@
+//! What the application answers with. Decides nothing about the wire: a [`ReplyChannel`] does, one kind per protocol.
+//!
+//! Every method is called attached; whatever may wait leaves the interpreter by itself first.
+
+use std::fs::File;
+
+use lockgate_http::{BodyLength, ResponseHead, ShortBody};
+
+/// The client closed the connection, or stopped reading for longer than `write_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientGone;
+
+impl std::fmt::Display for ClientGone {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the client has gone")
+    }
+}
+
+impl std::error::Error for ClientGone {}
+
+/// What became of a piece of body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The piece went past the announced Content-Length; the excess was dropped.
+    pub is_cut: bool,
+    /// The announced length is reached: nothing more can be sent.
+    pub is_complete: bool,
+}
+
+/// Bytes that somebody else owns (a Python `bytes`), sent without a copy and dropped on any thread.
+pub trait SharedBytes: Send {
+    /// The bytes; they neither move nor change while the owner lives.
+    fn bytes(&self) -> &[u8];
+}
+
+/// One response in flight. HTTP/1 owns its whole connection through it; a multiplexed protocol owns one stream,
+/// so that several may be open on several crew threads at once.
+pub trait ReplyChannel: Send {
+    /// Encodes the head and queues it; nothing needs to leave yet.
+    fn start(&mut self, head: &ResponseHead, length: BodyLength);
+    /// Whether pieces reach the client at all (not for HEAD, 204 and 304).
+    fn allows_body(&self) -> bool;
+    /// Queues a copy of `bytes`.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody can receive it any more.
+    fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone>;
+    /// Queues bytes without copying them.
+    ///
+    /// # Errors
+    /// As [`ReplyChannel::send_copy`].
+    fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone>;
+    /// Queues a range of a file; the transport may let the kernel copy it.
+    ///
+    /// # Errors
+    /// As [`ReplyChannel::send_copy`].
+    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone>;
+    /// Transmits what is queued. Waits only while more than the high-water mark is left.
+    ///
+    /// # Errors
+    /// As [`ReplyChannel::send_copy`].
+    fn flush(&mut self) -> Result<(), ClientGone>;
+    /// Whether some byte of the response may have left.
+    fn is_committed(&self) -> bool;
+    /// Ends the response and gives the channel back.
+    ///
+    /// # Errors
+    /// [`ShortBody`] when less than the announced length was sent: the connection is closed then.
+    fn finish(self: Box<Self>) -> Result<(), ShortBody>;
+    /// Closes the connection (resets the stream) so that nobody takes the response for complete.
+    fn abort(self: Box<Self>);
+    /// Forgets a queued, uncommitted response, so that another can be started.
+    fn forget_response(&mut self);
+    /// Whether the client has closed its side for good.
+    fn is_client_gone(&mut self) -> bool;
+    /// Values of the application's environ for the access log.
+    fn note_environ(&mut self, values: Vec<(String, String)>);
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Building,
+    Started,
+    Over,
+}
+
+/// The response to one request. Kept by a crew thread and used for one request after the other.
+pub struct Reply {
+    head: ResponseHead,
+    channel: Option<Box<dyn ReplyChannel>>,
+    state: State,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self { head: ResponseHead::default(), channel: None, state: State::Over }
+    }
+}
+
+impl Reply {
+    pub(crate) fn open(&mut self, channel: Box<dyn ReplyChannel>) {
+        self.head.clear();
+        self.channel = Some(channel);
+        self.state = State::Building;
+    }
+
+    /// Status and headers, to be filled before [`Reply::start`].
+    pub fn head(&mut self) -> &mut ResponseHead {
+        &mut self.head
+    }
+
+    /// Encodes the head as it stands and queues it. Nothing is sent yet.
+    pub fn start(&mut self, length: BodyLength) {
+        if let (State::Building, Some(channel)) = (self.state, &mut self.channel) {
+            channel.start(&self.head, length);
+            self.state = State::Started;
+        }
+    }
+
+    /// Whether the head is queued or sent.
+    pub fn is_started(&self) -> bool {
+        self.state == State::Started
+    }
+
+    /// Whether the response is finished or aborted.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Whether some byte may have left, so that the response cannot be replaced any more.
+    pub fn is_committed(&self) -> bool {
+        self.channel.as_ref().is_none_or(|channel| channel.is_committed())
+    }
+
+    /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 304).
+    pub fn allows_body(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.allows_body())
+    }
+
+    /// Queues a copy of `bytes`: for pieces that are smaller than what a second buffer in `writev` costs.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody can receive it any more.
+    pub fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
+        self.channel.as_mut().ok_or(ClientGone)?.send_copy(bytes)
+    }
+
+    /// Queues bytes without copying them.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody can receive it any more.
+    pub fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        self.channel.as_mut().ok_or(ClientGone)?.send_shared(bytes)
+    }
+
+    /// Queues `length` bytes of `file` from `offset` on.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody can receive it any more.
+    pub fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+        self.channel.as_mut().ok_or(ClientGone)?.send_file(file, offset, length)
+    }
+
+    /// Transmits what is queued; waits, outside the interpreter, only for a client that reads too slowly.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when nobody can receive it any more.
+    pub fn flush(&mut self) -> Result<(), ClientGone> {
+        self.channel.as_mut().ok_or(ClientGone)?.flush()
+    }
+
+    /// Ends the response. The connection goes back to the lane, which flushes it with the rest of its turn.
+    ///
+    /// # Errors
+    /// [`ShortBody`] when less than the announced length was sent: the connection is closed, and the caller logs it.
+    pub fn finish(&mut self) -> Result<(), ShortBody> {
+        if self.state != State::Started {
+            return Ok(());
+        }
+        self.state = State::Over;
+        self.channel.take().map_or(Ok(()), |channel| channel.finish())
+    }
+
+    /// Closes the connection with the response unfinished.
+    pub fn abort(&mut self) {
+        self.state = State::Over;
+        if let Some(channel) = self.channel.take() {
+            channel.abort();
+        }
+    }
+
+    /// Answers with a plain error page, or aborts when some of another answer has left already.
+    pub fn fail(&mut self, status: u16, reason: &str) {
+        if self.is_committed() {
+            return self.abort();
+        }
+        if let Some(channel) = &mut self.channel {
+            channel.forget_response();
+        }
+        self.state = State::Building;
+        self.head.clear();
+        let text = format!("{status} {reason}\n");
+        let is_valid = self.head.set_status(status, reason.as_bytes()).is_ok()
+            && self.head.push(b"Content-Type", b"text/plain; charset=utf-8").is_ok()
+            && self.head.push(b"Connection", b"close").is_ok();
+        if !is_valid {
+            return self.abort();
+        }
+        self.start(BodyLength::Known(text.len() as u64));
+        if self.allows_body() && self.send_copy(text.as_bytes()).is_err() {
+            return self.abort();
+        }
+        if self.finish().is_err() {
+            self.abort();
+        }
+    }
+
+    /// Forgets a head that was started but of which nothing has left (`start_response` with `exc_info`).
+    /// Returns whether that was possible.
+    pub fn restart(&mut self) -> bool {
+        if self.is_committed() || self.state == State::Over {
+            return false;
+        }
+        if let Some(channel) = &mut self.channel {
+            channel.forget_response();
+        }
+        self.head.clear();
+        self.state = State::Building;
+        true
+    }
+
+    /// Whether the client has closed its side for good.
+    pub fn is_client_gone(&mut self) -> bool {
+        self.channel.as_mut().is_none_or(|channel| channel.is_client_gone())
+    }
+
+    /// Values for `%({name}e)s` in the access log.
+    pub fn note_environ(&mut self, values: Vec<(String, String)>) {
+        if let Some(channel) = &mut self.channel {
+            channel.note_environ(values);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Collects a request body: in memory while it is small, in an unnamed temporary file beyond. Knows no framing.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::path::Path;
+
+use crate::request::Body;
+
+/// What is reserved at once for a body whose length was announced: a promise of bytes is not yet bytes.
+const RESERVE_AT_MOST: u64 = 64 * 1024;
+
+/// A body on its way in.
+#[derive(Debug, Default)]
+pub enum Spool {
+    /// Nothing has come.
+    #[default]
+    Empty,
+    /// So far it fits into memory.
+    Memory(Vec<u8>),
+    /// It has outgrown memory.
+    Disk { file: File, length: u64 },
+}
+
+impl Spool {
+    /// Prepares for a body of an announced length.
+    pub fn with_length(length: u64) -> Self {
+        let reserve = usize::try_from(length.min(RESERVE_AT_MOST)).unwrap_or(0);
+        Self::Memory(Vec::with_capacity(reserve))
+    }
+
+    /// Adds bytes; past `memory` bytes in all they go to an unnamed file in `directory`.
+    ///
+    /// # Errors
+    /// The file system's: no space, no permission. What was collected is dropped with the spool.
+    pub fn append(&mut self, bytes: &[u8], memory: usize, directory: Option<&Path>) -> io::Result<()> {
+        match self {
+            Self::Empty if bytes.len() <= memory => *self = Self::Memory(bytes.to_vec()),
+            Self::Memory(held) if held.len() + bytes.len() <= memory => held.extend_from_slice(bytes),
+            Self::Disk { file, length } => {
+                file.write_all(bytes)?;
+                *length += bytes.len() as u64;
+            }
+            Self::Empty | Self::Memory(_) => {
+                // O_TMPFILE where the file system has it: there is no name that could be left behind.
+                let mut file = match directory {
+                    Some(directory) => tempfile::tempfile_in(directory)?,
+                    None => tempfile::tempfile()?,
+                };
+                let mut length = bytes.len() as u64;
+                if let Self::Memory(held) = self {
+                    file.write_all(held)?;
+                    length += held.len() as u64;
+                }
+                file.write_all(bytes)?;
+                *self = Self::Disk { file, length };
+            }
+        }
+        Ok(())
+    }
+
+    /// The whole body, ready to be read from its start.
+    ///
+    /// # Errors
+    /// When the file cannot be rewound.
+    pub fn into_body(self) -> io::Result<Body> {
+        Ok(match self {
+            Self::Empty => Body::Empty,
+            Self::Memory(bytes) if bytes.is_empty() => Body::Empty,
+            Self::Memory(bytes) => Body::Memory(bytes),
+            Self::Disk { mut file, length } => {
+                file.rewind()?;
+                Body::Spooled { file, length }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_body_moves_to_disk_when_it_outgrows_memory_and_loses_nothing() {
+        for (pieces, on_disk) in [
+            (vec![&b""[..]], false),
+            (vec![&b"abcd"[..]], false),
+            (vec![&b"abcd"[..], b"efgh"], false),
+            (vec![&b"abcd"[..], b"efgh", b"i"], true),
+            (vec![&b"123456789"[..]], true),
+            (vec![&b"123456789"[..], b"more"], true),
+        ] {
+            let mut spool = Spool::with_length(4);
+            for piece in &pieces {
+                spool.append(piece, 8, None).unwrap();
+            }
+            let whole = pieces.concat();
+            match spool.into_body().unwrap() {
+                Body::Empty => assert!(whole.is_empty()),
+                Body::Memory(bytes) => {
+                    assert!(!on_disk);
+                    assert_eq!(bytes, whole);
+                }
+                Body::Spooled { mut file, length } => {
+                    assert!(on_disk);
+                    let mut bytes = Vec::new();
+                    file.read_to_end(&mut bytes).unwrap();
+                    assert_eq!((bytes, length), (whole.clone(), whole.len() as u64));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_an_error_with_nothing_kept() {
+        let mut spool = Spool::default();
+        assert!(spool.append(b"123456789", 8, Some(Path::new("/nonexistent-spool"))).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! When which connection has to be looked at again. Knows neither the clock nor what a deadline is for.
+//!
+//! A connection moves its own deadline with every request, at the price of one store; only what is *armed* is in
+//! here, and an entry that comes up early is armed again by whoever owns the connection. So a request on a
+//! kept-alive connection costs no operation on the heap.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// Deadlines by slot token.
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+}
+
+impl Timers {
+    pub fn arm(&mut self, at: Instant, token: u64) {
+        self.heap.push(Reverse((at, token)));
+    }
+
+    /// The earliest armed instant.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Takes one entry that has come up.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, u64)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse(entry)| entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_due_comes_out_in_order_and_nothing_before_its_time() {
+        let start = Instant::now();
+        let mut timers = Timers::default();
+        for (seconds, token) in [(3, 30), (1, 10), (2, 20), (1, 11)] {
+            timers.arm(start + Duration::from_secs(seconds), token);
+        }
+        assert!(timers.pop_due(start).is_none());
+        let at_two = start + Duration::from_secs(2);
+        let due: Vec<u64> = std::iter::from_fn(|| timers.pop_due(at_two)).map(|(_, token)| token).collect();
+        assert_eq!(due, [10, 11, 20]);
+        assert_eq!(timers.next(), Some(start + Duration::from_secs(3)));
+    }
+}

@@ -1,0 +1,62 @@
+//! How bytes enter and leave: a plain socket today, TLS behind the same trait. Knows no HTTP.
+//!
+//! Invariant: nothing here waits; `WouldBlock` is an answer, and the poller says when to come back.
+
+mod plain;
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+
+pub use plain::Plain;
+
+/// A connected, non-blocking byte stream with a descriptor that a poller can watch.
+///
+/// A transport may transform bytes (TLS) and so hold some: `has_pending_output` then says that `write` has accepted
+/// more than the socket took, and `push` has to be called again when the socket is writable.
+pub trait Transport: Send {
+    /// Reads what has arrived. `Ok(0)` is the end of what the peer sends.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; anything else ends the connection.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes as much of `pieces`, in order, as is taken without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing was taken; anything else ends the connection.
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Sends up to `length` bytes of `file` from `offset` on without passing them through this process.
+    ///
+    /// # Errors
+    /// `Unsupported` when the transport has to see the bytes: the caller then reads and writes them.
+    fn send_file(&mut self, file: &File, offset: u64, length: u64) -> io::Result<usize>;
+
+    /// Whether accepted output has not reached the socket yet.
+    fn has_pending_output(&self) -> bool {
+        false
+    }
+
+    /// Moves pending output to the socket.
+    ///
+    /// # Errors
+    /// `WouldBlock` while some is left.
+    fn push(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Tells the peer that nothing more will be sent (FIN, close_notify), while reading goes on.
+    ///
+    /// # Errors
+    /// Whatever the socket says; the caller closes anyway.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// The descriptor to watch.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Whether the peer's bytes were protected on the way.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+}
