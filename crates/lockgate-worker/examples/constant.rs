@@ -1,7 +1,12 @@
 //! The server with a Rust function behind it: what the lane and the engine cost by themselves.
 //!
 //! `constant PORT [THREADS] [SLEEP_MICROSECONDS]` answers every request with the same thirteen bytes on 127.0.0.1.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a program for measuring, not a part of the server")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a program for measuring, not a part of the server"
+)]
 
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -25,7 +30,8 @@ impl App for Constant {
         let body = b"Hello, World!";
         let head = reply.head();
         head.set_status(200, b"OK").expect("a valid status");
-        head.push(b"Content-Type", b"text/plain").expect("a valid header");
+        head.push(b"Content-Type", b"text/plain")
+            .expect("a valid header");
         reply.start(BodyLength::Known(body.len() as u64));
         if reply.send_copy(body).is_ok() {
             let _ = reply.finish();
@@ -35,17 +41,40 @@ impl App for Constant {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let port: u16 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(8000);
-    let threads = arguments.next().and_then(|text| text.parse().ok()).and_then(NonZeroUsize::new);
-    let sleep = arguments.next().and_then(|text| text.parse().ok()).map_or(Duration::ZERO, Duration::from_micros);
-    let mut config = Config::with_defaults(AppSpec::Module { module: "constant".into(), attribute: None });
+    let port: u16 = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(8000);
+    let threads = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .and_then(NonZeroUsize::new);
+    let sleep = arguments
+        .next()
+        .and_then(|text| text.parse().ok())
+        .map_or(Duration::ZERO, Duration::from_micros);
+    let mut config = Config::with_defaults(AppSpec::Module {
+        module: "constant".into(),
+        attribute: None,
+    });
     config.threads = threads.map_or(Threads::Auto, Threads::Count);
     let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
     rustix::net::sockopt::set_tcp_nodelay(&listener, true).expect("a TCP socket");
-    let bind = BindAddress::Tcp { host: "127.0.0.1".into(), port };
-    let error_log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Info).expect("standard error is open"));
+    let bind = BindAddress::Tcp {
+        host: "127.0.0.1".into(),
+        port,
+    };
+    let error_log = Arc::new(
+        ErrorLog::open(&LogTarget::Stderr, LogLevel::Info).expect("standard error is open"),
+    );
     let app = Arc::new(Constant { sleep });
-    let handle = Worker::start(Arc::new(config), vec![(bind, listener.into())], app, error_log).expect("a worker");
+    let handle = Worker::start(
+        Arc::new(config),
+        vec![(bind, listener.into())],
+        app,
+        error_log,
+    )
+    .expect("a worker");
     eprintln!("serving on 127.0.0.1:{port}");
     while !handle.is_finished() {
         std::thread::sleep(Duration::from_millis(100));

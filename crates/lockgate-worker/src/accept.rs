@@ -50,10 +50,18 @@ impl Acceptor {
             .map(|(address, socket)| {
                 SockRef::from(&socket).set_nonblocking(true)?;
                 let local = Arc::new(local_of(&address, &socket)?);
-                Ok(Listener { socket, local, is_watched: false })
+                Ok(Listener {
+                    socket,
+                    local,
+                    is_watched: false,
+                })
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { listeners, resumes: None, unix_client: Arc::default() })
+        Ok(Self {
+            listeners,
+            resumes: None,
+            unix_client: Arc::default(),
+        })
     }
 
     /// Starts or goes on listening.
@@ -96,7 +104,11 @@ impl Acceptor {
     /// # Errors
     /// When the system has no descriptor or memory for one more; the caller lets accepting rest.
     pub fn accept(&self, token: u64, room: usize, into: &mut Vec<Arrival>) -> io::Result<()> {
-        self.accept_from((token - FIRST_LISTENER) as usize, room.min(ACCEPTS_AT_ONCE), into)
+        self.accept_from(
+            (token - FIRST_LISTENER) as usize,
+            room.min(ACCEPTS_AT_ONCE),
+            into,
+        )
     }
 
     /// Takes everything that waits in the kernel's queues, then closes the listeners.
@@ -115,21 +127,35 @@ impl Acceptor {
     }
 
     fn accept_from(&self, index: usize, most: usize, into: &mut Vec<Arrival>) -> io::Result<()> {
-        let Some(listener) = self.listeners.get(index) else { return Ok(()) };
+        let Some(listener) = self.listeners.get(index) else {
+            return Ok(());
+        };
         for _ in 0..most {
             // accept4 with CLOEXEC; on Linux TCP_NODELAY is inherited from the listener.
             match SockRef::from(&listener.socket).accept_raw() {
                 Ok((socket, address)) => {
                     socket.set_cloexec(true)?;
                     socket.set_nonblocking(true)?;
-                    let client = client_of(&address).map_or_else(|| Arc::clone(&self.unix_client), Arc::new);
+                    let client =
+                        client_of(&address).map_or_else(|| Arc::clone(&self.unix_client), Arc::new);
                     let local = Arc::clone(&listener.local);
-                    into.push(Arrival { socket: socket.into(), client, local });
+                    into.push(Arrival {
+                        socket: socket.into(),
+                        client,
+                        local,
+                    });
                 }
-                Err(error) => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+                Err(error) => match error
+                    .raw_os_error()
+                    .map(rustix::io::Errno::from_raw_os_error)
+                {
                     Some(rustix::io::Errno::AGAIN) => return Ok(()),
                     // The client was gone before it was accepted (accept(2)): its loss, and the next one may be there.
-                    Some(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR | rustix::io::Errno::PROTO) => {}
+                    Some(
+                        rustix::io::Errno::CONNABORTED
+                        | rustix::io::Errno::INTR
+                        | rustix::io::Errno::PROTO,
+                    ) => {}
                     _ => return Err(error),
                 },
             }
@@ -140,7 +166,10 @@ impl Acceptor {
 
 fn client_of(address: &SockAddr) -> Option<Client> {
     let address = address.as_socket()?;
-    Some(Client { host: host_text(&address), port: address.port().to_string() })
+    Some(Client {
+        host: host_text(&address),
+        port: address.port().to_string(),
+    })
 }
 
 /// An IPv4 client that came in by a dual-stack socket is shown by the address it knows itself by.
@@ -150,7 +179,13 @@ fn host_text(address: &SocketAddr) -> String {
 
 fn local_of(address: &BindAddress, socket: &OwnedFd) -> io::Result<Local> {
     match SockRef::from(socket).local_addr()?.as_socket() {
-        Some(bound) => Ok(Local { server_name: host_text(&bound), server_port: bound.port().to_string() }),
-        None => Ok(Local { server_name: address.to_string(), server_port: String::new() }),
+        Some(bound) => Ok(Local {
+            server_name: host_text(&bound),
+            server_port: bound.port().to_string(),
+        }),
+        None => Ok(Local {
+            server_name: address.to_string(),
+            server_port: String::new(),
+        }),
     }
 }

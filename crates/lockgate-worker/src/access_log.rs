@@ -52,7 +52,11 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Opens the target and starts the writer.
-    pub fn start(format: AccessFormat, target: &LogTarget, error_log: Arc<ErrorLog>) -> io::Result<Arc<Self>> {
+    pub fn start(
+        format: AccessFormat,
+        target: &LogTarget,
+        error_log: Arc<ErrorLog>,
+    ) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self {
             format,
             pending: Mutex::default(),
@@ -61,12 +65,21 @@ impl AccessLog {
             error_log,
         });
         let writer = Arc::clone(&log);
-        thread::Builder::new().name("lockgate-access-log".into()).spawn(move || writer.write_until_closed())?;
+        thread::Builder::new()
+            .name("lockgate-access-log".into())
+            .spawn(move || writer.write_until_closed())?;
         Ok(log)
     }
 
     /// Adds the line of a request whose response is over.
-    pub fn record(&self, entry: &Entry, client: &Client, body_bytes: u64, outcome: Outcome, now: Instant) {
+    pub fn record(
+        &self,
+        entry: &Entry,
+        client: &Client,
+        body_bytes: u64,
+        outcome: Outcome,
+        now: Instant,
+    ) {
         let head = &entry.head;
         let protocol = match head.version() {
             Version::Http10 => "HTTP/1.0",
@@ -83,7 +96,9 @@ impl AccessLog {
             status: entry.status,
             body_bytes,
             started: wall_time(),
-            duration: entry.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started)),
+            duration: entry.started.map_or(Duration::ZERO, |started| {
+                now.saturating_duration_since(started)
+            }),
             pid: std::process::id(),
             request_header: &|name| head.header(name),
             response_header: &|name| entry.response.header(name),
@@ -119,7 +134,11 @@ impl AccessLog {
             if left.is_zero() {
                 return;
             }
-            pending = self.changed.wait_timeout(pending, left).unwrap_or_else(PoisonError::into_inner).0;
+            pending = self
+                .changed
+                .wait_timeout(pending, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -128,7 +147,10 @@ impl AccessLog {
         loop {
             let mut pending = self.lock();
             while pending.text.is_empty() && !pending.is_closing {
-                pending = self.changed.wait(pending).unwrap_or_else(PoisonError::into_inner);
+                pending = self
+                    .changed
+                    .wait(pending)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if !pending.is_closing {
                 drop(pending);
@@ -141,10 +163,13 @@ impl AccessLog {
             let is_last = pending.is_closing;
             drop(pending);
             if let Err(error) = self.sink.write(&text) {
-                self.error_log.write(Level::Error, &format!("access log: cannot write: {error}"));
+                self.error_log
+                    .write(Level::Error, &format!("access log: cannot write: {error}"));
             }
             if lost > 0 {
-                let message = format!("access log: {lost} lines were not written because the log took none for too long");
+                let message = format!(
+                    "access log: {lost} lines were not written because the log took none for too long"
+                );
                 self.error_log.write(Level::Error, &message);
             }
             if is_last {

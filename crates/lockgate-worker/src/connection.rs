@@ -8,18 +8,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_http::{CONTINUE, Connection as Protocol, Event, Framing, Refusal, ResponseBody, encode_refusal};
+use lockgate_http::{CONTINUE, Connection as Protocol, Event, Framing, Refusal, ResponseBody};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
-use crate::date::with_date;
 use crate::outbox::{Flushed, Outbox};
 use crate::poller::Readiness;
+use crate::rejection::Rejection;
 use crate::request::{Client, Local, Request};
+use crate::shared::Shared;
 use crate::slot::Slot;
 use crate::spool::Spool;
 use crate::transport::Transport;
-use crate::worker::Shared;
+use crate::workbench::Workbench;
 
 /// After a refusal the client may still be sending; what arrives is read and dropped so that the reset, which the
 /// kernel sends for unread input, cannot overtake the answer (RFC 9112 §9.6). As nginx: 5 s of silence, 30 s in all.
@@ -54,63 +55,6 @@ pub enum Next {
     Close,
 }
 
-/// Why a request does not reach the application.
-enum Rejection {
-    /// The peer broke a rule or a limit.
-    OfPeer(Refusal),
-    /// There was no room on the disk for its body.
-    DiskFull,
-    /// The body's file failed otherwise.
-    NotStored,
-}
-
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
-        Self::OfPeer(refusal)
-    }
-}
-
-impl From<io::Error> for Rejection {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
-            _ => Self::NotStored,
-        }
-    }
-}
-
-/// Reused by all connections of a lane.
-pub struct Bench {
-    /// Where reads land. Nothing stays in here between two connections.
-    pub buffer: Box<[u8]>,
-    /// Requests whose buffers have their size already.
-    pub requests: Vec<Box<Request>>,
-    /// Output buffers that idle connections do not need.
-    pub outputs: Vec<Vec<u8>>,
-    pub now: Instant,
-}
-
-/// Spare parts kept of each kind; more than a turn needs would only be memory.
-const SPARE_PARTS: usize = 64;
-
-impl Bench {
-    pub fn new(read_buffer: usize, now: Instant) -> Self {
-        Self { buffer: vec![0; read_buffer].into_boxed_slice(), requests: Vec::new(), outputs: Vec::new(), now }
-    }
-
-    pub fn keep_request(&mut self, request: Box<Request>) {
-        if self.requests.len() < SPARE_PARTS {
-            self.requests.push(request);
-        }
-    }
-
-    pub fn keep_output(&mut self, output: Vec<u8>) {
-        if output.capacity() > 0 && self.outputs.len() < SPARE_PARTS {
-            self.outputs.push(output);
-        }
-    }
-}
-
 /// See the module.
 pub struct Connection {
     pub slot: Arc<Slot>,
@@ -140,9 +84,9 @@ pub struct Connection {
     pub entry: Option<Box<Entry>>,
     protocol: Protocol,
     unread: Vec<u8>,
-    request: Option<Box<Request>>,
-    spool: Spool,
-    client: Arc<Client>,
+    pub request: Option<Box<Request>>,
+    pub spool: Spool,
+    pub client: Arc<Client>,
     local: Arc<Local>,
     served: u64,
 }
@@ -205,7 +149,7 @@ impl Connection {
     }
 
     /// Reads and parses until a request is whole, the socket is empty or the connection is over.
-    pub fn receive(&mut self, bench: &mut Bench) -> Next {
+    pub fn receive(&mut self, bench: &mut Workbench) -> Next {
         if !self.unread.is_empty() {
             let unread = std::mem::take(&mut self.unread);
             if let Some(next) = self.feed(&unread, &mut bench.requests, bench.now) {
@@ -216,7 +160,12 @@ impl Connection {
             if !self.readable {
                 return Next::Wait;
             }
-            let Bench { buffer, requests, now, .. } = bench;
+            let Workbench {
+                buffer,
+                requests,
+                now,
+                ..
+            } = bench;
             match self.transport.read(buffer) {
                 Ok(0) => {
                     self.readable = false;
@@ -240,8 +189,10 @@ impl Connection {
     }
 
     /// Reads and drops input after the answer has left. `Close` when the client is done.
-    pub fn linger(&mut self, bench: &mut Bench) -> Next {
-        let Phase::Lingering { until } = self.phase else { return Next::Close };
+    pub fn linger(&mut self, bench: &mut Workbench) -> Next {
+        let Phase::Lingering { until } = self.phase else {
+            return Next::Close;
+        };
         for _ in 0..READS_AT_ONCE {
             match self.transport.read(&mut bench.buffer) {
                 Ok(0) => return Next::Close,
@@ -278,7 +229,8 @@ impl Connection {
         self.record(Outcome::Complete, now);
         self.body = None;
         self.is_committed = false;
-        if self.close_after_response || self.hung_up || (self.read_closed && self.unread.is_empty()) {
+        if self.close_after_response || self.hung_up || (self.read_closed && self.unread.is_empty())
+        {
             if (self.readable || !self.unread.is_empty()) && !self.read_closed && !self.hung_up {
                 return self.begin_lingering(now);
             }
@@ -309,8 +261,12 @@ impl Connection {
     /// The deadline of the present phase has passed.
     pub fn expire(&mut self, now: Instant) -> Next {
         match self.phase {
-            Phase::Reading if self.protocol.is_reading_body() => self.refuse(Refusal::BodyTooSlow.into(), Outcome::TimedOut, now),
-            Phase::Reading if self.protocol.has_begun_head() => self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now),
+            Phase::Reading if self.protocol.is_reading_body() => {
+                self.refuse(Refusal::BodyTooSlow.into(), Outcome::TimedOut, now)
+            }
+            Phase::Reading if self.protocol.has_begun_head() => {
+                self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
+            }
             Phase::Writing => self.lose(now),
             Phase::Reading | Phase::Lingering { .. } => Next::Close,
         }
@@ -333,7 +289,9 @@ impl Connection {
 
     /// Writes the access-log line of the present request, once.
     pub fn record(&mut self, outcome: Outcome, now: Instant) {
-        let Some(entry) = self.entry.take() else { return };
+        let Some(entry) = self.entry.take() else {
+            return;
+        };
         if let Some(log) = &self.shared.access_log {
             let queued = self.body.as_ref().map_or(0, ResponseBody::sent);
             // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
@@ -352,7 +310,11 @@ impl Connection {
     /// Parses `input`; what is beyond the end of a message is kept. `None`: all used, nothing to do yet.
     fn feed(&mut self, input: &[u8], spare: &mut Vec<Box<Request>>, now: Instant) -> Option<Next> {
         let mut rest = input;
-        let mut request = self.request.take().or_else(|| spare.pop()).unwrap_or_default();
+        let mut request = self
+            .request
+            .take()
+            .or_else(|| spare.pop())
+            .unwrap_or_default();
         let next = loop {
             let (used, event) = match self.protocol.step(rest, &mut request.head) {
                 Ok(step) => step,
@@ -379,7 +341,10 @@ impl Connection {
                 Event::Body(bytes) => {
                     let shared = &self.shared;
                     let directory = shared.config.spool_dir.as_deref();
-                    if let Err(error) = self.spool.append(bytes, shared.config.body_memory, directory) {
+                    if let Err(error) =
+                        self.spool
+                            .append(bytes, shared.config.body_memory, directory)
+                    {
                         shared.report_spool_failure(&error);
                         self.request = Some(request);
                         return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
@@ -404,7 +369,11 @@ impl Connection {
             }
         };
         self.request = Some(request);
-        if self.out.is_empty() { next } else { Some(Next::Flush) }
+        if self.out.is_empty() {
+            next
+        } else {
+            Some(Next::Flush)
+        }
     }
 
     fn note_begun_head(&mut self, now: Instant) {
@@ -444,48 +413,6 @@ impl Connection {
             if head.expects_continue() && is_input_used {
                 self.out.append(CONTINUE);
             }
-        }
-    }
-
-    /// Queues the answer to a request that is not going to the application.
-    fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
-        self.note_refused_head(now);
-        self.spool = Spool::Empty;
-        let (status, reason, detail) = match &rejection {
-            Rejection::OfPeer(refusal) => (refusal.status(), refusal.reason(), refusal.to_string()),
-            Rejection::DiskFull => (507, "Insufficient Storage", "the request body could not be stored".to_owned()),
-            Rejection::NotStored => (500, "Internal Server Error", "the request body could not be stored".to_owned()),
-        };
-        self.shared.report_refusal(&self.client, &detail);
-        if let Some(entry) = &mut self.entry {
-            entry.status = status;
-        }
-        let length_before = self.out.len();
-        let server = self.shared.server_header.as_deref();
-        let tail = self.out.tail();
-        let from = tail.len();
-        with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
-        let added = tail.len() - from;
-        self.out.note_appended(added);
-        debug_assert!(self.out.len() > length_before);
-        self.record(outcome, now);
-        self.close_after_response = true;
-        self.body = None;
-        self.phase = Phase::Writing;
-        self.deadline = now + self.shared.config.write_timeout;
-        // The client may have more under way than was read: close with patience.
-        self.readable = !self.read_closed;
-        Next::Flush
-    }
-
-    /// Makes sure that a head which never became a request has its line, too.
-    fn note_refused_head(&mut self, now: Instant) {
-        let mut request = self.request.take().unwrap_or_default();
-        if self.entry.is_none() && self.shared.access_log.is_some() {
-            let mut entry = Box::<Entry>::default();
-            std::mem::swap(&mut entry.head, &mut request.head);
-            entry.started = Some(now);
-            self.entry = Some(entry);
         }
     }
 }

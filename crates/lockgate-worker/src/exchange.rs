@@ -51,7 +51,10 @@ impl Connection {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut watched = [PollFd::from_borrowed_fd(self.transport.descriptor(), PollFlags::OUT)];
+        let mut watched = [PollFd::from_borrowed_fd(
+            self.transport.descriptor(),
+            PollFlags::OUT,
+        )];
         match poll(&mut watched, Some(&timeout)) {
             Ok(0) => {
                 self.hung_up = true;
@@ -71,10 +74,19 @@ impl Connection {
     }
 
     /// Counts a piece against the announced length and writes its frame around `put`.
-    fn frame(&mut self, length: usize, put: impl FnOnce(&mut Self, usize)) -> Result<Sent, ClientGone> {
-        let Some(body) = &mut self.body else { return Err(ClientGone) };
+    fn frame(
+        &mut self,
+        length: usize,
+        put: impl FnOnce(&mut Self, usize),
+    ) -> Result<Sent, ClientGone> {
+        let Some(body) = &mut self.body else {
+            return Err(ClientGone);
+        };
         if length == 0 || !body.allows_body() {
-            return Ok(Sent { is_cut: false, is_complete: body.is_complete() });
+            return Ok(Sent {
+                is_cut: false,
+                is_complete: body.is_complete(),
+            });
         }
         let frame = body.frame(length);
         let is_complete = body.is_complete();
@@ -83,20 +95,38 @@ impl Connection {
             put(self, frame.take);
         }
         self.out.append(frame.suffix);
-        if self.hung_up { Err(ClientGone) } else { Ok(Sent { is_cut: frame.is_cut, is_complete }) }
+        if self.hung_up {
+            Err(ClientGone)
+        } else {
+            Ok(Sent {
+                is_cut: frame.is_cut,
+                is_complete,
+            })
+        }
     }
 }
 
 impl ReplyChannel for Connection {
     fn start(&mut self, head: &ResponseHead, length: BodyLength) {
         let shared = Arc::clone(&self.shared);
-        let keep_alive = self.client_keeps_alive && !self.close_after_response && shared.keeps_connections();
-        let version = if self.is_http10 { Version::Http10 } else { Version::Http11 };
+        let keep_alive =
+            self.client_keeps_alive && !self.close_after_response && shared.keeps_connections();
+        let version = if self.is_http10 {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
         let tail = self.out.tail();
         let from = tail.len();
         let body = with_date(|date| {
             let server = shared.server_header.as_deref();
-            let context = ResponseContext { version, is_head: self.is_head_request, keep_alive, date, server };
+            let context = ResponseContext {
+                version,
+                is_head: self.is_head_request,
+                keep_alive,
+                date,
+                server,
+            };
             encode_head(tail, head, length, &context)
         });
         let added = tail.len() - from;
@@ -109,25 +139,37 @@ impl ReplyChannel for Connection {
     }
 
     fn allows_body(&self) -> bool {
-        self.body.as_ref().is_some_and(lockgate_http::ResponseBody::allows_body)
+        self.body
+            .as_ref()
+            .is_some_and(lockgate_http::ResponseBody::allows_body)
     }
 
     fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
-        self.frame(bytes.len(), |connection, take| connection.out.append(&bytes[..take]))
+        self.frame(bytes.len(), |connection, take| {
+            connection.out.append(&bytes[..take])
+        })
     }
 
     fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
-        self.frame(bytes.bytes().len(), |connection, take| connection.out.push_shared(bytes, take))
+        self.frame(bytes.bytes().len(), |connection, take| {
+            connection.out.push_shared(bytes, take)
+        })
     }
 
     fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
-        self.frame(length, |connection, take| connection.out.push_file(file, offset, take as u64))
+        self.frame(length, |connection, take| {
+            connection.out.push_file(file, offset, take as u64)
+        })
     }
 
     fn flush(&mut self) -> Result<(), ClientGone> {
         if self.out.is_empty() {
-            return if self.hung_up { Err(ClientGone) } else { Ok(()) };
+            return if self.hung_up {
+                Err(ClientGone)
+            } else {
+                Ok(())
+            };
         }
         let app = Arc::clone(&self.shared.app);
         let mut outcome = Ok(());
@@ -140,7 +182,10 @@ impl ReplyChannel for Connection {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ShortBody> {
-        let Some(body) = &mut self.body else { return Ok(self.abort()) };
+        let Some(body) = &mut self.body else {
+            self.abort();
+            return Ok(());
+        };
         match body.finish() {
             Ok(last) => {
                 self.close_after_response |= !body.keep_alive();
@@ -165,7 +210,11 @@ impl ReplyChannel for Connection {
         app.detached(&mut || {
             let _ = self.flush_quietly();
             let now = Instant::now();
-            let outcome = if self.hung_up { Outcome::ClientGone } else { Outcome::Aborted };
+            let outcome = if self.hung_up {
+                Outcome::ClientGone
+            } else {
+                Outcome::Aborted
+            };
             self.record(outcome, now);
         });
         let shared = Arc::clone(&self.shared);

@@ -12,15 +12,16 @@ use std::time::{Duration, Instant};
 use lockgate_config::BindAddress;
 
 use crate::accept::{Acceptor, Arrival};
-use crate::connection::{Bench, Connection, Next, Phase};
+use crate::connection::{Connection, Next, Phase};
 use crate::outbox::Flushed;
 use crate::poller::{Poller, Readiness};
 use crate::reply::ReplyChannel;
-use crate::request::Request;
+use crate::request::{Client, Local, Request};
+use crate::shared::{Shared, StopMode};
 use crate::slot::SlotTable;
 use crate::timers::Timers;
-use crate::transport::Plain;
-use crate::worker::{Shared, StopMode};
+use crate::transport::{Plain, Transport};
+use crate::workbench::Workbench;
 
 const WAKER: u64 = 0;
 
@@ -59,7 +60,7 @@ enum Progress {
 
 /// See the module.
 pub struct Lane {
-    bench: Bench,
+    bench: Workbench,
     /// Requests that are parsed and wait for a thread.
     ready: VecDeque<Job>,
     /// Connections whose response is complete and not yet sent.
@@ -77,13 +78,16 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, waker: &crate::poller::Waker) -> io::Result<Self> {
+    pub fn new(
+        listeners: Vec<(BindAddress, OwnedFd)>,
+        waker: &crate::poller::Waker,
+    ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch_waker(waker, WAKER)?;
         let mut acceptor = Acceptor::new(listeners)?;
         acceptor.watch(&poller)?;
         Ok(Self {
-            bench: Bench::new(READ_BUFFER, Instant::now()),
+            bench: Workbench::new(READ_BUFFER, Instant::now()),
             ready: VecDeque::new(),
             unflushed: Vec::new(),
             unflushed_since: None,
@@ -120,6 +124,12 @@ impl Lane {
         self.ready.pop_front()
     }
 
+    /// Queues a request that did not come from an HTTP/1 connection of this lane.
+    #[cfg(test)]
+    pub fn push_ready(&mut self, job: Job) {
+        self.ready.push_back(job);
+    }
+
     /// Takes a connection whose response is complete; it is flushed with the rest of the turn.
     pub fn leave_unflushed(&mut self, connection: Box<Connection>) {
         self.unflushed.push(connection);
@@ -149,11 +159,19 @@ impl Lane {
     }
 
     fn poll(&mut self, shared: &Arc<Shared>) {
-        let timeout = if self.again.is_empty() { self.time_to_wait() } else { Some(Duration::ZERO) };
+        let timeout = if self.again.is_empty() {
+            self.time_to_wait()
+        } else {
+            Some(Duration::ZERO)
+        };
         let mut events = std::mem::take(&mut self.events);
         shared.note_polling(true);
         // What was returned before the note was made is found here, what comes after it wakes the poller.
-        let timeout = if shared.has_returns() { Some(Duration::ZERO) } else { timeout };
+        let timeout = if shared.has_returns() {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        };
         let outcome = self.poller.wait(timeout, &mut events);
         shared.note_polling(false);
         self.bench.now = Instant::now();
@@ -166,14 +184,24 @@ impl Lane {
         self.events = events;
         for _ in 0..self.again.len() {
             if let Some(token) = self.again.pop_front() {
-                self.take_event(shared, token, Readiness { readable: true, ..Readiness::default() });
+                self.take_event(
+                    shared,
+                    token,
+                    Readiness {
+                        readable: true,
+                        ..Readiness::default()
+                    },
+                );
             }
         }
         self.expire();
     }
 
     fn time_to_wait(&self) -> Option<Duration> {
-        let next = [self.timers.next(), self.acceptor.resumes()].into_iter().flatten().min()?;
+        let next = [self.timers.next(), self.acceptor.resumes()]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -184,7 +212,9 @@ impl Lane {
         if self.acceptor.owns(token) {
             return self.accept(shared, token);
         }
-        let Some(slot) = self.slots.get(token) else { return };
+        let Some(slot) = self.slots.get(token) else {
+            return;
+        };
         let mut state = slot.lock();
         match state.connection.take() {
             None => state.pending.merge(readiness),
@@ -197,15 +227,21 @@ impl Lane {
     }
 
     fn accept(&mut self, shared: &Arc<Shared>, token: u64) {
-        let room = shared.config.worker_connections.saturating_sub(self.slots.in_use());
+        let room = shared
+            .config
+            .worker_connections
+            .saturating_sub(self.slots.in_use());
         if room == 0 {
             // Looked at again when a connection closes; the timer is for those that close unseen.
-            return self.acceptor.rest(&self.poller, self.bench.now + Duration::from_secs(1));
+            return self
+                .acceptor
+                .rest(&self.poller, self.bench.now + Duration::from_secs(1));
         }
         let mut arrivals = std::mem::take(&mut self.arrivals);
         if let Err(error) = self.acceptor.accept(token, room, &mut arrivals) {
             shared.report_accept_failure(&error);
-            self.acceptor.rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+            self.acceptor
+                .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
         for arrival in arrivals.drain(..) {
             self.welcome(shared, arrival);
@@ -215,17 +251,31 @@ impl Lane {
 
     fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
         let transport = Box::new(Plain::new(arrival.socket));
+        self.adopt(shared, transport, arrival.client, arrival.local);
+    }
+
+    /// Serves what comes over any transport.
+    pub fn adopt(
+        &mut self,
+        shared: &Arc<Shared>,
+        transport: Box<dyn Transport>,
+        client: Arc<Client>,
+        local: Arc<Local>,
+    ) {
         let slot = self.slots.insert();
         let connection = Connection::new(
             Arc::clone(shared),
             slot,
             transport,
-            arrival.client,
-            arrival.local,
+            client,
+            local,
             self.bench.now,
         );
         let token = connection.slot.token();
-        if let Err(error) = self.poller.watch_connection(connection.transport.descriptor(), token) {
+        if let Err(error) = self
+            .poller
+            .watch_connection(connection.transport.descriptor(), token)
+        {
             shared.report_accept_failure(&error);
             return self.slots.remove(token);
         }
@@ -259,7 +309,10 @@ impl Lane {
                 Next::Flush => {}
                 Next::Dispatch(request) => {
                     connection.begin_exchange(self.bench.outputs.pop());
-                    return self.ready.push_back(Job { request, channel: connection });
+                    return self.ready.push_back(Job {
+                        request,
+                        channel: connection,
+                    });
                 }
                 Next::Close => return self.close(connection),
                 Next::Again => {
@@ -284,7 +337,9 @@ impl Lane {
         if state.pending.any() {
             // An edge came while a crew thread owned it, and nobody will be told of it again.
             let pending = std::mem::take(&mut state.pending);
-            let has_news = pending.readable || pending.read_closed || pending.hung_up
+            let has_news = pending.readable
+                || pending.read_closed
+                || pending.hung_up
                 || (pending.writable && !connection.out.is_empty());
             connection.note(pending);
             if has_news {
@@ -314,21 +369,30 @@ impl Lane {
 
     fn resume_accepting(&mut self) {
         if self.acceptor.watch(&self.poller).is_err() {
-            self.acceptor.rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+            self.acceptor
+                .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
     }
 
     fn expire(&mut self) {
-        if self.acceptor.resumes().is_some_and(|at| at <= self.bench.now) {
+        if self
+            .acceptor
+            .resumes()
+            .is_some_and(|at| at <= self.bench.now)
+        {
             self.resume_accepting();
         }
         while let Some((at, token)) = self.timers.pop_due(self.bench.now) {
-            let Some(slot) = self.slots.get(token) else { continue };
+            let Some(slot) = self.slots.get(token) else {
+                continue;
+            };
             let mut state = slot.lock();
             if state.armed == Some(at) {
                 state.armed = None;
             }
-            let Some(mut connection) = state.connection.take() else { continue };
+            let Some(mut connection) = state.connection.take() else {
+                continue;
+            };
             drop(state);
             if connection.deadline > self.bench.now {
                 self.put_back(connection);
@@ -346,6 +410,8 @@ impl Lane {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
+                #[cfg(test)]
+                Returned::Visit(visit) => visit(self),
             }
         }
     }
@@ -363,7 +429,10 @@ impl Lane {
         let by = self.bench.now + DRAIN_LINGER;
         let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
         for token in tokens {
-            let held = self.slots.get(token).and_then(|slot| slot.lock().connection.take());
+            let held = self
+                .slots
+                .get(token)
+                .and_then(|slot| slot.lock().connection.take());
             if let Some(mut connection) = held {
                 connection.shorten_idling(by);
                 self.put_back(connection);
@@ -386,4 +455,7 @@ pub enum Returned {
     Connection(Box<Connection>),
     /// It is closed; its slot is free.
     Closed(u64),
+    /// A test wants to see the lane.
+    #[cfg(test)]
+    Visit(Box<dyn FnOnce(&mut Lane) + Send>),
 }

@@ -3,14 +3,16 @@
 //! Reading order: [`app`] is the seam to the application, [`request`] and [`reply`] are what crosses it,
 //! [`worker`] starts everything, [`crew`] are the threads, [`lane`] is what they take turns at.
 #![forbid(unsafe_code)]
+// Connections and requests travel between the lane, their slots and the crew: a box moves as one pointer.
+#![allow(clippy::vec_box)]
 
 pub mod app;
 pub mod reply;
 pub mod request;
 pub mod worker;
 
-mod access_log;
 mod accept;
+mod access_log;
 mod connection;
 mod crew;
 mod date;
@@ -19,10 +21,15 @@ mod lane;
 pub mod log;
 mod outbox;
 mod poller;
+mod rejection;
+mod seams;
+mod service;
+mod shared;
 mod slot;
 mod spool;
 mod timers;
 pub mod transport;
+mod workbench;
 
 pub use app::App;
 pub use reply::{ClientGone, Reply, ReplyChannel, Sent, SharedBytes};

@@ -21,11 +21,17 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
-        Ok(Self { target: target.clone(), file: Mutex::new(open(target)?) })
+        Ok(Self {
+            target: target.clone(),
+            file: Mutex::new(open(target)?),
+        })
     }
 
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
+        self.file
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(bytes)
     }
 
     pub(crate) fn reopen(&self) -> io::Result<()> {
@@ -62,7 +68,10 @@ impl ErrorLog {
     /// # Errors
     /// When the file cannot be opened for appending.
     pub fn open(target: &LogTarget, level: LogLevel) -> io::Result<Self> {
-        Ok(Self { sink: Sink::open(target)?, level })
+        Ok(Self {
+            sink: Sink::open(target)?,
+            level,
+        })
     }
 
     /// Writes one event, unless its level is below the configured one.

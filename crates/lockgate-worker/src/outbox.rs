@@ -16,7 +16,11 @@ const PIECES_AT_ONCE: usize = 16;
 enum Piece {
     Copied(Vec<u8>),
     Shared(Box<dyn SharedBytes>),
-    File { file: File, offset: u64, length: u64 },
+    File {
+        file: File,
+        offset: u64,
+        length: u64,
+    },
 }
 
 /// How far a flush came.
@@ -51,7 +55,8 @@ impl Outbox {
     /// The buffer that copied bytes are appended to; whoever appends calls [`Outbox::note_appended`] after.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Copied(_))) {
-            self.pieces.push_back(Piece::Copied(std::mem::take(&mut self.spare)));
+            self.pieces
+                .push_back(Piece::Copied(std::mem::take(&mut self.spare)));
         }
         match self.pieces.back_mut() {
             Some(Piece::Copied(bytes)) => bytes,
@@ -90,7 +95,11 @@ impl Outbox {
     pub fn push_file(&mut self, file: File, offset: u64, length: u64) {
         if length > 0 {
             self.len += length;
-            self.pieces.push_back(Piece::File { file, offset, length });
+            self.pieces.push_back(Piece::File {
+                file,
+                offset,
+                length,
+            });
         }
     }
 
@@ -153,7 +162,9 @@ impl Outbox {
             };
             match outcome {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flushed::Blocked),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flushed::Blocked);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -174,7 +185,11 @@ impl Outbox {
                 Piece::Shared(bytes) => bytes.bytes(),
                 Piece::File { .. } => break,
             };
-            slices[count] = IoSlice::new(if count == 0 { &bytes[self.sent..] } else { bytes });
+            slices[count] = IoSlice::new(if count == 0 {
+                &bytes[self.sent..]
+            } else {
+                bytes
+            });
             count += 1;
         }
         let written = transport.write(&slices[..count])?;
@@ -183,9 +198,18 @@ impl Outbox {
     }
 
     fn flush_file(&mut self, transport: &mut dyn Transport) -> io::Result<()> {
-        let Some(Piece::File { file, offset, length }) = self.pieces.front_mut() else { return Ok(()) };
+        let Some(Piece::File {
+            file,
+            offset,
+            length,
+        }) = self.pieces.front_mut()
+        else {
+            return Ok(());
+        };
         let outcome = match transport.send_file(file, *offset, *length) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => copy_file(transport, file, *offset, *length),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                copy_file(transport, file, *offset, *length)
+            }
             other => other,
         };
         let count = outcome?;
@@ -235,7 +259,12 @@ impl Outbox {
 }
 
 /// What `sendfile` does, for transports that have to see the bytes.
-fn copy_file(transport: &mut dyn Transport, file: &File, offset: u64, length: u64) -> io::Result<usize> {
+fn copy_file(
+    transport: &mut dyn Transport,
+    file: &File,
+    offset: u64,
+    length: u64,
+) -> io::Result<usize> {
     let mut buffer = vec![0; usize::try_from(length.min(64 * 1024)).unwrap_or(64 * 1024)];
     let count = file.read_at(&mut buffer, offset)?;
     if count == 0 {
@@ -261,7 +290,12 @@ mod tests {
     impl Picky {
         fn new(appetite: usize) -> Self {
             let (anchor, _) = std::os::unix::net::UnixStream::pair().unwrap();
-            Self { appetite, is_full: false, taken: Vec::new(), anchor }
+            Self {
+                appetite,
+                is_full: false,
+                taken: Vec::new(),
+                anchor,
+            }
         }
     }
 
@@ -274,7 +308,10 @@ mod tests {
             if self.is_full {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            let all: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+            let all: Vec<u8> = pieces
+                .iter()
+                .flat_map(|piece| piece.iter().copied())
+                .collect();
             let count = all.len().min(self.appetite);
             self.taken.extend_from_slice(&all[..count]);
             Ok(count)
@@ -316,7 +353,10 @@ mod tests {
                 turns += 1;
                 assert!(turns < 1000);
             }
-            assert_eq!(transport.taken, b"head:sharedcut23456:tail", "appetite {appetite}");
+            assert_eq!(
+                transport.taken, b"head:sharedcut23456:tail",
+                "appetite {appetite}"
+            );
             assert!(outbox.is_empty());
         }
     }

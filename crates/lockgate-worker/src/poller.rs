@@ -45,23 +45,40 @@ pub struct Poller {
 
 impl Poller {
     pub fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+        })
     }
 
     pub fn watch_connection(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(token), interest)?)
+        Ok(epoll::add(
+            &self.epoll,
+            descriptor,
+            EventData::new_u64(token),
+            interest,
+        )?)
     }
 
     pub fn watch_listener(&self, descriptor: BorrowedFd<'_>, token: u64) -> io::Result<()> {
         let interest = EventFlags::IN | EventFlags::EXCLUSIVE;
-        Ok(epoll::add(&self.epoll, descriptor, EventData::new_u64(token), interest)?)
+        Ok(epoll::add(
+            &self.epoll,
+            descriptor,
+            EventData::new_u64(token),
+            interest,
+        )?)
     }
 
     pub fn watch_waker(&self, waker: &Waker, token: u64) -> io::Result<()> {
         // Edge-triggered: nobody has to read the counter, each write is a new edge.
         let interest = EventFlags::IN | EventFlags::ET;
-        Ok(epoll::add(&self.epoll, waker.event.as_fd(), EventData::new_u64(token), interest)?)
+        Ok(epoll::add(
+            &self.epoll,
+            waker.event.as_fd(),
+            EventData::new_u64(token),
+            interest,
+        )?)
     }
 
     pub fn forget(&self, descriptor: BorrowedFd<'_>) -> io::Result<()> {
@@ -69,7 +86,11 @@ impl Poller {
     }
 
     /// Waits at most `timeout` (for ever when `None`) and appends what happened to `into`.
-    pub fn wait(&self, timeout: Option<Duration>, into: &mut Vec<(u64, Readiness)>) -> io::Result<()> {
+    pub fn wait(
+        &self,
+        timeout: Option<Duration>,
+        into: &mut Vec<(u64, Readiness)>,
+    ) -> io::Result<()> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -102,7 +123,9 @@ pub struct Waker {
 
 impl Waker {
     pub fn new() -> io::Result<Self> {
-        Ok(Self { event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        Ok(Self {
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
     }
 
     pub fn wake(&self) {

@@ -93,7 +93,11 @@ pub struct Reply {
 
 impl Default for Reply {
     fn default() -> Self {
-        Self { head: ResponseHead::default(), channel: None, state: State::Over }
+        Self {
+            head: ResponseHead::default(),
+            channel: None,
+            state: State::Over,
+        }
     }
 }
 
@@ -129,12 +133,16 @@ impl Reply {
 
     /// Whether some byte may have left, so that the response cannot be replaced any more.
     pub fn is_committed(&self) -> bool {
-        self.channel.as_ref().is_none_or(|channel| channel.is_committed())
+        self.channel
+            .as_ref()
+            .is_none_or(|channel| channel.is_committed())
     }
 
     /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 304).
     pub fn allows_body(&self) -> bool {
-        self.channel.as_ref().is_some_and(|channel| channel.allows_body())
+        self.channel
+            .as_ref()
+            .is_some_and(|channel| channel.allows_body())
     }
 
     /// Queues a copy of `bytes`: for pieces that are smaller than what a second buffer in `writev` costs.
@@ -158,7 +166,10 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when nobody can receive it any more.
     pub fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
-        self.channel.as_mut().ok_or(ClientGone)?.send_file(file, offset, length)
+        self.channel
+            .as_mut()
+            .ok_or(ClientGone)?
+            .send_file(file, offset, length)
     }
 
     /// Transmits what is queued; waits, outside the interpreter, only for a client that reads too slowly.
@@ -178,7 +189,9 @@ impl Reply {
             return Ok(());
         }
         self.state = State::Over;
-        self.channel.take().map_or(Ok(()), |channel| channel.finish())
+        self.channel
+            .take()
+            .map_or(Ok(()), |channel| channel.finish())
     }
 
     /// Closes the connection with the response unfinished.
@@ -201,7 +214,10 @@ impl Reply {
         self.head.clear();
         let text = format!("{status} {reason}\n");
         let is_valid = self.head.set_status(status, reason.as_bytes()).is_ok()
-            && self.head.push(b"Content-Type", b"text/plain; charset=utf-8").is_ok()
+            && self
+                .head
+                .push(b"Content-Type", b"text/plain; charset=utf-8")
+                .is_ok()
             && self.head.push(b"Connection", b"close").is_ok();
         if !is_valid {
             return self.abort();
@@ -231,7 +247,9 @@ impl Reply {
 
     /// Whether the client has closed its side for good.
     pub fn is_client_gone(&mut self) -> bool {
-        self.channel.as_mut().is_none_or(|channel| channel.is_client_gone())
+        self.channel
+            .as_mut()
+            .is_none_or(|channel| channel.is_client_gone())
     }
 
     /// Values for `%({name}e)s` in the access log.

@@ -56,14 +56,20 @@ impl SlotTable {
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         let token = u64::from(self.generation) << 32 | u64::from(index);
-        let slot = Arc::new(Slot { token, state: Mutex::default() });
+        let slot = Arc::new(Slot {
+            token,
+            state: Mutex::default(),
+        });
         self.slots[index as usize] = Some(Arc::clone(&slot));
         self.in_use += 1;
         slot
     }
 
     pub fn get(&self, token: u64) -> Option<&Arc<Slot>> {
-        self.slots.get(index_of(token))?.as_ref().filter(|slot| slot.token == token)
+        self.slots
+            .get(index_of(token))?
+            .as_ref()
+            .filter(|slot| slot.token == token)
     }
 
     pub fn remove(&mut self, token: u64) {
@@ -102,7 +108,11 @@ mod tests {
         table.remove(first);
         assert!(table.get(first).is_none());
         let third = table.insert().token();
-        assert_eq!(third & 0xFFFF_FFFF, first & 0xFFFF_FFFF, "the index is used again");
+        assert_eq!(
+            third & 0xFFFF_FFFF,
+            first & 0xFFFF_FFFF,
+            "the index is used again"
+        );
         assert!(table.get(first).is_none() && table.get(third).is_some());
         table.remove(first);
         assert_eq!(table.in_use(), 2, "removing a stale token removes nobody");

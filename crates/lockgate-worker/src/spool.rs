@@ -32,10 +32,17 @@ impl Spool {
     ///
     /// # Errors
     /// The file system's: no space, no permission. What was collected is dropped with the spool.
-    pub fn append(&mut self, bytes: &[u8], memory: usize, directory: Option<&Path>) -> io::Result<()> {
+    pub fn append(
+        &mut self,
+        bytes: &[u8],
+        memory: usize,
+        directory: Option<&Path>,
+    ) -> io::Result<()> {
         match self {
             Self::Empty if bytes.len() <= memory => *self = Self::Memory(bytes.to_vec()),
-            Self::Memory(held) if held.len() + bytes.len() <= memory => held.extend_from_slice(bytes),
+            Self::Memory(held) if held.len() + bytes.len() <= memory => {
+                held.extend_from_slice(bytes)
+            }
             Self::Disk { file, length } => {
                 file.write_all(bytes)?;
                 *length += bytes.len() as u64;
@@ -114,6 +121,10 @@ mod tests {
     #[test]
     fn a_directory_that_is_missing_is_an_error_with_nothing_kept() {
         let mut spool = Spool::default();
-        assert!(spool.append(b"123456789", 8, Some(Path::new("/nonexistent-spool"))).is_err());
+        assert!(
+            spool
+                .append(b"123456789", 8, Some(Path::new("/nonexistent-spool")))
+                .is_err()
+        );
     }
 }

@@ -47,7 +47,9 @@ mod tests {
         }
         assert!(timers.pop_due(start).is_none());
         let at_two = start + Duration::from_secs(2);
-        let due: Vec<u64> = std::iter::from_fn(|| timers.pop_due(at_two)).map(|(_, token)| token).collect();
+        let due: Vec<u64> = std::iter::from_fn(|| timers.pop_due(at_two))
+            .map(|(_, token)| token)
+            .collect();
         assert_eq!(due, [10, 11, 20]);
         assert_eq!(timers.next(), Some(start + Duration::from_secs(3)));
     }

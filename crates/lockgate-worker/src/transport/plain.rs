@@ -33,7 +33,12 @@ impl Transport for Plain {
             return Ok(rustix::net::send(&self.socket, piece, SendFlags::NOSIGNAL)?);
         }
         let mut control = rustix::net::SendAncillaryBuffer::default();
-        Ok(rustix::net::sendmsg(&self.socket, pieces, &mut control, SendFlags::NOSIGNAL)?)
+        Ok(rustix::net::sendmsg(
+            &self.socket,
+            pieces,
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?)
     }
 
     #[cfg(target_os = "linux")]
@@ -41,7 +46,12 @@ impl Transport for Plain {
         // Bounded, so that one call on a fast peer does not keep the lane: 1 MiB is about 100 µs of loopback copying.
         let count = usize::try_from(length.min(1 << 20)).unwrap_or(1 << 20);
         let mut position = offset;
-        Ok(rustix::fs::sendfile(&self.socket, file, Some(&mut position), count)?)
+        Ok(rustix::fs::sendfile(
+            &self.socket,
+            file,
+            Some(&mut position),
+            count,
+        )?)
     }
 
     #[cfg(not(target_os = "linux"))]

@@ -1,0 +1,104 @@
+# The front door. Every target sets up what it needs inside this tree; `make help` lists them.
+#
+#   PYTHON=python3.12   another Python, with a virtualenv of its own
+#   PORT=9000           another port for `make serve`
+#   BUILD=dev           a quick build without optimisation instead of a release build
+#   PYTEST="-n 2 -k x"  arguments for pytest
+
+PYTHON ?= python3
+PORT ?= 8000
+BUILD ?= release
+PYTEST ?=
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# A pyenv shim stands for every version and runs only a chosen one, so the version in its name is tried as the choice.
+WHERE_PYTHON := import sys; print(sys.executable)
+PYTHON_PATH := $(shell $(PYTHON) -c "$(WHERE_PYTHON)" 2>/dev/null \
+	|| PYENV_VERSION=$(patsubst python%,%,$(notdir $(PYTHON))) $(PYTHON) -c "$(WHERE_PYTHON)" 2>/dev/null)
+
+ifeq ($(PYTHON),python3)
+VENV := .venv
+else
+VERSION_OF_PYTHON := import sys, sysconfig; print("%d.%d%s" % (*sys.version_info[:2], sysconfig.get_config_var("Py_GIL_DISABLED") and "t" or ""))
+VENV := .venvs/$(if $(PYTHON_PATH),$(shell "$(PYTHON_PATH)" -c '$(VERSION_OF_PYTHON)'))
+endif
+BIN := $(VENV)/bin
+
+# Cargo finds the interpreter of the virtualenv, whatever is first on PATH.
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_REQUIRE_VIRTUALENV := 1
+
+PACKAGE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
+	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
+PYTHON_FOLDERS := $(wildcard python tests examples bench)
+
+.PHONY: help serve test check bench docs dev prerequisites
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@sed -n '3,6s/^# / /p' $(firstword $(MAKEFILE_LIST))
+
+serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
+	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
+
+test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
+	cargo test --locked --workspace --exclude lockgate-python
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.development ## run what reviews need not say: formats, lints, types, house rules
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --package xtask
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	$(BIN)/ruff check $(PYTHON_FOLDERS)
+	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-release ## measure the installed release build
+	$(BIN)/python bench/run.py $(BENCH)
+
+docs: prerequisites ## write the generated pages of docs/reference
+	cargo run --locked --quiet --package xtask -- docs
+
+dev: ## build quickly, without optimisation, into the virtualenv
+	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development
+
+prerequisites:
+	@command -v cargo >/dev/null \
+		|| { echo "make: cargo is missing: install Rust 1.89 or newer, see https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null \
+		|| { echo "make: a C compiler is missing: apt install gcc, dnf install gcc or xcode-select --install" >&2; exit 1; }
+	@test -n "$(PYTHON_PATH)" \
+		|| { echo "make: $(PYTHON) is missing: install Python 3.10 or newer, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON_PATH)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "make: $(PYTHON) is older than Python 3.10: name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON_PATH)" -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "make: $(PYTHON) has no venv or pip: apt install python3-venv, or use another Python" >&2; exit 1; }
+
+$(VENV)/.build-tools: requirements/build.txt | prerequisites
+	"$(PYTHON_PATH)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements/build.txt
+	@touch $@
+
+$(VENV)/.development: requirements/dev.txt $(VENV)/.build-tools | prerequisites
+	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
+	@touch $@
+
+EXAMPLE_REQUIREMENTS := $(wildcard examples/*/requirements.txt)
+
+$(VENV)/.examples: $(EXAMPLE_REQUIREMENTS) $(VENV)/.build-tools | prerequisites
+	$(if $(EXAMPLE_REQUIREMENTS),$(BIN)/python -m pip install --quiet $(EXAMPLE_REQUIREMENTS:%=--requirement %))
+	@touch $@
+
+# One virtualenv holds one build: the stamp of the other one goes when this one comes.
+$(VENV)/.installed-%: $(PACKAGE_SOURCES) $(VENV)/.build-tools | prerequisites
+	rm -rf $(VENV)/wheels $(VENV)/.installed-*
+	$(BIN)/maturin build --locked --quiet --profile $* --interpreter $(BIN)/python --out $(VENV)/wheels
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall $(VENV)/wheels/*.whl
+	@touch $@

@@ -1,0 +1,294 @@
+//! Where to listen, as text and back. Opens nothing and resolves no name.
+//!
+//! Invariant: what `Display` writes for a parsed address, `parse` reads as the same address.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// One address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BindAddress {
+    /// A host name or IP address (IPv6 without brackets) and a port; port 0 lets the kernel choose.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A socket in the file system, at most 107 bytes of path.
+    Unix(PathBuf),
+    /// A socket in Linux's abstract namespace: its name without the leading NUL, at most 107 bytes.
+    Abstract(Vec<u8>),
+    /// A listening socket that was inherited under this descriptor.
+    Fd(i32),
+}
+
+impl BindAddress {
+    /// The port of an address that names none.
+    pub const DEFAULT_PORT: u16 = 8000;
+
+    /// Reads `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, `unix:@NAME`, `unix-abstract:NAME`, `fd://N`,
+    /// or any TCP form behind `tcp://` or `http://`. The error says what is wrong and what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.contains('\0') {
+            return Err("must not contain a NUL".to_owned());
+        }
+        if let Some(path) = text.strip_prefix("unix://") {
+            return unix_path(path);
+        }
+        if let Some(name) = text
+            .strip_prefix("unix:@")
+            .or_else(|| text.strip_prefix("unix-abstract:"))
+        {
+            return abstract_name(name);
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            return unix_path(path);
+        }
+        if let Some(number) = text.strip_prefix("fd://") {
+            return descriptor(number);
+        }
+        if text.starts_with("https://") {
+            return Err(
+                "Lockgate does not have TLS yet; terminate it in front, and bind http://"
+                    .to_owned(),
+            );
+        }
+        if let Some(rest) = text
+            .strip_prefix("tcp://")
+            .or_else(|| text.strip_prefix("http://"))
+        {
+            return tcp(rest.strip_suffix('/').unwrap_or(rest));
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(format!(
+                "no kind of address is called {scheme}://; there are tcp://, http://, fd:// and unix:"
+            ));
+        }
+        tcp(text)
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => {
+                let path = path.display().to_string();
+                // Behind `unix://` everything is a path; behind `unix:` an `@` or `//` would be read otherwise.
+                let slashes = if path.starts_with('@') || path.starts_with("//") {
+                    "//"
+                } else {
+                    ""
+                };
+                write!(f, "unix:{slashes}{path}")
+            }
+            Self::Abstract(name) => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
+            Self::Fd(number) => write!(f, "fd://{number}"),
+        }
+    }
+}
+
+/// Linux's `sun_path` has 108 bytes, one of them for a NUL (unix(7)).
+const LONGEST_UNIX_NAME: usize = 107;
+
+fn unix_path(path: &str) -> Result<BindAddress, String> {
+    if path.is_empty() {
+        return Err("names no path; write unix:/run/app.sock".to_owned());
+    }
+    if path.len() > LONGEST_UNIX_NAME {
+        return Err(format!(
+            "the path of a unix socket has at most {LONGEST_UNIX_NAME} bytes"
+        ));
+    }
+    Ok(BindAddress::Unix(PathBuf::from(path)))
+}
+
+fn abstract_name(name: &str) -> Result<BindAddress, String> {
+    if name.is_empty() {
+        return Err("names no abstract socket; write unix:@name".to_owned());
+    }
+    if name.len() > LONGEST_UNIX_NAME {
+        return Err(format!(
+            "the name of an abstract socket has at most {LONGEST_UNIX_NAME} bytes"
+        ));
+    }
+    Ok(BindAddress::Abstract(name.as_bytes().to_vec()))
+}
+
+fn descriptor(number: &str) -> Result<BindAddress, String> {
+    match number.parse::<i32>() {
+        Ok(number) if number >= 0 => Ok(BindAddress::Fd(number)),
+        _ => Err("fd:// needs the number of an open descriptor, as in fd://3".to_owned()),
+    }
+}
+
+fn tcp(text: &str) -> Result<BindAddress, String> {
+    if text.is_empty() {
+        return Err("is empty; write HOST:PORT, or :PORT for every interface".to_owned());
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("a port needs a colon before it; write :{text}"));
+    }
+    if let Some(rest) = text.strip_prefix('[') {
+        let Some((host, rest)) = rest.split_once(']') else {
+            return Err("the bracket is not closed; write [::1]:8000".to_owned());
+        };
+        // A zone, as in fe80::1%eth0, names an interface; only the kernel can tell whether it exists.
+        let address = host.split_once('%').map_or(host, |(address, _)| address);
+        if address.parse::<Ipv6Addr>().is_err() {
+            return Err(format!("{host} is not an IPv6 address"));
+        }
+        let port = match rest.strip_prefix(':') {
+            Some(port) => parse_port(port)?,
+            None if rest.is_empty() => BindAddress::DEFAULT_PORT,
+            None => return Err("after the bracket only :PORT may follow".to_owned()),
+        };
+        return Ok(BindAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        });
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((_, port)) if port.contains(':') => {
+            return Err("an IPv6 address needs brackets; write [::1]:8000".to_owned());
+        }
+        // As gunicorn: no host means every interface of IPv4.
+        Some(("", port)) => ("0.0.0.0", parse_port(port)?),
+        Some((host, port)) => (host, parse_port(port)?),
+        None => (text, BindAddress::DEFAULT_PORT),
+    };
+    check_host(host)?;
+    Ok(BindAddress::Tcp {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn parse_port(text: &str) -> Result<u16, String> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse::<u16>() {
+        Ok(port) if is_number => Ok(port),
+        _ => Err("the port must be a number from 0 to 65535".to_owned()),
+    }
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    if host.contains('/') {
+        return Err("a host has no slash; for a unix socket write unix:PATH".to_owned());
+    }
+    let is_wrong = |c: char| c.is_whitespace() || c.is_control() || "?#@%[]\\\"'*".contains(c);
+    if let Some(wrong) = host.chars().find(|&c| is_wrong(c)) {
+        return Err(format!(
+            "a host cannot contain {wrong:?}; for every interface write 0.0.0.0 or [::]"
+        ));
+    }
+    let looks_like_ipv4 = host
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if looks_like_ipv4 && host.parse::<Ipv4Addr>().is_err() {
+        return Err(format!("{host} is not an IPv4 address"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> BindAddress {
+        BindAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    #[test]
+    fn every_form_is_read_and_written_back() {
+        let unix = |path: &str| BindAddress::Unix(PathBuf::from(path));
+        let hidden = |name: &str| BindAddress::Abstract(name.as_bytes().to_vec());
+        let cases = [
+            ("localhost", tcp("localhost", 8000), "localhost:8000"),
+            ("localhost:80", tcp("localhost", 80), "localhost:80"),
+            ("0.0.0.0:0", tcp("0.0.0.0", 0), "0.0.0.0:0"),
+            (":9000", tcp("0.0.0.0", 9000), "0.0.0.0:9000"),
+            (" 127.0.0.1:1 ", tcp("127.0.0.1", 1), "127.0.0.1:1"),
+            ("[::]", tcp("::", 8000), "[::]:8000"),
+            ("[::1]:65535", tcp("::1", 65535), "[::1]:65535"),
+            (
+                "[fe80::1%eth0]:80",
+                tcp("fe80::1%eth0", 80),
+                "[fe80::1%eth0]:80",
+            ),
+            ("tcp://h:1", tcp("h", 1), "h:1"),
+            ("tcp://[::1]", tcp("::1", 8000), "[::1]:8000"),
+            ("http://h:1/", tcp("h", 1), "h:1"),
+            ("http://h", tcp("h", 8000), "h:8000"),
+            (
+                "unix:/run/app.sock",
+                unix("/run/app.sock"),
+                "unix:/run/app.sock",
+            ),
+            (
+                "unix:///run/app.sock",
+                unix("/run/app.sock"),
+                "unix:/run/app.sock",
+            ),
+            ("unix:app.sock", unix("app.sock"), "unix:app.sock"),
+            ("unix://@x", unix("@x"), "unix://@x"),
+            ("unix:////x", unix("//x"), "unix:////x"),
+            ("unix:@app", hidden("app"), "unix:@app"),
+            ("unix-abstract:app", hidden("app"), "unix:@app"),
+            ("fd://3", BindAddress::Fd(3), "fd://3"),
+        ];
+        for (text, expected, written) in cases {
+            assert_eq!(BindAddress::parse(text).as_ref(), Ok(&expected), "{text}");
+            assert_eq!(expected.to_string(), written, "{text}");
+            assert_eq!(BindAddress::parse(written), Ok(expected), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_advice() {
+        let long = format!("unix:/{}", "a".repeat(107));
+        let long_name = format!("unix:@{}", "a".repeat(108));
+        let cases = [
+            ("", "is empty"),
+            ("8000", "write :8000"),
+            ("::1", "needs brackets"),
+            ("::1:8000", "needs brackets"),
+            ("[::1", "not closed"),
+            ("[localhost]:80", "not an IPv6 address"),
+            ("[::1]80", "only :PORT"),
+            ("h:", "the port must be"),
+            ("h:65536", "the port must be"),
+            ("h:+80", "the port must be"),
+            ("h:-1", "the port must be"),
+            ("h:http", "the port must be"),
+            ("999.0.0.1:80", "not an IPv4 address"),
+            ("127.0.0:80", "not an IPv4 address"),
+            ("*:80", "0.0.0.0 or [::]"),
+            ("a b:80", "cannot contain"),
+            ("/run/app.sock", "write unix:PATH"),
+            ("http://h:80/path", "must be a number"),
+            ("https://h:443", "does not have TLS yet"),
+            ("ftp://h", "called ftp://"),
+            ("unix:", "names no path"),
+            ("unix://", "names no path"),
+            ("unix:@", "names no abstract"),
+            ("unix-abstract:", "names no abstract"),
+            ("fd://x", "fd://3"),
+            ("fd://-1", "fd://3"),
+            ("unix:a\0b", "NUL"),
+            (&long, "at most 107"),
+            (&long_name, "at most 107"),
+        ];
+        for (text, part) in cases {
+            let error = BindAddress::parse(text).expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The configuration that the server runs by: one value, complete and checked. Knows nothing of flags, files or variables.
+//!
+//! The defaults stand here, once; the documentation reads them from here.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{AppSpec, BindAddress};
+
+/// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The application to serve.
+    pub app: AppSpec,
+    /// Where to listen; never empty, no address twice.
+    pub bind: Vec<BindAddress>,
+    /// Length of the kernel's queue of connections that wait to be accepted.
+    pub backlog: u32,
+    /// Worker processes; at least 1, `auto` already resolved.
+    pub workers: usize,
+    /// One line that says why there are so many workers, for the log.
+    pub workers_reason: String,
+    /// Threads of each worker that run the application.
+    pub threads: Threads,
+    /// Most connections that one worker holds at a time.
+    pub worker_connections: usize,
+    /// Longest time that the application may take for one request; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
+    pub graceful_timeout: Duration,
+    /// Longest time that an idle connection is kept for the next request; zero: connections are not kept.
+    pub keep_alive: Duration,
+    /// Longest time from the first byte of a request's head to its last.
+    pub head_timeout: Duration,
+    /// Longest silence while a request's body arrives.
+    pub body_timeout: Duration,
+    /// Longest time without progress while a client reads its response.
+    pub write_timeout: Duration,
+    /// How large a request may be.
+    pub limits: LimitsConfig,
+    /// Bytes of a request's body that are held in memory; a larger body goes to disk.
+    pub body_memory: usize,
+    /// Where large bodies are kept; `None`: the system's directory for temporary files.
+    pub spool_dir: Option<PathBuf>,
+    /// Value of the `Server` response header; `None`: the header is not sent.
+    pub server_header: Option<String>,
+    /// Where the access log goes; `None`: there is none.
+    pub access_log: Option<LogTarget>,
+    /// `combined`, `common`, `json`, or a format of gunicorn's atoms.
+    pub access_log_format: String,
+    /// Where the error log goes.
+    pub error_log: LogTarget,
+    /// The least important message that the error log still takes.
+    pub log_level: LogLevel,
+    /// Directory to change to before anything else is read or imported.
+    pub chdir: Option<PathBuf>,
+    /// Directories put in front of `sys.path`, in order.
+    pub pythonpath: Vec<PathBuf>,
+    /// Variables put into the application's environment, in order.
+    pub env: Vec<(String, String)>,
+    /// File mode creation mask; `None`: the one that the server was started with.
+    pub umask: Option<u32>,
+    /// User that the workers run as: a name or a number.
+    pub user: Option<String>,
+    /// Group that the workers run as: a name or a number.
+    pub group: Option<String>,
+    /// File that holds the supervisor's process id while it runs.
+    pub pidfile: Option<PathBuf>,
+    /// Name shown in process listings.
+    pub proc_name: Option<String>,
+    /// Every worker listens on a socket of its own.
+    pub reuse_port: bool,
+    /// Files are sent with sendfile(2) where that is possible.
+    pub sendfile: bool,
+}
+
+/// How large a request may be. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// The request line.
+    pub request_line: usize,
+    /// The number of header fields.
+    pub request_fields: usize,
+    /// One header field: name, value and line end.
+    pub request_field_size: usize,
+    /// The whole head, request line to blank line.
+    pub request_head: usize,
+    /// The body; 0: unlimited.
+    pub request_body: u64,
+}
+
+/// Threads of each worker that run the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// Each worker sizes its crew by itself.
+    Auto,
+    /// Exactly so many, at most 4096.
+    Count(NonZeroUsize),
+}
+
+/// Where a log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Appended to a file, which is opened anew when the server is asked to reopen its logs.
+    File(PathBuf),
+}
+
+/// How important a message is; the most important first, so that `message <= setting` means "write it".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// The server cannot go on.
+    Critical,
+    /// Something failed.
+    Error,
+    /// Something is wrong but was dealt with.
+    Warning,
+    /// What an operator wants to know: start, stop, reload.
+    Info,
+    /// What a developer wants to know.
+    Debug,
+}
+
+impl Config {
+    /// The configuration of a server that was told nothing but its application. One worker, because no machine is known here.
+    pub fn with_defaults(app: AppSpec) -> Self {
+        Self {
+            app,
+            bind: vec![BindAddress::Tcp {
+                host: "127.0.0.1".to_owned(),
+                port: BindAddress::DEFAULT_PORT,
+            }],
+            backlog: 2048,
+            workers: 1,
+            workers_reason: "workers = 1 (nothing is known of the machine)".to_owned(),
+            threads: Threads::Auto,
+            worker_connections: 10_000,
+            timeout: Some(Duration::from_secs(30)),
+            graceful_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(75),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            limits: LimitsConfig::default(),
+            body_memory: 512 * 1024,
+            spool_dir: None,
+            server_header: Some("lockgate".to_owned()),
+            access_log: None,
+            access_log_format: "combined".to_owned(),
+            error_log: LogTarget::Stderr,
+            log_level: LogLevel::Info,
+            chdir: None,
+            pythonpath: Vec::new(),
+            env: Vec::new(),
+            umask: None,
+            user: None,
+            group: None,
+            pidfile: None,
+            proc_name: None,
+            reuse_port: false,
+            sendfile: true,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            request_line: 8190,
+            request_fields: 100,
+            request_field_size: 8190,
+            request_head: 64 * 1024,
+            request_body: 1 << 30,
+        }
+    }
+}
+
+impl LogLevel {
+    /// Every level, the most important first.
+    pub const ALL: [Self; 5] = [
+        Self::Critical,
+        Self::Error,
+        Self::Warning,
+        Self::Info,
+        Self::Debug,
+    ];
+
+    /// The level's name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Display for Threads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Count(count) => write!(f, "{count}"),
+        }
+    }
+}

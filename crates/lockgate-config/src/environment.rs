@@ -1,0 +1,96 @@
+//! The environment: `LOCKGATE_*`, and what platforms set. Is given the variables and reads none itself. Judges no value.
+
+use std::ffi::OsString;
+
+use crate::resolve::Assignment;
+use crate::settings::named;
+use crate::written::Written;
+use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
+
+/// Names the configuration file; not a setting, because the file cannot name itself.
+pub(crate) const CONFIG: &str = "LOCKGATE_CONFIG";
+
+const PREFIX: &str = "LOCKGATE_";
+
+/// The settings that `LOCKGATE_*` variables give, in the order of the environment.
+pub(crate) fn read(environment: &[(OsString, OsString)]) -> Result<Vec<Assignment>, ConfigError> {
+    let mut assignments = Vec::new();
+    for (name, value) in environment {
+        // A name that is not text cannot begin with the prefix and mean something; it is somebody else's.
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with(PREFIX) && *name != CONFIG)
+        else {
+            continue;
+        };
+        let origin = Origin::Variable(name.to_owned());
+        let Some(setting) = settings().find(|setting| setting.variable() == name) else {
+            return Err(unknown(name, origin));
+        };
+        let Some(text) = value.to_str() else {
+            return Err(ConfigError::NotText { origin });
+        };
+        assignments.push(Assignment {
+            setting,
+            written: Written::Text(text.to_owned()),
+            origin,
+        });
+    }
+    Ok(assignments)
+}
+
+/// What platforms give under their own names, as Heroku and Cloud Run do. Weaker than anything that is Lockgate's; an
+/// empty one counts as unset.
+pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> {
+    let mut assignments = Vec::new();
+    let mut give = |setting: Option<&'static Setting>, variable: &str, value: String| {
+        if let Some(setting) = setting {
+            let origin = Origin::Variable(variable.to_owned());
+            assignments.push(Assignment {
+                setting,
+                written: Written::Text(value),
+                origin,
+            });
+        }
+    };
+    if let Some(workers) = value_of(environment, "WEB_CONCURRENCY") {
+        give(named("workers"), "WEB_CONCURRENCY", workers);
+    }
+    if let Some(port) = value_of(environment, "PORT") {
+        give(named("bind"), "PORT", format!("0.0.0.0:{port}"));
+    }
+    assignments
+}
+
+/// The value of a variable, unless it is empty. Bytes that are not text are replaced, and fail where they are read.
+pub(crate) fn value_of(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
+    let (_, value) = environment.iter().find(|(key, _)| key == name)?;
+    let value = value.to_string_lossy();
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn unknown(name: &str, origin: Origin) -> ConfigError {
+    let key = name.trim_start_matches(PREFIX).to_ascii_lowercase();
+    if let Some(absent) = absent::by_name(&key) {
+        return ConfigError::AbsentSetting {
+            written: name.to_owned(),
+            origin,
+            advice: absent.message(),
+        };
+    }
+    let mut candidates = vec![("config".to_owned(), CONFIG.to_owned())];
+    for setting in settings() {
+        let names = setting
+            .gunicorn
+            .iter()
+            .chain(setting.uwsgi)
+            .chain([&setting.name]);
+        candidates.extend(names.map(|name| ((*name).to_owned(), setting.variable())));
+    }
+    let suggestion = nearest::nearest(&key, &candidates).map(str::to_owned);
+    ConfigError::UnknownVariable {
+        name: name.to_owned(),
+        suggestion,
+    }
+}

@@ -1,0 +1,183 @@
+//! What an operator got wrong, in words that say what, with which value, where, and what to do. Prints and ends nothing.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::Origin;
+
+/// Why there is no configuration. The first thing that is wrong, in the order variables, file, command line;
+/// a command line that cannot be understood comes before all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A flag that does not exist.
+    UnknownFlag {
+        /// As written.
+        flag: String,
+        /// The flag that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// A flag without its value.
+    MissingValue {
+        /// The flag.
+        flag: String,
+    },
+    /// A value for a flag that takes none.
+    NeedlessValue {
+        /// The flag.
+        flag: String,
+    },
+    /// An argument after the application.
+    SecondApplication {
+        /// As written.
+        argument: String,
+    },
+    /// Anything else that is wrong with the command line.
+    BadUsage {
+        /// In words.
+        problem: String,
+    },
+    /// A key that does not exist.
+    UnknownKey {
+        /// As written.
+        key: String,
+        /// Where.
+        origin: Origin,
+        /// The key that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// A setting twice in the file, under one name or two.
+    RepeatedKey {
+        /// As written the second time.
+        key: String,
+        /// Where the second time.
+        origin: Origin,
+        /// The line of the first time.
+        first_line: usize,
+    },
+    /// A variable that begins with `LOCKGATE_` and names no setting.
+    UnknownVariable {
+        /// As written.
+        name: String,
+        /// The variable that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// One of gunicorn's settings that Lockgate does not have, or not here.
+    AbsentSetting {
+        /// As written: a flag, a key or a variable.
+        written: String,
+        /// Where.
+        origin: Origin,
+        /// What about it, and what to use instead.
+        advice: String,
+    },
+    /// A file that is not TOML.
+    MalformedFile {
+        /// The line that the parser stopped at.
+        origin: Origin,
+        /// In the parser's words.
+        problem: String,
+    },
+    /// gunicorn's configuration file, which is Python.
+    PythonFile {
+        /// As written.
+        path: PathBuf,
+    },
+    /// Bytes that are not UTF-8.
+    NotText {
+        /// A flag or a variable.
+        origin: Origin,
+    },
+    /// A value that its setting does not take.
+    BadValue {
+        /// The setting's canonical name.
+        name: &'static str,
+        /// The value, or the part of it that is wrong.
+        value: String,
+        /// Where.
+        origin: Origin,
+        /// What it must be.
+        demand: String,
+    },
+    /// No application anywhere.
+    MissingApplication,
+}
+
+impl ConfigError {
+    /// Whether the command line itself could not be understood: by custom such a program ends with 2, not 1.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::UnknownFlag { .. }
+            | Self::MissingValue { .. }
+            | Self::NeedlessValue { .. }
+            | Self::SecondApplication { .. }
+            | Self::BadUsage { .. } => true,
+            Self::AbsentSetting { origin, .. }
+            | Self::NotText { origin }
+            | Self::BadValue { origin, .. } => {
+                matches!(origin, Origin::Flag(_) | Origin::Argument)
+            }
+            Self::UnknownKey { .. }
+            | Self::RepeatedKey { .. }
+            | Self::UnknownVariable { .. }
+            | Self::MalformedFile { .. }
+            | Self::PythonFile { .. }
+            | Self::MissingApplication => false,
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownFlag { flag, suggestion } => {
+                write!(f, "{flag}: there is no such flag; ")?;
+                suggest(f, suggestion, "see lockgate --help")
+            }
+            Self::MissingValue { flag } => write!(f, "{flag}: a value must follow"),
+            Self::NeedlessValue { flag } => write!(f, "{flag}: takes no value; write it alone"),
+            Self::SecondApplication { argument } => {
+                write!(f, "{argument}: only one application can be served, and one was named before")
+            }
+            Self::BadUsage { problem } => f.write_str(problem),
+            Self::UnknownKey { key, origin, suggestion } => {
+                write!(f, "{key} (from {origin}): there is no such setting; ")?;
+                suggest(f, suggestion, "see lockgate --help; settings stand at the top level, without sections")
+            }
+            Self::RepeatedKey { key, origin, first_line } => {
+                write!(f, "{key} (from {origin}): was given before on line {first_line}; keep one of them")
+            }
+            Self::UnknownVariable { name, suggestion } => {
+                write!(f, "{name} (from the environment): there is no such setting; ")?;
+                suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are the server's")
+            }
+            Self::AbsentSetting { written, origin: Origin::File { path, line }, advice } => {
+                write!(f, "{written} (from {} line {line}): {advice}", path.display())
+            }
+            Self::AbsentSetting { written, advice, .. } => write!(f, "{written}: {advice}"),
+            Self::MalformedFile { origin, problem } => write!(f, "{origin}: {problem}"),
+            Self::PythonFile { path } => write!(
+                f,
+                "{}: a configuration in Python cannot be read; write its settings into lockgate.toml, under the same names",
+                path.display()
+            ),
+            Self::NotText { origin } => write!(f, "{origin}: must be UTF-8"),
+            Self::BadValue { name, value, origin, demand } => write!(f, "{name} = {value} (from {origin}): {demand}"),
+            Self::MissingApplication => {
+                f.write_str("no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml")
+            }
+        }
+    }
+}
+
+fn suggest(
+    f: &mut fmt::Formatter<'_>,
+    suggestion: &Option<String>,
+    otherwise: &str,
+) -> fmt::Result {
+    match suggestion {
+        Some(name) => write!(f, "is it {name}?"),
+        None => f.write_str(otherwise),
+    }
+}

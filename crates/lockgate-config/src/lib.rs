@@ -1,0 +1,48 @@
+//! Every setting of Lockgate, declared once. Reads no file, environment or machine by itself:
+//! the caller passes the arguments, the variables, the text of the file and the facts about the machine.
+//!
+//! The table in [`settings()`] is the only list: flags, file keys, variables, help, `--print-config` and the reference
+//! page are derived from it. Every value remembers where it came from.
+#![forbid(unsafe_code)]
+
+mod config;
+pub use config::{Config, LimitsConfig, LogLevel, LogTarget, Threads};
+
+mod application;
+pub use application::{AppSpec, Attribute};
+
+mod bind;
+pub use bind::BindAddress;
+
+mod machine;
+pub use machine::Machine;
+
+mod setting;
+pub use setting::{Kind, Section, Setting, Shape};
+
+mod settings;
+pub use settings::settings;
+
+mod written;
+
+mod resolve;
+pub use resolve::{Invocation, Resolved, config_path, resolve};
+
+mod origin;
+pub use origin::{Origin, Origins};
+
+mod error;
+pub use error::ConfigError;
+
+mod command_line;
+mod environment;
+mod file;
+
+mod absent;
+mod nearest;
+
+mod reference;
+pub use reference::reference_page;
+
+#[cfg(test)]
+mod tests;

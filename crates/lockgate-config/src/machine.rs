@@ -1,0 +1,115 @@
+//! How many workers suit a machine. The facts are given by the caller; this file measures nothing.
+
+/// What the caller found out about the machine, container limits included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Machine {
+    /// Processors that this process may run on.
+    pub affinity: usize,
+    /// Processors' worth of time that the control group may use; `None`: no quota.
+    pub cpu_quota: Option<f64>,
+    /// Bytes of memory that the control group may use; `None`: no limit.
+    pub memory_limit: Option<u64>,
+    /// Bytes of memory that the machine has.
+    pub memory_total: u64,
+}
+
+/// Memory to allow for one worker: an interpreter with a framework and a mid-sized application.
+pub(crate) const MEMORY_PER_WORKER: u64 = 128 * 1024 * 1024;
+
+impl Machine {
+    /// Bytes of memory that all workers together may use.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory_limit
+            .map_or(self.memory_total, |limit| limit.min(self.memory_total))
+    }
+
+    /// The number that `workers = "auto"` stands for, at least 1, and why.
+    pub(crate) fn suitable_workers(&self) -> (usize, String) {
+        let by_affinity = self.affinity.max(1);
+        let by_quota = match self.cpu_quota {
+            // The cast saturates; a quota that is not a number or not above zero counts as the smallest one.
+            Some(quota) => (quota.ceil() as usize).max(1),
+            None => usize::MAX,
+        };
+        let by_memory = usize::try_from(self.memory() / MEMORY_PER_WORKER)
+            .unwrap_or(usize::MAX)
+            .max(1);
+        let workers = by_affinity.min(by_quota).min(by_memory);
+        let quota = match self.cpu_quota {
+            Some(quota) => format!("cgroup quota {:?}", (quota * 100.0).round() / 100.0),
+            None => "no cgroup quota".to_owned(),
+        };
+        let reason = format!(
+            "auto: {by_affinity} CPU{} by affinity, {quota}, memory {} allows {by_memory}",
+            if by_affinity == 1 { "" } else { "s" },
+            gibibytes(self.memory()),
+        );
+        (workers, reason)
+    }
+}
+
+fn gibibytes(bytes: u64) -> String {
+    const GIB: f64 = (1_u64 << 30) as f64;
+    format!("{:.1} GiB", bytes as f64 / GIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn auto_takes_the_scarcest_of_processors_quota_and_memory() {
+        let cases = [
+            // affinity, quota, memory limit, memory of the machine, workers
+            (2, Some(2.0), None, 24 * GIB, 2),
+            (64, Some(2.0), Some(GIB), 256 * GIB, 2),
+            (64, Some(1.5), None, 256 * GIB, 2),
+            (64, Some(0.25), None, 256 * GIB, 1),
+            (64, None, None, 256 * GIB, 64),
+            (64, None, Some(GIB), 256 * GIB, 8),
+            (4, Some(16.0), None, 256 * GIB, 4),
+            (8, None, Some(64 * 1024 * 1024), 8 * GIB, 1),
+            (8, None, Some(u64::MAX), GIB, 8),
+            (0, None, None, 8 * GIB, 1),
+            (8, Some(0.0), None, 8 * GIB, 1),
+            (8, Some(f64::NAN), None, 8 * GIB, 1),
+            (8, Some(-1.0), None, 8 * GIB, 1),
+            (8, None, None, 0, 1),
+        ];
+        for (affinity, cpu_quota, memory_limit, memory_total, expected) in cases {
+            let machine = Machine {
+                affinity,
+                cpu_quota,
+                memory_limit,
+                memory_total,
+            };
+            assert_eq!(machine.suitable_workers().0, expected, "{machine:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_names_every_fact() {
+        let machine = Machine {
+            affinity: 2,
+            cpu_quota: Some(2.0),
+            memory_limit: None,
+            memory_total: 24 * GIB,
+        };
+        assert_eq!(
+            machine.suitable_workers().1,
+            "auto: 2 CPUs by affinity, cgroup quota 2.0, memory 24.0 GiB allows 192"
+        );
+        let machine = Machine {
+            affinity: 1,
+            cpu_quota: None,
+            memory_limit: Some(GIB / 2),
+            memory_total: 24 * GIB,
+        };
+        assert_eq!(
+            machine.suitable_workers().1,
+            "auto: 1 CPU by affinity, no cgroup quota, memory 0.5 GiB allows 4"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Which known name a wrong one was meant to be. Knows names only, not what they name.
+
+/// The candidate that `wrong` most likely stands for: the same but for case and separators, else the only one that
+/// begins with it, else the one with the fewest typing errors, if they are few. Each candidate is a name and an answer.
+pub(crate) fn nearest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Option<&'a str> {
+    let wrong = folded(wrong);
+    if wrong.is_empty() {
+        return None;
+    }
+    let folded_names = || {
+        candidates
+            .iter()
+            .map(|(name, answer)| (folded(name), answer.as_str()))
+    };
+    if let Some((_, answer)) = folded_names().find(|(name, _)| *name == wrong) {
+        return Some(answer);
+    }
+    if wrong.len() >= 3 {
+        let mut longer: Vec<&str> = folded_names()
+            .filter(|(name, _)| name.starts_with(&wrong))
+            .map(|(_, answer)| answer)
+            .collect();
+        longer.sort_unstable();
+        longer.dedup();
+        if let [only] = longer.as_slice() {
+            return Some(only);
+        }
+    }
+    // One error in a short name, a third of a long one: `--port` is not meant to be `--user-port`.
+    let most = (wrong.chars().count() / 3).max(1);
+    folded_names()
+        .map(|(name, answer)| (distance(&wrong, &name), answer))
+        .filter(|(errors, _)| *errors <= most)
+        .min_by_key(|(errors, _)| *errors)
+        .map(|(_, answer)| answer)
+}
+
+fn folded(name: &str) -> String {
+    name.chars()
+        .filter(|c| !matches!(c, '-' | '_' | ' ' | '.'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
+fn distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.chars().collect();
+    let right: Vec<char> = right.chars().collect();
+    let mut two_back: Vec<usize> = Vec::new();
+    let mut back: Vec<usize> = (0..=right.len()).collect();
+    for (i, &from) in left.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, &to) in right.iter().enumerate() {
+            let replaced = back[j] + usize::from(from != to);
+            let mut best = replaced.min(back[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && from == right[j - 1] && left[i - 1] == to {
+                best = best.min(two_back[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        two_back = std::mem::replace(&mut back, row);
+    }
+    back[right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_count_typing_errors() {
+        let cases = [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("workers", "workers", 0),
+            ("wokers", "workers", 1),
+            ("wrokers", "workers", 1),
+            ("workerss", "workers", 1),
+            ("workars", "workers", 1),
+            ("kitten", "sitting", 3),
+        ];
+        for (left, right, expected) in cases {
+            assert_eq!(distance(left, right), expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_finds_the_one_it_was_meant_to_be() {
+        let names = [
+            "workers",
+            "worker_connections",
+            "keep_alive",
+            "keepalive",
+            "timeout",
+            "bind",
+            "graceful_timeout",
+        ];
+        let candidates: Vec<_> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), (*name).to_owned()))
+            .collect();
+        let cases = [
+            ("Workers", Some("workers")),
+            ("wrokers", Some("workers")),
+            ("worker-connections", Some("worker_connections")),
+            ("grace", Some("graceful_timeout")),
+            ("timeuot", Some("timeout")),
+            ("time", Some("timeout")),
+            ("bnid", Some("bind")),
+            ("work", None),
+            ("colour", None),
+            ("x", None),
+            ("", None),
+            ("--", None),
+        ];
+        for (wrong, expected) in cases {
+            assert_eq!(nearest(wrong, &candidates), expected, "{wrong}");
+        }
+    }
+}

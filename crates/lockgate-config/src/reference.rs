@@ -1,0 +1,139 @@
+//! The reference page of settings, written from the table. Knows nothing that the table does not.
+
+use std::fmt::Write as _;
+
+use crate::absent::{ABSENT, Absence};
+use crate::command_line::CONTROLS;
+use crate::settings::in_section;
+use crate::{Section, Setting, Shape};
+
+/// The page `docs/reference/settings.md`, complete.
+pub fn reference_page() -> String {
+    let mut page = String::from(INTRODUCTION);
+    for section in Section::ALL {
+        push(&mut page, format_args!("\n## {}\n", section.title()));
+        for setting in in_section(section) {
+            entry(&mut page, setting);
+        }
+    }
+    page.push_str(COMMANDS);
+    for control in &CONTROLS {
+        let short = control
+            .short
+            .map(|short| format!("`-{short}`, "))
+            .unwrap_or_default();
+        let placeholder = control
+            .placeholder
+            .map(|placeholder| format!(" {placeholder}"))
+            .unwrap_or_default();
+        push(
+            &mut page,
+            format_args!(
+                "| {short}`--{}{placeholder}` | {} |\n",
+                control.long, control.doc
+            ),
+        );
+    }
+    page.push_str(ABSENT_SETTINGS);
+    for absent in ABSENT
+        .iter()
+        .filter(|absent| absent.absence != Absence::CommandLine)
+    {
+        let state = if absent.absence == Absence::NotYet {
+            "not yet"
+        } else {
+            "no"
+        };
+        push(
+            &mut page,
+            format_args!("| `{}` | {state} | {} |\n", absent.name, absent.advice),
+        );
+    }
+    page
+}
+
+const INTRODUCTION: &str = "\
+<!-- Generated from crates/lockgate-config by `make docs`. Do not edit. -->
+
+# Settings
+
+Every setting can be given in three places, under one name.
+
+| Place | Form | Example |
+| --- | --- | --- |
+| flag | the name with hyphens | `--graceful-timeout 30s` |
+| `lockgate.toml` | the name with underscores, at the top level | `graceful_timeout = \"30s\"` |
+| environment | `LOCKGATE_` and the name in capitals | `LOCKGATE_GRACEFUL_TIMEOUT=30s` |
+
+Flags win over the file, the file over the environment, the environment over the default.
+A list replaces a weaker list; it is not added to it.
+An unknown flag, key or `LOCKGATE_` variable is an error, and so is a value that cannot be meant.
+`lockgate --print-config` shows every setting with its value and where it comes from.
+
+The file is `lockgate.toml` in the working directory, or the one that `-c` or `LOCKGATE_CONFIG` names.
+It takes gunicorn's Python names as well, as in `keepalive = 5`.
+The variables `WEB_CONCURRENCY` and `PORT`, which platforms set, stand in for `workers` and `bind` when nothing else gives them.
+
+A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`; at most a year.
+A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` count in 1024, `KB`, `MB` and `GB` in 1000.
+In the file, a value with a unit stands in quotes.
+";
+
+const COMMANDS: &str = "
+## Flags that set nothing
+
+| Flag | What it does |
+| --- | --- |
+";
+
+const ABSENT_SETTINGS: &str = "
+## gunicorn's settings that Lockgate does not have
+
+Using one of them is an error: no setting is accepted and then ignored.
+
+| gunicorn | In Lockgate | Instead |
+| --- | --- | --- |
+";
+
+fn entry(page: &mut String, setting: &Setting) {
+    push(page, format_args!("\n### `{}`\n\n", setting.name));
+    // A sentence per line, so that a change of one shows as a change of one.
+    push(
+        page,
+        format_args!("{}\n\n", setting.doc.replace(". ", ".\n")),
+    );
+    let mut row = |title: &str, text: String| push(page, format_args!("- {title}: {text}\n"));
+    if setting.flags.is_empty() {
+        row("Command line", format!("`{}`", setting.kind.placeholder()));
+    } else {
+        row("Flags", code_list(&setting.spellings()));
+    }
+    row("Variable", format!("`{}`", setting.variable()));
+    let several = if setting.shape == Shape::List {
+        "one or more: "
+    } else {
+        ""
+    };
+    row("Value", format!("{several}{}", setting.kind.accepts()));
+    if setting.flags.is_empty() {
+        row("Default", "none; it must be given".to_owned());
+    } else {
+        row("Default", format!("`{}`", setting.default_text()));
+    }
+    if !setting.gunicorn.is_empty() {
+        row("gunicorn", code_list(setting.gunicorn));
+    }
+    if !setting.uwsgi.is_empty() {
+        row("uWSGI, or nearest to it", code_list(setting.uwsgi));
+    }
+}
+
+fn code_list<T: std::fmt::Display>(names: &[T]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String does not fail.
+    let _ = page.write_fmt(text);
+}

@@ -1,0 +1,234 @@
+//! From everything that the operator wrote to one configuration: the stronger source wins, and every value keeps its origin.
+//! Reads nothing by itself; finds no file and touches no machine.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::machine::MEMORY_PER_WORKER;
+use crate::setting::Draft;
+use crate::written::Written;
+use crate::{
+    Config, ConfigError, Machine, Origin, Origins, Section, Setting, Threads, command_line,
+    environment, file, settings,
+};
+
+/// What the operator asks the program to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invocation {
+    /// Serve.
+    Serve,
+    /// Check the configuration and the application, and stop.
+    CheckConfig,
+    /// Print the configuration, and stop.
+    PrintConfig,
+    /// Print this text, and stop. The configuration beside it names no application.
+    Help(String),
+    /// Print this text, and stop. The configuration beside it names no application.
+    Version(String),
+}
+
+/// A configuration, what to do with it, and how it came about.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// What to do.
+    pub invocation: Invocation,
+    /// Where each setting came from, by its canonical name.
+    pub origins: Origins,
+    /// Sentences that an operator should see at the start, without a full stop.
+    pub notes: Vec<String>,
+    shown: Vec<(&'static Setting, String)>,
+}
+
+/// A value for a setting, from one place.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) setting: &'static Setting,
+    pub(crate) written: Written,
+    pub(crate) origin: Origin,
+}
+
+/// Makes one configuration of the command line (its first argument is the program's name), the environment, the
+/// text of the file if there is one, and the machine. Strength: flags, file, `LOCKGATE_*`, the platform's variables, default.
+///
+/// # Errors
+/// The first thing that is wrong. Values that a stronger source hides are checked too.
+pub fn resolve(
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+    file: Option<(&Path, &str)>,
+    machine: &Machine,
+) -> Result<Resolved, ConfigError> {
+    let command_line = command_line::read(arguments)?;
+    let mut draft = Draft::new();
+    let mut origins = Origins::default();
+    let has_work = !matches!(
+        command_line.invocation,
+        Invocation::Help(_) | Invocation::Version(_)
+    );
+    if has_work {
+        if let Some(path) = config_path(arguments, environment).filter(|path| is_python(path)) {
+            return Err(ConfigError::PythonFile { path });
+        }
+        let mut assignments = environment::read(environment)?;
+        if let Some((path, text)) = file {
+            assignments.extend(file::read(path, text)?);
+        }
+        assignments.extend(command_line.assignments);
+        // The platform's variables are not addressed to us: where they do not count, they are not even checked.
+        let mut platform = environment::platform(environment);
+        platform.retain(|weak| {
+            assignments
+                .iter()
+                .all(|strong| strong.setting.name != weak.setting.name)
+        });
+        for assignment in platform.into_iter().chain(assignments) {
+            apply(&mut draft, &mut origins, assignment)?;
+        }
+    }
+    let notes = if has_work {
+        finish(&mut draft, &origins, environment, machine)?
+    } else {
+        Vec::new()
+    };
+    let shown = settings()
+        .map(|setting| (setting, (setting.show)(&draft)))
+        .collect();
+    Ok(Resolved {
+        config: draft.config,
+        invocation: command_line.invocation,
+        origins,
+        notes,
+        shown,
+    })
+}
+
+/// The file that the operator names, with `-c`/`--config` or LOCKGATE_CONFIG; the caller reads it and must find it.
+/// `None`: lockgate.toml in the working directory, if it exists. A command line that cannot be understood names none;
+/// [`resolve`] says what is wrong with it.
+pub fn config_path(
+    arguments: &[OsString],
+    environment: &[(OsString, OsString)],
+) -> Option<PathBuf> {
+    let command_line = command_line::read(arguments).ok()?;
+    if matches!(
+        command_line.invocation,
+        Invocation::Help(_) | Invocation::Version(_)
+    ) {
+        return None;
+    }
+    let named = command_line
+        .config
+        .or_else(|| environment::value_of(environment, environment::CONFIG))?;
+    // gunicorn's way to say that it is a file.
+    Some(PathBuf::from(named.strip_prefix("file:").unwrap_or(&named)))
+}
+
+impl Resolved {
+    /// Every setting with its value and its origin, by section: a file that gives the same configuration.
+    pub fn print(&self) -> String {
+        let assignment =
+            |(setting, value): &(&Setting, String)| format!("{} = {value}", setting.name);
+        // One long list of addresses shall not push every origin off the screen.
+        let width = self
+            .shown
+            .iter()
+            .map(|shown| assignment(shown).chars().count())
+            .filter(|width| *width <= 60)
+            .max();
+        let width = width.unwrap_or_default();
+        let mut out = String::new();
+        for section in Section::ALL {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            out.push_str(&format!("# {}\n", section.title()));
+            for shown in self
+                .shown
+                .iter()
+                .filter(|(setting, _)| setting.section == section)
+            {
+                let mut origin = self.origins.of(shown.0.name).to_string();
+                if shown.0.name == "workers" {
+                    origin = format!("{origin}; {}", self.config.workers_reason);
+                }
+                out.push_str(&format!("{:width$}  # {origin}\n", assignment(shown)));
+            }
+        }
+        out
+    }
+}
+
+fn is_python(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "py")
+        || path.as_os_str().to_string_lossy().starts_with("python:")
+}
+
+fn apply(
+    draft: &mut Draft,
+    origins: &mut Origins,
+    assignment: Assignment,
+) -> Result<(), ConfigError> {
+    let Assignment {
+        setting,
+        written,
+        origin,
+    } = assignment;
+    setting
+        .apply(draft, &written)
+        .map_err(|complaint| ConfigError::BadValue {
+            name: setting.name,
+            value: complaint.piece.unwrap_or_else(|| written.to_string()),
+            origin: origin.clone(),
+            demand: complaint.demand,
+        })?;
+    origins.record(setting.name, origin);
+    Ok(())
+}
+
+/// Fills in what depends on the machine or on several settings, and gives the notes.
+fn finish(
+    draft: &mut Draft,
+    origins: &Origins,
+    environment: &[(OsString, OsString)],
+    machine: &Machine,
+) -> Result<Vec<String>, ConfigError> {
+    let mut notes = Vec::new();
+    draft.config.app = draft.app.clone().ok_or(ConfigError::MissingApplication)?;
+    let config = &mut draft.config;
+    match draft.workers {
+        Threads::Auto => {
+            let (workers, reason) = machine.suitable_workers();
+            config.workers = workers;
+            config.workers_reason = format!("workers = {workers} ({reason})");
+        }
+        Threads::Count(workers) => {
+            config.workers = workers.get();
+            config.workers_reason = format!("workers = {workers} (from {})", origins.of("workers"));
+            let needed = (workers.get() as u64).saturating_mul(MEMORY_PER_WORKER);
+            if workers.get() > 1 && needed > machine.memory() {
+                let (suitable, reason) = machine.suitable_workers();
+                notes.push(format!(
+                    "workers = {workers} may need more memory than there is; auto would give {suitable} ({reason})"
+                ));
+            }
+        }
+    }
+    let limits = config.limits;
+    for (name, size) in [
+        ("limit_request_line", limits.request_line),
+        ("limit_request_field_size", limits.request_field_size),
+    ] {
+        if size > limits.request_head {
+            notes.push(format!(
+                "{name} = {size} never comes to bear: limit_request_head = {} is smaller",
+                limits.request_head
+            ));
+        }
+    }
+    if environment::value_of(environment, "GUNICORN_CMD_ARGS").is_some() {
+        notes.push("GUNICORN_CMD_ARGS is set and not read: write the settings into lockgate.toml or LOCKGATE_*".to_owned());
+    }
+    Ok(notes)
+}

@@ -1,0 +1,291 @@
+//! What one setting is: names, kind, text for people, and how it is read and shown. Holds no setting itself.
+
+use std::fmt;
+
+use crate::config::Config;
+use crate::written::{Complaint, Given, Written, size_words};
+use crate::{AppSpec, Threads};
+
+/// One setting. Everything that is told about it anywhere is derived from this value.
+pub struct Setting {
+    /// Its canonical name in snake case: the key in the file, and behind `LOCKGATE_` (in capitals) the variable.
+    pub name: &'static str,
+    /// The part of the reference that it belongs to.
+    pub section: Section,
+    /// One letter for the command line.
+    pub short: Option<char>,
+    /// Long spellings for the command line, without dashes, the first one preferred.
+    pub flags: &'static [&'static str],
+    /// How often and in what form it is given.
+    pub shape: Shape,
+    /// What values it takes.
+    pub kind: Kind,
+    /// One paragraph; its first sentence is the summary.
+    pub doc: &'static str,
+    /// gunicorn's names for it in Python; the file takes them too.
+    pub gunicorn: &'static [&'static str],
+    /// uWSGI's names for it, or for what comes nearest.
+    pub uwsgi: &'static [&'static str],
+    pub(crate) read: fn(&mut Draft, Given<'_>) -> Result<(), Complaint>,
+    pub(crate) show: fn(&Draft) -> String,
+}
+
+/// The parts of the reference, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// What is served.
+    Application,
+    /// Where the server listens.
+    Sockets,
+    /// How much runs at the same time.
+    Workers,
+    /// How long things may take.
+    Deadlines,
+    /// How large things may be.
+    Limits,
+    /// What the server adds to responses, and how it sends them.
+    Responses,
+    /// What is written down.
+    Logging,
+    /// The process as the system sees it.
+    Process,
+}
+
+/// How often and in what form a setting is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// The argument that is not a flag.
+    Argument,
+    /// Once; the last flag wins.
+    Value,
+    /// Several flags, or a list in the file.
+    List,
+    /// `--name` and `--no-name`.
+    Switch,
+}
+
+/// What values a setting takes. Where zero is special, `Ok` says what it means and `Err` what to write instead.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// `module:attribute` or a file.
+    Application,
+    /// An address to listen on.
+    Address,
+    /// A whole number.
+    Number {
+        /// Smallest.
+        least: u64,
+        /// Largest.
+        most: u64,
+        /// Whether `auto` is taken too.
+        auto: bool,
+    },
+    /// A time; a bare number is seconds.
+    Duration {
+        /// Zero.
+        zero: Result<&'static str, &'static str>,
+    },
+    /// A number of bytes.
+    Size {
+        /// Smallest, apart from zero.
+        least: u64,
+        /// Largest.
+        most: u64,
+        /// Zero.
+        zero: Result<&'static str, &'static str>,
+    },
+    /// `true` or `false`.
+    Switch,
+    /// Text on one line.
+    Text,
+    /// A path.
+    Path,
+    /// `KEY=VALUE`.
+    Assignment,
+    /// `-` for a standard stream, or a path.
+    LogTarget {
+        /// Whether there may be no log.
+        optional: bool,
+    },
+    /// One of the words.
+    Word(&'static [&'static str]),
+    /// A file mode in octal.
+    Mode,
+}
+
+/// A configuration on its way: what [`Config`] cannot say yet stands beside it.
+#[derive(Clone)]
+pub(crate) struct Draft {
+    pub(crate) config: Config,
+    pub(crate) app: Option<AppSpec>,
+    pub(crate) workers: Threads,
+}
+
+impl Draft {
+    pub(crate) fn new() -> Self {
+        let nothing = AppSpec::Module {
+            module: String::new(),
+            attribute: None,
+        };
+        Self {
+            config: Config::with_defaults(nothing),
+            app: None,
+            workers: Threads::Auto,
+        }
+    }
+}
+
+impl Setting {
+    /// The name of its environment variable.
+    pub fn variable(&self) -> String {
+        format!("LOCKGATE_{}", self.name.to_ascii_uppercase())
+    }
+
+    /// Its preferred flag with dashes; none for the application.
+    pub fn flag(&self) -> Option<String> {
+        self.flags.first().map(|flag| format!("--{flag}"))
+    }
+
+    /// Every flag with dashes, as they are written: short, long, and the negations of a switch.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut spellings: Vec<String> = self
+            .short
+            .map(|short| format!("-{short}"))
+            .into_iter()
+            .collect();
+        spellings.extend(self.flags.iter().map(|flag| format!("--{flag}")));
+        if self.shape == Shape::Switch {
+            spellings.extend(self.flags.iter().map(|flag| format!("--no-{flag}")));
+        }
+        spellings
+    }
+
+    /// The first sentence of its doc, without the full stop.
+    pub fn summary(&self) -> &'static str {
+        let end = self
+            .doc
+            .find(". ")
+            .or_else(|| self.doc.rfind('.'))
+            .unwrap_or(self.doc.len());
+        &self.doc[..end]
+    }
+
+    /// Its default, as the file takes it.
+    pub fn default_text(&self) -> String {
+        (self.show)(&Draft::new())
+    }
+
+    pub(crate) fn apply(&self, draft: &mut Draft, written: &Written) -> Result<(), Complaint> {
+        (self.read)(
+            draft,
+            Given {
+                kind: &self.kind,
+                written,
+            },
+        )
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Setting").field(&self.name).finish()
+    }
+}
+
+impl Section {
+    /// Every section, in order.
+    pub const ALL: [Self; 8] = [
+        Self::Application,
+        Self::Sockets,
+        Self::Workers,
+        Self::Deadlines,
+        Self::Limits,
+        Self::Responses,
+        Self::Logging,
+        Self::Process,
+    ];
+
+    /// Its heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Application => "Application",
+            Self::Sockets => "Sockets",
+            Self::Workers => "Workers and threads",
+            Self::Deadlines => "Deadlines",
+            Self::Limits => "Limits",
+            Self::Responses => "Responses",
+            Self::Logging => "Logging",
+            Self::Process => "Process",
+        }
+    }
+}
+
+impl Kind {
+    /// What stands for the value in help.
+    pub fn placeholder(&self) -> &'static str {
+        match self {
+            Self::Application => "APP",
+            Self::Address => "ADDRESS",
+            Self::Number { .. } => "N",
+            Self::Duration { .. } => "TIME",
+            Self::Size { .. } => "SIZE",
+            Self::Switch => "BOOL",
+            Self::Text => "TEXT",
+            Self::Path => "PATH",
+            Self::Assignment => "KEY=VALUE",
+            Self::LogTarget { .. } => "FILE",
+            Self::Word(_) => "WORD",
+            Self::Mode => "MODE",
+        }
+    }
+
+    /// The values that it takes, in words.
+    pub fn accepts(&self) -> String {
+        match self {
+            Self::Application => {
+                "`module`, `module:attribute`, `module:factory(…)`, `file.py`, `file.py:attribute`"
+                    .into()
+            }
+            Self::Address => {
+                "`HOST:PORT`, `HOST`, `:PORT`, `[IPv6]:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`"
+                    .into()
+            }
+            Self::Number { least, most, auto } => {
+                format!(
+                    "whole number from {least} to {most}{}",
+                    if *auto { ", or `auto`" } else { "" }
+                )
+            }
+            Self::Duration { zero } => format!(
+                "time, in seconds unless it has a unit; {}",
+                zero_words(*zero)
+            ),
+            Self::Size { least, most, zero } => {
+                format!(
+                    "size, in bytes unless it has a unit, from {} to {}; {}",
+                    size_words(*least),
+                    size_words(*most),
+                    zero_words(*zero)
+                )
+            }
+            Self::Switch => "`true` or `false`".into(),
+            Self::Text => "text".into(),
+            Self::Path => "path".into(),
+            Self::Assignment => "`KEY=VALUE`".into(),
+            Self::LogTarget { optional: true } => "`-`, a path, or `none`".into(),
+            Self::LogTarget { optional: false } => "`-` or a path".into(),
+            Self::Word(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                words.join(", ")
+            }
+            Self::Mode => "octal with a leading zero, from `0` to `0777`".into(),
+        }
+    }
+}
+
+fn zero_words(zero: Result<&'static str, &'static str>) -> String {
+    match zero {
+        Ok(meaning) => format!("0: {meaning}"),
+        Err(advice) => format!("0 is refused: {advice}"),
+    }
+}

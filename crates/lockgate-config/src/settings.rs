@@ -1,0 +1,127 @@
+//! The table of every setting: one value each, in the order of the reference. Knows what they are, not where they are read.
+//!
+//! A new setting is a field of `Config` with its default, and one entry in the file of its section. Nothing else lists settings.
+
+use crate::{Section, Setting};
+
+mod application;
+mod deadlines;
+mod limits;
+mod logging;
+mod process;
+mod responses;
+mod sockets;
+mod workers;
+
+/// Every setting, section by section.
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    Section::ALL.into_iter().flat_map(in_section)
+}
+
+/// The settings of one section, in order.
+pub(crate) fn in_section(section: Section) -> &'static [Setting] {
+    match section {
+        Section::Application => application::SETTINGS,
+        Section::Sockets => sockets::SETTINGS,
+        Section::Workers => workers::SETTINGS,
+        Section::Deadlines => deadlines::SETTINGS,
+        Section::Limits => limits::SETTINGS,
+        Section::Responses => responses::SETTINGS,
+        Section::Logging => logging::SETTINGS,
+        Section::Process => process::SETTINGS,
+    }
+}
+
+/// The setting of this canonical name.
+pub(crate) fn named(name: &str) -> Option<&'static Setting> {
+    settings().find(|setting| setting.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::setting::Draft;
+
+    #[test]
+    fn names_and_flags_are_unique_and_well_formed() {
+        let mut names = BTreeSet::new();
+        let mut spellings = BTreeSet::new();
+        for setting in settings() {
+            let is_snake = setting
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            assert!(is_snake, "{}", setting.name);
+            for name in setting
+                .gunicorn
+                .iter()
+                .filter(|name| **name != setting.name)
+                .chain([&setting.name])
+            {
+                assert!(names.insert(*name), "{name} means two settings");
+            }
+            for spelling in setting.spellings() {
+                assert!(
+                    spellings.insert(spelling.clone()),
+                    "{spelling} means two settings"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_flag_is_the_canonical_name() {
+        for setting in settings() {
+            if let Some(flag) = setting.flags.first() {
+                assert_eq!(flag.replace('-', "_"), setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_stands_in_its_own_section() {
+        for section in Section::ALL {
+            assert!(
+                in_section(section)
+                    .iter()
+                    .all(|setting| setting.section == section),
+                "{section:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_doc_is_a_paragraph_of_sentences() {
+        for setting in settings() {
+            assert!(setting.doc.ends_with('.'), "{}", setting.name);
+            assert!(
+                !setting.doc.contains('\n') && !setting.doc.contains("  "),
+                "{}",
+                setting.name
+            );
+            assert!(
+                (10..=90).contains(&setting.summary().len()),
+                "{}: {}",
+                setting.name,
+                setting.summary()
+            );
+            assert!(!setting.summary().ends_with('.'), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_the_file_takes_and_means_itself() {
+        for setting in settings().filter(|setting| setting.name != "app") {
+            let text = format!("{} = {}", setting.name, setting.default_text());
+            let assignment = crate::file::read("x.toml".as_ref(), &text)
+                .expect(&text)
+                .remove(0);
+            let mut draft = Draft::new();
+            setting.apply(&mut draft, &assignment.written).expect(&text);
+            assert_eq!(draft.config, Draft::new().config, "{text}");
+            assert_eq!(draft.workers, Draft::new().workers, "{text}");
+        }
+    }
+}

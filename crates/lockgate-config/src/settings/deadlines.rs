@@ -1,0 +1,123 @@
+//! Settings that say how long things may take.
+
+use std::time::Duration;
+
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::duration_text;
+
+/// For deadlines that guard against clients: without them one silent client holds its connection for ever.
+const NO_ZERO: Kind = Kind::Duration {
+    zero: Err("a client could hold its connection for ever; for a long time write 1h"),
+};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "timeout",
+        section: Section::Deadlines,
+        short: Some('t'),
+        flags: &["timeout"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("no deadline"),
+        },
+        doc: "How long the application may take for one request. gunicorn measures the silence of a worker instead, \
+              and kills the worker.",
+        gunicorn: &["timeout"],
+        uwsgi: &["harakiri"],
+        read: |draft, given| {
+            let timeout = given.duration()?;
+            draft.config.timeout = (timeout > Duration::ZERO).then_some(timeout);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.timeout.unwrap_or_default()),
+    },
+    Setting {
+        name: "graceful_timeout",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["graceful-timeout"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("running requests are not waited for"),
+        },
+        doc: "How long a worker that was asked to stop may take to finish its requests. What still runs then is cut off.",
+        gunicorn: &["graceful_timeout"],
+        uwsgi: &["worker-reload-mercy", "reload-mercy"],
+        read: |draft, given| {
+            draft.config.graceful_timeout = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.graceful_timeout),
+    },
+    Setting {
+        name: "keep_alive",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["keep-alive"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("a connection is closed after its first response"),
+        },
+        doc: "How long an idle connection is kept for the next request. Make it longer than the idle time of the proxy in \
+              front, or the proxy will now and then send a request into a connection that is just closing. \
+              gunicorn's default is 2.",
+        gunicorn: &["keepalive"],
+        uwsgi: &["http-keepalive"],
+        read: |draft, given| {
+            draft.config.keep_alive = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.keep_alive),
+    },
+    Setting {
+        name: "head_timeout",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["head-timeout"],
+        shape: Shape::Value,
+        kind: NO_ZERO,
+        doc: "How long a client may take to send the head of a request, from its first byte to its last. \
+              A slower one gets 408.",
+        gunicorn: &[],
+        uwsgi: &["http-timeout", "http-headers-timeout"],
+        read: |draft, given| {
+            draft.config.head_timeout = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.head_timeout),
+    },
+    Setting {
+        name: "body_timeout",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["body-timeout"],
+        shape: Shape::Value,
+        kind: NO_ZERO,
+        doc: "How long a client may be silent while it sends the body of a request. A long upload that keeps coming is \
+              not touched.",
+        gunicorn: &[],
+        uwsgi: &["socket-timeout"],
+        read: |draft, given| {
+            draft.config.body_timeout = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.body_timeout),
+    },
+    Setting {
+        name: "write_timeout",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["write-timeout"],
+        shape: Shape::Value,
+        kind: NO_ZERO,
+        doc: "How long a client may read nothing of a response that waits for it. A long download that keeps going is not \
+              touched.",
+        gunicorn: &[],
+        uwsgi: &["socket-send-timeout"],
+        read: |draft, given| {
+            draft.config.write_timeout = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.write_timeout),
+    },
+];

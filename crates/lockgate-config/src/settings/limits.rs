@@ -1,0 +1,151 @@
+//! Settings that say how large a request may be and where its body is kept.
+
+use super::application::path;
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::size_text;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "limit_request_line",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-request-line"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 64,
+            most: MIB,
+            zero: Err("a request line cannot be unlimited; for long ones write 64K"),
+        },
+        doc: "Largest request line: method, target and version. A longer one gets 414. \
+              gunicorn's default is 4094, and 8190 is the most that it really allows.",
+        gunicorn: &["limit_request_line"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.request_line = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.request_line as u64),
+    },
+    Setting {
+        name: "limit_request_fields",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-request-fields"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 32_768,
+            auto: false,
+        },
+        doc: "How many header fields a request may have. More get 431.",
+        gunicorn: &["limit_request_fields"],
+        uwsgi: &["max-vars"],
+        read: |draft, given| {
+            draft.config.limits.request_fields = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.limits.request_fields.to_string(),
+    },
+    Setting {
+        name: "limit_request_field_size",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-request-field-size", "limit-request-field_size"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 64,
+            most: MIB,
+            zero: Err("a header field cannot be unlimited; for long ones write 64K"),
+        },
+        doc: "Largest header field: name, value and line end. A longer one gets 431.",
+        gunicorn: &["limit_request_field_size"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.request_field_size = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.request_field_size as u64),
+    },
+    Setting {
+        name: "limit_request_head",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-request-head"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: KIB,
+            most: 16 * MIB,
+            zero: Err("a head cannot be unlimited; for large ones write 1MiB"),
+        },
+        doc: "Largest head of a request: its request line and all its header fields together. A larger one gets 431.",
+        gunicorn: &[],
+        uwsgi: &["buffer-size"],
+        read: |draft, given| {
+            draft.config.limits.request_head = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.request_head as u64),
+    },
+    Setting {
+        name: "limit_request_body",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-request-body"],
+        shape: Shape::Value,
+        // 1 PiB: far beyond any disk that bodies are kept on, and exact in every number on the way.
+        kind: Kind::Size {
+            least: 1,
+            most: 1 << 50,
+            zero: Ok("unlimited"),
+        },
+        doc: "Largest body of a request. A larger one gets 413. gunicorn has no such limit.",
+        gunicorn: &[],
+        uwsgi: &["limit-post"],
+        read: |draft, given| {
+            draft.config.limits.request_body = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.request_body),
+    },
+    Setting {
+        name: "body_memory",
+        section: Section::Limits,
+        short: None,
+        flags: &["body-memory"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 1,
+            most: 1 << 30,
+            zero: Ok("every body goes to disk"),
+        },
+        doc: "How much of a request's body is held in memory. A larger body is kept on disk, in `spool_dir`, \
+              until the request is done.",
+        gunicorn: &[],
+        uwsgi: &["post-buffering"],
+        read: |draft, given| {
+            draft.config.body_memory = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.body_memory as u64),
+    },
+    Setting {
+        name: "spool_dir",
+        section: Section::Limits,
+        short: None,
+        flags: &["spool-dir"],
+        shape: Shape::Value,
+        kind: Kind::Path,
+        doc: "Directory for bodies that are too large for memory. Its files have no names and vanish with the server. \
+              Empty: the system's directory for temporary files; where that is held in memory, name a directory on disk.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.spool_dir = given.optional_path()?;
+            Ok(())
+        },
+        show: |draft| path(&draft.config.spool_dir),
+    },
+];

@@ -1,0 +1,113 @@
+//! Settings that say what is written down, and where.
+
+use std::path::PathBuf;
+
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, quoted};
+use crate::{LogLevel, LogTarget};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "access_logfile",
+        section: Section::Logging,
+        short: None,
+        flags: &["access-logfile"],
+        shape: Shape::Value,
+        kind: Kind::LogTarget { optional: true },
+        doc: "Where the access log goes. `-` is standard output, `/dev/stderr` standard error, `none` or nothing turns it \
+              off, anything else is a file to append to.",
+        gunicorn: &["accesslog"],
+        uwsgi: &["req-logger", "logto"],
+        read: |draft, given| {
+            draft.config.access_log = target(&given.text()?, LogTarget::Stdout);
+            Ok(())
+        },
+        show: |draft| match &draft.config.access_log {
+            None => quoted("none"),
+            Some(LogTarget::Stdout) => quoted("-"),
+            Some(LogTarget::Stderr) => quoted(STDERR),
+            Some(LogTarget::File(path)) => quoted(&path.display().to_string()),
+        },
+    },
+    Setting {
+        name: "access_logformat",
+        section: Section::Logging,
+        short: None,
+        flags: &["access-logformat"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Format of a line in the access log. `combined`, `common`, `json`, or text with gunicorn's atoms, as in \
+              `%(h)s %(r)s %(s)s`.",
+        gunicorn: &["access_log_format"],
+        uwsgi: &["log-format", "logformat"],
+        read: |draft, given| {
+            draft.config.access_log_format = given.optional_text()?.ok_or_else(|| {
+                Complaint::from(
+                    "must not be empty; to turn the log off, set access_logfile to none",
+                )
+            })?;
+            Ok(())
+        },
+        show: |draft| quoted(&draft.config.access_log_format),
+    },
+    Setting {
+        name: "error_logfile",
+        section: Section::Logging,
+        short: None,
+        flags: &["error-logfile", "log-file"],
+        shape: Shape::Value,
+        kind: Kind::LogTarget { optional: false },
+        doc: "Where the server's own messages go. `-` is standard error, `/dev/stdout` standard output, anything else is a \
+              file to append to. They cannot be turned off; see `log_level`.",
+        gunicorn: &["errorlog"],
+        uwsgi: &["logger", "logto2"],
+        read: |draft, given| {
+            draft.config.error_log =
+                target(&given.text()?, LogTarget::Stderr).ok_or_else(|| {
+                    Complaint::from("must be -, or a file; to hear less, set log_level to critical")
+                })?;
+            Ok(())
+        },
+        show: |draft| match &draft.config.error_log {
+            LogTarget::Stderr => quoted("-"),
+            LogTarget::Stdout => quoted(STDOUT),
+            LogTarget::File(path) => quoted(&path.display().to_string()),
+        },
+    },
+    Setting {
+        name: "log_level",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-level"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["critical", "error", "warning", "info", "debug"]),
+        doc: "The least important of the server's messages that are still written.",
+        gunicorn: &["loglevel"],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            draft.config.log_level = LogLevel::ALL
+                .into_iter()
+                .find(|level| level.name() == word)
+                .ok_or_else(|| {
+                    Complaint::from("must be critical, error, warning, info or debug")
+                })?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.log_level.name()),
+    },
+];
+
+// Opened by path, these fail when the stream is a socket, as it is under systemd. So they mean the streams.
+const STDOUT: &str = "/dev/stdout";
+const STDERR: &str = "/dev/stderr";
+
+fn target(text: &str, dash: LogTarget) -> Option<LogTarget> {
+    match text.trim() {
+        "" | "none" | "None" => None,
+        "-" => Some(dash),
+        STDOUT => Some(LogTarget::Stdout),
+        STDERR => Some(LogTarget::Stderr),
+        path => Some(LogTarget::File(PathBuf::from(path))),
+    }
+}

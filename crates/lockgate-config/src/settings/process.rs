@@ -1,0 +1,136 @@
+//! Settings of the process as the system sees it.
+
+use super::application::path;
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, Given, Written, quoted};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "user",
+        section: Section::Process,
+        short: Some('u'),
+        flags: &["user"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "User that the workers run as, by name or number. Only root can change it. Empty: the user that started the \
+              server.",
+        gunicorn: &["user"],
+        uwsgi: &["uid"],
+        read: |draft, given| {
+            draft.config.user = account(given)?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.user.as_deref().unwrap_or_default()),
+    },
+    Setting {
+        name: "group",
+        section: Section::Process,
+        short: Some('g'),
+        flags: &["group"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Group that the workers run as, by name or number. Only root can change it. Empty: the group of the server.",
+        gunicorn: &["group"],
+        uwsgi: &["gid"],
+        read: |draft, given| {
+            draft.config.group = account(given)?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.group.as_deref().unwrap_or_default()),
+    },
+    Setting {
+        name: "umask",
+        section: Section::Process,
+        short: Some('m'),
+        flags: &["umask"],
+        shape: Shape::Value,
+        kind: Kind::Mode,
+        doc: "Permissions that new files and sockets do not get, in octal. Empty: as the server was started; \
+              gunicorn's default is 0, which lets everybody write.",
+        gunicorn: &["umask"],
+        uwsgi: &["umask"],
+        read: |draft, given| {
+            draft.config.umask = mode(given)?;
+            Ok(())
+        },
+        show: |draft| {
+            quoted(
+                &draft
+                    .config
+                    .umask
+                    .map(|mode| format!("{mode:04o}"))
+                    .unwrap_or_default(),
+            )
+        },
+    },
+    Setting {
+        name: "pid",
+        section: Section::Process,
+        short: Some('p'),
+        flags: &["pid"],
+        shape: Shape::Value,
+        kind: Kind::Path,
+        doc: "File that holds the process id of the supervisor while it runs. Empty: there is none.",
+        gunicorn: &["pidfile"],
+        uwsgi: &["pidfile"],
+        read: |draft, given| {
+            draft.config.pidfile = given.optional_path()?;
+            Ok(())
+        },
+        show: |draft| path(&draft.config.pidfile),
+    },
+    Setting {
+        name: "name",
+        section: Section::Process,
+        short: Some('n'),
+        flags: &["name"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Name of the server in process listings. Empty: the application's.",
+        gunicorn: &["proc_name"],
+        uwsgi: &["procname", "procname-master"],
+        read: |draft, given| {
+            draft.config.proc_name = given.optional_text()?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.proc_name.as_deref().unwrap_or_default()),
+    },
+];
+
+fn account(given: Given<'_>) -> Result<Option<String>, Complaint> {
+    let account = given.optional_text()?;
+    if account
+        .as_ref()
+        .is_some_and(|name| name.contains([':', '/', ' ', ',']))
+    {
+        return Err("must be one name or number".into());
+    }
+    Ok(account)
+}
+
+/// Only what is octal beyond doubt: gunicorn reads `22` as decimal, chmod(1) as octal.
+fn mode(given: Given<'_>) -> Result<Option<u32>, Complaint> {
+    const DEMAND: &str =
+        "must be octal with a leading zero, from \"0\" to \"0777\", such as \"022\"";
+    let mode = match given.written {
+        Written::Text(text) if text.trim().is_empty() => return Ok(None),
+        Written::Text(text) => {
+            let text = text.trim();
+            let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
+            let is_octal = |digits: &&str| digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+            match digits.filter(is_octal) {
+                Some("") if text == "0" => Some(0),
+                Some(digits) => u32::from_str_radix(digits, 8).ok(),
+                None => None,
+            }
+        }
+        Written::Integer { value, radix } if *radix == 8 || *value == 0 => {
+            u32::try_from(*value).ok()
+        }
+        _ => None,
+    };
+    match mode {
+        Some(mode) if mode <= 0o777 => Ok(Some(mode)),
+        _ => Err(DEMAND.into()),
+    }
+}

@@ -1,0 +1,50 @@
+//! Settings that say what the server adds to responses, and how it sends them.
+
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, quoted};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "server_header",
+        section: Section::Responses,
+        short: None,
+        flags: &["server-header"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Value of the `Server` header. Empty: the header is not sent. An application that sets the header itself \
+              is left alone.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let value = given.optional_text()?;
+            // RFC 9110 §5.5, and ASCII only: a product name needs no more.
+            let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+            if value
+                .as_ref()
+                .is_some_and(|value| !value.bytes().all(is_visible))
+            {
+                return Err(Complaint::from("must be printable ASCII"));
+            }
+            draft.config.server_header = value;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.server_header.as_deref().unwrap_or_default()),
+    },
+    Setting {
+        name: "sendfile",
+        section: Section::Responses,
+        short: None,
+        flags: &["sendfile"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Send files that the application returns through `wsgi.file_wrapper` with sendfile(2). \
+              Turn it off where the file system does not support it.",
+        gunicorn: &["sendfile"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.sendfile = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.sendfile.to_string(),
+    },
+];

@@ -1,0 +1,88 @@
+//! Settings that say where the server listens.
+
+use crate::BindAddress;
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, Given, quoted, quoted_list};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "bind",
+        section: Section::Sockets,
+        short: Some('b'),
+        flags: &["bind"],
+        shape: Shape::List,
+        kind: Kind::Address,
+        doc: "Address to listen on. May be given several times; in one text, addresses are separated by commas. \
+              A host alone gets port 8000, `:PORT` is every IPv4 interface, `unix:@NAME` (or `unix-abstract:NAME`) is a \
+              socket in Linux's abstract namespace, `fd://N` is a listening socket that was inherited. \
+              When nothing says where to bind and the variable PORT is set, the address is `0.0.0.0:$PORT`.",
+        gunicorn: &["bind"],
+        uwsgi: &["http", "http-socket", "http11-socket"],
+        read: |draft, given| {
+            draft.config.bind = addresses(given)?;
+            Ok(())
+        },
+        show: |draft| quoted_list(&draft.config.bind),
+    },
+    Setting {
+        name: "backlog",
+        section: Section::Sockets,
+        short: None,
+        flags: &["backlog"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 65_535,
+            auto: false,
+        },
+        doc: "How many connections may wait in the kernel to be accepted. \
+              The kernel caps it silently at its own limit (net.core.somaxconn).",
+        gunicorn: &["backlog"],
+        uwsgi: &["listen"],
+        read: |draft, given| {
+            draft.config.backlog = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.backlog.to_string(),
+    },
+    Setting {
+        name: "reuse_port",
+        section: Section::Sockets,
+        short: None,
+        flags: &["reuse-port"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Give every worker listening sockets of its own (SO_REUSEPORT). The kernel then spreads connections by \
+              their addresses instead of by which worker is free.",
+        gunicorn: &["reuse_port"],
+        uwsgi: &["reuse-port"],
+        read: |draft, given| {
+            draft.config.reuse_port = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.reuse_port.to_string(),
+    },
+];
+
+fn addresses(given: Given<'_>) -> Result<Vec<BindAddress>, Complaint> {
+    let mut addresses: Vec<BindAddress> = Vec::new();
+    for text in given.items(',')? {
+        let complain = |demand: String| Complaint {
+            piece: Some(quoted(&text)),
+            demand,
+        };
+        let address = BindAddress::parse(&text).map_err(complain)?;
+        // Port 0 is another port each time.
+        let may_repeat = matches!(address, BindAddress::Tcp { port: 0, .. });
+        if !may_repeat && addresses.contains(&address) {
+            return Err(complain(
+                "is given twice; an address can be bound once".to_owned(),
+            ));
+        }
+        addresses.push(address);
+    }
+    if addresses.is_empty() {
+        return Err("must name at least one address, such as 127.0.0.1:8000".into());
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,90 @@
+//! Settings that say how much runs at the same time.
+
+use std::num::NonZeroUsize;
+
+use crate::Threads;
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, Given, quoted};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "workers",
+        section: Section::Workers,
+        short: Some('w'),
+        flags: &["workers"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 4096,
+            auto: true,
+        },
+        doc: "Number of worker processes. `auto` is one for each processor that the server may use (its affinity, and the \
+              quota of its control group), but no more than one for each 128 MiB of memory; the log says how it came to \
+              its number. When nothing else gives the number, the variable WEB_CONCURRENCY does. gunicorn's default is 1.",
+        gunicorn: &["workers"],
+        uwsgi: &["processes", "workers"],
+        read: |draft, given| {
+            draft.workers = count(given)?;
+            Ok(())
+        },
+        show: |draft| shown(draft.workers),
+    },
+    Setting {
+        name: "threads",
+        section: Section::Workers,
+        short: None,
+        flags: &["threads"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 4096,
+            auto: true,
+        },
+        doc: "Number of threads in each worker that run the application. `auto` lets each worker size its crew by itself. \
+              With 1, requests of one worker run strictly one after another. gunicorn's default is 1.",
+        gunicorn: &["threads"],
+        uwsgi: &["threads"],
+        read: |draft, given| {
+            draft.config.threads = count(given)?;
+            Ok(())
+        },
+        show: |draft| shown(draft.config.threads),
+    },
+    Setting {
+        name: "worker_connections",
+        section: Section::Workers,
+        short: None,
+        flags: &["worker-connections"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 1_000_000,
+            auto: false,
+        },
+        doc: "How many connections one worker holds at a time, idle ones included. At the limit it stops accepting until \
+              one ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
+        gunicorn: &["worker_connections"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.worker_connections = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.worker_connections.to_string(),
+    },
+];
+
+fn count(given: Given<'_>) -> Result<Threads, Complaint> {
+    if given.is_auto() {
+        return Ok(Threads::Auto);
+    }
+    given
+        .number::<usize>()
+        .map(|count| NonZeroUsize::new(count).map_or(Threads::Auto, Threads::Count))
+}
+
+fn shown(count: Threads) -> String {
+    match count {
+        Threads::Auto => quoted("auto"),
+        Threads::Count(count) => count.to_string(),
+    }
+}

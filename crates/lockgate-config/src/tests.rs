@@ -1,0 +1,63 @@
+//! Facts about the room as a whole, told through its public functions.
+
+mod command_line;
+mod messages;
+mod page;
+mod precedence;
+mod values;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::{ConfigError, Machine, Resolved, resolve};
+
+const MACHINE: Machine = Machine {
+    affinity: 2,
+    cpu_quota: Some(2.0),
+    memory_limit: None,
+    memory_total: 24 << 30,
+};
+
+/// Arguments without the program's name.
+type Arguments = &'static [&'static str];
+/// Names and values.
+type Variables = &'static [(&'static str, &'static str)];
+/// The text of a lockgate.toml.
+type File = Option<&'static str>;
+
+/// Resolves arguments (without the program's name), variables and the text of a lockgate.toml.
+fn given(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Resolved, ConfigError> {
+    let environment: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .collect();
+    resolve(
+        &command(arguments),
+        &environment,
+        file.map(|text| (Path::new("lockgate.toml"), text)),
+        &MACHINE,
+    )
+}
+
+fn command(arguments: &[&str]) -> Vec<OsString> {
+    ["lockgate"]
+        .iter()
+        .chain(arguments)
+        .map(OsString::from)
+        .collect()
+}
+
+/// The message of the error that these must give.
+fn refused(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> String {
+    match given(arguments, variables, file) {
+        Ok(resolved) => panic!(
+            "{arguments:?} {variables:?} {file:?} was taken:\n{}",
+            resolved.print()
+        ),
+        Err(error) => error.to_string(),
+    }
+}

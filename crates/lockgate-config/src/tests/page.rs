@@ -1,0 +1,28 @@
+//! The reference page says what the table says.
+
+use crate::{reference_page, settings};
+
+#[test]
+fn the_committed_page_is_fresh() {
+    let committed = include_str!("../../../../docs/reference/settings.md");
+    assert!(
+        committed == reference_page(),
+        "docs/reference/settings.md is not what the settings say; run `make docs` and commit the page"
+    );
+}
+
+#[test]
+fn the_page_speaks_of_every_setting_under_all_its_names() {
+    let page = reference_page();
+    for setting in settings() {
+        assert!(page.contains(&format!("\n### `{}`\n", setting.name)));
+        let flags = setting.spellings();
+        let names = flags
+            .iter()
+            .map(String::as_str)
+            .chain(setting.gunicorn.iter().copied());
+        for name in names.chain([setting.variable().as_str()]) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

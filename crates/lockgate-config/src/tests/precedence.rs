@@ -1,0 +1,238 @@
+//! The stronger source wins, for every setting and every set of sources.
+
+use super::{Arguments, File, Variables, given};
+use crate::{Origin, Setting, Shape, settings};
+
+/// For each setting three different values: for the flag, the file (as TOML) and the variable.
+const SAMPLES: &[(&str, &str, &str, &str)] = &[
+    ("app", "a:flag", "'a:file'", "a:variable"),
+    ("chdir", "/a", "'/b'", "/c"),
+    ("pythonpath", "/a,/b", "['/c', '/d']", "/e"),
+    ("env", "A=1", "{ B = '2' }", "C=3\nD=4"),
+    ("bind", ":1", "[':2', 'unix:/x']", "fd://3"),
+    ("backlog", "1", "2", "3"),
+    ("reuse_port", "true", "false", "1"),
+    ("workers", "1", "2", "auto"),
+    ("threads", "1", "'auto'", "3"),
+    ("worker_connections", "1", "2", "3"),
+    ("timeout", "1", "'2m'", "0"),
+    ("graceful_timeout", "1", "2.5", "3"),
+    ("keep_alive", "1", "2", "3"),
+    ("head_timeout", "1", "2", "3"),
+    ("body_timeout", "1", "2", "3"),
+    ("write_timeout", "1", "2", "3"),
+    ("limit_request_line", "1K", "2000", "3K"),
+    ("limit_request_fields", "1", "2", "3"),
+    ("limit_request_field_size", "1K", "'2KiB'", "3K"),
+    ("limit_request_head", "10K", "20_000", "30K"),
+    ("limit_request_body", "1K", "0", "3K"),
+    ("body_memory", "1K", "0", "3K"),
+    ("spool_dir", "/a", "'/b'", "/c"),
+    ("server_header", "a", "''", "c"),
+    ("sendfile", "true", "false", "yes"),
+    ("access_logfile", "-", "'/b'", "none"),
+    ("access_logformat", "common", "'json'", "%(h)s"),
+    ("error_logfile", "-", "'/b'", "/c"),
+    ("log_level", "debug", "'error'", "WARNING"),
+    ("user", "a", "1000", "c"),
+    ("group", "a", "1000", "c"),
+    ("umask", "022", "0o77", "0"),
+    ("pid", "/a", "'/b'", "/c"),
+    ("name", "a", "'b'", "c"),
+];
+
+/// The lines of the settings in `--print-config`, with their origins.
+fn printed(
+    setting: &Setting,
+    flag: Option<&str>,
+    file: Option<&str>,
+    variable: Option<&str>,
+) -> (String, Origin) {
+    let mut arguments = Vec::new();
+    match (flag, setting.shape, setting.flag()) {
+        (Some(_), Shape::Switch, Some(name)) => arguments.push(name),
+        (Some(value), _, Some(name)) => arguments.extend([name, value.to_owned()]),
+        (Some(value), _, None) => arguments.push(value.to_owned()),
+        (None, ..) => {}
+    }
+    if setting.name != "app" {
+        arguments.push("a:b".to_owned());
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let name = setting.variable();
+    let variables: Vec<_> = variable
+        .map(|value| (name.as_str(), value))
+        .into_iter()
+        .collect();
+    let file = file.map(|value| format!("\n{} = {value}\n", setting.name));
+    let resolved = given(&arguments, &variables, file.as_deref()).expect(setting.name);
+    let start = format!("{} = ", setting.name);
+    let line = resolved
+        .print()
+        .lines()
+        .find(|line| line.starts_with(&start))
+        .map(str::to_owned);
+    (
+        line.expect(setting.name),
+        resolved.origins.of(setting.name).clone(),
+    )
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_variables() {
+    for setting in settings() {
+        let &(_, flag, file, variable) = SAMPLES
+            .iter()
+            .find(|(name, ..)| *name == setting.name)
+            .expect(setting.name);
+        let by_flag = printed(setting, Some(flag), None, None);
+        let by_file = printed(setting, None, Some(file), None);
+        let by_variable = printed(setting, None, None, Some(variable));
+        assert_ne!(by_flag.0, by_file.0);
+        assert_ne!(by_file.0, by_variable.0);
+        assert_eq!(
+            printed(setting, Some(flag), Some(file), Some(variable)),
+            by_flag
+        );
+        assert_eq!(printed(setting, Some(flag), Some(file), None), by_flag);
+        assert_eq!(printed(setting, Some(flag), None, Some(variable)), by_flag);
+        assert_eq!(printed(setting, None, Some(file), Some(variable)), by_file);
+        let expected = setting.flag().map_or(Origin::Argument, Origin::Flag);
+        assert_eq!(by_flag.1, expected);
+        assert_eq!(
+            by_file.1,
+            Origin::File {
+                path: "lockgate.toml".into(),
+                line: 2
+            }
+        );
+        assert_eq!(by_variable.1, Origin::Variable(setting.variable()));
+        if setting.name != "app" {
+            assert_eq!(printed(setting, None, None, None).1, Origin::Default);
+        }
+    }
+}
+
+#[test]
+fn gunicorns_names_mean_the_same_in_the_file() {
+    for setting in settings() {
+        for alias in setting.gunicorn {
+            let &(_, _, value, _) = SAMPLES
+                .iter()
+                .find(|(name, ..)| *name == setting.name)
+                .expect(setting.name);
+            let file = format!("{alias} = {value}");
+            let arguments = if setting.name == "app" {
+                vec![]
+            } else {
+                vec!["a:b"]
+            };
+            let by_alias = given(&arguments, &[], Some(&file)).expect(alias);
+            let file = format!("{} = {value}", setting.name);
+            let by_name = given(&arguments, &[], Some(&file)).expect(setting.name);
+            assert_eq!(by_alias.config, by_name.config, "{alias}");
+        }
+    }
+}
+
+#[test]
+fn the_platforms_variables_are_weaker_than_ours() {
+    const PLATFORM: (&str, &str) = ("WEB_CONCURRENCY", "3");
+    const PORT: (&str, &str) = ("PORT", "5000");
+    let cases: [(Arguments, Variables, File, usize, &str); 8] = [
+        (&[], &[PLATFORM, PORT], None, 3, "0.0.0.0:5000"),
+        (
+            &[],
+            &[PLATFORM, ("LOCKGATE_WORKERS", "4")],
+            None,
+            4,
+            "127.0.0.1:8000",
+        ),
+        (&[], &[PORT, ("LOCKGATE_BIND", ":1")], None, 2, "0.0.0.0:1"),
+        (
+            &[],
+            &[PLATFORM, PORT],
+            Some("workers = 5\nbind = ':2'"),
+            5,
+            "0.0.0.0:2",
+        ),
+        (&["-w6", "-b:3"], &[PLATFORM, PORT], None, 6, "0.0.0.0:3"),
+        (
+            &[],
+            &[("WEB_CONCURRENCY", ""), ("PORT", "")],
+            None,
+            2,
+            "127.0.0.1:8000",
+        ),
+        // Where they do not count they are not even checked: they are not addressed to us.
+        (
+            &["-w6", "-b:3"],
+            &[("WEB_CONCURRENCY", "many"), ("PORT", "x")],
+            None,
+            6,
+            "0.0.0.0:3",
+        ),
+        (
+            &[],
+            &[("WEB_CONCURRENCY", "auto")],
+            None,
+            2,
+            "127.0.0.1:8000",
+        ),
+    ];
+    for (arguments, variables, file, workers, bind) in cases {
+        let arguments = [&["a:b"], arguments].concat();
+        let resolved = given(&arguments, variables, file).expect("taken");
+        assert_eq!(
+            resolved.config.workers, workers,
+            "{arguments:?} {variables:?} {file:?}"
+        );
+        assert_eq!(
+            resolved.config.bind[0].to_string(),
+            bind,
+            "{arguments:?} {variables:?} {file:?}"
+        );
+    }
+    let resolved = given(&["a:b"], &[PLATFORM, PORT], None).expect("taken");
+    assert_eq!(
+        resolved.origins.of("workers").to_string(),
+        "WEB_CONCURRENCY"
+    );
+    assert_eq!(resolved.origins.of("bind").to_string(), "PORT");
+    assert_eq!(
+        resolved.config.workers_reason,
+        "workers = 3 (from WEB_CONCURRENCY)"
+    );
+}
+
+#[test]
+fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
+    let everything: Vec<String> = SAMPLES
+        .iter()
+        .map(|(name, _, file, _)| format!("{name} = {file}"))
+        .collect();
+    for file in ["app = 'a:b'", &everything.join("\n")] {
+        let first = given(&[], &[], Some(file)).expect(file);
+        let second = given(&[], &[], Some(&first.print())).expect("what was printed is taken");
+        let mut config = second.config.clone();
+        // The one thing that speaks of origins.
+        config
+            .workers_reason
+            .clone_from(&first.config.workers_reason);
+        assert_eq!(config, first.config);
+    }
+}
+
+#[test]
+fn a_configuration_of_nothing_is_the_defaults() {
+    let resolved =
+        given(&["a:b"], &[("PATH", "/bin"), ("LOCKGATEKEEPER", "1")], None).expect("taken");
+    let mut expected =
+        crate::Config::with_defaults(crate::AppSpec::parse("a:b").expect("an application"));
+    expected.workers = 2;
+    expected.workers_reason =
+        "workers = 2 (auto: 2 CPUs by affinity, cgroup quota 2.0, memory 24.0 GiB allows 192)"
+            .to_owned();
+    assert_eq!(resolved.config, expected);
+    assert_eq!(resolved.notes, Vec::<String>::new());
+}

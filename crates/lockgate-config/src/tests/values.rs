@@ -1,0 +1,381 @@
+//! What each setting makes of a value, good and bad.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{given, refused};
+use crate::{BindAddress, Config, LogLevel, LogTarget, Threads, settings};
+
+/// The configuration that one flag with one value gives.
+fn config(flag: &str, value: &str) -> Config {
+    given(&[flag, value, "a:b"], &[], None).expect(value).config
+}
+
+#[test]
+fn every_setting_refuses_what_it_cannot_mean() {
+    let cases: &[(&str, &[(&str, &str)])] = &[
+        (
+            "app",
+            &[
+                ("'my-app'", "is it my_app?"),
+                ("1", "is not a Python name"),
+                ("['a']", "must be text"),
+            ],
+        ),
+        (
+            "chdir",
+            &[("true", "must be text"), ("\"a\\nb\"", "line end")],
+        ),
+        (
+            "pythonpath",
+            &[("1", "a list of texts"), ("[['a']]", "a list of texts")],
+        ),
+        (
+            "env",
+            &[
+                (
+                    "'A'",
+                    "env = \"A\" (from lockgate.toml line 1): must be KEY=VALUE",
+                ),
+                ("['=1']", "no name"),
+                ("[1]", "must be KEY=VALUE"),
+                (
+                    "{ A = 1 }",
+                    "env = A = 1 (from lockgate.toml line 1): the value of a variable must be text",
+                ),
+                ("1", "or a table"),
+            ],
+        ),
+        (
+            "bind",
+            &[
+                ("[]", "at least one address"),
+                ("''", "at least one address"),
+                (
+                    "[':1', ':1']",
+                    "bind = \":1\" (from lockgate.toml line 1): is given twice",
+                ),
+                ("':x'", "the port must be"),
+                ("8000", "a list of texts"),
+            ],
+        ),
+        (
+            "backlog",
+            &[
+                ("0", "at least 1"),
+                ("65536", "at most 65535"),
+                ("'auto'", "a whole number"),
+            ],
+        ),
+        (
+            "reuse_port",
+            &[("1", "true or false"), ("'maybe'", "true or false")],
+        ),
+        (
+            "workers",
+            &[
+                ("0", "must be at least 1, or \"auto\""),
+                ("-1", "at least 1"),
+                ("4097", "at most 4096"),
+                ("'x'", "\"auto\""),
+            ],
+        ),
+        (
+            "threads",
+            &[
+                ("0", "must be at least 1, or \"auto\""),
+                ("4097", "at most 4096"),
+                ("1.5", "whole number"),
+            ],
+        ),
+        (
+            "worker_connections",
+            &[("0", "at least 1"), ("1000001", "at most 1000000")],
+        ),
+        (
+            "timeout",
+            &[
+                ("-1", "negative"),
+                ("'30x'", "must be a time"),
+                ("true", "must be a time"),
+            ],
+        ),
+        (
+            "graceful_timeout",
+            &[("-1", "negative"), ("'9000h'", "at most 8760h")],
+        ),
+        (
+            "keep_alive",
+            &[("-1", "negative"), ("nan", "must be a time")],
+        ),
+        (
+            "head_timeout",
+            &[("0", "for ever"), ("0.0001", "at least 1ms")],
+        ),
+        ("body_timeout", &[("0", "for ever")]),
+        ("write_timeout", &[("'0s'", "for ever")]),
+        (
+            "limit_request_line",
+            &[
+                ("0", "cannot be unlimited"),
+                ("63", "at least 64"),
+                ("'2MiB'", "at most 1MiB"),
+            ],
+        ),
+        (
+            "limit_request_fields",
+            &[("0", "at least 1"), ("32769", "at most 32768")],
+        ),
+        (
+            "limit_request_field_size",
+            &[("0", "cannot be unlimited"), ("1", "at least 64")],
+        ),
+        (
+            "limit_request_head",
+            &[
+                ("0", "cannot be unlimited"),
+                ("1023", "at least 1KiB"),
+                ("'1GiB'", "at most 16MiB"),
+            ],
+        ),
+        (
+            "limit_request_body",
+            &[
+                ("-1", "negative"),
+                ("'lots'", "must be a size"),
+                ("1.5", "must be a size"),
+            ],
+        ),
+        (
+            "body_memory",
+            &[("-1", "negative"), ("'2GiB'", "at most 1GiB")],
+        ),
+        ("spool_dir", &[("1979-05-27", "must be text")]),
+        (
+            "server_header",
+            &[
+                ("'é'", "printable ASCII"),
+                ("\"a\\r\\nb\"", "line end"),
+                ("false", "must be text"),
+            ],
+        ),
+        ("sendfile", &[("'x'", "true or false")]),
+        ("access_logfile", &[("true", "must be text")]),
+        ("access_logformat", &[("''", "set access_logfile to none")]),
+        (
+            "error_logfile",
+            &[("'none'", "set log_level"), ("''", "set log_level")],
+        ),
+        (
+            "log_level",
+            &[
+                ("'loud'", "critical, error, warning, info or debug"),
+                ("3", "critical"),
+            ],
+        ),
+        (
+            "user",
+            &[("'a:b'", "one name or number"), ("true", "must be text")],
+        ),
+        ("group", &[("'a b'", "one name or number")]),
+        (
+            "umask",
+            &[
+                ("18", "leading zero"),
+                ("'22'", "leading zero"),
+                ("'08'", "octal"),
+                ("'01000'", "0777"),
+                ("0o1000", "0777"),
+                ("'-1'", "octal"),
+            ],
+        ),
+        ("pid", &[("[]", "must be text")]),
+        ("name", &[("\"a\\u0000\"", "NUL")]),
+    ];
+    for setting in settings() {
+        let (_, bad) = cases
+            .iter()
+            .find(|(name, _)| *name == setting.name)
+            .expect(setting.name);
+        for (value, part) in *bad {
+            let file = format!("{} = {value}", setting.name);
+            let arguments: &[&str] = if setting.name == "app" { &[] } else { &["a:b"] };
+            let message = refused(arguments, &[], Some(&file));
+            assert!(message.contains(part), "{file}: {message}");
+            let start = format!("{} = ", setting.name);
+            assert!(message.starts_with(&start), "{file}: {message}");
+            assert!(
+                message.contains(" (from lockgate.toml line 1): "),
+                "{file}: {message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn zero_means_what_its_setting_says() {
+    assert_eq!(config("--timeout", "0").timeout, None);
+    assert_eq!(
+        config("--graceful-timeout", "0").graceful_timeout,
+        Duration::ZERO
+    );
+    assert_eq!(config("--keep-alive", "0").keep_alive, Duration::ZERO);
+    assert_eq!(config("--limit-request-body", "0").limits.request_body, 0);
+    assert_eq!(config("--body-memory", "0").body_memory, 0);
+}
+
+#[test]
+fn an_empty_text_takes_an_optional_value_away() {
+    let file = "chdir = '/a'\nspool_dir = '/a'\nserver_header = 'a'\npid = '/a'\nname = 'a'\nuser = 'a'\ngroup = 'a'\numask = '0'\naccess_logfile = '-'\npythonpath = ['a']\nenv = ['A=1']";
+    let arguments = [
+        "a:b",
+        "--chdir=",
+        "--spool-dir=",
+        "--server-header=",
+        "--pid=",
+        "--name=",
+        "--user=",
+        "--group=",
+        "--umask=",
+        "--access-logfile=",
+        "--pythonpath=",
+        "--env=",
+    ];
+    let message = refused(&arguments, &[], Some(file));
+    assert_eq!(message, "env = \"\" (from --env): must be KEY=VALUE");
+    let resolved = given(
+        &arguments[..arguments.len() - 1],
+        &[("LOCKGATE_ENV", "")],
+        Some(file),
+    )
+    .expect("taken");
+    let taken = resolved.config;
+    assert_eq!(
+        (taken.chdir, taken.spool_dir, taken.pidfile),
+        (None, None, None)
+    );
+    assert_eq!(
+        (taken.server_header, taken.proc_name, taken.umask),
+        (None, None, None)
+    );
+    assert_eq!(
+        (taken.user, taken.group, taken.access_log),
+        (None, None, None)
+    );
+    assert_eq!(taken.pythonpath, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn logs_go_where_the_text_says() {
+    let file = |path: &str| LogTarget::File(PathBuf::from(path));
+    let cases = [
+        ("-", Some(LogTarget::Stdout), Some(LogTarget::Stderr)),
+        (
+            "/dev/stdout",
+            Some(LogTarget::Stdout),
+            Some(LogTarget::Stdout),
+        ),
+        (
+            "/dev/stderr",
+            Some(LogTarget::Stderr),
+            Some(LogTarget::Stderr),
+        ),
+        (
+            "/var/log/x",
+            Some(file("/var/log/x")),
+            Some(file("/var/log/x")),
+        ),
+        ("./none", Some(file("./none")), Some(file("./none"))),
+        ("none", None, None),
+    ];
+    for (text, access, error) in cases {
+        assert_eq!(
+            config("--access-logfile", text).access_log,
+            access,
+            "{text}"
+        );
+        if let Some(error) = error {
+            assert_eq!(config("--error-logfile", text).error_log, error, "{text}");
+            assert_eq!(config("--log-file", text).error_log, error, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_umask_is_octal_in_every_way_to_write_it() {
+    for (text, expected) in [
+        ("0", 0),
+        ("00", 0),
+        ("022", 0o22),
+        ("0o22", 0o22),
+        ("0777", 0o777),
+        ("0000", 0),
+    ] {
+        assert_eq!(config("-m", text).umask, Some(expected), "{text}");
+    }
+    let resolved = given(&["a:b"], &[], Some("umask = 0o027")).expect("taken");
+    assert_eq!(resolved.config.umask, Some(0o27));
+}
+
+#[test]
+fn lists_are_given_by_repeating_a_flag_or_by_commas() {
+    let taken = given(
+        &[
+            "-b",
+            ":1,:2",
+            "--bind",
+            "[::1]:3",
+            "a:b",
+            "--pythonpath",
+            "a, b",
+            "--pythonpath=c",
+        ],
+        &[],
+        None,
+    );
+    let taken = taken.expect("taken").config;
+    assert_eq!(
+        taken
+            .bind
+            .iter()
+            .map(BindAddress::to_string)
+            .collect::<Vec<_>>(),
+        ["0.0.0.0:1", "0.0.0.0:2", "[::1]:3"]
+    );
+    assert_eq!(taken.pythonpath, ["a", "b", "c"].map(PathBuf::from));
+    // Port 0 is another port each time.
+    assert_eq!(config("-b", ":0,:0").bind.len(), 2);
+}
+
+#[test]
+fn a_variable_for_the_application_keeps_its_value_as_it_is() {
+    let taken = given(
+        &["-e", "A=1,b = 2", "-e", "B==", "--env", "C=", "a:b"],
+        &[],
+        None,
+    )
+    .expect("taken")
+    .config;
+    let expected = [("A", "1,b = 2"), ("B", "="), ("C", "")];
+    assert_eq!(
+        taken.env,
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+    // A table may hold lines; a certificate is a common one.
+    let taken = given(&["a:b"], &[], Some("[env]\nKEY = \"a\\nb\""))
+        .expect("taken")
+        .config;
+    assert_eq!(taken.env, [("KEY".to_owned(), "a\nb".to_owned())]);
+    // So may a flag.
+    assert_eq!(
+        config("-e", "KEY=a\nb").env,
+        [("KEY".to_owned(), "a\nb".to_owned())]
+    );
+}
+
+#[test]
+fn words_are_taken_in_any_case() {
+    assert_eq!(config("--log-level", "DEBUG").log_level, LogLevel::Debug);
+    assert_eq!(config("--threads", "AUTO").threads, Threads::Auto);
+    assert!(LogLevel::Error < LogLevel::Info);
+}

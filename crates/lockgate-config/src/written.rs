@@ -1,0 +1,574 @@
+//! Values as an operator writes them, in any of the three places, and what they mean. Knows kinds of values, no setting.
+//!
+//! Invariant: what [`quoted`], [`duration_text`] and [`size_text`] write, a reader of the same kind reads as the same value.
+
+use std::fmt::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::setting::Kind;
+
+/// A value as it was written. Flags and variables give text; the file gives types.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Written {
+    Text(String),
+    Integer { value: i64, radix: u32 },
+    Float(f64),
+    Boolean(bool),
+    List(Vec<Written>),
+    Table(Vec<(String, Written)>),
+    Date(String),
+}
+
+/// What is wrong with a value, and the piece of it that is wrong where it has several.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Complaint {
+    pub(crate) piece: Option<String>,
+    pub(crate) demand: String,
+}
+
+impl From<String> for Complaint {
+    fn from(demand: String) -> Self {
+        Self {
+            piece: None,
+            demand,
+        }
+    }
+}
+
+impl From<&str> for Complaint {
+    fn from(demand: &str) -> Self {
+        Self::from(demand.to_owned())
+    }
+}
+
+/// A written value beside the kind that its setting declares: the bounds are the setting's, the reading is done here.
+#[derive(Clone, Copy)]
+pub(crate) struct Given<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) written: &'a Written,
+}
+
+impl Given<'_> {
+    /// A whole number inside the bounds of the kind.
+    pub(crate) fn number<N: TryFrom<u64>>(&self) -> Result<N, Complaint> {
+        let (least, most, auto) = match *self.kind {
+            Kind::Number { least, most, auto } => (least, most, auto),
+            _ => (0, u64::MAX, false),
+        };
+        let or_auto = if auto { ", or \"auto\"" } else { "" };
+        let number = match self.written {
+            Written::Integer { value, .. } => i128::from(*value),
+            Written::Text(text) => match whole_number(text) {
+                Some(number) => number,
+                None => return Err(format!("must be a whole number{or_auto}").into()),
+            },
+            _ => return Err(format!("must be a whole number{or_auto}").into()),
+        };
+        if number < i128::from(least) {
+            return Err(format!("must be at least {least}{or_auto}").into());
+        }
+        let too_large = || Complaint::from(format!("must be at most {most}{or_auto}"));
+        if number > i128::from(most) {
+            return Err(too_large());
+        }
+        let number = u64::try_from(number).map_err(|_| too_large())?;
+        N::try_from(number).map_err(|_| too_large())
+    }
+
+    /// Whether the value is the word `auto`.
+    pub(crate) fn is_auto(&self) -> bool {
+        matches!(self.written, Written::Text(text) if text.trim().eq_ignore_ascii_case("auto"))
+    }
+
+    /// A time of whole milliseconds inside the bounds of the kind; a bare number is seconds.
+    pub(crate) fn duration(&self) -> Result<Duration, Complaint> {
+        let zero = match self.kind {
+            Kind::Duration { zero } => *zero,
+            _ => Ok(""),
+        };
+        let milliseconds = match self.written {
+            Written::Integer { value, .. } => *value as f64 * 1000.0,
+            Written::Float(seconds) => seconds * 1000.0,
+            Written::Text(text) => match scaled(text, &DURATION_UNITS, 1000.0) {
+                Some(milliseconds) => milliseconds,
+                None => return Err(NOT_A_DURATION.into()),
+            },
+            _ => return Err(NOT_A_DURATION.into()),
+        };
+        if !milliseconds.is_finite() {
+            return Err(NOT_A_DURATION.into());
+        }
+        if milliseconds < 0.0 {
+            return Err("must not be negative".into());
+        }
+        if milliseconds == 0.0 {
+            return match zero {
+                Ok(_) => Ok(Duration::ZERO),
+                Err(advice) => Err(format!("must be more than 0: {advice}").into()),
+            };
+        }
+        let milliseconds = milliseconds.round();
+        if milliseconds < 1.0 {
+            return Err("must be at least 1ms".into());
+        }
+        if milliseconds > LONGEST_DURATION.as_secs_f64() * 1000.0 {
+            return Err("must be at most 8760h, a year".into());
+        }
+        // Between 1 and a year of milliseconds: exact in both types.
+        Ok(Duration::from_millis(milliseconds as u64))
+    }
+
+    /// A number of bytes inside the bounds of the kind; a bare number is bytes.
+    pub(crate) fn size<N: TryFrom<u64>>(&self) -> Result<N, Complaint> {
+        let (least, most, zero) = match self.kind {
+            Kind::Size { least, most, zero } => (*least, *most, *zero),
+            _ => (0, u64::MAX, Ok("")),
+        };
+        let bytes = match self.written {
+            Written::Integer { value, .. } if *value < 0 => {
+                return Err("must not be negative".into());
+            }
+            Written::Integer { value, .. } => *value as f64,
+            Written::Text(text) => match scaled(text, &SIZE_UNITS, 1.0) {
+                Some(bytes) if bytes < 0.0 => return Err("must not be negative".into()),
+                Some(bytes) if bytes.fract() == 0.0 => bytes,
+                _ => return Err(NOT_A_SIZE.into()),
+            },
+            _ => return Err(NOT_A_SIZE.into()),
+        };
+        if bytes == 0.0
+            && let Err(advice) = zero
+        {
+            return Err(format!("must be more than 0: {advice}").into());
+        }
+        if bytes != 0.0 && bytes < least as f64 {
+            return Err(format!("must be at least {}", size_words(least)).into());
+        }
+        let too_large = || Complaint::from(format!("must be at most {}", size_words(most)));
+        if bytes > most as f64 {
+            return Err(too_large());
+        }
+        // The largest bound of any setting is far below 2^53, so the value is exact.
+        N::try_from(bytes as u64).map_err(|_| too_large())
+    }
+
+    /// `true` or `false`, and for variables the usual words for them.
+    pub(crate) fn switch(&self) -> Result<bool, Complaint> {
+        match self.written {
+            Written::Boolean(value) => Ok(*value),
+            Written::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
+                "1" | "true" | "yes" | "on" => Ok(true),
+                "0" | "false" | "no" | "off" => Ok(false),
+                _ => Err("must be true or false".into()),
+            },
+            _ => Err("must be true or false".into()),
+        }
+    }
+
+    /// Text without NUL or line ends. Whole numbers are taken as their digits.
+    pub(crate) fn text(&self) -> Result<String, Complaint> {
+        one_line(self.written)
+    }
+
+    /// Text that says something; blanks around it do not.
+    pub(crate) fn optional_text(&self) -> Result<Option<String>, Complaint> {
+        let text = self.text()?;
+        let text = text.trim();
+        Ok((!text.is_empty()).then(|| text.to_owned()))
+    }
+
+    /// A path; the empty text means that there is none.
+    pub(crate) fn optional_path(&self) -> Result<Option<PathBuf>, Complaint> {
+        let text = self.text()?;
+        Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+    }
+
+    /// The items of a list. Text is split at `separator`; blanks around an item and empty items do not count.
+    pub(crate) fn items(&self, separator: char) -> Result<Vec<String>, Complaint> {
+        let mut items = Vec::new();
+        let texts = match self.written {
+            Written::List(list) => list.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        for written in texts {
+            let Written::Text(text) = written else {
+                return Err("must be text or a list of texts".into());
+            };
+            let pieces = text
+                .split(separator)
+                .map(str::trim)
+                .filter(|piece| !piece.is_empty());
+            for piece in pieces {
+                items.push(one_line(&Written::Text(piece.to_owned()))?);
+            }
+        }
+        Ok(items)
+    }
+}
+
+const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h";
+const NOT_A_SIZE: &str = "must be a size in bytes, such as 1048576, 512KiB, 64K or 1GiB";
+const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// In milliseconds. Longer spellings first: `ms` also ends in `s`.
+const DURATION_UNITS: [(&str, f64); 4] = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3600e3)];
+
+/// K, M and G alone are powers of 1024, as everybody's `64K` means; KB, MB and GB are the decimal ones of SI.
+const SIZE_UNITS: [(&str, f64); 10] = [
+    ("kib", 1024.0),
+    ("mib", 1048576.0),
+    ("gib", 1073741824.0),
+    ("kb", 1e3),
+    ("mb", 1e6),
+    ("gb", 1e9),
+    ("k", 1024.0),
+    ("m", 1048576.0),
+    ("g", 1073741824.0),
+    ("b", 1.0),
+];
+
+fn whole_number(text: &str) -> Option<i128> {
+    let text = text.trim();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Only overflow can fail here; any number that long is beyond every bound.
+    is_number.then(|| {
+        text.parse().unwrap_or(if digits.len() < text.len() {
+            i128::MIN
+        } else {
+            i128::MAX
+        })
+    })
+}
+
+/// A decimal number with an optional unit, multiplied by the unit's factor, or by `bare` when it has none.
+fn scaled(text: &str, units: &[(&str, f64)], bare: f64) -> Option<f64> {
+    let text = text.trim().to_ascii_lowercase();
+    let with_unit = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), *factor)));
+    let (digits, factor) = with_unit.unwrap_or((&text, bare));
+    // Rust's float grammar also takes `inf`, `nan` and exponents; nobody means them here.
+    let is_decimal = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
+    if !is_decimal {
+        return None;
+    }
+    digits.parse::<f64>().ok().map(|number| number * factor)
+}
+
+fn one_line(written: &Written) -> Result<String, Complaint> {
+    let text = match written {
+        Written::Text(text) => text.clone(),
+        Written::Integer { value, radix: 10 } => value.to_string(),
+        _ => return Err("must be text".into()),
+    };
+    if text.contains(['\0', '\n', '\r']) {
+        return Err("must not contain a NUL or a line end".into());
+    }
+    Ok(text)
+}
+
+/// Text as the file takes it: a TOML basic string.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            character if character.is_control() => {
+                // Writing to a String does not fail.
+                let _ = write!(out, "\\u{:04X}", u32::from(character));
+            }
+            character => out.push(character),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A list as the file takes it.
+pub(crate) fn quoted_list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    let items: Vec<String> = items
+        .into_iter()
+        .map(|item| quoted(&item.to_string()))
+        .collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A time as the file takes it: whole seconds bare, anything else in milliseconds.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        duration.as_secs().to_string()
+    } else {
+        quoted(&format!("{}ms", duration.as_millis()))
+    }
+}
+
+/// A size as the file takes it: in the largest unit that divides it.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let words = size_words(bytes);
+    if words.bytes().all(|byte| byte.is_ascii_digit()) {
+        words
+    } else {
+        quoted(&words)
+    }
+}
+
+/// A size for people: in the largest unit that divides it.
+pub(crate) fn size_words(bytes: u64) -> String {
+    for (unit, factor) in [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
+        if bytes != 0 && bytes.is_multiple_of(factor) {
+            return format!("{}{unit}", bytes / factor);
+        }
+    }
+    bytes.to_string()
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Flags and variables are text throughout: a number reads best without quotes.
+            Self::Text(text) if whole_number(text).is_some() => f.write_str(text),
+            Self::Text(text) => f.write_str(&quoted(text)),
+            Self::Integer { value, radix: 8 } => write!(f, "0o{value:o}"),
+            Self::Integer { value, .. } => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Boolean(value) => write!(f, "{value}"),
+            Self::Date(date) => f.write_str(date),
+            Self::List(items) => {
+                let items: Vec<String> = items.iter().map(Self::to_string).collect();
+                write!(f, "[{}]", items.join(", "))
+            }
+            Self::Table(_) => f.write_str("{ … }"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Written {
+        Written::Text(text.to_owned())
+    }
+
+    #[test]
+    fn durations_are_read_in_every_unit() {
+        let kind = Kind::Duration { zero: Ok("off") };
+        let cases = [
+            (text("30"), Some(30_000)),
+            (text("30s"), Some(30_000)),
+            (text("30 S"), Some(30_000)),
+            (text("1.5"), Some(1_500)),
+            (text(".5"), Some(500)),
+            (text("500ms"), Some(500)),
+            (text("2m"), Some(120_000)),
+            (text("1h"), Some(3_600_000)),
+            (text("0"), Some(0)),
+            (text("0s"), Some(0)),
+            (text("0.0001"), None),
+            (text("8760h"), Some(31_536_000_000)),
+            (text("8761h"), None),
+            (
+                Written::Integer {
+                    value: 7,
+                    radix: 10,
+                },
+                Some(7_000),
+            ),
+            (Written::Float(0.25), Some(250)),
+            (Written::Float(f64::NAN), None),
+            (Written::Float(f64::INFINITY), None),
+            (Written::Boolean(true), None),
+            (
+                Written::Integer {
+                    value: i64::MAX,
+                    radix: 10,
+                },
+                None,
+            ),
+            (text("-1"), None),
+            (text("inf"), None),
+            (text("1e3"), None),
+            (text("1d"), None),
+            (text("30x"), None),
+            (text("s"), None),
+            (text(""), None),
+        ];
+        for (written, expected) in cases {
+            let read = Given {
+                kind: &kind,
+                written: &written,
+            }
+            .duration();
+            assert_eq!(
+                read.clone().ok(),
+                expected.map(Duration::from_millis),
+                "{written}: {read:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_in_every_unit() {
+        let kind = Kind::Size {
+            least: 2,
+            most: 1 << 40,
+            zero: Ok("unlimited"),
+        };
+        let cases = [
+            (text("1048576"), Some(1 << 20)),
+            (text("512KiB"), Some(512 << 10)),
+            (text("1GiB"), Some(1 << 30)),
+            (text("64K"), Some(64 << 10)),
+            (text("64 k"), Some(64 << 10)),
+            (text("1MB"), Some(1_000_000)),
+            (text("1.5M"), Some(3 << 19)),
+            (text("100b"), Some(100)),
+            (text("0"), Some(0)),
+            (text("1"), None),
+            (text("1.5"), None),
+            (text("1025GiB"), None),
+            (text("-1"), None),
+            (text("1TiB"), None),
+            (text("big"), None),
+            (text(""), None),
+            (
+                Written::Integer {
+                    value: 64,
+                    radix: 10,
+                },
+                Some(64),
+            ),
+            (
+                Written::Integer {
+                    value: -1,
+                    radix: 10,
+                },
+                None,
+            ),
+            (Written::Float(64.0), None),
+        ];
+        for (written, expected) in cases {
+            let read = Given {
+                kind: &kind,
+                written: &written,
+            }
+            .size::<u64>();
+            assert_eq!(read.clone().ok(), expected, "{written}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_zero_that_is_refused_says_what_to_do_instead() {
+        let time = Kind::Duration {
+            zero: Err("write 1h"),
+        };
+        let size = Kind::Size {
+            least: 1,
+            most: 9,
+            zero: Err("write 9"),
+        };
+        let written = text("0");
+        let complaint = Given {
+            kind: &time,
+            written: &written,
+        }
+        .duration()
+        .unwrap_err();
+        assert_eq!(complaint.demand, "must be more than 0: write 1h");
+        let complaint = Given {
+            kind: &size,
+            written: &written,
+        }
+        .size::<u64>()
+        .unwrap_err();
+        assert_eq!(complaint.demand, "must be more than 0: write 9");
+    }
+
+    #[test]
+    fn numbers_keep_to_their_bounds_and_types() {
+        let kind = Kind::Number {
+            least: 1,
+            most: 300,
+            auto: true,
+        };
+        let huge = "9".repeat(60);
+        let cases = [
+            (text("1"), Ok(1)),
+            (text(" 255 "), Ok(255)),
+            (text("007"), Ok(7)),
+            (text("0"), Err("must be at least 1, or \"auto\"")),
+            (text("-3"), Err("must be at least 1, or \"auto\"")),
+            (text("256"), Err("must be at most 300, or \"auto\"")),
+            (text("301"), Err("must be at most 300, or \"auto\"")),
+            (text(&huge), Err("must be at most 300, or \"auto\"")),
+            (text("two"), Err("must be a whole number, or \"auto\"")),
+            (text("1.0"), Err("must be a whole number, or \"auto\"")),
+            (text("+1"), Err("must be a whole number, or \"auto\"")),
+            (
+                Written::Float(1.0),
+                Err("must be a whole number, or \"auto\""),
+            ),
+            (
+                Written::Integer {
+                    value: 16,
+                    radix: 16,
+                },
+                Ok(16),
+            ),
+        ];
+        for (written, expected) in cases {
+            let read = Given {
+                kind: &kind,
+                written: &written,
+            }
+            .number::<u8>();
+            assert_eq!(
+                read.map_err(|complaint| complaint.demand),
+                expected.map_err(str::to_owned),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_written_for_the_file_is_read_back() {
+        for milliseconds in [1, 999, 1_000, 1_500, 90_000, 3_600_000] {
+            let duration = Duration::from_millis(milliseconds);
+            let table =
+                toml::de::DeTable::parse(&format!("x = {}", duration_text(duration))).is_ok();
+            assert!(table, "{milliseconds}");
+            let written = text(duration_text(duration).trim_matches('"'));
+            let given = Given {
+                kind: &Kind::Duration { zero: Ok("") },
+                written: &written,
+            };
+            assert_eq!(given.duration(), Ok(duration));
+        }
+        for bytes in [0_u64, 1, 1000, 1024, 1536, 1 << 20, 3 << 30] {
+            let written = text(size_text(bytes).trim_matches('"'));
+            let given = Given {
+                kind: &Kind::Size {
+                    least: 0,
+                    most: 1 << 40,
+                    zero: Ok(""),
+                },
+                written: &written,
+            };
+            assert_eq!(given.size(), Ok(bytes));
+        }
+        for odd in ["", "a\"b\\c", "tab\t nul\0 é \u{7f}", "\r\n"] {
+            let file = format!("x = {}", quoted(odd));
+            let table: toml::Table = file.parse().expect(&file);
+            assert_eq!(table["x"].as_str(), Some(odd));
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! One client's side of a connection: bytes in, events out. Knows no socket, clock or response.
+//!
+//! Invariants: the same bytes give the same events however they are cut; a refusal is final; nothing is
+//! stored but a partial head, a partial trailer section and the body bytes' count.
+
+use crate::error::Refusal;
+use crate::http1::chunked::{ChunkedDecoder, Decoded};
+use crate::http1::head::HeadReader;
+use crate::limits::Limits;
+use crate::request::{Framing, RequestHead};
+
+/// What [`Connection::step`] came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'i> {
+    /// All input was used; more is needed.
+    NeedMore,
+    /// The head is whole.
+    Head,
+    /// A part of the body, never empty, without chunk framing.
+    Body(&'i [u8]),
+    /// The request is whole.
+    End,
+    /// The request was whole before: nothing is read until [`Connection::next_message`].
+    Paused,
+}
+
+/// The receiving half of a connection. Small and without heap memory between messages.
+///
+/// ```
+/// use lockgate_http::{Connection, Event, Limits, Refusal, RequestHead};
+///
+/// let mut connection = Connection::new(Limits::default());
+/// let mut head = RequestHead::default();
+/// let input = b"GET /gates?open HTTP/1.1\r\nHost: example.com\r\n\r\n";
+/// let (used, event) = connection.step(input, &mut head)?;
+/// assert_eq!((used, event), (input.len(), Event::Head));
+/// assert_eq!(head.path(), b"/gates");
+/// assert_eq!(connection.step(b"", &mut head)?, (0, Event::End));
+///
+/// connection.next_message();
+/// let refusal = connection.step(b"GET /\n", &mut head).unwrap_err();
+/// assert_eq!((refusal, refusal.status()), (Refusal::BareLineFeed, 400));
+/// # Ok::<(), Refusal>(())
+/// ```
+#[derive(Debug)]
+pub struct Connection {
+    limits: Limits,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Before a request line; so many bytes of empty lines were skipped.
+    Idle {
+        skipped: u8,
+    },
+    /// A part of a head is stored.
+    Head(Box<PartialHead>),
+    /// So many bytes of a body are to come.
+    Body(u64),
+    Chunked(ChunkedDecoder),
+    Ended,
+    Refused(Refusal),
+}
+
+#[derive(Debug, Default)]
+struct PartialHead {
+    reader: HeadReader,
+    /// Its bytes are what was received so far.
+    head: RequestHead,
+}
+
+/// RFC 9112 §2.2 asks for at least one empty line to be ignored: old clients end a body with one.
+const SKIPPED_LIMIT: u8 = 2 * 2;
+
+/// How much input is copied at a time into a partial head, so that a body behind it is not.
+const COPY_STEP: usize = 2048;
+
+impl Connection {
+    /// A connection on which nothing was received.
+    pub fn new(limits: Limits) -> Self {
+        let head = limits.head.min(u32::MAX as usize);
+        Self {
+            limits: Limits { head, ..limits },
+            state: State::Idle { skipped: 0 },
+        }
+    }
+
+    /// Takes input; gives how much of it was used and what happened.
+    ///
+    /// Call it again with the rest until [`Event::NeedMore`] (all was used) or [`Event::Paused`].
+    /// `head` is filled when [`Event::Head`] comes; then come any number of [`Event::Body`] and one
+    /// [`Event::End`], also when there is no body. Between head and end `head` is not touched, and it
+    /// may be another one at each call.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] is final: answer its status and close. Further calls give it again. When it is
+    /// about the head, `head` holds what was read before the fault.
+    #[inline]
+    pub fn step<'i>(
+        &mut self,
+        input: &'i [u8],
+        head: &mut RequestHead,
+    ) -> Result<(usize, Event<'i>), Refusal> {
+        let answer = match &mut self.state {
+            State::Idle { .. } => self.step_idle(input, head),
+            State::Head(_) => self.step_partial(input, head),
+            State::Body(0) => {
+                self.state = State::Ended;
+                Ok((0, Event::End))
+            }
+            State::Body(_) if input.is_empty() => Ok((0, Event::NeedMore)),
+            State::Body(left) => {
+                let take = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                *left -= take as u64;
+                Ok((take, Event::Body(&input[..take])))
+            }
+            State::Chunked(decoder) => match decoder.decode(input, &self.limits) {
+                Ok((used, Decoded::NeedMore)) => Ok((used, Event::NeedMore)),
+                Ok((used, Decoded::Data(data))) => Ok((used, Event::Body(data))),
+                Ok((used, Decoded::End)) => {
+                    self.state = State::Ended;
+                    Ok((used, Event::End))
+                }
+                Err(refusal) => Err(refusal),
+            },
+            State::Ended => Ok((0, Event::Paused)),
+            State::Refused(refusal) => Err(*refusal),
+        };
+        if let Err(refusal) = answer {
+            self.state = State::Refused(refusal);
+        }
+        answer
+    }
+
+    /// The response is complete and the connection stays open: the next request may be read.
+    ///
+    /// Does nothing before [`Event::End`] and after a refusal: a connection whose request was not read
+    /// to its end cannot go on, and must be closed.
+    pub fn next_message(&mut self) {
+        if matches!(self.state, State::Ended) {
+            self.state = State::Idle { skipped: 0 };
+        }
+    }
+
+    /// The peer will send no more.
+    ///
+    /// # Errors
+    ///
+    /// It closed inside a head or a body, or had been refused. A whole request, and no request at all,
+    /// are no error: a half-closed client still reads its answer.
+    pub fn receive_eof(&mut self) -> Result<(), Refusal> {
+        let refusal = match &self.state {
+            State::Idle { .. } | State::Body(0) | State::Ended => return Ok(()),
+            State::Head(_) => Refusal::TruncatedHead,
+            State::Body(_) | State::Chunked(_) => Refusal::TruncatedBody,
+            State::Refused(refusal) => *refusal,
+        };
+        self.state = State::Refused(refusal);
+        Err(refusal)
+    }
+
+    /// Whether the connection is between messages and no byte of a next head was seen. Empty lines
+    /// before a request line are no part of it.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle { .. })
+    }
+
+    /// Whether a part of a head was received.
+    pub fn has_begun_head(&self) -> bool {
+        matches!(self.state, State::Head(_))
+    }
+
+    /// Whether a head was received whose body is not whole.
+    pub fn is_reading_body(&self) -> bool {
+        matches!(self.state, State::Body(1..) | State::Chunked(_))
+    }
+
+    /// How many bytes of a partial head or trailer section are held: never more than
+    /// [`Limits::head`] or [`Limits::trailers`], and 0 between messages.
+    pub fn stored(&self) -> usize {
+        match &self.state {
+            State::Head(partial) => partial.head.bytes.len(),
+            State::Chunked(decoder) => decoder.stored(),
+            _ => 0,
+        }
+    }
+
+    /// The usual way: a whole head in one piece is read where it lies and copied once.
+    #[inline]
+    fn step_idle<'i>(
+        &mut self,
+        input: &'i [u8],
+        head: &mut RequestHead,
+    ) -> Result<(usize, Event<'i>), Refusal> {
+        let Some(first) = input.first() else {
+            return Ok((0, Event::NeedMore));
+        };
+        // Also before a fault in an empty line, which must not be logged with the request before it.
+        head.clear();
+        let skipped = match first {
+            b'\r' | b'\n' => self.skip_empty_lines(input)?,
+            _ => self.end_skipping()?,
+        };
+        let bytes = &input[skipped..];
+        if bytes.is_empty() {
+            return Ok((input.len(), Event::NeedMore));
+        }
+        let mut reader = HeadReader::default();
+        match reader.advance(bytes, head, &self.limits) {
+            Ok(Some(length)) => {
+                head.bytes.extend_from_slice(&bytes[..length]);
+                self.begin_body(head.framing());
+                Ok((skipped + length, Event::Head))
+            }
+            Ok(None) => {
+                head.bytes.extend_from_slice(bytes);
+                let mut partial = Box::new(PartialHead {
+                    reader,
+                    head: RequestHead::default(),
+                });
+                partial.head.copy_from(head);
+                head.clear();
+                self.state = State::Head(partial);
+                Ok((input.len(), Event::NeedMore))
+            }
+            Err(refusal) => {
+                head.bytes.extend_from_slice(&bytes[..reader.settled()]);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn step_partial<'i>(
+        &mut self,
+        input: &'i [u8],
+        head: &mut RequestHead,
+    ) -> Result<(usize, Event<'i>), Refusal> {
+        let State::Head(partial) = &mut self.state else {
+            return Ok((0, Event::NeedMore));
+        };
+        let mut bytes = std::mem::take(&mut partial.head.bytes);
+        for (index, piece) in input.chunks(COPY_STEP).enumerate() {
+            let before = bytes.len();
+            // The reader asks for more only while the head is below its limit, so there is room.
+            let room = self.limits.head.saturating_sub(before);
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            let outcome = partial
+                .reader
+                .advance(&bytes, &mut partial.head, &self.limits);
+            if let Ok(None) = outcome {
+                continue;
+            }
+            bytes.truncate(match outcome {
+                Ok(Some(length)) => length,
+                _ => partial.reader.settled(),
+            });
+            partial.head.bytes = bytes;
+            head.copy_from(&partial.head);
+            outcome?;
+            let used = index * COPY_STEP + head.bytes.len() - before;
+            self.begin_body(head.framing());
+            return Ok((used, Event::Head));
+        }
+        partial.head.bytes = bytes;
+        Ok((input.len(), Event::NeedMore))
+    }
+
+    #[inline]
+    fn begin_body(&mut self, framing: Framing) {
+        self.state = match framing {
+            Framing::None => State::Body(0),
+            Framing::Length(length) => State::Body(length),
+            Framing::Chunked => State::Chunked(ChunkedDecoder::default()),
+        };
+    }
+
+    /// Skips CRLF before the request line; gives how many bytes of `input` that is.
+    #[cold]
+    fn skip_empty_lines(&mut self, input: &[u8]) -> Result<usize, Refusal> {
+        let State::Idle { skipped } = &mut self.state else {
+            return Ok(0);
+        };
+        let mut used = 0;
+        for &byte in input {
+            let is_in_line = *skipped % 2 == 1;
+            match byte {
+                b'\r' if is_in_line => return Err(Refusal::BareCarriageReturn),
+                b'\r' if *skipped >= SKIPPED_LIMIT => return Err(Refusal::LeadingBlankLines),
+                b'\n' if !is_in_line => return Err(Refusal::BareLineFeed),
+                b'\r' | b'\n' => *skipped += 1,
+                _ => break,
+            }
+            used += 1;
+        }
+        if used < input.len() {
+            self.end_skipping()?;
+        }
+        Ok(used)
+    }
+
+    /// A request line starts here: a CR before it needed its LF.
+    #[inline]
+    fn end_skipping(&self) -> Result<usize, Refusal> {
+        match self.state {
+            State::Idle { skipped } if skipped % 2 == 1 => Err(Refusal::BareCarriageReturn),
+            _ => Ok(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+
+    fn connection() -> Connection {
+        Connection::new(Limits::default())
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(
+            size_of::<Connection>() <= 160,
+            "{}",
+            size_of::<Connection>()
+        );
+    }
+
+    #[test]
+    fn a_fault_is_told_without_waiting_for_more() {
+        let cases: [(&[u8], Refusal); 15] = [
+            (b"\x16", Refusal::TlsOnPlainPort),
+            (b" ", Refusal::MisplacedWhitespace),
+            (b"\n", Refusal::BareLineFeed),
+            (b"\r\n\r\n\r", Refusal::LeadingBlankLines),
+            (b"GET\n", Refusal::BareLineFeed),
+            (b"GET /\n", Refusal::BareLineFeed),
+            (b"GET /\r", Refusal::MissingVersion),
+            (b"GET  ", Refusal::MisplacedWhitespace),
+            (b"GET / x", Refusal::InvalidVersion),
+            (b"GET / HTTP/1.1\n", Refusal::BareLineFeed),
+            (b"GET / HTTP/2.0\r\n", Refusal::UnsupportedVersion),
+            (b"PRI * HTTP/2.0\r\n", Refusal::Http2Preface),
+            (b"CONNECT h:1 HTTP/1.1\r\n", Refusal::MethodNotImplemented),
+            (b"GET / HTTP/1.1\r\n ", Refusal::WhitespaceBeforeFirstField),
+            (
+                b"GET / HTTP/1.1\r\nContent-Length: x\r\n",
+                Refusal::InvalidContentLength,
+            ),
+        ];
+        for (bytes, refusal) in cases {
+            let mut head = RequestHead::default();
+            assert_eq!(
+                connection().step(bytes, &mut head),
+                Err(refusal),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_over_its_limit_is_refused_with_a_whole_head_to_log() {
+        let limits = Limits {
+            body: 10,
+            ..Limits::default()
+        };
+        let bytes =
+            b"PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n";
+        for first in [bytes.len(), 30] {
+            let mut connection = Connection::new(limits);
+            let mut head = RequestHead::default();
+            let (first, second) = bytes.split_at(first);
+            let outcome = connection
+                .step(first, &mut head)
+                .and_then(|_| connection.step(second, &mut head));
+            assert_eq!(outcome, Err(Refusal::BodyTooLarge { limit: 10 }));
+            assert_eq!(head.head_bytes(), bytes);
+            assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/x"[..]));
+            assert_eq!(head.header("host"), Some(&b"h"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_bounded_and_let_go() {
+        let mut connection = connection();
+        let mut head = RequestHead::default();
+        assert!(connection.is_idle() && connection.stored() == 0);
+        assert_eq!(
+            connection.step(&GET[..20], &mut head),
+            Ok((20, Event::NeedMore))
+        );
+        assert!(connection.has_begun_head() && !connection.is_idle());
+        assert_eq!(connection.stored(), 20);
+        let mut rest = GET[20..].to_vec();
+        rest.extend_from_slice(&[b'x'; 5000]);
+        assert_eq!(
+            connection.step(&rest, &mut head),
+            Ok((GET.len() - 20, Event::Head))
+        );
+        assert_eq!(connection.stored(), 0);
+        assert_eq!(head.head_bytes(), GET);
+    }
+
+    #[test]
+    fn a_reused_head_keeps_its_memory() {
+        let mut connection = connection();
+        let mut head = RequestHead::default();
+        let mut places = Vec::new();
+        for _ in 0..3 {
+            assert_eq!(
+                connection.step(GET, &mut head),
+                Ok((GET.len(), Event::Head))
+            );
+            assert_eq!(connection.step(b"", &mut head), Ok((0, Event::End)));
+            connection.next_message();
+            places.push((head.bytes.as_ptr(), head.fields.as_ptr()));
+        }
+        assert_eq!(places[0], places[1]);
+        assert_eq!(places[1], places[2]);
+    }
+
+    #[test]
+    fn a_connection_that_is_not_at_its_end_cannot_go_on() {
+        let mut connection = connection();
+        let mut head = RequestHead::default();
+        let post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
+        connection.step(post, &mut head).unwrap();
+        connection.next_message();
+        assert!(connection.is_reading_body());
+        assert_eq!(
+            connection.step(b"abcd", &mut head),
+            Ok((3, Event::Body(b"abc")))
+        );
+        assert_eq!(connection.step(b"d", &mut head), Ok((0, Event::End)));
+        assert_eq!(connection.step(b"d", &mut head), Ok((0, Event::Paused)));
+        assert_eq!(connection.receive_eof(), Ok(()));
+        connection.next_message();
+        assert!(connection.is_idle());
+    }
+
+    #[test]
+    fn the_end_of_input_is_a_fault_only_inside_a_message() {
+        let cases: [(&[u8], Result<(), Refusal>); 6] = [
+            (b"", Ok(())),
+            (b"\r\n", Ok(())),
+            (b"G", Err(Refusal::TruncatedHead)),
+            (GET, Ok(())),
+            (
+                b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n",
+                Err(Refusal::TruncatedBody),
+            ),
+            (
+                b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Refusal::TruncatedBody),
+            ),
+        ];
+        for (bytes, answer) in cases {
+            let mut connection = connection();
+            let mut head = RequestHead::default();
+            connection.step(bytes, &mut head).unwrap();
+            assert_eq!(connection.receive_eof(), answer, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Every reason to refuse a request or a response, each with its status. Decides nothing else.
+//!
+//! Invariant: a [`Refusal`] is final. Framing is in doubt after any of them, so the caller answers the
+//! status and closes (RFC 9112 §9.6).
+
+use std::error::Error;
+use std::fmt;
+
+/// What the peer did wrong, or what we do not offer it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A TLS record on a port that speaks plain HTTP (RFC 8446 §5.1: content type 22).
+    TlsOnPlainPort,
+    /// The HTTP/2 connection preface (RFC 9113 §3.4).
+    Http2Preface,
+    /// More than two empty lines before the request line (RFC 9112 §2.2 asks for "at least one").
+    LeadingBlankLines,
+    /// LF without CR. RFC 9112 §2.2 lets us read it as a line end; proxies in front may not.
+    BareLineFeed,
+    /// CR that is not followed by LF (RFC 9112 §2.2).
+    BareCarriageReturn,
+    /// A method with a byte that no token has (RFC 9110 §9.1, §5.6.2).
+    InvalidMethod,
+    /// White space other than the two single spaces of the request line (RFC 9112 §3).
+    MisplacedWhitespace,
+    /// A request line that ends after the method or the target: the style of HTTP/0.9 (RFC 9112 §3).
+    MissingVersion,
+    /// Something else than `HTTP/` DIGIT `.` DIGIT where the version belongs (RFC 9112 §2.3).
+    InvalidVersion,
+    /// A version other than 1.0 and 1.1 (RFC 9110 §15.6.6).
+    UnsupportedVersion,
+    /// The request line is longer than `limit` bytes (RFC 9112 §3, RFC 9110 §15.5.15).
+    RequestLineTooLong {
+        /// [`Limits::request_line`](crate::Limits::request_line)
+        limit: usize,
+    },
+    /// CONNECT or TRACE: tunnels and echoes are not offered (RFC 9110 §9.3.6, §9.3.8).
+    MethodNotImplemented,
+    /// A control byte in the target (RFC 9112 §3.2).
+    ForbiddenByteInTarget,
+    /// A raw byte outside ASCII in the target; it must be percent-encoded (RFC 3986 §2.1).
+    NonAsciiInTarget,
+    /// `#` in the target: fragments are never sent (RFC 9110 §7.1).
+    FragmentInTarget,
+    /// A target that is neither a path, nor `*`, nor an absolute http or https URI (RFC 9112 §3.2).
+    RelativeTarget,
+    /// `*` with another method than OPTIONS (RFC 9112 §3.2.4).
+    AsteriskWithoutOptions,
+    /// An absolute target whose authority is empty or malformed, or has user information
+    /// (RFC 9112 §3.2.2, RFC 9110 §4.2.4).
+    InvalidAuthority,
+    /// White space between the request line and the first field line (RFC 9112 §2.2).
+    WhitespaceBeforeFirstField,
+    /// A field line that goes on in the next line (RFC 9112 §5.2).
+    ObsoleteLineFolding,
+    /// A field line that starts with its colon (RFC 9112 §5.1).
+    EmptyFieldName,
+    /// White space inside a field name or before its colon (RFC 9112 §5.1).
+    WhitespaceInFieldName,
+    /// A field name with a byte that no token has (RFC 9110 §5.1).
+    InvalidFieldName,
+    /// A line between request line and empty line that has no colon (RFC 9112 §5).
+    FieldWithoutColon,
+    /// NUL or another control byte in a field value (RFC 9110 §5.5).
+    ForbiddenByteInFieldValue,
+    /// A field line is longer than `limit` bytes (RFC 6585 §5).
+    FieldTooLarge {
+        /// [`Limits::field_size`](crate::Limits::field_size)
+        limit: usize,
+    },
+    /// There are more than `limit` field lines (RFC 6585 §5).
+    TooManyFields {
+        /// [`Limits::fields`](crate::Limits::fields)
+        limit: usize,
+    },
+    /// The head is longer than `limit` bytes (RFC 6585 §5).
+    HeadTooLarge {
+        /// [`Limits::head`](crate::Limits::head)
+        limit: usize,
+    },
+    /// HTTP/1.1 without Host (RFC 9112 §3.2).
+    MissingHost,
+    /// More than one Host line (RFC 9112 §3.2).
+    RepeatedHost,
+    /// A Host that is not one `uri-host [ ":" port ]`, or is empty (RFC 9110 §7.2).
+    InvalidHost,
+    /// More than one Content-Type line: readers may pick different ones (RFC 9110 §8.3, §5.3).
+    RepeatedContentType,
+    /// A Content-Length that is not digits only (RFC 9110 §8.6).
+    InvalidContentLength,
+    /// More than one Content-Length line, even when they agree. RFC 9112 §6.3 lets equal ones pass;
+    /// proxies in front of us may pick differently.
+    RepeatedContentLength,
+    /// A Content-Length beyond 64 bits (RFC 9110 §8.6).
+    ContentLengthOverflow,
+    /// More than one Transfer-Encoding line (RFC 9112 §6.1).
+    RepeatedTransferEncoding,
+    /// A Transfer-Encoding that is not a list of plain tokens (RFC 9112 §6.1, §7).
+    InvalidTransferEncoding,
+    /// `chunked` twice or not last, or `identity`, which no longer exists (RFC 9112 §6.1, §7).
+    MisplacedTransferCoding,
+    /// A transfer coding that we do not decode (RFC 9112 §6.1).
+    UnknownTransferCoding,
+    /// Transfer-Encoding in HTTP/1.0, which does not have it (RFC 9112 §6.1).
+    TransferEncodingInHttp10,
+    /// Content-Length and Transfer-Encoding together: request smuggling (RFC 9112 §6.3).
+    BothLengthAndChunked,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    UnknownExpectation,
+    /// The body is, or is announced to be, longer than `limit` bytes (RFC 9110 §15.5.14).
+    BodyTooLarge {
+        /// [`Limits::body`](crate::Limits::body)
+        limit: u64,
+    },
+    /// A chunk size that is not hexadecimal digits only (RFC 9112 §7.1).
+    InvalidChunkSize,
+    /// A chunk size of more than 16 digits, or a body beyond 64 bits (RFC 9112 §7.1).
+    ChunkSizeOverflow,
+    /// A chunk extension that is not `;name`, `;name=token` or `;name="string"` (RFC 9112 §7.1.1).
+    InvalidChunkExtension,
+    /// A chunk-size line is longer than `limit` bytes (RFC 9112 §7.1.1 asks for such a limit).
+    ChunkLineTooLong {
+        /// [`Limits::chunk_line`](crate::Limits::chunk_line)
+        limit: usize,
+    },
+    /// Much more chunk extensions than data (RFC 9112 §7.1.1 asks for such a limit).
+    TooMuchChunkOverhead,
+    /// Chunk data that is not followed by CRLF (RFC 9112 §7.1).
+    ChunkWithoutEnd,
+    /// The trailer section is longer than `limit` bytes (RFC 6585 §5).
+    TrailersTooLarge {
+        /// [`Limits::trailers`](crate::Limits::trailers)
+        limit: usize,
+    },
+    /// A trailer that decides framing, routing or authentication (RFC 9110 §6.5.1).
+    ForbiddenTrailer,
+    /// The peer closed inside a head (RFC 9112 §8).
+    TruncatedHead,
+    /// The peer closed inside a body (RFC 9112 §8).
+    TruncatedBody,
+    /// The head did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
+    HeadTooSlow,
+    /// The body did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
+    BodyTooSlow,
+}
+
+impl Refusal {
+    /// The status to answer with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::HeadTooSlow | Self::BodyTooSlow => 408,
+            Self::BodyTooLarge { .. } | Self::ContentLengthOverflow => 413,
+            Self::RequestLineTooLong { .. } => 414,
+            Self::UnknownExpectation => 417,
+            Self::FieldTooLarge { .. }
+            | Self::TooManyFields { .. }
+            | Self::HeadTooLarge { .. }
+            | Self::TrailersTooLarge { .. } => 431,
+            Self::MethodNotImplemented | Self::UnknownTransferCoding => 501,
+            Self::UnsupportedVersion | Self::Http2Preface => 505,
+            _ => 400,
+        }
+    }
+
+    /// The reason phrase of [`Refusal::status`].
+    pub fn reason(&self) -> &'static str {
+        reason_phrase(self.status())
+    }
+
+    fn sentence(&self) -> &'static str {
+        match self {
+            Self::TlsOnPlainPort => "TLS was spoken to a plain HTTP port",
+            Self::Http2Preface => "HTTP/2 was spoken to an HTTP/1.1 port",
+            Self::LeadingBlankLines => "too many empty lines before the request line",
+            Self::BareLineFeed => "LF without CR",
+            Self::BareCarriageReturn => "CR without LF",
+            Self::InvalidMethod => "the method is not a token",
+            Self::MisplacedWhitespace => "misplaced white space in the request line",
+            Self::MissingVersion => "the request line has no version",
+            Self::InvalidVersion => "the version is not HTTP/digit.digit",
+            Self::UnsupportedVersion => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::RequestLineTooLong { .. } => "the request line is too long",
+            Self::MethodNotImplemented => "CONNECT and TRACE are not offered",
+            Self::ForbiddenByteInTarget => "control byte in the request target",
+            Self::NonAsciiInTarget => "unencoded byte outside ASCII in the request target",
+            Self::FragmentInTarget => "fragment in the request target",
+            Self::RelativeTarget => "the request target is not an absolute path or http URI",
+            Self::AsteriskWithoutOptions => "the request target * is for OPTIONS only",
+            Self::InvalidAuthority => "the authority of the request target is malformed",
+            Self::WhitespaceBeforeFirstField => "white space before the first field",
+            Self::ObsoleteLineFolding => "folded field line",
+            Self::EmptyFieldName => "empty field name",
+            Self::WhitespaceInFieldName => "white space in a field name",
+            Self::InvalidFieldName => "a field name is not a token",
+            Self::FieldWithoutColon => "field line without a colon",
+            Self::ForbiddenByteInFieldValue => "control byte in a field value",
+            Self::FieldTooLarge { .. } => "a field line is too long",
+            Self::TooManyFields { .. } => "too many field lines",
+            Self::HeadTooLarge { .. } => "the request head is too large",
+            Self::MissingHost => "Host is missing",
+            Self::RepeatedHost => "more than one Host",
+            Self::InvalidHost => "Host is not one host with an optional port",
+            Self::RepeatedContentType => "more than one Content-Type",
+            Self::InvalidContentLength => "Content-Length is not a plain number",
+            Self::RepeatedContentLength => "more than one Content-Length",
+            Self::ContentLengthOverflow => "Content-Length is beyond 64 bits",
+            Self::RepeatedTransferEncoding => "more than one Transfer-Encoding",
+            Self::InvalidTransferEncoding => "Transfer-Encoding is malformed",
+            Self::MisplacedTransferCoding => {
+                "Transfer-Encoding must name chunked once, last, and never identity"
+            }
+            Self::UnknownTransferCoding => "only the transfer coding chunked is understood",
+            Self::TransferEncodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
+            Self::BothLengthAndChunked => "both Content-Length and Transfer-Encoding",
+            Self::UnknownExpectation => "only the expectation 100-continue is understood",
+            Self::BodyTooLarge { .. } => "the request body is too large",
+            Self::InvalidChunkSize => "a chunk size is not a plain hexadecimal number",
+            Self::ChunkSizeOverflow => "a chunk size is beyond 64 bits",
+            Self::InvalidChunkExtension => "malformed chunk extension",
+            Self::ChunkLineTooLong { .. } => "a chunk-size line is too long",
+            Self::TooMuchChunkOverhead => "too many chunk extensions for so little data",
+            Self::ChunkWithoutEnd => "chunk data is not followed by CRLF",
+            Self::TrailersTooLarge { .. } => "the trailer section is too large",
+            Self::ForbiddenTrailer => "a trailer field that is not allowed there",
+            Self::TruncatedHead => "the client closed inside the request head",
+            Self::TruncatedBody => "the client closed inside the request body",
+            Self::HeadTooSlow => "the request head did not arrive in time",
+            Self::BodyTooSlow => "the request body did not arrive in time",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.sentence())?;
+        match self {
+            Self::RequestLineTooLong { limit }
+            | Self::FieldTooLarge { limit }
+            | Self::HeadTooLarge { limit }
+            | Self::ChunkLineTooLong { limit }
+            | Self::TrailersTooLarge { limit } => write!(out, " (limit {limit} bytes)"),
+            Self::TooManyFields { limit } => write!(out, " (limit {limit})"),
+            Self::BodyTooLarge { limit } => write!(out, " (limit {limit} bytes)"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Error for Refusal {}
+
+/// What the application did wrong in its response head. Nothing has been sent yet when it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadResponse {
+    /// A status outside 200..=999 (RFC 9110 §15).
+    InvalidStatus(u16),
+    /// An interim status (1xx) as the final one (RFC 9110 §15.2).
+    InterimStatus(u16),
+    /// A control byte in the reason phrase: response splitting (RFC 9112 §4).
+    ForbiddenByteInReason,
+    /// A header name that is empty or not a token (RFC 9110 §5.1).
+    InvalidHeaderName,
+    /// CR, LF, NUL or another control byte in a header value: response splitting (RFC 9110 §5.5).
+    ForbiddenByteInHeaderValue,
+    /// A Content-Length that is not digits only, or is beyond 64 bits (RFC 9110 §8.6).
+    InvalidContentLength,
+    /// Two Content-Length headers that differ (RFC 9112 §6.3).
+    ConflictingContentLength,
+    /// Headers of more than 4 GiB, which no client reads.
+    HeadTooLarge,
+}
+
+impl fmt::Display for BadResponse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidStatus(status) => write!(out, "status {status} is not in 200..=999"),
+            Self::InterimStatus(status) => {
+                write!(out, "status {status} is interim and cannot end a request")
+            }
+            Self::ForbiddenByteInReason => out.write_str("control byte in the reason phrase"),
+            Self::InvalidHeaderName => out.write_str("a header name is not a token"),
+            Self::ForbiddenByteInHeaderValue => out.write_str("control byte in a header value"),
+            Self::InvalidContentLength => out.write_str("Content-Length is not a plain number"),
+            Self::ConflictingContentLength => {
+                out.write_str("two Content-Length headers that differ")
+            }
+            Self::HeadTooLarge => out.write_str("the headers are larger than 4 GiB"),
+        }
+    }
+}
+
+impl Error for BadResponse {}
+
+/// The response body ended before its Content-Length: the connection must close, so that the client
+/// sees a truncated response and not a complete one (RFC 9112 §8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortBody {
+    /// Bytes that were announced and never came.
+    pub missing: u64,
+}
+
+impl fmt::Display for ShortBody {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.missing;
+        write!(
+            out,
+            "the response body is {missing} bytes shorter than its Content-Length"
+        )
+    }
+}
+
+impl Error for ShortBody {}
+
+/// The usual reason phrase of `status` (RFC 9110 §15 and the IANA registry), `Unknown` for others.
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_small_and_speaks_its_limit() {
+        assert!(size_of::<Refusal>() <= 16);
+        let cases = [
+            (
+                Refusal::BothLengthAndChunked,
+                400,
+                "both Content-Length and Transfer-Encoding",
+            ),
+            (
+                Refusal::BodyTooLarge { limit: 10 },
+                413,
+                "the request body is too large (limit 10 bytes)",
+            ),
+            (
+                Refusal::TooManyFields { limit: 100 },
+                431,
+                "too many field lines (limit 100)",
+            ),
+            (
+                Refusal::HeadTooSlow,
+                408,
+                "the request head did not arrive in time",
+            ),
+        ];
+        for (refusal, status, text) in cases {
+            assert_eq!(refusal.status(), status);
+            assert_eq!(refusal.to_string(), text);
+            assert_ne!(refusal.reason(), "Unknown");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The byte classes of RFC 9110 and RFC 3986, named after their tokens. Knows bytes, never messages.
+
+/// `tchar` (RFC 9110 §5.6.2): what methods, field names and other tokens are made of.
+pub(crate) const TCHAR: [bool; 256] = class(b"!#$%&'*+-.^_`|~");
+
+/// What a request target may be made of on the wire: visible ASCII but `#`.
+///
+/// RFC 3986 has fewer, but browsers send `|`, `{`, `"` or `[` raw in queries (WHATWG URL), and no proxy
+/// reads a line differently because of them. Bytes outside ASCII and `#` are where readers differ.
+pub(crate) const TARGET: [bool; 256] = class(b"!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~");
+
+/// `reg-name` (RFC 3986 §3.2.2) without `%`, which needs its two digits, and without the comma, which
+/// is what a joined list of two hosts has.
+pub(crate) const REG_NAME: [bool; 256] = class(b"-._~!$&'()*+;=");
+
+/// `tchar` as bits for field names: 0 no token byte, 1 token byte, 3 the underscore.
+pub(crate) const FIELD_NAME: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = if byte == b'_' as usize {
+            3
+        } else {
+            TCHAR[byte] as u8
+        };
+        byte += 1;
+    }
+    table
+};
+
+const fn class(marks: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < marks.len() {
+        table[marks[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
+/// Whether `bytes` is a `token`: one or more `tchar`.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| TCHAR[byte as usize])
+}
+
+/// How many bytes at the start of `bytes` may stand in a field value: HTAB, SP, VCHAR and obs-text
+/// (RFC 9110 §5.5). The byte after them, if there is one, is CR, LF or forbidden.
+#[inline]
+pub(crate) fn field_value_length(bytes: &[u8]) -> usize {
+    let mut length = 0;
+    loop {
+        length += printable_length(&bytes[length..]);
+        match bytes.get(length) {
+            Some(b'\t') => length += 1,
+            _ => return length,
+        }
+    }
+}
+
+/// How many bytes at the start of `bytes` are neither below 0x20 nor DEL, eight at a time.
+#[inline]
+fn printable_length(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = ONES * 0x80;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // A borrow only runs from a hit into later bytes, so the first hit is always exact.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let no_delete = word ^ (ONES * 0x7f);
+        let delete = no_delete.wrapping_sub(ONES) & !no_delete;
+        let hits = (below_space | delete) & HIGH_BITS;
+        if hits != 0 {
+            return index * 8 + (hits.trailing_zeros() / 8) as usize;
+        }
+    }
+    let tail = rest
+        .iter()
+        .position(|&byte| byte < 0x20 || byte == 0x7f)
+        .unwrap_or(rest.len());
+    words.len() * 8 + tail
+}
+
+/// `bytes` without SP and HTAB at both ends (`OWS`, RFC 9110 §5.6.3).
+pub(crate) fn trim_whitespace(bytes: &[u8]) -> &[u8] {
+    let start = bytes
+        .iter()
+        .position(|byte| !is_whitespace(*byte))
+        .unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .rposition(|byte| !is_whitespace(*byte))
+        .map_or(start, |last| last + 1);
+    &bytes[start..end]
+}
+
+/// SP or HTAB.
+#[inline]
+pub(crate) fn is_whitespace(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// A decimal number: digits only, at least one. `Ok(None)` when it is beyond 64 bits.
+pub(crate) fn parse_decimal(digits: &[u8]) -> Result<Option<u64>, NotDigits> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(NotDigits);
+    }
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    });
+    Ok(number)
+}
+
+/// Something else than digits, or nothing, where a number belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotDigits;
+
+/// The value of a hexadecimal digit of either case.
+#[inline]
+pub(crate) fn hexadecimal_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_judged_alike_at_every_offset_of_a_value() {
+        for byte in 0..=255_u8 {
+            let is_allowed = byte == b'\t' || (byte >= 0x20 && byte != 0x7f);
+            for offset in 0..24 {
+                let mut value = vec![b'a'; 24];
+                value[offset] = byte;
+                let expected = if is_allowed { 24 } else { offset };
+                assert_eq!(
+                    field_value_length(&value),
+                    expected,
+                    "{byte:#x} at {offset}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_digits_only_and_checked() {
+        assert_eq!(parse_decimal(b"18446744073709551615"), Ok(Some(u64::MAX)));
+        assert_eq!(parse_decimal(b"18446744073709551616"), Ok(None));
+        assert_eq!(parse_decimal(b"00000000000000000000003"), Ok(Some(3)));
+        for text in ["", "+3", "-1", "0x3", "1_0", "3, 3", " 3", "3 ", "\u{663}"] {
+            assert_eq!(parse_decimal(text.as_bytes()), Err(NotDigits), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_is_trimmed_at_both_ends_only() {
+        let cases: [(&[u8], &[u8]); 4] = [
+            (b" \ta b\t ", b"a b"),
+            (b" \t ", b""),
+            (b"", b""),
+            (b"a", b"a"),
+        ];
+        for (raw, trimmed) in cases {
+            assert_eq!(trim_whitespace(raw), trimmed);
+        }
+    }
+}

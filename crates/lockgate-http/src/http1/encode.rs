@@ -1,0 +1,523 @@
+//! Writes response heads and decides how their bodies are delimited. Sends nothing itself.
+//!
+//! Invariant: what the head says about length and persistence is what [`ResponseBody`] then does.
+
+use crate::error::ShortBody;
+use crate::grammar::field_value_length;
+use crate::request::Version;
+use crate::response::ResponseHead;
+
+/// The interim answer to `Expect: 100-continue` (RFC 9110 §10.1.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// What the server knows of the body's length when the head is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyLength {
+    /// Exactly so many bytes.
+    Known(u64),
+    /// As many as the application will give.
+    Unknown,
+}
+
+/// What a response head depends on besides itself.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseContext<'a> {
+    /// The version of the request.
+    pub version: Version,
+    /// Whether the request was HEAD.
+    pub is_head: bool,
+    /// Whether the client asks for the connection to stay open and the server agrees.
+    pub keep_alive: bool,
+    /// Now, as IMF-fixdate (RFC 9110 §5.6.7). Used unless the application said Date.
+    pub date: &'a [u8],
+    /// The Server field to add unless the application said one.
+    pub server: Option<&'a [u8]>,
+}
+
+/// Appends the whole head to `out` and decides the framing of the body (RFC 9112 §6).
+///
+/// The application's Content-Length wins over `length`. Without one, a known length is announced, an
+/// unknown one is chunked on 1.1 and ended by closing on 1.0. 204 and 304 have no body and no invented
+/// length; HEAD has no body and announces what GET would have had, if that is known: a length of 0 is
+/// not told there, since applications leave out the body themselves (RFC 9110 §8.6, §9.3.2).
+pub fn encode_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    length: BodyLength,
+    context: &ResponseContext<'_>,
+) -> ResponseBody {
+    let status = head.status();
+    let forbids_length = status == 204;
+    let mut announced = None;
+    let delimiter = match (head.length, length) {
+        _ if status == 204 || status == 304 => Delimiter::NoBody,
+        (None, BodyLength::Known(length @ 1..)) if context.is_head => {
+            announced = Some(length);
+            Delimiter::NoBody
+        }
+        _ if context.is_head => Delimiter::NoBody,
+        (Some(explicit), _) => Delimiter::Length(explicit.value),
+        (None, BodyLength::Known(length)) => {
+            announced = Some(length);
+            Delimiter::Length(length)
+        }
+        (None, BodyLength::Unknown) if context.version == Version::Http11 => Delimiter::Chunked,
+        (None, BodyLength::Unknown) => Delimiter::Close,
+    };
+    let keep_alive = context.keep_alive && !head.wants_close() && delimiter != Delimiter::Close;
+
+    out.reserve(
+        head.block.len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
+    );
+    // RFC 9110 §6.2: the version is our own, also in answer to 1.0.
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&status_digits(status));
+    out.extend_from_slice(head.reason());
+    out.extend_from_slice(b"\r\n");
+    match head.length {
+        Some(length) if forbids_length => {
+            out.extend_from_slice(&head.block[..length.line.start as usize]);
+            out.extend_from_slice(&head.block[length.line.end as usize..]);
+        }
+        _ => out.extend_from_slice(&head.block),
+    }
+    if !head.has_date {
+        push_line(out, b"Date: ", context.date);
+    }
+    if let Some(server) = context.server
+        && !head.has_server
+    {
+        push_line(out, b"Server: ", server);
+    }
+    if let Some(length) = announced {
+        push_line(
+            out,
+            b"Content-Length: ",
+            itoa::Buffer::new().format(length).as_bytes(),
+        );
+    }
+    if delimiter == Delimiter::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    out.extend_from_slice(match (keep_alive, context.version) {
+        (true, Version::Http11) => b"\r\n",
+        (true, Version::Http10) => b"Connection: keep-alive\r\n\r\n",
+        (false, _) => b"Connection: close\r\n\r\n",
+    });
+    ResponseBody {
+        delimiter,
+        sent: 0,
+        keep_alive,
+    }
+}
+
+/// Appends a whole small `text/plain` answer that closes the connection.
+///
+/// `reason` and `server` must be free of control bytes: they are left out otherwise.
+pub fn encode_refusal(
+    out: &mut Vec<u8>,
+    status: u16,
+    reason: &str,
+    detail: &str,
+    date: &[u8],
+    server: Option<&[u8]>,
+) {
+    let is_clean = |bytes: &[u8]| field_value_length(bytes) == bytes.len();
+    let reason = if is_clean(reason.as_bytes()) {
+        reason
+    } else {
+        ""
+    };
+    let digits = status_digits(status);
+    let separator: &[u8] = if detail.is_empty() { b"" } else { b": " };
+    let body_parts: [&[u8]; 5] = [
+        &digits,
+        reason.as_bytes(),
+        separator,
+        detail.as_bytes(),
+        b"\n",
+    ];
+    let body_length: usize = body_parts.iter().map(|part| part.len()).sum();
+
+    out.reserve(body_length + reason.len() + 200);
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&digits);
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    push_line(out, b"Date: ", date);
+    if let Some(server) = server.filter(|server| is_clean(server)) {
+        push_line(out, b"Server: ", server);
+    }
+    push_line(out, b"Content-Type: ", b"text/plain; charset=utf-8");
+    push_line(
+        out,
+        b"Content-Length: ",
+        itoa::Buffer::new().format(body_length).as_bytes(),
+    );
+    out.extend_from_slice(b"Connection: close\r\n\r\n");
+    for part in body_parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// How the body of a response is delimited, and how much of it was framed.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseBody {
+    delimiter: Delimiter,
+    sent: u64,
+    keep_alive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Delimiter {
+    /// HEAD, 204, 304: pieces are dropped.
+    NoBody,
+    /// Bytes still to come.
+    Length(u64),
+    Chunked,
+    /// The last chunk was given out.
+    ChunkedEnd,
+    /// HTTP/1.0: the end of the connection.
+    Close,
+}
+
+/// What goes around a piece of the body.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// What goes before: a chunk-size line, or nothing.
+    pub prefix: FramePrefix,
+    /// How many bytes of the piece to send.
+    pub take: usize,
+    /// What goes after.
+    pub suffix: &'static [u8],
+    /// The piece goes beyond the announced length; what is beyond must not be sent.
+    pub is_cut: bool,
+}
+
+/// A chunk-size line on the stack.
+#[derive(Debug, Clone, Copy)]
+pub struct FramePrefix {
+    bytes: [u8; 18],
+    start: u8,
+}
+
+impl AsRef<[u8]> for FramePrefix {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[usize::from(self.start)..]
+    }
+}
+
+impl FramePrefix {
+    const EMPTY: Self = Self {
+        bytes: [0; 18],
+        start: 18,
+    };
+
+    fn chunk_size(size: usize) -> Self {
+        let mut bytes = [b'\n'; 18];
+        let mut rest = size;
+        let mut start = 16;
+        bytes[16] = b'\r';
+        loop {
+            start -= 1;
+            bytes[start] = b"0123456789abcdef"[rest & 15];
+            rest >>= 4;
+            if rest == 0 {
+                break;
+            }
+        }
+        Self {
+            bytes,
+            start: start as u8,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// What to send for a piece of `piece` bytes. An empty piece sends nothing: an empty chunk would
+    /// end the body.
+    pub fn frame(&mut self, piece: usize) -> Frame {
+        let mut frame = Frame {
+            prefix: FramePrefix::EMPTY,
+            take: piece,
+            suffix: b"",
+            is_cut: false,
+        };
+        match &mut self.delimiter {
+            Delimiter::NoBody | Delimiter::ChunkedEnd => frame.take = 0,
+            Delimiter::Length(left) => {
+                frame.take = usize::try_from(*left).map_or(piece, |left| piece.min(left));
+                frame.is_cut = frame.take < piece;
+                *left -= frame.take as u64;
+            }
+            Delimiter::Chunked if piece > 0 => {
+                frame.prefix = FramePrefix::chunk_size(piece);
+                frame.suffix = b"\r\n";
+            }
+            Delimiter::Chunked | Delimiter::Close => {}
+        }
+        self.sent += frame.take as u64;
+        frame
+    }
+
+    /// What to send after the last piece: the last chunk, or nothing.
+    ///
+    /// # Errors
+    ///
+    /// The body is shorter than announced: the connection must close.
+    pub fn finish(&mut self) -> Result<&'static [u8], ShortBody> {
+        match self.delimiter {
+            Delimiter::Chunked => {
+                self.delimiter = Delimiter::ChunkedEnd;
+                Ok(LAST_CHUNK)
+            }
+            Delimiter::Length(missing @ 1..) => {
+                self.keep_alive = false;
+                Err(ShortBody { missing })
+            }
+            _ => Ok(b""),
+        }
+    }
+
+    /// Whether the connection stays open after this response, as its head said.
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// Whether no further byte may follow: the announced length is reached, no body is allowed, or the
+    /// last chunk was given out.
+    pub fn is_complete(&self) -> bool {
+        matches!(
+            self.delimiter,
+            Delimiter::NoBody | Delimiter::Length(0) | Delimiter::ChunkedEnd
+        )
+    }
+
+    /// Whether the body goes out in chunks.
+    pub fn is_chunked(&self) -> bool {
+        matches!(self.delimiter, Delimiter::Chunked | Delimiter::ChunkedEnd)
+    }
+
+    /// Body bytes framed so far, without chunk framing.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether this response has a body at all; pieces of others are dropped.
+    pub fn allows_body(&self) -> bool {
+        self.delimiter != Delimiter::NoBody
+    }
+}
+
+#[inline]
+fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Three digits and a space; a head that was never given a status reads as 500.
+fn status_digits(status: u16) -> [u8; 4] {
+    let status = if (100..=999).contains(&status) {
+        status
+    } else {
+        500
+    };
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    [digit(status / 100), digit(status / 10), digit(status), b' ']
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use BodyLength::{Known, Unknown};
+    use Version::{Http10, Http11};
+
+    const DATE: &[u8] = b"Sun, 22 Nov 2026 14:32:23 GMT";
+
+    fn response(status: u16, headers: &[(&str, &str)]) -> ResponseHead {
+        let mut head = ResponseHead::default();
+        head.set_status(status, b"Reason").unwrap();
+        for (name, value) in headers {
+            head.push(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    fn encode(
+        head: &ResponseHead,
+        length: BodyLength,
+        version: Version,
+        is_head: bool,
+    ) -> (String, ResponseBody) {
+        let context = ResponseContext {
+            version,
+            is_head,
+            keep_alive: true,
+            date: DATE,
+            server: Some(b"lockgate"),
+        };
+        let mut out = Vec::new();
+        let body = encode_head(&mut out, head, length, &context);
+        (String::from_utf8(out).unwrap(), body)
+    }
+
+    #[test]
+    fn a_head_is_written_in_order_with_what_the_server_adds() {
+        let head = response(200, &[("X-A", "1"), ("Content-Length", "3"), ("X-B", "2")]);
+        let (text, body) = encode(&head, Unknown, Http11, false);
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 Reason\r\nX-A: 1\r\nContent-Length: 3\r\nX-B: 2\r\n\
+             Date: Sun, 22 Nov 2026 14:32:23 GMT\r\nServer: lockgate\r\n\r\n"
+        );
+        assert!(body.keep_alive() && body.allows_body() && !body.is_chunked());
+    }
+
+    #[test]
+    fn date_and_server_of_the_application_are_kept() {
+        let head = response(200, &[("date", "then"), ("SERVER", "mine")]);
+        let (text, _) = encode(&head, Known(0), Http11, false);
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 Reason\r\ndate: then\r\nSERVER: mine\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    /// Status, headers, length, version, HEAD; the framing that is told, whether the connection stays.
+    type Case<'a> = (
+        u16,
+        &'a [(&'a str, &'a str)],
+        BodyLength,
+        Version,
+        bool,
+        &'a str,
+        bool,
+    );
+
+    #[test]
+    fn the_body_is_delimited_by_what_is_known() {
+        let own = &[("Content-Length", "7")][..];
+        let cases: [Case<'_>; 17] = [
+            (200, &[], Known(5), Http11, false, "Content-Length: 5", true),
+            (200, &[], Known(0), Http11, false, "Content-Length: 0", true),
+            (
+                200,
+                &[],
+                Unknown,
+                Http11,
+                false,
+                "Transfer-Encoding: chunked",
+                true,
+            ),
+            (200, own, Known(5), Http11, false, "Content-Length: 7", true),
+            (200, own, Unknown, Http11, false, "Content-Length: 7", true),
+            (200, &[], Known(5), Http10, false, "Content-Length: 5", true),
+            (200, own, Unknown, Http10, false, "Content-Length: 7", true),
+            (200, &[], Unknown, Http10, false, "", false),
+            (200, &[], Known(5), Http11, true, "Content-Length: 5", true),
+            (200, &[], Known(0), Http11, true, "", true),
+            (200, &[], Unknown, Http11, true, "", true),
+            (200, own, Known(0), Http11, true, "Content-Length: 7", true),
+            (204, &[], Known(0), Http11, false, "", true),
+            (204, own, Known(5), Http11, true, "", true),
+            (204, own, Unknown, Http10, false, "", true),
+            (304, &[], Known(5), Http11, true, "", true),
+            (304, own, Known(0), Http11, false, "Content-Length: 7", true),
+        ];
+        for (index, (status, headers, length, version, is_head, framing, keep)) in
+            cases.into_iter().enumerate()
+        {
+            let (text, body) = encode(&response(status, headers), length, version, is_head);
+            let told: Vec<&str> = text
+                .lines()
+                .filter(|line| line.starts_with("Content-Length") || line.starts_with("Transfer"))
+                .collect();
+            assert_eq!(told.join(" "), framing, "case {index}");
+            let connection = match (keep, version) {
+                (true, Http11) => None,
+                (true, Http10) => Some("Connection: keep-alive"),
+                (false, _) => Some("Connection: close"),
+            };
+            let line = text.lines().find(|line| line.starts_with("Connection"));
+            assert_eq!(line, connection, "case {index}");
+            assert_eq!(body.keep_alive(), keep, "case {index}");
+            let has_no_body = is_head || status == 204 || status == 304;
+            assert_eq!(body.allows_body(), !has_no_body, "case {index}");
+        }
+    }
+
+    #[test]
+    fn a_wish_to_close_is_told() {
+        let head = response(200, &[("Connection", "close")]);
+        let (text, body) = encode(&head, Known(0), Http11, false);
+        assert!(text.ends_with("\r\nConnection: close\r\n\r\n"));
+        assert!(!body.keep_alive());
+    }
+
+    #[test]
+    fn chunks_have_their_size_in_front() {
+        let (_, mut body) = encode(&response(200, &[]), Unknown, Http11, false);
+        for (piece, prefix) in [
+            (1, "1\r\n"),
+            (26, "1a\r\n"),
+            (usize::MAX, "ffffffffffffffff\r\n"),
+        ] {
+            body.sent = 0;
+            let frame = body.frame(piece);
+            assert_eq!(frame.prefix.as_ref(), prefix.as_bytes());
+            assert_eq!(
+                (frame.take, frame.suffix, frame.is_cut),
+                (piece, &b"\r\n"[..], false)
+            );
+        }
+        let empty = body.frame(0);
+        assert_eq!(
+            (empty.prefix.as_ref(), empty.take, empty.suffix),
+            (&b""[..], 0, &b""[..])
+        );
+        assert!(!body.is_complete() && body.is_chunked());
+        assert_eq!(body.finish(), Ok(LAST_CHUNK));
+        assert!(body.is_complete());
+        assert_eq!(body.finish(), Ok(&b""[..]));
+        assert_eq!(body.frame(5).take, 0);
+    }
+
+    #[test]
+    fn a_body_cannot_go_beyond_its_length_nor_end_before_it() {
+        let (_, mut body) = encode(&response(200, &[]), Known(5), Http11, false);
+        let frame = body.frame(3);
+        assert_eq!(
+            (frame.take, frame.is_cut, frame.prefix.as_ref()),
+            (3, false, &b""[..])
+        );
+        let mut short = body;
+        assert_eq!(short.finish(), Err(ShortBody { missing: 2 }));
+        assert!(!short.keep_alive());
+        let frame = body.frame(3);
+        assert_eq!((frame.take, frame.is_cut), (2, true));
+        assert!(body.is_complete() && body.finish() == Ok(b""));
+        assert_eq!(body.sent(), 5);
+    }
+
+    #[test]
+    fn a_refusal_is_a_whole_answer_that_closes() {
+        let mut out = Vec::new();
+        encode_refusal(
+            &mut out,
+            400,
+            "Bad Request",
+            "LF without CR",
+            DATE,
+            Some(b"lockgate"),
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 14:32:23 GMT\r\n\
+             Server: lockgate\r\nContent-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 31\r\nConnection: close\r\n\r\n400 Bad Request: LF without CR\n"
+        );
+    }
+}

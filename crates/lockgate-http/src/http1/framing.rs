@@ -1,0 +1,182 @@
+//! Decides how a request's body is delimited. Sees field values only; never a socket or a body byte.
+//!
+//! Invariant: a message has exactly one framing, chosen once; two claims are an error, not a choice.
+
+use crate::error::Refusal;
+use crate::grammar::{is_token, parse_decimal, trim_whitespace};
+use crate::limits::Limits;
+use crate::request::{Framing, Version};
+
+/// What the fields read so far say about the body.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Claims {
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+impl Claims {
+    /// Takes a Content-Length line. `raw` is everything between the colon and CRLF.
+    pub(crate) fn claim_length(&mut self, raw: &[u8]) -> Result<(), Refusal> {
+        if self.length.is_some() {
+            return Err(Refusal::RepeatedContentLength);
+        }
+        if self.is_chunked {
+            return Err(Refusal::BothLengthAndChunked);
+        }
+        // RFC 9110 §5.6.3 allows HTAB around a value. Around the fields that decide framing it has only
+        // ever been a way past a parser that trims differently.
+        if raw.contains(&b'\t') {
+            return Err(Refusal::InvalidContentLength);
+        }
+        match parse_decimal(trim_whitespace(raw)) {
+            Ok(Some(length)) => self.length = Some(length),
+            Ok(None) => return Err(Refusal::ContentLengthOverflow),
+            Err(_) => return Err(Refusal::InvalidContentLength),
+        }
+        Ok(())
+    }
+
+    /// Takes a Transfer-Encoding line. `raw` is everything between the colon and CRLF.
+    pub(crate) fn claim_coding(&mut self, raw: &[u8], version: Version) -> Result<(), Refusal> {
+        if self.is_chunked {
+            return Err(Refusal::RepeatedTransferEncoding);
+        }
+        if version == Version::Http10 {
+            return Err(Refusal::TransferEncodingInHttp10);
+        }
+        if self.length.is_some() {
+            return Err(Refusal::BothLengthAndChunked);
+        }
+        if raw.contains(&b'\t') {
+            return Err(Refusal::InvalidTransferEncoding);
+        }
+        if !trim_whitespace(raw).eq_ignore_ascii_case(b"chunked") {
+            return Err(coding_fault(raw));
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+
+    /// The framing of the message, once all fields were read.
+    pub(crate) fn decide(&self, limits: &Limits) -> Result<Framing, Refusal> {
+        match (self.is_chunked, self.length) {
+            (true, _) => Ok(Framing::Chunked),
+            (false, None) => Ok(Framing::None),
+            (false, Some(length)) if limits.is_body_too_long(length) => {
+                Err(Refusal::BodyTooLarge { limit: limits.body })
+            }
+            (false, Some(length)) => Ok(Framing::Length(length)),
+        }
+    }
+}
+
+/// Why a list of codings is not the one word `chunked`.
+#[cold]
+fn coding_fault(raw: &[u8]) -> Refusal {
+    let codings = || raw.split(|&byte| byte == b',').map(trim_whitespace);
+    let is = |coding: &[u8], name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
+    if !codings().all(is_token) {
+        return Refusal::InvalidTransferEncoding;
+    }
+    let count = codings().count();
+    let is_misplaced = codings().enumerate().any(|(index, coding)| {
+        is(coding, "identity") || (is(coding, "chunked") && index + 1 < count)
+    });
+    if is_misplaced {
+        return Refusal::MisplacedTransferCoding;
+    }
+    Refusal::UnknownTransferCoding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_plain_chunked_is_a_coding() {
+        let good = [" chunked", "chunked", " CHUNKED ", "   Chunked  "];
+        for raw in good {
+            let mut claims = Claims::default();
+            assert_eq!(claims.claim_coding(raw.as_bytes(), Version::Http11), Ok(()));
+            assert_eq!(claims.decide(&Limits::default()), Ok(Framing::Chunked));
+        }
+        let bad: [(&[u8], Refusal); 17] = [
+            (b" xchunked", Refusal::UnknownTransferCoding),
+            (b" gzip", Refusal::UnknownTransferCoding),
+            (b" gzip, chunked", Refusal::UnknownTransferCoding),
+            (b" chunked, identity", Refusal::MisplacedTransferCoding),
+            (b" identity", Refusal::MisplacedTransferCoding),
+            (b" identity, chunked", Refusal::MisplacedTransferCoding),
+            (b" chunked, chunked", Refusal::MisplacedTransferCoding),
+            (b" chunked, gzip", Refusal::MisplacedTransferCoding),
+            (b"", Refusal::InvalidTransferEncoding),
+            (b" ,chunked", Refusal::InvalidTransferEncoding),
+            (b" chunked,", Refusal::InvalidTransferEncoding),
+            (b" \tchunked", Refusal::InvalidTransferEncoding),
+            (b" chunked;q=1", Refusal::InvalidTransferEncoding),
+            (b" \"chunked\"", Refusal::InvalidTransferEncoding),
+            (b" \xa0chunked", Refusal::InvalidTransferEncoding),
+            (b" chunked\x85", Refusal::InvalidTransferEncoding),
+            (b" chunked chunked", Refusal::InvalidTransferEncoding),
+        ];
+        for (raw, refusal) in bad {
+            let answer = Claims::default().claim_coding(raw, Version::Http11);
+            assert_eq!(answer, Err(refusal), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn two_claims_are_an_error_and_not_a_choice() {
+        let (length, chunked) = (&b" 3"[..], &b" chunked"[..]);
+        let mut claims = Claims::default();
+        claims.claim_length(length).unwrap();
+        let answer = claims.claim_coding(chunked, Version::Http11);
+        assert_eq!(answer, Err(Refusal::BothLengthAndChunked));
+        assert_eq!(
+            claims.claim_length(length),
+            Err(Refusal::RepeatedContentLength)
+        );
+
+        let mut claims = Claims::default();
+        claims.claim_coding(chunked, Version::Http11).unwrap();
+        assert_eq!(
+            claims.claim_length(length),
+            Err(Refusal::BothLengthAndChunked)
+        );
+        let answer = claims.claim_coding(chunked, Version::Http11);
+        assert_eq!(answer, Err(Refusal::RepeatedTransferEncoding));
+
+        let answer = Claims::default().claim_coding(chunked, Version::Http10);
+        assert_eq!(answer, Err(Refusal::TransferEncodingInHttp10));
+    }
+
+    #[test]
+    fn a_length_is_held_against_the_limit() {
+        let limits = Limits {
+            body: 10,
+            ..Limits::default()
+        };
+        let unlimited = Limits {
+            body: 0,
+            ..Limits::default()
+        };
+        let decide = |raw: &[u8], limits: &Limits| {
+            let mut claims = Claims::default();
+            claims.claim_length(raw)?;
+            claims.decide(limits)
+        };
+        let too_large = Refusal::BodyTooLarge { limit: 10 };
+        assert_eq!(decide(b" 10", &limits), Ok(Framing::Length(10)));
+        assert_eq!(decide(b" 11", &limits), Err(too_large));
+        assert_eq!(
+            decide(b" 18446744073709551615", &unlimited),
+            Ok(Framing::Length(u64::MAX))
+        );
+        let overflow = decide(b" 18446744073709551616", &unlimited);
+        assert_eq!(overflow, Err(Refusal::ContentLengthOverflow));
+        for raw in ["", " ", " \t3", " +3", " 3,3", " 3 3"] {
+            let answer = decide(raw.as_bytes(), &limits);
+            assert_eq!(answer, Err(Refusal::InvalidContentLength), "{raw:?}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Reads a request head in one pass, resumable at any byte. Knows nothing of bodies.
+//!
+//! Invariant: faults of bytes are told at the byte, faults of meaning at the end of their line, faults
+//! of the whole (a missing Host, a body over its limit) at the end of the head. So the answer depends
+//! on the bytes alone and never on how they were cut.
+
+use crate::error::Refusal;
+use crate::grammar::{TARGET, TCHAR, trim_whitespace};
+use crate::http1::field::{FieldReader, Found};
+use crate::http1::framing::Claims;
+use crate::limits::Limits;
+use crate::request::{Field, RequestHead, Span, Summary, Version};
+use crate::target::{is_host, split_target};
+
+/// A place in a head.
+#[derive(Debug, Default)]
+pub(crate) struct HeadReader {
+    stage: Stage,
+    /// The first byte of the request line that was not looked at.
+    at: usize,
+    fields: FieldReader,
+    claims: Claims,
+    has_host: bool,
+    has_content_type: bool,
+    has_unknown_expectation: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Stage {
+    #[default]
+    Method,
+    Target {
+        start: usize,
+    },
+    Version {
+        start: usize,
+    },
+    Fields,
+}
+
+const VERSION_LENGTH: usize = b"HTTP/1.1\r\n".len();
+
+impl HeadReader {
+    /// Reads on in `bytes`, which start with the request line as they did before, and notes in `head`
+    /// what is found. Gives the length of the head when it is whole.
+    pub(crate) fn advance(
+        &mut self,
+        bytes: &[u8],
+        head: &mut RequestHead,
+        limits: &Limits,
+    ) -> Result<Option<usize>, Refusal> {
+        if !matches!(self.stage, Stage::Fields)
+            && !self.advance_line(bytes, &mut head.summary, limits)?
+        {
+            return Ok(None);
+        }
+        loop {
+            let line_end = self.fields.line().saturating_add(limits.field_size);
+            match self
+                .fields
+                .next(bytes, line_end.min(limits.head), limits.fields)?
+            {
+                Found::Field {
+                    has_underscore: true,
+                    ..
+                } => head.summary.dropped += 1,
+                Found::Field { field, .. } => {
+                    head.fields.push(field);
+                    self.interpret(field, bytes, &mut head.summary)?;
+                }
+                Found::End(length) => {
+                    self.conclude(&mut head.summary, limits)?;
+                    return Ok(Some(length));
+                }
+                Found::NeedMore => return Ok(None),
+                Found::TooLarge if line_end < limits.head => {
+                    return Err(Refusal::FieldTooLarge {
+                        limit: limits.field_size,
+                    });
+                }
+                Found::TooLarge => return Err(head_too_large(limits)),
+            }
+        }
+    }
+
+    /// How many bytes at the start of the head were read as whole parts: what can be logged.
+    pub(crate) fn settled(&self) -> usize {
+        match self.stage {
+            Stage::Method => 0,
+            Stage::Target { start } | Stage::Version { start } => start,
+            Stage::Fields => self.fields.line(),
+        }
+    }
+
+    /// Reads on in the request line; true when it is whole.
+    fn advance_line(
+        &mut self,
+        bytes: &[u8],
+        summary: &mut Summary,
+        limits: &Limits,
+    ) -> Result<bool, Refusal> {
+        let line_end = limits.request_line.saturating_add(2);
+        let end = line_end.min(limits.head);
+        let window = &bytes[..bytes.len().min(end)];
+        let pause = || match window.len() {
+            length if length < end => Ok(false),
+            _ if line_end < limits.head => Err(Refusal::RequestLineTooLong {
+                limit: limits.request_line,
+            }),
+            _ => Err(head_too_large(limits)),
+        };
+        if let Stage::Method = self.stage {
+            let rest = &window[self.at..];
+            let Some(length) = rest.iter().position(|&byte| !TCHAR[usize::from(byte)]) else {
+                self.at = window.len();
+                return pause();
+            };
+            self.at += length;
+            if window[self.at] != b' ' || self.at == 0 {
+                return Err(method_fault(window, self.at));
+            }
+            summary.method = Span::new(0, self.at);
+            self.at += 1;
+            self.stage = Stage::Target { start: self.at };
+        }
+        if let Stage::Target { start } = self.stage {
+            let rest = &window[self.at..];
+            let Some(length) = rest.iter().position(|&byte| !TARGET[usize::from(byte)]) else {
+                self.at = window.len();
+                return pause();
+            };
+            self.at += length;
+            if window[self.at] != b' ' || self.at == start {
+                return Err(target_fault(window[self.at]));
+            }
+            summary.target = Span::new(start, self.at);
+            self.at += 1;
+            self.stage = Stage::Version { start: self.at };
+        }
+        if let Stage::Version { start } = self.stage {
+            let rest = &window[start..];
+            match rest.first_chunk::<VERSION_LENGTH>() {
+                Some(b"HTTP/1.1\r\n") => {}
+                _ => match version_line(rest)? {
+                    Some(version) => self.check_version(version, window, summary)?,
+                    None => return pause(),
+                },
+            }
+            let at = start + VERSION_LENGTH;
+            self.stage = Stage::Fields;
+            self.fields = FieldReader::starting_at(at);
+            let method = summary.method.of(bytes);
+            if method == b"CONNECT" || method == b"TRACE" {
+                return Err(Refusal::MethodNotImplemented);
+            }
+            let target = summary.target.of(bytes);
+            summary.parts = split_target(target, summary.target.start as usize, method)?;
+        }
+        Ok(true)
+    }
+
+    #[cold]
+    fn check_version(
+        &mut self,
+        version: (u8, u8),
+        bytes: &[u8],
+        summary: &mut Summary,
+    ) -> Result<(), Refusal> {
+        let method = summary.method.of(bytes);
+        let target = summary.target.of(bytes);
+        match version {
+            (1, 1) => Ok(()),
+            (1, 0) => {
+                summary.version = Version::Http10;
+                Ok(())
+            }
+            (2, 0) if method == b"PRI" && target == b"*" => Err(Refusal::Http2Preface),
+            _ => Err(Refusal::UnsupportedVersion),
+        }
+    }
+
+    /// Notes the fields that mean something to us. Their names differ in length, so one look decides.
+    #[inline]
+    fn interpret(
+        &mut self,
+        field: Field,
+        bytes: &[u8],
+        summary: &mut Summary,
+    ) -> Result<(), Refusal> {
+        let name = field.name.of(bytes);
+        let raw = || &bytes[field.name.end as usize + 1..self.fields.line() - 2];
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.has_host {
+                    return Err(Refusal::RepeatedHost);
+                }
+                self.has_host = true;
+                summary.host = Some(field.value);
+                let host = field.value.of(bytes);
+                let may_be_empty = summary.version == Version::Http10;
+                let is_valid = is_host(host) || (host.is_empty() && may_be_empty);
+                if !is_valid {
+                    return Err(Refusal::InvalidHost);
+                }
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                if field.value.of(bytes).eq_ignore_ascii_case(b"100-continue") {
+                    summary.expects_continue = true;
+                } else {
+                    self.has_unknown_expectation = true;
+                }
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in field.value.of(bytes).split(|&byte| byte == b',') {
+                    let option = trim_whitespace(option);
+                    summary.asks_close |= option.eq_ignore_ascii_case(b"close");
+                    summary.asks_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                if self.has_content_type {
+                    return Err(Refusal::RepeatedContentType);
+                }
+                self.has_content_type = true;
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.claims.claim_length(raw())?;
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.claims.claim_coding(raw(), summary.version)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn conclude(&self, summary: &mut Summary, limits: &Limits) -> Result<(), Refusal> {
+        if !self.has_host && summary.version == Version::Http11 {
+            return Err(Refusal::MissingHost);
+        }
+        if self.has_unknown_expectation {
+            return Err(Refusal::UnknownExpectation);
+        }
+        summary.framing = self.claims.decide(limits)?;
+        Ok(())
+    }
+}
+
+/// The digits of `HTTP/d.d` CRLF; `None` while `line` is a part of it.
+#[cold]
+fn version_line(line: &[u8]) -> Result<Option<(u8, u8)>, Refusal> {
+    let mut digits = [0; 2];
+    for (index, &byte) in line.iter().enumerate().take(VERSION_LENGTH) {
+        let is_expected = match index {
+            5 | 7 => {
+                digits[usize::from(index == 7)] = byte.wrapping_sub(b'0');
+                byte.is_ascii_digit()
+            }
+            _ => byte == b"HTTP/0.0\r\n"[index],
+        };
+        if !is_expected {
+            return Err(match byte {
+                b'\n' => Refusal::BareLineFeed,
+                _ if index == 9 => Refusal::BareCarriageReturn,
+                b'\r' if index == 0 => Refusal::MissingVersion,
+                b' ' | b'\t' if index == 0 || index == 8 => Refusal::MisplacedWhitespace,
+                _ => Refusal::InvalidVersion,
+            });
+        }
+    }
+    Ok((line.len() >= VERSION_LENGTH).then_some((digits[0], digits[1])))
+}
+
+#[cold]
+fn method_fault(bytes: &[u8], at: usize) -> Refusal {
+    match bytes[at] {
+        // Content type 22, handshake: the first byte of every ClientHello.
+        0x16 if at == 0 => Refusal::TlsOnPlainPort,
+        b'\n' => Refusal::BareLineFeed,
+        b'\r' => Refusal::MissingVersion,
+        b' ' | b'\t' => Refusal::MisplacedWhitespace,
+        _ => Refusal::InvalidMethod,
+    }
+}
+
+#[cold]
+fn target_fault(byte: u8) -> Refusal {
+    match byte {
+        b'\n' => Refusal::BareLineFeed,
+        b'\r' => Refusal::MissingVersion,
+        b' ' | b'\t' => Refusal::MisplacedWhitespace,
+        b'#' => Refusal::FragmentInTarget,
+        0x80.. => Refusal::NonAsciiInTarget,
+        _ => Refusal::ForbiddenByteInTarget,
+    }
+}
+
+#[cold]
+fn head_too_large(limits: &Limits) -> Refusal {
+    Refusal::HeadTooLarge { limit: limits.head }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Refusal, and the method, target and number of fields that were read before it.
+    fn refuse(text: &str) -> (Refusal, String, String, usize) {
+        let mut head = RequestHead::default();
+        let mut reader = HeadReader::default();
+        let limits = Limits {
+            request_line: 40,
+            field_size: 30,
+            head: 90,
+            ..Limits::default()
+        };
+        let refusal = reader
+            .advance(text.as_bytes(), &mut head, &limits)
+            .unwrap_err();
+        head.bytes
+            .extend_from_slice(&text.as_bytes()[..reader.settled()]);
+        let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            refusal,
+            word(head.method()),
+            word(head.target()),
+            head.headers().len(),
+        )
+    }
+
+    #[test]
+    fn what_was_read_before_a_fault_can_be_logged() {
+        let long = "x".repeat(40);
+        let too_large = Refusal::FieldTooLarge { limit: 30 };
+        let cases = [
+            (
+                "G@T / HTTP/1.1\r\n".into(),
+                Refusal::InvalidMethod,
+                "",
+                "",
+                0,
+            ),
+            ("GET /#".into(), Refusal::FragmentInTarget, "GET", "", 0),
+            (
+                "GET /a HTTP/3.0\r\n".into(),
+                Refusal::UnsupportedVersion,
+                "GET",
+                "/a",
+                0,
+            ),
+            (
+                "GET a HTTP/1.1\r\n".into(),
+                Refusal::RelativeTarget,
+                "GET",
+                "a",
+                0,
+            ),
+            (
+                "GET /a HTTP/1.1\r\nHost: h\r\nX\r\n".into(),
+                Refusal::FieldWithoutColon,
+                "GET",
+                "/a",
+                1,
+            ),
+            (
+                "GET /a HTTP/1.1\r\nHost: /\r\n".into(),
+                Refusal::InvalidHost,
+                "GET",
+                "/a",
+                1,
+            ),
+            (
+                "GET /a HTTP/1.1\r\nA: b\r\n\r\n".into(),
+                Refusal::MissingHost,
+                "GET",
+                "/a",
+                1,
+            ),
+            (
+                format!("GET /{long}"),
+                Refusal::RequestLineTooLong { limit: 40 },
+                "GET",
+                "",
+                0,
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nA: {long}"),
+                too_large,
+                "GET",
+                "/",
+                0,
+            ),
+            (
+                format!("GET / HTTP/1.1\r\n{}", "A: 345678901234567\r\n".repeat(5)),
+                Refusal::HeadTooLarge { limit: 90 },
+                "GET",
+                "/",
+                3,
+            ),
+        ];
+        for (text, refusal, method, target, fields) in cases {
+            let expected = (refusal, method.to_owned(), target.to_owned(), fields);
+            assert_eq!(refuse(&text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_partial_request_line_is_looked_at_twice() {
+        for text in ["GET", "GET /a", "GET /abc"] {
+            let mut reader = HeadReader::default();
+            let mut head = RequestHead::default();
+            let answer = reader.advance(text.as_bytes(), &mut head, &Limits::default());
+            assert_eq!((answer, reader.at), (Ok(None), text.len()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! HTTP/1.1, server side, as bytes in and events out. Knows no socket, clock or thread.
+//!
+//! Feed a [`Connection`] what arrived and take [`Event`]s; build a [`ResponseHead`] and let
+//! [`encode_head`] decide how its body is delimited. Every way in which a peer can be wrong is one
+//! variant of [`Refusal`], with its status; every fault of an application is a [`BadResponse`].
+#![forbid(unsafe_code)]
+
+mod connection;
+mod request;
+mod response;
+
+mod error;
+mod limits;
+
+mod grammar;
+mod target;
+
+pub mod http1;
+
+pub use connection::{Connection, Event};
+pub use error::{BadResponse, Refusal, ShortBody, reason_phrase};
+pub use http1::encode::{
+    BodyLength, CONTINUE, Frame, FramePrefix, ResponseBody, ResponseContext, encode_head,
+    encode_refusal,
+};
+pub use limits::Limits;
+pub use request::{Framing, RequestHead, Version};
+pub use response::ResponseHead;
+pub use target::decode_path;

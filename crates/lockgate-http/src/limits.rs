@@ -1,0 +1,44 @@
+//! How much of a request a peer may make us read and store. Knows sizes only; times belong to the caller.
+
+/// The sizes beyond which a request is refused.
+///
+/// Every limit is checked as soon as the bytes allow: a request line over its limit is refused without
+/// waiting for its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest request line in bytes, without its CRLF.
+    pub request_line: usize,
+    /// Most field lines in a head, and in a trailer section.
+    pub fields: usize,
+    /// Longest field line in bytes: name, colon, white space, value and CRLF.
+    pub field_size: usize,
+    /// Longest head in bytes, from the request line to the empty line. At most 4 GiB whatever is set.
+    pub head: usize,
+    /// Longest body in bytes, without chunk framing; 0 is no limit.
+    pub body: u64,
+    /// Longest chunk-size line in bytes (size and extensions), without its CRLF.
+    pub chunk_line: usize,
+    /// Longest trailer section in bytes, with the empty line that ends it.
+    pub trailers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line: 8190,
+            fields: 100,
+            field_size: 8190,
+            head: 65_536,
+            body: 1 << 30,
+            chunk_line: 256,
+            trailers: 8192,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether a body of `length` bytes is longer than [`Limits::body`] allows.
+    pub(crate) fn is_body_too_long(&self, length: u64) -> bool {
+        self.body != 0 && length > self.body
+    }
+}

@@ -1,0 +1,268 @@
+//! A request head as it came, with what it asks for. Knows no connection and no environ.
+//!
+//! Invariant: every span lies inside `bytes`, which is the head's own copy of what was received.
+
+use crate::target::TargetParts;
+
+/// The version in a request line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// `HTTP/1.0` or `HTTP/1.1`, as in SERVER_PROTOCOL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "HTTP/1.0",
+            Self::Http11 => "HTTP/1.1",
+        }
+    }
+}
+
+/// How the body of a request is delimited (RFC 9112 §6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Framing {
+    /// There is none.
+    #[default]
+    None,
+    /// Content-Length, in bytes.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+}
+
+/// One request head. Reused between messages, so that nothing allocates in steady state.
+///
+/// After a [`Refusal`](crate::Refusal) it holds what had been read completely before the fault: for the
+/// access log the method and the target, when they were whole.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) fields: Vec<Field>,
+    pub(crate) summary: Summary,
+}
+
+/// Everything about a head that is neither its bytes nor its list of fields.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Summary {
+    pub(crate) method: Span,
+    pub(crate) target: Span,
+    pub(crate) parts: TargetParts,
+    pub(crate) host: Option<Span>,
+    pub(crate) version: Version,
+    pub(crate) framing: Framing,
+    pub(crate) dropped: u32,
+    pub(crate) asks_close: bool,
+    pub(crate) asks_keep_alive: bool,
+    pub(crate) expects_continue: bool,
+}
+
+/// A part of a head: offsets from the first byte of its request line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+}
+
+impl Span {
+    /// Offsets beyond 4 GiB cannot come: `Limits::head` is capped below.
+    #[inline]
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: start as u32,
+            end: end as u32,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes
+            .get(self.start as usize..self.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// One field line: its name as sent and its value without the white space around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+impl RequestHead {
+    /// Forgets the request and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.fields.clear();
+        self.summary = Summary::default();
+    }
+
+    /// The method as sent: any token, in its own case (RFC 9110 §9.1).
+    pub fn method(&self) -> &[u8] {
+        self.summary.method.of(&self.bytes)
+    }
+
+    /// The target as sent: RAW_URI, REQUEST_URI.
+    pub fn target(&self) -> &[u8] {
+        self.summary.target.of(&self.bytes)
+    }
+
+    /// The path, raw and undecoded. Of an absolute target its path, `/` when that is empty; `*` for
+    /// `OPTIONS *`.
+    pub fn path(&self) -> &[u8] {
+        match self.summary.parts.path {
+            Some(path) => path.of(&self.bytes),
+            None if self.summary.parts.authority.is_some() => b"/",
+            None => b"",
+        }
+    }
+
+    /// What follows the first `?` of the target; empty when there is none.
+    pub fn query(&self) -> &[u8] {
+        self.summary.parts.query.of(&self.bytes)
+    }
+
+    /// The version of the request line.
+    pub fn version(&self) -> Version {
+        self.summary.version
+    }
+
+    /// Every field in order: its name as sent, its value without SP and HTAB around it.
+    ///
+    /// Fields with `_` in their names are not among them: see [`RequestHead::dropped_fields`].
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+        self.fields
+            .iter()
+            .map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
+    }
+
+    /// The value of the first field of that name, in any case.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers()
+            .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty.
+    pub fn host(&self) -> Option<&[u8]> {
+        self.summary
+            .parts
+            .authority
+            .or(self.summary.host)
+            .map(|host| host.of(&self.bytes))
+            .filter(|host| !host.is_empty())
+    }
+
+    /// How the body is delimited.
+    pub fn framing(&self) -> Framing {
+        self.summary.framing
+    }
+
+    /// What the client's version and Connection ask for: 1.1 stays open unless `close` is said, 1.0 only
+    /// when `keep-alive` is said and `close` is not (RFC 9112 §9.3).
+    pub fn keep_alive(&self) -> bool {
+        match self.summary.version {
+            Version::Http11 => !self.summary.asks_close,
+            Version::Http10 => self.summary.asks_keep_alive && !self.summary.asks_close,
+        }
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends its body: said on 1.1, and there is a
+    /// body to send (RFC 9110 §10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.summary.expects_continue
+            && self.summary.version == Version::Http11
+            && !matches!(self.summary.framing, Framing::None | Framing::Length(0))
+    }
+
+    /// The whole head as received, from the request line to the empty line.
+    pub fn head_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many fields were dropped because their names have `_`.
+    ///
+    /// CGI names (RFC 3875 §4.1.18) turn `-` into `_`: `X_Forwarded_For` would pass for the
+    /// `X-Forwarded-For` that a proxy in front has checked. They stay in [`RequestHead::head_bytes`].
+    pub fn dropped_fields(&self) -> usize {
+        self.summary.dropped as usize
+    }
+
+    /// Becomes a copy of `other`, in its own memory.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.clear();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.fields.extend_from_slice(&other.fields);
+        self.summary = other.summary;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Connection, Limits};
+
+    fn read(text: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        Connection::new(Limits::default())
+            .step(text.as_bytes(), &mut head)
+            .unwrap();
+        head
+    }
+
+    #[test]
+    fn the_connection_stays_open_as_version_and_connection_say() {
+        let cases = [
+            ("1.1", "", true),
+            ("1.1", "Connection: close\r\n", false),
+            ("1.1", "connection: foo ,\tCLOSE\r\n", false),
+            ("1.1", "Connection: closed\r\n", true),
+            (
+                "1.1",
+                "Connection: keep-alive\r\nConnection: close\r\n",
+                false,
+            ),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.0", "Connection: keep-alive, close\r\n", false),
+        ];
+        for (version, fields, keep_alive) in cases {
+            let head = read(&format!("GET / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"));
+            assert_eq!(head.keep_alive(), keep_alive, "{version} {fields}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_overrides_host() {
+        let head = read("GET http://a:1?q HTTP/1.1\r\nHost: b\r\nX-Y: 1\r\nx-y: 2\r\n\r\n");
+        assert_eq!(head.host(), Some(&b"a:1"[..]));
+        assert_eq!(head.header("HOST"), Some(&b"b"[..]));
+        assert_eq!(head.header("x-y"), Some(&b"1"[..]));
+        assert_eq!((head.path(), head.query()), (&b"/"[..], &b"q"[..]));
+        assert_eq!(head.target(), b"http://a:1?q");
+        assert_eq!(head.headers().len(), 3);
+        assert_eq!(read("GET / HTTP/1.0\r\nHost:\r\n\r\n").host(), None);
+    }
+
+    #[test]
+    fn a_name_with_an_underscore_is_dropped_and_counted() {
+        let head = read("GET / HTTP/1.1\r\nHost: h\r\nX_A: 1\r\nX-A: 2\r\n_: 3\r\n\r\n");
+        assert_eq!(head.headers().len(), 2);
+        assert_eq!(head.dropped_fields(), 2);
+        assert_eq!(head.header("X_A"), None);
+    }
+
+    #[test]
+    fn a_cleared_head_is_empty() {
+        let mut head = read("GET /a?b HTTP/1.0\r\nHost: h\r\n\r\n");
+        head.clear();
+        assert!(head.method().is_empty() && head.target().is_empty() && head.path().is_empty());
+        assert_eq!(head.host(), None);
+        assert_eq!(head.headers().len(), 0);
+    }
+}

@@ -1,0 +1,285 @@
+//! Takes a request target and a Host apart. Decides nothing about encodings or routes.
+//!
+//! Invariant: every byte of the target is in `grammar::TARGET` before it comes here.
+
+use std::net::Ipv6Addr;
+
+use crate::error::Refusal;
+use crate::grammar::{REG_NAME, hexadecimal_digit, parse_decimal};
+use crate::request::Span;
+
+/// Where the parts of a target lie in the head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TargetParts {
+    /// Absolute-form only.
+    pub(crate) authority: Option<Span>,
+    /// `None` when an absolute-form has no path.
+    pub(crate) path: Option<Span>,
+    pub(crate) query: Span,
+}
+
+/// Appends `raw` to `out` with each `%XX` as its byte. Malformed escapes stay as they are, and `%2F`
+/// becomes a slash like any other: what the bytes mean is for the caller.
+pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) {
+    out.reserve(raw.len());
+    let mut rest = raw;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let byte = match rest {
+            [_, high, low, ..] => hexadecimal_digit(*high).zip(hexadecimal_digit(*low)),
+            _ => None,
+        };
+        match byte {
+            Some((high, low)) => {
+                out.push(high << 4 | low);
+                rest = &rest[3..];
+            }
+            None => {
+                out.push(b'%');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Splits `target`, which starts `offset` bytes into its head (RFC 9112 §3.2).
+pub(crate) fn split_target(
+    target: &[u8],
+    offset: usize,
+    method: &[u8],
+) -> Result<TargetParts, Refusal> {
+    if target.first() == Some(&b'/') {
+        return Ok(split_path(target, offset, 0, None));
+    }
+    if target == b"*" {
+        if method != b"OPTIONS" {
+            return Err(Refusal::AsteriskWithoutOptions);
+        }
+        return Ok(split_path(target, offset, 0, None));
+    }
+    let Some(scheme) = scheme_length(target) else {
+        return Err(Refusal::RelativeTarget);
+    };
+    let authority = &target[scheme..];
+    let end = authority
+        .iter()
+        .position(|byte| matches!(byte, b'/' | b'?'))
+        .unwrap_or(authority.len());
+    if !is_host(&authority[..end]) {
+        return Err(Refusal::InvalidAuthority);
+    }
+    let span = Span::new(offset + scheme, offset + scheme + end);
+    Ok(split_path(target, offset, scheme + end, Some(span)))
+}
+
+/// Whether `host` is one `uri-host [ ":" port ]`, not empty (RFC 9110 §7.2, RFC 3986 §3.2.2).
+///
+/// Stricter than the grammar where readers differ: no comma (a joined list), no empty port, no port
+/// above 65535, no IPvFuture, no zone identifier.
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host {
+        [b'[', inner @ ..] => {
+            let Some(end) = memchr::memchr(b']', inner) else {
+                return false;
+            };
+            if !is_ipv6(&inner[..end]) {
+                return false;
+            }
+            (&host[..end + 2], &inner[end + 1..])
+        }
+        _ => {
+            let end = memchr::memchr(b':', host).unwrap_or(host.len());
+            if !is_reg_name(&host[..end]) {
+                return false;
+            }
+            host.split_at(end)
+        }
+    };
+    !name.is_empty() && is_port_suffix(port)
+}
+
+fn split_path(target: &[u8], offset: usize, start: usize, authority: Option<Span>) -> TargetParts {
+    let rest = &target[start..];
+    let question = memchr::memchr(b'?', rest);
+    let end = question.unwrap_or(rest.len());
+    TargetParts {
+        authority,
+        path: (end > 0).then(|| Span::new(offset + start, offset + start + end)),
+        query: question.map_or_else(Span::default, |at| {
+            Span::new(offset + start + at + 1, offset + target.len())
+        }),
+    }
+}
+
+/// The length of `http://` or `https://` at the start of `target`, in any case.
+fn scheme_length(target: &[u8]) -> Option<usize> {
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| {
+            target
+                .get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })
+        .map(<[u8]>::len)
+}
+
+fn is_ipv6(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+fn is_reg_name(name: &[u8]) -> bool {
+    if name.iter().all(|&byte| REG_NAME[byte as usize]) {
+        return true;
+    }
+    let mut rest = name;
+    while let [first, after @ ..] = rest {
+        rest = match (first, after) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            (byte, after) if REG_NAME[*byte as usize] => after,
+            _ => return false,
+        };
+    }
+    true
+}
+
+fn is_port_suffix(suffix: &[u8]) -> bool {
+    match suffix {
+        [] => true,
+        [b':', digits @ ..] => {
+            digits.len() <= 5
+                && matches!(parse_decimal(digits), Ok(Some(port)) if port <= u64::from(u16::MAX))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_taken_apart_by_its_form() {
+        // target, authority, path, query
+        let cases = [
+            ("/", None, Some("/"), ""),
+            ("/a?b=c?d", None, Some("/a"), "b=c?d"),
+            ("/a?", None, Some("/a"), ""),
+            ("//evil/x", None, Some("//evil/x"), ""),
+            ("/http://h/", None, Some("/http://h/"), ""),
+            ("http://h", Some("h"), None, ""),
+            ("http://h?q", Some("h"), None, "q"),
+            ("HTTPS://h:8443/a/b?q", Some("h:8443"), Some("/a/b"), "q"),
+            ("http://[::1]:80/", Some("[::1]:80"), Some("/"), ""),
+        ];
+        for (target, authority, path, query) in cases {
+            let head = format!("GET {target}");
+            let parts = split_target(target.as_bytes(), 4, b"GET").unwrap();
+            let text = |span: Span| std::str::from_utf8(span.of(head.as_bytes())).unwrap();
+            assert_eq!(parts.authority.map(text), authority, "{target}");
+            assert_eq!(parts.path.map(text), path, "{target}");
+            assert_eq!(text(parts.query), query, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_target_of_no_form_is_refused() {
+        let cases = [
+            ("GET", "*", Refusal::AsteriskWithoutOptions),
+            ("options", "*", Refusal::AsteriskWithoutOptions),
+            ("GET", "foo", Refusal::RelativeTarget),
+            ("OPTIONS", "*x", Refusal::RelativeTarget),
+            ("GET", "ftp://h/", Refusal::RelativeTarget),
+            ("GET", "http:/h", Refusal::RelativeTarget),
+            ("GET", "http://", Refusal::InvalidAuthority),
+            ("GET", "http:///x", Refusal::InvalidAuthority),
+            ("GET", "http://user@h/", Refusal::InvalidAuthority),
+            ("GET", "http://h:x/", Refusal::InvalidAuthority),
+        ];
+        for (method, target, refusal) in cases {
+            let answer = split_target(target.as_bytes(), 0, method.as_bytes());
+            assert_eq!(answer, Err(refusal), "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_host_with_an_optional_port() {
+        let good = [
+            "h",
+            "example.com",
+            "a_b.c",
+            "127.0.0.1:8000",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "[::ffff:1.2.3.4]",
+            "xn--nxasmq6b",
+            "a%C3%A9",
+            "h:0",
+            "h:65535",
+            "a.",
+            "-x",
+        ];
+        for host in good {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        let bad = [
+            "",
+            ":80",
+            "a/b",
+            "a/b?c",
+            "a b",
+            "a,b",
+            "a:1,b:2",
+            "a@b",
+            "a:b",
+            "a:",
+            "a:65536",
+            "a:000080",
+            "a:+80",
+            "a:1:2",
+            "[::1",
+            "::1",
+            "[::1]x",
+            "[::1]:",
+            "[]",
+            "[v1.x]",
+            "[fe80::1%25eth0]",
+            "a%",
+            "a%4",
+            "a%zz",
+            "é",
+            "a#b",
+            "a\\b",
+            "a<b",
+            "a\"b",
+            "[::1]]",
+        ];
+        for host in bad {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn escapes_become_bytes_and_malformed_ones_stay() {
+        let cases: [(&str, &[u8]); 8] = [
+            ("/a", b"/a"),
+            ("/%41%62", b"/Ab"),
+            ("/%2f%2F", b"///"),
+            ("/%00", b"/\0"),
+            ("/%c3%a9", b"/\xc3\xa9"),
+            ("/%", b"/%"),
+            ("/%4", b"/%4"),
+            ("/%zz%%41%4", b"/%zz%A%4"),
+        ];
+        for (raw, decoded) in cases {
+            let mut out = b">".to_vec();
+            decode_path(raw.as_bytes(), &mut out);
+            assert_eq!(&out[1..], decoded, "{raw}");
+        }
+    }
+}

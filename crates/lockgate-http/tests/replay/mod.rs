@@ -1,0 +1,165 @@
+//! Plays bytes to a connection in pieces and writes down what came. Judges nothing.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    missing_docs
+)]
+
+use lockgate_http::{Connection, Event, Framing, Limits, Refusal, RequestHead, Version};
+
+/// Everything that came of some bytes.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub struct Transcript {
+    pub messages: Vec<Message>,
+    pub refusal: Option<Refused>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    pub method: Vec<u8>,
+    pub target: Vec<u8>,
+    pub path: Vec<u8>,
+    pub query: Vec<u8>,
+    pub host: Option<Vec<u8>>,
+    pub version: Version,
+    pub framing: Framing,
+    pub keep_alive: bool,
+    pub expects_continue: bool,
+    pub dropped: usize,
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub head_bytes: Vec<u8>,
+    pub body: Vec<u8>,
+    pub is_whole: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub method: Vec<u8>,
+    pub target: Vec<u8>,
+    pub head_bytes: Vec<u8>,
+}
+
+/// Plays `pieces` one after another, then the end of the input.
+pub fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Transcript {
+    let mut connection = Connection::new(limits);
+    let mut transcript = Transcript::default();
+    for piece in pieces {
+        // A new head for each piece: what is partial must be stored in the connection.
+        let mut head = RequestHead::default();
+        let outcome = play_piece(&mut connection, piece, &mut head, &mut transcript);
+        assert!(connection.stored() <= limits.head.max(limits.trailers));
+        if let Err(refusal) = outcome {
+            let again = connection.step(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut head);
+            assert_eq!(again, Err(refusal), "a refusal is final");
+            let is_of_head = transcript.messages.last().is_none_or(|last| last.is_whole);
+            if !is_of_head {
+                head.clear();
+            }
+            transcript.refusal = Some(Refused {
+                refusal,
+                method: head.method().to_vec(),
+                target: head.target().to_vec(),
+                head_bytes: head.head_bytes().to_vec(),
+            });
+            return transcript;
+        }
+    }
+    if let Err(refusal) = connection.receive_eof() {
+        transcript.refusal = Some(Refused {
+            refusal,
+            method: Vec::new(),
+            target: Vec::new(),
+            head_bytes: Vec::new(),
+        });
+    }
+    transcript
+}
+
+fn play_piece(
+    connection: &mut Connection,
+    piece: &[u8],
+    head: &mut RequestHead,
+    transcript: &mut Transcript,
+) -> Result<(), Refusal> {
+    let mut rest = piece;
+    loop {
+        let (used, event) = connection.step(rest, head)?;
+        rest = &rest[used..];
+        match event {
+            Event::NeedMore => {
+                assert!(rest.is_empty(), "more is needed though {rest:?} is left");
+                return Ok(());
+            }
+            Event::Head => transcript.messages.push(Message::of(head)),
+            Event::Body(data) => {
+                assert!(!data.is_empty());
+                let message = transcript.messages.last_mut().expect("a body has a head");
+                message.body.extend_from_slice(data);
+            }
+            Event::End => {
+                let message = transcript.messages.last_mut().expect("an end has a head");
+                message.is_whole = true;
+                assert_eq!(connection.step(rest, head), Ok((0, Event::Paused)));
+                connection.next_message();
+                assert!(connection.is_idle());
+            }
+            Event::Paused => panic!("paused before the end"),
+        }
+    }
+}
+
+impl Message {
+    fn of(head: &RequestHead) -> Self {
+        Self {
+            method: head.method().to_vec(),
+            target: head.target().to_vec(),
+            path: head.path().to_vec(),
+            query: head.query().to_vec(),
+            host: head.host().map(<[u8]>::to_vec),
+            version: head.version(),
+            framing: head.framing(),
+            keep_alive: head.keep_alive(),
+            expects_continue: head.expects_continue(),
+            dropped: head.dropped_fields(),
+            headers: head
+                .headers()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+            head_bytes: head.head_bytes().to_vec(),
+            body: Vec::new(),
+            is_whole: false,
+        }
+    }
+}
+
+/// What an independent parser must say of a head that was accepted: the same.
+pub fn check_with_httparse(message: &Message) {
+    let mut fields = vec![httparse::EMPTY_HEADER; 20_010];
+    let mut request = httparse::Request::new(&mut fields);
+    let bytes = &message.head_bytes;
+    let status = request.parse(bytes);
+    assert_eq!(
+        status,
+        Ok(httparse::Status::Complete(bytes.len())),
+        "{:?}",
+        String::from_utf8_lossy(bytes)
+    );
+    assert_eq!(request.method.unwrap().as_bytes(), message.method);
+    assert_eq!(request.path.unwrap().as_bytes(), message.target);
+    let version = match message.version {
+        Version::Http10 => 0,
+        Version::Http11 => 1,
+    };
+    assert_eq!(request.version, Some(version));
+    let fields: Vec<_> = request
+        .headers
+        .iter()
+        .filter(|field| !field.name.contains('_'))
+        .map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec()))
+        .collect();
+    assert_eq!(fields, message.headers);
+    assert_eq!(request.headers.len(), fields.len() + message.dropped);
+}

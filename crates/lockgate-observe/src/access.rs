@@ -1,0 +1,259 @@
+//! The access log: one record in, exactly one line out. Knows no file, clock or connection.
+//!
+//! Invariant: whatever the client sent, a line has one line feed, its last byte, and the columns of its format.
+//! Writing allocates nothing but what the given buffer needs to grow.
+
+use std::time::Duration;
+
+use crate::credentials::UserName;
+use crate::date::{WallTime, six_digits};
+use crate::escape::Escape;
+use crate::format::{BadFormat, Part, compile};
+use crate::json;
+use crate::percent::PercentDecoded;
+
+/// Apache's combined log format, the default of gunicorn, too.
+const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+/// The common log format: the combined one without referer and user agent.
+const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
+
+/// How an access line looks; compiled once, used for every request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessFormat {
+    layout: Layout,
+    environ_names: Vec<String>,
+}
+
+/// What there is to say about one request. Values are as the client sent them: escaping happens here.
+#[derive(Clone, Copy)]
+pub struct AccessRecord<'a> {
+    /// Address of the client without its port; empty or `-` on a unix socket.
+    pub client: &'a str,
+    /// The user when something other than the `Authorization` header tells it; with `None` the
+    /// name in a Basic header is shown.
+    pub user: Option<&'a [u8]>,
+    /// Method; empty when no request line could be read.
+    pub method: &'a [u8],
+    /// Target exactly as sent; empty when no request line could be read.
+    pub target: &'a [u8],
+    /// Path as sent, still percent-encoded; it is shown decoded.
+    pub path: &'a [u8],
+    /// Query without its `?`; empty when there is none.
+    pub query: &'a [u8],
+    /// `HTTP/1.1` and the like; empty when no request line could be read.
+    pub protocol: &'a str,
+    /// Status that was sent, or would have been.
+    pub status: u16,
+    /// Bytes of the response's body that were sent, without chunk framing.
+    pub body_bytes: u64,
+    /// When the first byte of the request came.
+    pub started: WallTime,
+    /// From there to the last byte of the response, or to the end of the attempt.
+    pub duration: Duration,
+    /// The worker's process id.
+    pub pid: u32,
+    /// First request header of a name, whatever its case.
+    pub request_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+    /// First response header of a name, whatever its case.
+    pub response_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+    /// Values for [`AccessFormat::environ_names`]; names are compared without case.
+    pub environ: &'a [(String, String)],
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The whole response was sent.
+    Complete,
+    /// The client left before that.
+    ClientGone,
+    /// The server refused the request; the application never saw it.
+    Refused,
+    /// The application failed after its response had begun, so the connection was cut.
+    Aborted,
+    /// A deadline passed.
+    TimedOut,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Layout {
+    Json,
+    Parts { parts: Vec<Part>, escape: Escape },
+}
+
+impl AccessFormat {
+    /// Compiles `combined`, `common`, `json` or a text with gunicorn's atoms.
+    ///
+    /// A text that begins with `{` is taken for a JSON object written by hand, as many operators have one:
+    /// its values are escaped as JSON strings and `%(p)s` is a bare number.
+    ///
+    /// # Errors
+    /// [`BadFormat`] names the first fault and its place.
+    pub fn parse(text: &str) -> Result<Self, BadFormat> {
+        let text = match text {
+            "json" => {
+                return Ok(Self {
+                    layout: Layout::Json,
+                    environ_names: Vec::new(),
+                });
+            }
+            "combined" => COMBINED,
+            "common" => COMMON,
+            atoms => atoms,
+        };
+        let parts = compile(text)?;
+        let escape = if text.trim_start().starts_with('{') {
+            Escape::Json
+        } else {
+            Escape::Text
+        };
+        let mut environ_names: Vec<String> = Vec::new();
+        for part in &parts {
+            if let Part::Environ(name) = part
+                && !environ_names.contains(name)
+            {
+                environ_names.push(name.clone());
+            }
+        }
+        Ok(Self {
+            layout: Layout::Parts { parts, escape },
+            environ_names,
+        })
+    }
+
+    /// Names of the `%({name}e)s` atoms, once each, as they are written in the format.
+    pub fn environ_names(&self) -> &[String] {
+        &self.environ_names
+    }
+
+    /// Appends exactly one line, line feed included.
+    pub fn write(&self, out: &mut Vec<u8>, record: &AccessRecord<'_>) {
+        match &self.layout {
+            Layout::Json => json::write_object(out, record),
+            Layout::Parts { parts, escape } => {
+                parts
+                    .iter()
+                    .for_each(|part| record.write_part(out, part, *escape));
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+impl Outcome {
+    /// The name in JSON: `complete`, `client_gone`, `refused`, `aborted` or `timed_out`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::Refused => "refused",
+            Self::Aborted => "aborted",
+            Self::TimedOut => "timed_out",
+        }
+    }
+}
+
+impl<'a> AccessRecord<'a> {
+    /// The client's address, none on a unix socket.
+    pub(crate) fn known_client(&self) -> Option<&'a str> {
+        (!matches!(self.client, "" | "-")).then_some(self.client)
+    }
+
+    pub(crate) fn user_name(&self) -> Option<UserName<'a>> {
+        match self.user {
+            Some(b"") => None,
+            Some(user) => Some(UserName::Plain(user)),
+            None => UserName::of_basic((self.request_header)("authorization")?),
+        }
+    }
+
+    /// `s.µµµµµµ`
+    pub(crate) fn write_decimal_seconds(&self, out: &mut Vec<u8>) {
+        number(out, self.duration.as_secs());
+        out.push(b'.');
+        out.extend_from_slice(&six_digits(self.duration.subsec_micros()));
+    }
+
+    fn write_part(&self, out: &mut Vec<u8>, part: &Part, escape: Escape) {
+        match part {
+            Part::Literal(text) => out.extend_from_slice(text),
+            Part::Client => text(out, escape, self.known_client().map(str::as_bytes)),
+            Part::Identity => out.push(b'-'),
+            Part::User => match self.user_name() {
+                Some(user) => column(out, escape, user),
+                None => out.push(b'-'),
+            },
+            // gunicorn's and nginx's reading: the moment of the line, so that a log is in order.
+            Part::Time => out.extend_from_slice(&self.started.after(self.duration).common_log()),
+            Part::RequestLine => self.write_request_line(out, escape),
+            Part::Method => text(out, escape, Some(self.method)),
+            Part::Path if self.path.is_empty() => out.push(b'-'),
+            Part::Path => column(out, escape, PercentDecoded::new(self.path)),
+            Part::Query => escape.slice(out, self.query),
+            Part::Protocol => text(out, escape, Some(self.protocol.as_bytes())),
+            Part::Status => number(out, self.status),
+            Part::BodyBytesOrDash if self.body_bytes == 0 => out.push(b'-'),
+            Part::BodyBytes | Part::BodyBytesOrDash => number(out, self.body_bytes),
+            Part::Referer => text(out, escape, (self.request_header)("referer")),
+            Part::UserAgent => text(out, escape, (self.request_header)("user-agent")),
+            Part::Seconds => number(out, self.duration.as_secs()),
+            Part::Milliseconds => number(out, self.duration.as_millis()),
+            Part::Microseconds => number(out, self.duration.as_micros()),
+            Part::DecimalSeconds => self.write_decimal_seconds(out),
+            Part::ProcessId if escape == Escape::Json => number(out, self.pid),
+            Part::ProcessId => {
+                out.push(b'<');
+                number(out, self.pid);
+                out.push(b'>');
+            }
+            Part::RequestHeader(name) => text(out, escape, (self.request_header)(name)),
+            Part::ResponseHeader(name) => text(out, escape, (self.response_header)(name)),
+            Part::Environ(name) => {
+                let known = self
+                    .environ
+                    .iter()
+                    .find(|(key, _)| key.eq_ignore_ascii_case(name));
+                text(out, escape, known.map(|(_, value)| value.as_bytes()));
+            }
+        }
+    }
+
+    fn write_request_line(&self, out: &mut Vec<u8>, escape: Escape) {
+        if self.method.is_empty() && self.target.is_empty() {
+            return out.push(b'-');
+        }
+        escape.slice(out, self.method);
+        out.push(b' ');
+        escape.slice(out, self.target);
+        out.push(b' ');
+        escape.slice(out, self.protocol.as_bytes());
+    }
+}
+
+/// What is missing or empty becomes `-`, so that every column has something in it.
+fn text(out: &mut Vec<u8>, escape: Escape, value: Option<&[u8]>) {
+    match value {
+        None | Some(b"") => out.push(b'-'),
+        Some(value) => escape.slice(out, value),
+    }
+}
+
+/// A decoded value can hold spaces, and where it stands unquoted they would shift the columns behind it.
+fn column(out: &mut Vec<u8>, escape: Escape, value: impl Iterator<Item = u8> + Clone) {
+    match escape {
+        Escape::Json => escape.bytes(out, value),
+        Escape::Text => value.for_each(|byte| match byte {
+            b' ' => out.extend_from_slice(b"\\x20"),
+            byte => escape.slice(out, &[byte]),
+        }),
+    }
+}
+
+fn number(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+#[cfg(test)]
+mod tests;

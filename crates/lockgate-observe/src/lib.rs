@@ -1,0 +1,21 @@
+//! Every log line of Lockgate, declared once. Writes into memory that it is given.
+//!
+//! Knows no clock, file, socket or process: times, process ids and values come from the caller.
+//! Invariant: no value that a client made can end a line, begin one or leave its quotes.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod credentials;
+mod date;
+mod escape;
+mod event;
+mod format;
+mod json;
+mod percent;
+
+pub use access::{AccessFormat, AccessRecord, Outcome};
+pub use date::{WallTime, imf_fixdate};
+pub use escape::escape_into;
+pub use event::{Level, write_event};
+pub use format::BadFormat;

@@ -1,0 +1,153 @@
+//! The composition root: from the command line to a running supervisor. Decides nothing that a crate below could decide.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lockgate_config::{Config, Invocation, Resolved, config_path, resolve};
+use lockgate_observe::{AccessFormat, Level};
+use lockgate_worker::log::ErrorLog;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::hooks::PythonHooks;
+use crate::{exceptions, loading, machine};
+
+/// The command line or a setting is wrong.
+const BAD_CONFIGURATION: i32 = 2;
+/// The server could not begin.
+const CANNOT_START: i32 = 1;
+
+/// Read when no other file is named, if it exists.
+const DEFAULT_FILE: &str = "lockgate.toml";
+
+/// Does what the command line asks; gives the exit code.
+pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
+    let resolved = match configure(arguments) {
+        Ok(resolved) => resolved,
+        Err(problem) => {
+            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+            return BAD_CONFIGURATION;
+        }
+    };
+    match &resolved.invocation {
+        Invocation::Help(text) | Invocation::Version(text) => {
+            say(&mut io::stdout(), &format!("{}\n", text.trim_end()));
+            0
+        }
+        Invocation::PrintConfig => {
+            say(&mut io::stdout(), &format!("{}\n", resolved.print().trim_end()));
+            0
+        }
+        Invocation::CheckConfig => check(py, &resolved),
+        Invocation::Serve => serve(py, &resolved),
+    }
+}
+
+fn configure(arguments: &[OsString]) -> Result<Resolved, String> {
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let file = read_file(config_path(arguments, &environment))?;
+    let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
+    resolve(arguments, &environment, file, &machine::facts()).map_err(|error| error.to_string())
+}
+
+/// The configuration file with its path. A file that was named must be there, the default one need not.
+fn read_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, String)>, String> {
+    let is_named = named.is_some();
+    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+    // A configuration in Python is refused by name, with advice; what it says does not matter.
+    if path.extension().is_some_and(|extension| extension == "py") {
+        return Ok(None);
+    }
+    match fs::read(&path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some((path, text))),
+            Err(_) => Err(format!("{}: must be UTF-8", path.display())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
+        Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
+    }
+}
+
+/// Loads the application in this process, without a fork, and says what is wrong with it.
+fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
+    for note in &resolved.notes {
+        say(&mut io::stderr(), &format!("lockgate: {note}\n"));
+    }
+    if let Err(problem) = prepare(py, &resolved.config) {
+        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return CANNOT_START;
+    }
+    match loading::load(py, &resolved.config) {
+        Ok(_) => 0,
+        Err(failure) => {
+            say(&mut io::stderr(), &format!("{}\n", failure.text));
+            failure.code
+        }
+    }
+}
+
+fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
+    let config = &resolved.config;
+    let log = match prepare(py, config).and_then(|()| open_log(config)) {
+        Ok(log) => log,
+        Err(problem) => {
+            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+            return CANNOT_START;
+        }
+    };
+    log.write(Level::Info, &format!("Lockgate {} serves {}", env!("CARGO_PKG_VERSION"), config.app));
+    log.write(Level::Info, &config.workers_reason);
+    for note in &resolved.notes {
+        log.write(Level::Warning, note);
+    }
+    if let Err(error) = release_interrupt(py) {
+        log.write(Level::Critical, &format!("cannot give up SIGINT: {}", exceptions::summary(py, &error)));
+        return CANNOT_START;
+    }
+    let mut hooks = PythonHooks::new(config, log);
+    lockgate_supervisor::run(config, &mut hooks)
+}
+
+/// What has to be true before anything is imported, bound or written: directory, environment, readable formats.
+fn prepare(py: Python<'_>, config: &Config) -> Result<(), String> {
+    if let Some(directory) = &config.chdir {
+        std::env::set_current_dir(directory)
+            .map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))?;
+    }
+    if config.access_log.is_some() {
+        AccessFormat::parse(&config.access_log_format).map_err(|error| format!("access_log_format: {error}"))?;
+    }
+    set_environment(py, &config.env).map_err(|error| exceptions::summary(py, &error))
+}
+
+/// Through `os.environ`, which keeps Python's copy and the process's in step.
+fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<()> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let update = PyDict::new(py);
+    for (name, value) in variables {
+        update.set_item(name, value)?;
+    }
+    py.import("os")?.getattr("environ")?.call_method1("update", (update,)).map(drop)
+}
+
+fn open_log(config: &Config) -> Result<Arc<ErrorLog>, String> {
+    let log = ErrorLog::open(&config.error_log, config.log_level);
+    log.map(Arc::new).map_err(|error| format!("cannot open the error log: {error}"))
+}
+
+/// Python's own handler would raise KeyboardInterrupt beside what the supervisor does at SIGINT.
+fn release_interrupt(py: Python<'_>) -> PyResult<()> {
+    let signal = py.import("signal")?;
+    let default = signal.getattr("SIG_DFL")?;
+    signal.call_method1("signal", (signal.getattr("SIGINT")?, default)).map(drop)
+}
+
+/// Writes to a standard stream; a stream that nobody reads is no reason to fail.
+fn say(stream: &mut dyn Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}

@@ -1,0 +1,26 @@
+//! Python exceptions as text for the log. Raises nothing and loses nothing: what cannot be formatted is summarized.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// The whole traceback with chained exceptions, as Python prints it, without the last line end.
+pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
+    format(py, error).map_or_else(|_| summary(py, error), |text| text.trim_end().to_owned())
+}
+
+/// One line: `ValueError: what it says`.
+pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
+    let kind = error.get_type(py);
+    let name = kind.name().map_or_else(|_| "exception".to_owned(), |name| name.to_string_lossy().into_owned());
+    let Ok(text) = error.value(py).str() else {
+        return name;
+    };
+    let text = text.to_string_lossy();
+    if text.is_empty() { name } else { format!("{name}: {text}") }
+}
+
+fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
+    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    let text = PyString::new(py, "").call_method1("join", (lines,))?;
+    Ok(text.cast_into::<PyString>()?.to_string_lossy().into_owned())
+}

@@ -1,0 +1,187 @@
+//! What the supervisor asks of Python: forking, running a worker, leaving. Decides nothing about workers.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_config::{Config, Threads};
+use lockgate_observe::{AccessFormat, Level};
+use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost};
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::{Handle, Worker};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::prelude::*;
+
+use crate::wsgi::{Settings, WsgiApp};
+use crate::{exceptions, loading};
+
+/// The exit code of a worker that could not begin, for a reason that is not the application's.
+const CANNOT_START: i32 = 1;
+
+/// The supervisor's host.
+pub(crate) struct PythonHooks<'a> {
+    config: &'a Config,
+    log: Arc<ErrorLog>,
+}
+
+impl<'a> PythonHooks<'a> {
+    pub(crate) fn new(config: &'a Config, log: Arc<ErrorLog>) -> Self {
+        Self { config, log }
+    }
+
+    /// A worker's life up to the point where it serves.
+    fn start_worker(&self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
+        if let Err(error) = drop_privileges(py, self.config) {
+            self.log.write(Level::Critical, &format!("cannot change user: {}", exceptions::summary(py, &error)));
+            return Err(CANNOT_START);
+        }
+        let application = loading::load(py, self.config).map_err(|failure| {
+            post.boot_failed(failure.code, &failure.text);
+            failure.code
+        })?;
+        if let Err(error) = freeze(py) {
+            self.log.write(Level::Warning, &format!("gc.freeze failed: {}", exceptions::summary(py, &error)));
+        }
+        let app = WsgiApp::new(application, settings(self.config), Arc::clone(&self.log));
+        let listeners = std::mem::take(&mut post.listeners);
+        Worker::start(Arc::new(self.config.clone()), listeners, Arc::new(app), Arc::clone(&self.log)).map_err(|error| {
+            self.log.write(Level::Critical, &format!("cannot start the worker: {error}"));
+            CANNOT_START
+        })
+    }
+}
+
+impl Hooks for PythonHooks<'_> {
+    fn fork(&mut self) -> io::Result<Fork> {
+        // Python's own, so that its locks, its import machinery and every at-fork hook follow.
+        let pid = Python::attach(|py| py.import("os")?.call_method0("fork")?.extract::<u32>());
+        match pid {
+            Ok(0) => Ok(Fork::Child),
+            Ok(pid) => Ok(Fork::Parent(pid)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
+        Python::attach(|py| {
+            let handle = match self.start_worker(py, &mut post) {
+                Ok(handle) => handle,
+                Err(code) => return code,
+            };
+            post.ready();
+            let attended = AttendedWorker { handle, log: Arc::clone(&self.log) };
+            py.detach(|| post.attend(&attended))
+        })
+    }
+
+    fn exit_process(&mut self, code: i32) -> ! {
+        Python::attach(|py| {
+            // What the interpreter does at its end, without waiting for threads: the crew's are daemons.
+            if let Err(error) = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs")) {
+                self.log.write(Level::Warning, &format!("at exit: {}", exceptions::summary(py, &error)));
+            }
+            flush_streams(py);
+            // Not exit(): crew threads may still be in calls that do not end, and finalizing under them would crash.
+            let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
+        });
+        std::process::abort()
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.log.write(level, message);
+    }
+
+    fn reopen_logs(&mut self) {
+        if let Err(error) = self.log.reopen() {
+            self.log.write(Level::Error, &format!("cannot reopen the error log: {error}"));
+        }
+    }
+}
+
+/// The running worker, as the supervisor's part of it sees it. Every method is called detached.
+struct AttendedWorker {
+    handle: Handle,
+    log: Arc<ErrorLog>,
+}
+
+impl Attended for AttendedWorker {
+    fn drain(&self) {
+        self.handle.drain();
+    }
+
+    fn stop(&self) {
+        self.handle.stop();
+    }
+
+    fn reopen_logs(&self) {
+        self.handle.reopen_logs();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    fn is_stuck(&self, longer_than: Duration) -> bool {
+        self.handle.is_stuck(longer_than)
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.handle.finished_fd())
+    }
+
+    /// Python runs signal handlers of the application in the main thread, and only when it is asked to.
+    fn interrupted(&self) {
+        Python::attach(|py| {
+            let Err(error) = py.check_signals() else { return };
+            if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
+                self.log.write(Level::Info, "a signal handler of the application asks to exit");
+                return self.handle.drain();
+            }
+            let traceback = exceptions::traceback(py, &error);
+            self.log.write(Level::Error, &format!("A signal handler of the application failed\n{traceback}"));
+        });
+    }
+}
+
+/// `wsgi.multithread` and the like.
+fn settings(config: &Config) -> Settings {
+    let environ_names = match &config.access_log {
+        Some(_) => AccessFormat::parse(&config.access_log_format)
+            .map(|format| format.environ_names().to_vec())
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    Settings {
+        is_multithread: !matches!(config.threads, Threads::Count(count) if count.get() == 1),
+        is_multiprocess: config.workers > 1,
+        is_sendfile_on: config.sendfile,
+        environ_names,
+    }
+}
+
+/// Becomes the user and group of the configuration, supplementary groups included. Before the application is loaded,
+/// so that not a line of it runs as root.
+fn drop_privileges(py: Python<'_>, config: &Config) -> PyResult<()> {
+    if config.user.is_none() && config.group.is_none() {
+        return Ok(());
+    }
+    py.import("lockgate.privileges")?
+        .call_method1("become", (config.user.as_deref(), config.group.as_deref()))
+        .map(drop)
+}
+
+/// Moves what the import made out of the collector's sight: it stays for good, and is not looked at again.
+fn freeze(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    gc.call_method0("collect")?;
+    gc.call_method0("freeze").map(drop)
+}
+
+fn flush_streams(py: Python<'_>) {
+    let Ok(sys) = py.import("sys") else { return };
+    for name in ["stdout", "stderr"] {
+        // A closed or broken stream has nothing to flush.
+        let _ = sys.getattr(name).and_then(|stream| stream.call_method0("flush"));
+    }
+}

@@ -1,0 +1,72 @@
+//! Threads and the interpreter: who is attached, who starts, and where references go that die outside. Knows no WSGI.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use lockgate_worker::app::ThreadBody;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::exceptions;
+use crate::wsgi;
+
+/// Objects whose last owner had no interpreter at hand. Emptied by whoever is attached next; PyO3's own pool
+/// would be asked at every attach, under one lock for all threads.
+static GRAVEYARD: Mutex<Vec<Py<PyBytes>>> = Mutex::new(Vec::new());
+static HAS_GRAVES: AtomicBool = AtomicBool::new(false);
+
+/// Keeps a reference until somebody is attached.
+pub(crate) fn bury(object: Py<PyBytes>) {
+    let mut graveyard = GRAVEYARD.lock().unwrap_or_else(PoisonError::into_inner);
+    graveyard.push(object);
+    HAS_GRAVES.store(true, Ordering::Release);
+}
+
+/// Drops what was buried.
+pub(crate) fn empty_graveyard(_attached: Python<'_>) {
+    if HAS_GRAVES.load(Ordering::Acquire) {
+        // Nobody waits for the interpreter while holding this lock, so that taking it attached cannot deadlock.
+        let objects = {
+            let mut graveyard = GRAVEYARD.lock().unwrap_or_else(PoisonError::into_inner);
+            HAS_GRAVES.store(false, Ordering::Release);
+            std::mem::take(&mut *graveyard)
+        };
+        drop(objects);
+    }
+}
+
+/// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its state lives as long as it.
+/// It is a daemon, so that leaving the interpreter does not wait for it.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
+    Python::attach(|py| -> PyResult<()> {
+        let options = PyDict::new(py);
+        options.set_item("target", Bound::new(py, Target { body: Mutex::new(Some(body)) })?)?;
+        options.set_item("name", name)?;
+        options.set_item("daemon", true)?;
+        let thread = py.import("threading")?.getattr("Thread")?.call((), Some(&options))?;
+        thread.call_method0("start").map(drop)
+    })
+    .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
+}
+
+/// What a crew thread runs, once.
+#[pyclass(frozen, module = "lockgate._lockgate")]
+struct Target {
+    body: Mutex<Option<ThreadBody>>,
+}
+
+#[pymethods]
+impl Target {
+    fn __call__(&self, py: Python<'_>) {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(body) = body {
+            body();
+            // While we are still attached: thread-local destructors run after Python has forgotten the thread.
+            wsgi::forget_thread(py);
+        }
+    }
+}

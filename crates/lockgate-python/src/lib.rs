@@ -1,0 +1,44 @@
+//! The only crate that knows Python: the WSGI bridge and the composition root.
+//!
+//! Reading order: [`entry`] puts everything together, [`hooks`] is what the supervisor asks of Python, [`wsgi`] is
+//! the bridge, [`interpreter`] the threads. Unsafe code lives in [`ffi`], and nowhere else.
+#![deny(unsafe_code)]
+
+mod entry;
+mod hooks;
+mod loading;
+mod machine;
+mod wsgi;
+
+mod exceptions;
+mod ffi;
+mod interpreter;
+
+/// The extension module `lockgate._lockgate`.
+// The GIL is used for now: nothing here relies on it for its own memory safety, but the bridge has not been measured
+// or tested on a free-threaded build yet.
+#[pyo3::pymodule(gil_used = true)]
+mod _lockgate {
+    use std::ffi::OsString;
+
+    use pyo3::prelude::*;
+
+    use crate::entry;
+    #[pymodule_export]
+    use crate::wsgi::ErrorStream;
+    #[pymodule_export]
+    use crate::wsgi::FileWrapper;
+    #[pymodule_export]
+    use crate::wsgi::Input;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Runs the command line; gives the exit code of the process. In a worker it does not return.
+    #[pyfunction]
+    fn run(py: Python<'_>, arguments: Vec<OsString>) -> i32 {
+        entry::run(py, &arguments)
+    }
+}

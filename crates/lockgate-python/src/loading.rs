@@ -1,0 +1,53 @@
+//! Asks the Python face for the application. Knows its one function and what its errors carry; imports nothing itself.
+
+use lockgate_config::{AppSpec, Config};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::exceptions;
+
+/// Why there is no application.
+pub(crate) struct Failure {
+    /// 3: its import failed. 4: it is not there, or cannot be called.
+    pub(crate) code: i32,
+    /// What the operator reads.
+    pub(crate) text: String,
+}
+
+/// The exit code of an import that failed.
+const IMPORT_FAILED: i32 = 3;
+
+/// Loads the application that the configuration names.
+///
+/// # Errors
+/// With the text for the operator: a traceback without the server's frames, or a sentence, and hints.
+pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, Failure> {
+    call(py, config).map_err(|error| {
+        let code = error.value(py).getattr("exit_code").and_then(|code| code.extract::<i32>());
+        match code {
+            Ok(code) => Failure { code, text: error.value(py).to_string() },
+            Err(_) => Failure { code: IMPORT_FAILED, text: exceptions::traceback(py, &error) },
+        }
+    })
+}
+
+fn call(py: Python<'_>, config: &Config) -> PyResult<Py<PyAny>> {
+    let options = PyDict::new(py);
+    let attribute = match &config.app {
+        AppSpec::Module { module, attribute } => {
+            options.set_item("module", module)?;
+            attribute
+        }
+        AppSpec::File { path, attribute } => {
+            options.set_item("file", path)?;
+            attribute
+        }
+    };
+    if let Some(attribute) = attribute {
+        options.set_item("attribute", &attribute.path)?;
+        options.set_item("arguments", attribute.call.as_deref())?;
+    }
+    options.set_item("pythonpath", &config.pythonpath)?;
+    let load = py.import("lockgate.loading")?.getattr("load")?;
+    load.call((), Some(&options)).map(Bound::unbind)
+}

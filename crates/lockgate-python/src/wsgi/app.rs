@@ -1,0 +1,244 @@
+//! One request through a WSGI application: environ, call, body, close. The order of things is here, the things elsewhere.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lockgate_http::RequestHead;
+use lockgate_observe::{Level, escape_into};
+use lockgate_worker::app::ThreadBody;
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::{App, Reply, Request};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use crate::wsgi::body::{Failure, Transmission};
+use crate::wsgi::start_response::Progress;
+use crate::wsgi::thread_state::ThreadState;
+use crate::{exceptions, ffi, interpreter};
+
+/// What the bridge needs to know of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    /// `wsgi.multithread`
+    pub(crate) is_multithread: bool,
+    /// `wsgi.multiprocess`
+    pub(crate) is_multiprocess: bool,
+    /// Whether files may go out by sendfile(2).
+    pub(crate) is_sendfile_on: bool,
+    /// Keys of environ that the access log wants.
+    pub(crate) environ_names: Vec<String>,
+}
+
+/// What all threads of the worker share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) log: Arc<ErrorLog>,
+    /// Header names with an underscore that a warning was given for.
+    warned: Mutex<HashSet<Vec<u8>>>,
+}
+
+/// Clients invent header names; after so many there are no more warnings.
+const MOST_WARNINGS: usize = 32;
+
+impl Shared {
+    /// Says, once for each name, that fields were dropped.
+    pub(crate) fn warn_of_underscores(&self, py: Python<'_>, head: &RequestHead) {
+        for line in head.head_bytes().split(|&byte| byte == b'\n').skip(1) {
+            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            if name.contains(&b'_') && self.is_first_warning(name) {
+                let name = escaped(name);
+                self.log(
+                    py,
+                    Level::Warning,
+                    &format!("Dropped request header {name}: with its underscore it would pass for another header"),
+                );
+            }
+        }
+    }
+
+    fn is_first_warning(&self, name: &[u8]) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        warned.len() < MOST_WARNINGS && warned.insert(name.to_ascii_lowercase())
+    }
+
+    /// Writes to the error log, outside the interpreter: a log may be a pipe that nobody empties.
+    fn log(&self, py: Python<'_>, level: Level, message: &str) {
+        py.detach(|| self.log.write(level, message));
+    }
+}
+
+/// A WSGI application behind the server's seam.
+pub(crate) struct WsgiApp {
+    application: Py<PyAny>,
+    shared: Arc<Shared>,
+}
+
+impl WsgiApp {
+    pub(crate) fn new(application: Py<PyAny>, settings: Settings, log: Arc<ErrorLog>) -> Self {
+        Self { application, shared: Arc::new(Shared { settings, log, warned: Mutex::default() }) }
+    }
+
+    fn serve(&self, py: Python<'_>, request: &mut Request, reply: &mut Reply) {
+        let mut thread = match ThreadState::take(py, &self.shared) {
+            Ok(thread) => thread,
+            Err(error) => return self.settle(py, request, reply, &Progress::default(), Failure::Raised(error)),
+        };
+        if let Err(error) = self.exchange(py, request, reply, &mut thread) {
+            self.settle(py, request, reply, &Progress::default(), Failure::Raised(error));
+        }
+        thread.errors.get().end_line(py);
+        thread.give_back(py);
+    }
+
+    /// The whole life of a request in Python.
+    ///
+    /// # Errors
+    /// Only what keeps the application from being called at all.
+    fn exchange(
+        &self,
+        py: Python<'_>,
+        request: &mut Request,
+        reply: &mut Reply,
+        thread: &mut ThreadState,
+    ) -> PyResult<()> {
+        // Dropped last: whatever the application's objects do when they die happens in the request's context.
+        let _context = ffi::ContextScope::enter(py)?;
+        let environ = thread.environ.build(py, request, &self.shared)?;
+        let application = self.application.bind(py);
+        let (returned, progress) =
+            thread.functions.lend(py, reply, |start_response| application.call1((&environ, start_response)));
+        self.note_environ(&environ, reply);
+        let result = match returned {
+            Ok(result) => result,
+            Err(error) => {
+                self.settle(py, request, reply, &progress, Failure::Raised(error));
+                return Ok(());
+            }
+        };
+        let mut transmission = Transmission {
+            py,
+            responder: thread.functions.responder(),
+            reply,
+            progress,
+            missing: None,
+            is_head: request.head.method() == b"HEAD",
+            is_sendfile_on: self.shared.settings.is_sendfile_on,
+        };
+        let outcome = transmission.send(&result);
+        let (progress, missing) = (transmission.progress, transmission.missing);
+        match outcome {
+            Ok(()) => self.report_length(py, request, &progress, missing),
+            Err(failure) => self.settle(py, request, reply, &progress, failure),
+        }
+        // After the reply is over: the client does not wait for what an application does in close().
+        if let Err(error) = close(&result) {
+            self.log_error(py, request, &exceptions::traceback(py, &error));
+        }
+        Ok(())
+    }
+
+    /// Ends a reply that did not come to its end by itself.
+    fn settle(&self, py: Python<'_>, request: &Request, reply: &mut Reply, progress: &Progress, failure: Failure) {
+        let text = match failure {
+            Failure::ClientGone => None,
+            // The application let through what write() raised, or something that came of it.
+            Failure::Raised(_) if progress.is_client_gone => None,
+            Failure::Raised(error) => Some(exceptions::traceback(py, &error)),
+            Failure::Misused(rule) => Some(rule),
+        };
+        match text {
+            None => {
+                reply.abort();
+                self.shared.log(py, Level::Debug, &format!("Client has gone: {}", described(request)));
+            }
+            Some(text) => {
+                // A response that was complete before the application failed stays the answer.
+                if !reply.is_over() {
+                    reply.fail(500, "Internal Server Error");
+                }
+                self.log_error(py, request, &text);
+            }
+        }
+    }
+
+    fn log_error(&self, py: Python<'_>, request: &Request, text: &str) {
+        let message = format!("Error handling request {}\n{text}", described(request));
+        self.shared.log(py, Level::Error, &message);
+    }
+
+    /// Complains about a body that is not as long as its Content-Length.
+    fn report_length(&self, py: Python<'_>, request: &Request, progress: &Progress, missing: Option<u64>) {
+        let announced = progress.announced.unwrap_or(0);
+        let message = if let Some(missing) = missing {
+            let sent = announced.saturating_sub(missing);
+            format!(
+                "Response to {} is shorter than its Content-Length: announced {announced} bytes, sent {sent}; \
+                 the connection is closed",
+                described(request)
+            )
+        } else if progress.is_cut {
+            let produced = progress.produced;
+            format!(
+                "Response to {} is longer than its Content-Length: announced {announced} bytes, given {produced}, \
+                 sent {announced}",
+                described(request)
+            )
+        } else {
+            return;
+        };
+        self.shared.log(py, Level::Error, &message);
+    }
+
+    fn note_environ(&self, environ: &Bound<'_, PyDict>, reply: &mut Reply) {
+        let names = &self.shared.settings.environ_names;
+        if names.is_empty() {
+            return;
+        }
+        let value = |name: &String| {
+            let value = environ.get_item(name).ok()??;
+            let value = value.cast::<PyString>().ok()?.to_string_lossy().into_owned();
+            Some((name.clone(), value))
+        };
+        reply.note_environ(names.iter().filter_map(value).collect());
+    }
+}
+
+impl App for WsgiApp {
+    fn call(&self, request: &mut Request, reply: &mut Reply) {
+        Python::attach(|py| {
+            interpreter::empty_graveyard(py);
+            self.serve(py, request, reply);
+        });
+    }
+
+    fn detached(&self, work: &mut dyn FnMut()) {
+        Python::attach(|py| ffi::detach(py, work));
+    }
+
+    fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
+        interpreter::spawn(name, body)
+    }
+}
+
+/// Calls the result's `close`, if it has one.
+fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
+    if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    match result.getattr_opt(pyo3::intern!(result.py(), "close"))? {
+        Some(close) => close.call0().map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Method and target for a log line.
+fn described(request: &Request) -> String {
+    format!("{} {}", escaped(request.head.method()), escaped(request.head.target()))
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = Vec::with_capacity(bytes.len());
+    escape_into(&mut text, bytes);
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,234 @@
+//! Sends what the application returned: a list, a file, or an iterable piece by piece. Knows nothing of the request.
+//!
+//! Headers go out with the first bytes that are not empty, so that an error before them is still a clean 500.
+//! A piece is transmitted before the next one is asked for, unless it completes the announced length.
+
+use lockgate_http::BodyLength;
+use lockgate_worker::{ClientGone, Reply, Sent, SharedBytes};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::ffi::PinnedBytes;
+use crate::wsgi::file_wrapper::FileWrapper;
+use crate::wsgi::start_response::{Progress, Responder};
+
+/// Smaller pieces are copied behind what is queued already: a copy costs less than a second buffer in `writev`.
+const SMALLEST_SHARED: usize = 4096;
+
+/// Blocks of a `FileWrapper` are ours to gather; this much goes out at a time.
+const FILE_BATCH: usize = 64 * 1024;
+
+/// Why a response did not come to its end.
+pub(crate) enum Failure {
+    /// The application raised an exception.
+    Raised(PyErr),
+    /// The application broke a rule of PEP 3333.
+    Misused(String),
+    /// Nobody is there to receive it.
+    ClientGone,
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
+impl From<ClientGone> for Failure {
+    fn from(_: ClientGone) -> Self {
+        Self::ClientGone
+    }
+}
+
+/// One response body on its way.
+pub(crate) struct Transmission<'a, 'py> {
+    pub(crate) py: Python<'py>,
+    pub(crate) responder: &'a Responder,
+    pub(crate) reply: &'a mut Reply,
+    pub(crate) progress: Progress,
+    /// Set by `finish`: bytes that were announced and did not come.
+    pub(crate) missing: Option<u64>,
+    pub(crate) is_head: bool,
+    pub(crate) is_sendfile_on: bool,
+}
+
+impl Transmission<'_, '_> {
+    /// Sends the whole body and finishes the reply.
+    ///
+    /// # Errors
+    /// Then the reply is left as it is, for the caller to fail or abort.
+    pub(crate) fn send(&mut self, result: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        if !self.reply.is_started() {
+            if let Ok(list) = result.cast_exact::<PyList>() {
+                return match list.len() {
+                    1 => self.send_only(&list.get_item(0)?),
+                    _ => self.send_all(list.iter()),
+                };
+            }
+            if let Ok(tuple) = result.cast_exact::<PyTuple>() {
+                return match tuple.len() {
+                    1 => self.send_only(&tuple.get_item(0)?),
+                    _ => self.send_all(tuple.iter()),
+                };
+            }
+        }
+        if let Ok(wrapper) = result.cast_exact::<FileWrapper>() {
+            return self.send_file(result, wrapper.get());
+        }
+        self.send_each(result, 0)
+    }
+
+    /// A sequence of one piece.
+    fn send_only(&mut self, piece: &Bound<'_, PyAny>) -> Result<(), Failure> {
+        let bytes = bytes_of(piece)?;
+        let length = bytes.as_bytes().len();
+        self.begin(self.length_of(length as u64))?;
+        if length > 0 && self.reply.allows_body() {
+            queue(self.reply, bytes.clone(), &mut self.progress)?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// A sequence of which every piece is there already: its length is known, and nothing is waited for.
+    fn send_all<'py>(&mut self, pieces: impl Iterator<Item = Bound<'py, PyAny>>) -> Result<(), Failure> {
+        let pieces = pieces.map(|piece| bytes_of(&piece).cloned()).collect::<Result<Vec<_>, _>>()?;
+        let total = pieces.iter().map(|piece| piece.as_bytes().len() as u64).sum();
+        self.begin(self.length_of(total))?;
+        if self.reply.allows_body() {
+            for piece in pieces {
+                if !piece.as_bytes().is_empty() {
+                    queue(self.reply, piece, &mut self.progress)?;
+                }
+            }
+        }
+        self.finish();
+        Ok(())
+    }
+
+    fn send_file(&mut self, result: &Bound<'_, PyAny>, wrapper: &FileWrapper) -> Result<(), Failure> {
+        let region = if self.is_sendfile_on { wrapper.region(result.py()) } else { None };
+        let Some(region) = region else {
+            return self.send_each(result, FILE_BATCH);
+        };
+        if !self.reply.is_started() {
+            self.begin(self.length_of(region.length))?;
+        }
+        // A file may hold more than the application wants to give of it.
+        let left = self.progress.announced.map(|announced| announced.saturating_sub(self.progress.produced));
+        let length = left.map_or(region.length, |left| left.min(region.length));
+        if length > 0 && self.reply.allows_body() {
+            self.progress.produced += length;
+            self.reply.send_file(region.file, region.offset, length)?;
+        }
+        self.finish();
+        Ok(())
+    }
+
+    /// Any iterable; transmits when more than `batch` bytes are queued.
+    fn send_each(&mut self, result: &Bound<'_, PyAny>, batch: usize) -> Result<(), Failure> {
+        let Ok(pieces) = result.try_iter() else {
+            return Err(Failure::Misused(format!(
+                "the application returned {}, which is not iterable",
+                type_name(result)
+            )));
+        };
+        let mut queued = 0;
+        for piece in pieces {
+            let piece = piece?;
+            let bytes = bytes_of(&piece)?;
+            let length = bytes.as_bytes().len();
+            if length == 0 {
+                // Some applications yield nothing again and again while they wait for news.
+                if !self.reply.is_over() && self.reply.is_client_gone() {
+                    return Err(Failure::ClientGone);
+                }
+                continue;
+            }
+            if self.reply.is_over() {
+                self.progress.produced += length as u64;
+                self.progress.is_cut = true;
+                return Ok(());
+            }
+            if !self.reply.is_started() {
+                self.begin(BodyLength::Unknown)?;
+            }
+            if !self.reply.allows_body() {
+                self.finish();
+                return Ok(());
+            }
+            let sent = queue(self.reply, bytes.clone(), &mut self.progress)?;
+            queued += length;
+            if sent.is_complete {
+                // The client has everything that it was promised. What is still asked of the application is only
+                // whether there is more, and whatever it does after its last piece.
+                self.finish();
+                if sent.is_cut {
+                    return Ok(());
+                }
+            } else if queued > batch {
+                self.reply.flush()?;
+                queued = 0;
+            }
+        }
+        if !self.reply.is_over() {
+            if !self.reply.is_started() {
+                self.begin(self.length_of(0))?;
+            }
+            self.finish();
+        }
+        Ok(())
+    }
+
+    /// Queues the head.
+    fn begin(&mut self, length: BodyLength) -> Result<(), Failure> {
+        if !self.responder.commit(self.py, self.reply) {
+            return Err(Failure::Misused("the application did not call start_response()".to_owned()));
+        }
+        self.progress.announced = self.reply.head().content_length();
+        self.reply.start(length);
+        Ok(())
+    }
+
+    /// What to announce for a body of `total` bytes, unless the application has said it.
+    fn length_of(&self, total: u64) -> BodyLength {
+        // A HEAD is often answered with an empty body: that says nothing about what GET would give.
+        if self.is_head && total == 0 { BodyLength::Unknown } else { BodyLength::Known(total) }
+    }
+
+    fn finish(&mut self) {
+        if let Err(short) = self.reply.finish() {
+            self.missing = Some(short.missing);
+        }
+    }
+}
+
+/// Queues one piece that is not empty.
+pub(crate) fn queue(reply: &mut Reply, piece: Bound<'_, PyBytes>, progress: &mut Progress) -> Result<Sent, ClientGone> {
+    let length = piece.as_bytes().len();
+    progress.produced += length as u64;
+    // Subclasses of bytes may be anything underneath; their bytes are copied.
+    let sent = if length >= SMALLEST_SHARED && piece.is_exact_instance_of::<PyBytes>() {
+        reply.send_shared(Box::new(PinnedBytes::new(piece)))?
+    } else {
+        reply.send_copy(piece.as_bytes())?
+    };
+    progress.is_cut |= sent.is_cut;
+    Ok(sent)
+}
+
+impl SharedBytes for PinnedBytes {
+    fn bytes(&self) -> &[u8] {
+        self.content()
+    }
+}
+
+fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBytes>, Failure> {
+    piece
+        .cast::<PyBytes>()
+        .map_err(|_| Failure::Misused(format!("the application's iterable gave {}, not bytes", type_name(piece))))
+}
+
+fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "something".to_owned(), |name| name.to_string())
+}

@@ -1,0 +1,333 @@
+//! Builds the `environ` of a request (PEP 3333, RFC 3875). Knows requests, not responses, and never the process environment.
+//!
+//! Each thread copies a template that holds every key that is always present, then overwrites what differs. Overwriting
+//! costs less than inserting, and a dict that only ever grew is copied by `memcpy`: a template that once had
+//! a deletion took 809 ns beside 107 ns for 30 keys.
+
+use std::sync::Arc;
+
+use lockgate_http::{RequestHead, Version, decode_path};
+use lockgate_worker::{Client, Local, Request};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use crate::ffi;
+use crate::wsgi::app::Shared;
+use crate::wsgi::errors::ErrorStream;
+use crate::wsgi::file_wrapper::FileWrapper;
+use crate::wsgi::header_names::{COMMON, HeaderNames, Treatment};
+use crate::wsgi::input::Input;
+
+macro_rules! keys {
+    ($($field:ident $text:literal)*) => {
+        /// The constant keys, interned, so that the application's own literals are the same objects.
+        struct Keys { $($field: Py<PyString>),* }
+
+        impl Keys {
+            fn new(py: Python<'_>) -> Self {
+                Self { $($field: PyString::intern(py, $text).unbind()),* }
+            }
+        }
+    };
+}
+
+keys! {
+    request_method "REQUEST_METHOD"
+    script_name "SCRIPT_NAME"
+    path_info "PATH_INFO"
+    raw_uri "RAW_URI"
+    request_uri "REQUEST_URI"
+    query_string "QUERY_STRING"
+    server_protocol "SERVER_PROTOCOL"
+    server_name "SERVER_NAME"
+    server_port "SERVER_PORT"
+    server_software "SERVER_SOFTWARE"
+    remote_addr "REMOTE_ADDR"
+    remote_port "REMOTE_PORT"
+    content_length "CONTENT_LENGTH"
+    http_host "HTTP_HOST"
+    wsgi_version "wsgi.version"
+    wsgi_url_scheme "wsgi.url_scheme"
+    wsgi_input "wsgi.input"
+    wsgi_input_terminated "wsgi.input_terminated"
+    wsgi_errors "wsgi.errors"
+    wsgi_multithread "wsgi.multithread"
+    wsgi_multiprocess "wsgi.multiprocess"
+    wsgi_run_once "wsgi.run_once"
+    wsgi_file_wrapper "wsgi.file_wrapper"
+}
+
+/// Methods whose strings are kept; the template says GET.
+const METHODS: [&str; 7] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"];
+
+/// Longer header values are not compared with the one before.
+const LONGEST_REMEMBERED: usize = 256;
+
+/// One thread's builder.
+pub(crate) struct Environ {
+    template: Py<PyDict>,
+    keys: Keys,
+    methods: [Py<PyString>; METHODS.len()],
+    http10: Py<PyString>,
+    https: Py<PyString>,
+    names: HeaderNames,
+    /// The last value of each common header: clients and proxies repeat themselves.
+    values: Vec<Remembered>,
+    host: Remembered,
+    /// Whose address and port stand in the template.
+    client: Option<Arc<Client>>,
+    /// Whose name and port stand in the template.
+    local: Option<Arc<Local>>,
+    path: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Remembered {
+    bytes: Vec<u8>,
+    string: Option<Py<PyString>>,
+}
+
+impl Remembered {
+    fn get<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if let Some(string) = &self.string
+            && self.bytes == bytes
+        {
+            return Ok(string.bind(py).clone());
+        }
+        let string = ffi::latin1(py, bytes)?;
+        if bytes.len() <= LONGEST_REMEMBERED {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(bytes);
+            self.string = Some(string.clone().unbind());
+        }
+        Ok(string)
+    }
+}
+
+impl Environ {
+    pub(crate) fn new(py: Python<'_>, shared: &Shared, errors: &Bound<'_, ErrorStream>) -> PyResult<Self> {
+        let keys = Keys::new(py);
+        let empty = PyString::intern(py, "");
+        let template = PyDict::new(py);
+        let set_text = |key: &Py<PyString>, text: &str| template.set_item(key, PyString::intern(py, text));
+        set_text(&keys.request_method, METHODS[0])?;
+        for key in [&keys.script_name, &keys.path_info, &keys.raw_uri, &keys.request_uri, &keys.query_string] {
+            template.set_item(key, &empty)?;
+        }
+        set_text(&keys.server_protocol, "HTTP/1.1")?;
+        for key in [&keys.server_name, &keys.server_port, &keys.remote_addr, &keys.remote_port, &keys.http_host] {
+            template.set_item(key, &empty)?;
+        }
+        set_text(&keys.server_software, SOFTWARE)?;
+        template.set_item(&keys.wsgi_version, PyTuple::new(py, [1, 0])?)?;
+        set_text(&keys.wsgi_url_scheme, "http")?;
+        template.set_item(&keys.wsgi_input, Bound::new(py, Input::empty())?)?;
+        template.set_item(&keys.wsgi_input_terminated, true)?;
+        template.set_item(&keys.wsgi_errors, errors)?;
+        template.set_item(&keys.wsgi_multithread, shared.settings.is_multithread)?;
+        template.set_item(&keys.wsgi_multiprocess, shared.settings.is_multiprocess)?;
+        template.set_item(&keys.wsgi_run_once, false)?;
+        template.set_item(&keys.wsgi_file_wrapper, py.get_type::<FileWrapper>())?;
+        Ok(Self {
+            template: template.unbind(),
+            keys,
+            methods: METHODS.map(|method| PyString::intern(py, method).unbind()),
+            http10: PyString::intern(py, "HTTP/1.0").unbind(),
+            https: PyString::intern(py, "https").unbind(),
+            names: HeaderNames::new(py),
+            values: COMMON.iter().map(|_| Remembered::default()).collect(),
+            host: Remembered::default(),
+            client: None,
+            local: None,
+            path: Vec::new(),
+        })
+    }
+
+    /// A fresh `environ`; takes the body out of the request.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn build<'py>(
+        &mut self,
+        py: Python<'py>,
+        request: &mut Request,
+        shared: &Shared,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        self.follow_ends(py, request)?;
+        let environ = self.template.bind(py).copy()?;
+        self.set_request_line(&environ, &request.head)?;
+        self.set_headers(&environ, &request.head, shared)?;
+        self.set_body(&environ, request)?;
+        if request.scheme() == "https" {
+            environ.set_item(&self.keys.wsgi_url_scheme, &self.https)?;
+        }
+        if request.local().server_port.is_empty() {
+            self.set_server_of_unix_socket(&environ, request)?;
+        }
+        Ok(environ)
+    }
+
+    /// Writes the two ends of the connection into the template when they are not those of the request before.
+    fn follow_ends(&mut self, py: Python<'_>, request: &Request) -> PyResult<()> {
+        let template = self.template.bind(py);
+        let client = request.client();
+        if !self.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
+            if self.client.as_ref().is_none_or(|known| known.host != client.host) {
+                template.set_item(&self.keys.remote_addr, &client.host)?;
+            }
+            template.set_item(&self.keys.remote_port, ffi::latin1(py, client.port.as_bytes())?)?;
+            self.client = Some(Arc::clone(client));
+        }
+        let local = request.local();
+        if !self.local.as_ref().is_some_and(|known| Arc::ptr_eq(known, local)) {
+            template.set_item(&self.keys.server_name, &local.server_name)?;
+            template.set_item(&self.keys.server_port, &local.server_port)?;
+            self.local = Some(Arc::clone(local));
+        }
+        Ok(())
+    }
+
+    fn set_request_line(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+        let py = environ.py();
+        let method = head.method();
+        if method != METHODS[0].as_bytes() {
+            match METHODS.iter().position(|known| known.as_bytes() == method) {
+                Some(index) => environ.set_item(&self.keys.request_method, &self.methods[index])?,
+                None => environ.set_item(&self.keys.request_method, ffi::latin1(py, method)?)?,
+            }
+        }
+        if head.version() == Version::Http10 {
+            environ.set_item(&self.keys.server_protocol, &self.http10)?;
+        }
+        let target = ffi::latin1(py, head.target())?;
+        environ.set_item(&self.keys.raw_uri, &target)?;
+        environ.set_item(&self.keys.request_uri, &target)?;
+        let path = head.path();
+        if path.contains(&b'%') {
+            self.path.clear();
+            decode_path(path, &mut self.path);
+            environ.set_item(&self.keys.path_info, ffi::latin1(py, &self.path)?)?;
+        } else if path.len() == head.target().len() {
+            environ.set_item(&self.keys.path_info, &target)?;
+        } else {
+            environ.set_item(&self.keys.path_info, ffi::latin1(py, path)?)?;
+        }
+        if !head.query().is_empty() {
+            environ.set_item(&self.keys.query_string, ffi::latin1(py, head.query())?)?;
+        }
+        Ok(())
+    }
+
+    fn set_headers(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead, shared: &Shared) -> PyResult<()> {
+        let py = environ.py();
+        let mut seen = 0_u64;
+        for (name, value) in head.headers() {
+            let Some(index) = self.names.find(name) else {
+                self.set_uncommon(environ, name, value)?;
+                continue;
+            };
+            let treatment = COMMON[index].treatment;
+            if treatment == Treatment::Elsewhere {
+                continue;
+            }
+            let key = self.names.common(py, index);
+            let is_repeated = seen & (1 << index) != 0;
+            seen |= 1 << index;
+            match treatment {
+                Treatment::Cookie if is_repeated => join(environ, key, value, "; ")?,
+                _ if is_repeated => join(environ, key, value, ",")?,
+                Treatment::Cookie | Treatment::Secret => environ.set_item(key, ffi::latin1(py, value)?)?,
+                _ => environ.set_item(key, self.values[index].get(py, value)?)?,
+            }
+        }
+        if head.dropped_fields() > 0 {
+            shared.warn_of_underscores(py, head);
+        }
+        match head.host() {
+            Some(host) => environ.set_item(&self.keys.http_host, self.host.get(py, host)?),
+            // HTTP/1.0 alone may leave it out; a deletion in the copy costs nobody a later copy.
+            None => environ.del_item(&self.keys.http_host),
+        }
+    }
+
+    fn set_uncommon(&mut self, environ: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
+        let py = environ.py();
+        let key = self.names.other(py, name)?;
+        if environ.contains(&key)? { join(environ, &key, value, ",") } else { environ.set_item(key, ffi::latin1(py, value)?) }
+    }
+
+    fn set_body(&self, environ: &Bound<'_, PyDict>, request: &mut Request) -> PyResult<()> {
+        let py = environ.py();
+        // Also for chunked bodies, which are decoded and whole by now: Django reads them as empty otherwise.
+        if let Some(length) = request.body_length() {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(length);
+            environ.set_item(&self.keys.content_length, ffi::latin1(py, digits.as_bytes())?)?;
+        }
+        let body = request.take_body();
+        if !body.is_empty() {
+            environ.set_item(&self.keys.wsgi_input, Bound::new(py, Input::new(body))?)?;
+        }
+        Ok(())
+    }
+
+    /// PEP 3333 allows neither SERVER_NAME nor SERVER_PORT to be empty, and a unix socket has no port:
+    /// the Host header says what the client believes to talk to, otherwise the scheme's default stands.
+    fn set_server_of_unix_socket(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
+        let (host, port) = split_authority(request.head.host().unwrap_or_default());
+        let default_port: &[u8] = if request.scheme() == "https" { b"443" } else { b"80" };
+        let py = environ.py();
+        environ.set_item(&self.keys.server_port, ffi::latin1(py, port.unwrap_or(default_port))?)?;
+        if !host.is_empty() {
+            environ.set_item(&self.keys.server_name, ffi::latin1(py, host)?)?;
+        } else if request.local().server_name.is_empty() {
+            environ.set_item(&self.keys.server_name, "localhost")?;
+        }
+        Ok(())
+    }
+}
+
+/// `SERVER_SOFTWARE`.
+const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
+
+fn join(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &[u8], separator: &str) -> PyResult<()> {
+    let py = environ.py();
+    let value = ffi::latin1(py, value)?;
+    match environ.get_item(key)? {
+        Some(earlier) => environ.set_item(key, earlier.add(separator)?.add(value)?),
+        None => environ.set_item(key, value),
+    }
+}
+
+/// Host and port of an authority; an IPv6 address keeps its brackets, an empty port counts as none.
+fn split_authority(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let colon = authority.iter().rposition(|&byte| byte == b':');
+    match colon {
+        Some(colon) if !authority[colon..].contains(&b']') => {
+            let port = &authority[colon + 1..];
+            (&authority[..colon], (!port.is_empty()).then_some(port))
+        }
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_falls_apart_into_host_and_port() {
+        let cases = [
+            ("", "", None),
+            ("a.example", "a.example", None),
+            ("a.example:8000", "a.example", Some("8000")),
+            ("a.example:", "a.example", None),
+            ("[::1]", "[::1]", None),
+            ("[::1]:80", "[::1]", Some("80")),
+            (":80", "", Some("80")),
+        ];
+        for (authority, host, port) in cases {
+            assert_eq!(split_authority(authority.as_bytes()), (host.as_bytes(), port.map(str::as_bytes)));
+        }
+    }
+}

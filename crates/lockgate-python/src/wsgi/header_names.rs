@@ -1,0 +1,248 @@
+//! Header names and the environ keys that they become. Sees names only, never a value.
+//!
+//! Common names are found in a table of interned keys without an allocation; others go through a bounded map.
+
+use std::collections::HashMap;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::ffi;
+
+/// What becomes of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// Repetitions are joined with a comma (RFC 9110 §5.3).
+    List,
+    /// Repetitions are joined with `"; "`, as RFC 6265 §5.4 writes one Cookie header.
+    Cookie,
+    /// Never kept beyond its request.
+    Secret,
+    /// Told to the application in another way: `CONTENT_LENGTH`, decoded chunks, the authority that counts.
+    Elsewhere,
+}
+
+/// One common name.
+pub(crate) struct Common {
+    /// As browsers and proxies write it; compared without case.
+    name: &'static str,
+    /// What becomes of it.
+    pub(crate) treatment: Treatment,
+}
+
+const fn list(name: &'static str) -> Common {
+    Common { name, treatment: Treatment::List }
+}
+
+const fn other(name: &'static str, treatment: Treatment) -> Common {
+    Common { name, treatment }
+}
+
+/// At most 64, so that one word remembers which of them a request had.
+pub(crate) const COMMON: [Common; 62] = [
+    other("Host", Treatment::Elsewhere),
+    other("Content-Length", Treatment::Elsewhere),
+    other("Transfer-Encoding", Treatment::Elsewhere),
+    other("Cookie", Treatment::Cookie),
+    other("Authorization", Treatment::Secret),
+    list("Content-Type"),
+    list("Accept"),
+    list("Accept-Charset"),
+    list("Accept-Encoding"),
+    list("Accept-Language"),
+    list("Accept-Ranges"),
+    list("Access-Control-Request-Headers"),
+    list("Access-Control-Request-Method"),
+    list("Cache-Control"),
+    list("CF-Connecting-IP"),
+    list("CF-IPCountry"),
+    list("CF-Ray"),
+    list("CF-Visitor"),
+    list("Connection"),
+    list("Content-Disposition"),
+    list("Content-Encoding"),
+    list("Content-Language"),
+    list("Date"),
+    list("Device-Memory"),
+    list("DNT"),
+    list("ETag"),
+    list("Expect"),
+    list("Forwarded"),
+    list("From"),
+    list("If-Match"),
+    list("If-Modified-Since"),
+    list("If-None-Match"),
+    list("If-Range"),
+    list("If-Unmodified-Since"),
+    list("Keep-Alive"),
+    list("Max-Forwards"),
+    list("Origin"),
+    list("Pragma"),
+    list("Priority"),
+    list("Range"),
+    list("Referer"),
+    list("Sec-CH-UA"),
+    list("Sec-CH-UA-Mobile"),
+    list("Sec-CH-UA-Platform"),
+    list("Sec-Fetch-Dest"),
+    list("Sec-Fetch-Mode"),
+    list("Sec-Fetch-Site"),
+    list("Sec-Fetch-User"),
+    list("Sec-GPC"),
+    list("TE"),
+    list("Traceparent"),
+    list("Tracestate"),
+    list("Upgrade"),
+    list("Upgrade-Insecure-Requests"),
+    list("User-Agent"),
+    list("Via"),
+    list("X-CSRFToken"),
+    list("X-Forwarded-For"),
+    list("X-Forwarded-Host"),
+    list("X-Forwarded-Proto"),
+    list("X-Real-IP"),
+    list("X-Requested-With"),
+];
+
+const SLOTS: usize = 256;
+const FREE: u8 = u8::MAX;
+
+/// Names that are remembered beyond the common ones, per thread; the map starts afresh when it is full.
+const MOST_OTHERS: usize = 1024;
+/// Longer names are not remembered: they would make the bound above meaningless.
+const LONGEST_OTHER: usize = 64;
+
+/// A lookup table for [`COMMON`]: open addressing, a name sits at its hash or right behind.
+pub(crate) struct NameTable {
+    slots: [u8; SLOTS],
+}
+
+impl NameTable {
+    pub(crate) fn new() -> Self {
+        let mut slots = [FREE; SLOTS];
+        for (index, common) in (0u8..).zip(&COMMON) {
+            let mut slot = hash(common.name.as_bytes());
+            while slots[slot] != FREE {
+                slot = (slot + 1) % SLOTS;
+            }
+            slots[slot] = index;
+        }
+        Self { slots }
+    }
+
+    /// Position of `name` in [`COMMON`], in any case.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        let mut slot = hash(name);
+        loop {
+            let index = self.slots[slot];
+            if index == FREE {
+                return None;
+            }
+            if COMMON[usize::from(index)].name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(usize::from(index));
+            }
+            slot = (slot + 1) % SLOTS;
+        }
+    }
+}
+
+/// Length and three letters tell the common names apart well enough: most sit at their own slot.
+fn hash(name: &[u8]) -> usize {
+    let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or(0) | 0x20);
+    let length = name.len();
+    (length * 7 + letter(0) * 13 + letter(length / 2) * 31 + letter(length.wrapping_sub(1)) * 61) % SLOTS
+}
+
+/// The interned keys of the common names, and a map for the rest.
+pub(crate) struct HeaderNames {
+    table: NameTable,
+    keys: Vec<Py<PyString>>,
+    others: HashMap<Vec<u8>, Py<PyString>>,
+}
+
+impl HeaderNames {
+    pub(crate) fn new(py: Python<'_>) -> Self {
+        let keys = COMMON
+            .iter()
+            .map(|common| PyString::intern(py, &environ_key(common.name.as_bytes())).unbind())
+            .collect();
+        Self { table: NameTable::new(), keys, others: HashMap::new() }
+    }
+
+    /// Position of a common name.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
+        self.table.find(name)
+    }
+
+    /// The key of a common name.
+    pub(crate) fn common<'a, 'py>(&'a self, py: Python<'py>, index: usize) -> &'a Bound<'py, PyString> {
+        self.keys[index].bind(py)
+    }
+
+    /// The key of any other name. Not interned: interned strings may be immortal, and clients invent names.
+    pub(crate) fn other<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        if let Some(key) = self.others.get(name) {
+            return Ok(key.bind(py).clone());
+        }
+        let key = ffi::latin1(py, environ_key(name).as_bytes())?;
+        if name.len() <= LONGEST_OTHER {
+            if self.others.len() >= MOST_OTHERS {
+                self.others.clear();
+            }
+            self.others.insert(name.to_vec(), key.clone().unbind());
+        }
+        Ok(key)
+    }
+}
+
+/// `Accept-Language` becomes `HTTP_ACCEPT_LANGUAGE`; `Content-Type` has a key of its own (RFC 3875 §4.1.3).
+fn environ_key(name: &[u8]) -> String {
+    let upper = name.iter().map(|&byte| if byte == b'-' { '_' } else { char::from(byte.to_ascii_uppercase()) });
+    if name.eq_ignore_ascii_case(b"content-type") { upper.collect() } else { "HTTP_".chars().chain(upper).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_common_name_is_found_in_any_case() {
+        let table = NameTable::new();
+        for (index, common) in COMMON.iter().enumerate() {
+            for name in [common.name.to_owned(), common.name.to_lowercase(), common.name.to_uppercase()] {
+                assert_eq!(table.find(name.as_bytes()), Some(index), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_taken_for_common_ones() {
+        let table = NameTable::new();
+        for name in ["", "H", "Hos", "Hosts", "X-Forwarded-Foo", "Accept_Language", "Content-Typo"] {
+            assert_eq!(table.find(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn most_common_names_sit_at_their_own_slot() {
+        let table = NameTable::new();
+        let moved =
+            COMMON.iter().enumerate().filter(|(index, common)| {
+                usize::from(table.slots[hash(common.name.as_bytes())]) != *index
+            });
+        assert!(moved.count() <= 12, "the hash should spread the names better");
+    }
+
+    #[test]
+    fn names_become_cgi_keys() {
+        let cases = [
+            ("Accept-Language", "HTTP_ACCEPT_LANGUAGE"),
+            ("x-a.b", "HTTP_X_A.B"),
+            ("content-TYPE", "CONTENT_TYPE"),
+            ("Content-Encoding", "HTTP_CONTENT_ENCODING"),
+        ];
+        for (name, key) in cases {
+            assert_eq!(environ_key(name.as_bytes()), key);
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! PEP 3333, one file per noun. Knows requests and replies as values; no socket and no HTTP syntax.
+
+pub(crate) mod app;
+mod body;
+mod environ;
+mod errors;
+mod file_wrapper;
+mod header_names;
+mod input;
+mod start_response;
+mod thread_state;
+
+pub(crate) use app::{Settings, WsgiApp};
+pub(crate) use errors::ErrorStream;
+pub(crate) use file_wrapper::FileWrapper;
+pub(crate) use input::Input;
+pub(crate) use thread_state::forget_thread;

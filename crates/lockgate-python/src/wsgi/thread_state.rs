@@ -1,0 +1,67 @@
+//! What a crew thread keeps from request to request. Per thread, so that nothing of it is ever contended.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::wsgi::app::Shared;
+use crate::wsgi::environ::Environ;
+use crate::wsgi::errors::ErrorStream;
+use crate::wsgi::start_response::Functions;
+
+/// Builders and reused objects of one thread.
+pub(crate) struct ThreadState {
+    pub(crate) environ: Environ,
+    pub(crate) functions: Functions,
+    pub(crate) errors: Py<ErrorStream>,
+    shared: Arc<Shared>,
+}
+
+thread_local! {
+    /// Taken out while a request runs, so that no borrow is alive when Python code is.
+    static STATE: Cell<Option<Box<ThreadState>>> = const { Cell::new(None) };
+}
+
+impl ThreadState {
+    /// The thread's state, made at its first request.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn take(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Box<Self>> {
+        match STATE.take() {
+            Some(state) if Arc::ptr_eq(&state.shared, shared) => Ok(state),
+            _ => Self::new(py, shared).map(Box::new),
+        }
+    }
+
+    /// Keeps the state for the next request. What the application still holds is left to it.
+    pub(crate) fn give_back(mut self: Box<Self>, py: Python<'_>) {
+        if self.functions.are_kept(py) {
+            self.functions.retire(py);
+            match Functions::new(py) {
+                Ok(functions) => self.functions = functions,
+                // Without memory for it the next request starts from nothing.
+                Err(_) => return,
+            }
+        }
+        STATE.set(Some(self));
+    }
+
+    fn new(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Self> {
+        let errors = Bound::new(py, ErrorStream::new(Arc::clone(&shared.log)))?;
+        Ok(Self {
+            environ: Environ::new(py, shared, &errors)?,
+            functions: Functions::new(py)?,
+            errors: errors.unbind(),
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+/// Drops what this thread keeps; called attached, when the thread ends.
+pub(crate) fn forget_thread(py: Python<'_>) {
+    if let Some(state) = STATE.take() {
+        state.functions.retire(py);
+    }
+}

@@ -1,0 +1,100 @@
+//! How long a slot waits before its next attempt. Knows delays only; the clock is the caller's.
+//!
+//! The first repeat waits 0.5 s, each further one twice as long, at most 30 s.
+
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What a slot has been through since its last lasting worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct BackOff {
+    /// Waits so far.
+    strikes: u32,
+    /// Something has gone wrong already, so that no replacement is free any more.
+    has_record: bool,
+}
+
+impl BackOff {
+    /// Forgets what happened: the last worker lasted.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Counts a failed attempt; the wait before the next one.
+    pub(crate) fn after_failure(&mut self) -> Duration {
+        let wait = step(self.strikes);
+        self.strikes = self.strikes.saturating_add(1);
+        self.has_record = true;
+        wait
+    }
+
+    /// Counts the death of a worker that had served: the first is replaced at once, repeated ones wait.
+    pub(crate) fn after_service(&mut self) -> Duration {
+        if self.has_record {
+            return self.after_failure();
+        }
+        self.has_record = true;
+        Duration::ZERO
+    }
+}
+
+fn step(doublings: u32) -> Duration {
+    FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(waits: impl Iterator<Item = Duration>) -> Vec<u128> {
+        waits.map(|wait| wait.as_millis()).collect()
+    }
+
+    #[test]
+    fn failures_wait_twice_as_long_each_time_up_to_thirty_seconds() {
+        let mut back_off = BackOff::default();
+        let waits = millis((0..9).map(|_| back_off.after_failure()));
+        assert_eq!(
+            waits,
+            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+        );
+    }
+
+    #[test]
+    fn a_first_death_after_service_is_free_and_the_next_ones_wait() {
+        let mut back_off = BackOff::default();
+        let waits = millis((0..5).map(|_| back_off.after_service()));
+        assert_eq!(waits, [0, 500, 1000, 2000, 4000]);
+    }
+
+    #[test]
+    fn a_failure_after_the_free_replacement_begins_the_schedule_and_one_before_it_uses_it_up() {
+        let mut back_off = BackOff::default();
+        back_off.after_service();
+        assert_eq!(back_off.after_failure().as_millis(), 500);
+        let mut back_off = BackOff::default();
+        back_off.after_failure();
+        assert_eq!(back_off.after_service().as_millis(), 1000);
+    }
+
+    #[test]
+    fn a_reset_starts_over() {
+        let mut back_off = BackOff::default();
+        back_off.after_failure();
+        back_off.after_failure();
+        back_off.reset();
+        assert_eq!(back_off.after_failure().as_millis(), 500);
+    }
+
+    #[test]
+    fn endless_failures_do_not_overflow() {
+        let mut back_off = BackOff {
+            strikes: u32::MAX,
+            has_record: true,
+        };
+        assert_eq!(back_off.after_failure(), LONGEST);
+        assert_eq!(back_off.after_service(), LONGEST);
+    }
+}

@@ -1,0 +1,107 @@
+//! How a process ended, in words that an operator can act on. Knows no process and reaps nothing.
+
+use std::fmt;
+
+/// How a worker ended, as `waitpid(2)` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this code, 0..=255.
+    Code(i32),
+    /// A signal killed it.
+    Signal {
+        /// The number of the signal.
+        number: i32,
+        /// Whether the kernel wrote a core file.
+        dumped_core: bool,
+    },
+}
+
+impl Ending {
+    /// Whether this is an exit with code 0.
+    pub fn is_clean(self) -> bool {
+        self == Self::Code(0)
+    }
+
+    /// Whether `SIGKILL` did it.
+    pub(crate) fn is_kill(self) -> bool {
+        matches!(self, Self::Signal { number: 9, .. })
+    }
+}
+
+/// `exited with code 3` or `was killed by SIGSEGV (core dumped)`.
+impl fmt::Display for Ending {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Code(code) => write!(out, "exited with code {code}"),
+            Self::Signal {
+                number,
+                dumped_core,
+            } => {
+                match signal_name(number) {
+                    Some(name) => write!(out, "was killed by {name}")?,
+                    None => write!(out, "was killed by signal {number}")?,
+                }
+                if dumped_core {
+                    out.write_str(" (core dumped)")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The conventional name of a signal number on this machine; `None` for real-time and unknown ones.
+fn signal_name(number: i32) -> Option<&'static str> {
+    use signal_hook::consts as c;
+    // Numbers above 15 differ between architectures, hence the constants.
+    let names = [
+        (c::SIGHUP, "SIGHUP"),
+        (c::SIGINT, "SIGINT"),
+        (c::SIGQUIT, "SIGQUIT"),
+        (c::SIGILL, "SIGILL"),
+        (c::SIGTRAP, "SIGTRAP"),
+        (c::SIGABRT, "SIGABRT"),
+        (c::SIGBUS, "SIGBUS"),
+        (c::SIGFPE, "SIGFPE"),
+        (c::SIGKILL, "SIGKILL"),
+        (c::SIGUSR1, "SIGUSR1"),
+        (c::SIGSEGV, "SIGSEGV"),
+        (c::SIGUSR2, "SIGUSR2"),
+        (c::SIGPIPE, "SIGPIPE"),
+        (c::SIGALRM, "SIGALRM"),
+        (c::SIGTERM, "SIGTERM"),
+        (c::SIGXCPU, "SIGXCPU"),
+        (c::SIGXFSZ, "SIGXFSZ"),
+        (c::SIGVTALRM, "SIGVTALRM"),
+        (c::SIGPROF, "SIGPROF"),
+        (c::SIGIO, "SIGIO"),
+        (c::SIGSYS, "SIGSYS"),
+    ];
+    names
+        .iter()
+        .find(|(known, _)| *known == number)
+        .map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_told_by_code_or_signal_name() {
+        let signal = |number, dumped_core| Ending::Signal {
+            number,
+            dumped_core,
+        };
+        let cases = [
+            (Ending::Code(0), "exited with code 0"),
+            (Ending::Code(7), "exited with code 7"),
+            (signal(9, false), "was killed by SIGKILL"),
+            (signal(11, true), "was killed by SIGSEGV (core dumped)"),
+            (signal(40, false), "was killed by signal 40"),
+        ];
+        for (ending, words) in cases {
+            assert_eq!(ending.to_string(), words);
+        }
+    }
+}

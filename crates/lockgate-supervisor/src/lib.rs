@@ -1,0 +1,24 @@
+//! The process that binds, forks and restarts. Reads no client byte and imports no application.
+//!
+//! Knows no Python either: forking, running a worker, leaving and logging come through [`Hooks`].
+//! Decisions are pure ([`Supervisor::on`]); the main loop performs them. Unsafe code lives in `os` only.
+#![deny(unsafe_code)]
+
+mod back_off;
+mod ending;
+mod hooks;
+mod mailbox;
+mod main_loop;
+mod os;
+mod pid_file;
+mod signals;
+mod sockets;
+mod supervisor;
+mod unix_socket;
+mod worker_side;
+
+pub use ending::Ending;
+pub use hooks::{Fork, Hooks};
+pub use main_loop::run;
+pub use supervisor::{Action, Event, Order, Request, Rules, Supervisor};
+pub use worker_side::{Attended, WorkerPost};

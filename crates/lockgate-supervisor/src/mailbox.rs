@@ -1,0 +1,284 @@
+//! What a worker tells the supervisor, over a pipe of its own. Knows the words, not what follows from them.
+//!
+//! A message is one byte, except a boot failure: the byte, the exit code and the length of the text
+//! (four bytes each, little endian), the text. Messages of one byte are atomic on a pipe.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+/// Longest boot failure text that travels, in bytes. The end of a traceback is what matters, so the start is cut.
+const LONGEST_TEXT: usize = 64 * 1024;
+/// How long a worker waits for a supervisor that does not read.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+const READY: u8 = b'R';
+const HEARTBEAT: u8 = b'H';
+const STUCK: u8 = b'S';
+const BOOT_FAILED: u8 = b'F';
+const FAILURE_HEAD: usize = 9;
+
+/// One message from a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Message {
+    Ready,
+    Heartbeat,
+    Stuck,
+    BootFailed { code: i32, text: String },
+}
+
+/// A new pair of ends, closed by `exec`; neither ever blocks.
+pub(crate) fn mailbox() -> io::Result<(Receiver, Sender)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    Ok((
+        Receiver {
+            pipe: reader,
+            letters: Letters::default(),
+            is_open: true,
+        },
+        Sender { pipe: writer },
+    ))
+}
+
+/// The worker's end.
+pub(crate) struct Sender {
+    pipe: OwnedFd,
+}
+
+impl Sender {
+    /// Sends a message. A supervisor that is gone or does not read for two seconds is not worth dying for.
+    pub(crate) fn send(&self, message: &Message) {
+        let bytes = encode(message);
+        let mut rest = bytes.as_slice();
+        let give_up_at = Instant::now() + PATIENCE;
+        while !rest.is_empty() && Instant::now() < give_up_at {
+            match rustix::io::write(&self.pipe, rest) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                // A lost heartbeat says nothing new: the pipe is full of others.
+                Err(Errno::AGAIN) if *message == Message::Heartbeat => return,
+                Err(Errno::AGAIN) => self.wait_for_room(),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn wait_for_room(&self) {
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        let mut waiting = [PollFd::new(&self.pipe, PollFlags::OUT)];
+        // Woken early or not, the caller tries again and watches the time.
+        let _woken = poll(&mut waiting, Some(&tick));
+    }
+}
+
+/// The supervisor's end.
+pub(crate) struct Receiver {
+    pipe: OwnedFd,
+    letters: Letters,
+    is_open: bool,
+}
+
+impl Receiver {
+    /// What to poll; `None` when the worker has closed its end and nothing can come any more.
+    pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.is_open.then(|| self.pipe.as_fd())
+    }
+
+    /// Every message that has arrived in full.
+    pub(crate) fn read(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        let mut bytes = [0_u8; 4096];
+        while self.is_open {
+            match rustix::io::read(&self.pipe, &mut bytes) {
+                Ok(0) => self.is_open = false,
+                Ok(count) => {
+                    let sane = self
+                        .letters
+                        .take(bytes.get(..count).unwrap_or_default(), &mut messages);
+                    self.is_open = sane;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => self.is_open = false,
+            }
+        }
+        messages
+    }
+}
+
+/// Cuts the byte stream into messages.
+#[derive(Default)]
+struct Letters {
+    pending: Vec<u8>,
+}
+
+impl Letters {
+    /// Appends what is complete to `messages`; false when the stream makes no sense (someone else wrote to the pipe).
+    fn take(&mut self, bytes: &[u8], messages: &mut Vec<Message>) -> bool {
+        self.pending.extend_from_slice(bytes);
+        let mut used = 0;
+        let sane = loop {
+            let rest = self.pending.get(used..).unwrap_or_default();
+            match rest.first() {
+                None => break true,
+                Some(&READY) => messages.push(Message::Ready),
+                Some(&HEARTBEAT) => messages.push(Message::Heartbeat),
+                Some(&STUCK) => messages.push(Message::Stuck),
+                Some(&BOOT_FAILED) => match decode_failure(rest) {
+                    Failure::Incomplete => break true,
+                    Failure::Senseless => break false,
+                    Failure::Complete { message, length } => {
+                        messages.push(message);
+                        used += length;
+                        continue;
+                    }
+                },
+                Some(_) => break false,
+            }
+            used += 1;
+        };
+        self.pending.drain(..used);
+        sane
+    }
+}
+
+enum Failure {
+    Incomplete,
+    Senseless,
+    Complete { message: Message, length: usize },
+}
+
+fn decode_failure(bytes: &[u8]) -> Failure {
+    let Some((head, rest)) = bytes.split_first_chunk::<FAILURE_HEAD>() else {
+        return Failure::Incomplete;
+    };
+    let [_, c0, c1, c2, c3, l0, l1, l2, l3] = *head;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if length > LONGEST_TEXT {
+        return Failure::Senseless;
+    }
+    let Some(text) = rest.get(..length) else {
+        return Failure::Incomplete;
+    };
+    let text = String::from_utf8_lossy(text).into_owned();
+    let message = Message::BootFailed {
+        code: i32::from_le_bytes([c0, c1, c2, c3]),
+        text,
+    };
+    Failure::Complete {
+        message,
+        length: FAILURE_HEAD + length,
+    }
+}
+
+fn encode(message: &Message) -> Vec<u8> {
+    match message {
+        Message::Ready => vec![READY],
+        Message::Heartbeat => vec![HEARTBEAT],
+        Message::Stuck => vec![STUCK],
+        Message::BootFailed { code, text } => {
+            let text = tail(text, LONGEST_TEXT);
+            let mut bytes = Vec::with_capacity(FAILURE_HEAD + text.len());
+            bytes.push(BOOT_FAILED);
+            bytes.extend_from_slice(&code.to_le_bytes());
+            bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+            bytes
+        }
+    }
+}
+
+/// The last `limit` bytes of `text`, less a character that the cut would split.
+fn tail(text: &str, limit: usize) -> &str {
+    let earliest = text.len().saturating_sub(limit);
+    let start = (earliest..text.len())
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(text.len());
+    text.get(start..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(text: &str) -> Message {
+        Message::BootFailed {
+            code: 3,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn messages_survive_any_cut_of_the_stream() {
+        let sent = [
+            Message::Ready,
+            failure("Tracebäck\n  line"),
+            Message::Heartbeat,
+            failure(""),
+            Message::Stuck,
+        ];
+        let stream: Vec<u8> = sent.iter().flat_map(encode).collect();
+        for size in 1..=stream.len() {
+            let mut letters = Letters::default();
+            let mut messages = Vec::new();
+            for piece in stream.chunks(size) {
+                assert!(letters.take(piece, &mut messages));
+            }
+            assert_eq!(messages, sent, "pieces of {size} bytes");
+            assert!(letters.pending.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_stream_that_makes_no_sense_is_given_up() {
+        let too_long = [&[BOOT_FAILED, 3, 0, 0, 0][..], &u32::MAX.to_le_bytes()].concat();
+        for bytes in [&b"?"[..], &b"H?"[..], &too_long] {
+            assert!(
+                !Letters::default().take(bytes, &mut Vec::new()),
+                "{bytes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_end_and_whole_characters() {
+        let text = format!("{}the end", "ä".repeat(LONGEST_TEXT));
+        let mut messages = Vec::new();
+        assert!(Letters::default().take(&encode(&failure(&text)), &mut messages));
+        let [Message::BootFailed { text: received, .. }] = messages.as_slice() else {
+            panic!("{messages:?}")
+        };
+        assert!(received.len() <= LONGEST_TEXT && received.len() > LONGEST_TEXT - 4);
+        assert!(received.starts_with('ä') && received.ends_with("the end"));
+    }
+
+    #[test]
+    fn a_pipe_carries_messages_and_tells_when_the_worker_has_closed_it() {
+        let (mut receiver, sender) = mailbox().unwrap();
+        sender.send(&Message::Ready);
+        sender.send(&failure("no module named app"));
+        assert_eq!(
+            receiver.read(),
+            [Message::Ready, failure("no module named app")]
+        );
+        assert!(receiver.poll_fd().is_some());
+        drop(sender);
+        assert_eq!(receiver.read(), []);
+        assert!(receiver.poll_fd().is_none());
+    }
+
+    #[test]
+    fn a_supervisor_that_is_gone_does_not_hurt_the_worker() {
+        let (receiver, sender) = mailbox().unwrap();
+        drop(receiver);
+        sender.send(&Message::Heartbeat);
+        sender.send(&failure("nobody reads this"));
+    }
+}

@@ -1,0 +1,471 @@
+//! Binds every address of the configuration, and says what to do when that fails. Accepts nothing.
+//!
+//! All sockets are non-blocking and closed by `exec`. With `reuse_port` the option is set on the one socket that
+//! all workers share, so that another server may bind the same address; workers do not have sockets of their own.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, OwnedFd};
+
+use lockgate_config::{BindAddress, Config};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::os::duplicate_inherited;
+use crate::unix_socket::{self, SocketFile};
+
+/// One listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Where it really listens: port 0 and host names are resolved.
+    address: BindAddress,
+    /// `None` once the supervisor has let go of it.
+    socket: Option<OwnedFd>,
+    file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Lets go of the socket; the file stays until [`remove_file`](Self::remove_file).
+    pub(crate) fn close(&mut self) {
+        self.socket = None;
+    }
+
+    /// What a worker is given. The file is not its business.
+    pub(crate) fn into_socket(self) -> Option<(BindAddress, OwnedFd)> {
+        Some((self.address, self.socket?))
+    }
+
+    /// Takes the socket file out of the file system, for the supervisor's last moment.
+    pub(crate) fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// `http://127.0.0.1:8000` or `unix:/run/app.sock`.
+    pub(crate) fn url(&self) -> String {
+        match &self.address {
+            BindAddress::Tcp { .. } => format!("http://{}", self.address),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// An address that could not be listened on.
+#[derive(Debug)]
+pub(crate) struct BindFailure {
+    pub(crate) address: BindAddress,
+    pub(crate) error: BindError,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub(crate) enum BindError {
+    /// Someone listens on this unix socket.
+    Occupied,
+    /// The path of a unix socket holds something else.
+    NotASocket,
+    /// The inherited descriptor is not a listening stream socket.
+    NotListening,
+    /// The host has no address.
+    UnknownHost(io::Error),
+    /// The system refused.
+    Failed(io::Error),
+}
+
+/// One clear line: the address, what is wrong, what to do.
+impl fmt::Display for BindFailure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = &self.address;
+        match &self.error {
+            BindError::Occupied => {
+                write!(
+                    out,
+                    "another process listens on {address}: stop it or choose another --bind"
+                )
+            }
+            BindError::NotASocket => {
+                write!(
+                    out,
+                    "cannot listen on {address}: the path exists and is not a socket; move it or choose another --bind"
+                )
+            }
+            BindError::NotListening => {
+                write!(
+                    out,
+                    "cannot use {address}: the descriptor is not a listening stream socket; \
+                       pass one from the process that starts the server, or choose another --bind"
+                )
+            }
+            BindError::UnknownHost(error) => {
+                write!(
+                    out,
+                    "cannot listen on {address}: the host has no address ({error}); \
+                       use an address of this machine, or 0.0.0.0 for all"
+                )
+            }
+            BindError::Failed(error) => {
+                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+                let Some(advice) = errno.and_then(|errno| advice(address, errno)) else {
+                    return write!(out, "cannot listen on {address}: {error}");
+                };
+                if errno == Some(Errno::ADDRINUSE) {
+                    return write!(
+                        out,
+                        "another process listens on {address}: {advice} ({error})"
+                    );
+                }
+                write!(out, "cannot listen on {address}: {error}; {advice}")
+            }
+        }
+    }
+}
+
+fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
+    match (address, errno) {
+        (_, Errno::ADDRINUSE) => Some("stop it or choose another --bind".to_owned()),
+        (BindAddress::Tcp { port: ..1024, .. }, Errno::ACCESS) => {
+            Some("ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port".to_owned())
+        }
+        (BindAddress::Tcp { host, .. }, Errno::ADDRNOTAVAIL) => {
+            Some(format!("{host} is not an address of this machine: use one that is, or 0.0.0.0 for all"))
+        }
+        (BindAddress::Tcp { .. }, Errno::AFNOSUPPORT) => {
+            Some("this machine has no IPv6: use an IPv4 address".to_owned())
+        }
+        (BindAddress::Unix(_), Errno::NOENT) => Some("create the directory first".to_owned()),
+        (BindAddress::Unix(_), Errno::ACCESS | Errno::ROFS | Errno::PERM) => {
+            Some("the server must be allowed to write to the directory".to_owned())
+        }
+        (BindAddress::Fd(_), Errno::BADF) => {
+            Some("nothing is open under this number: the process that starts the server must pass the socket".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Listens on every address of the configuration; the first failure ends it, and nothing stays behind.
+pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindFailure> {
+    let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
+    let mut listeners: Vec<Listener> = Vec::new();
+    for address in &config.bind {
+        let bound = match address {
+            BindAddress::Tcp { host, port } => tcp(host, *port, config, backlog),
+            BindAddress::Unix(path) => unix_socket::listen(path, backlog, config.umask.is_some())
+                .map(|(socket, file)| {
+                    vec![Listener {
+                        address: address.clone(),
+                        socket: Some(socket),
+                        file: Some(file),
+                    }]
+                }),
+            BindAddress::Abstract(name) => abstract_socket(name, backlog)
+                .map_err(BindError::Failed)
+                .map(|socket| whole(address, socket)),
+            BindAddress::Fd(number) => adopt(*number).map(|socket| whole(address, socket)),
+        };
+        match bound {
+            Ok(bound) => listeners.extend(bound),
+            Err(error) => {
+                listeners.iter().for_each(Listener::remove_file);
+                return Err(BindFailure {
+                    address: address.clone(),
+                    error,
+                });
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn whole(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
+    vec![Listener {
+        address: address.clone(),
+        socket: Some(socket),
+        file: None,
+    }]
+}
+
+/// A host name is bound at all its addresses (`localhost` at 127.0.0.1 and ::1), less those whose family or address
+/// this machine does not have; with port 0 only at the first, as each would get a port of its own.
+fn tcp(host: &str, port: u16, config: &Config, backlog: i32) -> Result<Vec<Listener>, BindError> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in (host, port)
+        .to_socket_addrs()
+        .map_err(BindError::UnknownHost)?
+    {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let mut failure = BindError::UnknownHost(io::Error::from(io::ErrorKind::NotFound));
+    let mut listeners = Vec::new();
+    for address in addresses {
+        match tcp_socket(address, config, backlog) {
+            Ok(socket) => {
+                let real = socket
+                    .local_addr()
+                    .ok()
+                    .and_then(|local| local.as_socket())
+                    .unwrap_or(address);
+                let address = BindAddress::Tcp {
+                    host: real.ip().to_string(),
+                    port: real.port(),
+                };
+                listeners.push(Listener {
+                    address,
+                    socket: Some(socket.into()),
+                    file: None,
+                });
+                if port == 0 {
+                    break;
+                }
+            }
+            Err(error) if is_missing_here(&error) => failure = BindError::Failed(error),
+            Err(error) => return Err(BindError::Failed(error)),
+        }
+    }
+    if listeners.is_empty() {
+        Err(failure)
+    } else {
+        Ok(listeners)
+    }
+}
+
+fn is_missing_here(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT))
+}
+
+fn tcp_socket(address: SocketAddr, config: &Config, backlog: i32) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if let SocketAddr::V6(v6) = address {
+        // A dual-stack [::] (the system's default) also takes the IPv4 port, which 0.0.0.0 beside it needs.
+        if *v6.ip() != Ipv6Addr::UNSPECIFIED || has_ipv4_at(config, v6.port()) {
+            socket.set_only_v6(true)?;
+        }
+    }
+    socket.set_reuse_address(true)?;
+    if config.reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    // Linux hands this down to accepted sockets, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Whether some IPv4 address is to be bound with this port.
+fn has_ipv4_at(config: &Config, wanted: u16) -> bool {
+    let is_v4 = |host: &str| host.parse::<std::net::Ipv4Addr>().is_ok();
+    let mut addresses = config.bind.iter();
+    addresses.any(|address| matches!(address, BindAddress::Tcp { host, port } if *port == wanted && is_v4(host)))
+}
+
+fn abstract_socket(name: &[u8], backlog: i32) -> io::Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = [b"\0", name].concat();
+    let address = SockAddr::unix(std::ffi::OsStr::from_bytes(&path))?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&address)?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// A socket that whoever started the server has bound; its backlog and options are theirs.
+fn adopt(number: i32) -> Result<OwnedFd, BindError> {
+    let socket = duplicate_inherited(number).map_err(BindError::Failed)?;
+    let is_listening = sockopt::socket_acceptconn(&socket).unwrap_or(false);
+    let is_stream =
+        sockopt::socket_type(&socket).is_ok_and(|kind| kind == rustix::net::SocketType::STREAM);
+    if !is_listening || !is_stream {
+        return Err(BindError::NotListening);
+    }
+    // Shared with whoever passed it; accepting must never block a worker.
+    rustix::io::ioctl_fionbio(socket.as_fd(), true)
+        .map_err(|errno| BindError::Failed(errno.into()))?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_config::AppSpec;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    fn config(bind: Vec<BindAddress>) -> Config {
+        let app = AppSpec::Module {
+            module: "app".to_owned(),
+            attribute: None,
+        };
+        Config {
+            bind,
+            ..Config::with_defaults(app)
+        }
+    }
+
+    fn on(host: &str, port: u16) -> BindAddress {
+        BindAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        }
+    }
+
+    /// The port of the first listener, and a client's connection to it.
+    fn connect(listener: &Listener) -> (u16, TcpStream) {
+        let BindAddress::Tcp { host, port } = &listener.address else {
+            panic!("{listener:?}")
+        };
+        (*port, TcpStream::connect((host.as_str(), *port)).unwrap())
+    }
+
+    #[test]
+    fn port_zero_is_replaced_by_the_real_one() {
+        let listeners = bind(&config(vec![on("127.0.0.1", 0)])).unwrap();
+        let (port, _client) = connect(&listeners[0]);
+        assert_eq!(listeners[0].url(), format!("http://127.0.0.1:{port}"));
+        assert_ne!(port, 0);
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_that_nothing_is_delayed_and_the_listener_never_blocks() {
+        let mut listeners = bind(&config(vec![on("127.0.0.1", 0)])).unwrap();
+        let (_, _client) = connect(&listeners[0]);
+        let listener = TcpListener::from(listeners[0].socket.take().unwrap());
+        // The handshake of a loopback connection is complete when connect returns.
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+
+    #[test]
+    fn both_wildcards_can_be_bound_side_by_side() {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        match bind(&config(vec![on("0.0.0.0", free), on("::", free)])) {
+            Ok(listeners) => {
+                let (port, _client) = connect(&listeners[0]);
+                assert_eq!((listeners.len(), port), (2, free));
+            }
+            // A machine without IPv6 cannot tell.
+            Err(failure) => assert!(failure.to_string().contains("no IPv6"), "{failure}"),
+        }
+    }
+
+    #[test]
+    fn a_name_is_bound_at_an_address_that_the_machine_has() {
+        let listeners = bind(&config(vec![on("localhost", 0)])).unwrap();
+        assert_eq!(listeners.len(), 1);
+        connect(&listeners[0]);
+    }
+
+    #[test]
+    fn a_failure_says_what_to_do_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let failure = bind(&config(vec![
+            BindAddress::Unix(path.clone()),
+            on("127.0.0.1", port),
+        ]))
+        .unwrap_err();
+        let start = format!(
+            "another process listens on 127.0.0.1:{port}: stop it or choose another --bind"
+        );
+        assert!(failure.to_string().starts_with(&start), "{failure}");
+        assert!(!path.exists());
+        let refusals = [
+            (
+                on("192.0.2.1", 8000),
+                "192.0.2.1 is not an address of this machine",
+            ),
+            (
+                on("host.invalid", 8000),
+                "cannot listen on host.invalid:8000: the host has no address",
+            ),
+            (
+                BindAddress::Unix("/nonexistent/app.sock".into()),
+                "create the directory first",
+            ),
+            (BindAddress::Fd(9999), "nothing is open under this number"),
+        ];
+        for (address, words) in refusals {
+            let failure = bind(&config(vec![address])).unwrap_err().to_string();
+            assert!(failure.contains(words), "{failure}");
+        }
+    }
+
+    #[test]
+    fn ports_that_need_a_privilege_are_explained() {
+        let error = BindError::Failed(io::Error::from_raw_os_error(Errno::ACCESS.raw_os_error()));
+        let failure = BindFailure {
+            address: on("0.0.0.0", 80),
+            error,
+        }
+        .to_string();
+        assert!(
+            failure.contains("ports below 1024 need root or CAP_NET_BIND_SERVICE"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn only_listening_stream_sockets_are_adopted() {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners = bind(&config(vec![BindAddress::Fd(listening.as_raw_fd())])).unwrap();
+        assert_eq!(
+            listeners[0].url(),
+            format!("fd://{}", listening.as_raw_fd())
+        );
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for number in [file.as_raw_fd(), datagram.as_raw_fd()] {
+            let failure = bind(&config(vec![BindAddress::Fd(number)])).unwrap_err();
+            assert!(
+                matches!(failure.error, BindError::NotListening),
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_abstract_name_is_taken_once() {
+        let name =
+            BindAddress::Abstract(format!("lockgate-test-{}", std::process::id()).into_bytes());
+        let _listeners = bind(&config(vec![name.clone()])).unwrap();
+        let failure = bind(&config(vec![name])).unwrap_err().to_string();
+        assert!(
+            failure.starts_with("another process listens on unix:@lockgate-test-"),
+            "{failure}"
+        );
+    }
+
+    #[test]
+    fn with_reuse_port_two_servers_share_an_address() {
+        let reuse = |port| Config {
+            reuse_port: true,
+            ..config(vec![on("127.0.0.1", port)])
+        };
+        let first = bind(&reuse(0)).unwrap();
+        let (port, _client) = connect(&first[0]);
+        bind(&reuse(port)).unwrap();
+        assert!(bind(&config(vec![on("127.0.0.1", port)])).is_err());
+    }
+}

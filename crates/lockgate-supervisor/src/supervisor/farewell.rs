@@ -1,0 +1,159 @@
+//! What the log says about a worker that is no more: the true cause, as far as the supervisor can know it.
+
+use std::time::Instant;
+
+use lockgate_observe::Level;
+
+use super::worker::{Seconds, Sentence, Worker};
+use crate::Ending;
+
+/// The line about the end of `worker`, and how bad it is.
+pub(super) fn farewell(worker: &Worker, ending: Ending, now: Instant) -> (Level, String) {
+    let age = Seconds(now.saturating_duration_since(worker.forked));
+    if worker.is_killed && ending.is_kill() {
+        let why = match worker.sentence {
+            Some(Sentence::TimedOut) => "it had not answered in time",
+            _ if worker.has_failed => "it did not exit after its failed start",
+            _ => "it had not finished in time",
+        };
+        return (
+            Level::Info,
+            format!("{worker} was killed by this supervisor after {age}: {why}"),
+        );
+    }
+    match worker.sentence {
+        Some(Sentence::TimedOut) => (
+            Level::Info,
+            format!(
+                "{worker} {ending} after {age}: this supervisor ended it, because it had not answered in time"
+            ),
+        ),
+        Some(Sentence::NotNeeded) if ending.is_clean() => {
+            (Level::Info, format!("{worker} left after {age}"))
+        }
+        // The order may have arrived before the worker had handlers of its own.
+        Some(Sentence::NotNeeded) if worker.ready.is_none() => {
+            (Level::Info, format!("{worker} {ending} after {age}"))
+        }
+        Some(Sentence::NotNeeded) if !ending.is_kill() => (
+            Level::Warning,
+            format!("{worker} {ending} after {age}, while it was asked to leave"),
+        ),
+        _ if ending.is_kill() => (
+            Level::Error,
+            format!(
+                "{worker} {ending} after {age}: not by this supervisor; the kernel's OOM killer or an operator did it"
+            ),
+        ),
+        _ if worker.has_failed => (
+            Level::Info,
+            format!("{worker} {ending} after {age}, after its failed start"),
+        ),
+        _ if worker.ready.is_none() => (
+            Level::Error,
+            format!("{worker} {ending} after {age}, before it was ready"),
+        ),
+        _ if ending.is_clean() => (
+            Level::Warning,
+            format!("{worker} {ending} after {age}: this supervisor did not ask it to"),
+        ),
+        _ => (Level::Error, format!("{worker} {ending} after {age}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const KILL: Ending = Ending::Signal {
+        number: 9,
+        dumped_core: false,
+    };
+
+    /// A worker in slot 1 that was forked 12 s ago, ready or not, as `change` leaves it; what is said of its end.
+    #[track_caller]
+    fn check(change: impl Fn(&mut Worker), ending: Ending, level: Level, words: &str) {
+        let now = Instant::now() + Duration::from_secs(60);
+        let mut worker = Worker::new(1, 124, now - Duration::from_secs(12));
+        worker.ready = Some(now - Duration::from_secs(11));
+        change(&mut worker);
+        let said = farewell(&worker, ending, now);
+        assert_eq!(said.1, format!("worker 1 (pid 124) {words}"));
+        assert!(said.0 == level, "{said:?}");
+    }
+
+    #[test]
+    fn the_cause_of_a_death_is_told_truthfully() {
+        let abort = Ending::Signal {
+            number: 6,
+            dumped_core: true,
+        };
+        check(
+            |_| (),
+            Ending::Code(7),
+            Level::Error,
+            "exited with code 7 after 12.0 s",
+        );
+        check(
+            |_| (),
+            Ending::Code(0),
+            Level::Warning,
+            "exited with code 0 after 12.0 s: this supervisor did not ask it to",
+        );
+        check(
+            |_| (),
+            KILL,
+            Level::Error,
+            "was killed by SIGKILL after 12.0 s: not by this supervisor; the kernel's OOM killer or an operator did it",
+        );
+        check(
+            |_| (),
+            abort,
+            Level::Error,
+            "was killed by SIGABRT (core dumped) after 12.0 s",
+        );
+        check(
+            |worker| worker.sentence = Some(Sentence::TimedOut),
+            abort,
+            Level::Info,
+            "was killed by SIGABRT (core dumped) after 12.0 s: this supervisor ended it, because it had not answered in time",
+        );
+        check(
+            |worker| {
+                worker.sentence = Some(Sentence::NotNeeded);
+                worker.is_killed = true;
+            },
+            KILL,
+            Level::Info,
+            "was killed by this supervisor after 12.0 s: it had not finished in time",
+        );
+        check(
+            |worker| worker.sentence = Some(Sentence::NotNeeded),
+            Ending::Code(0),
+            Level::Info,
+            "left after 12.0 s",
+        );
+        check(
+            |worker| worker.sentence = Some(Sentence::NotNeeded),
+            KILL,
+            Level::Error,
+            "was killed by SIGKILL after 12.0 s: not by this supervisor; the kernel's OOM killer or an operator did it",
+        );
+        check(
+            |worker| worker.sentence = Some(Sentence::NotNeeded),
+            Ending::Code(1),
+            Level::Warning,
+            "exited with code 1 after 12.0 s, while it was asked to leave",
+        );
+        check(
+            |worker| worker.ready = None,
+            Ending::Signal {
+                number: 11,
+                dumped_core: false,
+            },
+            Level::Error,
+            "was killed by SIGSEGV after 12.0 s, before it was ready",
+        );
+    }
+}

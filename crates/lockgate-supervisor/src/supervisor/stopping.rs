@@ -1,0 +1,206 @@
+//! How the server stops: gracefully, quickly, or by force, and what makes one the other.
+//!
+//! Invariant: a stop ends. Every pace has a deadline at which the next harsher one begins.
+
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+
+use super::worker::{Seconds, Sentence};
+use super::{Action, Order, Request, Stage, Supervisor};
+
+/// How long a quick stop waits before it kills.
+const QUICK_STOP: Duration = Duration::from_secs(3);
+/// How long killed workers may take to vanish (the kernel may be writing their memory to a core file).
+const KILLED: Duration = Duration::from_secs(5);
+/// Equal signals within this are one wish: `timeout(1)` and shells signal the process and then its group.
+const ECHO: Duration = Duration::from_millis(100);
+
+/// A stop under way.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) code: i32,
+    pub(super) pace: Pace,
+    pub(super) deadline: Instant,
+    /// How many signals have asked for it.
+    wishes: u32,
+    last_wish: Option<(Request, Instant)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    Graceful,
+    Quick,
+    Killed,
+}
+
+impl Supervisor {
+    /// A signal asks to stop, for the first time or again.
+    pub(super) fn stop_by_request(&mut self, request: Request, now: Instant) {
+        let Stage::Stopping(stop) = &mut self.stage else {
+            let pace = if request == Request::Terminate {
+                Pace::Graceful
+            } else {
+                Pace::Quick
+            };
+            self.begin_stop(pace, 0, now);
+            if let Stage::Stopping(stop) = &mut self.stage {
+                stop.wishes = 1;
+                stop.last_wish = Some((request, now));
+            }
+            return;
+        };
+        if stop
+            .last_wish
+            .is_some_and(|(last, at)| last == request && now.saturating_duration_since(at) < ECHO)
+        {
+            return;
+        }
+        stop.wishes += 1;
+        stop.last_wish = Some((request, now));
+        match (stop.pace, stop.wishes) {
+            (Pace::Killed, _) => {}
+            (_, 3..) => self.kill_the_rest("they were asked to stop three times", now),
+            (Pace::Graceful, _) => self.hurry(now),
+            (Pace::Quick, _) => self.log(
+                Level::Info,
+                "already stopping quickly; the next signal kills what is left",
+            ),
+        }
+    }
+
+    /// No worker has ever been ready and one cannot be: the server gives up.
+    pub(super) fn stop_by_boot_failure(&mut self, code: i32, now: Instant) {
+        self.log(
+            Level::Error,
+            format!("stopping: the application did not start (exit code {code})"),
+        );
+        self.begin_stop(Pace::Quick, code, now);
+    }
+
+    /// Makes a stop harsher whose time is over.
+    pub(super) fn keep_stop_deadline(&mut self, now: Instant) {
+        let Stage::Stopping(stop) = &self.stage else {
+            return;
+        };
+        if now < stop.deadline {
+            return;
+        }
+        match stop.pace {
+            Pace::Graceful => {
+                let waited = self.rules.graceful_timeout;
+                self.kill_the_rest(&format!("they had {} to finish", Seconds(waited)), now);
+            }
+            Pace::Quick => {
+                self.kill_the_rest(&format!("they had {} to stop", Seconds(QUICK_STOP)), now)
+            }
+            Pace::Killed => {
+                let code = stop.code;
+                let rest = self.names();
+                self.log(
+                    Level::Error,
+                    format!("leaving without workers that do not even die: {rest}"),
+                );
+                self.exit(code);
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, pace: Pace, code: i32, now: Instant) {
+        let (deadline, words) = match pace {
+            Pace::Graceful => {
+                let longest = self.rules.graceful_timeout;
+                (
+                    now + longest,
+                    format!(
+                        "stopping: workers finish what they have begun, for at most {}",
+                        Seconds(longest)
+                    ),
+                )
+            }
+            _ => (now + QUICK_STOP, "stopping quickly".to_owned()),
+        };
+        self.stage = Stage::Stopping(Stop {
+            code,
+            pace,
+            deadline,
+            wishes: 0,
+            last_wish: None,
+        });
+        self.log(if code == 0 { Level::Info } else { Level::Debug }, words);
+        self.actions.push(Action::CloseListeners);
+        self.dismiss_all(if pace == Pace::Graceful {
+            Order::Drain
+        } else {
+            Order::Stop
+        });
+    }
+
+    fn hurry(&mut self, now: Instant) {
+        let Stage::Stopping(stop) = &mut self.stage else {
+            return;
+        };
+        stop.pace = Pace::Quick;
+        stop.deadline = now + QUICK_STOP;
+        self.log(
+            Level::Info,
+            "stopping quickly: requests that are still running are given up",
+        );
+        self.dismiss_all(Order::Stop);
+    }
+
+    fn kill_the_rest(&mut self, why: &str, now: Instant) {
+        let Stage::Stopping(stop) = &mut self.stage else {
+            return;
+        };
+        stop.pace = Pace::Killed;
+        stop.deadline = now + KILLED;
+        let rest = self.names();
+        if rest.is_empty() {
+            return;
+        }
+        self.log(
+            Level::Warning,
+            format!("killing the workers that are left, {why}: {rest}"),
+        );
+        for slot in &mut self.slots {
+            if let Some(worker) = slot.worker_mut() {
+                worker.is_killed = true;
+                worker.kill_at = None;
+                self.actions.push(Action::Send {
+                    pid: worker.pid,
+                    order: Order::Kill,
+                });
+            }
+        }
+    }
+
+    fn dismiss_all(&mut self, order: Order) {
+        for slot in &mut self.slots {
+            let Some(worker) = slot.worker_mut() else {
+                continue;
+            };
+            // Workers that have failed are leaving with a report; one that timed out keeps its own deadline.
+            if worker.has_failed || worker.sentence == Some(Sentence::TimedOut) || worker.is_killed
+            {
+                continue;
+            }
+            worker.sentence = Some(Sentence::NotNeeded);
+            // The deadline of the stop replaces that of a worker which was already leaving.
+            worker.kill_at = None;
+            self.actions.push(Action::Send {
+                pid: worker.pid,
+                order,
+            });
+        }
+    }
+
+    /// `worker 0 (pid 12), worker 3 (pid 15)`.
+    fn names(&self) -> String {
+        let workers = self.slots.iter().filter_map(|slot| slot.worker());
+        workers
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+}

@@ -1,0 +1,120 @@
+//! One worker as the supervisor remembers it, and the place it has. Decides nothing by itself.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::back_off::BackOff;
+
+/// A place for one worker; its number is stable while workers come and go.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) tenant: Tenant,
+    pub(super) back_off: BackOff,
+}
+
+#[derive(Debug)]
+pub(super) enum Tenant {
+    /// Nobody; to be filled from this moment on.
+    Vacant {
+        fork_at: Instant,
+    },
+    /// The fork has been ordered and not answered.
+    Forking,
+    Worker(Worker),
+}
+
+impl Slot {
+    pub(super) fn vacant(fork_at: Instant) -> Self {
+        Self {
+            tenant: Tenant::Vacant { fork_at },
+            back_off: BackOff::default(),
+        }
+    }
+
+    pub(super) fn worker(&self) -> Option<&Worker> {
+        match &self.tenant {
+            Tenant::Worker(worker) => Some(worker),
+            _ => None,
+        }
+    }
+
+    pub(super) fn worker_mut(&mut self) -> Option<&mut Worker> {
+        match &mut self.tenant {
+            Tenant::Worker(worker) => Some(worker),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) slot: usize,
+    pub(super) pid: u32,
+    pub(super) forked: Instant,
+    pub(super) ready: Option<Instant>,
+    pub(super) last_heard: Instant,
+    /// It has reported a boot failure and is leaving.
+    pub(super) has_failed: bool,
+    /// Why it is on its way out, if this supervisor has anything to do with it.
+    pub(super) sentence: Option<Sentence>,
+    /// When patience ends and it is killed.
+    pub(super) kill_at: Option<Instant>,
+    pub(super) is_killed: bool,
+}
+
+/// Why this supervisor wants a worker gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sentence {
+    /// The server stops, or fewer workers are wanted.
+    NotNeeded,
+    /// It did not answer in time.
+    TimedOut,
+}
+
+impl Worker {
+    pub(super) fn new(slot: usize, pid: u32, now: Instant) -> Self {
+        Self {
+            slot,
+            pid,
+            forked: now,
+            ready: None,
+            last_heard: now,
+            has_failed: false,
+            sentence: None,
+            kill_at: None,
+            is_killed: false,
+        }
+    }
+
+    /// Whether its silence means anything: it serves, and nobody has asked it to leave or shot at it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.ready.is_some() && (self.sentence != Some(Sentence::TimedOut)) && !self.is_killed
+    }
+
+    /// How long it has served; zero when it was never ready.
+    pub(super) fn served(&self, now: Instant) -> Duration {
+        self.ready
+            .map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready))
+    }
+}
+
+/// `worker 1 (pid 124)`.
+impl fmt::Display for Worker {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "worker {} (pid {})", self.slot, self.pid)
+    }
+}
+
+/// `0.21 s`, `12.3 s`, `340 s`.
+pub(super) struct Seconds(pub(super) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        match seconds {
+            ..10.0 => write!(out, "{seconds:.2} s"),
+            ..100.0 => write!(out, "{seconds:.1} s"),
+            _ => write!(out, "{seconds:.0} s"),
+        }
+    }
+}

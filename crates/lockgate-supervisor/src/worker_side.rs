@@ -1,0 +1,190 @@
+//! A worker's end of the bargain: it reports, and its main thread waits for orders. Knows no socket traffic.
+//!
+//! Invariant: a worker never outlives its supervisor by more than a second. It holds the reading end of a
+//! pipe whose writing end only the supervisor has, and the kernel closes that end however the supervisor dies.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use lockgate_config::BindAddress;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::mailbox::{Message, Sender};
+use crate::main_loop::die_with_parent;
+use crate::signals::WorkerSignals;
+
+/// Longest time between two looks at the worker, and between two heartbeats.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a worker whose supervisor is gone may take to stop. With the way out this stays under a second.
+const ORPHAN_GRACE: Duration = Duration::from_millis(800);
+
+/// What the main thread of a worker attends to: the running worker, as far as orders reach it.
+pub trait Attended {
+    /// Finish what has begun, then stop (`SIGTERM`). May be called again; then it changes nothing.
+    fn drain(&self);
+    /// Stop now (`SIGINT`, `SIGQUIT`, or the supervisor is gone). May be called again, and after `drain`.
+    fn stop(&self);
+    /// Open the log files again (`SIGUSR1`).
+    fn reopen_logs(&self);
+    /// Whether the worker has nothing left to do and may leave.
+    fn is_finished(&self) -> bool;
+    /// Whether the worker is held up by something that has run for longer than this, so that it should be replaced.
+    fn is_stuck(&self, longer_than: Duration) -> bool;
+    /// Readable when the worker has finished; without one it is asked once a second.
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
+    /// A signal has interrupted the main thread (`EINTR`): the host's own handlers may want to run.
+    fn interrupted(&self);
+}
+
+/// What a new worker is given.
+pub struct WorkerPost {
+    /// The number of the worker, 0 up to the number of workers less one; its successor gets the same.
+    pub slot: usize,
+    /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
+    pub listeners: Vec<(BindAddress, OwnedFd)>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) mailbox: Sender,
+    pub(crate) lifeline: OwnedFd,
+    pub(crate) signals: WorkerSignals,
+}
+
+impl WorkerPost {
+    /// Tells that the application is loaded and requests are answered. Until then signals that ask the worker to go
+    /// end the process at once.
+    pub fn ready(&self) {
+        self.signals.finish_boot();
+        self.mailbox.send(&Message::Ready);
+    }
+
+    /// Tells why the application could not be loaded; the worker then exits with the same code.
+    ///
+    /// `code` is 3 when its import failed and 4 when it was not found or is not callable; `text` is what the
+    /// operator reads, of which the last 64 KiB travel.
+    pub fn boot_failed(&self, code: i32, text: &str) {
+        self.mailbox.send(&Message::BootFailed {
+            code,
+            text: text.to_owned(),
+        });
+    }
+
+    /// Tells that the worker is alive; [`attend`](Self::attend) does it by itself.
+    pub fn heartbeat(&self) {
+        self.mailbox.send(&Message::Heartbeat);
+    }
+
+    /// The main thread of a worker stays here until the worker is finished; gives its exit code.
+    ///
+    /// Turns signals and the loss of the supervisor into calls. A repeated `SIGTERM` is the same wish again:
+    /// process groups and systemd deliver it to workers themselves, beside the one that the supervisor sends.
+    pub fn attend(&self, worker: &dyn Attended) -> i32 {
+        self.signals.finish_boot();
+        die_with_parent(false);
+        let tick = self.tick();
+        let mut next_look = Instant::now();
+        let mut leave_by: Option<Instant> = None;
+        let mut listens_for_finish = true;
+        loop {
+            let now = Instant::now();
+            if worker.is_finished() || leave_by.is_some_and(|deadline| deadline <= now) {
+                return 0;
+            }
+            if next_look <= now {
+                self.report_life(worker);
+                next_look = now + tick;
+                listens_for_finish = true;
+            }
+            let until = leave_by.map_or(next_look, |deadline| deadline.min(next_look));
+            let woken = self.wait(
+                worker,
+                until.duration_since(now),
+                leave_by.is_none(),
+                listens_for_finish,
+            );
+            // A worker that wakes us without being finished is not asked again before the next tick: no spinning.
+            listens_for_finish &= !woken.by_worker;
+            self.obey(worker);
+            if woken.by_loss_of_supervisor {
+                worker.stop();
+                leave_by = Some(Instant::now() + ORPHAN_GRACE);
+            }
+            // Last, because the host may have to wait for its interpreter.
+            if woken.by_interruption {
+                worker.interrupted();
+            }
+        }
+    }
+
+    fn obey(&self, worker: &dyn Attended) {
+        let raised = self.signals.take();
+        if raised.reopen {
+            worker.reopen_logs();
+        }
+        if raised.drain {
+            worker.drain();
+        }
+        if raised.stop {
+            worker.stop();
+        }
+    }
+
+    fn report_life(&self, worker: &dyn Attended) {
+        match self.timeout {
+            Some(timeout) if worker.is_stuck(timeout) => self.mailbox.send(&Message::Stuck),
+            Some(_) => self.mailbox.send(&Message::Heartbeat),
+            // Nobody counts: the supervisor may sleep.
+            None => {}
+        }
+    }
+
+    /// Several heartbeats fit into a timeout, also into one of a second.
+    fn tick(&self) -> Duration {
+        self.timeout.map_or(TICK, |timeout| {
+            (timeout / 4).clamp(Duration::from_millis(50), TICK)
+        })
+    }
+
+    fn wait(
+        &self,
+        worker: &dyn Attended,
+        longest: Duration,
+        has_lifeline: bool,
+        listens_for_finish: bool,
+    ) -> Woken {
+        let mut watched = vec![PollFd::from_borrowed_fd(
+            self.signals.wake_fd(),
+            PollFlags::IN,
+        )];
+        let lifeline = has_lifeline.then(|| {
+            watched.push(PollFd::from_borrowed_fd(
+                self.lifeline.as_fd(),
+                PollFlags::IN,
+            ));
+            watched.len() - 1
+        });
+        let finish = worker.wake_fd().filter(|_| listens_for_finish).map(|fd| {
+            watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            watched.len() - 1
+        });
+        let longest = Timespec {
+            tv_sec: longest.as_secs() as i64,
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        let outcome = poll(&mut watched, Some(&longest));
+        let is_woken = |at: Option<usize>| {
+            at.and_then(|at| watched.get(at))
+                .is_some_and(|fd| !fd.revents().is_empty())
+        };
+        Woken {
+            by_interruption: outcome == Err(Errno::INTR),
+            by_loss_of_supervisor: outcome.is_ok() && is_woken(lifeline),
+            by_worker: outcome.is_ok() && is_woken(finish),
+        }
+    }
+}
+
+struct Woken {
+    by_interruption: bool,
+    by_loss_of_supervisor: bool,
+    by_worker: bool,
+}

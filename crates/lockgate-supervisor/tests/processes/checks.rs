@@ -1,0 +1,370 @@
+//! What must be true of a running server, one function each.
+
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::server::{is_alive, pid_in, send, start};
+
+type Check = (&'static str, fn());
+
+/// Every check, with its name.
+pub const ALL: &[Check] = &[
+    (
+        "a_server_boots_serves_and_stops_cleanly",
+        a_server_boots_serves_and_stops_cleanly,
+    ),
+    (
+        "a_boot_failure_of_eight_workers_is_told_once",
+        a_boot_failure_of_eight_workers_is_told_once,
+    ),
+    (
+        "a_crash_during_the_first_boot_exits_with_three",
+        a_crash_during_the_first_boot_exits_with_three,
+    ),
+    (
+        "a_killed_worker_is_replaced_within_a_second",
+        a_killed_worker_is_replaced_within_a_second,
+    ),
+    (
+        "workers_leave_within_a_second_of_the_supervisor",
+        workers_leave_within_a_second_of_the_supervisor,
+    ),
+    (
+        "an_import_dies_with_its_supervisor",
+        an_import_dies_with_its_supervisor,
+    ),
+    (
+        "a_stop_does_not_wait_for_an_import",
+        a_stop_does_not_wait_for_an_import,
+    ),
+    (
+        "workers_that_do_not_finish_are_killed",
+        workers_that_do_not_finish_are_killed,
+    ),
+    (
+        "a_second_signal_gives_up_long_requests",
+        a_second_signal_gives_up_long_requests,
+    ),
+    (
+        "a_term_to_the_whole_group_is_graceful",
+        a_term_to_the_whole_group_is_graceful,
+    ),
+    (
+        "a_worker_that_is_held_up_is_replaced",
+        a_worker_that_is_held_up_is_replaced,
+    ),
+    (
+        "a_worker_that_says_nothing_is_replaced",
+        a_worker_that_says_nothing_is_replaced,
+    ),
+    ("harmless_signals_kill_nobody", harmless_signals_kill_nobody),
+    (
+        "the_number_of_workers_follows_signals",
+        the_number_of_workers_follows_signals,
+    ),
+    (
+        "strangers_are_reaped_and_mean_nothing",
+        strangers_are_reaped_and_mean_nothing,
+    ),
+    (
+        "a_worker_in_a_session_of_its_own_is_replaced",
+        a_worker_in_a_session_of_its_own_is_replaced,
+    ),
+    (
+        "an_occupied_address_exits_with_one",
+        an_occupied_address_exits_with_one,
+    ),
+    (
+        "an_inherited_socket_is_served",
+        an_inherited_socket_is_served,
+    ),
+    (
+        "a_second_server_with_the_same_pid_file_is_refused",
+        a_second_server_with_the_same_pid_file_is_refused,
+    ),
+];
+
+fn a_server_boots_serves_and_stops_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("app.sock");
+    let pidfile = folder.path().join("server.pid");
+    let mut server = start("serve", 2)
+        .bind(&format!("unix:{}", socket.display()))
+        .pidfile(&pidfile)
+        .run();
+    assert!(
+        server
+            .line("listening at unix:")
+            .ends_with(&format!("(pid {})", server.pid()))
+    );
+    server.line("all 2 workers are ready");
+    assert_eq!(
+        std::fs::read_to_string(&pidfile).unwrap(),
+        format!("{}\n", server.pid())
+    );
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(server.count("left after"), 2, "{:#?}", server.log);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}
+
+fn a_boot_failure_of_eight_workers_is_told_once() {
+    for _ in 0..5 {
+        let mut server = start("boot failure", 8).run();
+        assert_eq!(server.exit_code(), Some(4), "{:#?}", server.log);
+        assert_eq!(server.count("Traceback"), 1, "{:#?}", server.log);
+        assert_eq!(server.count("Error:"), 2, "{:#?}", server.log);
+    }
+}
+
+fn a_crash_during_the_first_boot_exits_with_three() {
+    let mut server = start("crash", 3).run();
+    assert_eq!(server.exit_code(), Some(3), "{:#?}", server.log);
+    assert!(
+        server.count("was killed by SIGABRT") >= 1,
+        "{:#?}",
+        server.log
+    );
+}
+
+fn a_killed_worker_is_replaced_within_a_second() {
+    let mut server = start("serve", 2).run();
+    let worker = server.ready();
+    server.line("all 2 workers are ready");
+    // Less than a second of service is not counted as service; it is replaced all the same.
+    let died = Instant::now();
+    send(worker, Signal::KILL);
+    assert_eq!(pid_in(&server.line("was killed by SIGKILL")), worker);
+    assert_ne!(server.ready(), worker);
+    assert!(
+        died.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        died.elapsed()
+    );
+}
+
+fn workers_leave_within_a_second_of_the_supervisor() {
+    let mut server = start("long requests", 3).run();
+    let workers = [server.ready(), server.ready(), server.ready()];
+    server.signal(Signal::KILL);
+    let died = Instant::now();
+    server.rest();
+    assert!(
+        died.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        died.elapsed()
+    );
+    assert_eq!(server.count("stops"), workers.len());
+}
+
+fn an_import_dies_with_its_supervisor() {
+    let mut server = start("slow import", 2).run();
+    server.line("imports");
+    server.line("imports");
+    server.signal(Signal::KILL);
+    let died = Instant::now();
+    server.rest();
+    assert!(
+        died.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        died.elapsed()
+    );
+}
+
+fn a_stop_does_not_wait_for_an_import() {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
+        let mut server = start("slow import", 2).run();
+        server.line("worker 1 (pid ");
+        let asked = Instant::now();
+        server.signal(signal);
+        assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
+        assert!(
+            asked.elapsed() < Duration::from_secs(2),
+            "{signal:?}: {:?}",
+            asked.elapsed()
+        );
+    }
+}
+
+fn workers_that_do_not_finish_are_killed() {
+    let mut server = start("deaf", 2).run();
+    server.line("all 2 workers are ready");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(
+        server.count("killing the workers that are left"),
+        1,
+        "{:#?}",
+        server.log
+    );
+    assert_eq!(
+        server.count("was killed by this supervisor"),
+        2,
+        "{:#?}",
+        server.log
+    );
+}
+
+fn a_second_signal_gives_up_long_requests() {
+    let mut server = start("long requests", 1).run();
+    let worker = server.ready();
+    server.signal(Signal::TERM);
+    server.line("drains");
+    assert!(is_alive(worker));
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(
+        server.count(&format!("{worker} stops")),
+        1,
+        "{:#?}",
+        server.log
+    );
+}
+
+fn a_term_to_the_whole_group_is_graceful() {
+    let mut server = start("long requests", 1).run();
+    let worker = server.ready();
+    send(worker, Signal::TERM);
+    server.line("drains");
+    server.signal(Signal::TERM);
+    server.line("drains");
+    assert!(
+        is_alive(worker),
+        "the same wish from two sides is not a second wish"
+    );
+    assert_eq!(server.count("stops"), 0, "{:#?}", server.log);
+}
+
+fn a_worker_that_is_held_up_is_replaced() {
+    let mut server = start("stuck", 1).run();
+    let worker = server.ready();
+    server.line("has been held up for more than 1.00 s");
+    assert_eq!(pid_in(&server.line("this supervisor ended it")), worker);
+    assert_ne!(server.ready(), worker);
+}
+
+fn a_worker_that_says_nothing_is_replaced() {
+    let mut server = start("mute", 1).run();
+    let worker = server.ready();
+    server.line("has given no sign of life for 1.00 s");
+    assert_eq!(pid_in(&server.line("this supervisor ended it")), worker);
+    assert_ne!(server.ready(), worker);
+}
+
+fn harmless_signals_kill_nobody() {
+    let mut server = start("serve", 1).run();
+    let worker = server.ready();
+    for signal in [
+        Signal::HUP,
+        Signal::TTIN,
+        Signal::TTOU,
+        Signal::WINCH,
+        Signal::USR2,
+    ] {
+        send(worker, signal);
+    }
+    for signal in [Signal::HUP, Signal::WINCH, Signal::USR2] {
+        server.signal(signal);
+    }
+    server.line("reload is not available yet");
+    server.signal(Signal::USR1);
+    server.line("supervisor reopens");
+    server.line(&format!("{worker} reopens"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
+    assert_eq!(server.count("left after"), 1, "{:#?}", server.log);
+}
+
+fn the_number_of_workers_follows_signals() {
+    let mut server = start("serve", 1).run();
+    server.ready();
+    server.signal(Signal::TTIN);
+    let second = server.ready();
+    server.signal(Signal::TTOU);
+    assert_eq!(pid_in(&server.line("left after")), second);
+}
+
+fn strangers_are_reaped_and_mean_nothing() {
+    let mut server = start("orphans", 1).run();
+    let line = server.line("orphan ");
+    let orphan = line.rsplit(' ').next().unwrap().parse().unwrap();
+    server.ready();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    // A process that nobody has reaped is still there for kill(2).
+    while is_alive(orphan) {
+        assert!(
+            Instant::now() < deadline,
+            "the orphan {orphan} was not reaped"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+    assert_eq!(server.count("exited with code"), 0, "{:#?}", server.log);
+}
+
+fn a_worker_in_a_session_of_its_own_is_replaced() {
+    let mut server = start("own session", 1).run();
+    let worker = server.ready();
+    send(worker, Signal::KILL);
+    assert_eq!(pid_in(&server.line("was killed by SIGKILL")), worker);
+    server.ready();
+    // The group of the server does not hold its workers here, so it has to be stopped properly.
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+fn an_occupied_address_exits_with_one() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut server = start("serve", 1).bind(&address).run();
+    assert_eq!(server.exit_code(), Some(1));
+    assert_eq!(
+        server.log.len(),
+        1,
+        "one message, no traceback: {:#?}",
+        server.log
+    );
+    assert_eq!(
+        server.count(&format!(
+            "another process listens on {address}: stop it or choose another --bind"
+        )),
+        1
+    );
+}
+
+fn an_inherited_socket_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = start("serve", 1).bind("fd://0").stdin(listener).run();
+    server.ready();
+    TcpStream::connect(address).unwrap();
+    server.signal(Signal::INT);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+fn a_second_server_with_the_same_pid_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let pidfile = folder.path().join("server.pid");
+    let mut first = start("serve", 1).pidfile(&pidfile).run();
+    first.ready();
+    let mut second = start("serve", 1).pidfile(&pidfile).run();
+    assert_eq!(second.exit_code(), Some(1));
+    assert_eq!(
+        second.count(&format!("already running with pid {}", first.pid())),
+        1,
+        "{:#?}",
+        second.log
+    );
+    assert!(pidfile.exists(), "the first one keeps its file");
+    first.signal(Signal::TERM);
+    assert_eq!(first.exit_code(), Some(0));
+    assert!(!pidfile.exists());
+}

@@ -1,0 +1,144 @@
+//! The server under examination: the supervisor with workers that behave as they are told. Serves no request.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lockgate_config::{AppSpec, BindAddress, Config};
+use lockgate_observe::Level;
+use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost, run};
+
+use crate::server::{BIND, PIDFILE, WORKERS};
+
+/// Runs the supervisor; its exit code.
+pub fn serve(behaviour: &str) -> i32 {
+    let app = AppSpec::Module {
+        module: "app".to_owned(),
+        attribute: None,
+    };
+    let mut config = Config::with_defaults(app);
+    config.workers = std::env::var(WORKERS).unwrap().parse().unwrap();
+    config.bind = vec![BindAddress::parse(&std::env::var(BIND).unwrap()).unwrap()];
+    config.pidfile = std::env::var_os(PIDFILE).map(Into::into);
+    config.timeout = matches!(behaviour, "stuck" | "mute").then(|| Duration::from_secs(1));
+    config.graceful_timeout = if behaviour == "deaf" {
+        Duration::from_millis(300)
+    } else {
+        Duration::from_secs(30)
+    };
+    if behaviour == "orphans" {
+        // What PID 1 is by nature.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    }
+    run(
+        &config,
+        &mut TestHooks {
+            behaviour: behaviour.to_owned(),
+        },
+    )
+}
+
+/// Starts a process of another group that outlives its parent and then exits with a code that means something in
+/// workers.
+fn leave_an_orphan() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "(sleep 0.2; exit 4) & echo orphan $! >&2; exit 3"]);
+    let status = std::os::unix::process::CommandExt::process_group(&mut shell, 0).status();
+    assert_eq!(status.unwrap().code(), Some(3));
+}
+
+struct TestHooks {
+    behaviour: String,
+}
+
+impl Hooks for TestHooks {
+    fn fork(&mut self) -> io::Result<Fork> {
+        // SAFETY: this process has one thread (the harness is our own main), so the child may go on as usual.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => Ok(Fork::Child),
+            pid => Ok(Fork::Parent(pid.unsigned_abs())),
+        }
+    }
+
+    fn run_worker(&mut self, post: WorkerPost) -> i32 {
+        match self.behaviour.as_str() {
+            "boot failure" => {
+                post.boot_failed(4, "Traceback: app is not callable");
+                return 4;
+            }
+            "crash" => std::process::abort(),
+            // The application's import takes its time; the handlers alone must end this.
+            "slow import" => {
+                eprintln!("{} imports", std::process::id());
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            "orphans" => leave_an_orphan(),
+            // A daemon's habit; the supervisor must see the worker's death all the same.
+            "own session" => drop(rustix::process::setsid()),
+            _ => {}
+        }
+        post.ready();
+        if self.behaviour == "mute" {
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        let worker = TestWorker {
+            behaviour: &self.behaviour,
+            is_finished: AtomicBool::new(false),
+        };
+        post.attend(&worker)
+    }
+
+    fn exit_process(&mut self, code: i32) -> ! {
+        // SAFETY: leaves without running anything of this process.
+        unsafe { libc::_exit(code) }
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        eprintln!("{level:?}: {message}");
+    }
+
+    fn reopen_logs(&mut self) {
+        eprintln!("supervisor reopens");
+    }
+}
+
+struct TestWorker<'b> {
+    behaviour: &'b str,
+    is_finished: AtomicBool,
+}
+
+impl Attended for TestWorker<'_> {
+    fn drain(&self) {
+        eprintln!("{} drains", std::process::id());
+        if !matches!(self.behaviour, "long requests" | "deaf") {
+            self.is_finished.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn stop(&self) {
+        eprintln!("{} stops", std::process::id());
+        if self.behaviour != "deaf" {
+            self.is_finished.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn reopen_logs(&self) {
+        eprintln!("{} reopens", std::process::id());
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished.load(Ordering::SeqCst)
+    }
+
+    fn is_stuck(&self, _longer_than: Duration) -> bool {
+        self.behaviour == "stuck"
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn interrupted(&self) {}
+}

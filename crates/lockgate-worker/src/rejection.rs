@@ -1,0 +1,89 @@
+//! The answer to a request that does not reach the application. Decides no rule: `lockgate-http` and the disk do.
+
+use std::io;
+use std::time::Instant;
+
+use lockgate_http::{Refusal, encode_refusal};
+use lockgate_observe::Outcome;
+
+use crate::access_log::Entry;
+use crate::connection::{Connection, Next, Phase};
+use crate::date::with_date;
+use crate::spool::Spool;
+
+/// Why a request does not reach the application.
+pub enum Rejection {
+    /// The peer broke a rule or a limit.
+    OfPeer(Refusal),
+    /// There was no room on the disk for its body.
+    DiskFull,
+    /// The body's file failed otherwise.
+    NotStored,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::OfPeer(refusal)
+    }
+}
+
+impl From<io::Error> for Rejection {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::NotStored,
+        }
+    }
+}
+
+impl Connection {
+    /// Queues the answer to a request that is not going to the application.
+    pub fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
+        self.note_refused_head(now);
+        self.spool = Spool::Empty;
+        let (status, reason, detail) = match &rejection {
+            Rejection::OfPeer(refusal) => (refusal.status(), refusal.reason(), refusal.to_string()),
+            Rejection::DiskFull => (
+                507,
+                "Insufficient Storage",
+                "the request body could not be stored".to_owned(),
+            ),
+            Rejection::NotStored => (
+                500,
+                "Internal Server Error",
+                "the request body could not be stored".to_owned(),
+            ),
+        };
+        self.shared.report_refusal(&self.client, &detail);
+        if let Some(entry) = &mut self.entry {
+            entry.status = status;
+        }
+        let length_before = self.out.len();
+        let server = self.shared.server_header.as_deref();
+        let tail = self.out.tail();
+        let from = tail.len();
+        with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
+        let added = tail.len() - from;
+        self.out.note_appended(added);
+        debug_assert!(self.out.len() > length_before);
+        self.record(outcome, now);
+        self.close_after_response = true;
+        self.body = None;
+        self.phase = Phase::Writing;
+        self.deadline = now + self.shared.config.write_timeout;
+        // The client may have more under way than was read: close with patience.
+        self.readable = !self.read_closed;
+        Next::Flush
+    }
+
+    /// Makes sure that a head which never became a request has its line, too.
+    fn note_refused_head(&mut self, now: Instant) {
+        let mut request = self.request.take().unwrap_or_default();
+        if self.entry.is_none() && self.shared.access_log.is_some() {
+            let mut entry = Box::<Entry>::default();
+            std::mem::swap(&mut entry.head, &mut request.head);
+            entry.started = Some(now);
+            self.entry = Some(entry);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Test doubles of what is still to come, to prove that the seams admit it: a transport that is not a plain socket,
+//! and a connection that has several requests with the application at once.
+#![cfg(test)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use lockgate_config::{AppSpec, Config, LogLevel, LogTarget, Threads};
+use lockgate_http::{BodyLength, ResponseHead, ShortBody};
+
+use crate::app::App;
+use crate::lane::Job;
+use crate::log::ErrorLog;
+use crate::reply::{ClientGone, Reply, ReplyChannel, Sent, SharedBytes};
+use crate::request::Request;
+use crate::transport::Transport;
+use crate::worker::{Handle, Worker};
+
+struct Function<F>(F);
+
+impl<F: Fn(&mut Request, &mut Reply) + Send + Sync + 'static> App for Function<F> {
+    fn call(&self, request: &mut Request, reply: &mut Reply) {
+        (self.0)(request, reply);
+    }
+}
+
+fn start(threads: usize, app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static) -> Handle {
+    let mut config = Config::with_defaults(AppSpec::Module {
+        module: "test".into(),
+        attribute: None,
+    });
+    config.threads = Threads::Count(threads.try_into().unwrap());
+    let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
+    Worker::start(Arc::new(config), Vec::new(), Arc::new(Function(app)), log).unwrap()
+}
+
+/// Turns every byte over, refuses to let the kernel send files, and holds what the socket does not take:
+/// all that a TLS session does to its caller.
+struct Scrambled {
+    socket: UnixStream,
+    pending: Vec<u8>,
+}
+
+impl Transport for Scrambled {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.socket.read(buffer)?;
+        buffer[..count].iter_mut().for_each(|byte| *byte = !*byte);
+        Ok(count)
+    }
+
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.push().is_err() && self.pending.len() > 1000 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // As a TLS record does, take a bounded part of it, whether or not the socket has room.
+        let taken: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.iter())
+            .take(777)
+            .map(|byte| !byte)
+            .collect();
+        self.pending.extend_from_slice(&taken);
+        Ok(taken.len())
+    }
+
+    fn send_file(&mut self, _: &File, _: u64, _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn has_pending_output(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let count = self.socket.write(&self.pending)?;
+            self.pending.drain(..count);
+        }
+        Ok(())
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_transport_may_transform_hold_and_refuse_to_send_files() {
+    const LENGTH: usize = 400_000;
+    let handle = start(2, |request, reply| {
+        reply.head().set_status(200, b"OK").unwrap();
+        reply
+            .head()
+            .push(b"X-Scheme", request.scheme().as_bytes())
+            .unwrap();
+        reply.start(BodyLength::Known(LENGTH as u64 + 4));
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![b'f'; LENGTH]).unwrap();
+        reply.send_file(file, 0, LENGTH as u64).unwrap();
+        reply.send_copy(b"tail").unwrap();
+        reply.finish().unwrap();
+    });
+    let (ours, mut client) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    client
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let transport = Box::new(Scrambled {
+        socket: ours,
+        pending: Vec::new(),
+    });
+    let shared = Arc::clone(&handle.shared);
+    let owner = Arc::clone(&shared);
+    shared.with_lane(move |lane| lane.adopt(&owner, transport, Arc::default(), Arc::default()));
+    let scramble = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<u8>>();
+    client
+        .write_all(&scramble(
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        ))
+        .unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    let text = String::from_utf8(scramble(&received)).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("X-Scheme: https"), "{head}");
+    assert!(body.len() == LENGTH + 4 && body.starts_with("ffff") && body.ends_with("ftail"));
+    handle.stop();
+}
+
+/// One connection of a multiplexed protocol: what its streams have sent, by stream.
+#[derive(Default)]
+struct Multiplexed {
+    bodies: Mutex<BTreeMap<u32, Vec<u8>>>,
+    finished: Mutex<Vec<u32>>,
+}
+
+struct Stream {
+    id: u32,
+    connection: Arc<Multiplexed>,
+    is_committed: bool,
+}
+
+impl ReplyChannel for Stream {
+    fn start(&mut self, head: &ResponseHead, _: BodyLength) {
+        assert_eq!(head.status(), 200);
+    }
+    fn allows_body(&self) -> bool {
+        true
+    }
+    fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
+        self.connection
+            .bodies
+            .lock()
+            .unwrap()
+            .entry(self.id)
+            .or_default()
+            .extend_from_slice(bytes);
+        Ok(Sent::default())
+    }
+    fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        self.send_copy(bytes.bytes())
+    }
+    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+        Err(ClientGone)
+    }
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        self.is_committed = true;
+        Ok(())
+    }
+    fn is_committed(&self) -> bool {
+        self.is_committed
+    }
+    fn finish(self: Box<Self>) -> Result<(), ShortBody> {
+        self.connection.finished.lock().unwrap().push(self.id);
+        Ok(())
+    }
+    fn abort(self: Box<Self>) {}
+    fn forget_response(&mut self) {}
+    fn is_client_gone(&mut self) -> bool {
+        false
+    }
+    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+}
+
+#[test]
+fn a_connection_may_have_several_requests_with_the_application_at_once() {
+    const STREAMS: u32 = 3;
+    // Nobody passes before all are in: only calls that run at the same time can finish.
+    let together = Arc::new(Barrier::new(STREAMS as usize));
+    let at_barrier = Arc::clone(&together);
+    let handle = start(STREAMS as usize, move |_, reply| {
+        reply.head().set_status(200, b"OK").unwrap();
+        reply.start(BodyLength::Unknown);
+        reply.send_copy(b"one ").unwrap();
+        at_barrier.wait();
+        reply.send_copy(b"two").unwrap();
+        reply.finish().unwrap();
+    });
+    let connection = Arc::new(Multiplexed::default());
+    let shared_by_streams = Arc::clone(&connection);
+    handle.shared.with_lane(move |lane| {
+        for id in 0..STREAMS {
+            let channel = Box::new(Stream {
+                id,
+                connection: Arc::clone(&shared_by_streams),
+                is_committed: false,
+            });
+            lane.push_ready(Job {
+                request: Box::default(),
+                channel,
+            });
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while connection.finished.lock().unwrap().len() < STREAMS as usize {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    for body in connection.bodies.lock().unwrap().values() {
+        assert_eq!(body, b"one two");
+    }
+    handle.stop();
+}

@@ -1,0 +1,169 @@
+//! The life of a crew thread: lead, call, lead on, or stand by and sleep. Knows no socket.
+//!
+//! Two rules keep lane and interpreter from waiting for each other: the lane is only *tried* while attached, and the
+//! interpreter is only waited for after the lane is let go.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use lockgate_observe::Level;
+
+use crate::crew::Post;
+use crate::lane::{Job, Lane, Turn};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::shared::{Shared, StopMode};
+
+impl Shared {
+    /// A crew thread's life: a request, another, and between them whatever the crew needs. Runs attached.
+    pub fn serve(self: &Arc<Self>) {
+        let mut reply = Reply::default();
+        let mut spare = None;
+        loop {
+            let mut next = None;
+            self.app.detached(&mut || next = self.next_job(&mut spare));
+            if self.crew.note_attached() {
+                self.waker.wake();
+            }
+            let Some(mut job) = next else { return };
+            loop {
+                if self.crew.take_spawn_order() {
+                    self.spawn_thread();
+                }
+                spare = Some(self.run(job, &mut reply));
+                match self.continue_turn(&mut spare) {
+                    Some(following) => job = following,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn spawn_thread(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        if let Err(error) = self
+            .app
+            .spawn("lockgate-crew".to_owned(), Box::new(move || shared.serve()))
+        {
+            self.crew.strike_off();
+            self.error_log.write(
+                Level::Warning,
+                &format!("cannot start another thread: {error}"),
+            );
+        }
+    }
+
+    /// Calls the application, whatever it does.
+    fn run(&self, mut job: Job, reply: &mut Reply) -> Box<Request> {
+        reply.open(job.channel);
+        let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
+        if call.is_err() {
+            self.error_log.write(
+                Level::Critical,
+                "a bug in the server: a request's thread panicked; the request gets 500",
+            );
+        }
+        if !reply.is_over() {
+            reply.fail(500, "Internal Server Error");
+        }
+        job.request.clear();
+        job.request
+    }
+
+    /// After a call, attached: the next request of the same turn, if the lane is still ours.
+    fn continue_turn(&self, spare: &mut Option<Box<Request>>) -> Option<Job> {
+        if !self.crew.is_still_leading() {
+            // The lane is led by somebody else. A request that was kept for lack of threads runs here and now,
+            // without giving the interpreter away in between.
+            let job = self.crew.take_back();
+            if job.is_some() {
+                self.crew.begin_kept_call();
+            }
+            return job;
+        }
+        let mut lane = self.try_lane()?;
+        if let Some(request) = spare.take() {
+            lane.reuse(request);
+        }
+        if lane.must_flush(Instant::now())
+            || self.stop_mode() == StopMode::Stop
+            || !self.crew.has_standby()
+        {
+            return None;
+        }
+        let job = self.crew.take_back().or_else(|| lane.take_ready())?;
+        self.crew.begin_call(false);
+        Some(job)
+    }
+
+    /// Outside the interpreter: leads, stands by or sleeps until there is a request for this thread. `None`: over.
+    fn next_job(self: &Arc<Self>, spare: &mut Option<Box<Request>>) -> Option<Job> {
+        loop {
+            if self.crew.is_over() {
+                return None;
+            }
+            if let Some(lane) = self.try_lane() {
+                return self.lead(lane, spare);
+            }
+            match self.crew.report() {
+                Post::Run(job) => {
+                    self.crew.begin_kept_call();
+                    return Some(job);
+                }
+                Post::StandBy => {}
+                Post::Park if self.crew.wait_parked() => {}
+                Post::Park => return None,
+            }
+            while self.crew.stand_by() {
+                if let Some(lane) = self.try_lane() {
+                    self.crew.leave_standby();
+                    return self.lead(lane, spare);
+                }
+            }
+        }
+    }
+
+    fn lead(
+        self: &Arc<Self>,
+        mut lane: MutexGuard<'_, Lane>,
+        spare: &mut Option<Box<Request>>,
+    ) -> Option<Job> {
+        self.crew.note_led();
+        if let Some(request) = spare.take() {
+            lane.reuse(request);
+        }
+        loop {
+            if lane.turn(self) == Turn::Over {
+                self.end();
+                return None;
+            }
+            let kept = if self.crew.can_take_back() {
+                self.crew.take_back()
+            } else {
+                None
+            };
+            let Some(job) = kept.or_else(|| lane.take_ready()) else {
+                continue;
+            };
+            if self.crew.may_call() {
+                self.crew.begin_call(true);
+                return Some(job);
+            }
+            if let Some(job) = self.crew.put_back(job) {
+                self.crew.begin_call(true);
+                return Some(job);
+            }
+        }
+    }
+
+    pub fn end(&self) {
+        self.crew.dismiss();
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
+        self.is_finished.store(true, Ordering::SeqCst);
+        self.finished.wake();
+    }
+}

@@ -1,0 +1,220 @@
+//! What all threads of a worker see: settings, crew, logs, the lane behind its lock, and the way back to it.
+//! Knows no request.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_http::Limits;
+use lockgate_observe::Level;
+
+use crate::access_log::AccessLog;
+use crate::app::App;
+use crate::connection::{Connection, Next};
+use crate::crew::Crew;
+use crate::lane::{Lane, Returned};
+use crate::log::ErrorLog;
+use crate::outbox::Flushed;
+use crate::poller::Waker;
+use crate::request::Client;
+
+/// How a worker was told to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    Serve,
+    /// Finish what was accepted, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What all threads of a worker see.
+pub struct Shared {
+    pub config: Arc<Config>,
+    pub limits: Limits,
+    pub server_header: Option<Vec<u8>>,
+    pub app: Arc<dyn App>,
+    pub crew: Crew,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub error_log: Arc<ErrorLog>,
+    pub lane: Mutex<Lane>,
+    pub returns: Mutex<Vec<Returned>>,
+    pub has_returns: AtomicBool,
+    pub is_polling: AtomicBool,
+    pub waker: Waker,
+    pub finished: Waker,
+    pub is_finished: AtomicBool,
+    pub stop: AtomicU8,
+    pub watched: Mutex<(u64, Instant)>,
+}
+
+impl Shared {
+    /// Whether responses may leave a connection open.
+    pub fn keeps_connections(&self) -> bool {
+        self.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()
+    }
+
+    pub fn stop_mode(&self) -> StopMode {
+        match self.stop.load(Ordering::Relaxed) {
+            0 => StopMode::Serve,
+            1 => StopMode::Drain,
+            _ => StopMode::Stop,
+        }
+    }
+
+    /// Takes a connection whose response is complete from the crew thread that ran it.
+    pub fn hand_in(self: &Arc<Self>, connection: Box<Connection>) {
+        if self.crew.is_still_leading()
+            && let Some(mut lane) = self.try_lane()
+        {
+            return lane.leave_unflushed(connection);
+        }
+        // The call has outlived its turn: nobody waits for it any more but its client.
+        let mut connection = Some(connection);
+        self.app.detached(&mut || {
+            if let Some(connection) = connection.take() {
+                self.finish_here(connection);
+            }
+        });
+    }
+
+    /// Drops a connection that a crew thread owns.
+    pub fn discard(&self, connection: Box<Connection>) {
+        let token = connection.slot.token();
+        drop(connection);
+        // Only bookkeeping: nobody needs to wake up for it, unless the end of the worker hangs on it.
+        self.push_return(Returned::Closed(token), self.stop_mode() != StopMode::Serve);
+    }
+
+    /// Sends a response from the thread that made it, and leaves the connection where the lane finds it.
+    fn finish_here(&self, mut connection: Box<Connection>) {
+        match connection.flush() {
+            Ok(Flushed::Blocked) => {
+                return self.push_return(Returned::Connection(connection), true);
+            }
+            Ok(Flushed::All) => {}
+            Err(_) => {
+                connection.lose(Instant::now());
+                return self.discard(connection);
+            }
+        }
+        match connection.end_response(Instant::now()) {
+            Next::Wait if !connection.has_input() && self.stop_mode() == StopMode::Serve => {}
+            Next::Close => return self.discard(connection),
+            _ => return self.push_return(Returned::Connection(connection), true),
+        }
+        let slot = Arc::clone(&connection.slot);
+        let mut state = slot.lock();
+        let needs_lane = state.pending.readable
+            || state.pending.read_closed
+            || state.pending.hung_up
+            || state.armed.is_none_or(|armed| connection.deadline < armed);
+        if needs_lane {
+            drop(state);
+            return self.push_return(Returned::Connection(connection), true);
+        }
+        state.pending = Default::default();
+        state.connection = Some(connection);
+    }
+
+    pub fn push_return(&self, returned: Returned, wakes: bool) {
+        self.returns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(returned);
+        self.has_returns.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if wakes && self.is_polling.load(Ordering::SeqCst) {
+            self.waker.wake();
+        }
+    }
+
+    pub fn pop_return(&self) -> Option<Returned> {
+        if !self.has_returns.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner);
+        let returned = returns.pop();
+        if returns.is_empty() {
+            self.has_returns.store(false, Ordering::SeqCst);
+        }
+        returned
+    }
+
+    pub fn has_returns(&self) -> bool {
+        self.has_returns.load(Ordering::SeqCst)
+    }
+
+    pub fn note_polling(&self, is_polling: bool) {
+        self.is_polling.store(is_polling, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Has the leader do something with the lane.
+    #[cfg(test)]
+    pub fn with_lane(&self, visit: impl FnOnce(&mut Lane) + Send + 'static) {
+        self.push_return(Returned::Visit(Box::new(visit)), true);
+    }
+
+    pub fn try_lane(&self) -> Option<MutexGuard<'_, Lane>> {
+        match self.lane.try_lock() {
+            Ok(lane) => Some(lane),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => {
+                self.report_fatal(
+                    "a thread panicked while it led the lane; its connections cannot be trusted",
+                );
+                None
+            }
+        }
+    }
+
+    pub fn report_refusal(&self, client: &Client, refusal: &str) {
+        let who = if client.host.is_empty() {
+            "a client on a unix socket"
+        } else {
+            &client.host
+        };
+        self.error_log.write(
+            Level::Debug,
+            &format!("refused a request of {who}: {refusal}"),
+        );
+    }
+
+    pub fn report_spool_failure(&self, error: &io::Error) {
+        let directory = self
+            .config
+            .spool_dir
+            .as_deref()
+            .map_or_else(std::env::temp_dir, ToOwned::to_owned);
+        let message = format!(
+            "cannot keep a request body in {}: {error}; the request is refused",
+            directory.display()
+        );
+        self.error_log.write(Level::Error, &message);
+    }
+
+    pub fn report_short_file(&self) {
+        self.error_log.write(
+            Level::Error,
+            "a file became shorter while it was sent; the connection is closed",
+        );
+    }
+
+    pub fn report_accept_failure(&self, error: &io::Error) {
+        let message =
+            format!("cannot accept a connection: {error}; trying again in 0.1 s (see `ulimit -n`)");
+        self.error_log.write(Level::Error, &message);
+    }
+
+    /// The worker cannot go on: it says why and ends; the supervisor starts another.
+    pub fn report_fatal(&self, message: &str) {
+        if !self.crew.is_over() {
+            self.error_log.write(Level::Critical, message);
+            self.stop.store(2, Ordering::SeqCst);
+            self.end();
+        }
+    }
+}

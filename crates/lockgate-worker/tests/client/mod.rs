@@ -1,0 +1,178 @@
+//! A worker on a free port and a client that believes nothing: responses are read by their framing.
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockgate_config::{AppSpec, BindAddress, Config, LogLevel, LogTarget, Threads};
+use lockgate_http::BodyLength;
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::{App, Handle, Reply, Request, Worker};
+
+/// Longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Function<F>(F);
+
+impl<F: Fn(&mut Request, &mut Reply) + Send + Sync + 'static> App for Function<F> {
+    fn call(&self, request: &mut Request, reply: &mut Reply) {
+        (self.0)(request, reply);
+    }
+}
+
+/// A running worker.
+pub struct Server {
+    pub handle: Handle,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn start(
+        threads: usize,
+        app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(threads, |_| {}, app)
+    }
+
+    pub fn start_with(
+        threads: usize,
+        adjust: impl FnOnce(&mut Config),
+        app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
+        let mut config = Config::with_defaults(AppSpec::Module {
+            module: "test".into(),
+            attribute: None,
+        });
+        config.threads = Threads::Count(NonZeroUsize::new(threads).unwrap());
+        adjust(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let bind = BindAddress::Tcp {
+            host: "127.0.0.1".into(),
+            port: address.port(),
+        };
+        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
+        let handle = Worker::start(
+            Arc::new(config),
+            vec![(bind, listener.into())],
+            Arc::new(Function(app)),
+            log,
+        )
+        .unwrap();
+        Self { handle, address }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub fn wait_until(&self, condition: impl Fn(&Handle) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(&self.handle) {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
+}
+
+/// The simplest answer.
+pub fn answer(reply: &mut Reply, body: &[u8]) {
+    reply.head().set_status(200, b"OK").unwrap();
+    reply.start(BodyLength::Known(body.len() as u64));
+    reply.send_copy(body).unwrap();
+    reply.finish().unwrap();
+}
+
+/// A response as the wire had it.
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<String> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    }
+}
+
+/// One request on a stream that may be used again.
+pub fn get(stream: &mut TcpStream, path: &str) -> Response {
+    use std::io::Write;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    read_response(stream)
+}
+
+/// Reads exactly one response, not a byte more.
+pub fn read_response(stream: &mut TcpStream) -> Response {
+    let head = String::from_utf8(read_until(stream, b"\r\n\r\n")).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let find = |name: &str| {
+        headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
+    };
+    let mut body = Vec::new();
+    if let Some(length) = find("content-length") {
+        body.resize(length.parse().unwrap(), 0);
+        stream.read_exact(&mut body).unwrap();
+    } else if find("transfer-encoding").is_some() {
+        loop {
+            let line = String::from_utf8(read_until(stream, b"\r\n")).unwrap();
+            let size = usize::from_str_radix(line.trim_end(), 16).unwrap();
+            let mut chunk = vec![0; size + 2];
+            stream.read_exact(&mut chunk).unwrap();
+            assert_eq!(chunk.split_off(size), b"\r\n");
+            if size == 0 {
+                break;
+            }
+            body.extend(chunk);
+        }
+    }
+    Response {
+        status,
+        headers,
+        body,
+    }
+}
+
+fn read_until(stream: &mut TcpStream, end: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(end) {
+        stream.read_exact(&mut byte).unwrap();
+        bytes.push(byte[0]);
+    }
+    bytes
+}

@@ -1,0 +1,264 @@
+"""From the name of an application to the callable. What goes wrong is told in the operator's terms.
+
+The two errors carry the exit code of the server and a text that is complete: it has the traceback,
+if one helps, without a frame that is not the operator's.
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+Application = Callable[..., Any]
+
+#: Tried in this order when a module is named without an attribute.
+USUAL_NAMES = ("application", "app")
+USUAL_FACTORIES = ("create_app", "make_app")
+
+
+class AppImportError(Exception):
+    """Importing the application failed: what it raised is its own matter."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class AppNotFound(Exception):
+    """The import went well, but the application is not there, or is nothing that can be called."""
+
+    exit_code: ClassVar[int] = 4
+
+
+def load(
+    *,
+    module: str | None = None,
+    file: os.PathLike[str] | str | None = None,
+    attribute: str | None = None,
+    arguments: str | None = None,
+    pythonpath: Iterable[os.PathLike[str] | str] = (),
+) -> Application:
+    """The application: `attribute` of `module` or `file`, or what it gives for `arguments`."""
+    prepend([*(os.fspath(directory) for directory in pythonpath), os.getcwd()])
+    if file is not None:
+        name = os.fspath(file)
+        loaded = import_file(Path(file))
+    elif module is not None:
+        name = module
+        loaded = import_module(module)
+    else:
+        raise TypeError("load() needs a module or a file")
+    if attribute is None:
+        return usual(loaded, name)
+    found = look_up(loaded, attribute, name)
+    spec = f"{name}:{attribute}"
+    if arguments is not None:
+        return call_factory(found, arguments, spec)
+    return checked(found, spec)
+
+
+def prepend(directories: Sequence[str]) -> None:
+    """Puts directories in front of `sys.path`, in order, each once."""
+    absolute = list(dict.fromkeys(os.path.abspath(directory) for directory in directories))
+    sys.path[:] = absolute + [entry for entry in sys.path if entry not in absolute]
+
+
+def import_module(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except BaseException as error:
+        raise AppImportError(failed_import(error, module)) from None
+
+
+def import_file(path: Path) -> ModuleType:
+    path = Path(os.path.abspath(path))
+    if not path.is_file():
+        lines = [f"cannot import {path}: there is no such file"]
+        near = difflib.get_close_matches(
+            path.name, [other.name for other in path.parent.glob("*.py")]
+        )
+        raise AppImportError("\n".join([*lines, *did_you_mean(near), *places()]))
+    prepend([str(path.parent)])
+    # Under its own name, so that its neighbours can import it, unless that name is taken already.
+    name = path.stem if path.stem not in sys.modules else f"lockgate_application_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AppImportError(f"cannot import {path}: it is not Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        raise AppImportError(failed_import(error, name)) from None
+    return module
+
+
+def failed_import(error: BaseException, module: str) -> str:
+    """The text of an import that failed."""
+    lines = [f"cannot import {module}", trimmed(error)]
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        if module == error.name or module.startswith(f"{error.name}."):
+            lines += [*elsewhere(error.name), *did_you_mean(near_modules(error.name))]
+        else:
+            lines.append(f"  hint: is it installed for {sys.executable}?")
+        lines += places()
+    return "\n".join(lines)
+
+
+def trimmed(error: BaseException) -> str:
+    """The traceback as Python prints it, without our frames and those of the import machinery."""
+    told = traceback.TracebackException.from_exception(error)
+    seen: set[int] = set()
+    chain: list[traceback.TracebackException | None] = [told]
+    while chain:
+        link = chain.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        link.stack[:] = [frame for frame in link.stack if not is_machinery(frame.filename)]
+        chain += [link.__cause__, link.__context__]
+    has_chain = told.__cause__ is not None or (
+        told.__context__ is not None and not told.__suppress_context__
+    )
+    lines = told.format() if told.stack or has_chain else told.format_exception_only()
+    return "".join(lines).rstrip()
+
+
+def is_machinery(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")
+
+
+def places() -> list[str]:
+    return [
+        f"  working directory: {os.getcwd()}",
+        f"  sys.path begins with: {', '.join(sys.path[:3])}",
+    ]
+
+
+def did_you_mean(names: Sequence[str]) -> list[str]:
+    return [f"  hint: did you mean {' or '.join(names)}?"] if names else []
+
+
+def near_modules(name: str) -> list[str]:
+    """Modules beside the missing one that are spelt almost like it."""
+    package, _, last = name.rpartition(".")
+    parent = sys.modules.get(package)
+    where = list(getattr(parent, "__path__", [])) if package else sys.path[:3]
+    prefix = f"{package}." if package else ""
+    known = [found.name for found in pkgutil.iter_modules(where)]
+    return [prefix + near for near in difflib.get_close_matches(last, known)]
+
+
+def elsewhere(name: str) -> list[str]:
+    """The directory one floor below that has the missing module."""
+    top = name.partition(".")[0]
+    for found in sorted(Path.cwd().glob(f"*/{top}.py")) + sorted(
+        Path.cwd().glob(f"*/{top}/__init__.py")
+    ):
+        directory = found.relative_to(Path.cwd()).parts[0]
+        return [f"  hint: there is {found.relative_to(Path.cwd())}; try --chdir {directory}"]
+    return []
+
+
+def look_up(module: ModuleType, path: str, name: str) -> Any:
+    found: Any = module
+    where = name
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise AppNotFound(
+                f"there is no {part!r} in {where}{alternatives(part, found)}"
+            ) from None
+        where = f"{where}:{part}" if where == name else f"{where}.{part}"
+    return found
+
+
+def alternatives(wanted: str, where: Any) -> str:
+    """What could have been meant, among what can be called there."""
+    callables = [
+        name for name in vars(where) if not name.startswith("_") and callable(vars(where)[name])
+    ]
+    usual_ones = [name for name in (*USUAL_NAMES, *USUAL_FACTORIES) if name in callables]
+    near = difflib.get_close_matches(wanted, callables) or usual_ones
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def usual(module: ModuleType, name: str) -> Application:
+    """The application under one of its usual names."""
+    for candidate in USUAL_NAMES:
+        found = getattr(module, candidate, None)
+        if callable(found):
+            return checked(found, f"{name}:{candidate}")
+    for candidate in USUAL_FACTORIES:
+        found = getattr(module, candidate, None)
+        if callable(found):
+            return call_factory(found, "", f"{name}:{candidate}")
+    looked_for = [*USUAL_NAMES, *(f"{factory}()" for factory in USUAL_FACTORIES)]
+    raise AppNotFound(
+        f"{name} has none of {', '.join(looked_for)}; name the application as {name}:NAME"
+    )
+
+
+def call_factory(factory: Any, arguments: str, spec: str) -> Application:
+    positional, keywords = literals(arguments, spec)
+    spec = f"{spec}({arguments})"
+    if not callable(factory):
+        raise AppNotFound(
+            f"{spec} is not a factory: {type(factory).__name__} objects cannot be called"
+        )
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        signature = None
+    if signature is not None:
+        try:
+            signature.bind(*positional, **keywords)
+        except TypeError as error:
+            raise AppNotFound(
+                f"{spec} does not fit {factory.__name__}{signature}: {error}"
+            ) from None
+    try:
+        application = factory(*positional, **keywords)
+    except BaseException as error:
+        raise AppImportError(f"{spec} failed\n{trimmed(error)}") from None
+    if application is None:
+        raise AppNotFound(f"{spec} returned None; the factory must return the application")
+    return checked(application, spec)
+
+
+def literals(arguments: str, spec: str) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a factory; nothing but literals, because nothing is evaluated."""
+    try:
+        call = ast.parse(f"factory({arguments})", mode="eval").body
+        if not isinstance(call, ast.Call):
+            raise ValueError(arguments)
+        positional = [ast.literal_eval(argument) for argument in call.args]
+        keywords = {}
+        for keyword in call.keywords:
+            if keyword.arg is None:
+                raise ValueError(arguments)
+            keywords[keyword.arg] = ast.literal_eval(keyword.value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise AppNotFound(f"{spec}({arguments}): arguments must be Python literals") from None
+    return positional, keywords
+
+
+def checked(application: Any, spec: str) -> Application:
+    if not callable(application):
+        raise AppNotFound(
+            f"{spec} is no application: {type(application).__name__} objects cannot be called"
+        )
+    call = getattr(application, "__call__", None)  # noqa: B004 (the method itself is looked at)
+    if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
+        raise AppNotFound(
+            f"{spec} is asynchronous, as ASGI applications are; Lockgate serves WSGI applications"
+        )
+    return application  # type: ignore[no-any-return]

@@ -1,0 +1,63 @@
+"""A small Django application in one file: form, JSON, upload, streaming, session."""
+
+import hashlib
+import json
+
+import django
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.urls import path
+
+settings.configure(
+    SECRET_KEY="only for tests",
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    MIDDLEWARE=["django.contrib.sessions.middleware.SessionMiddleware"],
+    SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+    USE_TZ=True,
+)
+django.setup()
+
+
+def index(request):
+    return HttpResponse("hello")
+
+
+def form(request):
+    return JsonResponse(request.POST.dict())
+
+
+def receive_json(request):
+    return JsonResponse({"received": json.loads(request.body)})
+
+
+def upload(request):
+    sent = request.FILES["file"]
+    digest = hashlib.sha256(sent.read()).hexdigest()
+    return JsonResponse({"name": sent.name, "sha256": digest})
+
+
+def stream(request):
+    return StreamingHttpResponse(f"line {number}\n" for number in range(100))
+
+
+def count(request):
+    request.session["visits"] = request.session.get("visits", 0) + 1
+    return HttpResponse(str(request.session["visits"]))
+
+
+def error(request):
+    raise ValueError("a fault in a view")
+
+
+urlpatterns = [
+    path("", index),
+    path("form", form),
+    path("json", receive_json),
+    path("upload", upload),
+    path("stream", stream),
+    path("session", count),
+    path("error", error),
+]
+app = WSGIHandler()

@@ -1,0 +1,45 @@
+"""A small Flask application: form, JSON, upload, streaming, session."""
+
+import hashlib
+
+from flask import Flask, Response, jsonify, request, session
+
+app = Flask(__name__)
+app.secret_key = "only for tests"
+
+
+@app.get("/")
+def index():
+    return "hello"
+
+
+@app.post("/form")
+def form():
+    return jsonify(request.form)
+
+
+@app.post("/json")
+def json():
+    return jsonify(received=request.get_json())
+
+
+@app.post("/upload")
+def upload():
+    sent = request.files["file"]
+    return jsonify(name=sent.filename, sha256=hashlib.sha256(sent.read()).hexdigest())
+
+
+@app.get("/stream")
+def stream():
+    return Response((f"line {number}\n" for number in range(100)), mimetype="text/plain")
+
+
+@app.get("/session")
+def count():
+    session["visits"] = session.get("visits", 0) + 1
+    return str(session["visits"])
+
+
+@app.get("/error")
+def error():
+    raise ValueError("a fault in a view")

@@ -1,0 +1,40 @@
+"""Requests that a test holds and releases across processes: by files that it creates."""
+
+import os
+import time
+from pathlib import Path
+
+
+def app(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    body = str(os.getpid()).encode()
+    if path == "/hold":
+        # QUERY_STRING is a path: PATH.started tells who serves, and PATH itself lets it go on.
+        started = Path(query + ".started")
+        started.with_suffix(".writing").write_bytes(body)
+        started.with_suffix(".writing").rename(started)
+        deadline = time.monotonic() + 30
+        while not os.path.exists(query) and time.monotonic() < deadline:
+            time.sleep(0.005)
+    elif path == "/brief":
+        time.sleep(0.02)
+    elif path == "/exit":
+        os._exit(7)
+    elif path == "/orphan":
+        body = str(leave_an_orphan()).encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def leave_an_orphan():
+    """A grandchild whose parent is gone before it; whoever is process 1 has to reap it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        grandchild = os.fork()
+        if grandchild == 0:
+            os._exit(3)
+        os.write(writer, str(grandchild).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    return int(os.read(reader, 20))

@@ -1,0 +1,7 @@
+"""A module that imports something that is not installed."""
+
+import a_module_that_nobody_has_installed  # noqa: F401
+
+
+def app(environ, start_response):
+    raise NotImplementedError

@@ -1,0 +1,25 @@
+"""What the tests share: a server to start, a wire to speak on, a load to apply, a bounded wait."""
+
+from harness.browser import Browser, Page
+from harness.load import Load
+from harness.patience import eventually
+from harness.process import APPS, EXAMPLES, Server, free_port, run
+from harness.wire import Malformed, Response, Truncated, Wire, chunked, request
+
+__all__ = [
+    "APPS",
+    "Browser",
+    "EXAMPLES",
+    "Load",
+    "Malformed",
+    "Page",
+    "Response",
+    "Server",
+    "Truncated",
+    "Wire",
+    "chunked",
+    "eventually",
+    "free_port",
+    "request",
+    "run",
+]

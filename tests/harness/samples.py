@@ -1,0 +1,82 @@
+"""Reads the wire samples in corpus/ (their format is described there)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CORPUS = Path(__file__).resolve().parent.parent.parent / "corpus"
+SIMPLE = {"r": b"\r", "n": b"\n", "t": b"\t", "\\": b"\\"}
+REPETITION = re.compile(r"([0-9]+):")
+
+
+@dataclass
+class Expected:
+    """A request that arrives, or (with a status of 400 and above) a refusal."""
+
+    status: int
+    method: str = ""
+    target: str = ""
+    body: bytes = b""
+    refusal: str = ""
+
+
+@dataclass
+class Sample:
+    path: Path
+    data: bytes
+    expected: list[Expected]
+    limits: dict[str, str] = field(default_factory=dict)
+
+
+def read_samples(folder: str) -> list[Sample]:
+    return [read_sample(path) for path in sorted((CORPUS / folder).glob("*.http"))]
+
+
+def read_sample(path: Path) -> Sample:
+    head, _, data = path.read_text("ascii").partition("---\n")
+    notes = {}
+    for line in head.splitlines():
+        key, _, value = line.lstrip("# ").partition(":")
+        notes[key] = value.strip()
+    limits = dict(pair.split("=") for pair in notes.get("limits", "").split())
+    expected = [read_expected(text) for text in notes["expect"].split(" + ")]
+    return Sample(path, unescape(data.replace("\n", "")), expected, limits)
+
+
+def read_expected(text: str) -> Expected:
+    outside, quote, quoted = text.partition('"')
+    words = outside.split()
+    status = int(words.pop(0)) if words[0].isdigit() else 200
+    if status >= 400:
+        return Expected(status, refusal=words[0])
+    body = unescape(quoted.rpartition('"')[0]) if quote else b""
+    return Expected(status, words[0], unescape(words[1]).decode("latin-1"), body)
+
+
+def unescape(text: str) -> bytes:
+    data, end = _unescape_until(text, 0, None)
+    assert end == len(text)
+    return data
+
+
+def _unescape_until(text: str, at: int, stop: str | None) -> tuple[bytes, int]:
+    out = bytearray()
+    while at < len(text):
+        if text[at] == stop:
+            return bytes(out), at + 1
+        if text[at] != "\\":
+            out += text[at].encode("ascii")
+            at += 1
+        elif text[at + 1] == "x":
+            out.append(int(text[at + 2 : at + 4], 16))
+            at += 4
+        elif text[at + 1] == "(":
+            counted = REPETITION.match(text, at + 2)
+            repeated, at = _unescape_until(text, counted.end(), ")")
+            out += repeated * int(counted[1])
+        else:
+            out += SIMPLE[text[at + 1]]
+            at += 2
+    return bytes(out), at

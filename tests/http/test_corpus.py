@@ -1,0 +1,79 @@
+"""Every wire sample of corpus/, over a real socket: what arrives, what is refused, what closes."""
+
+import json
+
+import pytest
+
+from harness import Truncated, run
+from harness.samples import read_samples
+
+FLAGS = {
+    "body": "--limit-request-body",
+    "fields": "--limit-request-fields",
+    "field_size": "--limit-request-field_size",
+    "head": "--limit-request-head",
+    "request_line": "--limit-request-line",
+}
+VALID, INVALID = read_samples("http1/valid"), read_samples("http1/invalid")
+
+
+@pytest.fixture(scope="module")
+def server_for(shared):
+    """One server for every set of limits."""
+    servers = {}
+
+    def find(limits):
+        if not limits.keys() <= FLAGS.keys():
+            pytest.skip(f"no setting for {limits}")
+        arguments = [word for name in limits for word in (FLAGS[name], limits[name])]
+        if (key := tuple(arguments)) not in servers:
+            refused = run("replayed:app", "--check-config", *arguments)
+            if refused.returncode == 2:
+                pytest.skip(f"not a value for a server: {refused.stderr.strip()}")
+            servers[key] = shared("replayed:app", *arguments)
+        return servers[key]
+
+    return find
+
+
+@pytest.mark.parametrize("sample", VALID, ids=lambda sample: sample.path.stem)
+def test_a_valid_sample_arrives_as_it_says(server_for, sample):
+    replay(server_for(sample.limits), sample)
+
+
+@pytest.mark.parametrize("sample", INVALID, ids=lambda sample: sample.path.stem)
+def test_an_invalid_sample_is_refused_as_it_says_and_the_connection_closed(server_for, sample):
+    replay(server_for(sample.limits), sample)
+
+
+def test_the_corpus_is_there():
+    if not VALID and not INVALID:
+        pytest.skip("no corpus beside these tests")
+    assert len(VALID) > 20 and len(INVALID) > 50
+
+
+def replay(server, sample):
+    with server.connect(timeout=5) as wire:
+        wire.send_while_open(sample.data)
+        if sample.expected[-1].status < 400 or "Truncated" in sample.expected[-1].refusal:
+            # A refusal has to come while the client still could send more.
+            wire.finish_sending()
+        for expected in sample.expected:
+            try:
+                response = wire.response(expected.method)
+                while response.status == 100:
+                    response = wire.response(expected.method)
+            except Truncated:
+                # To a client that left within its request, silence is an answer too.
+                assert "Truncated" in expected.refusal
+                break
+            assert response.status == expected.status, (expected, response)
+            if expected.status >= 400:
+                assert response.wants_close()
+            elif expected.method != "HEAD":
+                seen = json.loads(response.body)
+                assert (seen["method"], seen["target"]) == (expected.method, expected.target)
+                assert seen["body"].encode("latin-1") == expected.body
+                assert seen["underscored"] == []
+        wire.expect_close()
+    assert server.process.poll() is None

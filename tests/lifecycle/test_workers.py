@@ -1,0 +1,85 @@
+"""Workers that die: only what they were doing is lost, and they are replaced."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from harness import Load, Truncated, eventually, request
+from harness.process import is_alive
+
+
+def test_a_killed_worker_is_replaced_within_a_second_and_named_in_the_log(start):
+    server = start("gates:app", workers=2)
+    before = server.workers()
+    os.kill(before[0], signal.SIGKILL)
+    eventually(
+        lambda: len(set(server.workers()) - set(before)) == 1,
+        within=1.5,  # a second, and what looking through /proc takes on a busy machine
+        what="a new worker",
+    )
+    server.wait_for_log(rf"{before[0]}.*(SIGKILL|signal 9|killed)")
+    assert server.get("/").status == 200
+    assert before[1] in server.workers()
+
+
+@pytest.mark.slow
+def test_killing_a_worker_under_load_fails_no_more_than_what_it_was_serving(start):
+    server = start("gates:app", "--threads", "2", workers=2)
+    with Load(server.address, clients=4, keep_alive=False, path="/brief") as load:
+        eventually(lambda: load.ok >= 50, what="50 answers")
+        victim = server.workers()[0]
+        killed = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: victim not in server.workers(), what="the victim is gone")
+        eventually(lambda: len(server.workers()) == 2, what="two workers again")
+        enough = load.ok + 100
+        eventually(lambda: load.ok >= enough, what="100 more answers")
+    assert len(load.failures) <= load.clients, load.failures
+    assert all(failure.began <= killed + 0.05 for failure in load.failures), load.failures
+
+
+def test_a_request_in_another_worker_survives_the_kill(start, tmp_path):
+    server = start("gates:app", "--threads", "1", workers=2)
+    gates = [tmp_path / "first", tmp_path / "second"]
+    with server.connect() as first, server.connect() as second:
+        pids = []
+        for wire, gate in zip((first, second), gates):
+            wire.send(request("GET", f"/hold?{gate}"))
+            started = gate.with_name(gate.name + ".started")
+            eventually(started.exists, what=f"{gate.name} is being served")
+            pids.append(int(started.read_text()))
+        assert set(pids) == set(server.workers())
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(Truncated):
+            first.response()
+        gates[1].touch()
+        assert second.response().body == str(pids[1]).encode()
+
+
+def test_a_worker_that_leaves_by_itself_is_replaced_and_its_code_logged(start):
+    server = start("gates:app")
+    (before,) = server.workers()
+    with server.connect() as wire:
+        wire.send(request("GET", "/exit"))
+        assert wire.rest() == b""
+    server.wait_for_log(rf"{before}.*\b7\b")
+    assert int(server.get("/").body) != before
+
+
+def test_a_term_to_a_worker_alone_replaces_it(start):
+    server = start("gates:app", workers=1)
+    (before,) = server.workers()
+    os.kill(before, signal.SIGTERM)
+    eventually(lambda: not is_alive(before), what="the worker is gone")
+    eventually(lambda: server.workers() not in ([], [before]), what="a new worker")
+    assert server.get("/").status == 200
+    assert server.stop() == 0
+
+
+def test_workers_share_the_load_of_new_connections(start):
+    server = start("gates:app", workers=2)
+    with Load(server.address, clients=4, keep_alive=False, path="/brief") as load:
+        eventually(lambda: len(load.answers) == 2, what="answers of both workers")
+    assert load.failures == []

@@ -1,0 +1,62 @@
+"""Threads, processes and contexts as the application sees them."""
+
+import json
+
+import pytest
+
+from harness import request
+
+
+@pytest.fixture(scope="module")
+def single(shared):
+    return shared("protocol:app", "--threads", "1")
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "expected"),
+    [(1, "1", (False, False)), (1, "3", (True, False)), (2, "1", (False, True))],
+)
+def test_the_flags_tell_how_the_application_is_run(shared, workers, threads, expected):
+    server = shared("protocol:app", "--threads", threads, workers=workers)
+    environ = json.loads(server.get("/environ").body)
+    assert (environ["wsgi.multithread"], environ["wsgi.multiprocess"]) == expected
+
+
+def test_a_waiting_call_does_not_hold_up_others(shared):
+    server = shared("protocol:app", "--threads", "4")
+    with server.connect() as first, server.connect() as second:
+        first.send(request("GET", "/held?concurrency"))
+        second.send(request("GET", "/held?concurrency"))
+        assert server.get("/hello").body == b"hello"
+        assert server.get("/open?concurrency").body == b"open"
+        assert first.response().body == b"opened"
+        assert second.response().body == b"opened"
+
+
+def test_every_request_has_a_fresh_context(single):
+    with single.connect() as wire:
+        for value in ("one", "two"):
+            wire.send(request("GET", f"/remember?{value}"))
+            assert wire.response().body == f"nothing then {value}".encode()
+
+
+def test_the_context_of_a_request_lasts_as_long_as_its_body(single):
+    assert single.get("/remember-in-stream").body == b"set in the call"
+    assert single.get("/remember?x").body == b"nothing then x"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request("GET", "/validated", "Connection: close"),
+        request("POST", "/validated", "Connection: close", body=b"ab\ncd\nef"),
+        request("POST", "/validated?q", "Content-Type: text/plain", "Connection: close", body=b""),
+    ],
+)
+def test_the_validator_of_the_standard_library_is_content(single, data):
+    response = single.exchange(data)
+    assert (response.status, response.body[-1:]) == (200, b"!"), single.errors
+
+
+def test_the_validator_is_content_with_head(single):
+    assert single.get("/validated", method="HEAD").status == 200

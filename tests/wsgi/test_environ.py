@@ -1,0 +1,154 @@
+"""What the application is told about a request."""
+
+import json
+
+import pytest
+
+from harness import chunked, request
+
+
+@pytest.fixture(scope="module")
+def server(shared):
+    return shared("protocol:app", "--threads", "2")
+
+
+def environ_of(server, data):
+    return json.loads(server.exchange(data).body)
+
+
+def test_every_key_of_pep_3333_is_there_with_its_type(server):
+    with server.connect() as wire:
+        client = wire.socket.getsockname()
+        wire.send(request("GET", "/environ?a=1&b=%20", "Connection: close"))
+        environ = json.loads(wire.response().body)
+    assert environ["type(environ)"] == "dict"
+    expected = {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/environ",
+        "QUERY_STRING": "a=1&b=%20",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "SERVER_PORT": str(server.port),
+        "REMOTE_ADDR": "127.0.0.1",
+        "REMOTE_PORT": str(client[1]),
+        "HTTP_HOST": "lockgate.test",
+        "RAW_URI": "/environ?a=1&b=%20",
+        "REQUEST_URI": "/environ?a=1&b=%20",
+        "wsgi.version": [1, 0],
+        "wsgi.url_scheme": "http",
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+    assert {key: environ.get(key) for key in expected} == expected
+    assert isinstance(environ["SERVER_NAME"], str) and environ["SERVER_NAME"]
+    assert environ["SERVER_SOFTWARE"].lower().startswith("lockgate")
+    for key in ("wsgi.input", "wsgi.errors", "wsgi.file_wrapper"):
+        assert environ[key].startswith("<"), key
+
+
+def test_a_request_without_a_body_has_no_length_and_no_type(server):
+    environ = json.loads(server.get("/environ").body)
+    assert environ.get("CONTENT_LENGTH", "") in ("", "0")
+    assert environ.get("CONTENT_TYPE", "") == ""
+
+
+def test_content_type_and_length_are_not_http_keys(server):
+    head = request("POST", "/environ", "Content-Type: text/x", "Connection: close", body=b"abc")
+    environ = environ_of(server, head)
+    assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("text/x", "3")
+    assert "HTTP_CONTENT_TYPE" not in environ and "HTTP_CONTENT_LENGTH" not in environ
+
+
+def test_a_chunked_body_arrives_with_its_length_and_without_its_coding(server):
+    head = request(
+        "POST", "/environ", "Transfer-Encoding: chunked", "Trailer: X-T", "Connection: close"
+    )
+    environ = environ_of(server, head + chunked([b"abc", b"defg"], "X-T: late"))
+    assert environ["CONTENT_LENGTH"] == "7"
+    assert "HTTP_TRANSFER_ENCODING" not in environ and "HTTP_X_T" not in environ
+
+
+@pytest.mark.parametrize(
+    ("path", "decoded"),
+    [
+        ("/caf%C3%A9", "/caf\xc3\xa9"),
+        ("/%FF%fe", "/\xff\xfe"),
+        ("/a%2Fb%20c", "/a/b c"),
+        ("/a+b", "/a+b"),
+        ("//double//slash/", "//double//slash/"),
+        ("/a/../b/./c", "/a/../b/./c"),
+        ("/semi;colon=1", "/semi;colon=1"),
+        ("/%25zz", "/%zz"),
+    ],
+)
+def test_path_info_is_the_decoded_path_in_latin_1(start_environ, path, decoded):
+    environ = json.loads(start_environ.get(path + "?q=%41").body)
+    assert environ["PATH_INFO"] == decoded
+    assert environ["QUERY_STRING"] == "q=%41"
+    assert environ["RAW_URI"] == environ["REQUEST_URI"] == path + "?q=%41"
+
+
+def test_an_absolute_target_decides_path_and_host(start_environ):
+    data = request("GET", "http://example.test:8000/x?y", "Connection: close", host="other.test")
+    environ = environ_of(start_environ, data)
+    assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == ("/x", "y")
+    assert environ["HTTP_HOST"] == "example.test:8000"
+
+
+def test_options_star_reaches_the_application(start_environ):
+    environ = environ_of(start_environ, request("OPTIONS", "*", "Connection: close"))
+    assert (environ["REQUEST_METHOD"], environ["RAW_URI"]) == ("OPTIONS", "*")
+
+
+def test_repeated_headers_are_joined_with_a_comma_and_cookies_with_a_semicolon(server):
+    data = request(
+        "GET", "/environ", "X-A: 1", "Cookie: a=1", "x-a: 2", "COOKIE: b=2", "Connection: close"
+    )
+    environ = environ_of(server, data)
+    assert environ["HTTP_X_A"] == "1,2"
+    assert environ["HTTP_COOKIE"] == "a=1; b=2"
+
+
+def test_values_are_trimmed_and_latin_1(server):
+    data = request("GET", "/environ", "X-A: \t caf\xe9 au lait \t", "X-B:", "Connection: close")
+    environ = environ_of(server, data)
+    assert (environ["HTTP_X_A"], environ["HTTP_X_B"]) == ("caf\xe9 au lait", "")
+
+
+def test_names_with_an_underscore_are_dropped(server):
+    data = request(
+        "GET", "/environ", "X_Real: spoof", "X-Real: true", "Remote_User: root",
+        "Connection: close",
+    )  # fmt: skip
+    environ = environ_of(server, data)
+    assert environ["HTTP_X_REAL"] == "true"
+    assert "HTTP_REMOTE_USER" not in environ
+
+
+def test_variables_of_the_process_stay_out_of_the_environ(server):
+    environ = environ_of(server, request("GET", "/environ", "Connection: close"))
+    assert "PATH" not in environ and "HOME" not in environ
+
+
+def test_http_1_0_is_told_as_such(server):
+    environ = environ_of(server, request("GET", "/environ", version="1.0", host=None))
+    assert environ["SERVER_PROTOCOL"] == "HTTP/1.0"
+    assert "HTTP_HOST" not in environ
+
+
+def test_nothing_of_one_request_is_left_in_the_next(server):
+    with server.connect() as wire:
+        wire.send(request("POST", "/environ?a", "X-Left: 1", "Content-Type: a/b", body=b"abc"))
+        assert json.loads(wire.response().body)["HTTP_X_LEFT"] == "1"
+        wire.send(request("GET", "/environ"))
+        environ = json.loads(wire.response().body)
+    assert "HTTP_X_LEFT" not in environ and environ["QUERY_STRING"] == ""
+    assert environ.get("CONTENT_TYPE", "") == "" and environ.get("CONTENT_LENGTH", "") in ("", "0")
+
+
+@pytest.fixture(scope="module")
+def start_environ(shared):
+    """A server whose application shows the environment on every path."""
+    return shared("environment:app")

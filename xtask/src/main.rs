@@ -1,0 +1,86 @@
+//! The door to the house's own commands: `cargo run -p xtask -- docs` and `… -- changelog VERSION`.
+//!
+//! Reads and writes files of this repository only; what they should hold is decided elsewhere.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command talks to its terminal"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
+
+use xtask::changelog::{Fragment, fold};
+
+const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
+
+  docs                 write docs/reference/settings.md from the declared settings
+  changelog VERSION    fold changes/*.md into CHANGELOG.md under the heading VERSION";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let result = match arguments[..] {
+        ["docs"] => write_reference(&root),
+        ["changelog", version] => fold_changes(&root, version),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(told) => {
+            println!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_reference(root: &Path) -> io::Result<String> {
+    let folder = root.join("docs/reference");
+    fs::create_dir_all(&folder)?;
+    fs::write(
+        folder.join("settings.md"),
+        lockgate_config::reference_page(),
+    )?;
+    Ok("docs/reference/settings.md is written".to_owned())
+}
+
+fn fold_changes(root: &Path, version: &str) -> io::Result<String> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    let mut fragments = Vec::new();
+    for entry in fs::read_dir(root.join("changes"))? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if name == "README.md" {
+            continue;
+        }
+        let fragment = Fragment::read(&name, &fs::read_to_string(&path)?)
+            .map_err(|fault| io::Error::other(format!("changes/{name}: {fault}")))?;
+        fragments.push(fragment);
+        paths.push(path);
+    }
+    let changelog = root.join("CHANGELOG.md");
+    let folded = fold(&fs::read_to_string(&changelog)?, version, fragments)
+        .map_err(|fault| io::Error::other(fault.to_string()))?;
+    fs::write(changelog, folded)?;
+    for path in &paths {
+        fs::remove_file(path)?;
+    }
+    Ok(format!(
+        "{} changes are folded into CHANGELOG.md under {version}",
+        paths.len()
+    ))
+}

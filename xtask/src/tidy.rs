@@ -1,0 +1,48 @@
+//! The house rules as checks. Each sees a path and a text and gives what breaks its rule; none opens a file.
+//!
+//! Paths are relative to the repository's root and separated by `/`.
+
+use std::fmt;
+
+mod documents;
+mod floors;
+mod rust_text;
+mod sources;
+
+pub use documents::{change_fragment, decision_index, links};
+pub use floors::{dependency_floors, floor_zero_bans};
+pub use sources::{
+    file_length, forbids_unsafe, module_documentation, module_names, unproven_unwraps, unsafe_rooms,
+};
+
+/// One break of one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The file.
+    pub path: String,
+    /// Its line, counted from 1.
+    pub line: usize,
+    /// What is wrong and what to do, in one sentence.
+    pub message: String,
+}
+
+impl Violation {
+    pub(crate) fn new(path: &str, line: usize, message: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.path, self.line, self.message)
+    }
+}
+
+/// The crate that a path lies in: `crates/lockgate-http/src/lib.rs` gives `lockgate-http`.
+fn crate_of(path: &str) -> Option<&str> {
+    path.strip_prefix("crates/")?.split('/').next()
+}
