@@ -4,7 +4,6 @@ import importlib.util
 import os
 
 import pytest
-
 from harness import Server
 from harness.process import RUNNING
 

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from harness import APPS, run
 
 TRACEBACK = "Traceback (most recent call last)"

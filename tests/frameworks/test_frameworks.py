@@ -5,7 +5,6 @@ import importlib.util
 import json
 
 import pytest
-
 from harness import Browser, chunked, request
 
 FRAMEWORKS = ["flask", "django", "bottle", "falcon", "pyramid"]

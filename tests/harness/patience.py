@@ -1,7 +1,8 @@
 """The only place where a test waits: it asks again and again, and gives up at a deadline."""
 
 import time
-from typing import Callable, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 Answer = TypeVar("Answer")
 

@@ -3,7 +3,6 @@
 import time
 
 import pytest
-
 from harness import Wire, chunked, request
 
 

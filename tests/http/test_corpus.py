@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from harness import Truncated, run
 from harness.samples import read_samples
 

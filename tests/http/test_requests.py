@@ -4,7 +4,6 @@ import hashlib
 import json
 
 import pytest
-
 from harness import chunked, request
 from harness.process import resident_bytes
 

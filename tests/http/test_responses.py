@@ -4,7 +4,6 @@ import re
 from email.utils import parsedate_to_datetime
 
 import pytest
-
 from harness import request
 
 PIECE = bytes(range(256)) * 256

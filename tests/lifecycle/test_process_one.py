@@ -5,7 +5,6 @@ import signal
 import subprocess
 
 import pytest
-
 from harness import eventually
 from harness.process import children, process_stat
 

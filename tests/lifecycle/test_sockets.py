@@ -6,7 +6,6 @@ import stat
 import subprocess
 
 import pytest
-
 from harness import Wire, free_port, request, run
 
 

@@ -5,7 +5,6 @@ import signal
 import time
 
 import pytest
-
 from harness import Load, eventually, request
 from harness.process import is_alive
 

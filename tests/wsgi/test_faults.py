@@ -1,7 +1,6 @@
 """An application that fails costs one request, is logged, and never looks like success."""
 
 import pytest
-
 from harness import Truncated, request
 
 

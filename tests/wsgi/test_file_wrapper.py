@@ -1,7 +1,6 @@
 """wsgi.file_wrapper: real files from where they stand, file-like objects, and their close()."""
 
 import pytest
-
 from harness import eventually, request
 
 PIECE = bytes(range(256)) * 256

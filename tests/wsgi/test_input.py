@@ -5,7 +5,6 @@ import json
 from urllib.parse import quote
 
 import pytest
-
 from harness import chunked, request
 
 BODY = b"first\nsecond\r\nthird\rstill third\x0b\x0c\x85still\n\nlast"

@@ -50,7 +50,17 @@ fn configure(arguments: &[OsString]) -> Result<Resolved, String> {
     let environment: Vec<_> = std::env::vars_os().collect();
     let file = read_file(config_path(arguments, &environment))?;
     let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-    resolve(arguments, &environment, file, &machine::facts()).map_err(|error| error.to_string())
+    let resolved =
+        resolve(arguments, &environment, file, &machine::facts()).map_err(|error| error.to_string())?;
+    // The one value that the configuration cannot check by itself: formats belong to another room.
+    let format = &resolved.config.access_log_format;
+    match AccessFormat::parse(format) {
+        Ok(_) => Ok(resolved),
+        Err(error) => {
+            let origin = resolved.origins.of("access_log_format");
+            Err(format!("access_log_format = {format:?} (from {origin}): {error}"))
+        }
+    }
 }
 
 /// The configuration file with its path. A file that was named must be there, the default one need not.
@@ -111,14 +121,11 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
     lockgate_supervisor::run(config, &mut hooks)
 }
 
-/// What has to be true before anything is imported, bound or written: directory, environment, readable formats.
+/// What has to be true before anything is imported, bound or written.
 fn prepare(py: Python<'_>, config: &Config) -> Result<(), String> {
     if let Some(directory) = &config.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))?;
-    }
-    if config.access_log.is_some() {
-        AccessFormat::parse(&config.access_log_format).map_err(|error| format!("access_log_format: {error}"))?;
     }
     set_environment(py, &config.env).map_err(|error| exceptions::summary(py, &error))
 }

@@ -20,7 +20,9 @@ pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
 }
 
 fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
-    let lines = py.import("traceback")?.call_method1("format_exception", (error.value(py),))?;
+    // Before CPython 3.12 the traceback of an error that was fetched is not attached to the exception itself.
+    let arguments = (error.get_type(py), error.value(py), error.traceback(py));
+    let lines = py.import("traceback")?.call_method1("format_exception", arguments)?;
     let text = PyString::new(py, "").call_method1("join", (lines,))?;
     Ok(text.cast_into::<PyString>()?.to_string_lossy().into_owned())
 }

@@ -40,6 +40,15 @@ impl From<ClientGone> for Failure {
     }
 }
 
+/// When pieces of an iterable are transmitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Each before the next one is asked for (PEP 3333, "Buffering and Streaming").
+    Each,
+    /// Gathered: the iterable is our own wrapper around a file.
+    Blocks,
+}
+
 /// One response body on its way.
 pub(crate) struct Transmission<'a, 'py> {
     pub(crate) py: Python<'py>,
@@ -75,7 +84,7 @@ impl Transmission<'_, '_> {
         if let Ok(wrapper) = result.cast_exact::<FileWrapper>() {
             return self.send_file(result, wrapper.get());
         }
-        self.send_each(result, 0)
+        self.send_each(result, BodyLength::Unknown, Pace::Each)
     }
 
     /// A sequence of one piece.
@@ -107,14 +116,15 @@ impl Transmission<'_, '_> {
     }
 
     fn send_file(&mut self, result: &Bound<'_, PyAny>, wrapper: &FileWrapper) -> Result<(), Failure> {
-        let region = if self.is_sendfile_on { wrapper.region(result.py()) } else { None };
-        let Some(region) = region else {
-            return self.send_each(result, FILE_BATCH);
+        let Some(region) = wrapper.region(result.py()) else {
+            return self.send_each(result, BodyLength::Unknown, Pace::Blocks);
         };
+        if !self.is_sendfile_on {
+            return self.send_each(result, BodyLength::Known(region.length), Pace::Blocks);
+        }
         if !self.reply.is_started() {
             self.begin(self.length_of(region.length))?;
         }
-        // A file may hold more than the application wants to give of it.
         let left = self.progress.announced.map(|announced| announced.saturating_sub(self.progress.produced));
         let length = left.map_or(region.length, |left| left.min(region.length));
         if length > 0 && self.reply.allows_body() {
@@ -125,8 +135,9 @@ impl Transmission<'_, '_> {
         Ok(())
     }
 
-    /// Any iterable; transmits when more than `batch` bytes are queued.
-    fn send_each(&mut self, result: &Bound<'_, PyAny>, batch: usize) -> Result<(), Failure> {
+    /// Any iterable.
+    fn send_each(&mut self, result: &Bound<'_, PyAny>, length: BodyLength, pace: Pace) -> Result<(), Failure> {
+        let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
         let Ok(pieces) = result.try_iter() else {
             return Err(Failure::Misused(format!(
                 "the application returned {}, which is not iterable",
@@ -137,8 +148,8 @@ impl Transmission<'_, '_> {
         for piece in pieces {
             let piece = piece?;
             let bytes = bytes_of(&piece)?;
-            let length = bytes.as_bytes().len();
-            if length == 0 {
+            let size = bytes.as_bytes().len();
+            if size == 0 {
                 // Some applications yield nothing again and again while they wait for news.
                 if !self.reply.is_over() && self.reply.is_client_gone() {
                     return Err(Failure::ClientGone);
@@ -146,24 +157,26 @@ impl Transmission<'_, '_> {
                 continue;
             }
             if self.reply.is_over() {
-                self.progress.produced += length as u64;
+                self.progress.produced += size as u64;
                 self.progress.is_cut = true;
                 return Ok(());
             }
             if !self.reply.is_started() {
-                self.begin(BodyLength::Unknown)?;
+                self.begin(length)?;
             }
             if !self.reply.allows_body() {
                 self.finish();
                 return Ok(());
             }
             let sent = queue(self.reply, bytes.clone(), &mut self.progress)?;
-            queued += length;
+            queued += size;
             if sent.is_complete {
                 // The client has everything that it was promised. What is still asked of the application is only
                 // whether there is more, and whatever it does after its last piece.
                 self.finish();
-                if sent.is_cut {
+                // A file may hold more than the application wants to give of it: that is no mistake.
+                self.progress.is_cut &= pace == Pace::Each;
+                if sent.is_cut || pace == Pace::Blocks {
                     return Ok(());
                 }
             } else if queued > batch {
