@@ -29,7 +29,9 @@ def shared(tmp_path_factory):
     started = []
     yield _starter(tmp_path_factory.mktemp("servers"), started)
     codes = [server.process.poll() for server in started]
-    stopped = [server.stop() if code is None else code for server, code in zip(started, codes)]
+    stopped = [
+        server.stop() if code is None else code for server, code in zip(started, codes, strict=True)
+    ]
     logs = [server.errors for server in started]
     for server in started:
         server.end()

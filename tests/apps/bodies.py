@@ -9,7 +9,8 @@ from urllib.parse import parse_qs
 
 def app(environ, start_response):
     stream = environ["wsgi.input"]
-    options = {key: values[0] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
+    parsed = parse_qs(environ["QUERY_STRING"], keep_blank_values=True, encoding="latin-1")
+    options = {key: values[0] for key, values in parsed.items()}
     seen = READERS[environ["PATH_INFO"]](stream, options)
     shown = {
         "seen": seen,

@@ -44,7 +44,7 @@ def test_a_request_in_another_worker_survives_the_kill(start, tmp_path):
     gates = [tmp_path / "first", tmp_path / "second"]
     with server.connect() as first, server.connect() as second:
         pids = []
-        for wire, gate in zip((first, second), gates):
+        for wire, gate in zip((first, second), gates, strict=True):
             wire.send(request("GET", f"/hold?{gate}"))
             started = gate.with_name(gate.name + ".started")
             eventually(started.exists, what=f"{gate.name} is being served")

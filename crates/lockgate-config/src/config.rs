@@ -70,7 +70,7 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Name shown in process listings.
     pub proc_name: Option<String>,
-    /// Every worker listens on a socket of its own.
+    /// Another server may listen on the same addresses.
     pub reuse_port: bool,
     /// Files are sent with sendfile(2) where that is possible.
     pub sendfile: bool,

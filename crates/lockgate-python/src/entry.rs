@@ -38,7 +38,10 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             0
         }
         Invocation::PrintConfig => {
-            say(&mut io::stdout(), &format!("{}\n", resolved.print().trim_end()));
+            say(
+                &mut io::stdout(),
+                &format!("{}\n", resolved.print().trim_end()),
+            );
             0
         }
         Invocation::CheckConfig => check(py, &resolved),
@@ -49,16 +52,20 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
 fn configure(arguments: &[OsString]) -> Result<Resolved, String> {
     let environment: Vec<_> = std::env::vars_os().collect();
     let file = read_file(config_path(arguments, &environment))?;
-    let file = file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()));
-    let resolved =
-        resolve(arguments, &environment, file, &machine::facts()).map_err(|error| error.to_string())?;
+    let file = file
+        .as_ref()
+        .map(|(path, text)| (path.as_path(), text.as_str()));
+    let resolved = resolve(arguments, &environment, file, &machine::facts())
+        .map_err(|error| error.to_string())?;
     // The one value that the configuration cannot check by itself: formats belong to another room.
     let format = &resolved.config.access_log_format;
     match AccessFormat::parse(format) {
         Ok(_) => Ok(resolved),
         Err(error) => {
             let origin = resolved.origins.of("access_log_format");
-            Err(format!("access_log_format = {format:?} (from {origin}): {error}"))
+            Err(format!(
+                "access_log_format = {format:?} (from {origin}): {error}"
+            ))
         }
     }
 }
@@ -108,13 +115,23 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
             return CANNOT_START;
         }
     };
-    log.write(Level::Info, &format!("Lockgate {} serves {}", env!("CARGO_PKG_VERSION"), config.app));
+    log.write(
+        Level::Info,
+        &format!(
+            "Lockgate {} serves {}",
+            env!("CARGO_PKG_VERSION"),
+            config.app
+        ),
+    );
     log.write(Level::Info, &config.workers_reason);
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
     if let Err(error) = release_interrupt(py) {
-        log.write(Level::Critical, &format!("cannot give up SIGINT: {}", exceptions::summary(py, &error)));
+        log.write(
+            Level::Critical,
+            &format!("cannot give up SIGINT: {}", exceptions::summary(py, &error)),
+        );
         return CANNOT_START;
     }
     let mut hooks = PythonHooks::new(config, log);
@@ -124,8 +141,12 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
 /// What has to be true before anything is imported, bound or written.
 fn prepare(py: Python<'_>, config: &Config) -> Result<(), String> {
     if let Some(directory) = &config.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| format!("cannot change to the directory {}: {error}", directory.display()))?;
+        std::env::set_current_dir(directory).map_err(|error| {
+            format!(
+                "cannot change to the directory {}: {error}",
+                directory.display()
+            )
+        })?;
     }
     set_environment(py, &config.env).map_err(|error| exceptions::summary(py, &error))
 }
@@ -139,22 +160,30 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
     for (name, value) in variables {
         update.set_item(name, value)?;
     }
-    py.import("os")?.getattr("environ")?.call_method1("update", (update,)).map(drop)
+    py.import("os")?
+        .getattr("environ")?
+        .call_method1("update", (update,))
+        .map(drop)
 }
 
 fn open_log(config: &Config) -> Result<Arc<ErrorLog>, String> {
     let log = ErrorLog::open(&config.error_log, config.log_level);
-    log.map(Arc::new).map_err(|error| format!("cannot open the error log: {error}"))
+    log.map(Arc::new)
+        .map_err(|error| format!("cannot open the error log: {error}"))
 }
 
 /// Python's own handler would raise KeyboardInterrupt beside what the supervisor does at SIGINT.
 fn release_interrupt(py: Python<'_>) -> PyResult<()> {
     let signal = py.import("signal")?;
     let default = signal.getattr("SIG_DFL")?;
-    signal.call_method1("signal", (signal.getattr("SIGINT")?, default)).map(drop)
+    signal
+        .call_method1("signal", (signal.getattr("SIGINT")?, default))
+        .map(drop)
 }
 
 /// Writes to a standard stream; a stream that nobody reads is no reason to fail.
 fn say(stream: &mut dyn Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    let _ = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
 }

@@ -11,18 +11,27 @@ pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
 /// One line: `ValueError: what it says`.
 pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
     let kind = error.get_type(py);
-    let name = kind.name().map_or_else(|_| "exception".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = kind.name().map_or_else(
+        |_| "exception".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let Ok(text) = error.value(py).str() else {
         return name;
     };
     let text = text.to_string_lossy();
-    if text.is_empty() { name } else { format!("{name}: {text}") }
+    if text.is_empty() {
+        name
+    } else {
+        format!("{name}: {text}")
+    }
 }
 
 fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
     // Before CPython 3.12 the traceback of an error that was fetched is not attached to the exception itself.
     let arguments = (error.get_type(py), error.value(py), error.traceback(py));
-    let lines = py.import("traceback")?.call_method1("format_exception", arguments)?;
+    let lines = py
+        .import("traceback")?
+        .call_method1("format_exception", arguments)?;
     let text = PyString::new(py, "").call_method1("join", (lines,))?;
     Ok(text.cast_into::<PyString>()?.to_string_lossy().into_owned())
 }

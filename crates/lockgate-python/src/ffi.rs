@@ -26,7 +26,8 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     let length = bytes.len() as ffi::Py_ssize_t;
     if bytes.is_empty() || !bytes.is_ascii() {
         // SAFETY: pointer and length describe `bytes`; no error handler is given (NULL is allowed).
-        let string = unsafe { ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, ptr::null()) };
+        let string =
+            unsafe { ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, ptr::null()) };
         return owned(py, string);
     }
     // SAFETY: attached (`py`); the length is not negative.
@@ -56,7 +57,11 @@ impl<'py> ContextScope<'py> {
         let context: Bound<'py, PyAny> = owned(py, unsafe { ffi::PyContext_CopyCurrent() })?;
         // SAFETY: attached, and the object is a context.
         let code = unsafe { ffi::PyContext_Enter(context.as_ptr()) };
-        if code < 0 { Err(PyErr::fetch(py)) } else { Ok(Self { context }) }
+        if code < 0 {
+            Err(PyErr::fetch(py))
+        } else {
+            Ok(Self { context })
+        }
     }
 }
 
@@ -98,7 +103,10 @@ impl PinnedBytes {
         let content = object.as_bytes();
         // SAFETY: the slice lives as long as the object, which `self` owns; it is given out only for `self`'s lifetime.
         let content = unsafe { slice::from_raw_parts(content.as_ptr(), content.len()) };
-        Self { content, object: Some(object.unbind()) }
+        Self {
+            content,
+            object: Some(object.unbind()),
+        }
     }
 
     /// The content.
@@ -137,26 +145,38 @@ unsafe impl Sync for Definition {}
 
 impl Definition {
     /// A builtin that takes positional and keyword arguments without packing them.
-    pub(crate) const fn fast(name: &'static CStr, method: ffi::PyCFunctionFastWithKeywords, doc: &'static CStr) -> Self {
+    pub(crate) const fn fast(
+        name: &'static CStr,
+        method: ffi::PyCFunctionFastWithKeywords,
+        doc: &'static CStr,
+    ) -> Self {
         Self(UnsafeCell::new(ffi::PyMethodDef {
             ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method },
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: method,
+            },
             ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
             ml_doc: doc.as_ptr(),
         }))
     }
 
     /// A new builtin function object whose `self` is `receiver`.
-    pub(crate) fn bind<'py>(&'static self, receiver: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn bind<'py>(
+        &'static self,
+        receiver: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         // SAFETY: the definition is static; the receiver is alive and is referenced by the new object.
-        let function = unsafe { ffi::PyCFunction_NewEx(self.0.get(), receiver.as_ptr(), ptr::null_mut()) };
+        let function =
+            unsafe { ffi::PyCFunction_NewEx(self.0.get(), receiver.as_ptr(), ptr::null_mut()) };
         owned(receiver.py(), function)
     }
 }
 
 /// What a builtin of ours does: receiver and arguments in, result out.
-pub(crate) type Method<const N: usize> =
-    for<'a, 'py> fn(&'a Bound<'py, PyAny>, [Option<Borrowed<'a, 'py, PyAny>>; N]) -> PyResult<Bound<'py, PyAny>>;
+pub(crate) type Method<const N: usize> = for<'a, 'py> fn(
+    &'a Bound<'py, PyAny>,
+    [Option<Borrowed<'a, 'py, PyAny>>; N],
+) -> PyResult<Bound<'py, PyAny>>;
 
 /// The arguments of a METH_FASTCALL | METH_KEYWORDS call, as CPython passed them.
 #[derive(Clone, Copy)]
@@ -172,7 +192,11 @@ impl RawCall {
     ///
     /// # Safety
     /// The fields are those of a call that CPython is making on this thread.
-    pub(crate) unsafe fn run<const N: usize>(self, parameters: [&str; N], method: Method<N>) -> *mut ffi::PyObject {
+    pub(crate) unsafe fn run<const N: usize>(
+        self,
+        parameters: [&str; N],
+        method: Method<N>,
+    ) -> *mut ffi::PyObject {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             Python::attach(|py| {
                 // SAFETY: the caller of the builtin keeps its receiver alive during the call.
@@ -190,7 +214,9 @@ impl RawCall {
             })
         }));
         outcome.unwrap_or_else(|_| {
-            Python::attach(|py| PyRuntimeError::new_err("a bug in the server; its log has the place").restore(py));
+            Python::attach(|py| {
+                PyRuntimeError::new_err("a bug in the server; its log has the place").restore(py)
+            });
             ptr::null_mut()
         })
     }
@@ -205,7 +231,9 @@ impl RawCall {
         let mut sorted = [const { None }; N];
         let positional = usize::try_from(self.positional).unwrap_or(0);
         if positional > N {
-            return Err(PyTypeError::new_err(format!("takes at most {N} arguments ({positional} given)")));
+            return Err(PyTypeError::new_err(format!(
+                "takes at most {N} arguments ({positional} given)"
+            )));
         }
         for (index, place) in sorted.iter_mut().enumerate().take(positional) {
             // SAFETY: `index` is below the number of positional values that CPython passed.
@@ -220,10 +248,16 @@ impl RawCall {
             let name = name.cast_into::<PyString>()?;
             let parameter = parameters.iter().position(|parameter| name == *parameter);
             let Some(place) = parameter.map(|parameter| &mut sorted[parameter]) else {
-                return Err(PyTypeError::new_err(format!("got an unexpected keyword argument {}", name.repr()?)));
+                return Err(PyTypeError::new_err(format!(
+                    "got an unexpected keyword argument {}",
+                    name.repr()?
+                )));
             };
             if place.is_some() {
-                return Err(PyTypeError::new_err(format!("got two values for argument {}", name.repr()?)));
+                return Err(PyTypeError::new_err(format!(
+                    "got two values for argument {}",
+                    name.repr()?
+                )));
             }
             // SAFETY: one value follows the positional ones for each keyword name.
             *place = Some(unsafe { self.value(py, positional + index) });
@@ -265,7 +299,10 @@ macro_rules! trampoline {
 }
 pub(crate) use trampoline;
 
-fn owned<'py, T: pyo3::PyTypeCheck>(py: Python<'py>, object: *mut ffi::PyObject) -> PyResult<Bound<'py, T>> {
+fn owned<'py, T: pyo3::PyTypeCheck>(
+    py: Python<'py>,
+    object: *mut ffi::PyObject,
+) -> PyResult<Bound<'py, T>> {
     // SAFETY: every caller passes a new reference, or NULL with the error set.
     let object = unsafe { Bound::from_owned_ptr_or_err(py, object) }?;
     Ok(object.cast_into::<T>()?)

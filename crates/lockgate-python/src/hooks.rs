@@ -33,7 +33,10 @@ impl<'a> PythonHooks<'a> {
     /// A worker's life up to the point where it serves.
     fn start_worker(&self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
         if let Err(error) = drop_privileges(py, self.config) {
-            self.log.write(Level::Critical, &format!("cannot change user: {}", exceptions::summary(py, &error)));
+            self.log.write(
+                Level::Critical,
+                &format!("cannot change user: {}", exceptions::summary(py, &error)),
+            );
             return Err(CANNOT_START);
         }
         let application = loading::load(py, self.config).map_err(|failure| {
@@ -41,12 +44,24 @@ impl<'a> PythonHooks<'a> {
             failure.code
         })?;
         if let Err(error) = freeze(py) {
-            self.log.write(Level::Warning, &format!("gc.freeze failed: {}", exceptions::summary(py, &error)));
+            self.log.write(
+                Level::Warning,
+                &format!("gc.freeze failed: {}", exceptions::summary(py, &error)),
+            );
         }
         let app = WsgiApp::new(application, settings(self.config), Arc::clone(&self.log));
         let listeners = std::mem::take(&mut post.listeners);
-        Worker::start(Arc::new(self.config.clone()), listeners, Arc::new(app), Arc::clone(&self.log)).map_err(|error| {
-            self.log.write(Level::Critical, &format!("cannot start the worker: {error}"));
+        Worker::start(
+            Arc::new(self.config.clone()),
+            listeners,
+            Arc::new(app),
+            Arc::clone(&self.log),
+        )
+        .map_err(|error| {
+            self.log.write(
+                Level::Critical,
+                &format!("cannot start the worker: {error}"),
+            );
             CANNOT_START
         })
     }
@@ -70,7 +85,10 @@ impl Hooks for PythonHooks<'_> {
                 Err(code) => return code,
             };
             post.ready();
-            let attended = AttendedWorker { handle, log: Arc::clone(&self.log) };
+            let attended = AttendedWorker {
+                handle,
+                log: Arc::clone(&self.log),
+            };
             py.detach(|| post.attend(&attended))
         })
     }
@@ -78,12 +96,20 @@ impl Hooks for PythonHooks<'_> {
     fn exit_process(&mut self, code: i32) -> ! {
         Python::attach(|py| {
             // What the interpreter does at its end, without waiting for threads: the crew's are daemons.
-            if let Err(error) = py.import("atexit").and_then(|atexit| atexit.call_method0("_run_exitfuncs")) {
-                self.log.write(Level::Warning, &format!("at exit: {}", exceptions::summary(py, &error)));
+            if let Err(error) = py
+                .import("atexit")
+                .and_then(|atexit| atexit.call_method0("_run_exitfuncs"))
+            {
+                self.log.write(
+                    Level::Warning,
+                    &format!("at exit: {}", exceptions::summary(py, &error)),
+                );
             }
             flush_streams(py);
             // Not exit(): crew threads may still be in calls that do not end, and finalizing under them would crash.
-            let _ = py.import("os").and_then(|os| os.call_method1("_exit", (code,)));
+            let _ = py
+                .import("os")
+                .and_then(|os| os.call_method1("_exit", (code,)));
         });
         std::process::abort()
     }
@@ -94,7 +120,10 @@ impl Hooks for PythonHooks<'_> {
 
     fn reopen_logs(&mut self) {
         if let Err(error) = self.log.reopen() {
-            self.log.write(Level::Error, &format!("cannot reopen the error log: {error}"));
+            self.log.write(
+                Level::Error,
+                &format!("cannot reopen the error log: {error}"),
+            );
         }
     }
 }
@@ -133,13 +162,23 @@ impl Attended for AttendedWorker {
     /// Python runs signal handlers of the application in the main thread, and only when it is asked to.
     fn interrupted(&self) {
         Python::attach(|py| {
-            let Err(error) = py.check_signals() else { return };
-            if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py) {
-                self.log.write(Level::Info, "a signal handler of the application asks to exit");
+            let Err(error) = py.check_signals() else {
+                return;
+            };
+            if error.is_instance_of::<PySystemExit>(py)
+                || error.is_instance_of::<PyKeyboardInterrupt>(py)
+            {
+                self.log.write(
+                    Level::Info,
+                    "a signal handler of the application asks to exit",
+                );
                 return self.handle.drain();
             }
             let traceback = exceptions::traceback(py, &error);
-            self.log.write(Level::Error, &format!("A signal handler of the application failed\n{traceback}"));
+            self.log.write(
+                Level::Error,
+                &format!("A signal handler of the application failed\n{traceback}"),
+            );
         });
     }
 }
@@ -182,6 +221,8 @@ fn flush_streams(py: Python<'_>) {
     let Ok(sys) = py.import("sys") else { return };
     for name in ["stdout", "stderr"] {
         // A closed or broken stream has nothing to flush.
-        let _ = sys.getattr(name).and_then(|stream| stream.call_method0("flush"));
+        let _ = sys
+            .getattr(name)
+            .and_then(|stream| stream.call_method0("flush"));
     }
 }

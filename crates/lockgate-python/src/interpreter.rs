@@ -44,10 +44,21 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
 pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
     Python::attach(|py| -> PyResult<()> {
         let options = PyDict::new(py);
-        options.set_item("target", Bound::new(py, Target { body: Mutex::new(Some(body)) })?)?;
+        options.set_item(
+            "target",
+            Bound::new(
+                py,
+                Target {
+                    body: Mutex::new(Some(body)),
+                },
+            )?,
+        )?;
         options.set_item("name", name)?;
         options.set_item("daemon", true)?;
-        let thread = py.import("threading")?.getattr("Thread")?.call((), Some(&options))?;
+        let thread = py
+            .import("threading")?
+            .getattr("Thread")?
+            .call((), Some(&options))?;
         thread.call_method0("start").map(drop)
     })
     .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
@@ -62,7 +73,11 @@ struct Target {
 #[pymethods]
 impl Target {
     fn __call__(&self, py: Python<'_>) {
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let body = self
+            .body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(body) = body {
             body();
             // While we are still attached: thread-local destructors run after Python has forgotten the thread.

@@ -23,10 +23,19 @@ const IMPORT_FAILED: i32 = 3;
 /// With the text for the operator: a traceback without the server's frames, or a sentence, and hints.
 pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, Failure> {
     call(py, config).map_err(|error| {
-        let code = error.value(py).getattr("exit_code").and_then(|code| code.extract::<i32>());
+        let code = error
+            .value(py)
+            .getattr("exit_code")
+            .and_then(|code| code.extract::<i32>());
         match code {
-            Ok(code) => Failure { code, text: error.value(py).to_string() },
-            Err(_) => Failure { code: IMPORT_FAILED, text: exceptions::traceback(py, &error) },
+            Ok(code) => Failure {
+                code,
+                text: error.value(py).to_string(),
+            },
+            Err(_) => Failure {
+                code: IMPORT_FAILED,
+                text: exceptions::traceback(py, &error),
+            },
         }
     })
 }

@@ -15,11 +15,18 @@ const UNKNOWN_MEMORY: u64 = 1 << 40;
 
 /// What this machine, or this container, offers.
 pub(crate) fn facts() -> Machine {
-    let groups = fs::read_to_string("/proc/self/cgroup").map_or_else(|_| Vec::new(), |text| group_paths(&text));
-    let limits: Vec<_> = groups.iter().flat_map(|path| path.ancestors().map(Path::to_owned)).collect();
+    let groups = fs::read_to_string("/proc/self/cgroup")
+        .map_or_else(|_| Vec::new(), |text| group_paths(&text));
+    let limits: Vec<_> = groups
+        .iter()
+        .flat_map(|path| path.ancestors().map(Path::to_owned))
+        .collect();
     Machine {
         affinity: affinity(),
-        cpu_quota: limits.iter().filter_map(|group| cpu_quota(group)).reduce(f64::min),
+        cpu_quota: limits
+            .iter()
+            .filter_map(|group| cpu_quota(group))
+            .reduce(f64::min),
         memory_limit: limits.iter().filter_map(|group| memory_limit(group)).min(),
         memory_total: memory_total().unwrap_or(UNKNOWN_MEMORY),
     }
@@ -41,11 +48,17 @@ fn group_paths(text: &str) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
         let path = path.trim_start_matches('/');
         if controllers.is_empty() {
             paths.push(root.join(path));
-        } else if let Some(name) = controllers.split(',').find(|name| ["cpu", "memory"].contains(name)) {
+        } else if let Some(name) = controllers
+            .split(',')
+            .find(|name| ["cpu", "memory"].contains(name))
+        {
             paths.push(root.join(name).join(path));
         }
     }
@@ -70,7 +83,8 @@ fn parse_cpu_max(text: &str) -> Option<f64> {
 }
 
 fn memory_limit(group: &Path) -> Option<u64> {
-    let limit = number(&group.join("memory.max")).or_else(|| number(&group.join("memory.limit_in_bytes")))?;
+    let limit = number(&group.join("memory.max"))
+        .or_else(|| number(&group.join("memory.limit_in_bytes")))?;
     // Version 1 writes "no limit" as the largest multiple of a page.
     (limit < i64::MAX as u64 - (1 << 20)).then_some(limit)
 }
@@ -85,7 +99,9 @@ fn memory_total() -> Option<u64> {
 
 /// Bytes, from the line `MemTotal:  16384000 kB`.
 fn parse_memory_total(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -96,8 +112,13 @@ mod tests {
 
     #[test]
     fn a_quota_is_a_number_of_processors() {
-        let cases =
-            [("max 100000\n", None), ("150000 100000\n", Some(1.5)), ("", None), ("0 100000", None), ("x y", None)];
+        let cases = [
+            ("max 100000\n", None),
+            ("150000 100000\n", Some(1.5)),
+            ("", None),
+            ("0 100000", None),
+            ("x y", None),
+        ];
         for (text, expected) in cases {
             assert_eq!(parse_cpu_max(text), expected, "{text:?}");
         }
@@ -105,15 +126,23 @@ mod tests {
 
     #[test]
     fn groups_of_both_versions_are_found() {
-        let text = "12:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n3:devices:/x\n0::/user.slice/a b\n";
-        let expected = ["/sys/fs/cgroup/cpu/docker/abc", "/sys/fs/cgroup/memory/docker/abc", "/sys/fs/cgroup/user.slice/a b"];
+        let text =
+            "12:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n3:devices:/x\n0::/user.slice/a b\n";
+        let expected = [
+            "/sys/fs/cgroup/cpu/docker/abc",
+            "/sys/fs/cgroup/memory/docker/abc",
+            "/sys/fs/cgroup/user.slice/a b",
+        ];
         assert_eq!(group_paths(text), expected.map(PathBuf::from));
         assert_eq!(group_paths("nonsense\n"), Vec::<PathBuf>::new());
     }
 
     #[test]
     fn memory_is_given_in_kibibytes() {
-        assert_eq!(parse_memory_total("MemFree: 1 kB\nMemTotal:    16384 kB\n"), Some(16 << 20));
+        assert_eq!(
+            parse_memory_total("MemFree: 1 kB\nMemTotal:    16384 kB\n"),
+            Some(16 << 20)
+        );
         assert_eq!(parse_memory_total("MemFree: 1 kB\n"), None);
     }
 }

@@ -76,16 +76,37 @@ pub(crate) struct WsgiApp {
 
 impl WsgiApp {
     pub(crate) fn new(application: Py<PyAny>, settings: Settings, log: Arc<ErrorLog>) -> Self {
-        Self { application, shared: Arc::new(Shared { settings, log, warned: Mutex::default() }) }
+        Self {
+            application,
+            shared: Arc::new(Shared {
+                settings,
+                log,
+                warned: Mutex::default(),
+            }),
+        }
     }
 
     fn serve(&self, py: Python<'_>, request: &mut Request, reply: &mut Reply) {
         let mut thread = match ThreadState::take(py, &self.shared) {
             Ok(thread) => thread,
-            Err(error) => return self.settle(py, request, reply, &Progress::default(), Failure::Raised(error)),
+            Err(error) => {
+                return self.settle(
+                    py,
+                    request,
+                    reply,
+                    &Progress::default(),
+                    Failure::Raised(error),
+                );
+            }
         };
         if let Err(error) = self.exchange(py, request, reply, &mut thread) {
-            self.settle(py, request, reply, &Progress::default(), Failure::Raised(error));
+            self.settle(
+                py,
+                request,
+                reply,
+                &Progress::default(),
+                Failure::Raised(error),
+            );
         }
         thread.errors.get().end_line(py);
         thread.give_back(py);
@@ -106,8 +127,9 @@ impl WsgiApp {
         let _context = ffi::ContextScope::enter(py)?;
         let environ = thread.environ.build(py, request, &self.shared)?;
         let application = self.application.bind(py);
-        let (returned, progress) =
-            thread.functions.lend(py, reply, |start_response| application.call1((&environ, start_response)));
+        let (returned, progress) = thread.functions.lend(py, reply, |start_response| {
+            application.call1((&environ, start_response))
+        });
         self.note_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
@@ -139,7 +161,14 @@ impl WsgiApp {
     }
 
     /// Ends a reply that did not come to its end by itself.
-    fn settle(&self, py: Python<'_>, request: &Request, reply: &mut Reply, progress: &Progress, failure: Failure) {
+    fn settle(
+        &self,
+        py: Python<'_>,
+        request: &Request,
+        reply: &mut Reply,
+        progress: &Progress,
+        failure: Failure,
+    ) {
         let text = match failure {
             Failure::ClientGone => None,
             // The application let through what write() raised, or something that came of it.
@@ -150,7 +179,11 @@ impl WsgiApp {
         match text {
             None => {
                 reply.abort();
-                self.shared.log(py, Level::Debug, &format!("Client has gone: {}", described(request)));
+                self.shared.log(
+                    py,
+                    Level::Debug,
+                    &format!("Client has gone: {}", described(request)),
+                );
             }
             Some(text) => {
                 // A response that was complete before the application failed stays the answer.
@@ -168,7 +201,13 @@ impl WsgiApp {
     }
 
     /// Complains about a body that is not as long as its Content-Length.
-    fn report_length(&self, py: Python<'_>, request: &Request, progress: &Progress, missing: Option<u64>) {
+    fn report_length(
+        &self,
+        py: Python<'_>,
+        request: &Request,
+        progress: &Progress,
+        missing: Option<u64>,
+    ) {
         let announced = progress.announced.unwrap_or(0);
         let message = if let Some(missing) = missing {
             let sent = announced.saturating_sub(missing);
@@ -197,7 +236,11 @@ impl WsgiApp {
         }
         let value = |name: &String| {
             let value = environ.get_item(name).ok()??;
-            let value = value.cast::<PyString>().ok()?.to_string_lossy().into_owned();
+            let value = value
+                .cast::<PyString>()
+                .ok()?
+                .to_string_lossy()
+                .into_owned();
             Some((name.clone(), value))
         };
         reply.note_environ(names.iter().filter_map(value).collect());
@@ -234,7 +277,11 @@ fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// Method and target for a log line.
 fn described(request: &Request) -> String {
-    format!("{} {}", escaped(request.head.method()), escaped(request.head.target()))
+    format!(
+        "{} {}",
+        escaped(request.head.method()),
+        escaped(request.head.target())
+    )
 }
 
 fn escaped(bytes: &[u8]) -> String {

@@ -100,9 +100,17 @@ impl Transmission<'_, '_> {
     }
 
     /// A sequence of which every piece is there already: its length is known, and nothing is waited for.
-    fn send_all<'py>(&mut self, pieces: impl Iterator<Item = Bound<'py, PyAny>>) -> Result<(), Failure> {
-        let pieces = pieces.map(|piece| bytes_of(&piece).cloned()).collect::<Result<Vec<_>, _>>()?;
-        let total = pieces.iter().map(|piece| piece.as_bytes().len() as u64).sum();
+    fn send_all<'py>(
+        &mut self,
+        pieces: impl Iterator<Item = Bound<'py, PyAny>>,
+    ) -> Result<(), Failure> {
+        let pieces = pieces
+            .map(|piece| bytes_of(&piece).cloned())
+            .collect::<Result<Vec<_>, _>>()?;
+        let total = pieces
+            .iter()
+            .map(|piece| piece.as_bytes().len() as u64)
+            .sum();
         self.begin(self.length_of(total))?;
         if self.reply.allows_body() {
             for piece in pieces {
@@ -115,7 +123,11 @@ impl Transmission<'_, '_> {
         Ok(())
     }
 
-    fn send_file(&mut self, result: &Bound<'_, PyAny>, wrapper: &FileWrapper) -> Result<(), Failure> {
+    fn send_file(
+        &mut self,
+        result: &Bound<'_, PyAny>,
+        wrapper: &FileWrapper,
+    ) -> Result<(), Failure> {
         let Some(region) = wrapper.region(result.py()) else {
             return self.send_each(result, BodyLength::Unknown, Pace::Blocks);
         };
@@ -125,7 +137,10 @@ impl Transmission<'_, '_> {
         if !self.reply.is_started() {
             self.begin(self.length_of(region.length))?;
         }
-        let left = self.progress.announced.map(|announced| announced.saturating_sub(self.progress.produced));
+        let left = self
+            .progress
+            .announced
+            .map(|announced| announced.saturating_sub(self.progress.produced));
         let length = left.map_or(region.length, |left| left.min(region.length));
         if length > 0 && self.reply.allows_body() {
             self.progress.produced += length;
@@ -136,7 +151,12 @@ impl Transmission<'_, '_> {
     }
 
     /// Any iterable.
-    fn send_each(&mut self, result: &Bound<'_, PyAny>, length: BodyLength, pace: Pace) -> Result<(), Failure> {
+    fn send_each(
+        &mut self,
+        result: &Bound<'_, PyAny>,
+        length: BodyLength,
+        pace: Pace,
+    ) -> Result<(), Failure> {
         let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
         let Ok(pieces) = result.try_iter() else {
             return Err(Failure::Misused(format!(
@@ -196,7 +216,9 @@ impl Transmission<'_, '_> {
     /// Queues the head.
     fn begin(&mut self, length: BodyLength) -> Result<(), Failure> {
         if !self.responder.commit(self.py, self.reply) {
-            return Err(Failure::Misused("the application did not call start_response()".to_owned()));
+            return Err(Failure::Misused(
+                "the application did not call start_response()".to_owned(),
+            ));
         }
         self.progress.announced = self.reply.head().content_length();
         self.reply.start(length);
@@ -206,7 +228,11 @@ impl Transmission<'_, '_> {
     /// What to announce for a body of `total` bytes, unless the application has said it.
     fn length_of(&self, total: u64) -> BodyLength {
         // A HEAD is often answered with an empty body: that says nothing about what GET would give.
-        if self.is_head && total == 0 { BodyLength::Unknown } else { BodyLength::Known(total) }
+        if self.is_head && total == 0 {
+            BodyLength::Unknown
+        } else {
+            BodyLength::Known(total)
+        }
     }
 
     fn finish(&mut self) {
@@ -217,7 +243,11 @@ impl Transmission<'_, '_> {
 }
 
 /// Queues one piece that is not empty.
-pub(crate) fn queue(reply: &mut Reply, piece: Bound<'_, PyBytes>, progress: &mut Progress) -> Result<Sent, ClientGone> {
+pub(crate) fn queue(
+    reply: &mut Reply,
+    piece: Bound<'_, PyBytes>,
+    progress: &mut Progress,
+) -> Result<Sent, ClientGone> {
     let length = piece.as_bytes().len();
     progress.produced += length as u64;
     // Subclasses of bytes may be anything underneath; their bytes are copied.
@@ -237,11 +267,17 @@ impl SharedBytes for PinnedBytes {
 }
 
 fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBytes>, Failure> {
-    piece
-        .cast::<PyBytes>()
-        .map_err(|_| Failure::Misused(format!("the application's iterable gave {}, not bytes", type_name(piece))))
+    piece.cast::<PyBytes>().map_err(|_| {
+        Failure::Misused(format!(
+            "the application's iterable gave {}, not bytes",
+            type_name(piece)
+        ))
+    })
 }
 
 fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().name().map_or_else(|_| "something".to_owned(), |name| name.to_string())
+    object
+        .get_type()
+        .name()
+        .map_or_else(|_| "something".to_owned(), |name| name.to_string())
 }

@@ -105,17 +105,34 @@ impl Remembered {
 }
 
 impl Environ {
-    pub(crate) fn new(py: Python<'_>, shared: &Shared, errors: &Bound<'_, ErrorStream>) -> PyResult<Self> {
+    pub(crate) fn new(
+        py: Python<'_>,
+        shared: &Shared,
+        errors: &Bound<'_, ErrorStream>,
+    ) -> PyResult<Self> {
         let keys = Keys::new(py);
         let empty = PyString::intern(py, "");
         let template = PyDict::new(py);
-        let set_text = |key: &Py<PyString>, text: &str| template.set_item(key, PyString::intern(py, text));
+        let set_text =
+            |key: &Py<PyString>, text: &str| template.set_item(key, PyString::intern(py, text));
         set_text(&keys.request_method, METHODS[0])?;
-        for key in [&keys.script_name, &keys.path_info, &keys.raw_uri, &keys.request_uri, &keys.query_string] {
+        for key in [
+            &keys.script_name,
+            &keys.path_info,
+            &keys.raw_uri,
+            &keys.request_uri,
+            &keys.query_string,
+        ] {
             template.set_item(key, &empty)?;
         }
         set_text(&keys.server_protocol, "HTTP/1.1")?;
-        for key in [&keys.server_name, &keys.server_port, &keys.remote_addr, &keys.remote_port, &keys.http_host] {
+        for key in [
+            &keys.server_name,
+            &keys.server_port,
+            &keys.remote_addr,
+            &keys.remote_port,
+            &keys.http_host,
+        ] {
             template.set_item(key, &empty)?;
         }
         set_text(&keys.server_software, SOFTWARE)?;
@@ -171,15 +188,30 @@ impl Environ {
     fn follow_ends(&mut self, py: Python<'_>, request: &Request) -> PyResult<()> {
         let template = self.template.bind(py);
         let client = request.client();
-        if !self.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
-            if self.client.as_ref().is_none_or(|known| known.host != client.host) {
+        if !self
+            .client
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, client))
+        {
+            if self
+                .client
+                .as_ref()
+                .is_none_or(|known| known.host != client.host)
+            {
                 template.set_item(&self.keys.remote_addr, &client.host)?;
             }
-            template.set_item(&self.keys.remote_port, ffi::latin1(py, client.port.as_bytes())?)?;
+            template.set_item(
+                &self.keys.remote_port,
+                ffi::latin1(py, client.port.as_bytes())?,
+            )?;
             self.client = Some(Arc::clone(client));
         }
         let local = request.local();
-        if !self.local.as_ref().is_some_and(|known| Arc::ptr_eq(known, local)) {
+        if !self
+            .local
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, local))
+        {
             template.set_item(&self.keys.server_name, &local.server_name)?;
             template.set_item(&self.keys.server_port, &local.server_port)?;
             self.local = Some(Arc::clone(local));
@@ -187,7 +219,11 @@ impl Environ {
         Ok(())
     }
 
-    fn set_request_line(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+    fn set_request_line(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+    ) -> PyResult<()> {
         let py = environ.py();
         let method = head.method();
         if method != METHODS[0].as_bytes() {
@@ -218,7 +254,12 @@ impl Environ {
         Ok(())
     }
 
-    fn set_headers(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead, shared: &Shared) -> PyResult<()> {
+    fn set_headers(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        shared: &Shared,
+    ) -> PyResult<()> {
         let py = environ.py();
         let mut seen = 0_u64;
         for (name, value) in head.headers() {
@@ -236,7 +277,9 @@ impl Environ {
             match treatment {
                 Treatment::Cookie if is_repeated => join(environ, key, value, "; ")?,
                 _ if is_repeated => join(environ, key, value, ",")?,
-                Treatment::Cookie | Treatment::Secret => environ.set_item(key, ffi::latin1(py, value)?)?,
+                Treatment::Cookie | Treatment::Secret => {
+                    environ.set_item(key, ffi::latin1(py, value)?)?
+                }
                 _ => environ.set_item(key, self.values[index].get(py, value)?)?,
             }
         }
@@ -250,10 +293,19 @@ impl Environ {
         }
     }
 
-    fn set_uncommon(&mut self, environ: &Bound<'_, PyDict>, name: &[u8], value: &[u8]) -> PyResult<()> {
+    fn set_uncommon(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        name: &[u8],
+        value: &[u8],
+    ) -> PyResult<()> {
         let py = environ.py();
         let key = self.names.other(py, name)?;
-        if environ.contains(&key)? { join(environ, &key, value, ",") } else { environ.set_item(key, ffi::latin1(py, value)?) }
+        if environ.contains(&key)? {
+            join(environ, &key, value, ",")
+        } else {
+            environ.set_item(key, ffi::latin1(py, value)?)
+        }
     }
 
     fn set_body(&self, environ: &Bound<'_, PyDict>, request: &mut Request) -> PyResult<()> {
@@ -262,7 +314,10 @@ impl Environ {
         if let Some(length) = request.body_length() {
             let mut digits = itoa::Buffer::new();
             let digits = digits.format(length);
-            environ.set_item(&self.keys.content_length, ffi::latin1(py, digits.as_bytes())?)?;
+            environ.set_item(
+                &self.keys.content_length,
+                ffi::latin1(py, digits.as_bytes())?,
+            )?;
         }
         let body = request.take_body();
         if !body.is_empty() {
@@ -273,11 +328,22 @@ impl Environ {
 
     /// PEP 3333 allows neither SERVER_NAME nor SERVER_PORT to be empty, and a unix socket has no port:
     /// the Host header says what the client believes to talk to, otherwise the scheme's default stands.
-    fn set_server_of_unix_socket(&self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
+    fn set_server_of_unix_socket(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        request: &Request,
+    ) -> PyResult<()> {
         let (host, port) = split_authority(request.head.host().unwrap_or_default());
-        let default_port: &[u8] = if request.scheme() == "https" { b"443" } else { b"80" };
+        let default_port: &[u8] = if request.scheme() == "https" {
+            b"443"
+        } else {
+            b"80"
+        };
         let py = environ.py();
-        environ.set_item(&self.keys.server_port, ffi::latin1(py, port.unwrap_or(default_port))?)?;
+        environ.set_item(
+            &self.keys.server_port,
+            ffi::latin1(py, port.unwrap_or(default_port))?,
+        )?;
         if !host.is_empty() {
             environ.set_item(&self.keys.server_name, ffi::latin1(py, host)?)?;
         } else if request.local().server_name.is_empty() {
@@ -290,7 +356,12 @@ impl Environ {
 /// `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
 
-fn join(environ: &Bound<'_, PyDict>, key: &Bound<'_, PyString>, value: &[u8], separator: &str) -> PyResult<()> {
+fn join(
+    environ: &Bound<'_, PyDict>,
+    key: &Bound<'_, PyString>,
+    value: &[u8],
+    separator: &str,
+) -> PyResult<()> {
     let py = environ.py();
     let value = ffi::latin1(py, value)?;
     match environ.get_item(key)? {
@@ -327,7 +398,10 @@ mod tests {
             (":80", "", Some("80")),
         ];
         for (authority, host, port) in cases {
-            assert_eq!(split_authority(authority.as_bytes()), (host.as_bytes(), port.map(str::as_bytes)));
+            assert_eq!(
+                split_authority(authority.as_bytes()),
+                (host.as_bytes(), port.map(str::as_bytes))
+            );
         }
     }
 }

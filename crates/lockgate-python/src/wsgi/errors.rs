@@ -24,7 +24,11 @@ const LONGEST_LINE: usize = 64 * 1024;
 
 impl ErrorStream {
     pub(crate) fn new(log: Arc<ErrorLog>) -> Self {
-        Self { log, partial: Mutex::default(), has_partial: AtomicBool::new(false) }
+        Self {
+            log,
+            partial: Mutex::default(),
+            has_partial: AtomicBool::new(false),
+        }
     }
 
     /// Ends a line that the request left open.
@@ -39,14 +43,20 @@ impl ErrorStream {
     }
 
     fn take_partial(&self, py: Python<'_>) -> Vec<u8> {
-        let mut partial = self.partial.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut partial = self
+            .partial
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
         self.has_partial.store(false, Ordering::Relaxed);
         std::mem::take(&mut *partial)
     }
 
     /// Takes text in; gives what is to be written now.
     fn accept(&self, py: Python<'_>, text: &[u8]) -> Vec<u8> {
-        let mut partial = self.partial.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut partial = self
+            .partial
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
         partial.extend_from_slice(text);
         let end = match memchr::memrchr(b'\n', &partial) {
             _ if partial.len() > LONGEST_LINE => partial.len(),

@@ -35,7 +35,10 @@ impl FileWrapper {
         if block_size == 0 {
             return Err(PyValueError::new_err("block_size must not be 0"));
         }
-        Ok(Self { filelike, block_size })
+        Ok(Self {
+            filelike,
+            block_size,
+        })
     }
 
     #[getter]
@@ -53,13 +56,24 @@ impl FileWrapper {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let block = self.filelike.bind(py).call_method1(pyo3::intern!(py, "read"), (self.block_size,))?;
-        Ok(if block.is_truthy()? { Some(block) } else { None })
+        let block = self
+            .filelike
+            .bind(py)
+            .call_method1(pyo3::intern!(py, "read"), (self.block_size,))?;
+        Ok(if block.is_truthy()? {
+            Some(block)
+        } else {
+            None
+        })
     }
 
     /// Closes the file-like object, if it can be closed.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        match self.filelike.bind(py).getattr_opt(pyo3::intern!(py, "close"))? {
+        match self
+            .filelike
+            .bind(py)
+            .getattr_opt(pyo3::intern!(py, "close"))?
+        {
             Some(close) => close.call0().map(drop),
             None => Ok(()),
         }
@@ -78,15 +92,23 @@ impl FileWrapper {
         if !is_plain_file(filelike)? {
             return Ok(None);
         }
-        let descriptor: i32 = filelike.call_method0(pyo3::intern!(py, "fileno"))?.extract()?;
-        let offset: u64 = filelike.call_method0(pyo3::intern!(py, "tell"))?.extract()?;
+        let descriptor: i32 = filelike
+            .call_method0(pyo3::intern!(py, "fileno"))?
+            .extract()?;
+        let offset: u64 = filelike
+            .call_method0(pyo3::intern!(py, "tell"))?
+            .extract()?;
         let file = ffi::duplicate(descriptor)?;
         let status = rustix::fs::fstat(&file).map_err(std::io::Error::from)?;
         if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        Ok(Some(Region { file, offset, length: size.saturating_sub(offset) }))
+        Ok(Some(Region {
+            file,
+            offset,
+            length: size.saturating_sub(offset),
+        }))
     }
 }
 
@@ -99,7 +121,10 @@ fn is_plain_file(filelike: &Bound<'_, PyAny>) -> PyResult<bool> {
         return Ok(true);
     }
     if kind.is(&types.reader) || kind.is(&types.random) {
-        return Ok(filelike.getattr(pyo3::intern!(py, "raw"))?.get_type().is(&types.raw));
+        return Ok(filelike
+            .getattr(pyo3::intern!(py, "raw"))?
+            .get_type()
+            .is(&types.raw));
     }
     if kind.is(&types.temporary) {
         return is_plain_file(&filelike.getattr(pyo3::intern!(py, "file"))?);
@@ -120,12 +145,17 @@ impl FileTypes {
         static TYPES: PyOnceLock<FileTypes> = PyOnceLock::new();
         TYPES.get_or_try_init(py, || {
             let io = py.import("io")?;
-            let class = |name: &str| -> PyResult<Py<PyType>> { Ok(io.getattr(name)?.cast_into::<PyType>()?.unbind()) };
+            let class = |name: &str| -> PyResult<Py<PyType>> {
+                Ok(io.getattr(name)?.cast_into::<PyType>()?.unbind())
+            };
             Ok(Self {
                 raw: class("FileIO")?,
                 reader: class("BufferedReader")?,
                 random: class("BufferedRandom")?,
-                temporary: py.import("tempfile")?.getattr("_TemporaryFileWrapper")?.unbind(),
+                temporary: py
+                    .import("tempfile")?
+                    .getattr("_TemporaryFileWrapper")?
+                    .unbind(),
             })
         })
     }

@@ -31,7 +31,10 @@ pub(crate) struct Common {
 }
 
 const fn list(name: &'static str) -> Common {
-    Common { name, treatment: Treatment::List }
+    Common {
+        name,
+        treatment: Treatment::List,
+    }
 }
 
 const fn other(name: &'static str, treatment: Treatment) -> Common {
@@ -138,7 +141,11 @@ impl NameTable {
             if index == FREE {
                 return None;
             }
-            if COMMON[usize::from(index)].name.as_bytes().eq_ignore_ascii_case(name) {
+            if COMMON[usize::from(index)]
+                .name
+                .as_bytes()
+                .eq_ignore_ascii_case(name)
+            {
                 return Some(usize::from(index));
             }
             slot = (slot + 1) % SLOTS;
@@ -150,7 +157,8 @@ impl NameTable {
 fn hash(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or(0) | 0x20);
     let length = name.len();
-    (length * 7 + letter(0) * 13 + letter(length / 2) * 31 + letter(length.wrapping_sub(1)) * 61) % SLOTS
+    (length * 7 + letter(0) * 13 + letter(length / 2) * 31 + letter(length.wrapping_sub(1)) * 61)
+        % SLOTS
 }
 
 /// The interned keys of the common names, and a map for the rest.
@@ -166,7 +174,11 @@ impl HeaderNames {
             .iter()
             .map(|common| PyString::intern(py, &environ_key(common.name.as_bytes())).unbind())
             .collect();
-        Self { table: NameTable::new(), keys, others: HashMap::new() }
+        Self {
+            table: NameTable::new(),
+            keys,
+            others: HashMap::new(),
+        }
     }
 
     /// Position of a common name.
@@ -175,12 +187,20 @@ impl HeaderNames {
     }
 
     /// The key of a common name.
-    pub(crate) fn common<'a, 'py>(&'a self, py: Python<'py>, index: usize) -> &'a Bound<'py, PyString> {
+    pub(crate) fn common<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        index: usize,
+    ) -> &'a Bound<'py, PyString> {
         self.keys[index].bind(py)
     }
 
     /// The key of any other name. Not interned: interned strings may be immortal, and clients invent names.
-    pub(crate) fn other<'py>(&mut self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
+    pub(crate) fn other<'py>(
+        &mut self,
+        py: Python<'py>,
+        name: &[u8],
+    ) -> PyResult<Bound<'py, PyString>> {
         if let Some(key) = self.others.get(name) {
             return Ok(key.bind(py).clone());
         }
@@ -197,8 +217,18 @@ impl HeaderNames {
 
 /// `Accept-Language` becomes `HTTP_ACCEPT_LANGUAGE`; `Content-Type` has a key of its own (RFC 3875 §4.1.3).
 fn environ_key(name: &[u8]) -> String {
-    let upper = name.iter().map(|&byte| if byte == b'-' { '_' } else { char::from(byte.to_ascii_uppercase()) });
-    if name.eq_ignore_ascii_case(b"content-type") { upper.collect() } else { "HTTP_".chars().chain(upper).collect() }
+    let upper = name.iter().map(|&byte| {
+        if byte == b'-' {
+            '_'
+        } else {
+            char::from(byte.to_ascii_uppercase())
+        }
+    });
+    if name.eq_ignore_ascii_case(b"content-type") {
+        upper.collect()
+    } else {
+        "HTTP_".chars().chain(upper).collect()
+    }
 }
 
 #[cfg(test)]
@@ -209,7 +239,11 @@ mod tests {
     fn every_common_name_is_found_in_any_case() {
         let table = NameTable::new();
         for (index, common) in COMMON.iter().enumerate() {
-            for name in [common.name.to_owned(), common.name.to_lowercase(), common.name.to_uppercase()] {
+            for name in [
+                common.name.to_owned(),
+                common.name.to_lowercase(),
+                common.name.to_uppercase(),
+            ] {
                 assert_eq!(table.find(name.as_bytes()), Some(index), "{name}");
             }
         }
@@ -218,7 +252,15 @@ mod tests {
     #[test]
     fn other_names_are_not_taken_for_common_ones() {
         let table = NameTable::new();
-        for name in ["", "H", "Hos", "Hosts", "X-Forwarded-Foo", "Accept_Language", "Content-Typo"] {
+        for name in [
+            "",
+            "H",
+            "Hos",
+            "Hosts",
+            "X-Forwarded-Foo",
+            "Accept_Language",
+            "Content-Typo",
+        ] {
             assert_eq!(table.find(name.as_bytes()), None, "{name}");
         }
     }
@@ -226,11 +268,13 @@ mod tests {
     #[test]
     fn most_common_names_sit_at_their_own_slot() {
         let table = NameTable::new();
-        let moved =
-            COMMON.iter().enumerate().filter(|(index, common)| {
-                usize::from(table.slots[hash(common.name.as_bytes())]) != *index
-            });
-        assert!(moved.count() <= 12, "the hash should spread the names better");
+        let moved = COMMON.iter().enumerate().filter(|(index, common)| {
+            usize::from(table.slots[hash(common.name.as_bytes())]) != *index
+        });
+        assert!(
+            moved.count() <= 12,
+            "the hash should spread the names better"
+        );
     }
 
     #[test]

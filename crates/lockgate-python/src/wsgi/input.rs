@@ -39,22 +39,31 @@ const BLOCK: usize = 64 * 1024;
 impl Input {
     /// The stream of requests without a body.
     pub(crate) fn empty() -> Self {
-        Self { source: Mutex::new(Source::Ended) }
+        Self {
+            source: Mutex::new(Source::Ended),
+        }
     }
 
     pub(crate) fn new(body: Body) -> Self {
         let source = match body {
             Body::Empty => Source::Ended,
             Body::Memory(bytes) => Source::Memory { bytes, position: 0 },
-            Body::Spooled { file, length } => {
-                Source::Spooled(Spooled { file, unread: length, buffer: Vec::new(), start: 0 })
-            }
+            Body::Spooled { file, length } => Source::Spooled(Spooled {
+                file,
+                unread: length,
+                buffer: Vec::new(),
+                start: 0,
+            }),
         };
-        Self { source: Mutex::new(source) }
+        Self {
+            source: Mutex::new(source),
+        }
     }
 
     fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, Source> {
-        self.source.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        self.source
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,7 +103,9 @@ impl Input {
     fn readlines<'py>(&self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
         let lines = PyList::empty(py);
         // As io.IOBase has it: no hint, zero and negative hints mean every line.
-        let enough = hint.and_then(|hint| usize::try_from(hint).ok()).filter(|&hint| hint > 0);
+        let enough = hint
+            .and_then(|hint| usize::try_from(hint).ok())
+            .filter(|&hint| hint > 0);
         let mut total = 0;
         loop {
             let line = self.lock(py).take_line(py, None)?;
@@ -152,7 +163,11 @@ fn limit(size: Option<isize>) -> Option<usize> {
 }
 
 impl Source {
-    fn take<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         match self {
             Self::Ended => Ok(PyBytes::new(py, b"")),
             Self::Memory { bytes, position } => {
@@ -164,7 +179,11 @@ impl Source {
         }
     }
 
-    fn take_line<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn take_line<'py>(
+        &mut self,
+        py: Python<'py>,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         match self {
             Self::Ended => Ok(PyBytes::new(py, b"")),
             Self::Memory { bytes, position } => {
@@ -176,7 +195,11 @@ impl Source {
     }
 
     /// The next `length` bytes, which are there. The body is freed with its last byte.
-    fn take_from_memory<'py>(&mut self, py: Python<'py>, length: usize) -> PyResult<Bound<'py, PyBytes>> {
+    fn take_from_memory<'py>(
+        &mut self,
+        py: Python<'py>,
+        length: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let Self::Memory { bytes, position } = self else {
             return Ok(PyBytes::new(py, b""));
         };
@@ -201,10 +224,15 @@ impl Spooled {
         &self.buffer[self.start..]
     }
 
-    fn take<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let left = self.buffered().len() as u64 + self.unread;
         let wanted = limit.map_or(left, |limit| left.min(limit as u64));
-        let wanted = usize::try_from(wanted).map_err(|_| PyValueError::new_err("the body is larger than memory"))?;
+        let wanted = usize::try_from(wanted)
+            .map_err(|_| PyValueError::new_err("the body is larger than memory"))?;
         if wanted < BLOCK {
             self.fill(py, wanted)?;
         }
@@ -223,12 +251,17 @@ impl Spooled {
         })
     }
 
-    fn take_line<'py>(&mut self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn take_line<'py>(
+        &mut self,
+        py: Python<'py>,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let mut searched = 0;
         loop {
             let length = line_length(self.buffered(), limit);
             let is_whole = length > searched && self.buffered()[length - 1] == b'\n';
-            let is_enough = is_whole || limit.is_some_and(|limit| length >= limit) || self.unread == 0;
+            let is_enough =
+                is_whole || limit.is_some_and(|limit| length >= limit) || self.unread == 0;
             if is_enough {
                 let line = PyBytes::new(py, &self.buffered()[..length]);
                 self.start += length;

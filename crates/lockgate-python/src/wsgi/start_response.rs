@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lockgate_http::{BadResponse, BodyLength, ResponseHead};
 use lockgate_worker::Reply;
-use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -62,7 +64,9 @@ struct State {
 
 impl Responder {
     fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, State> {
-        self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+        self.state
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts what `start_response` was given into the reply. `false` when there is nothing.
@@ -108,18 +112,31 @@ impl Functions {
             write: None,
             scratch: Vec::new(),
         };
-        let responder = Bound::new(py, Responder { state: Mutex::new(state) })?;
+        let responder = Bound::new(
+            py,
+            Responder {
+                state: Mutex::new(state),
+            },
+        )?;
         let write = WRITE.bind(responder.as_any())?;
         responder.get().lock(py).write = Some(write.unbind());
         let start_response = START_RESPONSE.bind(responder.as_any())?.unbind();
-        Ok(Self { responder: responder.unbind(), start_response })
+        Ok(Self {
+            responder: responder.unbind(),
+            start_response,
+        })
     }
 
     /// Whether the application still holds one of the two.
     pub(crate) fn are_kept(&self, py: Python<'_>) -> bool {
         // One reference to start_response is ours, one to write is the responder's.
-        let is_write_kept =
-            self.responder.get().lock(py).write.as_ref().is_some_and(|write| reference_count(write.bind(py)) != 1);
+        let is_write_kept = self
+            .responder
+            .get()
+            .lock(py)
+            .write
+            .as_ref()
+            .is_some_and(|write| reference_count(write.bind(py)) != 1);
         is_write_kept || reference_count(self.start_response.bind(py)) != 1
     }
 
@@ -145,7 +162,11 @@ impl Functions {
             state.progress = Progress::default();
             state.reply = Some(mem::take(reply));
         }
-        let loan = Loan { py, responder: self.responder.get(), reply };
+        let loan = Loan {
+            py,
+            responder: self.responder.get(),
+            reply,
+        };
         let result = call(self.start_response.bind(py));
         (result, loan.end())
     }
@@ -179,10 +200,17 @@ static START_RESPONSE: Definition = Definition::fast(
     c"start_response(status, headers, exc_info=None)\n--\n\nBegins the response (PEP 3333); returns write(data).",
 );
 
-static WRITE: Definition =
-    Definition::fast(c"write", write_entry, c"write(data)\n--\n\nTransmits bytes of the body at once (PEP 3333).");
+static WRITE: Definition = Definition::fast(
+    c"write",
+    write_entry,
+    c"write(data)\n--\n\nTransmits bytes of the body at once (PEP 3333).",
+);
 
-trampoline!(start_response_entry, ["status", "headers", "exc_info"], start_response);
+trampoline!(
+    start_response_entry,
+    ["status", "headers", "exc_info"],
+    start_response
+);
 trampoline!(write_entry, ["data"], write);
 
 fn start_response<'py>(
@@ -191,18 +219,29 @@ fn start_response<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = receiver.py();
     let [Some(status), Some(headers), exc_info] = arguments else {
-        return Err(PyTypeError::new_err("start_response() needs a status and a list of headers"));
+        return Err(PyTypeError::new_err(
+            "start_response() needs a status and a list of headers",
+        ));
     };
     let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
     let mut state = receiver.cast::<Responder>()?.get().lock(py);
     match state.phase {
-        Phase::Closed => return Err(PyRuntimeError::new_err("start_response() was called after its request was over")),
+        Phase::Closed => {
+            return Err(PyRuntimeError::new_err(
+                "start_response() was called after its request was over",
+            ));
+        }
         Phase::Committed | Phase::Described if exc_info.is_none() => {
-            return Err(PyAssertionError::new_err("start_response() was called a second time, without exc_info"));
+            return Err(PyAssertionError::new_err(
+                "start_response() was called a second time, without exc_info",
+            ));
         }
         Phase::Committed => {
             drop(state);
-            return Err(exc_info.map_or_else(|| PyAssertionError::new_err(()), |exc_info| given_error(&exc_info)));
+            return Err(exc_info.map_or_else(
+                || PyAssertionError::new_err(()),
+                |exc_info| given_error(&exc_info),
+            ));
         }
         Phase::Silent | Phase::Described => {}
     }
@@ -215,7 +254,9 @@ fn start_response<'py>(
     state.phase = Phase::Described;
     match &state.write {
         Some(write) => Ok(write.bind(py).clone()),
-        None => Err(PyRuntimeError::new_err("start_response() was called after its request was over")),
+        None => Err(PyRuntimeError::new_err(
+            "start_response() was called after its request was over",
+        )),
     }
 }
 
@@ -234,7 +275,11 @@ fn given_error(exc_info: &Bound<'_, PyAny>) -> PyErr {
 }
 
 /// `ddd reason`; the space must be there, the reason may be empty (PEP 3333, RFC 9112 §4).
-fn set_status(head: &mut ResponseHead, scratch: &mut Vec<u8>, status: &Bound<'_, PyAny>) -> PyResult<()> {
+fn set_status(
+    head: &mut ResponseHead,
+    scratch: &mut Vec<u8>,
+    status: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let Ok(status) = status.cast::<PyString>() else {
         return Err(wrong_type("status", "a str", status));
     };
@@ -246,11 +291,17 @@ fn set_status(head: &mut ResponseHead, scratch: &mut Vec<u8>, status: &Bound<'_,
     if !code.iter().all(u8::is_ascii_digit) {
         return Err(bad_status());
     }
-    let code = code.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+    let code = code
+        .iter()
+        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
     head.set_status(code, reason).map_err(refused)
 }
 
-fn set_headers(head: &mut ResponseHead, scratch: &mut Vec<u8>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+fn set_headers(
+    head: &mut ResponseHead,
+    scratch: &mut Vec<u8>,
+    headers: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let Ok(headers) = headers.cast::<PyList>() else {
         return Err(wrong_type("headers", "a list", headers));
     };
@@ -259,7 +310,9 @@ fn set_headers(head: &mut ResponseHead, scratch: &mut Vec<u8>, headers: &Bound<'
             return Err(wrong_type("a header", "a tuple", &header));
         };
         if pair.len() != 2 {
-            return Err(PyTypeError::new_err("a header must be a tuple of a name and a value"));
+            return Err(PyTypeError::new_err(
+                "a header must be a tuple of a name and a value",
+            ));
         }
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
         let Ok(name) = name.cast::<PyString>() else {
@@ -269,14 +322,22 @@ fn set_headers(head: &mut ResponseHead, scratch: &mut Vec<u8>, headers: &Bound<'
             return Err(wrong_type("a header's value", "a str", &value));
         };
         // A name outside ASCII is no token; what it is in UTF-8 is refused as well as what it is in latin-1.
-        let name = name.to_str().map_err(|_| refused(BadResponse::InvalidHeaderName))?.as_bytes();
-        head.push(name, latin1_bytes(&value, scratch, "a header's value")?).map_err(refused)?;
+        let name = name
+            .to_str()
+            .map_err(|_| refused(BadResponse::InvalidHeaderName))?
+            .as_bytes();
+        head.push(name, latin1_bytes(&value, scratch, "a header's value")?)
+            .map_err(refused)?;
     }
     Ok(())
 }
 
 /// The bytes that a `str` stands for in WSGI; ASCII, which nearly all are, is not copied.
-fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>, scratch: &'a mut Vec<u8>, what: &str) -> PyResult<&'a [u8]> {
+fn latin1_bytes<'a>(
+    text: &'a Bound<'_, PyString>,
+    scratch: &'a mut Vec<u8>,
+    what: &str,
+) -> PyResult<&'a [u8]> {
     let outside = || PyValueError::new_err(format!("{what} has a character outside latin-1"));
     let text = text.to_str().map_err(|_| outside())?;
     if text.is_ascii() {
@@ -292,7 +353,10 @@ fn latin1_bytes<'a>(text: &'a Bound<'_, PyString>, scratch: &'a mut Vec<u8>, wha
 // None of these says what the value was: it may be what an attacker wants to see in a log or an error page.
 
 fn wrong_type(what: &str, wanted: &str, given: &Bound<'_, PyAny>) -> PyErr {
-    let given = given.get_type().name().map_or_else(|_| "something else".to_owned(), |name| name.to_string());
+    let given = given
+        .get_type()
+        .name()
+        .map_or_else(|_| "something else".to_owned(), |name| name.to_string());
     PyTypeError::new_err(format!("{what} must be {wanted}, not {given}"))
 }
 
@@ -320,7 +384,9 @@ fn write<'py>(
     let (mut reply, mut progress) = {
         let mut state = responder.lock(py);
         let Some(mut reply) = state.reply.take() else {
-            return Err(PyRuntimeError::new_err("write() works only while the application is being called"));
+            return Err(PyRuntimeError::new_err(
+                "write() works only while the application is being called",
+            ));
         };
         // Empty pieces send no headers, as in an iterable.
         if !data.as_bytes().is_empty() && state.commit(&mut reply) {
