@@ -278,13 +278,15 @@ impl Connection {
         Next::Close
     }
 
-    /// When the server stops: what waits for a first or a next request is not kept for its whole timeout.
-    pub fn shorten_idling(&mut self, by: Instant) -> bool {
-        if self.is_between_requests() && self.deadline > by {
-            self.deadline = by;
-            return true;
+    /// When the server stops: neither what waits for a request nor what only waits for the client to close
+    /// is kept for its whole time.
+    pub fn shorten_waiting(&mut self, by: Instant) {
+        if self.is_between_requests() {
+            self.deadline = self.deadline.min(by);
+        } else if let Phase::Lingering { until } = &mut self.phase {
+            *until = by.min(*until);
+            self.deadline = self.deadline.min(by);
         }
-        false
     }
 
     /// Writes the access-log line of the present request, once.

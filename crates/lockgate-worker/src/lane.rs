@@ -327,7 +327,7 @@ impl Lane {
     /// Leaves a connection in its slot until something happens to it.
     fn put_back(&mut self, mut connection: Box<Connection>) {
         if self.progress == Progress::Draining {
-            connection.shorten_idling(self.bench.now + DRAIN_LINGER);
+            connection.shorten_waiting(self.bench.now + DRAIN_LINGER);
         }
         if connection.out.is_empty() {
             self.bench.keep_output(connection.out.take_spare());
@@ -434,7 +434,7 @@ impl Lane {
                 .get(token)
                 .and_then(|slot| slot.lock().connection.take());
             if let Some(mut connection) = held {
-                connection.shorten_idling(by);
+                connection.shorten_waiting(by);
                 self.put_back(connection);
             }
         }
