@@ -49,6 +49,7 @@ serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve
 
 test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --exclude lockgate-python
+	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model
 	$(BIN)/python -m pytest $(PYTEST)
 
 check: $(VENV)/.development ## run what reviews need not say: formats, lints, types, house rules

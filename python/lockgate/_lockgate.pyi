@@ -1,6 +1,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, final
 
+__all__ = ["ErrorStream", "FileWrapper", "Input", "__version__", "run"]
+
 __version__: Final[str]
 
 def run(arguments: Sequence[str]) -> int: ...

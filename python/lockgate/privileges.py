@@ -7,9 +7,7 @@ import pwd
 
 def become(user: str | None, group: str | None) -> None:
     """Takes the identity of `user` and `group`, names or numbers, with the user's other groups."""
-    name, uid, gid = _user(user) if user is not None else (None, os.geteuid(), os.getegid())
-    if group is not None:
-        gid = _group(group)
+    name, uid, gid = identify(user, group)
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
     if name is not None:
@@ -20,15 +18,24 @@ def become(user: str | None, group: str | None) -> None:
     os.setuid(uid)
 
 
+def identify(user: str | None, group: str | None) -> tuple[str | None, int, int]:
+    """The name, if there is one, and the numbers of the user and the group."""
+    if user is None:
+        name, uid, gid = None, os.geteuid(), os.getegid()
+    else:
+        name, uid, gid = _user(user)
+    return name, uid, gid if group is None else _group(group)
+
+
 def _user(user: str) -> tuple[str | None, int, int]:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         if not user.isdecimal():
-            raise LookupError(f"there is no user {user!r}") from None
+            raise LookupError(f"user = {user}: there is no such user") from None
         try:
             entry = pwd.getpwuid(int(user))
-        except KeyError:
+        except (KeyError, OverflowError):
             # A number without a name, as in many containers: it has no other groups.
             return None, int(user), os.getegid()
     return entry.pw_name, entry.pw_uid, entry.pw_gid
@@ -39,5 +46,5 @@ def _group(group: str) -> int:
         return grp.getgrnam(group).gr_gid
     except KeyError:
         if not group.isdecimal():
-            raise LookupError(f"there is no group {group!r}") from None
+            raise LookupError(f"group = {group}: there is no such group") from None
         return int(group)

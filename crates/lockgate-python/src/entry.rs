@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Invocation, Resolved, config_path, resolve};
+use lockgate_config::{Config, Invocation, LogTarget, Resolved, config_path, resolve};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::hooks::PythonHooks;
-use crate::{exceptions, loading, machine};
+use crate::{exceptions, loading, machine, privileges};
 
 /// The command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
@@ -95,7 +95,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     }
     if let Err(problem) = prepare(py, &resolved.config) {
         say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
-        return CANNOT_START;
+        return BAD_CONFIGURATION;
     }
     match loading::load(py, &resolved.config) {
         Ok(_) => 0,
@@ -112,7 +112,7 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
         Ok(log) => log,
         Err(problem) => {
             say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
-            return CANNOT_START;
+            return BAD_CONFIGURATION;
         }
     };
     log.write(
@@ -134,21 +134,22 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
         );
         return CANNOT_START;
     }
+    if let Some(name) = &config.proc_name {
+        set_process_name(name);
+    }
     let mut hooks = PythonHooks::new(config, log);
     lockgate_supervisor::run(config, &mut hooks)
 }
 
-/// What has to be true before anything is imported, bound or written.
+/// What has to be true before anything is imported, bound or written; settings that only the system can judge.
 fn prepare(py: Python<'_>, config: &Config) -> Result<(), String> {
     if let Some(directory) = &config.chdir {
-        std::env::set_current_dir(directory).map_err(|error| {
-            format!(
-                "cannot change to the directory {}: {error}",
-                directory.display()
-            )
-        })?;
+        std::env::set_current_dir(directory)
+            .map_err(|error| format!("chdir = {}: {error}", directory.display()))?;
     }
-    set_environment(py, &config.env).map_err(|error| exceptions::summary(py, &error))
+    privileges::check(py, config)?;
+    set_environment(py, &config.env)
+        .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))
 }
 
 /// Through `os.environ`, which keeps Python's copy and the process's in step.
@@ -169,8 +170,29 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
 fn open_log(config: &Config) -> Result<Arc<ErrorLog>, String> {
     let log = ErrorLog::open(&config.error_log, config.log_level);
     log.map(Arc::new)
-        .map_err(|error| format!("cannot open the error log: {error}"))
+        .map_err(|error| format!("error_log = {}: {error}", place(&config.error_log)))
 }
+
+fn place(target: &LogTarget) -> String {
+    match target {
+        LogTarget::Stdout => "standard output".to_owned(),
+        LogTarget::Stderr => "standard error".to_owned(),
+        LogTarget::File(path) => path.display().to_string(),
+    }
+}
+
+/// The name that `ps -o comm` and `top` show; the kernel keeps 15 bytes of it, and workers inherit it.
+#[cfg(target_os = "linux")]
+fn set_process_name(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Refused, the process is only harder to find.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Elsewhere a process keeps its name.
+#[cfg(not(target_os = "linux"))]
+fn set_process_name(_name: &str) {}
 
 /// Python's own handler would raise KeyboardInterrupt beside what the supervisor does at SIGINT.
 fn release_interrupt(py: Python<'_>) -> PyResult<()> {

@@ -14,7 +14,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{exceptions, loading};
+use crate::{exceptions, interpreter, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -32,10 +32,17 @@ impl<'a> PythonHooks<'a> {
 
     /// A worker's life up to the point where it serves.
     fn start_worker(&self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
-        if let Err(error) = drop_privileges(py, self.config) {
+        if let Err(error) = privileges::become_configured(py, self.config) {
             self.log.write(
                 Level::Critical,
                 &format!("cannot change user: {}", exceptions::summary(py, &error)),
+            );
+            return Err(CANNOT_START);
+        }
+        if let Err(error) = interpreter::remember_threads(py) {
+            self.log.write(
+                Level::Critical,
+                &format!("cannot start threads: {}", exceptions::summary(py, &error)),
             );
             return Err(CANNOT_START);
         }
@@ -43,6 +50,13 @@ impl<'a> PythonHooks<'a> {
             post.boot_failed(failure.code, &failure.text);
             failure.code
         })?;
+        if interpreter::are_threads_patched(py) {
+            self.log.write(
+                Level::Warning,
+                "the application has replaced Python's threads (gevent, eventlet): requests run on real \
+                 threads all the same, and its own scheduler runs only while one of them lets it",
+            );
+        }
         if let Err(error) = freeze(py) {
             self.log.write(
                 Level::Warning,
@@ -147,7 +161,12 @@ impl Attended for AttendedWorker {
         self.handle.reopen_logs();
     }
 
+    /// Asked about once a second, which is when what the last response left behind is dropped: an idle worker
+    /// would hold a large body until its next request.
     fn is_finished(&self) -> bool {
+        if interpreter::has_graves() {
+            Python::attach(interpreter::empty_graveyard);
+        }
         self.handle.is_finished()
     }
 
@@ -197,17 +216,6 @@ fn settings(config: &Config) -> Settings {
         is_sendfile_on: config.sendfile,
         environ_names,
     }
-}
-
-/// Becomes the user and group of the configuration, supplementary groups included. Before the application is loaded,
-/// so that not a line of it runs as root.
-fn drop_privileges(py: Python<'_>, config: &Config) -> PyResult<()> {
-    if config.user.is_none() && config.group.is_none() {
-        return Ok(());
-    }
-    py.import("lockgate.privileges")?
-        .call_method1("become", (config.user.as_deref(), config.group.as_deref()))
-        .map(drop)
 }
 
 /// Moves what the import made out of the collector's sight: it stays for good, and is not looked at again.

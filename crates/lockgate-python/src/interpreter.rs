@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lockgate_worker::app::ThreadBody;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::exceptions;
@@ -23,9 +24,14 @@ pub(crate) fn bury(object: Py<PyBytes>) {
     HAS_GRAVES.store(true, Ordering::Release);
 }
 
+/// Whether something was buried.
+pub(crate) fn has_graves() -> bool {
+    HAS_GRAVES.load(Ordering::Acquire)
+}
+
 /// Drops what was buried.
 pub(crate) fn empty_graveyard(_attached: Python<'_>) {
-    if HAS_GRAVES.load(Ordering::Acquire) {
+    if has_graves() {
         // Nobody waits for the interpreter while holding this lock, so that taking it attached cannot deadlock.
         let objects = {
             let mut graveyard = GRAVEYARD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,6 +42,31 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
     }
 }
 
+/// How threads are started, as it was before the application was loaded.
+static START_THREAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Remembers how threads are started. To be called before the application is loaded: `gevent.monkey` and its kind
+/// replace it by something that starts none.
+///
+/// # Errors
+/// When the interpreter has no threads.
+pub(crate) fn remember_threads(py: Python<'_>) -> PyResult<()> {
+    START_THREAD
+        .get_or_try_init(py, || start_thread(py).map(Bound::unbind))
+        .map(drop)
+}
+
+/// Whether somebody has replaced threads since [`remember_threads`].
+pub(crate) fn are_threads_patched(py: Python<'_>) -> bool {
+    START_THREAD
+        .get(py)
+        .is_some_and(|known| !start_thread(py).is_ok_and(|now| now.is(known)))
+}
+
+fn start_thread(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    py.import("_thread")?.getattr("start_new_thread")
+}
+
 /// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its state lives as long as it.
 /// It is a daemon, so that leaving the interpreter does not wait for it.
 ///
@@ -43,16 +74,19 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
 /// When the system has no thread to give.
 pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
     Python::attach(|py| -> PyResult<()> {
-        let options = PyDict::new(py);
-        options.set_item(
-            "target",
-            Bound::new(
-                py,
-                Target {
-                    body: Mutex::new(Some(body)),
-                },
-            )?,
+        let target = Bound::new(
+            py,
+            Target {
+                body: Mutex::new(Some(body)),
+            },
         )?;
+        if are_threads_patched(py)
+            && let Some(start) = START_THREAD.get(py)
+        {
+            return start.bind(py).call1((target, ())).map(drop);
+        }
+        let options = PyDict::new(py);
+        options.set_item("target", target)?;
         options.set_item("name", name)?;
         options.set_item("daemon", true)?;
         let thread = py

@@ -1,13 +1,14 @@
 //! The only crate that knows Python: the WSGI bridge and the composition root.
 //!
-//! Reading order: [`entry`] puts everything together, [`hooks`] is what the supervisor asks of Python, [`wsgi`] is
-//! the bridge, [`interpreter`] the threads. Unsafe code lives in [`ffi`], and nowhere else.
+//! Reading order: `entry` puts everything together, `hooks` is what the supervisor asks of Python, `wsgi` is the
+//! bridge, `interpreter` the threads. Unsafe code lives in `ffi`, and nowhere else.
 #![deny(unsafe_code)]
 
 mod entry;
 mod hooks;
 mod loading;
 mod machine;
+mod privileges;
 mod wsgi;
 
 mod exceptions;

@@ -3,16 +3,16 @@
 //!
 //! Leadership *is* holding the lane's mutex. The leader lets it go before each call; when that call outlives a tick,
 //! the standby takes the free lane and the old leader, when it returns, joins the parked (late promotion).
-//! Sleep and wake of the standby are a Dekker-style pair: each side writes, fences (SeqCst), then reads.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::lane::Job;
+use crate::watch::Watch;
 
 /// The tick while calls are being promoted. With 64 clients of a view that waits 10 ms, 50–100 µs served 98 % of what
 /// the clients allow, 200 µs 60 % (prototype, design.md §4).
@@ -56,12 +56,10 @@ pub struct Crew {
     roster: Mutex<Roster>,
     /// Threads that may run the application at a time.
     most_calls: usize,
-    /// 0 while a leader holds the lane, else the call for which it was let go.
-    lane_call: AtomicU64,
+    watch: Watch,
     last_call: AtomicU64,
     /// The call that should be promoted without waiting for the tick.
     promote: AtomicU64,
-    is_standby_deep: AtomicBool,
     /// Mirrors the roster, so that the leader asks without its lock.
     is_standby_there: AtomicBool,
     is_spawn_wanted: AtomicBool,
@@ -77,10 +75,9 @@ impl Crew {
         Self {
             roster: Mutex::default(),
             most_calls,
-            lane_call: AtomicU64::new(0),
+            watch: Watch::new(),
             last_call: AtomicU64::new(0),
             promote: AtomicU64::new(0),
-            is_standby_deep: AtomicBool::new(false),
             is_standby_there: AtomicBool::new(false),
             is_spawn_wanted: AtomicBool::new(false),
             is_one_waiting: AtomicBool::new(false),
@@ -189,7 +186,7 @@ impl Crew {
 
     /// The lane is held again.
     pub fn note_led(&self) {
-        self.lane_call.store(0, Ordering::SeqCst);
+        self.watch.retake();
     }
 
     /// The caller holds the lane and is about to let it go for a call. Returns after the standby knows.
@@ -198,15 +195,13 @@ impl Crew {
         self.last_call.store(call, Ordering::Relaxed);
         MY_CALL.set(call);
         if self.is_single() {
-            self.lane_call.store(call, Ordering::Relaxed);
+            self.watch.let_go_alone(call);
             return;
         }
         if waits_for_interpreter {
             self.is_one_waiting.store(true, Ordering::Relaxed);
         }
-        self.lane_call.store(call, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if self.is_standby_deep.load(Ordering::Relaxed)
+        if self.watch.let_go(call)
             && let Some(standby) = &self.roster().standby
         {
             standby.unpark();
@@ -227,7 +222,7 @@ impl Crew {
     /// Whether the lane is still free for the call that this thread runs: then it may take the lane back.
     pub fn is_still_leading(&self) -> bool {
         let call = MY_CALL.get();
-        call != 0 && self.lane_call.load(Ordering::Relaxed) == call
+        call != 0 && self.watch.call() == call
     }
 
     /// The call of this thread is about to wait: the standby need not wait for the tick.
@@ -287,9 +282,9 @@ impl Crew {
             if self.is_over() {
                 return false;
             }
-            let call = self.lane_call.load(Ordering::SeqCst);
+            let call = self.watch.call();
             self.sleep_a_tick(call);
-            if call != 0 && self.lane_call.load(Ordering::SeqCst) == call {
+            if call != 0 && self.watch.call() == call {
                 self.tick_micros
                     .store(SHORT_TICK.as_micros() as u32, Ordering::Relaxed);
                 return true;
@@ -303,7 +298,11 @@ impl Crew {
             }
             quiet_ticks += 1;
             if quiet_ticks > DEEP_AFTER {
-                self.sleep_deeply();
+                self.watch.sleep_deeply(|| {
+                    if !self.is_over() {
+                        thread::park_timeout(BELT);
+                    }
+                });
                 // Woken by its belt alone, it goes back to sleep after one look.
                 quiet_ticks = DEEP_AFTER;
             }
@@ -333,7 +332,7 @@ impl Crew {
 
     /// The call that the lane is free for, 0 when it is held: unchanged for long, nobody leads.
     pub fn lane_call(&self) -> u64 {
-        self.lane_call.load(Ordering::Relaxed)
+        self.watch.call()
     }
 
     fn sleep_a_tick(&self, call: u64) {
@@ -349,15 +348,6 @@ impl Crew {
             }
             thread::park_timeout(left);
         }
-    }
-
-    fn sleep_deeply(&self) {
-        self.is_standby_deep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if self.lane_call.load(Ordering::Relaxed) == 0 && !self.is_over() {
-            thread::park_timeout(BELT);
-        }
-        self.is_standby_deep.store(false, Ordering::SeqCst);
     }
 
     fn lengthen_tick(&self) {

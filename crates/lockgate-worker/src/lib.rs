@@ -29,6 +29,7 @@ mod slot;
 mod spool;
 mod timers;
 pub mod transport;
+mod watch;
 mod workbench;
 
 pub use app::App;

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::ffi::PinnedBytes;
+use crate::interpreter;
 use crate::wsgi::file_wrapper::FileWrapper;
 use crate::wsgi::start_response::{Progress, Responder};
 
@@ -202,6 +203,8 @@ impl Transmission<'_, '_> {
             } else if queued > batch {
                 self.reply.flush()?;
                 queued = 0;
+                // A long stream would otherwise keep every piece that it has ever sent.
+                interpreter::empty_graveyard(self.py);
             }
         }
         if !self.reply.is_over() {
@@ -217,7 +220,8 @@ impl Transmission<'_, '_> {
     fn begin(&mut self, length: BodyLength) -> Result<(), Failure> {
         if !self.responder.commit(self.py, self.reply) {
             return Err(Failure::Misused(
-                "the application did not call start_response()".to_owned(),
+                "the application gave a body without a successful call of start_response()"
+                    .to_owned(),
             ));
         }
         self.progress.announced = self.reply.head().content_length();

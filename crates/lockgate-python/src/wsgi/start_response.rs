@@ -17,6 +17,7 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::ffi::{Definition, reference_count, trampoline};
+use crate::interpreter;
 use crate::wsgi::body::queue;
 
 /// How far a request's response has come.
@@ -401,6 +402,7 @@ fn write<'py>(
         queue(&mut reply, data.to_owned(), &mut progress).and_then(|_| reply.flush())
     };
     progress.is_client_gone = outcome.is_err();
+    interpreter::empty_graveyard(py);
     let mut state = responder.lock(py);
     state.reply = Some(reply);
     state.progress = progress;

@@ -1,0 +1,90 @@
+//! How the leader and its standby sleep and wake without a lock. Knows neither requests nor ticks.
+//!
+//! A Dekker-style pair: each side writes its own word, fences, then reads the other's. With both fences SeqCst at least
+//! one of them sees the other; without them the model below deadlocks (the leader sees nobody asleep while
+//! the standby sees no call).
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watch {
+    /// 0 while a leader holds the lane, else the call for which it was let go.
+    call: AtomicU64,
+    is_deep: AtomicBool,
+}
+
+impl Watch {
+    pub fn new() -> Self {
+        Self {
+            call: AtomicU64::new(0),
+            is_deep: AtomicBool::new(false),
+        }
+    }
+
+    /// The leader lets the lane go for a call. True: the standby sleeps deeply and has to be woken.
+    pub fn let_go(&self, call: u64) -> bool {
+        self.call.store(call, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.is_deep.load(Ordering::Relaxed)
+    }
+
+    /// As [`Watch::let_go`] where nobody stands by.
+    pub fn let_go_alone(&self, call: u64) {
+        self.call.store(call, Ordering::Relaxed);
+    }
+
+    /// A leader holds the lane.
+    pub fn retake(&self) {
+        self.call.store(0, Ordering::Relaxed);
+    }
+
+    /// The call that the lane is free for; 0 when it is held.
+    pub fn call(&self) -> u64 {
+        self.call.load(Ordering::Relaxed)
+    }
+
+    /// The standby sleeps until it is woken, unless the lane is free already. `sleep` may end for no reason.
+    pub fn sleep_deeply(&self, sleep: impl FnOnce()) {
+        self.is_deep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.call.load(Ordering::Relaxed) == 0 {
+            sleep();
+        }
+        self.is_deep.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// The lane is free for one call, then held, then free for another; the standby, which sleeps without a belt
+    /// here, must not miss the last one.
+    #[test]
+    fn a_standby_that_sleeps_deeply_is_woken_by_the_next_call() {
+        loom::model(|| {
+            let watch = Arc::new(Watch::new());
+            watch.let_go_alone(1);
+            let standby = {
+                let watch = Arc::clone(&watch);
+                thread::spawn(move || {
+                    while watch.call() != 2 {
+                        watch.sleep_deeply(thread::park);
+                        thread::yield_now();
+                    }
+                })
+            };
+            watch.retake();
+            if watch.let_go(2) {
+                standby.thread().unpark();
+            }
+            standby.join().unwrap();
+        });
+    }
+}
