@@ -1,7 +1,6 @@
 """Fixtures: servers that a test or a module starts. All run the installed package, from outside."""
 
 import importlib.util
-import os
 
 import pytest
 from harness import Server
@@ -47,7 +46,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         for server in RUNNING:
             tail = "\n".join(server.errors.splitlines()[-60:])
-            report.sections.append((f"stderr of {os.path.basename(server.command[-1])}", tail))
+            report.sections.append((f"stderr of {server.label}", tail))
 
 
 def _starter(directory, started):

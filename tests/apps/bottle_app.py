@@ -16,7 +16,7 @@ def index():
 
 @app.post("/form")
 def form():
-    return dict(request.forms)
+    return dict(request.forms.decode())
 
 
 @app.post("/json")

@@ -1,4 +1,4 @@
-"""A module whose import fails, in a helper two calls deep."""
+"""A module whose import fails, one call deep."""
 
 
 def configure():

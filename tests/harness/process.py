@@ -47,6 +47,7 @@ class Server:
         if workers is not None:
             self.command += ["-w", str(workers)]
         self.command += arguments
+        self.label = " ".join([app, *arguments])
         with self.stdout_path.open("wb") as stdout, self.stderr_path.open("wb") as stderr:
             self.process = subprocess.Popen(
                 self.command,
@@ -81,7 +82,7 @@ class Server:
         def is_ready() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"exited with {self.process.returncode}:\n{self.errors}")
-            return re.search(r"\bready\b", self.errors) is not None
+            return re.search(r"\bworkers? (is|are) ready\b", self.errors) is not None
 
         eventually(is_ready, within=within, what=f"{' '.join(self.command)} is ready")
 

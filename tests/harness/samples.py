@@ -18,6 +18,7 @@ class Expected:
     status: int
     method: str = ""
     target: str = ""
+    framing: str = "none"
     body: bytes = b""
     refusal: str = ""
 
@@ -46,13 +47,18 @@ def read_sample(path: Path) -> Sample:
 
 
 def read_expected(text: str) -> Expected:
-    outside, quote, quoted = text.partition('"')
-    words = outside.split()
+    words = text.split()
     status = int(words.pop(0)) if words[0].isdigit() else 200
     if status >= 400:
         return Expected(status, refusal=words[0])
-    body = unescape(quoted.rpartition('"')[0]) if quote else b""
-    return Expected(status, words[0], unescape(words[1]).decode("latin-1"), body)
+    body = re.fullmatch(r'.* "(.*)"', text)
+    return Expected(
+        status,
+        method=words[0],
+        target=unescape(words[1]).decode("latin-1"),
+        framing=words[2],
+        body=unescape(body[1]) if body else b"",
+    )
 
 
 def unescape(text: str) -> bytes:

@@ -51,13 +51,21 @@ def test_the_corpus_is_there():
     assert len(VALID) > 20 and len(INVALID) > 50
 
 
+def answers_of(sample):
+    """A request refused within its body never reaches the application: it is answered once."""
+    *before, last = sample.expected
+    if last.refusal and before and before[-1].framing != "none":
+        before.pop()
+    return [*before, last]
+
+
 def replay(server, sample):
     with server.connect(timeout=5) as wire:
         wire.send_while_open(sample.data)
         if sample.expected[-1].status < 400 or "Truncated" in sample.expected[-1].refusal:
             # A refusal has to come while the client still could send more.
             wire.finish_sending()
-        for expected in sample.expected:
+        for expected in answers_of(sample):
             try:
                 response = wire.response(expected.method)
                 while response.status == 100:

@@ -130,8 +130,8 @@ def test_an_early_413_reaches_a_client_that_is_still_sending(limited, framing):
     [
         (["--limit-request-line", "100"], request("GET", "/" + "a" * 100), 414),
         (["--limit-request-fields", "5"], request("GET", "/", *["X-A: 1"] * 6), 431),
-        (["--limit-request-field_size", "50"], request("GET", "/", "X-A: " + "1" * 60), 431),
-        (["--limit-request-head", "500"], request("GET", "/", *["X-A: " + "1" * 90] * 6), 431),
+        (["--limit-request-field_size", "64"], request("GET", "/", "X-A: " + "1" * 60), 431),
+        (["--limit-request-head", "1024"], request("GET", "/", *["X-A: " + "1" * 90] * 11), 431),
         ([], request("GET", "/" + "a" * 10_000), 414),
         ([], request("GET", "/", *["X-A: 1"] * 200), 431),
         ([], request("GET", "/", "X-A: " + "1" * 20_000), 431),

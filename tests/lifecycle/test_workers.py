@@ -41,20 +41,20 @@ def test_killing_a_worker_under_load_fails_no_more_than_what_it_was_serving(star
 
 def test_a_request_in_another_worker_survives_the_kill(start, tmp_path):
     server = start("gates:app", "--threads", "1", workers=2)
-    gates = [tmp_path / "first", tmp_path / "second"]
-    with server.connect() as first, server.connect() as second:
-        pids = []
-        for wire, gate in zip((first, second), gates, strict=True):
-            wire.send(request("GET", f"/hold?{gate}"))
-            started = gate.with_name(gate.name + ".started")
-            eventually(started.exists, what=f"{gate.name} is being served")
-            pids.append(int(started.read_text()))
-        assert set(pids) == set(server.workers())
-        os.kill(pids[0], signal.SIGKILL)
-        with pytest.raises(Truncated):
-            first.response()
-        gates[1].touch()
-        assert second.response().body == str(pids[1]).encode()
+    first_gate, second_gate = tmp_path / "first", tmp_path / "second"
+    with server.connect() as first:
+        first.send(request("GET", f"/hold?{first_gate}"))
+        victim = wait_until_held(first_gate)
+        # Connected now: the worker that is held cannot accept it any more.
+        with server.connect() as second:
+            second.send(request("GET", f"/hold?{second_gate}"))
+            survivor = wait_until_held(second_gate)
+            assert {victim, survivor} == set(server.workers())
+            os.kill(victim, signal.SIGKILL)
+            with pytest.raises(Truncated):
+                first.response()
+            second_gate.touch()
+            assert second.response().body == str(survivor).encode()
 
 
 def test_a_worker_that_leaves_by_itself_is_replaced_and_its_code_logged(start):
@@ -82,3 +82,10 @@ def test_workers_share_the_load_of_new_connections(start):
     with Load(server.address, clients=4, keep_alive=False, path="/brief") as load:
         eventually(lambda: len(load.answers) == 2, what="answers of both workers")
     assert load.failures == []
+
+
+def wait_until_held(gate):
+    """The pid of the worker that serves the request behind `gate`."""
+    started = gate.with_name(gate.name + ".started")
+    eventually(started.exists, what=f"{gate.name} is being served")
+    return int(started.read_text())

@@ -33,6 +33,10 @@ const READ_BUFFER: usize = 64 * 1024;
 pub const FLUSH_AFTER: usize = 64;
 pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 
+/// Requests that are ready do not keep the lane from the sockets for longer than this: a client that pipelines for
+/// ever has no more of the lane than others.
+const POLL_WITHIN: Duration = Duration::from_millis(4);
+
 /// On TERM, kept-alive connections stay this long for a request that may be under way.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,7 @@ pub struct Lane {
     timers: Timers,
     /// Connections that gave way to others before their input was used up.
     again: VecDeque<u64>,
+    polled_at: Instant,
     events: Vec<(u64, Readiness)>,
     arrivals: Vec<Arrival>,
     progress: Progress,
@@ -96,6 +101,7 @@ impl Lane {
             slots: SlotTable::default(),
             timers: Timers::default(),
             again: VecDeque::new(),
+            polled_at: Instant::now(),
             events: Vec::new(),
             arrivals: Vec::new(),
             progress: Progress::Serving,
@@ -110,12 +116,16 @@ impl Lane {
             self.take_returns(shared);
             self.apply_stop(shared);
             if !self.ready.is_empty() || shared.crew.can_take_back() {
+                if self.bench.now.saturating_duration_since(self.polled_at) >= POLL_WITHIN {
+                    self.poll(shared, Some(Duration::ZERO));
+                }
                 return Turn::Ready;
             }
             if self.is_over(shared) {
                 return Turn::Over;
             }
-            self.poll(shared);
+            let timeout = self.time_to_wait();
+            self.poll(shared, timeout);
         }
     }
 
@@ -158,12 +168,7 @@ impl Lane {
         self.unflushed = unflushed;
     }
 
-    fn poll(&mut self, shared: &Arc<Shared>) {
-        let timeout = if self.again.is_empty() {
-            self.time_to_wait()
-        } else {
-            Some(Duration::ZERO)
-        };
+    fn poll(&mut self, shared: &Arc<Shared>, timeout: Option<Duration>) {
         let mut events = std::mem::take(&mut self.events);
         shared.note_polling(true);
         // What was returned before the note was made is found here, what comes after it wakes the poller.
@@ -175,6 +180,7 @@ impl Lane {
         let outcome = self.poller.wait(timeout, &mut events);
         shared.note_polling(false);
         self.bench.now = Instant::now();
+        self.polled_at = self.bench.now;
         if let Err(error) = outcome {
             shared.report_fatal(&format!("cannot wait for events: {error}"));
         }
@@ -198,6 +204,9 @@ impl Lane {
     }
 
     fn time_to_wait(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let next = [self.timers.next(), self.acceptor.resumes()]
             .into_iter()
             .flatten()

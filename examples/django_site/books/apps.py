@@ -1,3 +1,5 @@
+"""The application as Django lists it."""
+
 from django.apps import AppConfig
 
 

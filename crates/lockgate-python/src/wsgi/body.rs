@@ -5,6 +5,7 @@
 
 use lockgate_http::BodyLength;
 use lockgate_worker::{ClientGone, Reply, Sent, SharedBytes};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -159,12 +160,9 @@ impl Transmission<'_, '_> {
         pace: Pace,
     ) -> Result<(), Failure> {
         let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
-        let Ok(pieces) = result.try_iter() else {
-            return Err(Failure::Misused(format!(
-                "the application returned {}, which is not iterable",
-                type_name(result)
-            )));
-        };
+        let pieces = result
+            .try_iter()
+            .map_err(|error| not_iterable(result, error))?;
         let mut queued = 0;
         for piece in pieces {
             let piece = piece?;
@@ -277,6 +275,19 @@ fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
             type_name(piece)
         ))
     })
+}
+
+/// What the application returned has no `__iter__`, or one that raised an exception of its own.
+fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> Failure {
+    let py = result.py();
+    if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {
+        let kind = type_name(result);
+        Failure::Misused(format!(
+            "the application returned {kind}, which is not iterable"
+        ))
+    } else {
+        Failure::Raised(error)
+    }
 }
 
 fn type_name(object: &Bound<'_, PyAny>) -> String {

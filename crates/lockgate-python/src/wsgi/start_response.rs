@@ -57,6 +57,8 @@ struct State {
     head: ResponseHead,
     /// The request's reply while the application is being called: `write` sends by it.
     reply: Option<Reply>,
+    /// Whether that call is going on.
+    is_lent: bool,
     progress: Progress,
     /// The function that `start_response` returns. A cycle, which `Responder::retire` breaks.
     write: Option<Py<PyAny>>,
@@ -109,6 +111,7 @@ impl Functions {
             phase: Phase::Closed,
             head: ResponseHead::default(),
             reply: None,
+            is_lent: false,
             progress: Progress::default(),
             write: None,
             scratch: Vec::new(),
@@ -162,6 +165,7 @@ impl Functions {
             state.phase = Phase::Silent;
             state.progress = Progress::default();
             state.reply = Some(mem::take(reply));
+            state.is_lent = true;
         }
         let loan = Loan {
             py,
@@ -189,6 +193,7 @@ impl Loan<'_, '_> {
 impl Drop for Loan<'_, '_> {
     fn drop(&mut self) {
         let mut state = self.responder.lock(self.py);
+        state.is_lent = false;
         if let Some(reply) = state.reply.take() {
             *self.reply = reply;
         }
@@ -404,9 +409,15 @@ fn write<'py>(
     progress.is_client_gone = outcome.is_err();
     interpreter::empty_graveyard(py);
     let mut state = responder.lock(py);
-    state.reply = Some(reply);
     state.progress = progress;
-    drop(state);
+    if state.is_lent {
+        state.reply = Some(reply);
+        drop(state);
+    } else {
+        // Called on another thread, and the application did not wait for it: nobody knows what is still to come.
+        drop(state);
+        reply.abort();
+    }
     outcome.map_err(|gone| PyConnectionError::new_err(gone.to_string()))?;
     Ok(py.None().into_bound(py))
 }
