@@ -217,6 +217,9 @@ impl ReplyChannel for Connection {
             };
             self.record(outcome, now);
         });
+        if self.is_committed && self.body.is_some_and(|body| body.ends_with_connection()) {
+            self.transport.reset_on_close();
+        }
         let shared = Arc::clone(&self.shared);
         shared.discard(self);
     }

@@ -322,6 +322,8 @@ mod tests {
         fn shutdown_write(&mut self) -> io::Result<()> {
             Ok(())
         }
+        fn reset_on_close(&mut self) {}
+
         fn descriptor(&self) -> BorrowedFd<'_> {
             self.anchor.as_fd()
         }

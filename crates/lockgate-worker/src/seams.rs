@@ -88,6 +88,8 @@ impl Transport for Scrambled {
         self.socket.shutdown(std::net::Shutdown::Write)
     }
 
+    fn reset_on_close(&mut self) {}
+
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

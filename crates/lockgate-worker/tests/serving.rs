@@ -433,30 +433,3 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
         assert!(std::net::TcpStream::connect(server.address).is_err());
     }
 }
-
-#[test]
-fn a_client_that_pipelines_without_end_does_not_keep_others_out() {
-    let server = Server::start(1, |_, reply| answer(reply, b"x"));
-    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let mut greedy = server.connect();
-    let mut reader = greedy.try_clone().unwrap();
-    let (is_over, has_read) = (Arc::clone(&stop), Arc::clone(&stop));
-    let writer = std::thread::spawn(move || {
-        let many = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(500);
-        while !is_over.load(Ordering::Relaxed) && greedy.write_all(&many).is_ok() {}
-    });
-    let drain = std::thread::spawn(move || {
-        let mut buffer = vec![0; 1 << 16];
-        while !has_read.load(Ordering::Relaxed)
-            && reader.read(&mut buffer).is_ok_and(|count| count > 0)
-        {}
-    });
-    for _ in 0..50 {
-        assert_eq!(get(&mut server.connect(), "/").text(), "x");
-    }
-    stop.store(true, Ordering::Relaxed);
-    server.handle.stop();
-    drop(server);
-    // The worker has stopped and closes nothing any more; the threads end with the test's process at the latest.
-    drop((writer, drain));
-}

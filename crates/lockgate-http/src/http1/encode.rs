@@ -295,6 +295,12 @@ impl ResponseBody {
         )
     }
 
+    /// Whether only the end of the connection ends the body (HTTP/1.0 without a length): a client cannot tell
+    /// an orderly end from a complete response.
+    pub fn ends_with_connection(&self) -> bool {
+        self.delimiter == Delimiter::Close
+    }
+
     /// Whether the body goes out in chunks.
     pub fn is_chunked(&self) -> bool {
         matches!(self.delimiter, Delimiter::Chunked | Delimiter::ChunkedEnd)

@@ -52,6 +52,9 @@ pub trait Transport: Send {
     /// Whatever the socket says; the caller closes anyway.
     fn shutdown_write(&mut self) -> io::Result<()>;
 
+    /// Makes the coming close a reset, so that the peer takes nothing that it got for complete.
+    fn reset_on_close(&mut self);
+
     /// The descriptor to watch.
     fn descriptor(&self) -> BorrowedFd<'_>;
 

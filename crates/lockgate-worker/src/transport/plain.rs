@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
@@ -61,6 +62,11 @@ impl Transport for Plain {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.socket, Shutdown::Write)?)
+    }
+
+    fn reset_on_close(&mut self) {
+        // SO_LINGER with no time (RFC 9293 §3.10.4 ABORT). Unix sockets know no reset; there the peer sees an end.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

@@ -1,0 +1,62 @@
+"""The WSGI applications of the scenarios. Nothing but PEP 3333 and the standard library."""
+
+import time
+
+TEXT = "text/plain"
+HELLO = b"Hello, World!"
+MEGABYTE = b"x" * (1 << 20)
+KILOBYTE = b"y" * 1024
+# About five milliseconds of CPython 3.11; a count and no clock, so the work never varies.
+LOOP_TURNS = 80_000
+
+
+def hello(environ, start_response):
+    start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", "13")])
+    return [HELLO]
+
+
+def sleep10(environ, start_response):
+    time.sleep(0.010)
+    return hello(environ, start_response)
+
+
+def mixed(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(0.050)
+    return hello(environ, start_response)
+
+
+def post(environ, start_response):
+    body = environ["wsgi.input"]
+    missing = int(environ.get("CONTENT_LENGTH") or 0)
+    received = 0
+    while missing > 0 and (piece := body.read(missing)):
+        received += len(piece)
+        missing -= len(piece)
+    return _text(str(received), start_response)
+
+
+def big(environ, start_response):
+    length = str(len(MEGABYTE))
+    start_response(
+        "200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", length)]
+    )
+    return [MEGABYTE]
+
+
+def stream(environ, start_response):
+    start_response("200 OK", [("Content-Type", TEXT)])
+    return (KILOBYTE for _ in range(100))
+
+
+def cpu(environ, start_response):
+    total = 0
+    for turn in range(LOOP_TURNS):
+        total = (total + turn * turn) & 0xFFFF
+    return _text(str(total), start_response)
+
+
+def _text(text, start_response):
+    answer = text.encode()
+    start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", str(len(answer)))])
+    return [answer]
