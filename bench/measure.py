@@ -29,7 +29,7 @@ def measure(server: Server, scenario: Scenario, plan: Plan) -> dict:
             watched = [server_core, client_core] if plan.cores and scenario.pinned else None
             return _under_load(running, scenario, plan, client_core, watched or machine.cores())
     except (DidNotServe, load.LoadFailed, OSError) as error:
-        return {"failure": str(error)}
+        return {"failure": str(error).replace(str(machine.ROOT), ".")}
 
 
 def _under_load(

@@ -156,8 +156,9 @@ def _digest(path: Path) -> str:
 def _reason(text: str) -> str:
     """The line that says why, of the many that say where."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "error" in line.lower() and not line.endswith(":")]
-    return (told or lines or ["no reason given"])[0][:160]
+    fatal = [line for line in lines if "fatal error" in line]
+    told = [line for line in lines if "error" in line.lower()]
+    return (fatal or told or lines or ["no reason given"])[0].replace(str(ROOT), ".")[:160]
 
 
 def _first_line(command: list[str]) -> str:

@@ -26,8 +26,8 @@ from catalogue import (
 from measure import Plan, measure
 from process import BENCH
 
-# Start, first answer and stop of a server, as a guess for the estimate.
-SECONDS_AROUND_A_ROUND = 1.5
+# Start, first answer and stop of a server, for the estimate.
+SECONDS_AROUND_A_ROUND = 0.5
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 //! The process that serves: lane, transports, crew. Knows no Python and no supervisor.
 //!
 //! Reading order: [`app`] is the seam to the application, [`request`] and [`reply`] are what crosses it,
-//! [`worker`] starts everything, [`crew`] are the threads, [`lane`] is what they take turns at.
+//! [`worker`] starts everything, `crew` are the threads, `lane` is what they take turns at.
 #![forbid(unsafe_code)]
 // Connections and requests travel between the lane, their slots and the crew: a box moves as one pointer.
 #![allow(clippy::vec_box)]
