@@ -209,7 +209,7 @@ SCENARIOS = (
     Scenario("flask_hello", "a string from Flask", "flask_apps:app"),
     Scenario(
         "flask_json",
-        "1.5 KB of JSON from Flask, browser's headers, query read",
+        "1.2 KB of JSON from Flask, browser's headers, query read",
         "flask_apps:app",
         "/json?q=abc",
         BROWSER,

@@ -52,8 +52,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["reuse-port"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Allow another server to listen on the same addresses (SO_REUSEPORT), for instance while one version \
-              takes over from another. The workers of one server share its sockets either way.",
+        doc: "Allow another server to listen on the same addresses (SO_REUSEPORT). One version can so take over \
+              from another. The workers of one server share its sockets either way.",
         gunicorn: &["reuse_port"],
         uwsgi: &["reuse-port"],
         read: |draft, given| {
