@@ -124,7 +124,7 @@ impl Lane {
             if self.is_over(shared) {
                 return Turn::Over;
             }
-            let timeout = self.time_to_wait();
+            let timeout = self.time_to_wait(shared.crew.admits_at());
             self.poll(shared, timeout);
         }
     }
@@ -203,11 +203,11 @@ impl Lane {
         self.expire();
     }
 
-    fn time_to_wait(&self) -> Option<Duration> {
+    fn time_to_wait(&self, admits_at: Option<Instant>) -> Option<Duration> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.acceptor.resumes()]
+        let next = [self.timers.next(), self.acceptor.resumes(), admits_at]
             .into_iter()
             .flatten()
             .min()?;

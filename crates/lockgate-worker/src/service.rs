@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
@@ -23,8 +23,14 @@ impl Shared {
         let mut spare = None;
         loop {
             let mut next = None;
-            self.app.detached(&mut || next = self.next_job(&mut spare));
-            if self.crew.note_attached() {
+            let mut asked = None;
+            self.app.detached(&mut || {
+                next = self.next_job(&mut spare);
+                asked = Some(Instant::now());
+            });
+            let mut began = Instant::now();
+            let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
+            if self.crew.note_attached(waited, began) {
                 self.waker.wake();
             }
             let Some(mut job) = next else { return };
@@ -33,7 +39,7 @@ impl Shared {
                     self.spawn_thread();
                 }
                 spare = Some(self.run(job, &mut reply));
-                match self.continue_turn(&mut spare) {
+                match self.continue_turn(&mut spare, &mut began) {
                     Some(following) => job = following,
                     None => break,
                 }
@@ -73,7 +79,7 @@ impl Shared {
     }
 
     /// After a call, attached: the next request of the same turn, if the lane is still ours.
-    fn continue_turn(&self, spare: &mut Option<Box<Request>>) -> Option<Job> {
+    fn continue_turn(&self, spare: &mut Option<Box<Request>>, began: &mut Instant) -> Option<Job> {
         if !self.crew.is_still_leading() {
             // The lane is led by somebody else. A request that was kept for lack of threads runs here and now,
             // without giving the interpreter away in between.
@@ -83,14 +89,15 @@ impl Shared {
             }
             return job;
         }
+        let now = Instant::now();
+        self.crew
+            .note_call_time(now.saturating_duration_since(*began));
+        *began = now;
         let mut lane = self.try_lane()?;
         if let Some(request) = spare.take() {
             lane.reuse(request);
         }
-        if lane.must_flush(Instant::now())
-            || self.stop_mode() == StopMode::Stop
-            || !self.crew.has_standby()
-        {
+        if lane.must_flush(now) || self.stop_mode() == StopMode::Stop || !self.crew.has_standby() {
             return None;
         }
         let job = self.crew.take_back().or_else(|| lane.take_ready())?;
