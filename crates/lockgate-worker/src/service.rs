@@ -101,7 +101,7 @@ impl Shared {
             return None;
         }
         let job = self.crew.take_back().or_else(|| lane.take_ready())?;
-        self.crew.begin_call(false);
+        self.let_go(lane, false);
         Some(job)
     }
 
@@ -123,7 +123,8 @@ impl Shared {
                 Post::Park if self.crew.wait_parked() => {}
                 Post::Park => return None,
             }
-            while self.crew.stand_by() {
+            let mut tried = 0;
+            while self.crew.stand_by(&mut tried) {
                 if let Some(lane) = self.try_lane() {
                     self.crew.leave_standby();
                     return self.lead(lane, spare);
@@ -155,13 +156,22 @@ impl Shared {
                 continue;
             };
             if self.crew.may_call() {
-                self.crew.begin_call(true);
+                self.let_go(lane, true);
                 return Some(job);
             }
             if let Some(job) = self.crew.put_back(job) {
-                self.crew.begin_call(true);
+                self.let_go(lane, true);
                 return Some(job);
             }
+        }
+    }
+
+    /// Lets the lane go for a call; only then is the standby woken, so that it finds the lane free.
+    fn let_go(&self, lane: MutexGuard<'_, Lane>, waits_for_interpreter: bool) {
+        let must_wake = self.crew.begin_call(waits_for_interpreter);
+        drop(lane);
+        if must_wake {
+            self.crew.wake_standby();
         }
     }
 
