@@ -6,36 +6,14 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::lane::Job;
+use crate::pace::Pace;
 use crate::watch::Watch;
-
-/// The shortest tick, for when calls are being promoted. With 64 clients of a view that waits 10 ms, 50–100 µs served
-/// 98 % of what the clients allow, 200 µs 60 % (prototype, design.md §4).
-const SHORTEST_TICK: Duration = Duration::from_micros(50);
-
-/// The tick after a pause, and what a call of unknown length is given.
-const USUAL_TICK: Duration = Duration::from_millis(1);
-
-/// The tick while calls are short for a long time. On a virtual machine a wake-up costs 17 µs and the leader's caches:
-/// a thousand a second were 3 % of Flask's throughput, two hundred are not to be seen.
-const LONGEST_TICK: Duration = Duration::from_millis(5);
-
-/// A tick is never shorter than so many usual calls: to take the lane from a call that computes gains nothing. Without
-/// this, Flask's calls of 50 µs were promoted by the shortest tick: 54.5 µs of CPU a request instead of 51.
-const USUAL_CALLS_PER_TICK: u32 = 4;
-
-/// All calls, as a share.
-const WHOLE: u32 = 1 << 16;
-
-/// When more calls than this are promoted, the standby does not wait for the tick (early promotion): it sleeps until a
-/// call begins and takes the lane at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53; where most
-/// calls are short it would wake the standby for each of them.
-const MOSTLY: u32 = WHOLE / 2;
 
 /// Ticks without a single call after which the standby sleeps until it is woken.
 const DEEP_AFTER: u32 = 50;
@@ -116,11 +94,7 @@ pub struct Crew {
     backlog_len: AtomicUsize,
     crowding: Mutex<Crowding>,
     is_crowded: AtomicBool,
-    tick_micros: AtomicU32,
-    /// Of all calls, those that were promoted; [`WHOLE`] is all.
-    share_of_waits: AtomicU32,
-    /// A moving mean of calls that were not promoted.
-    usual_call_nanos: AtomicU32,
+    pace: Pace,
     is_over: AtomicBool,
 }
 
@@ -138,9 +112,7 @@ impl Crew {
             backlog_len: AtomicUsize::new(0),
             crowding: Mutex::default(),
             is_crowded: AtomicBool::new(false),
-            tick_micros: AtomicU32::new(USUAL_TICK.as_micros() as u32),
-            share_of_waits: AtomicU32::new(0),
-            usual_call_nanos: AtomicU32::new(0),
+            pace: Pace::new(),
             is_over: AtomicBool::new(false),
         }
     }
@@ -264,9 +236,7 @@ impl Crew {
     pub fn note_led(&self) {
         let call = self.watch.call();
         if call != 0 && call != MY_CALL.get() {
-            self.tick_micros
-                .store(self.shortest_tick_micros(), Ordering::Relaxed);
-            self.move_share_of_waits(true);
+            self.pace.note_promoted();
         }
         self.watch.retake();
     }
@@ -317,12 +287,7 @@ impl Crew {
 
     /// A call has taken so long without being promoted. Only the leader says so, one at a time.
     pub fn note_call_time(&self, taken: Duration) {
-        self.move_share_of_waits(false);
-        let taken = taken.min(USUAL_TICK).as_nanos() as u32;
-        let usual = self.usual_call_nanos.load(Ordering::Relaxed);
-        // Over about 16 calls; rounding keeps it a little low, which only makes for a shorter tick.
-        self.usual_call_nanos
-            .store(usual - usual / 16 + taken / 16, Ordering::Relaxed);
+        self.pace.note_short_call(taken);
     }
 
     /// The call of this thread is about to wait: the standby need not wait for the tick.
@@ -390,7 +355,7 @@ impl Crew {
                 return false;
             }
             let call = self.watch.call();
-            if self.do_calls_wait() {
+            if self.pace.do_calls_wait() {
                 if call != 0 && call != *tried {
                     *tried = call;
                     return true;
@@ -408,7 +373,7 @@ impl Crew {
             if calls != seen_calls {
                 quiet_ticks = 0;
                 seen_calls = calls;
-                self.lengthen_tick();
+                self.pace.note_quiet_tick();
                 continue;
             }
             quiet_ticks += 1;
@@ -416,8 +381,7 @@ impl Crew {
                 self.sleep_deeply();
                 // Woken by its belt alone, it goes back to sleep after one look.
                 quiet_ticks = DEEP_AFTER;
-                self.tick_micros
-                    .fetch_min(USUAL_TICK.as_micros() as u32, Ordering::Relaxed);
+                self.pace.note_pause();
             }
         }
     }
@@ -449,8 +413,7 @@ impl Crew {
     }
 
     fn sleep_a_tick(&self, call: u64) {
-        let tick = Duration::from_micros(u64::from(self.tick_micros.load(Ordering::Relaxed)));
-        let until = Instant::now() + tick;
+        let until = Instant::now() + self.pace.tick();
         loop {
             if call != 0 && self.promote.load(Ordering::SeqCst) == call || self.is_over() {
                 return;
@@ -463,40 +426,12 @@ impl Crew {
         }
     }
 
-    fn shortest_tick_micros(&self) -> u32 {
-        let usual = self.usual_call_nanos.load(Ordering::Relaxed) / 1000;
-        (usual * USUAL_CALLS_PER_TICK).clamp(
-            SHORTEST_TICK.as_micros() as u32,
-            USUAL_TICK.as_micros() as u32,
-        )
-    }
-
     fn sleep_deeply(&self) {
         self.watch.sleep_deeply(|| {
             if !self.is_over() {
                 thread::park_timeout(BELT);
             }
         });
-    }
-
-    /// Whether most of the latest calls were promoted.
-    fn do_calls_wait(&self) -> bool {
-        self.share_of_waits.load(Ordering::Relaxed) > MOSTLY
-    }
-
-    /// A moving mean over about 32 calls. Only a leader moves it.
-    fn move_share_of_waits(&self, has_waited: bool) {
-        let share = self.share_of_waits.load(Ordering::Relaxed);
-        let towards = if has_waited { WHOLE } else { 0 };
-        self.share_of_waits
-            .store(share - share / 32 + towards / 32, Ordering::Relaxed);
-    }
-
-    fn lengthen_tick(&self) {
-        let tick = self.tick_micros.load(Ordering::Relaxed);
-        let longest = LONGEST_TICK.as_micros() as u32;
-        self.tick_micros
-            .store((tick + tick / 8 + 1).min(longest), Ordering::Relaxed);
     }
 
     fn crowding(&self) -> MutexGuard<'_, Crowding> {

@@ -20,6 +20,7 @@ mod exchange;
 mod lane;
 pub mod log;
 mod outbox;
+mod pace;
 mod poller;
 mod rejection;
 mod seams;
