@@ -177,6 +177,23 @@ impl Connection {
         matches!(self.state, State::Body(1..) | State::Chunked(_))
     }
 
+    /// Bytes of a body of announced length that are still to come; `None` between messages and for chunked ones.
+    /// So much may be received straight to where the body is collected.
+    pub fn body_left(&self) -> Option<u64> {
+        match self.state {
+            State::Body(left @ 1..) => Some(left),
+            _ => None,
+        }
+    }
+
+    /// So many bytes of the body were received without passing through [`Connection::step`]; more than
+    /// [`Connection::body_left`] are not counted. The next step tells the end.
+    pub fn note_body(&mut self, received: u64) {
+        if let State::Body(left) = &mut self.state {
+            *left = left.saturating_sub(received);
+        }
+    }
+
     /// How many bytes of a partial head or trailer section are held: never more than
     /// [`Limits::head`] or [`Limits::trailers`], and 0 between messages.
     pub fn stored(&self) -> usize {
@@ -381,6 +398,29 @@ mod tests {
             assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/x"[..]));
             assert_eq!(head.header("host"), Some(&b"h"[..]));
         }
+    }
+
+    #[test]
+    fn a_body_may_be_received_past_the_engine() {
+        let mut connection = connection();
+        let mut head = RequestHead::default();
+        let bytes = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n";
+        assert_eq!(connection.body_left(), None);
+        assert_eq!(
+            connection.step(bytes, &mut head),
+            Ok((bytes.len(), Event::Head))
+        );
+        assert_eq!(
+            connection.step(b"abc", &mut head),
+            Ok((3, Event::Body(b"abc")))
+        );
+        assert_eq!(connection.body_left(), Some(7));
+        connection.note_body(7);
+        assert_eq!(
+            (connection.body_left(), connection.is_reading_body()),
+            (None, false)
+        );
+        assert_eq!(connection.step(b"GET", &mut head), Ok((0, Event::End)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! The listening sockets of a worker: takes new connections, stops at the limit, lets go when it drains.
-//! Knows nothing of what is said on a connection.
+//! The listening sockets of a worker: takes new connections, stops at the limit, leaves their part to its siblings,
+//! lets go when it drains. Knows nothing of what is said on a connection.
+
+mod balance;
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
+use lockgate_observe::Seat;
 use socket2::{SockAddr, SockRef};
 
+use self::balance::Balance;
 use crate::poller::Poller;
 use crate::request::{Client, Local};
 
@@ -21,6 +25,10 @@ const ACCEPTS_AT_ONCE: usize = 16;
 
 /// How long accepting rests when the process or the system has no descriptors left.
 const REST: Duration = Duration::from_millis(100);
+
+/// How long a connection is left to siblings that hold clearly fewer. They know of it and come as soon as they poll;
+/// the client of a connection that none of them comes for has waited this long, once.
+const COURTESY: Duration = Duration::from_millis(2);
 
 struct Listener {
     socket: OwnedFd,
@@ -40,11 +48,23 @@ pub struct Acceptor {
     listeners: Vec<Listener>,
     /// Set while there is no room for another connection.
     resumes: Option<Instant>,
+    siblings: Option<Siblings>,
     unix_client: Arc<Client>,
 }
 
+/// Workers that accept from the same listeners, and how this one gets on with them.
+struct Siblings {
+    seat: Seat,
+    balance: Balance,
+    /// The rest that goes on is for their sake.
+    is_waiting: bool,
+    /// Such a rest has just ended: what is there on the next look was left by them.
+    has_waited: bool,
+}
+
 impl Acceptor {
-    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>) -> io::Result<Self> {
+    /// With a seat, workers that accept from the same listeners get their part.
+    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, seat: Option<Seat>) -> io::Result<Self> {
         let listeners = listeners
             .into_iter()
             .map(|(address, socket)| {
@@ -57,9 +77,18 @@ impl Acceptor {
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
+        if let Some(seat) = &seat {
+            seat.enter();
+        }
         Ok(Self {
             listeners,
             resumes: None,
+            siblings: seat.map(|seat| Siblings {
+                seat,
+                balance: Balance::default(),
+                is_waiting: false,
+                has_waited: false,
+            }),
             unix_client: Arc::default(),
         })
     }
@@ -67,6 +96,9 @@ impl Acceptor {
     /// Starts or goes on listening.
     pub fn watch(&mut self, poller: &Poller) -> io::Result<()> {
         self.resumes = None;
+        if let Some(siblings) = &mut self.siblings {
+            siblings.has_waited = std::mem::take(&mut siblings.is_waiting);
+        }
         for (token, listener) in (FIRST_LISTENER..).zip(&mut self.listeners) {
             if !listener.is_watched {
                 poller.watch_listener(listener.socket.as_fd(), token)?;
@@ -79,15 +111,15 @@ impl Acceptor {
     /// Takes no connection until `watch` is called again; they wait in the kernel's queue, or at another worker.
     pub fn rest(&mut self, poller: &Poller, until: Instant) {
         self.resumes = Some(until);
-        for listener in &mut self.listeners {
-            if listener.is_watched && poller.forget(listener.socket.as_fd()).is_ok() {
-                listener.is_watched = false;
-            }
-        }
+        self.unwatch(poller);
     }
 
-    pub fn is_resting(&self) -> bool {
+    /// Whether a worker that now holds `own` connections should end its rest: its reason has gone.
+    pub fn may_resume(&self, own: usize) -> bool {
         self.resumes.is_some()
+            && self.siblings.as_ref().is_none_or(|siblings| {
+                !siblings.is_waiting || siblings.balance.has_room(own, siblings.seat.siblings())
+            })
     }
 
     pub fn resumes(&self) -> Option<Instant> {
@@ -97,6 +129,52 @@ impl Acceptor {
     /// Whether the token belongs to a listener.
     pub fn owns(&self, token: u64) -> bool {
         token >= FIRST_LISTENER && token - FIRST_LISTENER < self.listeners.len() as u64
+    }
+
+    /// How many connections a worker that holds `own` may take, now that one waits. 0: its siblings hold clearly
+    /// fewer, and it leaves them this one: it rests for a moment.
+    pub fn share(&mut self, poller: &Poller, own: usize, now: Instant) -> usize {
+        let Some(siblings) = &mut self.siblings else {
+            return usize::MAX;
+        };
+        let share = siblings
+            .balance
+            .room(own, siblings.seat.siblings(), siblings.has_waited);
+        if share == 0 {
+            siblings.is_waiting = true;
+            self.rest(poller, now + COURTESY);
+        }
+        share
+    }
+
+    /// Connections were taken. A worker that has its part now goes to the end of the kernel's queue: the next
+    /// arrival wakes a sibling, or this one all the same when every sibling is in a call.
+    pub fn give_way(&mut self, poller: &Poller, own: usize, requests: u64) -> io::Result<()> {
+        self.publish(own, requests);
+        let has_part = self
+            .siblings
+            .as_ref()
+            .is_some_and(|siblings| !siblings.balance.has_room(own, siblings.seat.siblings()));
+        if !has_part || self.resumes.is_some() {
+            return Ok(());
+        }
+        // The kernel wakes exclusive waiters from the head of its queue and adds them at the tail.
+        self.unwatch(poller);
+        self.watch(poller)
+    }
+
+    /// Tells the siblings what this worker holds and has done.
+    pub fn publish(&self, own: usize, requests: u64) {
+        if let Some(siblings) = &self.siblings {
+            siblings.seat.publish(own as u64, requests);
+        }
+    }
+
+    /// The worker has looked for arrivals.
+    pub fn note_looked(&mut self) {
+        if let Some(siblings) = &mut self.siblings {
+            siblings.has_waited = false;
+        }
     }
 
     /// Takes connections from one listener until it is empty, `room` is used up, or others should have a turn.
@@ -117,13 +195,24 @@ impl Acceptor {
             // Descriptors may run out on the way; what is left then is refused by the kernel.
             let _ = self.accept_from(index, usize::MAX, into);
         }
-        self.rest(poller, Instant::now());
+        self.unwatch(poller);
         self.resumes = None;
         self.listeners.clear();
+        if let Some(siblings) = self.siblings.take() {
+            siblings.seat.leave();
+        }
     }
 
     pub fn rest_after_failure(now: Instant) -> Instant {
         now + REST
+    }
+
+    fn unwatch(&mut self, poller: &Poller) {
+        for listener in &mut self.listeners {
+            if listener.is_watched && poller.forget(listener.socket.as_fd()).is_ok() {
+                listener.is_watched = false;
+            }
+        }
     }
 
     fn accept_from(&self, index: usize, most: usize, into: &mut Vec<Arrival>) -> io::Result<()> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
+use lockgate_observe::Seat;
 
 use crate::accept::{Acceptor, Arrival};
 use crate::connection::{Connection, Next, Phase};
@@ -79,6 +80,8 @@ pub struct Lane {
     polled_at: Instant,
     events: Vec<(u64, Readiness)>,
     arrivals: Vec<Arrival>,
+    /// Requests that were ready so far.
+    requests: u64,
     progress: Progress,
 }
 
@@ -86,10 +89,11 @@ impl Lane {
     pub fn new(
         listeners: Vec<(BindAddress, OwnedFd)>,
         waker: &crate::poller::Waker,
+        seat: Option<Seat>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch_waker(waker, WAKER)?;
-        let mut acceptor = Acceptor::new(listeners)?;
+        let mut acceptor = Acceptor::new(listeners, seat)?;
         acceptor.watch(&poller)?;
         Ok(Self {
             bench: Workbench::new(READ_BUFFER, Instant::now()),
@@ -104,6 +108,7 @@ impl Lane {
             polled_at: Instant::now(),
             events: Vec::new(),
             arrivals: Vec::new(),
+            requests: 0,
             progress: Progress::Serving,
         })
     }
@@ -115,6 +120,7 @@ impl Lane {
             self.flush_all();
             self.take_returns(shared);
             self.apply_stop(shared);
+            self.acceptor.publish(self.slots.in_use(), self.requests);
             if !self.ready.is_empty() || shared.crew.can_take_back() {
                 if self.bench.now.saturating_duration_since(self.polled_at) >= POLL_WITHIN {
                     self.poll(shared, Some(Duration::ZERO));
@@ -188,6 +194,7 @@ impl Lane {
             self.take_event(shared, token, readiness);
         }
         self.events = events;
+        self.acceptor.note_looked();
         for _ in 0..self.again.len() {
             if let Some(token) = self.again.pop_front() {
                 self.take_event(
@@ -246,8 +253,14 @@ impl Lane {
                 .acceptor
                 .rest(&self.poller, self.bench.now + Duration::from_secs(1));
         }
+        let share = self
+            .acceptor
+            .share(&self.poller, self.slots.in_use(), self.bench.now);
+        if share == 0 {
+            return;
+        }
         let mut arrivals = std::mem::take(&mut self.arrivals);
-        if let Err(error) = self.acceptor.accept(token, room, &mut arrivals) {
+        if let Err(error) = self.acceptor.accept(token, room.min(share), &mut arrivals) {
             shared.report_accept_failure(&error);
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
@@ -256,6 +269,15 @@ impl Lane {
             self.welcome(shared, arrival);
         }
         self.arrivals = arrivals;
+        let held = self.slots.in_use();
+        if self
+            .acceptor
+            .give_way(&self.poller, held, self.requests)
+            .is_err()
+        {
+            self.acceptor
+                .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+        }
     }
 
     fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
@@ -318,6 +340,7 @@ impl Lane {
                 Next::Flush => {}
                 Next::Dispatch(request) => {
                     connection.begin_exchange(self.bench.outputs.pop());
+                    self.requests += 1;
                     return self.ready.push_back(Job {
                         request,
                         channel: connection,
@@ -370,7 +393,7 @@ impl Lane {
 
     fn release(&mut self, token: u64) {
         self.slots.remove(token);
-        if self.acceptor.is_resting() && self.progress == Progress::Serving {
+        if self.progress == Progress::Serving && self.acceptor.may_resume(self.slots.in_use()) {
             // A descriptor and a place are free again.
             self.resume_accepting();
         }

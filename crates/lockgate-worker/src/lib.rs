@@ -13,6 +13,7 @@ pub mod worker;
 
 mod accept;
 mod access_log;
+mod body_buffer;
 mod connection;
 mod crew;
 mod date;
@@ -34,6 +35,7 @@ mod watch;
 mod workbench;
 
 pub use app::App;
+pub use body_buffer::{BodyBuffer, BodyPool};
 pub use reply::{ClientGone, Reply, ReplyChannel, Sent, SharedBytes};
 pub use request::{Body, Client, Local, Request};
 pub use worker::{Handle, Worker};

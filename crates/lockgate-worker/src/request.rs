@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use lockgate_http::RequestHead;
 
+use crate::body_buffer::BodyBuffer;
+
 /// The body of a request, complete before the application is called.
 #[derive(Debug, Default)]
 pub enum Body {
@@ -12,7 +14,7 @@ pub enum Body {
     #[default]
     Empty,
     /// Up to `body_memory` bytes.
-    Memory(Vec<u8>),
+    Memory(BodyBuffer),
     /// Larger bodies, in an unnamed temporary file that is positioned at its start.
     Spooled {
         /// The file; it disappears when it is closed.

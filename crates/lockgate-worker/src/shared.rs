@@ -12,6 +12,7 @@ use lockgate_observe::Level;
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::body_buffer::BodyPool;
 use crate::connection::{Connection, Next};
 use crate::crew::Crew;
 use crate::lane::{Lane, Returned};
@@ -37,6 +38,7 @@ pub struct Shared {
     pub server_header: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub crew: Crew,
+    pub bodies: Arc<BodyPool>,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
     pub lane: Mutex<Lane>,

@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::Path;
 
+use std::sync::Arc;
+
+use crate::body_buffer::{BodyBuffer, BodyPool};
 use crate::request::Body;
 
-/// What is reserved at once for a body whose length was announced: a promise of bytes is not yet bytes.
-const RESERVE_AT_MOST: u64 = 64 * 1024;
+/// From so much on a body is received where it is collected; below, one read with the head is cheaper.
+const RECEIVED_DIRECTLY: u64 = 8 * 1024;
 
 /// A body on its way in.
 #[derive(Debug, Default)]
@@ -16,16 +19,34 @@ pub enum Spool {
     #[default]
     Empty,
     /// So far it fits into memory.
-    Memory(Vec<u8>),
+    Memory(BodyBuffer),
     /// It has outgrown memory.
     Disk { file: File, length: u64 },
 }
 
 impl Spool {
     /// Prepares for a body of an announced length.
-    pub fn with_length(length: u64) -> Self {
-        let reserve = usize::try_from(length.min(RESERVE_AT_MOST)).unwrap_or(0);
-        Self::Memory(Vec::with_capacity(reserve))
+    pub fn with_length(pool: &Arc<BodyPool>, length: u64) -> Self {
+        Self::Memory(BodyBuffer::with_room(pool, length))
+    }
+
+    /// Where the next part of a body, of which `left` bytes are to come, may be received without a copy.
+    pub fn room(&mut self, left: u64, memory: usize) -> Option<&mut [u8]> {
+        let Self::Memory(held) = self else {
+            return None;
+        };
+        let fits = left.saturating_add(held.len() as u64) <= memory as u64;
+        if !fits || left < RECEIVED_DIRECTLY {
+            return None;
+        }
+        Some(held.room(usize::try_from(left).ok()?))
+    }
+
+    /// So many bytes were received into [`Spool::room`].
+    pub fn note_received(&mut self, count: usize) {
+        if let Self::Memory(held) = self {
+            held.note_received(count);
+        }
     }
 
     /// Adds bytes; past `memory` bytes in all they go to an unnamed file in `directory`.
@@ -39,10 +60,12 @@ impl Spool {
         directory: Option<&Path>,
     ) -> io::Result<()> {
         match self {
-            Self::Empty if bytes.len() <= memory => *self = Self::Memory(bytes.to_vec()),
-            Self::Memory(held) if held.len() + bytes.len() <= memory => {
-                held.extend_from_slice(bytes)
+            Self::Empty if bytes.len() <= memory => {
+                let mut held = BodyBuffer::default();
+                held.extend(bytes);
+                *self = Self::Memory(held);
             }
+            Self::Memory(held) if held.len() + bytes.len() <= memory => held.extend(bytes),
             Self::Disk { file, length } => {
                 file.write_all(bytes)?;
                 *length += bytes.len() as u64;
@@ -97,7 +120,7 @@ mod tests {
             (vec![&b"123456789"[..]], true),
             (vec![&b"123456789"[..], b"more"], true),
         ] {
-            let mut spool = Spool::with_length(4);
+            let mut spool = Spool::with_length(&Arc::default(), 4);
             for piece in &pieces {
                 spool.append(piece, 8, None).unwrap();
             }
@@ -106,7 +129,7 @@ mod tests {
                 Body::Empty => assert!(whole.is_empty()),
                 Body::Memory(bytes) => {
                     assert!(!on_disk);
-                    assert_eq!(bytes, whole);
+                    assert_eq!(*bytes, whole);
                 }
                 Body::Spooled { mut file, length } => {
                     assert!(on_disk);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::{BindAddress, Config, Threads};
 use lockgate_http::Limits;
-use lockgate_observe::{AccessFormat, Level};
+use lockgate_observe::{AccessFormat, Level, Seat};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
@@ -35,6 +35,21 @@ impl Worker {
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
     ) -> io::Result<Handle> {
+        Self::start_among(config, listeners, app, error_log, None)
+    }
+
+    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the page that they
+    /// share, none of them holds clearly more connections than the others while those come for theirs.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn start_among(
+        config: Arc<Config>,
+        listeners: Vec<(BindAddress, OwnedFd)>,
+        app: Arc<dyn App>,
+        error_log: Arc<ErrorLog>,
+        seat: Option<Seat>,
+    ) -> io::Result<Handle> {
         let access_log = match &config.access_log {
             None => None,
             Some(target) => {
@@ -49,7 +64,8 @@ impl Worker {
             limits: limits_of(&config),
             server_header: config.server_header.clone().map(String::into_bytes),
             crew: Crew::new(most_calls(&config)),
-            lane: Mutex::new(Lane::new(listeners, &waker)?),
+            bodies: Arc::default(),
+            lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,
             access_log,
             error_log,

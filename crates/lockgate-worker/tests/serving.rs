@@ -235,7 +235,7 @@ fn bodies_arrive_whole_in_memory_or_on_disk() {
             let length = request.body_length();
             let (kind, bytes) = match request.take_body() {
                 Body::Empty => ("none", Vec::new()),
-                Body::Memory(bytes) => ("memory", bytes),
+                Body::Memory(bytes) => ("memory", bytes.to_vec()),
                 Body::Spooled { mut file, .. } => {
                     let mut bytes = Vec::new();
                     file.read_to_end(&mut bytes).unwrap();

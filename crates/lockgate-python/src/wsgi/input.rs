@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockgate_worker::Body;
+use lockgate_worker::{Body, BodyBuffer};
 use pyo3::exceptions::{PyEOFError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -21,7 +21,7 @@ pub(crate) struct Input {
 
 enum Source {
     Ended,
-    Memory { bytes: Vec<u8>, position: usize },
+    Memory { bytes: BodyBuffer, position: usize },
     Spooled(Spooled),
 }
 
