@@ -26,7 +26,7 @@ pub struct Config {
     pub threads: Threads,
     /// Most connections that one worker holds at a time.
     pub worker_connections: usize,
-    /// Longest time that the application may take for one request; `None`: no limit.
+    /// Longest time that a worker with one thread may stand still; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
     pub graceful_timeout: Duration,
@@ -74,6 +74,10 @@ pub struct Config {
     pub reuse_port: bool,
     /// Files are sent with sendfile(2) where that is possible.
     pub sendfile: bool,
+    /// When Python's cyclic garbage collector runs.
+    pub gc: Collection,
+    /// How long a thread may compute in Python while another one waits for the interpreter; whole microseconds.
+    pub switch_interval: Duration,
 }
 
 /// How large a request may be. Sizes in bytes.
@@ -98,6 +102,17 @@ pub enum Threads {
     Auto,
     /// Exactly so many, at most 4096.
     Count(NonZeroUsize),
+}
+
+/// When Python's cyclic garbage collector runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collection {
+    /// By itself, and it does not look at what the application's import left behind.
+    Freeze,
+    /// The same, but between requests.
+    Idle,
+    /// Never.
+    Off,
 }
 
 /// Where a log goes.
@@ -164,6 +179,8 @@ impl Config {
             proc_name: None,
             reuse_port: false,
             sendfile: true,
+            gc: Collection::Freeze,
+            switch_interval: Duration::from_millis(5),
         }
     }
 }
@@ -198,6 +215,20 @@ impl LogLevel {
             Self::Warning => "warning",
             Self::Info => "info",
             Self::Debug => "debug",
+        }
+    }
+}
+
+impl Collection {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 3] = [Self::Freeze, Self::Idle, Self::Off];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Idle => "idle",
+            Self::Off => "off",
         }
     }
 }

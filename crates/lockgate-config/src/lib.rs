@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
-pub use config::{Config, LimitsConfig, LogLevel, LogTarget, Threads};
+pub use config::{Collection, Config, LimitsConfig, LogLevel, LogTarget, Threads};
 
 mod application;
 pub use application::{AppSpec, Attribute};

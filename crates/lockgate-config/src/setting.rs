@@ -1,9 +1,10 @@
 //! What one setting is: names, kind, text for people, and how it is read and shown. Holds no setting itself.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::config::Config;
-use crate::written::{Complaint, Given, Written, size_words};
+use crate::written::{Complaint, Given, Written, duration_words, size_words};
 use crate::{AppSpec, Threads};
 
 /// One setting. Everything that is told about it anywhere is derived from this value.
@@ -45,6 +46,8 @@ pub enum Section {
     Limits,
     /// What the server adds to responses, and how it sends them.
     Responses,
+    /// How Python is run.
+    Interpreter,
     /// What is written down.
     Logging,
     /// The process as the system sees it.
@@ -84,6 +87,13 @@ pub enum Kind {
     Duration {
         /// Zero.
         zero: Result<&'static str, &'static str>,
+    },
+    /// A short time in whole microseconds; a bare number is seconds.
+    Interval {
+        /// Shortest.
+        least: Duration,
+        /// Longest.
+        most: Duration,
     },
     /// A number of bytes.
     Size {
@@ -194,13 +204,14 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Application,
         Self::Sockets,
         Self::Workers,
         Self::Deadlines,
         Self::Limits,
         Self::Responses,
+        Self::Interpreter,
         Self::Logging,
         Self::Process,
     ];
@@ -214,6 +225,7 @@ impl Section {
             Self::Deadlines => "Deadlines",
             Self::Limits => "Limits",
             Self::Responses => "Responses",
+            Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",
             Self::Process => "Process",
         }
@@ -227,7 +239,7 @@ impl Kind {
             Self::Application => "APP",
             Self::Address => "ADDRESS",
             Self::Number { .. } => "N",
-            Self::Duration { .. } => "TIME",
+            Self::Duration { .. } | Self::Interval { .. } => "TIME",
             Self::Size { .. } => "SIZE",
             Self::Switch => "BOOL",
             Self::Text => "TEXT",
@@ -259,6 +271,11 @@ impl Kind {
             Self::Duration { zero } => format!(
                 "time, in seconds unless it has a unit; {}",
                 zero_words(*zero)
+            ),
+            Self::Interval { least, most } => format!(
+                "time, in seconds unless it has a unit, from {} to {}",
+                duration_words(*least),
+                duration_words(*most)
             ),
             Self::Size { least, most, zero } => {
                 format!(

@@ -6,6 +6,7 @@ use crate::{Section, Setting};
 
 mod application;
 mod deadlines;
+mod interpreter;
 mod limits;
 mod logging;
 mod process;
@@ -27,6 +28,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Deadlines => deadlines::SETTINGS,
         Section::Limits => limits::SETTINGS,
         Section::Responses => responses::SETTINGS,
+        Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,
         Section::Process => process::SETTINGS,
     }

@@ -119,6 +119,33 @@ impl Given<'_> {
         Ok(Duration::from_millis(milliseconds as u64))
     }
 
+    /// A time of whole microseconds inside the bounds of the kind; a bare number is seconds.
+    pub(crate) fn interval(&self) -> Result<Duration, Complaint> {
+        let (least, most) = match self.kind {
+            Kind::Interval { least, most } => (*least, *most),
+            _ => (Duration::ZERO, LONGEST_DURATION),
+        };
+        let milliseconds = match self.written {
+            Written::Integer { value, .. } => Some(*value as f64 * 1000.0),
+            Written::Float(seconds) => Some(seconds * 1000.0),
+            Written::Text(text) => scaled(text, &DURATION_UNITS, 1000.0),
+            _ => None,
+        };
+        let Some(milliseconds) = milliseconds.filter(|number| number.is_finite()) else {
+            return Err(NOT_AN_INTERVAL.into());
+        };
+        let microseconds = (milliseconds * 1000.0).round();
+        let (lowest, highest) = (least.as_micros() as f64, most.as_micros() as f64);
+        if microseconds < lowest {
+            return Err(format!("must be at least {}", duration_words(least)).into());
+        }
+        if microseconds > highest {
+            return Err(format!("must be at most {}", duration_words(most)).into());
+        }
+        // Not negative, and at most a year of microseconds: exact in both types.
+        Ok(Duration::from_micros(microseconds as u64))
+    }
+
     /// A number of bytes inside the bounds of the kind; a bare number is bytes.
     pub(crate) fn size<N: TryFrom<u64>>(&self) -> Result<N, Complaint> {
         let (least, most, zero) = match self.kind {
@@ -208,11 +235,18 @@ impl Given<'_> {
 }
 
 const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h";
+const NOT_AN_INTERVAL: &str = "must be a time, such as 5ms, 500us or 0.005";
 const NOT_A_SIZE: &str = "must be a size in bytes, such as 1048576, 512KiB, 64K or 1GiB";
 const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// In milliseconds. Longer spellings first: `ms` also ends in `s`.
-const DURATION_UNITS: [(&str, f64); 4] = [("ms", 1.0), ("s", 1e3), ("m", 60e3), ("h", 3600e3)];
+const DURATION_UNITS: [(&str, f64); 5] = [
+    ("us", 1e-3),
+    ("ms", 1.0),
+    ("s", 1e3),
+    ("m", 60e3),
+    ("h", 3600e3),
+];
 
 /// K, M and G alone are powers of 1024, as everybody's `64K` means; KB, MB and GB are the decimal ones of SI.
 const SIZE_UNITS: [(&str, f64); 10] = [
@@ -302,12 +336,24 @@ pub(crate) fn quoted_list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -
     format!("[{}]", items.join(", "))
 }
 
-/// A time as the file takes it: whole seconds bare, anything else in milliseconds.
+/// A time as the file takes it: whole seconds bare, anything else in milliseconds or microseconds.
 pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         duration.as_secs().to_string()
     } else {
-        quoted(&format!("{}ms", duration.as_millis()))
+        quoted(&duration_words(duration))
+    }
+}
+
+/// A time for people, in the largest unit of second, millisecond and microsecond that divides it.
+pub(crate) fn duration_words(duration: Duration) -> String {
+    let microseconds = duration.as_micros();
+    if microseconds.is_multiple_of(1_000_000) {
+        format!("{}s", duration.as_secs())
+    } else if microseconds.is_multiple_of(1000) {
+        format!("{}ms", duration.as_millis())
+    } else {
+        format!("{microseconds}us")
     }
 }
 
@@ -413,6 +459,46 @@ mod tests {
                 expected.map(Duration::from_millis),
                 "{written}: {read:?}"
             );
+        }
+    }
+
+    #[test]
+    fn intervals_are_read_to_the_microsecond_inside_their_bounds() {
+        let kind = Kind::Interval {
+            least: Duration::from_micros(100),
+            most: Duration::from_secs(1),
+        };
+        let cases = [
+            (text("5ms"), Ok(5_000)),
+            (text("0.5ms"), Ok(500)),
+            (text("500us"), Ok(500)),
+            (text("0.0002"), Ok(200)),
+            (text("1"), Ok(1_000_000)),
+            (Written::Float(0.001), Ok(1_000)),
+            (text("99us"), Err("must be at least 100us")),
+            (text("0"), Err("must be at least 100us")),
+            (text("-1"), Err("must be at least 100us")),
+            (text("1.1s"), Err("must be at most 1s")),
+            (text("soon"), Err(NOT_AN_INTERVAL)),
+            (Written::Float(f64::NAN), Err(NOT_AN_INTERVAL)),
+            (Written::Boolean(true), Err(NOT_AN_INTERVAL)),
+        ];
+        for (written, expected) in cases {
+            let given = Given {
+                kind: &kind,
+                written: &written,
+            };
+            let read = given.interval().map_err(|complaint| complaint.demand);
+            let expected = expected.map(Duration::from_micros).map_err(str::to_owned);
+            assert_eq!(read, expected, "{written}");
+            if let Ok(interval) = read {
+                let again = text(duration_text(interval).trim_matches('"'));
+                let given = Given {
+                    kind: &kind,
+                    written: &again,
+                };
+                assert_eq!(given.interval(), Ok(interval), "{written}");
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Every log line of Lockgate, declared once. Writes into memory that it is given.
+//! Every log line and counter of Lockgate, declared once. Writes into memory that it is given.
 //!
 //! Knows no clock, file, socket or process: times, process ids and values come from the caller.
 //! Invariant: no value that a client made can end a line, begin one or leave its quotes.
@@ -12,6 +12,7 @@ mod escape;
 mod event;
 mod format;
 mod json;
+mod page;
 mod percent;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
@@ -19,3 +20,4 @@ pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, write_event};
 pub use format::BadFormat;
+pub use page::{Counts, Page, Seat};

@@ -62,9 +62,9 @@ fn configure(arguments: &[OsString]) -> Result<Resolved, String> {
     match AccessFormat::parse(format) {
         Ok(_) => Ok(resolved),
         Err(error) => {
-            let origin = resolved.origins.of("access_log_format");
+            let origin = resolved.origins.of("access_logformat");
             Err(format!(
-                "access_log_format = {format:?} (from {origin}): {error}"
+                "access_logformat = {format:?} (from {origin}): {error}"
             ))
         }
     }
@@ -93,7 +93,8 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     for note in &resolved.notes {
         say(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
-    if let Err(problem) = prepare(py, &resolved.config) {
+    let config = &resolved.config;
+    if let Err(problem) = prepare(py, config).and_then(|()| open_log(config)) {
         say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return BAD_CONFIGURATION;
     }
@@ -167,10 +168,26 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
         .map(drop)
 }
 
+/// Opens the error log, and tries the other places that are written to later, while there is still somebody to tell.
 fn open_log(config: &Config) -> Result<Arc<ErrorLog>, String> {
+    if let Some(LogTarget::File(path)) = &config.access_log {
+        fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
+    }
+    if let Some(directory) = &config.spool_dir
+        && !directory.is_dir()
+    {
+        let directory = directory.display();
+        return Err(format!(
+            "spool_dir = {directory}: there is no such directory"
+        ));
+    }
     let log = ErrorLog::open(&config.error_log, config.log_level);
     log.map(Arc::new)
-        .map_err(|error| format!("error_log = {}: {error}", place(&config.error_log)))
+        .map_err(|error| format!("error_logfile = {}: {error}", place(&config.error_log)))
 }
 
 fn place(target: &LogTarget) -> String {

@@ -13,6 +13,7 @@ use lockgate_worker::{Handle, Worker};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
+use crate::collector::Collector;
 use crate::wsgi::{Settings, WsgiApp};
 use crate::{exceptions, interpreter, loading, privileges};
 
@@ -33,18 +34,23 @@ impl<'a> PythonHooks<'a> {
     /// A worker's life up to the point where it serves.
     fn start_worker(&self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
         if let Err(error) = privileges::become_configured(py, self.config) {
-            self.log.write(
-                Level::Critical,
-                &format!("cannot change user: {}", exceptions::summary(py, &error)),
-            );
+            let text = format!("cannot change user: {}", exceptions::summary(py, &error));
+            post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
         }
         if let Err(error) = interpreter::remember_threads(py) {
-            self.log.write(
-                Level::Critical,
-                &format!("cannot start threads: {}", exceptions::summary(py, &error)),
-            );
+            let text = format!("cannot start threads: {}", exceptions::summary(py, &error));
+            post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
+        }
+        if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "switch_interval: {}; Python keeps its own",
+                    exceptions::summary(py, &error)
+                ),
+            );
         }
         let application = loading::load(py, self.config).map_err(|failure| {
             post.boot_failed(failure.code, &failure.text);
@@ -57,25 +63,38 @@ impl<'a> PythonHooks<'a> {
                  threads all the same, and its own scheduler runs only while one of them lets it",
             );
         }
-        if let Err(error) = freeze(py) {
+        let collector = Collector::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
             self.log.write(
                 Level::Warning,
-                &format!("gc.freeze failed: {}", exceptions::summary(py, &error)),
+                &format!(
+                    "gc = \"{}\" failed: {}",
+                    self.config.gc.name(),
+                    exceptions::summary(py, &error)
+                ),
             );
+            None
+        });
+        let app = WsgiApp::new(
+            application,
+            collector,
+            settings(self.config),
+            Arc::clone(&self.log),
+        );
+        let mut config = self.config.clone();
+        // The application may have set another when it was imported; the crew judges waiting by the one that counts.
+        if let Ok(interval) = interpreter::switch_interval(py) {
+            config.switch_interval = interval;
         }
-        let app = WsgiApp::new(application, settings(self.config), Arc::clone(&self.log));
         let listeners = std::mem::take(&mut post.listeners);
-        Worker::start(
-            Arc::new(self.config.clone()),
+        Worker::start_among(
+            Arc::new(config),
             listeners,
             Arc::new(app),
             Arc::clone(&self.log),
+            post.seat.take(),
         )
         .map_err(|error| {
-            self.log.write(
-                Level::Critical,
-                &format!("cannot start the worker: {error}"),
-            );
+            post.boot_failed(CANNOT_START, &format!("cannot start the worker: {error}"));
             CANNOT_START
         })
     }
@@ -164,10 +183,12 @@ impl Attended for AttendedWorker {
     /// Asked about once a second, which is when what the last response left behind is dropped: an idle worker
     /// would hold a large body until its next request.
     fn is_finished(&self) -> bool {
-        if interpreter::has_graves() {
+        let is_finished = self.handle.is_finished();
+        // Not with calls under way: one of them may hold the interpreter for long, and orders must not wait for that.
+        if !is_finished && interpreter::has_graves() && self.handle.is_idle() {
             Python::attach(interpreter::empty_graveyard);
         }
-        self.handle.is_finished()
+        is_finished
     }
 
     fn is_stuck(&self, longer_than: Duration) -> bool {
@@ -216,13 +237,6 @@ fn settings(config: &Config) -> Settings {
         is_sendfile_on: config.sendfile,
         environ_names,
     }
-}
-
-/// Moves what the import made out of the collector's sight: it stays for good, and is not looked at again.
-fn freeze(py: Python<'_>) -> PyResult<()> {
-    let gc = py.import("gc")?;
-    gc.call_method0("collect")?;
-    gc.call_method0("freeze").map(drop)
 }
 
 fn flush_streams(py: Python<'_>) {

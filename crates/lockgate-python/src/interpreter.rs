@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lockgate_worker::app::ThreadBody;
 use pyo3::prelude::*;
@@ -40,6 +41,29 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
         };
         drop(objects);
     }
+}
+
+/// Sets how long a thread may compute while another one waits for the interpreter.
+///
+/// # Errors
+/// When Python refuses it.
+pub(crate) fn set_switch_interval(py: Python<'_>, interval: Duration) -> PyResult<()> {
+    py.import("sys")?
+        .call_method1("setswitchinterval", (interval.as_secs_f64(),))
+        .map(drop)
+}
+
+/// How long a thread may compute while another one waits for the interpreter.
+///
+/// # Errors
+/// When Python does not say.
+pub(crate) fn switch_interval(py: Python<'_>) -> PyResult<Duration> {
+    let seconds: f64 = py
+        .import("sys")?
+        .call_method0("getswitchinterval")?
+        .extract()?;
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
 }
 
 /// How threads are started, as it was before the application was loaded.

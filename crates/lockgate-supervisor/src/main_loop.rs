@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use lockgate_config::{BindAddress, Config};
-use lockgate_observe::Level;
+use lockgate_observe::{Level, Page};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, umask, wait};
 
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
+use crate::os::shared_words;
 use crate::pid_file::PidFile;
 use crate::signals::{SupervisorSignals, WorkerSignals};
 use crate::sockets::{self, Listener};
@@ -74,7 +75,16 @@ fn serve(config: &Config, listeners: Vec<Listener>, hooks: &mut dyn Hooks) -> i3
             ),
         );
     }
-    let mut main_loop = match MainLoop::new(config, listeners) {
+    let page = shared_words(Page::WORDS)
+        .map(Page::new)
+        .inspect_err(|error| {
+            let message = format!(
+                "no memory could be shared between workers: {error}; connections may pile up on one of them"
+            );
+            hooks.log(Level::Warning, &message);
+        })
+        .ok();
+    let mut main_loop = match MainLoop::new(config, listeners, page) {
         Ok(main_loop) => main_loop,
         Err((error, listeners)) => {
             listeners.iter().for_each(Listener::remove_file);
@@ -119,11 +129,23 @@ struct MainLoop {
     listeners: Vec<Listener>,
     /// Whoever reads from the first end learns when no supervisor holds the second any more.
     lifeline: (OwnedFd, OwnedFd),
-    mailboxes: HashMap<u32, Receiver>,
+    /// What the workers tell each other; made before the first of them, so that all see the same memory.
+    page: Option<Page>,
+    children: HashMap<u32, Child>,
+}
+
+/// A worker that has not been reaped, by its process id.
+struct Child {
+    slot: usize,
+    mailbox: Receiver,
 }
 
 impl MainLoop {
-    fn new(config: &Config, listeners: Vec<Listener>) -> Result<Self, (io::Error, Vec<Listener>)> {
+    fn new(
+        config: &Config,
+        listeners: Vec<Listener>,
+        page: Option<Page>,
+    ) -> Result<Self, (io::Error, Vec<Listener>)> {
         let held = SupervisorSignals::install()
             .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?)));
         let (signals, lifeline) = match held {
@@ -141,7 +163,8 @@ impl MainLoop {
             timeout: config.timeout,
             listeners,
             lifeline,
-            mailboxes: HashMap::new(),
+            page,
+            children: HashMap::new(),
         })
     }
 
@@ -196,13 +219,13 @@ impl MainLoop {
                 reason: error.to_string(),
             })
         };
-        let (receiver, sender) = match mailbox() {
+        let (mailbox, sender) = match mailbox() {
             Ok(ends) => ends,
             Err(error) => return failed(error),
         };
         match hooks.fork() {
             Ok(Fork::Parent(pid)) => {
-                self.mailboxes.insert(pid, receiver);
+                self.children.insert(pid, Child { slot, mailbox });
                 Done::Answer(Event::Forked { slot, pid })
             }
             Ok(Fork::Child) => Done::Leave(Outcome::Child(Birth { slot, sender })),
@@ -216,7 +239,10 @@ impl MainLoop {
             self.signals.wake_fd(),
             PollFlags::IN,
         )];
-        let mailboxes = self.mailboxes.values().filter_map(Receiver::poll_fd);
+        let mailboxes = self
+            .children
+            .values()
+            .filter_map(|child| child.mailbox.poll_fd());
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let longest = self.supervisor.next_deadline().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -230,9 +256,10 @@ impl MainLoop {
     }
 
     fn hear_workers(&mut self, events: &mut VecDeque<Event>) {
-        for (pid, receiver) in &mut self.mailboxes {
+        for (pid, child) in &mut self.children {
             events.extend(
-                receiver
+                child
+                    .mailbox
                     .read()
                     .into_iter()
                     .map(|message| told(*pid, message)),
@@ -251,9 +278,13 @@ impl MainLoop {
                     };
                     let pid = pid.as_raw_nonzero().get().unsigned_abs();
                     // It may have written between our last look and its death.
-                    if let Some(mut receiver) = self.mailboxes.remove(&pid) {
+                    if let Some(mut child) = self.children.remove(&pid) {
+                        if let Some(page) = self.page {
+                            page.clear(child.slot);
+                        }
                         events.extend(
-                            receiver
+                            child
+                                .mailbox
                                 .read()
                                 .into_iter()
                                 .map(|message| told(pid, message)),
@@ -298,10 +329,11 @@ fn live_as_worker(main_loop: MainLoop, birth: Birth, hooks: &mut dyn Hooks) -> i
         timeout,
         listeners,
         lifeline,
-        mailboxes,
+        page,
+        children,
     } = main_loop;
     let (lifeline, writing_end) = lifeline;
-    drop((supervisor, inherited, writing_end, mailboxes));
+    drop((supervisor, inherited, writing_end, children));
     let listeners: Vec<(BindAddress, OwnedFd)> = listeners
         .into_iter()
         .filter_map(Listener::into_socket)
@@ -309,6 +341,7 @@ fn live_as_worker(main_loop: MainLoop, birth: Birth, hooks: &mut dyn Hooks) -> i
     hooks.run_worker(WorkerPost {
         slot: birth.slot,
         listeners,
+        seat: page.and_then(|page| page.seat(birth.slot)),
         timeout,
         mailbox: birth.sender,
         lifeline,

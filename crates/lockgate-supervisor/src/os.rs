@@ -1,11 +1,14 @@
-//! The one room with unsafe code: taking over a descriptor that another process opened for this one.
-//! Refuses to know what the descriptor is for.
+//! The one room with unsafe code: taking over a descriptor that another process opened for this one, and memory that
+//! this process will share with those it forks. Refuses to know what either is for.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// A duplicate of an inherited descriptor that `exec` closes. `EBADF` when nothing is open under this number.
 ///
@@ -23,15 +26,53 @@ pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(inherited, 3)?)
 }
 
+/// So many zeros that this process and all that it forks later see and change together, for their whole lives.
+///
+/// They begin at a page of the machine, so every line of its caches is whole. Memory is only used for what is written.
+pub(crate) fn shared_words(count: usize) -> io::Result<&'static [AtomicU64]> {
+    let Some(bytes) = count
+        .checked_mul(size_of::<AtomicU64>())
+        .filter(|&bytes| bytes > 0)
+    else {
+        return Err(io::Error::from(rustix::io::Errno::INVAL));
+    };
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: without an address and without MAP_FIXED the kernel chooses a place where nothing is mapped, so no
+    // memory that anybody holds is changed.
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::SHARED) }?;
+    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a machine page and so
+    // to 8, and zeroed, which is a valid AtomicU64. Nobody unmaps them, here or in a child, so they live as long as
+    // the process. This slice is the only way to them, and it is shared: all access, of every process, is atomic.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::fd::AsRawFd;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn a_number_without_a_descriptor_is_an_error() {
         for number in [-1, RawFd::MAX] {
             assert!(duplicate_inherited(number).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn shared_words_begin_at_zero_on_a_line_of_their_own() {
+        let words = shared_words(1024).unwrap();
+        assert_eq!((words.len(), words.as_ptr().addr() % 64), (1024, 0));
+        for (index, word) in words.iter().enumerate() {
+            assert_eq!(word.swap(index as u64, Ordering::Relaxed), 0);
+        }
+        assert_eq!(words[1023].load(Ordering::Relaxed), 1023);
+    }
+
+    #[test]
+    fn no_words_and_too_many_are_an_error() {
+        for count in [0, usize::MAX, usize::MAX / 16] {
+            assert!(shared_words(count).is_err(), "{count}");
         }
     }
 

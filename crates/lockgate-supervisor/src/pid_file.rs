@@ -31,14 +31,14 @@ impl fmt::Display for PidFileError {
                 let path = path.display();
                 write!(
                     out,
-                    "already running with pid {pid} (pid file {path}): stop it or choose another --pidfile"
+                    "already running with pid {pid} (pid file {path}): stop it or choose another --pid"
                 )
             }
             Self::Failed { path, error } => {
                 let path = path.display();
                 write!(
                     out,
-                    "cannot write the pid file {path}: {error}; choose another --pidfile"
+                    "cannot write the pid file {path}: {error}; choose another --pid"
                 )
             }
         }

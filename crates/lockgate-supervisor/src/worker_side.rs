@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
+use lockgate_observe::Seat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -43,6 +44,9 @@ pub struct WorkerPost {
     pub slot: usize,
     /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
     pub listeners: Vec<(BindAddress, OwnedFd)>,
+    /// Its place on the page that all workers share; `None` when the server has none, or more workers than it has places.
+    /// The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are cleared.
+    pub seat: Option<Seat>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) mailbox: Sender,
     pub(crate) lifeline: OwnedFd,

@@ -13,7 +13,7 @@ use lockgate_config::LogTarget;
 use lockgate_http::{RequestHead, ResponseHead, Version};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
-use crate::date::wall_time;
+use crate::date::wall_time_before;
 use crate::log::{ErrorLog, Sink};
 use crate::request::Client;
 
@@ -85,6 +85,9 @@ impl AccessLog {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
         };
+        let duration = entry.started.map_or(Duration::ZERO, |started| {
+            now.saturating_duration_since(started)
+        });
         let record = AccessRecord {
             client: &client.host,
             user: None,
@@ -95,10 +98,8 @@ impl AccessLog {
             protocol,
             status: entry.status,
             body_bytes,
-            started: wall_time(),
-            duration: entry.started.map_or(Duration::ZERO, |started| {
-                now.saturating_duration_since(started)
-            }),
+            started: wall_time_before(duration),
+            duration,
             pid: std::process::id(),
             request_header: &|name| head.header(name),
             response_header: &|name| entry.response.header(name),

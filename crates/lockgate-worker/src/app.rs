@@ -22,6 +22,12 @@ pub trait App: Send + Sync + 'static {
         work();
     }
 
+    /// Work of the interpreter's own that no request should wait for, such as collecting garbage. Called attached, on
+    /// a crew thread that has run what was ready, before it goes to wait; another thread may be in a call, or here.
+    /// `let_go` has the standby send the turn's responses meanwhile: to be called before anything that takes longer
+    /// than waking a thread, some 50 µs. With one thread nobody stands by, and they leave when this returns.
+    fn between_turns(&self, _let_go: &dyn Fn()) {}
+
     /// Starts a crew thread; `body` runs attached and ends when the worker does.
     ///
     /// # Errors

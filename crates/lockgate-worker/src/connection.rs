@@ -69,6 +69,8 @@ pub struct Connection {
     pub read_closing: bool,
     pub read_closed: bool,
     pub hung_up: bool,
+    /// The deadline is the one of a head.
+    has_begun_head: bool,
     /// The last flush left something behind.
     is_blocked: bool,
     /// The response in progress.
@@ -113,6 +115,7 @@ impl Connection {
             read_closing: false,
             read_closed: false,
             hung_up: false,
+            has_begun_head: false,
             is_blocked: false,
             body: None,
             close_after_response: false,
@@ -270,16 +273,25 @@ impl Connection {
         self.is_committed = false;
         if self.close_after_response || self.hung_up || (self.read_closed && self.unread.is_empty())
         {
-            if (self.readable || !self.unread.is_empty()) && !self.read_closed && !self.hung_up {
-                return self.begin_lingering(now);
-            }
-            return Next::Close;
+            return self.end_connection(now);
         }
         self.protocol.next_message();
         self.phase = Phase::Reading;
         self.served += 1;
         self.deadline = now + self.shared.config.keep_alive;
         Next::Wait
+    }
+
+    /// The response was the last one. Input that nobody reads makes the kernel send a reset, which takes what the client
+    /// has not yet received with it: a client that wanted to go on may have sent some, at any moment.
+    fn end_connection(&mut self, now: Instant) -> Next {
+        let pending = std::mem::take(&mut self.slot.lock().pending);
+        self.note(pending);
+        let may_talk = self.readable || !self.unread.is_empty() || self.client_keeps_alive;
+        if may_talk && !self.read_closed && !self.hung_up {
+            return self.begin_lingering(now);
+        }
+        Next::Close
     }
 
     /// Closes our side and waits for the client to notice.
@@ -330,10 +342,14 @@ impl Connection {
 
     /// Writes the access-log line of the present request, once.
     pub fn record(&mut self, outcome: Outcome, now: Instant) {
-        let Some(entry) = self.entry.take() else {
+        let Some(mut entry) = self.entry.take() else {
             return;
         };
         if let Some(log) = &self.shared.access_log {
+            if entry.status == 0 {
+                // The client left before there was an answer; 499 as nginx has it.
+                entry.status = 499;
+            }
             let queued = self.body.as_ref().map_or(0, ResponseBody::sent);
             // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
             let body_bytes = queued.saturating_sub(self.out.len());
@@ -419,9 +435,9 @@ impl Connection {
 
     fn note_begun_head(&mut self, now: Instant) {
         // Counted from the first byte and never extended: a byte now and then buys no time.
-        let bound = now + self.shared.config.head_timeout;
-        if self.deadline > bound {
-            self.deadline = bound;
+        if !self.has_begun_head {
+            self.has_begun_head = true;
+            self.deadline = now + self.shared.config.head_timeout;
         }
     }
 
@@ -431,6 +447,7 @@ impl Connection {
         self.is_http10 = head.version() == lockgate_http::Version::Http10;
         self.client_keeps_alive = head.keep_alive();
         self.close_after_response = false;
+        self.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
         request.is_encrypted = self.transport.is_encrypted();
         if !Arc::ptr_eq(&request.client, &self.client) {

@@ -21,14 +21,9 @@ const DEEP_AFTER: u32 = 50;
 /// A deep sleep ends by itself, so that a lost wake-up would cost a tenth of a second and not the service.
 const BELT: Duration = Duration::from_millis(100);
 
-/// A thread that waited so long for the interpreter got it by force (Python's switch interval is 5 ms): calls are
-/// computing, and one more of them at the same time would help nobody.
-const FORCED_WAIT: Duration = Duration::from_millis(4);
-
-/// How long the next request then waits for a running call to end before it joins them all the same; doubled each
-/// time that this was again by force.
-const FIRST_PATIENCE: Duration = Duration::from_millis(10);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request then waits for a running call to end, counted from the last one that ended or was let in, before
+/// it joins them all the same. Calls that end take the waiting requests with them, without a hand-over.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// A thread that nobody needed for so long ends.
 const IDLE_LIFE: Duration = Duration::from_secs(30);
@@ -57,26 +52,6 @@ struct Roster {
     backlog: VecDeque<Job>,
 }
 
-/// Calls compute rather than wait, and requests are only let in as calls end, or after some patience.
-#[derive(Default)]
-struct Crowding {
-    admits_at: Option<Instant>,
-    patience: Duration,
-}
-
-impl Crowding {
-    /// A thread has waited so long for the interpreter. Says whether calls are crowded.
-    fn note_wait(&mut self, waited: Duration, now: Instant) -> bool {
-        if waited < FORCED_WAIT {
-            *self = Self::default();
-            return false;
-        }
-        self.patience = (self.patience * 2).clamp(FIRST_PATIENCE, LONGEST_PATIENCE);
-        self.admits_at = Some(now + self.patience);
-        true
-    }
-}
-
 /// See the module.
 pub struct Crew {
     roster: Mutex<Roster>,
@@ -92,8 +67,17 @@ pub struct Crew {
     /// A thread with a request in hand waits for the interpreter.
     is_one_waiting: AtomicBool,
     backlog_len: AtomicUsize,
-    crowding: Mutex<Crowding>,
+    /// Calls that are running now.
+    running: AtomicUsize,
+    /// Calls compute rather than wait.
     is_crowded: AtomicBool,
+    /// Microseconds after `born` at which a call last ended, or was let in by force, while calls were crowded.
+    last_relief: AtomicU64,
+    born: Instant,
+    /// No thread is asked for before so many microseconds after `born`: the last one could not be started.
+    grows_at: AtomicU64,
+    /// Moves whenever a call or a stream gets on.
+    progress: AtomicU64,
     pace: Pace,
     is_over: AtomicBool,
 }
@@ -110,8 +94,12 @@ impl Crew {
             is_spawn_wanted: AtomicBool::new(false),
             is_one_waiting: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
-            crowding: Mutex::default(),
+            running: AtomicUsize::new(0),
             is_crowded: AtomicBool::new(false),
+            last_relief: AtomicU64::new(0),
+            born: Instant::now(),
+            grows_at: AtomicU64::new(0),
+            progress: AtomicU64::new(0),
             pace: Pace::new(),
             is_over: AtomicBool::new(false),
         }
@@ -157,7 +145,8 @@ impl Crew {
             self.seat_standby(&mut roster, Some(thread));
             return true;
         }
-        if roster.threads < self.most_threads() {
+        let may_grow = self.grows_at.load(Ordering::Relaxed) <= self.micros(Instant::now());
+        if roster.threads < self.most_threads() && may_grow {
             // Starting a thread needs the interpreter, which a leader must not wait for: whoever is attached next does it.
             self.is_spawn_wanted.store(true, Ordering::Relaxed);
             return true;
@@ -182,24 +171,70 @@ impl Crew {
 
     /// Whether a further request may leave the lane now: at most one thread waits for the interpreter with one in hand.
     pub fn may_call(&self) -> bool {
-        !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait() && self.has_standby()
+        // SeqCst, against the swap in `note_attached`: one of the two sees the other.
+        !self.is_one_waiting.load(Ordering::SeqCst) && !self.has_to_wait() && self.has_standby()
     }
 
-    /// When a kept request may be let in at the latest.
+    /// When a kept request will be let in, if it has to wait for that.
     pub fn admits_at(&self) -> Option<Instant> {
-        if self.backlog_len.load(Ordering::Relaxed) == 0 || !self.is_crowded.load(Ordering::Relaxed)
-        {
-            return None;
-        }
-        self.crowding().admits_at
+        let is_kept = self.backlog_len.load(Ordering::Relaxed) > 0;
+        self.relief_at()
+            .filter(|at| is_kept && *at > Instant::now())
+    }
+
+    /// With two calls that compute, a third would only share their time; with one it gets its turn at once.
+    fn relief_at(&self) -> Option<Instant> {
+        let is_crowd =
+            self.is_crowded.load(Ordering::Relaxed) && self.running.load(Ordering::Relaxed) > 1;
+        let last = Duration::from_micros(self.last_relief.load(Ordering::Relaxed));
+        is_crowd.then(|| self.born + last + PATIENCE)
     }
 
     fn has_to_wait(&self) -> bool {
-        self.is_crowded.load(Ordering::Relaxed)
-            && self
-                .crowding()
-                .admits_at
-                .is_some_and(|at| Instant::now() < at)
+        self.relief_at().is_some_and(|at| Instant::now() < at)
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.born).as_micros() as u64
+    }
+
+    /// The application is called on this thread.
+    pub fn note_call_begins(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The application has returned.
+    pub fn note_call_ends(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        if self.is_crowded.load(Ordering::Relaxed) {
+            self.last_relief
+                .store(self.micros(Instant::now()), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether no call is running.
+    pub fn is_idle(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
+
+    /// A stream has got a piece through.
+    pub fn note_progress(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes whenever something gets on: the call for which the lane is free (0: it is led), and how far streams are.
+    pub fn progress(&self) -> (u64, u64) {
+        (self.watch.call(), self.progress.load(Ordering::Relaxed))
+    }
+
+    /// A thread could not be started: others are not asked for at once.
+    pub fn pause_growth(&self, until: Instant) {
+        self.grows_at.store(self.micros(until), Ordering::Relaxed);
+    }
+
+    /// Whether this thread runs a request that had to wait for it.
+    pub fn runs_kept_call(&self) -> bool {
+        MY_CALL.get() == 0
     }
 
     /// Keeps a request for the first thread that comes free. Returns it when somebody stands by after all.
@@ -269,11 +304,12 @@ impl Crew {
         MY_CALL.set(0);
     }
 
-    /// The caller has the interpreter. Says whether requests wait that could not be called before.
-    pub fn note_attached(&self, waited: Duration, now: Instant) -> bool {
-        if waited >= FORCED_WAIT || self.is_crowded.load(Ordering::Relaxed) {
-            let is_crowded = self.crowding().note_wait(waited, now);
-            self.is_crowded.store(is_crowded, Ordering::Relaxed);
+    /// The caller has the interpreter, perhaps after a [`forced_wait`]. Says whether requests wait that could not be
+    /// called before.
+    pub fn note_attached(&self, is_forced: bool, now: Instant) -> bool {
+        if is_forced || self.is_crowded.load(Ordering::Relaxed) {
+            self.is_crowded.store(is_forced, Ordering::Relaxed);
+            self.last_relief.store(self.micros(now), Ordering::Relaxed);
         }
         self.is_one_waiting.swap(false, Ordering::SeqCst)
             && self.backlog_len.load(Ordering::SeqCst) > 0
@@ -407,11 +443,6 @@ impl Crew {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// The call that the lane is free for, 0 when it is held: unchanged for long, nobody leads.
-    pub fn lane_call(&self) -> u64 {
-        self.watch.call()
-    }
-
     fn sleep_a_tick(&self, call: u64) {
         let until = Instant::now() + self.pace.tick();
         loop {
@@ -434,10 +465,6 @@ impl Crew {
         });
     }
 
-    fn crowding(&self) -> MutexGuard<'_, Crowding> {
-        self.crowding.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn seat_standby(&self, roster: &mut Roster, thread: Option<Thread>) {
         self.is_standby_there
             .store(thread.is_some(), Ordering::Relaxed);
@@ -448,6 +475,12 @@ impl Crew {
         // Nothing under this lock can panic but an allocation.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A thread that waited so long for the interpreter got it by force, after a switch interval (some is lost to clocks and
+/// scheduling): calls are computing, and one more of them at the same time would help nobody.
+pub fn forced_wait(switch_interval: Duration) -> Duration {
+    switch_interval * 4 / 5
 }
 
 /// The kernel may round a thread's sleeps up by its timer slack, 50 µs by default: as much as a short tick. Once a thread.

@@ -1,6 +1,7 @@
 //! The `Date` field (RFC 9110 §6.6.1) and wall-clock stamps for logs, made once a second per thread.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use lockgate_observe::{WallTime, imf_fixdate};
 use rustix::time::{ClockId, clock_gettime};
@@ -42,5 +43,17 @@ pub fn wall_time() -> WallTime {
         unix_seconds: now.tv_sec,
         microseconds: u32::try_from(now.tv_nsec / 1000).unwrap_or(0),
         utc_offset_seconds: 0,
+    }
+}
+
+/// The wall clock so long ago.
+pub fn wall_time_before(ago: Duration) -> WallTime {
+    let now = wall_time();
+    let micros = now.unix_seconds * 1_000_000 + i64::from(now.microseconds)
+        - i64::try_from(ago.as_micros()).unwrap_or(0);
+    WallTime {
+        unix_seconds: micros.div_euclid(1_000_000),
+        microseconds: u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or(0),
+        ..now
     }
 }

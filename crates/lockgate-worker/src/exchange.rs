@@ -15,9 +15,6 @@ use crate::date::with_date;
 use crate::outbox::Flushed;
 use crate::reply::{ClientGone, ReplyChannel, Sent, SharedBytes};
 
-/// Streams may run this far ahead of a slow reader before their thread waits: about one socket buffer.
-const HIGH_WATER: u64 = 256 * 1024;
-
 impl Connection {
     /// Makes the connection ready to be a response's channel.
     pub fn begin_exchange(&mut self, output: Option<Vec<u8>>) {
@@ -29,15 +26,17 @@ impl Connection {
         self.response_mark = self.out.len();
     }
 
-    /// Sends until at most `allowed` bytes are queued; waits for the socket as long as the client keeps reading.
-    fn transmit(&mut self, allowed: u64) -> Result<(), ClientGone> {
+    /// Sends everything that is queued; waits for the socket as long as the client keeps reading. The application goes
+    /// on only after that (PEP 3333, "Buffering and Streaming"): while it thinks, nobody else would send the rest.
+    fn transmit(&mut self) -> Result<(), ClientGone> {
         loop {
             let before = self.out.len();
-            match self.flush() {
+            let outcome = self.flush();
+            self.shared.crew.note_progress();
+            match outcome {
                 Ok(Flushed::All) => return Ok(()),
-                Ok(Flushed::Blocked) if self.out.len() <= allowed => return Ok(()),
-                Ok(Flushed::Blocked) if self.out.len() < before => {}
-                Ok(Flushed::Blocked) => self.wait_until_writable()?,
+                Ok(_) if self.out.len() < before => {}
+                Ok(_) => self.wait_until_writable()?,
                 Err(error) => return Err(self.note_write_error(&error)),
             }
         }
@@ -173,7 +172,7 @@ impl ReplyChannel for Connection {
         }
         let app = Arc::clone(&self.shared.app);
         let mut outcome = Ok(());
-        app.detached(&mut || outcome = self.transmit(HIGH_WATER));
+        app.detached(&mut || outcome = self.transmit());
         outcome
     }
 

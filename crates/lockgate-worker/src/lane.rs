@@ -34,6 +34,9 @@ const READ_BUFFER: usize = 64 * 1024;
 pub const FLUSH_AFTER: usize = 64;
 pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 
+/// With `threads = 1` a response that waits for the end of its turn would wait for the next call, however long that is.
+const BURST: usize = 4;
+
 /// Requests that are ready do not keep the lane from the sockets for longer than this: a client that pipelines for
 /// ever has no more of the lane than others.
 const POLL_WITHIN: Duration = Duration::from_millis(4);
@@ -56,13 +59,6 @@ pub enum Turn {
     Over,
 }
 
-/// How far a stop has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Serving,
-    Draining,
-}
-
 /// See the module.
 pub struct Lane {
     bench: Workbench,
@@ -82,7 +78,7 @@ pub struct Lane {
     arrivals: Vec<Arrival>,
     /// Requests that were ready so far.
     requests: u64,
-    progress: Progress,
+    is_draining: bool,
 }
 
 impl Lane {
@@ -109,7 +105,7 @@ impl Lane {
             events: Vec::new(),
             arrivals: Vec::new(),
             requests: 0,
-            progress: Progress::Serving,
+            is_draining: false,
         })
     }
 
@@ -144,6 +140,11 @@ impl Lane {
     #[cfg(test)]
     pub fn push_ready(&mut self, job: Job) {
         self.ready.push_back(job);
+    }
+
+    /// Whether a burst is under way: only then is it worth letting a response wait where nobody stands by to send it.
+    pub fn has_many_ready(&self) -> bool {
+        self.ready.len() >= BURST
     }
 
     /// Takes a connection whose response is complete; it is flushed with the rest of the turn.
@@ -326,6 +327,7 @@ impl Lane {
             } else {
                 match connection.flush() {
                     Ok(Flushed::Blocked) => Next::Wait,
+                    Ok(Flushed::Bounded) => Next::Again,
                     Ok(Flushed::All) if connection.phase == Phase::Writing => {
                         match connection.end_response(self.bench.now) {
                             Next::Wait if connection.has_input() => continue,
@@ -358,7 +360,7 @@ impl Lane {
 
     /// Leaves a connection in its slot until something happens to it.
     fn put_back(&mut self, mut connection: Box<Connection>) {
-        if self.progress == Progress::Draining {
+        if self.is_draining {
             connection.shorten_waiting(self.bench.now + DRAIN_LINGER);
         }
         if connection.out.is_empty() {
@@ -393,7 +395,7 @@ impl Lane {
 
     fn release(&mut self, token: u64) {
         self.slots.remove(token);
-        if self.progress == Progress::Serving && self.acceptor.may_resume(self.slots.in_use()) {
+        if !self.is_draining && self.acceptor.may_resume(self.slots.in_use()) {
             // A descriptor and a place are free again.
             self.resume_accepting();
         }
@@ -449,10 +451,10 @@ impl Lane {
     }
 
     fn apply_stop(&mut self, shared: &Arc<Shared>) {
-        if shared.stop_mode() == StopMode::Serve || self.progress != Progress::Serving {
+        if shared.stop_mode() == StopMode::Serve || self.is_draining {
             return;
         }
-        self.progress = Progress::Draining;
+        self.is_draining = true;
         let mut arrivals = Vec::new();
         self.acceptor.close(&self.poller, &mut arrivals);
         for arrival in arrivals {
@@ -475,7 +477,7 @@ impl Lane {
     fn is_over(&self, shared: &Shared) -> bool {
         match shared.stop_mode() {
             StopMode::Serve => false,
-            StopMode::Drain => self.progress == Progress::Draining && self.slots.in_use() == 0,
+            StopMode::Drain => self.is_draining && self.slots.in_use() == 0,
             StopMode::Stop => true,
         }
     }

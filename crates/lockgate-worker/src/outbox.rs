@@ -30,7 +30,12 @@ pub enum Flushed {
     All,
     /// The socket is full.
     Blocked,
+    /// There is more to send and room for it, but others come first.
+    Bounded,
 }
+
+/// Bytes that one flush sends at the most: a fast reader of a large file does not keep the lane.
+const BYTES_AT_ONCE: u64 = 4 << 20;
 
 /// A queue of output. Empty, it holds no heap memory but what [`Outbox::take_spare`] would give back.
 #[derive(Default)]
@@ -155,7 +160,11 @@ impl Outbox {
     /// # Errors
     /// The transport's error, or `UnexpectedEof` when a file became shorter than announced.
     pub fn flush(&mut self, transport: &mut dyn Transport) -> io::Result<Flushed> {
+        let enough = self.len.saturating_sub(BYTES_AT_ONCE);
         while let Some(first) = self.pieces.front() {
+            if self.len < enough {
+                return Ok(Flushed::Bounded);
+            }
             let outcome = match first {
                 Piece::File { .. } => self.flush_file(transport),
                 _ => self.flush_memory(transport),

@@ -101,6 +101,13 @@ impl Default for Reply {
     }
 }
 
+/// A reply that is dropped half-way (a panic in the bridge) takes its connection down, not the connection's place.
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
 impl Reply {
     pub(crate) fn open(&mut self, channel: Box<dyn ReplyChannel>) {
         self.head.clear();

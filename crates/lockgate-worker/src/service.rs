@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use crate::crew::Post;
+use crate::crew::{Post, forced_wait};
 use crate::lane::{Job, Lane, Turn};
 use crate::reply::Reply;
 use crate::request::Request;
@@ -21,6 +21,7 @@ impl Shared {
     pub fn serve(self: &Arc<Self>) {
         let mut reply = Reply::default();
         let mut spare = None;
+        let forced_wait = forced_wait(self.config.switch_interval);
         loop {
             let mut next = None;
             let mut asked = None;
@@ -30,7 +31,7 @@ impl Shared {
             });
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
-            if self.crew.note_attached(waited, began) {
+            if self.crew.note_attached(waited >= forced_wait, began) {
                 self.waker.wake();
             }
             let Some(mut job) = next else { return };
@@ -44,6 +45,7 @@ impl Shared {
                     None => break,
                 }
             }
+            self.app.between_turns(&|| self.crew.promote_now());
         }
     }
 
@@ -54,6 +56,8 @@ impl Shared {
             .spawn("lockgate-crew".to_owned(), Box::new(move || shared.serve()))
         {
             self.crew.strike_off();
+            self.crew
+                .pause_growth(Instant::now() + Duration::from_secs(1));
             self.error_log.write(
                 Level::Warning,
                 &format!("cannot start another thread: {error}"),
@@ -63,8 +67,16 @@ impl Shared {
 
     /// Calls the application, whatever it does.
     fn run(&self, mut job: Job, reply: &mut Reply) -> Box<Request> {
+        if self.crew.runs_kept_call() && job.channel.is_client_gone() {
+            // It waited, and nobody waits for it any more.
+            job.channel.abort();
+            job.request.clear();
+            return job.request;
+        }
         reply.open(job.channel);
+        self.crew.note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
+        self.crew.note_call_ends();
         if call.is_err() {
             self.error_log.write(
                 Level::Critical,

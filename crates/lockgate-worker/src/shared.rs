@@ -49,7 +49,7 @@ pub struct Shared {
     pub finished: Waker,
     pub is_finished: AtomicBool,
     pub stop: AtomicU8,
-    pub watched: Mutex<(u64, Instant)>,
+    pub watched: Mutex<((u64, u64), Instant)>,
 }
 
 impl Shared {
@@ -59,7 +59,7 @@ impl Shared {
     }
 
     pub fn stop_mode(&self) -> StopMode {
-        match self.stop.load(Ordering::Relaxed) {
+        match self.stop.load(Ordering::SeqCst) {
             0 => StopMode::Serve,
             1 => StopMode::Drain,
             _ => StopMode::Stop,
@@ -70,6 +70,7 @@ impl Shared {
     pub fn hand_in(self: &Arc<Self>, connection: Box<Connection>) {
         if self.crew.is_still_leading()
             && let Some(mut lane) = self.try_lane()
+            && (!self.crew.is_single() || lane.has_many_ready())
         {
             return lane.leave_unflushed(connection);
         }
@@ -93,7 +94,7 @@ impl Shared {
     /// Sends a response from the thread that made it, and leaves the connection where the lane finds it.
     fn finish_here(&self, mut connection: Box<Connection>) {
         match connection.flush() {
-            Ok(Flushed::Blocked) => {
+            Ok(Flushed::Blocked | Flushed::Bounded) => {
                 return self.push_return(Returned::Connection(connection), true);
             }
             Ok(Flushed::All) => {}
@@ -119,6 +120,13 @@ impl Shared {
         }
         state.pending = Default::default();
         state.connection = Some(connection);
+        // A stop that began meanwhile has passed this slot by while it was empty.
+        if self.stop_mode() != StopMode::Serve
+            && let Some(connection) = state.connection.take()
+        {
+            drop(state);
+            self.push_return(Returned::Connection(connection), true);
+        }
     }
 
     pub fn push_return(&self, returned: Returned, wakes: bool) {

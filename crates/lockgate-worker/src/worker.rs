@@ -16,7 +16,7 @@ use crate::crew::Crew;
 use crate::lane::Lane;
 use crate::log::ErrorLog;
 use crate::poller::Waker;
-use crate::shared::Shared;
+use crate::shared::{Shared, StopMode};
 
 /// `threads = auto`: threads are only started for calls that are proven to wait, so the bound may be generous.
 const AUTO_THREADS: usize = 128;
@@ -76,7 +76,7 @@ impl Worker {
             finished: Waker::new()?,
             is_finished: AtomicBool::new(false),
             stop: AtomicU8::new(0),
-            watched: Mutex::new((0, Instant::now())),
+            watched: Mutex::new(((0, 0), Instant::now())),
             config,
         });
         for _ in 0..shared.crew.first_threads() {
@@ -134,7 +134,17 @@ impl Handle {
 
     /// Whether nothing is left to do.
     pub fn is_finished(&self) -> bool {
-        self.shared.is_finished.load(Ordering::SeqCst)
+        let is_finished = self.shared.is_finished.load(Ordering::SeqCst);
+        if !is_finished && self.shared.stop_mode() == StopMode::Stop {
+            // The lane may have been taken at the moment of the stop and let go for a long call since.
+            self.stop();
+        }
+        is_finished
+    }
+
+    /// Whether no call is running.
+    pub fn is_idle(&self) -> bool {
+        self.shared.crew.is_idle()
     }
 
     /// Readable once the worker is finished.
@@ -142,19 +152,19 @@ impl Handle {
         self.shared.finished.descriptor()
     }
 
-    /// Whether nobody has led the lane for longer than this: every thread is in a call that does not end.
-    /// Has to be asked about once a second to be exact to a second.
+    /// Whether nobody has led the lane for longer than this, which with `threads = 1` is a call that does not end and
+    /// streams nothing; with more threads one of them always leads. Has to be asked about once a second.
     pub fn is_stuck(&self, longer_than: Duration) -> bool {
-        let call = self.shared.crew.lane_call();
+        let progress = self.shared.crew.progress();
         let mut watched = self
             .shared
             .watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if call == 0 || watched.0 != call {
-            *watched = (call, Instant::now());
+        if progress.0 == 0 || watched.0 != progress {
+            *watched = (progress, Instant::now());
         }
-        call != 0 && watched.1.elapsed() > longer_than
+        progress.0 != 0 && watched.1.elapsed() > longer_than
     }
 }
 

@@ -20,8 +20,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no deadline"),
         },
-        doc: "How long the application may take for one request. gunicorn measures the silence of a worker instead, \
-              and kills the worker.",
+        doc: "How long a worker with `threads = 1` may stand still. A call that neither ends nor streams for so long \
+              holds up every client of that worker, so the worker is ended and replaced, as by gunicorn. With more \
+              threads such a call holds up nobody else and is left alone; a deadline for each request is not there yet.",
         gunicorn: &["timeout"],
         uwsgi: &["harakiri"],
         read: |draft, given| {

@@ -45,8 +45,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["umask"],
         shape: Shape::Value,
         kind: Kind::Mode,
-        doc: "Permissions that new files and sockets do not get, in octal. Empty: as the server was started; \
-              gunicorn's default is 0, which lets everybody write.",
+        doc: "Permissions that new files and sockets do not get, in octal. Empty: as the server was started, and \
+              unix sockets are for owner and group only (mode 660); gunicorn's default is 0, which lets everybody write.",
         gunicorn: &["umask"],
         uwsgi: &["umask"],
         read: |draft, given| {
@@ -86,7 +86,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["name"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Name of the server in process listings. Empty: the application's.",
+        doc: "Name of the server in process listings that show the short name (`ps -o comm`), 15 bytes. Empty: as it \
+              was started.",
         gunicorn: &["proc_name"],
         uwsgi: &["procname", "procname-master"],
         read: |draft, given| {

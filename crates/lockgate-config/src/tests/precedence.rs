@@ -14,6 +14,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("reuse_port", "true", "false", "1"),
     ("workers", "1", "2", "auto"),
     ("threads", "1", "'auto'", "3"),
+    ("gc", "off", "'idle'", "freeze"),
+    ("switch_interval", "1ms", "'500us'", "0.002"),
     ("worker_connections", "1", "2", "3"),
     ("timeout", "1", "'2m'", "0"),
     ("graceful_timeout", "1", "2.5", "3"),

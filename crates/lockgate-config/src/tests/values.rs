@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{given, refused};
-use crate::{BindAddress, Config, LogLevel, LogTarget, Threads, settings};
+use crate::{BindAddress, Collection, Config, LogLevel, LogTarget, Threads, settings};
 
 /// The configuration that one flag with one value gives.
 fn config(flag: &str, value: &str) -> Config {
@@ -160,6 +160,21 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         ("sendfile", &[("'x'", "true or false")]),
+        (
+            "gc",
+            &[
+                ("'on'", "must be freeze, idle or off"),
+                ("true", "must be text"),
+            ],
+        ),
+        (
+            "switch_interval",
+            &[
+                ("0", "must be at least 100us"),
+                ("2", "must be at most 1s"),
+                ("'fast'", "must be a time, such as 5ms"),
+            ],
+        ),
         ("access_logfile", &[("true", "must be text")]),
         ("access_logformat", &[("''", "set access_logfile to none")]),
         (
@@ -377,5 +392,6 @@ fn a_variable_for_the_application_keeps_its_value_as_it_is() {
 fn words_are_taken_in_any_case() {
     assert_eq!(config("--log-level", "DEBUG").log_level, LogLevel::Debug);
     assert_eq!(config("--threads", "AUTO").threads, Threads::Auto);
+    assert_eq!(config("--gc", "Idle").gc, Collection::Idle);
     assert!(LogLevel::Error < LogLevel::Info);
 }

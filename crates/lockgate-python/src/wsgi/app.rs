@@ -12,6 +12,7 @@ use lockgate_worker::{App, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use crate::collector::Collector;
 use crate::wsgi::body::{Failure, Transmission};
 use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
@@ -71,13 +72,21 @@ impl Shared {
 /// A WSGI application behind the server's seam.
 pub(crate) struct WsgiApp {
     application: Py<PyAny>,
+    /// There when it is ours to collect garbage.
+    collector: Option<Arc<Collector>>,
     shared: Arc<Shared>,
 }
 
 impl WsgiApp {
-    pub(crate) fn new(application: Py<PyAny>, settings: Settings, log: Arc<ErrorLog>) -> Self {
+    pub(crate) fn new(
+        application: Py<PyAny>,
+        collector: Option<Arc<Collector>>,
+        settings: Settings,
+        log: Arc<ErrorLog>,
+    ) -> Self {
         Self {
             application,
+            collector,
             shared: Arc::new(Shared {
                 settings,
                 log,
@@ -257,6 +266,12 @@ impl App for WsgiApp {
 
     fn detached(&self, work: &mut dyn FnMut()) {
         Python::attach(|py| ffi::detach(py, work));
+    }
+
+    fn between_turns(&self, let_go: &dyn Fn()) {
+        if let Some(collector) = &self.collector {
+            Python::attach(|py| collector.look(py, let_go));
+        }
     }
 
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {

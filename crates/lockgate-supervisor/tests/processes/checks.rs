@@ -65,6 +65,10 @@ pub const ALL: &[Check] = &[
         the_number_of_workers_follows_signals,
     ),
     (
+        "a_worker_that_is_gone_is_on_the_shared_page_no_more",
+        a_worker_that_is_gone_is_on_the_shared_page_no_more,
+    ),
+    (
         "strangers_are_reaped_and_mean_nothing",
         strangers_are_reaped_and_mean_nothing,
     ),
@@ -289,6 +293,27 @@ fn the_number_of_workers_follows_signals() {
     let second = server.ready();
     server.signal(Signal::TTOU);
     assert_eq!(pid_in(&server.line("left after")), second);
+}
+
+fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
+    let mut server = start("serve", 3).run();
+    for _ in 0..3 {
+        server.ready();
+    }
+    server.signal(Signal::USR1);
+    for _ in 0..3 {
+        server.line("reopens beside 2");
+    }
+    // Leaves without saying so on the page, as one that crashed would.
+    server.signal(Signal::TTOU);
+    server.line("drains");
+    server.line("left after");
+    server.signal(Signal::USR1);
+    for _ in 0..2 {
+        server.line("reopens beside 1");
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
 }
 
 fn strangers_are_reaped_and_mean_nothing() {

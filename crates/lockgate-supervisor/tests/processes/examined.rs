@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config};
-use lockgate_observe::Level;
+use lockgate_observe::{Level, Seat};
 use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost, run};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
@@ -62,7 +62,7 @@ impl Hooks for TestHooks {
         }
     }
 
-    fn run_worker(&mut self, post: WorkerPost) -> i32 {
+    fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
         match self.behaviour.as_str() {
             "boot failure" => {
                 post.boot_failed(4, "Traceback: app is not callable");
@@ -79,12 +79,15 @@ impl Hooks for TestHooks {
             "own session" => drop(rustix::process::setsid()),
             _ => {}
         }
+        let seat = post.seat.take().unwrap();
+        seat.enter();
         post.ready();
         if self.behaviour == "mute" {
             std::thread::sleep(Duration::from_secs(60));
         }
         let worker = TestWorker {
             behaviour: &self.behaviour,
+            seat,
             is_finished: AtomicBool::new(false),
         };
         post.attend(&worker)
@@ -106,6 +109,7 @@ impl Hooks for TestHooks {
 
 struct TestWorker<'b> {
     behaviour: &'b str,
+    seat: Seat,
     is_finished: AtomicBool,
 }
 
@@ -125,7 +129,8 @@ impl Attended for TestWorker<'_> {
     }
 
     fn reopen_logs(&self) {
-        eprintln!("{} reopens", std::process::id());
+        let siblings = self.seat.siblings().count();
+        eprintln!("{} reopens beside {siblings}", std::process::id());
     }
 
     fn is_finished(&self) -> bool {

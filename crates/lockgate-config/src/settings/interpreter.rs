@@ -1,0 +1,59 @@
+//! Settings that say how Python itself is run.
+
+use std::time::Duration;
+
+use crate::Collection;
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, duration_text, quoted};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "gc",
+        section: Section::Interpreter,
+        short: None,
+        flags: &["gc"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["freeze", "idle", "off"]),
+        doc: "When Python's cyclic garbage collector runs. `freeze` collects once the application is loaded and hides what \
+              is left from the collector (gc.freeze), which goes on to run by itself in the middle of requests. `idle` \
+              freezes too, turns the automatic collector off, and each worker collects between requests: when many \
+              objects were made, fully when those that stay have grown by a quarter, or when its memory has grown a lot. \
+              `off` only turns it off: objects that refer to each other in a circle are then never freed, and a worker \
+              grows until it is restarted, unless the application collects by itself. \
+              With `idle` and `off`, an application that turned the collector off when it was imported, or turns it on \
+              later, keeps what it chose, and the server does not collect.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            draft.config.gc = Collection::ALL
+                .into_iter()
+                .find(|choice| choice.name() == word)
+                .ok_or_else(|| Complaint::from("must be freeze, idle or off"))?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.gc.name()),
+    },
+    Setting {
+        name: "switch_interval",
+        section: Section::Interpreter,
+        short: None,
+        flags: &["switch-interval"],
+        shape: Shape::Value,
+        kind: Kind::Interval {
+            least: Duration::from_micros(100),
+            most: Duration::from_secs(1),
+        },
+        doc: "How long a thread may compute in Python while another one waits for it. It is what sys.setswitchinterval takes. \
+              Shorter makes requests that wait for a database answer sooner beside requests that compute, and costs the \
+              latter a little, more where many threads compute at a time; `5ms` is Python's own default. It is set before \
+              the application is imported; one that sets another keeps it.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.switch_interval = given.interval()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.switch_interval),
+    },
+];
