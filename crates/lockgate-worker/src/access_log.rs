@@ -163,9 +163,9 @@ impl AccessLog {
             let lost = std::mem::take(&mut pending.lost);
             let is_last = pending.is_closing;
             drop(pending);
-            if let Err(error) = self.sink.write(&text) {
-                self.error_log
-                    .write(Level::Error, &format!("access log: cannot write: {error}"));
+            if let Err((error, lines)) = self.sink.write(&text) {
+                let message = format!("access log: {lines} lines could not be written: {error}");
+                self.error_log.write(Level::Error, &message);
             }
             if lost > 0 {
                 let message = format!(

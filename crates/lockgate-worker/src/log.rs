@@ -4,10 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use lockgate_config::{LogLevel, LogTarget};
 use lockgate_observe::{Level, write_event};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::date::wall_time;
 
@@ -27,11 +29,44 @@ impl Sink {
         })
     }
 
-    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(bytes)
+    /// Writes everything, waiting for a reader that is slow: also where somebody has made the descriptor non-blocking.
+    ///
+    /// # Errors
+    /// The system's, with the number of lines that were not written.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match file.write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut watched = [PollFd::new(&*file, PollFlags::OUT)];
+                    // Whatever the answer, the next write tells.
+                    let _ = poll(&mut watched, None);
+                }
+                Err(error) => {
+                    let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+                    return Err((error, lines));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one line if nobody has to wait for that. Says whether it did.
+    fn try_write(&self, line: &[u8]) -> bool {
+        let Ok(mut file) = self.file.try_lock() else {
+            return false;
+        };
+        let mut watched = [PollFd::new(&*file, PollFlags::OUT)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // A pipe that is writable takes PIPE_BUF bytes whole (pipe(7)); lines of ours are shorter.
+        poll(&mut watched, Some(&at_once)).is_ok_and(|ready| ready > 0)
+            && file.write_all(line).is_ok()
     }
 
     pub(crate) fn reopen(&self) -> io::Result<()> {
@@ -60,6 +95,7 @@ fn open_file(path: &Path) -> io::Result<File> {
 pub struct ErrorLog {
     sink: Sink,
     level: LogLevel,
+    lost: AtomicU64,
 }
 
 impl ErrorLog {
@@ -71,6 +107,7 @@ impl ErrorLog {
         Ok(Self {
             sink: Sink::open(target)?,
             level,
+            lost: AtomicU64::new(0),
         })
     }
 
@@ -82,6 +119,32 @@ impl ErrorLog {
         let mut line = Vec::with_capacity(message.len() + 64);
         write_event(&mut line, &wall_time(), std::process::id(), level, message);
         self.raw(&line);
+    }
+
+    /// As [`ErrorLog::write`], for threads that must not wait: an event that nobody takes is counted, and the next one
+    /// that is taken says how many are missing.
+    pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
+        if rank(level) > rank_of_setting(self.level) {
+            return;
+        }
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let note = match lost {
+            0 => String::new(),
+            lost => {
+                format!(" ({lost} messages before this one were not written: the log took none)")
+            }
+        };
+        let mut line = Vec::with_capacity(message.len() + 64);
+        write_event(
+            &mut line,
+            &wall_time(),
+            std::process::id(),
+            level,
+            &format!("{message}{note}"),
+        );
+        if !self.sink.try_write(&line) {
+            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
+        }
     }
 
     /// Writes bytes as they are (`wsgi.errors`).

@@ -187,7 +187,7 @@ impl Shared {
         } else {
             &client.host
         };
-        self.error_log.write(
+        self.error_log.write_unless_blocked(
             Level::Debug,
             &format!("refused a request of {who}: {refusal}"),
         );
@@ -203,11 +203,11 @@ impl Shared {
             "cannot keep a request body in {}: {error}; the request is refused",
             directory.display()
         );
-        self.error_log.write(Level::Error, &message);
+        self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     pub fn report_short_file(&self) {
-        self.error_log.write(
+        self.error_log.write_unless_blocked(
             Level::Error,
             "a file became shorter while it was sent; the connection is closed",
         );
@@ -216,7 +216,7 @@ impl Shared {
     pub fn report_accept_failure(&self, error: &io::Error) {
         let message =
             format!("cannot accept a connection: {error}; trying again in 0.1 s (see `ulimit -n`)");
-        self.error_log.write(Level::Error, &message);
+        self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     /// The worker cannot go on: it says why and ends; the supervisor starts another.
