@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use crate::crowd::Crowd;
 use crate::lane::Job;
 use crate::pace::Pace;
 use crate::watch::Watch;
@@ -21,9 +22,9 @@ const DEEP_AFTER: u32 = 50;
 /// A deep sleep ends by itself, so that a lost wake-up would cost a tenth of a second and not the service.
 const BELT: Duration = Duration::from_millis(100);
 
-/// How long a request then waits for a running call to end, counted from the last one that ended or was let in, before
-/// it joins them all the same. Calls that end take the waiting requests with them, without a hand-over.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// Who waits so long for the interpreter after a promotion has promoted a call that computes: one that waits has
+/// given it away, and it is had within microseconds.
+const COMPUTES_FROM: Duration = Duration::from_micros(200);
 
 /// A thread that nobody needed for so long ends.
 const IDLE_LIFE: Duration = Duration::from_secs(30);
@@ -31,6 +32,10 @@ const IDLE_LIFE: Duration = Duration::from_secs(30);
 thread_local! {
     /// The call for which this thread let go of the lane; 0 when it runs one that was handed to it.
     static MY_CALL: Cell<u64> = const { Cell::new(0) };
+    /// The standby slept deeply when this thread let the lane go.
+    static IS_WAKE_DUE: Cell<bool> = const { Cell::new(false) };
+    /// This thread took the lane from a call that was still running.
+    static HAS_PROMOTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a thread that does not lead should do.
@@ -67,12 +72,7 @@ pub struct Crew {
     /// A thread with a request in hand waits for the interpreter.
     is_one_waiting: AtomicBool,
     backlog_len: AtomicUsize,
-    /// Calls that are running now.
-    running: AtomicUsize,
-    /// Calls compute rather than wait.
-    is_crowded: AtomicBool,
-    /// Microseconds after `born` at which a call last ended, or was let in by force, while calls were crowded.
-    last_relief: AtomicU64,
+    crowd: Crowd,
     born: Instant,
     /// No thread is asked for before so many microseconds after `born`: the last one could not be started.
     grows_at: AtomicU64,
@@ -94,9 +94,7 @@ impl Crew {
             is_spawn_wanted: AtomicBool::new(false),
             is_one_waiting: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
-            running: AtomicUsize::new(0),
-            is_crowded: AtomicBool::new(false),
-            last_relief: AtomicU64::new(0),
+            crowd: Crowd::new(),
             born: Instant::now(),
             grows_at: AtomicU64::new(0),
             progress: AtomicU64::new(0),
@@ -178,43 +176,21 @@ impl Crew {
     /// When a kept request will be let in, if it has to wait for that.
     pub fn admits_at(&self) -> Option<Instant> {
         let is_kept = self.backlog_len.load(Ordering::Relaxed) > 0;
-        self.relief_at()
-            .filter(|at| is_kept && *at > Instant::now())
-    }
-
-    /// With two calls that compute, a third would only share their time; with one it gets its turn at once.
-    fn relief_at(&self) -> Option<Instant> {
-        let is_crowd =
-            self.is_crowded.load(Ordering::Relaxed) && self.running.load(Ordering::Relaxed) > 1;
-        let last = Duration::from_micros(self.last_relief.load(Ordering::Relaxed));
-        is_crowd.then(|| self.born + last + PATIENCE)
+        let at = self.crowd.relief_at()?;
+        (is_kept && at > Instant::now()).then_some(at)
     }
 
     fn has_to_wait(&self) -> bool {
-        self.relief_at().is_some_and(|at| Instant::now() < at)
+        self.crowd.relief_at().is_some_and(|at| Instant::now() < at)
     }
 
     fn micros(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.born).as_micros() as u64
     }
 
-    /// The application is called on this thread.
-    pub fn note_call_begins(&self) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The application has returned.
-    pub fn note_call_ends(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
-        if self.is_crowded.load(Ordering::Relaxed) {
-            self.last_relief
-                .store(self.micros(Instant::now()), Ordering::Relaxed);
-        }
-    }
-
-    /// Whether no call is running.
-    pub fn is_idle(&self) -> bool {
-        self.running.load(Ordering::Relaxed) == 0
+    /// The calls that are running.
+    pub fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// A stream has got a piece through.
@@ -270,26 +246,32 @@ impl Crew {
     /// The lane is held again, by the thread that let it go or by another one: then that call was promoted.
     pub fn note_led(&self) {
         let call = self.watch.call();
-        if call != 0 && call != MY_CALL.get() {
-            self.pace.note_promoted();
-        }
+        // Whether that call waits is known when this thread has the interpreter.
+        HAS_PROMOTED.set(call != 0 && call != MY_CALL.get());
         self.watch.retake();
     }
 
-    /// The caller holds the lane and is about to let it go for a call. True: it has to wake the standby after that.
-    #[must_use]
-    pub fn begin_call(&self, waits_for_interpreter: bool) -> bool {
+    /// The caller holds the lane and is about to let it go for a call. After that it calls
+    /// [`Crew::wake_standby_if_due`].
+    pub fn begin_call(&self, waits_for_interpreter: bool) {
         let call = self.last_call.load(Ordering::Relaxed) + 1;
         self.last_call.store(call, Ordering::Relaxed);
         MY_CALL.set(call);
         if self.is_single() {
             self.watch.let_go_alone(call);
-            return false;
+            return;
         }
         if waits_for_interpreter {
             self.is_one_waiting.store(true, Ordering::Relaxed);
         }
-        self.watch.let_go(call)
+        IS_WAKE_DUE.set(self.watch.let_go(call));
+    }
+
+    /// Wakes the standby if it slept deeply when this thread let the lane go.
+    pub fn wake_standby_if_due(&self) {
+        if IS_WAKE_DUE.replace(false) {
+            self.wake_standby();
+        }
     }
 
     /// Wakes the standby from its deep sleep.
@@ -306,11 +288,15 @@ impl Crew {
 
     /// The caller has the interpreter, perhaps after a [`forced_wait`]. Says whether requests wait that could not be
     /// called before.
-    pub fn note_attached(&self, is_forced: bool, now: Instant) -> bool {
-        if is_forced || self.is_crowded.load(Ordering::Relaxed) {
-            self.is_crowded.store(is_forced, Ordering::Relaxed);
-            self.last_relief.store(self.micros(now), Ordering::Relaxed);
+    pub fn note_attached(&self, waited: Duration, is_forced: bool, now: Instant) -> bool {
+        if HAS_PROMOTED.replace(false) {
+            if waited < COMPUTES_FROM {
+                self.pace.note_promoted();
+            } else {
+                self.pace.note_computing();
+            }
         }
+        self.crowd.note_attached(is_forced, now);
         self.is_one_waiting.swap(false, Ordering::SeqCst)
             && self.backlog_len.load(Ordering::SeqCst) > 0
     }

@@ -16,6 +16,7 @@ mod access_log;
 mod body_buffer;
 mod connection;
 mod crew;
+mod crowd;
 mod date;
 mod exchange;
 mod lane;

@@ -66,6 +66,15 @@ impl Pace {
         self.move_share_of_waits(WHOLE);
     }
 
+    /// A call was promoted and still had the interpreter: it computes, and the thread that took over could only wait.
+    /// Django's calls of 1.3 ms, promoted as if they waited: 394 requests a second instead of 746.
+    pub fn note_computing(&self) {
+        let tick = self.tick.load(Ordering::Relaxed);
+        self.tick
+            .store((tick * 2).min(LONGEST_TICK), Ordering::Relaxed);
+        self.move_share_of_waits(0);
+    }
+
     /// A call ended before it was promoted. Only a leader says so.
     pub fn note_short_call(&self, taken: Duration) {
         self.move_share_of_waits(0);
@@ -120,6 +129,16 @@ mod tests {
         assert_eq!(micros(&pace), 5_000);
         pace.note_pause();
         assert_eq!(micros(&pace), 1_000);
+    }
+
+    #[test]
+    fn calls_that_compute_are_soon_left_alone() {
+        let pace = Pace::new();
+        (0..40).for_each(|_| pace.note_promoted());
+        assert!(pace.do_calls_wait());
+        (0..40).for_each(|_| pace.note_computing());
+        assert!(!pace.do_calls_wait());
+        assert_eq!(micros(&pace), 5_000);
     }
 
     #[test]

@@ -31,10 +31,15 @@ impl Shared {
             });
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
-            if self.crew.note_attached(waited >= forced_wait, began) {
+            if self
+                .crew
+                .note_attached(waited, waited >= forced_wait, began)
+            {
                 self.waker.wake();
             }
             let Some(mut job) = next else { return };
+            // Not before: until this thread has the interpreter, a new leader could not call anything.
+            self.crew.wake_standby_if_due();
             loop {
                 if self.crew.take_spawn_order() {
                     self.spawn_thread();
@@ -74,9 +79,9 @@ impl Shared {
             return job.request;
         }
         reply.open(job.channel);
-        self.crew.note_call_begins();
+        self.crew.crowd().note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
-        self.crew.note_call_ends();
+        self.crew.crowd().note_call_ends();
         if call.is_err() {
             self.error_log.write(
                 Level::Critical,
@@ -180,10 +185,10 @@ impl Shared {
 
     /// Lets the lane go for a call; only then is the standby woken, so that it finds the lane free.
     fn let_go(&self, lane: MutexGuard<'_, Lane>, waits_for_interpreter: bool) {
-        let must_wake = self.crew.begin_call(waits_for_interpreter);
+        self.crew.begin_call(waits_for_interpreter);
         drop(lane);
-        if must_wake {
-            self.crew.wake_standby();
+        if !waits_for_interpreter {
+            self.crew.wake_standby_if_due();
         }
     }
 

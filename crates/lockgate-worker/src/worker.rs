@@ -144,7 +144,7 @@ impl Handle {
 
     /// Whether no call is running.
     pub fn is_idle(&self) -> bool {
-        self.shared.crew.is_idle()
+        self.shared.crew.crowd().is_empty()
     }
 
     /// Readable once the worker is finished.

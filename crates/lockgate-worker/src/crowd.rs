@@ -1,0 +1,103 @@
+//! Whether the calls that are running compute, so that one more would only share their time. Knows no thread.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a request then waits for a running call to end, counted from the last one that ended or was let in, before
+/// it joins them all the same. Calls that end take the waiting requests with them, without a hand-over.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// The calls of one worker. Every word is a hint; nothing is ordered by them.
+pub struct Crowd {
+    running: AtomicUsize,
+    /// The last thread that asked for the interpreter got it by force.
+    is_computing: AtomicBool,
+    /// Microseconds after `born` at which a call last ended, or was let in by force, while calls computed.
+    last_relief: AtomicU64,
+    born: Instant,
+}
+
+impl Crowd {
+    pub fn new() -> Self {
+        Self {
+            running: AtomicUsize::new(0),
+            is_computing: AtomicBool::new(false),
+            last_relief: AtomicU64::new(0),
+            born: Instant::now(),
+        }
+    }
+
+    /// The application is called on this thread.
+    pub fn note_call_begins(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The application has returned.
+    pub fn note_call_ends(&self) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        if self.is_computing.load(Ordering::Relaxed) {
+            self.note_relief(Instant::now());
+        }
+    }
+
+    /// A thread with a request has the interpreter, by force or because it was free.
+    pub fn note_attached(&self, is_forced: bool, now: Instant) {
+        if is_forced || self.is_computing.load(Ordering::Relaxed) {
+            self.is_computing.store(is_forced, Ordering::Relaxed);
+            self.note_relief(now);
+        }
+    }
+
+    /// Whether no call is running.
+    pub fn is_empty(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
+
+    /// Until when the next request has to wait, unless a call ends before. Beside a single call it gets its turn at
+    /// once: that one may be a view, or a thread of the application's own, that computes for ever.
+    pub fn relief_at(&self) -> Option<Instant> {
+        let is_crowded =
+            self.is_computing.load(Ordering::Relaxed) && self.running.load(Ordering::Relaxed) > 1;
+        let last = Duration::from_micros(self.last_relief.load(Ordering::Relaxed));
+        is_crowded.then(|| self.born + last + PATIENCE)
+    }
+
+    fn note_relief(&self, now: Instant) {
+        let micros = now.saturating_duration_since(self.born).as_micros();
+        self.last_relief.store(micros as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_only_beside_two_calls_that_compute() {
+        let crowd = Crowd::new();
+        let now = Instant::now();
+        crowd.note_attached(true, now);
+        for (running, waits) in [(0, false), (1, false), (2, true), (3, true)] {
+            while crowd.running.load(Ordering::Relaxed) < running {
+                crowd.note_call_begins();
+            }
+            assert_eq!(crowd.relief_at().is_some(), waits, "{running} running");
+        }
+        assert!(crowd.relief_at().unwrap() <= now + PATIENCE);
+        crowd.note_attached(false, now);
+        assert!(crowd.relief_at().is_none(), "the interpreter was free");
+    }
+
+    #[test]
+    fn each_call_that_ends_is_waited_for_anew_but_never_longer_than_patience() {
+        let crowd = Crowd::new();
+        (0..3).for_each(|_| crowd.note_call_begins());
+        crowd.note_attached(true, Instant::now());
+        let first = crowd.relief_at().unwrap();
+        crowd.note_call_ends();
+        let second = crowd.relief_at().unwrap();
+        assert!(second >= first && second <= Instant::now() + PATIENCE);
+        crowd.note_call_ends();
+        assert!(crowd.relief_at().is_none());
+    }
+}
