@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use client::{Server, answer, get, read_response};
+use client::{Server, answer, answer_with, get, read_response};
 use lockgate_http::BodyLength;
 use lockgate_worker::{Body, SharedBytes};
 
@@ -432,4 +432,100 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
         server.wait_until(lockgate_worker::Handle::is_finished);
         assert!(std::net::TcpStream::connect(server.address).is_err());
     }
+}
+
+#[test]
+fn what_a_client_sends_late_does_not_cost_it_the_response() {
+    const LENGTH: usize = 4 << 20;
+    for (threads, late) in [(1, "\r\n"), (4, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")] {
+        let server = Server::start(threads, |_, reply| {
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.head().push(b"Connection", b"close").unwrap();
+            answer_with(reply, &vec![b'x'; LENGTH]);
+        });
+        let mut stream = server.connect();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        let mut first = [0; 100];
+        stream.read_exact(&mut first).unwrap();
+        // A close with this unread would reset the connection and take the rest of the response with it.
+        stream.write_all(late.as_bytes()).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.len() + 100 > LENGTH, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_piece_of_a_stream_arrives_while_the_application_makes_the_next() {
+    const LENGTH: usize = 8 << 20;
+    let gate = Arc::new(Barrier::new(2));
+    let at_gate = Arc::clone(&gate);
+    let server = Server::start(2, move |_, reply| {
+        reply.head().set_status(200, b"OK").unwrap();
+        reply
+            .head()
+            .push(b"Content-Length", (LENGTH + 3).to_string().as_bytes())
+            .unwrap();
+        reply.start(BodyLength::Unknown);
+        reply.send_copy(&vec![b'x'; LENGTH]).unwrap();
+        reply.flush().unwrap();
+        at_gate.wait();
+        reply.send_copy(b"end").unwrap();
+        reply.finish().unwrap();
+    });
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    let mut piece = vec![0; LENGTH];
+    stream.read_exact(&mut piece).unwrap();
+    gate.wait();
+    let mut rest = Vec::new();
+    while !rest.ends_with(b"end") {
+        let mut buffer = [0; 1000];
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0);
+        rest.extend_from_slice(&buffer[..count]);
+    }
+}
+
+#[test]
+fn requests_that_waited_are_not_run_for_clients_that_have_gone() {
+    const RUNNING: usize = 2;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let gate = Arc::new(Barrier::new(RUNNING + 1));
+    let (counted, at_gate) = (Arc::clone(&calls), Arc::clone(&gate));
+    let server = Server::start(RUNNING, move |request, reply| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        if request.head.path() == b"/wait" {
+            at_gate.wait();
+        }
+        answer(reply, b"done");
+    });
+    let mut running: Vec<_> = (0..RUNNING).map(|_| server.connect()).collect();
+    for stream in &mut running {
+        stream
+            .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+    }
+    server.wait_until(|_| calls.load(Ordering::SeqCst) == RUNNING);
+    for _ in 0..10 {
+        let mut impatient = server.connect();
+        impatient
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        rustix::net::sockopt::set_socket_linger(&impatient, Some(Duration::ZERO)).unwrap();
+    }
+    // Answered by the lane itself once it has seen what came before: this head is refused without a thread.
+    let mut last = server.connect();
+    last.write_all(b"GET / HTTP/9.9\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut last).status, 505);
+    gate.wait();
+    for stream in &mut running {
+        assert_eq!(read_response(stream).text(), "done");
+    }
+    assert_eq!(get(&mut server.connect(), "/").text(), "done");
+    assert_eq!(calls.load(Ordering::SeqCst), RUNNING + 1);
 }

@@ -89,6 +89,11 @@ impl Drop for Server {
 /// The simplest answer.
 pub fn answer(reply: &mut Reply, body: &[u8]) {
     reply.head().set_status(200, b"OK").unwrap();
+    answer_with(reply, body);
+}
+
+/// A body behind a head that is described already.
+pub fn answer_with(reply: &mut Reply, body: &[u8]) {
     reply.start(BodyLength::Known(body.len() as u64));
     reply.send_copy(body).unwrap();
     reply.finish().unwrap();
