@@ -208,18 +208,14 @@ impl Crew {
         self.grows_at.store(self.micros(until), Ordering::Relaxed);
     }
 
-    /// Whether this thread runs a request that had to wait for it.
-    pub fn runs_kept_call(&self) -> bool {
-        MY_CALL.get() == 0
-    }
-
     /// Keeps a request for the first thread that comes free. Returns it when somebody stands by after all.
-    pub fn put_back(&self, job: Job) -> Option<Job> {
+    pub fn put_back(&self, mut job: Job) -> Option<Job> {
         let mut roster = self.roster();
         let may_call = !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait();
         if roster.standby.is_some() && may_call {
             return Some(job);
         }
+        job.has_waited = true;
         roster.backlog.push_back(job);
         self.backlog_len
             .store(roster.backlog.len(), Ordering::SeqCst);

@@ -48,6 +48,8 @@ const DRAIN_LINGER: Duration = Duration::from_secs(1);
 pub struct Job {
     pub request: Box<Request>,
     pub channel: Box<dyn ReplyChannel>,
+    /// It had to wait for a thread; its client may have gone meanwhile.
+    pub has_waited: bool,
 }
 
 /// What a leader's turn ended with.
@@ -346,6 +348,7 @@ impl Lane {
                     return self.ready.push_back(Job {
                         request,
                         channel: connection,
+                        has_waited: false,
                     });
                 }
                 Next::Close => return self.close(connection),

@@ -223,6 +223,7 @@ fn a_connection_may_have_several_requests_with_the_application_at_once() {
             lane.push_ready(Job {
                 request: Box::default(),
                 channel,
+                has_waited: false,
             });
         }
     });

@@ -72,7 +72,7 @@ impl Shared {
 
     /// Calls the application, whatever it does.
     fn run(&self, mut job: Job, reply: &mut Reply) -> Box<Request> {
-        if self.crew.runs_kept_call() && job.channel.is_client_gone() {
+        if job.has_waited && job.channel.is_client_gone() {
             // It waited, and nobody waits for it any more.
             job.channel.abort();
             job.request.clear();
