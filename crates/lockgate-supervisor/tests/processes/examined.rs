@@ -11,6 +11,15 @@ use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost, run};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
 
+/// Writes a line with one system call: `eprintln!` takes several, and lines of several processes then mix.
+macro_rules! say {
+    ($($argument:tt)*) => {{
+        let line = format!("{}\n", format_args!($($argument)*));
+        // A test that has stopped listening has failed already.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
+
 /// Runs the supervisor; its exit code.
 pub fn serve(behaviour: &str) -> i32 {
     let app = AppSpec::Module {
@@ -71,7 +80,7 @@ impl Hooks for TestHooks {
             "crash" => std::process::abort(),
             // The application's import takes its time; the handlers alone must end this.
             "slow import" => {
-                eprintln!("{} imports", std::process::id());
+                say!("{} imports", std::process::id());
                 std::thread::sleep(Duration::from_secs(60));
             }
             "orphans" => leave_an_orphan(),
@@ -99,11 +108,11 @@ impl Hooks for TestHooks {
     }
 
     fn log(&self, level: Level, message: &str) {
-        eprintln!("{level:?}: {message}");
+        say!("{level:?}: {message}");
     }
 
     fn reopen_logs(&mut self) {
-        eprintln!("supervisor reopens");
+        say!("supervisor reopens");
     }
 }
 
@@ -115,14 +124,14 @@ struct TestWorker<'b> {
 
 impl Attended for TestWorker<'_> {
     fn drain(&self) {
-        eprintln!("{} drains", std::process::id());
+        say!("{} drains", std::process::id());
         if !matches!(self.behaviour, "long requests" | "deaf") {
             self.is_finished.store(true, Ordering::SeqCst);
         }
     }
 
     fn stop(&self) {
-        eprintln!("{} stops", std::process::id());
+        say!("{} stops", std::process::id());
         if self.behaviour != "deaf" {
             self.is_finished.store(true, Ordering::SeqCst);
         }
@@ -130,7 +139,7 @@ impl Attended for TestWorker<'_> {
 
     fn reopen_logs(&self) {
         let siblings = self.seat.siblings().count();
-        eprintln!("{} reopens beside {siblings}", std::process::id());
+        say!("{} reopens beside {siblings}", std::process::id());
     }
 
     fn is_finished(&self) -> bool {
