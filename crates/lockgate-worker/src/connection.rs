@@ -146,6 +146,11 @@ impl Connection {
         self.phase == Phase::Reading && self.protocol.is_idle() && self.unread.is_empty()
     }
 
+    /// Whether something is still on its way to the socket, here or in the transport.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.transport.has_pending_output()
+    }
+
     /// Whether there is input to parse or to read without waiting for an event.
     pub fn has_input(&self) -> bool {
         !self.unread.is_empty() || self.readable
@@ -258,7 +263,8 @@ impl Connection {
         self.is_committed = true;
         let before = self.out.len();
         let flushed = self.out.flush(&mut *self.transport)?;
-        let was_blocked = std::mem::replace(&mut self.is_blocked, flushed == Flushed::Blocked);
+        // Also when the flush was only bounded: what is left has the deadline of a response, not of what came before.
+        let was_blocked = std::mem::replace(&mut self.is_blocked, flushed != Flushed::All);
         if self.is_blocked && (!was_blocked || self.out.len() < before) {
             // Bytes taken are progress: the client has the whole time again.
             self.deadline = Instant::now() + self.shared.config.write_timeout;

@@ -320,7 +320,7 @@ impl Lane {
     /// Drives a connection that is owned here until it has to wait, or runs, or is over.
     fn drive(&mut self, mut connection: Box<Connection>) {
         loop {
-            let next = if connection.out.is_empty() && connection.phase != Phase::Writing {
+            let next = if !connection.has_output() && connection.phase != Phase::Writing {
                 match connection.phase {
                     Phase::Lingering { .. } => connection.linger(&mut self.bench),
                     _ if connection.hung_up => connection.lose(self.bench.now),
@@ -377,7 +377,7 @@ impl Lane {
             let has_news = pending.readable
                 || pending.read_closed
                 || pending.hung_up
-                || (pending.writable && !connection.out.is_empty());
+                || (pending.writable && connection.has_output());
             connection.note(pending);
             if has_news {
                 self.again.push_back(slot.token());

@@ -55,7 +55,7 @@ pub trait ReplyChannel: Send {
     /// # Errors
     /// As [`ReplyChannel::send_copy`].
     fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone>;
-    /// Transmits what is queued. Waits only while more than the high-water mark is left.
+    /// Transmits all that is queued; waits for a client that reads too slowly.
     ///
     /// # Errors
     /// As [`ReplyChannel::send_copy`].

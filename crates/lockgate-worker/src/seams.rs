@@ -30,11 +30,20 @@ impl<F: Fn(&mut Request, &mut Reply) + Send + Sync + 'static> App for Function<F
 }
 
 fn start(threads: usize, app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static) -> Handle {
+    start_with(|_| {}, threads, app)
+}
+
+fn start_with(
+    adjust: impl FnOnce(&mut Config),
+    threads: usize,
+    app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+) -> Handle {
     let mut config = Config::with_defaults(AppSpec::Module {
         module: "test".into(),
         attribute: None,
     });
     config.threads = Threads::Count(threads.try_into().unwrap());
+    adjust(&mut config);
     let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
     Worker::start(Arc::new(config), Vec::new(), Arc::new(Function(app)), log).unwrap()
 }
@@ -140,6 +149,74 @@ fn a_transport_may_transform_hold_and_refuse_to_send_files() {
     assert!(head.contains("X-Scheme: https"), "{head}");
     assert!(body.len() == LENGTH + 4 && body.starts_with("ffff") && body.ends_with("ftail"));
     handle.stop();
+}
+
+/// Reads one request and takes whatever it is given at once, as the fastest client would.
+struct Bottomless {
+    socket: UnixStream,
+    taken: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Transport for Bottomless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let piece = &pieces[0][..pieces[0].len().min(1 << 20)];
+        self.taken.lock().unwrap().extend_from_slice(piece);
+        Ok(piece.len())
+    }
+    fn send_file(&mut self, _: &File, _: u64, _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.socket.shutdown(std::net::Shutdown::Write)
+    }
+    fn reset_on_close(&mut self) {}
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[test]
+fn a_large_response_outlives_the_deadline_of_its_head() {
+    const LENGTH: usize = 32 << 20;
+    let head_timeout = Duration::from_millis(20);
+    let answer = move |_: &mut Request, reply: &mut Reply| {
+        let asked = Instant::now();
+        while asked.elapsed() < head_timeout * 2 {
+            std::thread::yield_now();
+        }
+        reply.head().set_status(200, b"OK").unwrap();
+        reply.start(BodyLength::Known(LENGTH as u64));
+        reply.send_copy(&vec![b'x'; LENGTH]).unwrap();
+        reply.finish().unwrap();
+    };
+    for threads in [1, 4] {
+        let handle = start_with(|config| config.head_timeout = head_timeout, threads, answer);
+        let (ours, mut client) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let transport = Box::new(Bottomless {
+            socket: ours,
+            taken: Arc::clone(&taken),
+        });
+        let shared = Arc::clone(&handle.shared);
+        let owner = Arc::clone(&shared);
+        shared.with_lane(move |lane| {
+            lane.adopt(&owner, transport, Arc::default(), Arc::default());
+        });
+        // Nothing comes this way; its end is the end of the connection.
+        assert_eq!(client.read(&mut [0; 10]).unwrap(), 0);
+        assert!(taken.lock().unwrap().len() > LENGTH, "{threads} threads");
+        handle.stop();
+    }
 }
 
 /// One connection of a multiplexed protocol: what its streams have sent, by stream.
