@@ -4,17 +4,18 @@
 //! Invariants: at most one request is with the application at a time; input beyond it waits in `unread`;
 //! `deadline` is always the one that the present phase is bound by.
 
+mod intake;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_http::{CONTINUE, Connection as Protocol, Event, Framing, Refusal, ResponseBody};
+use lockgate_http::{Connection as Protocol, Refusal, ResponseBody};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
 use crate::outbox::{Flushed, Outbox};
 use crate::poller::Readiness;
-use crate::rejection::Rejection;
 use crate::request::{Client, Local, Request};
 use crate::shared::Shared;
 use crate::slot::Slot;
@@ -26,9 +27,6 @@ use crate::workbench::Workbench;
 /// kernel sends for unread input, cannot overtake the answer (RFC 9112 §9.6). As nginx: 5 s of silence, 30 s in all.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_AT_MOST: Duration = Duration::from_secs(30);
-
-/// Reads from one connection per turn, so that one fast upload does not keep the lane: 16 × 64 KiB.
-const READS_AT_ONCE: usize = 16;
 
 /// What the connection is doing while no crew thread owns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,91 +154,12 @@ impl Connection {
         !self.unread.is_empty() || self.readable
     }
 
-    /// Reads and parses until a request is whole, the socket is empty or the connection is over.
-    pub fn receive(&mut self, bench: &mut Workbench) -> Next {
-        if !self.unread.is_empty() {
-            let unread = std::mem::take(&mut self.unread);
-            if let Some(next) = self.feed(&unread, &mut bench.requests, bench.now) {
-                return next;
-            }
-        }
-        for _ in 0..READS_AT_ONCE {
-            if !self.readable {
-                return Next::Wait;
-            }
-            if let Some(left) = self.protocol.body_left()
-                && let Some(room) = self.spool.room(left, self.shared.config.body_memory)
-            {
-                let asked = room.len();
-                let outcome = self.transport.read(room);
-                match self.note_direct_read(outcome, asked, bench) {
-                    None => continue,
-                    Some(next) => return next,
-                }
-            }
-            let Workbench {
-                buffer,
-                requests,
-                now,
-                ..
-            } = bench;
-            match self.transport.read(buffer) {
-                Ok(0) => {
-                    self.readable = false;
-                    self.read_closed = true;
-                    return self.receive_eof(*now);
-                }
-                Ok(count) => {
-                    // A short read has emptied the socket (epoll(7), "for stream-oriented files"); the end of the
-                    // stream has no bytes of its own, so once it is announced reading goes on until it is seen.
-                    self.readable = count == buffer.len() || self.read_closing;
-                    if let Some(next) = self.feed(&buffer[..count], requests, *now) {
-                        return next;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.lose(*now),
-            }
-        }
-        Next::Again
-    }
-
-    /// A part of a body was received straight to where it is collected: the copy that it saves is what a large body
-    /// costs beside the system calls.
-    fn note_direct_read(
-        &mut self,
-        outcome: io::Result<usize>,
-        asked: usize,
-        bench: &mut Workbench,
-    ) -> Option<Next> {
-        match outcome {
-            Ok(0) => {
-                self.readable = false;
-                self.read_closed = true;
-                Some(self.receive_eof(bench.now))
-            }
-            Ok(count) => {
-                self.readable = count == asked || self.read_closing;
-                self.spool.note_received(count);
-                self.protocol.note_body(count as u64);
-                self.feed(&[], &mut bench.requests, bench.now)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                None
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
-            Err(_) => Some(self.lose(bench.now)),
-        }
-    }
-
     /// Reads and drops input after the answer has left. `Close` when the client is done.
     pub fn linger(&mut self, bench: &mut Workbench) -> Next {
         let Phase::Lingering { until } = self.phase else {
             return Next::Close;
         };
-        for _ in 0..READS_AT_ONCE {
+        for _ in 0..intake::READS_AT_ONCE {
             match self.transport.read(&mut bench.buffer) {
                 Ok(0) => return Next::Close,
                 Ok(_) => self.deadline = until.min(bench.now + LINGER_SILENCE),
@@ -360,124 +279,6 @@ impl Connection {
             // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
             let body_bytes = queued.saturating_sub(self.out.len());
             log.record(&entry, &self.client, body_bytes, outcome, now);
-        }
-    }
-
-    fn receive_eof(&mut self, now: Instant) -> Next {
-        match self.protocol.receive_eof() {
-            Ok(()) => Next::Close,
-            Err(refusal) => self.refuse(refusal.into(), Outcome::Aborted, now),
-        }
-    }
-
-    /// Parses `input`; what is beyond the end of a message is kept. `None`: all used, nothing to do yet.
-    fn feed(&mut self, input: &[u8], spare: &mut Vec<Box<Request>>, now: Instant) -> Option<Next> {
-        let mut rest = input;
-        let mut request = self
-            .request
-            .take()
-            .or_else(|| spare.pop())
-            .unwrap_or_default();
-        let next = loop {
-            let (used, event) = match self.protocol.step(rest, &mut request.head) {
-                Ok(step) => step,
-                Err(refusal) => {
-                    self.request = Some(request);
-                    return Some(self.refuse(refusal.into(), Outcome::Refused, now));
-                }
-            };
-            rest = &rest[used..];
-            match event {
-                Event::NeedMore => {
-                    if self.protocol.is_reading_body() {
-                        self.deadline = now + self.shared.config.body_timeout;
-                    } else {
-                        if self.protocol.has_begun_head() {
-                            self.note_begun_head(now);
-                        }
-                        spare.push(request);
-                        return None;
-                    }
-                    break None;
-                }
-                Event::Head => self.take_head(&mut request, rest.is_empty(), now),
-                Event::Body(bytes) => {
-                    let shared = &self.shared;
-                    let directory = shared.config.spool_dir.as_deref();
-                    if let Err(error) =
-                        self.spool
-                            .append(bytes, shared.config.body_memory, directory)
-                    {
-                        shared.report_spool_failure(&error);
-                        self.request = Some(request);
-                        return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
-                    }
-                }
-                Event::End => match std::mem::take(&mut self.spool).into_body() {
-                    Ok(body) => {
-                        request.body = body;
-                        self.unread.extend_from_slice(rest);
-                        return Some(Next::Dispatch(request));
-                    }
-                    Err(error) => {
-                        self.shared.report_spool_failure(&error);
-                        self.request = Some(request);
-                        return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
-                    }
-                },
-                Event::Paused => {
-                    self.unread.extend_from_slice(rest);
-                    break None;
-                }
-            }
-        };
-        self.request = Some(request);
-        if self.out.is_empty() {
-            next
-        } else {
-            Some(Next::Flush)
-        }
-    }
-
-    fn note_begun_head(&mut self, now: Instant) {
-        // Counted from the first byte and never extended: a byte now and then buys no time.
-        if !self.has_begun_head {
-            self.has_begun_head = true;
-            self.deadline = now + self.shared.config.head_timeout;
-        }
-    }
-
-    fn take_head(&mut self, request: &mut Request, is_input_used: bool, now: Instant) {
-        let head = &request.head;
-        self.is_head_request = head.method() == b"HEAD";
-        self.is_http10 = head.version() == lockgate_http::Version::Http10;
-        self.client_keeps_alive = head.keep_alive();
-        self.close_after_response = false;
-        self.has_begun_head = false;
-        request.has_body = !matches!(head.framing(), Framing::None);
-        request.is_encrypted = self.transport.is_encrypted();
-        if !Arc::ptr_eq(&request.client, &self.client) {
-            request.client = Arc::clone(&self.client);
-        }
-        if !Arc::ptr_eq(&request.local, &self.local) {
-            request.local = Arc::clone(&self.local);
-        }
-        if self.shared.access_log.is_some() {
-            let mut entry = Box::<Entry>::default();
-            entry.head.clone_from(head);
-            entry.started = Some(now);
-            self.entry = Some(entry);
-        }
-        if let Framing::Length(length) = head.framing() {
-            let expected = length.min(self.shared.config.body_memory as u64);
-            self.spool = Spool::with_length(&self.shared.bodies, expected);
-        }
-        if request.has_body {
-            self.deadline = now + self.shared.config.body_timeout;
-            // The limits have let the head pass and the body is about to be buffered: ask for it, unless it is here.
-            if head.expects_continue() && is_input_used {
-                self.out.append(CONTINUE);
-            }
         }
     }
 }
