@@ -1,6 +1,7 @@
 """The twelve points where WSGI servers slip, one test each (some points have several facts)."""
 
 import json
+import time
 
 import pytest
 from harness import Truncated, eventually, request
@@ -189,6 +190,22 @@ def test_a_piece_is_transmitted_before_the_next_is_asked_for(protocol, path):
         assert wire.chunk() == b"after"
         assert wire.chunk() == b""
         wire.expect_close()
+
+
+def test_a_piece_before_a_pause_does_not_wait_for_the_kernel_to_give_up(protocol):
+    # Pieces are gathered in the kernel, which sends them by itself after 200 ms: 40 times that is 8 s.
+    deadline = time.monotonic() + 4
+    for turn in range(40):
+        # Where most calls wait, the lane is taken from each of them at once.
+        for _ in range(4):
+            protocol.get("/hello")
+        with protocol.connect() as wire:
+            wire.send(request("GET", f"/streamed-through-a-gate?pause-{turn}", "Connection: close"))
+            wire.head()
+            assert wire.chunk() == b"before"
+            protocol.get(f"/open?pause-{turn}")
+            assert wire.chunk() == b"after"
+    assert time.monotonic() < deadline
 
 
 def test_a_generator_runs_on_one_thread_to_its_end(protocol):

@@ -76,6 +76,8 @@ pub struct Connection {
     pub close_after_response: bool,
     /// Something of the present response may have left.
     pub is_committed: bool,
+    /// Pieces of the present response may wait for each other in the kernel.
+    pub is_corked: bool,
     /// Bytes in the outbox before the present response.
     pub response_mark: u64,
     pub is_head_request: bool,
@@ -118,6 +120,7 @@ impl Connection {
             body: None,
             close_after_response: false,
             is_committed: false,
+            is_corked: false,
             response_mark: 0,
             is_head_request: false,
             client_keeps_alive: false,

@@ -232,12 +232,15 @@ impl Crew {
         self.backlog_len.load(Ordering::SeqCst) > 0 && self.may_call()
     }
 
-    /// The lane is held again, by the thread that let it go or by another one: then that call was promoted.
-    pub fn note_led(&self) {
+    /// The lane is held again, by the thread that let it go or by another one: then that call is promoted, and the
+    /// answer is true.
+    pub fn note_led(&self) -> bool {
         let call = self.watch.call();
+        let has_promoted = call != 0 && call != MY_CALL.get();
         // Whether that call waits is known when this thread has the interpreter.
-        HAS_PROMOTED.set(call != 0 && call != MY_CALL.get());
+        HAS_PROMOTED.set(has_promoted);
         self.watch.retake();
+        has_promoted
     }
 
     /// The caller holds the lane and is about to let it go for a call. After that it calls
@@ -294,6 +297,12 @@ impl Crew {
     pub fn is_still_leading(&self) -> bool {
         let call = MY_CALL.get();
         call != 0 && self.watch.call() == call
+    }
+
+    /// Whether the lane is still free for the call that this thread runs, and somebody will take it when the call
+    /// outlives a tick.
+    pub fn is_watched(&self) -> bool {
+        !self.is_single() && self.is_still_leading()
     }
 
     /// A call has taken so long without being promoted. Only the leader says so, one at a time.

@@ -14,6 +14,7 @@ use crate::connection::{Connection, Phase};
 use crate::date::with_date;
 use crate::outbox::Flushed;
 use crate::reply::{ClientGone, ReplyChannel, Sent, SharedBytes};
+use crate::shared::Shared;
 
 impl Connection {
     /// Makes the connection ready to be a response's channel.
@@ -24,6 +25,30 @@ impl Connection {
         self.body = None;
         self.is_committed = false;
         self.response_mark = self.out.len();
+    }
+
+    /// A piece of a stream may wait for the next one while somebody watches over the call. Says whether it does.
+    fn begin_corked(&mut self, shared: &Shared) -> bool {
+        let is_watched = shared.crew.is_watched();
+        if self.is_corked != is_watched {
+            self.is_corked = is_watched;
+            self.transport.set_corked(is_watched);
+            if is_watched {
+                shared.cork.enter(self.transport.corked());
+            }
+        }
+        is_watched
+    }
+
+    /// Nothing more of the stream comes that could take what waits in the kernel along, but what is queued here.
+    fn end_corked(&mut self) {
+        if std::mem::take(&mut self.is_corked) {
+            self.transport.set_corked(false);
+            if self.out.is_empty() {
+                let socket = self.transport.corked();
+                self.shared.cork.settle(&socket, || false);
+            }
+        }
     }
 
     /// Sends everything that is queued; waits for the socket as long as the client keeps reading. The application goes
@@ -170,9 +195,15 @@ impl ReplyChannel for Connection {
                 Ok(())
             };
         }
-        let app = Arc::clone(&self.shared.app);
+        let shared = Arc::clone(&self.shared);
+        let is_watched = self.begin_corked(&shared);
         let mut outcome = Ok(());
-        app.detached(&mut || outcome = self.transmit());
+        shared.app.detached(&mut || outcome = self.transmit());
+        if is_watched {
+            shared
+                .cork
+                .settle(&self.transport.corked(), || shared.crew.is_watched());
+        }
         outcome
     }
 
@@ -189,6 +220,7 @@ impl ReplyChannel for Connection {
             Ok(last) => {
                 self.close_after_response |= !body.keep_alive();
                 self.out.append(last);
+                self.end_corked();
                 self.phase = Phase::Writing;
                 let shared = Arc::clone(&self.shared);
                 shared.hand_in(self);
@@ -208,6 +240,7 @@ impl ReplyChannel for Connection {
         let app = Arc::clone(&self.shared.app);
         app.detached(&mut || {
             let _ = self.flush_quietly();
+            self.end_corked();
             let now = Instant::now();
             let outcome = if self.hung_up {
                 Outcome::ClientGone

@@ -15,6 +15,7 @@ mod accept;
 mod access_log;
 mod body_buffer;
 mod connection;
+mod cork;
 mod crew;
 mod crowd;
 mod date;

@@ -155,7 +155,9 @@ impl Shared {
         mut lane: MutexGuard<'_, Lane>,
         spare: &mut Option<Box<Request>>,
     ) -> Option<Job> {
-        self.crew.note_led();
+        if self.crew.note_led() {
+            self.cork.pull();
+        }
         if let Some(request) = spare.take() {
             lane.reuse(request);
         }

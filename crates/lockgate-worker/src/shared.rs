@@ -14,6 +14,7 @@ use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::body_buffer::BodyPool;
 use crate::connection::{Connection, Next};
+use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
@@ -38,6 +39,7 @@ pub struct Shared {
     pub server_header: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub crew: Crew,
+    pub cork: Cork,
     pub bodies: Arc<BodyPool>,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,

@@ -6,7 +6,8 @@ mod plain;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Weak;
 
 pub use plain::Plain;
 
@@ -32,6 +33,16 @@ pub trait Transport: Send {
     /// # Errors
     /// `Unsupported` when the transport has to see the bytes: the caller then reads and writes them.
     fn send_file(&mut self, file: &File, offset: u64, length: u64) -> io::Result<usize>;
+
+    /// While corked, the end of what is written may wait in the kernel for more to come, so that small pieces leave
+    /// together: until more is written uncorked, the lane's next leader pulls the cork, or 200 ms have passed
+    /// (send(2), MSG_MORE). A transport that cannot do this sends at once.
+    fn set_corked(&mut self, _is_corked: bool) {}
+
+    /// The socket in which corked bytes wait, for another thread to uncork.
+    fn corked(&self) -> Weak<OwnedFd> {
+        Weak::new()
+    }
 
     /// Whether accepted output has not reached the socket yet.
     fn has_pending_output(&self) -> bool {

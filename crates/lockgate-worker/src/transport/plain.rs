@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
@@ -12,13 +13,18 @@ use super::Transport;
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
-    socket: OwnedFd,
+    /// Shared only with whoever may have to uncork it.
+    socket: Arc<OwnedFd>,
+    is_corked: bool,
 }
 
 impl Plain {
     /// Takes over a connected, non-blocking socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket }
+        Self {
+            socket: Arc::new(socket),
+            is_corked: false,
+        }
     }
 }
 
@@ -30,16 +36,26 @@ impl Transport for Plain {
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         // NOSIGNAL: a reset connection is an error code here and must not raise SIGPIPE in an embedding program.
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, self.is_corked);
         if let [piece] = pieces {
-            return Ok(rustix::net::send(&self.socket, piece, SendFlags::NOSIGNAL)?);
+            return Ok(rustix::net::send(&self.socket, piece, flags)?);
         }
         let mut control = rustix::net::SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(
             &self.socket,
             pieces,
             &mut control,
-            SendFlags::NOSIGNAL,
+            flags,
         )?)
+    }
+
+    fn set_corked(&mut self, is_corked: bool) {
+        self.is_corked = is_corked;
+    }
+
+    fn corked(&self) -> Weak<OwnedFd> {
+        Arc::downgrade(&self.socket)
     }
 
     #[cfg(target_os = "linux")]
