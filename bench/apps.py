@@ -60,3 +60,23 @@ def _text(text, start_response):
     answer = text.encode()
     start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", str(len(answer)))])
     return [answer]
+
+
+def both(environ, start_response):
+    """/compute takes 5 ms of Python, anything else waits 10 ms."""
+    return (cpu if environ["PATH_INFO"] == "/compute" else sleep10)(environ, start_response)
+
+
+def hundred(environ, start_response):
+    """/stuck takes 100 s, anything else is hello."""
+    if environ["PATH_INFO"] == "/stuck":
+        time.sleep(100)
+    return hello(environ, start_response)
+
+
+def count(environ, start_response):
+    """Reads a body of any size and forgets it."""
+    received = 0
+    while piece := environ["wsgi.input"].read(1 << 20):
+        received += len(piece)
+    return _text(str(received), start_response)

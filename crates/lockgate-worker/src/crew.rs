@@ -13,6 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::crowd::Crowd;
 use crate::lane::Job;
 use crate::pace::Pace;
@@ -168,9 +170,16 @@ impl Crew {
 
     /// When a kept request will be let in, if it has to wait for that.
     pub fn admits_at(&self) -> Option<Instant> {
-        let is_kept = self.backlog_len.load(Ordering::Relaxed) > 0;
+        if self.backlog_len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         let at = self.crowd.relief_at()?;
-        (is_kept && at > Instant::now()).then_some(at)
+        let now = Instant::now();
+        if at <= now {
+            return None;
+        }
+        let looks_at = self.crowd.look(now, processor_time());
+        Some(self.crowd.relief_at().map_or(now, |at| at.min(looks_at)))
     }
 
     fn has_to_wait(&self) -> bool {
@@ -362,6 +371,15 @@ impl Crew {
         // Nothing under this lock can panic but an allocation.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What this process has used of the processor so far.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// A thread that waited so long for the interpreter got it by force, after a switch interval (some is lost to clocks and

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// it joins them all the same. Calls that end take the waiting requests with them, without a hand-over.
 const PATIENCE: Duration = Duration::from_millis(10);
 
+/// While requests are kept, whoever leads looks so often whether the running calls compute at all.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// The calls of one worker. Every word is a hint; nothing is ordered by them.
 pub struct Crowd {
     running: AtomicUsize,
@@ -14,6 +17,9 @@ pub struct Crowd {
     is_computing: AtomicBool,
     /// Microseconds after `born` at which a call last ended, or was let in by force, while calls computed.
     last_relief: AtomicU64,
+    /// Microseconds after `born` of the last look, and the processor time that the process had used by then.
+    last_look: AtomicU64,
+    used_by_then: AtomicU64,
     born: Instant,
 }
 
@@ -23,6 +29,8 @@ impl Crowd {
             running: AtomicUsize::new(0),
             is_computing: AtomicBool::new(false),
             last_relief: AtomicU64::new(0),
+            last_look: AtomicU64::new(0),
+            used_by_then: AtomicU64::new(0),
             born: Instant::now(),
         }
     }
@@ -62,9 +70,34 @@ impl Crowd {
         is_crowded.then(|| self.born + last + PATIENCE)
     }
 
+    /// Tells what the process has used of the processor, while requests are kept; gives when to tell it again.
+    ///
+    /// A call that waits counts as running as well. Where the processor was free for half of a millisecond the
+    /// running calls are of that kind, and keeping a request from them would only leave the processor idle: eight
+    /// clients of a 10 ms wait beside two of 5 ms of Python got 324 and 117 answers a second, and 419 and 236 without
+    /// waiting for each other.
+    pub fn look(&self, now: Instant, used: Duration) -> Instant {
+        let now_micros = self.micros(now);
+        let elapsed = now_micros.saturating_sub(self.last_look.load(Ordering::Relaxed));
+        let interval = LOOK_EVERY.as_micros() as u64;
+        if elapsed >= interval {
+            let used = used.as_micros() as u64;
+            let before = self.used_by_then.swap(used, Ordering::Relaxed);
+            self.last_look.store(now_micros, Ordering::Relaxed);
+            // An interval that is much longer began when nothing was kept, and says nothing of now.
+            if elapsed < 4 * interval && used.saturating_sub(before) < elapsed / 2 {
+                self.is_computing.store(false, Ordering::Relaxed);
+            }
+        }
+        now + LOOK_EVERY
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.born).as_micros() as u64
+    }
+
     fn note_relief(&self, now: Instant) {
-        let micros = now.saturating_duration_since(self.born).as_micros();
-        self.last_relief.store(micros as u64, Ordering::Relaxed);
+        self.last_relief.store(self.micros(now), Ordering::Relaxed);
     }
 }
 
@@ -86,6 +119,27 @@ mod tests {
         assert!(crowd.relief_at().unwrap() <= now + PATIENCE);
         crowd.note_attached(false, now);
         assert!(crowd.relief_at().is_none(), "the interpreter was free");
+    }
+
+    #[test]
+    fn calls_that_leave_the_processor_idle_keep_nobody_waiting() {
+        // Milliseconds of the clock and of the processor at each look, and whether a request still has to wait.
+        let cases: [(&[(u64, u64)], bool); 4] = [
+            (&[(1, 1), (2, 2), (3, 3)], true),
+            (&[(1, 1), (2, 1)], false),
+            (&[(1, 1), (1, 1)], true),
+            (&[(1, 1), (9, 1), (10, 2)], true),
+        ];
+        for (looks, waits) in cases {
+            let crowd = Crowd::new();
+            (0..3).for_each(|_| crowd.note_call_begins());
+            crowd.note_attached(true, crowd.born);
+            for &(clock, processor) in looks {
+                let now = crowd.born + Duration::from_millis(clock);
+                crowd.look(now, Duration::from_millis(processor));
+            }
+            assert_eq!(crowd.relief_at().is_some(), waits, "{looks:?}");
+        }
     }
 
     #[test]
