@@ -180,7 +180,7 @@ impl Config {
             reuse_port: false,
             sendfile: true,
             gc: Collection::Freeze,
-            switch_interval: Duration::from_millis(5),
+            switch_interval: Duration::from_millis(2),
         }
     }
 }

@@ -46,7 +46,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         doc: "How long a thread may compute in Python while another one waits for it. It is what sys.setswitchinterval takes. \
               Shorter makes requests that wait for a database answer sooner beside requests that compute, and costs the \
-              latter a little, more where many threads compute at a time; `5ms` is Python's own default. It is set before \
+              latter little, more below `1ms`; Python's own default is `5ms`. It is set before \
               the application is imported; one that sets another keeps it.",
         gunicorn: &[],
         uwsgi: &[],
