@@ -168,7 +168,7 @@ def run(
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without any setting of a server in it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LOCKGATE_")}
-    for key in ("PORT", "WEB_CONCURRENCY", "PYTHONPATH"):
+    for key in ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "PYTHONPATH"):
         kept.pop(key, None)
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
 

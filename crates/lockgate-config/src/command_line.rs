@@ -117,7 +117,7 @@ fn assignment(
             let list = texts.into_iter().map(Written::Text).collect::<Vec<_>>();
             ((!list.is_empty()).then_some(Written::List(list)), origin)
         }
-        Shape::Value | Shape::Argument => (
+        Shape::Value | Shape::ValueOrBare(_) | Shape::Argument => (
             texts(matches, setting.name, &origin)?
                 .pop()
                 .map(Written::Text),
@@ -171,10 +171,14 @@ fn argument(setting: &'static Setting) -> Arg {
     let default = setting.default_text();
     let mut long = wrapped(setting.doc);
     if setting.shape != Shape::Argument {
-        long = format!(
-            "{long}\n[default: {default}] [variable: {}]",
-            setting.variable()
-        );
+        let default = format!("[default: {default}]");
+        let variable = format!("[variable: {}]", setting.variable());
+        let space = if default.len() + variable.len() < HELP_WIDTH {
+            ' '
+        } else {
+            '\n'
+        };
+        long = format!("{long}\n{default}{space}{variable}");
     }
     let arg = Arg::new(setting.name)
         .help(setting.summary())
@@ -190,6 +194,11 @@ fn argument(setting: &'static Setting) -> Arg {
             .overrides_with(negation(setting.name)),
         Shape::List => arg
             .action(ArgAction::Append)
+            .value_parser(ValueParser::os_string()),
+        Shape::ValueOrBare(bare) => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .default_missing_value(bare)
             .value_parser(ValueParser::os_string()),
         Shape::Value | Shape::Argument => arg
             .action(ArgAction::Set)

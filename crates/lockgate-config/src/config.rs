@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AppSpec, BindAddress};
+use crate::{AppSpec, BindAddress, Networks};
 
 /// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Config {
     pub write_timeout: Duration,
     /// How large a request may be.
     pub limits: LimitsConfig,
+    /// Whom to believe about who is speaking.
+    pub proxies: ProxiesConfig,
     /// Bytes of a request's body that are held in memory; a larger body goes to disk.
     pub body_memory: usize,
     /// Where large bodies are kept; `None`: the system's directory for temporary files.
@@ -93,6 +95,53 @@ pub struct LimitsConfig {
     pub request_head: usize,
     /// The body; 0: unlimited.
     pub request_body: u64,
+}
+
+/// Whom to believe about who is speaking, and in which words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxiesConfig {
+    /// Peers whose headers count.
+    pub trusted: Networks,
+    /// Which of their headers say who the client is.
+    pub headers: ForwardedHeaders,
+    /// Whether the host that they forward becomes the request's.
+    pub host: bool,
+    /// Names of headers that decide the scheme, with the value that means https.
+    pub scheme_headers: Vec<(String, String)>,
+    /// Names with an underscore that they may send; `*` for all.
+    pub underscore_names: Vec<String>,
+    /// Whether other names with an underscore are refused, and not just dropped.
+    pub refuse_underscores: bool,
+    /// Whether headers about the client are removed when anybody else has sent them.
+    pub strip_untrusted: bool,
+    /// Whether connections begin with a PROXY header; `None`: they do not.
+    pub protocol: Option<ProxyVersion>,
+    /// Peers that may connect where PROXY headers are spoken.
+    pub protocol_peers: Networks,
+}
+
+/// Which headers of a trusted proxy say who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeaders {
+    /// `X-Forwarded-*` where the request has any, else `Forwarded`.
+    Auto,
+    /// `X-Forwarded-*`.
+    XForwarded,
+    /// `Forwarded`.
+    Forwarded,
+    /// None.
+    Off,
+}
+
+/// Which version of the PROXY header is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
+    /// Either.
+    Auto,
 }
 
 /// Threads of each worker that run the application.
@@ -162,6 +211,7 @@ impl Config {
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             limits: LimitsConfig::default(),
+            proxies: ProxiesConfig::default(),
             body_memory: 512 * 1024,
             spool_dir: None,
             server_header: Some("lockgate".to_owned()),
@@ -193,6 +243,42 @@ impl Default for LimitsConfig {
             request_field_size: 8190,
             request_head: 64 * 1024,
             request_body: 1 << 30,
+        }
+    }
+}
+
+impl Default for ProxiesConfig {
+    fn default() -> Self {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        Self {
+            trusted: Networks::loopback(),
+            headers: ForwardedHeaders::Auto,
+            host: false,
+            scheme_headers: vec![
+                pair("X-FORWARDED-PROTOCOL", "ssl"),
+                pair("X-FORWARDED-PROTO", "https"),
+                pair("X-FORWARDED-SSL", "on"),
+            ],
+            underscore_names: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
+            refuse_underscores: false,
+            strip_untrusted: true,
+            protocol: None,
+            protocol_peers: Networks::loopback(),
+        }
+    }
+}
+
+impl ForwardedHeaders {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::XForwarded, Self::Forwarded, Self::Off];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::XForwarded => "x-forwarded",
+            Self::Forwarded => "forwarded",
+            Self::Off => "off",
         }
     }
 }

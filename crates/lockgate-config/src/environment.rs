@@ -39,7 +39,8 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> Result<Vec<Assignmen
     Ok(assignments)
 }
 
-/// What platforms give under their own names, as Heroku and Cloud Run do. Weaker than anything that is Lockgate's; an
+/// What platforms give under their own names, as Heroku and Cloud Run do, and a variable of gunicorn's. Weaker than
+/// anything that is Lockgate's; an
 /// empty one counts as unset.
 pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> {
     let mut assignments = Vec::new();
@@ -58,6 +59,13 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
     }
     if let Some(port) = value_of(environment, "PORT") {
         give(named("bind"), "PORT", format!("0.0.0.0:{port}"));
+    }
+    if let Some(addresses) = value_of(environment, "FORWARDED_ALLOW_IPS") {
+        give(
+            named("forwarded_allow_ips"),
+            "FORWARDED_ALLOW_IPS",
+            addresses,
+        );
     }
     assignments
 }

@@ -6,13 +6,19 @@
 #![forbid(unsafe_code)]
 
 mod config;
-pub use config::{Collection, Config, LimitsConfig, LogLevel, LogTarget, Threads};
+pub use config::{
+    Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,
+    ProxyVersion, Threads,
+};
 
 mod application;
 pub use application::{AppSpec, Attribute};
 
 mod bind;
 pub use bind::BindAddress;
+
+mod network;
+pub use network::Networks;
 
 mod machine;
 pub use machine::Machine;

@@ -72,7 +72,7 @@ An unknown flag, key or `LOCKGATE_` variable is an error, and so is a value that
 
 The file is `lockgate.toml` in the working directory, or the one that `-c` or `LOCKGATE_CONFIG` names.
 It takes gunicorn's Python names as well, as in `keepalive = 5`.
-The variables `WEB_CONCURRENCY` and `PORT`, which platforms set, stand in for `workers` and `bind` when nothing else gives them.
+The variables `WEB_CONCURRENCY`, `PORT` and `FORWARDED_ALLOW_IPS`, which platforms set, stand in for `workers`, `bind` and `forwarded_allow_ips` when nothing else gives them.
 
 A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`; at most a year.
 A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` count in 1024, `KB`, `MB` and `GB` in 1000.
@@ -114,7 +114,14 @@ fn entry(page: &mut String, setting: &Setting) {
     } else {
         ""
     };
-    row("Value", format!("{several}{}", setting.kind.accepts()));
+    let bare = match setting.shape {
+        Shape::ValueOrBare(bare) => format!("; the flag alone means `{bare}`"),
+        _ => String::new(),
+    };
+    row(
+        "Value",
+        format!("{several}{}{bare}", setting.kind.accepts()),
+    );
     if setting.flags.is_empty() {
         row("Default", "none; it must be given".to_owned());
     } else {

@@ -44,6 +44,8 @@ pub enum Section {
     Deadlines,
     /// How large things may be.
     Limits,
+    /// Whom to believe about who is speaking.
+    Proxies,
     /// What the server adds to responses, and how it sends them.
     Responses,
     /// How Python is run.
@@ -63,6 +65,8 @@ pub enum Shape {
     Value,
     /// Several flags, or a list in the file.
     List,
+    /// Once; the flag may stand without a value and then means this one.
+    ValueOrBare(&'static str),
     /// `--name` and `--no-name`.
     Switch,
 }
@@ -112,6 +116,10 @@ pub enum Kind {
     Path,
     /// `KEY=VALUE`.
     Assignment,
+    /// An address, a network or `*`.
+    Network,
+    /// The name of a header field.
+    FieldName,
     /// `-` for a standard stream, or a path.
     LogTarget {
         /// Whether there may be no log.
@@ -204,12 +212,13 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Application,
         Self::Sockets,
         Self::Workers,
         Self::Deadlines,
         Self::Limits,
+        Self::Proxies,
         Self::Responses,
         Self::Interpreter,
         Self::Logging,
@@ -224,6 +233,7 @@ impl Section {
             Self::Workers => "Workers and threads",
             Self::Deadlines => "Deadlines",
             Self::Limits => "Limits",
+            Self::Proxies => "Proxies",
             Self::Responses => "Responses",
             Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",
@@ -245,6 +255,8 @@ impl Kind {
             Self::Text => "TEXT",
             Self::Path => "PATH",
             Self::Assignment => "KEY=VALUE",
+            Self::Network => "NETWORK",
+            Self::FieldName => "NAME",
             Self::LogTarget { .. } => "FILE",
             Self::Word(_) => "WORD",
             Self::Mode => "MODE",
@@ -289,6 +301,8 @@ impl Kind {
             Self::Text => "text".into(),
             Self::Path => "path".into(),
             Self::Assignment => "`KEY=VALUE`".into(),
+            Self::Network => "an address, a network such as `10.0.0.0/8`, or `*`".into(),
+            Self::FieldName => "name of a header, or `*`".into(),
             Self::LogTarget { optional: true } => "`-`, a path, or `none`".into(),
             Self::LogTarget { optional: false } => "`-` or a path".into(),
             Self::Word(words) => {

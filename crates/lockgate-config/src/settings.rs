@@ -10,6 +10,7 @@ mod interpreter;
 mod limits;
 mod logging;
 mod process;
+mod proxies;
 mod responses;
 mod sockets;
 mod workers;
@@ -27,6 +28,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Workers => workers::SETTINGS,
         Section::Deadlines => deadlines::SETTINGS,
         Section::Limits => limits::SETTINGS,
+        Section::Proxies => proxies::SETTINGS,
         Section::Responses => responses::SETTINGS,
         Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,

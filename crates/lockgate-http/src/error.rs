@@ -139,6 +139,22 @@ pub enum Refusal {
     TruncatedHead,
     /// The peer closed inside a body (RFC 9112 §8).
     TruncatedBody,
+    /// A trusted proxy's headers name both http and https as the client's scheme.
+    ContradictorySchemes,
+    /// The host that a trusted proxy has forwarded is not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
+    InvalidForwardedHost,
+    /// A field name with an underscore, where the operator has them refused.
+    UnderscoreInFieldName,
+    /// Two fields that would be one key for the application, one of them with an underscore that is allowed.
+    AmbiguousFieldName,
+    /// A trusted proxy's `SCRIPT_NAME` is not the start of the path (RFC 3875 §4.1.13).
+    PathOutsideScriptName,
+    /// The connection does not begin with a PROXY header, and must.
+    ProxyHeaderMissing,
+    /// The connection begins with a PROXY header that breaks its rules.
+    ProxyHeaderMalformed,
+    /// The peer is none of those who may connect where PROXY headers are spoken.
+    ProxyHeaderForbidden,
     /// The head did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
     HeadTooSlow,
     /// The body did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
@@ -150,6 +166,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
+            Self::ProxyHeaderForbidden => 403,
             Self::BodyTooLarge { .. } | Self::ContentLengthOverflow => 413,
             Self::RequestLineTooLong { .. } => 414,
             Self::UnknownExpectation => 417,
@@ -225,6 +242,20 @@ impl Refusal {
             Self::ForbiddenTrailer => "a trailer field that is not allowed there",
             Self::TruncatedHead => "the client closed inside the request head",
             Self::TruncatedBody => "the client closed inside the request body",
+            Self::ContradictorySchemes => "the proxy's headers name both http and https",
+            Self::InvalidForwardedHost => {
+                "the forwarded host is not one host with an optional port"
+            }
+            Self::UnderscoreInFieldName => "a field name has an underscore",
+            Self::AmbiguousFieldName => {
+                "two field names differ only in underscore and hyphen, or one with an underscore is repeated"
+            }
+            Self::PathOutsideScriptName => "the path does not begin with the proxy's SCRIPT_NAME",
+            Self::ProxyHeaderMissing => "the connection does not begin with a PROXY header",
+            Self::ProxyHeaderMalformed => "the connection begins with a malformed PROXY header",
+            Self::ProxyHeaderForbidden => {
+                "the peer is not one of the proxies that may connect here"
+            }
             Self::HeadTooSlow => "the request head did not arrive in time",
             Self::BodyTooSlow => "the request body did not arrive in time",
         }

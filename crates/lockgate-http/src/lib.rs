@@ -12,6 +12,9 @@ mod response;
 mod error;
 mod limits;
 
+mod forwarded;
+mod proxy_protocol;
+
 mod grammar;
 mod target;
 
@@ -19,11 +22,15 @@ pub mod http1;
 
 pub use connection::{Connection, Event};
 pub use error::{BadResponse, Refusal, ShortBody, reason_phrase};
+pub use forwarded::{ForwardingRules, Hop, HopHeaders, SchemeHeader, Told};
 pub use http1::encode::{
     BodyLength, CONTINUE, Frame, FramePrefix, ResponseBody, ResponseContext, encode_head,
     encode_refusal,
 };
 pub use limits::Limits;
+pub use proxy_protocol::{
+    MalformedProxyHeader, ProxyHeader, ProxyProtocol, ProxySource, read_proxy_header,
+};
 pub use request::{Framing, RequestHead, Version};
 pub use response::ResponseHead;
 pub use target::decode_path;

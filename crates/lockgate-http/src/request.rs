@@ -60,6 +60,7 @@ pub(crate) struct Summary {
     pub(crate) asks_close: bool,
     pub(crate) asks_keep_alive: bool,
     pub(crate) expects_continue: bool,
+    pub(crate) may_tell_of_client: bool,
 }
 
 /// A part of a head: offsets from the first byte of its request line.
@@ -77,6 +78,12 @@ impl Span {
             start: start as u32,
             end: end as u32,
         }
+    }
+
+    /// Where `part`, which was cut out of `bytes`, lies in it.
+    pub(crate) fn within(bytes: &[u8], part: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        Self::new(start, start.wrapping_add(part.len()))
     }
 
     #[inline]
@@ -135,7 +142,10 @@ impl RequestHead {
     /// Every field in order: its name as sent, its value without SP and HTAB around it.
     ///
     /// Fields with `_` in their names are not among them: see [`RequestHead::dropped_fields`].
-    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&[u8], &[u8])> {
+    pub fn headers(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> + ExactSizeIterator<Item = (&[u8], &[u8])>
+    {
         self.fields
             .iter()
             .map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
@@ -148,7 +158,14 @@ impl RequestHead {
             .map(|(_, value)| value)
     }
 
-    /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty.
+    /// Whether there may be a header that says who the client is, or a dropped field: a name that begins as
+    /// `X-Forwarded-For` or `Forwarded` do, or has an underscore. Told while the head is read, so that asking costs nothing.
+    pub fn may_tell_of_client(&self) -> bool {
+        self.summary.may_tell_of_client
+    }
+
+    /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty. A host that a
+    /// trusted proxy has forwarded overrides both, where [`ForwardingRules`](crate::ForwardingRules) say so.
     pub fn host(&self) -> Option<&[u8]> {
         self.summary
             .parts

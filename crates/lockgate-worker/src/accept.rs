@@ -251,6 +251,7 @@ fn client_of(address: Option<SocketAddrAny>) -> Option<Client> {
     Some(Client {
         host: host_text(&address),
         port: address.port().to_string(),
+        proxy: None,
     })
 }
 

@@ -27,6 +27,8 @@ const GATHER: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub struct Entry {
     pub head: RequestHead,
+    /// Who sent it, once that is known; until then the peer stands for it.
+    pub client: Option<Arc<Client>>,
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,

@@ -5,6 +5,9 @@
 //! `deadline` is always the one that the present phase is bound by.
 
 mod intake;
+mod speaker;
+
+pub use speaker::Speakers;
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use crate::slot::Slot;
 use crate::spool::Spool;
 use crate::transport::Transport;
 use crate::workbench::Workbench;
+
+use speaker::Speaker;
 
 /// After a refusal the client may still be sending; what arrives is read and dropped so that the reset, which the
 /// kernel sends for unread input, cannot overtake the answer (RFC 9112 §9.6). As nginx: 5 s of silence, 30 s in all.
@@ -89,6 +94,7 @@ pub struct Connection {
     pub request: Option<Box<Request>>,
     pub spool: Spool,
     pub client: Arc<Client>,
+    speaker: Speaker,
     local: Arc<Local>,
     served: u64,
 }
@@ -103,6 +109,7 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let deadline = now + shared.config.head_timeout;
+        let speaker = Speaker::new(&shared.speakers);
         Self {
             protocol: Protocol::new(shared.limits),
             slot,
@@ -130,6 +137,7 @@ impl Connection {
             request: None,
             spool: Spool::Empty,
             client,
+            speaker,
             local,
             served: 0,
         }
@@ -281,7 +289,8 @@ impl Connection {
             let queued = self.body.as_ref().map_or(0, ResponseBody::sent);
             // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
             let body_bytes = queued.saturating_sub(self.out.len());
-            log.record(&entry, &self.client, body_bytes, outcome, now);
+            let client = entry.client.as_ref().unwrap_or(&self.client);
+            log.record(&entry, client, body_bytes, outcome, now);
         }
     }
 }

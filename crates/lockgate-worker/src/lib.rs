@@ -39,5 +39,5 @@ mod workbench;
 pub use app::App;
 pub use body_buffer::{BodyBuffer, BodyPool};
 pub use reply::{ClientGone, Reply, ReplyChannel, Sent, SharedBytes};
-pub use request::{Body, Client, Local, Request};
+pub use request::{Body, Client, Local, ProxyEnd, Request};
 pub use worker::{Handle, Worker};

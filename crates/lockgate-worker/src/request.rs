@@ -40,10 +40,24 @@ impl Body {
     }
 }
 
-/// The peer of a connection, as text for CGI variables and logs. Both are empty on a unix socket.
+/// Who sent a request, as text for CGI variables and logs: the peer of the connection, or whom a trusted proxy names.
+/// Both texts are empty on a unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
     /// Address without port: `127.0.0.1`, `::1`.
+    pub host: String,
+    /// Port in decimal; empty when a proxy has not told it.
+    pub port: String,
+    /// The end that the client was connected to, when a PROXY header has told it.
+    pub proxy: Option<Box<ProxyEnd>>,
+}
+
+/// Where a client believes to be connected to, as a PROXY header tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyEnd {
+    /// `TCP4` or `TCP6`.
+    pub protocol: &'static str,
+    /// Address without port.
     pub host: String,
     /// Port in decimal.
     pub port: String,
@@ -67,7 +81,8 @@ pub struct Request {
     pub(crate) has_body: bool,
     pub(crate) client: Arc<Client>,
     pub(crate) local: Arc<Local>,
-    pub(crate) is_encrypted: bool,
+    pub(crate) is_https: bool,
+    pub(crate) mount: usize,
 }
 
 impl Request {
@@ -91,9 +106,21 @@ impl Request {
         &self.local
     }
 
-    /// `http` or `https`, from the transport.
+    /// How many bytes at the start of the path say where the application is mounted (`SCRIPT_NAME`).
+    pub fn mount(&self) -> usize {
+        self.mount
+    }
+
+    /// `http` or `https`, from the transport or a trusted proxy.
     pub fn scheme(&self) -> &'static str {
-        if self.is_encrypted { "https" } else { "http" }
+        if self.is_https { "https" } else { "http" }
+    }
+
+    /// Most requests of a connection have the same one: comparing costs less than counting.
+    pub(crate) fn set_client(&mut self, client: &Arc<Client>) {
+        if !Arc::ptr_eq(&self.client, client) {
+            self.client = Arc::clone(client);
+        }
     }
 
     pub(crate) fn clear(&mut self) {

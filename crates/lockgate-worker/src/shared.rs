@@ -13,7 +13,8 @@ use lockgate_observe::Level;
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::body_buffer::BodyPool;
-use crate::connection::{Connection, Next};
+
+use crate::connection::{Connection, Next, Speakers};
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::lane::{Lane, Returned};
@@ -37,6 +38,7 @@ pub struct Shared {
     pub config: Arc<Config>,
     pub limits: Limits,
     pub server_header: Option<Vec<u8>>,
+    pub speakers: Speakers,
     pub app: Arc<dyn App>,
     pub crew: Crew,
     pub cork: Cork,

@@ -12,6 +12,7 @@ use lockgate_observe::{AccessFormat, Level, Seat};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::lane::Lane;
@@ -64,6 +65,7 @@ impl Worker {
         let shared = Arc::new(Shared {
             limits: limits_of(&config),
             server_header: config.server_header.clone().map(String::into_bytes),
+            speakers: Speakers::new(&config.proxies),
             crew: Crew::new(most_calls(&config)),
             cork: Cork::default(),
             bodies: Arc::default(),

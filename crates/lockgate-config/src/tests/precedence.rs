@@ -30,6 +30,25 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("limit_request_body", "1K", "0", "3K"),
     ("body_memory", "1K", "0", "3K"),
     ("spool_dir", "/a", "'/b'", "/c"),
+    (
+        "forwarded_allow_ips",
+        "10.0.0.1",
+        "['::1', '10.0.0.0/8']",
+        "*",
+    ),
+    ("forwarded_headers", "off", "'forwarded'", "X-Forwarded"),
+    ("forwarded_host", "true", "false", "1"),
+    (
+        "secure_scheme_headers",
+        "A=b",
+        "{ C = 'd', E = 'f' }",
+        "G=h,I=j",
+    ),
+    ("strip_untrusted_headers", "true", "false", "1"),
+    ("forwarder_headers", "*", "['A_B']", "C_D,E"),
+    ("header_map", "refuse", "'drop'", "refuse"),
+    ("proxy_protocol", "v1", "true", "off"),
+    ("proxy_allow_ips", "10.0.0.1", "[]", "*"),
     ("server_header", "a", "''", "c"),
     ("sendfile", "true", "false", "yes"),
     ("access_logfile", "-", "'/b'", "none"),
@@ -205,6 +224,30 @@ fn the_platforms_variables_are_weaker_than_ours() {
         resolved.config.workers_reason,
         "workers = 3 (from WEB_CONCURRENCY)"
     );
+}
+
+#[test]
+fn gunicorns_variable_for_trusted_proxies_is_weaker_than_ours() {
+    const THEIRS: (&str, &str) = ("FORWARDED_ALLOW_IPS", "10.0.0.0/8,::1");
+    let cases: [(Variables, File, [&str; 2]); 4] = [
+        (&[THEIRS], None, ["10.0.0.0/8", "::1"]),
+        (&[("FORWARDED_ALLOW_IPS", "")], None, ["127.0.0.1", "::1"]),
+        (
+            &[THEIRS, ("LOCKGATE_FORWARDED_ALLOW_IPS", "*,::1")],
+            None,
+            ["*", "::1"],
+        ),
+        (
+            &[THEIRS],
+            Some("forwarded_allow_ips = ['10.0.0.1', '10.0.0.2']"),
+            ["10.0.0.1", "10.0.0.2"],
+        ),
+    ];
+    for (variables, file, expected) in cases {
+        let taken = given(&["a:b"], variables, file).expect("taken").config;
+        let texts: Vec<_> = taken.proxies.trusted.texts().collect();
+        assert_eq!(texts, expected, "{variables:?} {file:?}");
+    }
 }
 
 #[test]

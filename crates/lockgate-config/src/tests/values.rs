@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{given, refused};
-use crate::{BindAddress, Collection, Config, LogLevel, LogTarget, Threads, settings};
+use crate::{
+    BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
+};
 
 /// The configuration that one flag with one value gives.
 fn config(flag: &str, value: &str) -> Config {
@@ -151,6 +153,63 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("-1", "negative"), ("'2GiB'", "at most 1GiB")],
         ),
         ("spool_dir", &[("1979-05-27", "must be text")]),
+        (
+            "forwarded_allow_ips",
+            &[
+                (
+                    "['::1', 'localhost']",
+                    "forwarded_allow_ips = \"localhost\" (from lockgate.toml line 1): must be an address such as 10.0.0.1",
+                ),
+                ("'10.1.2.3/8'", "the network is 10.0.0.0/8"),
+                ("'10.0.0.0/33'", "from 0 to 32"),
+                ("true", "a list of texts"),
+            ],
+        ),
+        (
+            "forwarded_headers",
+            &[
+                ("'both'", "must be auto, x-forwarded, forwarded or off"),
+                ("true", "must be text"),
+            ],
+        ),
+        ("forwarded_host", &[("'x'", "true or false")]),
+        (
+            "secure_scheme_headers",
+            &[
+                ("'X-FORWARDED-PROTO'", "must be NAME=VALUE"),
+                ("{ A = 1 }", "secure_scheme_headers = A = 1 (from"),
+                ("['A_B=c']", "must be NAME=VALUE"),
+                ("['A=']", "must be NAME=VALUE"),
+                ("['A B=c']", "must be NAME=VALUE"),
+                ("1", "a list of texts"),
+            ],
+        ),
+        ("strip_untrusted_headers", &[("2", "true or false")]),
+        (
+            "forwarder_headers",
+            &[
+                ("'A B'", "is no name of a header"),
+                ("true", "a list of texts"),
+            ],
+        ),
+        (
+            "header_map",
+            &[
+                (
+                    "'dangerous'",
+                    "name the headers that your proxy sends in forwarder_headers",
+                ),
+                ("'x'", "must be drop or refuse"),
+            ],
+        ),
+        (
+            "proxy_protocol",
+            &[
+                ("'v3'", "must be off, v1, v2 or auto"),
+                ("[]", "must be off, v1, v2 or auto"),
+            ],
+        ),
+        ("proxy_allow_ips", &[("'::1/64'", "the network is ::/64")]),
         (
             "server_header",
             &[
@@ -386,6 +445,31 @@ fn a_variable_for_the_application_keeps_its_value_as_it_is() {
         config("-e", "KEY=a\nb").env,
         [("KEY".to_owned(), "a\nb".to_owned())]
     );
+}
+
+#[test]
+fn the_proxy_protocol_is_switched_on_in_every_way_of_gunicorns() {
+    let cases: [(&[&str], Option<ProxyVersion>); 7] = [
+        (&["a:b"], None),
+        (&["a:b", "--proxy-protocol"], Some(ProxyVersion::Auto)),
+        (
+            &["--proxy-protocol", "--proxy-allow-from", "*", "a:b"],
+            Some(ProxyVersion::Auto),
+        ),
+        (&["--proxy-protocol", "v1", "a:b"], Some(ProxyVersion::V1)),
+        (&["--proxy-protocol=V2", "a:b"], Some(ProxyVersion::V2)),
+        (
+            &["--proxy-protocol", "--proxy-protocol", "off", "a:b"],
+            None,
+        ),
+        (&["--proxy-protocol=false", "a:b"], None),
+    ];
+    for (arguments, expected) in cases {
+        let taken = given(arguments, &[], None).expect("taken").config;
+        assert_eq!(taken.proxies.protocol, expected, "{arguments:?}");
+    }
+    let message = refused(&["--proxy-protocol", "a:b"], &[], None);
+    assert!(message.contains("must be off, v1, v2 or auto"), "{message}");
 }
 
 #[test]

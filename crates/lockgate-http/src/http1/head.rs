@@ -63,7 +63,10 @@ impl HeadReader {
                 Found::Field {
                     has_underscore: true,
                     ..
-                } => head.summary.dropped += 1,
+                } => {
+                    head.summary.dropped += 1;
+                    head.summary.may_tell_of_client = true;
+                }
                 Found::Field { field, .. } => {
                     head.fields.push(field);
                     self.interpret(field, bytes, &mut head.summary)?;
@@ -188,6 +191,7 @@ impl HeadReader {
         summary: &mut Summary,
     ) -> Result<(), Refusal> {
         let name = field.name.of(bytes);
+        summary.may_tell_of_client |= matches!(name, [b'x' | b'X' | b'f' | b'F', ..]);
         let raw = || &bytes[field.name.end as usize + 1..self.fields.line() - 2];
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {

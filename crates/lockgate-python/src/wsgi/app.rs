@@ -47,12 +47,16 @@ impl Shared {
     pub(crate) fn warn_of_underscores(&self, py: Python<'_>, head: &RequestHead) {
         for line in head.head_bytes().split(|&byte| byte == b'\n').skip(1) {
             let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-            if name.contains(&b'_') && self.is_first_warning(name) {
+            let is_dropped = name.contains(&b'_') && head.headers().all(|(kept, _)| kept != name);
+            if is_dropped && self.is_first_warning(name) {
                 let name = escaped(name);
                 self.log(
                     py,
                     Level::Warning,
-                    &format!("Dropped request header {name}: with its underscore it would pass for another header"),
+                    &format!(
+                        "Dropped request header {name}: with its underscore it would pass for another header; \
+                         a trusted proxy may send it if forwarder_headers allows it"
+                    ),
                 );
             }
         }

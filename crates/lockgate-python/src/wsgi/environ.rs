@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use lockgate_http::{RequestHead, Version, decode_path};
-use lockgate_worker::{Client, Local, Request};
+use lockgate_worker::{Client, Local, ProxyEnd, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
@@ -44,6 +44,9 @@ keys! {
     server_software "SERVER_SOFTWARE"
     remote_addr "REMOTE_ADDR"
     remote_port "REMOTE_PORT"
+    proxy_protocol "PROXY_PROTOCOL"
+    proxy_addr "PROXY_ADDR"
+    proxy_port "PROXY_PORT"
     content_length "CONTENT_LENGTH"
     http_host "HTTP_HOST"
     wsgi_version "wsgi.version"
@@ -173,6 +176,12 @@ impl Environ {
         self.follow_ends(py, request)?;
         let environ = self.template.bind(py).copy()?;
         self.set_request_line(&environ, &request.head)?;
+        if request.mount() > 0 {
+            self.set_mount(&environ, request)?;
+        }
+        if let Some(proxy) = &request.client().proxy {
+            self.set_proxy(&environ, proxy)?;
+        }
         self.set_headers(&environ, &request.head, shared)?;
         self.set_body(&environ, request)?;
         if request.scheme() == "https" {
@@ -252,6 +261,29 @@ impl Environ {
             environ.set_item(&self.keys.query_string, ffi::latin1(py, head.query())?)?;
         }
         Ok(())
+    }
+
+    /// A trusted proxy has said where the application is mounted: the path is shared between two keys.
+    #[cold]
+    fn set_mount(&mut self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
+        let (script_name, path) = request.head.path().split_at(request.mount());
+        for (key, part) in [
+            (&self.keys.script_name, script_name),
+            (&self.keys.path_info, path),
+        ] {
+            self.path.clear();
+            decode_path(part, &mut self.path);
+            environ.set_item(key, ffi::latin1(environ.py(), &self.path)?)?;
+        }
+        Ok(())
+    }
+
+    /// gunicorn's keys for what a PROXY header tells beside the client.
+    #[cold]
+    fn set_proxy(&self, environ: &Bound<'_, PyDict>, proxy: &ProxyEnd) -> PyResult<()> {
+        environ.set_item(&self.keys.proxy_protocol, proxy.protocol)?;
+        environ.set_item(&self.keys.proxy_addr, &proxy.host)?;
+        environ.set_item(&self.keys.proxy_port, &proxy.port)
     }
 
     fn set_headers(

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::{CONTINUE, Event, Framing};
+use lockgate_http::{CONTINUE, Event, Framing, Refusal};
 use lockgate_observe::Outcome;
 
 use super::{Connection, Next};
@@ -107,7 +107,14 @@ impl Connection {
 
     /// Parses `input`; what is beyond the end of a message is kept. `None`: all used, nothing to do yet.
     fn feed(&mut self, input: &[u8], spare: &mut Vec<Box<Request>>, now: Instant) -> Option<Next> {
-        let mut rest = input;
+        let mut rest = if self.speaker.awaits_proxy_header() {
+            match self.take_proxy_header(input, now) {
+                Ok(rest) => rest,
+                Err(next) => return next,
+            }
+        } else {
+            input
+        };
         let mut request = self
             .request
             .take()
@@ -135,7 +142,12 @@ impl Connection {
                     }
                     break None;
                 }
-                Event::Head => self.take_head(&mut request, rest.is_empty(), now),
+                Event::Head => {
+                    if let Err(refusal) = self.take_head(&mut request, rest.is_empty(), now) {
+                        self.request = Some(request);
+                        return Some(self.refuse(refusal.into(), Outcome::Refused, now));
+                    }
+                }
                 Event::Body(bytes) => {
                     let shared = &self.shared;
                     let directory = shared.config.spool_dir.as_deref();
@@ -182,7 +194,12 @@ impl Connection {
         }
     }
 
-    fn take_head(&mut self, request: &mut Request, is_input_used: bool, now: Instant) {
+    fn take_head(
+        &mut self,
+        request: &mut Request,
+        is_input_used: bool,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let head = &request.head;
         self.is_head_request = head.method() == b"HEAD";
         self.is_http10 = head.version() == lockgate_http::Version::Http10;
@@ -190,16 +207,21 @@ impl Connection {
         self.close_after_response = false;
         self.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
-        request.is_encrypted = self.transport.is_encrypted();
-        if !Arc::ptr_eq(&request.client, &self.client) {
-            request.client = Arc::clone(&self.client);
+        request.is_https = self.transport.is_encrypted();
+        request.mount = 0;
+        if head.may_tell_of_client() || self.shared.speakers.looks_at_all() {
+            self.identify(request)?;
+        } else {
+            request.set_client(&self.client);
         }
+        let head = &request.head;
         if !Arc::ptr_eq(&request.local, &self.local) {
             request.local = Arc::clone(&self.local);
         }
         if self.shared.access_log.is_some() {
             let mut entry = Box::<Entry>::default();
             entry.head.clone_from(head);
+            entry.client = Some(Arc::clone(&request.client));
             entry.started = Some(now);
             self.entry = Some(entry);
         }
@@ -214,5 +236,6 @@ impl Connection {
                 self.out.append(CONTINUE);
             }
         }
+        Ok(())
     }
 }

@@ -1,0 +1,270 @@
+//! Settings that say whom to believe about who is speaking.
+
+use crate::setting::{Kind, Section, Setting, Shape};
+use crate::written::{Complaint, Given, Written, quoted, quoted_list};
+use crate::{ForwardedHeaders, Networks, ProxyVersion};
+
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "forwarded_allow_ips",
+        section: Section::Proxies,
+        short: None,
+        flags: &["forwarded-allow-ips"],
+        shape: Shape::List,
+        kind: Kind::Network,
+        doc: "Proxies whose headers are believed about the client's address and scheme. \
+              They are given as addresses or networks; peers on a unix socket are believed in any case. `*` believes every peer, but passes over none of the addresses that a \
+              header names: where proxies stand one behind the other, name them. The variable FORWARDED_ALLOW_IPS \
+              gives it, too.",
+        gunicorn: &["forwarded_allow_ips"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.trusted = networks(given)?;
+            Ok(())
+        },
+        show: |draft| quoted_list(draft.config.proxies.trusted.texts()),
+    },
+    Setting {
+        name: "forwarded_headers",
+        section: Section::Proxies,
+        short: None,
+        flags: &["forwarded-headers"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["auto", "x-forwarded", "forwarded", "off"]),
+        doc: "Which headers of a believed proxy say who the client is. `x-forwarded` is X-Forwarded-For with \
+              `secure_scheme_headers`, `forwarded` is the Forwarded of RFC 7239. `auto` takes the first family where a \
+              request has any of it, else the second, and never mixes them. \
+              Name the one that your proxy writes, if it lets the other pass from clients. \
+              `off` leaves the address of the proxy, as gunicorn does; `secure_scheme_headers` still count.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            draft.config.proxies.headers = ForwardedHeaders::ALL
+                .into_iter()
+                .find(|choice| choice.name() == word)
+                .ok_or_else(|| Complaint::from("must be auto, x-forwarded, forwarded or off"))?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.proxies.headers.name()),
+    },
+    Setting {
+        name: "forwarded_host",
+        section: Section::Proxies,
+        short: None,
+        flags: &["forwarded-host"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Whether the host that a believed proxy forwards becomes HTTP_HOST. It stands in X-Forwarded-Host or in \
+              Forwarded. Turn it on only \
+              if the proxy sets that header on every request: many pass on what the client has sent.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.host = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.proxies.host.to_string(),
+    },
+    Setting {
+        name: "secure_scheme_headers",
+        section: Section::Proxies,
+        short: None,
+        flags: &["secure-scheme-headers"],
+        shape: Shape::List,
+        kind: Kind::Assignment,
+        doc: "Headers by which a believed proxy says that the client spoke HTTPS to it. Each is given as `NAME=VALUE`. Any other \
+              value means http, and headers that contradict each other get 400. The file also takes a table, as in \
+              `secure_scheme_headers = { X-FORWARDED-PROTO = \"https\" }`.",
+        gunicorn: &["secure_scheme_headers"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.scheme_headers = scheme_headers(given)?;
+            Ok(())
+        },
+        show: |draft| {
+            let pairs = draft.config.proxies.scheme_headers.iter();
+            quoted_list(pairs.map(|(name, value)| format!("{name}={value}")))
+        },
+    },
+    Setting {
+        name: "strip_untrusted_headers",
+        section: Section::Proxies,
+        short: None,
+        flags: &["strip-untrusted-headers"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Remove headers about the client unless a believed proxy has sent them. That is Forwarded, \
+              X-Forwarded-*, X-Real-IP and the like: applications and frameworks read them as well, and cannot know who \
+              has sent them. gunicorn passes them on.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.strip_untrusted = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.proxies.strip_untrusted.to_string(),
+    },
+    Setting {
+        name: "forwarder_headers",
+        section: Section::Proxies,
+        short: None,
+        flags: &["forwarder-headers"],
+        shape: Shape::List,
+        kind: Kind::FieldName,
+        doc: "Names with an underscore that a believed proxy may send. `*` stands for all. SCRIPT_NAME says where the application \
+              is mounted, and the path must begin with it; others reach the application as HTTP_ and their name. \
+              A request that has the same name with a hyphen as well gets 400.",
+        gunicorn: &["forwarder_headers"],
+        uwsgi: &[],
+        read: |draft, given| {
+            let names = given.items(',')?;
+            if let Some(name) = names.iter().find(|name| !is_field_name(name)) {
+                return Err(Complaint {
+                    piece: Some(quoted(name)),
+                    demand: "is no name of a header".to_owned(),
+                });
+            }
+            draft.config.proxies.underscore_names = names;
+            Ok(())
+        },
+        show: |draft| quoted_list(&draft.config.proxies.underscore_names),
+    },
+    Setting {
+        name: "header_map",
+        section: Section::Proxies,
+        short: None,
+        flags: &["header-map"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["drop", "refuse"]),
+        doc: "What becomes of headers with an underscore that `forwarder_headers` does not allow. They are \
+              dropped, with a warning for each name, or the request gets 400: to an application X_Y and X-Y are one name, \
+              and one of them may be what a proxy has checked. gunicorn's `dangerous` is not offered.",
+        gunicorn: &["header_map"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.refuse_underscores = refuses_underscores(given)?;
+            Ok(())
+        },
+        show: |draft| {
+            let is_strict = draft.config.proxies.refuse_underscores;
+            quoted(if is_strict { "refuse" } else { "drop" })
+        },
+    },
+    Setting {
+        name: "proxy_protocol",
+        section: Section::Proxies,
+        short: None,
+        flags: &["proxy-protocol"],
+        shape: Shape::ValueOrBare("auto"),
+        kind: Kind::Word(&["off", "v1", "v2", "auto"]),
+        doc: "Every connection begins with a PROXY header that names the client. HAProxy and load balancers of clouds \
+              send it: the line of version 1, the binary header of version 2, or either. One without it is refused, and so \
+              is a peer that is not in `proxy_allow_ips`. Headers about the client are then believed if the address that \
+              the PROXY header names is in `forwarded_allow_ips`. The file also takes true (`auto`) and false.",
+        gunicorn: &["proxy_protocol"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.protocol = proxy_version(given)?;
+            Ok(())
+        },
+        show: |draft| {
+            quoted(match draft.config.proxies.protocol {
+                None => "off",
+                Some(ProxyVersion::V1) => "v1",
+                Some(ProxyVersion::V2) => "v2",
+                Some(ProxyVersion::Auto) => "auto",
+            })
+        },
+    },
+    Setting {
+        name: "proxy_allow_ips",
+        section: Section::Proxies,
+        short: None,
+        flags: &["proxy-allow-ips", "proxy-allow-from"],
+        shape: Shape::List,
+        kind: Kind::Network,
+        doc: "Who may connect when `proxy_protocol` is on. Peers on a unix socket always \
+              may.",
+        gunicorn: &["proxy_allow_ips"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.protocol_peers = networks(given)?;
+            Ok(())
+        },
+        show: |draft| quoted_list(draft.config.proxies.protocol_peers.texts()),
+    },
+];
+
+fn networks(given: Given<'_>) -> Result<Networks, Complaint> {
+    let mut networks = Networks::default();
+    for text in given.items(',')? {
+        networks.add(&text).map_err(|demand| Complaint {
+            piece: Some(quoted(&text)),
+            demand,
+        })?;
+    }
+    Ok(networks)
+}
+
+fn scheme_headers(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> {
+    const DEMAND: &str = "must be NAME=VALUE, such as X-FORWARDED-PROTO=https";
+    let complain = |piece: String| Complaint {
+        piece: Some(piece),
+        demand: DEMAND.to_owned(),
+    };
+    let mut pairs = Vec::new();
+    if let Written::Table(table) = given.written {
+        for (name, value) in table {
+            match value {
+                Written::Text(value) => pairs.push((name.clone(), value.clone())),
+                value => return Err(complain(format!("{name} = {value}"))),
+            }
+        }
+    } else {
+        for text in given.items(',')? {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| complain(quoted(&text)))?;
+            pairs.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    for (name, value) in &pairs {
+        // Names with an underscore never come this far, so such an entry would be a trap.
+        if !is_field_name(name) || name.contains('_') || name == "*" || value.is_empty() {
+            return Err(complain(quoted(&format!("{name}={value}"))));
+        }
+    }
+    Ok(pairs)
+}
+
+/// `token` of RFC 9110 §5.6.2; `*` alone is one as well.
+fn is_field_name(name: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_token)
+}
+
+fn refuses_underscores(given: Given<'_>) -> Result<bool, Complaint> {
+    match given.text()?.trim().to_ascii_lowercase().as_str() {
+        "drop" => Ok(false),
+        "refuse" => Ok(true),
+        "dangerous" => Err(
+            "would let anybody pass for a proxy, and is not offered: name the headers that your proxy sends in forwarder_headers"
+                .into(),
+        ),
+        _ => Err("must be drop or refuse".into()),
+    }
+}
+
+fn proxy_version(given: Given<'_>) -> Result<Option<ProxyVersion>, Complaint> {
+    if let Ok(is_on) = given.switch() {
+        return Ok(is_on.then_some(ProxyVersion::Auto));
+    }
+    let word = given.text().unwrap_or_default();
+    match word.trim().to_ascii_lowercase().as_str() {
+        "v1" => Ok(Some(ProxyVersion::V1)),
+        "v2" => Ok(Some(ProxyVersion::V2)),
+        "auto" => Ok(Some(ProxyVersion::Auto)),
+        _ => Err("must be off, v1, v2 or auto".into()),
+    }
+}

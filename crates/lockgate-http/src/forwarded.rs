@@ -1,0 +1,306 @@
+//! Decides who is behind a trusted proxy: client, scheme and host. Sees a head and a judgement of addresses, never a socket.
+//!
+//! Invariant: what a header says counts only as far as every hop to its right is trusted. The walk goes from the right
+//! and ends at the first address that is not trusted, or before the first element that cannot be read: whatever stands
+//! to the left of that was written by somebody who may lie.
+
+mod element;
+mod underscore;
+
+use std::net::IpAddr;
+
+use crate::error::Refusal;
+use crate::grammar::trim_whitespace;
+use crate::request::{RequestHead, Span};
+use crate::target::is_host;
+
+use element::{Element, address_and_port, split_last, split_last_quoted};
+
+/// Which headers of a trusted peer say who the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HopHeaders {
+    /// `X-Forwarded-*` where the request has any of them, else `Forwarded`: one family for one request.
+    #[default]
+    Either,
+    /// `X-Forwarded-*` only.
+    XForwarded,
+    /// `Forwarded` only (RFC 7239).
+    Forwarded,
+    /// None: the peer stays the client. The scheme headers still count.
+    Neither,
+}
+
+/// A header by which a trusted peer says that the client spoke TLS to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemeHeader {
+    /// Its name, in any case.
+    pub name: Vec<u8>,
+    /// The value that means https, in any case; every other one means http.
+    pub secure: Vec<u8>,
+}
+
+/// What headers about the client count for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForwardingRules {
+    /// Whose addresses count.
+    pub hops: HopHeaders,
+    /// Headers that decide the scheme, together with `X-Forwarded-*`.
+    pub scheme_headers: Vec<SchemeHeader>,
+    /// Whether the forwarded host becomes the request's host.
+    pub takes_host: bool,
+    /// Names with an underscore that a trusted peer may send; `*` for all.
+    pub underscore_names: Vec<Vec<u8>>,
+    /// Whether any other name with an underscore is refused, and not just dropped.
+    pub refuses_underscores: bool,
+    /// Whether headers about the client are removed when the peer is not trusted.
+    pub strips_untrusted: bool,
+}
+
+/// The address of a hop, and the port when it was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Never an IPv4 address in the clothes of IPv6.
+    pub address: IpAddr,
+    /// The port that it sent from.
+    pub port: Option<u16>,
+}
+
+/// What a trusted peer tells of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Who sent it; `None`: the peer itself, for all that is known.
+    pub client: Option<Hop>,
+    /// Whether the client spoke TLS; `None`: not told.
+    pub is_https: Option<bool>,
+    /// How many bytes at the start of the path are `SCRIPT_NAME`.
+    pub mount: usize,
+}
+
+impl ForwardingRules {
+    /// Whether a scheme header begins with a letter that [`RequestHead::may_tell_of_client`] does not look for.
+    pub fn has_unusual_names(&self) -> bool {
+        self.scheme_headers
+            .iter()
+            .any(|header| !matches!(header.name.first(), Some(b'x' | b'X' | b'f' | b'F')))
+    }
+
+    /// Reads what a trusted peer tells, and makes `head` say it: the forwarded host, names with an underscore that are
+    /// allowed. `is_trusted` judges the hops that the headers name.
+    ///
+    /// # Errors
+    ///
+    /// The headers contradict each other, or what they say cannot be.
+    pub fn read(
+        &self,
+        head: &mut RequestHead,
+        is_trusted: impl Fn(IpAddr) -> bool,
+    ) -> Result<Told, Refusal> {
+        let mut told = Told::default();
+        if head.dropped_fields() > 0 {
+            told.mount = self.admit_underscores(head)?;
+        }
+        let seen = self.look(head)?;
+        let mut host = None;
+        let takes_forwarded = match self.hops {
+            HopHeaders::Forwarded => true,
+            HopHeaders::Either => !seen.has_x_forwarded,
+            HopHeaders::XForwarded | HopHeaders::Neither => false,
+        };
+        if takes_forwarded {
+            if seen.has_forwarded {
+                let (client, element) = walk_forwarded(head, is_trusted);
+                told.client = client;
+                told.is_https = element.is_https();
+                host = element.host.map(|host| Span::within(&head.bytes, host));
+            }
+        } else {
+            told.is_https = seen.is_https;
+            if self.hops != HopHeaders::Neither {
+                told.client = seen
+                    .has_addresses
+                    .then(|| walk_x_forwarded_for(head, is_trusted))
+                    .flatten();
+                host = seen.host;
+            }
+        }
+        if self.takes_host
+            && let Some(host) = host
+        {
+            if !is_host(host.of(&head.bytes)) {
+                return Err(Refusal::InvalidForwardedHost);
+            }
+            head.summary.parts.authority = Some(host);
+        }
+        Ok(told)
+    }
+
+    /// Takes the power of headers that say who the client is, where anybody may have sent them. Gives how many fields
+    /// were removed.
+    ///
+    /// # Errors
+    ///
+    /// A name with an underscore is to be refused.
+    pub fn strip(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
+        if self.refuses_underscores && head.dropped_fields() > 0 {
+            return Err(Refusal::UnderscoreInFieldName);
+        }
+        if !self.strips_untrusted {
+            return Ok(0);
+        }
+        let before = head.fields.len();
+        let RequestHead { bytes, fields, .. } = head;
+        fields.retain(|field| !self.tells_of_client(field.name.of(bytes)));
+        Ok(before - head.fields.len())
+    }
+
+    fn tells_of_client(&self, name: &[u8]) -> bool {
+        CLIENT_NAMES
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name))
+            || is_x_forwarded(name)
+            || self.is_scheme_header(name)
+    }
+
+    fn is_scheme_header(&self, name: &[u8]) -> bool {
+        self.scheme_headers
+            .iter()
+            .any(|header| header.name.eq_ignore_ascii_case(name))
+    }
+
+    fn look(&self, head: &RequestHead) -> Result<Seen, Refusal> {
+        let mut seen = Seen::default();
+        for (name, value) in head.headers() {
+            if name.eq_ignore_ascii_case(b"forwarded") {
+                seen.has_forwarded = true;
+                continue;
+            }
+            if is_x_forwarded(name) {
+                seen.has_x_forwarded = true;
+                match &name[X_FORWARDED.len()..] {
+                    kind if kind.eq_ignore_ascii_case(b"for") => seen.has_addresses = true,
+                    kind if kind.eq_ignore_ascii_case(b"host") => {
+                        let (_, host) = split_last(value);
+                        seen.host = Some(Span::within(&head.bytes, trim_whitespace(host)));
+                    }
+                    _ => {}
+                }
+            }
+            if self.hops == HopHeaders::Forwarded {
+                // The other family has no power, not even to have a request refused.
+                continue;
+            }
+            for header in &self.scheme_headers {
+                if !header.name.eq_ignore_ascii_case(name) {
+                    continue;
+                }
+                seen.has_x_forwarded = true;
+                // Of a list, what the nearest proxy has added.
+                let (_, scheme) = split_last(value);
+                let is_https = trim_whitespace(scheme).eq_ignore_ascii_case(&header.secure);
+                if seen.is_https.is_some_and(|earlier| earlier != is_https) {
+                    return Err(Refusal::ContradictorySchemes);
+                }
+                seen.is_https = Some(is_https);
+            }
+        }
+        Ok(seen)
+    }
+}
+
+const X_FORWARDED: &[u8] = b"x-forwarded-";
+
+/// Beside `X-Forwarded-*`, names by which proxies say who the client is, whence it came and where the application is
+/// mounted, and which applications read.
+const CLIENT_NAMES: [&[u8]; 6] = [
+    b"forwarded",
+    b"x-real-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-scheme",
+    b"x-script-name",
+];
+
+/// What a look at the names has found.
+#[derive(Default)]
+struct Seen {
+    has_forwarded: bool,
+    has_x_forwarded: bool,
+    has_addresses: bool,
+    is_https: Option<bool>,
+    host: Option<Span>,
+}
+
+fn is_x_forwarded(name: &[u8]) -> bool {
+    name.get(..X_FORWARDED.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED))
+}
+
+/// The values of all fields of that name, the last one first.
+fn lines_from_last<'h>(
+    head: &'h RequestHead,
+    wanted: &'static [u8],
+) -> impl Iterator<Item = &'h [u8]> {
+    head.headers()
+        .rev()
+        .filter(move |(name, _)| name.eq_ignore_ascii_case(wanted))
+        .map(|(_, value)| value)
+}
+
+fn walk_x_forwarded_for(head: &RequestHead, is_trusted: impl Fn(IpAddr) -> bool) -> Option<Hop> {
+    let mut client = None;
+    for line in lines_from_last(head, b"x-forwarded-for") {
+        let mut rest = Some(line);
+        while let Some(list) = rest {
+            let (left, element) = split_last(list);
+            rest = left;
+            let element = trim_whitespace(element);
+            if element.is_empty() {
+                // RFC 9110 §5.6.1.2: empty elements do not count.
+                continue;
+            }
+            let Some(hop) = address_and_port(element) else {
+                return client;
+            };
+            client = Some(hop);
+            if !is_trusted(hop.address) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// The client, and the element that the proxy next to it has written.
+fn walk_forwarded(
+    head: &RequestHead,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> (Option<Hop>, Element<'_>) {
+    let mut client = None;
+    let mut outermost = Element::default();
+    for line in lines_from_last(head, b"forwarded") {
+        let mut rest = Some(line);
+        while let Some(list) = rest {
+            let (left, text) = split_last_quoted(list);
+            rest = left;
+            let text = trim_whitespace(text);
+            if text.is_empty() {
+                continue;
+            }
+            let Some(element) = Element::parse(text) else {
+                return (client, outermost);
+            };
+            outermost = element;
+            let Some(hop) = element.hop() else {
+                return (client, outermost);
+            };
+            client = Some(hop);
+            if !is_trusted(hop.address) {
+                return (client, outermost);
+            }
+        }
+    }
+    (client, outermost)
+}
+
+#[cfg(test)]
+mod tests;

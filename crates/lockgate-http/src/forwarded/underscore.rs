@@ -1,0 +1,93 @@
+//! Names with an underscore that a trusted peer may send, and `SCRIPT_NAME` among them. Knows no addresses.
+//!
+//! In an environ `X_Y` and `X-Y` are one key. They are never merged: where `X_Y` is allowed and `X-Y` is there too, the
+//! request is refused.
+
+use crate::error::Refusal;
+use crate::forwarded::ForwardingRules;
+use crate::grammar::trim_whitespace;
+use crate::request::{Field, RequestHead, Span};
+
+impl ForwardingRules {
+    /// Puts the dropped fields that are allowed back into the head. Gives the length of the path's start that
+    /// `SCRIPT_NAME` names.
+    #[cold]
+    pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
+        let mut script_name = None;
+        let mut at = 0;
+        while let Some((field, next)) = next_line(&head.bytes, at) {
+            at = next;
+            let Some(field) = field else { continue };
+            let name = field.name.of(&head.bytes);
+            if !name.contains(&b'_') {
+                continue;
+            }
+            if !self.allows_underscore(name) {
+                if self.refuses_underscores {
+                    return Err(Refusal::UnderscoreInFieldName);
+                }
+                continue;
+            }
+            if has_twin(head, name) {
+                return Err(Refusal::AmbiguousFieldName);
+            }
+            if name.eq_ignore_ascii_case(b"script_name") {
+                script_name = Some(field.value);
+            }
+            head.fields.push(field);
+            head.summary.dropped -= 1;
+        }
+        match script_name {
+            Some(value) => mount_of(head.path(), value.of(&head.bytes)),
+            None => Ok(0),
+        }
+    }
+
+    fn allows_underscore(&self, name: &[u8]) -> bool {
+        self.underscore_names
+            .iter()
+            .any(|allowed| allowed == b"*" || allowed.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The field line that starts at or after `at`, and where the next one starts. The head was read before: its lines end in CRLF.
+fn next_line(bytes: &[u8], at: usize) -> Option<(Option<Field>, usize)> {
+    let length = memchr::memchr(b'\n', bytes.get(at..)?)?;
+    let line = &bytes[at..at + length];
+    let field = memchr::memchr(b':', line).filter(|_| at > 0).map(|colon| {
+        let value = trim_whitespace(line[colon + 1..].strip_suffix(b"\r").unwrap_or_default());
+        Field {
+            name: Span::new(at, at + colon),
+            value: Span::within(bytes, value),
+        }
+    });
+    Some((field, at + length + 1))
+}
+
+/// Whether a field that is in the head has the same key as `name`. Fields that were put back are in the head as well, so
+/// an allowed name may not be there twice either.
+fn has_twin(head: &RequestHead, name: &[u8]) -> bool {
+    let key = |byte: u8| {
+        if byte == b'-' {
+            b'_'
+        } else {
+            byte.to_ascii_lowercase()
+        }
+    };
+    head.headers().any(|(other, _)| {
+        other.len() == name.len()
+            && other
+                .iter()
+                .zip(name)
+                .all(|(one, other)| key(*one) == key(*other))
+    })
+}
+
+/// `SCRIPT_NAME` must be the start of the path, up to a slash or its end.
+fn mount_of(path: &[u8], script_name: &[u8]) -> Result<usize, Refusal> {
+    let script_name = script_name.strip_suffix(b"/").unwrap_or(script_name);
+    match path.strip_prefix(script_name) {
+        Some([] | [b'/', ..]) => Ok(script_name.len()),
+        _ => Err(Refusal::PathOutsideScriptName),
+    }
+}

@@ -1,0 +1,277 @@
+//! Reads the PROXY header that a proxy puts before everything else on a connection, in both of its versions
+//! (HAProxy's proxy-protocol.txt). Knows no socket and no trust; the bytes that have arrived are handed in.
+//!
+//! Invariant: an answer is final. Once some bytes have one, the same bytes with more behind them have the same.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::grammar::parse_decimal;
+
+/// Which versions are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// The line of text.
+    V1,
+    /// The binary header.
+    V2,
+    /// Either, as the first bytes say.
+    Auto,
+}
+
+/// A whole header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyHeader {
+    /// Its length in bytes; what follows belongs to the client.
+    pub length: usize,
+    /// Whose connection it is.
+    pub source: ProxySource,
+}
+
+/// Whose connection the proxy passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxySource {
+    /// Its own (LOCAL, as in health checks), or one of an unknown kind (UNKNOWN, UNSPEC): the peer is all that is known.
+    Peer,
+    /// A client on the network.
+    Network {
+        /// The client's end.
+        source: SocketAddr,
+        /// The proxy's end: where the client believes to be connected to.
+        destination: SocketAddr,
+    },
+    /// A client on a unix socket of the proxy's machine.
+    Unix,
+}
+
+/// What is wrong with the beginning of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MalformedProxyHeader {
+    /// It is no PROXY header.
+    Absent,
+    /// It is one of the version that is not spoken here.
+    OtherVersion,
+    /// A line of more than 107 bytes, the longest that version 1 can have.
+    LineTooLong,
+    /// A line that is not `PROXY TCP4|TCP6 source destination port port` or `PROXY UNKNOWN …`, ended by CRLF.
+    BadLine,
+    /// A version other than 2, or a command other than LOCAL and PROXY.
+    BadCommand,
+    /// An address family or transport that a stream does not have.
+    BadFamily,
+    /// A header that is too short for its addresses.
+    TooShort,
+    /// A header with more beside its addresses than anybody has to tell.
+    TooLong,
+}
+
+/// `PROXY TCP6 ` with two addresses, two ports and CRLF at their longest (proxy-protocol.txt §2.1).
+const LONGEST_LINE: usize = 107;
+
+/// Most bytes after the first 16. The addresses take up to 216; names, certificates' subjects and cloud providers'
+/// identifiers come as further fields (TLVs, §2.2), a few hundred bytes in practice. Nothing of them is used.
+const MOST_PAYLOAD: usize = 4096;
+
+const LINE_START: &[u8] = b"PROXY ";
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+const FIXED: usize = 16;
+
+/// Reads a header from the first bytes of a connection; `None`: more are needed.
+///
+/// Never looks at more than the 4112 bytes that a header may have.
+///
+/// # Errors
+///
+/// They do not begin with a header that is spoken here.
+pub fn read_proxy_header(
+    bytes: &[u8],
+    spoken: ProxyProtocol,
+) -> Result<Option<ProxyHeader>, MalformedProxyHeader> {
+    let (reader, version): (Reader, _) = if begins_as(bytes, LINE_START) {
+        (read_line, ProxyProtocol::V1)
+    } else if begins_as(bytes, SIGNATURE) {
+        (read_binary, ProxyProtocol::V2)
+    } else {
+        return Err(MalformedProxyHeader::Absent);
+    };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if spoken != ProxyProtocol::Auto && spoken != version {
+        // A first byte decides nothing yet: an HTTP request may begin with `P`, or with an empty line.
+        let start = if version == ProxyProtocol::V1 {
+            LINE_START
+        } else {
+            SIGNATURE
+        };
+        return if bytes.len() < start.len() {
+            Ok(None)
+        } else {
+            Err(MalformedProxyHeader::OtherVersion)
+        };
+    }
+    reader(bytes)
+}
+
+type Reader = fn(&[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader>;
+
+/// Whether as much of `start` as can be is there.
+fn begins_as(bytes: &[u8], start: &[u8]) -> bool {
+    let length = bytes.len().min(start.len());
+    bytes[..length] == start[..length]
+}
+
+fn read_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader> {
+    let window = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let Some(end) = memchr::memchr2(b'\r', b'\n', window) else {
+        return if window.len() == LONGEST_LINE {
+            Err(MalformedProxyHeader::LineTooLong)
+        } else {
+            Ok(None)
+        };
+    };
+    match window.get(end..end + 2) {
+        Some(b"\r\n") => {}
+        None if window.len() == LONGEST_LINE => return Err(MalformedProxyHeader::LineTooLong),
+        None if window[end] == b'\r' => return Ok(None),
+        _ => return Err(MalformedProxyHeader::BadLine),
+    }
+    let source = source_of_line(&window[..end]).ok_or(MalformedProxyHeader::BadLine)?;
+    Ok(Some(ProxyHeader {
+        length: end + 2,
+        source,
+    }))
+}
+
+fn source_of_line(line: &[u8]) -> Option<ProxySource> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split(' ').skip(1);
+    let is_ipv4 = match words.next()? {
+        // Whatever follows is to be ignored.
+        "UNKNOWN" => return Some(ProxySource::Peer),
+        "TCP4" => true,
+        "TCP6" => false,
+        _ => return None,
+    };
+    let mut address = || -> Option<IpAddr> {
+        let word = words.next()?;
+        if is_ipv4 {
+            Some(IpAddr::V4(word.parse::<Ipv4Addr>().ok()?))
+        } else {
+            Some(IpAddr::V6(word.parse::<Ipv6Addr>().ok()?))
+        }
+    };
+    let (source, destination) = (address()?, address()?);
+    let mut port = || port_of_word(words.next()?);
+    let (source_port, destination_port) = (port()?, port()?);
+    if words.next().is_some() {
+        return None;
+    }
+    Some(network(
+        (source, source_port),
+        (destination, destination_port),
+    ))
+}
+
+/// Leading zeros are not permitted (§2.1).
+fn port_of_word(word: &str) -> Option<u16> {
+    let number = parse_decimal(word.as_bytes()).ok()??;
+    let is_plain = word == "0" || !word.starts_with('0');
+    u16::try_from(number).ok().filter(|_| is_plain)
+}
+
+fn read_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader> {
+    let Some(&command) = bytes.get(SIGNATURE.len()) else {
+        return Ok(None);
+    };
+    if command != 0x20 && command != 0x21 {
+        return Err(MalformedProxyHeader::BadCommand);
+    }
+    let Some(&[family, high, low]) = bytes.get(SIGNATURE.len() + 1..FIXED) else {
+        return Ok(None);
+    };
+    let payload = usize::from(u16::from_be_bytes([high, low]));
+    let is_local = command == 0x20;
+    let needed = match family {
+        // The family of LOCAL is to be ignored (§2.2).
+        _ if is_local => 0,
+        0x00 => 0,
+        0x11 => 12,
+        0x21 => 36,
+        0x31 => 216,
+        _ => return Err(MalformedProxyHeader::BadFamily),
+    };
+    if payload < needed {
+        return Err(MalformedProxyHeader::TooShort);
+    }
+    if payload > MOST_PAYLOAD {
+        return Err(MalformedProxyHeader::TooLong);
+    }
+    let Some(addresses) = bytes.get(FIXED..FIXED + payload) else {
+        return Ok(None);
+    };
+    let source = match (family, addresses) {
+        _ if is_local => ProxySource::Peer,
+        (0x11, [a, b, c, d, e, f, g, h, ports @ ..]) => network_of(
+            IpAddr::from([*a, *b, *c, *d]),
+            IpAddr::from([*e, *f, *g, *h]),
+            ports,
+        ),
+        (0x21, addresses) => match (addresses.first_chunk::<16>(), addresses.get(16..)) {
+            (Some(source), Some(rest)) => match rest.split_first_chunk::<16>() {
+                Some((destination, ports)) => {
+                    network_of(IpAddr::from(*source), IpAddr::from(*destination), ports)
+                }
+                None => ProxySource::Peer,
+            },
+            _ => ProxySource::Peer,
+        },
+        (0x31, _) => ProxySource::Unix,
+        _ => ProxySource::Peer,
+    };
+    Ok(Some(ProxyHeader {
+        length: FIXED + payload,
+        source,
+    }))
+}
+
+fn network_of(source: IpAddr, destination: IpAddr, ports: &[u8]) -> ProxySource {
+    match ports {
+        [a, b, c, d, ..] => network(
+            (source, u16::from_be_bytes([*a, *b])),
+            (destination, u16::from_be_bytes([*c, *d])),
+        ),
+        _ => ProxySource::Peer,
+    }
+}
+
+/// An IPv4 client of a dual-stack socket is told of as what it is.
+fn network(source: (IpAddr, u16), destination: (IpAddr, u16)) -> ProxySource {
+    ProxySource::Network {
+        source: SocketAddr::new(source.0.to_canonical(), source.1),
+        destination: SocketAddr::new(destination.0.to_canonical(), destination.1),
+    }
+}
+
+impl fmt::Display for MalformedProxyHeader {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Absent => "it does not begin with a PROXY header",
+            Self::OtherVersion => {
+                "its PROXY header is of the version that proxy_protocol leaves out"
+            }
+            Self::LineTooLong => "its PROXY line is longer than 107 bytes",
+            Self::BadLine => "its PROXY line is malformed",
+            Self::BadCommand => "its PROXY header has an unknown version or command",
+            Self::BadFamily => "its PROXY header is not about a stream",
+            Self::TooShort => "its PROXY header is too short for its addresses",
+            Self::TooLong => "its PROXY header is longer than 4112 bytes",
+        })
+    }
+}
+
+impl Error for MalformedProxyHeader {}
+
+#[cfg(test)]
+mod tests;

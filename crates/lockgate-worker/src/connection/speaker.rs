@@ -1,0 +1,287 @@
+//! Who is speaking on a connection: the peer, whom its PROXY header names, or whom a trusted proxy's headers name.
+//! Decides no rule of those headers: `lockgate-http` does, and the configuration says who is trusted.
+//!
+//! Invariant: trust is asked of the one who speaks HTTP. Where a PROXY header names him, that is him and not the proxy
+//! that only passes his bytes on.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockgate_config::{ForwardedHeaders, Networks, ProxiesConfig, ProxyVersion};
+use lockgate_http::{
+    ForwardingRules, Hop, HopHeaders, MalformedProxyHeader, ProxyProtocol, ProxySource, Refusal,
+    SchemeHeader, read_proxy_header,
+};
+use lockgate_observe::{Level, Outcome};
+
+use super::{Connection, Next};
+use crate::request::{Client, ProxyEnd, Request};
+
+/// Refused connections have at most one line in this time, so that nobody fills a log by connecting.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Whom a worker believes.
+pub struct Speakers {
+    rules: ForwardingRules,
+    trusted: Networks,
+    protocol: Option<ProxyProtocol>,
+    protocol_peers: Networks,
+    looks_at_all: bool,
+    has_told_of_stripping: AtomicBool,
+    refused: Mutex<RefusedConnections>,
+}
+
+/// Since the last line about them.
+#[derive(Default)]
+struct RefusedConnections {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Speakers {
+    pub fn new(config: &ProxiesConfig) -> Self {
+        let rules = ForwardingRules {
+            hops: match config.headers {
+                ForwardedHeaders::Auto => HopHeaders::Either,
+                ForwardedHeaders::XForwarded => HopHeaders::XForwarded,
+                ForwardedHeaders::Forwarded => HopHeaders::Forwarded,
+                ForwardedHeaders::Off => HopHeaders::Neither,
+            },
+            scheme_headers: config
+                .scheme_headers
+                .iter()
+                .map(|(name, secure)| SchemeHeader {
+                    name: name.as_bytes().to_vec(),
+                    secure: secure.as_bytes().to_vec(),
+                })
+                .collect(),
+            takes_host: config.host,
+            underscore_names: config
+                .underscore_names
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect(),
+            refuses_underscores: config.refuse_underscores,
+            strips_untrusted: config.strip_untrusted,
+        };
+        Self {
+            looks_at_all: rules.has_unusual_names(),
+            rules,
+            trusted: config.trusted.clone(),
+            protocol: config.protocol.map(|version| match version {
+                ProxyVersion::V1 => ProxyProtocol::V1,
+                ProxyVersion::V2 => ProxyProtocol::V2,
+                ProxyVersion::Auto => ProxyProtocol::Auto,
+            }),
+            protocol_peers: config.protocol_peers.clone(),
+            has_told_of_stripping: AtomicBool::new(false),
+            refused: Mutex::default(),
+        }
+    }
+
+    /// Whether a head may tell of its client although it does not look so.
+    pub fn looks_at_all(&self) -> bool {
+        self.looks_at_all
+    }
+
+    /// How many refused connections had no line since the last one; `None`: this one has none either.
+    fn untold_refusals(&self, now: Instant) -> Option<u64> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_quiet = refused
+            .told
+            .is_some_and(|told| now.saturating_duration_since(told) < QUIET);
+        if is_quiet {
+            refused.untold += 1;
+            return None;
+        }
+        refused.told = Some(now);
+        Some(std::mem::take(&mut refused.untold))
+    }
+}
+
+/// What a connection knows of its speaker.
+#[derive(Default)]
+pub(super) struct Speaker {
+    /// What has come of the PROXY header, while it is awaited.
+    header: Option<Vec<u8>>,
+    /// Whether his headers count, once that was asked.
+    is_trusted: Option<bool>,
+    /// The last client that was told, and as what he was told: proxies pass several requests of one client on.
+    told: Option<Box<(Hop, Arc<Client>)>>,
+}
+
+impl Speaker {
+    pub(super) fn new(speakers: &Speakers) -> Self {
+        Self {
+            header: speakers.protocol.map(|_| Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the connection has not yet said whose it is.
+    pub(super) fn awaits_proxy_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    fn client_of(&mut self, hop: Hop, peer: &Client) -> &Arc<Client> {
+        let told = match self.told.take() {
+            Some(told) if told.0 == hop => told,
+            _ => {
+                let client = Client {
+                    host: hop.address.to_string(),
+                    port: hop.port.map(|port| port.to_string()).unwrap_or_default(),
+                    proxy: peer.proxy.clone(),
+                };
+                Box::new((hop, Arc::new(client)))
+            }
+        };
+        &self.told.insert(told).1
+    }
+}
+
+impl Connection {
+    /// Finds out who has sent a request, from headers that may tell it.
+    #[cold]
+    pub(super) fn identify(&mut self, request: &mut Request) -> Result<(), Refusal> {
+        let speakers = &self.shared.speakers;
+        let is_trusted = *self
+            .speaker
+            .is_trusted
+            .get_or_insert_with(|| is_among(&speakers.trusted, &self.client));
+        if !is_trusted {
+            request.set_client(&self.client);
+            if speakers.rules.strip(&mut request.head)? > 0 {
+                self.tell_of_stripping();
+            }
+            return Ok(());
+        }
+        let told = speakers
+            .rules
+            .read(&mut request.head, |address| speakers.trusted.names(address))?;
+        request.mount = told.mount;
+        request.is_https = told.is_https.unwrap_or(request.is_https);
+        match told.client {
+            Some(hop) => request.set_client(self.speaker.client_of(hop, &self.client)),
+            None => request.set_client(&self.client),
+        }
+        Ok(())
+    }
+
+    /// Takes the PROXY header from the first bytes of the connection. Gives what stands behind it, or what to do when it
+    /// is not whole, or not what it should be.
+    #[cold]
+    pub(super) fn take_proxy_header<'i>(
+        &mut self,
+        input: &'i [u8],
+        now: Instant,
+    ) -> Result<&'i [u8], Option<Next>> {
+        let speakers = &self.shared.speakers;
+        let (Some(mut header), Some(protocol)) = (self.speaker.header.take(), speakers.protocol)
+        else {
+            return Ok(input);
+        };
+        let before = header.len();
+        header.extend_from_slice(input);
+        if !header.is_empty() && !is_among(&speakers.protocol_peers, &self.client) {
+            let reason = "it is not in proxy_allow_ips";
+            return Err(self.turn_away(&header, Refusal::ProxyHeaderForbidden, reason, now));
+        }
+        let read = match read_proxy_header(&header, protocol) {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                self.speaker.header = Some(header);
+                return Err(None);
+            }
+            Err(malformed) => {
+                let refusal = match malformed {
+                    MalformedProxyHeader::Absent => Refusal::ProxyHeaderMissing,
+                    _ => Refusal::ProxyHeaderMalformed,
+                };
+                return Err(self.turn_away(&header, refusal, &malformed.to_string(), now));
+            }
+        };
+        match read.source {
+            ProxySource::Peer => {}
+            ProxySource::Network {
+                source,
+                destination,
+            } => self.client = Arc::new(client_behind(source, destination)),
+            ProxySource::Unix => {
+                // Whoever may open a socket on another machine has no name and no trust here.
+                self.client = Arc::default();
+                self.speaker.is_trusted = Some(false);
+            }
+        }
+        // An answer stays the same when more comes behind it: the header ends in what has come now.
+        Ok(&input[read.length.saturating_sub(before)..])
+    }
+
+    /// Ends a connection that did not begin as it must; who speaks HTTP, or a line of text, is told why.
+    fn turn_away(
+        &mut self,
+        first: &[u8],
+        refusal: Refusal,
+        reason: &str,
+        now: Instant,
+    ) -> Option<Next> {
+        if let Some(untold) = self.shared.speakers.untold_refusals(now) {
+            let more = match untold {
+                0 => String::new(),
+                untold => format!(" ({untold} more since the last line of this kind)"),
+            };
+            let who = shown(&self.client);
+            self.shared.error_log.write_unless_blocked(
+                Level::Warning,
+                &format!("refused a connection of {who}: {reason}{more}"),
+            );
+        }
+        if first.first().is_some_and(u8::is_ascii_alphabetic) {
+            Some(self.refuse(refusal.into(), Outcome::Refused, now))
+        } else {
+            Some(Next::Close)
+        }
+    }
+
+    fn tell_of_stripping(&self) {
+        let has_told = &self.shared.speakers.has_told_of_stripping;
+        if has_told.load(Ordering::Relaxed) || has_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let who = shown(&self.client);
+        self.shared.error_log.write_unless_blocked(
+            Level::Warning,
+            &format!(
+                "removed headers about the client (X-Forwarded-For, Forwarded or the like) from a request of {who}, \
+                 which is not in forwarded_allow_ips; if that is your proxy, name it there (said once)"
+            ),
+        );
+    }
+}
+
+/// Peers on a unix socket always are: its mode says who may open it.
+fn is_among(networks: &Networks, peer: &Client) -> bool {
+    let address = || peer.host.parse::<IpAddr>();
+    peer.host.is_empty() || address().is_ok_and(|address| networks.contains(address))
+}
+
+fn shown(client: &Client) -> &str {
+    if client.host.is_empty() {
+        "a client on a unix socket"
+    } else {
+        &client.host
+    }
+}
+
+fn client_behind(source: SocketAddr, destination: SocketAddr) -> Client {
+    Client {
+        host: source.ip().to_string(),
+        port: source.port().to_string(),
+        proxy: Some(Box::new(ProxyEnd {
+            protocol: if source.is_ipv4() { "TCP4" } else { "TCP6" },
+            host: destination.ip().to_string(),
+            port: destination.port().to_string(),
+        })),
+    }
+}
