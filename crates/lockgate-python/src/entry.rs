@@ -3,14 +3,18 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved, config_path, resolve};
 use lockgate_observe::{AccessFormat, Level};
-use lockgate_worker::log::ErrorLog;
+use lockgate_worker::log::{ErrorLog, create_missing};
+use lockgate_worker::try_directory;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use rustix::fs::{Mode, OFlags};
 
 use crate::hooks::PythonHooks;
 use crate::{exceptions, loading, machine, privileges};
@@ -25,6 +29,7 @@ const DEFAULT_FILE: &str = "lockgate.toml";
 
 /// Does what the command line asks; gives the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
+    open_standard_streams();
     let resolved = match configure(arguments) {
         Ok(resolved) => resolved,
         Err(problem) => {
@@ -46,6 +51,20 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         }
         Invocation::CheckConfig => check(py, &resolved),
         Invocation::Serve => serve(py, &resolved),
+    }
+}
+
+/// A stream that was closed (`2>&-`) would give its number to the next thing that is opened, and what is meant for the log
+/// would go to a client. So it leads nowhere instead, here and in children.
+fn open_standard_streams() {
+    const FIRST_OTHER: RawFd = 3;
+    // The lowest free number is given first (open(2)). Without /dev/null there is nothing better to put there.
+    while let Ok(nowhere) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
+        if nowhere.as_raw_fd() >= FIRST_OTHER {
+            return;
+        }
+        // Kept open for the life of the process, by its number.
+        let _standard_stream = nowhere.into_raw_fd();
     }
 }
 
@@ -94,7 +113,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         say(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
     let config = &resolved.config;
-    if let Err(problem) = prepare(py, config).and_then(|()| open_log(config)) {
+    if let Err(problem) = prepare(py, config).and_then(|identity| open_log(config, identity)) {
         say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return BAD_CONFIGURATION;
     }
@@ -109,8 +128,10 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
 
 fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
     let config = &resolved.config;
-    let log = match prepare(py, config).and_then(|()| open_log(config)) {
-        Ok(log) => log,
+    let prepared =
+        prepare(py, config).and_then(|identity| Ok((open_log(config, identity)?, identity)));
+    let (log, identity) = match prepared {
+        Ok(prepared) => prepared,
         Err(problem) => {
             say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
             return BAD_CONFIGURATION;
@@ -138,19 +159,21 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
     if let Some(name) = &config.proc_name {
         set_process_name(name);
     }
-    let mut hooks = PythonHooks::new(config, log);
+    let mut hooks = PythonHooks::new(config, log, identity);
     lockgate_supervisor::run(config, &mut hooks)
 }
 
 /// What has to be true before anything is imported, bound or written; settings that only the system can judge.
-fn prepare(py: Python<'_>, config: &Config) -> Result<(), String> {
+/// Gives the user and the group that workers are to have.
+fn prepare(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, String> {
     if let Some(directory) = &config.chdir {
         std::env::set_current_dir(directory)
             .map_err(|error| format!("chdir = {}: {error}", directory.display()))?;
     }
-    privileges::check(py, config)?;
+    let identity = privileges::identity(py, config)?;
     set_environment(py, &config.env)
-        .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))
+        .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))?;
+    Ok(identity)
 }
 
 /// Through `os.environ`, which keeps Python's copy and the process's in step.
@@ -169,25 +192,39 @@ fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<(
 }
 
 /// Opens the error log, and tries the other places that are written to later, while there is still somebody to tell.
-fn open_log(config: &Config) -> Result<Arc<ErrorLog>, String> {
-    if let Some(LogTarget::File(path)) = &config.access_log {
+/// Logs that are not there yet are made the workers', who will open them again.
+fn open_log(config: &Config, identity: Option<(u32, u32)>) -> Result<Arc<ErrorLog>, String> {
+    if let Some(target @ LogTarget::File(path)) = &config.access_log {
+        create_missing(target, identity)
+            .map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
+    }
+    create_missing(&config.error_log, identity)
+        .map_err(|error| format!("error_logfile = {}: {error}", place(&config.error_log)))?;
+    if let Some(LogTarget::File(path)) = &config.access_log
+        && !is_named_pipe(path)
+    {
         fs::OpenOptions::new()
             .append(true)
             .create(true)
             .open(path)
             .map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
     }
-    if let Some(directory) = &config.spool_dir
-        && !directory.is_dir()
-    {
-        let directory = directory.display();
-        return Err(format!(
-            "spool_dir = {directory}: there is no such directory"
-        ));
+    if let Some(directory) = &config.spool_dir {
+        let shown = directory.display();
+        if !directory.is_dir() {
+            return Err(format!("spool_dir = {shown}: there is no such directory"));
+        }
+        try_directory(directory)
+            .map_err(|error| format!("spool_dir = {shown}: cannot be written to: {error}"))?;
     }
     let log = ErrorLog::open(&config.error_log, config.log_level);
     log.map(Arc::new)
         .map_err(|error| format!("error_logfile = {}: {error}", place(&config.error_log)))
+}
+
+/// Opening one waits for a reader, who may come later.
+fn is_named_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
 fn place(target: &LogTarget) -> String {

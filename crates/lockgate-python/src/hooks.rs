@@ -1,21 +1,22 @@
 //! What the supervisor asks of Python: forking, running a worker, leaving. Decides nothing about workers.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_config::{Config, Threads};
+use lockgate_config::{Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost};
-use lockgate_worker::log::ErrorLog;
-use lockgate_worker::{Handle, Worker};
+use lockgate_worker::log::{ErrorLog, create_missing};
+use lockgate_worker::{Handle, Worker, try_directory};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use crate::collector::Collector;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{exceptions, interpreter, loading, privileges};
+use crate::{children, exceptions, interpreter, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -24,11 +25,43 @@ const CANNOT_START: i32 = 1;
 pub(crate) struct PythonHooks<'a> {
     config: &'a Config,
     log: Arc<ErrorLog>,
+    /// User and group of the workers, if they have their own.
+    identity: Option<(u32, u32)>,
 }
 
 impl<'a> PythonHooks<'a> {
-    pub(crate) fn new(config: &'a Config, log: Arc<ErrorLog>) -> Self {
-        Self { config, log }
+    pub(crate) fn new(
+        config: &'a Config,
+        log: Arc<ErrorLog>,
+        identity: Option<(u32, u32)>,
+    ) -> Self {
+        Self {
+            config,
+            log,
+            identity,
+        }
+    }
+
+    /// Says what this worker's user will be refused later: nobody would connect that with the user.
+    fn try_places(&self) {
+        if let Some(directory) = &self.config.spool_dir
+            && let Err(error) = try_directory(directory)
+        {
+            let message = format!(
+                "spool_dir = {}: {error}; bodies over body_memory will be refused",
+                directory.display()
+            );
+            self.log.write(Level::Warning, &message);
+        }
+        if let LogTarget::File(path) = &self.config.error_log
+            && let Err(error) = OpenOptions::new().append(true).open(path)
+        {
+            let message = format!(
+                "error_logfile = {}: {error}; the user of the workers cannot open it anew at USR1",
+                path.display()
+            );
+            self.log.write(Level::Warning, &message);
+        }
     }
 
     /// A worker's life up to the point where it serves.
@@ -37,6 +70,19 @@ impl<'a> PythonHooks<'a> {
             let text = format!("cannot change user: {}", exceptions::summary(py, &error));
             post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
+        }
+        if !post.note_new_identity() {
+            return Err(0);
+        }
+        self.try_places();
+        if let Err(error) = children::settle_when_forked(py) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "processes that the application forks will keep the server's sockets open: {}",
+                    exceptions::summary(py, &error)
+                ),
+            );
         }
         if let Err(error) = interpreter::remember_threads(py) {
             let text = format!("cannot start threads: {}", exceptions::summary(py, &error));
@@ -138,20 +184,28 @@ impl Hooks for PythonHooks<'_> {
                     &format!("at exit: {}", exceptions::summary(py, &error)),
                 );
             }
-            flush_streams(py);
-            // Not exit(): crew threads may still be in calls that do not end, and finalizing under them would crash.
-            let _ = py
-                .import("os")
-                .and_then(|os| os.call_method1("_exit", (code,)));
-        });
-        std::process::abort()
+            interpreter::leave(py, code)
+        })
     }
 
     fn log(&self, level: Level, message: &str) {
         self.log.write(level, message);
     }
 
+    fn worker_identity(&self) -> Option<(u32, u32)> {
+        self.identity
+    }
+
     fn reopen_logs(&mut self) {
+        // Before the workers open them: as another user they could not create them, or not own what they create.
+        let targets = [
+            Some(&self.config.error_log),
+            self.config.access_log.as_ref(),
+        ];
+        for target in targets.into_iter().flatten() {
+            // What cannot be created here is reported by whoever cannot open it.
+            let _reported_later = create_missing(target, self.identity);
+        }
         if let Err(error) = self.log.reopen() {
             self.log.write(
                 Level::Error,
@@ -184,6 +238,7 @@ impl Attended for AttendedWorker {
     /// would hold a large body until its next request.
     fn is_finished(&self) -> bool {
         let is_finished = self.handle.is_finished();
+        self.log.mention_losses();
         // Not with calls under way: one of them may hold the interpreter for long, and orders must not wait for that.
         if !is_finished && interpreter::has_graves() && self.handle.is_idle() {
             Python::attach(interpreter::empty_graveyard);
@@ -236,15 +291,5 @@ fn settings(config: &Config) -> Settings {
         is_multiprocess: config.workers > 1,
         is_sendfile_on: config.sendfile,
         environ_names,
-    }
-}
-
-fn flush_streams(py: Python<'_>) {
-    let Ok(sys) = py.import("sys") else { return };
-    for name in ["stdout", "stderr"] {
-        // A closed or broken stream has nothing to flush.
-        let _ = sys
-            .getattr(name)
-            .and_then(|stream| stream.call_method0("flush"));
     }
 }

@@ -43,6 +43,23 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
     }
 }
 
+/// Leaves the process at once, with the standard streams flushed. Not exit(): crew threads may still be in calls that do
+/// not end, and finalizing under them would crash.
+pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
+    if let Ok(sys) = py.import("sys") {
+        for name in ["stdout", "stderr"] {
+            // A closed or broken stream has nothing to flush.
+            let _ = sys
+                .getattr(name)
+                .and_then(|stream| stream.call_method0("flush"));
+        }
+    }
+    let _ = py
+        .import("os")
+        .and_then(|os| os.call_method1("_exit", (code,)));
+    std::process::abort()
+}
+
 /// Sets how long a thread may compute while another one waits for the interpreter.
 ///
 /// # Errors

@@ -3,12 +3,19 @@
 use lockgate_config::Config;
 use pyo3::prelude::*;
 
-/// Whether the user and the group of the configuration exist.
+/// The numbers of the user and the group of the configuration; `None` where it leaves them as they are.
 ///
 /// # Errors
-/// A sentence with the setting and its value.
-pub(crate) fn check(py: Python<'_>, config: &Config) -> Result<(), String> {
-    call(py, config, "identify").map_err(|error| error.value(py).to_string())
+/// When there is no such user or group: a sentence with the setting and its value.
+pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, String> {
+    let found = call(py, config, "identify").and_then(|identity| match identity {
+        Some(identity) => {
+            let (_name, user, group) = identity.extract::<(Option<String>, u32, u32)>()?;
+            Ok(Some((user, group)))
+        }
+        None => Ok(None),
+    });
+    found.map_err(|error| error.value(py).to_string())
 }
 
 /// Becomes that user and group, supplementary groups included. Before the application is loaded, so that not a line
@@ -17,14 +24,19 @@ pub(crate) fn check(py: Python<'_>, config: &Config) -> Result<(), String> {
 /// # Errors
 /// When the system refuses.
 pub(crate) fn become_configured(py: Python<'_>, config: &Config) -> PyResult<()> {
-    call(py, config, "become")
+    call(py, config, "become").map(drop)
 }
 
-fn call(py: Python<'_>, config: &Config, function: &str) -> PyResult<()> {
+/// `None`: there is nothing to do.
+fn call<'py>(
+    py: Python<'py>,
+    config: &Config,
+    function: &str,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     if config.user.is_none() && config.group.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     py.import("lockgate.privileges")?
         .call_method1(function, (config.user.as_deref(), config.group.as_deref()))
-        .map(drop)
+        .map(Some)
 }

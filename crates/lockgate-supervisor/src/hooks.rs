@@ -35,6 +35,12 @@ pub trait Hooks {
     /// Writes one message to the error log. Messages may have several lines.
     fn log(&self, level: Level, message: &str);
 
+    /// The user and the group that workers will run as, if they are to be others than the supervisor's: unix sockets are
+    /// made theirs.
+    fn worker_identity(&self) -> Option<(u32, u32)> {
+        None
+    }
+
     /// Opens the supervisor's own log files again (`SIGUSR1`); the workers are told separately.
     fn reopen_logs(&mut self) {}
 }

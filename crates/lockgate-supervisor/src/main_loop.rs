@@ -15,7 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, umask, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, umask, wait,
+};
 
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::os::shared_words;
@@ -51,7 +53,7 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks) -> i32 {
             return CANNOT_START;
         }
     };
-    let code = match sockets::bind(config) {
+    let code = match sockets::bind(config, hooks.worker_identity()) {
         Ok(listeners) => serve(config, listeners, hooks),
         Err(failure) => {
             hooks.log(Level::Critical, &failure.to_string());
@@ -123,6 +125,7 @@ struct Birth {
 
 struct MainLoop {
     supervisor: Supervisor,
+    pid: Option<Pid>,
     signals: SupervisorSignals,
     timeout: Option<Duration>,
     /// The sockets of all workers to come.
@@ -159,6 +162,7 @@ impl MainLoop {
         };
         Ok(Self {
             supervisor: Supervisor::new(rules),
+            pid: Some(getpid()),
             signals,
             timeout: config.timeout,
             listeners,
@@ -323,8 +327,13 @@ fn live_as_worker(main_loop: MainLoop, birth: Birth, hooks: &mut dyn Hooks) -> i
         return 0;
     }
     die_with_parent(true);
+    // It may have died before that was asked for.
+    if getppid() != main_loop.pid {
+        return 0;
+    }
     let MainLoop {
         supervisor,
+        pid,
         signals: inherited,
         timeout,
         listeners,
@@ -342,6 +351,7 @@ fn live_as_worker(main_loop: MainLoop, birth: Birth, hooks: &mut dyn Hooks) -> i
         slot: birth.slot,
         listeners,
         seat: page.and_then(|page| page.seat(birth.slot)),
+        supervisor: pid,
         timeout,
         mailbox: birth.sender,
         lifeline,

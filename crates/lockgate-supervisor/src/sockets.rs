@@ -147,20 +147,28 @@ fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
 }
 
 /// Listens on every address of the configuration; the first failure ends it, and nothing stays behind.
-pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindFailure> {
+///
+/// Files of unix sockets are made the owner's, by user and group.
+pub(crate) fn bind(
+    config: &Config,
+    owner: Option<(u32, u32)>,
+) -> Result<Vec<Listener>, BindFailure> {
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     let mut listeners: Vec<Listener> = Vec::new();
     for address in &config.bind {
         let bound = match address {
             BindAddress::Tcp { host, port } => tcp(host, *port, config, backlog),
-            BindAddress::Unix(path) => unix_socket::listen(path, backlog, config.umask.is_some())
-                .map(|(socket, file)| {
-                    vec![Listener {
-                        address: address.clone(),
-                        socket: Some(socket),
-                        file: Some(file),
-                    }]
-                }),
+            BindAddress::Unix(path) => {
+                unix_socket::listen(path, backlog, config.umask.is_some(), owner).map(
+                    |(socket, file)| {
+                        vec![Listener {
+                            address: address.clone(),
+                            socket: Some(socket),
+                            file: Some(file),
+                        }]
+                    },
+                )
+            }
             BindAddress::Abstract(name) => abstract_socket(name, backlog)
                 .map_err(BindError::Failed)
                 .map(|socket| whole(address, socket)),
@@ -331,7 +339,7 @@ mod tests {
 
     #[test]
     fn port_zero_is_replaced_by_the_real_one() {
-        let listeners = bind(&config(vec![on("127.0.0.1", 0)])).unwrap();
+        let listeners = bind(&config(vec![on("127.0.0.1", 0)]), None).unwrap();
         let (port, _client) = connect(&listeners[0]);
         assert_eq!(listeners[0].url(), format!("http://127.0.0.1:{port}"));
         assert_ne!(port, 0);
@@ -339,7 +347,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_that_nothing_is_delayed_and_the_listener_never_blocks() {
-        let mut listeners = bind(&config(vec![on("127.0.0.1", 0)])).unwrap();
+        let mut listeners = bind(&config(vec![on("127.0.0.1", 0)]), None).unwrap();
         let (_, _client) = connect(&listeners[0]);
         let listener = TcpListener::from(listeners[0].socket.take().unwrap());
         // The handshake of a loopback connection is complete when connect returns.
@@ -358,7 +366,7 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        match bind(&config(vec![on("0.0.0.0", free), on("::", free)])) {
+        match bind(&config(vec![on("0.0.0.0", free), on("::", free)]), None) {
             Ok(listeners) => {
                 let (port, _client) = connect(&listeners[0]);
                 assert_eq!((listeners.len(), port), (2, free));
@@ -370,7 +378,7 @@ mod tests {
 
     #[test]
     fn a_name_is_bound_at_an_address_that_the_machine_has() {
-        let listeners = bind(&config(vec![on("localhost", 0)])).unwrap();
+        let listeners = bind(&config(vec![on("localhost", 0)]), None).unwrap();
         assert_eq!(listeners.len(), 1);
         connect(&listeners[0]);
     }
@@ -381,10 +389,10 @@ mod tests {
         let path = folder.path().join("app.sock");
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let failure = bind(&config(vec![
-            BindAddress::Unix(path.clone()),
-            on("127.0.0.1", port),
-        ]))
+        let failure = bind(
+            &config(vec![BindAddress::Unix(path.clone()), on("127.0.0.1", port)]),
+            None,
+        )
         .unwrap_err();
         let start = format!(
             "another process listens on 127.0.0.1:{port}: stop it or choose another --bind"
@@ -407,7 +415,7 @@ mod tests {
             (BindAddress::Fd(9999), "nothing is open under this number"),
         ];
         for (address, words) in refusals {
-            let failure = bind(&config(vec![address])).unwrap_err().to_string();
+            let failure = bind(&config(vec![address]), None).unwrap_err().to_string();
             assert!(failure.contains(words), "{failure}");
         }
     }
@@ -429,7 +437,7 @@ mod tests {
     #[test]
     fn only_listening_stream_sockets_are_adopted() {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listeners = bind(&config(vec![BindAddress::Fd(listening.as_raw_fd())])).unwrap();
+        let listeners = bind(&config(vec![BindAddress::Fd(listening.as_raw_fd())]), None).unwrap();
         assert_eq!(
             listeners[0].url(),
             format!("fd://{}", listening.as_raw_fd())
@@ -437,7 +445,7 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for number in [file.as_raw_fd(), datagram.as_raw_fd()] {
-            let failure = bind(&config(vec![BindAddress::Fd(number)])).unwrap_err();
+            let failure = bind(&config(vec![BindAddress::Fd(number)]), None).unwrap_err();
             assert!(
                 matches!(failure.error, BindError::NotListening),
                 "{failure}"
@@ -449,8 +457,8 @@ mod tests {
     fn an_abstract_name_is_taken_once() {
         let name =
             BindAddress::Abstract(format!("lockgate-test-{}", std::process::id()).into_bytes());
-        let _listeners = bind(&config(vec![name.clone()])).unwrap();
-        let failure = bind(&config(vec![name])).unwrap_err().to_string();
+        let _listeners = bind(&config(vec![name.clone()]), None).unwrap();
+        let failure = bind(&config(vec![name]), None).unwrap_err().to_string();
         assert!(
             failure.starts_with("another process listens on unix:@lockgate-test-"),
             "{failure}"
@@ -463,9 +471,9 @@ mod tests {
             reuse_port: true,
             ..config(vec![on("127.0.0.1", port)])
         };
-        let first = bind(&reuse(0)).unwrap();
+        let first = bind(&reuse(0), None).unwrap();
         let (port, _client) = connect(&first[0]);
-        bind(&reuse(port)).unwrap();
-        assert!(bind(&config(vec![on("127.0.0.1", port)])).is_err());
+        bind(&reuse(port), None).unwrap();
+        assert!(bind(&config(vec![on("127.0.0.1", port)]), None).is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, chmod, fchmod};
@@ -37,11 +37,12 @@ impl SocketFile {
 }
 
 /// Listens on `path`, replacing a socket that nobody listens on any more. Mode 0660, unless the operator has set a
-/// umask (`keeps_umask`): then that decides.
+/// umask (`keeps_umask`): then that decides. The file is made the owner's, by user and group.
 pub(crate) fn listen(
     path: &Path,
     backlog: i32,
     keeps_umask: bool,
+    owner: Option<(u32, u32)>,
 ) -> Result<(OwnedFd, SocketFile), BindError> {
     // The working directory may be another one when the file is removed.
     let path = std::path::absolute(path).map_err(BindError::Failed)?;
@@ -63,6 +64,12 @@ pub(crate) fn listen(
     };
     let moded = mode.map_or(Ok(()), |mode| Ok(chmod(&file.path, mode)?));
     if let Err(error) = moded
+        // Not through a link that somebody has put there meanwhile.
+        .and_then(|()| {
+            owner.map_or(Ok(()), |(user, group)| {
+                lchown(&file.path, Some(user), Some(group))
+            })
+        })
         .and_then(|()| socket.listen(backlog))
         .and_then(|()| socket.set_nonblocking(true))
     {
@@ -113,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("stale.sock");
         drop(UnixListener::bind(&path).unwrap());
-        let (_socket, file) = listen(&path, 16, false).unwrap();
+        let (_socket, file) = listen(&path, 16, false, None).unwrap();
         UnixStream::connect(&path).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -128,12 +135,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let live = folder.path().join("live.sock");
         let _listener = UnixListener::bind(&live).unwrap();
-        assert!(matches!(listen(&live, 16, false), Err(BindError::Occupied)));
+        assert!(matches!(
+            listen(&live, 16, false, None),
+            Err(BindError::Occupied)
+        ));
         assert!(live.exists());
         let file = folder.path().join("notes.txt");
         std::fs::write(&file, "mine").unwrap();
         assert!(matches!(
-            listen(&file, 16, false),
+            listen(&file, 16, false, None),
             Err(BindError::NotASocket)
         ));
         assert_eq!(std::fs::read(&file).unwrap(), b"mine");
@@ -143,7 +153,7 @@ mod tests {
     fn a_path_that_another_server_has_taken_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("taken.sock");
-        let (_socket, file) = listen(&path, 16, false).unwrap();
+        let (_socket, file) = listen(&path, 16, false, None).unwrap();
         let aside = folder.path().join("aside.sock");
         std::fs::rename(&path, &aside).unwrap();
         let _other = UnixListener::bind(&path).unwrap();

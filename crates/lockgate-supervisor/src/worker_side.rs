@@ -4,12 +4,14 @@
 //! pipe whose writing end only the supervisor has, and the kernel closes that end however the supervisor dies.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
 use lockgate_observe::Seat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
 use crate::mailbox::{Message, Sender};
 use crate::main_loop::die_with_parent;
@@ -17,8 +19,9 @@ use crate::signals::WorkerSignals;
 
 /// Longest time between two looks at the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a worker whose supervisor is gone may take to stop. With the way out this stays under a second.
-const ORPHAN_GRACE: Duration = Duration::from_millis(800);
+/// How long a worker whose supervisor is gone may take to stop, and to be gone: under a second.
+const ORPHAN_GRACE: Duration = Duration::from_millis(700);
+const ORPHAN_LIFE: Duration = Duration::from_millis(900);
 
 /// What the main thread of a worker attends to: the running worker, as far as orders reach it.
 pub trait Attended {
@@ -47,6 +50,7 @@ pub struct WorkerPost {
     /// Its place on the page that all workers share; `None` when the server has none, or more workers than it has places.
     /// The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are cleared.
     pub seat: Option<Seat>,
+    pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) mailbox: Sender,
     pub(crate) lifeline: OwnedFd,
@@ -54,6 +58,14 @@ pub struct WorkerPost {
 }
 
 impl WorkerPost {
+    /// To be called when the worker has become another user or group during its boot: the kernel then forgets to tell
+    /// it of the supervisor's death (prctl(2), PR_SET_PDEATHSIG). False when the supervisor has died meanwhile.
+    #[must_use]
+    pub fn note_new_identity(&self) -> bool {
+        die_with_parent(true);
+        getppid() == self.supervisor
+    }
+
     /// Tells that the application is loaded and requests are answered. Until then signals that ask the worker to go
     /// end the process at once.
     pub fn ready(&self) {
@@ -109,6 +121,7 @@ impl WorkerPost {
             listens_for_finish &= !woken.by_worker;
             self.obey(worker);
             if woken.by_loss_of_supervisor {
+                end_in_any_case();
                 worker.stop();
                 leave_by = Some(Instant::now() + ORPHAN_GRACE);
             }
@@ -185,6 +198,20 @@ impl WorkerPost {
             by_worker: outcome.is_ok() && is_woken(finish),
         }
     }
+}
+
+/// What stands between a worker and its end may be the application: exit handlers, or a call that holds the interpreter
+/// and does not come back. An orphan has nobody else who would end it.
+fn end_in_any_case() {
+    let killer = || {
+        thread::sleep(ORPHAN_LIFE);
+        // A process may always signal itself, and this signal is not refused.
+        let _unfailing = kill_process(getpid(), Signal::KILL);
+    };
+    // Without a thread to give, the usual way out has to do.
+    let _usual_way = thread::Builder::new()
+        .name("lockgate-orphan".into())
+        .spawn(killer);
 }
 
 struct Woken {

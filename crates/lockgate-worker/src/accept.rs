@@ -16,6 +16,7 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 
 use self::balance::{Balance, fair_room};
+use crate::descriptors::Noted;
 use crate::poller::Poller;
 use crate::request::{Client, Local};
 
@@ -34,7 +35,7 @@ const REST: Duration = Duration::from_millis(100);
 const COURTESY: Duration = Duration::from_millis(1);
 
 struct Listener {
-    socket: OwnedFd,
+    socket: Noted,
     local: Arc<Local>,
     is_watched: bool,
 }
@@ -74,7 +75,7 @@ impl Acceptor {
                 SockRef::from(&socket).set_nonblocking(true)?;
                 let local = Arc::new(local_of(&address, &socket)?);
                 Ok(Listener {
-                    socket,
+                    socket: Noted::new(socket),
                     local,
                     is_watched: false,
                 })

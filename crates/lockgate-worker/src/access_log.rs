@@ -1,8 +1,8 @@
 //! One line per request head, written by a thread of its own, so that a slow log never holds the lane.
 //! Decides nothing about formats: `lockgate-observe` does.
 //!
-//! Invariant: a line is either written or counted; when the sink has hung for so long that the buffer is full,
-//! the next line that fits is followed by an event that says how many are missing.
+//! Invariant: a line is either written or counted. While the sink takes none, lines wait in memory, up to a bound, and
+//! are counted beyond it; when it takes lines again, the error log says once how many are missing.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,22 @@ use lockgate_http::{RequestHead, ResponseHead, Version};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
 use crate::date::wall_time_before;
-use crate::log::{ErrorLog, Sink};
+use crate::log::{ErrorLog, count_lines};
 use crate::request::Client;
+use crate::sink::Sink;
 
-/// Past this much unwritten text lines are counted instead of kept: about 30,000 lines.
+/// Past this much unwritten text lines are counted instead of kept: about 30,000 lines. As much again may be with the
+/// writer, half written.
 const BUFFER_AT_MOST: usize = 8 << 20;
 
 /// How long the writer lets lines gather: one system call for many, and still at once for a person who watches.
 const GATHER: Duration = Duration::from_millis(10);
+
+/// How long the writer waits for room, and how long before it tries again where there was an error.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A buffer that has grown beyond this, because the sink hung, is given back when it is empty.
+const BUFFER_TO_KEEP: usize = 1 << 20;
 
 /// What a line needs and the connection remembers until the response has left.
 #[derive(Default)]
@@ -147,8 +155,58 @@ impl AccessLog {
 
     fn write_until_closed(&self) {
         let mut text = Vec::new();
+        let mut is_failing = false;
         loop {
+            let is_last = self.gather(&mut text, is_failing);
+            match self.sink.write(&text, RETRY) {
+                Ok(()) => {
+                    text.clear();
+                    self.report_recovery(std::mem::take(&mut is_failing));
+                }
+                Err(unwritten) => {
+                    text.drain(..unwritten.done);
+                    let is_error = unwritten.error.kind() != io::ErrorKind::WouldBlock;
+                    if is_error && !is_failing {
+                        let message = format!(
+                            "access log: cannot be written: {}; lines wait in memory, and are lost when there are too many",
+                            unwritten.error
+                        );
+                        self.error_log.write(Level::Error, &message);
+                    }
+                    is_failing |= is_error;
+                    if is_last && unwritten.done == 0 {
+                        return self.give_up(&text);
+                    }
+                }
+            }
             let mut pending = self.lock();
+            if is_last && text.is_empty() && pending.text.is_empty() {
+                pending.is_drained = true;
+                drop(pending);
+                self.changed.notify_all();
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to write; what is left of the last time comes first. Says whether the log is
+    /// being closed.
+    fn gather(&self, text: &mut Vec<u8>, is_failing: bool) -> bool {
+        let mut pending = self.lock();
+        if is_failing {
+            let deadline = Instant::now() + RETRY;
+            while !pending.is_closing {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                pending = self
+                    .changed
+                    .wait_timeout(pending, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+            }
+        } else if text.is_empty() {
             while pending.text.is_empty() && !pending.is_closing {
                 pending = self
                     .changed
@@ -160,27 +218,40 @@ impl AccessLog {
                 thread::sleep(GATHER);
                 pending = self.lock();
             }
-            text.clear();
-            std::mem::swap(&mut text, &mut pending.text);
-            let lost = std::mem::take(&mut pending.lost);
-            let is_last = pending.is_closing;
-            drop(pending);
-            if let Err((error, lines)) = self.sink.write(&text) {
-                let message = format!("access log: {lines} lines could not be written: {error}");
-                self.error_log.write(Level::Error, &message);
-            }
-            if lost > 0 {
-                let message = format!(
-                    "access log: {lost} lines were not written because the log took none for too long"
-                );
-                self.error_log.write(Level::Error, &message);
-            }
-            if is_last {
-                self.lock().is_drained = true;
-                self.changed.notify_all();
-                return;
+        }
+        if text.is_empty() {
+            std::mem::swap(text, &mut pending.text);
+            if pending.text.capacity() > BUFFER_TO_KEEP {
+                pending.text = Vec::new();
             }
         }
+        pending.is_closing
+    }
+
+    fn report_recovery(&self, was_failing: bool) {
+        let lost = std::mem::take(&mut self.lock().lost);
+        let message = match (lost, was_failing) {
+            (0, false) => return,
+            (0, true) => "access log: is written again; no line was lost".to_owned(),
+            (lost, _) => format!("access log: is written again; {lost} lines were lost"),
+        };
+        let level = if lost == 0 { Level::Info } else { Level::Error };
+        self.error_log.write(level, &message);
+    }
+
+    /// The log is closed and its sink takes nothing.
+    fn give_up(&self, text: &[u8]) {
+        let mut pending = self.lock();
+        let lost = pending.lost + count_lines(text) + count_lines(&pending.text);
+        drop(pending);
+        if lost > 0 {
+            let message = format!("access log: {lost} lines were lost: it takes none");
+            self.error_log.write(Level::Error, &message);
+        }
+        pending = self.lock();
+        pending.is_drained = true;
+        drop(pending);
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

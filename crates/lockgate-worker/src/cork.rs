@@ -6,19 +6,20 @@
 //! them on. 100 pieces of 1 KiB: 71 µs of CPU instead of 210. Should nobody come, because a thread could not be started,
 //! the kernel sends them by itself after 200 ms.
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Mutex, PoisonError, Weak};
+
+use crate::descriptors::Noted;
 
 /// The stream of the call for which the lane was let go: there is one at most.
 #[derive(Default)]
 pub struct Cork {
-    stream: Mutex<Weak<OwnedFd>>,
+    stream: Mutex<Weak<Noted>>,
 }
 
 impl Cork {
     /// The call's thread is about to write corked.
-    pub fn enter(&self, socket: Weak<OwnedFd>) {
+    pub fn enter(&self, socket: Weak<Noted>) {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = socket;
     }
 
@@ -33,7 +34,7 @@ impl Cork {
     }
 
     /// After a corked write: `is_watched` tells whether somebody still has to come and take the lane.
-    pub fn settle(&self, socket: &Weak<OwnedFd>, is_watched: impl FnOnce() -> bool) {
+    pub fn settle(&self, socket: &Weak<Noted>, is_watched: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if !is_watched() {
             uncork(socket);
@@ -43,7 +44,7 @@ impl Cork {
 
 /// Sends what waits in the kernel: to set TCP_NODELAY, also where it is set already, transmits all that is queued
 /// (tcp(7)).
-fn uncork(socket: &Weak<OwnedFd>) {
+fn uncork(socket: &Weak<Noted>) {
     if let Some(socket) = socket.upgrade() {
         // A connection that was reset has nothing to send; a unix socket has never kept anything.
         let _ = rustix::net::sockopt::set_tcp_nodelay(&*socket, true);

@@ -17,7 +17,11 @@ struct DateCache {
 impl DateCache {
     /// The current IMF-fixdate. The coarse clock (a few ns, at most one kernel tick old) is what a second needs.
     fn now(&mut self) -> &[u8] {
-        let second = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+        self.at(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
+    }
+
+    /// Any other second is another date, also an earlier one: a clock that is set back is followed at once.
+    fn at(&mut self, second: i64) -> &[u8] {
         if second != self.second || !self.is_filled {
             self.text = imf_fixdate(second);
             self.second = second;
@@ -55,5 +59,25 @@ pub fn wall_time_before(ago: Duration) -> WallTime {
         unix_seconds: micros.div_euclid(1_000_000),
         microseconds: u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or(0),
         ..now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_follows_a_clock_that_is_set_forward_or_back() {
+        let mut cache = DateCache::default();
+        for (second, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (1_700_000_000, "Tue, 14 Nov 2023 22:13:20 GMT"),
+            (1_700_000_000, "Tue, 14 Nov 2023 22:13:20 GMT"),
+            (1_699_996_400, "Tue, 14 Nov 2023 21:13:20 GMT"),
+            (4_000_000_000, "Tue, 02 Oct 2096 07:06:40 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ] {
+            assert_eq!(cache.at(second), text.as_bytes());
+        }
     }
 }

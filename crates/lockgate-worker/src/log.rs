@@ -1,93 +1,29 @@
-//! Where log lines go: a stream or a file, reopened on demand. Knows nothing of what the lines say.
+//! The error log: what the server itself has to say, and how loudly. Knows nothing of descriptors.
+//!
+//! Invariant: an event is written or counted, and the first one that is written after a loss says how many are missing.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use lockgate_config::{LogLevel, LogTarget};
 use lockgate_observe::{Level, write_event};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::date::wall_time;
+use crate::sink::{self, Sink};
 
-/// An open log target; every write is one `write(2)` on an O_APPEND descriptor, so that lines of several processes
-/// never mix (POSIX write; for pipes up to PIPE_BUF).
-#[derive(Debug)]
-pub(crate) struct Sink {
-    target: LogTarget,
-    file: Mutex<File>,
-}
+/// How long a thread waits for a reader of the log that is slow. Once for each time that the reader stops altogether:
+/// after that nobody waits until it reads again.
+const PATIENCE: Duration = Duration::from_millis(250);
 
-impl Sink {
-    pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
-        Ok(Self {
-            target: target.clone(),
-            file: Mutex::new(open(target)?),
-        })
-    }
-
-    /// Writes everything, waiting for a reader that is slow: also where somebody has made the descriptor non-blocking.
-    ///
-    /// # Errors
-    /// The system's, with the number of lines that were not written.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), (io::Error, usize)> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            match file.write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut watched = [PollFd::new(&*file, PollFlags::OUT)];
-                    // Whatever the answer, the next write tells.
-                    let _ = poll(&mut watched, None);
-                }
-                Err(error) => {
-                    let lines = rest.iter().filter(|byte| **byte == b'\n').count();
-                    return Err((error, lines));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes one line if nobody has to wait for that. Says whether it did.
-    fn try_write(&self, line: &[u8]) -> bool {
-        let Ok(mut file) = self.file.try_lock() else {
-            return false;
-        };
-        let mut watched = [PollFd::new(&*file, PollFlags::OUT)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // A pipe that is writable takes PIPE_BUF bytes whole (pipe(7)); lines of ours are shorter.
-        poll(&mut watched, Some(&at_once)).is_ok_and(|ready| ready > 0)
-            && file.write_all(line).is_ok()
-    }
-
-    pub(crate) fn reopen(&self) -> io::Result<()> {
-        if let LogTarget::File(_) = self.target {
-            let fresh = open(&self.target)?;
-            *self.file.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
-        }
-        Ok(())
-    }
-}
-
-fn open(target: &LogTarget) -> io::Result<File> {
-    match target {
-        LogTarget::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
-        LogTarget::Stderr => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
-        LogTarget::File(path) => open_file(path),
-    }
-}
-
-fn open_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+/// Creates a log file that does not exist yet and gives it to an owner, by user and group, who will open it again.
+/// Files that exist stay as they are.
+///
+/// # Errors
+/// When it can neither be created nor is there.
+pub fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
+    sink::create_missing(target, owner)
 }
 
 /// The error log: what the server itself has to say.
@@ -96,6 +32,8 @@ pub struct ErrorLog {
     sink: Sink,
     level: LogLevel,
     lost: AtomicU64,
+    /// The last line was not taken: nobody waits for the next.
+    is_stuck: AtomicBool,
 }
 
 impl ErrorLog {
@@ -108,49 +46,70 @@ impl ErrorLog {
             sink: Sink::open(target)?,
             level,
             lost: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
         })
     }
 
     /// Writes one event, unless its level is below the configured one.
     pub fn write(&self, level: Level, message: &str) {
+        self.write_event(level, message, PATIENCE);
+    }
+
+    /// As [`ErrorLog::write`], for threads that must not wait at all.
+    pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
+        self.write_event(level, message, Duration::ZERO);
+    }
+
+    fn write_event(&self, level: Level, message: &str, patience: Duration) {
         if rank(level) > rank_of_setting(self.level) {
             return;
         }
         let mut line = Vec::with_capacity(message.len() + 64);
         write_event(&mut line, &wall_time(), std::process::id(), level, message);
-        self.raw(&line);
-    }
-
-    /// As [`ErrorLog::write`], for threads that must not wait: an event that nobody takes is counted, and the next one
-    /// that is taken says how many are missing.
-    pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
-        if rank(level) > rank_of_setting(self.level) {
-            return;
-        }
-        let lost = self.lost.swap(0, Ordering::Relaxed);
-        let note = match lost {
-            0 => String::new(),
-            lost => {
-                format!(" ({lost} messages before this one were not written: the log took none)")
-            }
-        };
-        let mut line = Vec::with_capacity(message.len() + 64);
-        write_event(
-            &mut line,
-            &wall_time(),
-            std::process::id(),
-            level,
-            &format!("{message}{note}"),
-        );
-        if !self.sink.try_write(&line) {
-            self.lost.fetch_add(lost + 1, Ordering::Relaxed);
-        }
+        self.put(&line, patience);
     }
 
     /// Writes bytes as they are (`wsgi.errors`).
     pub fn raw(&self, bytes: &[u8]) {
-        // A log that cannot be written has nowhere to complain; serving goes on.
-        let _ = self.sink.write(bytes);
+        self.put(bytes, PATIENCE);
+    }
+
+    /// Says how many lines were lost, if any were and the log takes lines again. To be called now and then.
+    pub fn mention_losses(&self) {
+        if self.lost.load(Ordering::Relaxed) > 0 {
+            self.put(&[], Duration::ZERO);
+        }
+    }
+
+    fn put(&self, lines: &[u8], patience: Duration) {
+        let patience = if self.is_stuck.load(Ordering::Relaxed) {
+            Duration::ZERO
+        } else {
+            patience
+        };
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let mention = mention_of(lost);
+        let text = if mention.is_empty() {
+            Cow::Borrowed(lines)
+        } else {
+            Cow::Owned([mention.as_slice(), lines].concat())
+        };
+        match self.sink.write(&text, patience) {
+            Ok(()) => self.is_stuck.store(false, Ordering::Relaxed),
+            Err(unwritten) => {
+                let still_lost = if unwritten.done < mention.len() {
+                    lost
+                } else {
+                    0
+                };
+                let rest = lines
+                    .get(unwritten.done.saturating_sub(mention.len())..)
+                    .unwrap_or_default();
+                self.lost
+                    .fetch_add(still_lost + count_lines(rest), Ordering::Relaxed);
+                self.is_stuck.store(true, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Opens the file anew, after it was moved away.
@@ -160,6 +119,29 @@ impl ErrorLog {
     pub fn reopen(&self) -> io::Result<()> {
         self.sink.reopen()
     }
+}
+
+fn mention_of(lost: u64) -> Vec<u8> {
+    let mut mention = Vec::new();
+    if lost > 0 {
+        let lines = if lost == 1 {
+            "1 line"
+        } else {
+            &format!("{lost} lines")
+        };
+        let message = format!(
+            "{lines} of this log before this one were lost: it took none (is its disk full, or its reader gone?)"
+        );
+        let pid = std::process::id();
+        write_event(&mut mention, &wall_time(), pid, Level::Error, &message);
+    }
+    mention
+}
+
+/// How many lines there are, one without an end included.
+pub(crate) fn count_lines(text: &[u8]) -> u64 {
+    let ends = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    ends + u64::from(text.last().is_some_and(|&last| last != b'\n'))
 }
 
 fn rank(level: Level) -> u8 {
@@ -179,5 +161,57 @@ fn rank_of_setting(level: LogLevel) -> u8 {
         LogLevel::Warning => 2,
         LogLevel::Info => 3,
         LogLevel::Debug => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::path::Path;
+
+    fn log_to(path: &Path) -> ErrorLog {
+        ErrorLog::open(&LogTarget::File(path.to_owned()), LogLevel::Info).unwrap()
+    }
+
+    #[test]
+    fn what_a_full_log_has_not_taken_is_counted_and_told_once_it_takes_lines_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let log = log_to(&path);
+        let mut reader = File::open(&path).unwrap();
+        let mut written = 0;
+        while log.lost.load(Ordering::Relaxed) == 0 {
+            log.write_unless_blocked(Level::Info, "a line");
+            written += 1;
+        }
+        written -= 1;
+        // Nobody waits any more, whatever its patience: ten thousand of it would be 40 minutes.
+        for _ in 0..9_999 {
+            log.write(Level::Info, "another line");
+        }
+        assert_eq!(log.lost.load(Ordering::Relaxed), 10_000);
+        let mut bytes = vec![0; 1 << 20];
+        let count = reader.read(&mut bytes).unwrap();
+        assert_eq!(count_lines(&bytes[..count]), written);
+        log.mention_losses();
+        log.write(Level::Info, "at last");
+        log.mention_losses();
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let lines: Vec<&str> = rest.lines().collect();
+        assert_eq!(lines.len(), 2, "{rest}");
+        assert!(lines[0].contains("10000 lines of this log"), "{rest}");
+        assert!(lines[1].ends_with("at last"), "{rest}");
+    }
+
+    #[test]
+    fn lines_are_counted_with_one_that_has_no_end() {
+        for (text, count) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2)] {
+            assert_eq!(count_lines(text.as_bytes()), count, "{text:?}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::descriptors::Noted;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
@@ -40,13 +41,13 @@ impl Readiness {
 
 /// An epoll instance.
 pub struct Poller {
-    epoll: OwnedFd,
+    epoll: Noted,
 }
 
 impl Poller {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            epoll: Noted::new(epoll::create(CreateFlags::CLOEXEC)?),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::spool::Spool;
 pub enum Rejection {
     /// The peer broke a rule or a limit.
     OfPeer(Refusal),
-    /// There was no room on the disk for its body.
+    /// There was no room on the disk for its body: the disk, a quota or a limit on files (`ulimit -f`) is full.
     DiskFull,
     /// The body's file failed otherwise.
     NotStored,
@@ -30,7 +30,9 @@ impl From<Refusal> for Rejection {
 impl From<io::Error> for Rejection {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::DiskFull,
             _ => Self::NotStored,
         }
     }
@@ -84,6 +86,30 @@ impl Connection {
             std::mem::swap(&mut entry.head, &mut request.head);
             entry.started = Some(now);
             self.entry = Some(entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn want_of_room_is_told_from_other_failures_of_the_disk() {
+        for (errno, is_want_of_room) in [
+            (Errno::NOSPC, true),
+            (Errno::DQUOT, true),
+            (Errno::FBIG, true),
+            (Errno::IO, false),
+            (Errno::ROFS, false),
+            (Errno::ACCESS, false),
+            (Errno::NOENT, false),
+            (Errno::MFILE, false),
+        ] {
+            let rejection = Rejection::from(io::Error::from(errno));
+            let found = matches!(rejection, Rejection::DiskFull);
+            assert_eq!(found, is_want_of_room, "{errno:?}");
         }
     }
 }

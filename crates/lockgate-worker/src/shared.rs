@@ -22,6 +22,7 @@ use crate::log::ErrorLog;
 use crate::outbox::Flushed;
 use crate::poller::Waker;
 use crate::request::Client;
+use crate::throttle::Throttle;
 
 /// How a worker was told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,7 @@ pub struct Shared {
     pub bodies: Arc<BodyPool>,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
+    pub spool_complaints: Throttle,
     pub lane: Mutex<Lane>,
     pub returns: Mutex<Vec<Returned>>,
     pub has_returns: AtomicBool,
@@ -197,14 +199,26 @@ impl Shared {
         );
     }
 
-    pub fn report_spool_failure(&self, error: &io::Error) {
+    pub fn report_spool_failure(&self, error: &io::Error, now: Instant) {
+        let Some(left_out) = self.spool_complaints.admit(now) else {
+            return;
+        };
         let directory = self
             .config
             .spool_dir
             .as_deref()
             .map_or_else(std::env::temp_dir, ToOwned::to_owned);
+        let setting = match self.config.spool_dir {
+            Some(_) => "spool_dir",
+            None => "spool_dir, here the system's directory for temporary files",
+        };
+        let others = match left_out {
+            0 => String::new(),
+            left_out => format!(" ({left_out} more since it was last said)"),
+        };
         let message = format!(
-            "cannot keep a request body in {}: {error}; the request is refused",
+            "cannot keep a request body in {}: {error}; the request is refused{others}. Bodies over body_memory \
+             need room there: make some, or name another directory (setting: {setting})",
             directory.display()
         );
         self.error_log.write_unless_blocked(Level::Error, &message);

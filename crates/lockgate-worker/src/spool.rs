@@ -105,9 +105,18 @@ impl Spool {
     }
 }
 
+/// Whether bodies can be kept in a directory: writes a byte to a file there that has no name.
+///
+/// # Errors
+/// The file system's.
+pub fn try_directory(directory: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(directory)?.write_all(b"?")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::OpenOptions;
     use std::io::Read;
 
     #[test]
@@ -139,6 +148,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_an_error_wherever_in_the_body_it_comes() {
+        let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        for length in [0, 9, 1 << 40] {
+            let mut spool = Spool::Disk {
+                file: full(),
+                length,
+            };
+            let error = spool.append(b"more", 8, None).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
+
+    #[test]
+    fn a_directory_is_tried_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        try_directory(folder.path()).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(try_directory(&folder.path().join("missing")).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::lane::Lane;
 use crate::log::ErrorLog;
 use crate::poller::Waker;
 use crate::shared::{Shared, StopMode};
+use crate::throttle::Throttle;
 
 /// `threads = auto`: threads are only started for calls that are proven to wait, so the bound may be generous.
 const AUTO_THREADS: usize = 128;
@@ -73,6 +74,7 @@ impl Worker {
             app,
             access_log,
             error_log,
+            spool_complaints: Throttle::default(),
             returns: Mutex::default(),
             has_returns: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),

@@ -12,8 +12,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["user"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "User that the workers run as, by name or number. Only root can change it. Empty: the user that started the \
-              server.",
+        doc: "User that the workers run as, by name or number. Only root can change it. Unix sockets, and log files that \
+              are not there yet, are made the user's. Empty: the user that started the server.",
         gunicorn: &["user"],
         uwsgi: &["uid"],
         read: |draft, given| {

@@ -16,7 +16,7 @@ use crate::collector::Collector;
 use crate::wsgi::body::{Failure, Transmission};
 use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
-use crate::{exceptions, ffi, interpreter};
+use crate::{children, exceptions, ffi, interpreter};
 
 /// What the bridge needs to know of the configuration.
 #[derive(Debug, Default)]
@@ -143,6 +143,7 @@ impl WsgiApp {
         let (returned, progress) = thread.functions.lend(py, reply, |start_response| {
             application.call1((&environ, start_response))
         });
+        children::end_here(py, &self.shared.log, returned.as_ref().map(drop));
         self.note_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
@@ -265,6 +266,8 @@ impl App for WsgiApp {
         Python::attach(|py| {
             interpreter::empty_graveyard(py);
             self.serve(py, request, reply);
+            // Also one that was forked while the body was made.
+            children::end_here(py, &self.shared.log, Ok(()));
         });
     }
 

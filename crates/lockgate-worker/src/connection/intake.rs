@@ -155,7 +155,7 @@ impl Connection {
                         self.spool
                             .append(bytes, shared.config.body_memory, directory)
                     {
-                        shared.report_spool_failure(&error);
+                        shared.report_spool_failure(&error, now);
                         self.request = Some(request);
                         return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
                     }
@@ -167,7 +167,7 @@ impl Connection {
                         return Some(Next::Dispatch(request));
                     }
                     Err(error) => {
-                        self.shared.report_spool_failure(&error);
+                        self.shared.report_spool_failure(&error, now);
                         self.request = Some(request);
                         return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
                     }

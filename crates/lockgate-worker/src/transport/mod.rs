@@ -6,10 +6,12 @@ mod plain;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Weak;
 
 pub use plain::Plain;
+
+use crate::descriptors::Noted;
 
 /// A connected, non-blocking byte stream with a descriptor that a poller can watch.
 ///
@@ -40,7 +42,7 @@ pub trait Transport: Send {
     fn set_corked(&mut self, _is_corked: bool) {}
 
     /// The socket in which corked bytes wait, for another thread to uncork.
-    fn corked(&self) -> Weak<OwnedFd> {
+    fn corked(&self) -> Weak<Noted> {
         Weak::new()
     }
 

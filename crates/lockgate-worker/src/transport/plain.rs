@@ -9,12 +9,13 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::Transport;
+use crate::descriptors::Noted;
 
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
     /// Shared only with whoever may have to uncork it.
-    socket: Arc<OwnedFd>,
+    socket: Arc<Noted>,
     is_corked: bool,
 }
 
@@ -22,7 +23,7 @@ impl Plain {
     /// Takes over a connected, non-blocking socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self {
-            socket: Arc::new(socket),
+            socket: Arc::new(Noted::new(socket)),
             is_corked: false,
         }
     }
@@ -30,7 +31,7 @@ impl Plain {
 
 impl Transport for Plain {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::net::recv(&self.socket, buffer, RecvFlags::empty())?;
+        let (count, _) = rustix::net::recv(&*self.socket, buffer, RecvFlags::empty())?;
         Ok(count)
     }
 
@@ -39,11 +40,11 @@ impl Transport for Plain {
         let mut flags = SendFlags::NOSIGNAL;
         flags.set(SendFlags::MORE, self.is_corked);
         if let [piece] = pieces {
-            return Ok(rustix::net::send(&self.socket, piece, flags)?);
+            return Ok(rustix::net::send(&*self.socket, piece, flags)?);
         }
         let mut control = rustix::net::SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(
-            &self.socket,
+            &*self.socket,
             pieces,
             &mut control,
             flags,
@@ -54,7 +55,7 @@ impl Transport for Plain {
         self.is_corked = is_corked;
     }
 
-    fn corked(&self) -> Weak<OwnedFd> {
+    fn corked(&self) -> Weak<Noted> {
         Arc::downgrade(&self.socket)
     }
 
@@ -64,7 +65,7 @@ impl Transport for Plain {
         let count = usize::try_from(length.min(1 << 20)).unwrap_or(1 << 20);
         let mut position = offset;
         Ok(rustix::fs::sendfile(
-            &self.socket,
+            &*self.socket,
             file,
             Some(&mut position),
             count,
@@ -77,12 +78,12 @@ impl Transport for Plain {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.socket, Shutdown::Write)?)
+        Ok(rustix::net::shutdown(&*self.socket, Shutdown::Write)?)
     }
 
     fn reset_on_close(&mut self) {
         // SO_LINGER with no time (RFC 9293 §3.10.4 ABORT). Unix sockets know no reset; there the peer sees an end.
-        let _ = rustix::net::sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+        let _ = rustix::net::sockopt::set_socket_linger(&*self.socket, Some(Duration::ZERO));
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

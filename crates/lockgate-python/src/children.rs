@@ -1,0 +1,73 @@
+//! Processes that the application forks from a worker: what they give back, and that none of them goes on as a worker.
+//! Knows no signal and no descriptor by name; `lockgate.children` does.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lockgate_observe::Level;
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::take_inherited_descriptors;
+use pyo3::exceptions::PySystemExit;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
+
+use crate::{exceptions, interpreter};
+
+/// This process was forked by the application and has only the thread that did it.
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+/// Has every process that the application forks from this worker settle first. To be called in the worker: the
+/// supervisor's own forks are no business of it.
+///
+/// # Errors
+/// When Python refuses.
+pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
+    let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        IS_CHILD.store(true, Ordering::Relaxed);
+        take_inherited_descriptors()
+    };
+    let inherited = PyCFunction::new_closure(py, None, None, inherited)?;
+    py.import("lockgate.children")?
+        .call_method1("settle_when_forked", (inherited,))
+        .map(drop)
+}
+
+/// A child that has come back from the application's call ends here: the request, its connection and the worker's
+/// threads are its parent's.
+#[inline]
+pub(crate) fn end_here(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) {
+    if IS_CHILD.load(Ordering::Relaxed) {
+        end(py, log, outcome);
+    }
+}
+
+#[cold]
+fn end(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) -> ! {
+    let code = match outcome {
+        Ok(()) => {
+            let advice = "a child process that the application forked came back from the application's call; \
+                          it ends here (end it with os._exit, or use multiprocessing)";
+            log.write(Level::Warning, advice);
+            0
+        }
+        Err(error) if error.is_instance_of::<PySystemExit>(py) => exit_code(py, error),
+        Err(error) => {
+            let traceback = exceptions::traceback(py, error);
+            log.write(
+                Level::Error,
+                &format!("A child process that the application forked failed\n{traceback}"),
+            );
+            1
+        }
+    };
+    interpreter::leave(py, code)
+}
+
+/// As Python has it: nothing is 0, a number itself, anything else 1.
+fn exit_code(py: Python<'_>, error: &PyErr) -> i32 {
+    let code = error.value(py).getattr("code");
+    match code {
+        Ok(code) if code.is_none() => 0,
+        Ok(code) => code.extract().unwrap_or(1),
+        Err(_) => 1,
+    }
+}

@@ -1,0 +1,131 @@
+"""Processes that the application starts: they are no workers and hold nothing of ours."""
+
+import contextlib
+import json
+import os
+import signal
+
+import pytest
+from harness import Wire, eventually, request
+from harness.process import is_alive, processes_of_session
+
+WAYS = ["/multiprocessing", "/fork", "/subprocess"]
+
+
+def ask(server, target):
+    response = server.get(target)
+    assert response.status == 200
+    return json.loads(response.body)
+
+
+def lets_go(pid):
+    """Waits until the child holds no socket, as it does when it has settled."""
+
+    def has_let_go():
+        held = set()
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                held.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+        return not any(place.startswith(("socket:", "anon_inode:[eventpoll]")) for place in held)
+
+    eventually(has_let_go, within=5, what=f"{pid} holds no socket")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_child_holds_no_connection_open(start, way):
+    server = start("forking:app")
+    with server.connect() as idle:
+        idle.send(request("GET", "/pid"))
+        assert idle.response().status == 200
+        # Both connections are there when the child is made, and the client sees one of them closed.
+        with server.connect() as wire:
+            wire.send(request("GET", way, "Connection: close"))
+            child = json.loads(wire.response().body)
+            wire.expect_close()
+        assert is_alive(child)
+        lets_go(child)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_child_does_not_keep_the_port(start, way):
+    server = start("forking:app")
+    child = ask(server, way)
+    server.process.kill()
+    server.wait()
+    # A daemon of multiprocessing leaves with the worker; the others stay.
+    eventually(lambda: set(processes_of_session(server.pid)) <= {child}, what="the server is gone")
+    again = start("hello:app", bind=[f"127.0.0.1:{server.port}"])
+    again.address = server.address
+    assert again.get("/").body == b"hello"
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1"])
+def test_signals_end_a_child_as_they_end_any_process(start, way, name):
+    server = start("forking:app")
+    child = ask(server, way)
+    lets_go(child)
+    os.kill(child, getattr(signal, name))
+    assert ask(server, f"/wait?{child}") == -getattr(signal, name)
+
+
+def test_a_child_keeps_the_handlers_of_the_application(start):
+    server = start("forking:app")
+    child = ask(server, "/fork")
+    lets_go(child)
+    os.kill(child, signal.SIGUSR2)
+    assert ask(server, f"/wait?{child}") == 22
+
+
+def test_the_worker_keeps_its_own_handlers(start):
+    server = start("forking:app")
+    before = ask(server, "/pid")
+    child = ask(server, "/fork")
+    os.kill(before, signal.SIGTERM)
+    eventually(lambda: not is_alive(before), what="the worker has drained")
+    assert is_alive(child)
+    assert eventually(lambda: ask(server, "/pid"), what="another worker") != before
+
+
+@pytest.mark.parametrize(
+    "way, code, logged",
+    [
+        ("/returns", 0, r"WARNING.*came back from the application's call"),
+        ("/exits", 5, None),
+        ("/fails", 1, r"ERROR.*child process(?s:.*)raised in the child"),
+        ("/logs", 0, "written by a child"),
+    ],
+)
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_child_that_comes_back_ends_and_only_the_parent_answers(
+    start, threads, way, code, logged
+):
+    server = start("forking:app", "--threads", threads)
+    worker = ask(server, "/pid")
+    with server.connect() as wire:
+        for _ in range(3):
+            wire.send(request("GET", way))
+            child = json.loads(wire.response().body)
+            wire.send(request("GET", f"/wait?{child}"))
+            assert json.loads(wire.response().body) == code
+            assert wire.pending == b""
+    if logged:
+        server.wait_for_log(logged)
+    assert server.workers() == [worker]
+
+
+def test_children_under_connections_that_come_and_go_hold_none(start):
+    server = start("forking:app", "--threads", "4")
+    kept = [server.connect() for _ in range(20)]
+    for number in range(30):
+        child = ask(server, "/fork")
+        lets_go(child)
+        os.kill(child, signal.SIGKILL)
+        kept.pop(0).close()
+        kept.append(Wire(server.address))
+        assert ask(server, f"/wait?{child}") == -signal.SIGKILL, number
+    for wire in kept:
+        wire.send(request("GET", "/pid", "Connection: close"))
+        assert wire.response().status == 200
+        wire.expect_close()
+        wire.close()
