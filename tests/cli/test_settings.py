@@ -34,6 +34,7 @@ def test_help_names_every_documented_flag():
         "--pythonpath", "--backlog", "--limit-request-line", "--limit-request-fields",
         "--limit-request-field_size", "--limit-request-head", "--limit-request-body",
         "--body-memory", "--spool-dir", "--head-timeout", "--body-timeout", "--write-timeout",
+        "--queue-size", "--queue-timeout",
         "--server-header", "--env", "--pid", "--umask", "--no-sendfile", "--config",
         "--check-config", "--print-config", "--version",
     ):  # fmt: skip

@@ -26,6 +26,10 @@ pub struct Config {
     pub threads: Threads,
     /// Most connections that one worker holds at a time.
     pub worker_connections: usize,
+    /// Most requests that wait for a thread in one worker; more are refused.
+    pub queue_size: usize,
+    /// Longest time that a request waits for a thread; `None`: no limit.
+    pub queue_timeout: Option<Duration>,
     /// Longest time that a worker with one thread may stand still; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
@@ -204,6 +208,8 @@ impl Config {
             workers_reason: "workers = 1 (nothing is known of the machine)".to_owned(),
             threads: Threads::Auto,
             worker_connections: 10_000,
+            queue_size: 2048,
+            queue_timeout: Some(Duration::from_secs(30)),
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(75),

@@ -75,6 +75,8 @@ pub enum Outcome {
     Aborted,
     /// A deadline passed.
     TimedOut,
+    /// There was no thread for it in time; the application never saw it.
+    Overloaded,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +145,7 @@ impl AccessFormat {
 }
 
 impl Outcome {
-    /// The name in JSON: `complete`, `client_gone`, `refused`, `aborted` or `timed_out`.
+    /// The name in JSON: `complete`, `client_gone`, `refused`, `aborted`, `timed_out` or `overloaded`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -151,6 +153,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Aborted => "aborted",
             Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::request::{Client, Local};
 pub const FIRST_LISTENER: u64 = 1;
 
 /// Connections taken from one listener per turn. Few, so that workers that share it get their part.
-const ACCEPTS_AT_ONCE: usize = 16;
+pub const ACCEPTS_AT_ONCE: usize = 16;
 
 /// How long accepting rests when the process or the system has no descriptors left.
 const REST: Duration = Duration::from_millis(100);

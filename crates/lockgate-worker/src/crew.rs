@@ -4,10 +4,10 @@
 //! Leadership *is* holding the lane's mutex. The leader lets it go before each call; when that call outlives a tick,
 //! the standby takes the free lane and the old leader, when it returns, joins the parked (late promotion).
 
+mod kept;
 mod standby;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, Thread};
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::crowd::Crowd;
-use crate::lane::Job;
 use crate::pace::Pace;
+use crate::queue::{Job, Order, Queue};
 use crate::watch::Watch;
 
 /// Who waits so long for the interpreter after a promotion has promoted a call that computes: one that waits has
@@ -49,7 +49,8 @@ struct Roster {
     standby: Option<Thread>,
     /// Threads that exist or are being started.
     threads: usize,
-    backlog: VecDeque<Job>,
+    /// Requests that nobody may run for now.
+    backlog: Queue,
 }
 
 /// See the module.
@@ -67,6 +68,7 @@ pub struct Crew {
     /// A thread with a request in hand waits for the interpreter.
     is_one_waiting: AtomicBool,
     backlog_len: AtomicUsize,
+    order: Order,
     crowd: Crowd,
     born: Instant,
     /// No thread is asked for before so many microseconds after `born`: the last one could not be started.
@@ -89,6 +91,7 @@ impl Crew {
             is_spawn_wanted: AtomicBool::new(false),
             is_one_waiting: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
+            order: Order::default(),
             crowd: Crowd::new(),
             born: Instant::now(),
             grows_at: AtomicU64::new(0),
@@ -210,37 +213,6 @@ impl Crew {
         self.grows_at.store(self.micros(until), Ordering::Relaxed);
     }
 
-    /// Keeps a request for the first thread that comes free. Returns it when somebody stands by after all.
-    pub fn put_back(&self, mut job: Job) -> Option<Job> {
-        let mut roster = self.roster();
-        let may_call = !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait();
-        if roster.standby.is_some() && may_call {
-            return Some(job);
-        }
-        job.has_waited = true;
-        roster.backlog.push_back(job);
-        self.backlog_len
-            .store(roster.backlog.len(), Ordering::SeqCst);
-        None
-    }
-
-    /// A request that was kept, the oldest first.
-    pub fn take_back(&self) -> Option<Job> {
-        if self.backlog_len.load(Ordering::Relaxed) == 0 {
-            return None;
-        }
-        let mut roster = self.roster();
-        let job = roster.backlog.pop_front();
-        self.backlog_len
-            .store(roster.backlog.len(), Ordering::SeqCst);
-        job
-    }
-
-    /// Whether a leader has a kept request that a thread may run now.
-    pub fn can_take_back(&self) -> bool {
-        self.backlog_len.load(Ordering::SeqCst) > 0 && self.may_call()
-    }
-
     /// The lane is held again, by the thread that let it go or by another one: then that call is promoted, and the
     /// answer is true.
     pub fn note_led(&self) -> bool {
@@ -331,7 +303,7 @@ impl Crew {
     pub fn report(&self) -> Post {
         let mut roster = self.roster();
         if !self.is_one_waiting.load(Ordering::Relaxed)
-            && let Some(job) = roster.backlog.pop_front()
+            && let Some(job) = roster.backlog.take(&self.order)
         {
             self.backlog_len
                 .store(roster.backlog.len(), Ordering::SeqCst);

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::connection::{Connection, Phase};
 use crate::date::with_date;
 use crate::outbox::Flushed;
-use crate::reply::{ClientGone, ReplyChannel, Sent, SharedBytes};
+use crate::queue::GivenUp;
+use crate::reply::{ClientGone, Look, Presence, ReplyChannel, Sent, SharedBytes};
 use crate::shared::Shared;
 
 impl Connection {
@@ -261,12 +262,12 @@ impl ReplyChannel for Connection {
         self.body = None;
     }
 
-    fn is_client_gone(&mut self) -> bool {
-        let mut guard = self.slot.lock();
-        let pending = std::mem::take(&mut guard.pending);
-        drop(guard);
-        self.note(pending);
-        self.hung_up
+    fn give_up(self: Box<Self>, why: GivenUp, now: Instant) {
+        self.leave_unanswered(why, now);
+    }
+
+    fn presence(&mut self, look: Look) -> Presence {
+        self.find_presence(look)
     }
 
     fn note_environ(&mut self, values: Vec<(String, String)>) {

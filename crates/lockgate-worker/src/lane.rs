@@ -4,6 +4,7 @@
 //! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
 
 mod door;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,12 +19,13 @@ use crate::accept::{Acceptor, Arrival};
 use crate::connection::{Connection, Next, Phase};
 use crate::outbox::Flushed;
 use crate::poller::{Poller, Readiness};
-use crate::reply::ReplyChannel;
+use crate::queue::{Job, Order, Queue};
 use crate::request::Request;
 use crate::shared::{Shared, StopMode};
 use crate::slot::SlotTable;
 use crate::timers::Timers;
 use crate::workbench::Workbench;
+use waiting::{Sight, Waiting};
 
 const WAKER: u64 = 0;
 
@@ -45,14 +47,6 @@ const POLL_WITHIN: Duration = Duration::from_millis(4);
 /// On TERM, kept-alive connections stay this long for a request that may be under way.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
-/// A request that is ready to run, and the way back for its response.
-pub struct Job {
-    pub request: Box<Request>,
-    pub channel: Box<dyn ReplyChannel>,
-    /// It had to wait for a thread; its client may have gone meanwhile.
-    pub has_waited: bool,
-}
-
 /// What a leader's turn ended with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -66,7 +60,7 @@ pub enum Turn {
 pub struct Lane {
     bench: Workbench,
     /// Requests that are parsed and wait for a thread.
-    ready: VecDeque<Job>,
+    ready: Queue,
     /// Connections whose response is complete and not yet sent.
     unflushed: Vec<Box<Connection>>,
     unflushed_since: Option<Instant>,
@@ -77,6 +71,8 @@ pub struct Lane {
     /// Connections that gave way to others before their input was used up.
     again: VecDeque<u64>,
     polled_at: Instant,
+    sight: Sight,
+    waiting: Waiting,
     events: Vec<(u64, Readiness)>,
     arrivals: Vec<Arrival>,
     /// Requests that were ready so far.
@@ -96,7 +92,7 @@ impl Lane {
         acceptor.watch(&poller)?;
         Ok(Self {
             bench: Workbench::new(READ_BUFFER, Instant::now()),
-            ready: VecDeque::new(),
+            ready: Queue::default(),
             unflushed: Vec::new(),
             unflushed_since: None,
             poller,
@@ -105,6 +101,8 @@ impl Lane {
             timers: Timers::default(),
             again: VecDeque::new(),
             polled_at: Instant::now(),
+            sight: Sight::new(Instant::now()),
+            waiting: Waiting::new(Instant::now()),
             events: Vec::new(),
             arrivals: Vec::new(),
             requests: 0,
@@ -116,33 +114,47 @@ impl Lane {
     pub fn turn(&mut self, shared: &Arc<Shared>) -> Turn {
         loop {
             self.bench.now = Instant::now();
+            self.sight.came_at = self.bench.now;
             self.flush_all();
             self.take_returns(shared);
             self.apply_stop(shared);
             self.acceptor.publish(self.slots.in_use(), self.requests);
             if !self.ready.is_empty() || shared.crew.can_take_back() {
-                if self.bench.now.saturating_duration_since(self.polled_at) >= POLL_WITHIN {
+                if self.must_poll(self.bench.now) {
                     self.poll(shared, Some(Duration::ZERO));
                 }
+                if self.give_up_waiting(shared) {
+                    // Their answers should not wait for a call.
+                    continue;
+                }
                 return Turn::Ready;
+            }
+            if self.give_up_waiting(shared) {
+                continue;
             }
             if self.is_over(shared) {
                 return Turn::Over;
             }
-            let timeout = self.time_to_wait(shared.crew.admits_at());
+            let wakes = [shared.crew.admits_at(), self.gives_up_at(shared)];
+            let timeout = self.time_to_wait(wakes);
             self.poll(shared, timeout);
         }
     }
 
-    /// The oldest request that is ready.
-    pub fn take_ready(&mut self) -> Option<Job> {
-        self.ready.pop_front()
+    /// The next request that is ready: the oldest, unless clients have been leaving.
+    pub fn take_ready(&mut self, order: &Order) -> Option<Job> {
+        self.ready.take(order)
+    }
+
+    /// Whether the sockets have to be looked at before another request is taken.
+    pub fn must_poll(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.polled_at) >= POLL_WITHIN
     }
 
     /// Queues a request that did not come from an HTTP/1 connection of this lane.
     #[cfg(test)]
     pub fn push_ready(&mut self, job: Job) {
-        self.ready.push_back(job);
+        self.ready.push(job);
     }
 
     /// Whether a burst is under way: only then is it worth letting a response wait where nobody stands by to send it.
@@ -187,10 +199,12 @@ impl Lane {
         } else {
             timeout
         };
+        let asked_at = self.bench.now;
         let outcome = self.poller.wait(timeout, &mut events);
         shared.note_polling(false);
         self.bench.now = Instant::now();
         self.polled_at = self.bench.now;
+        self.sight.look(asked_at, self.bench.now, events.len());
         if let Err(error) = outcome {
             shared.report_fatal(&format!("cannot wait for events: {error}"));
         }
@@ -211,15 +225,17 @@ impl Lane {
                 );
             }
         }
+        self.sight.came_at = self.bench.now;
         self.expire();
     }
 
-    fn time_to_wait(&self, admits_at: Option<Instant>) -> Option<Duration> {
+    fn time_to_wait(&self, wakes: [Option<Instant>; 2]) -> Option<Duration> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.acceptor.resumes(), admits_at]
+        let next = [self.timers.next(), self.acceptor.resumes()]
             .into_iter()
+            .chain(wakes)
             .flatten()
             .min()?;
         Some(next.saturating_duration_since(Instant::now()))
@@ -237,7 +253,12 @@ impl Lane {
         };
         let mut state = slot.lock();
         match state.connection.take() {
-            None => state.pending.merge(readiness),
+            None => {
+                state.pending.merge(readiness);
+                if readiness.read_closed || readiness.hung_up {
+                    self.waiting.note_departure(self.bench.now);
+                }
+            }
             Some(mut connection) => {
                 drop(state);
                 connection.note(readiness);
@@ -274,10 +295,14 @@ impl Lane {
                 Next::Dispatch(request) => {
                     connection.begin_exchange(self.bench.outputs.pop());
                     self.requests += 1;
-                    return self.ready.push_back(Job {
+                    if self.is_queue_full(&connection.shared) {
+                        return self.turn_away(request, connection);
+                    }
+                    return self.ready.push(Job {
                         request,
                         channel: connection,
-                        has_waited: false,
+                        ready_at: self.sight.came_at,
+                        was_kept: false,
                     });
                 }
                 Next::Close => return self.close(connection),

@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
 /// Events taken from the kernel at once: a turn is bounded (about 64 requests) and so is what it learns.
-const EVENTS_AT_ONCE: usize = 128;
+pub const EVENTS_AT_ONCE: usize = 128;
 
 /// What became possible on a descriptor.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

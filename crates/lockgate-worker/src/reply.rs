@@ -3,8 +3,11 @@
 //! Every method is called attached; whatever may wait leaves the interpreter by itself first.
 
 use std::fs::File;
+use std::time::Instant;
 
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
+
+use crate::queue::GivenUp;
 
 /// The client closed the connection, or stopped reading for longer than `write_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,27 @@ impl std::fmt::Display for ClientGone {
 }
 
 impl std::error::Error for ClientGone {}
+
+/// What can be known of a client that says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Its connection is open.
+    There,
+    /// It will send no more. It may still be reading, or it has closed its socket: TCP says the same of both, until
+    /// something is sent to it.
+    HalfClosed,
+    /// Its connection is dead.
+    Gone,
+}
+
+/// Where to look for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// At what the poller has reported.
+    AtEvents,
+    /// At the socket itself, for where nobody has polled meanwhile.
+    AtSocket,
+}
 
 /// What became of a piece of body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,10 +93,13 @@ pub trait ReplyChannel: Send {
     fn finish(self: Box<Self>) -> Result<(), ShortBody>;
     /// Closes the connection (resets the stream) so that nobody takes the response for complete.
     fn abort(self: Box<Self>);
+    /// Ends a request that the application never saw: with a 503, or with nothing when nobody is there to read it.
+    /// Called attached or not, also by the leader: neither waits nor touches the socket.
+    fn give_up(self: Box<Self>, why: GivenUp, now: Instant);
     /// Forgets a queued, uncommitted response, so that another can be started.
     fn forget_response(&mut self);
-    /// Whether the client has closed its side for good.
-    fn is_client_gone(&mut self) -> bool;
+    /// Whether somebody waits for the response, as far as that can be known without sending anything.
+    fn presence(&mut self, look: Look) -> Presence;
     /// Values of the application's environ for the access log.
     fn note_environ(&mut self, values: Vec<(String, String)>);
 }
@@ -252,11 +279,18 @@ impl Reply {
         true
     }
 
-    /// Whether the client has closed its side for good.
+    /// Whether nothing can reach the client any more, by what has been seen of it so far.
     pub fn is_client_gone(&mut self) -> bool {
         self.channel
             .as_mut()
-            .is_none_or(|channel| channel.is_client_gone())
+            .is_none_or(|channel| channel.presence(Look::AtEvents) == Presence::Gone)
+    }
+
+    /// Looks whether the client is still connected in both directions; without waiting, for the price of a system call.
+    pub fn has_client_left(&mut self) -> bool {
+        self.channel
+            .as_mut()
+            .is_none_or(|channel| channel.presence(Look::AtSocket) != Presence::There)
     }
 
     /// Values for `%({name}e)s` in the access log.

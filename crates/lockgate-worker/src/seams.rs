@@ -14,9 +14,10 @@ use lockgate_config::{AppSpec, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::app::App;
-use crate::lane::Job;
+
 use crate::log::ErrorLog;
-use crate::reply::{ClientGone, Reply, ReplyChannel, Sent, SharedBytes};
+use crate::queue::{GivenUp, Job};
+use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
 use crate::request::Request;
 use crate::transport::Transport;
 use crate::worker::{Handle, Worker};
@@ -268,8 +269,9 @@ impl ReplyChannel for Stream {
     }
     fn abort(self: Box<Self>) {}
     fn forget_response(&mut self) {}
-    fn is_client_gone(&mut self) -> bool {
-        false
+    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
+    fn presence(&mut self, _: Look) -> Presence {
+        Presence::There
     }
     fn note_environ(&mut self, _: Vec<(String, String)>) {}
 }
@@ -300,7 +302,8 @@ fn a_connection_may_have_several_requests_with_the_application_at_once() {
             lane.push_ready(Job {
                 request: Box::default(),
                 channel,
-                has_waited: false,
+                ready_at: Instant::now(),
+                was_kept: false,
             });
         }
     });

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use lockgate_observe::Level;
 
 use crate::crew::{Post, forced_wait};
-use crate::lane::{Job, Lane, Turn};
-use crate::reply::Reply;
+use crate::lane::{Lane, Turn};
+use crate::queue::{Job, judge};
+use crate::reply::{Look, Reply};
 use crate::request::Request;
 use crate::shared::{Shared, StopMode};
 
@@ -44,6 +45,17 @@ impl Shared {
                 if self.crew.take_spawn_order() {
                     self.spawn_thread();
                 }
+                let waited = began.saturating_duration_since(job.ready_at);
+                if let Some(look) = job.look(waited) {
+                    match self.check(job, look, waited, began) {
+                        Ok(checked) => job = checked,
+                        Err(request) => {
+                            // Its answer should not wait for the next call.
+                            spare = Some(request);
+                            break;
+                        }
+                    }
+                }
                 spare = Some(self.run(job, &mut reply));
                 match self.continue_turn(&mut spare, &mut began) {
                     Some(following) => job = following,
@@ -70,14 +82,26 @@ impl Shared {
         }
     }
 
+    /// Gives up a request that has waited for too long, or whose client has.
+    fn check(
+        &self,
+        mut job: Job,
+        look: Look,
+        waited: Duration,
+        now: Instant,
+    ) -> Result<Job, Box<Request>> {
+        let presence = job.channel.presence(look);
+        let Some(why) = judge(waited, presence, self.config.queue_timeout) else {
+            return Ok(job);
+        };
+        self.crew.order().note_given_up(1);
+        job.channel.give_up(why, now);
+        job.request.clear();
+        Err(job.request)
+    }
+
     /// Calls the application, whatever it does.
     fn run(&self, mut job: Job, reply: &mut Reply) -> Box<Request> {
-        if job.has_waited && job.channel.is_client_gone() {
-            // It waited, and nobody waits for it any more.
-            job.channel.abort();
-            job.request.clear();
-            return job.request;
-        }
         reply.open(job.channel);
         self.crew.crowd().note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
@@ -103,6 +127,7 @@ impl Shared {
             let job = self.crew.take_back();
             if job.is_some() {
                 self.crew.begin_kept_call();
+                *began = Instant::now();
             }
             return job;
         }
@@ -114,10 +139,15 @@ impl Shared {
         if let Some(request) = spare.take() {
             lane.reuse(request);
         }
-        if lane.must_flush(now) || self.stop_mode() == StopMode::Stop || !self.crew.has_standby() {
+        if lane.must_flush(now)
+            || lane.must_poll(now)
+            || self.stop_mode() == StopMode::Stop
+            || !self.crew.has_standby()
+        {
             return None;
         }
-        let job = self.crew.take_back().or_else(|| lane.take_ready())?;
+        let order = self.crew.order();
+        let job = self.crew.take_back().or_else(|| lane.take_ready(order))?;
         self.let_go(lane, false);
         Some(job)
     }
@@ -171,7 +201,7 @@ impl Shared {
             } else {
                 None
             };
-            let Some(job) = kept.or_else(|| lane.take_ready()) else {
+            let Some(job) = kept.or_else(|| lane.take_ready(self.crew.order())) else {
                 continue;
             };
             if self.crew.may_call() {

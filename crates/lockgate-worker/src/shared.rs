@@ -20,6 +20,7 @@ use crate::crew::Crew;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
 use crate::outbox::Flushed;
+use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::request::Client;
 use crate::throttle::Throttle;
@@ -56,6 +57,7 @@ pub struct Shared {
     pub is_finished: AtomicBool,
     pub stop: AtomicU8,
     pub watched: Mutex<((u64, u64), Instant)>,
+    pub overload: Tally,
 }
 
 impl Shared {

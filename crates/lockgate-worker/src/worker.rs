@@ -17,6 +17,7 @@ use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::lane::Lane;
 use crate::log::ErrorLog;
+use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::shared::{Shared, StopMode};
 use crate::throttle::Throttle;
@@ -83,6 +84,7 @@ impl Worker {
             is_finished: AtomicBool::new(false),
             stop: AtomicU8::new(0),
             watched: Mutex::new(((0, 0), Instant::now())),
+            overload: Tally::new(Instant::now()),
             config,
         });
         for _ in 0..shared.crew.first_threads() {

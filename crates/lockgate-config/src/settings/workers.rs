@@ -1,10 +1,11 @@
 //! Settings that say how much runs at the same time.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use crate::Threads;
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, quoted};
+use crate::written::{Complaint, Given, duration_text, quoted};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -70,6 +71,50 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| draft.config.worker_connections.to_string(),
+    },
+    Setting {
+        name: "queue_size",
+        section: Section::Workers,
+        short: None,
+        flags: &["queue-size"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 1,
+            most: 1_000_000,
+            auto: false,
+        },
+        doc: "How many requests may wait for a thread in one worker. A request that finds so many others waiting gets 503 \
+              with Retry-After at once. It bounds what an overload costs in memory; how long clients wait is `queue_timeout`. \
+              The kernel's queue of connections is `backlog`.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.queue_size = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.queue_size.to_string(),
+    },
+    Setting {
+        name: "queue_timeout",
+        section: Section::Workers,
+        short: None,
+        flags: &["queue-timeout"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("no limit"),
+        },
+        doc: "How long a request may wait for a thread, from its last byte on. One that waits longer gets 503 with \
+              Retry-After and never reaches the application. Requests whose clients leave while they wait are dropped in any \
+              case, with 499 in the access log. Set it to what your clients or the proxy in front wait for at most, less the \
+              time of a usual call. gunicorn has no such limit.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let timeout = given.duration()?;
+            draft.config.queue_timeout = (timeout > Duration::ZERO).then_some(timeout);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.queue_timeout.unwrap_or_default()),
     },
 ];
 

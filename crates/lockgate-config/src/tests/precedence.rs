@@ -17,6 +17,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("gc", "off", "'idle'", "freeze"),
     ("switch_interval", "1ms", "'500us'", "0.002"),
     ("worker_connections", "1", "2", "3"),
+    ("queue_size", "1", "2", "3"),
+    ("queue_timeout", "1", "'2m'", "0"),
     ("timeout", "1", "'2m'", "0"),
     ("graceful_timeout", "1", "2.5", "3"),
     ("keep_alive", "1", "2", "3"),

@@ -95,6 +95,14 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("0", "at least 1"), ("1000001", "at most 1000000")],
         ),
         (
+            "queue_size",
+            &[("0", "at least 1"), ("'auto'", "whole number")],
+        ),
+        (
+            "queue_timeout",
+            &[("-1", "negative"), ("'soon'", "must be a time")],
+        ),
+        (
             "timeout",
             &[
                 ("-1", "negative"),
@@ -289,6 +297,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
 #[test]
 fn zero_means_what_its_setting_says() {
     assert_eq!(config("--timeout", "0").timeout, None);
+    assert_eq!(config("--queue-timeout", "0").queue_timeout, None);
     assert_eq!(
         config("--graceful-timeout", "0").graceful_timeout,
         Duration::ZERO

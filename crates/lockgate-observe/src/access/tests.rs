@@ -269,6 +269,7 @@ fn json_is_typed_and_has_always_the_same_keys() {
         (Outcome::Refused, "refused"),
         (Outcome::Aborted, "aborted"),
         (Outcome::TimedOut, "timed_out"),
+        (Outcome::Overloaded, "overloaded"),
     ];
     for (outcome, name) in outcomes {
         let json = Sample {

@@ -160,11 +160,15 @@ impl Transmission<'_, '_> {
         pace: Pace,
     ) -> Result<(), Failure> {
         let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
-        let pieces = result
+        let mut pieces = result
             .try_iter()
             .map_err(|error| not_iterable(result, error))?;
         let mut queued = 0;
-        for piece in pieces {
+        loop {
+            let next = self
+                .responder
+                .lend_between_pieces(self.py, self.reply, || pieces.next());
+            let Some(piece) = next else { break };
             let piece = piece?;
             let bytes = bytes_of(&piece)?;
             let size = bytes.as_bytes().len();

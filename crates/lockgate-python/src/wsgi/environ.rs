@@ -58,6 +58,7 @@ keys! {
     wsgi_multiprocess "wsgi.multiprocess"
     wsgi_run_once "wsgi.run_once"
     wsgi_file_wrapper "wsgi.file_wrapper"
+    client_disconnected "lockgate.client_disconnected"
 }
 
 /// Methods whose strings are kept; the template says GET.
@@ -112,6 +113,7 @@ impl Environ {
         py: Python<'_>,
         shared: &Shared,
         errors: &Bound<'_, ErrorStream>,
+        client_disconnected: &Bound<'_, PyAny>,
     ) -> PyResult<Self> {
         let keys = Keys::new(py);
         let empty = PyString::intern(py, "");
@@ -148,6 +150,7 @@ impl Environ {
         template.set_item(&keys.wsgi_multiprocess, shared.settings.is_multiprocess)?;
         template.set_item(&keys.wsgi_run_once, false)?;
         template.set_item(&keys.wsgi_file_wrapper, py.get_type::<FileWrapper>())?;
+        template.set_item(&keys.client_disconnected, client_disconnected)?;
         Ok(Self {
             template: template.unbind(),
             keys,
@@ -161,6 +164,16 @@ impl Environ {
             local: None,
             path: Vec::new(),
         })
+    }
+
+    /// Replaces `lockgate.client_disconnected` for the requests to come.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn offer(&self, client_disconnected: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.template
+            .bind(client_disconnected.py())
+            .set_item(&self.keys.client_disconnected, client_disconnected)
     }
 
     /// A fresh `environ`; takes the body out of the request.

@@ -1,8 +1,9 @@
-//! `start_response` and the `write` that it returns. Knows what the application said, not how a body is iterated.
+//! `start_response`, the `write` that it returns, and `lockgate.client_disconnected`. Knows what the application said,
+//! not how a body is iterated.
 //!
 //! What is said is checked and copied at once, so that a mistake surfaces where it is made and nothing of the
-//! application's is kept. One pair of function objects serves one request after the other on a thread; an application
-//! that keeps one of them keeps that pair, and the thread makes a new one.
+//! application's is kept. One set of function objects serves one request after the other on a thread; an application
+//! that keeps one of them keeps that set, and the thread makes a new one.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyList, PyString, PyTuple};
 
 use crate::ffi::{Definition, reference_count, trampoline};
 use crate::interpreter;
@@ -55,8 +56,10 @@ pub(crate) struct Responder {
 struct State {
     phase: Phase,
     head: ResponseHead,
-    /// The request's reply while the application is being called: `write` sends by it.
+    /// The request's reply while the application's code runs: `write` sends by it, `client_disconnected` asks it.
     reply: Option<Reply>,
+    /// Whether the request is not over.
+    is_current: bool,
     /// Whether that call is going on.
     is_lent: bool,
     progress: Progress,
@@ -77,11 +80,30 @@ impl Responder {
         self.lock(py).commit(reply)
     }
 
-    /// Makes both functions useless for good.
+    /// Runs code of the application between two pieces of its body: it may ask after its client, but not write.
+    pub(crate) fn lend_between_pieces<T>(
+        &self,
+        py: Python<'_>,
+        reply: &mut Reply,
+        ask: impl FnOnce() -> T,
+    ) -> T {
+        self.lock(py).reply = Some(mem::take(reply));
+        let loan = Loan {
+            py,
+            responder: self,
+            reply,
+        };
+        let answer = ask();
+        drop(loan);
+        answer
+    }
+
+    /// Makes all functions useless for good.
     fn retire(&self, py: Python<'_>) {
         let write = {
             let mut state = self.lock(py);
             state.phase = Phase::Closed;
+            state.is_current = false;
             state.write.take()
         };
         drop(write);
@@ -99,10 +121,11 @@ impl State {
     }
 }
 
-/// One thread's pair of functions.
+/// One thread's set of functions.
 pub(crate) struct Functions {
     responder: Py<Responder>,
     start_response: Py<PyAny>,
+    client_disconnected: Py<PyAny>,
 }
 
 impl Functions {
@@ -111,6 +134,7 @@ impl Functions {
             phase: Phase::Closed,
             head: ResponseHead::default(),
             reply: None,
+            is_current: false,
             is_lent: false,
             progress: Progress::default(),
             write: None,
@@ -125,26 +149,37 @@ impl Functions {
         let write = WRITE.bind(responder.as_any())?;
         responder.get().lock(py).write = Some(write.unbind());
         let start_response = START_RESPONSE.bind(responder.as_any())?.unbind();
+        let client_disconnected = CLIENT_DISCONNECTED.bind(responder.as_any())?.unbind();
         Ok(Self {
             responder: responder.unbind(),
             start_response,
+            client_disconnected,
         })
     }
 
-    /// Whether the application still holds one of the two.
-    pub(crate) fn are_kept(&self, py: Python<'_>) -> bool {
-        // One reference to start_response is ours, one to write is the responder's.
-        let is_write_kept = self
-            .responder
-            .get()
-            .lock(py)
-            .write
-            .as_ref()
-            .is_some_and(|write| reference_count(write.bind(py)) != 1);
-        is_write_kept || reference_count(self.start_response.bind(py)) != 1
+    /// The request is over. Says whether the application still holds one of the functions.
+    pub(crate) fn end_request(&self, py: Python<'_>) -> bool {
+        // One reference to start_response is ours, one to write is the responder's; the third function is ours and
+        // stands in the template of the environ.
+        let is_write_kept = {
+            let mut state = self.responder.get().lock(py);
+            state.is_current = false;
+            state
+                .write
+                .as_ref()
+                .is_some_and(|write| reference_count(write.bind(py)) != 1)
+        };
+        is_write_kept
+            || reference_count(self.start_response.bind(py)) != 1
+            || reference_count(self.client_disconnected.bind(py)) != 2
     }
 
-    /// Leaves the pair to whoever holds it.
+    /// What `lockgate.client_disconnected` is in the environ.
+    pub(crate) fn client_disconnected<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.client_disconnected.bind(py)
+    }
+
+    /// Leaves the set to whoever holds it.
     pub(crate) fn retire(&self, py: Python<'_>) {
         self.responder.get().retire(py);
     }
@@ -153,7 +188,7 @@ impl Functions {
         self.responder.get()
     }
 
-    /// Opens the pair for a request and makes the call, with the reply lent to `write` meanwhile.
+    /// Opens the set for a request and makes the call, with the reply lent to `write` meanwhile.
     pub(crate) fn lend<'py, T>(
         &self,
         py: Python<'py>,
@@ -165,6 +200,7 @@ impl Functions {
             state.phase = Phase::Silent;
             state.progress = Progress::default();
             state.reply = Some(mem::take(reply));
+            state.is_current = true;
             state.is_lent = true;
         }
         let loan = Loan {
@@ -217,7 +253,28 @@ trampoline!(
     ["status", "headers", "exc_info"],
     start_response
 );
+static CLIENT_DISCONNECTED: Definition = Definition::fast(
+    c"client_disconnected",
+    client_disconnected_entry,
+    c"client_disconnected()\n--\n\nWhether nobody waits for the response any more; looks at the connection.",
+);
+
 trampoline!(write_entry, ["data"], write);
+trampoline!(client_disconnected_entry, [], client_disconnected);
+
+fn client_disconnected<'py>(
+    receiver: &Bound<'py, PyAny>,
+    []: [Option<Borrowed<'_, 'py, PyAny>>; 0],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = receiver.py();
+    let mut state = receiver.cast::<Responder>()?.get().lock(py);
+    let has_left = match &mut state.reply {
+        Some(reply) => reply.has_client_left(),
+        // Without a reply at hand either the request is over, or a piece is being sent: that finds out by itself.
+        None => !state.is_current,
+    };
+    Ok(PyBool::new(py, has_left).to_owned().into_any())
+}
 
 fn start_response<'py>(
     receiver: &Bound<'py, PyAny>,
@@ -389,7 +446,12 @@ fn write<'py>(
     // Taken out while it works, because it may wait outside the interpreter and a lock must not be held then.
     let (mut reply, mut progress) = {
         let mut state = responder.lock(py);
-        let Some(mut reply) = state.reply.take() else {
+        let lent = if state.is_lent {
+            state.reply.take()
+        } else {
+            None
+        };
+        let Some(mut reply) = lent else {
             return Err(PyRuntimeError::new_err(
                 "write() works only while the application is being called",
             ));

@@ -37,22 +37,27 @@ impl ThreadState {
 
     /// Keeps the state for the next request. What the application still holds is left to it.
     pub(crate) fn give_back(mut self: Box<Self>, py: Python<'_>) {
-        if self.functions.are_kept(py) {
+        if self.functions.end_request(py) {
             self.functions.retire(py);
-            match Functions::new(py) {
-                Ok(functions) => self.functions = functions,
-                // Without memory for it the next request starts from nothing.
-                Err(_) => return,
+            // Without memory for it the next request starts from nothing.
+            let Ok(functions) = Functions::new(py) else {
+                return;
+            };
+            let function = functions.client_disconnected(py);
+            if self.environ.offer(function).is_err() {
+                return;
             }
+            self.functions = functions;
         }
         STATE.set(Some(self));
     }
 
     fn new(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<Self> {
         let errors = Bound::new(py, ErrorStream::new(Arc::clone(&shared.log)))?;
+        let functions = Functions::new(py)?;
         Ok(Self {
-            environ: Environ::new(py, shared, &errors)?,
-            functions: Functions::new(py)?,
+            environ: Environ::new(py, shared, &errors, functions.client_disconnected(py))?,
+            functions,
             errors: errors.unbind(),
             shared: Arc::clone(shared),
         })

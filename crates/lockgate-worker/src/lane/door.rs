@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DRAIN_LINGER, Lane};
-use crate::accept::{Acceptor, Arrival};
+use crate::accept::{ACCEPTS_AT_ONCE, Acceptor, Arrival};
 use crate::connection::Connection;
 use crate::request::{Client, Local};
 use crate::shared::{Shared, StopMode};
@@ -34,6 +34,9 @@ impl Lane {
             shared.report_accept_failure(&error);
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+        }
+        if arrivals.len() >= room.min(share).min(ACCEPTS_AT_ONCE) {
+            self.sight.note_left_over();
         }
         for arrival in arrivals.drain(..) {
             self.welcome(shared, arrival);

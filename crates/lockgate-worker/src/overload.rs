@@ -1,0 +1,213 @@
+//! What becomes of requests for which there is no thread: 503, or nothing for clients that have gone, and a warning for
+//! the operator. Does not decide which requests those are: the queue does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lockgate_http::{BodyLength, ResponseHead};
+use lockgate_observe::{Level, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::connection::{Connection, Phase};
+use crate::lane::Returned;
+use crate::poller::Readiness;
+use crate::queue::GivenUp;
+use crate::reply::{Look, Presence, ReplyChannel};
+use crate::shared::Shared;
+
+/// Seconds until the client should try again. The queue forgets an overload within a second, and where it does not, a
+/// refusal costs less than what a longer pause would leave idle.
+const RETRY_AFTER: &[u8] = b"1";
+
+/// Refusals are told of at most so often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
+/// What was refused and not yet told of.
+pub struct Tally {
+    too_late: AtomicU64,
+    queue_full: AtomicU64,
+    /// Milliseconds after `born` from which on the next refusal is told of.
+    next: AtomicU64,
+    born: Instant,
+}
+
+impl Tally {
+    pub fn new(born: Instant) -> Self {
+        Self {
+            too_late: AtomicU64::new(0),
+            queue_full: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            born,
+        }
+    }
+
+    /// Counts a refusal. When it is time for it: how many were too late, and how many found the queue full.
+    fn note(&self, why: GivenUp, now: Instant) -> Option<(u64, u64)> {
+        match why {
+            GivenUp::TooLate => self.too_late.fetch_add(1, Ordering::Relaxed),
+            GivenUp::QueueFull => self.queue_full.fetch_add(1, Ordering::Relaxed),
+            GivenUp::Gone | GivenUp::HalfClosed => return None,
+        };
+        let millis = now.saturating_duration_since(self.born).as_millis() as u64;
+        let next = self.next.load(Ordering::Relaxed);
+        let is_mine = millis >= next
+            && self
+                .next
+                .compare_exchange(
+                    next,
+                    millis + TOLD_EVERY.as_millis() as u64,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
+                .is_ok();
+        is_mine.then(|| {
+            (
+                self.too_late.swap(0, Ordering::Relaxed),
+                self.queue_full.swap(0, Ordering::Relaxed),
+            )
+        })
+    }
+}
+
+impl Shared {
+    fn report_overload(&self, why: GivenUp, now: Instant) {
+        let Some((too_late, queue_full)) = self.overload.note(why, now) else {
+            return;
+        };
+        let mut parts = Vec::new();
+        if too_late > 0 {
+            let limit = self.config.queue_timeout.unwrap_or_default();
+            parts.push(format!(
+                "{too_late} waited for a thread for longer than queue_timeout = {limit:?}"
+            ));
+        }
+        if queue_full > 0 {
+            let size = self.config.queue_size;
+            parts.push(format!(
+                "{queue_full} found queue_size = {size} others waiting"
+            ));
+        }
+        let message = format!(
+            "more requests than this worker can answer; refused with 503: {}",
+            parts.join(", ")
+        );
+        self.error_log
+            .write_unless_blocked(Level::Warning, &message);
+    }
+}
+
+impl Connection {
+    /// Ends a request that waited in vain, on whatever thread: the leader sends what there is to send.
+    pub fn leave_unanswered(mut self: Box<Self>, why: GivenUp, now: Instant) {
+        let shared = std::sync::Arc::clone(&self.shared);
+        if why == GivenUp::Gone {
+            self.lose(now);
+            return shared.discard(self);
+        }
+        self.answer_unavailable(why, now);
+        shared.push_return(Returned::Connection(self), true);
+    }
+
+    /// Queues a 503. The request was read in full, so the connection may go on: to open another one would cost both
+    /// sides more than the refusal did.
+    pub fn answer_unavailable(&mut self, why: GivenUp, now: Instant) {
+        let detail = match why {
+            GivenUp::TooLate | GivenUp::HalfClosed => "no thread became free in time",
+            GivenUp::QueueFull | GivenUp::Gone => "too many requests are waiting",
+        };
+        self.shared.report_overload(why, now);
+        self.shared.report_refusal(&self.client, detail);
+        let text = format!("503 Service Unavailable: {detail}\n");
+        // Whoever closed its side while it waited has most likely gone, and 499 is the truth about it. A client that
+        // was only half closed gets an answer all the same.
+        let (outcome, closes) = match why {
+            GivenUp::HalfClosed => (Outcome::ClientGone, true),
+            _ => (Outcome::Overloaded, false),
+        };
+        let mut head = ResponseHead::default();
+        let is_described = head.set_status(503, b"Service Unavailable").is_ok()
+            && head.push(b"Retry-After", RETRY_AFTER).is_ok()
+            && head
+                .push(b"Content-Type", b"text/plain; charset=utf-8")
+                .is_ok()
+            && (!closes || head.push(b"Connection", b"close").is_ok());
+        debug_assert!(is_described, "constants that are valid");
+        self.start(&head, BodyLength::Known(text.len() as u64));
+        if self.allows_body() {
+            // A client that has gone is found by the flush.
+            let _ = self.send_copy(text.as_bytes());
+        }
+        let may_go_on = self
+            .body
+            .as_mut()
+            .is_some_and(|body| body.finish().is_ok() && body.keep_alive());
+        self.close_after_response |= !may_go_on;
+        if let Some(entry) = &mut self.entry
+            && outcome == Outcome::ClientGone
+        {
+            entry.status = 499;
+        }
+        self.record(outcome, now);
+        self.phase = Phase::Writing;
+        self.deadline = now + self.shared.config.write_timeout;
+    }
+
+    /// Whether somebody waits for the response, as far as that can be known without sending anything.
+    pub fn find_presence(&mut self, look: Look) -> Presence {
+        let pending = std::mem::take(&mut self.slot.lock().pending);
+        self.note(pending);
+        if look == Look::AtSocket && !self.hung_up {
+            let seen = self.look_at_socket();
+            self.note(seen);
+        }
+        if self.hung_up {
+            Presence::Gone
+        } else if self.read_closing || self.read_closed {
+            Presence::HalfClosed
+        } else {
+            Presence::There
+        }
+    }
+
+    fn look_at_socket(&self) -> Readiness {
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut watched = [PollFd::from_borrowed_fd(
+            self.transport.descriptor(),
+            PollFlags::RDHUP,
+        )];
+        match poll(&mut watched, Some(&at_once)) {
+            Ok(_) => {
+                let seen = watched[0].revents();
+                Readiness {
+                    read_closed: seen.contains(PollFlags::RDHUP),
+                    hung_up: seen.intersects(PollFlags::HUP | PollFlags::ERR),
+                    ..Readiness::default()
+                }
+            }
+            // Nothing was learnt; whatever is wrong shows when the response is sent.
+            Err(_) => Readiness::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_of_at_once_and_then_together() {
+        let born = Instant::now();
+        let tally = Tally::new(born);
+        let at = |seconds| born + Duration::from_secs(seconds);
+        assert_eq!(tally.note(GivenUp::Gone, at(0)), None);
+        assert_eq!(tally.note(GivenUp::QueueFull, at(0)), Some((0, 1)));
+        assert_eq!(tally.note(GivenUp::QueueFull, at(1)), None);
+        assert_eq!(tally.note(GivenUp::TooLate, at(9)), None);
+        assert_eq!(tally.note(GivenUp::HalfClosed, at(11)), None);
+        assert_eq!(tally.note(GivenUp::TooLate, at(11)), Some((2, 1)));
+        assert_eq!(tally.note(GivenUp::TooLate, at(20)), None);
+    }
+}
