@@ -5,6 +5,7 @@ import time
 TEXT = "text/plain"
 HELLO = b"Hello, World!"
 MEGABYTE = b"x" * (1 << 20)
+EIGHT_MEGABYTES = MEGABYTE * 8
 KILOBYTE = b"y" * 1024
 # About five milliseconds of CPython 3.11; a count and no clock, so the work never varies.
 LOOP_TURNS = 80_000
@@ -54,6 +55,18 @@ def cpu(environ, start_response):
     for turn in range(LOOP_TURNS):
         total = (total + turn * turn) & 0xFFFF
     return _text(str(total), start_response)
+
+
+def attacked(environ, start_response):
+    """Small but for one path; never reads a body."""
+    if environ["PATH_INFO"] != "/big":
+        return hello(environ, start_response)
+    length = str(len(EIGHT_MEGABYTES))
+    start_response(
+        "200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", length)]
+    )
+    # One object for all, so that the server's memory is seen and not the application's.
+    return [EIGHT_MEGABYTES]
 
 
 def _text(text, start_response):

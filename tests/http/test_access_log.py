@@ -190,3 +190,19 @@ def test_there_is_no_access_log_unless_asked_for(start):
     server.get("/unlogged")
     assert server.stop() == 0
     assert "/unlogged" not in server.output + server.errors
+
+
+def test_refused_requests_show_what_the_client_said_and_what_it_was_answered(logged):
+    form = '%(s)s "%(r)s" %(B)s'
+    server, lines = logged("--access-logformat", form, "--limit-request-line", "64")
+    refused = {
+        b"GET /old\r\n\r\n": '400 "GET /old"',
+        b"GET /new HTTP/9.9\r\nHost: a\r\n\r\n": '505 "GET /new HTTP/9.9"',
+        b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: a\r\n\r\n": f'414 "GET /{"a" * 61}"',
+        b"POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n": '400 "POST /x HTTP/1.0"',
+    }
+    expected = []
+    for data, line in refused.items():
+        response = server.exchange(data)
+        expected.append(f"{line} {len(response.body)}")
+    assert lines(len(expected)) == expected

@@ -8,10 +8,12 @@ from harness.samples import read_samples
 
 FLAGS = {
     "body": "--limit-request-body",
+    "chunk_line": "--limit-chunk-line",
     "fields": "--limit-request-fields",
     "field_size": "--limit-request-field_size",
     "head": "--limit-request-head",
     "request_line": "--limit-request-line",
+    "trailers": "--limit-trailers",
 }
 VALID, INVALID = read_samples("http1/valid"), read_samples("http1/invalid")
 

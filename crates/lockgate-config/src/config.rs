@@ -40,8 +40,12 @@ pub struct Config {
     pub head_timeout: Duration,
     /// Longest silence while a request's body arrives.
     pub body_timeout: Duration,
+    /// Bytes of a body that have to arrive each second once `body_timeout` is used up; 0: any number.
+    pub body_min_rate: u32,
     /// Longest time without progress while a client reads its response.
     pub write_timeout: Duration,
+    /// Bytes of a response that a client has to read each second once `write_timeout` is used up; 0: any number.
+    pub write_min_rate: u32,
     /// How large a request may be.
     pub limits: LimitsConfig,
     /// Whom to believe about who is speaking.
@@ -86,7 +90,7 @@ pub struct Config {
     pub switch_interval: Duration,
 }
 
-/// How large a request may be. Sizes in bytes.
+/// How large a request may be, and how much one client may hold. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// The request line.
@@ -99,6 +103,14 @@ pub struct LimitsConfig {
     pub request_head: usize,
     /// The body; 0: unlimited.
     pub request_body: u64,
+    /// One chunk-size line of a chunked body, without its line end.
+    pub chunk_line: usize,
+    /// The trailer section of a chunked body.
+    pub trailers: usize,
+    /// Requests that one connection serves; 0: unlimited.
+    pub requests_per_connection: u64,
+    /// Connections that one address holds in each worker; 0: unlimited.
+    pub connections_per_address: u32,
 }
 
 /// Whom to believe about who is speaking, and in which words.
@@ -215,7 +227,9 @@ impl Config {
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            body_min_rate: 240,
             write_timeout: Duration::from_secs(30),
+            write_min_rate: 240,
             limits: LimitsConfig::default(),
             proxies: ProxiesConfig::default(),
             body_memory: 512 * 1024,
@@ -249,6 +263,10 @@ impl Default for LimitsConfig {
             request_field_size: 8190,
             request_head: 64 * 1024,
             request_body: 1 << 30,
+            chunk_line: 256,
+            trailers: 8192,
+            requests_per_connection: 0,
+            connections_per_address: 0,
         }
     }
 }

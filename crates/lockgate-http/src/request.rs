@@ -39,7 +39,8 @@ pub enum Framing {
 /// One request head. Reused between messages, so that nothing allocates in steady state.
 ///
 /// After a [`Refusal`](crate::Refusal) it holds what had been read completely before the fault: for the
-/// access log the method and the target, when they were whole.
+/// access log the method, the target and the version, when they were whole, and of a target that is too
+/// long as much as may be.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub(crate) bytes: Vec<u8>,
@@ -137,6 +138,17 @@ impl RequestHead {
     /// The version of the request line.
     pub fn version(&self) -> Version {
         self.summary.version
+    }
+
+    /// The version as it stands in the request line; empty where none was read. After a refusal it may be one that is
+    /// not spoken here.
+    pub fn protocol(&self) -> &[u8] {
+        let start = self.summary.target.end as usize + 1;
+        let end = start + "HTTP/1.1".len();
+        match self.summary.target {
+            Span { end: 0, .. } => b"",
+            _ => self.bytes.get(start..end).unwrap_or_default(),
+        }
     }
 
     /// Every field in order: its name as sent, its value without SP and HTAB around it.
@@ -251,6 +263,7 @@ mod tests {
         for (version, fields, keep_alive) in cases {
             let head = read(&format!("GET / HTTP/{version}\r\nHost: h\r\n{fields}\r\n"));
             assert_eq!(head.keep_alive(), keep_alive, "{version} {fields}");
+            assert_eq!(head.protocol(), head.version().as_str().as_bytes());
         }
     }
 
@@ -272,6 +285,38 @@ mod tests {
         assert_eq!(head.headers().len(), 2);
         assert_eq!(head.dropped_fields(), 2);
         assert_eq!(head.header("X_A"), None);
+    }
+
+    #[test]
+    fn a_refused_head_tells_of_its_request_line_what_was_there() {
+        let cases: [(&str, &str, &str, &str); 8] = [
+            ("GET /a\r\n", "GET", "/a", ""),
+            ("GET /a\n", "GET", "/a", ""),
+            ("GET /a HTTP/9.9\r\n", "GET", "/a", "HTTP/9.9"),
+            ("PRI * HTTP/2.0\r\n", "PRI", "*", "HTTP/2.0"),
+            ("GET /a FTP", "GET", "/a", ""),
+            ("GET /a\u{1}", "GET", "", ""),
+            ("G@T", "", "", ""),
+            ("GET /23456789012345", "GET", "/234567890123", ""),
+        ];
+        let limits = Limits {
+            request_line: 15,
+            ..Limits::default()
+        };
+        for (text, method, target, protocol) in cases {
+            let mut head = RequestHead::default();
+            let bytes = text.as_bytes();
+            for cut in 0..bytes.len() {
+                let mut connection = Connection::new(limits);
+                let refusal = connection
+                    .step(&bytes[..cut], &mut head)
+                    .and_then(|_| connection.step(&bytes[cut..], &mut head));
+                assert!(refusal.is_err(), "{text:?}");
+                let told = [head.method(), head.target(), head.protocol()];
+                let expected = [method, target, protocol].map(str::as_bytes);
+                assert_eq!(told, expected, "{text:?} cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -227,11 +227,14 @@ impl<'a> AccessRecord<'a> {
         if self.method.is_empty() && self.target.is_empty() {
             return out.push(b'-');
         }
+        // A refused request may have ended before its target or its version.
         escape.slice(out, self.method);
-        out.push(b' ');
-        escape.slice(out, self.target);
-        out.push(b' ');
-        escape.slice(out, self.protocol.as_bytes());
+        for part in [self.target, self.protocol.as_bytes()] {
+            if !part.is_empty() {
+                out.push(b' ');
+                escape.slice(out, part);
+            }
+        }
     }
 }
 

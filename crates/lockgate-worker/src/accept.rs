@@ -1,6 +1,7 @@
 //! The listening sockets of a worker: takes new connections, stops at the limit, leaves their part to its siblings,
 //! lets go when it drains. Knows nothing of what is said on a connection.
 
+mod addresses;
 mod balance;
 
 use std::io;
@@ -12,9 +13,10 @@ use std::time::{Duration, Instant};
 use lockgate_config::BindAddress;
 use lockgate_observe::Seat;
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
 
+pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
 use crate::descriptors::Noted;
 use crate::poller::Poller;
@@ -45,6 +47,8 @@ pub struct Arrival {
     pub socket: OwnedFd,
     pub client: Arc<Client>,
     pub local: Arc<Local>,
+    /// Who it counts for; nobody on a unix socket.
+    pub network: Option<Network>,
 }
 
 /// All listeners of one worker.
@@ -228,13 +232,17 @@ impl Acceptor {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, address)) => {
-                    let client =
-                        client_of(address).map_or_else(|| Arc::clone(&self.unix_client), Arc::new);
+                    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+                    let client = address.as_ref().map_or_else(
+                        || Arc::clone(&self.unix_client),
+                        |address| Arc::new(client_of(address)),
+                    );
                     let local = Arc::clone(&listener.local);
                     into.push(Arrival {
                         socket,
                         client,
                         local,
+                        network: address.map(|address| Network::of(address.ip())),
                     });
                 }
                 Err(Errno::AGAIN) => return Ok(()),
@@ -247,13 +255,12 @@ impl Acceptor {
     }
 }
 
-fn client_of(address: Option<SocketAddrAny>) -> Option<Client> {
-    let address = SocketAddr::try_from(address?).ok()?;
-    Some(Client {
-        host: host_text(&address),
+fn client_of(address: &SocketAddr) -> Client {
+    Client {
+        host: host_text(address),
         port: address.port().to_string(),
         proxy: None,
-    })
+    }
 }
 
 /// An IPv4 client that came in by a dual-stack socket is shown by the address it knows itself by.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::LogTarget;
-use lockgate_http::{RequestHead, ResponseHead, Version};
+use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
 use crate::date::wall_time_before;
@@ -91,10 +91,8 @@ impl AccessLog {
         now: Instant,
     ) {
         let head = &entry.head;
-        let protocol = match head.version() {
-            Version::Http10 => "HTTP/1.0",
-            Version::Http11 => "HTTP/1.1",
-        };
+        // `HTTP/` and digits, or nothing: the head lets nothing else pass.
+        let protocol = std::str::from_utf8(head.protocol()).unwrap_or_default();
         let duration = entry.started.map_or(Duration::ZERO, |started| {
             now.saturating_duration_since(started)
         });

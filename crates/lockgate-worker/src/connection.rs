@@ -17,6 +17,7 @@ use lockgate_http::{Connection as Protocol, Refusal, ResponseBody};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
+use crate::minimum_rate::{MinimumRate, Uptake};
 use crate::outbox::{Flushed, Outbox};
 use crate::poller::Readiness;
 use crate::request::{Client, Local, Request};
@@ -74,8 +75,8 @@ pub struct Connection {
     pub hung_up: bool,
     /// The deadline is the one of a head.
     has_begun_head: bool,
-    /// The last flush left something behind.
-    is_blocked: bool,
+    /// How the client takes the present response.
+    pub uptake: Uptake,
     /// The response in progress.
     pub body: Option<ResponseBody>,
     pub close_after_response: bool,
@@ -123,7 +124,7 @@ impl Connection {
             read_closed: false,
             hung_up: false,
             has_begun_head: false,
-            is_blocked: false,
+            uptake: Uptake::default(),
             body: None,
             close_after_response: false,
             is_committed: false,
@@ -155,6 +156,15 @@ impl Connection {
         self.phase == Phase::Reading && self.protocol.is_idle() && self.unread.is_empty()
     }
 
+    /// Whether what comes in is neither a request nor the beginning of one, so that others may come first.
+    pub fn is_bulk(&self) -> bool {
+        match self.phase {
+            Phase::Reading => self.protocol.is_reading_body(),
+            Phase::Lingering { .. } => true,
+            Phase::Writing => false,
+        }
+    }
+
     /// Whether something is still on its way to the socket, here or in the transport.
     pub fn has_output(&self) -> bool {
         !self.out.is_empty() || self.transport.has_pending_output()
@@ -163,6 +173,12 @@ impl Connection {
     /// Whether there is input to parse or to read without waiting for an event.
     pub fn has_input(&self) -> bool {
         !self.unread.is_empty() || self.readable
+    }
+
+    /// Whether the present request is as many as a connection serves.
+    pub fn is_last_request(&self) -> bool {
+        let limit = self.shared.config.limits.requests_per_connection;
+        limit != 0 && self.served + 1 >= limit
     }
 
     /// Reads and drops input after the answer has left. `Close` when the client is done.
@@ -194,12 +210,25 @@ impl Connection {
         let before = self.out.len();
         let flushed = self.out.flush(&mut *self.transport)?;
         // Also when the flush was only bounded: what is left has the deadline of a response, not of what came before.
-        let was_blocked = std::mem::replace(&mut self.is_blocked, flushed != Flushed::All);
-        if self.is_blocked && (!was_blocked || self.out.len() < before) {
-            // Bytes taken are progress: the client has the whole time again.
-            self.deadline = Instant::now() + self.shared.config.write_timeout;
+        if flushed != Flushed::All || self.uptake.is_behind() {
+            self.note_uptake(before - self.out.len(), flushed != Flushed::All);
         }
         Ok(flushed)
+    }
+
+    #[cold]
+    fn note_uptake(&mut self, bytes: u64, is_blocked: bool) {
+        let config = &self.shared.config;
+        let rate = MinimumRate {
+            bytes_per_second: config.write_min_rate,
+            grace: config.write_timeout,
+        };
+        let now = Instant::now();
+        if is_blocked {
+            self.deadline = self.uptake.note_blocked(&rate, self.deadline, bytes, now);
+        } else {
+            self.uptake.note_clear(&rate, self.deadline, bytes, now);
+        }
     }
 
     /// The response has left in full. Says whether the connection goes on.
@@ -254,9 +283,20 @@ impl Connection {
             Phase::Reading if self.protocol.has_begun_head() => {
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
-            Phase::Writing => self.lose(now),
+            Phase::Writing => {
+                self.give_up_writing(now);
+                Next::Close
+            }
             Phase::Reading | Phase::Lingering { .. } => Next::Close,
         }
+    }
+
+    /// The client reads too slowly. What the kernel still holds for it would stay there as long as the client likes, so
+    /// the close becomes a reset.
+    pub fn give_up_writing(&mut self, now: Instant) {
+        self.hung_up = true;
+        self.transport.reset_on_close();
+        self.record(Outcome::TimedOut, now);
     }
 
     /// The connection died under a request or a response: its line is written, nothing else can be.
@@ -278,6 +318,15 @@ impl Connection {
 
     /// Writes the access-log line of the present request, once.
     pub fn record(&mut self, outcome: Outcome, now: Instant) {
+        if self.entry.is_some() {
+            let queued = self.body.as_ref().map_or(0, ResponseBody::sent);
+            // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
+            self.record_body(queued.saturating_sub(self.out.len()), outcome, now);
+        }
+    }
+
+    /// As [`Connection::record`], with the bytes of the response's body.
+    pub fn record_body(&mut self, body_bytes: u64, outcome: Outcome, now: Instant) {
         let Some(mut entry) = self.entry.take() else {
             return;
         };
@@ -286,9 +335,6 @@ impl Connection {
                 // The client left before there was an answer; 499 as nginx has it.
                 entry.status = 499;
             }
-            let queued = self.body.as_ref().map_or(0, ResponseBody::sent);
-            // What never reached the socket is not counted; chunk framing makes this an upper bound of the loss.
-            let body_bytes = queued.saturating_sub(self.out.len());
             let client = entry.client.as_ref().unwrap_or(&self.client);
             log.record(&entry, client, body_bytes, outcome, now);
         }

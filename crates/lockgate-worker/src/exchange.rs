@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connection::{Connection, Phase};
 use crate::date::with_date;
+use crate::minimum_rate::Uptake;
 use crate::outbox::Flushed;
 use crate::queue::GivenUp;
 use crate::reply::{ClientGone, Look, Presence, ReplyChannel, Sent, SharedBytes};
@@ -26,6 +27,7 @@ impl Connection {
         self.body = None;
         self.is_committed = false;
         self.response_mark = self.out.len();
+        self.uptake = Uptake::default();
     }
 
     /// A piece of a stream may wait for the next one while somebody watches over the call. Says whether it does.
@@ -71,7 +73,8 @@ impl Connection {
     fn wait_until_writable(&mut self) -> Result<(), ClientGone> {
         // This thread is about to wait for a person on a slow line: somebody else should lead meanwhile.
         self.shared.crew.promote_now();
-        let timeout = self.shared.config.write_timeout;
+        // The flush that found the socket full has set the deadline; only bytes that the client takes extend it.
+        let timeout = self.deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -82,7 +85,7 @@ impl Connection {
         )];
         match poll(&mut watched, Some(&timeout)) {
             Ok(0) => {
-                self.hung_up = true;
+                self.give_up_writing(Instant::now());
                 Err(ClientGone)
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -134,8 +137,10 @@ impl Connection {
 impl ReplyChannel for Connection {
     fn start(&mut self, head: &ResponseHead, length: BodyLength) {
         let shared = Arc::clone(&self.shared);
-        let keep_alive =
-            self.client_keeps_alive && !self.close_after_response && shared.keeps_connections();
+        let keep_alive = self.client_keeps_alive
+            && !self.close_after_response
+            && shared.keeps_connections()
+            && !self.is_last_request();
         let version = if self.is_http10 {
             Version::Http10
         } else {

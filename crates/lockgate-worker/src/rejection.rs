@@ -9,6 +9,7 @@ use lockgate_observe::Outcome;
 use crate::access_log::Entry;
 use crate::connection::{Connection, Next, Phase};
 use crate::date::with_date;
+use crate::minimum_rate::Uptake;
 use crate::spool::Spool;
 
 /// Why a request does not reach the application.
@@ -27,8 +28,9 @@ impl From<Refusal> for Rejection {
     }
 }
 
-impl From<io::Error> for Rejection {
-    fn from(error: io::Error) -> Self {
+impl Rejection {
+    /// A body could not be kept.
+    pub fn of_disk(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
@@ -64,11 +66,13 @@ impl Connection {
         let server = self.shared.server_header.as_deref();
         let tail = self.out.tail();
         let from = tail.len();
-        with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
+        let body_bytes =
+            with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
         let added = tail.len() - from;
         self.out.note_appended(added);
         debug_assert!(self.out.len() > length_before);
-        self.record(outcome, now);
+        self.record_body(body_bytes as u64, outcome, now);
+        self.uptake = Uptake::default();
         self.close_after_response = true;
         self.body = None;
         self.phase = Phase::Writing;
@@ -107,7 +111,7 @@ mod tests {
             (Errno::NOENT, false),
             (Errno::MFILE, false),
         ] {
-            let rejection = Rejection::from(io::Error::from(errno));
+            let rejection = Rejection::of_disk(&io::Error::from(errno));
             let found = matches!(rejection, Rejection::DiskFull);
             assert_eq!(found, is_want_of_room, "{errno:?}");
         }

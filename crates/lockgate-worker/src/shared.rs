@@ -22,8 +22,8 @@ use crate::log::ErrorLog;
 use crate::outbox::Flushed;
 use crate::overload::Tally;
 use crate::poller::Waker;
+use crate::recurrence::{Recurrence, and_unsaid};
 use crate::request::Client;
-use crate::throttle::Throttle;
 
 /// How a worker was told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum StopMode {
 pub struct Shared {
     pub config: Arc<Config>,
     pub limits: Limits,
+    /// `worker_connections`, or what the descriptors of the process leave room for.
+    pub most_connections: usize,
     pub server_header: Option<Vec<u8>>,
     pub speakers: Speakers,
     pub app: Arc<dyn App>,
@@ -47,7 +49,7 @@ pub struct Shared {
     pub bodies: Arc<BodyPool>,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
-    pub spool_complaints: Throttle,
+    pub spool_complaints: Mutex<Recurrence>,
     pub lane: Mutex<Lane>,
     pub returns: Mutex<Vec<Returned>>,
     pub has_returns: AtomicBool,
@@ -202,7 +204,12 @@ impl Shared {
     }
 
     pub fn report_spool_failure(&self, error: &io::Error, now: Instant) {
-        let Some(left_out) = self.spool_complaints.admit(now) else {
+        let Some(unsaid) = self
+            .spool_complaints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(now)
+        else {
             return;
         };
         let directory = self
@@ -214,10 +221,7 @@ impl Shared {
             Some(_) => "spool_dir",
             None => "spool_dir, here the system's directory for temporary files",
         };
-        let others = match left_out {
-            0 => String::new(),
-            left_out => format!(" ({left_out} more since it was last said)"),
-        };
+        let others = and_unsaid(unsaid);
         let message = format!(
             "cannot keep a request body in {}: {error}; the request is refused{others}. Bodies over body_memory \
              need room there: make some, or name another directory (setting: {setting})",
@@ -231,12 +235,6 @@ impl Shared {
             Level::Error,
             "a file became shorter while it was sent; the connection is closed",
         );
-    }
-
-    pub fn report_accept_failure(&self, error: &io::Error) {
-        let message =
-            format!("cannot accept a connection: {error}; trying again in 0.1 s (see `ulimit -n`)");
-        self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     /// The worker cannot go on: it says why and ends; the supervisor starts another.

@@ -24,6 +24,8 @@ pub struct SlotState {
     pub pending: Readiness,
     /// The earliest timer entry that is armed for it.
     pub armed: Option<Instant>,
+    /// The lane has it in its queue of those that gave way.
+    pub is_queued: bool,
 }
 
 impl Slot {
@@ -32,7 +34,7 @@ impl Slot {
     }
 
     pub fn lock(&self) -> MutexGuard<'_, SlotState> {
-        // A panic under this lock can only come from an allocation; the state is three plain fields and stays valid.
+        // A panic under this lock can only come from an allocation; the state is plain fields and stays valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -30,6 +30,11 @@ impl Spool {
         Self::Memory(BodyBuffer::with_room(pool, length))
     }
 
+    /// Whether what is added costs a system call.
+    pub fn is_on_disk(&self) -> bool {
+        matches!(self, Self::Disk { .. })
+    }
+
     /// Where the next part of a body, of which `left` bytes are to come, may be received without a copy.
     pub fn room(&mut self, left: u64, memory: usize) -> Option<&mut [u8]> {
         let Self::Memory(held) = self else {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use lockgate_config::{BindAddress, Config, Threads};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, Seat};
+use rustix::process::{Resource, getrlimit};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
-use crate::lane::Lane;
+use crate::lane::{Lane, most_connections};
 use crate::log::ErrorLog;
 use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::shared::{Shared, StopMode};
-use crate::throttle::Throttle;
 
 /// `threads = auto`: threads are only started for calls that are proven to wait, so the bound may be generous.
 const AUTO_THREADS: usize = 128;
@@ -66,6 +66,10 @@ impl Worker {
         let waker = Waker::new()?;
         let shared = Arc::new(Shared {
             limits: limits_of(&config),
+            most_connections: most_connections(
+                config.worker_connections,
+                getrlimit(Resource::Nofile).current,
+            ),
             server_header: config.server_header.clone().map(String::into_bytes),
             speakers: Speakers::new(&config.proxies),
             crew: Crew::new(most_calls(&config)),
@@ -75,7 +79,7 @@ impl Worker {
             app,
             access_log,
             error_log,
-            spool_complaints: Throttle::default(),
+            spool_complaints: Mutex::default(),
             returns: Mutex::default(),
             has_returns: AtomicBool::new(false),
             is_polling: AtomicBool::new(false),
@@ -190,6 +194,7 @@ fn limits_of(config: &Config) -> Limits {
         field_size: config.limits.request_field_size,
         head: config.limits.request_head,
         body: config.limits.request_body,
-        ..Limits::default()
+        chunk_line: config.limits.chunk_line,
+        trailers: config.limits.trailers,
     }
 }

@@ -3,11 +3,19 @@
 use std::time::Duration;
 
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::duration_text;
+use crate::written::{duration_text, size_text};
 
 /// For deadlines that guard against clients: without them one silent client holds its connection for ever.
 const NO_ZERO: Kind = Kind::Duration {
     zero: Err("a client could hold its connection for ever; for a long time write 1h"),
+};
+
+/// Bytes in a second. Kestrel and IIS ask for 240, Apache's mod_reqtimeout for 500; the slowest line that people really
+/// use, a satellite telephone with 2,400 bit/s, brings 300.
+const RATE: Kind = Kind::Size {
+    least: 1,
+    most: 1 << 20,
+    zero: Ok("no minimum"),
 };
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -94,8 +102,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["body-timeout"],
         shape: Shape::Value,
         kind: NO_ZERO,
-        doc: "How long a client may be silent while it sends the body of a request. A long upload that keeps coming is \
-              not touched.",
+        doc: "How long a client may be silent while it sends the body of a request. After that it gets 408. A long \
+              upload that keeps coming, at `body_min_rate` or faster, is not touched.",
         gunicorn: &[],
         uwsgi: &["socket-timeout"],
         read: |draft, given| {
@@ -105,14 +113,32 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| duration_text(draft.config.body_timeout),
     },
     Setting {
+        name: "body_min_rate",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["body-min-rate"],
+        shape: Shape::Value,
+        kind: RATE,
+        doc: "Bytes that a client has to send each second of the body of a request. It may fall behind \
+              by as much as `body_timeout`; one that falls further behind gets 408. So a byte now and then holds no \
+              connection.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.body_min_rate = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(u64::from(draft.config.body_min_rate)),
+    },
+    Setting {
         name: "write_timeout",
         section: Section::Deadlines,
         short: None,
         flags: &["write-timeout"],
         shape: Shape::Value,
         kind: NO_ZERO,
-        doc: "How long a client may read nothing of a response that waits for it. A long download that keeps going is not \
-              touched.",
+        doc: "How long a client may read nothing of a response that waits for it. After that its connection is closed. A \
+              long download that keeps going, at `write_min_rate` or faster, is not touched.",
         gunicorn: &[],
         uwsgi: &["socket-send-timeout"],
         read: |draft, given| {
@@ -120,5 +146,23 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| duration_text(draft.config.write_timeout),
+    },
+    Setting {
+        name: "write_min_rate",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["write-min-rate"],
+        shape: Shape::Value,
+        kind: RATE,
+        doc: "Bytes that a client has to read each second of a response that waits for it. It may fall \
+              behind by as much as `write_timeout`; the connection of one that falls further behind is closed. Only \
+              time in which the client's line was full counts, never that in which the application produced nothing.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.write_min_rate = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(u64::from(draft.config.write_min_rate)),
     },
 ];

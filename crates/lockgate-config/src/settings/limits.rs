@@ -1,4 +1,4 @@
-//! Settings that say how large a request may be and where its body is kept.
+//! Settings that say how large a request may be, where its body is kept, and how much one client may hold.
 
 use super::application::path;
 use crate::setting::{Kind, Section, Setting, Shape};
@@ -109,6 +109,94 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| size_text(draft.config.limits.request_body),
+    },
+    Setting {
+        name: "limit_chunk_line",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-chunk-line"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 16,
+            most: 64 * KIB,
+            zero: Err("a line cannot be unlimited; for long ones write 4K"),
+        },
+        doc: "Longest line before a chunk of a chunked body: its size and its extensions. A longer one gets 400.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.chunk_line = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.chunk_line as u64),
+    },
+    Setting {
+        name: "limit_trailers",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-trailers"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 2,
+            most: 16 * MIB,
+            zero: Err(
+                "trailers cannot be unlimited; to refuse all write 2, the size of the empty line",
+            ),
+        },
+        doc: "Largest trailer section of a chunked body: its fields and the empty line behind them. A larger one gets 431, \
+              as do more fields than `limit_request_fields` or a field over `limit_request_field_size`.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.trailers = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.limits.trailers as u64),
+    },
+    Setting {
+        name: "limit_requests_per_connection",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-requests-per-connection"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 0,
+            most: 1_000_000_000,
+            auto: false,
+        },
+        doc: "How many requests one connection serves; 0: unlimited. The response to the last one says `Connection: \
+              close`. Nothing gathers on a connection, so this is only for a proxy that should connect anew from time to \
+              time. nginx calls it keepalive_requests.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.requests_per_connection = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.limits.requests_per_connection.to_string(),
+    },
+    Setting {
+        name: "limit_connections_per_address",
+        section: Section::Limits,
+        short: None,
+        flags: &["limit-connections-per-address"],
+        shape: Shape::Value,
+        kind: Kind::Number {
+            least: 0,
+            most: 1_000_000,
+            auto: false,
+        },
+        doc: "How many connections one client address may hold; 0: unlimited. Each worker counts for itself. One more \
+              gets 429 and is closed. An IPv6 client counts by its /64 network; unix sockets and the proxies in \
+              `forwarded_allow_ips` are not counted. Mind that many people may share one address: a company, a school, a \
+              mobile network.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.limits.connections_per_address = given.number()?;
+            Ok(())
+        },
+        show: |draft| draft.config.limits.connections_per_address.to_string(),
     },
     Setting {
         name: "body_memory",

@@ -123,7 +123,16 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("0", "for ever"), ("0.0001", "at least 1ms")],
         ),
         ("body_timeout", &[("0", "for ever")]),
+        (
+            "body_min_rate",
+            &[
+                ("-1", "negative"),
+                ("'2MiB'", "at most 1MiB"),
+                ("'1s'", "must be a size"),
+            ],
+        ),
         ("write_timeout", &[("'0s'", "for ever")]),
+        ("write_min_rate", &[("0.5", "must be a size")]),
         (
             "limit_request_line",
             &[
@@ -155,6 +164,26 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'lots'", "must be a size"),
                 ("1.5", "must be a size"),
             ],
+        ),
+        (
+            "limit_chunk_line",
+            &[
+                ("0", "cannot be unlimited"),
+                ("15", "at least 16"),
+                ("'65K'", "at most 64KiB"),
+            ],
+        ),
+        (
+            "limit_trailers",
+            &[("0", "write 2"), ("'17MiB'", "at most 16MiB")],
+        ),
+        (
+            "limit_requests_per_connection",
+            &[("-1", "at least 0"), ("1000000001", "at most 1000000000")],
+        ),
+        (
+            "limit_connections_per_address",
+            &[("-1", "at least 0"), ("1000001", "at most 1000000")],
         ),
         (
             "body_memory",
@@ -305,6 +334,12 @@ fn zero_means_what_its_setting_says() {
     assert_eq!(config("--keep-alive", "0").keep_alive, Duration::ZERO);
     assert_eq!(config("--limit-request-body", "0").limits.request_body, 0);
     assert_eq!(config("--body-memory", "0").body_memory, 0);
+    assert_eq!(config("--body-min-rate", "0").body_min_rate, 0);
+    assert_eq!(config("--write-min-rate", "0").write_min_rate, 0);
+    let limits = config("--limit-requests-per-connection", "0").limits;
+    assert_eq!(limits.requests_per_connection, 0);
+    let limits = config("--limit-connections-per-address", "0").limits;
+    assert_eq!(limits.connections_per_address, 0);
 }
 
 #[test]

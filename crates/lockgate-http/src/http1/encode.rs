@@ -113,7 +113,7 @@ pub fn encode_head(
     }
 }
 
-/// Appends a whole small `text/plain` answer that closes the connection.
+/// Appends a whole small `text/plain` answer that closes the connection; gives the bytes of its body.
 ///
 /// `reason` and `server` must be free of control bytes: they are left out otherwise.
 pub fn encode_refusal(
@@ -123,7 +123,7 @@ pub fn encode_refusal(
     detail: &str,
     date: &[u8],
     server: Option<&[u8]>,
-) {
+) -> usize {
     let is_clean = |bytes: &[u8]| field_value_length(bytes) == bytes.len();
     let reason = if is_clean(reason.as_bytes()) {
         reason
@@ -160,6 +160,7 @@ pub fn encode_refusal(
     for part in body_parts {
         out.extend_from_slice(part);
     }
+    body_length
 }
 
 /// How the body of a response is delimited, and how much of it was framed.
@@ -511,7 +512,7 @@ mod tests {
     #[test]
     fn a_refusal_is_a_whole_answer_that_closes() {
         let mut out = Vec::new();
-        encode_refusal(
+        let body = encode_refusal(
             &mut out,
             400,
             "Bad Request",
@@ -519,6 +520,7 @@ mod tests {
             DATE,
             Some(b"lockgate"),
         );
+        assert_eq!(body, 31);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 14:32:23 GMT\r\n\

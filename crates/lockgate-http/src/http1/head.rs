@@ -130,10 +130,18 @@ impl HeadReader {
             let rest = &window[self.at..];
             let Some(length) = rest.iter().position(|&byte| !TARGET[usize::from(byte)]) else {
                 self.at = window.len();
-                return pause();
+                let is_whole = pause();
+                if is_whole.is_err() {
+                    // As much of it as there was room for: the log says who was refused what.
+                    self.end_target(start, summary);
+                }
+                return is_whole;
             };
             self.at += length;
             if window[self.at] != b' ' || self.at == start {
+                if let b'\r' | b'\n' = window[self.at] {
+                    self.end_target(start, summary);
+                }
                 return Err(target_fault(window[self.at]));
             }
             summary.target = Span::new(start, self.at);
@@ -162,6 +170,13 @@ impl HeadReader {
         Ok(true)
     }
 
+    /// The line ends with its target, or was cut there: what there is of it is settled.
+    #[cold]
+    fn end_target(&mut self, start: usize, summary: &mut Summary) {
+        summary.target = Span::new(start, self.at);
+        self.stage = Stage::Version { start: self.at };
+    }
+
     #[cold]
     fn check_version(
         &mut self,
@@ -169,6 +184,11 @@ impl HeadReader {
         bytes: &[u8],
         summary: &mut Summary,
     ) -> Result<(), Refusal> {
+        if let Stage::Version { start } = self.stage {
+            // The line is whole and can be logged, whatever its version.
+            self.stage = Stage::Fields;
+            self.fields = FieldReader::starting_at(start + VERSION_LENGTH);
+        }
         let method = summary.method.of(bytes);
         let target = summary.target.of(bytes);
         match version {
@@ -335,6 +355,7 @@ mod tests {
     #[test]
     fn what_was_read_before_a_fault_can_be_logged() {
         let long = "x".repeat(40);
+        let cut = format!("/{}", "x".repeat(42 - "GET /".len()));
         let too_large = Refusal::FieldTooLarge { limit: 30 };
         let cases = [
             (
@@ -384,7 +405,7 @@ mod tests {
                 format!("GET /{long}"),
                 Refusal::RequestLineTooLong { limit: 40 },
                 "GET",
-                "",
+                &cut,
                 0,
             ),
             (

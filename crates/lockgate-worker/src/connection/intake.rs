@@ -10,13 +10,20 @@ use lockgate_observe::Outcome;
 
 use super::{Connection, Next};
 use crate::access_log::Entry;
+use crate::minimum_rate::MinimumRate;
 use crate::rejection::Rejection;
-use crate::request::Request;
+use crate::request::{Body, Request};
 use crate::spool::Spool;
 use crate::workbench::Workbench;
 
 /// Reads from one connection per turn, so that one fast upload does not keep the lane: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;
+
+/// Of a chunked body less, for it may be chunks of one byte, and those cost about 10 ns a byte: 4 × 64 KiB.
+const PARSED_AT_ONCE: usize = 4;
+
+/// Smaller pieces of a body on disk wait for the rest of what was read with them.
+const WRITTEN_AT_ONCE: usize = 4096;
 
 impl Connection {
     /// Reads and parses until a request is whole, the socket is empty or the connection is over.
@@ -27,9 +34,12 @@ impl Connection {
                 return next;
             }
         }
-        for _ in 0..READS_AT_ONCE {
+        for count in 0..READS_AT_ONCE {
             if !self.readable {
                 return Next::Wait;
+            }
+            if count >= PARSED_AT_ONCE && self.protocol.body_left().is_none() {
+                return Next::Again;
             }
             if let Some(left) = self.protocol.body_left()
                 && let Some(room) = self.spool.room(left, self.shared.config.body_memory)
@@ -87,6 +97,7 @@ impl Connection {
                 self.readable = count == asked || self.read_closing;
                 self.spool.note_received(count);
                 self.protocol.note_body(count as u64);
+                self.extend_body_deadline(count, bench.now);
                 self.feed(&[], &mut bench.requests, bench.now)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -120,6 +131,8 @@ impl Connection {
             .take()
             .or_else(|| spare.pop())
             .unwrap_or_default();
+        // A body in chunks of a byte would cost a system call a byte: what one read brought is written at once.
+        let mut small = Vec::new();
         let next = loop {
             let (used, event) = match self.protocol.step(rest, &mut request.head) {
                 Ok(step) => step,
@@ -132,7 +145,11 @@ impl Connection {
             match event {
                 Event::NeedMore => {
                     if self.protocol.is_reading_body() {
-                        self.deadline = now + self.shared.config.body_timeout;
+                        self.extend_body_deadline(input.len(), now);
+                        if let Err(rejection) = self.store(&mut small, now) {
+                            self.request = Some(request);
+                            return Some(self.refuse(rejection, Outcome::Refused, now));
+                        }
                     } else {
                         if self.protocol.has_begun_head() {
                             self.note_begun_head(now);
@@ -148,28 +165,30 @@ impl Connection {
                         return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                     }
                 }
+                Event::Body(bytes) if self.spool.is_on_disk() && bytes.len() < WRITTEN_AT_ONCE => {
+                    small.extend_from_slice(bytes);
+                }
                 Event::Body(bytes) => {
-                    let shared = &self.shared;
-                    let directory = shared.config.spool_dir.as_deref();
-                    if let Err(error) =
-                        self.spool
-                            .append(bytes, shared.config.body_memory, directory)
+                    if let Err(rejection) = self
+                        .store(&mut small, now)
+                        .and_then(|()| self.collect(bytes, now))
                     {
-                        shared.report_spool_failure(&error, now);
                         self.request = Some(request);
-                        return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
+                        return Some(self.refuse(rejection, Outcome::Refused, now));
                     }
                 }
-                Event::End => match std::mem::take(&mut self.spool).into_body() {
+                Event::End => match self
+                    .store(&mut small, now)
+                    .and_then(|()| self.take_body(now))
+                {
                     Ok(body) => {
                         request.body = body;
                         self.unread.extend_from_slice(rest);
                         return Some(Next::Dispatch(request));
                     }
-                    Err(error) => {
-                        self.shared.report_spool_failure(&error, now);
+                    Err(rejection) => {
                         self.request = Some(request);
-                        return Some(self.refuse(Rejection::from(error), Outcome::Refused, now));
+                        return Some(self.refuse(rejection, Outcome::Refused, now));
                     }
                 },
                 Event::Paused => {
@@ -186,12 +205,50 @@ impl Connection {
         }
     }
 
+    fn store(&mut self, small: &mut Vec<u8>, now: Instant) -> Result<(), Rejection> {
+        if small.is_empty() {
+            return Ok(());
+        }
+        self.collect(&std::mem::take(small), now)
+    }
+
+    fn collect(&mut self, bytes: &[u8], now: Instant) -> Result<(), Rejection> {
+        let shared = &self.shared;
+        let directory = shared.config.spool_dir.as_deref();
+        self.spool
+            .append(bytes, shared.config.body_memory, directory)
+            .map_err(|error| self.not_stored(&error, now))
+    }
+
+    fn take_body(&mut self, now: Instant) -> Result<Body, Rejection> {
+        std::mem::take(&mut self.spool)
+            .into_body()
+            .map_err(|error| self.not_stored(&error, now))
+    }
+
+    fn not_stored(&self, error: &io::Error, now: Instant) -> Rejection {
+        self.shared.report_spool_failure(error, now);
+        Rejection::of_disk(error)
+    }
+
     fn note_begun_head(&mut self, now: Instant) {
         // Counted from the first byte and never extended: a byte now and then buys no time.
         if !self.has_begun_head {
             self.has_begun_head = true;
             self.deadline = now + self.shared.config.head_timeout;
         }
+    }
+
+    fn body_rate(&self) -> MinimumRate {
+        MinimumRate {
+            bytes_per_second: self.shared.config.body_min_rate,
+            grace: self.shared.config.body_timeout,
+        }
+    }
+
+    /// Bytes as they came, chunk framing included: what counts is how fast the client sends.
+    fn extend_body_deadline(&mut self, received: usize, now: Instant) {
+        self.deadline = self.body_rate().extend(self.deadline, received as u64, now);
     }
 
     fn take_head(
@@ -230,7 +287,7 @@ impl Connection {
             self.spool = Spool::with_length(&self.shared.bodies, expected);
         }
         if request.has_body {
-            self.deadline = now + self.shared.config.body_timeout;
+            self.deadline = self.body_rate().begin(now);
             // The limits have let the head pass and the body is about to be buffered: ask for it, unless it is here.
             if head.expects_continue() && is_input_used {
                 self.out.append(CONTINUE);

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockgate_config::{ForwardedHeaders, Networks, ProxiesConfig, ProxyVersion};
 use lockgate_http::{
@@ -17,10 +17,8 @@ use lockgate_http::{
 use lockgate_observe::{Level, Outcome};
 
 use super::{Connection, Next};
+use crate::recurrence::{Recurrence, and_unsaid};
 use crate::request::{Client, ProxyEnd, Request};
-
-/// Refused connections have at most one line in this time, so that nobody fills a log by connecting.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// Whom a worker believes.
 pub struct Speakers {
@@ -30,14 +28,8 @@ pub struct Speakers {
     protocol_peers: Networks,
     looks_at_all: bool,
     has_told_of_stripping: AtomicBool,
-    refused: Mutex<RefusedConnections>,
-}
-
-/// Since the last line about them.
-#[derive(Default)]
-struct RefusedConnections {
-    told: Option<Instant>,
-    untold: u64,
+    /// Nobody fills a log by connecting.
+    refused: Mutex<Recurrence>,
 }
 
 impl Speakers {
@@ -81,23 +73,14 @@ impl Speakers {
         }
     }
 
+    /// Whether what a peer tells of its clients counts.
+    pub fn trusts(&self, peer: &Client) -> bool {
+        is_among(&self.trusted, peer)
+    }
+
     /// Whether a head may tell of its client although it does not look so.
     pub fn looks_at_all(&self) -> bool {
         self.looks_at_all
-    }
-
-    /// How many refused connections had no line since the last one; `None`: this one has none either.
-    fn untold_refusals(&self, now: Instant) -> Option<u64> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_quiet = refused
-            .told
-            .is_some_and(|told| now.saturating_duration_since(told) < QUIET);
-        if is_quiet {
-            refused.untold += 1;
-            return None;
-        }
-        refused.told = Some(now);
-        Some(std::mem::take(&mut refused.untold))
     }
 }
 
@@ -149,7 +132,7 @@ impl Connection {
         let is_trusted = *self
             .speaker
             .is_trusted
-            .get_or_insert_with(|| is_among(&speakers.trusted, &self.client));
+            .get_or_insert_with(|| speakers.trusts(&self.client));
         if !is_trusted {
             request.set_client(&self.client);
             if speakers.rules.strip(&mut request.head)? > 0 {
@@ -226,17 +209,17 @@ impl Connection {
         reason: &str,
         now: Instant,
     ) -> Option<Next> {
-        if let Some(untold) = self.shared.speakers.untold_refusals(now) {
-            let more = match untold {
-                0 => String::new(),
-                untold => format!(" ({untold} more since the last line of this kind)"),
-            };
+        let refused = &self.shared.speakers.refused;
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(untold) = refused.note(now) {
+            let more = and_unsaid(untold);
             let who = shown(&self.client);
             self.shared.error_log.write_unless_blocked(
                 Level::Warning,
                 &format!("refused a connection of {who}: {reason}{more}"),
             );
         }
+        drop(refused);
         if first.first().is_some_and(u8::is_ascii_alphabetic) {
             Some(self.refuse(refusal.into(), Outcome::Refused, now))
         } else {

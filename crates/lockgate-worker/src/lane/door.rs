@@ -1,23 +1,50 @@
 //! The lane's door: new connections come in as long as there is room, and none any more once the worker drains.
 //! Knows nothing of what is said on a connection.
 
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
+
+use lockgate_http::{encode_refusal, reason_phrase};
+use lockgate_observe::Level;
 
 use super::{DRAIN_LINGER, Lane};
 use crate::accept::{ACCEPTS_AT_ONCE, Acceptor, Arrival};
 use crate::connection::Connection;
-use crate::request::{Client, Local};
+use crate::date::with_date;
+use crate::recurrence::{Recurrence, and_unsaid};
 use crate::shared::{Shared, StopMode};
 use crate::transport::{Plain, Transport};
 
+/// What happens at the door again and again when it happens at all.
+#[derive(Default)]
+pub(super) struct Complaints {
+    full: Recurrence,
+    failed: Recurrence,
+    crowded: Recurrence,
+}
+
+/// Descriptors that are left to the application, to bodies on disk and to logs: an eighth, within these bounds.
+const LEFT_TO_FILES: (u64, u64) = (32, 1024);
+
+/// How many connections a worker takes when its process may have so many descriptors. Without this an application
+/// could open no file, and no body could be spooled, once enough clients are connected.
+pub fn most_connections(wanted: usize, descriptors: Option<u64>) -> usize {
+    let Some(descriptors) = descriptors else {
+        return wanted;
+    };
+    let (least, most) = LEFT_TO_FILES;
+    let room = descriptors.saturating_sub((descriptors / 8).clamp(least, most));
+    wanted
+        .min(usize::try_from(room).unwrap_or(usize::MAX))
+        .max(1)
+}
+
 impl Lane {
     pub(super) fn accept(&mut self, shared: &Arc<Shared>, token: u64) {
-        let room = shared
-            .config
-            .worker_connections
-            .saturating_sub(self.slots.in_use());
+        let room = shared.most_connections.saturating_sub(self.slots.in_use());
         if room == 0 {
+            self.report_full(shared);
             // Looked at again when a connection closes; the timer is for those that close unseen.
             return self
                 .acceptor
@@ -31,7 +58,7 @@ impl Lane {
         }
         let mut arrivals = std::mem::take(&mut self.arrivals);
         if let Err(error) = self.acceptor.accept(token, room.min(share), &mut arrivals) {
-            shared.report_accept_failure(&error);
+            self.report_failure(shared, &error);
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
@@ -54,33 +81,86 @@ impl Lane {
     }
 
     fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
-        let transport = Box::new(Plain::new(arrival.socket));
-        self.adopt(shared, transport, arrival.client, arrival.local);
+        let limit = shared.config.limits.connections_per_address;
+        // Without a limit nobody is counted, and behind a trusted proxy there are many clients.
+        let network = arrival
+            .network
+            .filter(|_| limit > 0 && !shared.speakers.trusts(&arrival.client));
+        if !self.addresses.has_room(network, limit) {
+            return self.turn_away(shared, arrival);
+        }
+        let slot = self.slots.insert();
+        self.addresses.enter(slot.token(), network);
+        let connection = Connection::new(
+            Arc::clone(shared),
+            slot,
+            Box::new(Plain::new(arrival.socket)),
+            arrival.client,
+            arrival.local,
+            self.bench.now,
+        );
+        self.open(connection);
+    }
+
+    /// Answers a client that has as many connections as it may, and forgets it: what it has sent so far is read, so that
+    /// the close does not become a reset that takes the answer with it, but nobody waits for more.
+    fn turn_away(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
+        let limit = shared.config.limits.connections_per_address;
+        if let Some(unsaid) = self.complaints.crowded.note(self.bench.now) {
+            let message = format!(
+                "refused a connection of {}: it has {limit} already, see limit_connections_per_address{}",
+                arrival.client.host,
+                and_unsaid(unsaid)
+            );
+            shared
+                .error_log
+                .write_unless_blocked(Level::Warning, &message);
+        }
+        let mut answer = Vec::new();
+        let (status, detail) = (429, "this address has too many connections");
+        with_date(|date| {
+            let server = shared.server_header.as_deref();
+            encode_refusal(
+                &mut answer,
+                status,
+                reason_phrase(status),
+                detail,
+                date,
+                server,
+            )
+        });
+        let mut transport = Plain::new(arrival.socket);
+        // Whatever fails here: there is nobody left to tell.
+        let _ = transport.read(&mut self.bench.buffer);
+        let _ = transport.write(&[IoSlice::new(&answer)]);
+        let _ = transport.shutdown_write();
     }
 
     /// Serves what comes over any transport.
+    #[cfg(test)]
     pub fn adopt(
         &mut self,
         shared: &Arc<Shared>,
         transport: Box<dyn Transport>,
-        client: Arc<Client>,
-        local: Arc<Local>,
+        client: Arc<crate::request::Client>,
+        local: Arc<crate::request::Local>,
     ) {
         let slot = self.slots.insert();
-        let connection = Connection::new(
-            Arc::clone(shared),
-            slot,
-            transport,
-            client,
-            local,
-            self.bench.now,
-        );
+        let now = self.bench.now;
+        let connection = Connection::new(Arc::clone(shared), slot, transport, client, local, now);
+        self.open(connection);
+    }
+
+    fn open(&mut self, connection: Connection) {
         let token = connection.slot.token();
         if let Err(error) = self
             .poller
             .watch_connection(connection.transport.descriptor(), token)
         {
-            shared.report_accept_failure(&error);
+            let shared = Arc::clone(&connection.shared);
+            drop(connection);
+            self.report_failure(&shared, &error);
+            self.addresses.leave(token);
             return self.slots.remove(token);
         }
         // Under load the request is there by now; if not, the read costs less than another turn would.
@@ -89,6 +169,7 @@ impl Lane {
 
     pub(super) fn release(&mut self, token: u64) {
         self.slots.remove(token);
+        self.addresses.leave(token);
         if !self.is_draining && self.acceptor.may_resume(self.slots.in_use()) {
             // A descriptor and a place are free again.
             self.resume_accepting();
@@ -123,6 +204,62 @@ impl Lane {
                 connection.shorten_waiting(by);
                 self.put_back(connection);
             }
+        }
+    }
+
+    fn report_full(&mut self, shared: &Shared) {
+        let Some(unsaid) = self.complaints.full.note(self.bench.now) else {
+            return;
+        };
+        let most = shared.most_connections;
+        let reason = if most < shared.config.worker_connections {
+            "as many as the number of descriptors (`ulimit -n`) allows beside files"
+        } else {
+            "as many as worker_connections allows"
+        };
+        let message = format!(
+            "{most} connections are open, {reason}; others wait until one ends{}",
+            and_unsaid(unsaid)
+        );
+        shared
+            .error_log
+            .write_unless_blocked(Level::Warning, &message);
+    }
+
+    fn report_failure(&mut self, shared: &Shared, error: &io::Error) {
+        if let Some(unsaid) = self.complaints.failed.note(self.bench.now) {
+            let message = format!(
+                "cannot accept a connection: {error}; tried again every 0.1 s (see `ulimit -n`){}",
+                and_unsaid(unsaid)
+            );
+            shared
+                .error_log
+                .write_unless_blocked(Level::Error, &message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_to_files() {
+        let cases = [
+            (10_000, None, 10_000),
+            (10_000, Some(1024), 896),
+            (800, Some(1024), 800),
+            (10_000, Some(64), 32),
+            (10_000, Some(16), 1),
+            (10_000, Some(1_048_576), 10_000),
+            (1_000_000, Some(524_288), 523_264),
+        ];
+        for (wanted, descriptors, expected) in cases {
+            assert_eq!(
+                most_connections(wanted, descriptors),
+                expected,
+                "{wanted} of {descriptors:?}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The lane's eye on requests that wait: since when they do, when to go through them, and how many there may be.
 //! Knows nothing of what a request or its answer says.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Lane;
@@ -115,11 +116,11 @@ impl Lane {
     }
 
     /// Refuses a request that finds the queue full.
-    pub(super) fn turn_away(&mut self, request: Box<Request>, mut connection: Box<Connection>) {
+    pub(super) fn refuse_queued(&mut self, request: Box<Request>, mut connection: Box<Connection>) {
         connection.answer_unavailable(GivenUp::QueueFull, self.bench.now);
         self.keep_request(request);
         // Not driven on at once: one that pipelines would be refused over and over before anybody else is looked at.
-        self.again.push_back(connection.slot.token());
+        self.queue(&Arc::clone(&connection.slot));
         self.put_back(connection);
     }
 

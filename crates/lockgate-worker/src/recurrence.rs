@@ -1,0 +1,62 @@
+//! Things that would fill a log if each were told: said at once, then at most now and then, with how often they happened.
+//! Knows neither the log nor what happened.
+
+use std::time::{Duration, Instant};
+
+/// Between two lines about the same thing.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// One thing that may happen again and again.
+#[derive(Debug, Default)]
+pub struct Recurrence {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Recurrence {
+    /// It has happened. `Some`: now is the time to say so; it went unsaid so many times since the last line.
+    pub fn note(&mut self, now: Instant) -> Option<u64> {
+        let is_due = self
+            .said
+            .is_none_or(|said| now.saturating_duration_since(said) >= INTERVAL);
+        if !is_due {
+            self.unsaid += 1;
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// What a line says of the times that had none.
+pub fn and_unsaid(unsaid: u64) -> String {
+    match unsaid {
+        0 => String::new(),
+        1 => " (and once more since the last such line)".to_owned(),
+        more => format!(" (and {more} times more since the last such line)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_time_is_said_at_once_and_what_follows_is_counted() {
+        let start = Instant::now();
+        let mut recurrence = Recurrence::default();
+        let told: Vec<Option<u64>> = [0, 0, 1, 9, 10, 11, 35, 36]
+            .into_iter()
+            .map(|second| recurrence.note(start + Duration::from_secs(second)))
+            .collect();
+        let expected = [Some(0), None, None, None, Some(3), None, Some(1), None];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_line_speaks_of_the_unsaid_only_when_there_are_some() {
+        assert_eq!(and_unsaid(0), "");
+        assert_eq!(and_unsaid(1), " (and once more since the last such line)");
+        assert!(and_unsaid(12).contains("12 times more"));
+    }
+}

@@ -1,0 +1,150 @@
+"""Clients that send or read as slowly as they can: they hold no thread, and nothing for ever."""
+
+import time
+
+import pytest
+from harness import Crowd, eventually, request, sockets
+
+MANY = 200
+POST = request("POST", "/slow", "Content-Length: 1000000")
+
+
+def drip(crowd, within=20.0):
+    """One byte from each, again and again, until nobody is left; gives what they were answered."""
+    deadline = time.monotonic() + within
+    waiting = list(crowd.wires)
+    for wire in waiting:
+        wire.socket.settimeout(0.002)
+    while waiting:
+        assert time.monotonic() < deadline, f"{len(waiting)} drip for ever"
+        for wire in list(waiting):
+            try:
+                is_open = wire.send_while_open(b"a") and wire.receive()
+            except TimeoutError:
+                continue
+            if not is_open or wire.pending:
+                waiting.remove(wire)
+    return [wire.pending for wire in crowd.wires]
+
+
+def test_heads_that_never_end_hold_nobody_up_and_end_with_408(alone, still_serves):
+    server = alone("--head-timeout", "2")
+    with Crowd(server, MANY, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ") as crowd:
+        still_serves(server)
+        for answer in drip(crowd):
+            assert answer.startswith(b"HTTP/1.1 408 ")
+        still_serves(server)
+
+
+def test_one_byte_and_then_silence_ends_with_408(alone, still_serves):
+    server = alone("--head-timeout", "1")
+    with Crowd(server, MANY, b"G") as crowd:
+        still_serves(server)
+        assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in crowd.answers())
+
+
+def test_silence_from_the_start_ends_without_a_word(alone, still_serves):
+    server = alone("--head-timeout", "1")
+    with Crowd(server, MANY) as crowd:
+        still_serves(server)
+        assert set(crowd.answers()) == {b""}
+
+
+def test_silence_after_a_response_ends_without_a_word(alone, still_serves):
+    server = alone("--keep-alive", "1")
+
+    def be_served(wire):
+        wire.send(request("GET", "/"))
+        assert wire.response().status == 200
+
+    with Crowd(server, 50, prepare=be_served) as crowd:
+        still_serves(server)
+        assert set(crowd.answers()) == {b""}
+
+
+def test_bodies_that_hardly_come_hold_nobody_up_and_end_with_408(alone, still_serves, tmp_path):
+    log = tmp_path / "access.log"
+    form = '%(s)s "%(r)s" %(B)s'
+    # Far above what a byte at a time can be, so that the last one left is still too slow.
+    rate = ["--body-timeout", "1", "--body-min-rate", "1M"]
+    server = alone(*rate, "--access-logfile", str(log), "--access-logformat", form)
+    with Crowd(server, MANY, POST) as crowd:
+        still_serves(server)
+        answers = drip(crowd)
+    assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
+    body = len(answers[0].partition(b"\r\n\r\n")[2])
+    line = f'408 "POST /slow HTTP/1.1" {body}\n'
+    eventually(lambda: log.read_text().count(line) == MANY, what=f"{MANY} lines {line!r}")
+    still_serves(server)
+
+
+def test_a_body_that_comes_slower_than_its_least_rate_is_refused_although_it_comes(alone):
+    server = alone("--body-timeout", "1", "--body-min-rate", "1M")
+    with server.connect(timeout=0.02) as wire:
+        wire.send(request("POST", "/", "Content-Length: 100000000"))
+        piece, deadline = b"x" * 1000, time.monotonic() + 15
+        while time.monotonic() < deadline and wire.send_while_open(piece):
+            try:
+                wire.receive()
+                break
+            except TimeoutError:
+                continue
+        assert wire.pending.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_keeps_its_rate_is_read_to_its_end(alone):
+    server = alone("--body-timeout", "1", "--body-min-rate", "1000")
+    body = b"y" * 6000
+    with server.connect() as wire:
+        wire.send(request("POST", "/steady", f"Content-Length: {len(body)}"))
+        began = time.monotonic()
+        for at in range(0, len(body), 600):
+            # Twice the rate, for longer than the grace.
+            eventually(lambda due=at / 2000: time.monotonic() - began >= due)
+            wire.send(body[at : at + 600])
+        assert wire.response().body == b"POST /steady " + body
+
+
+@pytest.mark.parametrize("target", ["/large?megabytes=8", "/file?size=8000000"])
+def test_responses_that_nobody_reads_hold_nobody_up_and_are_given_up(alone, still_serves, target):
+    server = alone("--write-timeout", "1")
+    (worker,) = server.workers()
+    before = sockets(worker)
+    with Crowd(server, 40, request("GET", target), receive_buffer=4096) as crowd:
+        still_serves(server)
+        eventually(lambda: sockets(worker) <= before, within=20, what="no connection is left")
+        # What was on its way arrives; the rest never does.
+        assert all(len(wire.rest()) < 8_000_000 for wire in crowd.wires)
+    still_serves(server)
+
+
+def test_a_stream_that_nobody_reads_gives_its_thread_back(alone, still_serves):
+    server = alone("--write-timeout", "1")
+    opening = request("GET", "/large-stream?megabytes=50")
+    with Crowd(server, 3, opening, receive_buffer=4096):
+        # The one thread is in a call that a client does not read: PEP 3333 has it wait there.
+        still_serves(server)
+
+
+def test_a_stream_that_is_read_slower_than_its_least_rate_is_given_up(alone, still_serves):
+    server = alone("--write-timeout", "1", "--write-min-rate", "1M")
+    opening = request("GET", "/large-stream?megabytes=50")
+    with Crowd(server, 1, opening, receive_buffer=4096) as crowd:
+        (wire,) = crowd.wires
+        began, taken = time.monotonic(), 0
+        while True:
+            # At most 200 KB in a second, so always progress and never enough.
+            eventually(lambda due=taken / 200_000: time.monotonic() - began >= due, within=20)
+            wire.pending = b""
+            if not wire.receive():
+                break
+            taken += len(wire.pending)
+            assert taken < 20_000_000, "it was let go on"
+    still_serves(server)
+
+
+def test_an_application_that_takes_its_time_is_no_slow_client(alone):
+    server = alone("--write-timeout", "1", "--write-min-rate", "1M", app="slow_and_hoarding:app")
+    with server.connect() as wire:
+        wire.send(request("GET", "/slow"))
+        assert wire.response().body == b"piece;" * 5
