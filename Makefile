@@ -4,11 +4,14 @@
 #   PORT=9000           another port for `make serve`
 #   BUILD=dev           a quick build without optimisation instead of a release build
 #   PYTEST="-n 2 -k x"  arguments for pytest
+#   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
 
 PYTHON ?= python3
 PORT ?= 8000
 BUILD ?= release
 PYTEST ?=
+FUZZ_SECONDS ?= 60
+FUZZ ?=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -36,13 +39,18 @@ export PIP_REQUIRE_VIRTUALENV := 1
 
 PACKAGE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
-PYTHON_FOLDERS := $(wildcard python tests examples bench)
+PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz)
 
-.PHONY: help serve test check bench docs dev prerequisites
+# libFuzzer is C++; cargo-fuzz knows the flags that make a program observable to it, and stable Rust takes them.
+HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
+
+.PHONY: help serve test fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,6s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,7s/^# / /p' $(firstword $(MAKEFILE_LIST))
 
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
@@ -51,10 +59,21 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.examples ## run 
 	cargo test --locked --workspace --exclude lockgate-python
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model
 	$(BIN)/python -m pytest $(PYTEST)
+	@$(MAKE) fuzz-smoke
+
+fuzz: $(CARGO_FUZZ) ## look for input that fools a parser: FUZZ_SECONDS=60
+	@$(HAS_CXX) || { echo "make: a C++ compiler is missing: apt install g++, dnf install gcc-c++ or xcode-select --install" >&2; exit 1; }
+	PATH="$(abspath target/tools/bin):$$PATH" cargo fuzz build --sanitizer none --target-dir target/fuzz
+	@"$(PYTHON_PATH)" fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+# Without a C++ compiler nothing is fuzzed, and that is said where it is read: in the last line.
+fuzz-smoke: prerequisites
+	@if $(HAS_CXX); then $(MAKE) fuzz; else echo "make: NOT FUZZED: a C++ compiler is missing (g++, clang++)" >&2; fi
 
 check: $(VENV)/.development ## run what reviews need not say: formats, lints, types, house rules
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo test --locked --package xtask
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 	$(BIN)/ruff check $(PYTHON_FOLDERS)
@@ -85,6 +104,10 @@ prerequisites:
 $(VENV)/.build-tools: requirements/build.txt | prerequisites
 	"$(PYTHON_PATH)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements/build.txt
+	@touch $@
+
+$(CARGO_FUZZ): | prerequisites
+	cargo install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root target/tools
 	@touch $@
 
 $(VENV)/.development: requirements/dev.txt $(VENV)/.build-tools | prerequisites

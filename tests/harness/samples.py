@@ -46,6 +46,14 @@ def read_sample(path: Path) -> Sample:
     return Sample(path, unescape(data.replace("\n", "")), expected, limits)
 
 
+def answers_of(sample: Sample) -> list[Expected]:
+    """What is answered: a request that is refused within its body never reaches the application."""
+    *before, last = sample.expected
+    if last.refusal and before and before[-1].framing != "none":
+        before.pop()
+    return [*before, last]
+
+
 def read_expected(text: str) -> Expected:
     words = text.split()
     status = int(words.pop(0)) if words[0].isdigit() else 200

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from harness import Truncated, run
-from harness.samples import read_samples
+from harness.samples import answers_of, read_samples
 
 FLAGS = {
     "body": "--limit-request-body",
@@ -51,14 +51,6 @@ def test_the_corpus_is_there():
     if not VALID and not INVALID:
         pytest.skip("no corpus beside these tests")
     assert len(VALID) > 20 and len(INVALID) > 50
-
-
-def answers_of(sample):
-    """A request refused within its body never reaches the application: it is answered once."""
-    *before, last = sample.expected
-    if last.refusal and before and before[-1].framing != "none":
-        before.pop()
-    return [*before, last]
 
 
 def replay(server, sample):

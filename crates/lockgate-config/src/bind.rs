@@ -75,6 +75,10 @@ impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            // A host of that name is possible, and without a scheme it would be read as a path.
+            Self::Tcp { host, port } if host == "unix" || host == "unix-abstract" => {
+                write!(f, "tcp://{host}:{port}")
+            }
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => {
                 let path = path.display().to_string();
@@ -243,6 +247,13 @@ mod tests {
             ("unix:@app", hidden("app"), "unix:@app"),
             ("unix-abstract:app", hidden("app"), "unix:@app"),
             ("fd://3", BindAddress::Fd(3), "fd://3"),
+            // Hosts that would be read as sockets without a scheme.
+            ("unix", tcp("unix", 8000), "tcp://unix:8000"),
+            (
+                "http://unix-abstract:1",
+                tcp("unix-abstract", 1),
+                "tcp://unix-abstract:1",
+            ),
         ];
         for (text, expected, written) in cases {
             assert_eq!(BindAddress::parse(text).as_ref(), Ok(&expected), "{text}");

@@ -43,6 +43,8 @@ impl Rejection {
 impl Connection {
     /// Queues the answer to a request that is not going to the application.
     pub fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
+        let is_head =
+            (self.request.as_ref()).is_some_and(|request| request.head.method() == b"HEAD");
         self.note_refused_head(now);
         self.spool = Spool::Empty;
         let (status, reason, detail) = match &rejection {
@@ -66,8 +68,12 @@ impl Connection {
         let server = self.shared.server_header.as_deref();
         let tail = self.out.tail();
         let from = tail.len();
-        let body_bytes =
+        let mut body_bytes =
             with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
+        if is_head {
+            // RFC 9110 §9.3.2: no content, whatever the status; the client would read it as another response.
+            tail.truncate(tail.len() - std::mem::take(&mut body_bytes));
+        }
         let added = tail.len() - from;
         self.out.note_appended(added);
         debug_assert!(self.out.len() > length_before);

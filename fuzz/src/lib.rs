@@ -1,0 +1,29 @@
+//! What the fuzz targets share: a player of bytes, limits that short input reaches, and the parsers of
+//! others to compare with. Knows no rule of HTTP beyond what those parsers say.
+
+pub mod other_server;
+
+#[path = "../../crates/lockgate-http/tests/replay/mod.rs"]
+pub mod replay;
+
+use lockgate_http::Limits;
+
+/// Small enough for generated input to reach them all.
+pub const SMALL: Limits = Limits {
+    request_line: 60,
+    fields: 5,
+    field_size: 40,
+    head: 160,
+    body: 40,
+    chunk_line: 20,
+    trailers: 50,
+};
+
+/// The memory that a connection holds, and what it gives, stay inside its limits.
+pub fn check_bounds(transcript: &replay::Transcript, limits: &Limits) {
+    for message in &transcript.messages {
+        assert!(message.head_bytes.len() <= limits.head);
+        assert!(message.headers.len() + message.dropped <= limits.fields);
+        assert!(message.body.len() as u64 <= limits.body);
+    }
+}

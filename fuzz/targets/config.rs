@@ -1,0 +1,116 @@
+//! Whatever an operator writes in a file, a variable, a flag or an address: nothing panics, an error is one
+//! line that names the setting, and what was understood reads the same when it is printed and read again.
+#![no_main]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use lockgate_config::{
+    AppSpec, BindAddress, ConfigError, Invocation, Machine, Resolved, config_path, resolve,
+};
+
+const MACHINE: Machine = Machine {
+    affinity: 2,
+    cpu_quota: Some(1.5),
+    memory_limit: None,
+    memory_total: 8 << 30,
+};
+
+const FILE: &str = "lockgate.toml";
+
+fuzz_target!(|bytes: &[u8]| {
+    let lines = || bytes.split(|byte| *byte == b'\n');
+
+    // As the words of a command line; those that start with a name and `=` are variables.
+    let (mut arguments, mut variables) = (vec![OsString::from("lockgate")], Vec::new());
+    for line in lines().filter(|line| !line.is_empty()) {
+        match variable(line) {
+            Some(pair) => variables.push(pair),
+            None => arguments.push(OsString::from_vec(line.to_vec())),
+        }
+    }
+    let _ = config_path(&arguments, &variables);
+    check(resolve(&arguments, &variables, None, &MACHINE));
+
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let arguments = [OsString::from("lockgate"), OsString::from("a:b")];
+    check(resolve(
+        &arguments,
+        &[],
+        Some((Path::new(FILE), text)),
+        &MACHINE,
+    ));
+
+    for line in text.lines() {
+        match BindAddress::parse(line) {
+            Ok(address) => {
+                let written = address.to_string();
+                assert_eq!(BindAddress::parse(&written), Ok(address), "{written}");
+            }
+            Err(demand) => assert!(!demand.is_empty()),
+        }
+        if let Err(demand) = AppSpec::parse(line) {
+            assert!(!demand.is_empty());
+        }
+    }
+});
+
+fn variable(line: &[u8]) -> Option<(OsString, OsString)> {
+    let at = line.iter().position(|byte| *byte == b'=')?;
+    let name = &line[..at];
+    let is_name = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'_';
+    (!name.is_empty() && name.iter().all(is_name)).then(|| {
+        let value = line[at + 1..].to_vec();
+        (OsString::from_vec(name.to_vec()), OsString::from_vec(value))
+    })
+}
+
+fn check(outcome: Result<Resolved, ConfigError>) {
+    match outcome {
+        Ok(resolved) if resolved.invocation == Invocation::Serve => check_printed(&resolved),
+        Ok(_) => {}
+        Err(error) => check_message(&error),
+    }
+}
+
+/// What `--print-config` prints is a file that gives the same configuration.
+fn check_printed(resolved: &Resolved) {
+    let printed = resolved.print();
+    let arguments = [OsString::from("lockgate")];
+    let again = resolve(&arguments, &[], Some((Path::new(FILE), &printed)), &MACHINE);
+    let mut again = match again {
+        Ok(again) => again.config,
+        Err(error) => panic!("{error}\n{printed}"),
+    };
+    // Why so many workers is told from where the number came, and that has changed.
+    again
+        .workers_reason
+        .clone_from(&resolved.config.workers_reason);
+    assert_eq!(again, resolved.config, "{printed}");
+}
+
+fn check_message(error: &ConfigError) {
+    let message = error.to_string();
+    let names: &str = match error {
+        ConfigError::BadValue { name, .. } => name,
+        ConfigError::UnknownFlag { flag, .. }
+        | ConfigError::MissingValue { flag }
+        | ConfigError::NeedlessValue { flag } => flag,
+        ConfigError::UnknownKey { key, .. } | ConfigError::RepeatedKey { key, .. } => key,
+        ConfigError::UnknownVariable { name, .. } => name.as_str(),
+        ConfigError::AbsentSetting { written, .. } => written,
+        _ => "",
+    };
+    assert!(
+        message.contains(names),
+        "{message:?} does not name {names:?}"
+    );
+    assert!(
+        !message.is_empty() && !message.ends_with('.'),
+        "{message:?}"
+    );
+}

@@ -1,0 +1,49 @@
+//! What we accept, another server reads with the same meaning: the same requests with the same bodies,
+//! ended at the same bytes. It may refuse what we accept, and we what it accepts; nothing in between.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use lockgate_fuzz::other_server::{self, End};
+use lockgate_fuzz::replay::play;
+use lockgate_http::Limits;
+
+fuzz_target!(|bytes: &[u8]| {
+    let ours = play([bytes], Limits::default());
+    if !ours.messages.first().is_some_and(|first| first.is_whole) {
+        return;
+    }
+    let (others, end) = other_server::read(bytes);
+    for (index, message) in ours.messages.iter().enumerate() {
+        if !message.is_whole {
+            return;
+        }
+        let Some(other) = others.get(index).filter(|other| other.is_whole) else {
+            assert_eq!(
+                end,
+                End::Refused,
+                "request {index} is whole for us, and not for the other"
+            );
+            return;
+        };
+        assert_eq!(
+            other.method.as_bytes(),
+            message.method,
+            "method of request {index}"
+        );
+        assert_eq!(
+            other.path.as_bytes(),
+            message.path,
+            "path of request {index}"
+        );
+        assert_eq!(
+            other.query.as_bytes(),
+            message.query,
+            "query of request {index}"
+        );
+        assert_eq!(other.body, message.body, "body of request {index}");
+        // Nothing behind a close is a request, whatever it looks like (RFC 9112 §9.6).
+        if !message.keep_alive || other.is_last {
+            return;
+        }
+    }
+});

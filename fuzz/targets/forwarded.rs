@@ -1,0 +1,107 @@
+//! Any header lines, from a trusted and from an untrusted peer: nothing panics, what is left of an untrusted
+//! hop changes nothing, and what an untrusted peer says about the client is gone.
+#![no_main]
+
+use std::net::IpAddr;
+
+use libfuzzer_sys::fuzz_target;
+use lockgate_http::{
+    Connection, Event, ForwardingRules, HopHeaders, Limits, RequestHead, SchemeHeader, Told,
+};
+
+const EVERY_KIND: [HopHeaders; 4] = [
+    HopHeaders::Either,
+    HopHeaders::XForwarded,
+    HopHeaders::Forwarded,
+    HopHeaders::Neither,
+];
+
+fuzz_target!(|lines: &[u8]| {
+    let Some(head) = head_with(&[lines]) else {
+        return;
+    };
+    for hops in EVERY_KIND {
+        let rules = rules(hops);
+        for is_trusted in [nobody, private, everybody] {
+            let mut seen = head.clone();
+            if let Ok(told) = rules.read(&mut seen, is_trusted) {
+                assert!(told.mount <= seen.path().len());
+                assert!(seen.host().is_some_and(|host| !host.is_empty()));
+            }
+        }
+        check_left_of_untrusted(&rules, &head, lines);
+        check_stripped(&rules, &head);
+    }
+});
+
+fn rules(hops: HopHeaders) -> ForwardingRules {
+    let scheme = |name: &str, secure: &str| SchemeHeader {
+        name: name.as_bytes().to_vec(),
+        secure: secure.as_bytes().to_vec(),
+    };
+    ForwardingRules {
+        hops,
+        scheme_headers: vec![
+            scheme("X-Forwarded-Proto", "https"),
+            scheme("X-Forwarded-Ssl", "on"),
+        ],
+        takes_host: true,
+        underscore_names: vec![b"SCRIPT_NAME".to_vec(), b"X_Y".to_vec()],
+        refuses_underscores: false,
+        strips_untrusted: true,
+    }
+}
+
+fn nobody(_: IpAddr) -> bool {
+    false
+}
+
+fn everybody(_: IpAddr) -> bool {
+    true
+}
+
+fn private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private() || address.is_loopback(),
+        IpAddr::V6(address) => address.is_loopback(),
+    }
+}
+
+/// Whatever a client writes before its proxy writes the truth.
+fn check_left_of_untrusted(rules: &ForwardingRules, head: &RequestHead, lines: &[u8]) {
+    let lie: &[u8] = match rules.hops {
+        HopHeaders::XForwarded => b"X-Forwarded-For: 192.0.2.66\r\n",
+        HopHeaders::Forwarded => b"Forwarded: for=192.0.2.66;proto=https;host=lie\r\n",
+        HopHeaders::Either | HopHeaders::Neither => return,
+    };
+    let Some(lied) = head_with(&[lie, lines]) else {
+        return;
+    };
+    let read = |head: &RequestHead| -> Option<Told> { rules.read(&mut head.clone(), nobody).ok() };
+    let truth = read(head);
+    if truth.is_some_and(|told| told.client.is_some()) {
+        assert_eq!(read(&lied), truth);
+    }
+}
+
+fn check_stripped(rules: &ForwardingRules, head: &RequestHead) {
+    let mut seen = head.clone();
+    let before = seen.headers().len();
+    if let Ok(removed) = rules.strip(&mut seen) {
+        assert_eq!(seen.headers().len() + removed, before);
+        for (name, _) in seen.headers() {
+            let name = name.to_ascii_lowercase();
+            assert!(!name.starts_with(b"x-forwarded-") && name != b"forwarded");
+        }
+    }
+}
+
+fn head_with(lines: &[&[u8]]) -> Option<RequestHead> {
+    let start: &[u8] = b"GET /a/b HTTP/1.1\r\nHost: h\r\n";
+    let bytes = [start, &lines.concat(), b"\r\n\r\n"].concat();
+    let mut head = RequestHead::default();
+    match Connection::new(Limits::default()).step(&bytes, &mut head) {
+        Ok((_, Event::Head)) => Some(head),
+        _ => None,
+    }
+}

@@ -1,0 +1,227 @@
+"""RFC 9110, paragraph by paragraph: what the meaning of a request demands of a server."""
+
+import json
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+
+import pytest
+from harness import chunked, request
+
+
+@pytest.fixture(scope="module")
+def server(shared):
+    return shared("wire_app:app", "--threads", "2")
+
+
+@pytest.fixture(scope="module")
+def echoing(shared):
+    return shared("echoing:app", "--threads", "2")
+
+
+def seen_by(response):
+    assert response.status == 200, response
+    return json.loads(response.body)
+
+
+def test_4_2_4_user_information_in_a_target_is_an_error(server):
+    assert server.exchange(request("GET", "http://user:word@lockgate.test/")).status == 400
+
+
+def test_5_1_field_names_are_case_insensitive(echoing):
+    data = request("POST", "/", "cOnTeNt-LeNgTh: 3", "x: y", "CONNECTION: CLOSE") + b"abc"
+    seen = seen_by(echoing.exchange(data))
+    assert (seen["body"], seen["x"]) == ("abc", "y")
+
+
+def test_5_3_lines_of_one_name_are_joined_in_order(echoing):
+    data = request("GET", "/", "X: a", "Y: -", "x: b", "X: c", "Connection: close")
+    assert seen_by(echoing.exchange(data))["x"].replace(" ", "") == "a,b,c"
+
+
+def test_5_5_bytes_above_ascii_in_a_value_are_passed_and_controls_are_not(echoing):
+    data = request("GET", "/", "X: \xe9\xff\x80", "Connection: close")
+    assert seen_by(echoing.exchange(data))["x"] == "\xe9\xff\x80"
+    for control in [*range(9), 10, 11, 12, 13, *range(14, 32), 127]:
+        assert echoing.exchange(request("GET", "/", f"X: a{chr(control)}b")).status == 400, control
+
+
+def test_6_5_1_a_trailer_that_frames_routes_or_authenticates_is_refused(server):
+    for name in ("Content-Length", "Transfer-Encoding", "Host", "Authorization", "Cookie", "TE"):
+        data = request("POST", "/", "Transfer-Encoding: chunked") + chunked([b"a"], f"{name}: 1")
+        assert server.exchange(data).status == 400, name
+
+
+@pytest.mark.parametrize("path", ["/", "/stream", "/status?code=404", "/status?code=204", "/pid"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_6_6_1_every_answer_has_one_date_of_now(server, path, method):
+    with server.connect() as wire:
+        wire.send(request(method, path, "Connection: close"))
+        date = wire.response(method).header("Date")
+    off = datetime.now(timezone.utc) - parsedate_to_datetime(date)
+    assert abs(off) < timedelta(seconds=3)
+
+
+def test_6_6_1_refusals_have_a_date_too(server):
+    assert parsedate_to_datetime(server.exchange(b"BAD\r\n\r\n").header("Date"))
+
+
+def test_7_2_host_reaches_the_application_as_sent(echoing):
+    for host in ("a", "a.b:80", "[::1]:8000", "EXAMPLE.com", "xn--bcher-kva.example"):
+        data = request("GET", "/", "Connection: close", host=host)
+        assert seen_by(echoing.exchange(data))["headers"]["HTTP_HOST"] == host
+
+
+def test_7_6_1_connection_options_of_the_request_are_not_echoed(server):
+    response = server.exchange(request("GET", "/", "Connection: close, X-Option", "X-Option: 1"))
+    assert [value.lower() for value in response.all("Connection")] == ["close"]
+
+
+def test_7_8_an_upgrade_that_is_not_offered_is_ignored(echoing):
+    for protocol in ("websocket", "h2c", "TLS/1.0", "HTTP/2.0"):
+        with echoing.connect() as wire:
+            wire.send(request("GET", "/1", "Connection: Upgrade", f"Upgrade: {protocol}"))
+            assert seen_by(wire.response())["path"] == "/1"
+            wire.send(request("GET", "/2", "Connection: close"))
+            assert seen_by(wire.response())["path"] == "/2"
+            wire.expect_close()
+
+
+def test_8_6_no_length_beside_a_transfer_coding_and_none_in_1xx_and_204(server):
+    # The reader of the tests refuses all of these; so it is enough to read.
+    for path in ("/stream", "/status?code=204", "/large-stream?megabytes=1", "/file"):
+        with server.connect() as wire:
+            wire.send(request("GET", path, "Connection: close"))
+            wire.response()
+            wire.expect_close()
+
+
+def test_8_6_a_length_that_the_application_gave_to_head_is_the_one_of_get(server):
+    with server.connect() as wire:
+        wire.send(request("HEAD", "/head-with-length", "Connection: close"))
+        assert wire.response("HEAD").header("Content-Length") == "12345"
+        wire.expect_close()
+
+
+def test_9_1_a_method_that_nobody_knows_is_the_applications_business(echoing):
+    data = request("BREW", "/", "Connection: close")
+    assert seen_by(echoing.exchange(data))["method"] == "BREW"
+
+
+@pytest.mark.parametrize("path", ["/", "/stream", "/large?megabytes=1", "/file", "/pid"])
+def test_9_3_2_head_has_no_content_whatever_get_has(server, path):
+    with server.connect() as wire:
+        wire.send(request("HEAD", path) + request("GET", "/next", "Connection: close"))
+        wire.response("HEAD")
+        assert wire.response().body == b"GET /next "
+        wire.expect_close()
+
+
+def test_9_3_2_a_refused_head_request_has_no_content_either(server):
+    """A client that keeps the rules takes what follows that head for another answer."""
+    refused = [
+        request("HEAD", "/", host=None),
+        request("HEAD", "/", "Expect: a-miracle"),
+        request("HEAD", "/", "Content-Length: x"),
+        request("HEAD", "/", "X : y"),
+        request("HEAD", "/", "Content-Length: 9999999999999"),
+        request("HEAD", "/", *["X: y"] * 200),
+    ]
+    for data in refused:
+        with server.connect() as wire:
+            wire.send(data)
+            assert wire.response("HEAD").status >= 400
+            wire.expect_close()
+
+
+def test_9_3_6_connect_is_refused_and_nothing_behind_it_is_read(server):
+    with server.connect() as wire:
+        wire.send(request("CONNECT", "lockgate.test:80") + request("GET", "/tunnelled"))
+        assert wire.response().status == 501
+        wire.expect_close()
+
+
+def test_9_3_7_options_of_the_server_itself_is_answered(server):
+    response = server.get("*", method="OPTIONS")
+    assert response.status == 200 and response.framing == "length"
+
+
+def test_9_3_8_trace_echoes_nothing(server):
+    response = server.exchange(request("TRACE", "/", "Cookie: secret=1"))
+    assert response.status in (405, 501) and b"secret" not in response.body
+
+
+def test_10_1_1_the_expectation_is_case_insensitive_and_answered_before_the_body(echoing):
+    with echoing.connect() as wire:
+        wire.send(request("POST", "/", "Expect: 100-CONTINUE", "Content-Length: 3"))
+        assert wire.response().status == 100
+        wire.send(b"abc")
+        assert seen_by(wire.response())["body"] == "abc"
+
+
+def test_10_1_1_no_100_without_a_body_to_come(echoing):
+    for headers in ([], ["Content-Length: 0"]):
+        with echoing.connect() as wire:
+            wire.send(request("POST", "/", "Expect: 100-continue", *headers))
+            assert wire.response().status == 200
+
+
+def test_10_1_1_no_100_to_http_1_0(echoing):
+    with echoing.connect() as wire:
+        wire.send(request("POST", "/", "Expect: 100-continue", "Content-Length: 3", version="1.0"))
+        wire.send(b"abc")
+        assert seen_by(wire.response())["body"] == "abc"
+
+
+def test_10_1_1_a_body_that_is_already_there_is_read_with_one_final_answer(echoing):
+    with echoing.connect() as wire:
+        for framing, body in [("Content-Length: 3", b"abc"),
+                              ("Transfer-Encoding: chunked", chunked([b"abc"]))]:  # fmt: skip
+            wire.send(request("POST", "/", "Expect: 100-continue", framing) + body)
+            response = wire.response()
+            if response.status == 100:
+                response = wire.response()
+            assert seen_by(response)["body"] == "abc"
+        wire.send(request("GET", "/next", "Connection: close"))
+        assert seen_by(wire.response())["path"] == "/next"
+        wire.expect_close()
+
+
+def test_10_1_1_an_early_final_answer_to_an_expectation_leaves_no_doubt_about_the_body(server):
+    """Refused before 100: the client may send the body or not, so the connection must end."""
+    with server.connect() as wire:
+        wire.send(request("POST", "/", "Expect: 100-continue", f"Content-Length: {1 << 40}"))
+        response = wire.response()
+        assert response.status == 413 and response.wants_close()
+        wire.expect_close()
+
+
+def test_10_1_1_another_expectation_is_417(server):
+    assert server.exchange(request("GET", "/", "Expect: x")).status == 417
+
+
+def test_10_1_4_te_has_no_effect_on_an_answer_that_needs_no_trailers(server):
+    for te in ("trailers", "gzip;q=1", "", "chunked"):
+        response = server.exchange(request("GET", "/", f"TE: {te}", "Connection: close, TE"))
+        assert response.status == 200 and response.framing == "length"
+
+
+@pytest.mark.parametrize("status", [101, 199, 100])
+def test_15_2_an_application_cannot_end_with_an_interim_status(server, status):
+    assert server.get(f"/status?code={status}").status == 500
+
+
+def test_15_3_5_204_and_15_4_5_304_end_with_their_heads(server):
+    with server.connect() as wire:
+        for code in (204, 304, 204):
+            wire.send(request("GET", f"/status?code={code}"))
+            assert wire.response().status == code
+        wire.send(request("GET", "/next", "Connection: close"))
+        assert wire.response().body == b"GET /next "
+        wire.expect_close()
+
+
+def test_15_5_14_too_large_a_body_is_413_before_it_is_sent(server):
+    with server.connect() as wire:
+        wire.send(request("POST", "/", f"Content-Length: {1 << 50}"))
+        assert wire.response().status == 413
+        wire.expect_close()
