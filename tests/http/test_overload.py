@@ -62,12 +62,15 @@ def test_ten_requests_of_clients_that_left_the_queue_never_reach_the_application
     let_go()
     assert server.get(f"/note?{tmp_path}/after").body == b"noted"
     assert not list(tmp_path.glob("gone*"))
-    dropped = eventually(
-        lambda: [line for line in lines(log) if "/gone" in line][9:] and lines(log),
-        what="ten lines",
-    )
-    statuses = [re.search(r'" (\d+) ', line)[1] for line in dropped if "/gone" in line]
-    assert statuses == ["499"] * 10
+    # A reset that comes before the request was read takes it along: of such a client nothing is known.
+    least = 0 if by_reset else 10
+
+    def dropped():
+        eventually(lambda: any("/after" in line for line in lines(log)), what="the last line")
+        return [line for line in lines(log) if "/gone" in line]
+
+    eventually(lambda: len(dropped()) >= least, what="their lines")
+    assert {re.search(r'" (\d+) ', line)[1] for line in dropped()} <= {"499"}
 
 
 def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp_path):
