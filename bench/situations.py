@@ -185,7 +185,9 @@ def loopback_copy() -> float:
         "while c.recv_into(b): pass\n"
     )
     port = str(listener.getsockname()[1])
-    with subprocess.Popen(["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", receive, port]) as process:
+    with subprocess.Popen(
+        ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", receive, port]
+    ) as process:
         client, _ = listener.accept()
         begun = time.perf_counter()
         send_blocks(client)

@@ -31,7 +31,6 @@ PATIENCE = 1.0
 #: By file, the paragraph that makes Lockgate differ; docs/supported-http.md has the sentences.
 EXPLAINED = {
     "invalid/006": "RFC 9112 §3: request lines of 8000 bytes and more are to be supported",
-    "invalid/040": "RFC 3875 §4.1.18: fields with _ are dropped; header_map may refuse them",
     "invalid/rfc9112_leading_crlf_02": "RFC 9112 §2.2: at least one empty line is to be ignored",
     "valid/005": "RFC 9110 §7.1: a target has no fragment",
     "valid/009": "RFC 9112 §7: there is no coding called identity; RFC 9110 §7.1: no fragment",
@@ -46,6 +45,7 @@ EXPLAINED = {
     "valid/099": "RFC 9112 §8: a body shorter than its length is incomplete",
     "valid/compat_obs_fold": "RFC 9112 §5.2: folded lines may be refused",
     "valid/compat_obs_fold_huge": "RFC 9112 §5.2: folded lines may be refused",
+    "valid/pp_03": "proxy-protocol.txt §2: whether the header is there must not be guessed",
     "valid/rfc9112_smuggle_gzip_chunked_01": "RFC 9112 §6.1: 501 for a coding not understood",
     "valid/rfc9112_smuggle_te_identity_chunked_01": "RFC 9112 §7: no coding called identity",
     "valid/rfc9112_target_absolute_userinfo_01": "RFC 9110 §4.2.4: user information is an error",

@@ -27,7 +27,7 @@ def server_for(shared):
         if not limits.keys() <= FLAGS.keys():
             pytest.skip(f"no setting for {limits}")
         arguments = [word for name in limits for word in (FLAGS[name], limits[name])]
-        # A trusted proxy may send more than a client, and this machine is one unless told otherwise.
+        # A trusted proxy may send more than a client, and this machine is one by default.
         arguments += ["--forwarded-allow-ips", "192.0.2.1"]
         if (key := tuple(arguments)) not in servers:
             refused = run("replayed:app", "--check-config", *arguments)

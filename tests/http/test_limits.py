@@ -4,7 +4,6 @@ import socket
 
 from harness import Wire, eventually, request
 
-
 # Otherwise this machine is a trusted proxy, and those are not counted.
 NO_PROXY = ("--forwarded-allow-ips", "192.0.2.1")
 

@@ -62,7 +62,7 @@ def test_ten_requests_of_clients_that_left_the_queue_never_reach_the_application
     let_go()
     assert server.get(f"/note?{tmp_path}/after").body == b"noted"
     assert not list(tmp_path.glob("gone*"))
-    # A reset that comes before the request was read takes it along: of such a client nothing is known.
+    # A reset that comes before the request was read takes it along: nothing is known of it.
     least = 0 if by_reset else 10
 
     def dropped():

@@ -193,7 +193,7 @@ def test_a_piece_is_transmitted_before_the_next_is_asked_for(protocol, path):
 
 
 def test_a_piece_before_a_pause_does_not_wait_for_the_kernel_to_give_up(protocol):
-    # Pieces are gathered in the kernel, which sends them by itself after 200 ms: 40 times that is 8 s.
+    # The kernel, which gathers pieces, sends them by itself after 200 ms: 40 times that is 8 s.
     deadline = time.monotonic() + 4
     for turn in range(40):
         # Where most calls wait, the lane is taken from each of them at once.
