@@ -27,7 +27,7 @@ def show_path(environ, start_response, options):
 def status(environ, start_response, options):
     code = options["code"]
     start_response(f"{code} Chosen", [])
-    return []
+    return [options["body"].encode()] if "body" in options else []
 
 
 def stream(environ, start_response, options):

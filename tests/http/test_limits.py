@@ -67,6 +67,36 @@ def test_a_trusted_proxy_has_as_many_connections_as_it_needs(shared):
         wire.close()
 
 
+def test_a_balancer_that_speaks_the_proxy_protocol_has_as_many_as_it_needs(shared):
+    server = shared(
+        "wire_app:app",
+        *("--limit-connections-per-address", "1", "--proxy-protocol", "v1"),
+        *("--proxy-allow-ips", "127.0.0.1", *NO_PROXY),
+        wait=False,
+    )
+    server.wait_for_log("the only worker is ready")
+    wires = [server.connect() for _ in range(5)]
+    for number, wire in enumerate(wires):
+        wire.send(b"PROXY TCP4 203.0.113.%d 192.0.2.7 4711 80\r\n" % number)
+    assert all(map(is_served, wires))
+    for wire in wires:
+        wire.close()
+
+
+def test_the_place_of_a_connection_that_the_server_has_closed_is_free_at_once(shared):
+    server = shared("patience:app", "--limit-connections-per-address", "2", *NO_PROXY)
+    for _ in range(30):
+        # Calls that wait are promoted: their threads close the connections, and the lane is
+        # with others.
+        wires = [server.connect() for _ in range(2)]
+        for wire in wires:
+            wire.send(request("GET", "/brief", "Connection: close"))
+        for wire in wires:
+            assert wire.response().status == 200
+            wire.expect_close()
+            wire.close()
+
+
 def test_clients_on_a_unix_socket_are_not_counted(shared, tmp_path):
     path = str(tmp_path / "socket")
     flags = ["--limit-connections-per-address", "1", *NO_PROXY]

@@ -94,6 +94,7 @@ def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp
         lambda: [line for line in lines(log) if "/late" in line], what="its line in the log"
     )[0]
     assert '"status":503' in line and '"outcome":"overloaded"' in line
+    assert f'"body_bytes":{len(response.body)},' in line
 
 
 def test_a_request_that_finds_the_queue_full_is_refused_at_once(held, tmp_path):
@@ -109,6 +110,40 @@ def test_a_request_that_finds_the_queue_full_is_refused_at_once(held, tmp_path):
         assert first.response().status == second.response().status == 200
     assert not (tmp_path / "beyond").exists()
     server.wait_for_log(r"refused with 503: 1 found queue_size = 2 others waiting")
+
+
+def test_what_came_in_time_is_answered_however_much_there_is_after_a_long_call(start, tmp_path):
+    # More requests than one look at the sockets shows, more uploads than are read at once:
+    # their deadlines pass while the only thread is in a call.
+    server = start("patience:app", "--threads", "1", "--keep-alive", "1s", "--body-timeout", "1s")
+    gate = tmp_path / "gate"
+    idle = [server.connect() for _ in range(200)]
+    uploads = [server.connect() for _ in range(60)]
+    for wire in idle:
+        wire.send(request("GET", "/ask"))
+        assert wire.response().status == 200
+    for wire in uploads:
+        wire.send(request("POST", "/ask", "Content-Length: 400000"), b"x" * 1000)
+    # Answered behind them: their heads have been read.
+    assert server.get("/ask").status == 200
+    with server.connect() as holder:
+        holder.send(request("GET", f"/hold?{gate}"))
+        eventually(lambda: lines(tmp_path / "gate.started"), what="the call has begun")
+        for wire in idle:
+            wire.send(request("GET", "/ask"))
+        for wire in uploads:
+            wire.send(b"x" * 99_000)
+        # Time that has to pass: the clients' own.
+        time.sleep(1.5)
+        gate.touch()
+        assert holder.response().body == b"held"
+    for wire in idle:
+        assert wire.response().status == 200
+    for wire in uploads:
+        wire.send(b"x" * 300_000)
+        assert wire.response().status == 200
+    for wire in idle + uploads:
+        wire.close()
 
 
 @pytest.mark.parametrize("threads", ["1", "4"])

@@ -199,6 +199,17 @@ def test_10_1_1_another_expectation_is_417(server):
     assert server.exchange(request("GET", "/", "Expect: x")).status == 417
 
 
+def test_10_1_1_an_expectation_is_a_list_whose_empty_elements_do_not_count(echoing):
+    for value in ("100-continue, 100-continue", "100-continue,", ",100-Continue ,"):
+        with echoing.connect() as wire:
+            wire.send(request("POST", "/", f"Expect: {value}", "Content-Length: 2"))
+            assert wire.response().status == 100
+            wire.send(b"ab")
+            assert wire.response().status == 200
+    assert echoing.get("/", "Expect: ,").status == 200
+    assert echoing.get("/", "Expect: 100-continue, other").status == 417
+
+
 def test_10_1_4_te_has_no_effect_on_an_answer_that_needs_no_trailers(server):
     for te in ("trailers", "gzip;q=1", "", "chunked"):
         response = server.exchange(request("GET", "/", f"TE: {te}", "Connection: close, TE"))
@@ -218,6 +229,17 @@ def test_15_3_5_204_and_15_4_5_304_end_with_their_heads(server):
         wire.send(request("GET", "/next", "Connection: close"))
         assert wire.response().body == b"GET /next "
         wire.expect_close()
+
+
+def test_15_3_6_205_has_no_content_whatever_the_application_gives(server):
+    with server.connect() as wire:
+        for method in ("GET", "HEAD"):
+            wire.send(request(method, "/status?code=205&body=content"))
+            response = wire.response(method)
+            assert (response.status, response.header("Content-Length")) == (205, "0")
+            assert response.body == b""
+        wire.send(request("GET", "/next"))
+        assert wire.response().body == b"GET /next "
 
 
 def test_15_5_14_too_large_a_body_is_413_before_it_is_sent(server):

@@ -44,7 +44,8 @@ struct Listener {
 
 /// A connection that has just come in.
 pub struct Arrival {
-    pub socket: OwnedFd,
+    /// Noted at once: those that came with it are read from first, and an application may fork meanwhile.
+    pub socket: Noted,
     pub client: Arc<Client>,
     pub local: Arc<Local>,
     /// Who it counts for; nobody on a unix socket.
@@ -132,6 +133,11 @@ impl Acceptor {
 
     pub fn resumes(&self) -> Option<Instant> {
         self.resumes
+    }
+
+    /// How many sockets are listened to.
+    pub fn listeners(&self) -> usize {
+        self.listeners.len()
     }
 
     /// Whether the token belongs to a listener.
@@ -239,7 +245,7 @@ impl Acceptor {
                     );
                     let local = Arc::clone(&listener.local);
                     into.push(Arrival {
-                        socket,
+                        socket: Noted::new(socket),
                         client,
                         local,
                         network: address.map(|address| Network::of(address.ip())),

@@ -165,6 +165,11 @@ impl Connection {
         }
     }
 
+    /// Whether the answer has left and only the client's end is waited for.
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.phase, Phase::Lingering { .. })
+    }
+
     /// Whether something is still on its way to the socket, here or in the transport.
     pub fn has_output(&self) -> bool {
         !self.out.is_empty() || self.transport.has_pending_output()

@@ -65,7 +65,7 @@ mod tests {
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         server.set_nodelay(true).unwrap();
-        (Plain::new(server.into()), client)
+        (Plain::new(Noted::new(server.into())), client)
     }
 
     fn has_arrived(client: &mut TcpStream) -> bool {

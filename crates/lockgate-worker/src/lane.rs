@@ -4,6 +4,7 @@
 //! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
 
 mod door;
+mod sight;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -27,7 +28,8 @@ use crate::shared::{Shared, StopMode};
 use crate::slot::{Slot, SlotTable};
 use crate::timers::Timers;
 use crate::workbench::Workbench;
-use waiting::{Sight, Waiting};
+use sight::Sight;
+use waiting::Waiting;
 
 const WAKER: u64 = 0;
 
@@ -215,7 +217,11 @@ impl Lane {
         shared.note_polling(false);
         self.bench.now = Instant::now();
         self.polled_at = self.bench.now;
-        self.sight.look(asked_at, self.bench.now, events.len());
+        // Before anybody is accepted: who was told that its connection ends has a place for the next one.
+        self.take_returns(shared);
+        let watched = self.slots.in_use() + self.acceptor.listeners() + 1;
+        self.sight
+            .look(asked_at, self.bench.now, events.len(), watched);
         if let Err(error) = outcome {
             shared.report_fatal(&format!("cannot wait for events: {error}"));
         }
@@ -397,7 +403,10 @@ impl Lane {
         {
             self.resume_accepting();
         }
-        while let Some((at, token)) = self.timers.pop_due(self.bench.now) {
+        // What a client has sent in time may lie in the kernel, beyond what this look has shown: its time is not over
+        // before that was seen. After a call of 3 s with `threads = 1`, 173 of 300 requests were lost without this.
+        let over = self.sight.seen_all_at().min(self.bench.now);
+        while let Some((at, token)) = self.timers.pop_due(over) {
             let Some(slot) = self.slots.get(token) else {
                 continue;
             };
@@ -408,8 +417,16 @@ impl Lane {
             let Some(mut connection) = state.connection.take() else {
                 continue;
             };
+            if state.is_queued && !connection.is_lingering() {
+                // So it is with what waits for its part of the lane.
+                let soon = self.bench.now + BULK_WITHIN;
+                self.timers.arm(soon, token);
+                state.armed = Some(soon);
+                state.connection = Some(connection);
+                continue;
+            }
             drop(state);
-            if connection.deadline > self.bench.now {
+            if connection.deadline > over {
                 self.put_back(connection);
                 continue;
             }

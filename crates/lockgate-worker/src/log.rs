@@ -107,7 +107,9 @@ impl ErrorLog {
                     .unwrap_or_default();
                 self.lost
                     .fetch_add(still_lost + count_lines(rest), Ordering::Relaxed);
-                self.is_stuck.store(true, Ordering::Relaxed);
+                if !unwritten.is_contended {
+                    self.is_stuck.store(true, Ordering::Relaxed);
+                }
             }
         }
     }

@@ -147,7 +147,9 @@ impl Connection {
         {
             entry.status = 499;
         }
-        self.record(outcome, now);
+        let is_seen = outcome == Outcome::Overloaded && self.allows_body();
+        let body_bytes = if is_seen { text.len() } else { 0 };
+        self.record_body(body_bytes as u64, outcome, now);
         self.phase = Phase::Writing;
         self.deadline = now + self.shared.config.write_timeout;
     }

@@ -62,7 +62,7 @@ pub trait SharedBytes: Send {
 pub trait ReplyChannel: Send {
     /// Encodes the head and queues it; nothing needs to leave yet.
     fn start(&mut self, head: &ResponseHead, length: BodyLength);
-    /// Whether pieces reach the client at all (not for HEAD, 204 and 304).
+    /// Whether pieces reach the client at all (not for HEAD, 204, 205 and 304).
     fn allows_body(&self) -> bool;
     /// Queues a copy of `bytes`.
     ///
@@ -172,7 +172,7 @@ impl Reply {
             .is_none_or(|channel| channel.is_committed())
     }
 
-    /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 304).
+    /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 205, 304).
     pub fn allows_body(&self) -> bool {
         self.channel
             .as_ref()

@@ -95,10 +95,10 @@ impl Shared {
 
     /// Drops a connection that a crew thread owns.
     pub fn discard(&self, connection: Box<Connection>) {
-        let token = connection.slot.token();
-        drop(connection);
-        // Only bookkeeping: nobody needs to wake up for it, unless the end of the worker hangs on it.
-        self.push_return(Returned::Closed(token), self.stop_mode() != StopMode::Serve);
+        // Only bookkeeping: nobody needs to wake up for it, unless the end of the worker hangs on it. Done before the
+        // client can see the end, so that its next connection finds the place of this one.
+        let closed = Returned::Closed(connection.slot.token());
+        self.push_return(closed, self.stop_mode() != StopMode::Serve);
     }
 
     /// Sends a response from the thread that made it, and leaves the connection where the lane finds it.

@@ -31,6 +31,8 @@ pub(crate) struct Unwritten {
     pub(crate) done: usize,
     /// `WouldBlock`: nobody has made room in time.
     pub(crate) error: io::Error,
+    /// Another thread was writing: that says nothing of the log itself.
+    pub(crate) is_contended: bool,
 }
 
 /// An open log target.
@@ -53,12 +55,15 @@ impl Sink {
     /// # Errors
     /// The system's, or `WouldBlock` when the time is over, with what was written up to then.
     pub(crate) fn write(&self, lines: &[u8], patience: Duration) -> Result<(), Unwritten> {
-        let give_up_at = Instant::now() + patience;
-        match self.lock_until(give_up_at) {
+        let now = Instant::now();
+        let give_up_at = now + patience;
+        // A line takes microseconds: another writer is waited for even by those who wait for no reader.
+        match self.lock_until(give_up_at.max(now + MOMENT)) {
             Some(mut outlet) => outlet.write(lines, give_up_at),
             None => Err(Unwritten {
                 done: 0,
                 error: io::ErrorKind::WouldBlock.into(),
+                is_contended: true,
             }),
         }
     }
@@ -80,7 +85,7 @@ impl Sink {
                 Ok(outlet) => return Some(outlet),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) if Instant::now() >= give_up_at => return None,
-                Err(TryLockError::WouldBlock) => thread::sleep(MOMENT),
+                Err(TryLockError::WouldBlock) => thread::sleep(MOMENT / 20),
             }
         }
     }
@@ -132,7 +137,11 @@ impl Outlet {
     fn write(&mut self, lines: &[u8], give_up_at: Instant) -> Result<(), Unwritten> {
         if self.is_torn {
             self.put(b"\n", give_up_at)
-                .map_err(|(error, _)| Unwritten { done: 0, error })?;
+                .map_err(|(error, _)| Unwritten {
+                    done: 0,
+                    error,
+                    is_contended: false,
+                })?;
             self.is_torn = false;
         }
         let mut done = 0;
@@ -149,6 +158,7 @@ impl Outlet {
             return Err(Unwritten {
                 done: done + whole,
                 error,
+                is_contended: false,
             });
         }
         Ok(())

@@ -40,7 +40,7 @@ pub struct ResponseContext<'a> {
 ///
 /// The application's Content-Length wins over `length`. Without one, a known length is announced, an
 /// unknown one is chunked on 1.1 and ended by closing on 1.0. 204 and 304 have no body and no invented
-/// length; HEAD has no body and announces what GET would have had, if that is known: a length of 0 is
+/// length, 205 has none and says so (RFC 9110 §15.3.6); HEAD has no body and announces what GET would have had, if that is known: a length of 0 is
 /// not told there, since applications leave out the body themselves (RFC 9110 §8.6, §9.3.2).
 pub fn encode_head(
     out: &mut Vec<u8>,
@@ -49,10 +49,14 @@ pub fn encode_head(
     context: &ResponseContext<'_>,
 ) -> ResponseBody {
     let status = head.status();
-    let forbids_length = status == 204;
+    let is_length_ours = status == 204 || status == 205;
     let mut announced = None;
     let delimiter = match (head.length, length) {
         _ if status == 204 || status == 304 => Delimiter::NoBody,
+        _ if status == 205 => {
+            announced = Some(0);
+            Delimiter::NoBody
+        }
         (None, BodyLength::Known(length @ 1..)) if context.is_head => {
             announced = Some(length);
             Delimiter::NoBody
@@ -77,7 +81,7 @@ pub fn encode_head(
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     match head.length {
-        Some(length) if forbids_length => {
+        Some(length) if is_length_ours => {
             out.extend_from_slice(&head.block[..length.line.start as usize]);
             out.extend_from_slice(&head.block[length.line.end as usize..]);
         }
@@ -173,7 +177,7 @@ pub struct ResponseBody {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delimiter {
-    /// HEAD, 204, 304: pieces are dropped.
+    /// HEAD, 204, 205, 304: pieces are dropped.
     NoBody,
     /// Bytes still to come.
     Length(u64),
@@ -407,7 +411,7 @@ mod tests {
     #[test]
     fn the_body_is_delimited_by_what_is_known() {
         let own = &[("Content-Length", "7")][..];
-        let cases: [Case<'_>; 17] = [
+        let cases: [Case<'_>; 20] = [
             (200, &[], Known(5), Http11, false, "Content-Length: 5", true),
             (200, &[], Known(0), Http11, false, "Content-Length: 0", true),
             (
@@ -431,6 +435,9 @@ mod tests {
             (204, &[], Known(0), Http11, false, "", true),
             (204, own, Known(5), Http11, true, "", true),
             (204, own, Unknown, Http10, false, "", true),
+            (205, &[], Known(5), Http11, false, "Content-Length: 0", true),
+            (205, own, Unknown, Http11, false, "Content-Length: 0", true),
+            (205, own, Unknown, Http10, true, "Content-Length: 0", true),
             (304, &[], Known(5), Http11, true, "", true),
             (304, own, Known(0), Http11, false, "Content-Length: 7", true),
         ];
@@ -451,7 +458,7 @@ mod tests {
             let line = text.lines().find(|line| line.starts_with("Connection"));
             assert_eq!(line, connection, "case {index}");
             assert_eq!(body.keep_alive(), keep, "case {index}");
-            let has_no_body = is_head || status == 204 || status == 304;
+            let has_no_body = is_head || matches!(status, 204 | 205 | 304);
             assert_eq!(body.allows_body(), !has_no_body, "case {index}");
         }
     }

@@ -228,10 +228,14 @@ impl HeadReader {
                 }
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
-                if field.value.of(bytes).eq_ignore_ascii_case(b"100-continue") {
-                    summary.expects_continue = true;
-                } else {
-                    self.has_unknown_expectation = true;
+                // A list, whose empty elements do not count (RFC 9110 §10.1.1, §5.6.1.2).
+                for expectation in field.value.of(bytes).split(|&byte| byte == b',') {
+                    let expectation = trim_whitespace(expectation);
+                    if expectation.eq_ignore_ascii_case(b"100-continue") {
+                        summary.expects_continue = true;
+                    } else if !expectation.is_empty() {
+                        self.has_unknown_expectation = true;
+                    }
                 }
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {

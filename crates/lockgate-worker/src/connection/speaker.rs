@@ -73,8 +73,13 @@ impl Speakers {
         }
     }
 
-    /// Whether what a peer tells of its clients counts.
-    pub fn trusts(&self, peer: &Client) -> bool {
+    /// Whether a peer may bring many clients: what it tells of them counts, in headers or at the start of a connection.
+    pub fn may_be_proxy(&self, peer: &Client) -> bool {
+        let may_pass_on = self.protocol.is_some() && is_among(&self.protocol_peers, peer);
+        may_pass_on || self.trusts(peer)
+    }
+
+    fn trusts(&self, peer: &Client) -> bool {
         is_among(&self.trusted, peer)
     }
 

@@ -45,6 +45,7 @@ impl Lane {
         let room = shared.most_connections.saturating_sub(self.slots.in_use());
         if room == 0 {
             self.report_full(shared);
+            self.sight.note_resting();
             // Looked at again when a connection closes; the timer is for those that close unseen.
             return self
                 .acceptor
@@ -54,7 +55,7 @@ impl Lane {
             .acceptor
             .share(&self.poller, self.slots.in_use(), self.bench.now);
         if share == 0 {
-            return;
+            return self.sight.note_resting();
         }
         let mut arrivals = std::mem::take(&mut self.arrivals);
         if let Err(error) = self.acceptor.accept(token, room.min(share), &mut arrivals) {
@@ -62,12 +63,15 @@ impl Lane {
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
-        if arrivals.len() >= room.min(share).min(ACCEPTS_AT_ONCE) {
-            self.sight.note_left_over();
-        }
+        let taken = arrivals.len();
+        let part = (taken >= room.min(share).min(ACCEPTS_AT_ONCE)).then_some(taken);
+        let backlog = usize::try_from(shared.config.backlog).unwrap_or(usize::MAX);
+        self.sight.note_accepted(self.bench.now, part, backlog);
+        let came_at = std::mem::replace(&mut self.sight.came_at, self.sight.arrived_at);
         for arrival in arrivals.drain(..) {
             self.welcome(shared, arrival);
         }
+        self.sight.came_at = came_at;
         self.arrivals = arrivals;
         let held = self.slots.in_use();
         if self
@@ -82,10 +86,10 @@ impl Lane {
 
     fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
         let limit = shared.config.limits.connections_per_address;
-        // Without a limit nobody is counted, and behind a trusted proxy there are many clients.
+        // Without a limit nobody is counted, and behind a proxy or a balancer there are many clients.
         let network = arrival
             .network
-            .filter(|_| limit > 0 && !shared.speakers.trusts(&arrival.client));
+            .filter(|_| limit > 0 && !shared.speakers.may_be_proxy(&arrival.client));
         if !self.addresses.has_room(network, limit) {
             return self.turn_away(shared, arrival);
         }

@@ -1,4 +1,4 @@
-//! The lane's eye on requests that wait: since when they do, when to go through them, and how many there may be.
+//! The lane's eye on requests that wait: when to go through them, and how many there may be.
 //! Knows nothing of what a request or its answer says.
 
 use std::sync::Arc;
@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use crate::connection::Connection;
-use crate::poller::EVENTS_AT_ONCE;
 use crate::queue::GivenUp;
 use crate::request::Request;
 use crate::shared::Shared;
@@ -14,47 +13,6 @@ use crate::shared::Shared;
 /// Going through the queue takes about 0.1 ms for a thousand requests: while clients leave all the time, this keeps
 /// it to a hundredth of the lane's.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(10);
-
-/// A wait for events that took less found them there. A shorter sleep makes no difference to what is told by this.
-const SLEPT: Duration = Duration::from_millis(1);
-
-/// Since when what the poller reports may have been there. With `threads = 1` nobody polls during a call, and the
-/// kernel does not say when bytes came.
-pub(super) struct Sight {
-    /// Everything that was there then has been seen.
-    saw_all_at: Instant,
-    /// The same before the last look.
-    saw_all_before: Instant,
-    /// When the requests that are being read came: the middle of the time in which nobody looked.
-    pub(super) came_at: Instant,
-}
-
-impl Sight {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            saw_all_at: now,
-            saw_all_before: now,
-            came_at: now,
-        }
-    }
-
-    /// The poller was asked and has answered with so many events.
-    pub(super) fn look(&mut self, asked_at: Instant, now: Instant, events: usize) {
-        let blind = asked_at.saturating_duration_since(self.saw_all_at);
-        let has_slept = now.saturating_duration_since(asked_at) >= SLEPT;
-        self.came_at = if has_slept { now } else { now - blind / 2 };
-        self.saw_all_before = self.saw_all_at;
-        // With as many events as fit there may be more, and those have waited as long.
-        if events < EVENTS_AT_ONCE {
-            self.saw_all_at = now;
-        }
-    }
-
-    /// Connections may have been left in the kernel's queue for the next look.
-    pub(super) fn note_left_over(&mut self) {
-        self.saw_all_at = self.saw_all_before;
-    }
-}
 
 /// When the waiting requests have to be gone through because of a client that left.
 pub(super) struct Waiting {
@@ -137,30 +95,6 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_came_while_nobody_looked_came_in_the_middle_of_that_time() {
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        let mut sight = Sight::new(start);
-        // A call of three seconds, then a look that finds something at once.
-        sight.look(at(3000), at(3000), 1);
-        assert_eq!(sight.came_at, at(1500));
-        // Two hundred milliseconds of sleep that an arrival ends.
-        sight.look(at(3000), at(3200), 1);
-        assert_eq!(sight.came_at, at(3200));
-        // More has come than one look shows: the rest has waited as long.
-        sight.look(at(4200), at(4200), EVENTS_AT_ONCE);
-        assert_eq!(sight.came_at, at(3700));
-        sight.look(at(4300), at(4300), 5);
-        assert_eq!(sight.came_at, at(3750));
-        // So have connections that were not accepted at once.
-        sight.note_left_over();
-        sight.look(at(4300), at(4300), 5);
-        assert_eq!(sight.came_at, at(3750));
-        sight.look(at(4302), at(4302), 0);
-        assert_eq!(sight.came_at, at(4301));
-    }
 
     #[test]
     fn departures_are_looked_into_soon_but_not_each_by_itself() {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ pub struct Plain {
 
 impl Plain {
     /// Takes over a connected, non-blocking socket.
-    pub fn new(socket: OwnedFd) -> Self {
+    pub fn new(socket: Noted) -> Self {
         Self {
-            socket: Arc::new(Noted::new(socket)),
+            socket: Arc::new(socket),
             is_corked: false,
         }
     }

@@ -1,0 +1,166 @@
+//! Since when what the poller reports may have been there. Knows numbers and instants; no socket and no request.
+//!
+//! With `threads = 1` nobody polls during a call, and the kernel does not say when bytes came. What it does is to show
+//! first what came first, so many at a time: whatever was there when a round of looks began has been seen once the
+//! round has shown as many as there can be.
+//!
+//! Invariant: the horizon never stays behind for longer than such a round takes, however much keeps coming. One that
+//! waited for a look that shows everything stayed behind for as long as a worker was saturated, and every request of
+//! its clients seemed to have waited since.
+
+use std::time::{Duration, Instant};
+
+use crate::poller::EVENTS_AT_ONCE;
+
+/// A wait for events that took less found them there. A shorter sleep makes no difference to what is told by this.
+const SLEPT: Duration = Duration::from_millis(1);
+
+/// Up to when all of one kind has been seen.
+#[derive(Clone, Copy)]
+struct Horizon {
+    seen_all_at: Instant,
+    /// Looks that showed only a part go on since then, and have shown so many.
+    began_at: Instant,
+    shown: usize,
+}
+
+impl Horizon {
+    fn at(seen_all_at: Instant, now: Instant) -> Self {
+        Self {
+            seen_all_at,
+            began_at: now,
+            shown: 0,
+        }
+    }
+
+    /// A look has shown so many more, and that is all, or there can be `most` in all.
+    fn look(&mut self, now: Instant, shown: usize, is_all: bool, most: usize) {
+        self.shown = self.shown.saturating_add(shown);
+        if is_all {
+            *self = Self::at(now, now);
+        } else if self.shown >= most {
+            *self = Self::at(self.began_at, now);
+        }
+    }
+}
+
+/// What the lane has seen, and when.
+pub(super) struct Sight {
+    events: Horizon,
+    /// The same of the kernel's queue of connections, while some were left in it for the next look.
+    left_over: Option<Horizon>,
+    /// Up to when all events had been seen before the last look.
+    seen_before: Instant,
+    /// When the requests that are being read came: the middle of the time in which nobody looked.
+    pub(super) came_at: Instant,
+    /// The same of those on connections that are being accepted.
+    pub(super) arrived_at: Instant,
+}
+
+impl Sight {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            events: Horizon::at(now, now),
+            left_over: None,
+            seen_before: now,
+            came_at: now,
+            arrived_at: now,
+        }
+    }
+
+    /// The poller was asked and has answered with so many events; it watches `watched` descriptors.
+    pub(super) fn look(&mut self, asked_at: Instant, now: Instant, events: usize, watched: usize) {
+        let has_slept = now.saturating_duration_since(asked_at) >= SLEPT;
+        let middle_since = |seen: Instant| {
+            if has_slept {
+                now
+            } else {
+                now - asked_at.saturating_duration_since(seen) / 2
+            }
+        };
+        let seen = self.events.seen_all_at;
+        self.came_at = middle_since(seen);
+        self.arrived_at = middle_since(match self.left_over {
+            Some(left_over) => left_over.seen_all_at.min(seen),
+            None => seen,
+        });
+        self.seen_before = seen;
+        // With as many events as fit there may be more, and those have waited as long.
+        let is_all = events < EVENTS_AT_ONCE;
+        self.events.look(now, events, is_all, watched);
+    }
+
+    /// Connections were accepted: `Some`, so many of a queue that may still hold some, and holds `most`; `None`, all.
+    pub(super) fn note_accepted(&mut self, now: Instant, part: Option<usize>, most: usize) {
+        let Some(part) = part else {
+            self.left_over = None;
+            return;
+        };
+        self.left_over
+            .get_or_insert(Horizon::at(self.seen_before, now))
+            .look(now, part, false, most);
+    }
+
+    /// Nothing is accepted for a while: whoever waits meanwhile waits for that, and not for a look.
+    pub(super) fn note_resting(&mut self) {
+        self.left_over = None;
+    }
+
+    /// Up to when everything that clients have sent on their connections has been looked at.
+    pub(super) fn seen_all_at(&self) -> Instant {
+        self.events.seen_all_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_while_nobody_looked_came_in_the_middle_of_that_time() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut sight = Sight::new(start);
+        // A call of three seconds, then a look that finds something at once.
+        sight.look(at(3000), at(3000), 1, 9);
+        assert_eq!(sight.came_at, at(1500));
+        // Two hundred milliseconds of sleep that an arrival ends.
+        sight.look(at(3000), at(3200), 1, 9);
+        assert_eq!(sight.came_at, at(3200));
+        // More has come than one look shows: the rest has waited as long.
+        sight.look(at(4200), at(4200), EVENTS_AT_ONCE, 1000);
+        assert_eq!(sight.came_at, at(3700));
+        sight.look(at(4300), at(4300), 5, 1000);
+        assert_eq!(sight.came_at, at(3750));
+        // So have connections that were not accepted at once, but not what comes on those that were.
+        sight.note_accepted(at(4300), Some(16), 2048);
+        sight.look(at(4300), at(4300), 5, 1000);
+        assert_eq!((sight.came_at, sight.arrived_at), (at(4300), at(3750)));
+        sight.note_accepted(at(4300), None, 2048);
+        sight.look(at(4302), at(4302), 0, 1000);
+        assert_eq!((sight.came_at, sight.arrived_at), (at(4301), at(4301)));
+    }
+
+    #[test]
+    fn looks_that_never_show_everything_still_move_on() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut sight = Sight::new(start);
+        // A thousand clients that ask again as soon as they are answered, and 200 that connect for each request: one
+        // look a millisecond, for a minute, and each finds more than it shows.
+        for millis in 1..60_000 {
+            let now = at(millis);
+            sight.look(now, now, EVENTS_AT_ONCE, 1002);
+            sight.note_accepted(now, Some(16), 256);
+            assert!(now - sight.came_at <= Duration::from_millis(10), "{millis}");
+            assert!(
+                now - sight.arrived_at <= Duration::from_millis(20),
+                "{millis}"
+            );
+            assert!(
+                now - sight.seen_all_at() <= Duration::from_millis(20),
+                "{millis}"
+            );
+        }
+    }
+}
