@@ -166,7 +166,7 @@ def test_a_pipe_that_nobody_reads_holds_no_request_up(start, tmp_path, threads, 
     # No line has another one in it.
     start_of_line = rb"\d{3} x{1000}$" if stream == "access" else rb"(\[|  |Traceback |ValueError)"
     assert all(re.match(start_of_line, line) for line in held.splitlines())
-    server.signal(signal.SIGHUP)
+    server.signal(signal.SIGTTOU)
     assert server.workers() == worker
     assert server.stop() == 0
     os.close(holder)

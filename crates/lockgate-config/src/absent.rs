@@ -1,6 +1,6 @@
 //! gunicorn's settings that Lockgate does not have, each with what to do instead. Holds no setting that exists.
 //!
-//! They are refused, never ignored: a server that is told `max_requests` and keeps its workers for ever has lied.
+//! They are refused, never ignored: a server that is told `preload_app` and imports in each worker has lied.
 
 use Absence::{CommandLine, Never, NotYet};
 
@@ -103,8 +103,6 @@ pub(crate) const ABSENT: &[Absent] = &[
         Never,
         "Lockgate has one engine: use --threads",
     ),
-    absent("max_requests", &[], NotYet, ""),
-    absent("max_requests_jitter", &[], NotYet, ""),
     absent("http_parser", &[], Never, "there is one parser; remove it"),
     absent("asgi_loop", &[], Never, ASGI),
     absent("asgi_lifespan", &[], Never, ASGI),

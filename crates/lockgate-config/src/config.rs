@@ -34,6 +34,18 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
     pub graceful_timeout: Duration,
+    /// How long a new worker may take to become ready; `None`: for ever.
+    pub boot_timeout: Option<Duration>,
+    /// Paths that each worker asks its application for before it serves.
+    pub warmup: Vec<String>,
+    /// After how many requests a worker is replaced; 0: never.
+    pub max_requests: u64,
+    /// By how many requests more, at most, that differs from worker to worker.
+    pub max_requests_jitter: u64,
+    /// After which time of serving a worker is replaced; `None`: never.
+    pub max_worker_age: Option<Duration>,
+    /// A worker that holds more bytes of memory is replaced; 0: however much.
+    pub max_worker_memory: u64,
     /// Longest time that an idle connection is kept for the next request; zero: connections are not kept.
     pub keep_alive: Duration,
     /// Longest time from the first byte of a request's head to its last.
@@ -224,6 +236,12 @@ impl Config {
             queue_timeout: Some(Duration::from_secs(30)),
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
+            boot_timeout: None,
+            warmup: Vec::new(),
+            max_requests: 0,
+            max_requests_jitter: 0,
+            max_worker_age: None,
+            max_worker_memory: 0,
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

@@ -168,8 +168,8 @@ mod tests {
             ("harakiri = 2\n", "is it timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
-                "max_requests = 2\n",
-                "max_requests (from x.toml line 1): Lockgate does not have this setting yet",
+                "statsd_host = 2\n",
+                "statsd_host (from x.toml line 1): Lockgate does not have this setting yet",
             ),
             ("certfile = \"x\"\n", "yet: terminate TLS in front"),
             (

@@ -40,6 +40,8 @@ pub enum Section {
     Sockets,
     /// How much runs at the same time.
     Workers,
+    /// How workers begin, and when new ones take their place.
+    Renewal,
     /// How long things may take.
     Deadlines,
     /// How large things may be.
@@ -212,10 +214,11 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Application,
         Self::Sockets,
         Self::Workers,
+        Self::Renewal,
         Self::Deadlines,
         Self::Limits,
         Self::Proxies,
@@ -231,6 +234,7 @@ impl Section {
             Self::Application => "Application",
             Self::Sockets => "Sockets",
             Self::Workers => "Workers and threads",
+            Self::Renewal => "New workers",
             Self::Deadlines => "Deadlines",
             Self::Limits => "Limits",
             Self::Proxies => "Proxies",

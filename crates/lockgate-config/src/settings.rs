@@ -11,6 +11,7 @@ mod limits;
 mod logging;
 mod process;
 mod proxies;
+mod renewal;
 mod responses;
 mod sockets;
 mod workers;
@@ -26,6 +27,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Application => application::SETTINGS,
         Section::Sockets => sockets::SETTINGS,
         Section::Workers => workers::SETTINGS,
+        Section::Renewal => renewal::SETTINGS,
         Section::Deadlines => deadlines::SETTINGS,
         Section::Limits => limits::SETTINGS,
         Section::Proxies => proxies::SETTINGS,

@@ -5,32 +5,30 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Invocation, LogTarget, Resolved, config_path, resolve};
-use lockgate_observe::{AccessFormat, Level};
+use lockgate_config::{Config, Invocation, LogTarget, Resolved};
+use lockgate_observe::Level;
 use lockgate_worker::log::{ErrorLog, create_missing};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use rustix::fs::{Mode, OFlags};
 
 use crate::hooks::PythonHooks;
-use crate::{exceptions, loading, machine, privileges};
+use crate::reading::{Sources, set_environment};
+use crate::{exceptions, loading, privileges};
 
 /// The command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
 /// The server could not begin.
 const CANNOT_START: i32 = 1;
 
-/// Read when no other file is named, if it exists.
-const DEFAULT_FILE: &str = "lockgate.toml";
-
 /// Does what the command line asks; gives the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
     open_standard_streams();
-    let resolved = match configure(arguments) {
+    let sources = Sources::new(arguments);
+    let resolved = match sources.read() {
         Ok(resolved) => resolved,
         Err(problem) => {
             say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
@@ -50,7 +48,7 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             0
         }
         Invocation::CheckConfig => check(py, &resolved),
-        Invocation::Serve => serve(py, &resolved),
+        Invocation::Serve => serve(py, &resolved, sources),
     }
 }
 
@@ -65,45 +63,6 @@ fn open_standard_streams() {
         }
         // Kept open for the life of the process, by its number.
         let _standard_stream = nowhere.into_raw_fd();
-    }
-}
-
-fn configure(arguments: &[OsString]) -> Result<Resolved, String> {
-    let environment: Vec<_> = std::env::vars_os().collect();
-    let file = read_file(config_path(arguments, &environment))?;
-    let file = file
-        .as_ref()
-        .map(|(path, text)| (path.as_path(), text.as_str()));
-    let resolved = resolve(arguments, &environment, file, &machine::facts())
-        .map_err(|error| error.to_string())?;
-    // The one value that the configuration cannot check by itself: formats belong to another room.
-    let format = &resolved.config.access_log_format;
-    match AccessFormat::parse(format) {
-        Ok(_) => Ok(resolved),
-        Err(error) => {
-            let origin = resolved.origins.of("access_logformat");
-            Err(format!(
-                "access_logformat = {format:?} (from {origin}): {error}"
-            ))
-        }
-    }
-}
-
-/// The configuration file with its path. A file that was named must be there, the default one need not.
-fn read_file(named: Option<PathBuf>) -> Result<Option<(PathBuf, String)>, String> {
-    let is_named = named.is_some();
-    let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-    // A configuration in Python is refused by name, with advice; what it says does not matter.
-    if path.extension().is_some_and(|extension| extension == "py") {
-        return Ok(None);
-    }
-    match fs::read(&path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some((path, text))),
-            Err(_) => Err(format!("{}: must be UTF-8", path.display())),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
-        Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
     }
 }
 
@@ -126,7 +85,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     }
 }
 
-fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
+fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources) -> i32 {
     let config = &resolved.config;
     let prepared =
         prepare(py, config).and_then(|identity| Ok((open_log(config, identity)?, identity)));
@@ -159,7 +118,7 @@ fn serve(py: Python<'_>, resolved: &Resolved) -> i32 {
     if let Some(name) = &config.proc_name {
         set_process_name(name);
     }
-    let mut hooks = PythonHooks::new(config, log, identity);
+    let mut hooks = PythonHooks::new(config, log, identity, sources);
     lockgate_supervisor::run(config, &mut hooks)
 }
 
@@ -174,21 +133,6 @@ fn prepare(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, String
     set_environment(py, &config.env)
         .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))?;
     Ok(identity)
-}
-
-/// Through `os.environ`, which keeps Python's copy and the process's in step.
-fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<()> {
-    if variables.is_empty() {
-        return Ok(());
-    }
-    let update = PyDict::new(py);
-    for (name, value) in variables {
-        update.set_item(name, value)?;
-    }
-    py.import("os")?
-        .getattr("environ")?
-        .call_method1("update", (update,))
-        .map(drop)
 }
 
 /// Opens the error log, and tries the other places that are written to later, while there is still somebody to tell.

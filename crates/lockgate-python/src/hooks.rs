@@ -15,31 +15,66 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use crate::collector::Collector;
+use crate::reading::Sources;
+use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
 use crate::{children, exceptions, interpreter, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
+/// The exit code of a worker whose application cannot answer: as when it cannot be imported.
+const WARM_UP_FAILED: i32 = 3;
 
 /// The supervisor's host.
-pub(crate) struct PythonHooks<'a> {
-    config: &'a Config,
+pub(crate) struct PythonHooks {
+    /// What this process is set up for.
+    config: Arc<Config>,
+    generation: u64,
+    sources: Sources,
     log: Arc<ErrorLog>,
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
 }
 
-impl<'a> PythonHooks<'a> {
+impl PythonHooks {
     pub(crate) fn new(
-        config: &'a Config,
+        config: &Config,
         log: Arc<ErrorLog>,
         identity: Option<(u32, u32)>,
+        sources: Sources,
     ) -> Self {
         Self {
-            config,
+            config: Arc::new(config.clone()),
+            generation: 0,
+            sources,
             log,
             identity,
         }
+    }
+
+    /// Makes this process, the supervisor or a worker, one for the settings of another generation.
+    fn change_settings(
+        &mut self,
+        py: Python<'_>,
+        config: &Arc<Config>,
+        generation: u64,
+    ) -> Result<(), String> {
+        self.sources.move_to(py, &self.config, config)?;
+        if config.error_log != self.config.error_log || config.log_level != self.config.log_level {
+            // Not there yet, it is made the workers' before they become another user.
+            let opened = create_missing(&config.error_log, self.identity)
+                .and_then(|()| ErrorLog::open(&config.error_log, config.log_level));
+            self.log = opened
+                .map(Arc::new)
+                .map_err(|error| format!("error_logfile: {error}"))?;
+        }
+        if let Some(target) = &config.access_log {
+            create_missing(target, self.identity)
+                .map_err(|error| format!("access_logfile: {error}"))?;
+        }
+        self.config = Arc::clone(config);
+        self.generation = generation;
+        Ok(())
     }
 
     /// Says what this worker's user will be refused later: nobody would connect that with the user.
@@ -65,8 +100,14 @@ impl<'a> PythonHooks<'a> {
     }
 
     /// A worker's life up to the point where it serves.
-    fn start_worker(&self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
-        if let Err(error) = privileges::become_configured(py, self.config) {
+    fn start_worker(&mut self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
+        if post.generation != self.generation
+            && let Err(text) = self.change_settings(py, &Arc::clone(&post.config), post.generation)
+        {
+            post.boot_failed(CANNOT_START, &text);
+            return Err(CANNOT_START);
+        }
+        if let Err(error) = privileges::become_configured(py, &self.config) {
             let text = format!("cannot change user: {}", exceptions::summary(py, &error));
             post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
@@ -98,7 +139,7 @@ impl<'a> PythonHooks<'a> {
                 ),
             );
         }
-        let application = loading::load(py, self.config).map_err(|failure| {
+        let application = loading::load(py, &self.config).map_err(|failure| {
             post.boot_failed(failure.code, &failure.text);
             failure.code
         })?;
@@ -123,16 +164,21 @@ impl<'a> PythonHooks<'a> {
         let app = WsgiApp::new(
             application,
             collector,
-            settings(self.config),
+            settings(&self.config),
             Arc::clone(&self.log),
         );
-        let mut config = self.config.clone();
+        let address = post.listeners.first().map(|(address, _)| address);
+        if let Err(text) = warm_up(py, &app, &self.config, address, &self.log) {
+            post.boot_failed(WARM_UP_FAILED, &text);
+            return Err(WARM_UP_FAILED);
+        }
+        let mut config = Config::clone(&self.config);
         // The application may have set another when it was imported; the crew judges waiting by the one that counts.
         if let Ok(interval) = interpreter::switch_interval(py) {
             config.switch_interval = interval;
         }
         let listeners = std::mem::take(&mut post.listeners);
-        Worker::start_among(
+        Worker::prepare(
             Arc::new(config),
             listeners,
             Arc::new(app),
@@ -146,7 +192,7 @@ impl<'a> PythonHooks<'a> {
     }
 }
 
-impl Hooks for PythonHooks<'_> {
+impl Hooks for PythonHooks {
     fn fork(&mut self) -> io::Result<Fork> {
         // Python's own, so that its locks, its import machinery and every at-fork hook follow.
         let pid = Python::attach(|py| py.import("os")?.call_method0("fork")?.extract::<u32>());
@@ -163,7 +209,10 @@ impl Hooks for PythonHooks<'_> {
                 Ok(handle) => handle,
                 Err(code) => return code,
             };
-            post.ready();
+            if !py.detach(|| post.ready()) {
+                return 0;
+            }
+            handle.open();
             let attended = AttendedWorker {
                 handle,
                 log: Arc::clone(&self.log),
@@ -196,6 +245,24 @@ impl Hooks for PythonHooks<'_> {
         self.identity
     }
 
+    fn read_settings(&mut self) -> Result<Config, String> {
+        let resolved = self.sources.read()?;
+        for note in &resolved.notes {
+            self.log.write(Level::Warning, note);
+        }
+        Ok(resolved.config)
+    }
+
+    fn adopt(&mut self, config: &Arc<Config>, generation: u64) {
+        // The workers could do the same a moment ago.
+        if let Err(problem) = Python::attach(|py| self.change_settings(py, config, generation)) {
+            self.log.write(
+                Level::Error,
+                &format!("the supervisor stays with the settings of before: {problem}"),
+            );
+        }
+    }
+
     fn reopen_logs(&mut self) {
         // Before the workers open them: as another user they could not create them, or not own what they create.
         let targets = [
@@ -222,6 +289,10 @@ struct AttendedWorker {
 }
 
 impl Attended for AttendedWorker {
+    fn retire(&self) {
+        self.handle.retire();
+    }
+
     fn drain(&self) {
         self.handle.drain();
     }

@@ -11,6 +11,8 @@ mod hooks;
 mod loading;
 mod machine;
 mod privileges;
+mod reading;
+mod warming;
 mod wsgi;
 
 mod exceptions;

@@ -2,7 +2,9 @@
 //! Knows neither how a fork is made nor what a worker serves.
 
 use std::io;
+use std::sync::Arc;
 
+use lockgate_config::Config;
 use lockgate_observe::Level;
 
 use crate::WorkerPost;
@@ -26,7 +28,8 @@ pub trait Hooks {
 
     /// Serves, in the child; returns the exit code of the worker when it is done.
     ///
-    /// Expected to call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`], then [`WorkerPost::attend`].
+    /// Expected to call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`]; where the former says so, to begin to accept
+    /// and to call [`WorkerPost::attend`]. The settings are those of the post.
     fn run_worker(&mut self, post: WorkerPost) -> i32;
 
     /// Leaves the process at once: standard streams flushed, no exit handlers inherited from the supervisor run.
@@ -40,6 +43,15 @@ pub trait Hooks {
     fn worker_identity(&self) -> Option<(u32, u32)> {
         None
     }
+
+    /// Reads the settings again, for a reload.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the log: the reload fails then, and the workers that serve go on.
+    fn read_settings(&mut self) -> Result<Config, String>;
+
+    /// Workers with these settings have taken over from those before: they are the server's own now.
+    fn adopt(&mut self, _config: &Arc<Config>, _generation: u64) {}
 
     /// Opens the supervisor's own log files again (`SIGUSR1`); the workers are told separately.
     fn reopen_logs(&mut self) {}

@@ -5,13 +5,18 @@
 #![deny(unsafe_code)]
 
 mod back_off;
+mod birth;
 mod ending;
 mod hooks;
 mod mailbox;
 mod main_loop;
+mod measures;
+mod oom;
+mod orders;
 mod os;
 mod pid_file;
 mod signals;
+mod site;
 mod sockets;
 mod supervisor;
 mod unix_socket;
@@ -20,5 +25,5 @@ mod worker_side;
 pub use ending::Ending;
 pub use hooks::{Fork, Hooks};
 pub use main_loop::run;
-pub use supervisor::{Action, Event, Order, Request, Rules, Supervisor};
+pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
 pub use worker_side::{Attended, WorkerPost};

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const READY: u8 = b'R';
 const HEARTBEAT: u8 = b'H';
 const STUCK: u8 = b'S';
+const SERVING: u8 = b'A';
+const STUCK_THREAD: u8 = b'T';
 const BOOT_FAILED: u8 = b'F';
 const FAILURE_HEAD: usize = 9;
 
@@ -26,9 +28,16 @@ const FAILURE_HEAD: usize = 9;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Ready,
+    /// Connections are accepted.
+    Serving,
     Heartbeat,
     Stuck,
-    BootFailed { code: i32, text: String },
+    /// A thread is lost to a request that does not end: the worker should be replaced.
+    StuckThread,
+    BootFailed {
+        code: i32,
+        text: String,
+    },
 }
 
 /// A new pair of ends, closed by `exec`; neither ever blocks.
@@ -131,6 +140,8 @@ impl Letters {
                 Some(&READY) => messages.push(Message::Ready),
                 Some(&HEARTBEAT) => messages.push(Message::Heartbeat),
                 Some(&STUCK) => messages.push(Message::Stuck),
+                Some(&SERVING) => messages.push(Message::Serving),
+                Some(&STUCK_THREAD) => messages.push(Message::StuckThread),
                 Some(&BOOT_FAILED) => match decode_failure(rest) {
                     Failure::Incomplete => break true,
                     Failure::Senseless => break false,
@@ -183,6 +194,8 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::Ready => vec![READY],
         Message::Heartbeat => vec![HEARTBEAT],
         Message::Stuck => vec![STUCK],
+        Message::Serving => vec![SERVING],
+        Message::StuckThread => vec![STUCK_THREAD],
         Message::BootFailed { code, text } => {
             let text = tail(text, LONGEST_TEXT);
             let mut bytes = Vec::with_capacity(FAILURE_HEAD + text.len());
@@ -223,6 +236,8 @@ mod tests {
             Message::Heartbeat,
             failure(""),
             Message::Stuck,
+            Message::Serving,
+            Message::StuckThread,
         ];
         let stream: Vec<u8> = sent.iter().flat_map(encode).collect();
         for size in 1..=stream.len() {

@@ -7,31 +7,30 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::Config;
 use lockgate_observe::{Level, Page};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, umask, wait,
-};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, umask, wait};
 
-use crate::mailbox::{Message, Receiver, Sender, mailbox};
+use crate::birth::Birth;
+use crate::mailbox::{Message, Receiver, mailbox};
+use crate::measures::Measures;
+use crate::oom::OomCounter;
+use crate::orders::{Mouth, Word, orders};
 use crate::os::shared_words;
 use crate::pid_file::PidFile;
-use crate::signals::{SupervisorSignals, WorkerSignals};
-use crate::sockets::{self, Listener};
-use crate::supervisor::{Action, Event, Order, Rules, Supervisor};
-use crate::worker_side::WorkerPost;
+use crate::signals::SupervisorSignals;
+use crate::site::Site;
+use crate::supervisor::{Action, Event, Generation, Order, ReplaceReason, Supervisor};
 use crate::{Ending, Fork, Hooks};
 
 /// The exit code when the server could not even begin.
 const CANNOT_START: i32 = 1;
-/// The exit code of a child that could not take over its own signals.
-const CHILD_WITHOUT_SIGNALS: i32 = 1;
 
 /// Serves until it is asked to stop: binds, forks, restarts. Gives the exit code of the server.
 ///
@@ -53,8 +52,8 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks) -> i32 {
             return CANNOT_START;
         }
     };
-    let code = match sockets::bind(config, hooks.worker_identity()) {
-        Ok(listeners) => serve(config, listeners, hooks),
+    let code = match Site::first(config.clone(), hooks.worker_identity()) {
+        Ok(site) => serve(site, hooks),
         Err(failure) => {
             hooks.log(Level::Critical, &failure.to_string());
             CANNOT_START
@@ -66,8 +65,8 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks) -> i32 {
     code
 }
 
-fn serve(config: &Config, listeners: Vec<Listener>, hooks: &mut dyn Hooks) -> i32 {
-    for listener in &listeners {
+fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
+    for listener in &site.listeners {
         hooks.log(
             Level::Info,
             &format!(
@@ -86,10 +85,10 @@ fn serve(config: &Config, listeners: Vec<Listener>, hooks: &mut dyn Hooks) -> i3
             hooks.log(Level::Warning, &message);
         })
         .ok();
-    let mut main_loop = match MainLoop::new(config, listeners, page) {
+    let mut main_loop = match MainLoop::new(site, page) {
         Ok(main_loop) => main_loop,
-        Err((error, listeners)) => {
-            listeners.iter().for_each(Listener::remove_file);
+        Err((error, site)) => {
+            site.remove_files();
             hooks.log(
                 Level::Critical,
                 &format!("cannot take over signals: {error}"),
@@ -99,73 +98,68 @@ fn serve(config: &Config, listeners: Vec<Listener>, hooks: &mut dyn Hooks) -> i3
     };
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
-            main_loop.listeners.iter().for_each(Listener::remove_file);
+            main_loop.site.remove_files();
+            if let Some(next) = main_loop.next {
+                next.remove_files();
+            }
             code
         }
         Outcome::Child(birth) => {
-            let code = live_as_worker(main_loop, birth, hooks);
+            let code = main_loop.become_worker(birth, hooks);
             hooks.exit_process(code)
         }
     }
 }
 
 /// How the loop ends.
-enum Outcome {
+pub(crate) enum Outcome {
     /// The server is done.
     Exit(i32),
     /// This is no longer the supervisor.
     Child(Birth),
 }
 
-/// A new process that has not yet let go of what its parent holds.
-struct Birth {
-    slot: usize,
-    sender: Sender,
-}
-
-struct MainLoop {
-    supervisor: Supervisor,
-    pid: Option<Pid>,
-    signals: SupervisorSignals,
-    timeout: Option<Duration>,
-    /// The sockets of all workers to come.
-    listeners: Vec<Listener>,
+pub(crate) struct MainLoop {
+    pub(crate) supervisor: Supervisor,
+    pub(crate) pid: Option<Pid>,
+    pub(crate) signals: SupervisorSignals,
+    /// What workers that are made now get.
+    pub(crate) site: Site,
+    /// What those of the next generation get, while a reload goes on.
+    pub(crate) next: Option<Site>,
     /// Whoever reads from the first end learns when no supervisor holds the second any more.
-    lifeline: (OwnedFd, OwnedFd),
+    pub(crate) lifeline: (OwnedFd, OwnedFd),
     /// What the workers tell each other; made before the first of them, so that all see the same memory.
-    page: Option<Page>,
-    children: HashMap<u32, Child>,
+    pub(crate) page: Option<Page>,
+    pub(crate) children: HashMap<u32, Child>,
+    measures: Measures,
+    oom: OomCounter,
 }
 
 /// A worker that has not been reaped, by its process id.
-struct Child {
+pub(crate) struct Child {
     slot: usize,
     mailbox: Receiver,
+    orders: Mouth,
 }
 
 impl MainLoop {
-    fn new(
-        config: &Config,
-        listeners: Vec<Listener>,
-        page: Option<Page>,
-    ) -> Result<Self, (io::Error, Vec<Listener>)> {
+    fn new(site: Site, page: Option<Page>) -> Result<Self, (io::Error, Site)> {
         let held = SupervisorSignals::install()
             .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?)));
         let (signals, lifeline) = match held {
             Ok(held) => held,
-            Err(error) => return Err((error, listeners)),
+            Err(error) => return Err((error, site)),
         };
-        let rules = Rules {
-            workers: config.workers,
-            timeout: config.timeout,
-            graceful_timeout: config.graceful_timeout,
-        };
+        let rules = site.rules();
         Ok(Self {
             supervisor: Supervisor::new(rules),
             pid: Some(getpid()),
             signals,
-            timeout: config.timeout,
-            listeners,
+            measures: Measures::new(&rules),
+            oom: OomCounter::new(),
+            site,
+            next: None,
             lifeline,
             page,
             children: HashMap::new(),
@@ -193,6 +187,7 @@ impl MainLoop {
             self.hear_workers(&mut events);
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events);
+            self.measure(&mut events);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
                 events.push_back(Event::Tick);
@@ -202,11 +197,27 @@ impl MainLoop {
 
     fn perform(&mut self, action: Action, hooks: &mut dyn Hooks) -> Done {
         match action {
-            Action::Fork { slot } => return self.fork(slot, hooks),
-            Action::Send { pid, order } => send(pid, order),
+            Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
+            Action::Send { pid, order } => self.send(pid, order),
+            Action::Prepare => return Done::Answer(self.prepare(hooks)),
+            Action::Move => {
+                if let Some(next) = self.next.take() {
+                    self.measures = Measures::new(&next.rules());
+                    hooks.adopt(&next.config, next.generation);
+                    std::mem::replace(&mut self.site, next).leave_to(&self.site);
+                }
+            }
+            Action::Discard => {
+                if let Some(next) = self.next.take() {
+                    next.leave_to(&self.site);
+                }
+            }
             Action::CloseListeners => {
-                for listener in &mut self.listeners {
-                    listener.close();
+                let sites = [Some(&mut self.site), self.next.as_mut()];
+                for site in sites.into_iter().flatten() {
+                    for listener in &mut site.listeners {
+                        listener.close();
+                    }
                 }
             }
             Action::ReopenLogs => hooks.reopen_logs(),
@@ -216,25 +227,98 @@ impl MainLoop {
         Done::Nothing
     }
 
-    fn fork(&mut self, slot: usize, hooks: &mut dyn Hooks) -> Done {
+    fn fork(&mut self, slot: usize, generation: Generation, hooks: &mut dyn Hooks) -> Done {
         let failed = |error: io::Error| {
             Done::Answer(Event::ForkFailed {
                 slot,
                 reason: error.to_string(),
             })
         };
-        let (mailbox, sender) = match mailbox() {
-            Ok(ends) => ends,
-            Err(error) => return failed(error),
-        };
+        let ((mailbox, sender), (ear, mouth)) =
+            match mailbox().and_then(|ends| Ok((ends, orders()?))) {
+                Ok(ends) => ends,
+                Err(error) => return failed(error),
+            };
         match hooks.fork() {
             Ok(Fork::Parent(pid)) => {
-                self.children.insert(pid, Child { slot, mailbox });
+                let child = Child {
+                    slot,
+                    mailbox,
+                    orders: mouth,
+                };
+                self.children.insert(pid, child);
                 Done::Answer(Event::Forked { slot, pid })
             }
-            Ok(Fork::Child) => Done::Leave(Outcome::Child(Birth { slot, sender })),
+            Ok(Fork::Child) => Done::Leave(Outcome::Child(Birth {
+                slot,
+                generation,
+                sender,
+                ear,
+            })),
             Err(error) => failed(error),
         }
+    }
+
+    /// Reads the settings again and binds what is new.
+    fn prepare(&mut self, hooks: &mut dyn Hooks) -> Event {
+        let config = match hooks.read_settings() {
+            Ok(config) => config,
+            Err(reason) => return Event::NotPrepared { reason },
+        };
+        match self.site.next(config, hooks.worker_identity()) {
+            Ok((next, unchanged)) => {
+                if !unchanged.is_empty() {
+                    let names = unchanged.join(", ");
+                    hooks.log(
+                        Level::Warning,
+                        &format!(
+                            "{names}: what has changed counts after a restart, not after a reload"
+                        ),
+                    );
+                }
+                for listener in &next.listeners {
+                    if !self
+                        .site
+                        .listeners
+                        .iter()
+                        .any(|kept| kept.is_same(listener))
+                    {
+                        hooks.log(Level::Info, &format!("listening at {}", listener.url()));
+                    }
+                }
+                let rules = next.rules();
+                self.next = Some(next);
+                Event::Prepared(rules)
+            }
+            Err(failure) => Event::NotPrepared {
+                reason: failure.to_string(),
+            },
+        }
+    }
+
+    fn send(&self, pid: u32, order: Order) {
+        let spoken = match order {
+            Order::Open => Some(Word::Open),
+            Order::Retire => Some(Word::Retire),
+            _ => None,
+        };
+        if let Some(word) = spoken {
+            let is_heard = self
+                .children
+                .get(&pid)
+                .is_some_and(|child| child.orders.say(word));
+            // A worker that does not listen must not stay for ever; one that cannot begin to serve is of no use.
+            if is_heard {
+                return;
+            }
+        }
+        send_signal(pid, order);
+    }
+
+    /// Looks at what the workers have counted and hold, when it is time to.
+    fn measure(&mut self, events: &mut VecDeque<Event>) {
+        let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
+        events.extend(self.measures.take(Instant::now(), children, self.page));
     }
 
     /// Sleeps until something happens or a deadline passes.
@@ -248,7 +332,9 @@ impl MainLoop {
             .values()
             .filter_map(|child| child.mailbox.poll_fd());
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let longest = self.supervisor.next_deadline().map(|deadline| {
+        let deadline = self.supervisor.next_deadline();
+        let deadline = deadline.into_iter().chain(self.measures.next()).min();
+        let longest = deadline.map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -293,7 +379,15 @@ impl MainLoop {
                                 .into_iter()
                                 .map(|message| told(pid, message)),
                         );
-                        events.push_back(Event::Exited { pid, ending });
+                        let memory_ran_out = match ending.is_kill() {
+                            true => self.oom.has_risen(),
+                            false => None,
+                        };
+                        events.push_back(Event::Exited {
+                            pid,
+                            ending,
+                            memory_ran_out,
+                        });
                     }
                 }
                 Err(Errno::INTR) => {}
@@ -309,61 +403,16 @@ enum Done {
     Leave(Outcome),
 }
 
-/// The life of a child, up to its exit code.
-fn live_as_worker(main_loop: MainLoop, birth: Birth, hooks: &mut dyn Hooks) -> i32 {
-    // The worker's registrations come first: no moment is without a handler that ends a booting process.
-    let signals = match WorkerSignals::install() {
-        Ok(signals) => signals,
-        Err(error) => {
-            hooks.log(
-                Level::Critical,
-                &format!("cannot take over signals: {error}"),
-            );
-            return CHILD_WITHOUT_SIGNALS;
-        }
-    };
-    // A signal that came before them has only raised the supervisor's flags.
-    if main_loop.signals.asks_to_stop() {
-        return 0;
-    }
-    die_with_parent(true);
-    // It may have died before that was asked for.
-    if getppid() != main_loop.pid {
-        return 0;
-    }
-    let MainLoop {
-        supervisor,
-        pid,
-        signals: inherited,
-        timeout,
-        listeners,
-        lifeline,
-        page,
-        children,
-    } = main_loop;
-    let (lifeline, writing_end) = lifeline;
-    drop((supervisor, inherited, writing_end, children));
-    let listeners: Vec<(BindAddress, OwnedFd)> = listeners
-        .into_iter()
-        .filter_map(Listener::into_socket)
-        .collect();
-    hooks.run_worker(WorkerPost {
-        slot: birth.slot,
-        listeners,
-        seat: page.and_then(|page| page.seat(birth.slot)),
-        supervisor: pid,
-        timeout,
-        mailbox: birth.sender,
-        lifeline,
-        signals,
-    })
-}
-
 fn told(pid: u32, message: Message) -> Event {
     match message {
         Message::Ready => Event::Ready { pid },
         Message::Heartbeat => Event::Heartbeat { pid },
+        Message::Serving => Event::Serving { pid },
         Message::Stuck => Event::Stuck { pid },
+        Message::StuckThread => Event::ReplaceWanted {
+            pid,
+            reason: ReplaceReason::StuckThread,
+        },
         Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
     }
 }
@@ -380,9 +429,9 @@ fn ending(status: WaitStatus) -> Option<Ending> {
     })
 }
 
-fn send(pid: u32, order: Order) {
+fn send_signal(pid: u32, order: Order) {
     let signal = match order {
-        Order::Drain => Signal::TERM,
+        Order::Drain | Order::Open | Order::Retire => Signal::TERM,
         Order::Stop => Signal::INT,
         Order::ReopenLogs => Signal::USR1,
         Order::Abort => Signal::ABORT,
@@ -393,14 +442,3 @@ fn send(pid: u32, order: Order) {
         let _dead_already = kill_process(pid, signal);
     }
 }
-
-/// During its boot a worker does not watch its lifeline, so the kernel tells it when the supervisor dies.
-#[cfg(target_os = "linux")]
-pub(crate) fn die_with_parent(dies: bool) {
-    // Without it an orphan lives until it is ready, and then sees the lost lifeline.
-    let _unsupported =
-        rustix::process::set_parent_process_death_signal(dies.then_some(Signal::TERM));
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn die_with_parent(_dies: bool) {}

@@ -19,6 +19,8 @@ use crate::unix_socket::{self, SocketFile};
 /// One listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// What the configuration calls it.
+    configured: BindAddress,
     /// Where it really listens: port 0 and host names are resolved.
     address: BindAddress,
     /// `None` once the supervisor has let go of it.
@@ -30,6 +32,21 @@ impl Listener {
     /// Lets go of the socket; the file stays until [`remove_file`](Self::remove_file).
     pub(crate) fn close(&mut self) {
         self.socket = None;
+    }
+
+    /// Another hold on the same socket and its file.
+    fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            configured: self.configured.clone(),
+            address: self.address.clone(),
+            socket: self.socket.as_ref().map(OwnedFd::try_clone).transpose()?,
+            file: self.file.clone(),
+        })
+    }
+
+    /// Whether both hold the same socket, or what was one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.file == other.file
     }
 
     /// What a worker is given. The file is not its business.
@@ -146,22 +163,33 @@ fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
     }
 }
 
-/// Listens on every address of the configuration; the first failure ends it, and nothing stays behind.
+/// Listens on every address of the configuration; the first failure ends it, and nothing stays behind. What is among
+/// `present` under the same name is not bound again: it is the same socket then.
 ///
 /// Files of unix sockets are made the owner's, by user and group.
 pub(crate) fn bind(
     config: &Config,
     owner: Option<(u32, u32)>,
+    present: &[Listener],
 ) -> Result<Vec<Listener>, BindFailure> {
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     let mut listeners: Vec<Listener> = Vec::new();
     for address in &config.bind {
+        let mut kept = present
+            .iter()
+            .filter(|listener| listener.configured == *address)
+            .peekable();
         let bound = match address {
+            _ if kept.peek().is_some() => kept
+                .map(Listener::again)
+                .collect::<io::Result<Vec<_>>>()
+                .map_err(BindError::Failed),
             BindAddress::Tcp { host, port } => tcp(host, *port, config, backlog),
             BindAddress::Unix(path) => {
                 unix_socket::listen(path, backlog, config.umask.is_some(), owner).map(
                     |(socket, file)| {
                         vec![Listener {
+                            configured: address.clone(),
                             address: address.clone(),
                             socket: Some(socket),
                             file: Some(file),
@@ -177,7 +205,10 @@ pub(crate) fn bind(
         match bound {
             Ok(bound) => listeners.extend(bound),
             Err(error) => {
-                listeners.iter().for_each(Listener::remove_file);
+                listeners
+                    .iter()
+                    .filter(|listener| !present.iter().any(|kept| kept.is_same(listener)))
+                    .for_each(Listener::remove_file);
                 return Err(BindFailure {
                     address: address.clone(),
                     error,
@@ -190,6 +221,7 @@ pub(crate) fn bind(
 
 fn whole(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
     vec![Listener {
+        configured: address.clone(),
         address: address.clone(),
         socket: Some(socket),
         file: None,
@@ -223,6 +255,10 @@ fn tcp(host: &str, port: u16, config: &Config, backlog: i32) -> Result<Vec<Liste
                     port: real.port(),
                 };
                 listeners.push(Listener {
+                    configured: BindAddress::Tcp {
+                        host: host.to_owned(),
+                        port,
+                    },
                     address,
                     socket: Some(socket.into()),
                     file: None,
@@ -339,7 +375,7 @@ mod tests {
 
     #[test]
     fn port_zero_is_replaced_by_the_real_one() {
-        let listeners = bind(&config(vec![on("127.0.0.1", 0)]), None).unwrap();
+        let listeners = bind(&config(vec![on("127.0.0.1", 0)]), None, &[]).unwrap();
         let (port, _client) = connect(&listeners[0]);
         assert_eq!(listeners[0].url(), format!("http://127.0.0.1:{port}"));
         assert_ne!(port, 0);
@@ -347,7 +383,7 @@ mod tests {
 
     #[test]
     fn accepted_sockets_inherit_that_nothing_is_delayed_and_the_listener_never_blocks() {
-        let mut listeners = bind(&config(vec![on("127.0.0.1", 0)]), None).unwrap();
+        let mut listeners = bind(&config(vec![on("127.0.0.1", 0)]), None, &[]).unwrap();
         let (_, _client) = connect(&listeners[0]);
         let listener = TcpListener::from(listeners[0].socket.take().unwrap());
         // The handshake of a loopback connection is complete when connect returns.
@@ -366,7 +402,11 @@ mod tests {
             .local_addr()
             .unwrap()
             .port();
-        match bind(&config(vec![on("0.0.0.0", free), on("::", free)]), None) {
+        match bind(
+            &config(vec![on("0.0.0.0", free), on("::", free)]),
+            None,
+            &[],
+        ) {
             Ok(listeners) => {
                 let (port, _client) = connect(&listeners[0]);
                 assert_eq!((listeners.len(), port), (2, free));
@@ -378,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_name_is_bound_at_an_address_that_the_machine_has() {
-        let listeners = bind(&config(vec![on("localhost", 0)]), None).unwrap();
+        let listeners = bind(&config(vec![on("localhost", 0)]), None, &[]).unwrap();
         assert_eq!(listeners.len(), 1);
         connect(&listeners[0]);
     }
@@ -392,6 +432,7 @@ mod tests {
         let failure = bind(
             &config(vec![BindAddress::Unix(path.clone()), on("127.0.0.1", port)]),
             None,
+            &[],
         )
         .unwrap_err();
         let start = format!(
@@ -415,7 +456,9 @@ mod tests {
             (BindAddress::Fd(9999), "nothing is open under this number"),
         ];
         for (address, words) in refusals {
-            let failure = bind(&config(vec![address]), None).unwrap_err().to_string();
+            let failure = bind(&config(vec![address]), None, &[])
+                .unwrap_err()
+                .to_string();
             assert!(failure.contains(words), "{failure}");
         }
     }
@@ -437,7 +480,12 @@ mod tests {
     #[test]
     fn only_listening_stream_sockets_are_adopted() {
         let listening = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listeners = bind(&config(vec![BindAddress::Fd(listening.as_raw_fd())]), None).unwrap();
+        let listeners = bind(
+            &config(vec![BindAddress::Fd(listening.as_raw_fd())]),
+            None,
+            &[],
+        )
+        .unwrap();
         assert_eq!(
             listeners[0].url(),
             format!("fd://{}", listening.as_raw_fd())
@@ -445,7 +493,7 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         for number in [file.as_raw_fd(), datagram.as_raw_fd()] {
-            let failure = bind(&config(vec![BindAddress::Fd(number)]), None).unwrap_err();
+            let failure = bind(&config(vec![BindAddress::Fd(number)]), None, &[]).unwrap_err();
             assert!(
                 matches!(failure.error, BindError::NotListening),
                 "{failure}"
@@ -457,8 +505,10 @@ mod tests {
     fn an_abstract_name_is_taken_once() {
         let name =
             BindAddress::Abstract(format!("lockgate-test-{}", std::process::id()).into_bytes());
-        let _listeners = bind(&config(vec![name.clone()]), None).unwrap();
-        let failure = bind(&config(vec![name]), None).unwrap_err().to_string();
+        let _listeners = bind(&config(vec![name.clone()]), None, &[]).unwrap();
+        let failure = bind(&config(vec![name]), None, &[])
+            .unwrap_err()
+            .to_string();
         assert!(
             failure.starts_with("another process listens on unix:@lockgate-test-"),
             "{failure}"
@@ -471,9 +521,9 @@ mod tests {
             reuse_port: true,
             ..config(vec![on("127.0.0.1", port)])
         };
-        let first = bind(&reuse(0), None).unwrap();
+        let first = bind(&reuse(0), None, &[]).unwrap();
         let (port, _client) = connect(&first[0]);
-        bind(&reuse(port), None).unwrap();
-        assert!(bind(&config(vec![on("127.0.0.1", port)]), None).is_err());
+        bind(&reuse(port), None, &[]).unwrap();
+        assert!(bind(&config(vec![on("127.0.0.1", port)]), None, &[]).is_err());
     }
 }

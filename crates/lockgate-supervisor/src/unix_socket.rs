@@ -16,7 +16,7 @@ use crate::sockets::BindError;
 const GROUP_ONLY: u32 = 0o660;
 
 /// A socket file that this server made.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,

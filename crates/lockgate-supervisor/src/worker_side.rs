@@ -4,17 +4,19 @@
 //! pipe whose writing end only the supervisor has, and the kernel closes that end however the supervisor dies.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockgate_config::BindAddress;
+use lockgate_config::{BindAddress, Config};
 use lockgate_observe::Seat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
+use crate::birth::die_with_parent;
 use crate::mailbox::{Message, Sender};
-use crate::main_loop::die_with_parent;
+use crate::orders::{Ear, Heard, Word};
 use crate::signals::WorkerSignals;
 
 /// Longest time between two looks at the worker, and between two heartbeats.
@@ -25,7 +27,10 @@ const ORPHAN_LIFE: Duration = Duration::from_millis(900);
 
 /// What the main thread of a worker attends to: the running worker, as far as orders reach it.
 pub trait Attended {
-    /// Finish what has begun, then stop (`SIGTERM`). May be called again; then it changes nothing.
+    /// Others serve in its place and nobody waits for it: finish what has begun, let clients that use a connection learn
+    /// that it ends, then stop.
+    fn retire(&self);
+    /// Finish what has begun, then stop (`SIGTERM`). May be called again, and after `retire`.
     fn drain(&self);
     /// Stop now (`SIGINT`, `SIGQUIT`, or the supervisor is gone). May be called again, and after `drain`.
     fn stop(&self);
@@ -43,8 +48,12 @@ pub trait Attended {
 
 /// What a new worker is given.
 pub struct WorkerPost {
-    /// The number of the worker, 0 up to the number of workers less one; its successor gets the same.
+    /// The number of the worker: the lowest that no other one had when it was made.
     pub slot: usize,
+    /// How many reloads have led to its settings.
+    pub generation: u64,
+    /// The settings of its generation.
+    pub config: Arc<Config>,
     /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
     pub listeners: Vec<(BindAddress, OwnedFd)>,
     /// Its place on the page that all workers share; `None` when the server has none, or more workers than it has places.
@@ -52,7 +61,8 @@ pub struct WorkerPost {
     pub seat: Option<Seat>,
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) mailbox: Sender,
+    pub(crate) mailbox: Arc<Sender>,
+    pub(crate) ear: Ear,
     pub(crate) lifeline: OwnedFd,
     pub(crate) signals: WorkerSignals,
 }
@@ -66,11 +76,37 @@ impl WorkerPost {
         getppid() == self.supervisor
     }
 
-    /// Tells that the application is loaded and requests are answered. Until then signals that ask the worker to go
-    /// end the process at once.
-    pub fn ready(&self) {
-        self.signals.finish_boot();
+    /// Tells that the worker could serve, and waits until it may: during a reload that is when all of its generation
+    /// are ready. Until then signals that ask the worker to go end the process at once. False: it is not to serve.
+    #[must_use]
+    pub fn ready(&self) -> bool {
         self.mailbox.send(&Message::Ready);
+        loop {
+            match self.ear.hear() {
+                Heard::Word(Word::Open) => {
+                    self.signals.finish_boot();
+                    return true;
+                }
+                Heard::Word(Word::Retire) | Heard::Nobody => return false,
+                Heard::Silence => {}
+            }
+            let ear = self.ear.poll_fd();
+            let mut watched =
+                [ear, self.lifeline.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            // Interrupted or not, the ear says what there is.
+            let _woken = poll(&mut watched, None);
+            let [_, lifeline] = &watched;
+            if !lifeline.revents().is_empty() {
+                return false;
+            }
+        }
+    }
+
+    /// What a worker calls that has lost a thread to a request which does not end: a new one is made, and when that one
+    /// serves, this one is asked to retire.
+    pub fn replacement_request(&self) -> impl Fn() + Send + Sync + 'static {
+        let mailbox = Arc::clone(&self.mailbox);
+        move || mailbox.send(&Message::StuckThread)
     }
 
     /// Tells why the application could not be loaded; the worker then exits with the same code.
@@ -94,8 +130,9 @@ impl WorkerPost {
     /// Turns signals and the loss of the supervisor into calls. A repeated `SIGTERM` is the same wish again:
     /// process groups and systemd deliver it to workers themselves, beside the one that the supervisor sends.
     pub fn attend(&self, worker: &dyn Attended) -> i32 {
-        self.signals.finish_boot();
         die_with_parent(false);
+        self.mailbox.send(&Message::Serving);
+        let mut listens_for_orders = true;
         let tick = self.tick();
         let mut next_look = Instant::now();
         let mut leave_by: Option<Instant> = None;
@@ -115,10 +152,12 @@ impl WorkerPost {
                 worker,
                 until.duration_since(now),
                 leave_by.is_none(),
+                listens_for_orders,
                 listens_for_finish,
             );
             // A worker that wakes us without being finished is not asked again before the next tick: no spinning.
             listens_for_finish &= !woken.by_worker;
+            listens_for_orders &= self.obey_orders(worker);
             self.obey(worker);
             if woken.by_loss_of_supervisor {
                 end_in_any_case();
@@ -128,6 +167,18 @@ impl WorkerPost {
             // Last, because the host may have to wait for its interpreter.
             if woken.by_interruption {
                 worker.interrupted();
+            }
+        }
+    }
+
+    /// False when nobody speaks any more.
+    fn obey_orders(&self, worker: &dyn Attended) -> bool {
+        loop {
+            match self.ear.hear() {
+                Heard::Word(Word::Retire) => worker.retire(),
+                Heard::Word(Word::Open) => {}
+                Heard::Silence => return true,
+                Heard::Nobody => return false,
             }
         }
     }
@@ -166,6 +217,7 @@ impl WorkerPost {
         worker: &dyn Attended,
         longest: Duration,
         has_lifeline: bool,
+        listens_for_orders: bool,
         listens_for_finish: bool,
     ) -> Woken {
         let mut watched = vec![PollFd::from_borrowed_fd(
@@ -179,6 +231,9 @@ impl WorkerPost {
             ));
             watched.len() - 1
         });
+        if listens_for_orders {
+            watched.push(PollFd::from_borrowed_fd(self.ear.poll_fd(), PollFlags::IN));
+        }
         let finish = worker.wake_fd().filter(|_| listens_for_finish).map(|fd| {
             watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             watched.len() - 1

@@ -86,9 +86,6 @@ impl Acceptor {
                 })
             })
             .collect::<io::Result<Vec<_>>>()?;
-        if let Some(seat) = &seat {
-            seat.enter();
-        }
         Ok(Self {
             listeners,
             resumes: None,
@@ -100,6 +97,13 @@ impl Acceptor {
             }),
             unix_client: Arc::default(),
         })
+    }
+
+    /// From now on the siblings count on this worker; to be called before the first `watch`.
+    pub fn enter(&self) {
+        if let Some(siblings) = &self.siblings {
+            siblings.seat.enter();
+        }
     }
 
     /// Starts or goes on listening.

@@ -56,6 +56,10 @@ const BULK_WITHIN: Duration = Duration::from_millis(2);
 /// On TERM, kept-alive connections stay this long for a request that may be under way.
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
+/// When others serve already, they stay this long for a next request, whose response then says that it is the last one:
+/// a client that sends into a connection which is just closing sees a failure. At most half of what the worker has.
+const RETIREMENT_LINGER: Duration = Duration::from_secs(5);
+
 /// What a leader's turn ended with.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -88,7 +92,8 @@ pub struct Lane {
     complaints: Complaints,
     /// Requests that were ready so far.
     requests: u64,
-    is_draining: bool,
+    /// How long connections without a request stay, once nothing more is accepted.
+    linger: Option<Duration>,
 }
 
 impl Lane {
@@ -99,8 +104,7 @@ impl Lane {
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch_waker(waker, WAKER)?;
-        let mut acceptor = Acceptor::new(listeners, seat)?;
-        acceptor.watch(&poller)?;
+        let acceptor = Acceptor::new(listeners, seat)?;
         Ok(Self {
             bench: Workbench::new(READ_BUFFER, Instant::now()),
             ready: Queue::default(),
@@ -119,7 +123,7 @@ impl Lane {
             addresses: Addresses::default(),
             complaints: Complaints::default(),
             requests: 0,
-            is_draining: false,
+            linger: None,
         })
     }
 
@@ -362,8 +366,8 @@ impl Lane {
 
     /// Leaves a connection in its slot until something happens to it.
     fn put_back(&mut self, mut connection: Box<Connection>) {
-        if self.is_draining {
-            connection.shorten_waiting(self.bench.now + DRAIN_LINGER);
+        if let Some(linger) = self.linger {
+            connection.shorten_waiting(self.bench.now + linger);
         }
         if connection.out.is_empty() {
             self.bench.keep_output(connection.out.take_spare());
@@ -442,6 +446,7 @@ impl Lane {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
+                Returned::Opening => self.begin_accepting(),
                 #[cfg(test)]
                 Returned::Visit(visit) => visit(self),
             }
@@ -451,7 +456,7 @@ impl Lane {
     fn is_over(&self, shared: &Shared) -> bool {
         match shared.stop_mode() {
             StopMode::Serve => false,
-            StopMode::Drain => self.is_draining && self.slots.in_use() == 0,
+            StopMode::Retire | StopMode::Drain => self.linger.is_some() && self.slots.in_use() == 0,
             StopMode::Stop => true,
         }
     }
@@ -463,6 +468,8 @@ pub enum Returned {
     Connection(Box<Connection>),
     /// It is closed; its slot is free.
     Closed(u64),
+    /// The worker may accept connections.
+    Opening,
     /// A test wants to see the lane.
     #[cfg(test)]
     Visit(Box<dyn FnOnce(&mut Lane) + Send>),

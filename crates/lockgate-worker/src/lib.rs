@@ -39,6 +39,7 @@ mod slot;
 mod spool;
 mod timers;
 pub mod transport;
+pub mod warm_up;
 mod watch;
 mod workbench;
 

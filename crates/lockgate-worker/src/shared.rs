@@ -29,6 +29,8 @@ use crate::request::Client;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
     Serve,
+    /// Others serve: finish what was accepted, give clients time to learn it, then end.
+    Retire,
     /// Finish what was accepted, then end.
     Drain,
     /// End now.
@@ -71,9 +73,16 @@ impl Shared {
     pub fn stop_mode(&self) -> StopMode {
         match self.stop.load(Ordering::SeqCst) {
             0 => StopMode::Serve,
-            1 => StopMode::Drain,
+            1 => StopMode::Retire,
+            2 => StopMode::Drain,
             _ => StopMode::Stop,
         }
+    }
+
+    /// From now on in this way, or in the harsher one that was asked for before.
+    pub fn ask_to_stop(&self, mode: StopMode) {
+        self.stop.fetch_max(mode as u8, Ordering::SeqCst);
+        self.waker.wake();
     }
 
     /// Takes a connection whose response is complete from the crew thread that ran it.

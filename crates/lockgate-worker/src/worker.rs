@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
-use crate::lane::{Lane, most_connections};
+use crate::lane::{Lane, Returned, most_connections};
 use crate::log::ErrorLog;
 use crate::overload::Tally;
 use crate::poller::Waker;
@@ -48,6 +48,23 @@ impl Worker {
     /// # Errors
     /// As [`Worker::start`].
     pub fn start_among(
+        config: Arc<Config>,
+        listeners: Vec<(BindAddress, OwnedFd)>,
+        app: Arc<dyn App>,
+        error_log: Arc<ErrorLog>,
+        seat: Option<Seat>,
+    ) -> io::Result<Handle> {
+        let handle = Self::prepare(config, listeners, app, error_log, seat)?;
+        handle.open();
+        Ok(handle)
+    }
+
+    /// As [`Worker::start_among`], for a worker that accepts nothing before [`Handle::open`]. Whatever can go wrong goes
+    /// wrong here.
+    ///
+    /// # Errors
+    /// As [`Worker::start`].
+    pub fn prepare(
         config: Arc<Config>,
         listeners: Vec<(BindAddress, OwnedFd)>,
         app: Arc<dyn App>,
@@ -109,19 +126,27 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// Begins to accept.
+    pub fn open(&self) {
+        self.shared.push_return(Returned::Opening, true);
+        // Pushed before anybody leads, it would be found anyway.
+        self.shared.waker.wake();
+    }
+
+    /// Accepts nothing new, finishes what is there, then ends. Nobody waits for it: clients that use a connection time
+    /// and again get a response that says it is the last one.
+    pub fn retire(&self) {
+        self.shared.ask_to_stop(StopMode::Retire);
+    }
+
     /// Accepts nothing new, finishes what is there, then ends.
     pub fn drain(&self) {
-        let _ = self
-            .shared
-            .stop
-            .compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
-        self.shared.waker.wake();
+        self.shared.ask_to_stop(StopMode::Drain);
     }
 
     /// Ends at once; running calls are left behind for the process to end.
     pub fn stop(&self) {
-        self.shared.stop.store(2, Ordering::SeqCst);
-        self.shared.waker.wake();
+        self.shared.ask_to_stop(StopMode::Stop);
         // With every thread in a call nobody leads; those calls are what the caller does not want to wait for.
         if self.shared.try_lane().is_some() {
             self.shared.end();
@@ -187,7 +212,7 @@ fn most_calls(config: &Config) -> usize {
     }
 }
 
-fn limits_of(config: &Config) -> Limits {
+pub(crate) fn limits_of(config: &Config) -> Limits {
     Limits {
         request_line: config.limits.request_line,
         fields: config.limits.request_fields,

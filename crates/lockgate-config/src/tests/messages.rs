@@ -111,10 +111,10 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--worker-class: Lockgate does not have this setting: Lockgate has one engine: use --threads",
         ),
         (
-            &["a:b", "--max-requests", "9"],
+            &["a:b", "--statsd-host", "9"],
             &[],
             None,
-            "--max-requests: Lockgate does not have this setting yet",
+            "--statsd-host: Lockgate does not have this setting yet",
         ),
         (
             &["a:b"],

@@ -248,6 +248,26 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         ("proxy_allow_ips", &[("'::1/64'", "the network is ::/64")]),
         (
+            "warmup",
+            &[
+                ("'healthz'", "must begin with a slash"),
+                ("['/a', '/b c']", "no space"),
+                ("'/a#b'", "fragment"),
+                ("7", "a list of texts"),
+            ],
+        ),
+        ("boot_timeout", &[("'soon'", "must be a time")]),
+        (
+            "max_requests",
+            &[("-1", "at least 0"), ("'auto'", "whole number")],
+        ),
+        ("max_requests_jitter", &[("1.5", "whole number")]),
+        ("max_worker_age", &[("'old'", "must be a time")]),
+        (
+            "max_worker_memory",
+            &[("'1MiB'", "must be"), ("'50%'", "must be a size")],
+        ),
+        (
             "server_header",
             &[
                 ("'é'", "printable ASCII"),

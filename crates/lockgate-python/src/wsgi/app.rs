@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockgate_http::RequestHead;
 use lockgate_observe::{Level, escape_into};
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<ErrorLog>,
     /// Header names with an underscore that a warning was given for.
     warned: Mutex<HashSet<Vec<u8>>>,
+    /// Errors of requests, while somebody collects them in place of the log.
+    overheard: Mutex<Option<Vec<String>>>,
 }
 
 /// Clients invent header names; after so many there are no more warnings.
@@ -95,8 +97,26 @@ impl WsgiApp {
                 settings,
                 log,
                 warned: Mutex::default(),
+                overheard: Mutex::default(),
             }),
         }
+    }
+
+    /// From now on errors of requests are collected, and not logged.
+    pub(crate) fn overhear(&self) {
+        *self.overheard() = Some(Vec::new());
+    }
+
+    /// What was collected; errors are logged again.
+    pub(crate) fn stop_overhearing(&self) -> Vec<String> {
+        self.overheard().take().unwrap_or_default()
+    }
+
+    fn overheard(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.shared
+            .overheard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, py: Python<'_>, request: &mut Request, reply: &mut Reply) {
@@ -211,6 +231,9 @@ impl WsgiApp {
 
     fn log_error(&self, py: Python<'_>, request: &Request, text: &str) {
         let message = format!("Error handling request {}\n{text}", described(request));
+        if let Some(messages) = &mut *self.overheard() {
+            return messages.push(message);
+        }
         self.shared.log(py, Level::Error, &message);
     }
 

@@ -1,5 +1,6 @@
 //! What happens to the supervisor and what it wants done. Plain data: no process, descriptor or clock.
 
+use std::fmt;
 use std::time::Duration;
 
 use lockgate_observe::Level;
@@ -15,6 +16,59 @@ pub struct Rules {
     pub timeout: Option<Duration>,
     /// How long workers may take to finish when they are asked to.
     pub graceful_timeout: Duration,
+    /// How long a worker may take to become ready; `None`: for ever.
+    pub boot_timeout: Option<Duration>,
+    /// After how many requests a worker is replaced; 0: never.
+    pub max_requests: u64,
+    /// By how many requests more, at most, that differs from worker to worker.
+    pub max_requests_jitter: u64,
+    /// After which time of serving a worker is replaced; `None`: never.
+    pub max_worker_age: Option<Duration>,
+    /// A worker that holds more bytes of memory is replaced; 0: however much.
+    pub max_worker_memory: u64,
+}
+
+/// Which of two sets of settings and sockets a worker is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// The one that serves.
+    Present,
+    /// The one that a reload has prepared.
+    Next,
+}
+
+/// Why a worker should be replaced by a new one that is ready first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceReason {
+    /// It has taken up as many requests as it may.
+    Requests(u64),
+    /// It has served for as long as it may.
+    Age,
+    /// It holds so many bytes of memory.
+    Memory(u64),
+    /// It says that a request cannot be ended: a thread is lost.
+    StuckThread,
+}
+
+/// Why, as a clause.
+impl fmt::Display for ReplaceReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests(count) => {
+                write!(
+                    out,
+                    "it has taken up {count} requests (setting: max_requests)"
+                )
+            }
+            Self::Age => out.write_str("it has served long enough (setting: max_worker_age)"),
+            Self::Memory(bytes) => write!(
+                out,
+                "it holds {} MiB of memory (setting: max_worker_memory)",
+                bytes >> 20
+            ),
+            Self::StuckThread => out.write_str("a request in it does not end"),
+        }
+    }
 }
 
 /// Something that has happened.
@@ -36,8 +90,13 @@ pub enum Event {
         /** The error, for the log. */
         reason: String,
     },
-    /// A worker has loaded the application.
+    /// A worker has loaded the application, and waits for [`Order::Open`].
     Ready {
+        /** Its process. */
+        pid: u32,
+    },
+    /// A worker accepts connections.
+    Serving {
         /** Its process. */
         pid: u32,
     },
@@ -60,12 +119,37 @@ pub enum Event {
         /** Its process. */
         pid: u32,
     },
+    /// A worker should make room for a new one, says it or somebody who knows.
+    ReplaceWanted {
+        /** Its process. */
+        pid: u32,
+        /** Why. */
+        reason: ReplaceReason,
+    },
+    /// Somebody has looked at a worker.
+    Measured {
+        /** Its process. */
+        pid: u32,
+        /** Requests that it has taken up. */
+        requests: u64,
+        /** Bytes of memory that it holds; 0 when nobody has looked. */
+        memory: u64,
+    },
+    /// The settings of the next generation are read and its addresses bound.
+    Prepared(Rules),
+    /// There can be no next generation.
+    NotPrepared {
+        /** Why, for the log. */
+        reason: String,
+    },
     /// A child process is no more. As PID 1 the supervisor also inherits strangers.
     Exited {
         /** The process. */
         pid: u32,
         /** How it ended. */
         ending: Ending,
+        /** Whether the kernel has just killed in this control group for want of memory; `None`: there is no telling. */
+        memory_ran_out: Option<bool>,
     },
     /// A signal came in.
     Requested(Request),
@@ -110,7 +194,15 @@ pub enum Action {
     Fork {
         /** Its slot. */
         slot: usize,
+        /** The settings and the sockets that it gets. */
+        generation: Generation,
     },
+    /// Read the settings again and bind what is new; answered at once by [`Event::Prepared`] or [`Event::NotPrepared`].
+    Prepare,
+    /// What was prepared is the present generation from now on.
+    Move,
+    /// Forget what was prepared.
+    Discard,
     /// Signal a worker.
     Send {
         /** Its process. */
@@ -139,6 +231,10 @@ pub enum Action {
 /// What a worker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
+    /// By its pipe: accept connections.
+    Open,
+    /// By its pipe: others serve in its place; finish without haste, then leave.
+    Retire,
     /// `SIGTERM`: finish what has begun, then leave.
     Drain,
     /// `SIGINT`: leave now.

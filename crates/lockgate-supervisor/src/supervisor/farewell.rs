@@ -8,7 +8,12 @@ use super::worker::{Seconds, Sentence, Worker};
 use crate::Ending;
 
 /// The line about the end of `worker`, and how bad it is.
-pub(super) fn farewell(worker: &Worker, ending: Ending, now: Instant) -> (Level, String) {
+pub(super) fn farewell(
+    worker: &Worker,
+    ending: Ending,
+    memory_ran_out: Option<bool>,
+    now: Instant,
+) -> (Level, String) {
     let age = Seconds(now.saturating_duration_since(worker.forked));
     if worker.is_killed && ending.is_kill() {
         let why = match worker.sentence {
@@ -39,12 +44,22 @@ pub(super) fn farewell(worker: &Worker, ending: Ending, now: Instant) -> (Level,
             Level::Warning,
             format!("{worker} {ending} after {age}, while it was asked to leave"),
         ),
-        _ if ending.is_kill() => (
-            Level::Error,
-            format!(
-                "{worker} {ending} after {age}: not by this supervisor; the kernel's OOM killer or an operator did it"
-            ),
-        ),
+        _ if ending.is_kill() => {
+            let who = match memory_ran_out {
+                Some(true) => {
+                    "by the kernel's OOM killer: the memory of the control group had run out"
+                }
+                Some(false) => {
+                    "not by this supervisor, and the control group has not run out of memory; an operator did it, or \
+                     the kernel because the whole machine had run out"
+                }
+                None => "not by this supervisor; the kernel's OOM killer or an operator did it",
+            };
+            (
+                Level::Error,
+                format!("{worker} {ending} after {age}: {who}"),
+            )
+        }
         _ if worker.has_failed => (
             Level::Info,
             format!("{worker} {ending} after {age}, after its failed start"),
@@ -78,9 +93,23 @@ mod tests {
         let mut worker = Worker::new(1, 124, now - Duration::from_secs(12));
         worker.ready = Some(now - Duration::from_secs(11));
         change(&mut worker);
-        let said = farewell(&worker, ending, now);
+        let said = farewell(&worker, ending, None, now);
         assert_eq!(said.1, format!("worker 1 (pid 124) {words}"));
         assert!(said.0 == level, "{said:?}");
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_told_from_others() {
+        let now = Instant::now();
+        let worker = Worker::new(1, 124, now);
+        for (memory_ran_out, words) in [
+            (Some(true), "after 0.00 s: by the kernel's OOM killer"),
+            (Some(false), "the control group has not run out of memory"),
+            (None, "the kernel's OOM killer or an operator did it"),
+        ] {
+            let (_, said) = farewell(&worker, KILL, memory_ran_out, now);
+            assert!(said.contains(words), "{said}");
+        }
     }
 
     #[test]

@@ -120,6 +120,8 @@ impl Supervisor {
             }
             _ => (now + QUICK_STOP, "stopping quickly".to_owned()),
         };
+        self.reload = None;
+        self.forget_replacements();
         self.stage = Stage::Stopping(Stop {
             code,
             pace,

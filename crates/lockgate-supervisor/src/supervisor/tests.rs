@@ -1,6 +1,11 @@
 //! Scripts of events with a clock of their own, and what the supervisor wants done.
 
+use std::time::Duration;
+
 use super::*;
+use crate::Ending;
+
+mod generations;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -13,6 +18,20 @@ const ABORTED: Ending = Ending::Signal {
     dumped_core: false,
 };
 
+/// Nothing is limited but what is asked to leave.
+fn rules(workers: usize) -> Rules {
+    Rules {
+        workers,
+        timeout: None,
+        graceful_timeout: Duration::from_secs(30),
+        boot_timeout: None,
+        max_requests: 0,
+        max_requests_jitter: 0,
+        max_worker_age: None,
+        max_worker_memory: 0,
+    }
+}
+
 /// A supervisor, its clock, and hands that fork at once: process ids are 100, 101, …
 struct Script {
     supervisor: Supervisor,
@@ -20,6 +39,8 @@ struct Script {
     now: Instant,
     next_pid: u32,
     forks_fail: bool,
+    prepared: Event,
+    shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
 }
@@ -35,6 +56,8 @@ impl Script {
             now: start,
             next_pid: 100,
             forks_fail: false,
+            prepared: Event::Prepared(rules),
+            shows_openings: false,
             deeds,
             logs,
         }
@@ -42,12 +65,7 @@ impl Script {
 
     /// `workers` processes that are booting, at time 0.
     fn booting(workers: usize) -> Self {
-        let graceful_timeout = Duration::from_secs(30);
-        let mut script = Self::new(Rules {
-            workers,
-            timeout: None,
-            graceful_timeout,
-        });
+        let mut script = Self::new(rules(workers));
         script.event(Event::Start);
         script
     }
@@ -77,8 +95,10 @@ impl Script {
             let mut answers = Vec::new();
             for action in actions {
                 self.note(&action);
-                if let Action::Fork { slot } = action {
-                    answers.push(self.fork(slot));
+                match action {
+                    Action::Fork { slot, .. } => answers.push(self.fork(slot)),
+                    Action::Prepare => answers.push(self.prepared.clone()),
+                    _ => {}
                 }
             }
             actions = answers
@@ -104,7 +124,18 @@ impl Script {
 
     fn note(&mut self, action: &Action) {
         let deed = match action {
-            Action::Fork { slot } => format!("fork {slot}"),
+            Action::Fork {
+                slot,
+                generation: Generation::Present,
+            } => format!("fork {slot}"),
+            Action::Fork { slot, .. } => format!("fork {slot} of next"),
+            Action::Prepare => "prepare".to_owned(),
+            Action::Move => "move".to_owned(),
+            Action::Discard => "discard".to_owned(),
+            // Every worker that serves is told; only where two generations meet does it matter when.
+            Action::Send {
+                order: Order::Open, ..
+            } if !self.shows_openings => return,
             Action::Send { pid, order } => format!("{order:?} {pid}").to_lowercase(),
             Action::CloseListeners => "close".to_owned(),
             Action::ReopenLogs => "reopen".to_owned(),
@@ -144,7 +175,11 @@ impl Script {
     }
 
     fn exits(&mut self, pid: u32, ending: Ending) {
-        self.event(Event::Exited { pid, ending });
+        self.event(Event::Exited {
+            pid,
+            ending,
+            memory_ran_out: None,
+        });
     }
 
     fn fails(&mut self, pid: u32, code: i32, text: &str) {
@@ -546,9 +581,10 @@ fn a_slot_is_given_again_only_when_its_last_worker_has_left() {
     script.asks(Request::FewerWorkers);
     script.at(21.0);
     script.asks(Request::MoreWorkers);
-    script.did(&["20 drain 101"]);
+    script.did(&["20 drain 101", "21 fork 2"]);
     script.at(22.0);
     script.exits(101, CLEAN);
+    script.asks(Request::MoreWorkers);
     script.did(&["22 fork 1"]);
 }
 
@@ -628,9 +664,8 @@ fn without_a_timeout_and_while_booting_silence_means_nothing() {
     script.did(&[]);
     let timeout = Some(Duration::from_secs(5));
     let mut script = Script::new(Rules {
-        workers: 1,
         timeout,
-        graceful_timeout: Duration::from_secs(30),
+        ..rules(1)
     });
     script.event(Event::Start);
     script.at(4000.0);
@@ -677,9 +712,8 @@ fn a_fork_that_fails_is_tried_again_ever_more_slowly() {
 #[test]
 fn a_fork_that_fails_during_the_first_boot_does_not_stop_the_server() {
     let mut script = Script::new(Rules {
-        workers: 1,
-        timeout: None,
         graceful_timeout: Duration::ZERO,
+        ..rules(1)
     });
     script.forks_fail = true;
     script.event(Event::Start);
@@ -700,11 +734,11 @@ fn log_files_are_opened_again_by_everyone() {
 #[test]
 fn signals_without_a_meaning_yet_change_nothing() {
     let mut script = Script::serving(1);
-    for request in [Request::Reload, Request::Upgrade, Request::WindowChange] {
+    for request in [Request::Upgrade, Request::WindowChange] {
         script.asks(request);
     }
     script.did(&[]);
-    script.said(&["Warning: reload is not available yet; restart the server instead"]);
+    script.said(&[]);
 }
 
 #[test]

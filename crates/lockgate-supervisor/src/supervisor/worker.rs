@@ -9,7 +9,23 @@ use crate::back_off::BackOff;
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) tenant: Tenant,
+    pub(super) role: Role,
     pub(super) back_off: BackOff,
+}
+
+/// What a place is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Nobody belongs here.
+    Free,
+    /// One of the workers that are wanted: it is filled again whenever its worker has died.
+    Serving,
+    /// For a worker of the next generation, until all of those are ready.
+    Coming,
+    /// For a worker that takes the place of one that serves, once it serves itself.
+    Successor,
+    /// Its worker is on its way out, and nobody follows it here.
+    Leaving,
 }
 
 #[derive(Debug)]
@@ -24,11 +40,16 @@ pub(super) enum Tenant {
 }
 
 impl Slot {
-    pub(super) fn vacant(fork_at: Instant) -> Self {
+    pub(super) fn vacant(role: Role, fork_at: Instant) -> Self {
         Self {
             tenant: Tenant::Vacant { fork_at },
+            role,
             back_off: BackOff::default(),
         }
+    }
+
+    pub(super) fn is_vacant(&self) -> bool {
+        matches!(self.tenant, Tenant::Vacant { .. })
     }
 
     pub(super) fn worker(&self) -> Option<&Worker> {
@@ -52,6 +73,14 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     pub(super) forked: Instant,
     pub(super) ready: Option<Instant>,
+    /// When it was allowed to accept connections.
+    pub(super) opened: Option<Instant>,
+    /// It has said that it accepts them.
+    pub(super) is_accepting: bool,
+    /// When it has to be ready.
+    pub(super) boot_by: Option<Instant>,
+    /// It waits for its replacement.
+    pub(super) is_to_be_replaced: bool,
     pub(super) last_heard: Instant,
     /// It has reported a boot failure and is leaving.
     pub(super) has_failed: bool,
@@ -78,6 +107,10 @@ impl Worker {
             pid,
             forked: now,
             ready: None,
+            opened: None,
+            is_accepting: false,
+            boot_by: None,
+            is_to_be_replaced: false,
             last_heard: now,
             has_failed: false,
             sentence: None,
@@ -86,15 +119,21 @@ impl Worker {
         }
     }
 
-    /// Whether its silence means anything: it serves, and nobody has asked it to leave or shot at it.
+    /// Whether its silence means anything: it serves, and nobody has shot at it.
     pub(super) fn is_watched(&self) -> bool {
-        self.ready.is_some() && (self.sentence != Some(Sentence::TimedOut)) && !self.is_killed
+        self.opened.is_some() && (self.sentence != Some(Sentence::TimedOut)) && !self.is_killed
     }
 
-    /// How long it has served; zero when it was never ready.
+    /// Whether it is still expected to become ready.
+    pub(super) fn is_booting(&self) -> bool {
+        self.ready.is_none() && !self.has_failed && !self.is_killed && self.sentence.is_none()
+    }
+
+    /// How long it has served; zero when it never has.
     pub(super) fn served(&self, now: Instant) -> Duration {
-        self.ready
-            .map_or(Duration::ZERO, |ready| now.saturating_duration_since(ready))
+        self.opened.map_or(Duration::ZERO, |opened| {
+            now.saturating_duration_since(opened)
+        })
     }
 }
 

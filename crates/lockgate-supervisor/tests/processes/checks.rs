@@ -52,6 +52,14 @@ pub const ALL: &[Check] = &[
         a_term_to_the_whole_group_is_graceful,
     ),
     (
+        "a_reload_brings_new_workers_and_lets_the_old_ones_go",
+        a_reload_brings_new_workers_and_lets_the_old_ones_go,
+    ),
+    (
+        "a_reload_that_cannot_boot_leaves_the_old_workers",
+        a_reload_that_cannot_boot_leaves_the_old_workers,
+    ),
+    (
         "a_worker_that_is_held_up_is_replaced",
         a_worker_that_is_held_up_is_replaced,
     ),
@@ -274,16 +282,53 @@ fn harmless_signals_kill_nobody() {
     ] {
         send(worker, signal);
     }
-    for signal in [Signal::HUP, Signal::WINCH, Signal::USR2] {
+    for signal in [Signal::WINCH, Signal::USR2] {
         server.signal(signal);
     }
-    server.line("reload is not available yet");
     server.signal(Signal::USR1);
     server.line("supervisor reopens");
     server.line(&format!("{worker} reopens"));
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
     assert_eq!(server.count("left after"), 1, "{:#?}", server.log);
+}
+
+fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
+    let mut server = start("serve", 2).run();
+    let old = [server.ready(), server.ready()];
+    server.line("all 2 workers are ready");
+    server.signal(Signal::HUP);
+    let new = [server.ready(), server.ready()];
+    server.line("reload: done in");
+    for _ in 0..2 {
+        assert!(old.contains(&pid_in(&server.line("left after"))));
+    }
+    for pid in old {
+        assert!(
+            server
+                .log
+                .iter()
+                .any(|line| *line == format!("{pid} retires"))
+        );
+    }
+    server.signal(Signal::TERM);
+    for _ in 0..2 {
+        assert!(new.contains(&pid_in(&server.line("left after"))));
+    }
+    assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
+}
+
+fn a_reload_that_cannot_boot_leaves_the_old_workers() {
+    let mut server = start("fails the second time", 1).run();
+    let old = server.ready();
+    server.line("the only worker is ready");
+    server.signal(Signal::HUP);
+    server.line("Traceback: app is not callable");
+    server.line("reload failed");
+    server.signal(Signal::USR1);
+    server.line(&format!("{old} reopens"));
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
 }
 
 fn the_number_of_workers_follows_signals() {

@@ -44,6 +44,7 @@ pub fn serve(behaviour: &str) -> i32 {
         &config,
         &mut TestHooks {
             behaviour: behaviour.to_owned(),
+            config: config.clone(),
         },
     )
 }
@@ -59,6 +60,7 @@ fn leave_an_orphan() {
 
 struct TestHooks {
     behaviour: String,
+    config: Config,
 }
 
 impl Hooks for TestHooks {
@@ -73,6 +75,11 @@ impl Hooks for TestHooks {
 
     fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
         match self.behaviour.as_str() {
+            // The first worker has the first slot, and keeps it.
+            "fails the second time" if post.slot > 0 => {
+                post.boot_failed(4, "Traceback: app is not callable");
+                return 4;
+            }
             "boot failure" => {
                 post.boot_failed(4, "Traceback: app is not callable");
                 return 4;
@@ -89,8 +96,10 @@ impl Hooks for TestHooks {
             _ => {}
         }
         let seat = post.seat.take().unwrap();
+        if !post.ready() {
+            return 0;
+        }
         seat.enter();
-        post.ready();
         if self.behaviour == "mute" {
             std::thread::sleep(Duration::from_secs(60));
         }
@@ -100,6 +109,10 @@ impl Hooks for TestHooks {
             is_finished: AtomicBool::new(false),
         };
         post.attend(&worker)
+    }
+
+    fn read_settings(&mut self) -> Result<Config, String> {
+        Ok(self.config.clone())
     }
 
     fn exit_process(&mut self, code: i32) -> ! {
@@ -123,6 +136,11 @@ struct TestWorker<'b> {
 }
 
 impl Attended for TestWorker<'_> {
+    fn retire(&self) {
+        say!("{} retires", std::process::id());
+        self.is_finished.store(true, Ordering::SeqCst);
+    }
+
     fn drain(&self) {
         say!("{} drains", std::process::id());
         if !matches!(self.behaviour, "long requests" | "deaf") {

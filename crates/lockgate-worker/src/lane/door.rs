@@ -8,7 +8,7 @@ use std::time::Duration;
 use lockgate_http::{encode_refusal, reason_phrase};
 use lockgate_observe::Level;
 
-use super::{DRAIN_LINGER, Lane};
+use super::{DRAIN_LINGER, Lane, RETIREMENT_LINGER};
 use crate::accept::{ACCEPTS_AT_ONCE, Acceptor, Arrival};
 use crate::connection::Connection;
 use crate::date::with_date;
@@ -174,8 +174,16 @@ impl Lane {
     pub(super) fn release(&mut self, token: u64) {
         self.slots.remove(token);
         self.addresses.leave(token);
-        if !self.is_draining && self.acceptor.may_resume(self.slots.in_use()) {
+        if self.linger.is_none() && self.acceptor.may_resume(self.slots.in_use()) {
             // A descriptor and a place are free again.
+            self.resume_accepting();
+        }
+    }
+
+    /// The worker has been closed so far.
+    pub(super) fn begin_accepting(&mut self) {
+        if self.linger.is_none() {
+            self.acceptor.enter();
             self.resume_accepting();
         }
     }
@@ -188,16 +196,22 @@ impl Lane {
     }
 
     pub(super) fn apply_stop(&mut self, shared: &Arc<Shared>) {
-        if shared.stop_mode() == StopMode::Serve || self.is_draining {
+        let linger = match shared.stop_mode() {
+            StopMode::Serve => return,
+            StopMode::Retire => RETIREMENT_LINGER.min(shared.config.graceful_timeout / 2),
+            StopMode::Drain | StopMode::Stop => DRAIN_LINGER,
+        };
+        if self.linger.is_some_and(|present| present <= linger) {
             return;
         }
-        self.is_draining = true;
-        let mut arrivals = Vec::new();
-        self.acceptor.close(&self.poller, &mut arrivals);
-        for arrival in arrivals {
-            self.welcome(shared, arrival);
+        if self.linger.replace(linger).is_none() {
+            let mut arrivals = Vec::new();
+            self.acceptor.close(&self.poller, &mut arrivals);
+            for arrival in arrivals {
+                self.welcome(shared, arrival);
+            }
         }
-        let by = self.bench.now + DRAIN_LINGER;
+        let by = self.bench.now + linger;
         let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
         for token in tokens {
             let held = self

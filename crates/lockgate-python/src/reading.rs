@@ -1,0 +1,167 @@
+//! Where the settings come from, so that they can be read a second time: what was given when the server was started, and the
+//! directory that it was started in. Decides nothing about their values.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use lockgate_config::{Config, Resolved, config_path, resolve};
+use lockgate_observe::AccessFormat;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::{exceptions, machine};
+
+/// Read when no other file is named, if it exists.
+const DEFAULT_FILE: &str = "lockgate.toml";
+
+/// What was there before the server changed anything.
+pub(crate) struct Sources {
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    /// As the shell calls it, if that is the same: a path through a link that a deploy turns to another release leads to
+    /// the new one at a reload.
+    directory: Option<PathBuf>,
+}
+
+impl Sources {
+    pub(crate) fn new(arguments: &[OsString]) -> Self {
+        Self {
+            arguments: arguments.to_vec(),
+            environment: std::env::vars_os().collect(),
+            directory: starting_directory(),
+        }
+    }
+
+    /// Reads all settings.
+    ///
+    /// # Errors
+    /// With what the operator should know: which value, from where, what to do.
+    pub(crate) fn read(&self) -> Result<Resolved, String> {
+        let file = self.read_file(config_path(&self.arguments, &self.environment))?;
+        let file = file
+            .as_ref()
+            .map(|(path, text)| (path.as_path(), text.as_str()));
+        let resolved = resolve(&self.arguments, &self.environment, file, &machine::facts())
+            .map_err(|error| error.to_string())?;
+        // The one value that the configuration cannot check by itself: formats belong to another room.
+        let format = &resolved.config.access_log_format;
+        match AccessFormat::parse(format) {
+            Ok(_) => Ok(resolved),
+            Err(error) => {
+                let origin = resolved.origins.of("access_logformat");
+                Err(format!(
+                    "access_logformat = {format:?} (from {origin}): {error}"
+                ))
+            }
+        }
+    }
+
+    /// The configuration file with its path. A file that was named must be there, the default one need not.
+    fn read_file(&self, named: Option<PathBuf>) -> Result<Option<(PathBuf, String)>, String> {
+        let is_named = named.is_some();
+        let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        // A configuration in Python is refused by name, with advice; what it says does not matter.
+        if path.extension().is_some_and(|extension| extension == "py") {
+            return Ok(None);
+        }
+        match fs::read(self.located(&path)) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Ok(Some((path, text))),
+                Err(_) => Err(format!("{}: must be UTF-8", path.display())),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
+            Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
+        }
+    }
+
+    /// A path as it was meant when the server was started: the working directory may be another one since.
+    fn located(&self, path: &Path) -> PathBuf {
+        match &self.directory {
+            Some(directory) => directory.join(path),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Makes this process, which was set up for `before`, one for `config`: working directory and environment.
+    ///
+    /// # Errors
+    /// When the directory is not there, or Python refuses a variable.
+    pub(crate) fn move_to(
+        &self,
+        py: Python<'_>,
+        before: &Config,
+        config: &Config,
+    ) -> Result<(), String> {
+        let directory = match &config.chdir {
+            Some(directory) => Some(self.located(directory)),
+            None => self.directory.clone(),
+        };
+        if let Some(directory) = directory {
+            std::env::set_current_dir(&directory)
+                .map_err(|error| format!("cannot change to {}: {error}", directory.display()))?;
+        }
+        self.change_environment(py, &before.env, &config.env)
+            .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))
+    }
+
+    /// Variables that are not set any more become what they were.
+    fn change_environment(
+        &self,
+        py: Python<'_>,
+        before: &[(String, String)],
+        now: &[(String, String)],
+    ) -> PyResult<()> {
+        if before == now {
+            return Ok(());
+        }
+        let environ = py.import("os")?.getattr("environ")?;
+        for (name, _) in before {
+            let first = self
+                .environment
+                .iter()
+                .find(|(known, _)| known == name.as_str());
+            match first {
+                Some((_, value)) => environ.set_item(name, value)?,
+                None => environ.call_method1("pop", (name, py.None())).map(drop)?,
+            }
+        }
+        set_environment(py, now)
+    }
+}
+
+/// Through `os.environ`, which keeps Python's copy and the process's in step.
+pub(crate) fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<()> {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    let update = PyDict::new(py);
+    for (name, value) in variables {
+        update.set_item(name, value)?;
+    }
+    py.import("os")?
+        .getattr("environ")?
+        .call_method1("update", (update,))
+        .map(drop)
+}
+
+fn starting_directory() -> Option<PathBuf> {
+    let real = std::env::current_dir().ok();
+    let named = std::env::var_os("PWD")
+        .map(PathBuf::from)
+        .filter(|named| named.is_absolute());
+    match (&real, named) {
+        (Some(real), Some(named)) if is_same(real, &named) => Some(named),
+        _ => real,
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}

@@ -1,0 +1,158 @@
+//! What a generation of workers is made with: its settings, and sockets that listen. Two of them during a reload.
+//! Decides nothing about workers.
+
+use std::sync::Arc;
+
+use lockgate_config::Config;
+
+use crate::sockets::{self, BindFailure, Listener};
+use crate::supervisor::Rules;
+
+/// See the module.
+pub(crate) struct Site {
+    /// How many reloads have led here.
+    pub(crate) generation: u64,
+    pub(crate) config: Arc<Config>,
+    pub(crate) listeners: Vec<Listener>,
+}
+
+impl Site {
+    /// Listens on every address of the configuration.
+    pub(crate) fn first(config: Config, owner: Option<(u32, u32)>) -> Result<Self, BindFailure> {
+        let listeners = sockets::bind(&config, owner, &[])?;
+        Ok(Self {
+            generation: 0,
+            config: Arc::new(config),
+            listeners,
+        })
+    }
+
+    /// The site that other settings make of this one: addresses that stay are the same sockets, so that no connection
+    /// that waits in one is lost. Also the names of settings that stay as they are, although they have changed.
+    pub(crate) fn next(
+        &self,
+        mut config: Config,
+        owner: Option<(u32, u32)>,
+    ) -> Result<(Self, Vec<&'static str>), BindFailure> {
+        let unchanged = keep_what_stays(&self.config, &mut config);
+        let listeners = sockets::bind(&config, owner, &self.listeners)?;
+        let config = Arc::new(config);
+        let generation = self.generation + 1;
+        let next = Self {
+            generation,
+            config,
+            listeners,
+        };
+        Ok((next, unchanged))
+    }
+
+    /// Lets go of everything that `other` does not have too.
+    pub(crate) fn leave_to(self, other: &Self) {
+        for listener in &self.listeners {
+            if !other.listeners.iter().any(|kept| kept.is_same(listener)) {
+                listener.remove_file();
+            }
+        }
+    }
+
+    /// Takes the socket files out of the file system, for the supervisor's last moment.
+    pub(crate) fn remove_files(&self) {
+        self.listeners.iter().for_each(Listener::remove_file);
+    }
+
+    /// The settings that decisions depend on.
+    pub(crate) fn rules(&self) -> Rules {
+        let config = &self.config;
+        Rules {
+            workers: config.workers,
+            timeout: config.timeout,
+            graceful_timeout: config.graceful_timeout,
+            boot_timeout: config.boot_timeout,
+            max_requests: config.max_requests,
+            max_requests_jitter: config.max_requests_jitter,
+            max_worker_age: config.max_worker_age,
+            max_worker_memory: config.max_worker_memory,
+        }
+    }
+}
+
+/// Puts back what belongs to the supervisor or to open sockets; the names of what had changed.
+fn keep_what_stays(present: &Config, next: &mut Config) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    macro_rules! stays {
+        ($($name:literal $field:ident),*) => {
+            $(if next.$field != present.$field {
+                next.$field = present.$field.clone();
+                names.push($name);
+            })*
+        };
+    }
+    stays!("backlog" backlog, "reuse_port" reuse_port, "umask" umask, "user" user, "group" group,
+           "pid" pidfile, "name" proc_name);
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_config::{AppSpec, BindAddress};
+    use std::path::Path;
+
+    fn config(bind: Vec<BindAddress>) -> Config {
+        let app = AppSpec::Module {
+            module: "app".to_owned(),
+            attribute: None,
+        };
+        Config {
+            bind,
+            ..Config::with_defaults(app)
+        }
+    }
+
+    fn unix(path: &Path) -> BindAddress {
+        BindAddress::Unix(path.to_owned())
+    }
+
+    #[test]
+    fn addresses_that_stay_are_kept_and_others_come_and_go_with_their_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
+        let there = || [&a, &b, &c].map(|path| path.exists());
+        let first = Site::first(config(vec![unix(&a), unix(&b)]), None).unwrap();
+        let (next, _) = first.next(config(vec![unix(&b), unix(&c)]), None).unwrap();
+        assert_eq!(there(), [true, true, true]);
+        let (discarded, _) = first.next(config(vec![unix(&b)]), None).unwrap();
+        discarded.leave_to(&first);
+        assert_eq!(there(), [true, true, true]);
+        first.leave_to(&next);
+        assert_eq!(there(), [false, true, true]);
+        next.remove_files();
+        assert_eq!(there(), [false, false, false]);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_bound_leaves_the_present_ones_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        let first = Site::first(config(vec![unix(&a)]), None).unwrap();
+        let missing = folder.path().join("missing/c");
+        let wanted = config(vec![unix(&a), unix(&b), unix(&missing)]);
+        assert!(first.next(wanted, None).is_err());
+        assert!(a.exists() && !b.exists());
+    }
+
+    #[test]
+    fn what_belongs_to_the_supervisor_stays_and_is_named() {
+        let first = Site::first(config(Vec::new()), None).unwrap();
+        let mut other = config(Vec::new());
+        other.pidfile = Some("/run/other.pid".into());
+        other.backlog = 7;
+        other.workers = 5;
+        let (next, unchanged) = first.next(other, None).unwrap();
+        assert_eq!(unchanged, ["backlog", "pid"]);
+        assert_eq!(
+            (next.config.pidfile.clone(), next.rules().workers),
+            (None, 5)
+        );
+    }
+}

@@ -1,0 +1,274 @@
+//! Births and deaths: what a worker is told when it is ready, and who follows when it could not begin or has died.
+//! Decides nothing about generations beyond whose turn it is to decide.
+
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+
+use super::farewell::farewell;
+use super::reload::{ENDING, Reload};
+use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
+use super::{Action, Order, Rules, Stage, Supervisor};
+use crate::Ending;
+
+/// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
+const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
+/// A worker that dies sooner after it was ready has not really served.
+const SERVED: Duration = Duration::from_secs(1);
+/// A worker that has served for so long clears the record of its slot.
+const HEALTHY: Duration = Duration::from_secs(10);
+/// How long a worker may take to exit after it has reported a boot failure.
+const FAILED_GRACE: Duration = Duration::from_secs(5);
+
+impl Supervisor {
+    pub(super) fn move_in(&mut self, slot: usize, pid: u32, now: Instant) {
+        let boot_timeout = self.rules_for(slot).boot_timeout;
+        let Some(place) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let mut worker = Worker::new(slot, pid, now);
+        worker.boot_by = boot_timeout.map(|longest| now + longest);
+        let is_stopping = !matches!(self.stage, Stage::Running);
+        if is_stopping || matches!(place.role, Role::Free | Role::Leaving) {
+            worker.sentence = Some(Sentence::NotNeeded);
+            worker.kill_at = (!is_stopping).then(|| now + ENDING);
+            self.actions.push(Action::Send {
+                pid,
+                order: Order::Stop,
+            });
+        }
+        place.tenant = Tenant::Worker(worker);
+        self.log(
+            Level::Debug,
+            format!("worker {slot} (pid {pid}) is booting"),
+        );
+    }
+
+    /// What the worker in this place goes by.
+    fn rules_for(&self, slot: usize) -> &Rules {
+        let is_coming = self
+            .slots
+            .get(slot)
+            .is_some_and(|slot| slot.role == Role::Coming);
+        self.reload
+            .as_ref()
+            .filter(|_| is_coming)
+            .and_then(Reload::rules)
+            .unwrap_or(&self.rules)
+    }
+
+    pub(super) fn try_fork_later(&mut self, slot: usize, reason: &str, now: Instant) {
+        let Some(place) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let wait = place.back_off.after_failure();
+        place.tenant = Tenant::Vacant {
+            fork_at: now + wait,
+        };
+        let why = format!("no process could be made: {reason}");
+        match place.role {
+            Role::Coming => return self.fail_reload(&why, now),
+            Role::Successor => return self.fail_succession(&why, now),
+            Role::Serving | Role::Free | Role::Leaving => {}
+        }
+        let again = Seconds(wait);
+        self.log(
+            Level::Error,
+            format!(
+                "no process could be made for worker {slot}: {reason}; next attempt in {again}"
+            ),
+        );
+    }
+
+    pub(super) fn welcome(&mut self, pid: u32, now: Instant) {
+        let Some(worker) = self.worker_mut(pid) else {
+            return;
+        };
+        // Asked to leave, or late, while its report was on the way.
+        if worker.sentence.is_some() || worker.has_failed {
+            return;
+        }
+        worker.ready = Some(now);
+        let place = worker.slot;
+        let message = format!(
+            "{worker} ready in {}",
+            Seconds(now.saturating_duration_since(worker.forked))
+        );
+        self.log(Level::Info, message);
+        match self.slots[place].role {
+            Role::Serving => self.open(place, now),
+            Role::Successor => self.open_successor(now),
+            Role::Coming => return self.count_ready(now),
+            Role::Free | Role::Leaving => return,
+        }
+        self.has_been_healthy = true;
+        self.last_boot_failure = None;
+        let are_ready = self
+            .serving()
+            .all(|slot| slot.worker().is_some_and(|worker| worker.ready.is_some()));
+        if are_ready && self.announces_readiness && matches!(self.stage, Stage::Running) {
+            self.announces_readiness = false;
+            match self.wanted {
+                1 => self.log(Level::Info, "the only worker is ready"),
+                count => self.log(Level::Info, format!("all {count} workers are ready")),
+            }
+        }
+    }
+
+    pub(super) fn hear_failure(&mut self, pid: u32, code: i32, text: String, now: Instant) {
+        let is_running = matches!(self.stage, Stage::Running);
+        let Some(worker) = self
+            .worker_mut(pid)
+            .filter(|worker| worker.ready.is_none() && worker.sentence.is_none())
+        else {
+            return;
+        };
+        worker.has_failed = true;
+        worker.kill_at = Some(now + FAILED_GRACE);
+        let place = worker.slot;
+        let why = format!("{worker}: {}", text.lines().next().unwrap_or_default());
+        if !is_running {
+            return;
+        }
+        if self.last_boot_failure.as_deref() != Some(text.as_str()) {
+            self.log(Level::Error, text.clone());
+            self.last_boot_failure = Some(text);
+        }
+        match self.slots[place].role {
+            Role::Coming => self.fail_reload(&why, now),
+            Role::Successor => self.fail_succession(&why, now),
+            Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
+            Role::Serving | Role::Free | Role::Leaving => {}
+        }
+    }
+
+    /// When a worker has to be ready, if that counts.
+    pub(super) fn boot_deadline(&self, worker: &Worker) -> Option<Instant> {
+        let counts = worker.is_booting() && matches!(self.stage, Stage::Running);
+        worker.boot_by.filter(|_| counts)
+    }
+
+    /// Ends workers that have not become ready in time.
+    pub(super) fn end_slow_boots(&mut self, now: Instant) {
+        let is_late = |worker: &&Worker| self.boot_deadline(worker).is_some_and(|at| at <= now);
+        let late: Vec<usize> = self
+            .slots
+            .iter()
+            .filter_map(Slot::worker)
+            .filter(is_late)
+            .map(|worker| worker.slot)
+            .collect();
+        for place in late {
+            let longest = self.rules_for(place).boot_timeout.unwrap_or_default();
+            let role = self.slots[place].role;
+            // The first one may have settled the others' fate.
+            let Some(worker) = self.slots[place]
+                .worker_mut()
+                .filter(|worker| worker.is_booting())
+            else {
+                continue;
+            };
+            let why = format!(
+                "{worker} was not ready within {} (setting: boot_timeout)",
+                Seconds(longest)
+            );
+            match role {
+                Role::Coming => self.fail_reload(&why, now),
+                Role::Successor => self.fail_succession(&why, now),
+                Role::Serving | Role::Free | Role::Leaving => {
+                    worker.has_failed = true;
+                    worker.kill_at = Some(now + ENDING);
+                    let pid = worker.pid;
+                    self.log(Level::Error, format!("{why}: it is ended"));
+                    self.actions.push(Action::Send {
+                        pid,
+                        order: Order::Stop,
+                    });
+                    if !self.has_been_healthy {
+                        self.stop_by_boot_failure(UNEXPLAINED_BOOT_FAILURE, now);
+                    }
+                }
+            }
+            if !matches!(self.stage, Stage::Running) {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn bury(
+        &mut self,
+        pid: u32,
+        ending: Ending,
+        memory_ran_out: Option<bool>,
+        now: Instant,
+    ) {
+        // Strangers that PID 1 inherits are nobody's business; their exit codes mean nothing here.
+        let Some(slot) = self
+            .slots
+            .iter_mut()
+            .find(|slot| slot.worker().is_some_and(|worker| worker.pid == pid))
+        else {
+            return;
+        };
+        let vacancy = Tenant::Vacant { fork_at: now };
+        let role = slot.role;
+        let Tenant::Worker(worker) = std::mem::replace(&mut slot.tenant, vacancy) else {
+            return;
+        };
+        let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
+        match &self.stage {
+            Stage::Running => match role {
+                Role::Coming => return self.fail_reload(&message, now),
+                Role::Successor => {
+                    self.log(level, message);
+                    return self.fail_succession("it has died", now);
+                }
+                // It never served, and the reason was told when it was given up.
+                Role::Leaving if worker.opened.is_none() && level != Level::Error => {
+                    level = Level::Debug;
+                }
+                Role::Leaving | Role::Free => {}
+                Role::Serving if !self.has_been_healthy => {
+                    self.log(level, message);
+                    return self.stop_by_boot_failure(UNEXPLAINED_BOOT_FAILURE, now);
+                }
+                Role::Serving if self.inherit(pid) => {
+                    self.slots[worker.slot].role = Role::Leaving;
+                    message.push_str("; its successor is there already");
+                }
+                Role::Serving => {
+                    let slot = &mut self.slots[worker.slot];
+                    let wait = restart_delay(slot, &worker, now);
+                    slot.tenant = Tenant::Vacant {
+                        fork_at: now + wait,
+                    };
+                    let is_held_back = self.fork_at(&self.slots[worker.slot]).is_none();
+                    message.push_str(&match wait {
+                        _ if is_held_back => "; the reload that goes on replaces it".to_owned(),
+                        Duration::ZERO => "; it is replaced at once".to_owned(),
+                        wait => format!("; it is replaced in {}", Seconds(wait)),
+                    });
+                }
+            },
+            // One message about a failed start is enough; the siblings only left because of it.
+            Stage::Stopping(stop) if stop.code != 0 && level != Level::Error => {
+                level = Level::Debug
+            }
+            Stage::Stopping(_) | Stage::Gone => {}
+        }
+        self.log(level, message);
+    }
+}
+
+/// Counts the end of a worker in its slot; how long the slot stays empty.
+fn restart_delay(slot: &mut Slot, worker: &Worker, now: Instant) -> Duration {
+    let served = worker.served(now);
+    if served >= HEALTHY {
+        slot.back_off.reset();
+    }
+    if served >= SERVED {
+        slot.back_off.after_service()
+    } else {
+        slot.back_off.after_failure()
+    }
+}

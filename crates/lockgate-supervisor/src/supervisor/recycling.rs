@@ -1,0 +1,276 @@
+//! Recycling: one worker after the other is replaced by a new one that serves first. Knows why only as a word for the log.
+//!
+//! Invariants: at most one replacement at a time; a worker that is to be replaced serves until its successor does.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use lockgate_observe::Level;
+
+use super::reload::OPENING;
+use super::worker::{Role, Seconds, Slot, Worker};
+use super::{Action, Order, ReplaceReason, Rules, Stage, Supervisor};
+use crate::back_off::BackOff;
+
+/// What is left to replace, and what is being replaced.
+#[derive(Debug, Default)]
+pub(super) struct Recycling {
+    waiting: VecDeque<u32>,
+    succession: Option<Succession>,
+    back_off: BackOff,
+    /// After a replacement that failed: when to try again.
+    not_before: Option<Instant>,
+}
+
+/// A replacement under way.
+#[derive(Debug, Clone, Copy)]
+struct Succession {
+    /// The process that is to go.
+    old: u32,
+    /// Where its successor boots.
+    place: usize,
+    /// The successor may accept connections: until when it has to say that it does.
+    moves_by: Option<Instant>,
+}
+
+impl Recycling {
+    /// When to look again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.succession {
+            Some(succession) => succession.moves_by,
+            None if self.waiting.is_empty() => None,
+            None => self.not_before,
+        }
+    }
+}
+
+impl Supervisor {
+    /// A worker should make room for a new one.
+    pub(super) fn want_replacement(&mut self, pid: u32, reason: ReplaceReason) {
+        let is_running = matches!(self.stage, Stage::Running);
+        let Some(worker) = self
+            .slots
+            .iter_mut()
+            .filter(|slot| slot.role == Role::Serving)
+            .filter_map(Slot::worker_mut)
+            .find(|worker| worker.pid == pid)
+        else {
+            return;
+        };
+        if !is_running || !is_replaceable(worker) || worker.is_to_be_replaced {
+            return;
+        }
+        worker.is_to_be_replaced = true;
+        let message = format!("{worker} is to be replaced: {reason}");
+        self.recycling.waiting.push_back(pid);
+        self.log(Level::Info, message);
+    }
+
+    /// Compares what a worker has counted and holds with what it may.
+    pub(super) fn judge_measures(&mut self, pid: u32, requests: u64, memory: u64) {
+        let Rules {
+            max_requests,
+            max_requests_jitter,
+            max_worker_memory,
+            ..
+        } = self.rules;
+        let most = max_requests.saturating_add(share_of(max_requests_jitter, pid));
+        if max_requests > 0 && requests >= most {
+            self.want_replacement(pid, ReplaceReason::Requests(requests));
+        } else if max_worker_memory > 0 && memory > max_worker_memory {
+            self.want_replacement(pid, ReplaceReason::Memory(memory));
+        }
+    }
+
+    /// When a worker has served long enough.
+    pub(super) fn grows_old_at(&self, worker: &Worker) -> Option<Instant> {
+        if worker.is_to_be_replaced || !is_replaceable(worker) {
+            return None;
+        }
+        Some(worker.opened? + self.rules.max_worker_age?)
+    }
+
+    pub(super) fn go_on_recycling(&mut self, now: Instant) {
+        let old: Vec<u32> = self
+            .serving()
+            .filter_map(Slot::worker)
+            .filter(|worker| self.grows_old_at(worker).is_some_and(|at| at <= now))
+            .map(|worker| worker.pid)
+            .collect();
+        for pid in old {
+            self.want_replacement(pid, ReplaceReason::Age);
+        }
+        if let Some(succession) = self.recycling.succession
+            && let Some(by) = succession.moves_by
+        {
+            let successor = self.slots.get(succession.place).and_then(Slot::worker);
+            if by <= now || successor.is_some_and(|worker| worker.is_accepting) {
+                self.complete_succession(succession, now);
+            }
+        }
+        if self.recycling.succession.is_none() {
+            self.begin_succession(now);
+        }
+    }
+
+    fn begin_succession(&mut self, now: Instant) {
+        let is_early = self.recycling.not_before.is_some_and(|at| now < at);
+        if self.reload.is_some() || self.is_reload_wanted || is_early {
+            return;
+        }
+        while let Some(old) = self.recycling.waiting.pop_front() {
+            let is_there = self
+                .serving()
+                .filter_map(Slot::worker)
+                .any(|worker| worker.pid == old && is_replaceable(worker));
+            if is_there {
+                let place = self.give_slot(Role::Successor, now);
+                self.recycling.succession = Some(Succession {
+                    old,
+                    place,
+                    moves_by: None,
+                });
+                return;
+            }
+        }
+    }
+
+    /// The successor is ready.
+    pub(super) fn open_successor(&mut self, now: Instant) {
+        let Some(succession) = &mut self.recycling.succession else {
+            return;
+        };
+        succession.moves_by = Some(now + OPENING);
+        let place = succession.place;
+        self.open(place, now);
+    }
+
+    /// Lets a worker accept connections.
+    pub(super) fn open(&mut self, place: usize, now: Instant) {
+        if let Some(worker) = self.slots.get_mut(place).and_then(Slot::worker_mut) {
+            worker.opened = Some(now);
+            worker.last_heard = now;
+            self.actions.push(Action::Send {
+                pid: worker.pid,
+                order: Order::Open,
+            });
+        }
+    }
+
+    fn complete_succession(&mut self, succession: Succession, now: Instant) {
+        self.recycling.succession = None;
+        self.recycling.back_off.reset();
+        self.recycling.not_before = None;
+        if let Some(slot) = self.slots.get_mut(succession.place) {
+            slot.role = Role::Serving;
+        }
+        let old = self.slots.iter().position(|slot| {
+            slot.worker()
+                .is_some_and(|worker| worker.pid == succession.old)
+        });
+        if let Some(old) = old {
+            self.retire(old, now);
+        }
+    }
+
+    /// The successor is not to be: the old worker goes on, and another attempt follows.
+    pub(super) fn fail_succession(&mut self, why: &str, now: Instant) {
+        let Some(succession) = self.recycling.succession.take() else {
+            return;
+        };
+        self.end_unborn(succession.place, now);
+        let wait = self.recycling.back_off.after_failure();
+        self.recycling.not_before = Some(now + wait);
+        self.recycling.waiting.push_front(succession.old);
+        self.log(
+            Level::Error,
+            format!(
+                "no replacement for the worker with pid {}: {why}; it goes on, next attempt in {}",
+                succession.old,
+                Seconds(wait)
+            ),
+        );
+    }
+
+    /// Something more important comes first.
+    pub(super) fn cancel_succession(&mut self, now: Instant) {
+        if let Some(succession) = self.recycling.succession.take() {
+            self.end_unborn(succession.place, now);
+            self.recycling.waiting.push_front(succession.old);
+        }
+    }
+
+    /// A worker that was to be replaced is not wanted any more.
+    pub(super) fn drop_successor_of(&mut self, pid: u32, now: Instant) {
+        self.recycling.waiting.retain(|&waiting| waiting != pid);
+        let dropped = self
+            .recycling
+            .succession
+            .take_if(|succession| succession.old == pid);
+        if let Some(succession) = dropped {
+            match succession.moves_by {
+                None => self.end_unborn(succession.place, now),
+                Some(_) => self.retire(succession.place, now),
+            }
+        }
+    }
+
+    /// A worker that serves has died. Says whether its successor takes its place, ready or not.
+    pub(super) fn inherit(&mut self, pid: u32) -> bool {
+        self.recycling.waiting.retain(|&waiting| waiting != pid);
+        let Some(succession) = self
+            .recycling
+            .succession
+            .take_if(|succession| succession.old == pid)
+        else {
+            return false;
+        };
+        if let Some(slot) = self.slots.get_mut(succession.place) {
+            slot.role = Role::Serving;
+        }
+        true
+    }
+
+    /// Whether a successor is already allowed to accept.
+    pub(super) fn is_succession_moving(&self) -> bool {
+        self.recycling
+            .succession
+            .is_some_and(|succession| succession.moves_by.is_some())
+    }
+
+    /// All workers are new.
+    pub(super) fn forget_replacements(&mut self) {
+        self.recycling = Recycling::default();
+    }
+}
+
+fn is_replaceable(worker: &Worker) -> bool {
+    worker.opened.is_some() && worker.sentence.is_none() && !worker.is_killed
+}
+
+/// A number up to `most` that differs from worker to worker, so that workers of one age do not all go at once. Made of the
+/// process id, because decisions here are the same whenever they are repeated.
+fn share_of(most: u64, pid: u32) -> u64 {
+    // The finalizer of splitmix64: neighbouring numbers give unrelated ones.
+    let mut mixed = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (mixed ^ (mixed >> 31)) % most.saturating_add(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_spread_over_the_whole_range_and_never_beyond() {
+        let shares: Vec<u64> = (1000..1200).map(|pid| share_of(9, pid)).collect();
+        for share in 0..=9 {
+            let times = shares.iter().filter(|&&other| other == share).count();
+            assert!((8..40).contains(&times), "{share}: {times}");
+        }
+        assert!(shares.iter().all(|&share| share <= 9));
+        assert_eq!(share_of(0, 4711), 0);
+        assert!(share_of(u64::MAX, 4711) > 0);
+    }
+}

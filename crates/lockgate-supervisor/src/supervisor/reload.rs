@@ -1,0 +1,312 @@
+//! Reloads: a new generation of workers boots beside the old one, and takes over when all of it is ready, or not at all.
+//! Knows neither settings nor sockets: whoever prepares a generation says only whether it can be.
+//!
+//! Invariant: until every new worker is ready, nothing happens to one that serves.
+
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+
+use super::worker::{Role, Seconds, Sentence, Slot, Tenant};
+use super::{Action, Order, Request, Rules, Stage, Supervisor};
+
+/// How long a worker that is not to be may take to vanish: it has nothing to finish.
+pub(super) const ENDING: Duration = Duration::from_secs(3);
+/// How long new workers may take from being allowed to accept to doing so, which is a matter of microseconds.
+pub(super) const OPENING: Duration = Duration::from_secs(5);
+
+/// A reload under way.
+#[derive(Debug)]
+pub(super) struct Reload {
+    since: Instant,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// Settings are read, addresses bound.
+    Preparing,
+    /// The new workers load the application.
+    Booting(Rules),
+    /// The new workers may accept; the old ones still do.
+    Moving { by: Instant },
+}
+
+impl Reload {
+    /// What the new generation goes by, while it is not the present one.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        match &self.step {
+            Step::Booting(rules) => Some(rules),
+            _ => None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.step {
+            Step::Moving { by } => Some(by),
+            _ => None,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Somebody asks for a reload. It begins when there is something to reload and no other one goes on.
+    pub(super) fn ask_for_reload(&mut self) {
+        if !matches!(self.stage, Stage::Running) {
+            return self.log(Level::Debug, "the server is stopping: no reload");
+        }
+        if self.reload.is_some() {
+            self.log(Level::Info, "a reload is under way: one more follows it");
+        } else if !self.has_been_healthy {
+            self.log(
+                Level::Info,
+                "no worker is ready yet: the reload follows when one is",
+            );
+        }
+        self.is_reload_wanted = true;
+    }
+
+    /// Takes the steps that do not hang on one event.
+    pub(super) fn go_on_reloading(&mut self, now: Instant) {
+        let is_moved = self
+            .reload
+            .as_ref()
+            .and_then(Reload::deadline)
+            .is_some_and(|by| by <= now || self.are_accepting());
+        if is_moved {
+            self.end_reload(now);
+        }
+        let is_due = self.is_reload_wanted && self.has_been_healthy;
+        if is_due && self.reload.is_none() && !self.is_succession_moving() {
+            self.begin_reload(now);
+        }
+    }
+
+    /// Whether all that may accept do, and there are some.
+    fn are_accepting(&self) -> bool {
+        let mut open = self
+            .serving()
+            .filter_map(Slot::worker)
+            .filter(|worker| worker.opened.is_some())
+            .peekable();
+        open.peek().is_some() && open.all(|worker| worker.is_accepting)
+    }
+
+    fn begin_reload(&mut self, now: Instant) {
+        self.is_reload_wanted = false;
+        self.last_boot_failure = None;
+        self.cancel_succession(now);
+        self.reload = Some(Reload {
+            since: now,
+            step: Step::Preparing,
+        });
+        self.log(
+            Level::Info,
+            "reload: new workers are made beside those that serve",
+        );
+        self.actions.push(Action::Prepare);
+    }
+
+    /// The new generation can be made.
+    pub(super) fn boot_next(&mut self, rules: Rules, now: Instant) {
+        let Some(reload) = &mut self.reload else {
+            // A stop has come between.
+            return self.actions.push(Action::Discard);
+        };
+        reload.step = Step::Booting(rules);
+        for _ in 0..self.wanted_by(&rules) {
+            self.give_slot(Role::Coming, now);
+        }
+    }
+
+    /// A number that was changed by signals stays, unless the settings name another one than before.
+    fn wanted_by(&self, rules: &Rules) -> usize {
+        if rules.workers == self.rules.workers {
+            self.wanted
+        } else {
+            rules.workers.max(1)
+        }
+    }
+
+    /// One of the new workers is ready; when all are, they take over.
+    pub(super) fn count_ready(&mut self, now: Instant) {
+        let coming = self.slots.iter().filter(|slot| slot.role == Role::Coming);
+        let is_ready = |slot: &Slot| slot.worker().is_some_and(|worker| worker.ready.is_some());
+        let (ready, all) = coming.fold((0, 0), |(ready, all), slot| {
+            (ready + usize::from(is_ready(slot)), all + 1)
+        });
+        self.log(Level::Info, format!("reload: {ready} of {all} are ready"));
+        let Some(Reload {
+            step: Step::Booting(rules),
+            ..
+        }) = self.reload
+        else {
+            return;
+        };
+        if ready == all {
+            self.take_over(rules, now);
+        }
+    }
+
+    fn take_over(&mut self, rules: Rules, now: Instant) {
+        self.wanted = self.wanted_by(&rules);
+        self.rules = rules;
+        self.forget_replacements();
+        let mut opened = Vec::new();
+        for slot in &mut self.slots {
+            match slot.role {
+                Role::Serving => slot.role = Role::Leaving,
+                Role::Coming => {
+                    slot.role = Role::Serving;
+                    if let Some(worker) = slot.worker_mut() {
+                        worker.opened = Some(now);
+                        worker.last_heard = now;
+                        opened.push(worker.pid);
+                    }
+                }
+                Role::Free | Role::Successor | Role::Leaving => {}
+            }
+        }
+        self.actions.push(Action::Move);
+        self.actions
+            .extend(opened.into_iter().map(|pid| Action::Send {
+                pid,
+                order: Order::Open,
+            }));
+        if let Some(reload) = &mut self.reload {
+            reload.step = Step::Moving { by: now + OPENING };
+        }
+    }
+
+    /// The new workers accept: the old ones may go.
+    fn end_reload(&mut self, now: Instant) {
+        let Some(reload) = self.reload.take() else {
+            return;
+        };
+        let places: Vec<usize> = self.numbers(Role::Leaving).collect();
+        for place in places {
+            self.retire(place, now);
+        }
+        let took = Seconds(now.saturating_duration_since(reload.since));
+        let message = match self.wanted {
+            1 => format!("reload: done in {took}, the new worker serves"),
+            count => format!("reload: done in {took}, {count} new workers serve"),
+        };
+        self.log(Level::Info, message);
+        self.resize_as_asked(now);
+    }
+
+    /// The new generation cannot be. The old one has not noticed anything.
+    pub(super) fn fail_reload(&mut self, why: &str, now: Instant) {
+        if self.reload.take().is_none() {
+            return;
+        }
+        let places: Vec<usize> = self.numbers(Role::Coming).collect();
+        for place in places {
+            self.end_unborn(place, now);
+        }
+        self.actions.push(Action::Discard);
+        self.log(
+            Level::Error,
+            format!("reload failed: {why}; the workers that served before go on unchanged"),
+        );
+        self.resize_as_asked(now);
+    }
+
+    /// Ends a worker that has never served.
+    pub(super) fn end_unborn(&mut self, place: usize, now: Instant) {
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        slot.role = Role::Leaving;
+        let Some(worker) = slot.worker_mut() else {
+            return;
+        };
+        // One that has failed is leaving with its report.
+        if worker.has_failed || worker.sentence.is_some() {
+            return;
+        }
+        worker.sentence = Some(Sentence::NotNeeded);
+        worker.kill_at = Some(now + ENDING);
+        self.actions.push(Action::Send {
+            pid: worker.pid,
+            order: Order::Stop,
+        });
+    }
+
+    /// Asks a worker to leave whose place others have taken.
+    pub(super) fn retire(&mut self, place: usize, now: Instant) {
+        let kill_at = now + self.rules.graceful_timeout;
+        let Some(slot) = self.slots.get_mut(place) else {
+            return;
+        };
+        slot.role = Role::Leaving;
+        let Some(worker) = slot
+            .worker_mut()
+            .filter(|worker| worker.sentence.is_none() && !worker.has_failed && !worker.is_killed)
+        else {
+            return;
+        };
+        worker.sentence = Some(Sentence::NotNeeded);
+        worker.kill_at = Some(kill_at);
+        // Before it is open a worker reads no orders, and its handler ends it.
+        let order = match worker.opened {
+            Some(_) => Order::Retire,
+            None => Order::Drain,
+        };
+        self.actions.push(Action::Send {
+            pid: worker.pid,
+            order,
+        });
+    }
+
+    /// A signal about the number of workers while two generations are there: it counts afterwards.
+    pub(super) fn resize_later(&mut self, request: Request) {
+        self.log(
+            Level::Info,
+            "a reload is under way: the number of workers changes after it",
+        );
+        self.resizes.push(request);
+    }
+
+    fn resize_as_asked(&mut self, now: Instant) {
+        for request in std::mem::take(&mut self.resizes) {
+            self.obey(request, now);
+        }
+    }
+
+    /// A place for one more worker: an empty one, or a new one.
+    pub(super) fn give_slot(&mut self, role: Role, now: Instant) -> usize {
+        let free = self
+            .slots
+            .iter()
+            .position(|slot| slot.role == Role::Free && slot.is_vacant());
+        match free {
+            Some(place) => {
+                self.slots[place] = Slot::vacant(role, now);
+                place
+            }
+            None => {
+                self.slots.push(Slot::vacant(role, now));
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// Whether a worker may be made here now or at its time. While a reload goes on, the generation that it replaces
+    /// is only kept alive: what is on disk is not its code any more.
+    pub(super) fn fork_at(&self, slot: &Slot) -> Option<Instant> {
+        let Tenant::Vacant { fork_at } = slot.tenant else {
+            return None;
+        };
+        let is_wanted = match slot.role {
+            Role::Coming | Role::Successor => true,
+            Role::Serving => {
+                let is_next_booting = self.reload.as_ref().and_then(Reload::rules).is_some();
+                !is_next_booting || self.serving().all(|slot| slot.worker().is_none())
+            }
+            Role::Free | Role::Leaving => false,
+        };
+        is_wanted.then_some(fork_at)
+    }
+}

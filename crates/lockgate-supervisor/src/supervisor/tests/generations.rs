@@ -1,0 +1,461 @@
+//! Two generations at once, and workers that are replaced one at a time.
+
+use super::*;
+
+impl Script {
+    /// `workers` that serve and have said so, when two generations meet; nothing noted so far.
+    fn meeting(rules: Rules) -> Self {
+        let mut script = Self::new(rules);
+        script.event(Event::Start);
+        script.serve(100..100 + rules.workers as u32);
+        script.at(20.0);
+        script.shows_openings = true;
+        script.forget();
+        script
+    }
+
+    fn ready(&mut self, pids: impl IntoIterator<Item = u32>) {
+        for pid in pids {
+            self.event(Event::Ready { pid });
+        }
+    }
+
+    fn serve(&mut self, pids: impl IntoIterator<Item = u32> + Clone) {
+        self.ready(pids.clone());
+        for pid in pids {
+            self.event(Event::Serving { pid });
+        }
+    }
+}
+
+#[test]
+fn a_new_generation_takes_over_when_all_of_it_is_ready_and_the_old_one_leaves_when_it_accepts() {
+    let mut script = Script::meeting(rules(2));
+    script.asks(Request::Reload);
+    script.did(&["20 prepare", "20 fork 2 of next", "20 fork 3 of next"]);
+    script.at(22.0);
+    script.ready([103]);
+    script.did(&[]);
+    script.at(23.0);
+    script.ready([102]);
+    script.did(&["23 move", "23 open 102", "23 open 103"]);
+    script.event(Event::Serving { pid: 102 });
+    script.did(&[]);
+    script.event(Event::Serving { pid: 103 });
+    script.did(&["23 retire 100", "23 retire 101"]);
+    script.exits(100, CLEAN);
+    script.exits(101, CLEAN);
+    script.said(&[
+        "Info: reload: new workers are made beside those that serve",
+        "Info: worker 3 (pid 103) ready in 2.00 s",
+        "Info: reload: 1 of 2 are ready",
+        "Info: worker 2 (pid 102) ready in 3.00 s",
+        "Info: reload: 2 of 2 are ready",
+        "Info: reload: done in 3.00 s, 2 new workers serve",
+        "Info: worker 0 (pid 100) left after 23.0 s",
+        "Info: worker 1 (pid 101) left after 23.0 s",
+    ]);
+    // The next one finds the first places free, and a death is made good in its own generation.
+    script.at(40.0);
+    script.exits(103, KILLED);
+    script.did(&["40 fork 3"]);
+    script.asks(Request::Reload);
+    script.did(&["40 prepare", "40 fork 0 of next", "40 fork 1 of next"]);
+}
+
+#[test]
+fn one_new_worker_that_fails_ends_all_new_ones_and_nothing_happens_to_the_old() {
+    for how in ["says", "dies", "is late", "cannot be forked"] {
+        let mut script = Script::meeting(rules(2));
+        script.prepared = Event::Prepared(Rules {
+            boot_timeout: Some(Duration::from_secs(10)),
+            ..rules(2)
+        });
+        script.forks_fail = how == "cannot be forked";
+        script.asks(Request::Reload);
+        if how == "cannot be forked" {
+            script.did(&[
+                "20 prepare",
+                "20 fork 2 of next",
+                "20 fork 3 of next",
+                "20 discard",
+            ]);
+            continue;
+        }
+        script.ready([102]);
+        script.forget();
+        match how {
+            "says" => script.fails(103, 3, "cannot import app\nTraceback"),
+            "dies" => script.exits(103, KILLED),
+            _ => {
+                script.at(30.0);
+                script.exits(103, CLEAN);
+            }
+        }
+        let at = if how == "is late" { 30 } else { 20 };
+        let mut expected = vec![format!("{at} stop 102")];
+        if how == "is late" {
+            expected.push(format!("{at} stop 103"));
+        }
+        expected.push(format!("{at} discard"));
+        script.did(&expected.iter().map(String::as_str).collect::<Vec<_>>());
+        script.exits(102, CLEAN);
+        let after = "the workers that served before go on unchanged";
+        match how {
+            "says" => script.said(&[
+                "Error: cannot import app\nTraceback",
+                &format!("Error: reload failed: worker 3 (pid 103): cannot import app; {after}"),
+            ]),
+            "dies" => assert!(script.logs[0].starts_with(
+                "Error: reload failed: worker 3 (pid 103) was killed by SIGKILL after 0.00 s"
+            )),
+            _ => script.said(&[&format!(
+                "Error: reload failed: worker 3 (pid 103) was not ready within 10.0 s (setting: boot_timeout); {after}"
+            )]),
+        }
+        script.forget();
+        script.at(300.0);
+        script.did(&[]);
+    }
+}
+
+#[test]
+fn a_traceback_that_all_new_workers_have_is_logged_once_in_each_reload() {
+    let mut script = Script::meeting(rules(3));
+    for first in [103, 106] {
+        script.asks(Request::Reload);
+        for pid in first..first + 3 {
+            script.fails(pid, 3, "Traceback: x");
+        }
+        let tracebacks = script
+            .logs
+            .iter()
+            .filter(|line| *line == "Error: Traceback: x");
+        assert_eq!(tracebacks.count(), 1, "{:#?}", script.logs);
+        script.forget();
+    }
+}
+
+#[test]
+fn settings_that_are_wrong_make_no_new_generation() {
+    let mut script = Script::meeting(rules(1));
+    let reason = "lockgate.toml line 3: no".to_owned();
+    script.prepared = Event::NotPrepared { reason };
+    script.asks(Request::Reload);
+    script.did(&["20 prepare", "20 discard"]);
+    script.said(&[
+        "Info: reload: new workers are made beside those that serve",
+        "Error: reload failed: lockgate.toml line 3: no; the workers that served before go on unchanged",
+    ]);
+}
+
+#[test]
+fn a_reload_during_a_reload_follows_it_once_and_one_during_the_first_boot_follows_that() {
+    let mut script = Script::meeting(rules(1));
+    for _ in 0..3 {
+        script.asks(Request::Reload);
+    }
+    script.did(&["20 prepare", "20 fork 1 of next"]);
+    script.serve([101]);
+    script.did(&[
+        "20 move",
+        "20 open 101",
+        "20 retire 100",
+        "20 prepare",
+        "20 fork 2 of next",
+    ]);
+    script.serve([102]);
+    script.did(&["20 move", "20 open 102", "20 retire 101"]);
+
+    let mut script = Script::booting(1);
+    script.asks(Request::Reload);
+    script.at(5.0);
+    script.ready([100]);
+    script.did(&["0 fork 0", "5 prepare", "5 fork 1 of next"]);
+}
+
+#[test]
+fn a_stop_during_a_reload_ends_both_generations() {
+    for (request, order) in [(Request::Terminate, "drain"), (Request::Interrupt, "stop")] {
+        let mut script = Script::meeting(rules(1));
+        script.asks(Request::Reload);
+        script.asks(Request::Reload);
+        script.forget();
+        script.asks(request);
+        script.did(&[
+            "20 close",
+            &format!("20 {order} 100"),
+            &format!("20 {order} 101"),
+        ]);
+        script.fails(101, 3, "interrupted");
+        script.exits(100, CLEAN);
+        script.did(&["20 exit 0"]);
+    }
+}
+
+#[test]
+fn a_death_in_the_old_generation_waits_for_the_reload_unless_it_was_the_last() {
+    let mut script = Script::meeting(rules(2));
+    script.asks(Request::Reload);
+    script.forget();
+    script.exits(100, KILLED);
+    script.at(30.0);
+    script.did(&[]);
+    script.exits(101, KILLED);
+    script.did(&["30 fork 0", "30 fork 1"]);
+    let mut script = Script::meeting(rules(2));
+    script.asks(Request::Reload);
+    script.exits(100, KILLED);
+    script.forget();
+    // The reload fails: what has died before is made good.
+    script.exits(102, CRASH);
+    script.did(&["20 stop 103", "20 discard", "20 fork 0"]);
+}
+
+#[test]
+fn the_number_of_workers_is_changed_after_a_reload() {
+    for (configured, asked, there) in [(1, Request::MoreWorkers, 2), (3, Request::FewerWorkers, 2)]
+    {
+        let mut script = Script::meeting(rules(1));
+        script.prepared = Event::Prepared(rules(configured));
+        script.asks(Request::Reload);
+        script.asks(asked);
+        let new = 101..101 + configured as u32;
+        script.serve(new);
+        assert_eq!(script.supervisor.wanted, there);
+        assert_eq!(script.supervisor.serving().count(), there);
+    }
+}
+
+#[test]
+fn old_workers_that_do_not_finish_are_killed() {
+    let mut script = Script::meeting(rules(1));
+    script.asks(Request::Reload);
+    script.serve([101]);
+    script.forget();
+    script.at(60.0);
+    script.did(&["50 kill 100"]);
+    script.exits(100, KILLED);
+    script.at(100.0);
+    script.did(&[]);
+}
+
+#[test]
+fn old_workers_go_even_when_a_new_one_never_says_that_it_accepts() {
+    let mut script = Script::meeting(rules(1));
+    script.asks(Request::Reload);
+    script.ready([101]);
+    script.at(26.0);
+    script.did(&[
+        "20 prepare",
+        "20 fork 1 of next",
+        "20 move",
+        "20 open 101",
+        "25 retire 100",
+    ]);
+}
+
+#[test]
+fn a_first_boot_that_takes_too_long_stops_the_server() {
+    let mut script = Script::new(Rules {
+        boot_timeout: Some(Duration::from_secs(5)),
+        ..rules(2)
+    });
+    script.event(Event::Start);
+    script.at(5.0);
+    script.did(&[
+        "0 fork 0",
+        "0 fork 1",
+        "5 stop 100",
+        "5 close",
+        "5 stop 101",
+    ]);
+    script.exits(100, CLEAN);
+    script.exits(101, CLEAN);
+    script.did(&["5 exit 3"]);
+}
+
+fn recycling(workers: usize) -> Rules {
+    Rules {
+        max_requests: 50,
+        ..rules(workers)
+    }
+}
+
+fn counted(pid: u32, requests: u64) -> Event {
+    Event::Measured {
+        pid,
+        requests,
+        memory: 0,
+    }
+}
+
+#[test]
+fn a_worker_that_has_served_enough_is_replaced_when_its_successor_accepts() {
+    let mut script = Script::meeting(recycling(2));
+    script.event(counted(101, 49));
+    script.did(&[]);
+    script.event(counted(101, 51));
+    script.event(counted(101, 60));
+    script.did(&["20 fork 2"]);
+    script.at(25.0);
+    script.ready([102]);
+    script.did(&["25 open 102"]);
+    script.event(Event::Serving { pid: 102 });
+    script.did(&["25 retire 101"]);
+    script.exits(101, CLEAN);
+    script.did(&[]);
+    script.said(&[
+        "Info: worker 1 (pid 101) is to be replaced: it has taken up 51 requests (setting: max_requests)",
+        "Info: worker 2 (pid 102) ready in 5.00 s",
+        "Info: worker 1 (pid 101) left after 25.0 s",
+    ]);
+    assert_eq!(script.supervisor.serving().count(), 2);
+}
+
+#[test]
+fn several_that_wait_are_replaced_one_after_the_other() {
+    let mut script = Script::meeting(recycling(3));
+    for pid in [102, 100, 101] {
+        script.event(counted(pid, 50));
+    }
+    let mut retired = Vec::new();
+    for pid in 103..106 {
+        let forks = script.deeds.iter().filter(|deed| deed.contains("fork"));
+        assert_eq!(forks.count(), 1);
+        script.forget();
+        script.serve([pid]);
+        retired.extend(
+            script
+                .deeds
+                .iter()
+                .find(|deed| deed.contains("retire"))
+                .cloned(),
+        );
+    }
+    assert_eq!(retired, ["20 retire 102", "20 retire 100", "20 retire 101"]);
+}
+
+#[test]
+fn a_successor_that_cannot_boot_leaves_the_old_worker_and_is_tried_again_ever_more_slowly() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    for pid in 101..104 {
+        script.fails(pid, 3, "no");
+        script.at((script.now - script.start).as_secs_f64() + 2.0);
+    }
+    script.did(&["20 fork 1", "20.5 fork 1", "23 fork 1", "26 fork 1"]);
+    script.said(&[
+        "Info: worker 0 (pid 100) is to be replaced: it has taken up 50 requests (setting: max_requests)",
+        "Error: no",
+        "Error: no replacement for the worker with pid 100: worker 1 (pid 101): no; it goes on, next attempt in 0.50 s",
+        "Error: no replacement for the worker with pid 100: worker 1 (pid 102): no; it goes on, next attempt in 1.00 s",
+        "Error: no replacement for the worker with pid 100: worker 1 (pid 103): no; it goes on, next attempt in 2.00 s",
+    ]);
+}
+
+#[test]
+fn a_worker_that_dies_while_its_successor_boots_is_followed_by_it() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    script.exits(100, KILLED);
+    script.serve([101]);
+    script.did(&["20 fork 1", "20 open 101"]);
+    script.at(60.0);
+    script.did(&[]);
+    assert_eq!(script.supervisor.serving().count(), 1);
+}
+
+#[test]
+fn a_reload_comes_before_a_replacement_and_makes_it_needless() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    script.asks(Request::Reload);
+    script.did(&[
+        "20 fork 1",
+        "20 stop 101",
+        "20 prepare",
+        "20 fork 2 of next",
+    ]);
+    script.exits(101, CLEAN);
+    script.serve([102]);
+    script.did(&["20 move", "20 open 102", "20 retire 100"]);
+    script.at(60.0);
+    script.did(&["50 kill 100"]);
+}
+
+#[test]
+fn a_replacement_that_a_failed_reload_has_interrupted_is_made_after_it() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    script.asks(Request::Reload);
+    script.exits(101, CLEAN);
+    script.forget();
+    script.fails(102, 3, "no");
+    script.did(&["20 discard", "20 fork 1"]);
+}
+
+#[test]
+fn fewer_workers_need_no_successor_for_the_one_that_goes() {
+    let mut script = Script::meeting(recycling(2));
+    script.event(counted(101, 50));
+    script.asks(Request::FewerWorkers);
+    script.did(&["20 fork 2", "20 drain 101", "20 stop 102"]);
+    assert_eq!(script.supervisor.serving().count(), 1);
+}
+
+#[test]
+fn age_memory_and_a_lost_thread_are_reasons_too() {
+    let mut script = Script::meeting(Rules {
+        max_worker_age: Some(Duration::from_secs(3600)),
+        ..rules(1)
+    });
+    script.at(4000.0);
+    script.did(&["3600 fork 1"]);
+    let mut script = Script::meeting(Rules {
+        max_worker_memory: 100 << 20,
+        ..rules(1)
+    });
+    let weighed = |memory| Event::Measured {
+        pid: 100,
+        requests: 7,
+        memory,
+    };
+    script.event(weighed(100 << 20));
+    script.did(&[]);
+    script.event(weighed(101 << 20));
+    script.did(&["20 fork 1"]);
+    let mut script = Script::meeting(rules(1));
+    script.event(Event::ReplaceWanted {
+        pid: 100,
+        reason: ReplaceReason::StuckThread,
+    });
+    script.did(&["20 fork 1"]);
+}
+
+#[test]
+fn jitter_makes_workers_differ_and_never_shortens() {
+    let most = (100..140).map(|pid| {
+        let mut script = Script::meeting(Rules {
+            max_requests_jitter: 100,
+            ..recycling(1)
+        });
+        script.next_pid = pid;
+        script.exits(100, KILLED);
+        script.serve([pid]);
+        (0..=150)
+            .find(|&requests| {
+                script.event(counted(pid, requests));
+                script
+                    .logs
+                    .iter()
+                    .any(|line| line.contains("to be replaced"))
+            })
+            .unwrap()
+    });
+    let most: std::collections::BTreeSet<u64> = most.collect();
+    assert!(
+        most.len() > 20 && most.iter().all(|most| (50..=150).contains(most)),
+        "{most:?}"
+    );
+}

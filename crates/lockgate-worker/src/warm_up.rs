@@ -1,0 +1,171 @@
+//! Asks the application for something before any client does: a request like those from a socket, an answer that goes
+//! nowhere. Knows no socket and decides nothing about the answer.
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_http::{BodyLength, Connection as Protocol, Event, ResponseHead, ShortBody};
+
+use crate::app::App;
+use crate::queue::GivenUp;
+use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
+use crate::request::{Client, Local, Request};
+use crate::worker::limits_of;
+
+/// The status that the application answers a GET request for `target` with; `None` when its answer broke off.
+///
+/// `local` is where the request seems to come in. The caller is attached to the interpreter, as for [`App::call`].
+pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option<u16> {
+    let mut request = Request::default();
+    let text = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: lockgate-warmup\r\nConnection: close\r\n\r\n"
+    );
+    let mut protocol = Protocol::new(limits_of(config));
+    let mut rest = text.as_bytes();
+    loop {
+        let (used, event) = protocol.step(rest, &mut request.head).ok()?;
+        rest = rest.get(used..).unwrap_or_default();
+        match event {
+            Event::End => break,
+            Event::NeedMore | Event::Paused => return None,
+            Event::Head | Event::Body(_) => {}
+        }
+    }
+    request.client = Arc::new(Client {
+        host: "127.0.0.1".to_owned(),
+        port: "0".to_owned(),
+        proxy: None,
+    });
+    request.local = Arc::new(local);
+    let answer = Arc::<Mutex<Answer>>::default();
+    let mut reply = Reply::default();
+    reply.open(Box::new(Nowhere {
+        answer: Arc::clone(&answer),
+    }));
+    app.call(&mut request, &mut reply);
+    if !reply.is_over() {
+        reply.fail(500, "Internal Server Error");
+    }
+    let answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
+    answer.status.filter(|_| answer.is_whole)
+}
+
+#[derive(Default)]
+struct Answer {
+    status: Option<u16>,
+    is_whole: bool,
+}
+
+/// Takes everything and keeps the status. Nothing leaves, so an answer that fails half-way can still become a 500.
+struct Nowhere {
+    answer: Arc<Mutex<Answer>>,
+}
+
+impl Nowhere {
+    fn note(&self, note: impl FnOnce(&mut Answer)) {
+        note(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl ReplyChannel for Nowhere {
+    fn start(&mut self, head: &ResponseHead, _: BodyLength) {
+        self.note(|answer| answer.status = Some(head.status()));
+    }
+    fn allows_body(&self) -> bool {
+        true
+    }
+    fn send_copy(&mut self, _: &[u8]) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        Ok(())
+    }
+    fn is_committed(&self) -> bool {
+        false
+    }
+    fn finish(self: Box<Self>) -> Result<(), ShortBody> {
+        self.note(|answer| answer.is_whole = true);
+        Ok(())
+    }
+    fn abort(self: Box<Self>) {}
+    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
+    fn forget_response(&mut self) {
+        self.note(|answer| answer.status = None);
+    }
+    fn presence(&mut self, _: Look) -> Presence {
+        Presence::There
+    }
+    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_config::AppSpec;
+
+    struct Function<F>(F);
+
+    impl<F: Fn(&mut Request, &mut Reply) + Send + Sync + 'static> App for Function<F> {
+        fn call(&self, request: &mut Request, reply: &mut Reply) {
+            (self.0)(request, reply);
+        }
+    }
+
+    fn asked(
+        target: &str,
+        answer: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+    ) -> Option<u16> {
+        let config = Config::with_defaults(AppSpec::Module {
+            module: "app".into(),
+            attribute: None,
+        });
+        ask(&Function(answer), target, Local::default(), &config)
+    }
+
+    #[test]
+    fn the_application_sees_a_whole_request_and_its_status_is_told() {
+        let status = asked("/a?b=1", |request, reply| {
+            assert_eq!(
+                (request.head.path(), request.head.query()),
+                (&b"/a"[..], &b"b=1"[..])
+            );
+            assert_eq!(request.head.host(), Some(&b"localhost"[..]));
+            assert_eq!(request.client().host, "127.0.0.1");
+            reply.head().set_status(204, b"No Content").unwrap();
+            reply.start(BodyLength::Known(0));
+            reply.finish().unwrap();
+        });
+        assert_eq!(status, Some(204));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_finished_is_a_500_and_one_that_is_broken_off_none() {
+        let begun = |reply: &mut Reply| {
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.start(BodyLength::Unknown);
+            reply.send_copy(b"half").unwrap();
+        };
+        assert_eq!(asked("/", |_, _| {}), Some(500));
+        assert_eq!(asked("/", move |_, reply| begun(reply)), Some(500));
+        assert_eq!(
+            asked("/", move |_, reply| {
+                begun(reply);
+                reply.abort();
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn what_is_no_target_is_not_asked_for() {
+        assert_eq!(asked("/a b", |_, _| panic!("asked")), None);
+    }
+}
