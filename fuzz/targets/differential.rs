@@ -18,10 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
         let Some(other) = others.get(index).filter(|other| other.is_whole) else {
-            assert_eq!(
-                end,
-                End::Refused,
-                "request {index} is whole for us, and not for the other"
+            // A Connection with bytes beyond ASCII says nothing to hyper; a client of HTTP/1.0 that asks to be kept in
+            // one is kept by us.
+            let may_end = end == End::Clean && !bytes.is_ascii();
+            assert!(
+                end == End::Refused || may_end,
+                "request {index} is whole for us, and not for the other: {end:?}"
             );
             return;
         };

@@ -4,6 +4,6 @@ Run it with ``lockgate module:attribute`` or ``python -m lockgate module:attribu
 ``lockgate --help`` lists the settings.
 """
 
-from lockgate._lockgate import __version__
+from lockgate._lockgate import RequestTimeout, __version__
 
-__all__ = ["__version__"]
+__all__ = ["RequestTimeout", "__version__"]

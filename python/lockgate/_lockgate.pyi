@@ -1,11 +1,13 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, final
 
-__all__ = ["ErrorStream", "FileWrapper", "Input", "__version__", "run"]
+__all__ = ["ErrorStream", "FileWrapper", "Input", "RequestTimeout", "__version__", "run"]
 
 __version__: Final[str]
 
 def run(arguments: Sequence[str]) -> int: ...
+
+class RequestTimeout(BaseException): ...
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...

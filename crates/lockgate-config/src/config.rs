@@ -30,6 +30,10 @@ pub struct Config {
     pub queue_size: usize,
     /// Longest time that a request waits for a thread; `None`: no limit.
     pub queue_timeout: Option<Duration>,
+    /// Longest time from a whole request to the end of its response; `None`: no limit.
+    pub request_timeout: Option<Duration>,
+    /// Calls that take longer are recorded, with what they were doing; `None`: none is.
+    pub slow_request: Option<Duration>,
     /// Longest time that a worker with one thread may stand still; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
@@ -234,6 +238,8 @@ impl Config {
             worker_connections: 10_000,
             queue_size: 2048,
             queue_timeout: Some(Duration::from_secs(30)),
+            request_timeout: None,
+            slow_request: None,
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: None,

@@ -165,7 +165,7 @@ mod tests {
             ),
             ("graceful-timeout = 2\n", "is it graceful_timeout?"),
             ("processes = 2\n", "is it workers?"),
-            ("harakiri = 2\n", "is it timeout?"),
+            ("harakiri = 2\n", "is it request_timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
                 "statsd_host = 2\n",

@@ -77,6 +77,8 @@ pub enum Outcome {
     TimedOut,
     /// There was no thread for it in time; the application never saw it.
     Overloaded,
+    /// The application took longer than a request may.
+    Expired,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +147,7 @@ impl AccessFormat {
 }
 
 impl Outcome {
-    /// The name in JSON: `complete`, `client_gone`, `refused`, `aborted`, `timed_out` or `overloaded`.
+    /// The name in JSON: `complete`, `client_gone`, `refused`, `aborted`, `timed_out`, `overloaded` or `expired`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -154,6 +156,7 @@ impl Outcome {
             Self::Aborted => "aborted",
             Self::TimedOut => "timed_out",
             Self::Overloaded => "overloaded",
+            Self::Expired => "expired",
         }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -14,7 +14,7 @@ use std::slice;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
 
 use crate::interpreter;
 
@@ -121,6 +121,21 @@ impl Drop for PinnedBytes {
             interpreter::bury(object);
         }
     }
+}
+
+/// Has the thread raise an exception of this class as soon as it runs Python code; without one, what was to be raised and
+/// has not been is forgotten. Says whether there is such a thread.
+pub(crate) fn set_async_exception(
+    thread: u64,
+    exception: Option<&Bound<'_, PyType>>,
+    _attached: Python<'_>,
+) -> bool {
+    let exception = exception.map_or(ptr::null_mut(), |class| class.as_ptr());
+    // The number is one that Python gave us: an unsigned long in C, which the binding calls signed.
+    let thread = thread as c_long;
+    // SAFETY: attached; the exception is a class that is alive, of which CPython takes a reference of its own, or NULL.
+    let count = unsafe { ffi::PyThreadState_SetAsyncExc(thread, exception) };
+    count > 0
 }
 
 /// A second descriptor for the file that `descriptor` is open for.

@@ -18,7 +18,7 @@ use crate::collector::Collector;
 use crate::reading::Sources;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, loading, privileges};
+use crate::{children, exceptions, interpreter, interruption, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -130,6 +130,15 @@ impl PythonHooks {
             post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
         }
+        if let Err(error) = interruption::show_stacks_at_death(py) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "a worker that is ended or crashes will not tell where its threads were: {}",
+                    exceptions::summary(py, &error)
+                ),
+            );
+        }
         if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
             self.log.write(
                 Level::Warning,
@@ -209,6 +218,8 @@ impl Hooks for PythonHooks {
                 Ok(handle) => handle,
                 Err(code) => return code,
             };
+            let ask = post.replacement_request();
+            handle.set_replacement(Box::new(move |_stuck_call| ask()));
             if !py.detach(|| post.ready()) {
                 return 0;
             }

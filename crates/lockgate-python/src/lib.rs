@@ -18,6 +18,7 @@ mod wsgi;
 mod exceptions;
 mod ffi;
 mod interpreter;
+mod interruption;
 
 /// The extension module `lockgate._lockgate`.
 // The GIL is used for now: nothing here relies on it for its own memory safety, but the bridge has not been measured
@@ -29,6 +30,8 @@ mod _lockgate {
     use pyo3::prelude::*;
 
     use crate::entry;
+    #[pymodule_export]
+    use crate::interruption::RequestTimeout;
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
     #[pymodule_export]

@@ -28,6 +28,27 @@ pub trait App: Send + Sync + 'static {
     /// than waking a thread, some 50 µs. With one thread nobody stands by, and they leave when this returns.
     fn between_turns(&self, _let_go: &dyn Fn()) {}
 
+    /// What [`App::stack`] and [`App::interrupt`] call the present thread, a crew thread. Called attached.
+    fn thread(&self) -> u64 {
+        0
+    }
+
+    /// Where the application's code stands on `thread`, for people to read. Called detached, on a thread that may wait.
+    fn stack(&self, _thread: u64) -> Option<String> {
+        None
+    }
+
+    /// Has the application's code on `thread` fail as soon as it runs on, and says where it stands, as [`App::stack`].
+    /// `is_due` is asked attached, and the thread cannot end its call before the exception is under way.
+    fn interrupt(&self, _thread: u64, is_due: &mut dyn FnMut() -> bool) -> Option<String> {
+        is_due();
+        None
+    }
+
+    /// The call of the present thread, for which [`App::interrupt`] was due, is over: what it has not raised by now must
+    /// not be raised in the next. Called attached.
+    fn forget_interruption(&self) {}
+
     /// Starts a crew thread; `body` runs attached and ends when the worker does.
     ///
     /// # Errors

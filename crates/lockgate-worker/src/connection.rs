@@ -17,6 +17,7 @@ use lockgate_http::{Connection as Protocol, Refusal, ResponseBody};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
+use crate::deadlines::Station;
 use crate::minimum_rate::{MinimumRate, Uptake};
 use crate::outbox::{Flushed, Outbox};
 use crate::poller::Readiness;
@@ -98,6 +99,8 @@ pub struct Connection {
     speaker: Speaker,
     local: Arc<Local>,
     served: u64,
+    /// Where the request's deadline is watched, while there is one.
+    pub station: Option<Arc<Station>>,
 }
 
 impl Connection {
@@ -141,6 +144,7 @@ impl Connection {
             speaker,
             local,
             served: 0,
+            station: None,
         }
     }
 

@@ -10,8 +10,10 @@ use lockgate_http::{BodyLength, ResponseContext, ResponseHead, ShortBody, Versio
 use lockgate_observe::Outcome;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::connection::{Connection, Phase};
+use crate::connection::{Connection, Next, Phase};
 use crate::date::with_date;
+use crate::deadlines::{Ending, Expired, Line, Station};
+use crate::lane::Returned;
 use crate::minimum_rate::Uptake;
 use crate::outbox::Flushed;
 use crate::queue::GivenUp;
@@ -37,7 +39,7 @@ impl Connection {
             self.is_corked = is_watched;
             self.transport.set_corked(is_watched);
             if is_watched {
-                shared.cork.enter(self.transport.corked());
+                shared.cork.enter(self.transport.socket());
             }
         }
         is_watched
@@ -48,7 +50,7 @@ impl Connection {
         if std::mem::take(&mut self.is_corked) {
             self.transport.set_corked(false);
             if self.out.is_empty() {
-                let socket = self.transport.corked();
+                let socket = self.transport.socket();
                 self.shared.cork.settle(&socket, || false);
             }
         }
@@ -136,6 +138,17 @@ impl Connection {
 
 impl ReplyChannel for Connection {
     fn start(&mut self, head: &ResponseHead, length: BodyLength) {
+        if let Some(station) = &self.station {
+            match station.commit() {
+                // A second time after a response was forgotten: it is ours already.
+                Ok(None) => {}
+                Ok(entry) => self.entry = entry,
+                Err(Expired) => {
+                    self.hung_up = true;
+                    return;
+                }
+            }
+        }
         let shared = Arc::clone(&self.shared);
         let keep_alive = self.client_keeps_alive
             && !self.close_after_response
@@ -208,7 +221,7 @@ impl ReplyChannel for Connection {
         if is_watched {
             shared
                 .cork
-                .settle(&self.transport.corked(), || shared.crew.is_watched());
+                .settle(&self.transport.socket(), || shared.crew.is_watched());
         }
         outcome
     }
@@ -218,6 +231,10 @@ impl ReplyChannel for Connection {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ShortBody> {
+        if let Some(ending) = self.leave_station() {
+            self.follow(ending);
+            return Ok(());
+        }
         let Some(body) = &mut self.body else {
             self.abort();
             return Ok(());
@@ -241,6 +258,9 @@ impl ReplyChannel for Connection {
     }
 
     fn abort(mut self: Box<Self>) {
+        if let Some(ending) = self.leave_station() {
+            return self.follow(ending);
+        }
         // What was produced so far may still be worth reading, if only to see where it broke off: send what the
         // socket takes, then close without the end that the framing asks for.
         let app = Arc::clone(&self.shared.app);
@@ -267,22 +287,67 @@ impl ReplyChannel for Connection {
         self.body = None;
     }
 
-    fn give_up(self: Box<Self>, why: GivenUp, now: Instant) {
+    fn give_up(mut self: Box<Self>, why: GivenUp, now: Instant) {
+        if let Some(ending) = self.leave_station() {
+            return self.follow(ending);
+        }
         self.leave_unanswered(why, now);
     }
 
     fn presence(&mut self, look: Look) -> Presence {
+        if self
+            .station
+            .as_ref()
+            .is_some_and(|station| station.is_expired())
+        {
+            return Presence::Gone;
+        }
         self.find_presence(look)
+    }
+
+    fn attend(&mut self, station: &Arc<Station>) {
+        let line = Line {
+            socket: self.transport.socket(),
+            is_head_request: self.is_head_request,
+            is_clear: !self.has_output(),
+        };
+        station.note_line(line, self.entry.take());
+        self.station = Some(Arc::clone(station));
     }
 
     fn note_environ(&mut self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.entry {
             entry.environ = values;
+        } else if let Some(station) = &self.station {
+            station.note_environ(values);
         }
     }
 }
 
 impl Connection {
+    /// The connection is about to be somebody else's. Says what its client got, if the deadline was earlier.
+    fn leave_station(&mut self) -> Option<Ending> {
+        let (entry, ending) = self.station.take()?.release();
+        if entry.is_some() {
+            self.entry = entry;
+        }
+        ending
+    }
+
+    /// The client was answered, or cut off, at the request's deadline: what is left is to close the connection.
+    #[cold]
+    fn follow(mut self: Box<Self>, ending: Ending) {
+        let now = Instant::now();
+        let shared = Arc::clone(&self.shared);
+        // Unless that was done at the deadline.
+        self.record(Outcome::Expired, now);
+        self.close_after_response = true;
+        if ending.has_answer() && matches!(self.begin_lingering(now), Next::Again) {
+            return shared.push_return(Returned::Connection(self), true);
+        }
+        shared.discard(self);
+    }
+
     fn flush_quietly(&mut self) -> io::Result<Flushed> {
         if self.hung_up || self.out.is_empty() {
             return Ok(Flushed::All);

@@ -456,7 +456,10 @@ impl Lane {
     fn is_over(&self, shared: &Shared) -> bool {
         match shared.stop_mode() {
             StopMode::Serve => false,
-            StopMode::Retire | StopMode::Drain => self.linger.is_some() && self.slots.in_use() == 0,
+            StopMode::Retire | StopMode::Drain => {
+                let stuck = (shared.deadlines.as_ref()).map_or(0, |deadlines| deadlines.stuck());
+                self.linger.is_some() && self.slots.in_use() <= stuck
+            }
             StopMode::Stop => true,
         }
     }

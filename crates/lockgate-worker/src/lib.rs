@@ -19,6 +19,7 @@ mod cork;
 mod crew;
 mod crowd;
 mod date;
+mod deadlines;
 mod descriptors;
 mod exchange;
 mod lane;
@@ -45,6 +46,7 @@ mod workbench;
 
 pub use app::App;
 pub use body_buffer::{BodyBuffer, BodyPool};
+pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use descriptors::take_inherited as take_inherited_descriptors;
 pub use queue::GivenUp;
 pub use reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};

@@ -76,9 +76,14 @@ impl Shared {
         };
         let mut parts = Vec::new();
         if too_late > 0 {
-            let limit = self.config.queue_timeout.unwrap_or_default();
+            let limit = self.longest_wait().unwrap_or_default();
+            let setting = if self.config.queue_timeout == Some(limit) {
+                "queue_timeout"
+            } else {
+                "request_timeout"
+            };
             parts.push(format!(
-                "{too_late} waited for a thread for longer than queue_timeout = {limit:?}"
+                "{too_late} waited for a thread for longer than {setting} = {limit:?}"
             ));
         }
         if queue_full > 0 {

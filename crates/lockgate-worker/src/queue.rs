@@ -56,13 +56,14 @@ pub enum GivenUp {
     Gone,
     /// Its client has closed its sending side and has, as far as anybody can tell, gone.
     HalfClosed,
-    /// It has waited for longer than `queue_timeout`.
+    /// It has waited for longer than `queue_timeout`, or `request_timeout`.
     TooLate,
     /// `queue_size` others wait already.
     QueueFull,
 }
 
-/// Whether a request that has waited is still worth a call. `limit` is `queue_timeout`.
+/// Whether a request that has waited is still worth a call. `limit` is how long it
+/// may wait.
 pub fn judge(waited: Duration, presence: Presence, limit: Option<Duration>) -> Option<GivenUp> {
     match presence {
         Presence::Gone => Some(GivenUp::Gone),

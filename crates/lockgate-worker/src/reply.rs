@@ -3,10 +3,12 @@
 //! Every method is called attached; whatever may wait leaves the interpreter by itself first.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
+use crate::deadlines::{Deadline, Station};
 use crate::queue::GivenUp;
 
 /// The client closed the connection, or stopped reading for longer than `write_timeout`.
@@ -100,6 +102,9 @@ pub trait ReplyChannel: Send {
     fn forget_response(&mut self);
     /// Whether somebody waits for the response, as far as that can be known without sending anything.
     fn presence(&mut self, look: Look) -> Presence;
+    /// From now on the call has a deadline: at which somebody else may answer. Called before [`ReplyChannel::start`].
+    /// A channel that does nothing about it is left alone at the deadline; its thread is interrupted all the same.
+    fn attend(&mut self, _station: &Arc<Station>) {}
     /// Values of the application's environ for the access log.
     fn note_environ(&mut self, values: Vec<(String, String)>);
 }
@@ -116,6 +121,7 @@ pub struct Reply {
     head: ResponseHead,
     channel: Option<Box<dyn ReplyChannel>>,
     state: State,
+    deadline: Option<Deadline>,
 }
 
 impl Default for Reply {
@@ -124,6 +130,7 @@ impl Default for Reply {
             head: ResponseHead::default(),
             channel: None,
             state: State::Over,
+            deadline: None,
         }
     }
 }
@@ -136,7 +143,8 @@ impl Drop for Reply {
 }
 
 impl Reply {
-    pub(crate) fn open(&mut self, channel: Box<dyn ReplyChannel>) {
+    pub(crate) fn open(&mut self, channel: Box<dyn ReplyChannel>, deadline: Option<Deadline>) {
+        self.deadline = deadline;
         self.head.clear();
         self.channel = Some(channel);
         self.state = State::Building;
@@ -158,6 +166,16 @@ impl Reply {
     /// Whether the head is queued or sent.
     pub fn is_started(&self) -> bool {
         self.state == State::Started
+    }
+
+    /// The request's deadline, if it has one.
+    pub fn deadline(&self) -> Option<&Deadline> {
+        self.deadline.as_ref()
+    }
+
+    /// Whether the request's deadline has passed, so that nothing of the application's reaches the client any more.
+    pub fn is_expired(&self) -> bool {
+        self.deadline.as_ref().is_some_and(Deadline::is_expired)
     }
 
     /// Whether the response is finished or aborted.

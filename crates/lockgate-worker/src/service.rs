@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
+use crate::app::App;
 use crate::crew::{Post, forced_wait};
+use crate::deadlines::{Deadline, Deadlines, Station};
 use crate::lane::{Lane, Turn};
 use crate::queue::{Job, judge};
 use crate::reply::{Look, Reply};
@@ -22,13 +24,19 @@ impl Shared {
     pub fn serve(self: &Arc<Self>) {
         let mut reply = Reply::default();
         let mut spare = None;
+        let watch = Watch::new(self);
         let forced_wait = forced_wait(self.config.switch_interval);
         loop {
             let mut next = None;
             let mut asked = None;
             self.app.detached(&mut || {
                 next = self.next_job(&mut spare);
-                asked = Some(Instant::now());
+                let now = Instant::now();
+                asked = Some(now);
+                // From here on: it may be the interpreter that it waits for in vain.
+                if let Some(job) = &mut next {
+                    watch.begin(job, now);
+                }
             });
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
@@ -45,6 +53,11 @@ impl Shared {
                 if self.crew.take_spawn_order() {
                     self.spawn_thread();
                 }
+                if !watch.note_called() {
+                    spare = Some(self.drop_expired(job));
+                    watch.end(&self.app, began);
+                    break;
+                }
                 let waited = began.saturating_duration_since(job.ready_at);
                 if let Some(look) = job.look(waited) {
                     match self.check(job, look, waited, began) {
@@ -52,13 +65,18 @@ impl Shared {
                         Err(request) => {
                             // Its answer should not wait for the next call.
                             spare = Some(request);
+                            watch.end(&self.app, began);
                             break;
                         }
                     }
                 }
-                spare = Some(self.run(job, &mut reply));
+                spare = Some(self.run(job, &mut reply, watch.deadline()));
+                watch.end_now(&self.app);
                 match self.continue_turn(&mut spare, &mut began) {
-                    Some(following) => job = following,
+                    Some(following) => {
+                        job = following;
+                        watch.begin(&mut job, began);
+                    }
                     None => break,
                 }
             }
@@ -91,7 +109,7 @@ impl Shared {
         now: Instant,
     ) -> Result<Job, Box<Request>> {
         let presence = job.channel.presence(look);
-        let Some(why) = judge(waited, presence, self.config.queue_timeout) else {
+        let Some(why) = judge(waited, presence, self.longest_wait()) else {
             return Ok(job);
         };
         self.crew.order().note_given_up(1);
@@ -100,9 +118,17 @@ impl Shared {
         Err(job.request)
     }
 
+    /// The deadline passed while this thread waited for the interpreter: the client has its answer.
+    #[cold]
+    fn drop_expired(&self, mut job: Job) -> Box<Request> {
+        job.channel.abort();
+        job.request.clear();
+        job.request
+    }
+
     /// Calls the application, whatever it does.
-    fn run(&self, mut job: Job, reply: &mut Reply) -> Box<Request> {
-        reply.open(job.channel);
+    fn run(&self, mut job: Job, reply: &mut Reply, deadline: Option<Deadline>) -> Box<Request> {
+        reply.open(job.channel, deadline);
         self.crew.crowd().note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
         self.crew.crowd().note_call_ends();
@@ -231,5 +257,63 @@ impl Shared {
         }
         self.is_finished.store(true, Ordering::SeqCst);
         self.finished.wake();
+    }
+}
+
+/// A crew thread's own station, if calls are watched.
+struct Watch {
+    posted: Option<(Arc<Deadlines>, Arc<Station>)>,
+}
+
+impl Watch {
+    fn new(shared: &Shared) -> Self {
+        let enlist = |deadlines: &Arc<Deadlines>| {
+            let station = deadlines.enlist(shared.app.thread());
+            (Arc::clone(deadlines), station)
+        };
+        Self {
+            posted: shared.deadlines.as_ref().map(enlist),
+        }
+    }
+
+    fn begin(&self, job: &mut Job, now: Instant) {
+        if let Some((deadlines, station)) = &self.posted {
+            deadlines.begin(station, job, now);
+        }
+    }
+
+    /// False when the deadline has passed.
+    fn note_called(&self) -> bool {
+        match &self.posted {
+            Some((_, station)) => station.note_called(),
+            None => true,
+        }
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let (deadlines, station) = self.posted.as_ref()?;
+        deadlines.deadline_of(station)
+    }
+
+    fn end_now(&self, app: &Arc<dyn App>) {
+        if self.posted.is_some() {
+            self.end(app, Instant::now());
+        }
+    }
+
+    fn end(&self, app: &Arc<dyn App>, now: Instant) {
+        if let Some((deadlines, station)) = &self.posted
+            && deadlines.end(station, now)
+        {
+            app.forget_interruption();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((deadlines, station)) = &self.posted {
+            deadlines.strike_off(station);
+        }
     }
 }

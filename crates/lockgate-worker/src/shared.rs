@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use lockgate_http::Limits;
@@ -17,6 +17,7 @@ use crate::body_buffer::BodyPool;
 use crate::connection::{Connection, Next, Speakers};
 use crate::cork::Cork;
 use crate::crew::Crew;
+use crate::deadlines::Deadlines;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
 use crate::outbox::Flushed;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub stop: AtomicU8,
     pub watched: Mutex<((u64, u64), Instant)>,
     pub overload: Tally,
+    /// There when a setting asks for calls to be watched.
+    pub deadlines: Option<Arc<Deadlines>>,
 }
 
 impl Shared {
@@ -83,6 +86,14 @@ impl Shared {
     pub fn ask_to_stop(&self, mode: StopMode) {
         self.stop.fetch_max(mode as u8, Ordering::SeqCst);
         self.waker.wake();
+    }
+
+    /// How long a request may wait for a thread: it is of no use to call one that has no time left.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        [self.config.queue_timeout, self.config.request_timeout]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes a connection whose response is complete from the crew thread that ran it.

@@ -41,9 +41,10 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     request.local = Arc::new(local);
     let answer = Arc::<Mutex<Answer>>::default();
     let mut reply = Reply::default();
-    reply.open(Box::new(Nowhere {
+    let channel = Box::new(Nowhere {
         answer: Arc::clone(&answer),
-    }));
+    });
+    reply.open(channel, None);
     app.call(&mut request, &mut reply);
     if !reply.is_over() {
         reply.fail(500, "Internal Server Error");

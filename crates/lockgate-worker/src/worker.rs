@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
+use crate::deadlines::{self, AskForReplacement, Deadlines};
 use crate::lane::{Lane, Returned, most_connections};
 use crate::log::ErrorLog;
 use crate::overload::Tally;
@@ -106,8 +107,15 @@ impl Worker {
             stop: AtomicU8::new(0),
             watched: Mutex::new(((0, 0), Instant::now())),
             overload: Tally::new(Instant::now()),
+            deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
+        if let Some(deadlines) = &shared.deadlines {
+            if let Some(warning) = deadlines::find_conflict(&shared.config) {
+                shared.error_log.write(Level::Warning, &warning);
+            }
+            deadlines::start(&shared, deadlines)?;
+        }
         for _ in 0..shared.crew.first_threads() {
             shared.crew.enlist();
             let member = Arc::clone(&shared);
@@ -187,6 +195,14 @@ impl Handle {
     /// Readable once the worker is finished.
     pub fn finished_fd(&self) -> BorrowedFd<'_> {
         self.shared.finished.descriptor()
+    }
+
+    /// Who is told when a call does not come back after its deadline. Without anybody the worker drains and ends when
+    /// only such calls are left, or at once where they hold up everything else.
+    pub fn set_replacement(&self, ask: AskForReplacement) {
+        if let Some(deadlines) = &self.shared.deadlines {
+            deadlines.set_replacement(ask);
+        }
     }
 
     /// Whether nobody has led the lane for longer than this, which with `threads = 1` is a call that does not end and

@@ -20,6 +20,51 @@ const RATE: Kind = Kind::Size {
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
+        name: "request_timeout",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["request-timeout"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("no deadline"),
+        },
+        doc: "How long a request may take, from the moment when it was there in full. So waiting for a thread counts, \
+              and a slow upload does not. At its deadline the client gets 504, or its connection is cut if the response has \
+              begun; the error log tells the request and where its code stands; and `lockgate.RequestTimeout` is raised \
+              there. Only if the call is still running 5 s later is the worker replaced, after its other requests. A request \
+              that finds no thread in time gets 503 and is never run. An application can read and extend its own deadline: \
+              `environ[\"lockgate.deadline\"]`. There is none unless you set one, because only you know which of your \
+              requests are meant to be long; for a site that people look at, 60s is a good start.",
+        gunicorn: &[],
+        uwsgi: &["harakiri"],
+        read: |draft, given| {
+            let timeout = given.duration()?;
+            draft.config.request_timeout = (timeout > Duration::ZERO).then_some(timeout);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.request_timeout.unwrap_or_default()),
+    },
+    Setting {
+        name: "slow_request",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["slow-request"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("no record"),
+        },
+        doc: "A call that takes longer than this leaves a warning in the error log, with its request, how long it took, and \
+              where its code stood meanwhile: when it became slow, and each time that its age had doubled.",
+        gunicorn: &[],
+        uwsgi: &["log-slow"],
+        read: |draft, given| {
+            let threshold = given.duration()?;
+            draft.config.slow_request = (threshold > Duration::ZERO).then_some(threshold);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.slow_request.unwrap_or_default()),
+    },
+    Setting {
         name: "timeout",
         section: Section::Deadlines,
         short: Some('t'),
@@ -30,9 +75,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         doc: "How long a worker with `threads = 1` may stand still. A call that neither ends nor streams for so long \
               holds up every client of that worker, so the worker is ended and replaced, as by gunicorn. With more \
-              threads such a call holds up nobody else and is left alone; a deadline for each request is not there yet.",
+              threads such a call holds up nobody else and is left alone: `request_timeout` bounds each request, whatever the \
+              threads. With one thread keep `timeout` a few seconds longer than `request_timeout`, or the worker is ended \
+              before the request is interrupted.",
         gunicorn: &["timeout"],
-        uwsgi: &["harakiri"],
+        uwsgi: &[],
         read: |draft, given| {
             let timeout = given.duration()?;
             draft.config.timeout = (timeout > Duration::ZERO).then_some(timeout);

@@ -19,6 +19,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("worker_connections", "1", "2", "3"),
     ("queue_size", "1", "2", "3"),
     ("queue_timeout", "1", "'2m'", "0"),
+    ("request_timeout", "1", "'2m'", "0"),
+    ("slow_request", "1", "'2m'", "500ms"),
     ("timeout", "1", "'2m'", "0"),
     ("graceful_timeout", "1", "2.5", "3"),
     ("keep_alive", "1", "2", "3"),

@@ -103,6 +103,14 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("-1", "negative"), ("'soon'", "must be a time")],
         ),
         (
+            "request_timeout",
+            &[("-1", "negative"), ("'soon'", "must be a time")],
+        ),
+        (
+            "slow_request",
+            &[("-1", "negative"), ("0.0001", "at least 1ms")],
+        ),
+        (
             "timeout",
             &[
                 ("-1", "negative"),
@@ -346,6 +354,8 @@ fn every_setting_refuses_what_it_cannot_mean() {
 #[test]
 fn zero_means_what_its_setting_says() {
     assert_eq!(config("--timeout", "0").timeout, None);
+    assert_eq!(config("--request-timeout", "0").request_timeout, None);
+    assert_eq!(config("--slow-request", "0").slow_request, None);
     assert_eq!(config("--queue-timeout", "0").queue_timeout, None);
     assert_eq!(
         config("--graceful-timeout", "0").graceful_timeout,

@@ -270,6 +270,7 @@ fn json_is_typed_and_has_always_the_same_keys() {
         (Outcome::Aborted, "aborted"),
         (Outcome::TimedOut, "timed_out"),
         (Outcome::Overloaded, "overloaded"),
+        (Outcome::Expired, "expired"),
     ];
     for (outcome, name) in outcomes {
         let json = Sample {

@@ -13,10 +13,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::collector::Collector;
+use crate::interruption::RequestTimeout;
 use crate::wsgi::body::{Failure, Transmission};
 use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
-use crate::{children, exceptions, ffi, interpreter};
+use crate::{children, exceptions, ffi, interpreter, interruption};
 
 /// What the bridge needs to know of the configuration.
 #[derive(Debug, Default)]
@@ -158,7 +159,9 @@ impl WsgiApp {
     ) -> PyResult<()> {
         // Dropped last: whatever the application's objects do when they die happens in the request's context.
         let _context = ffi::ContextScope::enter(py)?;
-        let environ = thread.environ.build(py, request, &self.shared)?;
+        let environ = thread
+            .environ
+            .build(py, request, reply.deadline(), &self.shared)?;
         let application = self.application.bind(py);
         let (returned, progress) = thread.functions.lend(py, reply, |start_response| {
             application.call1((&environ, start_response))
@@ -188,7 +191,9 @@ impl WsgiApp {
             Err(failure) => self.settle(py, request, reply, &progress, failure),
         }
         // After the reply is over: the client does not wait for what an application does in close().
-        if let Err(error) = close(&result) {
+        if let Err(error) = close(&result)
+            && !is_interruption(py, reply, &error)
+        {
             self.log_error(py, request, &exceptions::traceback(py, &error));
         }
         Ok(())
@@ -207,6 +212,8 @@ impl WsgiApp {
             Failure::ClientGone => None,
             // The application let through what write() raised, or something that came of it.
             Failure::Raised(_) if progress.is_client_gone => None,
+            // Where it stood was told when it was interrupted.
+            Failure::Raised(error) if is_interruption(py, reply, &error) => None,
             Failure::Raised(error) => Some(exceptions::traceback(py, &error)),
             Failure::Misused(rule) => Some(rule),
         };
@@ -304,9 +311,39 @@ impl App for WsgiApp {
         }
     }
 
+    fn thread(&self) -> u64 {
+        // Without threads there would be nobody to ask. No thread has the number 0.
+        Python::attach(|py| interruption::present_thread(py).unwrap_or(0))
+    }
+
+    fn stack(&self, thread: u64) -> Option<String> {
+        Python::attach(|py| interruption::stack(py, thread, &self.shared.log))
+    }
+
+    fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut() -> bool) -> Option<String> {
+        Python::attach(|py| {
+            let stack = interruption::stack(py, thread, &self.shared.log);
+            // To look at the stack took Python code, which may have let the thread run on.
+            if !is_due() {
+                return None;
+            }
+            interruption::interrupt(py, thread);
+            stack
+        })
+    }
+
+    fn forget_interruption(&self) {
+        Python::attach(interruption::forget);
+    }
+
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
         interpreter::spawn(name, body)
     }
+}
+
+/// Whether this is what the request's deadline has raised, and not the application.
+fn is_interruption(py: Python<'_>, reply: &Reply, error: &PyErr) -> bool {
+    error.is_instance_of::<RequestTimeout>(py) && reply.is_expired()
 }
 
 /// Calls the result's `close`, if it has one.

@@ -7,12 +7,13 @@
 use std::sync::Arc;
 
 use lockgate_http::{RequestHead, Version, decode_path};
-use lockgate_worker::{Client, Local, ProxyEnd, Request};
+use lockgate_worker::{Client, Deadline, Local, ProxyEnd, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::ffi;
 use crate::wsgi::app::Shared;
+use crate::wsgi::deadline::RequestDeadline;
 use crate::wsgi::errors::ErrorStream;
 use crate::wsgi::file_wrapper::FileWrapper;
 use crate::wsgi::header_names::{COMMON, HeaderNames, Treatment};
@@ -59,6 +60,7 @@ keys! {
     wsgi_run_once "wsgi.run_once"
     wsgi_file_wrapper "wsgi.file_wrapper"
     client_disconnected "lockgate.client_disconnected"
+    deadline "lockgate.deadline"
 }
 
 /// Methods whose strings are kept; the template says GET.
@@ -184,6 +186,7 @@ impl Environ {
         &mut self,
         py: Python<'py>,
         request: &mut Request,
+        deadline: Option<&Deadline>,
         shared: &Shared,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.follow_ends(py, request)?;
@@ -197,6 +200,10 @@ impl Environ {
         }
         self.set_headers(&environ, &request.head, shared)?;
         self.set_body(&environ, request)?;
+        if let Some(deadline) = deadline {
+            let deadline = Bound::new(py, RequestDeadline::new(deadline.clone()))?;
+            environ.set_item(&self.keys.deadline, deadline)?;
+        }
         if request.scheme() == "https" {
             environ.set_item(&self.keys.wsgi_url_scheme, &self.https)?;
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 mod body;
+mod deadline;
 mod environ;
 mod errors;
 mod file_wrapper;

@@ -38,7 +38,7 @@ impl Waiting {
 impl Lane {
     /// When a waiting request has to be given up, or looked at for that.
     pub(super) fn gives_up_at(&self, shared: &Shared) -> Option<Instant> {
-        let expires = shared.config.queue_timeout.and_then(|limit| {
+        let expires = shared.longest_wait().and_then(|limit| {
             let oldest = [self.ready.oldest(), shared.crew.oldest_kept()];
             oldest.into_iter().flatten().min().map(|at| at + limit)
         });
@@ -52,7 +52,7 @@ impl Lane {
         if self.queued(shared) == 0 || self.gives_up_at(shared).is_none_or(|at| at > now) {
             return false;
         }
-        let limit = shared.config.queue_timeout;
+        let limit = shared.longest_wait();
         let mut given_up = Vec::new();
         let again = [
             self.ready.give_up(now, limit, &mut given_up),

@@ -41,8 +41,9 @@ pub trait Transport: Send {
     /// (send(2), MSG_MORE). A transport that cannot do this sends at once.
     fn set_corked(&mut self, _is_corked: bool) {}
 
-    /// The socket in which corked bytes wait, for another thread to uncork.
-    fn corked(&self) -> Weak<Noted> {
+    /// The socket, for another thread to uncork, or to refuse or cut at a deadline. A transport that transforms bytes
+    /// gives none away: what others wrote into it would not be understood.
+    fn socket(&self) -> Weak<Noted> {
         Weak::new()
     }
 

@@ -14,7 +14,7 @@ use crate::descriptors::Noted;
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
-    /// Shared only with whoever may have to uncork it.
+    /// Shared only with whoever may have to uncork it, or to end it at a deadline.
     socket: Arc<Noted>,
     is_corked: bool,
 }
@@ -55,7 +55,7 @@ impl Transport for Plain {
         self.is_corked = is_corked;
     }
 
-    fn corked(&self) -> Weak<Noted> {
+    fn socket(&self) -> Weak<Noted> {
         Arc::downgrade(&self.socket)
     }
 

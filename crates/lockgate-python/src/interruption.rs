@@ -1,0 +1,78 @@
+//! Looks at a thread's Python stack, and interrupts what it runs. Decides neither when nor why.
+
+use lockgate_observe::Level;
+use lockgate_worker::log::ErrorLog;
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::{exceptions, ffi};
+
+pyo3::create_exception!(
+    lockgate,
+    RequestTimeout,
+    PyBaseException,
+    "The request has taken longer than request_timeout, and its client has been answered.\n\n\
+     Raised in the thread that runs it. Not an Exception, so that code which handles those does not go on."
+);
+
+/// What Python calls the present thread.
+///
+/// # Errors
+/// When the interpreter has no threads.
+pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
+    // What a late look at a stack needs is imported now: an import may be what the late call hangs in.
+    py.import("traceback")?;
+    py.import("_thread")?.call_method0("get_ident")?.extract()
+}
+
+/// Has a worker that is ended by SIGABRT, or crashes, write the stacks of all its threads to standard error first. That
+/// needs no interpreter, so it is how a call that never gives it away is found. An application that is loaded after this
+/// may decide otherwise.
+///
+/// # Errors
+/// When there is no standard error to write to.
+pub(crate) fn show_stacks_at_death(py: Python<'_>) -> PyResult<()> {
+    py.import("faulthandler")?.call_method0("enable").map(drop)
+}
+
+/// The stack of a thread, as Python prints it, without the last line end; nothing when it runs no Python code.
+pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<String> {
+    find_stack(py, thread).unwrap_or_else(|error| {
+        let message = format!(
+            "cannot look at a thread's stack: {}",
+            exceptions::summary(py, &error)
+        );
+        py.detach(|| log.write(Level::Warning, &message));
+        None
+    })
+}
+
+fn find_stack(py: Python<'_>, thread: u64) -> PyResult<Option<String>> {
+    let frames = py.import("sys")?.call_method0("_current_frames")?;
+    let Some(frame) = frames
+        .call_method1("get", (thread,))?
+        .extract::<Option<Bound<'_, PyAny>>>()?
+    else {
+        return Ok(None);
+    };
+    let lines = py
+        .import("traceback")?
+        .call_method1("format_stack", (frame,))?;
+    let text = PyString::new(py, "").call_method1("join", (lines,))?;
+    let text = text.cast_into::<PyString>()?;
+    Ok(Some(text.to_string_lossy().trim_end().to_owned()))
+}
+
+/// Has the thread raise [`RequestTimeout`].
+pub(crate) fn interrupt(py: Python<'_>, thread: u64) {
+    // A thread that has ended meanwhile has nothing to interrupt.
+    let _is_there = ffi::set_async_exception(thread, Some(&py.get_type::<RequestTimeout>()), py);
+}
+
+/// What the present thread was to raise and has not is not raised any more.
+pub(crate) fn forget(py: Python<'_>) {
+    if let Ok(thread) = present_thread(py) {
+        let _is_there = ffi::set_async_exception(thread, None, py);
+    }
+}

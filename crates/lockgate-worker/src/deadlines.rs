@@ -1,0 +1,648 @@
+//! Calls that run, until when they may, and who may answer for them. Knows neither the interpreter nor a socket's ways:
+//! the watcher and [`ending`] do.
+//!
+//! A connection has one owner, the thread that runs its request, and this changes nothing about that. What passes from
+//! hand to hand is the right to answer: whoever is first under the station's lock has it, the owner when its response
+//! starts ([`Station::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
+
+mod ending;
+mod records;
+mod watcher;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use lockgate_config::{Config, Threads};
+
+use self::records::Record;
+use crate::access_log::Entry;
+use crate::descriptors::Noted;
+use crate::queue::Job;
+use crate::request::Client;
+
+pub use self::ending::Ending;
+pub use self::watcher::start;
+
+/// From the deadline, and the interruption, to the verdict that a thread will not come back by itself: an application
+/// may have to roll a transaction back first.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Without the interpreter for so long, the record is written without the stack that should be in it.
+const TELL_AFTER: Duration = Duration::from_millis(500);
+
+/// Who has waited for the interpreter for so long waits for a call that does not give it away: threads that compute are
+/// asked for it after the switch interval, a few milliseconds.
+const HELD_FROM: Duration = Duration::from_secs(1);
+
+/// A slow request is looked at when it becomes slow, and each time that its age has doubled.
+const SAMPLES_AT_MOST: usize = 4;
+
+/// Why a worker asks for another one in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplaceReason {
+    /// A call was past its deadline, was interrupted, and did not end.
+    StuckCall,
+}
+
+/// Takes a worker's wish to be replaced to whoever can fulfil it.
+pub type AskForReplacement = Box<dyn Fn(ReplaceReason) + Send + Sync>;
+
+/// How far the answer to a call has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// There is no call.
+    #[default]
+    Idle,
+    /// A thread has the request in hand and waits for the interpreter.
+    Waiting,
+    /// The application works on it; nothing of a response exists.
+    Open,
+    /// The response has begun; some of it may have left.
+    Committed,
+    /// The response is complete and the connection somebody else's. The call may still be in `close()`.
+    Answered,
+}
+
+/// What a call got at its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Expiry {
+    at: Instant,
+    /// What the client got; `None` when it had its answer already.
+    ending: Option<Ending>,
+    is_told: bool,
+    is_stuck: bool,
+}
+
+/// Where a client can be reached without the connection's owner.
+#[derive(Default)]
+pub struct Line {
+    pub socket: Weak<Noted>,
+    pub is_head_request: bool,
+    /// Nothing that came before this response is still on its way, so an answer may be written to the socket.
+    pub is_clear: bool,
+}
+
+/// What the watcher should do about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Expire,
+    /// Write the record without a stack.
+    Tell,
+    /// The thread does not come back.
+    Despair,
+    Sample,
+}
+
+struct Call {
+    /// Counts the calls of this thread, so that nothing meant for one reaches the next.
+    number: u64,
+    stage: Stage,
+    began: Instant,
+    ready_at: Instant,
+    deadline: Option<Instant>,
+    next_sample: Option<Instant>,
+    samples: Vec<(Duration, Option<String>)>,
+    expiry: Option<Expiry>,
+    is_interrupted: bool,
+    method: Vec<u8>,
+    target: Vec<u8>,
+    client: Option<Arc<Client>>,
+    line: Line,
+    entry: Option<Box<Entry>>,
+}
+
+impl Call {
+    fn due(&self, now: Instant) -> Option<Due> {
+        if self.stage == Stage::Idle {
+            return None;
+        }
+        if let Some(expiry) = &self.expiry {
+            let since = now.saturating_duration_since(expiry.at);
+            return if !expiry.is_told && since >= TELL_AFTER {
+                Some(Due::Tell)
+            } else if !expiry.is_stuck && since >= GRACE {
+                Some(Due::Despair)
+            } else {
+                None
+            };
+        }
+        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if has_come(self.deadline) {
+            Some(Due::Expire)
+        } else if has_come(self.next_sample) {
+            Some(Due::Sample)
+        } else {
+            None
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        let has_connection = !matches!(self.stage, Stage::Idle | Stage::Answered);
+        has_connection && self.expiry.is_some_and(|expiry| expiry.is_stuck)
+    }
+
+    /// When something is due by what is known now.
+    fn next(&self) -> Option<Instant> {
+        match (self.stage, &self.expiry) {
+            (Stage::Idle, _) => None,
+            (_, Some(expiry)) if !expiry.is_told => Some(expiry.at + TELL_AFTER),
+            (_, Some(expiry)) => (!expiry.is_stuck).then_some(expiry.at + GRACE),
+            (_, None) => [self.deadline, self.next_sample]
+                .into_iter()
+                .flatten()
+                .min(),
+        }
+    }
+}
+
+/// One crew thread's place: the call that it runs.
+pub struct Station {
+    /// What the application's side calls the thread.
+    thread: u64,
+    call: Mutex<Call>,
+}
+
+/// The right to answer has passed to the watcher.
+#[derive(Debug)]
+pub struct Expired;
+
+impl Station {
+    fn new(thread: u64, now: Instant) -> Self {
+        Self {
+            thread,
+            call: Mutex::new(Call {
+                number: 0,
+                stage: Stage::Idle,
+                began: now,
+                ready_at: now,
+                deadline: None,
+                next_sample: None,
+                samples: Vec::new(),
+                expiry: None,
+                is_interrupted: false,
+                method: Vec::new(),
+                target: Vec::new(),
+                client: None,
+                line: Line::default(),
+                entry: None,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Call> {
+        // Plain fields: what a panic could interrupt is an allocation.
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The application is about to be called. False when the deadline has passed meanwhile.
+    pub fn note_called(&self) -> bool {
+        let mut call = self.lock();
+        if call.expiry.is_some() {
+            return false;
+        }
+        call.stage = Stage::Open;
+        true
+    }
+
+    /// Where the client can be reached, and the line of the access log, which belongs to whoever answers.
+    pub fn note_line(&self, line: Line, entry: Option<Box<Entry>>) {
+        let mut call = self.lock();
+        call.line = line;
+        call.entry = entry;
+    }
+
+    /// The owner is about to answer: from now on nobody else does.
+    ///
+    /// # Errors
+    /// [`Expired`] when somebody else has.
+    pub fn commit(&self) -> Result<Option<Box<Entry>>, Expired> {
+        let mut call = self.lock();
+        if call.expiry.is_some() {
+            return Err(Expired);
+        }
+        call.stage = Stage::Committed;
+        Ok(call.entry.take())
+    }
+
+    /// The owner gives the connection away: it is not touched from here any more. Gives what the client got if the
+    /// deadline was earlier.
+    pub fn release(&self) -> (Option<Box<Entry>>, Option<Ending>) {
+        let mut call = self.lock();
+        call.stage = Stage::Answered;
+        call.line = Line::default();
+        let ending = call.expiry.and_then(|expiry| expiry.ending);
+        (call.entry.take(), ending)
+    }
+
+    pub fn note_environ(&self, values: Vec<(String, String)>) {
+        if let Some(entry) = &mut self.lock().entry {
+            entry.environ = values;
+        }
+    }
+
+    pub fn is_expired(&self) -> bool {
+        self.lock().expiry.is_some()
+    }
+}
+
+/// A request's deadline, for the application to read and to extend.
+#[derive(Clone)]
+pub struct Deadline {
+    station: Arc<Station>,
+    number: u64,
+}
+
+impl Deadline {
+    /// How long the request still has; nothing once it is over.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        let call = self.station.lock();
+        match call.deadline {
+            Some(deadline) if self.is_current(&call) => deadline.saturating_duration_since(now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Lets the request take `time` from now on, if that is more than it has. Says how long it has then: nothing when
+    /// the deadline has passed already.
+    pub fn extend(&self, time: Duration, now: Instant) -> Duration {
+        {
+            let mut call = self.station.lock();
+            if self.is_current(&call)
+                && let (Some(deadline), Some(later)) = (call.deadline, now.checked_add(time))
+            {
+                call.deadline = Some(deadline.max(later));
+            }
+        }
+        self.remaining(now)
+    }
+
+    /// Whether the request was ended by its deadline.
+    pub fn is_expired(&self) -> bool {
+        let call = self.station.lock();
+        call.number == self.number && call.expiry.is_some()
+    }
+
+    fn is_current(&self, call: &Call) -> bool {
+        call.number == self.number && call.stage != Stage::Idle && call.expiry.is_none()
+    }
+}
+
+/// With one thread a call that does not end is a worker that stands still: whichever deadline comes first acts.
+pub fn find_conflict(config: &Config) -> Option<String> {
+    let (timeout, request_timeout) = (config.timeout?, config.request_timeout?);
+    let is_single = matches!(config.threads, Threads::Count(count) if count.get() == 1);
+    (is_single && timeout < request_timeout + GRACE).then(|| {
+        format!(
+            "timeout = {timeout:?} may end this worker, which has one thread, before request_timeout = \
+             {request_timeout:?} has ended a request: make timeout at least {:?}",
+            request_timeout + GRACE
+        )
+    })
+}
+
+/// The stations of a worker, and what is asked of them.
+pub struct Deadlines {
+    request_timeout: Option<Duration>,
+    slow_request: Option<Duration>,
+    stations: Mutex<Vec<Arc<Station>>>,
+    records: Mutex<Vec<Record>>,
+    /// Since when somebody waits for the interpreter to look at a stack.
+    asked_at: Mutex<Option<Instant>>,
+    ask_for_replacement: OnceLock<AskForReplacement>,
+}
+
+impl Deadlines {
+    /// Nothing when nothing is to be watched.
+    pub fn new(config: &Config) -> Option<Self> {
+        if config.request_timeout.is_none() && config.slow_request.is_none() {
+            return None;
+        }
+        Some(Self {
+            request_timeout: config.request_timeout,
+            slow_request: config.slow_request,
+            stations: Mutex::default(),
+            records: Mutex::default(),
+            asked_at: Mutex::default(),
+            ask_for_replacement: OnceLock::new(),
+        })
+    }
+
+    /// A crew thread takes its place.
+    pub fn enlist(&self, thread: u64) -> Arc<Station> {
+        let station = Arc::new(Station::new(thread, Instant::now()));
+        self.stations().push(Arc::clone(&station));
+        station
+    }
+
+    /// A crew thread ends.
+    pub fn strike_off(&self, station: &Arc<Station>) {
+        self.stations().retain(|other| !Arc::ptr_eq(other, station));
+    }
+
+    /// A thread has this request in hand.
+    pub fn begin(&self, station: &Arc<Station>, job: &mut Job, now: Instant) {
+        {
+            let mut call = station.lock();
+            call.number += 1;
+            call.stage = Stage::Waiting;
+            call.began = now;
+            call.ready_at = job.ready_at;
+            call.deadline = self.request_timeout.map(|limit| job.ready_at + limit);
+            call.next_sample = self.slow_request.map(|threshold| now + threshold);
+            call.samples.clear();
+            call.expiry = None;
+            call.is_interrupted = false;
+            call.method.clear();
+            call.method.extend_from_slice(job.request.head.method());
+            call.target.clear();
+            call.target.extend_from_slice(job.request.head.target());
+            let client = job.request.client();
+            if !(call.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client)) {
+                call.client = Some(Arc::clone(client));
+            }
+            call.line = Line::default();
+            call.entry = None;
+        }
+        if self.request_timeout.is_some() {
+            job.channel.attend(station);
+        }
+    }
+
+    /// The deadline of the call that a thread runs, if there are deadlines.
+    pub fn deadline_of(&self, station: &Arc<Station>) -> Option<Deadline> {
+        self.request_timeout?;
+        let number = station.lock().number;
+        Some(Deadline {
+            station: Arc::clone(station),
+            number,
+        })
+    }
+
+    /// The call is over, whatever became of it. Called attached: an interruption is either seen here or not begun.
+    pub fn end(&self, station: &Station, now: Instant) -> bool {
+        let mut call = station.lock();
+        call.stage = Stage::Idle;
+        call.line = Line::default();
+        call.entry = None;
+        let is_interrupted = std::mem::take(&mut call.is_interrupted);
+        if let Some(record) = Record::of_end(&mut call, self, now) {
+            drop(call);
+            self.leave(record);
+        }
+        is_interrupted
+    }
+
+    /// Calls that do not come back and have connections that nobody else can close.
+    pub fn stuck(&self) -> usize {
+        self.stations()
+            .iter()
+            .filter(|station| station.lock().is_stuck())
+            .count()
+    }
+
+    /// Whether a call that does not come back keeps the interpreter from all others.
+    pub fn is_interpreter_held(&self, now: Instant) -> bool {
+        let asked_at = *self.asked_at();
+        asked_at.is_some_and(|at| now.saturating_duration_since(at) >= HELD_FROM)
+    }
+
+    fn asked_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_replacement(&self, ask: AskForReplacement) {
+        // A second one would have nobody to tell either.
+        let _already_set = self.ask_for_replacement.set(ask);
+    }
+
+    fn stations(&self) -> MutexGuard<'_, Vec<Arc<Station>>> {
+        self.stations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a record for the watcher to write: who runs calls does not wait for logs.
+    fn leave(&self, record: Record) {
+        self.records
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_config::AppSpec;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn config() -> Config {
+        Config::with_defaults(AppSpec::Module {
+            module: "app".to_owned(),
+            attribute: None,
+        })
+    }
+
+    fn watched(request_timeout: Option<Duration>, slow_request: Option<Duration>) -> Deadlines {
+        let mut config = config();
+        config.request_timeout = request_timeout;
+        config.slow_request = slow_request;
+        Deadlines::new(&config).unwrap()
+    }
+
+    fn job(ready_at: Instant) -> Job {
+        Job {
+            request: Box::default(),
+            channel: Box::new(Nobody),
+            ready_at,
+            was_kept: false,
+        }
+    }
+
+    /// A channel that leads to nobody.
+    struct Nobody;
+
+    impl crate::reply::ReplyChannel for Nobody {
+        fn start(&mut self, _: &lockgate_http::ResponseHead, _: lockgate_http::BodyLength) {}
+        fn allows_body(&self) -> bool {
+            false
+        }
+        fn send_copy(&mut self, _: &[u8]) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
+            Err(crate::reply::ClientGone)
+        }
+        fn send_shared(
+            &mut self,
+            _: Box<dyn crate::reply::SharedBytes>,
+        ) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
+            Err(crate::reply::ClientGone)
+        }
+        fn send_file(
+            &mut self,
+            _: std::fs::File,
+            _: u64,
+            _: u64,
+        ) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
+            Err(crate::reply::ClientGone)
+        }
+        fn flush(&mut self) -> Result<(), crate::reply::ClientGone> {
+            Ok(())
+        }
+        fn is_committed(&self) -> bool {
+            false
+        }
+        fn finish(self: Box<Self>) -> Result<(), lockgate_http::ShortBody> {
+            Ok(())
+        }
+        fn abort(self: Box<Self>) {}
+        fn give_up(self: Box<Self>, _: crate::queue::GivenUp, _: Instant) {}
+        fn forget_response(&mut self) {}
+        fn presence(&mut self, _: crate::reply::Look) -> crate::reply::Presence {
+            crate::reply::Presence::Gone
+        }
+        fn note_environ(&mut self, _: Vec<(String, String)>) {}
+    }
+
+    fn expire(station: &Station, at: Instant) {
+        station.lock().expiry = Some(Expiry {
+            at,
+            ending: Some(Ending::Refused),
+            is_told: false,
+            is_stuck: false,
+        });
+    }
+
+    #[test]
+    fn what_is_due_follows_from_the_age_of_the_call() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let deadlines = watched(Some(LIMIT), Some(Duration::from_secs(2)));
+        let station = deadlines.enlist(1);
+        assert_eq!(station.lock().due(at(99_999)), None, "no call");
+        // It has waited for a second: that counts for the deadline, and not for how slow the call is.
+        deadlines.begin(&station, &mut job(start), at(1000));
+        for (millis, due) in [
+            (1000, None),
+            (2999, None),
+            (3000, Some(Due::Sample)),
+            (9999, Some(Due::Sample)),
+            (10_000, Some(Due::Expire)),
+        ] {
+            assert_eq!(station.lock().due(at(millis)), due, "{millis} ms");
+        }
+        assert_eq!(station.lock().next(), Some(at(3000)));
+        expire(&station, at(10_000));
+        for (millis, is_told, is_stuck, due) in [
+            (10_499, false, false, None),
+            (10_500, false, false, Some(Due::Tell)),
+            (10_500, true, false, None),
+            (14_999, true, false, None),
+            (15_000, true, false, Some(Due::Despair)),
+            (15_000, true, true, None),
+        ] {
+            let mut call = station.lock();
+            let expiry = call.expiry.as_mut().unwrap();
+            (expiry.is_told, expiry.is_stuck) = (is_told, is_stuck);
+            assert_eq!(
+                call.due(at(millis)),
+                due,
+                "{millis} ms, {is_told}, {is_stuck}"
+            );
+        }
+        deadlines.end(&station, at(16_000));
+        assert_eq!(station.lock().due(at(99_999)), None);
+        assert_eq!(station.lock().next(), None);
+    }
+
+    #[test]
+    fn only_one_of_owner_and_watcher_answers() {
+        let now = Instant::now();
+        let deadlines = watched(Some(LIMIT), None);
+        let station = deadlines.enlist(1);
+        deadlines.begin(&station, &mut job(now), now);
+        assert!(station.note_called());
+        assert!(station.commit().is_ok());
+        assert!(station.commit().is_ok(), "a response may be replaced");
+        assert_eq!(station.release().1, None);
+        deadlines.end(&station, now);
+        deadlines.begin(&station, &mut job(now), now);
+        expire(&station, now);
+        assert!(!station.note_called());
+        assert!(station.commit().is_err());
+        assert_eq!(station.release().1, Some(Ending::Refused));
+        deadlines.end(&station, now);
+        deadlines.begin(&station, &mut job(now), now);
+        assert!(station.note_called(), "the next call has its own deadline");
+    }
+
+    #[test]
+    fn a_deadline_is_extended_and_never_shortened_and_only_while_it_is_ahead() {
+        let now = Instant::now();
+        let deadlines = watched(Some(LIMIT), None);
+        let station = deadlines.enlist(1);
+        deadlines.begin(&station, &mut job(now), now);
+        let deadline = deadlines.deadline_of(&station).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(deadline.remaining(now), LIMIT);
+        assert_eq!(deadline.extend(seconds(3), now), LIMIT);
+        assert_eq!(deadline.extend(seconds(30), now), seconds(30));
+        assert_eq!(deadline.remaining(now + seconds(20)), seconds(10));
+        expire(&station, now + seconds(30));
+        assert_eq!(deadline.extend(seconds(30), now), Duration::ZERO);
+        assert!(deadline.is_expired());
+        deadlines.end(&station, now);
+        deadlines.begin(&station, &mut job(now), now);
+        assert_eq!(deadline.extend(seconds(99), now), Duration::ZERO);
+        assert!(!deadline.is_expired());
+        let next = deadlines.deadline_of(&station).unwrap();
+        assert_eq!(next.remaining(now), LIMIT);
+    }
+
+    #[test]
+    fn stuck_calls_count_while_they_have_a_connection() {
+        let now = Instant::now();
+        let deadlines = watched(Some(LIMIT), None);
+        let station = deadlines.enlist(1);
+        deadlines.begin(&station, &mut job(now), now);
+        assert!(station.note_called());
+        expire(&station, now);
+        assert_eq!(deadlines.stuck(), 0);
+        if let Some(expiry) = &mut station.lock().expiry {
+            expiry.is_stuck = true;
+        }
+        assert_eq!(deadlines.stuck(), 1);
+        station.release();
+        assert_eq!(deadlines.stuck(), 0);
+    }
+
+    #[test]
+    fn with_one_thread_the_shorter_timeout_is_pointed_out() {
+        let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
+        for (threads, timeout, request_timeout, is_told) in [
+            (1, 30, 60, true),
+            (1, 30, 30, true),
+            (1, 34, 30, true),
+            (1, 35, 30, false),
+            (1, 0, 60, false),
+            (1, 30, 0, false),
+            (2, 30, 60, false),
+        ] {
+            let mut config = config();
+            config.threads = Threads::Count(threads.try_into().unwrap());
+            config.timeout = seconds(timeout);
+            config.request_timeout = seconds(request_timeout);
+            let found = find_conflict(&config);
+            assert_eq!(
+                found.is_some(),
+                is_told,
+                "{threads}, {timeout}, {request_timeout}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_watched_unless_a_setting_asks_for_it() {
+        assert!(Deadlines::new(&config()).is_none());
+        let slow = watched(None, Some(LIMIT));
+        let station = slow.enlist(1);
+        assert!(slow.deadline_of(&station).is_none());
+    }
+}

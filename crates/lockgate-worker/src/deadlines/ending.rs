@@ -1,0 +1,145 @@
+//! What a client gets at its request's deadline, from somebody who does not own its connection. Decides neither when
+//! nor whether: only the lock of the station allows it.
+
+use lockgate_http::encode_refusal;
+use rustix::net::{SendFlags, Shutdown};
+
+use super::Line;
+use crate::date::with_date;
+use crate::descriptors::Noted;
+
+/// What became of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was sent 504, and no more will be.
+    Refused,
+    /// Its connection was cut.
+    Cut,
+}
+
+/// The status of a request whose deadline has passed (RFC 9110 §15.6.5).
+pub const STATUS: u16 = 504;
+
+impl Line {
+    /// Sends 504 and ends our side. A socket that does not take it at once is cut.
+    pub fn refuse(&self, server: Option<&[u8]>) -> Ending {
+        let Some(socket) = self.socket.upgrade().filter(|_| self.is_clear) else {
+            return self.cut();
+        };
+        let mut answer = Vec::new();
+        let detail = "the request took too long";
+        let body_length = with_date(|date| {
+            encode_refusal(&mut answer, STATUS, "Gateway Timeout", detail, date, server)
+        });
+        if self.is_head_request {
+            answer.truncate(answer.len() - body_length);
+        }
+        match rustix::net::send(&*socket, &answer, SendFlags::NOSIGNAL) {
+            Ok(count) if count == answer.len() => {
+                // Whether the client has gone meanwhile makes no difference to anybody.
+                let _ = rustix::net::shutdown(&*socket, Shutdown::Write);
+                Ending::Refused
+            }
+            _ => self.cut(),
+        }
+    }
+
+    /// Ends the connection so that nobody takes what came for a whole response.
+    pub fn cut(&self) -> Ending {
+        if let Some(socket) = self.socket.upgrade() {
+            cut(&socket);
+        }
+        Ending::Cut
+    }
+}
+
+/// To dissolve the association resets it at once (connect(2), AF_UNSPEC), while a shutdown would send an ordinary end,
+/// which completes a response without a length. Unix sockets know neither reset nor dissolution: there an end has to do.
+fn cut(socket: &Noted) {
+    if rustix::net::connect_unspec(socket).is_err() {
+        // Fails only for a socket that is dead already.
+        let _ = rustix::net::shutdown(socket, Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Weak};
+    use std::time::Duration;
+
+    fn pair() -> (Arc<Noted>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        (Arc::new(Noted::new(server.into())), client)
+    }
+
+    fn line(socket: &Arc<Noted>) -> Line {
+        Line {
+            socket: Arc::downgrade(socket),
+            is_head_request: false,
+            is_clear: true,
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_got_nothing_gets_504_and_the_end() {
+        for (is_head_request, body) in [
+            (false, "504 Gateway Timeout: the request took too long\n"),
+            (true, ""),
+        ] {
+            let (server, mut client) = pair();
+            let line = Line {
+                is_head_request,
+                ..line(&server)
+            };
+            assert_eq!(line.refuse(None), Ending::Refused);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"),
+                "{answer}"
+            );
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+            assert_eq!(answer.split_once("\r\n\r\n").unwrap().1, body);
+        }
+    }
+
+    #[test]
+    fn a_connection_with_something_else_on_its_way_is_reset() {
+        let (server, mut client) = pair();
+        let line = Line {
+            is_clear: false,
+            ..line(&server)
+        };
+        assert_eq!(line.refuse(None), Ending::Cut);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn a_unix_socket_sees_an_end() {
+        let (server, mut client) = UnixStream::pair().unwrap();
+        let server = Arc::new(Noted::new(server.into()));
+        assert_eq!(line(&server).cut(), Ending::Cut);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_line_without_a_socket_reaches_nobody() {
+        let line = Line {
+            socket: Weak::new(),
+            is_head_request: false,
+            is_clear: true,
+        };
+        assert_eq!(line.refuse(None), Ending::Cut);
+    }
+}

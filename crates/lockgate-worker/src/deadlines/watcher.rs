@@ -1,0 +1,272 @@
+//! The threads that look after running calls: one that keeps the time and never waits for the interpreter, and one that
+//! does, to see stacks and to interrupt. Neither ever owns a connection.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockgate_observe::{Level, Outcome};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::ending::STATUS;
+use super::records::{Found, Record};
+use super::{Call, Deadlines, Due, Ending, Expiry, ReplaceReason, SAMPLES_AT_MOST, Stage, Station};
+use crate::shared::{Shared, StopMode};
+
+/// A call that begins is noticed after so long at the latest.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Records are written after so long at the least, so that no deadline makes a thread spin.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
+
+/// Something to ask the interpreter about a call.
+struct Question {
+    station: Arc<Station>,
+    number: u64,
+    kind: Kind,
+}
+
+enum Kind {
+    Interrupt,
+    Sample,
+}
+
+/// Starts the watcher of a worker and the one who asks for it.
+///
+/// # Errors
+/// When the system has no threads to give.
+pub fn start(shared: &Arc<Shared>, deadlines: &Arc<Deadlines>) -> io::Result<()> {
+    let (questions, to_answer) = channel();
+    let watcher = Watcher {
+        shared: Arc::clone(shared),
+        deadlines: Arc::clone(deadlines),
+        questions,
+    };
+    let inspector = Inspector {
+        shared: Arc::clone(shared),
+        deadlines: Arc::clone(deadlines),
+    };
+    thread::Builder::new()
+        .name("lockgate-inspector".into())
+        .spawn(move || inspector.answer(&to_answer))?;
+    thread::Builder::new()
+        .name("lockgate-deadlines".into())
+        .spawn(move || watcher.watch())?;
+    Ok(())
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    deadlines: Arc<Deadlines>,
+    /// Its end ends the inspector, unless that waits for the interpreter.
+    questions: Sender<Question>,
+}
+
+impl Watcher {
+    fn watch(self) {
+        while !self.shared.crew.is_over() {
+            let now = Instant::now();
+            let next = self.look(now);
+            self.write_records();
+            let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now));
+            thread::sleep(pause.clamp(LOOK_AT_MOST_EVERY, LOOK_EVERY));
+        }
+        self.write_records();
+    }
+
+    /// Sees to what is due; says when something will be, as far as that is known now.
+    fn look(&self, now: Instant) -> Option<Instant> {
+        let stations = self.deadlines.stations().clone();
+        stations
+            .iter()
+            .filter_map(|station| self.look_at(station, now))
+            .min()
+    }
+
+    fn look_at(&self, station: &Arc<Station>, now: Instant) -> Option<Instant> {
+        let mut call = station.lock();
+        let mut record = None;
+        let mut is_stuck = false;
+        match call.due(now) {
+            None => {}
+            Some(Due::Expire) => record = self.expire(station, &mut call, now),
+            Some(Due::Sample) => {
+                let age = now.saturating_duration_since(call.began);
+                let is_last = call.samples.len() + 1 >= SAMPLES_AT_MOST;
+                call.next_sample = (!is_last).then_some(now + age);
+                self.ask(station, call.number, Kind::Sample);
+            }
+            Some(Due::Tell) => {
+                record = Some(self.tell(&mut call, Found::InterpreterHeld, now));
+            }
+            Some(Due::Despair) => {
+                if let Some(expiry) = &mut call.expiry {
+                    expiry.is_stuck = true;
+                    let since = now.saturating_duration_since(expiry.at);
+                    record = Some(Record::of_despair(&call, since));
+                    is_stuck = true;
+                }
+            }
+        }
+        let next = call.next();
+        drop(call);
+        if let Some(record) = record {
+            self.shared.error_log.write(record.level, &record.text);
+        }
+        if is_stuck {
+            self.shared.ask_for_replacement(ReplaceReason::StuckCall);
+        }
+        next
+    }
+
+    /// The deadline has passed: the client gets what can be given, the thread is left to the inspector.
+    fn expire(&self, station: &Arc<Station>, call: &mut Call, now: Instant) -> Option<Record> {
+        let shared = &self.shared;
+        let ending = match call.stage {
+            Stage::Idle | Stage::Answered => None,
+            Stage::Waiting | Stage::Open => Some(call.line.refuse(shared.server_header.as_deref())),
+            Stage::Committed => Some(call.line.cut()),
+        };
+        if let (Some(mut entry), Some(log)) = (call.entry.take(), &shared.access_log) {
+            entry.status = STATUS;
+            let nobody = Arc::default();
+            let client = entry.client.as_ref().or(call.client.as_ref());
+            log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
+        }
+        call.expiry = Some(Expiry {
+            at: now,
+            ending,
+            is_told: false,
+            is_stuck: false,
+        });
+        if call.stage == Stage::Waiting {
+            return Some(self.tell(call, Found::NotCalled, now));
+        }
+        self.ask(station, call.number, Kind::Interrupt);
+        None
+    }
+
+    fn tell(&self, call: &mut Call, found: Found<'_>, now: Instant) -> Record {
+        if let Some(expiry) = &mut call.expiry {
+            expiry.is_told = true;
+        }
+        let limit = self.deadlines.request_timeout.unwrap_or_default();
+        Record::of_deadline(call, limit, found, now)
+    }
+
+    fn ask(&self, station: &Arc<Station>, number: u64, kind: Kind) {
+        self.deadlines.asked_at().get_or_insert_with(Instant::now);
+        // The inspector lives as long as the sender.
+        let _received = self.questions.send(Question {
+            station: Arc::clone(station),
+            number,
+            kind,
+        });
+    }
+
+    fn write_records(&self) {
+        let records = std::mem::take(
+            &mut *self
+                .deadlines
+                .records
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for record in records {
+            self.shared.error_log.write(record.level, &record.text);
+        }
+    }
+}
+
+struct Inspector {
+    shared: Arc<Shared>,
+    deadlines: Arc<Deadlines>,
+}
+
+impl Inspector {
+    fn answer(&self, questions: &Receiver<Question>) {
+        while let Ok(question) = questions.recv() {
+            *self.deadlines.asked_at() = Some(Instant::now());
+            match question.kind {
+                Kind::Interrupt => self.interrupt(&question),
+                Kind::Sample => self.sample(&question),
+            }
+            *self.deadlines.asked_at() = None;
+        }
+    }
+
+    fn interrupt(&self, question: &Question) {
+        let station = &question.station;
+        let stack = self.shared.app.interrupt(station.thread, &mut || {
+            let mut call = station.lock();
+            // Whoever ends the call is attached, as we are: it is either over by now or finds this.
+            let is_due = call.number == question.number && call.stage != Stage::Idle;
+            call.is_interrupted |= is_due;
+            is_due
+        });
+        let mut call = station.lock();
+        if call.number != question.number {
+            return;
+        }
+        let now = Instant::now();
+        let was_told = call
+            .expiry
+            .as_mut()
+            .is_none_or(|expiry| std::mem::replace(&mut expiry.is_told, true));
+        let record = match (&stack, was_told) {
+            (None, true) => return,
+            (Some(stack), true) => Record::of_stack(&call, stack),
+            (stack, false) => {
+                let found = stack.as_deref().map_or(Found::NoFrame, Found::Stack);
+                let limit = self.deadlines.request_timeout.unwrap_or_default();
+                Record::of_deadline(&call, limit, found, now)
+            }
+        };
+        drop(call);
+        self.shared.error_log.write(record.level, &record.text);
+    }
+
+    fn sample(&self, question: &Question) {
+        let station = &question.station;
+        let stack = self.shared.app.stack(station.thread);
+        let mut call = station.lock();
+        if call.number == question.number && call.stage != Stage::Idle {
+            let age = call.began.elapsed();
+            call.samples.push((age, stack));
+        }
+    }
+}
+
+impl Shared {
+    /// Tells whoever can replace this worker; where nobody can, it finishes what it has and ends. When the call has the
+    /// only thread, or the interpreter, nothing can be finished, and the way out may be barred: then it aborts, which
+    /// shows where all threads stand, and another one is started at once.
+    fn ask_for_replacement(&self, reason: ReplaceReason) {
+        let Some(deadlines) = &self.deadlines else {
+            return;
+        };
+        if self.crew.is_single() || deadlines.is_interpreter_held(Instant::now()) {
+            self.error_log.write(
+                Level::Error,
+                "the stuck call holds up all others: this worker ends at once",
+            );
+            // A process may always signal itself.
+            let _unfailing = kill_process(getpid(), Signal::ABORT);
+            return;
+        }
+        match deadlines.ask_for_replacement.get() {
+            Some(ask) => ask(reason),
+            None => self.ask_to_stop(StopMode::Drain),
+        }
+    }
+}
+
+/// What [`Ending`] means to the owner of the connection, once it has the thread again.
+impl Ending {
+    /// Whether the client may still be reading what it was sent.
+    pub fn has_answer(self) -> bool {
+        self == Self::Refused
+    }
+}

@@ -1,0 +1,325 @@
+"""Requests that take longer than they may: what their clients get, and who is not disturbed."""
+
+import json
+import re
+import time
+from collections import Counter
+
+import pytest
+from harness import Load, Truncated, eventually, request
+
+# Long enough for a busy machine to answer whatever is not late, and short enough to wait for.
+LIMIT = 1.5
+# What a busy machine may take on top; the promise is a second.
+SLACK = 1.0
+LATE = ("--request-timeout", str(LIMIT))
+
+INTERRUPTED = {
+    "/spin": "endless_loop",
+    "/stubborn-spin": "endless_loop",
+}
+STUCK = {
+    "/sleep": "long_sleep",
+    "/deadlock": "wait_for_lock",
+}
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def get_late(server, target):
+    """The response, and how long it took."""
+    with server.connect() as wire:
+        began = time.monotonic()
+        wire.send(request("GET", target))
+        response = wire.response()
+        wire.expect_close()
+    return response, time.monotonic() - began
+
+
+def expect_504(server, target):
+    response, taken = get_late(server, target)
+    assert response.status == 504
+    assert response.wants_close()
+    assert LIMIT * 0.9 < taken < LIMIT + SLACK
+    return response
+
+
+@pytest.mark.parametrize("threads", ["1", "4", "auto"])
+@pytest.mark.parametrize("target", INTERRUPTED)
+def test_a_loop_is_interrupted_where_it_stands_and_the_worker_goes_on(shared, threads, target):
+    server = shared("late:app", *LATE, "--threads", threads)
+    (worker,) = server.workers()
+    logged = len(server.errors)
+    expect_504(server, target)
+    record = server.wait_for_log(
+        rf"GET {target} of 127\.0\.0\.1 has taken [\d.]+ s .*request_timeout.*it got 504"
+        rf".*interrupted.*\n(.*\n)*.*in {INTERRUPTED[target]}\n",
+        within=1 + SLACK,
+        since=logged,
+    )
+    assert "late.py" in record
+    server.wait_for_log(r"its thread is free again", since=logged)
+    # Told once, where it stood; not again as a failure of the application.
+    assert "Error handling request" not in server.errors[logged:]
+    assert int(server.get("/pid").body) == worker
+
+
+def test_others_are_answered_while_a_call_computes_until_its_deadline(shared):
+    server = shared("late:app", *LATE, "--threads", "4")
+    with server.connect() as late:
+        late.send(request("GET", "/spin"))
+        with Load(server.address, clients=2, path="/brief") as load:
+            assert late.response().status == 504
+        assert load.ok > 10
+        assert load.failures == []
+
+
+def test_what_is_raised_is_no_exception_that_code_handles_by_accident(shared, tmp_path):
+    server = shared("late:app", *LATE, "--threads", "4")
+    notes = tmp_path / "notes"
+    expect_504(server, f"/cleaned?{notes}")
+    eventually(lambda: lines(notes) == ["BaseException", "finally"], what="its notes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "4", "auto"])
+@pytest.mark.parametrize("target", STUCK)
+def test_a_call_that_cannot_be_interrupted_has_its_worker_replaced(start, threads, target):
+    server = start("late:app", *LATE, "--threads", threads)
+    (worker,) = server.workers()
+    expect_504(server, target)
+    server.wait_for_log(rf"GET {target} .*\n(.*\n)*.*in {STUCK[target]}\n", within=1 + SLACK)
+    if threads != "1":
+        assert int(server.get("/pid").body) == worker
+    server.wait_for_log(rf"GET {target} .* is still running .* to be replaced")
+    eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
+    assert int(server.get("/pid").body) != worker
+
+
+@pytest.mark.slow
+def test_no_request_fails_while_a_worker_with_a_stuck_call_is_replaced(start, tmp_path):
+    server = start("late:app", "--request-timeout", "4", "--threads", "4")
+    (worker,) = server.workers()
+    with Load(server.address, clients=2, keep_alive=False, path="/brief") as load:
+        with server.connect() as stuck:
+            stuck.send(request("GET", "/sleep"))
+            assert stuck.response().status == 504
+        server.wait_for_log(r"to be replaced")
+        eventually(
+            lambda: server.workers() and worker not in server.workers(), what="another worker"
+        )
+        enough = load.ok + 10
+        eventually(lambda: load.ok >= enough, what="its answers")
+    assert load.failures == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_call_that_never_gives_the_interpreter_away_is_ended_and_hurts_no_other_worker(
+    start, threads
+):
+    server = start("late:app", *LATE, "--threads", threads, workers=2)
+    before = set(server.workers())
+    expect_504(server, "/hold-interpreter")
+    server.wait_for_log(
+        r"GET /hold-interpreter .*it got 504.* has not given the interpreter away",
+        within=1 + SLACK,
+    )
+    eventually(
+        lambda: len(set(server.workers()) - before) == 1 and len(server.workers()) == 2,
+        within=20,
+        what="another worker in its place",
+    )
+    assert len(before & set(server.workers())) == 1
+    # The stack that could not be taken before.
+    server.wait_for_log(r"in hold_interpreter")
+    assert server.get("/pid").status == 200
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_held_interpreter_is_answered_too(start, tmp_path):
+    server = start("late:app", *LATE, "--threads", "4")
+    # So that there are threads: to start another one takes the interpreter.
+    gate = tmp_path / "gate"
+    wires = [server.connect() for _ in range(3)]
+    for wire in wires:
+        wire.send(request("GET", f"/gated?{gate}"))
+    time.sleep(0.3)
+    gate.touch()
+    for wire in wires:
+        assert wire.response().status == 200
+        wire.close()
+    with server.connect() as culprit, server.connect() as first, server.connect() as second:
+        culprit.send(request("GET", "/hold-interpreter"))
+        time.sleep(0.3)
+        first.send(request("GET", "/pid"))
+        second.send(request("GET", "/pid"))
+        # One is in hand and waits for the interpreter; the other waits for a thread.
+        statuses = sorted(wire.response().status for wire in (culprit, first, second))
+    assert statuses == [503, 504, 504]
+
+
+def test_a_response_that_has_begun_is_cut_so_that_it_does_not_look_complete(shared):
+    server = shared("late:app", *LATE, "--threads", "4")
+    for target in ("/stream", "/lengthless-stream"):
+        began = time.monotonic()
+        with server.connect() as wire:
+            wire.send(request("GET", target))
+            with pytest.raises((Truncated, ConnectionResetError)):
+                wire.response()
+        assert LIMIT * 0.9 < time.monotonic() - began < LIMIT + SLACK
+    # Without chunks only a reset tells.
+    with server.connect() as wire:
+        wire.send(b"GET /stream HTTP/1.0\r\n\r\n")
+        assert wire.response().framing == "close"
+        assert wire.was_reset
+    server.wait_for_log(r"GET /stream .*its connection was cut")
+
+
+def test_a_client_that_has_its_response_is_not_disturbed_by_a_late_close(shared):
+    server = shared("late:app", *LATE, "--threads", "4")
+    with server.connect() as wire:
+        wire.send(request("GET", "/late-close"))
+        assert wire.response().body == b"whole"
+        wire.send(request("GET", "/pid"))
+        assert wire.response().status == 200
+        server.wait_for_log(r"GET /late-close .*it has its response, but the call goes on")
+        server.wait_for_log(r"GET /late-close .*its thread is free again")
+        wire.send(request("GET", "/pid"))
+        assert wire.response().status == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_a_response_at_the_very_deadline_is_whole_and_leaves_the_next_request_alone(
+    shared, threads
+):
+    server = shared("late:app", "--request-timeout", "50ms", "--threads", threads)
+    (worker,) = server.workers()
+    statuses = Counter()
+    ends_at = time.monotonic() + 4
+    while time.monotonic() < ends_at:
+        with server.connect() as wire:
+            while time.monotonic() < ends_at:
+                wire.send(request("GET", "/about-the-limit"))
+                response = wire.response()
+                statuses[response.status] += 1
+                if response.wants_close():
+                    assert response.status == 504
+                    wire.expect_close()
+                    break
+                assert response.body == b"in time"
+                wire.send(request("GET", "/pid"))
+                response = wire.response()
+                if response.status == 504:  # a busy machine
+                    break
+                assert response.body == str(worker).encode()
+    assert set(statuses) == {200, 504}, statuses
+    assert min(statuses.values()) > 5, statuses
+    # Whatever was raised was raised in the call that was late.
+    assert "Error handling request" not in server.errors
+
+
+def test_the_access_log_tells_of_504(start, tmp_path):
+    log = tmp_path / "access.log"
+    server = start("late:app", *LATE, "--access-logfile", str(log), "--access-logformat", "json")
+    expect_504(server, "/spin")
+    with server.connect() as wire:
+        wire.send(request("GET", "/stream"))
+        with pytest.raises((Truncated, ConnectionResetError)):
+            wire.response()
+    entries = eventually(
+        lambda: len(lines(log)) == 2 and [json.loads(line) for line in lines(log)], what="two lines"
+    )
+    assert [(entry["status"], entry["outcome"]) for entry in entries] == [
+        (504, "expired"),
+        (200, "expired"),
+    ]
+
+
+def test_a_head_request_gets_a_504_without_a_body(shared):
+    server = shared("late:app", *LATE, "--threads", "4")
+    assert server.get("/spin", method="HEAD").status == 504
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_request_that_finds_no_thread_before_its_deadline_is_never_run(start, tmp_path, threads):
+    server = start("late:app", *LATE, "--threads", threads)
+    wires = [server.connect() for _ in range(int(threads))]
+    for wire in wires:
+        wire.send(request("GET", "/spin"))
+    time.sleep(0.2)
+    gate = tmp_path / "gate"
+    gate.touch()
+    with server.connect() as queued:
+        queued.send(request("GET", f"/gated?{gate}"))
+        for wire in wires:
+            assert wire.response().status == 504
+            wire.close()
+        # It has waited until its own deadline, or got a thread that came free just before.
+        assert queued.response().status in (200, 503)
+    assert server.get("/pid").status == 200
+
+
+def test_a_request_waits_for_a_thread_no_longer_than_until_its_deadline(start, tmp_path):
+    server = start("late:app", *LATE, "--threads", "2")
+    with server.connect() as first, server.connect() as second, server.connect() as queued:
+        gate = tmp_path / "gate"
+        for wire in (first, second):
+            wire.send(request("GET", "/extend"))
+        time.sleep(0.2)
+        queued.send(request("GET", f"/gated?{gate}"))
+        response = queued.response()
+        assert [wire.response().status for wire in (first, second)] == [200, 200]
+    assert response.status == 503
+    assert response.header("Retry-After") == "1"
+    assert not (tmp_path / "gate.started").exists()
+    server.wait_for_log(r"waited for a thread for longer than request_timeout")
+
+
+def test_an_application_can_extend_its_own_deadline(shared):
+    server = shared("late:app", *LATE, "--threads", "4")
+    had, has, unchanged = map(float, server.get("/extend").body.split())
+    assert 0 < had <= LIMIT
+    assert 4 < has <= 5
+    # No shorter than it was.
+    assert has - LIMIT - SLACK < unchanged + 0.5
+    assert unchanged > 1
+
+
+def test_what_an_application_kept_extends_no_later_request(shared):
+    server = shared("late:app", *LATE, "--threads", "1")
+    with server.connect() as wire:
+        wire.send(request("GET", "/keep"))
+        assert wire.response().body == b"kept"
+        wire.send(request("GET", "/kept"))
+        assert wire.response().body == b"[0.0] True"
+        wire.send(request("GET", "/mistaken"))
+        assert wire.response().body == b"4"
+
+
+def test_without_the_setting_there_is_no_deadline(shared):
+    server = shared("late:app", "--threads", "1")
+    assert server.get("/has-deadline").body == b"False"
+
+
+def test_a_unix_socket_gets_its_504(start, tmp_path):
+    path = str(tmp_path / "socket")
+    server = start("late:app", *LATE, bind=[f"unix:{path}"])
+    server.address = path
+    expect_504(server, "/spin")
+
+
+def test_a_slow_request_leaves_a_record_of_where_it_stood(shared):
+    server = shared("late:app", "--slow-request", "200ms", "--threads", "4")
+    assert server.get("/dawdle").body == b"at last"
+    record = server.wait_for_log(
+        r"\[WARNING\] Slow request: GET /dawdle of 127\.0\.0\.1 took [\d.]+ s "
+        r"\(setting: slow_request = 200ms\)\n(.*\n)*.*dawdle_a_second"
+    )
+    assert len(re.findall(r"^after 0\.\d+ s:$", record, re.MULTILINE)) >= 1
+    logged = len(server.errors)
+    assert server.get("/pid").status == 200
+    assert "Slow request" not in server.errors[logged:]
