@@ -149,7 +149,8 @@ fn command() -> Command {
         .about("A production WSGI server.")
         .after_help(
             "Every setting can also stand in lockgate.toml (its name with underscores) and in the environment\n\
-             (LOCKGATE_ and its name in capitals). Flags win over the file, the file over the environment.",
+             (LOCKGATE_ and its name in capitals). Flags win over the file, the file over the environment.\n\
+             `lockgate ctl --help` and `lockgate top --help` tell how to ask a running server.",
         )
         .version(env!("CARGO_PKG_VERSION"))
         .args_override_self(true)

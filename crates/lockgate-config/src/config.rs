@@ -16,6 +16,8 @@ pub struct Config {
     pub app: AppSpec,
     /// Where to listen; never empty, no address twice.
     pub bind: Vec<BindAddress>,
+    /// Where operators are answered; `None`: nowhere.
+    pub admin_bind: Option<BindAddress>,
     /// Length of the kernel's queue of connections that wait to be accepted.
     pub backlog: u32,
     /// Worker processes; at least 1, `auto` already resolved.
@@ -231,6 +233,7 @@ impl Config {
                 host: "127.0.0.1".to_owned(),
                 port: BindAddress::DEFAULT_PORT,
             }],
+            admin_bind: None,
             backlog: 2048,
             workers: 1,
             workers_reason: "workers = 1 (nothing is known of the machine)".to_owned(),

@@ -80,6 +80,8 @@ pub enum Kind {
     Application,
     /// An address to listen on.
     Address,
+    /// An address that only this machine can reach, or none.
+    AdminAddress,
     /// A whole number.
     Number {
         /// Smallest.
@@ -251,7 +253,7 @@ impl Kind {
     pub fn placeholder(&self) -> &'static str {
         match self {
             Self::Application => "APP",
-            Self::Address => "ADDRESS",
+            Self::Address | Self::AdminAddress => "ADDRESS",
             Self::Number { .. } => "N",
             Self::Duration { .. } | Self::Interval { .. } => "TIME",
             Self::Size { .. } => "SIZE",
@@ -272,6 +274,10 @@ impl Kind {
         match self {
             Self::Application => {
                 "`module`, `module:attribute`, `module:factory(…)`, `file.py`, `file.py:attribute`"
+                    .into()
+            }
+            Self::AdminAddress => {
+                "`unix:PATH`, `unix:@NAME`, `127.0.0.1:PORT`, `[::1]:PORT`, `localhost:PORT`, or `none`"
                     .into()
             }
             Self::Address => {

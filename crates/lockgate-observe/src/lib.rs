@@ -12,12 +12,19 @@ mod escape;
 mod event;
 mod format;
 mod json;
+mod metrics;
 mod page;
 mod percent;
+mod status;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, write_event};
 pub use format::BadFormat;
-pub use page::{Counts, Page, Seat};
+pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
+pub use page::{
+    BOUNDS, BUCKETS, Call, Counts, Ledger, Line, Loss, Page, Response, Running, Seat, State,
+    Totals, WorkerView,
+};
+pub use status::write_status;

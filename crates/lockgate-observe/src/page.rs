@@ -1,9 +1,25 @@
-//! The shared page: what each worker tells its siblings, in memory that all processes of a server see.
+//! The shared page: what each worker tells its siblings and the operator, in memory that all processes of a server see.
 //!
-//! Knows neither how that memory is made nor who reads it. Only counters live here: a reader may see one worker's
-//! numbers a moment old, and nothing but a judgement may hang on them.
+//! Knows neither how that memory is made nor who reads it. A reader may see one worker's numbers a moment old, and
+//! nothing but a judgement may hang on them.
+//!
+//! First comes a record for each worker, together, because siblings look at all of them for each connection; behind
+//! the last record each worker has a [`Ledger`] and its lines, which only an operator reads.
+
+mod histogram;
+mod ledger;
+mod line;
+mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use histogram::{BOUNDS, BUCKETS};
+pub use ledger::{Ledger, Loss, Response, Totals};
+pub use line::{Call, Line, Running};
+pub use view::{State, WorkerView};
+
+use ledger::LEDGER;
+use line::{LINE, LINES};
 
 /// Words of a record: a cache line of its own, so that no worker slows another down by counting.
 const RECORD: usize = 8;
@@ -11,6 +27,10 @@ const RECORD: usize = 8;
 /// Words before the first record. The first of them says how many records were ever taken, so that readers need not
 /// look at the rest.
 const PREFIX: usize = RECORD;
+// The words of the prefix.
+const TAKEN: usize = 0;
+const SUPERVISOR: usize = 1;
+const FOUNDED: usize = 2;
 // The words of a record.
 const LIFE: usize = 0;
 const CONNECTIONS: usize = 1;
@@ -23,13 +43,17 @@ pub struct Page {
     words: &'static [AtomicU64],
 }
 
+/// Where the ledgers begin.
+const LEDGERS: usize = PREFIX + RECORD * Page::MOST_WORKERS;
+
 impl Page {
     /// More workers than this may run; those beyond have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
-    /// How many words a page for [`Page::MOST_WORKERS`] has.
-    pub const WORDS: usize = PREFIX + RECORD * Self::MOST_WORKERS;
+    /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only what is written is ever used.
+    pub const WORDS: usize = LEDGERS + (LEDGER + LINE * LINES) * Self::MOST_WORKERS;
 
-    /// A page over zeroed memory; it has as many records as fit. Best aligned to 64 bytes.
+    /// A page over zeroed memory; it has as many records as fit, and as many ledgers as fit behind
+    /// [`Page::MOST_WORKERS`] records. Best aligned to 64 bytes.
     pub fn new(words: &'static [AtomicU64]) -> Self {
         Self { words }
     }
@@ -48,23 +72,61 @@ impl Page {
         if let Some(record) = self.record(slot) {
             record.vacate();
         }
+        if let Some(ledger) = self.ledger(slot) {
+            ledger.close();
+        }
+    }
+
+    /// The server begins: its supervisor, and nanoseconds of the monotonic clock.
+    pub fn found(self, supervisor: u32, now: u64) {
+        for (index, value) in [(SUPERVISOR, supervisor.into()), (FOUNDED, now)] {
+            if let Some(word) = self.words.get(index) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The supervisor's process id, and since when it runs.
+    pub fn founded(self) -> (u64, u64) {
+        (self.prefix(SUPERVISOR), self.prefix(FOUNDED))
+    }
+
+    fn prefix(self, index: usize) -> u64 {
+        self.words
+            .get(index)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// How many slots were ever taken.
+    fn taken(self) -> usize {
+        usize::try_from(self.prefix(TAKEN)).unwrap_or(usize::MAX)
+    }
+
+    /// What the worker of this slot tells the operator.
+    pub(crate) fn ledger(self, slot: usize) -> Option<Ledger> {
+        const EACH: usize = LEDGER + LINE * LINES;
+        if slot >= Self::MOST_WORKERS {
+            return None;
+        }
+        let start = LEDGERS + slot * EACH;
+        Ledger::over(self.words.get(start..start + EACH)?)
     }
 
     /// The workers that accept connections now: their slots and what they have counted.
     pub fn serving(self) -> impl Iterator<Item = (usize, Counts)> + Clone {
-        let taken = self.words.first().map_or(0, |word| {
-            usize::try_from(word.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
-        });
         let records = self.words.get(PREFIX..).unwrap_or_default();
         records
             .chunks_exact(RECORD)
             .map(Record)
-            .take(taken)
+            .take(self.taken().min(Self::MOST_WORKERS))
             .enumerate()
             .filter_map(|(slot, record)| Some((slot, record.counts()?)))
     }
 
     fn record(self, slot: usize) -> Option<Record> {
+        if slot >= Self::MOST_WORKERS {
+            return None;
+        }
         let start = slot.checked_mul(RECORD)?.checked_add(PREFIX)?;
         Some(Record(self.words.get(start..start.checked_add(RECORD)?)?))
     }
@@ -100,9 +162,14 @@ impl Seat {
         let generation = (self.record.word(LIFE) >> 1) + 1;
         // Released after the zeros: nobody counts what the predecessor left.
         self.record.0[LIFE].store(generation << 1 | 1, Ordering::Release);
-        if let Some(taken) = self.page.words.first() {
+        if let Some(taken) = self.page.words.get(TAKEN) {
             taken.fetch_max(self.slot as u64 + 1, Ordering::Release);
         }
+    }
+
+    /// Where it counts for the operator.
+    pub fn ledger(&self) -> Option<Ledger> {
+        self.page.ledger(self.slot)
     }
 
     /// The worker accepts no more connections; the others share them without it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::{Config, LogTarget, Threads};
-use lockgate_observe::{AccessFormat, Level};
+use lockgate_observe::{AccessFormat, Level, Page};
 use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost};
 use lockgate_worker::log::{ErrorLog, create_missing};
 use lockgate_worker::{Handle, Worker, try_directory};
@@ -18,7 +18,7 @@ use crate::collector::Collector;
 use crate::reading::Sources;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, interruption, loading, privileges};
+use crate::{admin, children, exceptions, interpreter, interruption, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -229,6 +229,23 @@ impl Hooks for PythonHooks {
                 log: Arc::clone(&self.log),
             };
             py.detach(|| post.attend(&attended))
+        })
+    }
+
+    fn run_admin(&mut self, post: WorkerPost, page: Page) -> i32 {
+        if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
+            let problem = Python::attach(|py| exceptions::summary(py, &error));
+            let message = format!("operators are not answered: cannot change user: {problem}");
+            self.log.write(Level::Error, &message);
+            return CANNOT_START;
+        }
+        if !post.note_new_identity() {
+            return 0;
+        }
+        admin::run(&self.config, &self.log, post, page).unwrap_or_else(|error| {
+            let message = format!("operators are not answered: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
         })
     }
 

@@ -4,6 +4,7 @@
 //! bridge, `interpreter` the threads. Unsafe code lives in `ffi`, and nowhere else.
 #![deny(unsafe_code)]
 
+mod admin;
 mod children;
 mod collector;
 mod entry;

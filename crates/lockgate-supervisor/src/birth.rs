@@ -20,7 +20,7 @@ use crate::supervisor::Generation;
 use crate::worker_side::WorkerPost;
 
 /// The exit code of a child that could not take over its own signals.
-const CHILD_WITHOUT_SIGNALS: i32 = 1;
+pub(crate) const CHILD_WITHOUT_SIGNALS: i32 = 1;
 
 /// A new process that has not yet let go of what its parent holds.
 pub(crate) struct Birth {
@@ -62,10 +62,11 @@ impl MainLoop {
             lifeline,
             page,
             children,
+            admin,
             ..
         } = self;
         let (lifeline, writing_end) = lifeline;
-        drop((supervisor, inherited, writing_end, children));
+        drop((supervisor, inherited, writing_end, children, admin));
         let site = match birth.generation {
             Generation::Present => site,
             Generation::Next => next.unwrap_or(site),

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use lockgate_config::Config;
-use lockgate_observe::Level;
+use lockgate_observe::{Level, Page};
 
 use crate::WorkerPost;
 
@@ -31,6 +31,14 @@ pub trait Hooks {
     /// Expected to call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`]; where the former says so, to begin to accept
     /// and to call [`WorkerPost::attend`]. The settings are those of the post.
     fn run_worker(&mut self, post: WorkerPost) -> i32;
+
+    /// Answers operators from the page, in a child of its own; returns its exit code. Only called where `admin_bind` is
+    /// set. The post has the admin listeners, and no seat.
+    ///
+    /// Expected to call [`WorkerPost::attend`]. A request to drain is not for this process: it answers to the end.
+    fn run_admin(&mut self, _post: WorkerPost, _page: Page) -> i32 {
+        0
+    }
 
     /// Leaves the process at once: standard streams flushed, no exit handlers inherited from the supervisor run.
     fn exit_process(&mut self, code: i32) -> !;

@@ -4,6 +4,7 @@
 //! Decisions are pure ([`Supervisor::on`]); the main loop performs them. Unsafe code lives in `os` only.
 #![deny(unsafe_code)]
 
+mod admin_process;
 mod back_off;
 mod birth;
 mod ending;

@@ -4,6 +4,8 @@
 //! Order within a turn: what workers have written, then signals, then deaths. So a report is heard before the death
 //! of its sender, and a signal to the whole process group before the deaths that it caused.
 
+mod admin;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,8 +19,9 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, umask, wait};
 
+use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
-use crate::mailbox::{Message, Receiver, mailbox};
+use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::measures::Measures;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word, orders};
@@ -76,8 +79,16 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             ),
         );
     }
+    let admin = match admin::bind(&site.config, hooks) {
+        Ok(admin) => admin,
+        Err(code) => {
+            site.remove_files();
+            return code;
+        }
+    };
     let page = shared_words(Page::WORDS)
         .map(Page::new)
+        .inspect(|page| page.found(std::process::id(), admin::monotonic_nanos()))
         .inspect_err(|error| {
             let message = format!(
                 "no memory could be shared between workers: {error}; connections may pile up on one of them"
@@ -89,6 +100,9 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
         Ok(main_loop) => main_loop,
         Err((error, site)) => {
             site.remove_files();
+            if let Some(mut admin) = admin {
+                admin.end();
+            }
             hooks.log(
                 Level::Critical,
                 &format!("cannot take over signals: {error}"),
@@ -96,13 +110,21 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             return CANNOT_START;
         }
     };
+    main_loop.admin = admin;
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
             main_loop.site.remove_files();
             if let Some(next) = main_loop.next {
                 next.remove_files();
             }
+            if let Some(admin) = &mut main_loop.admin {
+                admin.end();
+            }
             code
+        }
+        Outcome::Admin(sender) => {
+            let code = admin::live(main_loop, sender, hooks);
+            hooks.exit_process(code)
         }
         Outcome::Child(birth) => {
             let code = main_loop.become_worker(birth, hooks);
@@ -117,6 +139,8 @@ pub(crate) enum Outcome {
     Exit(i32),
     /// This is no longer the supervisor.
     Child(Birth),
+    /// This is no longer the supervisor, nor a worker.
+    Admin(Sender),
 }
 
 pub(crate) struct MainLoop {
@@ -134,6 +158,7 @@ pub(crate) struct MainLoop {
     pub(crate) children: HashMap<u32, Child>,
     measures: Measures,
     oom: OomCounter,
+    pub(crate) admin: Option<AdminProcess>,
 }
 
 /// A worker that has not been reaped, by its process id.
@@ -163,6 +188,7 @@ impl MainLoop {
             lifeline,
             page,
             children: HashMap::new(),
+            admin: None,
         })
     }
 
@@ -183,10 +209,13 @@ impl MainLoop {
                 answers.append(&mut events);
                 events = answers;
             }
+            if let Some(sender) = self.fork_admin(hooks) {
+                return Outcome::Admin(sender);
+            }
             self.wait();
             self.hear_workers(&mut events);
             events.extend(self.signals.take().into_iter().map(Event::Requested));
-            self.reap(&mut events);
+            self.reap(&mut events, hooks);
             self.measure(&mut events);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
@@ -332,9 +361,10 @@ impl MainLoop {
             .values()
             .filter_map(|child| child.mailbox.poll_fd());
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let deadline = self.supervisor.next_deadline();
-        let deadline = deadline.into_iter().chain(self.measures.next()).min();
-        let longest = deadline.map(|deadline| {
+        let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
+        let others = [self.measures.next(), fork_at].into_iter().flatten();
+        let deadline = self.supervisor.next_deadline().into_iter().chain(others);
+        let longest = deadline.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
                 tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -358,7 +388,7 @@ impl MainLoop {
     }
 
     /// Buries the dead. PID 1 also reaps strangers, whom the supervisor does not know by their numbers.
-    fn reap(&mut self, events: &mut VecDeque<Event>) {
+    fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         loop {
             // Any child: waitpid(None) would leave out those that have moved to another process group.
             match wait(WaitOptions::NOHANG) {
@@ -367,6 +397,9 @@ impl MainLoop {
                         continue;
                     };
                     let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                    if self.bury_admin(pid, ending, hooks) {
+                        continue;
+                    }
                     // It may have written between our last look and its death.
                     if let Some(mut child) = self.children.remove(&pid) {
                         if let Some(page) = self.page {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_http::{Connection as Protocol, Refusal, ResponseBody};
-use lockgate_observe::Outcome;
+use lockgate_observe::{Loss, Outcome};
 
 use crate::access_log::Entry;
 use crate::deadlines::Station;
@@ -91,6 +91,11 @@ pub struct Connection {
     pub client_keeps_alive: bool,
     pub is_http10: bool,
     pub entry: Option<Box<Entry>>,
+    /// Of the last response.
+    pub status: u16,
+    /// Since when the present request is whole, by the clock of the page; until its response has left, or nobody waits
+    /// for it.
+    pub ready_at: Option<u64>,
     protocol: Protocol,
     unread: Vec<u8>,
     pub request: Option<Box<Request>>,
@@ -137,6 +142,8 @@ impl Connection {
             client_keeps_alive: false,
             is_http10: false,
             entry: None,
+            status: 0,
+            ready_at: None,
             unread: Vec::new(),
             request: None,
             spool: Spool::Empty,
@@ -306,11 +313,13 @@ impl Connection {
         self.hung_up = true;
         self.transport.reset_on_close();
         self.record(Outcome::TimedOut, now);
+        self.count_loss(Loss::ClientTooSlow);
     }
 
     /// The connection died under a request or a response: its line is written, nothing else can be.
     pub fn lose(&mut self, now: Instant) -> Next {
         self.record(Outcome::ClientGone, now);
+        self.count_loss(Loss::ClientGone);
         Next::Close
     }
 

@@ -454,6 +454,7 @@ mod tests {
             request: Box::default(),
             channel: Box::new(Nobody),
             ready_at,
+            ready_nanos: 0,
             was_kept: false,
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, ResponseContext, ResponseHead, ShortBody, Version, encode_head};
-use lockgate_observe::Outcome;
+use lockgate_observe::{Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connection::{Connection, Next, Phase};
@@ -21,8 +21,9 @@ use crate::reply::{ClientGone, Look, Presence, ReplyChannel, Sent, SharedBytes};
 use crate::shared::Shared;
 
 impl Connection {
-    /// Makes the connection ready to be a response's channel.
-    pub fn begin_exchange(&mut self, output: Option<Vec<u8>>) {
+    /// Makes the connection ready to be a response's channel, for a request that is whole since `ready_at`.
+    pub fn begin_exchange(&mut self, output: Option<Vec<u8>>, ready_at: u64) {
+        self.ready_at = Some(ready_at);
         if let Some(output) = output {
             self.out.give_spare(output);
         }
@@ -175,6 +176,7 @@ impl ReplyChannel for Connection {
         let added = tail.len() - from;
         self.out.note_appended(added);
         self.body = Some(body);
+        self.status = head.status();
         if let Some(entry) = &mut self.entry {
             entry.status = head.status();
             entry.response.clone_from(head);
@@ -268,12 +270,13 @@ impl ReplyChannel for Connection {
             let _ = self.flush_quietly();
             self.end_corked();
             let now = Instant::now();
-            let outcome = if self.hung_up {
-                Outcome::ClientGone
+            let (outcome, loss) = if self.hung_up {
+                (Outcome::ClientGone, Loss::ClientGone)
             } else {
-                Outcome::Aborted
+                (Outcome::Aborted, Loss::Aborted)
             };
             self.record(outcome, now);
+            self.count_loss(loss);
         });
         if self.is_committed && self.body.is_some_and(|body| body.ends_with_connection()) {
             self.transport.reset_on_close();
@@ -341,6 +344,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         // Unless that was done at the deadline.
         self.record(Outcome::Expired, now);
+        self.count_loss(Loss::RequestTimeout);
         self.close_after_response = true;
         if ending.has_answer() && matches!(self.begin_lingering(now), Next::Again) {
             return shared.push_return(Returned::Connection(self), true);

@@ -154,6 +154,7 @@ impl Lane {
             }
             let wakes = [shared.crew.admits_at(), self.gives_up_at(shared)];
             let timeout = self.time_to_wait(wakes);
+            shared.books.note_waiting(self.queued(shared));
             self.poll(shared, timeout);
         }
     }
@@ -235,6 +236,8 @@ impl Lane {
         self.events = events;
         self.acceptor.note_looked();
         self.go_on_with_bulk();
+        let received = std::mem::take(&mut self.bench.received);
+        shared.books.note_received(received);
         self.sight.came_at = self.bench.now;
         self.expire();
     }
@@ -330,6 +333,7 @@ impl Lane {
                     Ok(Flushed::Blocked) => Next::Wait,
                     Ok(Flushed::Bounded) => Next::Again,
                     Ok(Flushed::All) if connection.phase == Phase::Writing => {
+                        connection.count_response(self.bench.now);
                         match connection.end_response(self.bench.now) {
                             Next::Wait if connection.has_input() => continue,
                             next => next,
@@ -342,7 +346,8 @@ impl Lane {
             match next {
                 Next::Flush => {}
                 Next::Dispatch(request) => {
-                    connection.begin_exchange(self.bench.outputs.pop());
+                    let ready_nanos = connection.shared.books.nanos(self.sight.came_at);
+                    connection.begin_exchange(self.bench.outputs.pop(), ready_nanos);
                     self.requests += 1;
                     if self.is_queue_full(&connection.shared) {
                         return self.refuse_queued(request, connection);
@@ -351,6 +356,7 @@ impl Lane {
                         request,
                         channel: connection,
                         ready_at: self.sight.came_at,
+                        ready_nanos,
                         was_kept: false,
                     });
                 }

@@ -14,6 +14,7 @@ pub mod worker;
 mod accept;
 mod access_log;
 mod body_buffer;
+mod bookkeeping;
 mod connection;
 mod cork;
 mod crew;
@@ -46,6 +47,7 @@ mod workbench;
 
 pub use app::App;
 pub use body_buffer::{BodyBuffer, BodyPool};
+pub use bookkeeping::monotonic_nanos;
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use descriptors::take_inherited as take_inherited_descriptors;
 pub use queue::GivenUp;

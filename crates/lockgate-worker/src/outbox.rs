@@ -45,6 +45,8 @@ pub struct Outbox {
     /// Bytes of the first piece that are sent already.
     sent: usize,
     len: u64,
+    /// Bytes that have left since they were last asked for.
+    departed: u64,
     spare: Vec<u8>,
 }
 
@@ -149,6 +151,11 @@ impl Outbox {
         std::mem::take(&mut self.spare)
     }
 
+    /// Bytes that have left since this was last asked.
+    pub fn take_departed(&mut self) -> u64 {
+        std::mem::take(&mut self.departed)
+    }
+
     /// Takes a buffer for the next head.
     pub fn give_spare(&mut self, spare: Vec<u8>) {
         if self.spare.capacity() == 0 {
@@ -237,6 +244,7 @@ impl Outbox {
         *offset += count as u64;
         *length -= count as u64;
         self.len -= count as u64;
+        self.departed += count as u64;
         if *length == 0 {
             self.pieces.pop_front();
         }
@@ -245,6 +253,7 @@ impl Outbox {
 
     fn advance(&mut self, written: usize) {
         self.len -= written as u64;
+        self.departed += written as u64;
         let mut left = written;
         while let Some(piece) = self.pieces.front() {
             let rest = match piece {

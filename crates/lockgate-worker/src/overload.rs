@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, ResponseHead};
-use lockgate_observe::{Level, Outcome};
+use lockgate_observe::{Level, Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::connection::{Connection, Phase};
@@ -155,6 +155,11 @@ impl Connection {
         let is_seen = outcome == Outcome::Overloaded && self.allows_body();
         let body_bytes = if is_seen { text.len() } else { 0 };
         self.record_body(body_bytes as u64, outcome, now);
+        self.count_loss(match why {
+            GivenUp::QueueFull => Loss::QueueFull,
+            GivenUp::TooLate => Loss::QueueTimeout,
+            GivenUp::HalfClosed | GivenUp::Gone => Loss::ClientGone,
+        });
         self.phase = Phase::Writing;
         self.deadline = now + self.shared.config.write_timeout;
     }

@@ -32,6 +32,8 @@ pub struct Job {
     pub channel: Box<dyn ReplyChannel>,
     /// When it was there in full, as far as the lane can tell.
     pub ready_at: Instant,
+    /// The same moment on the clock of the shared page.
+    pub ready_nanos: u64,
     /// It had to be kept for want of a thread.
     pub was_kept: bool,
 }
@@ -214,6 +216,7 @@ mod tests {
                 request: Box::default(),
                 channel: Box::new(Client(presence)),
                 ready_at: start + Duration::from_millis(millis),
+                ready_nanos: 0,
                 was_kept: false,
             });
         }

@@ -64,6 +64,7 @@ impl Connection {
         if let Some(entry) = &mut self.entry {
             entry.status = status;
         }
+        self.status = status;
         let length_before = self.out.len();
         let server = self.shared.server_header.as_deref();
         let tail = self.out.tail();

@@ -303,6 +303,7 @@ fn a_connection_may_have_several_requests_with_the_application_at_once() {
                 request: Box::default(),
                 channel,
                 ready_at: Instant::now(),
+                ready_nanos: 0,
                 was_kept: false,
             });
         }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use lockgate_observe::Level;
 
 use crate::app::App;
+use crate::bookkeeping::Desk;
 use crate::crew::{Post, forced_wait};
 use crate::deadlines::{Deadline, Deadlines, Station};
 use crate::lane::{Lane, Turn};
@@ -25,6 +26,7 @@ impl Shared {
         let mut reply = Reply::default();
         let mut spare = None;
         let watch = Watch::new(self);
+        let mut desk = self.books.desk();
         let forced_wait = forced_wait(self.config.switch_interval);
         loop {
             let mut next = None;
@@ -70,7 +72,7 @@ impl Shared {
                         }
                     }
                 }
-                spare = Some(self.run(job, &mut reply, watch.deadline()));
+                spare = Some(self.run(job, &mut reply, watch.deadline(), &mut desk));
                 watch.end_now(&self.app);
                 match self.continue_turn(&mut spare, &mut began) {
                     Some(following) => {
@@ -127,11 +129,19 @@ impl Shared {
     }
 
     /// Calls the application, whatever it does.
-    fn run(&self, mut job: Job, reply: &mut Reply, deadline: Option<Deadline>) -> Box<Request> {
+    fn run(
+        &self,
+        mut job: Job,
+        reply: &mut Reply,
+        deadline: Option<Deadline>,
+        desk: &mut Desk,
+    ) -> Box<Request> {
+        desk.begin(&job.request, job.ready_nanos);
         reply.open(job.channel, deadline);
         self.crew.crowd().note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));
         self.crew.crowd().note_call_ends();
+        desk.end();
         if call.is_err() {
             self.error_log.write(
                 Level::Critical,
@@ -243,6 +253,7 @@ impl Shared {
 
     /// Lets the lane go for a call; only then is the standby woken, so that it finds the lane free.
     fn let_go(&self, lane: MutexGuard<'_, Lane>, waits_for_interpreter: bool) {
+        self.books.note_waiting(lane.queued(self));
         self.crew.begin_call(waits_for_interpreter);
         drop(lane);
         if !waits_for_interpreter {

@@ -13,6 +13,7 @@ use lockgate_observe::Level;
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::body_buffer::BodyPool;
+use crate::bookkeeping::Books;
 
 use crate::connection::{Connection, Next, Speakers};
 use crate::cork::Cork;
@@ -50,6 +51,7 @@ pub struct Shared {
     pub crew: Crew,
     pub cork: Cork,
     pub bodies: Arc<BodyPool>,
+    pub books: Books,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
     pub spool_complaints: Mutex<Recurrence>,
@@ -133,7 +135,9 @@ impl Shared {
                 return self.discard(connection);
             }
         }
-        match connection.end_response(Instant::now()) {
+        let now = Instant::now();
+        connection.count_response_among_others(now);
+        match connection.end_response(now) {
             Next::Wait if !connection.has_input() && self.stop_mode() == StopMode::Serve => {}
             Next::Close => return self.discard(connection),
             _ => return self.push_return(Returned::Connection(connection), true),

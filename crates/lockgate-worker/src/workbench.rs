@@ -13,6 +13,8 @@ pub struct Workbench {
     /// Output buffers that idle connections do not need.
     pub outputs: Vec<Vec<u8>>,
     pub now: Instant,
+    /// Bytes that were read since the page was told of them.
+    pub received: u64,
 }
 
 /// Spare parts kept of each kind; more than a turn needs would only be memory.
@@ -25,6 +27,7 @@ impl Workbench {
             requests: Vec::new(),
             outputs: Vec::new(),
             now,
+            received: 0,
         }
     }
 

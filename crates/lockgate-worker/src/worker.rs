@@ -13,6 +13,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::bookkeeping::Books;
 use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
@@ -93,6 +94,7 @@ impl Worker {
             crew: Crew::new(most_calls(&config)),
             cork: Cork::default(),
             bodies: Arc::default(),
+            books: Books::open(seat.as_ref(), config.admin_bind.is_some()),
             lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,
             access_log,

@@ -53,8 +53,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no record"),
         },
-        doc: "A call that takes longer than this leaves a warning in the error log, with its request, how long it took, and \
-              where its code stood meanwhile: when it became slow, and each time that its age had doubled.",
+        doc: "A call that takes longer than this leaves a warning in the error log. It tells the \
+              request, how long it took, and where its code stood when it became slow, and each time that its age had \
+              doubled.",
         gunicorn: &[],
         uwsgi: &["log-slow"],
         read: |draft, given| {

@@ -187,9 +187,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             auto: false,
         },
         doc: "How many connections one client address may hold; 0: unlimited. Each worker counts for itself. One more \
-              gets 429 and is closed. An IPv6 client counts by its /64 network; unix sockets and the proxies in \
-              `forwarded_allow_ips`, and with `proxy_protocol` those in `proxy_allow_ips`, are not counted. Mind that many people may share one address: a company, a school, a \
-              mobile network.",
+              gets 429 and is closed. An IPv6 client counts by its /64 network; unix sockets, the proxies in \
+              `forwarded_allow_ips`, and with `proxy_protocol` those in `proxy_allow_ips`, are not counted. Mind that many \
+              people may share one address: a company, a school, a mobile network.",
         gunicorn: &[],
         uwsgi: &[],
         read: |draft, given| {

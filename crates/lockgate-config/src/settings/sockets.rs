@@ -1,5 +1,7 @@
 //! Settings that say where the server listens.
 
+use std::net::IpAddr;
+
 use crate::BindAddress;
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, Given, quoted, quoted_list};
@@ -23,6 +25,28 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| quoted_list(&draft.config.bind),
+    },
+    Setting {
+        name: "admin_bind",
+        section: Section::Sockets,
+        short: None,
+        flags: &["admin-bind"],
+        shape: Shape::Value,
+        kind: Kind::AdminAddress,
+        doc: "Address at which operators are answered. There are `/metrics` for Prometheus, `/healthz`, `/readyz` and \
+              `/status`, also while every thread of every worker is in a call; `lockgate ctl` and `lockgate top` ask \
+              there. What clients ask for can be read there, so that only a unix socket or a loopback address is taken; \
+              `none` turns it off.",
+        gunicorn: &[],
+        uwsgi: &["stats", "stats-server", "stats-http"],
+        read: |draft, given| {
+            draft.config.admin_bind = admin_address(&given.text()?)?;
+            Ok(())
+        },
+        show: |draft| match &draft.config.admin_bind {
+            None => quoted("none"),
+            Some(address) => quoted(&address.to_string()),
+        },
     },
     Setting {
         name: "backlog",
@@ -63,6 +87,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| draft.config.reuse_port.to_string(),
     },
 ];
+
+fn admin_address(text: &str) -> Result<Option<BindAddress>, Complaint> {
+    if matches!(text, "" | "none" | "None") {
+        return Ok(None);
+    }
+    let address = BindAddress::parse(text)?;
+    let is_private = match &address {
+        BindAddress::Unix(_) | BindAddress::Abstract(_) => true,
+        BindAddress::Tcp { host, .. } => {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        }
+        BindAddress::Fd(_) => false,
+    };
+    if is_private {
+        Ok(Some(address))
+    } else {
+        Err("would let others read what clients ask for; take a unix socket (unix:/run/lockgate/admin.sock) or a \
+             loopback address (127.0.0.1:9000), and a proxy with authentication in front of it for others"
+            .into())
+    }
+}
 
 fn addresses(given: Given<'_>) -> Result<Vec<BindAddress>, Complaint> {
     let mut addresses: Vec<BindAddress> = Vec::new();

@@ -10,6 +10,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("pythonpath", "/a,/b", "['/c', '/d']", "/e"),
     ("env", "A=1", "{ B = '2' }", "C=3\nD=4"),
     ("bind", ":1", "[':2', 'unix:/x']", "fd://3"),
+    ("admin_bind", "unix:/x", "'127.0.0.1:9'", "localhost:8"),
     ("backlog", "1", "2", "3"),
     ("reuse_port", "true", "false", "1"),
     ("workers", "1", "2", "auto"),

@@ -49,6 +49,19 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         (
+            "admin_bind",
+            &[
+                ("':9000'", "loopback"),
+                ("'0.0.0.0:9000'", "loopback"),
+                ("'192.0.2.1:9000'", "loopback"),
+                ("'example.org:9000'", "loopback"),
+                ("'[::]:9000'", "loopback"),
+                ("'fd://3'", "loopback"),
+                ("'unix:'", "names no path"),
+                ("['127.0.0.1:9000']", "must be text"),
+            ],
+        ),
+        (
             "bind",
             &[
                 ("[]", "at least one address"),
@@ -348,6 +361,24 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 "{file}: {message}"
             );
         }
+    }
+}
+
+#[test]
+fn operators_are_answered_only_where_this_machine_alone_can_ask() {
+    for (text, shown) in [
+        ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ("unix:@x", "unix:@x"),
+        ("127.0.0.1:9000", "127.0.0.1:9000"),
+        ("127.9.9.9:9000", "127.9.9.9:9000"),
+        ("[::1]:9000", "[::1]:9000"),
+        ("LocalHost:9000", "LocalHost:9000"),
+    ] {
+        let address = config("--admin-bind", text).admin_bind.expect(text);
+        assert_eq!(address.to_string(), shown);
+    }
+    for nothing in ["none", ""] {
+        assert_eq!(config("--admin-bind", nothing).admin_bind, None);
     }
 }
 

@@ -111,7 +111,7 @@ fn a_server_boots_serves_and_stops_cleanly() {
             .line("listening at unix:")
             .ends_with(&format!("(pid {})", server.pid()))
     );
-    server.line("all 2 workers are ready");
+    server.has_said("all 2 workers are ready");
     assert_eq!(
         std::fs::read_to_string(&pidfile).unwrap(),
         format!("{}\n", server.pid())
@@ -149,7 +149,7 @@ fn a_crash_during_the_first_boot_exits_with_three() {
 fn a_killed_worker_is_replaced_within_a_second() {
     let mut server = start("serve", 2).run();
     let worker = server.ready();
-    server.line("all 2 workers are ready");
+    server.has_said("all 2 workers are ready");
     // Less than a second of service is not counted as service; it is replaced all the same.
     let died = Instant::now();
     send(worker, Signal::KILL);
@@ -207,7 +207,7 @@ fn a_stop_does_not_wait_for_an_import() {
 
 fn workers_that_do_not_finish_are_killed() {
     let mut server = start("deaf", 2).run();
-    server.line("all 2 workers are ready");
+    server.has_said("all 2 workers are ready");
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
     assert_eq!(
@@ -296,7 +296,7 @@ fn harmless_signals_kill_nobody() {
 fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
     let mut server = start("serve", 2).run();
     let old = [server.ready(), server.ready()];
-    server.line("all 2 workers are ready");
+    server.has_said("all 2 workers are ready");
     server.signal(Signal::HUP);
     let new = [server.ready(), server.ready()];
     server.line("reload: done in");
@@ -321,7 +321,7 @@ fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
 fn a_reload_that_cannot_boot_leaves_the_old_workers() {
     let mut server = start("fails the second time", 1).run();
     let old = server.ready();
-    server.line("the only worker is ready");
+    server.has_said("the only worker is ready");
     server.signal(Signal::HUP);
     server.line("Traceback: app is not callable");
     server.line("reload failed");

@@ -100,6 +100,7 @@ impl Hooks for TestHooks {
             return 0;
         }
         seat.enter();
+        say!("worker (pid {}) accepts", std::process::id());
         if self.behaviour == "mute" {
             std::thread::sleep(Duration::from_secs(60));
         }

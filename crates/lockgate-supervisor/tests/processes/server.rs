@@ -102,10 +102,18 @@ impl Server {
         }
     }
 
-    /// Waits for the next worker to be ready; its process.
+    /// A line with this in it, which may have come before.
+    #[track_caller]
+    pub fn has_said(&mut self, part: &str) {
+        if !self.log.iter().any(|line| line.contains(part)) {
+            self.line(part);
+        }
+    }
+
+    /// Waits for the next worker to be ready and to have begun to serve; its process.
     #[track_caller]
     pub fn ready(&mut self) -> u32 {
-        pid_in(&self.line(" ready in "))
+        pid_in(&self.line(") accepts"))
     }
 
     pub fn signal(&self, signal: Signal) {

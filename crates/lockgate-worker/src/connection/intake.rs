@@ -55,6 +55,7 @@ impl Connection {
                 buffer,
                 requests,
                 now,
+                received,
                 ..
             } = bench;
             match self.transport.read(buffer) {
@@ -67,6 +68,7 @@ impl Connection {
                     // A short read has emptied the socket (epoll(7), "for stream-oriented files"); the end of the
                     // stream has no bytes of its own, so once it is announced reading goes on until it is seen.
                     self.readable = count == buffer.len() || self.read_closing;
+                    *received += count as u64;
                     if let Some(next) = self.feed(&buffer[..count], requests, *now) {
                         return next;
                     }
@@ -95,6 +97,7 @@ impl Connection {
             }
             Ok(count) => {
                 self.readable = count == asked || self.read_closing;
+                bench.received += count as u64;
                 self.spool.note_received(count);
                 self.protocol.note_body(count as u64);
                 self.extend_body_deadline(count, bench.now);

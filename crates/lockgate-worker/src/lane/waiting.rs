@@ -82,7 +82,8 @@ impl Lane {
         self.put_back(connection);
     }
 
-    fn queued(&self, shared: &Shared) -> usize {
+    /// Requests that wait for a thread.
+    pub fn queued(&self, shared: &Shared) -> usize {
         self.ready.len() + shared.crew.kept()
     }
 

@@ -1,0 +1,304 @@
+//! The shared page as Prometheus reads it: text format 0.0.4, all workers in one answer. Serves nothing, asks no clock.
+//!
+//! Invariant: a family is one HELP line, one TYPE line and its samples, together; what counts never falls while the
+//! server lives, whatever becomes of its workers.
+
+use crate::page::{BOUNDS, Loss, Page, State, Totals, WorkerView};
+
+/// What the answer has to be called.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
+pub fn write_metrics(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
+    let workers: Vec<WorkerView> = page.workers().collect();
+    let totals = page.totals();
+    let (_, founded) = page.founded();
+    let mut text = Text { out };
+
+    text.family("lockgate_info", "gauge", "The server that answers.");
+    text.sample(
+        "lockgate_info",
+        &format!("{{version=\"{version}\"}}"),
+        &1_u64,
+    );
+    text.family(
+        "lockgate_uptime_seconds",
+        "gauge",
+        "Time since the server was started.",
+    );
+    text.sample(
+        "lockgate_uptime_seconds",
+        "",
+        &Seconds(now.saturating_sub(founded)),
+    );
+    text.family("lockgate_workers", "gauge", "Workers by what they do.");
+    for state in State::ALL {
+        let count = workers.iter().filter(|worker| worker.state == state);
+        let label = format!("{{state=\"{}\"}}", state.name());
+        text.sample("lockgate_workers", &label, &(count.count() as u64));
+    }
+    text.family(
+        "lockgate_worker_starts_total",
+        "counter",
+        "Workers that have served so far, those that are alive included.",
+    );
+    text.sample("lockgate_worker_starts_total", "", &page.starts());
+    for gauge in &GAUGES {
+        text.family(gauge.name, "gauge", gauge.help);
+        for worker in &workers {
+            let label = format!("{{worker=\"{}\"}}", worker.slot);
+            text.sample(gauge.name, &label, &(gauge.read)(worker));
+        }
+    }
+    text.family(
+        "lockgate_longest_request_seconds",
+        "gauge",
+        "Age of the oldest request that a thread runs, its wait for the thread included; 0 when none runs.",
+    );
+    let began = workers
+        .iter()
+        .flat_map(|worker| &worker.calls)
+        .filter_map(|call| Some(call.request.as_ref()?.began))
+        .min();
+    let longest = began.map_or(0, |began| now.saturating_sub(began));
+    text.sample("lockgate_longest_request_seconds", "", &Seconds(longest));
+    text.totals(&totals);
+}
+
+struct Gauge {
+    name: &'static str,
+    help: &'static str,
+    read: fn(&WorkerView) -> u64,
+}
+
+/// One sample for each worker that is alive.
+const GAUGES: [Gauge; 4] = [
+    Gauge {
+        name: "lockgate_connections",
+        help: "Connections that a worker holds.",
+        read: |worker| worker.connections,
+    },
+    Gauge {
+        name: "lockgate_requests_waiting",
+        help: "Requests that wait for a thread, when the worker last looked.",
+        read: |worker| worker.waiting,
+    },
+    Gauge {
+        name: "lockgate_threads",
+        help: "Threads that can run requests.",
+        read: |worker| worker.calls.len() as u64,
+    },
+    Gauge {
+        name: "lockgate_threads_busy",
+        help: "Threads that run a request.",
+        read: |worker| worker.busy() as u64,
+    },
+];
+
+/// Nanoseconds, shown in seconds.
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seconds, rest) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        write!(formatter, "{seconds}.{rest:09}")
+    }
+}
+
+struct Text<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl Text<'_> {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        self.out.extend_from_slice(lines.as_bytes());
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: &dyn std::fmt::Display) {
+        let line = format!("{name}{labels} {value}\n");
+        self.out.extend_from_slice(line.as_bytes());
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        let name = "lockgate_responses_total";
+        self.family(
+            name,
+            "counter",
+            "Responses that have left in full, by the class of their status.",
+        );
+        for (class, count) in (1..).zip(&totals.classes) {
+            self.sample(name, &format!("{{class=\"{class}xx\"}}"), count);
+        }
+        let name = "lockgate_requests_lost_total";
+        self.family(
+            name,
+            "counter",
+            "Requests that did not get the application's whole answer, by why.",
+        );
+        for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
+            self.sample(name, &format!("{{reason=\"{}\"}}", loss.name()), count);
+        }
+        for (name, help, value) in [
+            (
+                "lockgate_received_bytes_total",
+                "Bytes read from clients.",
+                totals.received,
+            ),
+            (
+                "lockgate_sent_bytes_total",
+                "Bytes sent for requests that are over.",
+                totals.sent,
+            ),
+        ] {
+            self.family(name, "counter", help);
+            self.sample(name, "", &value);
+        }
+        self.durations(totals);
+    }
+
+    fn durations(&mut self, totals: &Totals) {
+        let name = "lockgate_request_duration_seconds";
+        self.family(
+            name,
+            "histogram",
+            "Time from when a request was there in full to when its response had left, for what the application answered.",
+        );
+        let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
+        let mut below = 0;
+        for (bound, count) in bounds.zip(&totals.durations) {
+            below += count;
+            self.sample(
+                &format!("{name}_bucket"),
+                &format!("{{le=\"{bound}\"}}"),
+                &below,
+            );
+        }
+        self.sample(&format!("{name}_sum"), "", &Seconds(totals.duration));
+        self.sample(&format!("{name}_count"), "", &below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::atomic::AtomicU64;
+
+    use crate::page::Response;
+
+    fn page() -> Page {
+        Page::new(Vec::leak(
+            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+        ))
+    }
+
+    fn written(page: Page, now: u64) -> String {
+        let mut out = Vec::new();
+        write_metrics(&mut out, page, "1.2.3", now);
+        String::from_utf8(out).unwrap()
+    }
+
+    /// A parser of the format, no larger than what is written here. Gives every sample by name and labels.
+    fn parse(text: &str) -> BTreeMap<String, f64> {
+        let mut families = BTreeSet::new();
+        let mut samples = BTreeMap::new();
+        let mut family = String::new();
+        let mut lines = text.lines().peekable();
+        assert!(text.ends_with('\n'));
+        while let Some(line) = lines.next() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                let (name, help) = rest.split_once(' ').unwrap();
+                assert!(
+                    !help.is_empty() && families.insert(name.to_owned()),
+                    "{line}"
+                );
+                let (typed, kind) = lines
+                    .next()
+                    .unwrap()
+                    .strip_prefix("# TYPE ")
+                    .unwrap()
+                    .split_once(' ')
+                    .unwrap();
+                assert_eq!(typed, name);
+                assert!(["gauge", "counter", "histogram"].contains(&kind), "{line}");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                family = name.to_owned();
+                continue;
+            }
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            assert!(key.starts_with(&family), "{line} stands under {family}");
+            let labels = key.split_once('{').map_or("", |(_, labels)| labels);
+            assert!(labels.is_empty() || labels.ends_with("\"}"), "{line}");
+            let previous = samples.insert(key.to_owned(), value.parse().unwrap());
+            assert_eq!(previous, None, "{line}");
+        }
+        samples
+    }
+
+    #[test]
+    fn a_server_without_workers_has_its_families_all_the_same() {
+        let page = page();
+        page.found(7, 1_000_000_000);
+        let samples = parse(&written(page, 3_500_000_000));
+        assert_eq!(samples["lockgate_uptime_seconds"], 2.5);
+        assert_eq!(samples["lockgate_info{version=\"1.2.3\"}"], 1.0);
+        assert_eq!(samples["lockgate_workers{state=\"serving\"}"], 0.0);
+        assert_eq!(samples["lockgate_request_duration_seconds_count"], 0.0);
+    }
+
+    #[test]
+    fn what_workers_have_counted_is_added_up_over_their_deaths() {
+        let page = page();
+        for (slot, count) in [(0, 3), (1, 4), (2, 5)] {
+            let seat = page.seat(slot).unwrap();
+            seat.enter();
+            seat.publish(slot as u64, 9);
+            let ledger = seat.ledger().unwrap();
+            ledger.open(100 + slot as u32, 0);
+            let line = ledger.claim(1).unwrap();
+            if slot == 1 {
+                line.begin(2_000_000_000, b"GET", b"/", None);
+            }
+            for index in 0..count {
+                ledger.note_response(Response {
+                    status: if index == 0 { 404 } else { 200 },
+                    bytes: 10,
+                    duration: Some(200_000),
+                });
+            }
+            ledger.note_loss(Loss::QueueFull, 0);
+        }
+        page.clear(2);
+        let samples = parse(&written(page, 5_000_000_000));
+        for (key, value) in [
+            ("lockgate_workers{state=\"serving\"}", 2.0),
+            ("lockgate_worker_starts_total", 3.0),
+            ("lockgate_connections{worker=\"1\"}", 1.0),
+            ("lockgate_threads_busy{worker=\"0\"}", 0.0),
+            ("lockgate_threads_busy{worker=\"1\"}", 1.0),
+            ("lockgate_longest_request_seconds", 3.0),
+            ("lockgate_responses_total{class=\"2xx\"}", 9.0),
+            ("lockgate_responses_total{class=\"4xx\"}", 3.0),
+            ("lockgate_requests_lost_total{reason=\"queue_full\"}", 3.0),
+            ("lockgate_sent_bytes_total", 120.0),
+            (
+                "lockgate_request_duration_seconds_bucket{le=\"0.0001\"}",
+                0.0,
+            ),
+            (
+                "lockgate_request_duration_seconds_bucket{le=\"0.00025\"}",
+                12.0,
+            ),
+            (
+                "lockgate_request_duration_seconds_bucket{le=\"+Inf\"}",
+                12.0,
+            ),
+            ("lockgate_request_duration_seconds_count", 12.0),
+            ("lockgate_request_duration_seconds_sum", 0.0024),
+        ] {
+            assert_eq!(samples[key], value, "{key}");
+        }
+        assert!(!samples.contains_key("lockgate_connections{worker=\"2\"}"));
+    }
+}

@@ -1,0 +1,336 @@
+//! What one worker has counted for the operator: responses, bytes, times, losses. Knows no connection and no clock.
+//!
+//! Invariant: counters only grow, also over the deaths of the workers of a slot: a successor goes on where its
+//! predecessor stopped, so that sums over all slots never fall.
+//!
+//! Most responses are counted by whoever leads the lane. There is one leader at a time, so those counters are added to
+//! without a locked instruction; those of other threads are counted beside them, and readers add both.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::histogram::{BUCKETS, bucket};
+use super::line::{LINE, LINES, Line};
+
+// The words of a ledger. The first eight are written once a turn.
+const PID: usize = 0;
+const STARTED: usize = 1;
+const WAITING: usize = 2;
+const RECEIVED: usize = 3;
+/// What the leader counts.
+const LED: usize = 8;
+/// What other threads count, on cache lines of its own.
+const AMONG_OTHERS: usize = LED + TALLY.next_multiple_of(8);
+const LOSSES: usize = AMONG_OTHERS + TALLY;
+/// Words of a ledger.
+pub(super) const LEDGER: usize = (LOSSES + Loss::ALL.len()).next_multiple_of(8);
+
+// The words of a tally.
+const CLASSES: usize = 0;
+const SENT: usize = 5;
+const DURATIONS: usize = 6;
+const DURATION: usize = DURATIONS + BUCKETS;
+const TALLY: usize = DURATION + 1;
+
+/// See the module. A copy is another view of the same words.
+#[derive(Debug, Clone, Copy)]
+pub struct Ledger {
+    words: &'static [AtomicU64; LEDGER],
+    lines: &'static [AtomicU64],
+}
+
+/// A response that has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Bytes that were sent for it, its head included.
+    pub bytes: u64,
+    /// Nanoseconds from when its request was ready; `None` when the application never saw the request.
+    pub duration: Option<u64>,
+}
+
+/// What became of a request that did not get the application's whole answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Its client left before the response had.
+    ClientGone,
+    /// Its client read the response too slowly.
+    ClientTooSlow,
+    /// The application failed in the middle of its response.
+    Aborted,
+    /// It found the queue full.
+    QueueFull,
+    /// It waited for a thread for too long.
+    QueueTimeout,
+    /// It ran for too long.
+    RequestTimeout,
+}
+
+impl Loss {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::ClientGone,
+        Self::ClientTooSlow,
+        Self::Aborted,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::RequestTimeout,
+    ];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::ClientTooSlow => "client_too_slow",
+            Self::Aborted => "aborted",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::RequestTimeout => "request_timeout",
+        }
+    }
+}
+
+/// Sums, over one ledger or several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Responses by the first digit of their status, 1 to 5.
+    pub classes: [u64; 5],
+    /// Bytes read from clients.
+    pub received: u64,
+    /// Bytes of finished responses that were sent.
+    pub sent: u64,
+    /// Requests that the application answered, by how long that took; see [`BOUNDS`](super::BOUNDS).
+    pub durations: [u64; BUCKETS],
+    /// Nanoseconds that they took together.
+    pub duration: u64,
+    /// In the order of [`Loss::ALL`].
+    pub losses: [u64; Loss::ALL.len()],
+}
+
+impl Totals {
+    /// Adds what another one has.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.classes[..], &other.classes[..]),
+            (&mut self.durations[..], &other.durations[..]),
+            (&mut self.losses[..], &other.losses[..]),
+        ];
+        for (sums, numbers) in pairs {
+            for (sum, number) in sums.iter_mut().zip(numbers) {
+                *sum = sum.wrapping_add(*number);
+            }
+        }
+        self.received = self.received.wrapping_add(other.received);
+        self.sent = self.sent.wrapping_add(other.sent);
+        self.duration = self.duration.wrapping_add(other.duration);
+    }
+
+    /// All responses.
+    pub fn responses(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+}
+
+impl Ledger {
+    pub(super) fn over(words: &'static [AtomicU64]) -> Option<Self> {
+        let (words, lines) = words.split_first_chunk::<LEDGER>()?;
+        Some(Self { words, lines })
+    }
+
+    /// A worker begins: its process id, and nanoseconds of the monotonic clock. What its predecessor was doing is
+    /// forgotten, what it has counted stays.
+    pub fn open(&self, pid: u32, now: u64) {
+        self.close();
+        self.set(WAITING, 0);
+        self.set(STARTED, now);
+        self.set(PID, pid.into());
+    }
+
+    /// The worker is dead.
+    pub(super) fn close(&self) {
+        self.set(PID, 0);
+        self.lines().for_each(|line| line.release());
+    }
+
+    /// Bytes were read since the last time. By the leader.
+    #[inline]
+    pub fn note_received(&self, bytes: u64) {
+        self.grow(RECEIVED, bytes);
+    }
+
+    /// So many requests wait for a thread. By the leader.
+    #[inline]
+    pub fn note_waiting(&self, waiting: u64) {
+        self.set(WAITING, waiting);
+    }
+
+    /// A response has left. By whoever leads the lane.
+    #[inline]
+    pub fn note_response(&self, response: Response) {
+        self.count(LED, response, |index, by| self.grow(index, by));
+    }
+
+    /// A response has left, or what there was of one. By any thread.
+    pub fn note_response_among_others(&self, response: Response) {
+        self.count(AMONG_OTHERS, response, |index, by| {
+            self.words[index].fetch_add(by, Ordering::Relaxed);
+        });
+    }
+
+    /// Bytes have left for a response that will not be whole. By any thread.
+    pub fn note_loss(&self, loss: Loss, bytes: u64) {
+        self.words[LOSSES + loss as usize].fetch_add(1, Ordering::Relaxed);
+        self.words[AMONG_OTHERS + SENT].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn count(&self, tally: usize, response: Response, add: impl Fn(usize, u64)) {
+        // A status has three digits (RFC 9110 §15), and the encoder lets nothing else pass.
+        let class = usize::from(response.status / 100).clamp(1, 5) - 1;
+        add(tally + CLASSES + class, 1);
+        add(tally + SENT, response.bytes);
+        if let Some(duration) = response.duration {
+            add(tally + DURATIONS + bucket(duration), 1);
+            add(tally + DURATION, duration);
+        }
+    }
+
+    /// A line for a thread that will run requests; `None` when there is none left.
+    pub fn claim(&self, thread: u64) -> Option<Line> {
+        self.lines().find(|line| line.claim(thread))
+    }
+
+    pub(super) fn pid(&self) -> u64 {
+        self.words[PID].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn started(&self) -> u64 {
+        self.words[STARTED].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn waiting(&self) -> u64 {
+        self.words[WAITING].load(Ordering::Relaxed)
+    }
+
+    /// What the workers of this slot have counted.
+    pub(super) fn totals(&self) -> Totals {
+        let word = |index: usize| self.words[index].load(Ordering::Relaxed);
+        let both = |index: usize| word(LED + index).wrapping_add(word(AMONG_OTHERS + index));
+        Totals {
+            classes: std::array::from_fn(|class| both(CLASSES + class)),
+            received: word(RECEIVED),
+            sent: both(SENT),
+            durations: std::array::from_fn(|bucket| both(DURATIONS + bucket)),
+            duration: both(DURATION),
+            losses: std::array::from_fn(|loss| word(LOSSES + loss)),
+        }
+    }
+
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line> + use<> {
+        self.lines
+            .as_chunks::<LINE>()
+            .0
+            .iter()
+            .take(LINES)
+            .map(Line::over)
+    }
+
+    #[inline]
+    fn set(&self, index: usize, value: u64) {
+        self.words[index].store(value, Ordering::Relaxed);
+    }
+
+    /// Only one thread adds to this word at a time.
+    #[inline]
+    fn grow(&self, index: usize, by: u64) {
+        let word = &self.words[index];
+        word.store(
+            word.load(Ordering::Relaxed).wrapping_add(by),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let words: Vec<AtomicU64> = (0..LEDGER + LINE * LINES)
+            .map(|_| AtomicU64::new(0))
+            .collect();
+        Ledger::over(Vec::leak(words)).unwrap()
+    }
+
+    fn response(status: u16, duration: Option<u64>) -> Response {
+        Response {
+            status,
+            bytes: 100,
+            duration,
+        }
+    }
+
+    #[test]
+    fn the_leaders_responses_and_those_of_other_threads_add_up() {
+        let ledger = ledger();
+        for (status, duration) in [(200, 50_000), (304, 200_000), (500, 70_000_000_000)] {
+            ledger.note_response(response(status, Some(duration)));
+            ledger.note_response_among_others(response(status, Some(duration)));
+        }
+        ledger.note_response(response(400, None));
+        let totals = ledger.totals();
+        assert_eq!(totals.classes, [0, 2, 2, 1, 2]);
+        assert_eq!((totals.responses(), totals.sent), (7, 700));
+        assert_eq!(totals.durations.iter().sum::<u64>(), 6, "400 never ran");
+        assert_eq!((totals.durations[0], totals.durations[1]), (2, 2));
+        assert_eq!(totals.durations[BUCKETS - 1], 2);
+        assert_eq!(totals.duration, 2 * 70_000_250_000);
+    }
+
+    #[test]
+    fn threads_that_count_at_the_same_time_lose_nothing() {
+        let ledger = ledger();
+        std::thread::scope(|scope| {
+            for loss in Loss::ALL {
+                scope.spawn(move || {
+                    for _ in 0..1000 {
+                        ledger.note_response_among_others(response(200, Some(1)));
+                        ledger.note_loss(loss, 3);
+                    }
+                });
+            }
+        });
+        let totals = ledger.totals();
+        assert_eq!(totals.losses, [1000; Loss::ALL.len()]);
+        assert_eq!(totals.classes[1], 6000);
+        assert_eq!(totals.sent, 6000 * 103);
+    }
+
+    #[test]
+    fn a_successor_goes_on_counting_and_forgets_what_ran() {
+        let ledger = ledger();
+        ledger.open(7, 5);
+        assert!(ledger.claim(70).is_some());
+        ledger.note_waiting(3);
+        ledger.note_received(11);
+        ledger.note_response(response(200, Some(1)));
+        ledger.open(8, 9);
+        assert_eq!(
+            (ledger.pid(), ledger.started(), ledger.waiting()),
+            (8, 9, 0)
+        );
+        assert!(ledger.lines().all(|line| line.read().is_none()));
+        ledger.note_received(11);
+        assert_eq!(ledger.totals().received, 22);
+        assert_eq!(ledger.totals().classes[1], 1);
+    }
+
+    #[test]
+    fn every_loss_has_its_own_place_and_name() {
+        for (index, loss) in Loss::ALL.into_iter().enumerate() {
+            assert_eq!(loss as usize, index);
+        }
+        let names: std::collections::BTreeSet<_> = Loss::ALL.map(Loss::name).into();
+        assert_eq!(names.len(), Loss::ALL.len());
+    }
+}

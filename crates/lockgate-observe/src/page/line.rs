@@ -1,0 +1,274 @@
+//! A thread's line: the request that it runs. Written by that thread alone, read by any process.
+//!
+//! Invariant: what [`Line::read`] gives was written for one and the same request. The writer makes the line's version odd,
+//! writes, and makes it even again; a reader that finds it odd, or changed by the time it has read, has read nothing.
+//! (The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// Words of a line: four cache lines.
+pub(super) const LINE: usize = 32;
+/// Lines of a worker: as many as `threads = auto` may ever start, and some. Threads beyond are not shown.
+pub(super) const LINES: usize = 160;
+
+// The words of a line.
+const VERSION: usize = 0;
+const STATE: usize = 1;
+const BEGAN: usize = 2;
+const LENGTHS: usize = 3;
+const METHOD: usize = 4;
+const TARGET: usize = 6;
+const CLIENT: usize = 22;
+const THREAD: usize = 28;
+
+// States: no thread has the line; its thread runs nothing; its thread runs a request.
+const FREE: u64 = 0;
+const IDLE: u64 = 1;
+const RUNNING: u64 = 2;
+
+/// Bytes of each text that fit; the rest is cut off.
+const METHOD_BYTES: usize = (TARGET - METHOD) * 8;
+const TARGET_BYTES: usize = (CLIENT - TARGET) * 8;
+const CLIENT_BYTES: usize = (THREAD - CLIENT) * 8;
+
+/// How often a reader tries: a line that changes all the time has short requests, and those are of no interest.
+const ATTEMPTS: u32 = 8;
+
+/// See the module. A copy is another view of the same words.
+#[derive(Debug, Clone, Copy)]
+pub struct Line {
+    words: &'static [AtomicU64; LINE],
+}
+
+/// A thread, and what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The thread, as the system numbers it.
+    pub thread: u64,
+    /// The request that it runs.
+    pub request: Option<Running>,
+}
+
+/// A request that is running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Since when it was there in full: nanoseconds of the monotonic clock.
+    pub began: u64,
+    /// The beginning of its method.
+    pub method: Vec<u8>,
+    /// The beginning of its target.
+    pub target: Vec<u8>,
+    /// Whether there is more of the target.
+    pub is_cut: bool,
+    /// Who sent it; empty on a unix socket.
+    pub client: Vec<u8>,
+}
+
+impl Line {
+    pub(super) fn over(words: &'static [AtomicU64; LINE]) -> Self {
+        Self { words }
+    }
+
+    /// Says whether the line was free, and is now the caller's.
+    pub(super) fn claim(self, thread: u64) -> bool {
+        let is_free = self.words[STATE]
+            .compare_exchange(FREE, IDLE, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        if is_free {
+            self.words[THREAD].store(thread, Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// Its thread ends, or has ended.
+    pub fn release(self) {
+        self.words[STATE].store(FREE, Ordering::Release);
+    }
+
+    /// Its thread runs this from now on. `client` is left out when it is the same as the last time.
+    #[inline]
+    pub fn begin(self, began: u64, method: &[u8], target: &[u8], client: Option<&[u8]>) {
+        let version = self.word(VERSION);
+        self.words[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        self.words[BEGAN].store(began, Ordering::Relaxed);
+        let before = self.word(LENGTHS) >> 48;
+        let client = match client {
+            None => before,
+            Some(client) => {
+                store(&self.words[CLIENT..THREAD], client);
+                client.len().min(CLIENT_BYTES) as u64
+            }
+        };
+        let method_length = method.len().min(METHOD_BYTES) as u64;
+        // One more than fits says that it was cut.
+        let target_length = target.len().min(TARGET_BYTES + 1) as u64;
+        let lengths = client << 48 | target_length << 16 | method_length;
+        self.words[LENGTHS].store(lengths, Ordering::Relaxed);
+        store(&self.words[METHOD..TARGET], method);
+        store(&self.words[TARGET..CLIENT], target);
+        self.words[STATE].store(RUNNING, Ordering::Relaxed);
+        self.words[VERSION].store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The request is over.
+    #[inline]
+    pub fn end(self) {
+        self.words[STATE].store(IDLE, Ordering::Relaxed);
+    }
+
+    /// The thread and its request; `None` when no thread has the line, or what it says changes all the time.
+    pub(super) fn read(self) -> Option<Call> {
+        (0..ATTEMPTS).find_map(|_| self.try_read()).flatten()
+    }
+
+    fn try_read(self) -> Option<Option<Call>> {
+        let version = self.words[VERSION].load(Ordering::Acquire);
+        let words: [u64; LINE] = std::array::from_fn(|index| self.word(index));
+        fence(Ordering::Acquire);
+        let is_whole = version.is_multiple_of(2) && self.word(VERSION) == version;
+        is_whole.then(|| match words[STATE] {
+            FREE => None,
+            state => Some(Call {
+                thread: words[THREAD],
+                request: (state == RUNNING).then(|| running(&words)),
+            }),
+        })
+    }
+
+    #[inline]
+    fn word(self, index: usize) -> u64 {
+        self.words[index].load(Ordering::Relaxed)
+    }
+}
+
+fn running(words: &[u64; LINE]) -> Running {
+    let lengths = words[LENGTHS];
+    let text = |from: usize, to: usize, length: u64| {
+        let mut bytes: Vec<u8> = words[from..to]
+            .iter()
+            .flat_map(|word| word.to_le_bytes())
+            .collect();
+        bytes.truncate(usize::try_from(length & 0xffff).unwrap_or(usize::MAX));
+        bytes
+    };
+    let target_length = lengths >> 16 & 0xffff;
+    Running {
+        began: words[BEGAN],
+        method: text(METHOD, TARGET, lengths),
+        target: text(TARGET, CLIENT, target_length),
+        is_cut: target_length > TARGET_BYTES as u64,
+        client: text(CLIENT, THREAD, lengths >> 48),
+    }
+}
+
+/// As much of a text as fits. What is behind its end stays as it was.
+#[inline]
+fn store(words: &[AtomicU64], text: &[u8]) {
+    let (whole, rest) = text.as_chunks::<8>();
+    let mut words = words.iter();
+    for (bytes, word) in whole.iter().zip(&mut words) {
+        word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+    }
+    // Most methods and many targets have fewer than eight bytes, and a call of memcpy costs more than these.
+    if let (false, Some(word)) = (rest.is_empty(), words.next()) {
+        let packed = rest
+            .iter()
+            .rev()
+            .fold(0, |packed, &byte| packed << 8 | u64::from(byte));
+        word.store(packed, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    fn line() -> Line {
+        let words: Vec<AtomicU64> = (0..LINE).map(|_| AtomicU64::new(0)).collect();
+        Line::over(Vec::leak(words).first_chunk().unwrap())
+    }
+
+    #[test]
+    fn a_line_tells_what_its_thread_runs() {
+        let line = line();
+        assert_eq!(line.read(), None, "nobody's");
+        assert!(line.claim(70));
+        assert!(!line.claim(71), "it is taken");
+        let idle = Call {
+            thread: 70,
+            request: None,
+        };
+        assert_eq!(line.read(), Some(idle.clone()));
+        line.begin(5, b"GET", b"/", Some(b"127.0.0.1"));
+        let request = line.read().unwrap().request.unwrap();
+        assert_eq!((request.began, &request.method[..]), (5, &b"GET"[..]));
+        assert_eq!((&request.target[..], request.is_cut), (&b"/"[..], false));
+        assert_eq!(request.client, b"127.0.0.1");
+        line.end();
+        assert_eq!(line.read(), Some(idle));
+        line.begin(6, b"DELETE", b"/a/longer/one?and=more", None);
+        let request = line.read().unwrap().request.unwrap();
+        assert_eq!(request.target, b"/a/longer/one?and=more");
+        assert_eq!(request.client, b"127.0.0.1", "as before");
+        line.release();
+        assert_eq!(line.read(), None);
+        assert!(line.claim(71));
+    }
+
+    #[test]
+    fn texts_of_every_length_are_kept_as_far_as_they_fit() {
+        let line = line();
+        line.claim(1);
+        for length in 0..200 {
+            let text: Vec<u8> = (0..length).map(|index| b'a' + index % 26).collect();
+            line.begin(1, &text, &text, Some(&text));
+            let request = line.read().unwrap().request.unwrap();
+            let cut = |room: usize| &text[..text.len().min(room)];
+            assert_eq!(request.method, cut(METHOD_BYTES), "{length}");
+            assert_eq!(request.target, cut(TARGET_BYTES), "{length}");
+            assert_eq!(request.client, cut(CLIENT_BYTES), "{length}");
+            assert_eq!(request.is_cut, text.len() > TARGET_BYTES, "{length}");
+        }
+    }
+
+    /// Each request is made of one letter and one length, so that a mixture of two is seen.
+    #[test]
+    fn a_reader_never_sees_a_mixture_of_two_requests() {
+        let line = line();
+        line.claim(1);
+        let is_over = AtomicBool::new(false);
+        let seen = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 0..400_000_u64 {
+                    let letter = b'a' + (round % 26) as u8;
+                    let length = (round % 26) as usize * 4 + 1;
+                    let text = [letter; 128];
+                    line.begin(round, &text[..8], &text[..length], Some(&text[..40]));
+                    if round % 3 == 0 {
+                        line.end();
+                    }
+                }
+                is_over.store(true, Ordering::SeqCst);
+            });
+            let mut seen = 0_u64;
+            while !is_over.load(Ordering::SeqCst) || seen == 0 {
+                let Some(request) = line.read().and_then(|call| call.request) else {
+                    continue;
+                };
+                let letter = b'a' + (request.began % 26) as u8;
+                let length = (request.began % 26) as usize * 4 + 1;
+                assert_eq!(request.target.len(), length, "{}", request.began);
+                let all = [&request.method, &request.target, &request.client];
+                assert!(
+                    all.into_iter().flatten().all(|byte| *byte == letter),
+                    "{request:?}"
+                );
+                seen += 1;
+            }
+            seen
+        });
+        assert!(seen > 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! The page as an operator sees it: each worker with its numbers and what its threads run. Writes nothing.
+
+use super::{Call, Page, Totals};
+
+/// What a worker is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It accepts connections.
+    Serving,
+    /// It finishes what it has and accepts nothing more.
+    Draining,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 2] = [Self::Serving, Self::Draining];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A worker that is alive, as far as the page knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Its slot.
+    pub slot: usize,
+    /// How many workers have served in this slot, this one included.
+    pub generation: u64,
+    /// Its process.
+    pub pid: u64,
+    /// What it is doing.
+    pub state: State,
+    /// Nanoseconds of the monotonic clock when it began.
+    pub started: u64,
+    /// Connections that it holds.
+    pub connections: u64,
+    /// Requests that were ready, since it began.
+    pub requests: u64,
+    /// Requests that wait for a thread.
+    pub waiting: u64,
+    /// What the workers of this slot have counted.
+    pub totals: Totals,
+    /// Its threads, as far as they have a line.
+    pub calls: Vec<Call>,
+}
+
+impl WorkerView {
+    /// How many threads run a request.
+    pub fn busy(&self) -> usize {
+        self.calls
+            .iter()
+            .filter(|call| call.request.is_some())
+            .count()
+    }
+}
+
+impl Page {
+    /// The workers that are alive, by slot.
+    pub fn workers(self) -> impl Iterator<Item = WorkerView> {
+        (0..self.taken().min(Self::MOST_WORKERS)).filter_map(move |slot| self.worker(slot))
+    }
+
+    /// The worker of this slot: what it is doing, or was doing when it died, until [`Page::clear`].
+    pub fn worker(self, slot: usize) -> Option<WorkerView> {
+        let ledger = self.ledger(slot)?;
+        let record = self.record(slot)?;
+        let pid = ledger.pid();
+        let life = record.word(super::LIFE);
+        let state = match life & 1 {
+            1 => State::Serving,
+            _ => State::Draining,
+        };
+        (pid != 0).then(|| WorkerView {
+            slot,
+            generation: life >> 1,
+            pid,
+            state,
+            started: ledger.started(),
+            connections: record.word(super::CONNECTIONS),
+            requests: record.word(super::REQUESTS),
+            waiting: ledger.waiting(),
+            totals: ledger.totals(),
+            calls: ledger.lines().filter_map(super::Line::read).collect(),
+        })
+    }
+
+    /// What all workers have counted, those that have died included.
+    pub fn totals(self) -> Totals {
+        let mut totals = Totals::default();
+        (0..self.taken().min(Self::MOST_WORKERS))
+            .filter_map(|slot| self.ledger(slot))
+            .for_each(|ledger| totals.add(&ledger.totals()));
+        totals
+    }
+
+    /// How many workers have ever served.
+    pub fn starts(self) -> u64 {
+        (0..self.taken().min(Self::MOST_WORKERS))
+            .filter_map(|slot| Some(self.record(slot)?.word(super::LIFE) >> 1))
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    use crate::page::Response;
+
+    fn page() -> Page {
+        Page::new(Vec::leak(
+            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+        ))
+    }
+
+    #[test]
+    fn a_worker_serves_drains_and_is_gone_but_its_counters_stay() {
+        let page = page();
+        assert_eq!(page.workers().count(), 0);
+        let seat = page.seat(2).unwrap();
+        seat.enter();
+        let ledger = seat.ledger().unwrap();
+        ledger.open(77, 1000);
+        ledger.claim(78).unwrap().begin(5, b"GET", b"/x", Some(b""));
+        ledger.claim(79).unwrap();
+        seat.publish(4, 9);
+        ledger.note_response(Response {
+            status: 200,
+            bytes: 10,
+            duration: Some(5),
+        });
+        let worker = page.workers().next().unwrap();
+        assert_eq!((worker.slot, worker.pid, worker.generation), (2, 77, 1));
+        assert_eq!((worker.state, worker.connections), (State::Serving, 4));
+        assert_eq!((worker.calls.len(), worker.busy()), (2, 1));
+        seat.leave();
+        assert_eq!(page.workers().next().unwrap().state, State::Draining);
+        page.clear(2);
+        assert_eq!(page.workers().count(), 0);
+        assert_eq!(page.totals().classes[1], 1);
+        assert_eq!(page.starts(), 1);
+    }
+
+    #[test]
+    fn the_last_worker_has_its_place_and_one_more_has_none() {
+        let page = page();
+        assert!(page.ledger(Page::MOST_WORKERS - 1).is_some());
+        assert!(page.ledger(Page::MOST_WORKERS).is_none());
+        assert!(page.seat(Page::MOST_WORKERS).is_none());
+    }
+}

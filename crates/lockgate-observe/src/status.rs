@@ -1,0 +1,203 @@
+//! The shared page as one JSON object, for people and programs that ask now and then. Serves nothing, asks no clock.
+//!
+//! Invariant: whatever clients sent, the text is one JSON object in ASCII.
+
+use std::fmt::Write;
+
+use crate::escape::Escape;
+use crate::page::{Call, Loss, Page, Totals, WorkerView};
+
+/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
+pub fn write_status(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
+    let (supervisor, founded) = page.founded();
+    let mut json = Json::default();
+    json.open('{');
+    json.text("name", b"lockgate");
+    json.text("version", version.as_bytes());
+    json.number("pid", supervisor);
+    json.seconds("uptime", now.saturating_sub(founded));
+    json.number("worker_starts", page.starts());
+    json.totals(&page.totals());
+    json.key("workers");
+    json.open('[');
+    for worker in page.workers() {
+        json.worker(&worker, now);
+    }
+    json.close(']');
+    json.close('}');
+    out.extend_from_slice(json.text.as_bytes());
+    out.push(b'\n');
+}
+
+/// A JSON text in the making: commas go where they have to.
+#[derive(Default)]
+struct Json {
+    text: String,
+}
+
+impl Json {
+    fn worker(&mut self, worker: &WorkerView, now: u64) {
+        self.separate();
+        self.open('{');
+        self.number("slot", worker.slot as u64);
+        self.number("pid", worker.pid);
+        self.text("state", worker.state.name().as_bytes());
+        self.number("generation", worker.generation);
+        self.seconds("uptime", now.saturating_sub(worker.started));
+        self.number("connections", worker.connections);
+        self.number("requests", worker.requests);
+        self.number("requests_waiting", worker.waiting);
+        self.number("threads", worker.calls.len() as u64);
+        self.number("threads_busy", worker.busy() as u64);
+        self.totals(&worker.totals);
+        self.key("running");
+        self.open('[');
+        for call in &worker.calls {
+            self.call(call, now);
+        }
+        self.close(']');
+        self.close('}');
+    }
+
+    fn call(&mut self, call: &Call, now: u64) {
+        let Some(request) = &call.request else {
+            return;
+        };
+        self.separate();
+        self.open('{');
+        self.number("thread", call.thread);
+        self.text("method", &request.method);
+        self.text("target", &request.target);
+        self.key("target_is_cut");
+        self.text
+            .push_str(if request.is_cut { "true" } else { "false" });
+        self.text("client", &request.client);
+        self.seconds("age", now.saturating_sub(request.began));
+        self.close('}');
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        self.key("responses");
+        self.open('{');
+        for (class, count) in (1..).zip(&totals.classes) {
+            self.number(&format!("{class}xx"), *count);
+        }
+        self.close('}');
+        self.key("lost");
+        self.open('{');
+        for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
+            self.number(loss.name(), *count);
+        }
+        self.close('}');
+        self.number("received_bytes", totals.received);
+        self.number("sent_bytes", totals.sent);
+        self.seconds("request_seconds", totals.duration);
+    }
+
+    fn open(&mut self, bracket: char) {
+        self.text.push(bracket);
+    }
+
+    fn close(&mut self, bracket: char) {
+        self.text.push(bracket);
+    }
+
+    /// A comma, unless something has just been opened.
+    fn separate(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with(['{', '[']) {
+            self.text.push(',');
+        }
+    }
+
+    fn key(&mut self, name: &str) {
+        self.separate();
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.key(name);
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{value}");
+    }
+
+    fn seconds(&mut self, name: &str, nanoseconds: u64) {
+        self.key(name);
+        let micros = nanoseconds / 1000;
+        let _ = write!(
+            self.text,
+            "{}.{:06}",
+            micros / 1_000_000,
+            micros % 1_000_000
+        );
+    }
+
+    fn text(&mut self, name: &str, value: &[u8]) {
+        self.key(name);
+        let mut escaped = Vec::new();
+        Escape::Json.slice(&mut escaped, value);
+        self.text.push('"');
+        // What was escaped is ASCII.
+        self.text.push_str(&String::from_utf8_lossy(&escaped));
+        self.text.push('"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    use serde_json::Value;
+
+    fn page() -> Page {
+        Page::new(Vec::leak(
+            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+        ))
+    }
+
+    fn status(page: Page, now: u64) -> Value {
+        let mut out = Vec::new();
+        write_status(&mut out, page, "1.2.3", now);
+        assert!(out.is_ascii());
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn the_status_says_what_each_thread_runs_whatever_clients_send() {
+        let page = page();
+        page.found(7, 1_000_000_000);
+        assert_eq!(status(page, 2_000_000_000)["workers"], Value::Array(vec![]));
+        for slot in [0, 1] {
+            let seat = page.seat(slot).unwrap();
+            seat.enter();
+            let ledger = seat.ledger().unwrap();
+            ledger.open(100 + slot as u32, 1_500_000_000);
+            ledger.claim(55).unwrap();
+            for target in [&b"/a?\"quoted\"\\"[..], b"/\xff\xc3\xa9\x1b[2J"] {
+                let line = ledger.claim(56).unwrap();
+                line.begin(2_000_000_000, b"GET", target, Some(b"::1"));
+            }
+        }
+        let found = status(page, 4_250_000_000);
+        assert_eq!(
+            (&found["pid"], &found["version"]),
+            (&7.into(), &"1.2.3".into())
+        );
+        assert_eq!(found["uptime"], 3.25);
+        let worker = &found["workers"][1];
+        assert_eq!((&worker["slot"], &worker["pid"]), (&1.into(), &101.into()));
+        assert_eq!(worker["state"], "serving");
+        assert_eq!(
+            (&worker["threads"], &worker["threads_busy"]),
+            (&3.into(), &2.into())
+        );
+        let running = worker["running"].as_array().unwrap();
+        assert_eq!(running.len(), 2);
+        assert_eq!(running[0]["target"], "/a?\"quoted\"\\");
+        assert_eq!(running[0]["age"], 2.25);
+        assert_eq!(running[0]["client"], "::1");
+        assert!(running[1]["target"].as_str().unwrap().contains("\u{1b}[2J"));
+    }
+}

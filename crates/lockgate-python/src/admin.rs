@@ -1,0 +1,227 @@
+//! Answers operators over HTTP, in a process that runs no application and no Python: the worker's engine with a Rust
+//! function behind it. Changes nothing: acting is done by signals, which the system guards.
+
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockgate_config::{Config, LimitsConfig, Threads};
+use lockgate_http::BodyLength;
+use lockgate_observe::{METRICS_CONTENT_TYPE, Page, State, write_metrics, write_status};
+use lockgate_supervisor::{Attended, WorkerPost};
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What to say where nothing is.
+const PLACES: &str = "there are /metrics, /healthz, /readyz and /status\n";
+
+/// Answers until the supervisor is gone or this process is asked to stop; gives its exit code.
+pub(crate) fn run(
+    config: &Config,
+    log: &Arc<ErrorLog>,
+    mut post: WorkerPost,
+    page: Page,
+) -> io::Result<i32> {
+    let listeners = std::mem::take(&mut post.listeners);
+    let app = Arc::new(Admin { page });
+    let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
+    Ok(post.attend(&AttendedAdmin {
+        handle,
+        log: Arc::clone(log),
+    }))
+}
+
+/// One thread is enough: an answer takes microseconds and waits for nobody. Little is read, and little is held.
+fn settings(config: &Config) -> Config {
+    Config {
+        threads: Threads::Count(NonZeroUsize::MIN),
+        worker_connections: 64,
+        log_level: config.log_level,
+        server_header: config.server_header.clone(),
+        limits: LimitsConfig {
+            request_body: 1024,
+            ..LimitsConfig::default()
+        },
+        ..Config::with_defaults(config.app.clone())
+    }
+}
+
+struct Admin {
+    page: Page,
+}
+
+/// An answer before it is encoded.
+struct Answer {
+    status: (u16, &'static str),
+    kind: &'static str,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(status: u16, reason: &'static str, body: &str) -> Self {
+        Self {
+            status: (status, reason),
+            kind: TEXT,
+            body: body.into(),
+        }
+    }
+}
+
+impl App for Admin {
+    fn call(&self, request: &mut Request, reply: &mut Reply) {
+        let head = &request.head;
+        let is_tcp = !request.client().host.is_empty();
+        let answer = if is_tcp && !is_address(head.header("host").unwrap_or_default()) {
+            Answer::text(
+                403,
+                "Forbidden",
+                "the Host must be an address, or localhost\n",
+            )
+        } else if !matches!(head.method(), b"GET" | b"HEAD") {
+            Answer::text(
+                405,
+                "Method Not Allowed",
+                "nothing is changed here: that is what signals and `lockgate ctl` are for\n",
+            )
+        } else {
+            self.answer(head.path())
+        };
+        send(&answer, reply);
+    }
+}
+
+impl Admin {
+    fn answer(&self, path: &[u8]) -> Answer {
+        let now = monotonic_nanos();
+        let mut body = Vec::new();
+        match path {
+            b"/metrics" => {
+                write_metrics(&mut body, self.page, VERSION, now);
+                Answer {
+                    status: (200, "OK"),
+                    kind: METRICS_CONTENT_TYPE,
+                    body,
+                }
+            }
+            b"/status" => {
+                write_status(&mut body, self.page, VERSION, now);
+                Answer {
+                    status: (200, "OK"),
+                    kind: JSON,
+                    body,
+                }
+            }
+            // This process does not outlive the supervisor.
+            b"/healthz" => Answer::text(200, "OK", "ok\n"),
+            b"/readyz" => match self.page.serving().count() {
+                0 if self
+                    .page
+                    .workers()
+                    .any(|worker| worker.state == State::Draining) =>
+                {
+                    Answer::text(503, "Service Unavailable", "draining\n")
+                }
+                0 => Answer::text(503, "Service Unavailable", "no worker is ready\n"),
+                count => Answer::text(200, "OK", &format!("{count} workers serve\n")),
+            },
+            _ => Answer::text(404, "Not Found", PLACES),
+        }
+    }
+}
+
+fn send(answer: &Answer, reply: &mut Reply) {
+    let (status, reason) = answer.status;
+    let head = reply.head();
+    let is_described = head.set_status(status, reason.as_bytes()).is_ok()
+        && head.push(b"Content-Type", answer.kind.as_bytes()).is_ok()
+        && head.push(b"Cache-Control", b"no-store").is_ok()
+        && (status != 405 || head.push(b"Allow", b"GET, HEAD").is_ok());
+    debug_assert!(is_described, "constants that are valid");
+    reply.start(BodyLength::Known(answer.body.len() as u64));
+    // A client that has gone is none of our business, and the length is right.
+    if !reply.allows_body() || reply.send_copy(&answer.body).is_ok() {
+        let _ = reply.finish();
+    }
+}
+
+/// A page in a browser can have any name lead to 127.0.0.1 ("DNS rebinding"), but not an address or localhost.
+fn is_address(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    name.is_some_and(|name| {
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    })
+}
+
+/// The running process, as far as orders reach it.
+struct AttendedAdmin {
+    handle: Handle,
+    log: Arc<ErrorLog>,
+}
+
+impl Attended for AttendedAdmin {
+    /// Readiness is asked about while the others drain.
+    fn drain(&self) {}
+
+    fn retire(&self) {}
+
+    fn stop(&self) {
+        self.handle.stop();
+    }
+
+    fn reopen_logs(&self) {
+        // A log that cannot be opened again is reported by the workers, who write to it.
+        let _reported_by_others = self.log.reopen();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    fn is_stuck(&self, _longer_than: Duration) -> bool {
+        false
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.handle.finished_fd())
+    }
+
+    fn interrupted(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_localhost() {
+        for (host, is_fine) in [
+            ("127.0.0.1:9000", true),
+            ("127.0.0.1", true),
+            ("10.0.0.7:1", true),
+            ("[::1]:9000", true),
+            ("localhost", true),
+            ("LocalHost:9000", true),
+            ("", false),
+            ("evil.example:9000", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("[::1", true),
+            ("[evil]", false),
+        ] {
+            assert_eq!(is_address(host.as_bytes()), is_fine, "{host}");
+        }
+    }
+}

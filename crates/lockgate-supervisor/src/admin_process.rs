@@ -1,0 +1,143 @@
+//! The process that answers operators: its socket, its birth, its end. Knows nothing of what it says.
+//!
+//! It is made by the supervisor like a worker and holds nothing that anybody would miss: when it dies another one is
+//! made, and it is ended without being asked, after the last worker.
+
+use std::time::{Duration, Instant};
+
+use lockgate_config::Config;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
+use crate::back_off::BackOff;
+use crate::sockets::{self, Listener};
+
+/// One that has lived for so long clears the record.
+const HEALTHY: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct AdminProcess {
+    listeners: Vec<Listener>,
+    /// The process and its birthday.
+    alive: Option<(u32, Instant)>,
+    fork_at: Instant,
+    back_off: BackOff,
+}
+
+impl AdminProcess {
+    /// Listens where the operator wants it; `None` where nobody wants it. The error is for the operator.
+    pub(crate) fn bind(config: &Config, now: Instant) -> Result<Option<Self>, String> {
+        let Some(address) = &config.admin_bind else {
+            return Ok(None);
+        };
+        let config = Config {
+            bind: vec![address.clone()],
+            reuse_port: false,
+            ..config.clone()
+        };
+        let listeners = sockets::bind(&config, None, &[])
+            // The advice names the setting of the other sockets.
+            .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
+        Ok(Some(Self {
+            listeners,
+            alive: None,
+            fork_at: now,
+            back_off: BackOff::default(),
+        }))
+    }
+
+    /// Where it answers.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.listeners.iter().map(Listener::url).collect()
+    }
+
+    /// When a process has to be made; `None` while there is one.
+    pub(crate) fn fork_at(&self) -> Option<Instant> {
+        self.alive.is_none().then_some(self.fork_at)
+    }
+
+    pub(crate) fn note_forked(&mut self, pid: u32, now: Instant) {
+        self.alive = Some((pid, now));
+    }
+
+    /// No process could be made. Says how long until the next attempt.
+    pub(crate) fn note_failed(&mut self, now: Instant) -> Duration {
+        let wait = self.back_off.after_failure();
+        self.fork_at = now + wait;
+        wait
+    }
+
+    /// A child has died. If it was this one: how long until another is made.
+    pub(crate) fn bury(&mut self, pid: u32, now: Instant) -> Option<Duration> {
+        let (_, born) = self.alive.take_if(|(alive, _)| *alive == pid)?;
+        if now.saturating_duration_since(born) >= HEALTHY {
+            self.back_off.reset();
+        }
+        let wait = self.back_off.after_service();
+        self.fork_at = now + wait;
+        Some(wait)
+    }
+
+    /// What the process itself is given.
+    pub(crate) fn into_listeners(self) -> Vec<Listener> {
+        self.listeners
+    }
+
+    /// The server is over: the process goes, and then the file of its socket.
+    pub(crate) fn end(&mut self) {
+        let pid = self
+            .alive
+            .take()
+            .and_then(|(pid, _)| Pid::from_raw(i32::try_from(pid).ok()?));
+        if let Some(pid) = pid {
+            // It has not been reaped, so the number is its own; and nothing withstands this signal.
+            let _dead_already = kill_process(pid, Signal::KILL);
+            let _reaped = waitpid(Some(pid), WaitOptions::empty());
+        }
+        self.listeners.iter().for_each(Listener::remove_file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(now: Instant) -> AdminProcess {
+        AdminProcess {
+            listeners: Vec::new(),
+            alive: None,
+            fork_at: now,
+            back_off: BackOff::default(),
+        }
+    }
+
+    #[test]
+    fn one_that_dies_is_replaced_at_once_and_one_that_keeps_dying_ever_more_slowly() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut process = process(start);
+        assert_eq!(process.fork_at(), Some(start));
+        process.note_forked(7, start);
+        assert_eq!(process.fork_at(), None);
+        assert_eq!(process.bury(8, at(1)), None, "somebody else");
+        assert_eq!(process.bury(7, at(1)), Some(Duration::ZERO));
+        let mut last = Duration::ZERO;
+        for pid in 9..13 {
+            process.note_forked(pid, at(1));
+            let wait = process.bury(pid, at(1)).unwrap();
+            assert!(wait > last, "{wait:?}");
+            assert_eq!(process.fork_at(), Some(at(1) + wait));
+            last = wait;
+        }
+        process.note_forked(20, at(20));
+        assert_eq!(process.bury(20, at(40)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_failed_fork_is_tried_again_later() {
+        let start = Instant::now();
+        let mut process = process(start);
+        let wait = process.note_failed(start);
+        assert!(!wait.is_zero());
+        assert_eq!(process.fork_at(), Some(start + wait));
+    }
+}

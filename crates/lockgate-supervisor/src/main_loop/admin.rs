@@ -1,0 +1,118 @@
+//! The hands of the process that answers operators: it is bound, forked, buried and lived here. Decides nothing about it
+//! and nothing about workers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_observe::Level;
+use rustix::process::getppid;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{CANNOT_START, MainLoop};
+use crate::admin_process::AdminProcess;
+use crate::birth::{CHILD_WITHOUT_SIGNALS, die_with_parent};
+use crate::mailbox::{Sender, mailbox};
+use crate::orders::orders;
+use crate::signals::WorkerSignals;
+use crate::sockets::Listener;
+use crate::worker_side::WorkerPost;
+use crate::{Ending, Fork, Hooks};
+
+/// Listens where operators are to be answered, if anywhere. The error is the exit code of the server.
+pub(super) fn bind(config: &Config, hooks: &dyn Hooks) -> Result<Option<AdminProcess>, i32> {
+    let admin = AdminProcess::bind(config, Instant::now()).map_err(|problem| {
+        hooks.log(Level::Critical, &problem);
+        CANNOT_START
+    })?;
+    for url in admin.iter().flat_map(AdminProcess::urls) {
+        hooks.log(Level::Info, &format!("operators are answered at {url}"));
+    }
+    Ok(admin)
+}
+
+impl MainLoop {
+    /// In the new process: what it has instead of a mailbox to write to, for nobody reads it.
+    pub(super) fn fork_admin(&mut self, hooks: &mut dyn Hooks) -> Option<Sender> {
+        let now = Instant::now();
+        let admin =
+            (self.admin.as_mut()).filter(|admin| admin.fork_at().is_some_and(|at| at <= now))?;
+        match mailbox().and_then(|(_, sender)| Ok((hooks.fork()?, sender))) {
+            Ok((Fork::Parent(pid), _)) => admin.note_forked(pid, now),
+            Ok((Fork::Child, sender)) => return Some(sender),
+            Err(error) => {
+                let wait = admin.note_failed(now);
+                let message = format!(
+                    "no process could be made to answer operators: {error}; next attempt in {wait:?}"
+                );
+                hooks.log(Level::Error, &message);
+            }
+        }
+        None
+    }
+
+    /// Whether the dead child was the process that answers operators.
+    pub(super) fn bury_admin(&mut self, pid: u32, ending: Ending, hooks: &dyn Hooks) -> bool {
+        let admin = self.admin.as_mut();
+        let Some(wait) = admin.and_then(|admin| admin.bury(pid, Instant::now())) else {
+            return false;
+        };
+        let message = format!(
+            "the process that answers operators (pid {pid}) has ended: {ending}; another one follows in {wait:?}"
+        );
+        hooks.log(Level::Warning, &message);
+        true
+    }
+}
+
+/// The life of the process that answers operators, up to its exit code.
+pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) -> i32 {
+    // Nobody gives it orders.
+    let (Ok(signals), Some(page), Ok((ear, _))) =
+        (WorkerSignals::install(), main_loop.page, orders())
+    else {
+        return CHILD_WITHOUT_SIGNALS;
+    };
+    die_with_parent(true);
+    if getppid() != main_loop.pid {
+        return 0;
+    }
+    let MainLoop {
+        supervisor,
+        pid,
+        signals: inherited,
+        site,
+        next,
+        lifeline: (lifeline, writing_end),
+        children,
+        admin,
+        ..
+    } = main_loop;
+    let (generation, config) = (site.generation, site.config.clone());
+    drop((supervisor, inherited, writing_end, children, site, next));
+    let listeners = admin.map_or_else(Vec::new, AdminProcess::into_listeners);
+    let post = WorkerPost {
+        slot: 0,
+        listeners: listeners
+            .into_iter()
+            .filter_map(Listener::into_socket)
+            .collect(),
+        seat: None,
+        supervisor: pid,
+        timeout: None,
+        generation,
+        config,
+        mailbox: Arc::new(mailbox),
+        ear,
+        lifeline,
+        signals,
+    };
+    hooks.run_admin(post, page)
+}
+
+/// The clock that all processes of a machine share.
+pub(super) fn monotonic_nanos() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
