@@ -1,4 +1,4 @@
-"""Other users: where Python itself is out of their reach, it is brought there."""
+"""Other users: where Python or this checkout is out of their reach, it is brought there."""
 
 from __future__ import annotations
 
@@ -28,13 +28,26 @@ def reach_python(directory: Path) -> str:
     """The script of that prefix."""
     if os.geteuid() != 0:
         pytest.skip("only root can change the user")
-    home = Path(sys.base_prefix)
+    homes = {Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]}
+    # What is below another one comes with it.
+    homes = {home for home in homes if not homes & set(home.parents)}
+    for home in homes:
+        if not home.stat().st_mode & 0o001:
+            pytest.skip(f"{home} is closed to other users: chmod o+x")
+    hidden = {home: _outermost_hidden(home) for home in homes}
+    commands = []
+    for number, home in enumerate(home for home in homes if hidden[home]):
+        aside = directory / f"aside-{number}"
+        aside.mkdir()
+        commands.append((f"mount --bind {home} {aside}", f"mkdir -p {home}", aside, home))
+    covers = [f"mount -t tmpfs -o mode=755 tmpfs {place}" for place in {*hidden.values()} - {None}]
+    back = [
+        line for _, made, aside, home in commands for line in (made, f"mount --bind {aside} {home}")
+    ]
+    return " && ".join([*(begun for begun, *_ in commands), *covers, *back]) or "true"
+
+
+def _outermost_hidden(home: Path) -> Path | None:
+    """The place furthest out that keeps others from passing to it."""
     hidden = [place for place in [home, *home.parents] if not place.stat().st_mode & 0o001]
-    if not hidden:
-        return "true"
-    aside = directory / "python"
-    aside.mkdir()
-    return (
-        f"mount --bind {home} {aside} && mount -t tmpfs -o mode=755 tmpfs {hidden[-1]} && "
-        f"mkdir -p {home} && mount --bind {aside} {home}"
-    )
+    return hidden[-1] if hidden else None
