@@ -111,7 +111,8 @@ fn a_server_boots_serves_and_stops_cleanly() {
             .line("listening at unix:")
             .ends_with(&format!("(pid {})", server.pid()))
     );
-    server.has_said("all 2 workers are ready");
+    server.ready();
+    server.ready();
     assert_eq!(
         std::fs::read_to_string(&pidfile).unwrap(),
         format!("{}\n", server.pid())
@@ -149,7 +150,7 @@ fn a_crash_during_the_first_boot_exits_with_three() {
 fn a_killed_worker_is_replaced_within_a_second() {
     let mut server = start("serve", 2).run();
     let worker = server.ready();
-    server.has_said("all 2 workers are ready");
+    server.ready();
     // Less than a second of service is not counted as service; it is replaced all the same.
     let died = Instant::now();
     send(worker, Signal::KILL);
@@ -207,7 +208,8 @@ fn a_stop_does_not_wait_for_an_import() {
 
 fn workers_that_do_not_finish_are_killed() {
     let mut server = start("deaf", 2).run();
-    server.has_said("all 2 workers are ready");
+    server.ready();
+    server.ready();
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
     assert_eq!(
