@@ -28,7 +28,7 @@ from pathlib import Path
 
 from harness.process import Server
 from harness.samples import read_samples
-from harness.wire import Malformed, Response, Truncated, Wire
+from harness.wire import Response, converse
 
 try:
     import h11
@@ -135,28 +135,6 @@ def pieces_of(data: bytes, chance: random.Random) -> list[bytes]:
     return [data[a:b] for a, b in zip(places, places[1:], strict=False) if a < b]
 
 
-def exchange(address: tuple[str, int], pieces: list[bytes]) -> tuple[list[Response], str]:
-    responses: list[Response] = []
-    with Wire(address, timeout=PATIENCE) as wire:
-        try:
-            for piece in pieces:
-                if not wire.send_while_open(piece):
-                    break
-            wire.finish_sending()
-        except OSError:
-            pass  # closed already; what it said is still to be read
-        try:
-            while wire.pending or wire.receive():
-                responses.append(wire.response())
-            return responses, "reset" if wire.was_reset else "closed"
-        except TimeoutError:
-            return responses, "hang"
-        except Truncated as error:
-            return responses, "reset" if wire.was_reset else f"malformed: {error}"
-        except Malformed as error:
-            return responses, f"malformed: {error}"
-
-
 def judge(data: bytes, responses: list[Response], end: str) -> tuple[str, str] | None:
     final = [response for response in responses if response.status >= 200]
     told = f"{'+'.join(str(response.status) for response in responses)} {end}"
@@ -242,7 +220,7 @@ def fuzz(address: tuple[str, int], seconds: float, seed: int) -> tuple[int, int,
         data = BEFORE + middle + AFTER
         count += 1
         try:
-            responses, end = exchange(address, pieces_of(data, chance))
+            responses, end = converse(address, pieces_of(data, chance), PATIENCE)
         except OSError as error:
             findings.append(Finding("dead", name, data, repr(error)))
             break

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.process import Server, run
-from harness.wire import Malformed, Response, Truncated, Wire
+from harness.wire import Response, converse
 
 PATIENCE = 1.0
 
@@ -142,26 +142,8 @@ def ways(data: bytes, splits: int, seed: int) -> Iterator[tuple[str, list[bytes]
 
 def answers(address: tuple[str, int], pieces: Iterable[bytes]) -> tuple[list[Response], str]:
     """Every final response, and how the connection ended."""
-    responses: list[Response] = []
-    with Wire(address, timeout=PATIENCE) as wire:
-        try:
-            for piece in pieces:
-                if not wire.send_while_open(piece):
-                    break
-            # A sample may end within a request: its client sends no more, and still reads.
-            wire.finish_sending()
-        except OSError:
-            pass  # it is closed already; what it said is still to be read
-        try:
-            while wire.pending or wire.receive():
-                response = wire.response()
-                if response.status >= 200:
-                    responses.append(response)
-            return responses, "closed"
-        except TimeoutError:
-            return responses, "hang"
-        except (Malformed, Truncated, OSError) as error:
-            return responses, f"{type(error).__name__}: {error}"
+    responses, end = converse(address, pieces, PATIENCE)
+    return [response for response in responses if response.status >= 200], end
 
 
 def difference(case: Case, responses: list[Response], end: str) -> str | None:

@@ -225,3 +225,30 @@ def chunked(pieces: Iterable[bytes], *trailers: str) -> bytes:
     """A chunked body, with its last chunk and trailers."""
     encoded = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     return encoded + "\r\n".join(["0", *trailers, "", ""]).encode("latin-1")
+
+
+def converse(
+    address: tuple[str, int] | str, pieces: Iterable[bytes], patience: float
+) -> tuple[list[Response], str]:
+    """Sends pieces, ends its side, and gives every response and how the connection ended:
+    closed, reset, hang, or malformed and why."""
+    responses: list[Response] = []
+    with Wire(address, timeout=patience) as wire:
+        try:
+            for piece in pieces:
+                if not wire.send_while_open(piece):
+                    break
+            # Some end within a request: their client sends no more, and still reads.
+            wire.finish_sending()
+        except OSError:
+            pass  # closed already; what it said is still to be read
+        try:
+            while wire.pending or wire.receive():
+                responses.append(wire.response())
+            return responses, "reset" if wire.was_reset else "closed"
+        except TimeoutError:
+            return responses, "hang"
+        except Truncated as error:
+            return responses, "reset" if wire.was_reset else f"malformed: {error}"
+        except Malformed as error:
+            return responses, f"malformed: {error}"

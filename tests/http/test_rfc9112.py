@@ -7,16 +7,6 @@ import pytest
 from harness import chunked, request
 
 
-@pytest.fixture(scope="module")
-def server(shared):
-    return shared("wire_app:app", "--threads", "2")
-
-
-@pytest.fixture(scope="module")
-def echoing(shared):
-    return shared("echoing:app", "--threads", "2")
-
-
 def seen_by(response):
     assert response.status == 200, response
     return json.loads(response.body)

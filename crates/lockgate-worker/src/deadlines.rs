@@ -431,6 +431,8 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::Presence;
+    use crate::seams::Client;
     use lockgate_config::AppSpec;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -452,54 +454,11 @@ mod tests {
     fn job(ready_at: Instant) -> Job {
         Job {
             request: Box::default(),
-            channel: Box::new(Nobody),
+            channel: Box::new(Client(Presence::There)),
             ready_at,
             ready_nanos: 0,
             was_kept: false,
         }
-    }
-
-    /// A channel that leads to nobody.
-    struct Nobody;
-
-    impl crate::reply::ReplyChannel for Nobody {
-        fn start(&mut self, _: &lockgate_http::ResponseHead, _: lockgate_http::BodyLength) {}
-        fn allows_body(&self) -> bool {
-            false
-        }
-        fn send_copy(&mut self, _: &[u8]) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
-            Err(crate::reply::ClientGone)
-        }
-        fn send_shared(
-            &mut self,
-            _: Box<dyn crate::reply::SharedBytes>,
-        ) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
-            Err(crate::reply::ClientGone)
-        }
-        fn send_file(
-            &mut self,
-            _: std::fs::File,
-            _: u64,
-            _: u64,
-        ) -> Result<crate::reply::Sent, crate::reply::ClientGone> {
-            Err(crate::reply::ClientGone)
-        }
-        fn flush(&mut self) -> Result<(), crate::reply::ClientGone> {
-            Ok(())
-        }
-        fn is_committed(&self) -> bool {
-            false
-        }
-        fn finish(self: Box<Self>) -> Result<(), lockgate_http::ShortBody> {
-            Ok(())
-        }
-        fn abort(self: Box<Self>) {}
-        fn give_up(self: Box<Self>, _: crate::queue::GivenUp, _: Instant) {}
-        fn forget_response(&mut self) {}
-        fn presence(&mut self, _: crate::reply::Look) -> crate::reply::Presence {
-            crate::reply::Presence::Gone
-        }
-        fn note_environ(&mut self, _: Vec<(String, String)>) {}
     }
 
     fn expire(station: &Station, at: Instant) {

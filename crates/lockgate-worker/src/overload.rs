@@ -1,8 +1,8 @@
 //! What becomes of requests for which there is no thread: 503, or nothing for clients that have gone, and a warning for
 //! the operator. Does not decide which requests those are: the queue does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use lockgate_http::{BodyLength, ResponseHead};
 use lockgate_observe::{Level, Loss, Outcome};
@@ -12,6 +12,7 @@ use crate::connection::{Connection, Phase};
 use crate::lane::Returned;
 use crate::poller::Readiness;
 use crate::queue::GivenUp;
+use crate::recurrence::Recurrence;
 use crate::reply::{Look, Presence, ReplyChannel};
 use crate::shared::Shared;
 
@@ -19,53 +20,33 @@ use crate::shared::Shared;
 /// refusal costs less than what a longer pause would leave idle.
 const RETRY_AFTER: &[u8] = b"1";
 
-/// Refusals are told of at most so often.
-const TOLD_EVERY: Duration = Duration::from_secs(10);
-
 /// What was refused and not yet told of.
+#[derive(Default)]
 pub struct Tally {
-    too_late: AtomicU64,
-    queue_full: AtomicU64,
-    /// Milliseconds after `born` from which on the next refusal is told of.
-    next: AtomicU64,
-    born: Instant,
+    refusals: Mutex<Refusals>,
+}
+
+#[derive(Default)]
+struct Refusals {
+    recurrence: Recurrence,
+    too_late: u64,
+    queue_full: u64,
 }
 
 impl Tally {
-    pub fn new(born: Instant) -> Self {
-        Self {
-            too_late: AtomicU64::new(0),
-            queue_full: AtomicU64::new(0),
-            next: AtomicU64::new(0),
-            born,
-        }
-    }
-
     /// Counts a refusal. When it is time for it: how many were too late, and how many found the queue full.
     fn note(&self, why: GivenUp, now: Instant) -> Option<(u64, u64)> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
-            GivenUp::TooLate => self.too_late.fetch_add(1, Ordering::Relaxed),
-            GivenUp::QueueFull => self.queue_full.fetch_add(1, Ordering::Relaxed),
+            GivenUp::TooLate => refusals.too_late += 1,
+            GivenUp::QueueFull => refusals.queue_full += 1,
             GivenUp::Gone | GivenUp::HalfClosed => return None,
-        };
-        let millis = now.saturating_duration_since(self.born).as_millis() as u64;
-        let next = self.next.load(Ordering::Relaxed);
-        let is_mine = millis >= next
-            && self
-                .next
-                .compare_exchange(
-                    next,
-                    millis + TOLD_EVERY.as_millis() as u64,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok();
-        is_mine.then(|| {
-            (
-                self.too_late.swap(0, Ordering::Relaxed),
-                self.queue_full.swap(0, Ordering::Relaxed),
-            )
-        })
+        }
+        refusals.recurrence.note(now)?;
+        Some((
+            std::mem::take(&mut refusals.too_late),
+            std::mem::take(&mut refusals.queue_full),
+        ))
     }
 }
 
@@ -208,11 +189,12 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn refusals_are_told_of_at_once_and_then_together() {
         let born = Instant::now();
-        let tally = Tally::new(born);
+        let tally = Tally::default();
         let at = |seconds| born + Duration::from_secs(seconds);
         assert_eq!(tally.note(GivenUp::Gone, at(0)), None);
         assert_eq!(tally.note(GivenUp::QueueFull, at(0)), Some((0, 1)));

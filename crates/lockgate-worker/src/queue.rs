@@ -168,46 +168,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-
-    use lockgate_http::{BodyLength, ResponseHead, ShortBody};
-
-    use crate::reply::{ClientGone, Sent, SharedBytes};
-
-    /// A client that does nothing but stay or leave.
-    struct Client(Presence);
-
-    impl ReplyChannel for Client {
-        fn start(&mut self, _: &ResponseHead, _: BodyLength) {}
-        fn allows_body(&self) -> bool {
-            true
-        }
-        fn send_copy(&mut self, _: &[u8]) -> Result<Sent, ClientGone> {
-            Ok(Sent::default())
-        }
-        fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
-            Ok(Sent::default())
-        }
-        fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
-            Ok(Sent::default())
-        }
-        fn flush(&mut self) -> Result<(), ClientGone> {
-            Ok(())
-        }
-        fn is_committed(&self) -> bool {
-            false
-        }
-        fn finish(self: Box<Self>) -> Result<(), ShortBody> {
-            Ok(())
-        }
-        fn abort(self: Box<Self>) {}
-        fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
-        fn forget_response(&mut self) {}
-        fn presence(&mut self, _: Look) -> Presence {
-            self.0
-        }
-        fn note_environ(&mut self, _: Vec<(String, String)>) {}
-    }
+    use crate::seams::Client;
 
     fn queue_of(start: Instant, jobs: &[(u64, Presence)]) -> Queue {
         let mut queue = Queue::default();

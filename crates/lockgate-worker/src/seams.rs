@@ -22,6 +22,41 @@ use crate::request::Request;
 use crate::transport::Transport;
 use crate::worker::{Handle, Worker};
 
+/// A client that does nothing but stay or leave.
+pub struct Client(pub Presence);
+
+impl ReplyChannel for Client {
+    fn start(&mut self, _: &ResponseHead, _: BodyLength) {}
+    fn allows_body(&self) -> bool {
+        true
+    }
+    fn send_copy(&mut self, _: &[u8]) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+        Ok(Sent::default())
+    }
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        Ok(())
+    }
+    fn is_committed(&self) -> bool {
+        false
+    }
+    fn finish(self: Box<Self>) -> Result<(), ShortBody> {
+        Ok(())
+    }
+    fn abort(self: Box<Self>) {}
+    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
+    fn forget_response(&mut self) {}
+    fn presence(&mut self, _: Look) -> Presence {
+        self.0
+    }
+    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+}
+
 struct Function<F>(F);
 
 impl<F: Fn(&mut Request, &mut Reply) + Send + Sync + 'static> App for Function<F> {

@@ -108,7 +108,7 @@ impl Worker {
             is_finished: AtomicBool::new(false),
             stop: AtomicU8::new(0),
             watched: Mutex::new(((0, 0), Instant::now())),
-            overload: Tally::new(Instant::now()),
+            overload: Tally::default(),
             deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
