@@ -12,9 +12,16 @@ from collections.abc import Callable, Iterable
 TAKEN_OVER = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "TTIN", "TTOU", "WINCH")
 
 
-def settle_when_forked(inherited: Callable[[], Iterable[int]]) -> None:
-    """From now on children of this process settle; `inherited` tells the server's descriptors."""
-    os.register_at_fork(after_in_child=lambda: settle(inherited()))
+def settle_when_forked(inherited: Callable[[], Iterable[int] | None]) -> None:
+    """From now on children of this process settle; `inherited` tells the server's descriptors, or
+    None in a child of the server's own."""
+
+    def after_in_child() -> None:
+        descriptors = inherited()
+        if descriptors is not None:
+            settle(descriptors)
+
+    os.register_at_fork(after_in_child=after_in_child)
 
 
 def settle(descriptors: Iterable[int]) -> None:

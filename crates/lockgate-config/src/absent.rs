@@ -1,6 +1,6 @@
 //! gunicorn's settings that Lockgate does not have, each with what to do instead. Holds no setting that exists.
 //!
-//! They are refused, never ignored: a server that is told `preload_app` and imports in each worker has lied.
+//! They are refused, never ignored: a server that is told `reload` and never looks at a file has lied.
 
 use Absence::{CommandLine, Never, NotYet};
 
@@ -113,12 +113,6 @@ pub(crate) const ABSENT: &[Absent] = &[
     absent("reload_engine", &[], NotYet, RELOAD),
     absent("reload_extra_files", &["reload-extra-file"], NotYet, RELOAD),
     absent("spew", &[], Never, "use a tracer, such as python -m trace"),
-    absent(
-        "preload_app",
-        &["preload"],
-        NotYet,
-        "each worker imports the application",
-    ),
     absent(
         "daemon",
         &["daemon", "D"],
@@ -244,12 +238,12 @@ mod tests {
             "-D",
             "-R",
             "--paster",
-            "--preload",
+            "--paste-global",
             "--no-control-socket",
         ] {
             assert!(by_flag(flag).is_some(), "{flag}");
         }
         assert!(by_flag("--check-config").is_none());
-        assert!(by_flag("--preload-app").is_none());
+        assert!(by_flag("--preload").is_none());
     }
 }

@@ -42,6 +42,8 @@ pub struct Config {
     pub graceful_timeout: Duration,
     /// How long a new worker may take to become ready; `None`: for ever.
     pub boot_timeout: Option<Duration>,
+    /// Whether the application is loaded once for all workers of a generation.
+    pub preload: bool,
     /// Paths that each worker asks its application for before it serves.
     pub warmup: Vec<String>,
     /// After how many requests a worker is replaced; 0: never.
@@ -246,6 +248,7 @@ impl Config {
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: None,
+            preload: false,
             warmup: Vec::new(),
             max_requests: 0,
             max_requests_jitter: 0,

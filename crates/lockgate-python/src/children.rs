@@ -15,15 +15,32 @@ use crate::{exceptions, interpreter};
 /// This process was forked by the application and has only the thread that did it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// Has every process that the application forks from this worker settle first. To be called in the worker: the
-/// supervisor's own forks are no business of it.
+/// The fork that goes on is the server's own: a template makes a worker.
+static IS_OWN_FORK: AtomicBool = AtomicBool::new(false);
+
+/// Makes a child of the server's own by Python's fork, so that its locks, its import machinery and every at-fork hook
+/// follow.
+///
+/// # Errors
+/// When Python or the system refuses.
+pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
+    IS_OWN_FORK.store(true, Ordering::Relaxed);
+    let pid = py.import("os").and_then(|os| os.call_method0("fork"));
+    IS_OWN_FORK.store(false, Ordering::Relaxed);
+    pid?.extract()
+}
+
+/// Has every process that the application forks from this one settle first. To be called in a worker or a template, once.
 ///
 /// # Errors
 /// When Python refuses.
 pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
     let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        if IS_OWN_FORK.load(Ordering::Relaxed) {
+            return None;
+        }
         IS_CHILD.store(true, Ordering::Relaxed);
-        take_inherited_descriptors()
+        Some(take_inherited_descriptors())
     };
     let inherited = PyCFunction::new_closure(py, None, None, inherited)?;
     py.import("lockgate.children")?

@@ -131,6 +131,17 @@ impl Ledger {
     }
 }
 
+/// Moves what there is out of the collector's sight, once the application is loaded: it stays for good, and is not looked at
+/// again.
+///
+/// # Errors
+/// When the interpreter has no collector.
+pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
+    let gc = py.import("gc")?;
+    gc.call_method0("collect")?;
+    gc.call_method0("freeze").map(drop)
+}
+
 /// Collects between turns, for `gc = "idle"`.
 pub(crate) struct Collector {
     functions: Functions,
@@ -158,9 +169,7 @@ impl Collector {
     ) -> PyResult<Option<Arc<Self>>> {
         let gc = py.import("gc")?;
         if collection != Collection::Off {
-            // Moves what the import made out of the collector's sight: it stays for good, and is not looked at again.
-            gc.call_method0("collect")?;
-            gc.call_method0("freeze")?;
+            freeze(py)?;
         }
         if collection == Collection::Freeze {
             return Ok(None);

@@ -1,39 +1,33 @@
 //! What the supervisor asks of Python: forking, running a worker, leaving. Decides nothing about workers.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_config::{Config, LogTarget, Threads};
-use lockgate_observe::{AccessFormat, Level, Page};
-use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost};
+use lockgate_config::Config;
+use lockgate_observe::{Level, Page};
+use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost};
+use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
-use lockgate_worker::{Handle, Worker, try_directory};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
-use crate::collector::Collector;
+use crate::boot::CANNOT_START;
 use crate::reading::Sources;
-use crate::warming::warm_up;
-use crate::wsgi::{Settings, WsgiApp};
-use crate::{admin, children, exceptions, interpreter, interruption, loading, privileges};
-
-/// The exit code of a worker that could not begin, for a reason that is not the application's.
-const CANNOT_START: i32 = 1;
-/// The exit code of a worker whose application cannot answer: as when it cannot be imported.
-const WARM_UP_FAILED: i32 = 3;
+use crate::{admin, children, exceptions, interpreter, privileges};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
     /// What this process is set up for.
-    config: Arc<Config>,
-    generation: u64,
+    pub(crate) config: Arc<Config>,
+    pub(crate) generation: u64,
     sources: Sources,
-    log: Arc<ErrorLog>,
+    pub(crate) log: Arc<ErrorLog>,
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
+    /// What the template of this process has loaded.
+    pub(crate) preloaded: Option<Py<PyAny>>,
 }
 
 impl PythonHooks {
@@ -49,11 +43,12 @@ impl PythonHooks {
             sources,
             log,
             identity,
+            preloaded: None,
         }
     }
 
-    /// Makes this process, the supervisor or a worker, one for the settings of another generation.
-    fn change_settings(
+    /// Makes this process, the supervisor or a child, one for the settings of another generation.
+    pub(crate) fn change_settings(
         &mut self,
         py: Python<'_>,
         config: &Arc<Config>,
@@ -76,140 +71,20 @@ impl PythonHooks {
         self.generation = generation;
         Ok(())
     }
-
-    /// Says what this worker's user will be refused later: nobody would connect that with the user.
-    fn try_places(&self) {
-        if let Some(directory) = &self.config.spool_dir
-            && let Err(error) = try_directory(directory)
-        {
-            let message = format!(
-                "spool_dir = {}: {error}; bodies over body_memory will be refused",
-                directory.display()
-            );
-            self.log.write(Level::Warning, &message);
-        }
-        if let LogTarget::File(path) = &self.config.error_log
-            && let Err(error) = OpenOptions::new().append(true).open(path)
-        {
-            let message = format!(
-                "error_logfile = {}: {error}; the user of the workers cannot open it anew at USR1",
-                path.display()
-            );
-            self.log.write(Level::Warning, &message);
-        }
-    }
-
-    /// A worker's life up to the point where it serves.
-    fn start_worker(&mut self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
-        if post.generation != self.generation
-            && let Err(text) = self.change_settings(py, &Arc::clone(&post.config), post.generation)
-        {
-            post.boot_failed(CANNOT_START, &text);
-            return Err(CANNOT_START);
-        }
-        if let Err(error) = privileges::become_configured(py, &self.config) {
-            let text = format!("cannot change user: {}", exceptions::summary(py, &error));
-            post.boot_failed(CANNOT_START, &text);
-            return Err(CANNOT_START);
-        }
-        if !post.note_new_identity() {
-            return Err(0);
-        }
-        self.try_places();
-        if let Err(error) = children::settle_when_forked(py) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "processes that the application forks will keep the server's sockets open: {}",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
-        if let Err(error) = interpreter::remember_threads(py) {
-            let text = format!("cannot start threads: {}", exceptions::summary(py, &error));
-            post.boot_failed(CANNOT_START, &text);
-            return Err(CANNOT_START);
-        }
-        if let Err(error) = interruption::show_stacks_at_death(py) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "a worker that is ended or crashes will not tell where its threads were: {}",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
-        if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "switch_interval: {}; Python keeps its own",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
-        let application = loading::load(py, &self.config).map_err(|failure| {
-            post.boot_failed(failure.code, &failure.text);
-            failure.code
-        })?;
-        if interpreter::are_threads_patched(py) {
-            self.log.write(
-                Level::Warning,
-                "the application has replaced Python's threads (gevent, eventlet): requests run on real \
-                 threads all the same, and its own scheduler runs only while one of them lets it",
-            );
-        }
-        let collector = Collector::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "gc = \"{}\" failed: {}",
-                    self.config.gc.name(),
-                    exceptions::summary(py, &error)
-                ),
-            );
-            None
-        });
-        let app = WsgiApp::new(
-            application,
-            collector,
-            settings(&self.config),
-            Arc::clone(&self.log),
-        );
-        let address = post.listeners.first().map(|(address, _)| address);
-        if let Err(text) = warm_up(py, &app, &self.config, address, &self.log) {
-            post.boot_failed(WARM_UP_FAILED, &text);
-            return Err(WARM_UP_FAILED);
-        }
-        let mut config = Config::clone(&self.config);
-        // The application may have set another when it was imported; the crew judges waiting by the one that counts.
-        if let Ok(interval) = interpreter::switch_interval(py) {
-            config.switch_interval = interval;
-        }
-        let listeners = std::mem::take(&mut post.listeners);
-        Worker::prepare(
-            Arc::new(config),
-            listeners,
-            Arc::new(app),
-            Arc::clone(&self.log),
-            post.seat.take(),
-        )
-        .map_err(|error| {
-            post.boot_failed(CANNOT_START, &format!("cannot start the worker: {error}"));
-            CANNOT_START
-        })
-    }
 }
 
 impl Hooks for PythonHooks {
     fn fork(&mut self) -> io::Result<Fork> {
         // Python's own, so that its locks, its import machinery and every at-fork hook follow.
-        let pid = Python::attach(|py| py.import("os")?.call_method0("fork")?.extract::<u32>());
-        match pid {
+        match Python::attach(children::fork) {
             Ok(0) => Ok(Fork::Child),
             Ok(pid) => Ok(Fork::Parent(pid)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn preload(&mut self, config: &Arc<Config>, generation: u64) -> Result<(), LoadFailure> {
+        Python::attach(|py| self.load_once(py, config, generation))
     }
 
     fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
@@ -374,21 +249,5 @@ impl Attended for AttendedWorker {
                 &format!("A signal handler of the application failed\n{traceback}"),
             );
         });
-    }
-}
-
-/// `wsgi.multithread` and the like.
-fn settings(config: &Config) -> Settings {
-    let environ_names = match &config.access_log {
-        Some(_) => AccessFormat::parse(&config.access_log_format)
-            .map(|format| format.environ_names().to_vec())
-            .unwrap_or_default(),
-        None => Vec::new(),
-    };
-    Settings {
-        is_multithread: !matches!(config.threads, Threads::Count(count) if count.get() == 1),
-        is_multiprocess: config.workers > 1,
-        is_sendfile_on: config.sendfile,
-        environ_names,
     }
 }

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod admin;
+mod boot;
 mod children;
 mod collector;
 mod entry;

@@ -1,18 +1,11 @@
 //! Asks the Python face for the application. Knows its one function and what its errors carry; imports nothing itself.
 
 use lockgate_config::{AppSpec, Config};
+use lockgate_supervisor::LoadFailure;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::exceptions;
-
-/// Why there is no application.
-pub(crate) struct Failure {
-    /// 3: its import failed. 4: it is not there, or cannot be called.
-    pub(crate) code: i32,
-    /// What the operator reads.
-    pub(crate) text: String,
-}
 
 /// The exit code of an import that failed.
 const IMPORT_FAILED: i32 = 3;
@@ -21,18 +14,18 @@ const IMPORT_FAILED: i32 = 3;
 ///
 /// # Errors
 /// With the text for the operator: a traceback without the server's frames, or a sentence, and hints.
-pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, Failure> {
+pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, LoadFailure> {
     call(py, config).map_err(|error| {
         let code = error
             .value(py)
             .getattr("exit_code")
             .and_then(|code| code.extract::<i32>());
         match code {
-            Ok(code) => Failure {
+            Ok(code) => LoadFailure {
                 code,
                 text: error.value(py).to_string(),
             },
-            Err(_) => Failure {
+            Err(_) => LoadFailure {
                 code: IMPORT_FAILED,
                 text: exceptions::traceback(py, &error),
             },

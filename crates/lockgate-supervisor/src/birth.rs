@@ -4,17 +4,18 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::BindAddress;
-use lockgate_observe::Level;
+use lockgate_config::{BindAddress, Config};
+use lockgate_observe::{Level, Page};
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
-use rustix::process::getppid;
+use rustix::process::{Pid, getppid};
 
 use crate::Hooks;
 use crate::mailbox::Sender;
 use crate::main_loop::MainLoop;
 use crate::orders::Ear;
 use crate::signals::WorkerSignals;
+use crate::site::Site;
 use crate::sockets::Listener;
 use crate::supervisor::Generation;
 use crate::worker_side::WorkerPost;
@@ -30,65 +31,104 @@ pub(crate) struct Birth {
     pub(crate) ear: Ear,
 }
 
+/// What a child keeps of what its parent holds.
+pub(crate) struct Inheritance {
+    pub(crate) supervisor: Option<Pid>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) generation: u64,
+    pub(crate) lifeline: OwnedFd,
+    listeners: Vec<(BindAddress, OwnedFd)>,
+    page: Option<Page>,
+}
+
+impl Inheritance {
+    /// What a worker is given.
+    pub(crate) fn post(
+        self,
+        slot: usize,
+        mailbox: Sender,
+        ear: Ear,
+        signals: WorkerSignals,
+    ) -> WorkerPost {
+        WorkerPost {
+            slot,
+            timeout: self.config.timeout,
+            generation: self.generation,
+            config: self.config,
+            listeners: self.listeners,
+            seat: self.page.and_then(|page| page.seat(slot)),
+            supervisor: self.supervisor,
+            mailbox: Arc::new(mailbox),
+            ear,
+            lifeline: self.lifeline,
+            signals,
+        }
+    }
+}
+
 impl MainLoop {
     /// The life of a child, up to its exit code.
     pub(crate) fn become_worker(self, birth: Birth, hooks: &mut dyn Hooks) -> i32 {
-        // The worker's registrations come first: no moment is without a handler that ends a booting process.
-        let signals = match WorkerSignals::install() {
+        let signals = match self.take_over_signals(hooks) {
             Ok(signals) => signals,
-            Err(error) => {
-                hooks.log(
-                    Level::Critical,
-                    &format!("cannot take over signals: {error}"),
-                );
-                return CHILD_WITHOUT_SIGNALS;
-            }
+            Err(code) => return code,
         };
+        let inheritance = self.let_go(birth.generation);
+        hooks.run_worker(inheritance.post(birth.slot, birth.sender, birth.ear, signals))
+    }
+
+    /// What a child does first. The error is its exit code: it is not to go on.
+    pub(crate) fn take_over_signals(&self, hooks: &dyn Hooks) -> Result<WorkerSignals, i32> {
+        // The worker's registrations come first: no moment is without a handler that ends a booting process.
+        let signals = WorkerSignals::install().map_err(|error| {
+            hooks.log(
+                Level::Critical,
+                &format!("cannot take over signals: {error}"),
+            );
+            CHILD_WITHOUT_SIGNALS
+        })?;
         // A signal that came before them has only raised the supervisor's flags.
         if self.signals.asks_to_stop() {
-            return 0;
+            return Err(0);
         }
         die_with_parent(true);
         // It may have died before that was asked for.
         if getppid() != self.pid {
-            return 0;
+            return Err(0);
         }
+        Ok(signals)
+    }
+
+    /// Closes everything that is the parent's alone, and the other generation's.
+    pub(crate) fn let_go(self, generation: Generation) -> Inheritance {
         let Self {
-            supervisor,
             pid,
-            signals: inherited,
             site,
             next,
-            lifeline,
+            lifeline: (lifeline, _writing_end),
             page,
-            children,
-            admin,
             ..
         } = self;
-        let (lifeline, writing_end) = lifeline;
-        drop((supervisor, inherited, writing_end, children, admin));
-        let site = match birth.generation {
+        let Site {
+            generation,
+            config,
+            listeners,
+            ..
+        } = match generation {
             Generation::Present => site,
             Generation::Next => next.unwrap_or(site),
         };
-        let listeners: Vec<(BindAddress, OwnedFd)> = site
-            .listeners
-            .into_iter()
-            .filter_map(Listener::into_socket)
-            .collect();
-        hooks.run_worker(WorkerPost {
-            slot: birth.slot,
-            timeout: site.config.timeout,
-            generation: site.generation,
-            config: site.config,
-            listeners,
-            seat: page.and_then(|page| page.seat(birth.slot)),
+        Inheritance {
             supervisor: pid,
-            mailbox: Arc::new(birth.sender),
-            ear: birth.ear,
+            config,
+            generation,
             lifeline,
-            signals,
-        })
+            listeners: listeners
+                .into_iter()
+                .filter_map(Listener::into_socket)
+                .collect(),
+            page,
+        }
     }
 }
 

@@ -18,6 +18,15 @@ pub enum Fork {
     Child,
 }
 
+/// Why a template cannot load the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadFailure {
+    /// The exit code: 3 when its import failed and 4 when it was not found or is not callable, 1 for other reasons.
+    pub code: i32,
+    /// What the operator reads, of which the last 64 KiB travel.
+    pub text: String,
+}
+
 /// The host of the supervisor: in production Python, in tests a few lines of Rust.
 ///
 /// The host must leave the dispositions of `SIGINT` and `SIGTERM` at their defaults before [`run`](crate::run):
@@ -25,6 +34,14 @@ pub enum Fork {
 pub trait Hooks {
     /// Makes a child process of the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;
+
+    /// Loads the application, in a template: a process that is forked for each worker and serves nobody itself. Only
+    /// called where `preload` is set; [`run_worker`](Self::run_worker) follows in processes that are copies of this one.
+    /// No thread may be left that workers need.
+    ///
+    /// # Errors
+    /// When there is no application: the template leaves with that code.
+    fn preload(&mut self, config: &Arc<Config>, generation: u64) -> Result<(), LoadFailure>;
 
     /// Serves, in the child; returns the exit code of the worker when it is done.
     ///

@@ -1,7 +1,7 @@
-//! What a worker tells the supervisor, over a pipe of its own. Knows the words, not what follows from them.
+//! What a worker or a template tells the supervisor, over a pipe of its own. Knows the words, not what follows from them.
 //!
-//! A message is one byte, except a boot failure: the byte, the exit code and the length of the text
-//! (four bytes each, little endian), the text. Messages of one byte are atomic on a pipe.
+//! A message is one byte; some have two numbers behind it (four bytes each, little endian), of which the second may be the
+//! length of a text that follows. Short messages are atomic on a pipe, so that a template and its children can share one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,9 +22,12 @@ const STUCK: u8 = b'S';
 const SERVING: u8 = b'A';
 const STUCK_THREAD: u8 = b'T';
 const BOOT_FAILED: u8 = b'F';
-const FAILURE_HEAD: usize = 9;
+const BORN: u8 = b'B';
+const NOT_BORN: u8 = b'N';
+/// The byte and two numbers.
+const HEAD: usize = 9;
 
-/// One message from a worker.
+/// One message from a worker or a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Ready,
@@ -36,6 +39,16 @@ pub(crate) enum Message {
     StuckThread,
     BootFailed {
         code: i32,
+        text: String,
+    },
+    /// From a template: the worker of this slot is this process.
+    Born {
+        slot: usize,
+        pid: u32,
+    },
+    /// From a template: no process could be made for this slot.
+    NotBorn {
+        slot: usize,
         text: String,
     },
 }
@@ -59,6 +72,16 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
+    /// The end that another process has made for this one.
+    pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
+        Self { pipe }
+    }
+
+    /// What travels to the process that will use it.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
     /// Sends a message. A supervisor that is gone or does not read for two seconds is not worth dying for.
     pub(crate) fn send(&self, message: &Message) {
         let bytes = encode(message);
@@ -142,10 +165,10 @@ impl Letters {
                 Some(&STUCK) => messages.push(Message::Stuck),
                 Some(&SERVING) => messages.push(Message::Serving),
                 Some(&STUCK_THREAD) => messages.push(Message::StuckThread),
-                Some(&BOOT_FAILED) => match decode_failure(rest) {
-                    Failure::Incomplete => break true,
-                    Failure::Senseless => break false,
-                    Failure::Complete { message, length } => {
+                Some(&kind @ (BOOT_FAILED | BORN | NOT_BORN)) => match decode(kind, rest) {
+                    Decoded::Incomplete => break true,
+                    Decoded::Senseless => break false,
+                    Decoded::Complete { message, length } => {
                         messages.push(message);
                         used += length;
                         continue;
@@ -160,52 +183,66 @@ impl Letters {
     }
 }
 
-enum Failure {
+enum Decoded {
     Incomplete,
     Senseless,
     Complete { message: Message, length: usize },
 }
 
-fn decode_failure(bytes: &[u8]) -> Failure {
-    let Some((head, rest)) = bytes.split_first_chunk::<FAILURE_HEAD>() else {
-        return Failure::Incomplete;
+/// A message with numbers, from its first byte on.
+fn decode(kind: u8, bytes: &[u8]) -> Decoded {
+    let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
+        return Decoded::Incomplete;
     };
-    let [_, c0, c1, c2, c3, l0, l1, l2, l3] = *head;
-    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let [_, a0, a1, a2, a3, b0, b1, b2, b3] = *head;
+    let (first, second) = ([a0, a1, a2, a3], u32::from_le_bytes([b0, b1, b2, b3]));
+    let slot = u32::from_le_bytes(first) as usize;
+    if kind == BORN {
+        let message = Message::Born { slot, pid: second };
+        return Decoded::Complete {
+            message,
+            length: HEAD,
+        };
+    }
+    let length = second as usize;
     if length > LONGEST_TEXT {
-        return Failure::Senseless;
+        return Decoded::Senseless;
     }
     let Some(text) = rest.get(..length) else {
-        return Failure::Incomplete;
+        return Decoded::Incomplete;
     };
     let text = String::from_utf8_lossy(text).into_owned();
-    let message = Message::BootFailed {
-        code: i32::from_le_bytes([c0, c1, c2, c3]),
-        text,
+    let message = match kind {
+        NOT_BORN => Message::NotBorn { slot, text },
+        _ => Message::BootFailed {
+            code: i32::from_le_bytes(first),
+            text,
+        },
     };
-    Failure::Complete {
+    Decoded::Complete {
         message,
-        length: FAILURE_HEAD + length,
+        length: HEAD + length,
     }
 }
 
 fn encode(message: &Message) -> Vec<u8> {
+    let number = |slot: &usize| u32::try_from(*slot).unwrap_or(u32::MAX).to_le_bytes();
     match message {
         Message::Ready => vec![READY],
         Message::Heartbeat => vec![HEARTBEAT],
         Message::Stuck => vec![STUCK],
         Message::Serving => vec![SERVING],
         Message::StuckThread => vec![STUCK_THREAD],
-        Message::BootFailed { code, text } => {
-            let text = tail(text, LONGEST_TEXT);
-            let mut bytes = Vec::with_capacity(FAILURE_HEAD + text.len());
-            bytes.push(BOOT_FAILED);
-            bytes.extend_from_slice(&code.to_le_bytes());
-            bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(text.as_bytes());
-            bytes
-        }
+        Message::BootFailed { code, text } => with_text(BOOT_FAILED, code.to_le_bytes(), text),
+        Message::NotBorn { slot, text } => with_text(NOT_BORN, number(slot), text),
+        Message::Born { slot, pid } => [&[BORN][..], &number(slot), &pid.to_le_bytes()].concat(),
     }
+}
+
+fn with_text(kind: u8, number: [u8; 4], text: &str) -> Vec<u8> {
+    let text = tail(text, LONGEST_TEXT);
+    let length = (text.len() as u32).to_le_bytes();
+    [&[kind][..], &number, &length, text.as_bytes()].concat()
 }
 
 /// The last `limit` bytes of `text`, less a character that the cut would split.
@@ -238,6 +275,14 @@ mod tests {
             Message::Stuck,
             Message::Serving,
             Message::StuckThread,
+            Message::Born {
+                slot: 3,
+                pid: 70_000,
+            },
+            Message::NotBorn {
+                slot: 258,
+                text: "too many".to_owned(),
+            },
         ];
         let stream: Vec<u8> = sent.iter().flat_map(encode).collect();
         for size in 1..=stream.len() {

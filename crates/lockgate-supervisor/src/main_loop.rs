@@ -5,6 +5,7 @@
 //! of its sender, and a signal to the whole process group before the deaths that it caused.
 
 mod admin;
+mod births;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -21,16 +22,17 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process
 
 use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
-use crate::mailbox::{Message, Receiver, Sender, mailbox};
+use crate::mailbox::{Message, Receiver, Sender};
 use crate::measures::Measures;
 use crate::oom::OomCounter;
-use crate::orders::{Mouth, Word, orders};
+use crate::orders::{Mouth, Word};
 use crate::os::shared_words;
 use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
-use crate::supervisor::{Action, Event, Generation, Order, ReplaceReason, Supervisor};
-use crate::{Ending, Fork, Hooks};
+use crate::supervisor::{Action, Event, Order, ReplaceReason, Supervisor};
+use crate::template_side::TemplateBirth;
+use crate::{Ending, Hooks};
 
 /// The exit code when the server could not even begin.
 const CANNOT_START: i32 = 1;
@@ -126,6 +128,10 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             let code = admin::live(main_loop, sender, hooks);
             hooks.exit_process(code)
         }
+        Outcome::Template(birth) => {
+            let code = main_loop.become_template(birth, hooks);
+            hooks.exit_process(code)
+        }
         Outcome::Child(birth) => {
             let code = main_loop.become_worker(birth, hooks);
             hooks.exit_process(code)
@@ -141,6 +147,8 @@ pub(crate) enum Outcome {
     Child(Birth),
     /// This is no longer the supervisor, nor a worker.
     Admin(Sender),
+    /// This is no longer the supervisor, and will be several workers.
+    Template(TemplateBirth),
 }
 
 pub(crate) struct MainLoop {
@@ -201,8 +209,7 @@ impl MainLoop {
                 let mut answers = VecDeque::new();
                 for action in actions {
                     match self.perform(action, hooks) {
-                        Done::Nothing => {}
-                        Done::Answer(event) => answers.push_back(event),
+                        Done::Answers(events) => answers.extend(events),
                         Done::Leave(outcome) => return outcome,
                     }
                 }
@@ -213,9 +220,11 @@ impl MainLoop {
                 return Outcome::Admin(sender);
             }
             self.wait();
+            self.hear_templates(&mut events, hooks);
             self.hear_workers(&mut events);
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
+            self.end_late_templates(&mut events);
             self.measure(&mut events);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
@@ -228,64 +237,43 @@ impl MainLoop {
         match action {
             Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
             Action::Send { pid, order } => self.send(pid, order),
-            Action::Prepare => return Done::Answer(self.prepare(hooks)),
+            Action::Prepare => return Done::Answers(vec![self.prepare(hooks)]),
             Action::Move => {
                 if let Some(next) = self.next.take() {
                     self.measures = Measures::new(&next.rules());
                     hooks.adopt(&next.config, next.generation);
-                    std::mem::replace(&mut self.site, next).leave_to(&self.site);
+                    let mut left = std::mem::replace(&mut self.site, next);
+                    let given_up = left.end_template();
+                    left.leave_to(&self.site);
+                    return Done::Answers(given_up);
                 }
             }
             Action::Discard => {
-                if let Some(next) = self.next.take() {
+                if let Some(mut next) = self.next.take() {
+                    let given_up = next.end_template();
                     next.leave_to(&self.site);
+                    return Done::Answers(given_up);
                 }
             }
             Action::CloseListeners => {
-                let sites = [Some(&mut self.site), self.next.as_mut()];
-                for site in sites.into_iter().flatten() {
+                let mut given_up = Vec::new();
+                for site in [Some(&mut self.site), self.next.as_mut()]
+                    .into_iter()
+                    .flatten()
+                {
+                    // It has the sockets as well.
+                    given_up.extend(site.end_template());
                     for listener in &mut site.listeners {
                         listener.close();
                     }
                 }
+                return Done::Answers(given_up);
             }
             Action::ReopenLogs => hooks.reopen_logs(),
             Action::Log { level, message } => hooks.log(level, &message),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
         }
-        Done::Nothing
-    }
-
-    fn fork(&mut self, slot: usize, generation: Generation, hooks: &mut dyn Hooks) -> Done {
-        let failed = |error: io::Error| {
-            Done::Answer(Event::ForkFailed {
-                slot,
-                reason: error.to_string(),
-            })
-        };
-        let ((mailbox, sender), (ear, mouth)) =
-            match mailbox().and_then(|ends| Ok((ends, orders()?))) {
-                Ok(ends) => ends,
-                Err(error) => return failed(error),
-            };
-        match hooks.fork() {
-            Ok(Fork::Parent(pid)) => {
-                let child = Child {
-                    slot,
-                    mailbox,
-                    orders: mouth,
-                };
-                self.children.insert(pid, child);
-                Done::Answer(Event::Forked { slot, pid })
-            }
-            Ok(Fork::Child) => Done::Leave(Outcome::Child(Birth {
-                slot,
-                generation,
-                sender,
-                ear,
-            })),
-            Err(error) => failed(error),
-        }
+        Done::Answers(Vec::new())
     }
 
     /// Reads the settings again and binds what is new.
@@ -360,10 +348,22 @@ impl MainLoop {
             .children
             .values()
             .filter_map(|child| child.mailbox.poll_fd());
+        let templates: Vec<_> = [Some(&self.site), self.next.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(|site| site.template.as_ref())
+            .collect();
+        let mailboxes = mailboxes.chain(templates.iter().filter_map(|one| one.mailbox().poll_fd()));
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
+        let load_by = templates.iter().filter_map(|one| one.load_by());
         let others = [self.measures.next(), fork_at].into_iter().flatten();
-        let deadline = self.supervisor.next_deadline().into_iter().chain(others);
+        let deadline = self
+            .supervisor
+            .next_deadline()
+            .into_iter()
+            .chain(others)
+            .chain(load_by);
         let longest = deadline.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
@@ -382,7 +382,7 @@ impl MainLoop {
                     .mailbox
                     .read()
                     .into_iter()
-                    .map(|message| told(*pid, message)),
+                    .filter_map(|message| told(*pid, message)),
             );
         }
     }
@@ -400,6 +400,13 @@ impl MainLoop {
                     if self.bury_admin(pid, ending, hooks) {
                         continue;
                     }
+                    // A worker that its template has told of and nobody has heard of yet.
+                    if !self.children.contains_key(&pid) {
+                        self.hear_templates(events, hooks);
+                    }
+                    if self.bury_template(pid, ending, events, hooks) {
+                        continue;
+                    }
                     // It may have written between our last look and its death.
                     if let Some(mut child) = self.children.remove(&pid) {
                         if let Some(page) = self.page {
@@ -410,7 +417,7 @@ impl MainLoop {
                                 .mailbox
                                 .read()
                                 .into_iter()
-                                .map(|message| told(pid, message)),
+                                .filter_map(|message| told(pid, message)),
                         );
                         let memory_ran_out = match ending.is_kill() {
                             true => self.oom.has_risen(),
@@ -430,14 +437,15 @@ impl MainLoop {
     }
 }
 
+/// What an action has led to.
 enum Done {
-    Nothing,
-    Answer(Event),
+    /// This, to be told before anything else.
+    Answers(Vec<Event>),
     Leave(Outcome),
 }
 
-fn told(pid: u32, message: Message) -> Event {
-    match message {
+fn told(pid: u32, message: Message) -> Option<Event> {
+    Some(match message {
         Message::Ready => Event::Ready { pid },
         Message::Heartbeat => Event::Heartbeat { pid },
         Message::Serving => Event::Serving { pid },
@@ -447,7 +455,9 @@ fn told(pid: u32, message: Message) -> Event {
             reason: ReplaceReason::StuckThread,
         },
         Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
-    }
+        // Those are for templates to say.
+        Message::Born { .. } | Message::NotBorn { .. } => return None,
+    })
 }
 
 fn ending(status: WaitStatus) -> Option<Ending> {

@@ -60,6 +60,11 @@ pub(crate) enum Heard {
 }
 
 impl Ear {
+    /// The end that another process has made for this one.
+    pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
+        Self { pipe }
+    }
+
     /// Readable when there is something to hear, if only that nobody speaks any more.
     pub(crate) fn poll_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()

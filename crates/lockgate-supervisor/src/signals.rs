@@ -95,9 +95,13 @@ impl SupervisorSignals {
 /// The handlers stay installed without any action: the signals do nothing from here on.
 impl Drop for SupervisorSignals {
     fn drop(&mut self) {
-        for registration in self.registrations.drain(..) {
-            low_level::unregister(registration);
-        }
+        unregister(&mut self.registrations);
+    }
+}
+
+fn unregister(registrations: &mut Vec<SigId>) {
+    for registration in registrations.drain(..) {
+        low_level::unregister(registration);
     }
 }
 
@@ -109,6 +113,7 @@ pub(crate) struct WorkerSignals {
     reopen: Arc<AtomicBool>,
     /// While true, a signal that asks the worker to go ends the process in the handler, with code 0.
     is_booting: Arc<AtomicBool>,
+    registrations: Vec<SigId>,
 }
 
 /// What signals have asked of a worker.
@@ -124,12 +129,14 @@ impl WorkerSignals {
     /// and `SIGQUIT` end it at once: an import that takes a minute must not hold up a stop.
     pub(crate) fn install() -> io::Result<Self> {
         let (wake, writer) = Wake::new()?;
+        let mut registrations = Vec::new();
         let signals = Self {
             wake,
             drain: Arc::default(),
             stop: Arc::default(),
             reopen: Arc::default(),
             is_booting: Arc::new(AtomicBool::new(true)),
+            registrations: Vec::new(),
         };
         let flags = [
             (SIGTERM, &signals.drain),
@@ -139,16 +146,25 @@ impl WorkerSignals {
         ];
         for (signal, raised) in flags {
             if signal != SIGUSR1 {
-                flag::register_conditional_shutdown(signal, 0, Arc::clone(&signals.is_booting))?;
+                let is_booting = Arc::clone(&signals.is_booting);
+                registrations.push(flag::register_conditional_shutdown(signal, 0, is_booting)?);
             }
-            flag::register(signal, Arc::clone(raised))?;
-            low_level::pipe::register(signal, writer.try_clone()?)?;
+            registrations.push(flag::register(signal, Arc::clone(raised))?);
+            registrations.push(low_level::pipe::register(signal, writer.try_clone()?)?);
         }
         let nobody_reads = Arc::new(AtomicBool::new(false));
         for signal in QUIET_IN_WORKERS {
-            flag::register(signal, Arc::clone(&nobody_reads))?;
+            registrations.push(flag::register(signal, Arc::clone(&nobody_reads))?);
         }
-        Ok(signals)
+        Ok(Self {
+            registrations,
+            ..signals
+        })
+    }
+
+    /// Gives up what a template has registered, in a worker that it has made and that has taken over its own signals.
+    pub(crate) fn release(mut self) {
+        unregister(&mut self.registrations);
     }
 
     /// From now on signals are orders for the serving worker.

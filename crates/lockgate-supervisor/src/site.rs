@@ -7,6 +7,7 @@ use lockgate_config::Config;
 
 use crate::sockets::{self, BindFailure, Listener};
 use crate::supervisor::Rules;
+use crate::template::Template;
 
 /// See the module.
 pub(crate) struct Site {
@@ -14,6 +15,8 @@ pub(crate) struct Site {
     pub(crate) generation: u64,
     pub(crate) config: Arc<Config>,
     pub(crate) listeners: Vec<Listener>,
+    /// Workers are made of it, where `preload` is set and one has been wanted.
+    pub(crate) template: Option<Template>,
 }
 
 impl Site {
@@ -24,6 +27,7 @@ impl Site {
             generation: 0,
             config: Arc::new(config),
             listeners,
+            template: None,
         })
     }
 
@@ -42,6 +46,7 @@ impl Site {
             generation,
             config,
             listeners,
+            template: None,
         };
         Ok((next, unchanged))
     }

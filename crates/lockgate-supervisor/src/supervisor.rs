@@ -81,6 +81,7 @@ impl Supervisor {
                 .resize_with(self.wanted, || Slot::vacant(Role::Serving, now)),
             Event::Forked { slot, pid } => self.move_in(slot, pid, now),
             Event::ForkFailed { slot, reason } => self.try_fork_later(slot, &reason, now),
+            Event::NotLoaded { slot, code, text } => self.leave_vacant(slot, code, text, now),
             Event::Ready { pid } => self.welcome(pid, now),
             Event::Serving { pid } => {
                 if let Some(worker) = self.worker_mut(pid) {

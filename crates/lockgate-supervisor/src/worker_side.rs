@@ -160,7 +160,7 @@ impl WorkerPost {
             listens_for_orders &= self.obey_orders(worker);
             self.obey(worker);
             if woken.by_loss_of_supervisor {
-                end_in_any_case();
+                end_in_any_case(ORPHAN_LIFE);
                 worker.stop();
                 leave_by = Some(Instant::now() + ORPHAN_GRACE);
             }
@@ -257,15 +257,15 @@ impl WorkerPost {
 
 /// What stands between a worker and its end may be the application: exit handlers, or a call that holds the interpreter
 /// and does not come back. An orphan has nobody else who would end it.
-fn end_in_any_case() {
-    let killer = || {
-        thread::sleep(ORPHAN_LIFE);
+pub(crate) fn end_in_any_case(after: Duration) {
+    let killer = move || {
+        thread::sleep(after);
         // A process may always signal itself, and this signal is not refused.
         let _unfailing = kill_process(getpid(), Signal::KILL);
     };
     // Without a thread to give, the usual way out has to do.
     let _usual_way = thread::Builder::new()
-        .name("lockgate-orphan".into())
+        .name("lockgate-end".into())
         .spawn(killer);
 }
 

@@ -49,6 +49,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| duration_text(draft.config.boot_timeout.unwrap_or_default()),
     },
     Setting {
+        name: "preload",
+        section: Section::Renewal,
+        short: None,
+        flags: &["preload"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Load the application once for all workers (Linux only). A process of its own, the template, imports it and \
+              makes the workers by fork, so that they share its memory and are there in milliseconds. A reload makes a new \
+              template, and so loads the new code. Threads and connections that an import opens do not survive the fork \
+              unharmed: the log names them.",
+        gunicorn: &["preload_app"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.preload = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.preload.to_string(),
+    },
+    Setting {
         name: "max_requests",
         section: Section::Renewal,
         short: None,

@@ -176,7 +176,7 @@ fn only_a_command_line_that_cannot_be_understood_is_a_matter_of_usage() {
         (&[], &[], None, false),
         (&["a:b"], &[], Some("workers = 0"), false),
         (&["a:b"], &[], Some("workers ="), false),
-        (&["a:b"], &[], Some("preload_app = true"), false),
+        (&["a:b"], &[], Some("reload = true"), false),
         (&["a:b"], &[("LOCKGATE_WORKERS", "0")], None, false),
     ];
     for (arguments, variables, file, expected) in cases {

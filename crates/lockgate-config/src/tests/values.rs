@@ -278,6 +278,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         ("boot_timeout", &[("'soon'", "must be a time")]),
+        ("preload", &[("'x'", "true or false")]),
         (
             "max_requests",
             &[("-1", "at least 0"), ("'auto'", "whole number")],

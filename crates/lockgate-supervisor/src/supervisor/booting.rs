@@ -65,6 +65,9 @@ impl Supervisor {
         place.tenant = Tenant::Vacant {
             fork_at: now + wait,
         };
+        if !matches!(self.stage, Stage::Running) {
+            return;
+        }
         let why = format!("no process could be made: {reason}");
         match place.role {
             Role::Coming => return self.fail_reload(&why, now),
@@ -78,6 +81,44 @@ impl Supervisor {
                 "no process could be made for worker {slot}: {reason}; next attempt in {again}"
             ),
         );
+    }
+
+    /// There is no application to make a worker of.
+    pub(super) fn leave_vacant(&mut self, slot: usize, code: i32, text: String, now: Instant) {
+        let Some(place) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let wait = place.back_off.after_failure();
+        place.tenant = Tenant::Vacant {
+            fork_at: now + wait,
+        };
+        let role = place.role;
+        if !matches!(self.stage, Stage::Running) {
+            return;
+        }
+        let why = text.lines().next().unwrap_or_default().to_owned();
+        self.tell_boot_failure(text);
+        match role {
+            Role::Coming => self.fail_reload(&why, now),
+            Role::Successor => self.fail_succession(&why, now),
+            Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
+            Role::Serving => {
+                let again = Seconds(wait);
+                self.log(
+                    Level::Error,
+                    format!("worker {slot} cannot be made: {why}; next attempt in {again}"),
+                );
+            }
+            Role::Free | Role::Leaving => {}
+        }
+    }
+
+    /// Tells what many workers may find at once, once.
+    fn tell_boot_failure(&mut self, text: String) {
+        if self.last_boot_failure.as_deref() != Some(text.as_str()) {
+            self.log(Level::Error, text.clone());
+            self.last_boot_failure = Some(text);
+        }
     }
 
     pub(super) fn welcome(&mut self, pid: u32, now: Instant) {
@@ -130,10 +171,7 @@ impl Supervisor {
         if !is_running {
             return;
         }
-        if self.last_boot_failure.as_deref() != Some(text.as_str()) {
-            self.log(Level::Error, text.clone());
-            self.last_boot_failure = Some(text);
-        }
+        self.tell_boot_failure(text);
         match self.slots[place].role {
             Role::Coming => self.fail_reload(&why, now),
             Role::Successor => self.fail_succession(&why, now),

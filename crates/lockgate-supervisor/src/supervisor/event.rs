@@ -90,6 +90,15 @@ pub enum Event {
         /** The error, for the log. */
         reason: String,
     },
+    /// [`Action::Fork`] made no process, because the application that it was to be made of cannot be loaded.
+    NotLoaded {
+        /** The slot that stays vacant. */
+        slot: usize,
+        /** The exit code, 3 or 4. */
+        code: i32,
+        /** What the operator should read. */
+        text: String,
+    },
     /// A worker has loaded the application, and waits for [`Order::Open`].
     Ready {
         /** Its process. */
@@ -190,7 +199,8 @@ impl Request {
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make a worker; answered at once by [`Event::Forked`] or [`Event::ForkFailed`].
+    /// Make a worker; answered by [`Event::Forked`], [`Event::ForkFailed`] or [`Event::NotLoaded`]: at once, or with `preload`
+    /// when the application is loaded.
     Fork {
         /** Its slot. */
         slot: usize,

@@ -6,6 +6,7 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod templates;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -39,6 +40,8 @@ struct Script {
     now: Instant,
     next_pid: u32,
     forks_fail: bool,
+    /// A fork is answered by the test, as a template does it when it has loaded the application.
+    forks_wait: bool,
     prepared: Event,
     shows_openings: bool,
     deeds: Vec<String>,
@@ -56,6 +59,7 @@ impl Script {
             now: start,
             next_pid: 100,
             forks_fail: false,
+            forks_wait: false,
             prepared: Event::Prepared(rules),
             shows_openings: false,
             deeds,
@@ -96,7 +100,7 @@ impl Script {
             for action in actions {
                 self.note(&action);
                 match action {
-                    Action::Fork { slot, .. } => answers.push(self.fork(slot)),
+                    Action::Fork { slot, .. } if !self.forks_wait => answers.push(self.fork(slot)),
                     Action::Prepare => answers.push(self.prepared.clone()),
                     _ => {}
                 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::server::{is_alive, pid_in, send, start};
 
-type Check = (&'static str, fn());
+pub type Check = (&'static str, fn());
 
 /// Every check, with its name.
 pub const ALL: &[Check] = &[

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config};
 use lockgate_observe::{Level, Seat};
-use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost, run};
+use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost, run};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
 
@@ -30,6 +31,7 @@ pub fn serve(behaviour: &str) -> i32 {
     config.workers = std::env::var(WORKERS).unwrap().parse().unwrap();
     config.bind = vec![BindAddress::parse(&std::env::var(BIND).unwrap()).unwrap()];
     config.pidfile = std::env::var_os(PIDFILE).map(Into::into);
+    config.preload = behaviour.starts_with("template");
     config.timeout = matches!(behaviour, "stuck" | "mute").then(|| Duration::from_secs(1));
     config.graceful_timeout = if behaviour == "deaf" {
         Duration::from_millis(300)
@@ -70,6 +72,18 @@ impl Hooks for TestHooks {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(Fork::Child),
             pid => Ok(Fork::Parent(pid.unsigned_abs())),
+        }
+    }
+
+    fn preload(&mut self, _config: &Arc<Config>, _generation: u64) -> Result<(), LoadFailure> {
+        say!("template (pid {}) loads", std::process::id());
+        match self.behaviour.as_str() {
+            "template without application" => Err(LoadFailure {
+                code: 4,
+                text: "Traceback: app is not callable".to_owned(),
+            }),
+            "template dies" => std::process::abort(),
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,7 @@
 mod checks;
 mod examined;
 mod server;
+mod templates;
 
 fn main() {
     if let Ok(behaviour) = std::env::var(server::BEHAVIOUR) {
@@ -21,7 +22,7 @@ fn main() {
         .filter(|argument| !argument.starts_with('-'))
         .collect();
     let mut failed = Vec::new();
-    for (name, check) in checks::ALL {
+    for (name, check) in checks::ALL.iter().chain(templates::ALL) {
         if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }

@@ -1,0 +1,257 @@
+//! A worker's life up to the point where it serves, in the two parts that a template needs: settling and loading, which
+//! happen once for all workers of a template, and beginning, which each of them does. Decides nothing about workers.
+
+use std::fs::OpenOptions;
+use std::sync::Arc;
+
+use lockgate_config::{Collection, Config, LogTarget, Threads};
+use lockgate_observe::{AccessFormat, Level};
+use lockgate_supervisor::{LoadFailure, WorkerPost};
+use lockgate_worker::{Handle, Worker, try_directory};
+use pyo3::prelude::*;
+
+use crate::collector::{Collector, freeze};
+use crate::hooks::PythonHooks;
+use crate::warming::warm_up;
+use crate::wsgi::{Settings, WsgiApp};
+use crate::{children, exceptions, interpreter, interruption, loading, privileges};
+
+/// The exit code of a worker that could not begin, for a reason that is not the application's.
+pub(crate) const CANNOT_START: i32 = 1;
+/// The exit code of a worker whose application cannot answer: as when it cannot be imported.
+const WARM_UP_FAILED: i32 = 3;
+
+fn cannot_start(text: String) -> LoadFailure {
+    LoadFailure {
+        code: CANNOT_START,
+        text,
+    }
+}
+
+impl PythonHooks {
+    /// Loads the application in a template.
+    pub(crate) fn load_once(
+        &mut self,
+        py: Python<'_>,
+        config: &Arc<Config>,
+        generation: u64,
+    ) -> Result<(), LoadFailure> {
+        self.settle(py, config, generation)?;
+        let before = py
+            .import("lockgate.template")
+            .and_then(|module| module.call_method0("sockets"));
+        let application = self.load(py)?;
+        if let Err(error) = before.and_then(|before| self.name_leftovers(py, &before)) {
+            let problem = exceptions::summary(py, &error);
+            let message =
+                format!("what the import has left in the template is not known: {problem}");
+            self.log.write(Level::Warning, &message);
+        }
+        if self.config.gc != Collection::Off {
+            // A collection in a worker would write to all that it looks at, and so end the sharing of its memory.
+            freeze(py).map_err(|error| {
+                cannot_start(format!("gc.freeze: {}", exceptions::summary(py, &error)))
+            })?;
+        }
+        self.preloaded = Some(application);
+        Ok(())
+    }
+
+    fn name_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
+        let found: Vec<String> = py
+            .import("lockgate.template")?
+            .call_method1("leftovers", (before,))?
+            .extract()?;
+        if !found.is_empty() {
+            let message = format!(
+                "preload: the import of the application has left something in the template: {}; \
+                 open it in the worker, or at its first use",
+                found.join("; ")
+            );
+            self.log.write(Level::Warning, &message);
+        }
+        Ok(())
+    }
+
+    /// Makes this process one for these settings, as the user that they name.
+    fn settle(
+        &mut self,
+        py: Python<'_>,
+        config: &Arc<Config>,
+        generation: u64,
+    ) -> Result<(), LoadFailure> {
+        if generation != self.generation {
+            self.change_settings(py, config, generation)
+                .map_err(cannot_start)?;
+        }
+        privileges::become_configured(py, &self.config).map_err(|error| {
+            cannot_start(format!(
+                "cannot change user: {}",
+                exceptions::summary(py, &error)
+            ))
+        })
+    }
+
+    /// The application, in a process that is settled.
+    fn load(&self, py: Python<'_>) -> Result<Py<PyAny>, LoadFailure> {
+        self.try_places();
+        if let Err(error) = children::settle_when_forked(py) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "processes that the application forks will keep the server's sockets open: {}",
+                    exceptions::summary(py, &error)
+                ),
+            );
+        }
+        interpreter::remember_threads(py).map_err(|error| {
+            cannot_start(format!(
+                "cannot start threads: {}",
+                exceptions::summary(py, &error)
+            ))
+        })?;
+        if let Err(error) = interruption::show_stacks_at_death(py) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "a worker that is ended or crashes will not tell where its threads were: {}",
+                    exceptions::summary(py, &error)
+                ),
+            );
+        }
+        if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "switch_interval: {}; Python keeps its own",
+                    exceptions::summary(py, &error)
+                ),
+            );
+        }
+        let application = loading::load(py, &self.config)?;
+        if interpreter::are_threads_patched(py) {
+            self.log.write(
+                Level::Warning,
+                "the application has replaced Python's threads (gevent, eventlet): requests run on real \
+                 threads all the same, and its own scheduler runs only while one of them lets it",
+            );
+        }
+        Ok(application)
+    }
+
+    /// A worker that could serve.
+    pub(crate) fn start_worker(
+        &mut self,
+        py: Python<'_>,
+        post: &mut WorkerPost,
+    ) -> Result<Handle, i32> {
+        match self.begin(py, post) {
+            Ok(Some(handle)) => Ok(handle),
+            Ok(None) => Err(0),
+            Err(failure) => {
+                post.boot_failed(failure.code, &failure.text);
+                Err(failure.code)
+            }
+        }
+    }
+
+    /// `None`: the supervisor has gone.
+    fn begin(
+        &mut self,
+        py: Python<'_>,
+        post: &mut WorkerPost,
+    ) -> Result<Option<Handle>, LoadFailure> {
+        let application = match self.preloaded.take() {
+            Some(application) => {
+                // The template was not told when log files were moved.
+                if let Err(error) = self.log.reopen() {
+                    let message = format!("cannot reopen the error log: {error}");
+                    self.log.write(Level::Error, &message);
+                }
+                application
+            }
+            None => {
+                self.settle(py, &Arc::clone(&post.config), post.generation)?;
+                if !post.note_new_identity() {
+                    return Ok(None);
+                }
+                self.load(py)?
+            }
+        };
+        let collector = Collector::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
+            self.log.write(
+                Level::Warning,
+                &format!(
+                    "gc = \"{}\" failed: {}",
+                    self.config.gc.name(),
+                    exceptions::summary(py, &error)
+                ),
+            );
+            None
+        });
+        let app = WsgiApp::new(
+            application,
+            collector,
+            settings(&self.config),
+            Arc::clone(&self.log),
+        );
+        let address = post.listeners.first().map(|(address, _)| address);
+        warm_up(py, &app, &self.config, address, &self.log).map_err(|text| LoadFailure {
+            code: WARM_UP_FAILED,
+            text,
+        })?;
+        let mut config = Config::clone(&self.config);
+        // The application may have set another when it was imported; the crew judges waiting by the one that counts.
+        if let Ok(interval) = interpreter::switch_interval(py) {
+            config.switch_interval = interval;
+        }
+        let listeners = std::mem::take(&mut post.listeners);
+        Worker::prepare(
+            Arc::new(config),
+            listeners,
+            Arc::new(app),
+            Arc::clone(&self.log),
+            post.seat.take(),
+        )
+        .map(Some)
+        .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))
+    }
+
+    /// Says what this worker's user will be refused later: nobody would connect that with the user.
+    fn try_places(&self) {
+        if let Some(directory) = &self.config.spool_dir
+            && let Err(error) = try_directory(directory)
+        {
+            let message = format!(
+                "spool_dir = {}: {error}; bodies over body_memory will be refused",
+                directory.display()
+            );
+            self.log.write(Level::Warning, &message);
+        }
+        if let LogTarget::File(path) = &self.config.error_log
+            && let Err(error) = OpenOptions::new().append(true).open(path)
+        {
+            let message = format!(
+                "error_logfile = {}: {error}; the user of the workers cannot open it anew at USR1",
+                path.display()
+            );
+            self.log.write(Level::Warning, &message);
+        }
+    }
+}
+
+/// `wsgi.multithread` and the like.
+fn settings(config: &Config) -> Settings {
+    let environ_names = match &config.access_log {
+        Some(_) => AccessFormat::parse(&config.access_log_format)
+            .map(|format| format.environ_names().to_vec())
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    Settings {
+        is_multithread: !matches!(config.threads, Threads::Count(count) if count.get() == 1),
+        is_multiprocess: config.workers > 1,
+        is_sendfile_on: config.sendfile,
+        environ_names,
+    }
+}

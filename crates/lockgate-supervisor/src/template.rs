@@ -1,0 +1,245 @@
+//! The process that has loaded the application and makes workers of it, as the supervisor sees it: what it is asked for,
+//! what it has not answered, its end. Knows neither what it loads nor what becomes of the workers.
+//!
+//! Invariant: every worker that was asked for is either told of as born, or given up by whoever sees the template go.
+
+use std::io;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::mailbox::{Message, Receiver, Sender, mailbox};
+use crate::orders::{Ear, Mouth, orders};
+use crate::requests::Asker;
+
+/// See the module.
+pub(crate) struct Template {
+    pid: u32,
+    born: Instant,
+    /// When it has to be loaded; `None`: whenever.
+    load_by: Option<Instant>,
+    is_loaded: bool,
+    mailbox: Receiver,
+    asker: Asker,
+    expected: Vec<Expected>,
+}
+
+/// A worker that has been asked for.
+pub(crate) struct Expected {
+    pub(crate) slot: usize,
+    pub(crate) mailbox: Receiver,
+    pub(crate) orders: Mouth,
+    /// What it is to have, until the template has it.
+    ends: Option<(Sender, Ear)>,
+}
+
+/// What a template has to say.
+pub(crate) enum News {
+    /// The application is loaded.
+    Loaded,
+    /// The application cannot be loaded: nobody will be born.
+    Failed { code: i32, text: String },
+    /// A worker is there.
+    Born { pid: u32, worker: Expected },
+    /// One could not be made.
+    NotBorn { slot: usize, reason: String },
+}
+
+impl Template {
+    /// The process that was just forked.
+    pub(crate) fn new(
+        pid: u32,
+        mailbox: Receiver,
+        asker: Asker,
+        load_by: Option<Instant>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            pid,
+            born: now,
+            load_by,
+            is_loaded: false,
+            mailbox,
+            asker,
+            expected: Vec::new(),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn born(&self) -> Instant {
+        self.born
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.is_loaded
+    }
+
+    /// What to poll, besides the time of [`load_by`](Self::load_by).
+    pub(crate) fn mailbox(&self) -> &Receiver {
+        &self.mailbox
+    }
+
+    /// When it has to have loaded the application, if that counts.
+    pub(crate) fn load_by(&self) -> Option<Instant> {
+        self.load_by.filter(|_| !self.is_loaded)
+    }
+
+    /// Has a worker made for this slot, now or when the application is loaded.
+    ///
+    /// # Errors
+    /// When there are no pipes to be had, or the template has gone.
+    pub(crate) fn expect(&mut self, slot: usize) -> io::Result<()> {
+        let ((mailbox, sender), (ear, orders)) = (mailbox()?, orders()?);
+        let mut worker = Expected {
+            slot,
+            mailbox,
+            orders,
+            ends: Some((sender, ear)),
+        };
+        if self.is_loaded {
+            worker.ask(&self.asker)?;
+        }
+        self.expected.push(worker);
+        Ok(())
+    }
+
+    /// What it has said since the last call.
+    pub(crate) fn hear(&mut self) -> Vec<News> {
+        let messages = self.mailbox.read();
+        messages
+            .into_iter()
+            .flat_map(|message| self.understand(message))
+            .collect()
+    }
+
+    fn understand(&mut self, message: Message) -> Vec<News> {
+        match message {
+            Message::Ready => {
+                self.is_loaded = true;
+                let mut news = vec![News::Loaded];
+                let refused = |worker: &mut Expected| match worker.ask(&self.asker) {
+                    Ok(()) => None,
+                    Err(error) => Some(News::NotBorn {
+                        slot: worker.slot,
+                        reason: error.to_string(),
+                    }),
+                };
+                news.extend(self.expected.iter_mut().filter_map(refused));
+                self.expected.retain(|worker| worker.ends.is_none());
+                news
+            }
+            Message::BootFailed { code, text } => vec![News::Failed { code, text }],
+            Message::Born { slot, pid } => self
+                .take(slot)
+                .map(|worker| News::Born { pid, worker })
+                .into_iter()
+                .collect(),
+            // Told twice, by a process that could not make one and by the template that saw it fail, it counts once.
+            Message::NotBorn { slot, text: reason } => self
+                .take(slot)
+                .map(|_| News::NotBorn { slot, reason })
+                .into_iter()
+                .collect(),
+            Message::Serving | Message::Heartbeat | Message::Stuck | Message::StuckThread => {
+                Vec::new()
+            }
+        }
+    }
+
+    fn take(&mut self, slot: usize) -> Option<Expected> {
+        let place = self
+            .expected
+            .iter()
+            .position(|worker| worker.slot == slot && worker.ends.is_none())?;
+        Some(self.expected.swap_remove(place))
+    }
+
+    /// The slots of those that will not be born any more.
+    pub(crate) fn give_up(&mut self) -> Vec<usize> {
+        self.expected.drain(..).map(|worker| worker.slot).collect()
+    }
+
+    /// Ends the process. It holds nothing that anybody would miss, and nothing withstands this signal.
+    pub(crate) fn end(&self) {
+        if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
+            // It has not been reaped, so the number is its own.
+            let _dead_already = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Expected {
+    /// Gives the template what the worker is to have.
+    fn ask(&mut self, asker: &Asker) -> io::Result<()> {
+        let Some((sender, ear)) = &self.ends else {
+            return Ok(());
+        };
+        asker.ask(self.slot, sender, ear)?;
+        self.ends = None;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::requests;
+
+    #[test]
+    fn workers_are_asked_for_once_the_application_is_loaded_and_told_of_once() {
+        let (receiver, says) = mailbox().unwrap();
+        let (asker, asked) = requests().unwrap();
+        let now = Instant::now();
+        let mut template = Template::new(77, receiver, asker, Some(now), now);
+        template.expect(4).unwrap();
+        assert!(asked.next().unwrap().is_none());
+        assert!(template.load_by().is_some());
+        says.send(&Message::Born { slot: 4, pid: 1 });
+        assert!(template.hear().is_empty(), "nobody was asked yet");
+        says.send(&Message::Ready);
+        assert!(matches!(template.hear().as_slice(), [News::Loaded]));
+        assert!(template.is_loaded() && template.load_by().is_none());
+        template.expect(9).unwrap();
+        let slots = [(); 2].map(|()| asked.next().unwrap().unwrap().slot);
+        assert_eq!(slots, [4, 9]);
+        for _ in 0..2 {
+            says.send(&Message::NotBorn {
+                slot: 9,
+                text: "full".to_owned(),
+            });
+        }
+        says.send(&Message::Born { slot: 4, pid: 123 });
+        let news = template.hear();
+        assert!(matches!(
+            news.as_slice(),
+            [
+                News::NotBorn { slot: 9, .. },
+                News::Born {
+                    pid: 123,
+                    worker: Expected { slot: 4, .. }
+                }
+            ]
+        ));
+        assert!(template.give_up().is_empty());
+    }
+
+    #[test]
+    fn whoever_was_asked_for_is_given_up_with_the_template() {
+        let (receiver, says) = mailbox().unwrap();
+        let (asker, asked) = requests().unwrap();
+        let now = Instant::now();
+        let mut template = Template::new(77, receiver, asker, None, now);
+        template.expect(1).unwrap();
+        template.expect(2).unwrap();
+        drop(asked);
+        says.send(&Message::Ready);
+        let news = template.hear();
+        assert_eq!(news.len(), 3, "loaded, and two that could not be asked for");
+        assert!(template.give_up().is_empty());
+        assert!(template.expect(3).is_err());
+        assert!(template.give_up().is_empty());
+    }
+}

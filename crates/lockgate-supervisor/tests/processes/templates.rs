@@ -1,0 +1,108 @@
+//! What must be true of a server whose workers are made of a template, one function each.
+
+use rustix::process::Signal;
+
+use crate::checks::Check;
+use crate::server::{Server, is_alive, pid_in, send, start};
+
+/// Every check, with its name.
+pub const ALL: &[Check] = &[
+    (
+        "workers_of_a_template_are_children_of_the_supervisor_and_the_template_loads_once",
+        workers_of_a_template_are_children_of_the_supervisor_and_the_template_loads_once,
+    ),
+    (
+        "a_reload_makes_a_new_template_and_ends_the_old_one",
+        a_reload_makes_a_new_template_and_ends_the_old_one,
+    ),
+    (
+        "a_template_that_is_killed_takes_no_worker_along",
+        a_template_that_is_killed_takes_no_worker_along,
+    ),
+    (
+        "a_template_without_application_stops_the_server_with_its_code",
+        a_template_without_application_stops_the_server_with_its_code,
+    ),
+    (
+        "a_template_that_dies_stops_the_first_boot",
+        a_template_that_dies_stops_the_first_boot,
+    ),
+    (
+        "nobody_outlives_a_killed_supervisor",
+        nobody_outlives_a_killed_supervisor,
+    ),
+];
+
+#[track_caller]
+fn serving(workers: usize) -> (Server, u32, Vec<u32>) {
+    let mut server = start("template", workers).run();
+    let template = pid_in(&server.line("template (pid"));
+    let workers = (0..workers).map(|_| server.ready()).collect();
+    (server, template, workers)
+}
+
+fn workers_of_a_template_are_children_of_the_supervisor_and_the_template_loads_once() {
+    let (mut server, template, workers) = serving(2);
+    for worker in &workers {
+        assert_eq!(parent(*worker), server.pid());
+        assert_ne!(*worker, template);
+    }
+    send(workers[0], Signal::KILL);
+    server.line("was killed by SIGKILL");
+    let next = server.ready();
+    assert_eq!(parent(next), server.pid());
+    assert_eq!(server.count("loads"), 1);
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+fn a_reload_makes_a_new_template_and_ends_the_old_one() {
+    let (mut server, first, workers) = serving(2);
+    server.signal(Signal::HUP);
+    let second = pid_in(&server.line("template (pid"));
+    let new = [server.ready(), server.ready()];
+    server.line("reload: done");
+    assert!(new.iter().all(|pid| !workers.contains(pid)));
+    server.line("left after");
+    server.line("left after");
+    assert!(is_alive(second) && !is_alive(first));
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+fn a_template_that_is_killed_takes_no_worker_along() {
+    let (mut server, template, workers) = serving(2);
+    send(template, Signal::KILL);
+    server.line("the next worker that is made has the application loaded anew");
+    assert!(workers.iter().all(|pid| is_alive(*pid)));
+    send(workers[0], Signal::KILL);
+    assert_ne!(pid_in(&server.line("template (pid")), template);
+    server.ready();
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0));
+}
+
+fn a_template_without_application_stops_the_server_with_its_code() {
+    let mut server = start("template without application", 8).run();
+    assert_eq!(server.exit_code(), Some(4));
+    assert_eq!(server.count("Traceback"), 1);
+}
+
+fn a_template_that_dies_stops_the_first_boot() {
+    let mut server = start("template dies", 3).run();
+    assert_eq!(server.exit_code(), Some(3));
+    assert_eq!(server.count("was killed by SIGABRT"), 1, "{:?}", server.log);
+}
+
+fn nobody_outlives_a_killed_supervisor() {
+    let (mut server, _, _) = serving(2);
+    server.signal(Signal::KILL);
+    // The log is closed when the last of them has gone.
+    server.exit_code();
+}
+
+fn parent(pid: u32) -> u32 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split(' ').nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,53 @@
+"""What an import has left in a process that workers will be forked from: threads, which do not survive
+a fork, and sockets, which all workers would share. Nothing is closed or ended here, only named.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def sockets() -> set[int]:
+    """The descriptors that are sockets now."""
+    return {number for number, target in _descriptors() if target.startswith("socket:")}
+
+
+def leftovers(before: set[int]) -> list[str]:
+    """A phrase for each thread, and for each socket that was not there before."""
+    main = threading.main_thread()
+    threads = [thread for thread in threading.enumerate() if thread is not main]
+    found = [f"the thread {thread.name!r} does not run in workers" for thread in threads]
+    others = len(list(Path("/proc/self/task").iterdir())) - 1 - len(threads)
+    if others > 0:
+        found.append(f"{others} threads that are not Python's do not run in workers")
+    for number in sorted(sockets() - before):
+        found.append(f"{_described(number)} is shared by all workers")
+    return found
+
+
+def _described(number: int) -> str:
+    try:
+        with socket.socket(fileno=os.dup(number)) as known:
+            family = known.family.name
+            try:
+                return f"the connection to {_place(known.getpeername())} ({family})"
+            except OSError:
+                return f"the socket at {_place(known.getsockname())} ({family})"
+    except OSError as error:
+        return f"the socket with descriptor {number} ({error})"
+
+
+def _place(address: object) -> str:
+    if isinstance(address, tuple) and len(address) >= 2:
+        return f"{address[0]}:{address[1]}"
+    return repr(address)
+
+
+def _descriptors() -> Iterator[tuple[int, str]]:
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            yield int(entry), os.readlink(f"/proc/self/fd/{entry}")
+        except OSError:
+            continue  # the one that listed them

@@ -1,0 +1,235 @@
+"""With preload the application is imported once for all workers, in a process of its own."""
+
+import os
+import signal
+import textwrap
+
+import pytest
+from harness import eventually, run
+from harness.other_user import open_to_others, reachable_python
+from harness.process import children, is_alive, resident_bytes
+from harness.steady import SteadyLoad
+
+REPEATS = int(os.environ.get("LOCKGATE_TEST_REPEATS", "2"))
+
+APP = """
+import os
+with open({note!r}, "a") as note:
+    note.write(f"{{os.getpid()}} {{os.geteuid()}}\\n")
+{preamble}
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    body = {version!r} if path == "/" else str(os.getpid())
+    if path == "/fork":
+        child = os.fork()
+        if not child:
+            return []
+        os.waitpid(child, 0)
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body.encode()]
+"""
+
+
+class Site:
+    """An application in a directory of its own, and who has imported it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.note = directory / "imports"
+        self.note.touch()
+        self.note.chmod(0o666)
+
+    def write(self, version="one", preamble=""):
+        text = APP.format(note=str(self.note), version=version, preamble=textwrap.dedent(preamble))
+        draft = self.directory / "site_app.py.new"
+        draft.write_text(text)
+        draft.rename(self.directory / "site_app.py")
+
+    def imports(self):
+        return [tuple(map(int, line.split())) for line in self.note.read_text().splitlines()]
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site(tmp_path)
+    site.write()
+    return site
+
+
+@pytest.fixture
+def serve(site, start):
+    def serve(*arguments, **options):
+        options.setdefault("workers", 2)
+        return start("site_app:app", "--preload", *arguments, chdir=site.directory, **options)
+
+    return serve
+
+
+def templates(site, server):
+    """The processes that have imported the application and are still there."""
+    return [pid for pid, _ in site.imports() if is_alive(pid)]
+
+
+def workers(site, server):
+    return sorted(set(children(server.pid)) - {pid for pid, _ in site.imports()})
+
+
+def test_the_import_happens_once_and_workers_come_back_without_another(site, serve):
+    server = serve(workers=3)
+    assert len(site.imports()) == 1
+    assert len(workers(site, server)) == 3
+    # What is on disk now is of no interest before a reload.
+    site.write(preamble="import no_such_module_at_all")
+    victim = int(server.get("/pid").body)
+    os.kill(victim, signal.SIGKILL)
+    server.wait_for_log(rf"\(pid {victim}\) was killed by SIGKILL .* it is replaced")
+    eventually(lambda: len(workers(site, server)) == 3, what="three workers")
+    server.signal(signal.SIGTTIN)
+    eventually(lambda: len(workers(site, server)) == 4, what="four workers")
+    assert server.get("/").body == b"one"
+    assert len(site.imports()) == 1
+    assert server.stop() == 0
+
+
+def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve):
+    server = serve()
+    (first,) = templates(site, server)
+    site.write("two", preamble="import no_such_module_at_all")
+    before = workers(site, server)
+    server.signal(signal.SIGHUP)
+    line = server.wait_for_log(r"reload failed: .*")
+    assert "cannot import site_app" in line and "go on unchanged" in line
+    assert server.errors.count("No module named 'no_such_module_at_all'") == 1
+    assert workers(site, server) == before
+    assert server.get("/").body == b"one"
+    site.write("two")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(r"reload: done")
+    assert server.get("/").body == b"two"
+    eventually(lambda: not any(map(is_alive, before)), what="the old workers have left")
+    eventually(lambda: first not in templates(site, server), what="the old template has gone")
+    assert len(templates(site, server)) == 1
+
+
+@pytest.mark.parametrize(
+    "preamble, code, told",
+    [
+        ("import no_such_module_at_all", 3, "No module named 'no_such_module_at_all'"),
+        ("raise RuntimeError('not today')", 3, "RuntimeError: not today"),
+        ("del app", 4, "there is no 'app' in site_app"),
+        ("os._exit(7)", 3, "exited with code 7 before it had loaded the application"),
+        ("os.kill(os.getpid(), 11)", 3, "was killed by SIGSEGV"),
+    ],
+)
+def test_what_cannot_be_loaded_ends_the_start_with_its_code_and_is_told_once(
+    site, preamble, code, told
+):
+    site.write()
+    path = site.directory / "site_app.py"
+    path.write_text(path.read_text() + preamble + "\n")
+    ended = run("site_app:app", "--preload", "-w", "4", "-b", "127.0.0.1:0", chdir=site.directory)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.count(told) == 1, ended.stderr
+    assert len(site.imports()) == 1
+
+
+def test_an_import_that_takes_too_long_is_ended(site):
+    site.write(preamble="import time; time.sleep(60)")
+    ended = run(
+        "site_app:app", "--preload", "--boot-timeout", "1s", "-b", "127.0.0.1:0",
+        chdir=site.directory,
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert "has not loaded the application within 1.00 s (setting: boot_timeout)" in ended.stderr
+
+
+def test_a_stop_does_not_wait_for_the_import(site, serve):
+    site.write(preamble="import time; time.sleep(60)")
+    server = serve(wait=False)
+    (importing,) = eventually(lambda: site.imports(), what="the import has begun")
+    assert server.stop(within=5) == 0
+    assert not is_alive(importing[0])
+
+
+def test_threads_and_sockets_that_the_import_leaves_are_named(site, serve):
+    site.write(
+        preamble="""
+            import socket, threading
+            threading.Thread(target=threading.Event().wait, name="metrics", daemon=True).start()
+            listening = socket.create_server(("127.0.0.1", 0))
+            place = listening.getsockname()
+            connection = socket.create_connection(place)
+        """
+    )
+    server = serve()
+    line = server.wait_for_log(r"preload: the import of the application has left .*")
+    assert "the thread 'metrics' does not run in workers" in line
+    assert "the socket at 127.0.0.1:" in line
+    assert "the connection to 127.0.0.1:" in line
+    assert "(AF_INET) is shared by all workers" in line
+
+
+def test_an_import_that_leaves_nothing_is_not_warned_of(serve):
+    server = serve("--admin-bind", "127.0.0.1:0")
+    assert "WARNING" not in server.errors
+
+
+def test_a_child_that_the_application_forks_is_no_worker(serve):
+    server = serve(workers=1)
+    assert server.get("/fork").status == 200
+    assert "came back from the application's call; it ends here" in server.errors
+
+
+def test_nobody_outlives_a_killed_supervisor(site, serve):
+    server = serve()
+    everybody = children(server.pid)
+    assert len(everybody) == 3
+    server.signal(signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not any(map(is_alive, everybody)), within=1.5, what="all are gone")
+
+
+def test_the_application_is_imported_as_the_user_of_the_workers(site, start, tmp_path):
+    open_to_others(tmp_path)
+    server = start(
+        "site_app:app", "--preload", "--user", "12345", "--group", "12345",
+        chdir=tmp_path, workers=2, prefix=reachable_python(tmp_path),
+    )  # fmt: skip
+    assert [user for _, user in site.imports()] == [12345]
+    assert server.get("/").body == b"one"
+
+
+@pytest.mark.slow
+def test_workers_share_what_the_import_has_made(site, serve):
+    site.write(preamble="hoard = [bytes([number % 251]) * 1_000_000 for number in range(100)]")
+    server = serve(workers=4)
+    for _ in range(8):
+        assert server.get("/").status == 200
+    everybody = [*workers(site, server), *templates(site, server)]
+    assert len(everybody) == 5
+    assert all(resident_bytes(pid) > 100_000_000 for pid in everybody)
+    proportional = sum(proportional_bytes(pid) for pid in everybody)
+    assert proportional < 250_000_000, proportional
+
+
+def proportional_bytes(pid):
+    with open(f"/proc/{pid}/smaps_rollup") as lines:
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
+
+
+@pytest.mark.slow
+def test_no_client_sees_a_reload_or_a_recycling(site, serve):
+    server = serve("--max-requests", "50", workers=3)
+    with SteadyLoad(server.address) as load:
+        for number in range(REPEATS):
+            site.write(f"version {number}")
+            before = len(server.errors)
+            server.signal(signal.SIGHUP)
+            server.wait_for_log(r"reload: done", since=before)
+            assert server.get("/").body == f"version {number}".encode()
+            enough = load.ok + 200
+            eventually(lambda: load.ok >= enough, what="200 more answers")  # noqa: B023
+    assert load.failures == []
+    assert "is to be replaced: it has taken up" in server.errors
+    assert server.stop() == 0
