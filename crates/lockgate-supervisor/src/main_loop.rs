@@ -8,7 +8,6 @@ mod admin;
 mod births;
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -98,9 +97,11 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             hooks.log(Level::Warning, &message);
         })
         .ok();
-    let mut main_loop = match MainLoop::new(site, page) {
-        Ok(main_loop) => main_loop,
-        Err((error, site)) => {
+    let held = SupervisorSignals::install()
+        .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?)));
+    let (signals, lifeline) = match held {
+        Ok(held) => held,
+        Err(error) => {
             site.remove_files();
             if let Some(mut admin) = admin {
                 admin.end();
@@ -112,6 +113,7 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             return CANNOT_START;
         }
     };
+    let mut main_loop = MainLoop::new(site, page, signals, lifeline);
     main_loop.admin = admin;
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
@@ -177,15 +179,14 @@ pub(crate) struct Child {
 }
 
 impl MainLoop {
-    fn new(site: Site, page: Option<Page>) -> Result<Self, (io::Error, Site)> {
-        let held = SupervisorSignals::install()
-            .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?)));
-        let (signals, lifeline) = match held {
-            Ok(held) => held,
-            Err(error) => return Err((error, site)),
-        };
+    fn new(
+        site: Site,
+        page: Option<Page>,
+        signals: SupervisorSignals,
+        lifeline: (OwnedFd, OwnedFd),
+    ) -> Self {
         let rules = site.rules();
-        Ok(Self {
+        Self {
             supervisor: Supervisor::new(rules),
             pid: Some(getpid()),
             signals,
@@ -197,7 +198,7 @@ impl MainLoop {
             page,
             children: HashMap::new(),
             admin: None,
-        })
+        }
     }
 
     fn turn_until_done(&mut self, hooks: &mut dyn Hooks) -> Outcome {

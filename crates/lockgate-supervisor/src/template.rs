@@ -91,7 +91,7 @@ impl Template {
     ///
     /// # Errors
     /// When there are no pipes to be had, or the template has gone.
-    pub(crate) fn expect(&mut self, slot: usize) -> io::Result<()> {
+    pub(crate) fn want(&mut self, slot: usize) -> io::Result<()> {
         let ((mailbox, sender), (ear, orders)) = (mailbox()?, orders()?);
         let mut worker = Expected {
             slot,
@@ -194,7 +194,7 @@ mod tests {
         let (asker, asked) = requests().unwrap();
         let now = Instant::now();
         let mut template = Template::new(77, receiver, asker, Some(now), now);
-        template.expect(4).unwrap();
+        template.want(4).unwrap();
         assert!(asked.next().unwrap().is_none());
         assert!(template.load_by().is_some());
         says.send(&Message::Born { slot: 4, pid: 1 });
@@ -202,7 +202,7 @@ mod tests {
         says.send(&Message::Ready);
         assert!(matches!(template.hear().as_slice(), [News::Loaded]));
         assert!(template.is_loaded() && template.load_by().is_none());
-        template.expect(9).unwrap();
+        template.want(9).unwrap();
         let slots = [(); 2].map(|()| asked.next().unwrap().unwrap().slot);
         assert_eq!(slots, [4, 9]);
         for _ in 0..2 {
@@ -232,14 +232,14 @@ mod tests {
         let (asker, asked) = requests().unwrap();
         let now = Instant::now();
         let mut template = Template::new(77, receiver, asker, None, now);
-        template.expect(1).unwrap();
-        template.expect(2).unwrap();
+        template.want(1).unwrap();
+        template.want(2).unwrap();
         drop(asked);
         says.send(&Message::Ready);
         let news = template.hear();
         assert_eq!(news.len(), 3, "loaded, and two that could not be asked for");
         assert!(template.give_up().is_empty());
-        assert!(template.expect(3).is_err());
+        assert!(template.want(3).is_err());
         assert!(template.give_up().is_empty());
     }
 }

@@ -208,7 +208,7 @@ fn ask_template(
             site.template.insert(template)
         }
     };
-    template.expect(slot)?;
+    template.want(slot)?;
     Ok(Done::Answers(Vec::new()))
 }
 
