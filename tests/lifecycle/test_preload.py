@@ -106,7 +106,7 @@ def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve
     site.write("two")
     server.signal(signal.SIGHUP)
     server.wait_for_log(r"reload: done")
-    assert server.get("/").body == b"two"
+    eventually(lambda: server.get("/").body == b"two", what="the new version")
     eventually(lambda: not any(map(is_alive, before)), what="the old workers have left")
     eventually(lambda: first not in templates(site, server), what="the old template has gone")
     assert len(templates(site, server)) == 1
@@ -227,7 +227,8 @@ def test_no_client_sees_a_reload_or_a_recycling(site, serve):
             before = len(server.errors)
             server.signal(signal.SIGHUP)
             server.wait_for_log(r"reload: done", since=before)
-            assert server.get("/").body == f"version {number}".encode()
+            new = f"version {number}".encode()
+            eventually(lambda: server.get("/").body == new, what="the new version")  # noqa: B023
             enough = load.ok + 200
             eventually(lambda: load.ok >= enough, what="200 more answers")  # noqa: B023
     assert load.failures == []

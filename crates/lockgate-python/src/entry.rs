@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
 use lockgate_observe::Level;
+use lockgate_supervisor::{HANDOVER, agrees_with};
 use lockgate_worker::log::{ErrorLog, create_missing};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
@@ -27,6 +28,17 @@ const CANNOT_START: i32 = 1;
 /// Does what the command line asks; gives the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
     open_standard_streams();
+    let left = match take_handover(py) {
+        Ok(left) => left,
+        Err(error) => {
+            let problem = exceptions::summary(py, &error);
+            say(
+                &mut io::stderr(),
+                &format!("lockgate: {HANDOVER}: {problem}\n"),
+            );
+            return CANNOT_START;
+        }
+    };
     let sources = Sources::new(arguments);
     let resolved = match sources.read() {
         Ok(resolved) => resolved,
@@ -48,7 +60,34 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             0
         }
         Invocation::CheckConfig => check(py, &resolved),
-        Invocation::Serve => serve(py, &resolved, sources),
+        Invocation::Serve => match left.as_deref().and_then(agrees_with) {
+            None => serve(py, &resolved, sources, left.as_deref()),
+            Some(agreement) => try_out(py, &resolved, agreement),
+        },
+    }
+}
+
+/// What the program before in this process has left. No business of the settings, nor of the application.
+fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
+    py.import("os")?
+        .getattr("environ")?
+        .call_method1("pop", (HANDOVER, py.None()))?
+        .extract()
+}
+
+/// Whether this program could go on where another version serves: it starts, its settings are right, and the two
+/// understand each other. The application is not loaded, for it may not be this user's business; workers do that.
+fn try_out(py: Python<'_>, resolved: &Resolved, agreement: Result<(), String>) -> i32 {
+    let config = &resolved.config;
+    let tried = agreement
+        .and_then(|()| prepare(py, config))
+        .and_then(|identity| open_log(config, identity));
+    match tried {
+        Ok(_log) => 0,
+        Err(problem) => {
+            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+            BAD_CONFIGURATION
+        }
     }
 }
 
@@ -85,7 +124,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     }
 }
 
-fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources) -> i32 {
+fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&str>) -> i32 {
     let config = &resolved.config;
     let prepared =
         prepare(py, config).and_then(|identity| Ok((open_log(config, identity)?, identity)));
@@ -119,7 +158,7 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources) -> i32 {
         set_process_name(name);
     }
     let mut hooks = PythonHooks::new(config, log, identity, sources);
-    lockgate_supervisor::run(config, &mut hooks)
+    lockgate_supervisor::run(config, &mut hooks, left)
 }
 
 /// What has to be true before anything is imported, bound or written; settings that only the system can judge.

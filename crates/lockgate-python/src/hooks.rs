@@ -1,17 +1,20 @@
 //! What the supervisor asks of Python: forking, running a worker, leaving. Decides nothing about workers.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::Config;
 use lockgate_observe::{Level, Page};
-use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost};
+use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, Successor, WorkerPost};
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::boot::CANNOT_START;
 use crate::reading::Sources;
@@ -163,6 +166,56 @@ impl Hooks for PythonHooks {
                 Level::Error,
                 &format!("the supervisor stays with the settings of before: {problem}"),
             );
+        }
+    }
+
+    fn successor(&self) -> io::Result<Successor> {
+        let command: Vec<OsString> = Python::attach(|py| {
+            py.import("lockgate.successor")?
+                .call_method0("command")?
+                .extract()
+        })?;
+        let mut command = command.into_iter();
+        Ok(Successor {
+            program: command.next().unwrap_or_default(),
+            arguments: command.collect(),
+            environment: self.sources.environment().to_vec(),
+            directory: self.sources.directory().map(PathBuf::from),
+        })
+    }
+
+    fn exec(&mut self, successor: &Successor, (name, value): (&str, &str)) -> io::Error {
+        let failed = Python::attach(|py| -> PyResult<()> {
+            let environment = PyDict::new(py);
+            for (name, value) in &successor.environment {
+                environment.set_item(name, value)?;
+            }
+            environment.set_item(name, value)?;
+            let arguments: Vec<_> = std::iter::once(&successor.program)
+                .chain(&successor.arguments)
+                .collect();
+            let directory = successor.directory.as_ref().map(|path| path.as_os_str());
+            py.import("lockgate.successor")?
+                .call_method1("become", (arguments, environment, directory))
+                .map(drop)
+        });
+        match failed {
+            Ok(()) => io::Error::other("exec came back without an error"),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn unblock_signals(&mut self) {
+        let unblocked = Python::attach(|py| {
+            let module = py.import("lockgate.successor");
+            let outcome = module.and_then(|module| module.call_method0("unblock"));
+            outcome
+                .map(drop)
+                .map_err(|error| exceptions::summary(py, &error))
+        });
+        if let Err(problem) = unblocked {
+            let message = format!("signals stay blocked, and this process deaf to them: {problem}");
+            self.log.write(Level::Critical, &message);
         }
     }
 

@@ -35,6 +35,16 @@ impl Sources {
         }
     }
 
+    /// All variables, as they were at the start.
+    pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
+    /// Where the server was started.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
     /// Reads all settings.
     ///
     /// # Errors

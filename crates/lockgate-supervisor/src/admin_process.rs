@@ -21,12 +21,23 @@ pub(crate) struct AdminProcess {
     alive: Option<(u32, Instant)>,
     fork_at: Instant,
     back_off: BackOff,
+    /// The one of the version before: it answers until this one does.
+    predecessor: Option<u32>,
 }
 
 impl AdminProcess {
     /// Listens where the operator wants it; `None` where nobody wants it. The error is for the operator.
-    pub(crate) fn bind(config: &Config, now: Instant) -> Result<Option<Self>, String> {
+    ///
+    /// What is `present` already, and not wanted any more, goes.
+    pub(crate) fn bind(
+        config: &Config,
+        present: Vec<Listener>,
+        predecessor: Option<u32>,
+        now: Instant,
+    ) -> Result<Option<Self>, String> {
         let Some(address) = &config.admin_bind else {
+            predecessor.into_iter().for_each(kill);
+            present.iter().for_each(Listener::remove_file);
             return Ok(None);
         };
         let config = Config {
@@ -34,14 +45,20 @@ impl AdminProcess {
             reuse_port: false,
             ..config.clone()
         };
-        let listeners = sockets::bind(&config, None, &[])
+        let listeners = sockets::bind(&config, None, &present)
             // The advice names the setting of the other sockets.
             .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
+        for left in &present {
+            if !listeners.iter().any(|kept| kept.is_same(left)) {
+                left.remove_file();
+            }
+        }
         Ok(Some(Self {
             listeners,
             alive: None,
             fork_at: now,
             back_off: BackOff::default(),
+            predecessor,
         }))
     }
 
@@ -55,7 +72,17 @@ impl AdminProcess {
         self.alive.is_none().then_some(self.fork_at)
     }
 
+    /// The process that answers, if there is one.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.alive.map(|(pid, _)| pid)
+    }
+
+    pub(crate) fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     pub(crate) fn note_forked(&mut self, pid: u32, now: Instant) {
+        self.predecessor.take().into_iter().for_each(kill);
         self.alive = Some((pid, now));
     }
 
@@ -84,6 +111,7 @@ impl AdminProcess {
 
     /// The server is over: the process goes, and then the file of its socket.
     pub(crate) fn end(&mut self) {
+        self.predecessor.take().into_iter().for_each(kill);
         let pid = self
             .alive
             .take()
@@ -97,6 +125,13 @@ impl AdminProcess {
     }
 }
 
+fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        // It has not been reaped, so the number is its own; and it holds nothing that anybody would miss.
+        let _dead_already = kill_process(pid, Signal::KILL);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +142,7 @@ mod tests {
             alive: None,
             fork_at: now,
             back_off: BackOff::default(),
+            predecessor: None,
         }
     }
 

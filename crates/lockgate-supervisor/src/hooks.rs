@@ -1,7 +1,9 @@
 //! What the supervisor asks of its host: forking, running a worker, leaving, logging.
 //! Knows neither how a fork is made nor what a worker serves.
 
+use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::Config;
@@ -25,6 +27,19 @@ pub struct LoadFailure {
     pub code: i32,
     /// What the operator reads, of which the last 64 KiB travel.
     pub text: String,
+}
+
+/// The program that this process would be if it were started anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successor {
+    /// The executable.
+    pub program: OsString,
+    /// Its arguments, without its own name.
+    pub arguments: Vec<OsString>,
+    /// All variables, as they were at the start.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where the server was started.
+    pub directory: Option<PathBuf>,
 }
 
 /// The host of the supervisor: in production Python, in tests a few lines of Rust.
@@ -77,6 +92,19 @@ pub trait Hooks {
 
     /// Workers with these settings have taken over from those before: they are the server's own now.
     fn adopt(&mut self, _config: &Arc<Config>, _generation: u64) {}
+
+    /// What would be started now.
+    ///
+    /// # Errors
+    /// When the host does not know.
+    fn successor(&self) -> io::Result<Successor>;
+
+    /// Replaces the program of this process, with this variable besides. Signals are blocked meanwhile, and stay blocked in
+    /// the new program until [`unblock_signals`](Self::unblock_signals). Returns only when it could not.
+    fn exec(&mut self, successor: &Successor, variable: (&str, &str)) -> io::Error;
+
+    /// Signals have handlers now.
+    fn unblock_signals(&mut self);
 
     /// Opens the supervisor's own log files again (`SIGUSR1`); the workers are told separately.
     fn reopen_logs(&mut self) {}

@@ -8,6 +8,8 @@ mod admin_process;
 mod back_off;
 mod birth;
 mod ending;
+mod estate;
+mod handover;
 mod hooks;
 mod mailbox;
 mod main_loop;
@@ -27,7 +29,10 @@ mod unix_socket;
 mod worker_side;
 
 pub use ending::Ending;
-pub use hooks::{Fork, Hooks, LoadFailure};
+pub use estate::{HANDOVER, agrees_with};
+pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
-pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
+pub use supervisor::{
+    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules, Supervisor,
+};
 pub use worker_side::{Attended, WorkerPost};

@@ -56,14 +56,7 @@ pub(crate) enum Message {
 /// A new pair of ends, closed by `exec`; neither ever blocks.
 pub(crate) fn mailbox() -> io::Result<(Receiver, Sender)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    Ok((
-        Receiver {
-            pipe: reader,
-            letters: Letters::default(),
-            is_open: true,
-        },
-        Sender { pipe: writer },
-    ))
+    Ok((Receiver::from_pipe(reader), Sender { pipe: writer }))
 }
 
 /// The worker's end.
@@ -118,6 +111,20 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
+    /// The end that the program before this one has read from, up to the end of a message.
+    pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
+        Self {
+            pipe,
+            letters: Letters::default(),
+            is_open: true,
+        }
+    }
+
+    /// What the next program of this process will read from.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
     /// What to poll; `None` when the worker has closed its end and nothing can come any more.
     pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.is_open.then(|| self.pipe.as_fd())

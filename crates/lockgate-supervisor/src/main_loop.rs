@@ -6,6 +6,7 @@
 
 mod admin;
 mod births;
+mod upgrading;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
@@ -21,17 +22,19 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process
 
 use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
+use crate::estate::Estate;
 use crate::mailbox::{Message, Receiver, Sender};
 use crate::measures::Measures;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word};
-use crate::os::shared_words;
+use crate::os::{map_words, shared_memory};
 use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
 use crate::supervisor::{Action, Event, Order, ReplaceReason, Supervisor};
 use crate::template_side::TemplateBirth;
 use crate::{Ending, Hooks};
+use upgrading::Trial;
 
 /// The exit code when the server could not even begin.
 const CANNOT_START: i32 = 1;
@@ -40,10 +43,21 @@ const CANNOT_START: i32 = 1;
 ///
 /// 0: stopped on request. 1: could not bind or write its pid file. 3 or 4, as the worker said: no worker could load
 /// the application. Must be called on the main thread, and no other thread may exist. In a worker it never returns.
-pub fn run(config: &Config, hooks: &mut dyn Hooks) -> i32 {
+///
+/// `left` is the variable [`HANDOVER`](crate::HANDOVER), where the program before in this process has set it: its workers
+/// serve, and are to be replaced.
+pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
     if let Some(mask) = config.umask {
         umask(Mode::from_raw_mode(mask));
     }
+    let estate = match left.map(Estate::take_over).transpose() {
+        Ok(estate) => estate,
+        Err(error) => {
+            let message = format!("what the version before has left cannot be taken over: {error}");
+            hooks.log(Level::Critical, &message);
+            return CANNOT_START;
+        }
+    };
     let pid_file = match config
         .pidfile
         .as_deref()
@@ -51,25 +65,38 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks) -> i32 {
         .transpose()
     {
         Ok(pid_file) => pid_file,
+        // Workers serve already: a site that stands must not fall for want of a file.
+        Err(error) if estate.is_some() => {
+            hooks.log(Level::Error, &error.to_string());
+            None
+        }
         Err(error) => {
             hooks.log(Level::Critical, &error.to_string());
             return CANNOT_START;
         }
     };
-    let code = match Site::first(config.clone(), hooks.worker_identity()) {
-        Ok(site) => serve(site, hooks),
-        Err(failure) => {
-            hooks.log(Level::Critical, &failure.to_string());
-            CANNOT_START
-        }
-    };
+    let code = serve(config, estate, hooks);
     if let Some(pid_file) = pid_file {
         pid_file.remove();
     }
     code
 }
 
-fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
+fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> i32 {
+    let site = match &mut estate {
+        Some(estate) => {
+            let listeners = std::mem::take(&mut estate.listeners);
+            Ok(Site::resumed(config.clone(), estate.generation, listeners))
+        }
+        None => Site::first(config.clone(), hooks.worker_identity()),
+    };
+    let site = match site {
+        Ok(site) => site,
+        Err(failure) => {
+            hooks.log(Level::Critical, &failure.to_string());
+            return CANNOT_START;
+        }
+    };
     for listener in &site.listeners {
         hooks.log(
             Level::Info,
@@ -80,50 +107,20 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
             ),
         );
     }
-    let admin = match admin::bind(&site.config, hooks) {
+    let admin = match admin::bind(&site.config, estate.as_mut(), hooks) {
         Ok(admin) => admin,
         Err(code) => {
             site.remove_files();
             return code;
         }
     };
-    let page = shared_words(Page::WORDS)
-        .map(Page::new)
-        .inspect(|page| page.found(std::process::id(), admin::monotonic_nanos()))
-        .inspect_err(|error| {
-            let message = format!(
-                "no memory could be shared between workers: {error}; connections may pile up on one of them"
-            );
-            hooks.log(Level::Warning, &message);
-        })
-        .ok();
-    let held = SupervisorSignals::install()
-        .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?)));
-    let (signals, lifeline) = match held {
-        Ok(held) => held,
-        Err(error) => {
-            site.remove_files();
-            if let Some(mut admin) = admin {
-                admin.end();
-            }
-            hooks.log(
-                Level::Critical,
-                &format!("cannot take over signals: {error}"),
-            );
-            return CANNOT_START;
-        }
+    let mut main_loop = match MainLoop::new(site, admin, estate, hooks) {
+        Ok(main_loop) => main_loop,
+        Err(code) => return code,
     };
-    let mut main_loop = MainLoop::new(site, page, signals, lifeline);
-    main_loop.admin = admin;
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
-            main_loop.site.remove_files();
-            if let Some(next) = main_loop.next {
-                next.remove_files();
-            }
-            if let Some(admin) = &mut main_loop.admin {
-                admin.end();
-            }
+            main_loop.remove_files();
             code
         }
         Outcome::Admin(sender) => {
@@ -137,6 +134,25 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
         Outcome::Child(birth) => {
             let code = main_loop.become_worker(birth, hooks);
             hooks.exit_process(code)
+        }
+    }
+}
+
+/// Memory that all workers share, which is only of use: without it they serve.
+fn new_page(hooks: &dyn Hooks) -> Option<(Page, OwnedFd)> {
+    let made = shared_memory(Page::WORDS)
+        .and_then(|memory| Ok((Page::new(map_words(&memory, Page::WORDS)?), memory)));
+    match made {
+        Ok((page, memory)) => {
+            page.found(std::process::id(), admin::monotonic_nanos());
+            Some((page, memory))
+        }
+        Err(error) => {
+            let message = format!(
+                "no memory could be shared between workers: {error}; connections may pile up on one of them"
+            );
+            hooks.log(Level::Warning, &message);
+            None
         }
     }
 }
@@ -155,6 +171,8 @@ pub(crate) enum Outcome {
 
 pub(crate) struct MainLoop {
     pub(crate) supervisor: Supervisor,
+    /// What it is told first.
+    first: Option<Event>,
     pub(crate) pid: Option<Pid>,
     pub(crate) signals: SupervisorSignals,
     /// What workers that are made now get.
@@ -165,29 +183,63 @@ pub(crate) struct MainLoop {
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     /// What the workers tell each other; made before the first of them, so that all see the same memory.
     pub(crate) page: Option<Page>,
+    /// What is behind the page, for the next program of this process.
+    page_memory: Option<OwnedFd>,
     pub(crate) children: HashMap<u32, Child>,
     measures: Measures,
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
+    trial: Option<Trial>,
 }
 
 /// A worker that has not been reaped, by its process id.
 pub(crate) struct Child {
-    slot: usize,
-    mailbox: Receiver,
-    orders: Mouth,
+    pub(crate) slot: usize,
+    pub(crate) mailbox: Receiver,
+    pub(crate) orders: Mouth,
 }
 
 impl MainLoop {
+    /// The error is the exit code of the server.
     fn new(
         site: Site,
-        page: Option<Page>,
-        signals: SupervisorSignals,
-        lifeline: (OwnedFd, OwnedFd),
-    ) -> Self {
+        mut admin: Option<AdminProcess>,
+        estate: Option<Estate>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Self, i32> {
+        let held = SupervisorSignals::install().and_then(|signals| match estate {
+            Some(estate) => Ok((
+                signals,
+                estate.lifeline,
+                estate.page,
+                Some((estate.inherited, estate.children)),
+            )),
+            None => Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None)),
+        });
+        let (signals, lifeline, page, heirs) = match held {
+            Ok(held) => held,
+            Err(error) => {
+                site.remove_files();
+                if let Some(admin) = &mut admin {
+                    admin.end();
+                }
+                let message = format!("cannot take over signals: {error}");
+                hooks.log(Level::Critical, &message);
+                return Err(CANNOT_START);
+            }
+        };
+        let (first, children) = match heirs {
+            Some((inherited, children)) => {
+                hooks.unblock_signals();
+                (Event::Resumed(inherited), children)
+            }
+            None => (Event::Start, HashMap::new()),
+        };
+        let (page, page_memory) = page.or_else(|| new_page(hooks)).unzip();
         let rules = site.rules();
-        Self {
+        Ok(Self {
             supervisor: Supervisor::new(rules),
+            first: Some(first),
             pid: Some(getpid()),
             signals,
             measures: Measures::new(&rules),
@@ -196,13 +248,25 @@ impl MainLoop {
             next: None,
             lifeline,
             page,
-            children: HashMap::new(),
-            admin: None,
+            page_memory,
+            children,
+            admin,
+            trial: None,
+        })
+    }
+
+    /// Takes the socket files out of the file system, and ends whoever answers operators: the supervisor's last moment.
+    fn remove_files(&mut self) {
+        for site in [Some(&self.site), self.next.as_ref()].into_iter().flatten() {
+            site.remove_files();
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.end();
         }
     }
 
     fn turn_until_done(&mut self, hooks: &mut dyn Hooks) -> Outcome {
-        let mut events = VecDeque::from([Event::Start]);
+        let mut events = VecDeque::from_iter(self.first.take());
         loop {
             while let Some(event) = events.pop_front() {
                 let actions = self.supervisor.on(event, Instant::now());
@@ -226,6 +290,7 @@ impl MainLoop {
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
             self.end_late_templates(&mut events);
+            events.extend(self.end_late_trial());
             self.measure(&mut events);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
@@ -256,7 +321,14 @@ impl MainLoop {
                     return Done::Answers(given_up);
                 }
             }
+            Action::TryUpgrade => return Done::Answers(self.try_upgrade(hooks)),
+            Action::Upgrade {
+                wanted,
+                workers,
+                leaving,
+            } => return Done::Answers(vec![self.upgrade(wanted, workers, &leaving, hooks)]),
             Action::CloseListeners => {
+                self.end_trial();
                 let mut given_up = Vec::new();
                 for site in [Some(&mut self.site), self.next.as_mut()]
                     .into_iter()
@@ -358,7 +430,9 @@ impl MainLoop {
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
         let load_by = templates.iter().filter_map(|one| one.load_by());
-        let others = [self.measures.next(), fork_at].into_iter().flatten();
+        let others = [self.measures.next(), fork_at, self.trial_ends_by()]
+            .into_iter()
+            .flatten();
         let deadline = self
             .supervisor
             .next_deadline()
@@ -399,6 +473,10 @@ impl MainLoop {
                     };
                     let pid = pid.as_raw_nonzero().get().unsigned_abs();
                     if self.bury_admin(pid, ending, hooks) {
+                        continue;
+                    }
+                    if let Some(event) = self.bury_trial(pid, ending) {
+                        events.push_back(event);
                         continue;
                     }
                     // A worker that its template has told of and nobody has heard of yet.

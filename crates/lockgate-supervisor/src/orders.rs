@@ -29,6 +29,16 @@ pub(crate) struct Mouth {
 }
 
 impl Mouth {
+    /// The end that the program before this one has spoken into.
+    pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
+        Self { pipe }
+    }
+
+    /// What the next program of this process will speak into.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
     /// Says a word; false when the worker has gone, or takes nothing in any more.
     pub(crate) fn say(&self, word: Word) -> bool {
         let byte = match word {

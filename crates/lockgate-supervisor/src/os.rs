@@ -1,14 +1,17 @@
-//! The one room with unsafe code: taking over a descriptor that another process opened for this one, and memory that
-//! this process will share with those it forks. Refuses to know what either is for.
+//! The one room with unsafe code: taking over descriptors that another process, or another program of this one, opened for
+//! this one, and memory that this process will share with those it forks. Refuses to know what either is for.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 
-use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 /// A duplicate of an inherited descriptor that `exec` closes. `EBADF` when nothing is open under this number.
 ///
@@ -26,24 +29,71 @@ pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(inherited, 3)?)
 }
 
-/// So many zeros that this process and all that it forks later see and change together, for their whole lives.
-///
-/// They begin at a page of the machine, so every line of its caches is whole. Memory is only used for what is written.
-pub(crate) fn shared_words(count: usize) -> io::Result<&'static [AtomicU64]> {
-    let Some(bytes) = count
-        .checked_mul(size_of::<AtomicU64>())
-        .filter(|&bytes| bytes > 0)
-    else {
-        return Err(io::Error::from(rustix::io::Errno::INVAL));
-    };
+/// A descriptor that the program before this one has left open for it; from now on `exec` closes it. `EBADF` when nothing
+/// is open under this number.
+pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 3 {
+        return Err(io::Error::from(Errno::BADF));
+    }
+    // SAFETY: as above: not -1, and when nothing is open under it the call fails and touches nothing.
+    let left = unsafe { BorrowedFd::borrow_raw(number) };
+    if fcntl_getfd(left)?.contains(FdFlags::CLOEXEC) {
+        // What was left for this program had to survive exec, so this was opened by somebody since, and is theirs.
+        return Err(io::Error::from(Errno::BADF));
+    }
+    fcntl_setfd(left, FdFlags::CLOEXEC)?;
+    // SAFETY: it is open, and without CLOEXEC, which every descriptor has that this program has opened: so it is from the
+    // program before, which has named it to this one alone. A second call for it is refused above.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Memory for so many words that this process and all that it forks later see and change together, as a file that another
+/// program in this process can map too. Its size is sealed. Memory is only used for what is written.
+pub(crate) fn shared_memory(words: usize) -> io::Result<OwnedFd> {
+    let bytes = byte_count(words)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = memfd_create("lockgate-page", flags)?;
+    ftruncate(&memory, bytes as u64)?;
+    fcntl_add_seals(&memory, SEALS)?;
+    Ok(memory)
+}
+
+/// A size that nobody can change: memory that vanishes under a mapping would end the process.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
+
+/// The words of that memory. They begin at a page of the machine, so every line of its caches is whole.
+pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [AtomicU64]> {
+    let bytes = byte_count(count)?;
+    let is_large_enough =
+        u64::try_from(fstat(memory)?.st_size).is_ok_and(|size| size >= bytes as u64);
+    if !is_large_enough || !fcntl_get_seals(memory)?.contains(SealFlags::SHRINK) {
+        return Err(io::Error::from(Errno::INVAL));
+    }
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: without an address and without MAP_FIXED the kernel chooses a place where nothing is mapped, so no
     // memory that anybody holds is changed.
-    let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::SHARED) }?;
+    let start = unsafe {
+        mmap(
+            ptr::null_mut(),
+            bytes,
+            access,
+            MapFlags::SHARED,
+            memory.as_fd(),
+            0,
+        )
+    }?;
     // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a machine page and so
-    // to 8, and zeroed, which is a valid AtomicU64. Nobody unmaps them, here or in a child, so they live as long as
-    // the process. This slice is the only way to them, and it is shared: all access, of every process, is atomic.
+    // to 8; any bytes are a valid AtomicU64. The file behind them has at least that size and is sealed against shrinking,
+    // and nobody unmaps them, here or in a child, so they live as long as the process. All access to this memory, of every
+    // process, is through such a slice and so atomic.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+}
+
+fn byte_count(words: usize) -> io::Result<usize> {
+    words
+        .checked_mul(size_of::<AtomicU64>())
+        .filter(|&bytes| bytes > 0 && i64::try_from(bytes).is_ok())
+        .ok_or_else(|| io::Error::from(Errno::INVAL))
 }
 
 #[cfg(test)]
@@ -60,19 +110,41 @@ mod tests {
     }
 
     #[test]
-    fn shared_words_begin_at_zero_on_a_line_of_their_own() {
-        let words = shared_words(1024).unwrap();
+    fn shared_words_begin_at_zero_on_a_line_of_their_own_and_are_one_memory_however_often_mapped() {
+        let memory = shared_memory(1024).unwrap();
+        let words = map_words(&memory, 1024).unwrap();
         assert_eq!((words.len(), words.as_ptr().addr() % 64), (1024, 0));
         for (index, word) in words.iter().enumerate() {
             assert_eq!(word.swap(index as u64, Ordering::Relaxed), 0);
         }
-        assert_eq!(words[1023].load(Ordering::Relaxed), 1023);
+        let again = map_words(&memory, 1024).unwrap();
+        assert_eq!(again[1023].load(Ordering::Relaxed), 1023);
+        assert!(ftruncate(&memory, 8).is_err());
     }
 
     #[test]
-    fn no_words_and_too_many_are_an_error() {
-        for count in [0, usize::MAX, usize::MAX / 16] {
-            assert!(shared_words(count).is_err(), "{count}");
+    fn no_words_too_many_and_memory_that_could_vanish_are_an_error() {
+        for count in [0, usize::MAX] {
+            assert!(shared_memory(count).is_err(), "{count}");
+        }
+        let memory = shared_memory(8).unwrap();
+        assert!(map_words(&memory, 9).is_err());
+        let unsealed: OwnedFd = tempfile::tempfile().unwrap().into();
+        ftruncate(&unsealed, 4096).unwrap();
+        assert!(map_words(&unsealed, 8).is_err());
+    }
+
+    #[test]
+    fn only_what_survives_exec_is_taken_over_and_only_once() {
+        let (reader, _writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        assert!(take_over(reader.as_raw_fd()).is_err());
+        fcntl_setfd(&reader, FdFlags::empty()).unwrap();
+        let number = std::os::fd::IntoRawFd::into_raw_fd(reader);
+        let taken = take_over(number).unwrap();
+        assert!(fcntl_getfd(&taken).unwrap().contains(FdFlags::CLOEXEC));
+        assert!(take_over(number).is_err());
+        for number in [-1, 0, 2, RawFd::MAX] {
+            assert!(take_over(number).is_err(), "{number}");
         }
     }
 

@@ -31,6 +31,16 @@ impl Site {
         })
     }
 
+    /// The site that workers of a version before serve at.
+    pub(crate) fn resumed(config: Config, generation: u64, listeners: Vec<Listener>) -> Self {
+        Self {
+            generation,
+            config: Arc::new(config),
+            listeners,
+            template: None,
+        }
+    }
+
     /// The site that other settings make of this one: addresses that stay are the same sockets, so that no connection
     /// that waits in one is lost. Also the names of settings that stay as they are, although they have changed.
     pub(crate) fn next(

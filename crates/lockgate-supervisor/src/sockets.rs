@@ -6,14 +6,15 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use lockgate_config::{BindAddress, Config};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::os::duplicate_inherited;
+use crate::handover::{self, HandoverError};
+use crate::os::{self, duplicate_inherited};
 use crate::unix_socket::{self, SocketFile};
 
 /// One listening socket.
@@ -41,6 +42,56 @@ impl Listener {
             address: self.address.clone(),
             socket: self.socket.as_ref().map(OwnedFd::try_clone).transpose()?,
             file: self.file.clone(),
+        })
+    }
+
+    /// What another program in this process would have to know.
+    ///
+    /// # Errors
+    /// With the name that is no text.
+    pub(crate) fn describe(&self, fd: RawFd) -> Result<handover::Socket, HandoverError> {
+        let text = |address: &BindAddress| {
+            let text = address.to_string();
+            match BindAddress::parse(&text) {
+                Ok(parsed) if parsed == *address => Ok(text),
+                _ => Err(HandoverError::Inexpressible(text)),
+            }
+        };
+        let file = match &self.file {
+            None => None,
+            Some(file) => Some(
+                file.identity()
+                    .ok_or_else(|| HandoverError::Inexpressible(self.configured.to_string()))?,
+            ),
+        };
+        Ok(handover::Socket {
+            fd,
+            configured: text(&self.configured)?,
+            address: text(&self.address)?,
+            file,
+        })
+    }
+
+    /// The socket, while the supervisor holds it.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A socket that another program in this process has left.
+    ///
+    /// # Errors
+    /// When it is not there, or its names mean nothing.
+    pub(crate) fn take_over(left: &handover::Socket) -> io::Result<Self> {
+        let address = |text: &str| {
+            BindAddress::parse(text)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, text.to_owned()))
+        };
+        let file = left.file.as_ref();
+        Ok(Self {
+            configured: address(&left.configured)?,
+            address: address(&left.address)?,
+            socket: Some(os::take_over(left.fd)?),
+            file: file.map(|(path, device, inode)| SocketFile::known(path.into(), *device, *inode)),
         })
     }
 

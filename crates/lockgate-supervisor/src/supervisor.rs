@@ -11,17 +11,19 @@ mod recycling;
 mod reload;
 mod silence;
 mod stopping;
+mod upgrade;
 mod worker;
 
 use std::time::Instant;
 
 use lockgate_observe::Level;
 
-pub use event::{Action, Event, Generation, Order, ReplaceReason, Request, Rules};
+pub use event::{Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules};
 
 use recycling::Recycling;
 use reload::Reload;
 use stopping::Stop;
+use upgrade::Upgrade;
 use worker::{Role, Sentence, Slot, Tenant, Worker};
 
 /// The state of the server as a whole.
@@ -38,6 +40,7 @@ pub struct Supervisor {
     reload: Option<Reload>,
     is_reload_wanted: bool,
     recycling: Recycling,
+    upgrade: Upgrade,
     /// What signals have asked about the number of workers during a reload.
     resizes: Vec<Request>,
     last_boot_failure: Option<String>,
@@ -65,6 +68,7 @@ impl Supervisor {
             reload: None,
             is_reload_wanted: false,
             recycling: Recycling::default(),
+            upgrade: Upgrade::None,
             resizes: Vec::new(),
             last_boot_failure: None,
             last_event: None,
@@ -79,6 +83,7 @@ impl Supervisor {
             Event::Start => self
                 .slots
                 .resize_with(self.wanted, || Slot::vacant(Role::Serving, now)),
+            Event::Resumed(inherited) => self.resume(inherited, now),
             Event::Forked { slot, pid } => self.move_in(slot, pid, now),
             Event::ForkFailed { slot, reason } => self.try_fork_later(slot, &reason, now),
             Event::NotLoaded { slot, code, text } => self.leave_vacant(slot, code, text, now),
@@ -104,6 +109,8 @@ impl Supervisor {
             } => self.judge_measures(pid, requests, memory),
             Event::Prepared(rules) => self.boot_next(rules, now),
             Event::NotPrepared { reason } => self.fail_reload(&reason, now),
+            Event::UpgradeTried => self.note_tried(),
+            Event::UpgradeFailed { reason } => self.fail_upgrade(&reason),
             Event::Exited {
                 pid,
                 ending,
@@ -133,7 +140,7 @@ impl Supervisor {
             self.reload.as_ref().and_then(Reload::deadline),
             self.recycling
                 .deadline()
-                .filter(|_| is_running && self.reload.is_none()),
+                .filter(|_| is_running && self.reload.is_none() && !self.is_upgrading()),
         ];
         let ages = self
             .serving()
@@ -165,12 +172,13 @@ impl Supervisor {
                 }));
             }
             Request::Reload => self.ask_for_reload(),
-            Request::Upgrade | Request::WindowChange => {
-                self.log(
-                    Level::Debug,
-                    format!("{request:?} is not something this server does: ignored"),
-                );
-            }
+            Request::Upgrade => self.ask_for_upgrade(),
+            // gunicorn as a daemon lets its workers go at this; an upgrade in place leaves nothing to do for it, and a
+            // script made for gunicorn's two masters would end the site.
+            Request::WindowChange => self.log(
+                Level::Debug,
+                "SIGWINCH: nothing to do, an upgrade (SIGUSR2) replaces the workers by itself",
+            ),
             Request::MoreWorkers | Request::FewerWorkers
                 if !matches!(self.stage, Stage::Running) =>
             {
@@ -253,6 +261,8 @@ impl Supervisor {
             Stage::Running => {
                 self.go_on_reloading(now);
                 self.go_on_recycling(now);
+                // Last: it waits for the quiet that the others leave.
+                self.go_on_upgrading();
                 self.fill_slots(now);
             }
             Stage::Stopping(stop)

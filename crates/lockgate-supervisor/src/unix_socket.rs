@@ -24,6 +24,21 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    /// Its path, device and inode; `None` when the path is no text.
+    pub(crate) fn identity(&self) -> Option<(String, u64, u64)> {
+        let path = self.path.to_str()?.to_owned();
+        Some((path, self.device, self.inode))
+    }
+
+    /// The file that another program of this process has made.
+    pub(crate) fn known(path: PathBuf, device: u64, inode: u64) -> Self {
+        Self {
+            path,
+            device,
+            inode,
+        }
+    }
+
     /// Removes the file, if it is still the one that was made: another server may have taken the path since.
     pub(crate) fn remove(&self) {
         let Ok(found) = std::fs::symlink_metadata(&self.path) else {

@@ -12,6 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::{CANNOT_START, MainLoop};
 use crate::admin_process::AdminProcess;
 use crate::birth::{CHILD_WITHOUT_SIGNALS, die_with_parent};
+use crate::estate::Estate;
 use crate::mailbox::{Sender, mailbox};
 use crate::orders::orders;
 use crate::signals::WorkerSignals;
@@ -20,11 +21,31 @@ use crate::worker_side::WorkerPost;
 use crate::{Ending, Fork, Hooks};
 
 /// Listens where operators are to be answered, if anywhere. The error is the exit code of the server.
-pub(super) fn bind(config: &Config, hooks: &dyn Hooks) -> Result<Option<AdminProcess>, i32> {
-    let admin = AdminProcess::bind(config, Instant::now()).map_err(|problem| {
-        hooks.log(Level::Critical, &problem);
-        CANNOT_START
-    })?;
+pub(super) fn bind(
+    config: &Config,
+    estate: Option<&mut Estate>,
+    hooks: &dyn Hooks,
+) -> Result<Option<AdminProcess>, i32> {
+    let has_workers = estate.is_some();
+    let (present, predecessor) = match estate {
+        Some(estate) => (std::mem::take(&mut estate.admin_listeners), estate.admin),
+        None => (Vec::new(), None),
+    };
+    let admin = match AdminProcess::bind(config, present, predecessor, Instant::now()) {
+        Ok(admin) => admin,
+        // A site that stands must not fall because nobody could watch it.
+        Err(problem) if has_workers => {
+            hooks.log(
+                Level::Error,
+                &format!("operators are not answered: {problem}"),
+            );
+            None
+        }
+        Err(problem) => {
+            hooks.log(Level::Critical, &problem);
+            return Err(CANNOT_START);
+        }
+    };
     for url in admin.iter().flat_map(AdminProcess::urls) {
         hooks.log(Level::Info, &format!("operators are answered at {url}"));
     }

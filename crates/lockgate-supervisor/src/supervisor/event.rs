@@ -71,11 +71,24 @@ impl fmt::Display for ReplaceReason {
     }
 }
 
+/// What another program has left that has run in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// How many workers were wanted.
+    pub wanted: usize,
+    /// What the setting `workers` was.
+    pub workers: usize,
+    /// Slot and process of each worker, and whether it was asked to leave.
+    pub children: Vec<(usize, u32, bool)>,
+}
+
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Everything is bound; workers may be made.
     Start,
+    /// Instead of [`Event::Start`]: workers are there, and are to be replaced.
+    Resumed(Inherited),
     /// [`Action::Fork`] made this process.
     Forked {
         /** The slot of the new worker. */
@@ -151,6 +164,13 @@ pub enum Event {
         /** Why, for the log. */
         reason: String,
     },
+    /// The program on disk could go on in this process.
+    UpgradeTried,
+    /// It could not, or did not.
+    UpgradeFailed {
+        /** Why, for the log. */
+        reason: String,
+    },
     /// A child process is no more. As PID 1 the supervisor also inherits strangers.
     Exited {
         /** The process. */
@@ -183,7 +203,7 @@ pub enum Request {
     MoreWorkers,
     /// `SIGTTOU`: one worker less.
     FewerWorkers,
-    /// `SIGUSR2`: replace the server by a new one.
+    /// `SIGUSR2`: go on as the version of the server that is on disk.
     Upgrade,
     /// `SIGWINCH`: the terminal has a new size.
     WindowChange,
@@ -213,6 +233,18 @@ pub enum Action {
     Move,
     /// Forget what was prepared.
     Discard,
+    /// See whether the program on disk could go on in this process; answered some time later by [`Event::UpgradeTried`] or
+    /// [`Event::UpgradeFailed`].
+    TryUpgrade,
+    /// Go on as the program on disk. Answered by [`Event::UpgradeFailed`], or never.
+    Upgrade {
+        /** How many workers are wanted. */
+        wanted: usize,
+        /** What the setting `workers` is. */
+        workers: usize,
+        /** Processes that were asked to leave. */
+        leaving: Vec<u32>,
+    },
     /// Signal a worker.
     Send {
         /** Its process. */

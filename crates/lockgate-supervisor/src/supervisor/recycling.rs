@@ -115,7 +115,7 @@ impl Supervisor {
 
     fn begin_succession(&mut self, now: Instant) {
         let is_early = self.recycling.not_before.is_some_and(|at| now < at);
-        if self.reload.is_some() || self.is_reload_wanted || is_early {
+        if self.reload.is_some() || self.is_reload_wanted || self.is_upgrading() || is_early {
             return;
         }
         while let Some(old) = self.recycling.waiting.pop_front() {

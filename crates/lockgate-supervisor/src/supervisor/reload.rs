@@ -76,7 +76,8 @@ impl Supervisor {
         if is_moved {
             self.end_reload(now);
         }
-        let is_due = self.is_reload_wanted && self.has_been_healthy;
+        // An upgrade replaces the workers too.
+        let is_due = self.is_reload_wanted && self.has_been_healthy && !self.is_upgrading();
         if is_due && self.reload.is_none() && !self.is_succession_moving() {
             self.begin_reload(now);
         }

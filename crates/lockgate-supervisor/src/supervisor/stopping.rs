@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
+use super::upgrade::Upgrade;
 use super::worker::{Seconds, Sentence};
 use super::{Action, Order, Request, Stage, Supervisor};
 
@@ -121,6 +122,7 @@ impl Supervisor {
             _ => (now + QUICK_STOP, "stopping quickly".to_owned()),
         };
         self.reload = None;
+        self.upgrade = Upgrade::None;
         self.forget_replacements();
         self.stage = Stage::Stopping(Stop {
             code,

@@ -7,6 +7,7 @@ use crate::Ending;
 
 mod generations;
 mod templates;
+mod upgrades;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -143,6 +144,10 @@ impl Script {
             Action::Send { pid, order } => format!("{order:?} {pid}").to_lowercase(),
             Action::CloseListeners => "close".to_owned(),
             Action::ReopenLogs => "reopen".to_owned(),
+            Action::TryUpgrade => "try upgrade".to_owned(),
+            Action::Upgrade {
+                wanted, leaving, ..
+            } => format!("upgrade with {wanted}, leaving {leaving:?}"),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {
                 level: Level::Debug,
@@ -193,6 +198,12 @@ impl Script {
             text: text.to_owned(),
         });
         self.exits(pid, Ending::Code(code));
+    }
+
+    fn accepting(&mut self, pids: impl IntoIterator<Item = u32>) {
+        for pid in pids {
+            self.event(Event::Serving { pid });
+        }
     }
 
     fn all_beat(&mut self) {
@@ -736,11 +747,9 @@ fn log_files_are_opened_again_by_everyone() {
 }
 
 #[test]
-fn signals_without_a_meaning_yet_change_nothing() {
+fn a_new_size_of_the_terminal_changes_nothing() {
     let mut script = Script::serving(1);
-    for request in [Request::Upgrade, Request::WindowChange] {
-        script.asks(request);
-    }
+    script.asks(Request::WindowChange);
     script.did(&[]);
     script.said(&[]);
 }

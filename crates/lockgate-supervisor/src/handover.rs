@@ -1,0 +1,295 @@
+//! What a supervisor leaves to the program that replaces it in the same process: descriptors by number, and whose they are.
+//! A text and nothing else; knows no descriptor from the inside.
+//!
+//! The first line names the form, and with it what workers of the one version have to have in common with a supervisor of
+//! the other: the page, and the words on the pipes. Whoever changes one of those changes [`FORM`].
+
+use std::fmt;
+use std::os::fd::RawFd;
+
+use lockgate_observe::Page;
+
+/// See the module.
+const FORM: u32 = 1;
+
+/// Everything that is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Handover {
+    /// How many reloads have led to the workers that serve.
+    pub(crate) generation: u64,
+    /// What the setting `workers` was.
+    pub(crate) workers: usize,
+    /// How many are wanted.
+    pub(crate) wanted: usize,
+    /// The memory of the page.
+    pub(crate) page: Option<RawFd>,
+    pub(crate) lifeline: (RawFd, RawFd),
+    pub(crate) listeners: Vec<Socket>,
+    pub(crate) admin_listeners: Vec<Socket>,
+    /// The process that answers operators.
+    pub(crate) admin: Option<u32>,
+    pub(crate) children: Vec<Heir>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Socket {
+    pub(crate) fd: RawFd,
+    /// What the configuration calls it, and where it really is.
+    pub(crate) configured: String,
+    pub(crate) address: String,
+    /// Path, device and inode of the file that it has.
+    pub(crate) file: Option<(String, u64, u64)>,
+}
+
+/// A worker that lives on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Heir {
+    pub(crate) slot: usize,
+    pub(crate) pid: u32,
+    pub(crate) mailbox: RawFd,
+    pub(crate) orders: RawFd,
+    /// It was asked to leave.
+    pub(crate) is_leaving: bool,
+}
+
+/// Why nothing can be handed over, or taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HandoverError {
+    /// This has a character in it that the form cannot carry.
+    Inexpressible(String),
+    /// The other version speaks this form.
+    OtherForm(String),
+    /// This line makes no sense.
+    Senseless(String),
+}
+
+impl fmt::Display for HandoverError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inexpressible(text) => write!(out, "{text:?} cannot be handed over"),
+            Self::OtherForm(form) => write!(
+                out,
+                "the two versions do not understand each other (theirs is {form:?}, ours {:?}): restart the server instead",
+                form_line()
+            ),
+            Self::Senseless(line) => write!(out, "{line:?} makes no sense in what was handed over"),
+        }
+    }
+}
+
+/// The line that both versions have to agree on.
+pub(crate) fn form_line() -> String {
+    format!("lockgate {FORM} {}", Page::WORDS)
+}
+
+impl Handover {
+    /// The text.
+    ///
+    /// # Errors
+    /// When a name has a tab or a line end in it.
+    pub(crate) fn encode(&self) -> Result<String, HandoverError> {
+        let mut lines = vec![
+            form_line(),
+            format!("generation\t{}", self.generation),
+            format!("workers\t{}\t{}", self.workers, self.wanted),
+            format!("lifeline\t{}\t{}", self.lifeline.0, self.lifeline.1),
+        ];
+        lines.extend(self.page.map(|page| format!("page\t{page}")));
+        lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
+        let sockets = (self.listeners.iter().map(|socket| ("listener", socket))).chain(
+            self.admin_listeners
+                .iter()
+                .map(|socket| ("admin-listener", socket)),
+        );
+        for (kind, socket) in sockets {
+            let mut fields = vec![
+                kind.to_owned(),
+                socket.fd.to_string(),
+                socket.configured.clone(),
+                socket.address.clone(),
+            ];
+            if let Some((path, device, inode)) = &socket.file {
+                fields.extend([path.clone(), device.to_string(), inode.to_string()]);
+            }
+            if let Some(field) = fields.iter().find(|field| field.contains(['\t', '\n'])) {
+                return Err(HandoverError::Inexpressible(field.clone()));
+            }
+            lines.push(fields.join("\t"));
+        }
+        lines.extend(self.children.iter().map(|heir| {
+            let leaving = u8::from(heir.is_leaving);
+            format!(
+                "worker\t{}\t{}\t{}\t{}\t{leaving}",
+                heir.slot, heir.pid, heir.mailbox, heir.orders
+            )
+        }));
+        lines.push("end\n".to_owned());
+        Ok(lines.join("\n"))
+    }
+
+    /// What a text says.
+    ///
+    /// # Errors
+    /// When it is of another form, or none.
+    pub(crate) fn decode(text: &str) -> Result<Self, HandoverError> {
+        let mut lines = text.lines();
+        let form = lines.next().unwrap_or_default();
+        if form != form_line() {
+            return Err(HandoverError::OtherForm(form.to_owned()));
+        }
+        let mut handover = Self {
+            generation: 0,
+            workers: 0,
+            wanted: 0,
+            page: None,
+            lifeline: (-1, -1),
+            listeners: Vec::new(),
+            admin_listeners: Vec::new(),
+            admin: None,
+            children: Vec::new(),
+        };
+        let mut has_ended = false;
+        for line in lines {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let is_understood = match fields.as_slice() {
+                ["end"] => {
+                    has_ended = true;
+                    Some(())
+                }
+                fields => handover.take(fields),
+            };
+            is_understood.ok_or_else(|| HandoverError::Senseless(line.to_owned()))?;
+        }
+        if has_ended {
+            Ok(handover)
+        } else {
+            Err(HandoverError::Senseless(
+                "an end that is missing".to_owned(),
+            ))
+        }
+    }
+
+    fn take(&mut self, fields: &[&str]) -> Option<()> {
+        match *fields {
+            ["generation", number] => self.generation = number.parse().ok()?,
+            ["workers", setting, wanted] => {
+                self.workers = setting.parse().ok()?;
+                self.wanted = wanted.parse().ok()?;
+            }
+            ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
+            ["page", fd] => self.page = Some(fd.parse().ok()?),
+            ["admin", pid] => self.admin = Some(pid.parse().ok()?),
+            ["listener", ref rest @ ..] => self.listeners.push(socket(rest)?),
+            ["admin-listener", ref rest @ ..] => self.admin_listeners.push(socket(rest)?),
+            ["worker", slot, pid, mailbox, orders, leaving] => self.children.push(Heir {
+                slot: slot.parse().ok()?,
+                pid: pid.parse().ok()?,
+                mailbox: mailbox.parse().ok()?,
+                orders: orders.parse().ok()?,
+                is_leaving: leaving == "1",
+            }),
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+fn socket(fields: &[&str]) -> Option<Socket> {
+    let [fd, configured, address, rest @ ..] = fields else {
+        return None;
+    };
+    let file = match rest {
+        [] => None,
+        [path, device, inode] => Some((
+            (*path).to_owned(),
+            device.parse().ok()?,
+            inode.parse().ok()?,
+        )),
+        _ => return None,
+    };
+    Some(Socket {
+        fd: fd.parse().ok()?,
+        configured: (*configured).to_owned(),
+        address: (*address).to_owned(),
+        file,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handover() -> Handover {
+        let tcp = Socket {
+            fd: 7,
+            configured: "localhost:0".to_owned(),
+            address: "127.0.0.1:8000".to_owned(),
+            file: None,
+        };
+        let unix = Socket {
+            fd: 8,
+            configured: "unix:app.sock".to_owned(),
+            address: "unix:app.sock".to_owned(),
+            file: Some(("/srv/an app/ü.sock".to_owned(), 66, 1 << 40)),
+        };
+        let heir = |slot, is_leaving| Heir {
+            slot,
+            pid: 4_000_000,
+            mailbox: 20,
+            orders: 21,
+            is_leaving,
+        };
+        Handover {
+            generation: 3,
+            workers: 2,
+            wanted: 4,
+            page: Some(5),
+            lifeline: (3, 4),
+            listeners: vec![tcp, unix.clone()],
+            admin_listeners: vec![unix],
+            admin: Some(12),
+            children: vec![heir(0, false), heir(9, true)],
+        }
+    }
+
+    #[test]
+    fn what_is_left_is_what_is_found() {
+        let empty = Handover {
+            page: None,
+            listeners: Vec::new(),
+            admin_listeners: Vec::new(),
+            admin: None,
+            children: Vec::new(),
+            ..handover()
+        };
+        for left in [handover(), empty] {
+            assert_eq!(Handover::decode(&left.encode().unwrap()), Ok(left));
+        }
+    }
+
+    #[test]
+    fn another_form_a_strange_line_and_a_cut_text_are_refused() {
+        let text = handover().encode().unwrap();
+        for (bad, expected) in [
+            (text.replacen("lockgate 1", "lockgate 99", 1), "OtherForm"),
+            (text.replace("worker\t0", "worker\tx"), "Senseless"),
+            (text.replace("page\t", "pages\t"), "Senseless"),
+            (text.replace("end\n", ""), "Senseless"),
+            (String::new(), "OtherForm"),
+        ] {
+            let error = Handover::decode(&bad).unwrap_err();
+            assert!(format!("{error:?}").starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_break_the_form_is_refused() {
+        let mut left = handover();
+        left.listeners[1].file = Some(("/srv/a\nb".to_owned(), 1, 1));
+        assert!(matches!(
+            left.encode(),
+            Err(HandoverError::Inexpressible(_))
+        ));
+    }
+}

@@ -1,0 +1,149 @@
+//! Upgrades: another version of the server goes on in the same process, with the workers that serve, and then reloads. Knows
+//! neither versions nor programs: whoever tries one says only whether it can be.
+//!
+//! Invariant: the program is replaced only while nothing else changes, so that what is handed over is simple.
+
+use std::time::Instant;
+
+use lockgate_observe::Level;
+
+use super::worker::{Role, Sentence, Slot, Tenant, Worker};
+use super::{Action, Inherited, Stage, Supervisor};
+
+/// How far an upgrade is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Upgrade {
+    #[default]
+    None,
+    /// It begins when nothing else goes on.
+    Wanted,
+    /// The other version shows whether it could go on.
+    Trying,
+    /// It could: it does when nothing else goes on.
+    Tried,
+}
+
+impl Supervisor {
+    pub(super) fn is_upgrading(&self) -> bool {
+        self.upgrade != Upgrade::None
+    }
+
+    pub(super) fn ask_for_upgrade(&mut self) {
+        if !matches!(self.stage, Stage::Running) {
+            return self.log(Level::Debug, "the server is stopping: no upgrade");
+        }
+        if self.is_upgrading() {
+            return self.log(Level::Info, "an upgrade is under way already");
+        }
+        self.upgrade = Upgrade::Wanted;
+        if !self.is_quiet() {
+            self.log(
+                Level::Info,
+                "the upgrade begins when workers neither come nor go",
+            );
+        }
+    }
+
+    /// Takes the steps that wait for quiet.
+    pub(super) fn go_on_upgrading(&mut self) {
+        if !self.is_quiet() {
+            return;
+        }
+        match self.upgrade {
+            Upgrade::Wanted => {
+                self.upgrade = Upgrade::Trying;
+                self.log(Level::Info, "upgrade: the program on disk is tried");
+                self.actions.push(Action::TryUpgrade);
+            }
+            Upgrade::Tried => {
+                self.log(
+                    Level::Info,
+                    "upgrade: this process goes on with the program on disk",
+                );
+                self.actions.push(Action::Upgrade {
+                    wanted: self.wanted,
+                    workers: self.rules.workers,
+                    leaving: self
+                        .slots
+                        .iter()
+                        .filter(|slot| slot.role == Role::Leaving)
+                        .filter_map(|slot| Some(slot.worker()?.pid))
+                        .collect(),
+                });
+            }
+            Upgrade::None | Upgrade::Trying => {}
+        }
+    }
+
+    /// The other version could go on.
+    pub(super) fn note_tried(&mut self) {
+        if self.upgrade == Upgrade::Trying {
+            self.upgrade = Upgrade::Tried;
+        }
+    }
+
+    pub(super) fn fail_upgrade(&mut self, why: &str) {
+        if !self.is_upgrading() {
+            return;
+        }
+        self.upgrade = Upgrade::None;
+        self.log(
+            Level::Error,
+            format!("upgrade failed: {why}; the server goes on unchanged"),
+        );
+    }
+
+    /// Every worker that is wanted serves, or none is being made for its place, and nothing replaces any.
+    fn is_quiet(&self) -> bool {
+        let is_calm = |slot: &Slot| match (&slot.tenant, slot.role) {
+            (Tenant::Forking, _) => false,
+            (_, Role::Coming | Role::Successor) => false,
+            (Tenant::Worker(worker), Role::Serving) => {
+                worker.is_accepting && worker.sentence.is_none() && !worker.is_killed
+            }
+            _ => true,
+        };
+        self.reload.is_none() && self.has_been_healthy && self.slots.iter().all(is_calm)
+    }
+
+    /// Goes on where another program of the same process has stopped: its workers serve, and new ones are to replace them.
+    pub(super) fn resume(&mut self, inherited: Inherited, now: Instant) {
+        let Inherited {
+            wanted,
+            workers,
+            children,
+        } = inherited;
+        self.wanted = wanted.max(1);
+        self.rules.workers = workers;
+        self.has_been_healthy = true;
+        self.announces_readiness = false;
+        let kill_at = now + self.rules.graceful_timeout;
+        for (place, pid, is_leaving) in children {
+            while self.slots.len() <= place {
+                self.slots.push(Slot::vacant(Role::Free, now));
+            }
+            let mut worker = Worker::new(place, pid, now);
+            worker.ready = Some(now);
+            worker.opened = Some(now);
+            worker.is_accepting = true;
+            if is_leaving {
+                worker.sentence = Some(Sentence::NotNeeded);
+                worker.kill_at = Some(kill_at);
+            }
+            self.slots[place].role = match is_leaving {
+                true => Role::Leaving,
+                false => Role::Serving,
+            };
+            self.slots[place].tenant = Tenant::Worker(worker);
+        }
+        let serving = self.serving().count();
+        for _ in serving..self.wanted {
+            self.give_slot(Role::Serving, now);
+        }
+        self.log(
+            Level::Info,
+            format!("upgrade: {serving} workers of the version before go on until new ones serve"),
+        );
+        self.ask_for_reload();
+    }
+}

@@ -1,0 +1,46 @@
+"""The program that this process would be if it were started anew, and becoming it (exec).
+
+Signals are blocked on the way, so that none finds the new program without a handler: they arrive
+when it has unblocked them.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+#: What the supervisor listens to.
+HEARD = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
+    signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD,
+)  # fmt: skip
+
+
+def command() -> list[str]:
+    """The interpreter, and its arguments as they were given."""
+    if not sys.executable:
+        raise RuntimeError("Python does not know its own executable (sys.executable)")
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def become(
+    arguments: Sequence[str | bytes],
+    environment: Mapping[str | bytes, str | bytes],
+    directory: str | bytes | None,
+) -> None:
+    """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
+    before = os.getcwd()
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    try:
+        if directory is not None:
+            os.chdir(directory)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os.execve(arguments[0], list(arguments), environment)
+    finally:
+        unblock()
+        os.chdir(before)
+
+
+def unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
