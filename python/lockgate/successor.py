@@ -1,6 +1,6 @@
 """The program that this process would be if it were started anew, and becoming it (exec).
 
-Signals are blocked on the way, so that none finds the new program without a handler: they arrive
+Signals are blocked on the way, so that none finds the new program without a handler: they come in
 when it has unblocked them.
 """
 
@@ -30,7 +30,6 @@ def become(
 ) -> None:
     """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
     before = os.getcwd()
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
         if directory is not None:
             os.chdir(directory)
@@ -38,8 +37,11 @@ def become(
             stream.flush()
         os.execve(arguments[0], list(arguments), environment)
     finally:
-        unblock()
         os.chdir(before)
+
+
+def block() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
 
 
 def unblock() -> None:

@@ -1,5 +1,5 @@
-"""What an import has left in a process that workers will be forked from: threads, which do not survive
-a fork, and sockets, which all workers would share. Nothing is closed or ended here, only named.
+"""What an import has left in a process that workers will be forked from: threads, which do not
+survive a fork, and sockets, which all workers would share. Nothing is closed here, only named.
 """
 
 import os

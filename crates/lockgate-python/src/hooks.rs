@@ -205,6 +205,14 @@ impl Hooks for PythonHooks {
         }
     }
 
+    fn block_signals(&mut self) -> io::Result<()> {
+        Ok(Python::attach(|py| {
+            py.import("lockgate.successor")?
+                .call_method0("block")
+                .map(drop)
+        })?)
+    }
+
     fn unblock_signals(&mut self) {
         let unblocked = Python::attach(|py| {
             let module = py.import("lockgate.successor");

@@ -99,12 +99,17 @@ pub trait Hooks {
     /// When the host does not know.
     fn successor(&self) -> io::Result<Successor>;
 
-    /// Replaces the program of this process, with this variable besides. Signals are blocked meanwhile, and stay blocked in
-    /// the new program until [`unblock_signals`](Self::unblock_signals). Returns only when it could not.
-    fn exec(&mut self, successor: &Successor, variable: (&str, &str)) -> io::Error;
+    /// From now on signals wait, also in a program that replaces this one.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn block_signals(&mut self) -> io::Result<()>;
 
-    /// Signals have handlers now.
+    /// Signals have handlers, and those that have waited come in.
     fn unblock_signals(&mut self);
+
+    /// Replaces the program of this process, with this variable besides. Returns only when it could not.
+    fn exec(&mut self, successor: &Successor, variable: (&str, &str)) -> io::Error;
 
     /// Opens the supervisor's own log files again (`SIGUSR1`); the workers are told separately.
     fn reopen_logs(&mut self) {}

@@ -231,6 +231,8 @@ impl MainLoop {
         let (first, children) = match heirs {
             Some((inherited, children)) => {
                 hooks.unblock_signals();
+                // Of children that have died on the way the program before was told, if anybody.
+                let _to_itself = kill_process(getpid(), Signal::CHILD);
                 (Event::Resumed(inherited), children)
             }
             None => (Event::Start, HashMap::new()),
@@ -326,7 +328,7 @@ impl MainLoop {
                 wanted,
                 workers,
                 leaving,
-            } => return Done::Answers(vec![self.upgrade(wanted, workers, &leaving, hooks)]),
+            } => return Done::Answers(self.upgrade(wanted, workers, &leaving, hooks)),
             Action::CloseListeners => {
                 self.end_trial();
                 let mut given_up = Vec::new();

@@ -85,29 +85,36 @@ impl MainLoop {
         )))
     }
 
-    /// Goes on as the program on disk. Comes back only when that is not to be.
+    /// Goes on as the program on disk. Comes back only when that is not to be, or not yet.
     pub(super) fn upgrade(
         &mut self,
         wanted: usize,
         workers: usize,
         leaving: &[u32],
         hooks: &mut dyn Hooks,
-    ) -> Event {
+    ) -> Vec<Event> {
+        if let Err(error) = hooks.block_signals() {
+            return vec![failed(format!("signals cannot be held back: {error}"))];
+        }
+        // What has come in until now would be forgotten with this program.
+        let raised = self.signals.take();
+        if !raised.is_empty() {
+            hooks.unblock_signals();
+            return raised.into_iter().map(Event::Requested).collect();
+        }
         // It has the application in memory, and the new version makes one of its own.
         self.site.end_template();
         let outcome = self
             .describe(wanted, workers, leaving)
             .map_err(io::Error::other)
             .and_then(|left| self.leave_behind(&left, hooks));
-        match outcome {
-            Ok(error) | Err(error) => {
-                // Processes that workers start must not find these open.
-                for fd in self.left_open() {
-                    let _is_open = fcntl_setfd(fd, FdFlags::CLOEXEC);
-                }
-                failed(error.to_string())
-            }
+        let (Ok(error) | Err(error)) = outcome;
+        // Processes that workers start must not find these open.
+        for fd in self.left_open() {
+            let _is_open = fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
+        hooks.unblock_signals();
+        vec![failed(error.to_string())]
     }
 
     /// What the program on disk has to know.

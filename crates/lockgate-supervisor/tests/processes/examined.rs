@@ -148,6 +148,10 @@ impl Hooks for TestHooks {
         io::ErrorKind::Unsupported.into()
     }
 
+    fn block_signals(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn unblock_signals(&mut self) {}
 
     fn reopen_logs(&mut self) {
