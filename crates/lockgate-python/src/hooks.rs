@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lockgate_config::{Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level, Page};
-use lockgate_supervisor::{Attended, Fork, Hooks, WorkerPost};
+use lockgate_supervisor::{Attended, Fork, Hooks, ServiceManager, WorkerPost};
 use lockgate_worker::log::{ErrorLog, create_missing};
 use lockgate_worker::{Handle, Worker, try_directory};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -273,8 +273,15 @@ impl Hooks for PythonHooks {
         self.identity
     }
 
+    fn service_manager(&self) -> ServiceManager {
+        self.sources.service_manager().clone()
+    }
+
     fn read_settings(&mut self) -> Result<Config, String> {
-        let resolved = self.sources.read()?;
+        let mut resolved = self.sources.read()?;
+        self.sources
+            .service_manager()
+            .find_sockets(&mut resolved.config)?;
         for note in &resolved.notes {
             self.log.write(Level::Warning, note);
         }

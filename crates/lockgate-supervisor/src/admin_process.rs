@@ -37,6 +37,13 @@ impl AdminProcess {
         let listeners = sockets::bind(&config, None, &[])
             // The advice names the setting of the other sockets.
             .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
+        if let Some(open) = listeners.iter().find(|listener| !listener.is_private()) {
+            let url = open.url();
+            return Err(format!(
+                "operators are not answered at {url}, where others could read what clients ask for: \
+                 pass a unix socket or one at a loopback address (setting: admin_bind)"
+            ));
+        }
         Ok(Some(Self {
             listeners,
             alive: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockgate_config::Config;
 use lockgate_observe::{Level, Page};
 
-use crate::WorkerPost;
+use crate::{ServiceManager, WorkerPost};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,11 @@ pub trait Hooks {
     /// made theirs.
     fn worker_identity(&self) -> Option<(u32, u32)> {
         None
+    }
+
+    /// What the service manager that started the server has left for it.
+    fn service_manager(&self) -> ServiceManager {
+        ServiceManager::default()
     }
 
     /// Reads the settings again, for a reload.

@@ -12,10 +12,12 @@ mod hooks;
 mod mailbox;
 mod main_loop;
 mod measures;
+mod notify;
 mod oom;
 mod orders;
 mod os;
 mod pid_file;
+mod service_manager;
 mod signals;
 mod site;
 mod sockets;
@@ -26,5 +28,8 @@ mod worker_side;
 pub use ending::Ending;
 pub use hooks::{Fork, Hooks};
 pub use main_loop::run;
-pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
+pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
+pub use supervisor::{
+    Action, Event, Generation, Order, ReplaceReason, Request, Rules, Status, Supervisor,
+};
 pub use worker_side::{Attended, WorkerPost};

@@ -23,6 +23,7 @@ use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::measures::Measures;
+use crate::notify::Notifier;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word, orders};
 use crate::os::shared_words;
@@ -111,6 +112,7 @@ fn serve(site: Site, hooks: &mut dyn Hooks) -> i32 {
         }
     };
     main_loop.admin = admin;
+    main_loop.notifier = Notifier::new(&hooks.service_manager(), Instant::now(), hooks);
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
             main_loop.site.remove_files();
@@ -159,6 +161,7 @@ pub(crate) struct MainLoop {
     measures: Measures,
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
+    pub(crate) notifier: Option<Notifier>,
 }
 
 /// A worker that has not been reaped, by its process id.
@@ -189,6 +192,7 @@ impl MainLoop {
             page,
             children: HashMap::new(),
             admin: None,
+            notifier: None,
         })
     }
 
@@ -217,6 +221,7 @@ impl MainLoop {
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
             self.measure(&mut events);
+            self.attend_notifier(hooks);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
                 events.push_back(Event::Tick);
@@ -251,6 +256,7 @@ impl MainLoop {
             }
             Action::ReopenLogs => hooks.reopen_logs(),
             Action::Log { level, message } => hooks.log(level, &message),
+            Action::Tell(status) => self.tell(&status, hooks),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
         }
         Done::Nothing
@@ -362,7 +368,10 @@ impl MainLoop {
             .filter_map(|child| child.mailbox.poll_fd());
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
-        let others = [self.measures.next(), fork_at].into_iter().flatten();
+        let tell_at = self.notifier.as_ref().and_then(Notifier::next);
+        let others = [self.measures.next(), fork_at, tell_at]
+            .into_iter()
+            .flatten();
         let deadline = self.supervisor.next_deadline().into_iter().chain(others);
         let longest = deadline.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());

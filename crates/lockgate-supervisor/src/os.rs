@@ -7,7 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::AtomicU64;
 
-use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
 /// A duplicate of an inherited descriptor that `exec` closes. `EBADF` when nothing is open under this number.
@@ -24,6 +24,22 @@ pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     let inherited = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl_getfd(inherited)?;
     Ok(fcntl_dupfd_cloexec(inherited, 3)?)
+}
+
+/// Whether the program that follows in this process, or one of its children, finds an inherited descriptor closed.
+pub(crate) fn set_close_at_exec(number: RawFd, closes: bool) -> io::Result<()> {
+    if number < 0 {
+        return Err(io::Error::from(rustix::io::Errno::BADF));
+    }
+    // SAFETY: as in `duplicate_inherited`: the number is not -1, and when nothing is open under it the call below fails
+    // with EBADF and touches nothing.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = if closes {
+        FdFlags::CLOEXEC
+    } else {
+        FdFlags::empty()
+    };
+    Ok(fcntl_setfd(inherited, flags)?)
 }
 
 /// So many zeros that this process and all that it forks later see and change together, for their whole lives.
@@ -74,6 +90,17 @@ mod tests {
         for count in [0, usize::MAX, usize::MAX / 16] {
             assert!(shared_words(count).is_err(), "{count}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_is_closed_at_exec_or_not_as_was_said_last() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for closes in [false, true, false] {
+            set_close_at_exec(file.as_raw_fd(), closes).unwrap();
+            let flags = fcntl_getfd(&file).unwrap();
+            assert_eq!(flags.contains(FdFlags::CLOEXEC), closes);
+        }
+        assert!(set_close_at_exec(-1, true).is_err());
     }
 
     #[test]

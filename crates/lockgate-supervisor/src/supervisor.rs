@@ -10,6 +10,7 @@ mod farewell;
 mod recycling;
 mod reload;
 mod silence;
+mod status;
 mod stopping;
 mod worker;
 
@@ -18,10 +19,12 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{Action, Event, Generation, Order, ReplaceReason, Request, Rules};
+pub use status::Status;
 
 use recycling::Recycling;
 use reload::Reload;
-use stopping::Stop;
+use status::Told;
+use stopping::{Delay, Stop};
 use worker::{Role, Sentence, Slot, Tenant, Worker};
 
 /// The state of the server as a whole.
@@ -32,6 +35,9 @@ pub struct Supervisor {
     wanted: usize,
     slots: Vec<Slot>,
     stage: Stage,
+    /// It has been asked to stop, and serves on for a while.
+    delay: Option<Delay>,
+    told: Told,
     /// Some worker has been ready once: from then on the server only stops when it is asked to.
     has_been_healthy: bool,
     announces_readiness: bool,
@@ -60,6 +66,8 @@ impl Supervisor {
             wanted: rules.workers.max(1),
             slots: Vec::new(),
             stage: Stage::Running,
+            delay: None,
+            told: Told::default(),
             has_been_healthy: false,
             announces_readiness: true,
             reload: None,
@@ -112,6 +120,7 @@ impl Supervisor {
             Event::Tick => {}
         }
         self.keep_deadlines(now);
+        self.tell_progress();
         std::mem::take(&mut self.actions)
     }
 
@@ -127,7 +136,7 @@ impl Supervisor {
         let stages = [
             match &self.stage {
                 Stage::Stopping(stop) => Some(stop.deadline),
-                _ => None,
+                _ => self.delay.as_ref().map(Delay::until),
             },
             self.reload.as_ref().and_then(Reload::deadline),
             self.recycling

@@ -6,6 +6,8 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod stops;
+mod tellings;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -24,6 +26,7 @@ fn rules(workers: usize) -> Rules {
         workers,
         timeout: None,
         graceful_timeout: Duration::from_secs(30),
+        drain_delay: Duration::ZERO,
         boot_timeout: None,
         max_requests: 0,
         max_requests_jitter: 0,
@@ -43,6 +46,7 @@ struct Script {
     shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
+    told: Vec<String>,
 }
 
 impl Script {
@@ -60,6 +64,7 @@ impl Script {
             shows_openings: false,
             deeds,
             logs,
+            told: Vec::new(),
         }
     }
 
@@ -144,6 +149,7 @@ impl Script {
                 level: Level::Debug,
                 ..
             } => return,
+            Action::Tell(status) => return self.told.push(status.to_string()),
             Action::Log { level, message } => {
                 return self.logs.push(format!("{level:?}: {message}"));
             }
@@ -200,6 +206,7 @@ impl Script {
     fn forget(&mut self) {
         self.deeds.clear();
         self.logs.clear();
+        self.told.clear();
     }
 
     /// What has been done since the last call, each with its second.
@@ -211,6 +218,12 @@ impl Script {
             "log: {:#?}",
             self.logs
         );
+    }
+
+    /// What whoever started the server has been told since the last call.
+    #[track_caller]
+    fn told(&mut self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut self.told), expected);
     }
 
     /// What has been logged since the last call, above the level of debugging.
