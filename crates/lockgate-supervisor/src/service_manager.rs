@@ -179,6 +179,9 @@ mod tests {
     use super::*;
     use lockgate_config::AppSpec;
 
+    type Texts = &'static [&'static str];
+    type Variables = &'static [(&'static str, &'static str)];
+
     fn told(variables: &[(&str, &str)]) -> ServiceManager {
         let variables: Vec<_> = variables
             .iter()
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_told_to_another_process_counts_for_nothing() {
-        let cases: [(&[(&str, &str)], Option<u64>, usize); 12] = [
+        let cases: [(Variables, Option<u64>, usize); 12] = [
             (&[], None, 0),
             (&[("WATCHDOG_USEC", "30000000")], Some(30_000_000), 0),
             (
@@ -261,7 +264,7 @@ mod tests {
     #[test]
     fn every_name_becomes_the_numbers_that_it_stands_for() {
         let manager = passed(&["web", "admin", "web", "api"]);
-        let cases: [(&[&str], Option<&str>, &[&str], Option<&str>); 6] = [
+        let cases: [(Texts, Option<&str>, Texts, Option<&str>); 6] = [
             (
                 &["systemd"],
                 None,
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_was_not_passed_is_refused_with_what_was() {
-        let cases: [(&[&str], &[&str], Option<&str>, &str); 5] = [
+        let cases: [(Texts, Texts, Option<&str>, &str); 5] = [
             (
                 &[],
                 &["systemd"],
