@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 
@@ -90,8 +91,6 @@ def test_ready_is_told_when_every_worker_of_the_first_generation_is(start, notif
 
 
 def test_an_abstract_socket_is_told_too(start, tmp_path):
-    import socket
-
     name = f"lockgate-test-{os.getpid()}-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.bind("\0" + name)
@@ -165,6 +164,11 @@ def test_the_watchdog_hears_of_a_server_that_boots_and_of_one_that_serves(
         eventually(lambda: is_stopped(server.pid), what="it is stopped")
         beats = notified.count("WATCHDOG")
         assert server.get("/environ").status == 200
+        # Another server is the clock: three of its beats take as long as two of ours would.
+        (tmp_path / "clock").mkdir()
+        with NotifySocket(tmp_path / "clock") as clock:
+            start("hello:app", environment={**clock.environment, "WATCHDOG_USEC": "400000"})
+            eventually(lambda: clock.count("WATCHDOG") >= 3, what="time passes")
         assert notified.count("WATCHDOG") == beats
     finally:
         server.signal(signal.SIGCONT)
@@ -285,8 +289,6 @@ def test_without_systemd_a_named_socket_is_an_error_that_says_so():
 
 
 def test_a_unix_socket_of_systemd_is_called_by_its_path_and_not_removed(start, tmp_path):
-    import socket
-
     path = tmp_path / "web.sock"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))

@@ -47,7 +47,7 @@ fn real_address(socket: &OwnedFd) -> Option<BindAddress> {
     Some(BindAddress::Abstract(name.to_vec()))
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
     use std::net::TcpListener;
