@@ -13,6 +13,7 @@ from harness.crowd import (
 from harness.load import Load
 from harness.patience import eventually
 from harness.process import APPS, EXAMPLES, Server, free_port, run
+from harness.service_manager import NotifySocket, PassedSockets
 from harness.wire import Malformed, Response, Truncated, Wire, chunked, request
 
 __all__ = [
@@ -22,7 +23,9 @@ __all__ = [
     "EXAMPLES",
     "Load",
     "Malformed",
+    "NotifySocket",
     "Page",
+    "PassedSockets",
     "Response",
     "Server",
     "Truncated",

@@ -19,6 +19,8 @@ TESTS = Path(__file__).resolve().parent.parent
 APPS = TESTS / "apps"
 EXAMPLES = TESTS.parent / "examples"
 RUNNING: list[Server] = []
+# What systemd tells the process that runs the tests.
+SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS")
 
 
 class Server:
@@ -34,6 +36,7 @@ class Server:
         chdir: Path = APPS,
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
         wait: bool = True,
     ) -> None:
         self.port = free_port()
@@ -56,6 +59,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
+                pass_fds=pass_fds,
                 start_new_session=True,
             )
         RUNNING.append(self)
@@ -168,7 +172,7 @@ def run(
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without any setting of a server in it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LOCKGATE_")}
-    for key in ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "PYTHONPATH"):
+    for key in ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "PYTHONPATH", *SYSTEMD):
         kept.pop(key, None)
     return {**kept, "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
 

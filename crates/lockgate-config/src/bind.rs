@@ -3,7 +3,7 @@
 //! Invariant: what `Display` writes for a parsed address, `parse` reads as the same address.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// One address to listen on.
@@ -22,6 +22,8 @@ pub enum BindAddress {
     Abstract(Vec<u8>),
     /// A listening socket that was inherited under this descriptor.
     Fd(i32),
+    /// Listening sockets that systemd has passed: those of this name, or without one all that no other address names.
+    Systemd(Option<String>),
 }
 
 impl BindAddress {
@@ -29,7 +31,7 @@ impl BindAddress {
     pub const DEFAULT_PORT: u16 = 8000;
 
     /// Reads `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, `unix:@NAME`, `unix-abstract:NAME`, `fd://N`,
-    /// or any TCP form behind `tcp://` or `http://`. The error says what is wrong and what to write.
+    /// `systemd`, `systemd:NAME`, or any TCP form behind `tcp://` or `http://`. The error says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.contains('\0') {
@@ -49,6 +51,12 @@ impl BindAddress {
         }
         if let Some(number) = text.strip_prefix("fd://") {
             return descriptor(number);
+        }
+        if text == "systemd" {
+            return Ok(Self::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return socket_name(name);
         }
         if text.starts_with("https://") {
             return Err(
@@ -71,12 +79,28 @@ impl BindAddress {
     }
 }
 
+impl BindAddress {
+    /// Whether only this machine can reach it, as far as the address itself can tell.
+    pub fn is_private(&self) -> bool {
+        match self {
+            Self::Unix(_) | Self::Abstract(_) => true,
+            Self::Tcp { host, .. } => {
+                host.eq_ignore_ascii_case("localhost")
+                    || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            Self::Fd(_) | Self::Systemd(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             // A host of that name is possible, and without a scheme it would be read as a path.
-            Self::Tcp { host, port } if host == "unix" || host == "unix-abstract" => {
+            Self::Tcp { host, port }
+                if ["unix", "unix-abstract", "systemd"].contains(&host.as_str()) =>
+            {
                 write!(f, "tcp://{host}:{port}")
             }
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
@@ -92,6 +116,8 @@ impl fmt::Display for BindAddress {
             }
             Self::Abstract(name) => write!(f, "unix:@{}", String::from_utf8_lossy(name)),
             Self::Fd(number) => write!(f, "fd://{number}"),
+            Self::Systemd(None) => f.write_str("systemd"),
+            Self::Systemd(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -128,6 +154,19 @@ fn descriptor(number: &str) -> Result<BindAddress, String> {
         Ok(number) if number >= 0 => Ok(BindAddress::Fd(number)),
         _ => Err("fd:// needs the number of an open descriptor, as in fd://3".to_owned()),
     }
+}
+
+/// What systemd takes for `FileDescriptorName=` (systemd.socket(5)).
+fn socket_name(name: &str) -> Result<BindAddress, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    if name.is_empty() || name.len() > 255 || !name.bytes().all(is_allowed) {
+        return Err(
+            "systemd: needs the FileDescriptorName= of a .socket unit, as in systemd:web; \
+             a host of that name is written tcp://systemd:8000"
+                .to_owned(),
+        );
+    }
+    Ok(BindAddress::Systemd(Some(name.to_owned())))
 }
 
 fn tcp(text: &str) -> Result<BindAddress, String> {
@@ -214,6 +253,7 @@ mod tests {
     fn every_form_is_read_and_written_back() {
         let unix = |path: &str| BindAddress::Unix(PathBuf::from(path));
         let hidden = |name: &str| BindAddress::Abstract(name.as_bytes().to_vec());
+        let passed = |name: &str| BindAddress::Systemd(Some(name.to_owned()));
         let cases = [
             ("localhost", tcp("localhost", 8000), "localhost:8000"),
             ("localhost:80", tcp("localhost", 80), "localhost:80"),
@@ -247,6 +287,10 @@ mod tests {
             ("unix:@app", hidden("app"), "unix:@app"),
             ("unix-abstract:app", hidden("app"), "unix:@app"),
             ("fd://3", BindAddress::Fd(3), "fd://3"),
+            ("systemd", BindAddress::Systemd(None), "systemd"),
+            ("systemd:web", passed("web"), "systemd:web"),
+            ("systemd:8000", passed("8000"), "systemd:8000"),
+            ("tcp://systemd:1", tcp("systemd", 1), "tcp://systemd:1"),
             // Hosts that would be read as sockets without a scheme.
             ("unix", tcp("unix", 8000), "tcp://unix:8000"),
             (
@@ -293,6 +337,9 @@ mod tests {
             ("unix-abstract:", "names no abstract"),
             ("fd://x", "fd://3"),
             ("fd://-1", "fd://3"),
+            ("systemd:", "FileDescriptorName="),
+            ("systemd:a:b", "tcp://systemd:8000"),
+            ("systemd:ä", "FileDescriptorName="),
             ("unix:a\0b", "NUL"),
             (&long, "at most 107"),
             (&long_name, "at most 107"),

@@ -40,6 +40,8 @@ pub struct Config {
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
     pub graceful_timeout: Duration,
+    /// How long the server goes on serving when it is asked to stop, while it says that it is not ready.
+    pub drain_delay: Duration,
     /// How long a new worker may take to become ready; `None`: for ever.
     pub boot_timeout: Option<Duration>,
     /// Whether the application is loaded once for all workers of a generation.
@@ -247,6 +249,7 @@ impl Config {
             slow_request: None,
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             boot_timeout: None,
             preload: false,
             warmup: Vec::new(),

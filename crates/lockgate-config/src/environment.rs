@@ -39,9 +39,9 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> Result<Vec<Assignmen
     Ok(assignments)
 }
 
-/// What platforms give under their own names, as Heroku and Cloud Run do, and a variable of gunicorn's. Weaker than
-/// anything that is Lockgate's; an
-/// empty one counts as unset.
+/// What platforms give under their own names, as Heroku, Cloud Run and systemd do, and a variable of gunicorn's. Weaker
+/// than anything that is Lockgate's; an empty one counts as unset. `LISTEN_FDS` must be there only if it is meant for this
+/// process (`LISTEN_PID`).
 pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     let mut give = |setting: Option<&'static Setting>, variable: &str, value: String| {
@@ -57,7 +57,11 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
     if let Some(workers) = value_of(environment, "WEB_CONCURRENCY") {
         give(named("workers"), "WEB_CONCURRENCY", workers);
     }
-    if let Some(port) = value_of(environment, "PORT") {
+    // A socket is passed to one process on purpose, while a port may be set for all that run somewhere.
+    let passed = value_of(environment, "LISTEN_FDS").and_then(|count| count.parse::<u32>().ok());
+    if passed.is_some_and(|count| count > 0) {
+        give(named("bind"), "LISTEN_FDS", "systemd".to_owned());
+    } else if let Some(port) = value_of(environment, "PORT") {
         give(named("bind"), "PORT", format!("0.0.0.0:{port}"));
     }
     if let Some(addresses) = value_of(environment, "FORWARDED_ALLOW_IPS") {

@@ -277,11 +277,11 @@ impl Kind {
                     .into()
             }
             Self::AdminAddress => {
-                "`unix:PATH`, `unix:@NAME`, `127.0.0.1:PORT`, `[::1]:PORT`, `localhost:PORT`, or `none`"
+                "`unix:PATH`, `unix:@NAME`, `127.0.0.1:PORT`, `[::1]:PORT`, `localhost:PORT`, `systemd:NAME`, or `none`"
                     .into()
             }
             Self::Address => {
-                "`HOST:PORT`, `HOST`, `:PORT`, `[IPv6]:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`"
+                "`HOST:PORT`, `HOST`, `:PORT`, `[IPv6]:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`, `systemd`, `systemd:NAME`"
                     .into()
             }
             Self::Number { least, most, auto } => {

@@ -31,6 +31,7 @@ const PREFIX: usize = RECORD;
 const TAKEN: usize = 0;
 const SUPERVISOR: usize = 1;
 const FOUNDED: usize = 2;
+const DRAINING: usize = RECORD - 1;
 // The words of a record.
 const LIFE: usize = 0;
 const CONNECTIONS: usize = 1;
@@ -89,6 +90,18 @@ impl Page {
     /// The supervisor's process id, and since when it runs.
     pub fn founded(self) -> (u64, u64) {
         (self.prefix(SUPERVISOR), self.prefix(FOUNDED))
+    }
+
+    /// The server has been asked to stop. Its workers may serve for a while yet.
+    pub fn set_draining(self) {
+        if let Some(word) = self.words.get(DRAINING) {
+            word.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the server has been asked to stop.
+    pub fn is_draining(self) -> bool {
+        self.prefix(DRAINING) != 0
     }
 
     fn prefix(self, index: usize) -> u64 {
@@ -261,6 +274,16 @@ mod tests {
         page.clear(3);
         page.clear(99);
         assert_eq!(held(page), [(0, 5)]);
+    }
+
+    #[test]
+    fn a_server_that_is_to_stop_is_draining_while_its_workers_serve() {
+        let page = page(1);
+        serve(page, 0, 3);
+        assert!(!page.is_draining());
+        page.set_draining();
+        assert!(page.is_draining());
+        assert_eq!(held(page), [(0, 3)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_http::BodyLength;
-use lockgate_observe::{METRICS_CONTENT_TYPE, Page, State, write_metrics, write_status};
+use lockgate_observe::{METRICS_CONTENT_TYPE, Page, write_metrics, write_status};
 use lockgate_supervisor::{Attended, WorkerPost};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
@@ -121,11 +121,7 @@ impl Admin {
             // This process does not outlive the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
             b"/readyz" => match self.page.serving().count() {
-                0 if self
-                    .page
-                    .workers()
-                    .any(|worker| worker.state == State::Draining) =>
-                {
+                _ if self.page.is_draining() => {
                     Answer::text(503, "Service Unavailable", "draining\n")
                 }
                 0 => Answer::text(503, "Service Unavailable", "no worker is ready\n"),

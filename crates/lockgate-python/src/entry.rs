@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
 
 use crate::hooks::PythonHooks;
-use crate::reading::{Sources, set_environment};
+use crate::reading::{Sources, hide_service_manager, set_environment};
 use crate::{exceptions, loading, privileges};
 
 /// The command line or a setting is wrong.
@@ -40,6 +40,11 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         }
     };
     let sources = Sources::new(arguments);
+    if let Err(error) = hide_service_manager(py) {
+        let problem = exceptions::summary(py, &error);
+        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return CANNOT_START;
+    }
     let resolved = match sources.read() {
         Ok(resolved) => resolved,
         Err(problem) => {
@@ -125,7 +130,15 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
 }
 
 fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&str>) -> i32 {
-    let config = &resolved.config;
+    let mut config = resolved.config.clone();
+    let manager = sources.service_manager();
+    if let Err(problem) = manager.find_sockets(&mut config) {
+        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return BAD_CONFIGURATION;
+    }
+    // Programs that the application starts have no use for them.
+    manager.close_at_exec(true);
+    let config = &config;
     let prepared =
         prepare(py, config).and_then(|identity| Ok((open_log(config, identity)?, identity)));
     let (log, identity) = match prepared {

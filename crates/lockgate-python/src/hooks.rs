@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use lockgate_config::Config;
 use lockgate_observe::{Level, Page};
-use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, Successor, WorkerPost};
+use lockgate_supervisor::{
+    Attended, Fork, Hooks, LoadFailure, ServiceManager, Successor, WorkerPost,
+};
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
@@ -151,8 +153,15 @@ impl Hooks for PythonHooks {
         self.identity
     }
 
+    fn service_manager(&self) -> ServiceManager {
+        self.sources.service_manager().clone()
+    }
+
     fn read_settings(&mut self) -> Result<Config, String> {
-        let resolved = self.sources.read()?;
+        let mut resolved = self.sources.read()?;
+        self.sources
+            .service_manager()
+            .find_sockets(&mut resolved.config)?;
         for note in &resolved.notes {
             self.log.write(Level::Warning, note);
         }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lockgate_config::{Config, Resolved, config_path, resolve};
 use lockgate_observe::AccessFormat;
+use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -24,14 +25,17 @@ pub(crate) struct Sources {
     /// As the shell calls it, if that is the same: a path through a link that a deploy turns to another release leads to
     /// the new one at a reload.
     directory: Option<PathBuf>,
+    service_manager: ServiceManager,
 }
 
 impl Sources {
     pub(crate) fn new(arguments: &[OsString]) -> Self {
+        let environment: Vec<_> = std::env::vars_os().collect();
         Self {
             arguments: arguments.to_vec(),
-            environment: std::env::vars_os().collect(),
             directory: starting_directory(),
+            service_manager: ServiceManager::of(&environment, std::process::id()),
+            environment,
         }
     }
 
@@ -45,16 +49,32 @@ impl Sources {
         self.directory.as_deref()
     }
 
+    /// What the service manager has left for this process.
+    pub(crate) fn service_manager(&self) -> &ServiceManager {
+        &self.service_manager
+    }
+
+    /// What settings are read from. Sockets that were passed to another process are not there.
+    fn settings_environment(&self) -> Vec<(OsString, OsString)> {
+        let has_sockets = !self.service_manager.sockets.is_empty();
+        let variables = self.environment.iter();
+        variables
+            .filter(|(name, _)| has_sockets || name != "LISTEN_FDS")
+            .cloned()
+            .collect()
+    }
+
     /// Reads all settings.
     ///
     /// # Errors
     /// With what the operator should know: which value, from where, what to do.
     pub(crate) fn read(&self) -> Result<Resolved, String> {
-        let file = self.read_file(config_path(&self.arguments, &self.environment))?;
+        let environment = self.settings_environment();
+        let file = self.read_file(config_path(&self.arguments, &environment))?;
         let file = file
             .as_ref()
             .map(|(path, text)| (path.as_path(), text.as_str()));
-        let resolved = resolve(&self.arguments, &self.environment, file, &machine::facts())
+        let resolved = resolve(&self.arguments, &environment, file, &machine::facts())
             .map_err(|error| error.to_string())?;
         // The one value that the configuration cannot check by itself: formats belong to another room.
         let format = &resolved.config.access_log_format;
@@ -132,7 +152,8 @@ impl Sources {
             let first = self
                 .environment
                 .iter()
-                .find(|(known, _)| known == name.as_str());
+                .find(|(known, _)| known == name.as_str())
+                .filter(|_| !SERVICE_VARIABLES.contains(&name.as_str()));
             match first {
                 Some((_, value)) => environ.set_item(name, value)?,
                 None => environ.call_method1("pop", (name, py.None())).map(drop)?,
@@ -140,6 +161,15 @@ impl Sources {
         }
         set_environment(py, now)
     }
+}
+
+/// Takes out of the environment what is meant for this process alone: the application, or a program that it starts, would
+/// speak to the service manager in the server's name.
+pub(crate) fn hide_service_manager(py: Python<'_>) -> PyResult<()> {
+    let environ = py.import("os")?.getattr("environ")?;
+    SERVICE_VARIABLES
+        .iter()
+        .try_for_each(|name| environ.call_method1("pop", (name, py.None())).map(drop))
 }
 
 /// Through `os.environ`, which keeps Python's copy and the process's in step.

@@ -53,6 +53,13 @@ impl AdminProcess {
                 left.remove_file();
             }
         }
+        if let Some(open) = listeners.iter().find(|listener| !listener.is_private()) {
+            let url = open.url();
+            return Err(format!(
+                "operators are not answered at {url}, where others could read what clients ask for: \
+                 pass a unix socket or one at a loopback address (setting: admin_bind)"
+            ));
+        }
         Ok(Some(Self {
             listeners,
             alive: None,

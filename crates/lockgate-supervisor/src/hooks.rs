@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockgate_config::Config;
 use lockgate_observe::{Level, Page};
 
-use crate::WorkerPost;
+use crate::{ServiceManager, WorkerPost};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,12 @@ pub trait Hooks {
     ///
     /// # Errors
     /// When there is no application: the template leaves with that code.
-    fn preload(&mut self, config: &Arc<Config>, generation: u64) -> Result<(), LoadFailure>;
+    fn preload(&mut self, _config: &Arc<Config>, _generation: u64) -> Result<(), LoadFailure> {
+        Err(LoadFailure {
+            code: 1,
+            text: "this host loads nothing ahead".to_owned(),
+        })
+    }
 
     /// Serves, in the child; returns the exit code of the worker when it is done.
     ///
@@ -84,6 +89,11 @@ pub trait Hooks {
         None
     }
 
+    /// What the service manager that started the server has left for it.
+    fn service_manager(&self) -> ServiceManager {
+        ServiceManager::default()
+    }
+
     /// Reads the settings again, for a reload.
     ///
     /// # Errors
@@ -97,19 +107,25 @@ pub trait Hooks {
     ///
     /// # Errors
     /// When the host does not know.
-    fn successor(&self) -> io::Result<Successor>;
+    fn successor(&self) -> io::Result<Successor> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// From now on signals wait, also in a program that replaces this one.
     ///
     /// # Errors
     /// When the system refuses.
-    fn block_signals(&mut self) -> io::Result<()>;
+    fn block_signals(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Signals have handlers, and those that have waited come in.
-    fn unblock_signals(&mut self);
+    fn unblock_signals(&mut self) {}
 
     /// Replaces the program of this process, with this variable besides. Returns only when it could not.
-    fn exec(&mut self, successor: &Successor, variable: (&str, &str)) -> io::Error;
+    fn exec(&mut self, _successor: &Successor, _variable: (&str, &str)) -> io::Error {
+        io::ErrorKind::Unsupported.into()
+    }
 
     /// Opens the supervisor's own log files again (`SIGUSR1`); the workers are told separately.
     fn reopen_logs(&mut self) {}

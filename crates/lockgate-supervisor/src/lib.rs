@@ -14,11 +14,13 @@ mod hooks;
 mod mailbox;
 mod main_loop;
 mod measures;
+mod notify;
 mod oom;
 mod orders;
 mod os;
 mod pid_file;
 mod requests;
+mod service_manager;
 mod signals;
 mod site;
 mod sockets;
@@ -32,7 +34,8 @@ pub use ending::Ending;
 pub use estate::{HANDOVER, agrees_with};
 pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
+pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use supervisor::{
-    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules, Supervisor,
+    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules, Status, Supervisor,
 };
 pub use worker_side::{Attended, WorkerPost};

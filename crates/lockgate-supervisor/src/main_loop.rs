@@ -25,6 +25,7 @@ use crate::birth::Birth;
 use crate::estate::Estate;
 use crate::mailbox::{Message, Receiver, Sender};
 use crate::measures::Measures;
+use crate::notify::Notifier;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word};
 use crate::os::{map_words, shared_memory};
@@ -118,6 +119,7 @@ fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> 
         Ok(main_loop) => main_loop,
         Err(code) => return code,
     };
+    main_loop.notifier = Notifier::new(&hooks.service_manager(), Instant::now(), hooks);
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
             main_loop.remove_files();
@@ -190,6 +192,7 @@ pub(crate) struct MainLoop {
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
     trial: Option<Trial>,
+    pub(crate) notifier: Option<Notifier>,
 }
 
 /// A worker that has not been reaped, by its process id.
@@ -254,6 +257,7 @@ impl MainLoop {
             children,
             admin,
             trial: None,
+            notifier: None,
         })
     }
 
@@ -294,6 +298,7 @@ impl MainLoop {
             self.end_late_templates(&mut events);
             events.extend(self.end_late_trial());
             self.measure(&mut events);
+            self.attend_notifier(hooks);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
                 events.push_back(Event::Tick);
@@ -346,6 +351,7 @@ impl MainLoop {
             }
             Action::ReopenLogs => hooks.reopen_logs(),
             Action::Log { level, message } => hooks.log(level, &message),
+            Action::Tell(status) => self.tell(&status, hooks),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
         }
         Done::Answers(Vec::new())
@@ -432,7 +438,8 @@ impl MainLoop {
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
         let load_by = templates.iter().filter_map(|one| one.load_by());
-        let others = [self.measures.next(), fork_at, self.trial_ends_by()]
+        let tell_at = self.notifier.as_ref().and_then(Notifier::next);
+        let others = [self.measures.next(), fork_at, tell_at, self.trial_ends_by()]
             .into_iter()
             .flatten();
         let deadline = self

@@ -29,6 +29,22 @@ pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fcntl_dupfd_cloexec(inherited, 3)?)
 }
 
+/// Whether the program that follows in this process, or one of its children, finds an inherited descriptor closed.
+pub(crate) fn set_close_at_exec(number: RawFd, closes: bool) -> io::Result<()> {
+    if number < 0 {
+        return Err(io::Error::from(Errno::BADF));
+    }
+    // SAFETY: as in `duplicate_inherited`: the number is not -1, and when nothing is open under it the call below fails
+    // with EBADF and touches nothing.
+    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = if closes {
+        FdFlags::CLOEXEC
+    } else {
+        FdFlags::empty()
+    };
+    Ok(fcntl_setfd(inherited, flags)?)
+}
+
 /// A descriptor that the program before this one has left open for it; from now on `exec` closes it. `EBADF` when nothing
 /// is open under this number.
 pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
@@ -146,6 +162,17 @@ mod tests {
         for number in [-1, 0, 2, RawFd::MAX] {
             assert!(take_over(number).is_err(), "{number}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_is_closed_at_exec_or_not_as_was_said_last() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for closes in [false, true, false] {
+            set_close_at_exec(file.as_raw_fd(), closes).unwrap();
+            let flags = fcntl_getfd(&file).unwrap();
+            assert_eq!(flags.contains(FdFlags::CLOEXEC), closes);
+        }
+        assert!(set_close_at_exec(-1, true).is_err());
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Site {
             workers: config.workers,
             timeout: config.timeout,
             graceful_timeout: config.graceful_timeout,
+            drain_delay: config.drain_delay,
             boot_timeout: config.boot_timeout,
             max_requests: config.max_requests,
             max_requests_jitter: config.max_requests_jitter,

@@ -3,6 +3,8 @@
 //! All sockets are non-blocking and closed by `exec`. With `reuse_port` the option is set on the one socket that
 //! all workers share, so that another server may bind the same address; workers do not have sockets of their own.
 
+mod adopted;
+
 use std::fmt;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -14,7 +16,7 @@ use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::handover::{self, HandoverError};
-use crate::os::{self, duplicate_inherited};
+use crate::os;
 use crate::unix_socket::{self, SocketFile};
 
 /// One listening socket.
@@ -95,6 +97,11 @@ impl Listener {
         })
     }
 
+    /// Whether only this machine can reach it.
+    pub(crate) fn is_private(&self) -> bool {
+        self.address.is_private()
+    }
+
     /// Whether both hold the same socket, or what was one.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.address == other.address && self.file == other.file
@@ -137,6 +144,8 @@ pub(crate) enum BindError {
     NotASocket,
     /// The inherited descriptor is not a listening stream socket.
     NotListening,
+    /// It is a name, and nothing was passed under it.
+    NotPassed,
     /// The host has no address.
     UnknownHost(io::Error),
     /// The system refused.
@@ -164,7 +173,14 @@ impl fmt::Display for BindFailure {
                 write!(
                     out,
                     "cannot use {address}: the descriptor is not a listening stream socket; \
-                       pass one from the process that starts the server, or choose another --bind"
+                       pass one from the process that starts the server (in a .socket unit: ListenStream=, Accept=no), \
+                       or choose another --bind"
+                )
+            }
+            BindError::NotPassed => {
+                write!(
+                    out,
+                    "cannot listen on {address}: no such socket was passed; choose another --bind"
                 )
             }
             BindError::UnknownHost(error) => {
@@ -251,7 +267,15 @@ pub(crate) fn bind(
             BindAddress::Abstract(name) => abstract_socket(name, backlog)
                 .map_err(BindError::Failed)
                 .map(|socket| whole(address, socket)),
-            BindAddress::Fd(number) => adopt(*number).map(|socket| whole(address, socket)),
+            BindAddress::Fd(number) => adopted::adopt(*number).map(|(socket, real)| {
+                vec![Listener {
+                    address: real.unwrap_or_else(|| address.clone()),
+                    configured: address.clone(),
+                    socket: Some(socket),
+                    file: None,
+                }]
+            }),
+            BindAddress::Systemd(_) => Err(BindError::NotPassed),
         };
         match bound {
             Ok(bound) => listeners.extend(bound),
@@ -374,21 +398,6 @@ fn abstract_socket(name: &[u8], backlog: i32) -> io::Result<OwnedFd> {
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-/// A socket that whoever started the server has bound; its backlog and options are theirs.
-fn adopt(number: i32) -> Result<OwnedFd, BindError> {
-    let socket = duplicate_inherited(number).map_err(BindError::Failed)?;
-    let is_listening = sockopt::socket_acceptconn(&socket).unwrap_or(false);
-    let is_stream =
-        sockopt::socket_type(&socket).is_ok_and(|kind| kind == rustix::net::SocketType::STREAM);
-    if !is_listening || !is_stream {
-        return Err(BindError::NotListening);
-    }
-    // Shared with whoever passed it; accepting must never block a worker.
-    rustix::io::ioctl_fionbio(socket.as_fd(), true)
-        .map_err(|errno| BindError::Failed(errno.into()))?;
-    Ok(socket)
 }
 
 #[cfg(test)]
@@ -537,9 +546,11 @@ mod tests {
             &[],
         )
         .unwrap();
+        let real = listening.local_addr().unwrap();
+        assert_eq!(listeners[0].url(), format!("http://{real}"));
         assert_eq!(
-            listeners[0].url(),
-            format!("fd://{}", listening.as_raw_fd())
+            listeners[0].configured,
+            BindAddress::Fd(listening.as_raw_fd())
         );
         let file = std::fs::File::open("/dev/null").unwrap();
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -10,6 +10,7 @@ mod farewell;
 mod recycling;
 mod reload;
 mod silence;
+mod status;
 mod stopping;
 mod upgrade;
 mod worker;
@@ -19,10 +20,12 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules};
+pub use status::Status;
 
 use recycling::Recycling;
 use reload::Reload;
-use stopping::Stop;
+use status::Told;
+use stopping::{Delay, Stop};
 use upgrade::Upgrade;
 use worker::{Role, Sentence, Slot, Tenant, Worker};
 
@@ -34,6 +37,9 @@ pub struct Supervisor {
     wanted: usize,
     slots: Vec<Slot>,
     stage: Stage,
+    /// It has been asked to stop, and serves on for a while.
+    delay: Option<Delay>,
+    told: Told,
     /// Some worker has been ready once: from then on the server only stops when it is asked to.
     has_been_healthy: bool,
     announces_readiness: bool,
@@ -63,6 +69,8 @@ impl Supervisor {
             wanted: rules.workers.max(1),
             slots: Vec::new(),
             stage: Stage::Running,
+            delay: None,
+            told: Told::default(),
             has_been_healthy: false,
             announces_readiness: true,
             reload: None,
@@ -120,6 +128,7 @@ impl Supervisor {
             Event::Tick => {}
         }
         self.keep_deadlines(now);
+        self.tell_progress();
         std::mem::take(&mut self.actions)
     }
 
@@ -135,7 +144,7 @@ impl Supervisor {
         let stages = [
             match &self.stage {
                 Stage::Stopping(stop) => Some(stop.deadline),
-                _ => None,
+                _ => self.delay.as_ref().map(Delay::until),
             },
             self.reload.as_ref().and_then(Reload::deadline),
             self.recycling

@@ -107,6 +107,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| duration_text(draft.config.graceful_timeout),
     },
     Setting {
+        name: "drain_delay",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["drain-delay"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("draining begins at once"),
+        },
+        doc: "How long the server goes on serving as before when it is asked to stop (TERM). Meanwhile `/readyz` of the admin listener \
+              answers 503, so that whoever sends clients here has time to send them elsewhere: in Kubernetes, \
+              endpoints are removed some seconds after the signal. `graceful_timeout` begins afterwards. A second TERM \
+              ends the delay; INT and QUIT have none.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.drain_delay = given.duration()?;
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.drain_delay),
+    },
+    Setting {
         name: "keep_alive",
         section: Section::Deadlines,
         short: None,

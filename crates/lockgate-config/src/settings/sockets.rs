@@ -1,7 +1,5 @@
 //! Settings that say where the server listens.
 
-use std::net::IpAddr;
-
 use crate::BindAddress;
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, Given, quoted, quoted_list};
@@ -17,7 +15,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Address to listen on. May be given several times; in one text, addresses are separated by commas. \
               A host alone gets port 8000, `:PORT` is every IPv4 interface, `unix:@NAME` (or `unix-abstract:NAME`) is a \
               socket in Linux's abstract namespace, `fd://N` is a listening socket that was inherited. \
-              When nothing says where to bind and the variable PORT is set, the address is `0.0.0.0:$PORT`.",
+              `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), `systemd` all \
+              that no other address names. When nothing says where to bind and systemd has passed sockets, those are \
+              used; when it has not and the variable PORT is set, the address is `0.0.0.0:$PORT`.",
         gunicorn: &["bind"],
         uwsgi: &["http", "http-socket", "http11-socket"],
         read: |draft, given| {
@@ -35,8 +35,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::AdminAddress,
         doc: "Address at which operators are answered. There are `/metrics` for Prometheus, `/healthz`, `/readyz` and \
               `/status`, also while every thread of every worker is in a call; `lockgate ctl` and `lockgate top` ask \
-              there. What clients ask for can be read there, so that only a unix socket or a loopback address is taken; \
-              `none` turns it off.",
+              there. What clients ask for can be read there, so that only a unix socket or a loopback address is taken, \
+              also from systemd (`systemd:NAME`); `none` turns it off.",
         gunicorn: &[],
         uwsgi: &["stats", "stats-server", "stats-http"],
         read: |draft, given| {
@@ -93,15 +93,15 @@ fn admin_address(text: &str) -> Result<Option<BindAddress>, Complaint> {
         return Ok(None);
     }
     let address = BindAddress::parse(text)?;
-    let is_private = match &address {
-        BindAddress::Unix(_) | BindAddress::Abstract(_) => true,
-        BindAddress::Tcp { host, .. } => {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let is_fit = match &address {
+        // Where it really listens is known when it is there.
+        BindAddress::Systemd(Some(_)) => true,
+        BindAddress::Systemd(None) => {
+            return Err("needs the name of the socket, as in systemd:admin".into());
         }
-        BindAddress::Fd(_) => false,
+        address => address.is_private(),
     };
-    if is_private {
+    if is_fit {
         Ok(Some(address))
     } else {
         Err("would let others read what clients ask for; take a unix socket (unix:/run/lockgate/admin.sock) or a \

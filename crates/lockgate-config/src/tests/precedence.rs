@@ -24,6 +24,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("slow_request", "1", "'2m'", "500ms"),
     ("timeout", "1", "'2m'", "0"),
     ("graceful_timeout", "1", "2.5", "3"),
+    ("drain_delay", "1", "2.5", "3"),
     ("keep_alive", "1", "2", "3"),
     ("head_timeout", "1", "2", "3"),
     ("body_timeout", "1", "2", "3"),
@@ -178,7 +179,17 @@ fn gunicorns_names_mean_the_same_in_the_file() {
 fn the_platforms_variables_are_weaker_than_ours() {
     const PLATFORM: (&str, &str) = ("WEB_CONCURRENCY", "3");
     const PORT: (&str, &str) = ("PORT", "5000");
-    let cases: [(Arguments, Variables, File, usize, &str); 8] = [
+    const SOCKETS: (&str, &str) = ("LISTEN_FDS", "2");
+    let cases: [(Arguments, Variables, File, usize, &str); 11] = [
+        (&[], &[SOCKETS, PORT], None, 2, "systemd"),
+        (&["-b:3"], &[SOCKETS], None, 2, "0.0.0.0:3"),
+        (
+            &[],
+            &[("LISTEN_FDS", "0"), PLATFORM, PORT],
+            None,
+            3,
+            "0.0.0.0:5000",
+        ),
         (&[], &[PLATFORM, PORT], None, 3, "0.0.0.0:5000"),
         (
             &[],

@@ -57,6 +57,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'example.org:9000'", "loopback"),
                 ("'[::]:9000'", "loopback"),
                 ("'fd://3'", "loopback"),
+                ("'systemd'", "systemd:admin"),
                 ("'unix:'", "names no path"),
                 ("['127.0.0.1:9000']", "must be text"),
             ],
@@ -134,6 +135,10 @@ fn every_setting_refuses_what_it_cannot_mean() {
         (
             "graceful_timeout",
             &[("-1", "negative"), ("'9000h'", "at most 8760h")],
+        ),
+        (
+            "drain_delay",
+            &[("-1", "negative"), ("'soon'", "must be a time")],
         ),
         (
             "keep_alive",
@@ -374,6 +379,7 @@ fn operators_are_answered_only_where_this_machine_alone_can_ask() {
         ("127.9.9.9:9000", "127.9.9.9:9000"),
         ("[::1]:9000", "[::1]:9000"),
         ("LocalHost:9000", "LocalHost:9000"),
+        ("systemd:admin", "systemd:admin"),
     ] {
         let address = config("--admin-bind", text).admin_bind.expect(text);
         assert_eq!(address.to_string(), shown);

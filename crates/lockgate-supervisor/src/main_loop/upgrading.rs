@@ -181,8 +181,13 @@ impl MainLoop {
         for fd in self.left_open().into_iter().chain([will.as_fd()]) {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
+        // Passed sockets are under the numbers that the service manager has given them.
+        let manager = hooks.service_manager();
+        manager.close_at_exec(false);
         let number = will.as_raw_fd().to_string();
-        Ok(hooks.exec(&successor, (HANDOVER, &number)))
+        let error = hooks.exec(&successor, (HANDOVER, &number));
+        manager.close_at_exec(true);
+        Ok(error)
     }
 }
 

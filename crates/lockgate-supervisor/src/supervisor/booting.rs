@@ -153,6 +153,9 @@ impl Supervisor {
                 1 => self.log(Level::Info, "the only worker is ready"),
                 count => self.log(Level::Info, format!("all {count} workers are ready")),
             }
+            if self.delay.is_none() {
+                self.tell_ready();
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 
+use super::Status;
 use crate::Ending;
 
 /// The settings that decisions depend on.
@@ -16,6 +17,8 @@ pub struct Rules {
     pub timeout: Option<Duration>,
     /// How long workers may take to finish when they are asked to.
     pub graceful_timeout: Duration,
+    /// How long the server goes on serving when it is asked to stop.
+    pub drain_delay: Duration,
     /// How long a worker may take to become ready; `None`: for ever.
     pub boot_timeout: Option<Duration>,
     /// After how many requests a worker is replaced; 0: never.
@@ -263,6 +266,8 @@ pub enum Action {
         /** The text, without a line end. */
         message: String,
     },
+    /// Tell whoever started the server, and those who ask whether it is ready.
+    Tell(Status),
     /// Leave; the last action ever.
     Exit {
         /** The exit code of the server. */

@@ -52,7 +52,7 @@ impl Reload {
 impl Supervisor {
     /// Somebody asks for a reload. It begins when there is something to reload and no other one goes on.
     pub(super) fn ask_for_reload(&mut self) {
-        if !matches!(self.stage, Stage::Running) {
+        if !matches!(self.stage, Stage::Running) || self.delay.is_some() {
             return self.log(Level::Debug, "the server is stopping: no reload");
         }
         if self.reload.is_some() {
@@ -105,6 +105,7 @@ impl Supervisor {
             Level::Info,
             "reload: new workers are made beside those that serve",
         );
+        self.tell_reloading();
         self.actions.push(Action::Prepare);
     }
 
@@ -194,6 +195,9 @@ impl Supervisor {
             count => format!("reload: done in {took}, {count} new workers serve"),
         };
         self.log(Level::Info, message);
+        if self.delay.is_none() {
+            self.tell_ready();
+        }
         self.resize_as_asked(now);
     }
 
@@ -211,6 +215,7 @@ impl Supervisor {
             Level::Error,
             format!("reload failed: {why}; the workers that served before go on unchanged"),
         );
+        self.tell_failed_reload(why);
         self.resize_as_asked(now);
     }
 

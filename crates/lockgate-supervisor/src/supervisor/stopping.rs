@@ -8,7 +8,7 @@ use lockgate_observe::Level;
 
 use super::upgrade::Upgrade;
 use super::worker::{Seconds, Sentence};
-use super::{Action, Order, Request, Stage, Supervisor};
+use super::{Action, Order, Request, Stage, Status, Supervisor};
 
 /// How long a quick stop waits before it kills.
 const QUICK_STOP: Duration = Duration::from_secs(3);
@@ -28,6 +28,20 @@ pub(super) struct Stop {
     last_wish: Option<(Request, Instant)>,
 }
 
+/// The time between the wish to stop and the stop: all is served as before, while those who send clients here learn that
+/// they should not.
+#[derive(Debug)]
+pub(super) struct Delay {
+    until: Instant,
+    asked: Instant,
+}
+
+impl Delay {
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
     Graceful,
@@ -39,17 +53,7 @@ impl Supervisor {
     /// A signal asks to stop, for the first time or again.
     pub(super) fn stop_by_request(&mut self, request: Request, now: Instant) {
         let Stage::Stopping(stop) = &mut self.stage else {
-            let pace = if request == Request::Terminate {
-                Pace::Graceful
-            } else {
-                Pace::Quick
-            };
-            self.begin_stop(pace, 0, now);
-            if let Stage::Stopping(stop) = &mut self.stage {
-                stop.wishes = 1;
-                stop.last_wish = Some((request, now));
-            }
-            return;
+            return self.begin_stop_by(request, now);
         };
         if stop
             .last_wish
@@ -70,6 +74,58 @@ impl Supervisor {
         }
     }
 
+    /// The first signal that asks for it, or the first one during the delay.
+    fn begin_stop_by(&mut self, request: Request, now: Instant) {
+        let is_gentle = request == Request::Terminate;
+        match &self.delay {
+            Some(delay) if is_gentle && now.saturating_duration_since(delay.asked) < ECHO => return,
+            Some(_) => self.log(Level::Info, "asked to stop again: drain_delay ends here"),
+            // Where nobody is served yet there is nothing to go on with.
+            None if is_gentle && self.has_been_healthy && !self.rules.drain_delay.is_zero() => {
+                return self.begin_delay(now);
+            }
+            None => {}
+        }
+        let pace = if is_gentle {
+            Pace::Graceful
+        } else {
+            Pace::Quick
+        };
+        self.begin_stop(pace, 0, now);
+        self.count_first_wish(request, now);
+    }
+
+    fn count_first_wish(&mut self, request: Request, now: Instant) {
+        if let Stage::Stopping(stop) = &mut self.stage {
+            stop.wishes = 1;
+            stop.last_wish = Some((request, now));
+        }
+    }
+
+    fn begin_delay(&mut self, now: Instant) {
+        let delay = self.rules.drain_delay;
+        self.is_reload_wanted = false;
+        if self
+            .reload
+            .as_ref()
+            .is_some_and(|reload| reload.rules().is_some())
+        {
+            self.fail_reload("the server is to stop", now);
+        }
+        self.delay = Some(Delay {
+            until: now + delay,
+            asked: now,
+        });
+        self.log(
+            Level::Info,
+            format!(
+                "asked to stop: not ready from now on, and serving as before for {} (setting: drain_delay)",
+                Seconds(delay)
+            ),
+        );
+        self.tell(Status::Stopping { delay, code: 0 });
+    }
+
     /// No worker has ever been ready and one cannot be: the server gives up.
     pub(super) fn stop_by_boot_failure(&mut self, code: i32, now: Instant) {
         self.log(
@@ -82,6 +138,10 @@ impl Supervisor {
     /// Makes a stop harsher whose time is over.
     pub(super) fn keep_stop_deadline(&mut self, now: Instant) {
         let Stage::Stopping(stop) = &self.stage else {
+            if self.delay.as_ref().is_some_and(|delay| delay.until <= now) {
+                self.begin_stop(Pace::Graceful, 0, now);
+                self.count_first_wish(Request::Terminate, now);
+            }
             return;
         };
         if now < stop.deadline {
@@ -132,6 +192,10 @@ impl Supervisor {
             last_wish: None,
         });
         self.log(if code == 0 { Level::Info } else { Level::Debug }, words);
+        if self.delay.take().is_none() {
+            let delay = Duration::ZERO;
+            self.tell(Status::Stopping { delay, code });
+        }
         self.actions.push(Action::CloseListeners);
         self.dismiss_all(if pace == Pace::Graceful {
             Order::Drain

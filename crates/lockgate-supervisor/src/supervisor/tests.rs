@@ -6,6 +6,8 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod stops;
+mod tellings;
 mod templates;
 mod upgrades;
 
@@ -26,6 +28,7 @@ fn rules(workers: usize) -> Rules {
         workers,
         timeout: None,
         graceful_timeout: Duration::from_secs(30),
+        drain_delay: Duration::ZERO,
         boot_timeout: None,
         max_requests: 0,
         max_requests_jitter: 0,
@@ -47,6 +50,7 @@ struct Script {
     shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
+    told: Vec<String>,
 }
 
 impl Script {
@@ -65,6 +69,7 @@ impl Script {
             shows_openings: false,
             deeds,
             logs,
+            told: Vec::new(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Script {
                 level: Level::Debug,
                 ..
             } => return,
+            Action::Tell(status) => return self.told.push(status.to_string()),
             Action::Log { level, message } => {
                 return self.logs.push(format!("{level:?}: {message}"));
             }
@@ -215,6 +221,7 @@ impl Script {
     fn forget(&mut self) {
         self.deeds.clear();
         self.logs.clear();
+        self.told.clear();
     }
 
     /// What has been done since the last call, each with its second.
@@ -226,6 +233,12 @@ impl Script {
             "log: {:#?}",
             self.logs
         );
+    }
+
+    /// What whoever started the server has been told since the last call.
+    #[track_caller]
+    fn told(&mut self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut self.told), expected);
     }
 
     /// What has been logged since the last call, above the level of debugging.

@@ -29,7 +29,7 @@ impl Supervisor {
     }
 
     pub(super) fn ask_for_upgrade(&mut self) {
-        if !matches!(self.stage, Stage::Running) {
+        if !matches!(self.stage, Stage::Running) || self.delay.is_some() {
             return self.log(Level::Debug, "the server is stopping: no upgrade");
         }
         if self.is_upgrading() {
@@ -103,7 +103,10 @@ impl Supervisor {
             }
             _ => true,
         };
-        self.reload.is_none() && self.has_been_healthy && self.slots.iter().all(is_calm)
+        self.reload.is_none()
+            && self.delay.is_none()
+            && self.has_been_healthy
+            && self.slots.iter().all(is_calm)
     }
 
     /// Goes on where another program of the same process has stopped: its workers serve, and new ones are to replace them.
@@ -117,6 +120,7 @@ impl Supervisor {
         self.rules.workers = workers;
         self.has_been_healthy = true;
         self.announces_readiness = false;
+        self.note_ready_before();
         let kill_at = now + self.rules.graceful_timeout;
         for (place, pid, is_leaving) in children {
             while self.slots.len() <= place {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config};
 use lockgate_observe::{Level, Seat};
-use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, Successor, WorkerPost, run};
+use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost, run};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
 
@@ -139,20 +139,6 @@ impl Hooks for TestHooks {
     fn log(&self, level: Level, message: &str) {
         say!("{level:?}: {message}");
     }
-
-    fn successor(&self) -> io::Result<Successor> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn exec(&mut self, _: &Successor, _: (&str, &str)) -> io::Error {
-        io::ErrorKind::Unsupported.into()
-    }
-
-    fn block_signals(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn unblock_signals(&mut self) {}
 
     fn reopen_logs(&mut self) {
         say!("supervisor reopens");

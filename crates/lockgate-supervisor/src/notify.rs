@@ -1,0 +1,399 @@
+//! Tells the service manager how the server is doing, in the words of sd_notify(3): datagrams to `NOTIFY_SOCKET`, and a
+//! sign of life for its watchdog. Decides nothing about workers.
+//!
+//! Nobody waits for the service manager, and it holds up nothing: what does not fit into its queue now is said a moment
+//! later. There is no socket between two messages, so that no worker inherits one.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with,
+};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::main_loop::MainLoop;
+use crate::supervisor::Status;
+use crate::{Hooks, ServiceManager};
+
+/// When to try again to say what found no place in the queue.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// So many messages wait at most; the oldest are forgotten first.
+const MOST_UNSENT: usize = 32;
+/// A status line of more characters is cut: systemd takes 4096 bytes in one message.
+const LONGEST_STATUS: usize = 800;
+
+/// See the module.
+pub(crate) struct Notifier {
+    address: SocketAddrUnix,
+    unsent: VecDeque<String>,
+    try_again: Option<Instant>,
+    has_complained: bool,
+    watchdog: Option<Beat>,
+}
+
+/// Signs of life at half of the time within which one is expected (sd_watchdog_enabled(3)).
+struct Beat {
+    every: Duration,
+    next: Instant,
+}
+
+impl Notifier {
+    /// `None` where nobody wants to be told.
+    pub(crate) fn new(manager: &ServiceManager, now: Instant, hooks: &dyn Hooks) -> Option<Self> {
+        let text = manager.notify_socket.as_deref()?;
+        let address = match address(text) {
+            Ok(address) => address,
+            Err(problem) => {
+                let message = format!(
+                    "NOTIFY_SOCKET = {}: {problem}; the service manager is not told how the server is doing",
+                    text.display()
+                );
+                hooks.log(Level::Warning, &message);
+                return None;
+            }
+        };
+        let watchdog = manager.watchdog.map(|longest| Beat {
+            every: longest / 2,
+            next: now + longest / 2,
+        });
+        Some(Self {
+            address,
+            unsent: VecDeque::new(),
+            try_again: None,
+            has_complained: false,
+            watchdog,
+        })
+    }
+
+    /// When to call [`attend`](Self::attend).
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let beat = self.watchdog.as_ref().map(|beat| beat.next);
+        self.try_again.into_iter().chain(beat).min()
+    }
+
+    /// Says what is due: what found no place before, and that the supervisor turns and the server is alive, if it is.
+    fn attend(&mut self, is_alive: bool, now: Instant, hooks: &dyn Hooks) {
+        if let Some(beat) = self.watchdog.as_mut().filter(|beat| beat.next <= now) {
+            beat.next = now + beat.every;
+            if is_alive {
+                return self.say("WATCHDOG=1".to_owned(), now, hooks);
+            }
+        }
+        if self.try_again.is_some_and(|at| at <= now) {
+            self.send(now, hooks);
+        }
+    }
+
+    fn say(&mut self, message: String, now: Instant, hooks: &dyn Hooks) {
+        // Of what waits the latest status counts, and one sign of life; that the server is ready must not be lost.
+        let has_status = message.contains("STATUS=");
+        let is_passing = |waiting: &String| {
+            *waiting == message || (has_status && waiting.starts_with("STATUS="))
+        };
+        if let Some(place) = self.unsent.iter().position(is_passing) {
+            self.unsent.remove(place);
+        }
+        if self.unsent.len() >= MOST_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(message);
+        self.send(now, hooks);
+    }
+
+    /// In order, as far as there is place.
+    fn send(&mut self, now: Instant, hooks: &dyn Hooks) {
+        self.try_again = None;
+        while let Some(message) = self.unsent.front() {
+            match send(&self.address, message) {
+                Ok(()) => {}
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::INTR) => {
+                    self.try_again = Some(now + PATIENCE);
+                    return;
+                }
+                Err(errno) => self.complain(errno, hooks),
+            }
+            self.unsent.pop_front();
+        }
+    }
+
+    fn complain(&mut self, errno: Errno, hooks: &dyn Hooks) {
+        if !std::mem::replace(&mut self.has_complained, true) {
+            let message = format!(
+                "NOTIFY_SOCKET: the service manager could not be told how the server is doing: {errno}; \
+                 this is said once"
+            );
+            hooks.log(Level::Warning, &message);
+        }
+    }
+}
+
+impl MainLoop {
+    /// Passes on how the server is doing: to the service manager, and to who asks whether it is ready.
+    pub(crate) fn tell(&mut self, status: &Status, hooks: &dyn Hooks) {
+        if matches!(status, Status::Stopping { .. })
+            && let Some(page) = self.page
+        {
+            page.set_draining();
+        }
+        if let Some(notifier) = &mut self.notifier {
+            let message = message(status, std::process::id(), monotonic_micros());
+            notifier.say(message, Instant::now(), hooks);
+        }
+    }
+
+    /// Called in every turn.
+    pub(crate) fn attend_notifier(&mut self, hooks: &dyn Hooks) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.attend(self.supervisor.is_alive(), Instant::now(), hooks);
+        }
+    }
+}
+
+/// The lines of one datagram.
+fn message(status: &Status, pid: u32, monotonic_micros: u64) -> String {
+    let assignments = match status {
+        Status::Ready { .. } => format!("READY=1\nMAINPID={pid}\n"),
+        // Type=notify-reload tells this reload from earlier ones by the time (systemd.service(5)).
+        Status::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={monotonic_micros}\n"),
+        // The server is as ready as it was: a unit without this would stay in the state of reloading.
+        Status::ReloadFailed { .. } => "READY=1\n".to_owned(),
+        Status::Stopping { .. } => "STOPPING=1\n".to_owned(),
+        _ => String::new(),
+    };
+    let status: String = status.to_string().chars().take(LONGEST_STATUS).collect();
+    format!("{assignments}STATUS={}", status.replace(['\n', '\r'], " "))
+}
+
+fn address(text: &OsStr) -> Result<SocketAddrUnix, String> {
+    let is_refused = |errno: Errno| errno.to_string();
+    match text.as_bytes() {
+        [b'@', name @ ..] => abstract_address(name),
+        [b'/', ..] => SocketAddrUnix::new(text).map_err(is_refused),
+        _ => Err("is neither a path nor an abstract name (@)".to_owned()),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_address(name: &[u8]) -> Result<SocketAddrUnix, String> {
+    SocketAddrUnix::new_abstract_name(name).map_err(|errno| errno.to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_address(_name: &[u8]) -> Result<SocketAddrUnix, String> {
+    Err("abstract sockets are Linux's".to_owned())
+}
+
+fn send(address: &SocketAddrUnix, message: &str) -> Result<(), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    sendto(&socket, message.as_bytes(), SendFlags::NOSIGNAL, address).map(drop)
+}
+
+/// The clock that systemd compares with.
+fn monotonic_micros() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1000;
+    u64::try_from(micros).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fork;
+    use lockgate_config::Config;
+    use std::cell::RefCell;
+    use std::io;
+    use std::os::unix::net::UnixDatagram;
+
+    /// Hooks of which only the log is used.
+    #[derive(Default)]
+    struct Log(RefCell<Vec<String>>);
+
+    impl Hooks for Log {
+        fn fork(&mut self) -> io::Result<Fork> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn run_worker(&mut self, _post: crate::WorkerPost) -> i32 {
+            0
+        }
+
+        fn exit_process(&mut self, code: i32) -> ! {
+            std::process::exit(code)
+        }
+
+        fn log(&self, _level: Level, message: &str) {
+            self.0.borrow_mut().push(message.to_owned());
+        }
+
+        fn read_settings(&mut self) -> Result<Config, String> {
+            Err("there are none".to_owned())
+        }
+    }
+
+    fn manager(socket: &OsStr, watchdog: Option<Duration>) -> ServiceManager {
+        ServiceManager {
+            notify_socket: Some(socket.to_owned()),
+            watchdog,
+            sockets: Vec::new(),
+        }
+    }
+
+    fn heard(socket: &UnixDatagram) -> Vec<String> {
+        socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 4096];
+        std::iter::from_fn(|| {
+            socket
+                .recv(&mut buffer)
+                .ok()
+                .map(|length| buffer[..length].to_vec())
+        })
+        .map(|bytes| String::from_utf8(bytes).unwrap())
+        .collect()
+    }
+
+    #[test]
+    fn every_status_is_a_message_of_sd_notify() {
+        let cases = [
+            (
+                Status::Booting { ready: 1, all: 4 },
+                "STATUS=booting: 1 of 4 workers are ready",
+            ),
+            (
+                Status::Ready { workers: 1 },
+                "READY=1\nMAINPID=42\nSTATUS=1 worker serves",
+            ),
+            (
+                Status::Serving {
+                    serving: 3,
+                    wanted: 4,
+                },
+                "STATUS=3 of 4 workers serve",
+            ),
+            (
+                Status::Reloading,
+                "RELOADING=1\nMONOTONIC_USEC=7000000\nSTATUS=reload: new workers are made",
+            ),
+            (
+                Status::NextBooting { ready: 3, all: 4 },
+                "STATUS=reload: 3 of 4 are ready",
+            ),
+            (
+                Status::ReloadFailed {
+                    why: "cannot import\nshop".to_owned(),
+                },
+                "READY=1\nSTATUS=reload failed: cannot import shop; the workers that served before go on",
+            ),
+            (
+                Status::Stopping {
+                    delay: Duration::from_secs(5),
+                    code: 0,
+                },
+                "STOPPING=1\nSTATUS=asked to stop: serving for another 5.00 s",
+            ),
+            (
+                Status::Draining { left: 2 },
+                "STATUS=draining: 2 workers left",
+            ),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(message(&status, 42, 7_000_000), expected);
+        }
+        let why = "ä".repeat(5000);
+        assert!(message(&Status::ReloadFailed { why }, 42, 0).len() < 4096);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn messages_arrive_at_a_path_and_at_an_abstract_name() {
+        use std::os::linux::net::SocketAddrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let name = format!("lockgate-notify-{}", std::process::id());
+        let hidden = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let cases = [
+            (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
+            (
+                UnixDatagram::bind_addr(&hidden).unwrap(),
+                format!("@{name}").into(),
+            ),
+        ];
+        let log = Log::default();
+        for (socket, place) in cases {
+            let mut notifier = Notifier::new(&manager(&place, None), Instant::now(), &log).unwrap();
+            notifier.say("READY=1".to_owned(), Instant::now(), &log);
+            assert_eq!(heard(&socket), ["READY=1"], "{}", place.display());
+        }
+        assert!(log.0.into_inner().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_logged_once_and_nothing_else_happens() {
+        let log = Log::default();
+        let place = OsStr::new("/nonexistent/notify");
+        let mut notifier = Notifier::new(&manager(place, None), Instant::now(), &log).unwrap();
+        for _ in 0..3 {
+            notifier.say("READY=1".to_owned(), Instant::now(), &log);
+        }
+        assert!(notifier.unsent.is_empty() && notifier.next().is_none());
+        assert_eq!(log.0.borrow().len(), 1);
+        for wrong in ["vsock:2:1234", "relative", &format!("/{}", "a".repeat(200))] {
+            assert!(Notifier::new(&manager(wrong.as_ref(), None), Instant::now(), &log).is_none());
+        }
+        assert_eq!(log.0.borrow().len(), 4);
+    }
+
+    #[test]
+    fn what_finds_no_place_in_the_queue_is_said_later_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let log = Log::default();
+        let start = Instant::now();
+        let mut notifier = Notifier::new(&manager(path.as_os_str(), None), start, &log).unwrap();
+        let mut said = 0;
+        while notifier.unsent.is_empty() && said < 10_000 {
+            notifier.say(said.to_string(), start, &log);
+            said += 1;
+        }
+        // A status makes way for what comes later, and a sign of life is given once.
+        for message in ["STATUS=old", "STATUS=new", "WATCHDOG=1", "WATCHDOG=1"] {
+            notifier.say(message.to_owned(), start, &log);
+        }
+        assert_eq!(notifier.next(), Some(start + PATIENCE), "the queue is full");
+        let mut all = heard(&socket);
+        notifier.attend(true, start + PATIENCE, &log);
+        all.extend(heard(&socket));
+        let numbers = (0..said).map(|number| number.to_string());
+        let expected: Vec<_> = numbers
+            .chain(["STATUS=new", "WATCHDOG=1"].map(str::to_owned))
+            .collect();
+        assert_eq!(all, expected);
+        assert_eq!(notifier.next(), None);
+    }
+
+    #[test]
+    fn the_watchdog_hears_twice_in_its_time_and_only_of_a_server_that_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let log = Log::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let longest = Some(Duration::from_secs(30));
+        let mut notifier = Notifier::new(&manager(path.as_os_str(), longest), start, &log).unwrap();
+        let mut beats = |is_alive, now| {
+            notifier.attend(is_alive, now, &log);
+            (heard(&socket).len(), notifier.next())
+        };
+        assert_eq!(beats(true, at(14)), (0, Some(at(15))));
+        assert_eq!(beats(true, at(15)), (1, Some(at(30))));
+        assert_eq!(beats(false, at(31)), (0, Some(at(46))));
+        assert_eq!(beats(true, at(46)), (1, Some(at(61))));
+    }
+}
