@@ -18,7 +18,7 @@ use crate::collector::Collector;
 use crate::reading::Sources;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{admin, children, exceptions, interpreter, interruption, loading, privileges};
+use crate::{admin, children, exceptions, interpreter, interruption, loading, privileges, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -94,6 +94,20 @@ impl PythonHooks {
             let message = format!(
                 "error_logfile = {}: {error}; the user of the workers cannot open it anew at USR1",
                 path.display()
+            );
+            self.log.write(Level::Warning, &message);
+        }
+    }
+
+    /// Has operators see where this worker's threads stand. After the import, so that the application goes first.
+    fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost) {
+        let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
+        if let Some(place) = place
+            && let Err(error) = stacks::tell_when_asked(py, place, &self.log)
+        {
+            let message = format!(
+                "operators will not see where this worker's threads stand: {}",
+                exceptions::summary(py, &error)
             );
             self.log.write(Level::Warning, &message);
         }
@@ -181,6 +195,7 @@ impl PythonHooks {
             post.boot_failed(WARM_UP_FAILED, &text);
             return Err(WARM_UP_FAILED);
         }
+        self.tell_stacks(py, post);
         let mut config = Config::clone(&self.config);
         // The application may have set another when it was imported; the crew judges waiting by the one that counts.
         if let Ok(interval) = interpreter::switch_interval(py) {

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use rustix::process::getppid;
 
 use crate::Hooks;
+use crate::admin_process::AdminProcess;
 use crate::mailbox::Sender;
 use crate::main_loop::MainLoop;
 use crate::orders::Ear;
@@ -66,7 +67,7 @@ impl MainLoop {
             ..
         } = self;
         let (lifeline, writing_end) = lifeline;
-        drop((supervisor, inherited, writing_end, children, admin));
+        drop((supervisor, inherited, writing_end, children));
         let site = match birth.generation {
             Generation::Present => site,
             Generation::Next => next.unwrap_or(site),
@@ -83,6 +84,7 @@ impl MainLoop {
             config: site.config,
             listeners,
             seat: page.and_then(|page| page.seat(birth.slot)),
+            stacks: admin.and_then(AdminProcess::into_stacks),
             supervisor: pid,
             mailbox: Arc::new(birth.sender),
             ear: birth.ear,

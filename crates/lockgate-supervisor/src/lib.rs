@@ -19,6 +19,7 @@ mod pid_file;
 mod signals;
 mod site;
 mod sockets;
+mod stacks;
 mod supervisor;
 mod unix_socket;
 mod worker_side;
@@ -26,5 +27,8 @@ mod worker_side;
 pub use ending::Ending;
 pub use hooks::{Fork, Hooks};
 pub use main_loop::run;
-pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
+pub use stacks::{StackAnswer, StackBoard, StackPlace};
+pub use supervisor::{
+    Action, Event, Fact, Generation, Order, ReplaceReason, Request, Rules, Supervisor,
+};
 pub use worker_side::{Attended, WorkerPost};

@@ -5,6 +5,7 @@
 //! of its sender, and a signal to the whole process group before the deaths that it caused.
 
 mod admin;
+mod telling;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -250,6 +251,7 @@ impl MainLoop {
                 }
             }
             Action::ReopenLogs => hooks.reopen_logs(),
+            Action::Tell(fact) => self.tell(fact),
             Action::Log { level, message } => hooks.log(level, &message),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
         }

@@ -2,10 +2,11 @@
 //! this process will share with those it forks. Refuses to know what either is for.
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -30,20 +31,30 @@ pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
 ///
 /// They begin at a page of the machine, so every line of its caches is whole. Memory is only used for what is written.
 pub(crate) fn shared_words(count: usize) -> io::Result<&'static [AtomicU64]> {
-    let Some(bytes) = count
-        .checked_mul(size_of::<AtomicU64>())
-        .filter(|&bytes| bytes > 0)
-    else {
+    let start = shared_memory(count, size_of::<AtomicU64>())?;
+    // SAFETY: `start` begins `count` words that are mapped for reading and writing, aligned to a machine page and so
+    // to 8, and zeroed, which is a valid AtomicU64. Nobody unmaps them, here or in a child, so they live as long as
+    // the process. This slice is the only way to them, and it is shared: all access, of every process, is atomic.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+}
+
+/// The same in words of 32 bits, on which a process can sleep until another one wakes it.
+pub(crate) fn shared_bells(count: usize) -> io::Result<&'static [AtomicU32]> {
+    let start = shared_memory(count, size_of::<AtomicU32>())?;
+    // SAFETY: as in `shared_words`, with words of 4 bytes.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU32>(), count) })
+}
+
+/// Where `count` zeros of `size` bytes begin, in memory of its own that nobody unmaps.
+fn shared_memory(count: usize, size: usize) -> io::Result<*mut c_void> {
+    let Some(bytes) = count.checked_mul(size).filter(|&bytes| bytes > 0) else {
         return Err(io::Error::from(rustix::io::Errno::INVAL));
     };
     let access = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: without an address and without MAP_FIXED the kernel chooses a place where nothing is mapped, so no
     // memory that anybody holds is changed.
     let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::SHARED) }?;
-    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a machine page and so
-    // to 8, and zeroed, which is a valid AtomicU64. Nobody unmaps them, here or in a child, so they live as long as
-    // the process. This slice is the only way to them, and it is shared: all access, of every process, is atomic.
-    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+    Ok(start)
 }
 
 #[cfg(test)]
@@ -71,8 +82,9 @@ mod tests {
 
     #[test]
     fn no_words_and_too_many_are_an_error() {
-        for count in [0, usize::MAX, usize::MAX / 16] {
+        for count in [0, usize::MAX, usize::MAX / 8] {
             assert!(shared_words(count).is_err(), "{count}");
+            assert!(shared_bells(count).is_err(), "{count}");
         }
     }
 

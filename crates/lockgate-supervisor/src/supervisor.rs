@@ -6,6 +6,7 @@
 
 mod booting;
 mod event;
+mod fact;
 mod farewell;
 mod recycling;
 mod reload;
@@ -18,6 +19,7 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{Action, Event, Generation, Order, ReplaceReason, Request, Rules};
+pub use fact::Fact;
 
 use recycling::Recycling;
 use reload::Reload;
@@ -102,7 +104,7 @@ impl Supervisor {
                 memory,
             } => self.judge_measures(pid, requests, memory),
             Event::Prepared(rules) => self.boot_next(rules, now),
-            Event::NotPrepared { reason } => self.fail_reload(&reason, now),
+            Event::NotPrepared { reason } => self.fail_reload(&reason, None, now),
             Event::Exited {
                 pid,
                 ending,

@@ -67,7 +67,7 @@ impl Supervisor {
         };
         let why = format!("no process could be made: {reason}");
         match place.role {
-            Role::Coming => return self.fail_reload(&why, now),
+            Role::Coming => return self.fail_reload(&why, None, now),
             Role::Successor => return self.fail_succession(&why, now),
             Role::Serving | Role::Free | Role::Leaving => {}
         }
@@ -132,10 +132,10 @@ impl Supervisor {
         }
         if self.last_boot_failure.as_deref() != Some(text.as_str()) {
             self.log(Level::Error, text.clone());
-            self.last_boot_failure = Some(text);
+            self.last_boot_failure = Some(text.clone());
         }
         match self.slots[place].role {
-            Role::Coming => self.fail_reload(&why, now),
+            Role::Coming => self.fail_reload(&why, Some(&text), now),
             Role::Successor => self.fail_succession(&why, now),
             Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
             Role::Serving | Role::Free | Role::Leaving => {}
@@ -173,7 +173,7 @@ impl Supervisor {
                 Seconds(longest)
             );
             match role {
-                Role::Coming => self.fail_reload(&why, now),
+                Role::Coming => self.fail_reload(&why, None, now),
                 Role::Successor => self.fail_succession(&why, now),
                 Role::Serving | Role::Free | Role::Leaving => {
                     worker.has_failed = true;
@@ -218,7 +218,7 @@ impl Supervisor {
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
         match &self.stage {
             Stage::Running => match role {
-                Role::Coming => return self.fail_reload(&message, now),
+                Role::Coming => return self.fail_reload(&message, None, now),
                 Role::Successor => {
                     self.log(level, message);
                     return self.fail_succession("it has died", now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 
+use super::Fact;
 use crate::Ending;
 
 /// The settings that decisions depend on.
@@ -214,6 +215,8 @@ pub enum Action {
     CloseListeners,
     /// Open the supervisor's own log files again.
     ReopenLogs,
+    /// Tell those who watch.
+    Tell(Fact),
     /// Write to the error log.
     Log {
         /** Its severity. */

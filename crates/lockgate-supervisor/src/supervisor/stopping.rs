@@ -120,7 +120,7 @@ impl Supervisor {
             }
             _ => (now + QUICK_STOP, "stopping quickly".to_owned()),
         };
-        self.reload = None;
+        self.give_up_reload();
         self.forget_replacements();
         self.stage = Stage::Stopping(Stop {
             code,

@@ -6,6 +6,7 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod telling;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -43,6 +44,7 @@ struct Script {
     shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
+    told: Vec<Fact>,
 }
 
 impl Script {
@@ -60,6 +62,7 @@ impl Script {
             shows_openings: false,
             deeds,
             logs,
+            told: Vec::new(),
         }
     }
 
@@ -139,6 +142,7 @@ impl Script {
             Action::Send { pid, order } => format!("{order:?} {pid}").to_lowercase(),
             Action::CloseListeners => "close".to_owned(),
             Action::ReopenLogs => "reopen".to_owned(),
+            Action::Tell(fact) => return self.told.push(fact.clone()),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {
                 level: Level::Debug,
