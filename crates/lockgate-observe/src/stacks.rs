@@ -55,7 +55,11 @@ pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
         json.key("threads");
         json.open('[');
         for thread in worker.dump.iter().flat_map(|dump| threads(dump)) {
-            json.thread(&thread, worker.call(thread.ident), now);
+            let call = worker.call(thread.ident);
+            // Whoever is looking has no Python code to show.
+            if call.is_some() || !thread.frames.is_empty() {
+                json.thread(&thread, call, now);
+            }
         }
         json.close(']');
         json.close('}');
@@ -286,7 +290,7 @@ Thread 0x0000000000000001 (most recent call first):
         ] {
             let worker = told(same(), after, Ok(DUMP));
             assert_eq!((&worker["slot"], &worker["pid"]), (&3.into(), &70.into()));
-            let thread = &worker["threads"][1];
+            let thread = &worker["threads"][0];
             assert_eq!(thread["thread"], 71);
             assert_eq!(thread["request"].is_object(), is_known, "{thread}");
             if is_known {
@@ -294,7 +298,8 @@ Thread 0x0000000000000001 (most recent call first):
                 assert_eq!(thread["request"]["age"], 3.0);
             }
             assert_eq!(thread["frames"][0]["line"], 42);
-            assert!(worker["threads"][0]["thread"].is_null());
+            assert!(worker["threads"][1]["thread"].is_null());
+            assert_eq!(worker["threads"].as_array().unwrap().len(), 2);
         }
     }
 

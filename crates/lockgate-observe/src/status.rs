@@ -90,10 +90,9 @@ impl Json {
     }
 
     fn reload(&mut self, reload: &ReloadView, now: u64) {
-        let until = reload.ended_at.unwrap_or(now);
-        let seconds = match reload.begun {
-            0 => 0,
-            _ => until.saturating_sub(reload.began_at),
+        let seconds = match reload.begun > reload.ended {
+            true => now.saturating_sub(reload.began_at),
+            false => 0,
         };
         self.key("reload");
         self.open('{');
@@ -103,6 +102,7 @@ impl Json {
         self.number("ready", reload.ready);
         self.number("wanted", reload.wanted);
         self.seconds("seconds", seconds);
+        self.seconds("last_seconds", reload.took);
         self.number("failed", reload.failed);
         self.text("why", &reload.why);
         self.close('}');
@@ -184,7 +184,7 @@ mod tests {
         page.note_reload_failed("no \"shop\"\nTraceback", 3_000_000_000);
         let found = reload(9_000_000_000);
         assert_eq!(
-            (&found["state"], &found["seconds"]),
+            (&found["state"], &found["last_seconds"]),
             (&"failed".into(), &2.0.into())
         );
         assert_eq!((&found["ended"], &found["failed"]), (&1.into(), &1.into()));

@@ -16,7 +16,7 @@ const FAILED: usize = 4;
 const READY: usize = 5;
 const WANTED: usize = 6;
 const BEGAN_AT: usize = 7;
-const ENDED_AT: usize = 8;
+const TOOK: usize = 8;
 const WHY_LENGTH: usize = 9;
 const WHY: usize = 16;
 /// Bytes of a reason that are kept.
@@ -86,8 +86,8 @@ pub struct ReloadView {
     pub wanted: u64,
     /// When it began: nanoseconds of the monotonic clock.
     pub began_at: u64,
-    /// When it ended, if it has.
-    pub ended_at: Option<u64>,
+    /// Nanoseconds that the last one took that has ended.
+    pub took: u64,
     /// Why the last one that failed did, with the traceback if there is one.
     pub why: Vec<u8>,
 }
@@ -166,7 +166,8 @@ impl Page {
 fn end(words: &[AtomicU64; WORDS], now: u64) {
     let begun = words[BEGUN].load(Ordering::Relaxed);
     words[ENDED].store(begun, Ordering::Relaxed);
-    words[ENDED_AT].store(now, Ordering::Relaxed);
+    let began_at = words[BEGAN_AT].load(Ordering::Relaxed);
+    words[TOOK].store(now.saturating_sub(began_at), Ordering::Relaxed);
 }
 
 fn read(words: &[AtomicU64; WORDS]) -> Option<ReloadView> {
@@ -179,19 +180,18 @@ fn read(words: &[AtomicU64; WORDS]) -> Option<ReloadView> {
         .flat_map(|index| word(WHY + index).to_le_bytes())
         .collect();
     why.truncate(length);
-    let (begun, ended) = (word(BEGUN), word(ENDED));
     let state = usize::try_from(word(STATE)).ok();
     let view = ReloadView {
         state: state
             .and_then(|state| ReloadState::ALL.get(state).copied())
             .unwrap_or_default(),
-        begun,
-        ended,
+        begun: word(BEGUN),
+        ended: word(ENDED),
         failed: word(FAILED),
         ready: word(READY),
         wanted: word(WANTED),
         began_at: word(BEGAN_AT),
-        ended_at: (ended == begun && begun > 0).then(|| word(ENDED_AT)),
+        took: word(TOOK),
         why,
     };
     fence(Ordering::Acquire);
@@ -231,17 +231,17 @@ mod tests {
             (ReloadState::Booting, 1, 0)
         );
         assert_eq!((view.ready, view.wanted, view.began_at), (1, 3, 100));
-        assert_eq!(view.ended_at, None);
+        assert_eq!(view.took, 0);
         page.note_reload_moving();
         assert_eq!(page.reload().state, ReloadState::Moving);
         page.note_reload_done(900);
         let view = page.reload();
         assert_eq!((view.state, view.ended), (ReloadState::Done, 1));
-        assert_eq!((view.ended_at, view.failed), (Some(900), 0));
+        assert_eq!((view.took, view.failed), (800, 0));
         page.note_reload_begun(1000);
         let view = page.reload();
         assert_eq!((view.begun, view.ended, view.wanted), (2, 1, 0));
-        assert_eq!(view.ended_at, None);
+        assert_eq!(view.took, 800, "of the one before");
     }
 
     #[test]
