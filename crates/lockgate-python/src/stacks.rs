@@ -127,7 +127,8 @@ fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
 
 /// The way without the interpreter.
 struct Forced {
-    file: File,
+    /// Never closed: the handler writes to its number whenever somebody sends the signal.
+    file: &'static File,
     /// `None` when the application has the signal.
     signal: Option<i32>,
 }
@@ -135,6 +136,7 @@ struct Forced {
 impl Forced {
     /// In processes that the application forks the handler stays, and nobody sends the signal.
     fn register(py: Python<'_>, file: File, log: &ErrorLog) -> PyResult<Self> {
+        let file: &File = Box::leak(Box::new(file));
         let last: i32 = py.import("signal")?.getattr("SIGRTMAX")?.extract()?;
         let number = last - FROM_LAST;
         if is_caught(number) {
@@ -164,7 +166,7 @@ impl Forced {
         let text = (self.file.set_len(0))
             // To this thread alone: when it returns, the handler has run.
             .and_then(|()| raise(signal))
-            .and_then(|()| whole(&self.file))
+            .and_then(|()| whole(self.file))
             .map_err(|error| format!("{HELD}, and to look nevertheless has failed: {error}"))?;
         if text.is_empty() {
             return Err(format!(
