@@ -19,6 +19,11 @@ SILENCE = 5.0
 def reload_and_wait(address: str, ask: Callable[[Any], None], timeout: float | None) -> int:
     """`ask` asks the server of a status. The exit code is 0 when the new workers serve."""
     status = read_status(address)
+    if "reload" not in status:
+        raise Unreachable(
+            f"the server is Lockgate {status['version']}, which does not tell how a reload goes: "
+            "ask without --wait, and read its log"
+        )
     pid, before = status["pid"], status["reload"]
     # The next one to begin reads what is there now, whoever has asked for it.
     number = before["begun"] + 1
