@@ -1,69 +1,14 @@
-"""The admin listener: what operators are told, also while nothing else answers, and `ctl`."""
+"""The admin listener: what operators are told, also while nothing else answers."""
 
 import json
 import os
-import re
 import signal
+import time
 
 import pytest
 from harness import Wire, eventually, free_port, request, run
+from harness.admin import Admin
 from harness.process import is_alive
-
-
-class Admin:
-    """The admin listener of a server on a unix socket."""
-
-    def __init__(self, start, directory, app, *arguments, wait=True, **options):
-        self.path = directory / "admin.sock"
-        self.address = f"unix:{self.path}"
-        self.server = start(app, "--admin-bind", self.address, *arguments, wait=wait, **options)
-
-    def ask(self, target, method="GET"):
-        with Wire(str(self.path)) as wire:
-            wire.send(request(method, target, "Connection: close"))
-            response = wire.response(method)
-            wire.expect_close()
-        return response
-
-    def status(self):
-        response = self.ask("/status")
-        assert response.status == 200
-        return json.loads(response.body)
-
-    def samples(self):
-        """Every sample by its name and labels, in the text format 0.0.4."""
-        response = self.ask("/metrics")
-        assert response.header("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
-        return parse(response.body.decode())
-
-    def ctl(self, *arguments):
-        return run("ctl", "--admin", self.address, *arguments)
-
-    def workers(self):
-        return [worker["pid"] for worker in self.status()["workers"]]
-
-
-SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="[^"\\\n]*"\})?) ([0-9.]+)')
-
-
-def parse(text):
-    found, kinds = {}, {}
-    for line in text.splitlines():
-        if line.startswith("#"):
-            word, name, rest = line[2:].split(" ", 2)
-            assert word in ("HELP", "TYPE") and rest, line
-            if word == "TYPE":
-                assert name not in kinds, line
-                kinds[name] = rest
-            continue
-        sample = SAMPLE.fullmatch(line)
-        assert sample, line
-        name, labels, value = sample.groups()
-        family = re.sub("_(bucket|sum|count)$", "", name)
-        assert name in kinds or kinds[family] == "histogram", line
-        assert name + labels not in found, line
-        found[name + labels] = float(value)
-    return found
 
 
 def test_metrics_of_two_workers_add_up(start, tmp_path):
@@ -224,46 +169,34 @@ def test_an_admin_address_that_is_taken_stops_the_start(start, tmp_path):
     assert "another process listens on" in said.stderr and "--admin-bind" in said.stderr
 
 
-def test_ctl_acts_by_signals(start, tmp_path):
-    admin = Admin(start, tmp_path, "gates:app", workers=1)
-    assert "asked for 1 more worker" in admin.ctl("workers", "+1").stdout
-    eventually(lambda: len(admin.workers()) == 2, what="two workers")
-    assert admin.ctl("workers", "-1").returncode == 0
-    eventually(lambda: len(admin.workers()) == 1, what="one worker")
-    assert admin.ctl("reopen").returncode == 0
-    assert "lockgate_responses_total" in admin.ctl("metrics").stdout
-    assert f"pid {admin.server.pid}" in admin.ctl("shutdown").stdout
-    assert admin.server.wait() == 0
-
-
-def test_ctl_without_a_server_says_what_to_do(tmp_path):
-    for arguments, part in [
-        (["status"], "--admin-bind"),
-        (["--admin", f"unix:{tmp_path}/none.sock", "status"], "does the server run"),
-        (["--admin", f"127.0.0.1:{free_port()}", "shutdown"], "does the server run"),
-        (["--admin", "nonsense", "status"], "is no address"),
-    ]:
-        said = run("ctl", *arguments)
-        assert said.returncode == 1 and part in said.stderr, said
-        assert "Traceback" not in said.stderr
-    assert run("ctl", "--admin", "unix:/x", "workers", "2").returncode == 2
-
-
-def test_ctl_tells_lockgate_from_other_servers(start):
-    server = start("hello:app")
-    said = run("ctl", "--admin", f"127.0.0.1:{server.port}", "status")
-    assert said.returncode == 1 and "is not Lockgate's admin listener" in said.stderr
-
-
-def test_top_shows_workers_and_what_they_run(start, tmp_path):
+def test_the_numbers_are_also_told_in_the_shape_of_uwsgi(start, tmp_path):
     admin = Admin(start, tmp_path, "gates:app", workers=2)
+    for _ in range(10):
+        assert admin.server.get("/brief").status == 200
     gate = tmp_path / "gate"
+
+    def read():
+        return json.loads(admin.ask("/uwsgi").body)
+
     with admin.server.connect() as wire:
         wire.send(request("GET", f"/hold?{gate}"))
         eventually((tmp_path / "gate.started").exists, what="the call")
-        said = run("top", "--once", environment={"LOCKGATE_ADMIN_BIND": admin.address})
+        found = eventually(
+            lambda: sum(worker["requests"] for worker in read()["workers"]) == 10 and read(),
+            what="10 responses are counted",
+        )
         gate.touch()
         assert wire.response().status == 200
-    assert said.returncode == 0, said
-    assert said.stdout.count("serving") == 2
-    assert "GET /hold?" in said.stdout
+    assert found["pid"] == admin.server.pid and found["listen_queue"] == 0
+    workers = found["workers"]
+    assert [worker["id"] for worker in workers] == [1, 2]
+    assert sorted(worker["pid"] for worker in workers) == sorted(admin.workers())
+    assert sorted(worker["status"] for worker in workers) == ["busy", "idle"]
+    assert all(worker["rss"] > 1 << 20 and worker["vsz"] > worker["rss"] for worker in workers)
+    assert all(abs(worker["last_spawn"] - time.time()) < 600 for worker in workers)
+    served = [worker for worker in workers if worker["requests"]]
+    # Each took 20 ms, in microseconds.
+    assert all(worker["avg_rt"] >= 20_000 for worker in served)
+    assert all(worker["running_time"] >= worker["requests"] * 20_000 for worker in served)
+    busy = [core["in_request"] for worker in workers for core in worker["cores"]]
+    assert sum(busy) == 1

@@ -13,9 +13,12 @@ mod event;
 mod format;
 mod json;
 mod metrics;
+mod object;
 mod page;
 mod percent;
+mod stacks;
 mod status;
+mod uwsgi;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
 pub use date::{WallTime, imf_fixdate};
@@ -24,7 +27,9 @@ pub use event::{Level, write_event};
 pub use format::BadFormat;
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
 pub use page::{
-    BOUNDS, BUCKETS, Call, Counts, Ledger, Line, Loss, Page, Response, Running, Seat, State,
-    Totals, WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, Ledger, Line, Loss, Page, ReloadState, ReloadView, Response,
+    Running, Seat, State, Totals, WorkerView,
 };
+pub use stacks::{WorkerStacks, write_stacks};
 pub use status::write_status;
+pub use uwsgi::{Memory, write_uwsgi};

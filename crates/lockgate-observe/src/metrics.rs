@@ -256,7 +256,7 @@ mod tests {
             seat.publish(slot as u64, 9);
             let ledger = seat.ledger().unwrap();
             ledger.open(100 + slot as u32, 0);
-            let line = ledger.claim(1).unwrap();
+            let line = ledger.claim(1, 0).unwrap();
             if slot == 1 {
                 line.begin(2_000_000_000, b"GET", b"/", None);
             }

@@ -4,11 +4,13 @@
 //! nothing but a judgement may hang on them.
 //!
 //! First comes a record for each worker, together, because siblings look at all of them for each connection; behind
-//! the last record each worker has a [`Ledger`] and its lines, which only an operator reads.
+//! the last record each worker has a [`Ledger`] and its lines, which only an operator reads, and behind those is how the
+//! last reload went.
 
 mod histogram;
 mod ledger;
 mod line;
+mod reload;
 mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use histogram::{BOUNDS, BUCKETS};
 pub use ledger::{Ledger, Loss, Response, Totals};
 pub use line::{Call, Line, Running};
+pub use reload::{ReloadState, ReloadView};
 pub use view::{State, WorkerView};
 
 use ledger::LEDGER;
@@ -46,12 +49,14 @@ pub struct Page {
 
 /// Where the ledgers begin.
 const LEDGERS: usize = PREFIX + RECORD * Page::MOST_WORKERS;
+/// Where the reload is told of.
+const RELOAD: usize = LEDGERS + (LEDGER + LINE * LINES) * Page::MOST_WORKERS;
 
 impl Page {
     /// More workers than this may run; those beyond have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
     /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only what is written is ever used.
-    pub const WORDS: usize = LEDGERS + (LEDGER + LINE * LINES) * Self::MOST_WORKERS;
+    pub const WORDS: usize = RELOAD + reload::WORDS;
 
     /// A page over zeroed memory; it has as many records as fit, and as many ledgers as fit behind
     /// [`Page::MOST_WORKERS`] records. Best aligned to 64 bytes.

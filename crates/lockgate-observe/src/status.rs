@@ -2,10 +2,8 @@
 //!
 //! Invariant: whatever clients sent, the text is one JSON object in ASCII.
 
-use std::fmt::Write;
-
-use crate::escape::Escape;
-use crate::page::{Call, Loss, Page, Totals, WorkerView};
+use crate::object::Json;
+use crate::page::{Call, Loss, Page, ReloadView, Running, Totals, WorkerView};
 
 /// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
 pub fn write_status(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
@@ -24,15 +22,9 @@ pub fn write_status(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
         json.worker(&worker, now);
     }
     json.close(']');
+    json.reload(&page.reload(), now);
     json.close('}');
-    out.extend_from_slice(json.text.as_bytes());
-    out.push(b'\n');
-}
-
-/// A JSON text in the making: commas go where they have to.
-#[derive(Default)]
-struct Json {
-    text: String,
+    json.finish(out);
 }
 
 impl Json {
@@ -66,14 +58,17 @@ impl Json {
         self.separate();
         self.open('{');
         self.number("thread", call.thread);
+        self.request_fields(request, now);
+        self.close('}');
+    }
+
+    /// What is known of a request that runs, without brackets.
+    pub(crate) fn request_fields(&mut self, request: &Running, now: u64) {
         self.text("method", &request.method);
         self.text("target", &request.target);
-        self.key("target_is_cut");
-        self.text
-            .push_str(if request.is_cut { "true" } else { "false" });
+        self.truth("target_is_cut", request.is_cut);
         self.text("client", &request.client);
         self.seconds("age", now.saturating_sub(request.began));
-        self.close('}');
     }
 
     fn totals(&mut self, totals: &Totals) {
@@ -94,53 +89,23 @@ impl Json {
         self.seconds("request_seconds", totals.duration);
     }
 
-    fn open(&mut self, bracket: char) {
-        self.text.push(bracket);
-    }
-
-    fn close(&mut self, bracket: char) {
-        self.text.push(bracket);
-    }
-
-    /// A comma, unless something has just been opened.
-    fn separate(&mut self) {
-        if !self.text.is_empty() && !self.text.ends_with(['{', '[']) {
-            self.text.push(',');
-        }
-    }
-
-    fn key(&mut self, name: &str) {
-        self.separate();
-        self.text.push('"');
-        self.text.push_str(name);
-        self.text.push_str("\":");
-    }
-
-    fn number(&mut self, name: &str, value: u64) {
-        self.key(name);
-        // Writing to a String does not fail.
-        let _ = write!(self.text, "{value}");
-    }
-
-    fn seconds(&mut self, name: &str, nanoseconds: u64) {
-        self.key(name);
-        let micros = nanoseconds / 1000;
-        let _ = write!(
-            self.text,
-            "{}.{:06}",
-            micros / 1_000_000,
-            micros % 1_000_000
-        );
-    }
-
-    fn text(&mut self, name: &str, value: &[u8]) {
-        self.key(name);
-        let mut escaped = Vec::new();
-        Escape::Json.slice(&mut escaped, value);
-        self.text.push('"');
-        // What was escaped is ASCII.
-        self.text.push_str(&String::from_utf8_lossy(&escaped));
-        self.text.push('"');
+    fn reload(&mut self, reload: &ReloadView, now: u64) {
+        let seconds = match reload.begun > reload.ended {
+            true => now.saturating_sub(reload.began_at),
+            false => 0,
+        };
+        self.key("reload");
+        self.open('{');
+        self.text("state", reload.state.name().as_bytes());
+        self.number("begun", reload.begun);
+        self.number("ended", reload.ended);
+        self.number("ready", reload.ready);
+        self.number("wanted", reload.wanted);
+        self.seconds("seconds", seconds);
+        self.seconds("last_seconds", reload.took);
+        self.number("failed", reload.failed);
+        self.text("why", &reload.why);
+        self.close('}');
     }
 }
 
@@ -174,9 +139,9 @@ mod tests {
             seat.enter();
             let ledger = seat.ledger().unwrap();
             ledger.open(100 + slot as u32, 1_500_000_000);
-            ledger.claim(55).unwrap();
+            ledger.claim(55, 0).unwrap();
             for target in [&b"/a?\"quoted\"\\"[..], b"/\xff\xc3\xa9\x1b[2J"] {
-                let line = ledger.claim(56).unwrap();
+                let line = ledger.claim(56, 0).unwrap();
                 line.begin(2_000_000_000, b"GET", target, Some(b"::1"));
             }
         }
@@ -199,5 +164,30 @@ mod tests {
         assert_eq!(running[0]["age"], 2.25);
         assert_eq!(running[0]["client"], "::1");
         assert!(running[1]["target"].as_str().unwrap().contains("\u{1b}[2J"));
+    }
+
+    #[test]
+    fn the_status_says_how_the_last_reload_went() {
+        let page = page();
+        let reload = |now| status(page, now)["reload"].clone();
+        assert_eq!(reload(5)["state"], "never");
+        assert_eq!(reload(5)["seconds"], 0.0);
+        page.note_reload_begun(1_000_000_000);
+        page.note_reload_ready(3, 12);
+        let found = reload(2_500_000_000);
+        assert_eq!((&found["ready"], &found["wanted"]), (&3.into(), &12.into()));
+        assert_eq!((&found["begun"], &found["ended"]), (&1.into(), &0.into()));
+        assert_eq!(
+            (&found["state"], &found["seconds"]),
+            (&"booting".into(), &1.5.into())
+        );
+        page.note_reload_failed("no \"shop\"\nTraceback", 3_000_000_000);
+        let found = reload(9_000_000_000);
+        assert_eq!(
+            (&found["state"], &found["last_seconds"]),
+            (&"failed".into(), &2.0.into())
+        );
+        assert_eq!((&found["ended"], &found["failed"]), (&1.into(), &1.into()));
+        assert_eq!(found["why"], "no \"shop\"\nTraceback");
     }
 }

@@ -5,13 +5,16 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_http::BodyLength;
-use lockgate_observe::{METRICS_CONTENT_TYPE, Page, write_metrics, write_status};
-use lockgate_supervisor::{Attended, WorkerPost};
+use lockgate_observe::{
+    METRICS_CONTENT_TYPE, Memory, Page, WorkerStacks, WorkerView, write_metrics, write_stacks,
+    write_status, write_uwsgi,
+};
+use lockgate_supervisor::{Attended, StackBoard, WorkerPost};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
@@ -20,7 +23,11 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// What to say where nothing is.
-const PLACES: &str = "there are /metrics, /healthz, /readyz and /status\n";
+const PLACES: &str = "there are /metrics, /healthz, /readyz, /status, /stacks and /uwsgi\n";
+
+/// How long workers may take to say where their threads stand: more than it takes them when one of their calls holds the
+/// interpreter.
+const PATIENCE: Duration = Duration::from_millis(2500);
 
 /// Answers until the supervisor is gone or this process is asked to stop; gives its exit code.
 pub(crate) fn run(
@@ -30,7 +37,8 @@ pub(crate) fn run(
     page: Page,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut post.listeners);
-    let app = Arc::new(Admin { page });
+    let stacks = Mutex::new(post.stacks.take());
+    let app = Arc::new(Admin { page, stacks });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     Ok(post.attend(&AttendedAdmin {
         handle,
@@ -38,10 +46,11 @@ pub(crate) fn run(
     }))
 }
 
-/// One thread is enough: an answer takes microseconds and waits for nobody. Little is read, and little is held.
+/// Answers take microseconds and wait for nobody, but for stacks, for which workers are waited for: so there is a second
+/// thread. Little is read, and little is held.
 fn settings(config: &Config) -> Config {
     Config {
-        threads: Threads::Count(NonZeroUsize::MIN),
+        threads: Threads::Count(NonZeroUsize::MIN.saturating_add(1)),
         worker_connections: 64,
         log_level: config.log_level,
         server_header: config.server_header.clone(),
@@ -55,6 +64,8 @@ fn settings(config: &Config) -> Config {
 
 struct Admin {
     page: Page,
+    /// Locked while workers are asked: one question at a time.
+    stacks: Mutex<Option<StackBoard>>,
 }
 
 /// An answer before it is encoded.
@@ -118,6 +129,17 @@ impl Admin {
                     body,
                 }
             }
+            b"/stacks" => self.stacks(),
+            b"/uwsgi" => {
+                let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+                let moment = (now, wall.map_or(0, |wall| wall.as_secs()));
+                write_uwsgi(&mut body, self.page, VERSION, moment, memory);
+                Answer {
+                    status: (200, "OK"),
+                    kind: JSON,
+                    body,
+                }
+            }
             // This process does not outlive the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
             b"/readyz" => match self.page.serving().count() {
@@ -129,6 +151,52 @@ impl Admin {
             },
             _ => Answer::text(404, "Not Found", PLACES),
         }
+    }
+}
+
+impl Admin {
+    /// Where every thread of every worker stands.
+    fn stacks(&self) -> Answer {
+        let Ok(board) = self.stacks.try_lock() else {
+            let text = "somebody else is asking for the stacks: try again\n";
+            return Answer::text(503, "Service Unavailable", text);
+        };
+        let Some(board) = board.as_ref() else {
+            let text = "stacks are shown on Linux only\n";
+            return Answer::text(501, "Not Implemented", text);
+        };
+        let workers: Vec<WorkerView> = self.page.workers().collect();
+        let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
+        let answers = board.ask(&slots, PATIENCE);
+        let told: Vec<WorkerStacks> = workers
+            .into_iter()
+            .zip(answers)
+            .map(|(before, answer)| WorkerStacks {
+                after: (self.page.worker(before.slot)).filter(|after| after.pid == before.pid),
+                dump: answer
+                    .unwrap_or_else(|| Err(format!("it has not answered within {PATIENCE:?}"))),
+                before,
+            })
+            .collect();
+        let mut body = Vec::new();
+        write_stacks(&mut body, &told, monotonic_nanos());
+        Answer {
+            status: (200, "OK"),
+            kind: JSON,
+            body,
+        }
+    }
+}
+
+/// What a process holds, where the system says so: in pages, address space first (proc(5), statm).
+fn memory(pid: u64) -> Memory {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut bytes = text
+        .split(' ')
+        .map(|pages| pages.parse().unwrap_or(0) * rustix::param::page_size() as u64);
+    Memory {
+        address_space: bytes.next().unwrap_or(0),
+        resident: bytes.next().unwrap_or(0),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::collector::{Collector, freeze};
 use crate::hooks::PythonHooks;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, interruption, loading, privileges};
+use crate::{children, exceptions, interpreter, interruption, loading, privileges, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -200,6 +200,7 @@ impl PythonHooks {
             code: WARM_UP_FAILED,
             text,
         })?;
+        self.tell_stacks(py, post);
         let mut config = Config::clone(&self.config);
         // The application may have set another when it was imported; the crew judges waiting by the one that counts.
         if let Ok(interval) = interpreter::switch_interval(py) {
@@ -215,6 +216,20 @@ impl PythonHooks {
         )
         .map(Some)
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))
+    }
+
+    /// Has operators see where this worker's threads stand. After the import, so that the application goes first.
+    fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost) {
+        let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
+        if let Some(place) = place
+            && let Err(error) = stacks::tell_when_asked(py, place, &self.log)
+        {
+            let message = format!(
+                "operators will not see where this worker's threads stand: {}",
+                exceptions::summary(py, &error)
+            );
+            self.log.write(Level::Warning, &message);
+        }
     }
 
     /// Says what this worker's user will be refused later: nobody would connect that with the user.

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::back_off::BackOff;
 use crate::sockets::{self, Listener};
+use crate::stacks::StackBoard;
 
 /// One that has lived for so long clears the record.
 const HEALTHY: Duration = Duration::from_secs(10);
@@ -17,6 +18,8 @@ const HEALTHY: Duration = Duration::from_secs(10);
 /// See the module.
 pub(crate) struct AdminProcess {
     listeners: Vec<Listener>,
+    /// Where workers tell it of their threads; `None` where that is not possible.
+    stacks: Option<StackBoard>,
     /// The process and its birthday.
     alive: Option<(u32, Instant)>,
     fork_at: Instant,
@@ -62,6 +65,7 @@ impl AdminProcess {
         }
         Ok(Some(Self {
             listeners,
+            stacks: StackBoard::new().ok(),
             alive: None,
             fork_at: now,
             back_off: BackOff::default(),
@@ -112,8 +116,13 @@ impl AdminProcess {
     }
 
     /// What the process itself is given.
-    pub(crate) fn into_listeners(self) -> Vec<Listener> {
-        self.listeners
+    pub(crate) fn into_parts(self) -> (Vec<Listener>, Option<StackBoard>) {
+        (self.listeners, self.stacks)
+    }
+
+    /// What a worker is given.
+    pub(crate) fn into_stacks(self) -> Option<StackBoard> {
+        self.stacks
     }
 
     /// The server is over: the process goes, and then the file of its socket.
@@ -146,6 +155,7 @@ mod tests {
     fn process(now: Instant) -> AdminProcess {
         AdminProcess {
             listeners: Vec::new(),
+            stacks: None,
             alive: None,
             fork_at: now,
             back_off: BackOff::default(),

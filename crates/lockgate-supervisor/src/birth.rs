@@ -11,12 +11,14 @@ use rustix::process::Signal;
 use rustix::process::{Pid, getppid};
 
 use crate::Hooks;
+use crate::admin_process::AdminProcess;
 use crate::mailbox::Sender;
 use crate::main_loop::MainLoop;
 use crate::orders::Ear;
 use crate::signals::WorkerSignals;
 use crate::site::Site;
 use crate::sockets::Listener;
+use crate::stacks::StackBoard;
 use crate::supervisor::Generation;
 use crate::worker_side::WorkerPost;
 
@@ -39,6 +41,7 @@ pub(crate) struct Inheritance {
     pub(crate) lifeline: OwnedFd,
     listeners: Vec<(BindAddress, OwnedFd)>,
     page: Option<Page>,
+    stacks: Option<StackBoard>,
 }
 
 impl Inheritance {
@@ -57,6 +60,7 @@ impl Inheritance {
             config: self.config,
             listeners: self.listeners,
             seat: self.page.and_then(|page| page.seat(slot)),
+            stacks: self.stacks,
             supervisor: self.supervisor,
             mailbox: Arc::new(mailbox),
             ear,
@@ -107,6 +111,7 @@ impl MainLoop {
             next,
             lifeline: (lifeline, _writing_end),
             page,
+            admin,
             ..
         } = self;
         let Site {
@@ -119,6 +124,7 @@ impl MainLoop {
             Generation::Next => next.unwrap_or(site),
         };
         Inheritance {
+            stacks: admin.and_then(AdminProcess::into_stacks),
             supervisor: pid,
             config,
             generation,

@@ -24,6 +24,7 @@ mod service_manager;
 mod signals;
 mod site;
 mod sockets;
+mod stacks;
 mod supervisor;
 mod template;
 mod template_side;
@@ -35,7 +36,9 @@ pub use estate::{HANDOVER, agrees_with};
 pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
+pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use supervisor::{
-    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules, Status, Supervisor,
+    Action, Event, Fact, Generation, Inherited, Order, ReplaceReason, Request, Rules, Status,
+    Supervisor,
 };
 pub use worker_side::{Attended, WorkerPost};

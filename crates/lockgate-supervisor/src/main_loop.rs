@@ -6,6 +6,7 @@
 
 mod admin;
 mod births;
+mod recording;
 mod upgrading;
 
 use std::collections::{HashMap, VecDeque};
@@ -350,6 +351,7 @@ impl MainLoop {
                 return Done::Answers(given_up);
             }
             Action::ReopenLogs => hooks.reopen_logs(),
+            Action::Record(fact) => self.record(fact),
             Action::Log { level, message } => hooks.log(level, &message),
             Action::Tell(status) => self.tell(&status, hooks),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),

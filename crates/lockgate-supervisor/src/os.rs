@@ -5,13 +5,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{
     MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
 };
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
-use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
 /// A duplicate of an inherited descriptor that `exec` closes. `EBADF` when nothing is open under this number.
 ///
@@ -105,6 +105,20 @@ pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
 }
 
+/// So many zeros of 32 bits, on which a process can sleep until another one wakes it. They are of this program and those that
+/// it forks alone.
+pub(crate) fn shared_bells(count: usize) -> io::Result<&'static [AtomicU32]> {
+    let bytes = count
+        .checked_mul(size_of::<AtomicU32>())
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| io::Error::from(Errno::INVAL))?;
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: as in `map_words`: the kernel chooses a place where nothing is mapped.
+    let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, access, MapFlags::SHARED) }?;
+    // SAFETY: as in `map_words`, with words of 4 bytes that are zeroed, and without a file that could become shorter.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU32>(), count) })
+}
+
 fn byte_count(words: usize) -> io::Result<usize> {
     words
         .checked_mul(size_of::<AtomicU64>())
@@ -142,6 +156,7 @@ mod tests {
     fn no_words_too_many_and_memory_that_could_vanish_are_an_error() {
         for count in [0, usize::MAX] {
             assert!(shared_memory(count).is_err(), "{count}");
+            assert!(shared_bells(count).is_err(), "{count}");
         }
         let memory = shared_memory(8).unwrap();
         assert!(map_words(&memory, 9).is_err());

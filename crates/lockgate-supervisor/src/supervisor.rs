@@ -6,6 +6,7 @@
 
 mod booting;
 mod event;
+mod fact;
 mod farewell;
 mod recycling;
 mod reload;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules};
+pub use fact::Fact;
 pub use status::Status;
 
 use recycling::Recycling;
@@ -116,7 +118,7 @@ impl Supervisor {
                 memory,
             } => self.judge_measures(pid, requests, memory),
             Event::Prepared(rules) => self.boot_next(rules, now),
-            Event::NotPrepared { reason } => self.fail_reload(&reason, now),
+            Event::NotPrepared { reason } => self.fail_reload(&reason, None, now),
             Event::UpgradeTried => self.note_tried(),
             Event::UpgradeFailed { reason } => self.fail_upgrade(&reason),
             Event::Exited {

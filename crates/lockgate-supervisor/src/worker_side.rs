@@ -18,6 +18,7 @@ use crate::birth::die_with_parent;
 use crate::mailbox::{Message, Sender};
 use crate::orders::{Ear, Heard, Word};
 use crate::signals::WorkerSignals;
+use crate::stacks::StackBoard;
 
 /// Longest time between two looks at the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ pub struct WorkerPost {
     /// Its place on the page that all workers share; `None` when the server has none, or more workers than it has places.
     /// The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are cleared.
     pub seat: Option<Seat>,
+    /// Where it tells operators what its threads do; `None` where there are none, or no way to.
+    pub stacks: Option<StackBoard>,
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) mailbox: Arc<Sender>,

@@ -28,7 +28,8 @@ pub trait App: Send + Sync + 'static {
     /// than waking a thread, some 50 µs. With one thread nobody stands by, and they leave when this returns.
     fn between_turns(&self, _let_go: &dyn Fn()) {}
 
-    /// What [`App::stack`] and [`App::interrupt`] call the present thread, a crew thread. Called attached.
+    /// What [`App::stack`], [`App::interrupt`] and the stacks that operators see call the present thread, a crew thread.
+    /// Called attached.
     fn thread(&self) -> u64 {
         0
     }

@@ -53,11 +53,11 @@ impl Books {
         }
     }
 
-    /// A place for the calling thread, which is going to run requests.
-    pub fn desk(&self) -> Desk {
+    /// A place for the calling thread, which is going to run requests; `ident` is how the application numbers it.
+    pub fn desk(&self, ident: impl FnOnce() -> u64) -> Desk {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
         Desk {
-            line: (self.ledger).and_then(|ledger| ledger.claim(thread.into())),
+            line: (self.ledger).and_then(|ledger| ledger.claim(thread.into(), ident())),
             client: None,
         }
     }

@@ -26,7 +26,7 @@ impl Shared {
         let mut reply = Reply::default();
         let mut spare = None;
         let watch = Watch::new(self);
-        let mut desk = self.books.desk();
+        let mut desk = self.books.desk(|| self.app.thread());
         let forced_wait = forced_wait(self.config.switch_interval);
         loop {
             let mut next = None;

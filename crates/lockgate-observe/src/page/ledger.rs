@@ -195,9 +195,10 @@ impl Ledger {
         }
     }
 
-    /// A line for a thread that will run requests; `None` when there is none left.
-    pub fn claim(&self, thread: u64) -> Option<Line> {
-        self.lines().find(|line| line.claim(thread))
+    /// A line for a thread that will run requests, by its number in the system and in the application's language; `None`
+    /// when there is none left.
+    pub fn claim(&self, thread: u64, ident: u64) -> Option<Line> {
+        self.lines().find(|line| line.claim(thread, ident))
     }
 
     pub(super) fn pid(&self) -> u64 {
@@ -310,7 +311,7 @@ mod tests {
     fn a_successor_goes_on_counting_and_forgets_what_ran() {
         let ledger = ledger();
         ledger.open(7, 5);
-        assert!(ledger.claim(70).is_some());
+        assert!(ledger.claim(70, 0).is_some());
         ledger.note_waiting(3);
         ledger.note_received(11);
         ledger.note_response(response(200, Some(1)));

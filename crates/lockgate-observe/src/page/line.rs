@@ -20,6 +20,7 @@ const METHOD: usize = 4;
 const TARGET: usize = 6;
 const CLIENT: usize = 22;
 const THREAD: usize = 28;
+const IDENT: usize = 29;
 
 // States: no thread has the line; its thread runs nothing; its thread runs a request.
 const FREE: u64 = 0;
@@ -45,6 +46,8 @@ pub struct Line {
 pub struct Call {
     /// The thread, as the system numbers it.
     pub thread: u64,
+    /// The thread, as the application's language numbers it; 0 when it does not.
+    pub ident: u64,
     /// The request that it runs.
     pub request: Option<Running>,
 }
@@ -70,12 +73,13 @@ impl Line {
     }
 
     /// Says whether the line was free, and is now the caller's.
-    pub(super) fn claim(self, thread: u64) -> bool {
+    pub(super) fn claim(self, thread: u64, ident: u64) -> bool {
         let is_free = self.words[STATE]
             .compare_exchange(FREE, IDLE, Ordering::Acquire, Ordering::Relaxed)
             .is_ok();
         if is_free {
             self.words[THREAD].store(thread, Ordering::Relaxed);
+            self.words[IDENT].store(ident, Ordering::Relaxed);
         }
         is_free
     }
@@ -131,6 +135,7 @@ impl Line {
             FREE => None,
             state => Some(Call {
                 thread: words[THREAD],
+                ident: words[IDENT],
                 request: (state == RUNNING).then(|| running(&words)),
             }),
         })
@@ -194,10 +199,11 @@ mod tests {
     fn a_line_tells_what_its_thread_runs() {
         let line = line();
         assert_eq!(line.read(), None, "nobody's");
-        assert!(line.claim(70));
-        assert!(!line.claim(71), "it is taken");
+        assert!(line.claim(70, 7));
+        assert!(!line.claim(71, 0), "it is taken");
         let idle = Call {
             thread: 70,
+            ident: 7,
             request: None,
         };
         assert_eq!(line.read(), Some(idle.clone()));
@@ -214,13 +220,13 @@ mod tests {
         assert_eq!(request.client, b"127.0.0.1", "as before");
         line.release();
         assert_eq!(line.read(), None);
-        assert!(line.claim(71));
+        assert!(line.claim(71, 0));
     }
 
     #[test]
     fn texts_of_every_length_are_kept_as_far_as_they_fit() {
         let line = line();
-        line.claim(1);
+        line.claim(1, 0);
         for length in 0..200 {
             let text: Vec<u8> = (0..length).map(|index| b'a' + index % 26).collect();
             line.begin(1, &text, &text, Some(&text));
@@ -237,7 +243,7 @@ mod tests {
     #[test]
     fn a_reader_never_sees_a_mixture_of_two_requests() {
         let line = line();
-        line.claim(1);
+        line.claim(1, 0);
         let is_over = AtomicBool::new(false);
         let seen = std::thread::scope(|scope| {
             scope.spawn(|| {

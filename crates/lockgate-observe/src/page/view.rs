@@ -127,8 +127,11 @@ mod tests {
         seat.enter();
         let ledger = seat.ledger().unwrap();
         ledger.open(77, 1000);
-        ledger.claim(78).unwrap().begin(5, b"GET", b"/x", Some(b""));
-        ledger.claim(79).unwrap();
+        ledger
+            .claim(78, 0)
+            .unwrap()
+            .begin(5, b"GET", b"/x", Some(b""));
+        ledger.claim(79, 0).unwrap();
         seat.publish(4, 9);
         ledger.note_response(Response {
             status: 200,

@@ -111,7 +111,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
     } = main_loop;
     let (generation, config) = (site.generation, site.config.clone());
     drop((supervisor, inherited, writing_end, children, site, next));
-    let listeners = admin.map_or_else(Vec::new, AdminProcess::into_listeners);
+    let (listeners, stacks) = admin.map_or_else(Default::default, AdminProcess::into_parts);
     let post = WorkerPost {
         slot: 0,
         listeners: listeners
@@ -119,6 +119,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
             .filter_map(Listener::into_socket)
             .collect(),
         seat: None,
+        stacks,
         supervisor: pid,
         timeout: None,
         generation,

@@ -70,7 +70,7 @@ impl Supervisor {
         }
         let why = format!("no process could be made: {reason}");
         match place.role {
-            Role::Coming => return self.fail_reload(&why, now),
+            Role::Coming => return self.fail_reload(&why, None, now),
             Role::Successor => return self.fail_succession(&why, now),
             Role::Serving | Role::Free | Role::Leaving => {}
         }
@@ -97,9 +97,9 @@ impl Supervisor {
             return;
         }
         let why = text.lines().next().unwrap_or_default().to_owned();
-        self.tell_boot_failure(text);
+        self.tell_boot_failure(&text);
         match role {
-            Role::Coming => self.fail_reload(&why, now),
+            Role::Coming => self.fail_reload(&why, Some(&text), now),
             Role::Successor => self.fail_succession(&why, now),
             Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
             Role::Serving => {
@@ -114,10 +114,10 @@ impl Supervisor {
     }
 
     /// Tells what many workers may find at once, once.
-    fn tell_boot_failure(&mut self, text: String) {
-        if self.last_boot_failure.as_deref() != Some(text.as_str()) {
-            self.log(Level::Error, text.clone());
-            self.last_boot_failure = Some(text);
+    fn tell_boot_failure(&mut self, text: &str) {
+        if self.last_boot_failure.as_deref() != Some(text) {
+            self.log(Level::Error, text);
+            self.last_boot_failure = Some(text.to_owned());
         }
     }
 
@@ -174,9 +174,9 @@ impl Supervisor {
         if !is_running {
             return;
         }
-        self.tell_boot_failure(text);
+        self.tell_boot_failure(&text);
         match self.slots[place].role {
-            Role::Coming => self.fail_reload(&why, now),
+            Role::Coming => self.fail_reload(&why, Some(&text), now),
             Role::Successor => self.fail_succession(&why, now),
             Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
             Role::Serving | Role::Free | Role::Leaving => {}
@@ -214,7 +214,7 @@ impl Supervisor {
                 Seconds(longest)
             );
             match role {
-                Role::Coming => self.fail_reload(&why, now),
+                Role::Coming => self.fail_reload(&why, None, now),
                 Role::Successor => self.fail_succession(&why, now),
                 Role::Serving | Role::Free | Role::Leaving => {
                     worker.has_failed = true;
@@ -259,7 +259,7 @@ impl Supervisor {
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
         match &self.stage {
             Stage::Running => match role {
-                Role::Coming => return self.fail_reload(&message, now),
+                Role::Coming => return self.fail_reload(&message, None, now),
                 Role::Successor => {
                     self.log(level, message);
                     return self.fail_succession("it has died", now);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 
-use super::Status;
+use super::{Fact, Status};
 use crate::Ending;
 
 /// The settings that decisions depend on.
@@ -259,6 +259,8 @@ pub enum Action {
     CloseListeners,
     /// Open the supervisor's own log files again.
     ReopenLogs,
+    /// Write onto the shared page how a reload goes.
+    Record(Fact),
     /// Write to the error log.
     Log {
         /** Its severity. */

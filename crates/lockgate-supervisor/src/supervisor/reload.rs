@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lockgate_observe::Level;
 
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant};
-use super::{Action, Order, Request, Rules, Stage, Supervisor};
+use super::{Action, Fact, Order, Request, Rules, Stage, Supervisor};
 
 /// How long a worker that is not to be may take to vanish: it has nothing to finish.
 pub(super) const ENDING: Duration = Duration::from_secs(3);
@@ -106,6 +106,7 @@ impl Supervisor {
             "reload: new workers are made beside those that serve",
         );
         self.tell_reloading();
+        self.actions.push(Action::Record(Fact::ReloadBegun));
         self.actions.push(Action::Prepare);
     }
 
@@ -116,9 +117,12 @@ impl Supervisor {
             return self.actions.push(Action::Discard);
         };
         reload.step = Step::Booting(rules);
-        for _ in 0..self.wanted_by(&rules) {
+        let wanted = self.wanted_by(&rules);
+        for _ in 0..wanted {
             self.give_slot(Role::Coming, now);
         }
+        self.actions
+            .push(Action::Record(Fact::ReloadReady { ready: 0, wanted }));
     }
 
     /// A number that was changed by signals stays, unless the settings name another one than before.
@@ -138,6 +142,8 @@ impl Supervisor {
             (ready + usize::from(is_ready(slot)), all + 1)
         });
         self.log(Level::Info, format!("reload: {ready} of {all} are ready"));
+        self.actions
+            .push(Action::Record(Fact::ReloadReady { ready, wanted: all }));
         let Some(Reload {
             step: Step::Booting(rules),
             ..
@@ -177,6 +183,7 @@ impl Supervisor {
             }));
         if let Some(reload) = &mut self.reload {
             reload.step = Step::Moving { by: now + OPENING };
+            self.actions.push(Action::Record(Fact::ReloadMoving));
         }
     }
 
@@ -198,14 +205,17 @@ impl Supervisor {
         if self.delay.is_none() {
             self.tell_ready();
         }
+        self.actions.push(Action::Record(Fact::ReloadDone));
         self.resize_as_asked(now);
     }
 
-    /// The new generation cannot be. The old one has not noticed anything.
-    pub(super) fn fail_reload(&mut self, why: &str, now: Instant) {
+    /// The new generation cannot be. The old one has not noticed anything. `report` is what its worker had to say, if one
+    /// had.
+    pub(super) fn fail_reload(&mut self, why: &str, report: Option<&str>, now: Instant) {
         if self.reload.take().is_none() {
             return;
         }
+        self.tell_failure(why, report);
         let places: Vec<usize> = self.numbers(Role::Coming).collect();
         for place in places {
             self.end_unborn(place, now);
@@ -217,6 +227,23 @@ impl Supervisor {
         );
         self.tell_failed_reload(why);
         self.resize_as_asked(now);
+    }
+
+    fn tell_failure(&mut self, why: &str, report: Option<&str>) {
+        // The first line of a report is the reason.
+        let why = match report.and_then(|report| report.split_once('\n')) {
+            Some((_, rest)) => format!("{why}\n{rest}"),
+            None => why.to_owned(),
+        };
+        self.actions
+            .push(Action::Record(Fact::ReloadFailed { why }));
+    }
+
+    /// The server stops, and with it the reload.
+    pub(super) fn give_up_reload(&mut self) {
+        if self.reload.take().is_some() {
+            self.tell_failure("the server has been asked to stop", None);
+        }
     }
 
     /// Ends a worker that has never served.

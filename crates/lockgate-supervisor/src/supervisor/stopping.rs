@@ -110,7 +110,7 @@ impl Supervisor {
             .as_ref()
             .is_some_and(|reload| reload.rules().is_some())
         {
-            self.fail_reload("the server is to stop", now);
+            self.fail_reload("the server is to stop", None, now);
         }
         self.delay = Some(Delay {
             until: now + delay,
@@ -181,7 +181,7 @@ impl Supervisor {
             }
             _ => (now + QUICK_STOP, "stopping quickly".to_owned()),
         };
-        self.reload = None;
+        self.give_up_reload();
         self.upgrade = Upgrade::None;
         self.forget_replacements();
         self.stage = Stage::Stopping(Stop {

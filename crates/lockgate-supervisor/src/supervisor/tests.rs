@@ -6,6 +6,7 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod records;
 mod stops;
 mod tellings;
 mod templates;
@@ -51,6 +52,7 @@ struct Script {
     deeds: Vec<String>,
     logs: Vec<String>,
     told: Vec<String>,
+    recorded: Vec<Fact>,
 }
 
 impl Script {
@@ -69,6 +71,7 @@ impl Script {
             shows_openings: false,
             deeds,
             logs,
+            recorded: Vec::new(),
             told: Vec::new(),
         }
     }
@@ -153,6 +156,7 @@ impl Script {
             Action::Upgrade {
                 wanted, leaving, ..
             } => format!("upgrade with {wanted}, leaving {leaving:?}"),
+            Action::Record(fact) => return self.recorded.push(fact.clone()),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {
                 level: Level::Debug,

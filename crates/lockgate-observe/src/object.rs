@@ -1,0 +1,79 @@
+//! A JSON text in the making: commas go where they have to, and whatever the values are, the text is ASCII. Knows no
+//! page, request or worker.
+
+use std::fmt::Write;
+
+use crate::escape::Escape;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Json {
+    text: String,
+}
+
+impl Json {
+    pub(crate) fn open(&mut self, bracket: char) {
+        self.text.push(bracket);
+    }
+
+    pub(crate) fn close(&mut self, bracket: char) {
+        self.text.push(bracket);
+    }
+
+    /// A comma, unless something has just been opened.
+    pub(crate) fn separate(&mut self) {
+        if !self.text.is_empty() && !self.text.ends_with(['{', '[']) {
+            self.text.push(',');
+        }
+    }
+
+    pub(crate) fn key(&mut self, name: &str) {
+        self.separate();
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
+        self.key(name);
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{value}");
+    }
+
+    pub(crate) fn seconds(&mut self, name: &str, nanoseconds: u64) {
+        self.key(name);
+        let micros = nanoseconds / 1000;
+        let _ = write!(
+            self.text,
+            "{}.{:06}",
+            micros / 1_000_000,
+            micros % 1_000_000
+        );
+    }
+
+    pub(crate) fn text(&mut self, name: &str, value: &[u8]) {
+        self.key(name);
+        let mut escaped = Vec::new();
+        Escape::Json.slice(&mut escaped, value);
+        self.text.push('"');
+        // What was escaped is ASCII.
+        self.text.push_str(&String::from_utf8_lossy(&escaped));
+        self.text.push('"');
+    }
+
+    pub(crate) fn truth(&mut self, name: &str, value: bool) {
+        self.key(name);
+        self.text.push_str(if value { "true" } else { "false" });
+    }
+
+    pub(crate) fn null(&mut self, name: &str) {
+        self.key(name);
+        self.text.push_str("null");
+    }
+
+    /// Appends the whole as a line.
+    pub(crate) fn finish(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.text.as_bytes());
+        out.push(b'\n');
+    }
+}

@@ -1,0 +1,313 @@
+//! How the last reload went, for whoever has asked for it and waits. Written by the supervisor alone, read by any process.
+//!
+//! Invariant: what [`Page::reload`] gives was true at one moment: the words are under a version, as those of a line are.
+//! Reloads are counted, so that who asked for one can tell it from those before.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::Page;
+
+// The words of the region.
+const VERSION: usize = 0;
+const STATE: usize = 1;
+const BEGUN: usize = 2;
+const ENDED: usize = 3;
+const FAILED: usize = 4;
+const READY: usize = 5;
+const WANTED: usize = 6;
+const BEGAN_AT: usize = 7;
+const TOOK: usize = 8;
+const WHY_LENGTH: usize = 9;
+const WHY: usize = 16;
+/// Bytes of a reason that are kept.
+const WHY_BYTES: usize = 16 * 1024;
+/// Of a longer one so much of the beginning, which says what; the end of a traceback says why.
+const WHY_HEAD: usize = 2 * 1024;
+const GAP: &[u8] = b"\n[...]\n";
+
+/// Words of the region.
+pub(super) const WORDS: usize = WHY + WHY_BYTES / 8;
+
+/// How often a reader tries; the writer needs microseconds.
+const ATTEMPTS: u32 = 1000;
+
+/// What a reload is doing, or how the last one ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReloadState {
+    /// There has been none.
+    #[default]
+    Never,
+    /// Settings are read, and new workers boot.
+    Booting,
+    /// The new workers begin to accept.
+    Moving,
+    /// The new workers have taken over.
+    Done,
+    /// It came to nothing, and the old workers serve.
+    Failed,
+}
+
+impl ReloadState {
+    /// Every state, in the order of their numbers on the page.
+    const ALL: [Self; 5] = [
+        Self::Never,
+        Self::Booting,
+        Self::Moving,
+        Self::Done,
+        Self::Failed,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Booting => "booting",
+            Self::Moving => "moving",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The reload that goes on, or the last one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadView {
+    /// What it is doing, or how it ended.
+    pub state: ReloadState,
+    /// How many reloads have begun, this one included.
+    pub begun: u64,
+    /// How many have ended.
+    pub ended: u64,
+    /// The number of the last one that failed; 0: none has.
+    pub failed: u64,
+    /// New workers that are ready.
+    pub ready: u64,
+    /// New workers that are wanted; 0 until the settings are read.
+    pub wanted: u64,
+    /// When it began: nanoseconds of the monotonic clock.
+    pub began_at: u64,
+    /// Nanoseconds that the last one took that has ended.
+    pub took: u64,
+    /// Why the last one that failed did, with the traceback if there is one.
+    pub why: Vec<u8>,
+}
+
+impl Page {
+    /// A reload begins.
+    pub fn note_reload_begun(self, now: u64) {
+        self.write_reload(ReloadState::Booting, |words| {
+            let begun = &words[BEGUN];
+            begun.store(begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            words[BEGAN_AT].store(now, Ordering::Relaxed);
+            words[READY].store(0, Ordering::Relaxed);
+            words[WANTED].store(0, Ordering::Relaxed);
+        });
+    }
+
+    /// So many of the new workers are ready.
+    pub fn note_reload_ready(self, ready: usize, wanted: usize) {
+        self.write_reload(ReloadState::Booting, |words| {
+            words[READY].store(ready as u64, Ordering::Relaxed);
+            words[WANTED].store(wanted as u64, Ordering::Relaxed);
+        });
+    }
+
+    /// The new workers may accept.
+    pub fn note_reload_moving(self) {
+        self.write_reload(ReloadState::Moving, |_| {});
+    }
+
+    /// The new workers have taken over.
+    pub fn note_reload_done(self, now: u64) {
+        self.write_reload(ReloadState::Done, |words| end(words, now));
+    }
+
+    /// The reload has come to nothing. Of a very long reason the middle is left out.
+    pub fn note_reload_failed(self, why: &str, now: u64) {
+        self.write_reload(ReloadState::Failed, |words| {
+            end(words, now);
+            let number = words[BEGUN].load(Ordering::Relaxed);
+            words[FAILED].store(number, Ordering::Relaxed);
+            let why = shortened(why.as_bytes());
+            words[WHY_LENGTH].store(why.len() as u64, Ordering::Relaxed);
+            for (word, bytes) in words[WHY..].iter().zip(why.chunks(8)) {
+                let mut whole = [0; 8];
+                whole[..bytes.len()].copy_from_slice(bytes);
+                word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// How the last reload goes or went.
+    pub fn reload(self) -> ReloadView {
+        let Some(words) = self.reload_words() else {
+            return ReloadView::default();
+        };
+        (0..ATTEMPTS).find_map(|_| read(words)).unwrap_or_default()
+    }
+
+    fn write_reload(self, state: ReloadState, write: impl FnOnce(&[AtomicU64; WORDS])) {
+        let Some(words) = self.reload_words() else {
+            return;
+        };
+        let version = words[VERSION].load(Ordering::Relaxed);
+        words[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        words[STATE].store(state as u64, Ordering::Relaxed);
+        write(words);
+        words[VERSION].store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    fn reload_words(self) -> Option<&'static [AtomicU64; WORDS]> {
+        self.words.get(super::RELOAD..)?.first_chunk()
+    }
+}
+
+fn end(words: &[AtomicU64; WORDS], now: u64) {
+    let begun = words[BEGUN].load(Ordering::Relaxed);
+    words[ENDED].store(begun, Ordering::Relaxed);
+    let began_at = words[BEGAN_AT].load(Ordering::Relaxed);
+    words[TOOK].store(now.saturating_sub(began_at), Ordering::Relaxed);
+}
+
+fn read(words: &[AtomicU64; WORDS]) -> Option<ReloadView> {
+    let version = words[VERSION].load(Ordering::Acquire);
+    let word = |index: usize| words[index].load(Ordering::Relaxed);
+    let length = usize::try_from(word(WHY_LENGTH))
+        .unwrap_or(0)
+        .min(WHY_BYTES);
+    let mut why: Vec<u8> = (0..length.div_ceil(8))
+        .flat_map(|index| word(WHY + index).to_le_bytes())
+        .collect();
+    why.truncate(length);
+    let state = usize::try_from(word(STATE)).ok();
+    let view = ReloadView {
+        state: state
+            .and_then(|state| ReloadState::ALL.get(state).copied())
+            .unwrap_or_default(),
+        begun: word(BEGUN),
+        ended: word(ENDED),
+        failed: word(FAILED),
+        ready: word(READY),
+        wanted: word(WANTED),
+        began_at: word(BEGAN_AT),
+        took: word(TOOK),
+        why,
+    };
+    fence(Ordering::Acquire);
+    (version.is_multiple_of(2) && word(VERSION) == version).then_some(view)
+}
+
+fn shortened(why: &[u8]) -> Vec<u8> {
+    if why.len() <= WHY_BYTES {
+        return why.to_vec();
+    }
+    let tail = WHY_BYTES - WHY_HEAD - GAP.len();
+    let mut kept = why[..WHY_HEAD].to_vec();
+    kept.extend_from_slice(GAP);
+    kept.extend_from_slice(&why[why.len() - tail..]);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page() -> Page {
+        Page::new(Vec::leak(
+            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+        ))
+    }
+
+    #[test]
+    fn a_reload_is_counted_and_its_steps_are_told() {
+        let page = page();
+        assert_eq!(page.reload(), ReloadView::default());
+        page.note_reload_begun(100);
+        page.note_reload_ready(1, 3);
+        let view = page.reload();
+        assert_eq!(
+            (view.state, view.begun, view.ended),
+            (ReloadState::Booting, 1, 0)
+        );
+        assert_eq!((view.ready, view.wanted, view.began_at), (1, 3, 100));
+        assert_eq!(view.took, 0);
+        page.note_reload_moving();
+        assert_eq!(page.reload().state, ReloadState::Moving);
+        page.note_reload_done(900);
+        let view = page.reload();
+        assert_eq!((view.state, view.ended), (ReloadState::Done, 1));
+        assert_eq!((view.took, view.failed), (800, 0));
+        page.note_reload_begun(1000);
+        let view = page.reload();
+        assert_eq!((view.begun, view.ended, view.wanted), (2, 1, 0));
+        assert_eq!(view.took, 800, "of the one before");
+    }
+
+    #[test]
+    fn the_reason_of_the_last_failure_stays_whatever_its_length() {
+        let page = page();
+        let long = format!("the first line\n{}\nthe last line", "x".repeat(40_000));
+        for why in ["", "é", "12345678", "a reason of some length", &long] {
+            page.note_reload_begun(1);
+            page.note_reload_failed(why, 2);
+            page.note_reload_begun(3);
+            page.note_reload_done(4);
+            let view = page.reload();
+            assert_eq!(
+                (view.state, view.failed),
+                (ReloadState::Done, view.begun - 1)
+            );
+            if why.len() <= WHY_BYTES {
+                assert_eq!(view.why, why.as_bytes());
+            } else {
+                assert_eq!(view.why.len(), WHY_BYTES);
+                assert!(view.why.starts_with(b"the first line\n"));
+                assert!(view.why.ends_with(b"x\nthe last line"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_without_the_region_takes_and_tells_nothing() {
+        let page = Page::new(&[]);
+        page.note_reload_failed("why", 1);
+        assert_eq!(page.reload(), ReloadView::default());
+    }
+
+    #[test]
+    fn every_state_has_its_number_and_name() {
+        for (index, state) in ReloadState::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, index);
+        }
+        let names: std::collections::BTreeSet<_> = ReloadState::ALL.map(ReloadState::name).into();
+        assert_eq!(names.len(), ReloadState::ALL.len());
+    }
+
+    /// Each failure is told with a text of one letter, so that a mixture of two is seen.
+    #[test]
+    fn a_reader_never_sees_a_mixture_of_two_reloads() {
+        let page = page();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                for round in 0..20_000_u64 {
+                    page.note_reload_begun(round);
+                    let letter = char::from(b'a' + (round % 26) as u8);
+                    page.note_reload_failed(
+                        &letter.to_string().repeat(1 + round as usize % 50),
+                        round,
+                    );
+                }
+            });
+            while !writer.is_finished() {
+                let view = page.reload();
+                if view.state == ReloadState::Failed {
+                    assert_eq!(view.failed, view.began_at + 1);
+                    assert_eq!(view.why.len() as u64, 1 + view.began_at % 50);
+                    let letter = b'a' + (view.began_at % 26) as u8;
+                    assert!(view.why.iter().all(|byte| *byte == letter), "{view:?}");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,312 @@
+//! Where the threads of each worker stand: what Python's `faulthandler` has written, read and told as one JSON object.
+//! Knows neither who asked for it nor how it came here.
+//!
+//! `faulthandler` cuts off what is long: names after 500 letters, a stack after 100 frames, a process after 100 threads.
+
+use crate::object::Json;
+use crate::page::{Call, Running, WorkerView};
+
+/// A worker, what its threads ran, and what it said.
+#[derive(Debug)]
+pub struct WorkerStacks {
+    /// The worker when it was asked.
+    pub before: WorkerView,
+    /// The worker when it had answered, if it is still the same.
+    pub after: Option<WorkerView>,
+    /// What `faulthandler` has written, or why there is nothing.
+    pub dump: Result<Vec<u8>, String>,
+}
+
+/// A thread in a dump.
+#[derive(Debug, PartialEq, Eq)]
+struct Thread {
+    /// As Python numbers it.
+    ident: u64,
+    /// The innermost first.
+    frames: Vec<Frame>,
+    /// Whether there are more frames.
+    is_cut: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Frame {
+    file: String,
+    /// 0 when it is not known.
+    line: u64,
+    function: String,
+}
+
+/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
+pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
+    let mut json = Json::default();
+    json.open('{');
+    json.text("name", b"lockgate");
+    json.key("workers");
+    json.open('[');
+    for worker in workers {
+        json.separate();
+        json.open('{');
+        json.number("slot", worker.before.slot as u64);
+        json.number("pid", worker.before.pid);
+        match &worker.dump {
+            Ok(_) => json.null("problem"),
+            Err(problem) => json.text("problem", problem.as_bytes()),
+        }
+        json.key("threads");
+        json.open('[');
+        for thread in worker.dump.iter().flat_map(|dump| threads(dump)) {
+            let call = worker.call(thread.ident);
+            // Whoever is looking has no Python code to show.
+            if call.is_some() || !thread.frames.is_empty() {
+                json.thread(&thread, call, now);
+            }
+        }
+        json.close(']');
+        json.close('}');
+    }
+    json.close(']');
+    json.close('}');
+    json.finish(out);
+}
+
+impl WorkerStacks {
+    /// The thread's line, and the request that it ran: only one that was there before and after is that of the stack.
+    fn call(&self, ident: u64) -> Option<(u64, Option<&Running>)> {
+        let before = call_of(&self.before, ident)?;
+        let after = (self.after.as_ref()).and_then(|after| call_of(after, ident));
+        let request = match after {
+            Some(after) => before.request.as_ref().filter(|_| after == before),
+            None => None,
+        };
+        Some((before.thread, request))
+    }
+}
+
+fn call_of(view: &WorkerView, ident: u64) -> Option<&Call> {
+    view.calls
+        .iter()
+        .find(|call| call.ident == ident && ident != 0)
+}
+
+impl Json {
+    fn thread(&mut self, thread: &Thread, call: Option<(u64, Option<&Running>)>, now: u64) {
+        self.separate();
+        self.open('{');
+        self.number("ident", thread.ident);
+        match call {
+            Some((native, _)) => self.number("thread", native),
+            None => self.null("thread"),
+        }
+        match call.and_then(|(_, request)| request) {
+            None => self.null("request"),
+            Some(request) => {
+                self.key("request");
+                self.request(request, now);
+            }
+        }
+        self.key("frames");
+        self.open('[');
+        for frame in &thread.frames {
+            self.separate();
+            self.open('{');
+            self.text("file", frame.file.as_bytes());
+            self.number("line", frame.line);
+            self.text("function", frame.function.as_bytes());
+            self.close('}');
+        }
+        self.close(']');
+        self.truth("is_cut", thread.is_cut);
+        self.close('}');
+    }
+
+    /// What is known of a request that runs, as an object.
+    pub(crate) fn request(&mut self, request: &Running, now: u64) {
+        self.open('{');
+        self.request_fields(request, now);
+        self.close('}');
+    }
+}
+
+/// Reads a dump. What it does not know is left out: newer Pythons write more.
+fn threads(dump: &[u8]) -> Vec<Thread> {
+    let text = String::from_utf8_lossy(dump);
+    let mut threads: Vec<Thread> = Vec::new();
+    for line in text.lines() {
+        if let Some(ident) = header(line) {
+            threads.push(Thread {
+                ident,
+                frames: Vec::new(),
+                is_cut: false,
+            });
+            continue;
+        }
+        let Some(thread) = threads.last_mut() else {
+            continue;
+        };
+        if let Some(frame) = frame(line) {
+            thread.frames.push(frame);
+        } else if line == "  ..." {
+            thread.is_cut = true;
+        }
+    }
+    threads
+}
+
+/// `Thread 0x00007f3a2b1c0640 (most recent call first):`, `Current thread 0x… [name] (most recent call first):`.
+fn header(line: &str) -> Option<u64> {
+    let rest = line
+        .strip_prefix("Current thread 0x")
+        .or_else(|| line.strip_prefix("Thread 0x"))?;
+    let (digits, _) = rest.split_once(' ')?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// `  File "/srv/shop/views.py", line 42 in checkout`; a file, a line or a name that is not known is `???`.
+fn frame(line: &str) -> Option<Frame> {
+    let rest = line.strip_prefix("  File ")?;
+    // Names are the application's: the last of these marks is the real one, unless a function is called so.
+    let at = rest.rfind(", line ")?;
+    let (file, position) = (&rest[..at], &rest[at + ", line ".len()..]);
+    let (number, function) = position.split_once(" in ")?;
+    Some(Frame {
+        file: file.trim_matches('"').to_owned(),
+        line: number.parse().unwrap_or(0),
+        function: function.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use serde_json::Value;
+
+    use crate::page::{State, Totals};
+
+    const DUMP: &str = "\
+Current thread 0x00000000000000ff [looker] (most recent call first):
+  <no Python frame>
+
+Thread 0x00007f3a2b1c0640 [lockgate-crew] (most recent call first):
+  File \"/srv/a, line 3/vi\\xe9ws.py\", line 42 in wait_for_stock
+  File ???, line ??? in checkout
+  Garbage-collecting
+  File \"/srv/app.py\", line 7 in ???
+  ...
+
+Thread 0x0000000000000001 (most recent call first):
+  File \"/usr/lib/python3.11/threading.py\", line 320 in wait
+...
+";
+
+    fn view(calls: Vec<Call>) -> WorkerView {
+        WorkerView {
+            slot: 3,
+            generation: 1,
+            pid: 70,
+            state: State::Serving,
+            started: 0,
+            connections: 0,
+            requests: 0,
+            waiting: 0,
+            totals: Totals::default(),
+            calls,
+        }
+    }
+
+    fn call(ident: u64, began: Option<u64>) -> Call {
+        Call {
+            thread: 71,
+            ident,
+            request: began.map(|began| Running {
+                began,
+                method: b"GET".to_vec(),
+                target: b"/checkout".to_vec(),
+                is_cut: false,
+                client: b"::1".to_vec(),
+            }),
+        }
+    }
+
+    fn told(before: Vec<Call>, after: Option<Vec<Call>>, dump: Result<&str, &str>) -> Value {
+        let mut out = Vec::new();
+        let worker = WorkerStacks {
+            before: view(before),
+            after: after.map(view),
+            dump: dump
+                .map(|dump| dump.as_bytes().to_vec())
+                .map_err(str::to_owned),
+        };
+        write_stacks(&mut out, &[worker], 5_000_000_000);
+        let mut value: Value = serde_json::from_slice(&out).unwrap();
+        value["workers"][0].take()
+    }
+
+    #[test]
+    fn a_dump_of_any_python_is_read() {
+        let threads = threads(DUMP.as_bytes());
+        let frame = |file: &str, line, function: &str| Frame {
+            file: file.to_owned(),
+            line,
+            function: function.to_owned(),
+        };
+        let idents: Vec<u64> = threads.iter().map(|thread| thread.ident).collect();
+        assert_eq!(idents, [255, 0x7f3a_2b1c_0640, 1]);
+        assert_eq!(threads[0].frames, []);
+        assert_eq!(
+            threads[1].frames,
+            [
+                frame("/srv/a, line 3/vi\\xe9ws.py", 42, "wait_for_stock"),
+                frame("???", 0, "checkout"),
+                frame("/srv/app.py", 7, "???"),
+            ]
+        );
+        assert_eq!((threads[1].is_cut, threads[2].is_cut), (true, false));
+        assert_eq!(threads[2].frames.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_dump_has_no_threads() {
+        for text in [
+            "",
+            "\n\n",
+            "  File \"x\", line 1 in f",
+            "Thread 0x (most",
+            "\u{fffd}",
+        ] {
+            assert_eq!(threads(text.as_bytes()), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stack_has_the_request_that_ran_before_and_after() {
+        let ident = 0x7f3a_2b1c_0640;
+        let same = || vec![call(0, None), call(ident, Some(2_000_000_000))];
+        for (after, is_known) in [
+            (Some(same()), true),
+            (Some(vec![call(ident, Some(3_000_000_000))]), false),
+            (Some(vec![call(ident, None)]), false),
+            (None, false),
+        ] {
+            let worker = told(same(), after, Ok(DUMP));
+            assert_eq!((&worker["slot"], &worker["pid"]), (&3.into(), &70.into()));
+            let thread = &worker["threads"][0];
+            assert_eq!(thread["thread"], 71);
+            assert_eq!(thread["request"].is_object(), is_known, "{thread}");
+            if is_known {
+                assert_eq!(thread["request"]["target"], "/checkout");
+                assert_eq!(thread["request"]["age"], 3.0);
+            }
+            assert_eq!(thread["frames"][0]["line"], 42);
+            assert!(worker["threads"][1]["thread"].is_null());
+            assert_eq!(worker["threads"].as_array().unwrap().len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_worker_without_an_answer_says_why() {
+        let worker = told(Vec::new(), None, Err("it was \"asleep\""));
+        assert_eq!(worker["problem"], "it was \"asleep\"");
+        assert_eq!(worker["threads"], Value::Array(Vec::new()));
+    }
+}

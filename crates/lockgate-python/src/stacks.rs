@@ -1,0 +1,217 @@
+//! Says where this worker's threads stand, when operators ask: on threads of its own, without a signal to anybody.
+//! Decides neither when nor who reads it.
+//!
+//! A look without the interpreter at threads that run Python code reads memory that they are giving back, and crashes
+//! (seen within seconds). So the interpreter is waited for first. Only where nobody gives it away for a second, so that
+//! no Python code runs, the stacks are written without it, by `faulthandler`'s handler of a signal that the asking thread
+//! sends to itself alone: no other thread is interrupted.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::thread;
+use std::time::Duration;
+
+use lockgate_observe::Level;
+use lockgate_supervisor::{StackAnswer, StackPlace};
+use lockgate_worker::log::ErrorLog;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use rustix::fs::{OFlags, fcntl_setfl};
+use signal_hook::low_level::raise;
+
+use crate::exceptions;
+
+/// How long the interpreter is waited for. A thread that computes gives it away every few milliseconds, also to many.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Which signal, counted from the last one. A real-time signal means nothing to the system. The C library has the first
+/// ones, valgrind the last; programs that want one take those at the ends.
+const FROM_LAST: i32 = 3;
+
+/// Begins to answer. To be called when the application is loaded.
+///
+/// # Errors
+/// When the system has no descriptor or no thread to give.
+pub(crate) fn tell_when_asked(
+    py: Python<'_>,
+    mut place: StackPlace,
+    log: &Arc<ErrorLog>,
+) -> PyResult<()> {
+    let mut looks = Looks {
+        calm: Arc::new(collecting_file(&place)?),
+        forced: Forced::register(py, collecting_file(&place)?, log)?,
+        pending: None,
+    };
+    let log = Arc::clone(log);
+    let body = move || {
+        loop {
+            if let Err(error) = place.wait() {
+                let message = format!("operators see no stacks of this worker any more: {error}");
+                return log.write(Level::Warning, &message);
+            }
+            place.answer(&looks.look());
+        }
+    };
+    thread::Builder::new()
+        .name("lockgate-stacks".to_owned())
+        .spawn(body)?;
+    Ok(())
+}
+
+/// Written to at its end, wherever the last reader has left off.
+fn collecting_file(place: &StackPlace) -> PyResult<File> {
+    let file: OwnedFd = place.scratch_file()?;
+    fcntl_setfl(&file, OFlags::APPEND).map_err(std::io::Error::from)?;
+    Ok(file.into())
+}
+
+struct Looks {
+    calm: Arc<File>,
+    forced: Forced,
+    /// A look that still waits for the interpreter.
+    pending: Option<Receiver<StackAnswer>>,
+}
+
+impl Looks {
+    fn look(&mut self) -> StackAnswer {
+        let still_waiting = self.pending.take().filter(|pending| {
+            // One that has come meanwhile is of then, not of now.
+            matches!(pending.try_recv(), Err(TryRecvError::Empty))
+        });
+        let pending = match still_waiting {
+            Some(pending) => pending,
+            None => self.begin()?,
+        };
+        match pending.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => {
+                self.pending = Some(pending);
+                self.forced.look()
+            }
+            Err(RecvTimeoutError::Disconnected) => Err("its thread has failed".to_owned()),
+        }
+    }
+
+    /// On a thread of its own, because it may have to wait for long.
+    fn begin(&self) -> Result<Receiver<StackAnswer>, String> {
+        let (sender, receiver) = channel();
+        let file = Arc::clone(&self.calm);
+        thread::Builder::new()
+            .name("lockgate-look".to_owned())
+            .spawn(move || {
+                let answer = Python::attach(|py| {
+                    calm_look(py, &file).map_err(|error| exceptions::summary(py, &error))
+                });
+                // Nobody waits any more: then the answer is of no use.
+                let _too_late = sender.send(answer);
+            })
+            .map_err(|error| format!("it has no thread to look with: {error}"))?;
+        Ok(receiver)
+    }
+}
+
+/// With the interpreter in hand: whatever other threads do, they do not change their stacks.
+fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
+    file.set_len(0)?;
+    let options = PyDict::new(py);
+    options.set_item("file", file.as_raw_fd())?;
+    options.set_item("all_threads", true)?;
+    py.import("faulthandler")?
+        .call_method("dump_traceback", (), Some(&options))?;
+    Ok(whole(file)?)
+}
+
+/// The way without the interpreter.
+struct Forced {
+    /// Never closed: the handler writes to its number whenever somebody sends the signal.
+    file: &'static File,
+    /// `None` when the application has the signal.
+    signal: Option<i32>,
+}
+
+impl Forced {
+    /// In processes that the application forks the handler stays, and nobody sends the signal.
+    fn register(py: Python<'_>, file: File, log: &ErrorLog) -> PyResult<Self> {
+        let file: &File = Box::leak(Box::new(file));
+        let last: i32 = py.import("signal")?.getattr("SIGRTMAX")?.extract()?;
+        let number = last - FROM_LAST;
+        if is_caught(number) {
+            let message = format!(
+                "signal {number} is the application's: operators see no stacks of this worker while a call holds the interpreter"
+            );
+            log.write(Level::Info, &message);
+            return Ok(Self { file, signal: None });
+        }
+        let options = PyDict::new(py);
+        options.set_item("file", file.as_raw_fd())?;
+        options.set_item("all_threads", true)?;
+        options.set_item("chain", false)?;
+        py.import("faulthandler")?
+            .call_method("register", (number,), Some(&options))?;
+        let signal = Some(number);
+        Ok(Self { file, signal })
+    }
+
+    fn look(&self) -> StackAnswer {
+        const HELD: &str = "a call holds the interpreter";
+        let Some(signal) = self.signal else {
+            return Err(format!(
+                "{HELD}, and the signal to look nevertheless is the application's"
+            ));
+        };
+        let text = (self.file.set_len(0))
+            // To this thread alone: when it returns, the handler has run.
+            .and_then(|()| raise(signal))
+            .and_then(|()| whole(self.file))
+            .map_err(|error| format!("{HELD}, and to look nevertheless has failed: {error}"))?;
+        if text.is_empty() {
+            return Err(format!(
+                "{HELD}, and signal {signal} does not show what runs"
+            ));
+        }
+        Ok(text)
+    }
+}
+
+fn whole(file: &File) -> std::io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let mut text = vec![0; usize::try_from(length).unwrap_or(0)];
+    file.read_exact_at(&mut text, 0)?;
+    Ok(text)
+}
+
+/// Whether this process handles the signal (proc(5), SigCgt). Without /proc it is taken to be free.
+fn is_caught(number: i32) -> bool {
+    let mut text = String::new();
+    let read = File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut text));
+    read.is_ok() && caught_in(&text, number)
+}
+
+fn caught_in(status: &str, number: i32) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigCgt:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_is_handled_is_found_in_the_status() {
+        let status =
+            "Name:\tx\nSigIgn:\tffffffffffffffff\nSigCgt:\t1000000000000001\nThreads:\t1\n";
+        for (number, is_handled) in [(1, true), (61, true), (2, false), (60, false), (64, false)] {
+            assert_eq!(caught_in(status, number), is_handled, "{number}");
+        }
+        for broken in ["", "SigCgt:\n", "SigCgt:\txyz\n"] {
+            assert!(!caught_in(broken, 1));
+        }
+    }
+}

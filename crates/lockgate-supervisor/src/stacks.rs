@@ -1,0 +1,257 @@
+//! The board on which workers write where their threads stand, when the process that answers operators asks for it. Knows
+//! neither Python nor what a stack is.
+//!
+//! Nobody is signalled: a worker's own thread sleeps on a word of shared memory until somebody counts it up, and writes
+//! its answer into the worker's part of a file that is only memory. So nothing in a worker is interrupted by being asked,
+//! all workers are asked at once, and their answers cannot mix.
+
+mod system;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Page;
+use rustix::fs::ftruncate;
+use rustix::io::{Errno, pread, pwrite};
+
+use crate::os::shared_bells;
+
+// The words of a place.
+const RUNG: usize = 0;
+const ANSWERED: usize = 1;
+const LENGTH: usize = 2;
+const KIND: usize = 3;
+/// Words of a place: a cache line of its own.
+const PLACE: usize = 16;
+
+// Kinds of answers.
+const TEXT: u32 = 0;
+const PROBLEM: u32 = 1;
+
+/// Bytes of an answer that are kept: a hundred threads of a hundred frames, with long names.
+const ROOM: usize = 1 << 20;
+/// How often the asker looks whether all have answered.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What a worker answers: a text, or why there is none.
+pub type StackAnswer = Result<Vec<u8>, String>;
+
+/// Everybody's places. Made before the first fork, so that every process has the same.
+#[derive(Debug)]
+pub struct StackBoard {
+    file: OwnedFd,
+    words: &'static [AtomicU32],
+}
+
+impl StackBoard {
+    /// # Errors
+    /// Where the system has no such memory: it takes Linux.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            file: system::file()?,
+            words: shared_bells(PLACE * Page::MOST_WORKERS)?,
+        })
+    }
+
+    /// The place of the worker in this slot; `None` beyond the last one.
+    pub fn place(self, slot: usize) -> Option<StackPlace> {
+        let words = place(self.words, slot)?;
+        Some(StackPlace {
+            file: self.file,
+            slot,
+            words,
+            heard: words[RUNG].load(Ordering::Relaxed),
+        })
+    }
+
+    /// Asks the workers of these slots; `None` for one that has not answered in time. One caller at a time.
+    pub fn ask(&self, slots: &[usize], patience: Duration) -> Vec<Option<StackAnswer>> {
+        let places: Vec<Option<(usize, &Words, u32)>> = slots
+            .iter()
+            .map(|&slot| {
+                let words = place(self.words, slot)?;
+                let round = words[RUNG].fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+                system::wake(&words[RUNG]);
+                Some((slot, words, round))
+            })
+            .collect();
+        let has_answered = |&(_, words, round): &(usize, &Words, u32)| {
+            words[ANSWERED].load(Ordering::Acquire) == round
+        };
+        let until = Instant::now() + patience;
+        while !places.iter().flatten().all(has_answered) && Instant::now() < until {
+            thread::sleep(LOOK);
+        }
+        let answers = places
+            .iter()
+            .map(|asked| {
+                let (slot, words, _) = asked.as_ref().filter(|asked| has_answered(asked))?;
+                Some(self.read(*slot, words))
+            })
+            .collect();
+        // The memory is given back. Who writes later than now is not read.
+        let _kept_until_next_time = ftruncate(&self.file, 0);
+        answers
+    }
+
+    fn read(&self, slot: usize, words: &Words) -> StackAnswer {
+        let length = words[LENGTH].load(Ordering::Relaxed) as usize;
+        let mut text = vec![0; length.min(ROOM)];
+        let mut done = 0;
+        while done < text.len() {
+            match pread(&self.file, &mut text[done..], (slot * ROOM + done) as u64) {
+                Ok(0) => text.truncate(done),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(format!("its answer cannot be read: {error}")),
+            }
+        }
+        match words[KIND].load(Ordering::Relaxed) {
+            TEXT => Ok(text),
+            _ => Err(String::from_utf8_lossy(&text).into_owned()),
+        }
+    }
+}
+
+/// One worker's place on the board.
+#[derive(Debug)]
+pub struct StackPlace {
+    file: OwnedFd,
+    slot: usize,
+    words: &'static Words,
+    heard: u32,
+}
+
+impl StackPlace {
+    /// Sleeps until somebody asks.
+    ///
+    /// # Errors
+    /// When the system cannot do that.
+    pub fn wait(&mut self) -> io::Result<()> {
+        loop {
+            let rung = self.words[RUNG].load(Ordering::Acquire);
+            if rung != self.heard {
+                self.heard = rung;
+                return Ok(());
+            }
+            system::sleep_while(&self.words[RUNG], rung)?;
+        }
+    }
+
+    /// A file of the worker's own that is only memory, to collect an answer in.
+    ///
+    /// # Errors
+    /// When the system has no descriptor to give.
+    pub fn scratch_file(&self) -> io::Result<OwnedFd> {
+        system::file()
+    }
+
+    /// Answers the question that [`StackPlace::wait`] has heard. Of a long text the end is cut off.
+    pub fn answer(&self, answer: &StackAnswer) {
+        let (kind, text) = match answer {
+            Ok(text) => (TEXT, &text[..]),
+            Err(problem) => (PROBLEM, problem.as_bytes()),
+        };
+        let text = &text[..text.len().min(ROOM)];
+        let (kind, length) = match self.write(text) {
+            Ok(()) => (kind, text.len()),
+            // There is no memory to say so in.
+            Err(_) => (PROBLEM, 0),
+        };
+        self.words[KIND].store(kind, Ordering::Relaxed);
+        // At most ROOM.
+        self.words[LENGTH].store(length as u32, Ordering::Relaxed);
+        self.words[ANSWERED].store(self.heard, Ordering::Release);
+    }
+
+    fn write(&self, text: &[u8]) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < text.len() {
+            match pwrite(&self.file, &text[done..], (self.slot * ROOM + done) as u64) {
+                Ok(0) => return Err(Errno::NOSPC),
+                Ok(count) => done += count,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Words = [AtomicU32; PLACE];
+
+fn place(words: &'static [AtomicU32], slot: usize) -> Option<&'static Words> {
+    let start = slot.checked_mul(PLACE)?;
+    words.get(start..)?.first_chunk()
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// What another process has after a fork.
+    fn inherited(board: &StackBoard) -> StackBoard {
+        StackBoard {
+            file: board.file.try_clone().unwrap(),
+            words: board.words,
+        }
+    }
+
+    fn answerer(board: &StackBoard, slot: usize, answers: Vec<StackAnswer>) {
+        let mut place = inherited(board).place(slot).unwrap();
+        thread::spawn(move || {
+            for answer in answers {
+                place.wait().unwrap();
+                place.answer(&answer);
+            }
+        });
+    }
+
+    #[test]
+    fn each_worker_answers_for_itself_time_and_again() {
+        let board = StackBoard::new().unwrap();
+        let texts: Vec<StackAnswer> = vec![Ok(b"a".repeat(9000)), Err("asleep".into()), Ok(vec![])];
+        answerer(&board, 0, texts.clone());
+        answerer(&board, 3, texts.iter().rev().cloned().collect());
+        for (first, second) in texts.iter().zip(texts.iter().rev()) {
+            let answers = board.ask(&[0, 3], PATIENCE);
+            assert_eq!(answers, [Some(first.clone()), Some(second.clone())]);
+        }
+    }
+
+    #[test]
+    fn who_does_not_answer_or_is_not_there_keeps_nobody_from_answering() {
+        let board = StackBoard::new().unwrap();
+        let _silent = inherited(&board).place(0).unwrap();
+        answerer(&board, 1, vec![Ok(b"here".to_vec())]);
+        let answers = board.ask(&[0, 1, usize::MAX], Duration::from_millis(200));
+        assert_eq!(answers[0], None);
+        assert_eq!(answers[2], None);
+        assert!(matches!(&answers[1], None | Some(Ok(_))), "however slow");
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_this() {
+        let board = StackBoard::new().unwrap();
+        let mut place = inherited(&board).place(0).unwrap();
+        assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
+        place.wait().unwrap();
+        place.words[RUNG].fetch_add(1, Ordering::Relaxed);
+        place.answer(&Ok(b"late".to_vec()));
+        assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
+    }
+
+    #[test]
+    fn a_long_answer_stays_in_its_room() {
+        let board = StackBoard::new().unwrap();
+        answerer(&board, 0, vec![Ok(vec![b'x'; ROOM + 1])]);
+        let answers = board.ask(&[0], PATIENCE);
+        assert_eq!(answers[0].as_ref().unwrap().as_ref().unwrap().len(), ROOM);
+    }
+}

@@ -1,0 +1,49 @@
+//! What the board of stacks needs of the system: memory under a descriptor, and sleep until a shared word has changed.
+//! Linux has both; elsewhere there is no board.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU32;
+
+/// An empty file that is only memory.
+#[cfg(target_os = "linux")]
+pub(super) fn file() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    Ok(memfd_create("lockgate-stacks", MemfdFlags::CLOEXEC)?)
+}
+
+/// Sleeps while the word has this value, or shorter.
+#[cfg(target_os = "linux")]
+pub(super) fn sleep_while(word: &AtomicU32, value: u32) -> io::Result<()> {
+    use rustix::io::Errno;
+    use rustix::thread::futex;
+
+    // Not private: the word is shared between processes.
+    match futex::wait(word, futex::Flags::empty(), value, None) {
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Wakes whoever sleeps on the word.
+#[cfg(target_os = "linux")]
+pub(super) fn wake(word: &AtomicU32) {
+    use rustix::thread::futex;
+
+    // It fails for an address that is not mapped, and this one is.
+    let _woken = futex::wake(word, futex::Flags::empty(), u32::MAX);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn file() -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn sleep_while(_word: &AtomicU32, _value: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn wake(_word: &AtomicU32) {}

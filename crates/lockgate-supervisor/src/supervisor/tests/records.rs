@@ -1,0 +1,94 @@
+//! What is told of a reload to whoever waits for it.
+
+use super::*;
+
+fn ready(ready: usize, wanted: usize) -> Fact {
+    Fact::ReloadReady { ready, wanted }
+}
+
+fn failed(why: &str) -> Fact {
+    let why = why.to_owned();
+    Fact::ReloadFailed { why }
+}
+
+/// Two workers that serve, and a reload that has begun.
+fn reloading() -> Script {
+    let mut script = Script::serving(2);
+    script.asks(Request::Reload);
+    assert_eq!(
+        std::mem::take(&mut script.recorded),
+        [Fact::ReloadBegun, ready(0, 2)]
+    );
+    script
+}
+
+#[test]
+fn a_reload_is_told_from_its_beginning_to_its_end() {
+    let mut script = reloading();
+    script.event(Event::Ready { pid: 102 });
+    assert_eq!(std::mem::take(&mut script.recorded), [ready(1, 2)]);
+    script.event(Event::Ready { pid: 103 });
+    for pid in [102, 103] {
+        script.event(Event::Serving { pid });
+    }
+    assert_eq!(
+        script.recorded,
+        [ready(2, 2), Fact::ReloadMoving, Fact::ReloadDone]
+    );
+}
+
+#[test]
+fn a_failure_is_told_once_with_the_whole_report() {
+    let mut script = reloading();
+    let text = "cannot import app\nTraceback (most recent call last):\n  …";
+    script.fails(102, 3, text);
+    script.fails(103, 3, text);
+    let why = format!("worker 2 (pid 102): {text}");
+    assert_eq!(script.recorded, [failed(&why)]);
+}
+
+#[test]
+fn every_reload_that_has_begun_ends() {
+    let mut script = Script::serving(2);
+    script.prepared = Event::NotPrepared {
+        reason: "workers = 0: must be at least 1".to_owned(),
+    };
+    script.asks(Request::Reload);
+    assert_eq!(
+        script.recorded,
+        [Fact::ReloadBegun, failed("workers = 0: must be at least 1")]
+    );
+    let mut script = reloading();
+    script.exits(103, Ending::Code(9));
+    assert!(
+        matches!(&script.recorded[..], [Fact::ReloadFailed { why }] if why.contains("worker 3 (pid 103)"))
+    );
+    for request in [Request::Terminate, Request::Quit] {
+        let mut script = reloading();
+        script.asks(request);
+        assert_eq!(
+            script.recorded,
+            [failed("the server has been asked to stop")]
+        );
+    }
+}
+
+#[test]
+fn one_that_is_asked_for_during_another_begins_when_that_has_ended() {
+    let mut script = reloading();
+    script.asks(Request::Reload);
+    script.asks(Request::Reload);
+    assert_eq!(script.recorded, []);
+    for pid in [102, 103] {
+        script.event(Event::Ready { pid });
+        script.event(Event::Serving { pid });
+    }
+    let end = script
+        .recorded
+        .iter()
+        .position(|fact| *fact == Fact::ReloadDone);
+    assert_eq!(
+        script.recorded[end.unwrap() + 1..],
+        [Fact::ReloadBegun, ready(0, 2)]
+    );
+}

@@ -1,0 +1,104 @@
+"""Asks the admin listener of a running server (setting `admin_bind`). Changes nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+ANSWER_SECONDS = 5.0
+
+
+class Unreachable(Exception):
+    """The text says which address was asked, why it did not answer and what to do."""
+
+
+class Refused(Unreachable):
+    """The server answers, and says that it cannot tell, or not now."""
+
+
+def read_status(address: str) -> Any:
+    return read_object(address, "/status")
+
+
+def read_object(address: str, path: str) -> Any:
+    text = ask(address, path)
+    try:
+        found = json.loads(text)
+        if found["name"] == "lockgate":
+            return found
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Unreachable(f"what answers at {address} is not Lockgate's admin listener")
+
+
+def ask(address: str, path: str) -> bytes:
+    connection = Connection(address)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        text = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(f"no answer at {address}: {error}{advice(error)}") from None
+    finally:
+        connection.close()
+    if answer.status in (501, 503):
+        raise Refused(text.decode(errors="replace").strip())
+    if answer.status != 200:
+        raise Unreachable(
+            f"{address} answered {answer.status} to {path}: is it the admin_bind of the server?"
+        )
+    return text
+
+
+def advice(error: Exception) -> str:
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return "; does the server run, with this address as its admin_bind?"
+    if isinstance(error, PermissionError):
+        return "; the socket belongs to the server's user and group"
+    return ""
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP to an address as `admin_bind` has it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__("localhost", timeout=ANSWER_SECONDS)
+
+    def connect(self) -> None:
+        if self.address.startswith("unix:") or self.address.startswith("unix-abstract:"):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(ANSWER_SECONDS)
+            self.sock.connect(unix_name(self.address))
+        else:
+            self.sock = socket.create_connection(tcp_address(self.address), ANSWER_SECONDS)
+
+
+def unix_name(address: str) -> str:
+    if address.startswith("unix://"):
+        return address[len("unix://") :]
+    for prefix in ("unix:@", "unix-abstract:"):
+        if address.startswith(prefix):
+            return "\0" + address[len(prefix) :]
+    return address[len("unix:") :]
+
+
+def tcp_address(address: str) -> tuple[str, int]:
+    for scheme in ("tcp://", "http://"):
+        address = address.removeprefix(scheme)
+    host, _, port = address.rstrip("/").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise Unreachable(
+            f"{address} is no address: write unix:/run/lockgate/admin.sock or 127.0.0.1:9000"
+        )
+    return host.strip("[]"), int(port)
+
+
+def printable(text: str) -> str:
+    """Clients choose these texts, and a terminal obeys what it is sent."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -1,0 +1,99 @@
+"""`lockgate ctl reload --wait`: asks for a reload, shows how it goes and says how it ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lockgate.admin_client import Unreachable, printable, read_status
+
+#: Between two looks.
+LOOK = 0.1
+#: How long a server that lives may not answer: the process that answers may be replaced meanwhile.
+SILENCE = 5.0
+
+
+def reload_and_wait(address: str, ask: Callable[[Any], None], timeout: float | None) -> int:
+    """`ask` asks the server of a status. The exit code is 0 when the new workers serve."""
+    status = read_status(address)
+    if "reload" not in status:
+        raise Unreachable(
+            f"the server is Lockgate {status['version']}, which does not tell how a reload goes: "
+            "ask without --wait, and read its log"
+        )
+    pid, before = status["pid"], status["reload"]
+    # The next one to begin reads what is there now, whoever has asked for it.
+    number = before["begun"] + 1
+    ask(status)
+    if before["begun"] > before["ended"]:
+        say("another reload is under way: waiting for the one that follows it")
+    deadline = None if timeout is None else time.monotonic() + timeout
+    wanted, shown = 0, ""
+    while True:
+        reload = look(address, pid)
+        is_over, has_failed = reload["ended"] >= number, reload["failed"] >= number
+        progress = ""
+        if reload["begun"] == number and reload["wanted"]:
+            wanted = reload["wanted"]
+            progress = f"{reload['ready']}/{wanted} ready"
+        elif is_over and wanted and not has_failed:
+            # The next one goes on already; this one is over because all were.
+            progress = f"{wanted}/{wanted} ready"
+        if progress and progress != shown:
+            say(progress)
+            shown = progress
+        if is_over:
+            return tell_end(reload, has_failed)
+        if deadline is not None and time.monotonic() >= deadline:
+            raise Unreachable(
+                f"the reload is not done after {timeout:g} s ({shown or 'no worker is ready'}), "
+                "and goes on; the workers that served before do so until it is"
+            )
+        time.sleep(LOOK)
+
+
+def tell_end(reload: Any, has_failed: bool) -> int:
+    if has_failed:
+        print("lockgate: reload failed:", file=sys.stderr, end=" ")
+        for line in reload["why"].splitlines():
+            print(printable(line), file=sys.stderr)
+        return 1
+    say(f"done in {reload['last_seconds']:.1f} s")
+    return 0
+
+
+def look(address: str, pid: int) -> Any:
+    """How the reload goes, as long as the server lives."""
+    until = time.monotonic() + SILENCE
+    while True:
+        try:
+            status = read_status(address)
+        except Unreachable as problem:
+            if not is_alive(pid):
+                raise Unreachable(f"the server (pid {pid}) has ended during the reload") from None
+            if time.monotonic() >= until:
+                raise Unreachable(f"the server (pid {pid}) answers no more: {problem}") from None
+            time.sleep(LOOK)
+            continue
+        if status["pid"] != pid:
+            raise Unreachable(
+                f"the server (pid {pid}) has ended during the reload; pid {status['pid']} answers"
+            )
+        return status["reload"]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

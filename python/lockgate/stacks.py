@@ -1,0 +1,98 @@
+"""Where the threads of a running server stand, read for people."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lockgate.admin_client import Refused, printable, read_object
+
+#: How often it is tried again when somebody else is just asking.
+ATTEMPTS = 10
+
+#: Where Python itself and what is installed lives.
+LIBRARY = re.compile(r"/(site|dist)-packages/|/lib(64)?/python3(\.\d+t?)?/|^<frozen ")
+LOCKGATE = "/site-packages/lockgate/"
+
+
+def read_stacks(address: str) -> Any:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return read_object(address, "/stacks")
+        except Refused as refused:
+            if "try again" not in str(refused):
+                raise
+            time.sleep(0.3)
+    return read_object(address, "/stacks")
+
+
+def innermost(frames: list[Any]) -> str:
+    """The frame that says most: the innermost of the application's own code, if there is one."""
+    frames = [frame for frame in frames if LOCKGATE not in frame["file"]]
+    own = [frame for frame in frames if not LIBRARY.search(frame["file"])]
+    for frame in own or frames:
+        name = frame["file"].rpartition("/")[2]
+        return printable(f"{name}:{frame['line']} in {frame['function']}")
+    return "-"
+
+
+def places(stacks: Any) -> dict[tuple[int, int], str]:
+    """Where each thread stands, by its worker's process and its number."""
+    return {
+        (worker["pid"], thread["thread"]): innermost(thread["frames"])
+        for worker in stacks["workers"]
+        for thread in worker["threads"]
+    }
+
+
+def all_lines(stacks: Any) -> Iterator[str]:
+    """Every thread of every worker."""
+    for worker in stacks["workers"]:
+        name = f"worker {worker['slot']} (pid {worker['pid']})"
+        if worker["problem"] is not None:
+            yield f"{name}: {printable(worker['problem'])}"
+            continue
+        yield name
+        for thread in worker["threads"]:
+            yield f"  {thread_line(thread)}"
+            yield from frame_lines(thread, "    ")
+
+
+def request_stacks(stacks: Any) -> Iterator[str]:
+    """The stack of each request that runs, the oldest first."""
+    rows = [
+        (thread["request"]["age"], worker, thread)
+        for worker in stacks["workers"]
+        for thread in worker["threads"]
+        if thread["request"] is not None
+    ]
+    rows.sort(key=lambda row: -row[0])
+    for _, worker, thread in rows:
+        yield f"worker {worker['slot']} (pid {worker['pid']}), {thread_line(thread)}"
+        yield from frame_lines(thread, "    ")
+    for worker in stacks["workers"]:
+        if worker["problem"] is not None:
+            name = f"worker {worker['slot']} (pid {worker['pid']})"
+            yield f"{name}: {printable(worker['problem'])}"
+    if not rows:
+        yield "no request is running"
+
+
+def thread_line(thread: Any) -> str:
+    number = f"thread {thread['thread'] or thread['ident']}"
+    request = thread["request"]
+    if request is None:
+        return f"{number} runs no request"
+    target = printable(request["target"]) + ("…" if request["target_is_cut"] else "")
+    client = printable(request["client"])
+    origin = f" from {client}" if client else ""
+    return f"{number} runs {printable(request['method'])} {target}{origin}, {request['age']:.2f} s"
+
+
+def frame_lines(thread: Any, indent: str) -> Iterator[str]:
+    for frame in thread["frames"]:
+        yield indent + printable(f"{frame['file']}:{frame['line']} in {frame['function']}")
+    if thread["is_cut"]:
+        yield f"{indent}..."

@@ -1,0 +1,108 @@
+"""`lockgate top`: workers, the requests that they run, and where those stand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any, TextIO
+
+from lockgate.admin_client import Refused, printable, read_status
+from lockgate.stacks import places, read_stacks, request_stacks
+
+#: Moves to the first column of the first line and clears what is below.
+CLEAR_SCREEN = "\x1b[H\x1b[J"
+#: Letters of the place where a request stands.
+PLACE_WIDTH = 32
+
+
+def top(address: str, once: bool, interval: float, with_stacks: bool) -> int:
+    before = None
+    while True:
+        status = read_status(address)
+        lines = top_lines(status, before, running_lines(address, status, with_stacks))
+        if once:
+            print("\n".join(lines))
+            return 0
+        show(sys.stdout, lines)
+        before = status
+        time.sleep(max(interval, 0.1))
+
+
+def running_lines(address: str, status: Any, with_stacks: bool) -> list[str]:
+    if with_stacks:
+        return list(request_stacks(read_stacks(address)))
+    if not any(worker["running"] for worker in status["workers"]):
+        return request_lines(status)
+    try:
+        return request_lines(status, places(read_stacks(address)))
+    except Refused:
+        # Not on this system, or others ask all the time: the rest is worth showing.
+        return request_lines(status)
+
+
+def request_lines(status: Any, at: dict[tuple[int, int], str] | None = None) -> list[str]:
+    """A line for each request that runs, the oldest first; with `at`, also where it stands."""
+    rows = [
+        (request["age"], worker, request)
+        for worker in status["workers"]
+        for request in worker["running"]
+    ]
+    rows.sort(key=lambda row: -row[0])
+    if not rows:
+        return ["no request is running"]
+    head = f"{'AGE':>9}  {'WORKER':>6} {'PID':>7} {'THREAD':>7}  {'CLIENT':<15} "
+    lines = [head + ("" if at is None else f"{'AT':<{PLACE_WIDTH}} ") + "REQUEST"]
+    for age, worker, request in rows:
+        target = printable(request["target"]) + ("…" if request["target_is_cut"] else "")
+        line = (
+            f"{age:>8.2f}s  {worker['slot']:>6} {worker['pid']:>7} {request['thread']:>7}  "
+            f"{printable(request['client']) or '-':<15} "
+        )
+        if at is not None:
+            place = at.get((worker["pid"], request["thread"]), "-")
+            line += f"{place[:PLACE_WIDTH]:<{PLACE_WIDTH}} "
+        lines.append(f"{line}{printable(request['method'])} {target}")
+    return lines
+
+
+def show(stream: TextIO, lines: list[str]) -> None:
+    columns, rows = 80, 24
+    if stream.isatty():
+        columns, rows = os.get_terminal_size(stream.fileno())
+    stream.write(CLEAR_SCREEN + "\n".join(line[:columns] for line in lines[: rows - 1]) + "\n")
+    stream.flush()
+
+
+def top_lines(status: Any, before: Any, running: list[str]) -> list[str]:
+    """What `top` shows. Rates are those since `before`, or since the start."""
+    seconds = status["uptime"] - (before["uptime"] if before else 0)
+    lost = sum(status["lost"].values())
+    lines = [
+        f"lockgate {status['version']}  pid {status['pid']}  up {age(status['uptime'])}  "
+        f"{rate(status, before, seconds)}  5xx {status['responses']['5xx']}  lost {lost}",
+        "",
+        f"{'WORKER':>6} {'PID':>7} {'STATE':<9}{'UP':>9} {'CONNS':>6} {'WAITING':>8} "
+        f"{'BUSY':>9} {'RATE':>9}",
+    ]
+    known = {worker["slot"]: worker for worker in before["workers"]} if before else {}
+    for worker in status["workers"]:
+        busy = f"{worker['threads_busy']}/{worker['threads']}"
+        lines.append(
+            f"{worker['slot']:>6} {worker['pid']:>7} {worker['state']:<9}"
+            f"{age(worker['uptime']):>9} {worker['connections']:>6} "
+            f"{worker['requests_waiting']:>8} {busy:>9} "
+            f"{rate(worker, known.get(worker['slot']), seconds):>9}"
+        )
+    return [*lines, "", *running]
+
+
+def rate(now: Any, before: Any, seconds: float) -> str:
+    answered = sum(now["responses"].values()) - (sum(before["responses"].values()) if before else 0)
+    return f"{answered / seconds if seconds > 0 else 0:.1f}/s"
+
+
+def age(seconds: float) -> str:
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}"
