@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AppSpec, BindAddress, Networks};
+use crate::{AppSpec, BindAddress, MemoryMeasure, Networks};
 
 /// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,10 @@ pub struct Config {
     pub max_worker_age: Option<Duration>,
     /// A worker that holds more bytes of memory is replaced; 0: however much.
     pub max_worker_memory: u64,
+    /// A worker that holds more bytes of memory is ended, whether or not its replacement is ready; 0: however much.
+    pub max_worker_memory_hard: u64,
+    /// How the memory of a worker is counted.
+    pub worker_memory_measure: MemoryMeasure,
     /// Longest time that an idle connection is kept for the next request; zero: connections are not kept.
     pub keep_alive: Duration,
     /// Longest time from the first byte of a request's head to its last.
@@ -251,6 +255,8 @@ impl Config {
             max_requests_jitter: 0,
             max_worker_age: None,
             max_worker_memory: 0,
+            max_worker_memory_hard: 0,
+            worker_memory_measure: MemoryMeasure::Rss,
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

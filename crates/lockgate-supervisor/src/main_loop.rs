@@ -181,7 +181,7 @@ impl MainLoop {
             supervisor: Supervisor::new(rules),
             pid: Some(getpid()),
             signals,
-            measures: Measures::new(&rules),
+            measures: Measures::new(&rules, site.config.worker_memory_measure),
             oom: OomCounter::new(),
             site,
             next: None,
@@ -216,7 +216,7 @@ impl MainLoop {
             self.hear_workers(&mut events);
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
-            self.measure(&mut events);
+            self.measure(&mut events, hooks);
             // Deadlines are kept on every event; without one, time itself is the event.
             if events.is_empty() {
                 events.push_back(Event::Tick);
@@ -231,7 +231,7 @@ impl MainLoop {
             Action::Prepare => return Done::Answer(self.prepare(hooks)),
             Action::Move => {
                 if let Some(next) = self.next.take() {
-                    self.measures = Measures::new(&next.rules());
+                    self.measures = Measures::new(&next.rules(), next.config.worker_memory_measure);
                     hooks.adopt(&next.config, next.generation);
                     std::mem::replace(&mut self.site, next).leave_to(&self.site);
                 }
@@ -345,9 +345,12 @@ impl MainLoop {
     }
 
     /// Looks at what the workers have counted and hold, when it is time to.
-    fn measure(&mut self, events: &mut VecDeque<Event>) {
+    fn measure(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
         events.extend(self.measures.take(Instant::now(), children, self.page));
+        if let Some(warning) = self.measures.take_warning() {
+            hooks.log(Level::Warning, &warning);
+        }
     }
 
     /// Sleeps until something happens or a deadline passes.

@@ -72,6 +72,7 @@ impl Site {
             max_requests_jitter: config.max_requests_jitter,
             max_worker_age: config.max_worker_age,
             max_worker_memory: config.max_worker_memory,
+            max_worker_memory_hard: config.max_worker_memory_hard,
         }
     }
 }

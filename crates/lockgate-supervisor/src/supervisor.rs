@@ -7,6 +7,7 @@
 mod booting;
 mod event;
 mod farewell;
+mod memory;
 mod recycling;
 mod reload;
 mod silence;
@@ -100,7 +101,7 @@ impl Supervisor {
                 pid,
                 requests,
                 memory,
-            } => self.judge_measures(pid, requests, memory),
+            } => self.judge_measures(pid, requests, memory, now),
             Event::Prepared(rules) => self.boot_next(rules, now),
             Event::NotPrepared { reason } => self.fail_reload(&reason, now),
             Event::Exited {

@@ -10,6 +10,7 @@ use super::reload::{ENDING, Reload};
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
 use super::{Action, Order, Rules, Stage, Supervisor};
 use crate::Ending;
+use crate::back_off::BackOff;
 
 /// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
 const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
@@ -238,7 +239,7 @@ impl Supervisor {
                 }
                 Role::Serving => {
                     let slot = &mut self.slots[worker.slot];
-                    let wait = restart_delay(slot, &worker, now);
+                    let wait = restart_delay(&mut slot.back_off, worker.served(now));
                     slot.tenant = Tenant::Vacant {
                         fork_at: now + wait,
                     };
@@ -261,14 +262,13 @@ impl Supervisor {
 }
 
 /// Counts the end of a worker in its slot; how long the slot stays empty.
-fn restart_delay(slot: &mut Slot, worker: &Worker, now: Instant) -> Duration {
-    let served = worker.served(now);
+pub(super) fn restart_delay(back_off: &mut BackOff, served: Duration) -> Duration {
     if served >= HEALTHY {
-        slot.back_off.reset();
+        back_off.reset();
     }
     if served >= SERVED {
-        slot.back_off.after_service()
+        back_off.after_service()
     } else {
-        slot.back_off.after_failure()
+        back_off.after_failure()
     }
 }

@@ -26,6 +26,8 @@ pub struct Rules {
     pub max_worker_age: Option<Duration>,
     /// A worker that holds more bytes of memory is replaced; 0: however much.
     pub max_worker_memory: u64,
+    /// A worker that holds more bytes of memory is ended; 0: however much.
+    pub max_worker_memory_hard: u64,
 }
 
 /// Which of two sets of settings and sockets a worker is made with.
@@ -44,8 +46,13 @@ pub enum ReplaceReason {
     Requests(u64),
     /// It has served for as long as it may.
     Age,
-    /// It holds so many bytes of memory.
-    Memory(u64),
+    /// It holds more memory than it may.
+    Memory {
+        /** Bytes that it holds. */
+        held: u64,
+        /** Bytes that it may hold. */
+        most: u64,
+    },
     /// It says that a request cannot be ended: a thread is lost.
     StuckThread,
 }
@@ -61,10 +68,11 @@ impl fmt::Display for ReplaceReason {
                 )
             }
             Self::Age => out.write_str("it has served long enough (setting: max_worker_age)"),
-            Self::Memory(bytes) => write!(
+            Self::Memory { held, most } => write!(
                 out,
-                "it holds {} MiB of memory (setting: max_worker_memory)",
-                bytes >> 20
+                "it holds {} MiB of memory and may hold {} (setting: max_worker_memory)",
+                held >> 20,
+                most >> 20
             ),
             Self::StuckThread => out.write_str("a request in it does not end"),
         }

@@ -6,6 +6,7 @@ use super::*;
 use crate::Ending;
 
 mod generations;
+mod memory;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -29,6 +30,7 @@ fn rules(workers: usize) -> Rules {
         max_requests_jitter: 0,
         max_worker_age: None,
         max_worker_memory: 0,
+        max_worker_memory_hard: 0,
     }
 }
 
