@@ -79,7 +79,7 @@ def app(environ, start_response):
 
 @pytest.fixture
 def leaking(tmp_path, start):
-    """Starts a server whose workers may hold 32 MiB more than at first, and so many more at most."""
+    """Starts a server whose worker may hold 32 MiB more than at first, or `hard` more."""
     (tmp_path / "leaking.py").write_text(LEAKING)
     server = start("leaking:app", workers=1, chdir=tmp_path)
     small = resident_bytes(server.workers()[0]) >> 20
@@ -100,7 +100,7 @@ def leaking(tmp_path, start):
 def test_a_worker_that_holds_too_much_memory_is_replaced(leaking, measure):
     server = leaking("--worker-memory-measure", measure)
     (old,) = server.workers()
-    # Well over the limit: the proportional set is smaller than the resident one that it was made by.
+    # Well over the limit, which was made of resident sets: proportional ones are smaller.
     assert server.get("/?80").status == 200
     server.wait_for_log(r"is to be replaced: it holds \d+ MiB of memory and may hold \d+")
     eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
