@@ -16,9 +16,10 @@ use pyo3::prelude::*;
 
 use crate::collector::Collector;
 use crate::reading::Sources;
+use crate::stack_log::StackLog;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{admin, children, exceptions, interpreter, interruption, loading, privileges};
+use crate::{admin, children, exceptions, interpreter, loading, privileges};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 const CANNOT_START: i32 = 1;
@@ -32,6 +33,8 @@ pub(crate) struct PythonHooks {
     generation: u64,
     sources: Sources,
     log: Arc<ErrorLog>,
+    /// In a worker: where its stacks go when it crashes.
+    stacks: Option<Arc<StackLog>>,
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
 }
@@ -48,6 +51,7 @@ impl PythonHooks {
             generation: 0,
             sources,
             log,
+            stacks: None,
             identity,
         }
     }
@@ -99,6 +103,24 @@ impl PythonHooks {
         }
     }
 
+    /// Where this worker's threads are told when it crashes.
+    fn show_stacks_at_death(&mut self, py: Python<'_>) {
+        let problem = match StackLog::open(&self.config.error_log) {
+            Ok(stacks) => {
+                let shown = stacks.show_stacks_at_death(py);
+                self.stacks = Some(Arc::new(stacks));
+                shown.err().map(|error| exceptions::summary(py, &error))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            let message = format!(
+                "a worker that is ended or crashes will not tell where its threads were: {problem}"
+            );
+            self.log.write(Level::Warning, &message);
+        }
+    }
+
     /// A worker's life up to the point where it serves.
     fn start_worker(&mut self, py: Python<'_>, post: &mut WorkerPost) -> Result<Handle, i32> {
         if post.generation != self.generation
@@ -130,15 +152,7 @@ impl PythonHooks {
             post.boot_failed(CANNOT_START, &text);
             return Err(CANNOT_START);
         }
-        if let Err(error) = interruption::show_stacks_at_death(py) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "a worker that is ended or crashes will not tell where its threads were: {}",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
+        self.show_stacks_at_death(py);
         if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
             self.log.write(
                 Level::Warning,
@@ -227,6 +241,7 @@ impl Hooks for PythonHooks {
             let attended = AttendedWorker {
                 handle,
                 log: Arc::clone(&self.log),
+                stacks: self.stacks.clone(),
             };
             py.detach(|| post.attend(&attended))
         })
@@ -314,6 +329,7 @@ impl Hooks for PythonHooks {
 struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
+    stacks: Option<Arc<StackLog>>,
 }
 
 impl Attended for AttendedWorker {
@@ -331,6 +347,10 @@ impl Attended for AttendedWorker {
 
     fn reopen_logs(&self) {
         self.handle.reopen_logs();
+        if let Some(Err(error)) = self.stacks.as_ref().map(|stacks| stacks.reopen()) {
+            let message = format!("stacks at death go on into the old error log: {error}");
+            self.log.write(Level::Error, &message);
+        }
     }
 
     /// Asked about once a second, which is when what the last response left behind is dropped: an idle worker

@@ -13,6 +13,7 @@ mod loading;
 mod machine;
 mod privileges;
 mod reading;
+mod stack_log;
 mod warming;
 mod wsgi;
 

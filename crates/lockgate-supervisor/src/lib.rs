@@ -20,6 +20,7 @@ mod signals;
 mod site;
 mod sockets;
 mod supervisor;
+mod unfinished;
 mod unix_socket;
 mod worker_side;
 
@@ -27,4 +28,5 @@ pub use ending::Ending;
 pub use hooks::{Fork, Hooks};
 pub use main_loop::run;
 pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
+pub use unfinished::Unfinished;
 pub use worker_side::{Attended, WorkerPost};

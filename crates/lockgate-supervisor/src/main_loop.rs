@@ -30,7 +30,7 @@ use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
 use crate::supervisor::{Action, Event, Generation, Order, ReplaceReason, Supervisor};
-use crate::{Ending, Fork, Hooks};
+use crate::{Ending, Fork, Hooks, Unfinished};
 
 /// The exit code when the server could not even begin.
 const CANNOT_START: i32 = 1;
@@ -390,6 +390,18 @@ impl MainLoop {
         }
     }
 
+    /// What a dead worker leaves on the page, which is for its successor now.
+    fn take_off_page(&self, pid: u32, slot: usize) -> Vec<Unfinished> {
+        let Some(page) = self.page else {
+            return Vec::new();
+        };
+        let calls = page.unfinished(slot, pid).into_iter();
+        let now = admin::monotonic_nanos();
+        let unfinished = calls.filter_map(|call| Unfinished::of(call, now)).collect();
+        page.clear(slot);
+        unfinished
+    }
+
     /// Buries the dead. PID 1 also reaps strangers, whom the supervisor does not know by their numbers.
     fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         loop {
@@ -405,9 +417,7 @@ impl MainLoop {
                     }
                     // It may have written between our last look and its death.
                     if let Some(mut child) = self.children.remove(&pid) {
-                        if let Some(page) = self.page {
-                            page.clear(child.slot);
-                        }
+                        let unfinished = self.take_off_page(pid, child.slot);
                         events.extend(
                             child
                                 .mailbox
@@ -423,6 +433,7 @@ impl MainLoop {
                             pid,
                             ending,
                             memory_ran_out,
+                            unfinished,
                         });
                     }
                 }

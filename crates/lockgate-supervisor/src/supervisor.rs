@@ -108,7 +108,8 @@ impl Supervisor {
                 pid,
                 ending,
                 memory_ran_out,
-            } => self.bury(pid, ending, memory_ran_out, now),
+                unfinished,
+            } => self.bury(pid, ending, memory_ran_out, &unfinished, now),
             Event::Requested(request) => self.obey(request, now),
             Event::Tick => {}
         }

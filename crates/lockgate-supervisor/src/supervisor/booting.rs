@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::farewell::farewell;
+use super::farewell::{farewell, last_requests};
 use super::reload::{ENDING, Reload};
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
 use super::{Action, Order, Rules, Stage, Supervisor};
-use crate::Ending;
 use crate::back_off::BackOff;
+use crate::{Ending, Unfinished};
 
 /// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
 const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
@@ -201,6 +201,7 @@ impl Supervisor {
         pid: u32,
         ending: Ending,
         memory_ran_out: Option<bool>,
+        unfinished: &[Unfinished],
         now: Instant,
     ) {
         // Strangers that PID 1 inherits are nobody's business; their exit codes mean nothing here.
@@ -256,6 +257,11 @@ impl Supervisor {
                 level = Level::Debug
             }
             Stage::Stopping(_) | Stage::Gone => {}
+        }
+        // A worker that leaves as it was asked to has told its clients itself.
+        let is_as_asked = worker.sentence == Some(Sentence::NotNeeded) && ending.is_clean();
+        if !is_as_asked {
+            message.push_str(&last_requests(unfinished));
         }
         self.log(level, message);
     }

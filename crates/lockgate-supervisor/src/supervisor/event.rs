@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 
-use crate::Ending;
+use crate::{Ending, Unfinished};
 
 /// The settings that decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +158,8 @@ pub enum Event {
         ending: Ending,
         /** Whether the kernel has just killed in this control group for want of memory; `None`: there is no telling. */
         memory_ran_out: Option<bool>,
+        /** What it was running. */
+        unfinished: Vec<Unfinished>,
     },
     /// A signal came in.
     Requested(Request),

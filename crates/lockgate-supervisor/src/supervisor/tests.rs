@@ -181,6 +181,7 @@ impl Script {
             pid,
             ending,
             memory_ran_out: None,
+            unfinished: Vec::new(),
         });
     }
 
