@@ -44,6 +44,10 @@ pub struct Config {
     pub boot_timeout: Option<Duration>,
     /// Paths that each worker asks its application for before it serves.
     pub warmup: Vec<String>,
+    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    pub reload_watch: Option<Duration>,
+    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    pub reload_watch_errors: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
     /// By how many requests more, at most, that differs from worker to worker.
@@ -251,6 +255,8 @@ impl Config {
             graceful_timeout: Duration::from_secs(30),
             boot_timeout: None,
             warmup: Vec::new(),
+            reload_watch: None,
+            reload_watch_errors: 500,
             max_requests: 0,
             max_requests_jitter: 0,
             max_worker_age: None,

@@ -24,7 +24,7 @@ mod machine;
 pub use machine::Machine;
 
 mod memory;
-pub use memory::MemoryMeasure;
+pub use memory::{MemoryMeasure, percent_words};
 
 mod setting;
 pub use setting::{Kind, Section, Setting, Shape};

@@ -71,7 +71,7 @@ impl MemoryBound {
 }
 
 /// `25%`, `2.5%`, `0.05%`.
-pub(crate) fn percent_words(hundredths: u32) -> String {
+pub fn percent_words(hundredths: u32) -> String {
     let (whole, rest) = (hundredths / 100, hundredths % 100);
     match rest {
         0 => format!("{whole}%"),

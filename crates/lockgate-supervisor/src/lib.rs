@@ -27,6 +27,8 @@ mod worker_side;
 pub use ending::Ending;
 pub use hooks::{Fork, Hooks};
 pub use main_loop::run;
-pub use supervisor::{Action, Event, Generation, Order, ReplaceReason, Request, Rules, Supervisor};
+pub use supervisor::{
+    Action, Event, Generation, Order, ReplaceReason, Request, Responses, Rules, Supervisor,
+};
 pub use unfinished::Unfinished;
 pub use worker_side::{Attended, WorkerPost};

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process
 use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
-use crate::measures::Measures;
+use crate::measures::{Measures, responses};
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word, orders};
 use crate::os::shared_words;
@@ -229,6 +229,7 @@ impl MainLoop {
             Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
             Action::Send { pid, order } => self.send(pid, order),
             Action::Prepare => return Done::Answer(self.prepare(hooks)),
+            Action::Count => return Done::Answer(self.count_responses()),
             Action::Move => {
                 if let Some(next) = self.next.take() {
                     self.measures = Measures::new(&next.rules(), next.config.worker_memory_measure);
@@ -342,6 +343,11 @@ impl MainLoop {
             }
         }
         send_signal(pid, order);
+    }
+
+    fn count_responses(&self) -> Event {
+        let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
+        Event::Counted(responses(children, self.page))
     }
 
     /// Looks at what the workers have counted and hold, when it is time to.

@@ -4,9 +4,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use lockgate_config::MemoryMeasure;
-use lockgate_observe::Page;
+use lockgate_observe::{Loss, Page};
 
-use crate::supervisor::{Event, Rules};
+use crate::supervisor::{Event, Responses, Rules};
 
 /// How often requests are looked at: a worker goes so far beyond its number at most, and its replacement has to boot.
 const COUNTING: Duration = Duration::from_millis(100);
@@ -93,6 +93,24 @@ impl Measures {
             })
             .collect()
     }
+}
+
+/// What the workers have answered so far.
+pub(crate) fn responses(
+    children: impl Iterator<Item = (u32, usize)>,
+    page: Option<Page>,
+) -> Vec<Responses> {
+    let of = |(pid, slot)| {
+        let totals = page?.totals_of(slot)?;
+        // One that breaks off has no place among those that have left in full.
+        let aborted = totals.losses[Loss::Aborted as usize];
+        Some(Responses {
+            pid,
+            all: totals.responses().wrapping_add(aborted),
+            failed: totals.classes[4].wrapping_add(aborted),
+        })
+    };
+    children.filter_map(of).collect()
 }
 
 /// How the memory of a worker is read.

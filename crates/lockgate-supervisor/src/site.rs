@@ -68,6 +68,8 @@ impl Site {
             timeout: config.timeout,
             graceful_timeout: config.graceful_timeout,
             boot_timeout: config.boot_timeout,
+            reload_watch: config.reload_watch,
+            reload_watch_errors: config.reload_watch_errors,
             max_requests: config.max_requests,
             max_requests_jitter: config.max_requests_jitter,
             max_worker_age: config.max_worker_age,

@@ -12,13 +12,14 @@ mod recycling;
 mod reload;
 mod silence;
 mod stopping;
+mod watch;
 mod worker;
 
 use std::time::Instant;
 
 use lockgate_observe::Level;
 
-pub use event::{Action, Event, Generation, Order, ReplaceReason, Request, Rules};
+pub use event::{Action, Event, Generation, Order, ReplaceReason, Request, Responses, Rules};
 
 use recycling::Recycling;
 use reload::Reload;
@@ -103,6 +104,7 @@ impl Supervisor {
                 memory,
             } => self.judge_measures(pid, requests, memory, now),
             Event::Prepared(rules) => self.boot_next(rules, now),
+            Event::Counted(counts) => self.judge_watched(&counts, now),
             Event::NotPrepared { reason } => self.fail_reload(&reason, now),
             Event::Exited {
                 pid,

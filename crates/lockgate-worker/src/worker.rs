@@ -131,7 +131,7 @@ impl Worker {
 
 /// Whether anybody reads what responses are counted for.
 fn are_counts_read(config: &Config) -> bool {
-    config.admin_bind.is_some()
+    config.admin_bind.is_some() || config.reload_watch.is_some()
 }
 
 /// A running worker, for the thread that looks after it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::MemoryMeasure;
+use crate::memory::percent_words;
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, Given, duration_text, quoted, quoted_list};
 
@@ -48,6 +49,48 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| duration_text(draft.config.boot_timeout.unwrap_or_default()),
+    },
+    Setting {
+        name: "reload_watch",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload-watch"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("new workers take over when all of them are ready"),
+        },
+        doc: "How long old workers answer beside new ones, so that errors roll a reload back. When all new \
+              workers are ready they begin to accept, and the old ones go on accepting: two versions answer side by side \
+              for so long. When more of the new ones' responses are errors than `reload_watch_errors` allows, or one of \
+              them dies, the new ones leave, the old ones stay, and the reload has failed. Otherwise the old ones leave \
+              at the end. Set it before the reload that it is to watch: the workers that serve have to count.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let watch = given.duration()?;
+            draft.config.reload_watch = (watch > Duration::ZERO).then_some(watch);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.reload_watch.unwrap_or_default()),
+    },
+    Setting {
+        name: "reload_watch_errors",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload-watch-errors"],
+        shape: Shape::Value,
+        kind: Kind::Percentage,
+        doc: "By how much new workers' share of errors may exceed the old ones' in `reload_watch`. Errors are \
+              responses with 500 or more, and those that the application broke off. With `5%`, new workers that fail in \
+              7 of 100 are rolled back when the old ones fail in 1 of 100, and are not when those fail in 3. At least \
+              20 responses of the new workers have to be there.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.reload_watch_errors = given.percentage()?;
+            Ok(())
+        },
+        show: |draft| quoted(&percent_words(draft.config.reload_watch_errors)),
     },
     Setting {
         name: "max_requests",

@@ -62,6 +62,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("proxy_allow_ips", "10.0.0.1", "[]", "*"),
     ("warmup", "/a", "['/b', '/c?d=1']", "/e, /f"),
     ("boot_timeout", "10", "'1m'", "90s"),
+    ("reload_watch", "30s", "'1m'", "10"),
+    ("reload_watch_errors", "1%", "'12.5%'", "0%"),
     ("max_requests", "1000", "2000", "0"),
     ("max_requests_jitter", "10", "20", "30"),
     ("max_worker_age", "1h", "7200", "90s"),

@@ -278,6 +278,11 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         ("boot_timeout", &[("'soon'", "must be a time")]),
+        ("reload_watch", &[("'soon'", "must be a time")]),
+        (
+            "reload_watch_errors",
+            &[("5", "must be a percentage"), ("'101%'", "from 0% to 100%")],
+        ),
         (
             "max_requests",
             &[("-1", "at least 0"), ("'auto'", "whole number")],

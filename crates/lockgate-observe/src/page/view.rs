@@ -103,6 +103,11 @@ impl Page {
         calls
     }
 
+    /// What the workers of this slot have counted, one after the other.
+    pub fn totals_of(self, slot: usize) -> Option<Totals> {
+        self.ledger(slot).map(|ledger| ledger.totals())
+    }
+
     /// What all workers have counted, those that have died included.
     pub fn totals(self) -> Totals {
         let mut totals = Totals::default();
@@ -166,6 +171,7 @@ mod tests {
         assert_eq!(page.workers().count(), 0);
         assert!(threads(77).is_empty());
         assert_eq!(page.totals().classes[1], 1);
+        assert_eq!(page.totals_of(2), Some(page.totals()));
         assert_eq!(page.starts(), 1);
     }
 

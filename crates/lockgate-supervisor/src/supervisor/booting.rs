@@ -7,6 +7,7 @@ use lockgate_observe::Level;
 
 use super::farewell::{farewell, last_requests};
 use super::reload::{ENDING, Reload};
+use super::watch::WATCHED;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
 use super::{Action, Order, Rules, Stage, Supervisor};
 use crate::back_off::BackOff;
@@ -220,6 +221,11 @@ impl Supervisor {
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
         match &self.stage {
             Stage::Running => match role {
+                Role::Coming if worker.opened.is_some() => {
+                    message.push_str(&last_requests(unfinished));
+                    self.log(level, message);
+                    return self.fail_reload(&format!("{worker} has died {WATCHED}"), now);
+                }
                 Role::Coming => return self.fail_reload(&message, now),
                 Role::Successor => {
                     self.log(level, message);

@@ -18,6 +18,10 @@ pub struct Rules {
     pub graceful_timeout: Duration,
     /// How long a worker may take to become ready; `None`: for ever.
     pub boot_timeout: Option<Duration>,
+    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    pub reload_watch: Option<Duration>,
+    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    pub reload_watch_errors: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
     /// By how many requests more, at most, that differs from worker to worker.
@@ -150,6 +154,8 @@ pub enum Event {
         /** Why, for the log. */
         reason: String,
     },
+    /// What workers have answered so far.
+    Counted(Vec<Responses>),
     /// A child process is no more. As PID 1 the supervisor also inherits strangers.
     Exited {
         /** The process. */
@@ -165,6 +171,17 @@ pub enum Event {
     Requested(Request),
     /// Time has passed.
     Tick,
+}
+
+/// What a worker has answered. The numbers only grow, and begin anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Responses {
+    /// Its process.
+    pub pid: u32,
+    /// Responses of any kind.
+    pub all: u64,
+    /// Those that were errors of the server's side.
+    pub failed: u64,
 }
 
 /// What a signal asks of the supervisor.
@@ -209,6 +226,8 @@ pub enum Action {
     },
     /// Read the settings again and bind what is new; answered at once by [`Event::Prepared`] or [`Event::NotPrepared`].
     Prepare,
+    /// Look at what every worker has answered; answered at once by [`Event::Counted`].
+    Count,
     /// What was prepared is the present generation from now on.
     Move,
     /// Forget what was prepared.

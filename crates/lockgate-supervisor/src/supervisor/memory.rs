@@ -8,6 +8,7 @@ use lockgate_observe::Level;
 
 use super::booting::restart_delay;
 use super::recycling::is_replaceable;
+use super::watch::WATCHED;
 use super::worker::{Role, Seconds, Tenant};
 use super::{ReplaceReason, Stage, Supervisor};
 
@@ -29,7 +30,7 @@ impl Supervisor {
     fn end_for_memory(&mut self, pid: u32, held: u64, most: u64, now: Instant) {
         let is_running = matches!(self.stage, Stage::Running);
         let place = self.slots.iter().position(|slot| {
-            slot.role == Role::Serving
+            matches!(slot.role, Role::Serving | Role::Coming)
                 && slot
                     .worker()
                     .is_some_and(|worker| worker.pid == pid && is_replaceable(worker))
@@ -37,6 +38,14 @@ impl Supervisor {
         let Some(place) = place.filter(|_| is_running) else {
             return;
         };
+        if self.slots[place].role == Role::Coming {
+            let why = format!(
+                "a new worker (pid {pid}) holds {} MiB of memory {WATCHED}, and may hold {} (setting: max_worker_memory_hard)",
+                held >> 20,
+                most >> 20
+            );
+            return self.fail_reload(&why, now);
+        }
         let follows = if self.inherit(pid) {
             "its successor is on the way".to_owned()
         } else {

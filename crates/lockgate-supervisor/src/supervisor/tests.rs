@@ -7,6 +7,7 @@ use crate::Ending;
 
 mod generations;
 mod memory;
+mod watch;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -26,6 +27,8 @@ fn rules(workers: usize) -> Rules {
         timeout: None,
         graceful_timeout: Duration::from_secs(30),
         boot_timeout: None,
+        reload_watch: None,
+        reload_watch_errors: 500,
         max_requests: 0,
         max_requests_jitter: 0,
         max_worker_age: None,
@@ -42,6 +45,7 @@ struct Script {
     next_pid: u32,
     forks_fail: bool,
     prepared: Event,
+    counts: Vec<Responses>,
     shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
@@ -59,6 +63,7 @@ impl Script {
             next_pid: 100,
             forks_fail: false,
             prepared: Event::Prepared(rules),
+            counts: Vec::new(),
             shows_openings: false,
             deeds,
             logs,
@@ -100,6 +105,7 @@ impl Script {
                 match action {
                     Action::Fork { slot, .. } => answers.push(self.fork(slot)),
                     Action::Prepare => answers.push(self.prepared.clone()),
+                    Action::Count => answers.push(Event::Counted(self.counts.clone())),
                     _ => {}
                 }
             }
@@ -132,6 +138,8 @@ impl Script {
             } => format!("fork {slot}"),
             Action::Fork { slot, .. } => format!("fork {slot} of next"),
             Action::Prepare => "prepare".to_owned(),
+            // Made so often that it would hide everything else.
+            Action::Count => return,
             Action::Move => "move".to_owned(),
             Action::Discard => "discard".to_owned(),
             // Every worker that serves is told; only where two generations meet does it matter when.
