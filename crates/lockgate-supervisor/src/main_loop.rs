@@ -5,6 +5,7 @@
 //! of its sender, and a signal to the whole process group before the deaths that it caused.
 
 mod admin;
+mod reading;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,7 +23,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process
 use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
-use crate::measures::{Measures, responses};
+use crate::measures::Measures;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word, orders};
 use crate::os::shared_words;
@@ -30,7 +31,7 @@ use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
 use crate::supervisor::{Action, Event, Generation, Order, ReplaceReason, Supervisor};
-use crate::{Ending, Fork, Hooks, Unfinished};
+use crate::{Ending, Fork, Hooks};
 
 /// The exit code when the server could not even begin.
 const CANNOT_START: i32 = 1;
@@ -345,11 +346,6 @@ impl MainLoop {
         send_signal(pid, order);
     }
 
-    fn count_responses(&self) -> Event {
-        let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
-        Event::Counted(responses(children, self.page))
-    }
-
     /// Looks at what the workers have counted and hold, when it is time to.
     fn measure(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
@@ -394,18 +390,6 @@ impl MainLoop {
                     .map(|message| told(*pid, message)),
             );
         }
-    }
-
-    /// What a dead worker leaves on the page, which is for its successor now.
-    fn take_off_page(&self, pid: u32, slot: usize) -> Vec<Unfinished> {
-        let Some(page) = self.page else {
-            return Vec::new();
-        };
-        let calls = page.unfinished(slot, pid).into_iter();
-        let now = admin::monotonic_nanos();
-        let unfinished = calls.filter_map(|call| Unfinished::of(call, now)).collect();
-        page.clear(slot);
-        unfinished
     }
 
     /// Buries the dead. PID 1 also reaps strangers, whom the supervisor does not know by their numbers.

@@ -122,7 +122,7 @@ impl Supervisor {
         if self.rules.reload_watch.is_none() {
             self.log(
                 Level::Warning,
-                "reload: not watched, because the workers that serve were started without reload_watch and have not counted",
+                "reload: not watched, because the workers that serve were started without reload_watch",
             );
             return false;
         }
