@@ -63,22 +63,60 @@ def test_a_worker_that_has_served_long_enough_is_replaced(start):
     assert server.get("/").status == 200
 
 
-def test_a_worker_that_holds_too_much_memory_is_replaced(start, tmp_path):
-    (tmp_path / "leaking.py").write_text(
-        "LEAK = []\n"
-        "def app(environ, start_response):\n"
-        "    LEAK.append(b'x' * (1 << 20))\n"
-        "    start_response('200 OK', [('Content-Length', '2')])\n"
-        "    return [b'ok']\n"
-    )
+LEAKING = """
+import os, time
+LEAK = []
+while os.path.exists("held"):
+    time.sleep(0.01)
+
+def app(environ, start_response):
+    # Touched, so that it is really held.
+    LEAK.append(bytearray(b"x") * (int(environ["QUERY_STRING"]) << 20))
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+
+
+@pytest.fixture
+def leaking(tmp_path, start):
+    """Starts a server whose worker may hold 32 MiB more than at first, or `hard` more."""
+    (tmp_path / "leaking.py").write_text(LEAKING)
     server = start("leaking:app", workers=1, chdir=tmp_path)
-    small = resident_bytes(server.workers()[0])
+    small = resident_bytes(server.workers()[0]) >> 20
     server.stop()
-    bound = (small >> 20) + 32
-    server = start("leaking:app", "--max-worker-memory", f"{bound}MiB", workers=1, chdir=tmp_path)
+
+    def leaking(*arguments, hard=None):
+        if hard:
+            arguments += ("--max-worker-memory-hard", f"{small + hard}MiB")
+        return start(
+            "leaking:app", "--max-worker-memory", f"{small + 32}MiB", *arguments,
+            workers=1, chdir=tmp_path,
+        )  # fmt: skip
+
+    return leaking
+
+
+@pytest.mark.parametrize("measure", ["rss", "pss"])
+def test_a_worker_that_holds_too_much_memory_is_replaced(leaking, measure):
+    server = leaking("--worker-memory-measure", measure)
     (old,) = server.workers()
-    for _ in range(48):
-        assert server.get("/").status == 200
-    server.wait_for_log("of memory")
+    # Well over the limit, which was made of resident sets: proportional ones are smaller.
+    assert server.get("/?80").status == 200
+    server.wait_for_log(r"is to be replaced: it holds \d+ MiB of memory and may hold \d+")
     eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
-    assert server.get("/").status == 200
+    assert server.get("/?0").status == 200
+    assert "smaps_rollup" not in server.errors
+
+
+def test_over_the_hard_limit_a_worker_leaves_before_its_replacement_is_ready(leaking, tmp_path):
+    server = leaking(hard=64)
+    (old,) = server.workers()
+    (tmp_path / "held").touch()
+    assert server.get("/?40").status == 200
+    server.wait_for_log("is to be replaced")
+    assert server.get("/?40").status == 200
+    server.wait_for_log(rf"pid {old}\) holds \d+ MiB .*max_worker_memory_hard")
+    eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
+    assert server.errors.count(" ready in ") == 1
+    (tmp_path / "held").unlink()
+    assert server.get("/?0").body == b"ok"

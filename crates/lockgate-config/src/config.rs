@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{AppSpec, BindAddress, Networks};
+use crate::{AppSpec, BindAddress, MemoryMeasure, Networks};
 
 /// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,10 @@ pub struct Config {
     pub preload: bool,
     /// Paths that each worker asks its application for before it serves.
     pub warmup: Vec<String>,
+    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    pub reload_watch: Option<Duration>,
+    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    pub reload_watch_errors: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
     /// By how many requests more, at most, that differs from worker to worker.
@@ -56,6 +60,10 @@ pub struct Config {
     pub max_worker_age: Option<Duration>,
     /// A worker that holds more bytes of memory is replaced; 0: however much.
     pub max_worker_memory: u64,
+    /// A worker that holds more bytes of memory is ended, whether or not its replacement is ready; 0: however much.
+    pub max_worker_memory_hard: u64,
+    /// How the memory of a worker is counted.
+    pub worker_memory_measure: MemoryMeasure,
     /// Longest time that an idle connection is kept for the next request; zero: connections are not kept.
     pub keep_alive: Duration,
     /// Longest time from the first byte of a request's head to its last.
@@ -253,10 +261,14 @@ impl Config {
             boot_timeout: None,
             preload: false,
             warmup: Vec::new(),
+            reload_watch: None,
+            reload_watch_errors: 500,
             max_requests: 0,
             max_requests_jitter: 0,
             max_worker_age: None,
             max_worker_memory: 0,
+            max_worker_memory_hard: 0,
+            worker_memory_measure: MemoryMeasure::Rss,
             keep_alive: Duration::from_secs(75),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

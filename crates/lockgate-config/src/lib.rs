@@ -23,6 +23,9 @@ pub use network::Networks;
 mod machine;
 pub use machine::Machine;
 
+mod memory;
+pub use memory::{MemoryMeasure, percent_words};
+
 mod setting;
 pub use setting::{Kind, Section, Setting, Shape};
 

@@ -23,6 +23,15 @@ impl Machine {
             .map_or(self.memory_total, |limit| limit.min(self.memory_total))
     }
 
+    /// The same, and whose it is.
+    pub(crate) fn memory_words(&self) -> String {
+        let whose = match self.memory_limit {
+            Some(limit) if limit <= self.memory_total => "the control group's limit",
+            _ => "the machine's memory",
+        };
+        format!("{whose} of {}", gibibytes(self.memory()))
+    }
+
     /// The number that `workers = "auto"` stands for, at least 1, and why.
     pub(crate) fn suitable_workers(&self) -> (usize, String) {
         let by_affinity = self.affinity.max(1);

@@ -5,8 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::machine::MEMORY_PER_WORKER;
+use crate::memory::MemoryBound;
 use crate::setting::Draft;
-use crate::written::Written;
+use crate::settings::renewal::LEAST_MEMORY;
+use crate::written::{Written, size_words};
 use crate::{
     Config, ConfigError, Machine, Origin, Origins, Section, Setting, Threads, command_line,
     environment, file, settings,
@@ -39,6 +41,8 @@ pub struct Resolved {
     /// Sentences that an operator should see at the start, without a full stop.
     pub notes: Vec<String>,
     shown: Vec<(&'static Setting, String)>,
+    /// What values come to on this machine, by the name of the setting.
+    reasons: Vec<(&'static str, String)>,
 }
 
 /// A value for a setting, from one place.
@@ -87,11 +91,12 @@ pub fn resolve(
             apply(&mut draft, &mut origins, assignment)?;
         }
     }
-    let notes = if has_work {
-        finish(&mut draft, &origins, environment, machine)?
-    } else {
-        Vec::new()
-    };
+    let (mut notes, mut reasons) = (Vec::new(), Vec::new());
+    if has_work {
+        notes = finish(&mut draft, &origins, environment, machine)?;
+        reasons = bound_memory(&mut draft, &origins, machine)?;
+        reasons.push(("workers", draft.config.workers_reason.clone()));
+    }
     let shown = settings()
         .map(|setting| (setting, (setting.show)(&draft)))
         .collect();
@@ -101,6 +106,7 @@ pub fn resolve(
         origins,
         notes,
         shown,
+        reasons,
     })
 }
 
@@ -150,8 +156,8 @@ impl Resolved {
                 .filter(|(setting, _)| setting.section == section)
             {
                 let mut origin = self.origins.of(shown.0.name).to_string();
-                if shown.0.name == "workers" {
-                    origin = format!("{origin}; {}", self.config.workers_reason);
+                for (_, reason) in (self.reasons.iter()).filter(|(name, _)| *name == shown.0.name) {
+                    origin = format!("{origin}; {reason}");
                 }
                 out.push_str(&format!("{:width$}  # {origin}\n", assignment(shown)));
             }
@@ -231,4 +237,50 @@ fn finish(
         notes.push("GUNICORN_CMD_ARGS is set and not read: write the settings into lockgate.toml or LOCKGATE_*".to_owned());
     }
     Ok(notes)
+}
+
+/// Turns bounds on memory into bytes; gives the settings whose values hang on the machine, and what they come to.
+fn bound_memory(
+    draft: &mut Draft,
+    origins: &Origins,
+    machine: &Machine,
+) -> Result<Vec<(&'static str, String)>, ConfigError> {
+    const SOFT: &str = "max_worker_memory";
+    const HARD: &str = "max_worker_memory_hard";
+    let bounds = [
+        (SOFT, draft.max_worker_memory),
+        (HARD, draft.max_worker_memory_hard),
+    ];
+    let complain = |name, bound: MemoryBound, demand| ConfigError::BadValue {
+        name,
+        value: bound.text(),
+        origin: origins.of(name).clone(),
+        demand,
+    };
+    let mut reasons = Vec::new();
+    for (name, bound) in bounds {
+        let bytes = bound.bytes(machine);
+        let Some(reason) = bound.reason(machine) else {
+            continue;
+        };
+        if bytes < LEAST_MEMORY {
+            let demand = format!(
+                "must come to at least {} here, and is {reason}",
+                size_words(LEAST_MEMORY)
+            );
+            return Err(complain(name, bound, demand));
+        }
+        reasons.push((name, format!("{name} = {reason}")));
+    }
+    let [(_, soft), (_, hard)] = bounds;
+    draft.config.max_worker_memory = soft.bytes(machine);
+    draft.config.max_worker_memory_hard = hard.bytes(machine);
+    if (1..=draft.config.max_worker_memory).contains(&draft.config.max_worker_memory_hard) {
+        let demand = format!(
+            "must be more than {SOFT} = {}: a worker is to be replaced before it is ended",
+            soft.text()
+        );
+        return Err(complain(HARD, hard, demand));
+    }
+    Ok(reasons)
 }

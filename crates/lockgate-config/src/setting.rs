@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::memory::MemoryBound;
 use crate::written::{Complaint, Given, Written, duration_words, size_words};
 use crate::{AppSpec, Threads};
 
@@ -112,6 +113,15 @@ pub enum Kind {
         /// Zero.
         zero: Result<&'static str, &'static str>,
     },
+    /// A number of bytes, or a percentage of the memory that the workers may use together.
+    Memory {
+        /// Fewest bytes, apart from zero.
+        least: u64,
+        /// Zero.
+        zero: &'static str,
+    },
+    /// A percentage, to a hundredth.
+    Percentage,
     /// `true` or `false`.
     Switch,
     /// Text on one line.
@@ -141,6 +151,8 @@ pub(crate) struct Draft {
     pub(crate) config: Config,
     pub(crate) app: Option<AppSpec>,
     pub(crate) workers: Threads,
+    pub(crate) max_worker_memory: MemoryBound,
+    pub(crate) max_worker_memory_hard: MemoryBound,
 }
 
 impl Draft {
@@ -153,6 +165,8 @@ impl Draft {
             config: Config::with_defaults(nothing),
             app: None,
             workers: Threads::Auto,
+            max_worker_memory: MemoryBound::Bytes(0),
+            max_worker_memory_hard: MemoryBound::Bytes(0),
         }
     }
 }
@@ -256,7 +270,8 @@ impl Kind {
             Self::Address | Self::AdminAddress => "ADDRESS",
             Self::Number { .. } => "N",
             Self::Duration { .. } | Self::Interval { .. } => "TIME",
-            Self::Size { .. } => "SIZE",
+            Self::Size { .. } | Self::Memory { .. } => "SIZE",
+            Self::Percentage => "PERCENT",
             Self::Switch => "BOOL",
             Self::Text => "TEXT",
             Self::Path => "PATH",
@@ -307,6 +322,12 @@ impl Kind {
                     zero_words(*zero)
                 )
             }
+            Self::Memory { least, zero } => format!(
+                "size of at least {}, or a percentage such as `25%` of the control group's memory limit, or where it has none \
+                 of the machine's memory; 0: {zero}",
+                size_words(*least)
+            ),
+            Self::Percentage => "percentage from `0%` to `100%`".into(),
             Self::Switch => "`true` or `false`".into(),
             Self::Text => "text".into(),
             Self::Path => "path".into(),

@@ -11,7 +11,7 @@ mod limits;
 mod logging;
 mod process;
 mod proxies;
-mod renewal;
+pub(crate) mod renewal;
 mod responses;
 mod sockets;
 mod workers;

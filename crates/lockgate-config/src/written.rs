@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::memory::{MemoryBound, WHOLE};
 use crate::setting::Kind;
 
 /// A value as it was written. Flags and variables give text; the file gives types.
@@ -180,6 +181,57 @@ impl Given<'_> {
         N::try_from(bytes as u64).map_err(|_| too_large())
     }
 
+    /// A number of bytes or a percentage, as a bound for one worker.
+    pub(crate) fn memory(&self) -> Result<MemoryBound, Complaint> {
+        let least = match self.kind {
+            Kind::Memory { least, .. } => *least,
+            _ => 0,
+        };
+        if matches!(self.written, Written::Text(text) if text.trim_end().ends_with('%')) {
+            return match self.percentage()? {
+                0 => Err("must be more than 0%: for no bound write 0".into()),
+                share => Ok(MemoryBound::Share(share)),
+            };
+        }
+        let kind = Kind::Size {
+            least,
+            most: MOST_MEMORY,
+            zero: Ok(""),
+        };
+        let written = self.written;
+        let size = Given {
+            kind: &kind,
+            written,
+        };
+        size.size().map(MemoryBound::Bytes).map_err(|complaint| {
+            if complaint.demand == NOT_A_SIZE {
+                format!("{NOT_A_SIZE}, or a percentage such as 25%").into()
+            } else {
+                complaint
+            }
+        })
+    }
+
+    /// Hundredths of a per cent, at most a whole.
+    pub(crate) fn percentage(&self) -> Result<u32, Complaint> {
+        let number = match self.written {
+            Written::Text(text) => text.trim_end().strip_suffix('%'),
+            _ => None,
+        };
+        let hundredths = number
+            .and_then(|number| scaled(number, &[], 100.0))
+            .ok_or(NOT_A_PERCENTAGE)?;
+        let rounded = hundredths.round();
+        if !(0.0..=f64::from(WHOLE)).contains(&hundredths) {
+            return Err("must be from 0% to 100%".into());
+        }
+        if rounded == 0.0 && hundredths > 0.0 {
+            return Err("must be 0%, or at least 0.01%".into());
+        }
+        // Between 0 and 10,000: exact in both types.
+        Ok(rounded as u32)
+    }
+
     /// `true` or `false`, and for variables the usual words for them.
     pub(crate) fn switch(&self) -> Result<bool, Complaint> {
         match self.written {
@@ -237,6 +289,9 @@ impl Given<'_> {
 const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h";
 const NOT_AN_INTERVAL: &str = "must be a time, such as 5ms, 500us or 0.005";
 const NOT_A_SIZE: &str = "must be a size in bytes, such as 1048576, 512KiB, 64K or 1GiB";
+const NOT_A_PERCENTAGE: &str = "must be a percentage, such as 5% or 12.5%";
+/// More than any machine has.
+const MOST_MEMORY: u64 = 1 << 50;
 const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// In milliseconds. Longer spellings first: `ms` also ends in `s`.
@@ -549,6 +604,50 @@ mod tests {
             }
             .size::<u64>();
             assert_eq!(read.clone().ok(), expected, "{written}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_read_as_a_size_or_a_percentage() {
+        let kind = Kind::Memory {
+            least: 16 << 20,
+            zero: "none",
+        };
+        let not_a_size = format!("{NOT_A_SIZE}, or a percentage such as 25%");
+        let cases = [
+            (text("400MiB"), Ok(MemoryBound::Bytes(400 << 20))),
+            (text("0"), Ok(MemoryBound::Bytes(0))),
+            (text("25%"), Ok(MemoryBound::Share(2500))),
+            (text(" 12.5 % "), Ok(MemoryBound::Share(1250))),
+            (text("100%"), Ok(MemoryBound::Share(WHOLE))),
+            (text("1MiB"), Err("must be at least 16MiB")),
+            (
+                text("0%"),
+                Err("must be more than 0%: for no bound write 0"),
+            ),
+            (text("101%"), Err("must be from 0% to 100%")),
+            (text("-1%"), Err("must be from 0% to 100%")),
+            (text("0.001%"), Err("must be 0%, or at least 0.01%")),
+            (text("%"), Err(NOT_A_PERCENTAGE)),
+            (text("x%"), Err(NOT_A_PERCENTAGE)),
+            (text("much"), Err(not_a_size.as_str())),
+            (Written::Boolean(true), Err(not_a_size.as_str())),
+        ];
+        for (written, expected) in cases {
+            let given = Given {
+                kind: &kind,
+                written: &written,
+            };
+            let read = given.memory().map_err(|complaint| complaint.demand);
+            assert_eq!(read, expected.map_err(str::to_owned), "{written}");
+            if let Ok(bound) = read {
+                let again = text(bound.text().trim_matches('"'));
+                let given = Given {
+                    kind: &kind,
+                    written: &again,
+                };
+                assert_eq!(given.memory(), Ok(bound), "{written}");
+            }
         }
     }
 

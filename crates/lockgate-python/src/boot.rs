@@ -12,9 +12,10 @@ use pyo3::prelude::*;
 
 use crate::collector::{Collector, freeze};
 use crate::hooks::PythonHooks;
+use crate::stack_log::StackLog;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, interruption, loading, privileges, stacks};
+use crate::{children, exceptions, interpreter, loading, privileges, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -93,7 +94,7 @@ impl PythonHooks {
     }
 
     /// The application, in a process that is settled.
-    fn load(&self, py: Python<'_>) -> Result<Py<PyAny>, LoadFailure> {
+    fn load(&mut self, py: Python<'_>) -> Result<Py<PyAny>, LoadFailure> {
         self.try_places();
         if let Err(error) = children::settle_when_forked(py) {
             self.log.write(
@@ -110,15 +111,7 @@ impl PythonHooks {
                 exceptions::summary(py, &error)
             ))
         })?;
-        if let Err(error) = interruption::show_stacks_at_death(py) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "a worker that is ended or crashes will not tell where its threads were: {}",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
+        self.show_stacks_at_death(py);
         if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
             self.log.write(
                 Level::Warning,
@@ -164,7 +157,10 @@ impl PythonHooks {
         let application = match self.preloaded.take() {
             Some(application) => {
                 // The template was not told when log files were moved.
-                if let Err(error) = self.log.reopen() {
+                let stack_log = self.stack_log.as_ref();
+                let reopened = (self.log.reopen())
+                    .and_then(|()| stack_log.map_or(Ok(()), |stacks| stacks.reopen()));
+                if let Err(error) = reopened {
                     let message = format!("cannot reopen the error log: {error}");
                     self.log.write(Level::Error, &message);
                 }
@@ -216,6 +212,24 @@ impl PythonHooks {
         )
         .map(Some)
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))
+    }
+
+    /// Where this worker's threads are told when it crashes.
+    fn show_stacks_at_death(&mut self, py: Python<'_>) {
+        let problem = match StackLog::open(&self.config.error_log) {
+            Ok(stacks) => {
+                let shown = stacks.show_stacks_at_death(py);
+                self.stack_log = Some(Arc::new(stacks));
+                shown.err().map(|error| exceptions::summary(py, &error))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = problem {
+            let message = format!(
+                "a worker that is ended or crashes will not tell where its threads were: {problem}"
+            );
+            self.log.write(Level::Warning, &message);
+        }
     }
 
     /// Has operators see where this worker's threads stand. After the import, so that the application goes first.

@@ -20,6 +20,7 @@ use pyo3::types::PyDict;
 
 use crate::boot::CANNOT_START;
 use crate::reading::Sources;
+use crate::stack_log::StackLog;
 use crate::{admin, children, exceptions, interpreter, privileges};
 
 /// The supervisor's host.
@@ -29,6 +30,8 @@ pub(crate) struct PythonHooks {
     pub(crate) generation: u64,
     sources: Sources,
     pub(crate) log: Arc<ErrorLog>,
+    /// In a worker: where its stacks go when it crashes.
+    pub(crate) stack_log: Option<Arc<StackLog>>,
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
     /// What the template of this process has loaded.
@@ -47,6 +50,7 @@ impl PythonHooks {
             generation: 0,
             sources,
             log,
+            stack_log: None,
             identity,
             preloaded: None,
         }
@@ -107,6 +111,7 @@ impl Hooks for PythonHooks {
             let attended = AttendedWorker {
                 handle,
                 log: Arc::clone(&self.log),
+                stack_log: self.stack_log.clone(),
             };
             py.detach(|| post.attend(&attended))
         })
@@ -259,6 +264,7 @@ impl Hooks for PythonHooks {
 struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
+    stack_log: Option<Arc<StackLog>>,
 }
 
 impl Attended for AttendedWorker {
@@ -276,6 +282,10 @@ impl Attended for AttendedWorker {
 
     fn reopen_logs(&self) {
         self.handle.reopen_logs();
+        if let Some(Err(error)) = self.stack_log.as_ref().map(|stacks| stacks.reopen()) {
+            let message = format!("stacks at death go on into the old error log: {error}");
+            self.log.write(Level::Error, &message);
+        }
     }
 
     /// Asked about once a second, which is when what the last response left behind is dropped: an idle worker

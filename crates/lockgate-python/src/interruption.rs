@@ -26,16 +26,6 @@ pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
     py.import("_thread")?.call_method0("get_ident")?.extract()
 }
 
-/// Has a worker that is ended by SIGABRT, or crashes, write the stacks of all its threads to standard error first. That
-/// needs no interpreter, so it is how a call that never gives it away is found. An application that is loaded after this
-/// may decide otherwise.
-///
-/// # Errors
-/// When there is no standard error to write to.
-pub(crate) fn show_stacks_at_death(py: Python<'_>) -> PyResult<()> {
-    py.import("faulthandler")?.call_method0("enable").map(drop)
-}
-
 /// The stack of a thread, as Python prints it, without the last line end; nothing when it runs no Python code.
 pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<String> {
     find_stack(py, thread).unwrap_or_else(|error| {

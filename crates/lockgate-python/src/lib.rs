@@ -14,6 +14,7 @@ mod loading;
 mod machine;
 mod privileges;
 mod reading;
+mod stack_log;
 mod stacks;
 mod warming;
 mod wsgi;

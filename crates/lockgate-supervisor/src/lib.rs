@@ -28,6 +28,7 @@ mod stacks;
 mod supervisor;
 mod template;
 mod template_side;
+mod unfinished;
 mod unix_socket;
 mod worker_side;
 
@@ -38,7 +39,8 @@ pub use main_loop::run;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use supervisor::{
-    Action, Event, Fact, Generation, Inherited, Order, ReplaceReason, Request, Rules, Status,
-    Supervisor,
+    Action, Event, Fact, Generation, Inherited, Order, ReplaceReason, Request, Responses, Rules,
+    Status, Supervisor,
 };
+pub use unfinished::Unfinished;
 pub use worker_side::{Attended, WorkerPost};

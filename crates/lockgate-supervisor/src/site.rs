@@ -84,10 +84,13 @@ impl Site {
             graceful_timeout: config.graceful_timeout,
             drain_delay: config.drain_delay,
             boot_timeout: config.boot_timeout,
+            reload_watch: config.reload_watch,
+            reload_watch_errors: config.reload_watch_errors,
             max_requests: config.max_requests,
             max_requests_jitter: config.max_requests_jitter,
             max_worker_age: config.max_worker_age,
             max_worker_memory: config.max_worker_memory,
+            max_worker_memory_hard: config.max_worker_memory_hard,
         }
     }
 }

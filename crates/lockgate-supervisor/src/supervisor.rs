@@ -8,19 +8,23 @@ mod booting;
 mod event;
 mod fact;
 mod farewell;
+mod memory;
 mod recycling;
 mod reload;
 mod silence;
 mod status;
 mod stopping;
 mod upgrade;
+mod watch;
 mod worker;
 
 use std::time::Instant;
 
 use lockgate_observe::Level;
 
-pub use event::{Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Rules};
+pub use event::{
+    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Responses, Rules,
+};
 pub use fact::Fact;
 pub use status::Status;
 
@@ -116,8 +120,9 @@ impl Supervisor {
                 pid,
                 requests,
                 memory,
-            } => self.judge_measures(pid, requests, memory),
+            } => self.judge_measures(pid, requests, memory, now),
             Event::Prepared(rules) => self.boot_next(rules, now),
+            Event::Counted(counts) => self.judge_watched(&counts, now),
             Event::NotPrepared { reason } => self.fail_reload(&reason, None, now),
             Event::UpgradeTried => self.note_tried(),
             Event::UpgradeFailed { reason } => self.fail_upgrade(&reason),
@@ -125,7 +130,8 @@ impl Supervisor {
                 pid,
                 ending,
                 memory_ran_out,
-            } => self.bury(pid, ending, memory_ran_out, now),
+                unfinished,
+            } => self.bury(pid, ending, memory_ran_out, &unfinished, now),
             Event::Requested(request) => self.obey(request, now),
             Event::Tick => {}
         }

@@ -2,7 +2,8 @@
 //! nothing by it.
 //!
 //! The price of a request is bounded: no allocation, no look at a clock, and no locked instruction where the leader sends
-//! the response. Without a seat, or where operators are not answered, no books are kept.
+//! the response. What each thread runs is always written down, so that it can be told of a worker that has died;
+//! responses are counted only where somebody reads the counts. Without a seat nothing is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,23 +18,25 @@ use crate::request::{Client, Request};
 /// The books of one worker.
 pub struct Books {
     ledger: Option<Ledger>,
+    /// The same ledger, where it is counted in.
+    counted: Option<Ledger>,
     /// The same moment on both clocks: an `Instant` means nothing to another process.
     base: Instant,
     base_nanos: u64,
 }
 
 impl Books {
-    /// Opens those of the worker that has this seat, if anybody may read them: where nobody does, a request pays for a
-    /// branch or two. Kept, they cost 300 instructions a request, 2.4 % of the smallest one.
-    pub fn open(seat: Option<&Seat>, is_read: bool) -> Self {
+    /// Opens those of the worker that has this seat, with or without counts.
+    pub fn open(seat: Option<&Seat>, are_counts_read: bool) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
-        let ledger = seat.filter(|_| is_read).and_then(Seat::ledger);
+        let ledger = seat.and_then(Seat::ledger);
         if let Some(ledger) = &ledger {
             ledger.open(std::process::id(), base_nanos);
         }
         Self {
             ledger,
+            counted: ledger.filter(|_| are_counts_read),
             base,
             base_nanos,
         }
@@ -41,14 +44,14 @@ impl Books {
 
     /// Bytes were read since this was last told.
     pub fn note_received(&self, bytes: u64) {
-        if let Some(ledger) = &self.ledger {
+        if let Some(ledger) = &self.counted {
             ledger.note_received(bytes);
         }
     }
 
     /// So many requests wait for a thread.
     pub fn note_waiting(&self, waiting: usize) {
-        if let Some(ledger) = &self.ledger {
+        if let Some(ledger) = &self.counted {
             ledger.note_waiting(waiting as u64);
         }
     }
@@ -117,14 +120,14 @@ impl Drop for Desk {
 impl Connection {
     /// The response has left in full, and this thread leads the lane.
     pub fn count_response(&mut self, now: Instant) {
-        if let Some(ledger) = self.shared.books.ledger {
+        if let Some(ledger) = self.shared.books.counted {
             ledger.note_response(self.response(now));
         }
     }
 
     /// The response has left in full, sent by a thread that does not lead.
     pub fn count_response_among_others(&mut self, now: Instant) {
-        if let Some(ledger) = self.shared.books.ledger {
+        if let Some(ledger) = self.shared.books.counted {
             ledger.note_response_among_others(self.response(now));
         }
     }
@@ -133,7 +136,7 @@ impl Connection {
     #[cold]
     pub fn count_loss(&mut self, loss: Loss) {
         if self.ready_at.take().is_some()
-            && let Some(ledger) = self.shared.books.ledger
+            && let Some(ledger) = self.shared.books.counted
         {
             ledger.note_loss(loss, self.out.take_departed());
         }

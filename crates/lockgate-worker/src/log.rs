@@ -3,7 +3,9 @@
 //! Invariant: an event is written or counted, and the first one that is written after a loss says how many are missing.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +26,14 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// When it can neither be created nor is there.
 pub fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
     sink::create_missing(target, owner)
+}
+
+/// Opens a log file as the logs do, for somebody who writes to it in another way.
+///
+/// # Errors
+/// When it cannot be opened for appending.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    sink::open_file(path)
 }
 
 /// The error log: what the server itself has to say.

@@ -276,7 +276,7 @@ fn last_line_end(bytes: &[u8]) -> Option<usize> {
     Some(bytes.iter().rposition(|&byte| byte == b'\n')? + 1)
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
         // Opened for both (fifo(7)) no reader is waited for, and readers may come and go.
         return OpenOptions::new()

@@ -94,7 +94,7 @@ impl Worker {
             crew: Crew::new(most_calls(&config)),
             cork: Cork::default(),
             bodies: Arc::default(),
-            books: Books::open(seat.as_ref(), config.admin_bind.is_some()),
+            books: Books::open(seat.as_ref(), are_counts_read(&config)),
             lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,
             access_log,
@@ -127,6 +127,11 @@ impl Worker {
         }
         Ok(Handle { shared })
     }
+}
+
+/// Whether anybody reads what responses are counted for.
+fn are_counts_read(config: &Config) -> bool {
+    config.admin_bind.is_some() || config.reload_watch.is_some()
 }
 
 /// A running worker, for the thread that looks after it.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::MemoryMeasure;
+use crate::memory::percent_words;
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, duration_text, quoted, quoted_list, size_text};
+use crate::written::{Complaint, Given, duration_text, quoted, quoted_list};
 
 /// Less than this is no Python process.
-const LEAST_MEMORY: u64 = 16 << 20;
+pub(crate) const LEAST_MEMORY: u64 = 16 << 20;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -68,6 +70,48 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| draft.config.preload.to_string(),
     },
     Setting {
+        name: "reload_watch",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload-watch"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("new workers take over when all of them are ready"),
+        },
+        doc: "How long old workers answer beside new ones, so that errors roll a reload back. When all new \
+              workers are ready they begin to accept, and the old ones go on accepting: two versions answer side by side \
+              for so long. When more of the new ones' responses are errors than `reload_watch_errors` allows, or one of \
+              them dies, the new ones leave, the old ones stay, and the reload has failed. Otherwise the old ones leave \
+              at the end. Set it before the reload that it is to watch: the workers that serve have to count.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let watch = given.duration()?;
+            draft.config.reload_watch = (watch > Duration::ZERO).then_some(watch);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.reload_watch.unwrap_or_default()),
+    },
+    Setting {
+        name: "reload_watch_errors",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload-watch-errors"],
+        shape: Shape::Value,
+        kind: Kind::Percentage,
+        doc: "By how much new workers' share of errors may exceed the old ones' in `reload_watch`. Errors are \
+              responses with 500 or more, and those that the application broke off. With `5%`, new workers that fail in \
+              7 of 100 are rolled back when the old ones fail in 1 of 100, and are not when those fail in 3. At least \
+              20 responses of the new workers have to be there.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.reload_watch_errors = given.percentage()?;
+            Ok(())
+        },
+        show: |draft| quoted(&percent_words(draft.config.reload_watch_errors)),
+    },
+    Setting {
         name: "max_requests",
         section: Section::Renewal,
         short: None,
@@ -127,22 +171,67 @@ pub(super) const SETTINGS: &[Setting] = &[
         short: None,
         flags: &["max-worker-memory"],
         shape: Shape::Value,
-        kind: Kind::Size {
-            least: LEAST_MEMORY,
-            most: 1 << 50,
-            zero: Ok("however much"),
-        },
-        doc: "A worker that holds more memory is replaced by a new one, as by `max_requests`. It is the resident set \
-              of its process, looked at once a second (Linux only); pages that workers share count in each.",
+        kind: MEMORY,
+        doc: "A worker that holds more memory is replaced by a new one, as by `max_requests`. The new one is ready first. \
+              What counts says `worker_memory_measure`; it is looked at once a second (Linux only).",
         gunicorn: &[],
-        uwsgi: &["reload-on-rss", "evil-reload-on-rss"],
+        uwsgi: &["reload-on-rss"],
         read: |draft, given| {
-            draft.config.max_worker_memory = given.size()?;
+            draft.max_worker_memory = given.memory()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.max_worker_memory),
+        show: |draft| draft.max_worker_memory.text(),
+    },
+    Setting {
+        name: "max_worker_memory_hard",
+        section: Section::Renewal,
+        short: None,
+        flags: &["max-worker-memory-hard"],
+        shape: Shape::Value,
+        kind: MEMORY,
+        doc: "A worker that holds more memory is ended, even when no replacement is ready. It accepts nothing more, has \
+              `graceful_timeout` to finish what it has, and a new one is made at once. So a worker that grows faster than \
+              replacements boot does not take the machine's memory from the others. It must be more than \
+              `max_worker_memory`, and is measured in the same way.",
+        gunicorn: &[],
+        uwsgi: &["evil-reload-on-rss"],
+        read: |draft, given| {
+            draft.max_worker_memory_hard = given.memory()?;
+            Ok(())
+        },
+        show: |draft| draft.max_worker_memory_hard.text(),
+    },
+    Setting {
+        name: "worker_memory_measure",
+        section: Section::Renewal,
+        short: None,
+        flags: &["worker-memory-measure"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["rss", "pss"]),
+        doc: "What counts for `max_worker_memory` and `max_worker_memory_hard`. `rss` is the resident set of the process: \
+              pages that workers share count in each of them. `pss` is the proportional set, in which a page that four \
+              processes share counts a quarter in each. The kernel has to walk through the whole process for it, so it is \
+              looked at every 5 seconds, and only where the resident set is over the limit; where it cannot be read, the \
+              resident set counts, and a warning says so.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            let mut all = MemoryMeasure::ALL.into_iter();
+            match all.find(|measure| measure.name() == word) {
+                Some(measure) => draft.config.worker_memory_measure = measure,
+                None => return Err("must be rss or pss".into()),
+            }
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.worker_memory_measure.name()),
     },
 ];
+
+const MEMORY: Kind = Kind::Memory {
+    least: LEAST_MEMORY,
+    zero: "however much",
+};
 
 const NUMBER: Kind = Kind::Number {
     least: 0,

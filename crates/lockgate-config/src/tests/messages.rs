@@ -35,6 +35,18 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             None,
             "bind = \"0.0.0.0:http\" (from PORT): the port must be a number from 0 to 65535",
         ),
+        (
+            &["a:b", "--max-worker-memory", "1GiB"],
+            &[("LOCKGATE_MAX_WORKER_MEMORY_HARD", "4%")],
+            None,
+            "max_worker_memory_hard = \"4%\" (from LOCKGATE_MAX_WORKER_MEMORY_HARD): must be more than max_worker_memory = \"1GiB\": a worker is to be replaced before it is ended",
+        ),
+        (
+            &["a:b", "--max-worker-memory", "0.05%"],
+            &[],
+            None,
+            "max_worker_memory = \"0.05%\" (from --max-worker-memory): must come to at least 16MiB here, and is 12MiB of the machine's memory of 24.0 GiB",
+        ),
         // A value that a stronger one hides is checked too.
         (
             &["a:b", "-w", "3"],

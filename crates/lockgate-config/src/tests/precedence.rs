@@ -64,10 +64,14 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("warmup", "/a", "['/b', '/c?d=1']", "/e, /f"),
     ("boot_timeout", "10", "'1m'", "90s"),
     ("preload", "true", "false", "1"),
+    ("reload_watch", "30s", "'1m'", "10"),
+    ("reload_watch_errors", "1%", "'12.5%'", "0%"),
     ("max_requests", "1000", "2000", "0"),
     ("max_requests_jitter", "10", "20", "30"),
     ("max_worker_age", "1h", "7200", "90s"),
-    ("max_worker_memory", "256MiB", "'1GiB'", "500MB"),
+    ("max_worker_memory", "256MiB", "'25%'", "500MB"),
+    ("max_worker_memory_hard", "8GiB", "'50%'", "9GiB"),
+    ("worker_memory_measure", "pss", "'rss'", "PSS"),
     ("server_header", "a", "''", "c"),
     ("sendfile", "true", "false", "yes"),
     ("access_logfile", "-", "'/b'", "none"),
@@ -295,6 +299,24 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
             .clone_from(&first.config.workers_reason);
         assert_eq!(config, first.config);
     }
+}
+
+#[test]
+fn a_share_of_memory_is_printed_as_given_and_says_what_it_comes_to() {
+    let resolved = given(&["a:b", "--max-worker-memory", "25%"], &[], None).expect("taken");
+    assert_eq!(resolved.config.max_worker_memory, 6 << 30);
+    let printed = resolved.print();
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with("max_worker_memory ="))
+        .expect("printed");
+    assert!(line.starts_with("max_worker_memory = \"25%\" "), "{line}");
+    assert!(
+        line.ends_with(
+            "# --max-worker-memory; max_worker_memory = 6GiB of the machine's memory of 24.0 GiB"
+        ),
+        "{line}"
+    );
 }
 
 #[test]

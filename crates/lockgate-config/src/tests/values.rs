@@ -284,6 +284,11 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         ("boot_timeout", &[("'soon'", "must be a time")]),
         ("preload", &[("'x'", "true or false")]),
+        ("reload_watch", &[("'soon'", "must be a time")]),
+        (
+            "reload_watch_errors",
+            &[("5", "must be a percentage"), ("'101%'", "from 0% to 100%")],
+        ),
         (
             "max_requests",
             &[("-1", "at least 0"), ("'auto'", "whole number")],
@@ -292,8 +297,10 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ("max_worker_age", &[("'old'", "must be a time")]),
         (
             "max_worker_memory",
-            &[("'1MiB'", "must be"), ("'50%'", "must be a size")],
+            &[("'1MiB'", "must be"), ("'500%'", "from 0% to 100%")],
         ),
+        ("max_worker_memory_hard", &[("0.5", "must be a size")]),
+        ("worker_memory_measure", &[("'uss'", "must be rss or pss")]),
         (
             "server_header",
             &[

@@ -89,6 +89,25 @@ impl Page {
         })
     }
 
+    /// What the threads of a worker ran when it died, the oldest request first; to be asked before [`Page::clear`].
+    pub fn unfinished(self, slot: usize, pid: u32) -> Vec<Call> {
+        let ledger = self
+            .ledger(slot)
+            .filter(|ledger| ledger.pid() == u64::from(pid));
+        let lines = ledger.iter().flat_map(super::Ledger::lines);
+        let mut calls: Vec<Call> = lines
+            .filter_map(super::Line::read)
+            .filter(|call| call.request.is_some())
+            .collect();
+        calls.sort_by_key(|call| call.request.as_ref().map(|request| request.began));
+        calls
+    }
+
+    /// What the workers of this slot have counted, one after the other.
+    pub fn totals_of(self, slot: usize) -> Option<Totals> {
+        self.ledger(slot).map(|ledger| ledger.totals())
+    }
+
     /// What all workers have counted, those that have died included.
     pub fn totals(self) -> Totals {
         let mut totals = Totals::default();
@@ -132,6 +151,7 @@ mod tests {
             .unwrap()
             .begin(5, b"GET", b"/x", Some(b""));
         ledger.claim(79, 0).unwrap();
+        ledger.claim(80, 0).unwrap().begin(3, b"POST", b"/y", None);
         seat.publish(4, 9);
         ledger.note_response(Response {
             status: 200,
@@ -141,12 +161,20 @@ mod tests {
         let worker = page.workers().next().unwrap();
         assert_eq!((worker.slot, worker.pid, worker.generation), (2, 77, 1));
         assert_eq!((worker.state, worker.connections), (State::Serving, 4));
-        assert_eq!((worker.calls.len(), worker.busy()), (2, 1));
+        assert_eq!((worker.calls.len(), worker.busy()), (3, 2));
+        let threads = |pid| {
+            let calls = page.unfinished(2, pid).into_iter();
+            calls.map(|call| call.thread).collect::<Vec<_>>()
+        };
+        assert_eq!(threads(77), [80, 78]);
+        assert!(threads(76).is_empty(), "another worker's");
         seat.leave();
         assert_eq!(page.workers().next().unwrap().state, State::Draining);
         page.clear(2);
         assert_eq!(page.workers().count(), 0);
+        assert!(threads(77).is_empty());
         assert_eq!(page.totals().classes[1], 1);
+        assert_eq!(page.totals_of(2), Some(page.totals()));
         assert_eq!(page.starts(), 1);
     }
 

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::farewell::farewell;
+use super::farewell::{farewell, last_requests};
 use super::reload::{ENDING, Reload};
+use super::watch::WATCHED;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
 use super::{Action, Order, Rules, Stage, Supervisor};
-use crate::Ending;
+use crate::back_off::BackOff;
+use crate::{Ending, Unfinished};
 
 /// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
 const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
@@ -241,6 +243,7 @@ impl Supervisor {
         pid: u32,
         ending: Ending,
         memory_ran_out: Option<bool>,
+        unfinished: &[Unfinished],
         now: Instant,
     ) {
         // Strangers that PID 1 inherits are nobody's business; their exit codes mean nothing here.
@@ -259,6 +262,11 @@ impl Supervisor {
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
         match &self.stage {
             Stage::Running => match role {
+                Role::Coming if worker.opened.is_some() => {
+                    message.push_str(&last_requests(unfinished));
+                    self.log(level, message);
+                    return self.fail_reload(&format!("{worker} has died {WATCHED}"), None, now);
+                }
                 Role::Coming => return self.fail_reload(&message, None, now),
                 Role::Successor => {
                     self.log(level, message);
@@ -279,7 +287,7 @@ impl Supervisor {
                 }
                 Role::Serving => {
                     let slot = &mut self.slots[worker.slot];
-                    let wait = restart_delay(slot, &worker, now);
+                    let wait = restart_delay(&mut slot.back_off, worker.served(now));
                     slot.tenant = Tenant::Vacant {
                         fork_at: now + wait,
                     };
@@ -297,19 +305,23 @@ impl Supervisor {
             }
             Stage::Stopping(_) | Stage::Gone => {}
         }
+        // A worker that leaves as it was asked to has told its clients itself.
+        let is_as_asked = worker.sentence == Some(Sentence::NotNeeded) && ending.is_clean();
+        if !is_as_asked {
+            message.push_str(&last_requests(unfinished));
+        }
         self.log(level, message);
     }
 }
 
 /// Counts the end of a worker in its slot; how long the slot stays empty.
-fn restart_delay(slot: &mut Slot, worker: &Worker, now: Instant) -> Duration {
-    let served = worker.served(now);
+pub(super) fn restart_delay(back_off: &mut BackOff, served: Duration) -> Duration {
     if served >= HEALTHY {
-        slot.back_off.reset();
+        back_off.reset();
     }
     if served >= SERVED {
-        slot.back_off.after_service()
+        back_off.after_service()
     } else {
-        slot.back_off.after_failure()
+        back_off.after_failure()
     }
 }

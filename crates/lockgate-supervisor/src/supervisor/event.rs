@@ -6,7 +6,7 @@ use std::time::Duration;
 use lockgate_observe::Level;
 
 use super::{Fact, Status};
-use crate::Ending;
+use crate::{Ending, Unfinished};
 
 /// The settings that decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct Rules {
     pub drain_delay: Duration,
     /// How long a worker may take to become ready; `None`: for ever.
     pub boot_timeout: Option<Duration>,
+    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    pub reload_watch: Option<Duration>,
+    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    pub reload_watch_errors: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
     /// By how many requests more, at most, that differs from worker to worker.
@@ -29,6 +33,8 @@ pub struct Rules {
     pub max_worker_age: Option<Duration>,
     /// A worker that holds more bytes of memory is replaced; 0: however much.
     pub max_worker_memory: u64,
+    /// A worker that holds more bytes of memory is ended; 0: however much.
+    pub max_worker_memory_hard: u64,
 }
 
 /// Which of two sets of settings and sockets a worker is made with.
@@ -47,8 +53,13 @@ pub enum ReplaceReason {
     Requests(u64),
     /// It has served for as long as it may.
     Age,
-    /// It holds so many bytes of memory.
-    Memory(u64),
+    /// It holds more memory than it may.
+    Memory {
+        /** Bytes that it holds. */
+        held: u64,
+        /** Bytes that it may hold. */
+        most: u64,
+    },
     /// It says that a request cannot be ended: a thread is lost.
     StuckThread,
 }
@@ -64,10 +75,11 @@ impl fmt::Display for ReplaceReason {
                 )
             }
             Self::Age => out.write_str("it has served long enough (setting: max_worker_age)"),
-            Self::Memory(bytes) => write!(
+            Self::Memory { held, most } => write!(
                 out,
-                "it holds {} MiB of memory (setting: max_worker_memory)",
-                bytes >> 20
+                "it holds {} MiB of memory and may hold {} (setting: max_worker_memory)",
+                held >> 20,
+                most >> 20
             ),
             Self::StuckThread => out.write_str("a request in it does not end"),
         }
@@ -174,6 +186,8 @@ pub enum Event {
         /** Why, for the log. */
         reason: String,
     },
+    /// What workers have answered so far.
+    Counted(Vec<Responses>),
     /// A child process is no more. As PID 1 the supervisor also inherits strangers.
     Exited {
         /** The process. */
@@ -182,11 +196,24 @@ pub enum Event {
         ending: Ending,
         /** Whether the kernel has just killed in this control group for want of memory; `None`: there is no telling. */
         memory_ran_out: Option<bool>,
+        /** What it was running. */
+        unfinished: Vec<Unfinished>,
     },
     /// A signal came in.
     Requested(Request),
     /// Time has passed.
     Tick,
+}
+
+/// What a worker has answered. The numbers only grow, and begin anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Responses {
+    /// Its process.
+    pub pid: u32,
+    /// Responses of any kind.
+    pub all: u64,
+    /// Those that were errors of the server's side.
+    pub failed: u64,
 }
 
 /// What a signal asks of the supervisor.
@@ -232,6 +259,8 @@ pub enum Action {
     },
     /// Read the settings again and bind what is new; answered at once by [`Event::Prepared`] or [`Event::NotPrepared`].
     Prepare,
+    /// Look at what every worker has answered; answered at once by [`Event::Counted`].
+    Count,
     /// What was prepared is the present generation from now on.
     Move,
     /// Forget what was prepared.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 use super::worker::{Seconds, Sentence, Worker};
-use crate::Ending;
+use crate::{Ending, Unfinished};
 
 /// The line about the end of `worker`, and how bad it is.
 pub(super) fn farewell(
@@ -76,6 +76,17 @@ pub(super) fn farewell(
     }
 }
 
+/// The requests that ended with a worker, for the same event of the log: a line for each.
+pub(super) fn last_requests(unfinished: &[Unfinished]) -> String {
+    let title = match unfinished.len() {
+        0 => return String::new(),
+        1 => "the request that it was running ends with it:".to_owned(),
+        count => format!("the {count} requests that it was running end with it:"),
+    };
+    let lines = unfinished.iter().map(|request| format!("\n  {request}"));
+    format!("; {title}{}", lines.collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +120,33 @@ mod tests {
         ] {
             let (_, said) = farewell(&worker, KILL, memory_ran_out, now);
             assert!(said.contains(words), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_request_that_ended_with_it_has_a_line() {
+        let request = |thread| Unfinished {
+            thread,
+            age: Duration::from_millis(1500),
+            method: b"GET".to_vec(),
+            target: b"/".to_vec(),
+            is_cut: false,
+            client: b"::1".to_vec(),
+        };
+        let cases = [
+            (0, ""),
+            (
+                1,
+                "; the request that it was running ends with it:\n  GET / of ::1, 1.50 s old, in thread 0",
+            ),
+            (
+                2,
+                "; the 2 requests that it was running end with it:\n  GET / of ::1, 1.50 s old, in thread 0\n  GET / of ::1, 1.50 s old, in thread 1",
+            ),
+        ];
+        for (count, words) in cases {
+            let requests: Vec<_> = (0..count).map(request).collect();
+            assert_eq!(last_requests(&requests), words);
         }
     }
 

@@ -67,19 +67,17 @@ impl Supervisor {
     }
 
     /// Compares what a worker has counted and holds with what it may.
-    pub(super) fn judge_measures(&mut self, pid: u32, requests: u64, memory: u64) {
+    pub(super) fn judge_measures(&mut self, pid: u32, requests: u64, memory: u64, now: Instant) {
         let Rules {
             max_requests,
             max_requests_jitter,
-            max_worker_memory,
             ..
         } = self.rules;
         let most = max_requests.saturating_add(share_of(max_requests_jitter, pid));
         if max_requests > 0 && requests >= most {
             self.want_replacement(pid, ReplaceReason::Requests(requests));
-        } else if max_worker_memory > 0 && memory > max_worker_memory {
-            self.want_replacement(pid, ReplaceReason::Memory(memory));
         }
+        self.judge_memory(pid, memory, now);
     }
 
     /// When a worker has served long enough.
@@ -244,7 +242,7 @@ impl Supervisor {
     }
 }
 
-fn is_replaceable(worker: &Worker) -> bool {
+pub(super) fn is_replaceable(worker: &Worker) -> bool {
     worker.opened.is_some() && worker.sentence.is_none() && !worker.is_killed
 }
 

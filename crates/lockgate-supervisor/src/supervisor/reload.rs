@@ -1,12 +1,13 @@
 //! Reloads: a new generation of workers boots beside the old one, and takes over when all of it is ready, or not at all.
 //! Knows neither settings nor sockets: whoever prepares a generation says only whether it can be.
 //!
-//! Invariant: until every new worker is ready, nothing happens to one that serves.
+//! Invariant: until every new worker is ready, and a watch over them has ended well, nothing happens to one that serves.
 
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
+use super::watch::Watch;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant};
 use super::{Action, Fact, Order, Request, Rules, Stage, Supervisor};
 
@@ -28,6 +29,8 @@ enum Step {
     Preparing,
     /// The new workers load the application.
     Booting(Rules),
+    /// The new workers answer beside the old ones.
+    Watching(Watch),
     /// The new workers may accept; the old ones still do.
     Moving { by: Instant },
 }
@@ -37,13 +40,41 @@ impl Reload {
     pub(super) fn rules(&self) -> Option<&Rules> {
         match &self.step {
             Step::Booting(rules) => Some(rules),
+            Step::Watching(watch) => Some(&watch.rules),
             _ => None,
         }
     }
 
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        match &self.step {
+            Step::Watching(watch) => Some(watch),
+            _ => None,
+        }
+    }
+
+    pub(super) fn watch_mut(&mut self) -> Option<&mut Watch> {
+        match &mut self.step {
+            Step::Watching(watch) => Some(watch),
+            _ => None,
+        }
+    }
+
+    pub(super) fn begin_watch(&mut self, watch: Watch) {
+        self.step = Step::Watching(watch);
+    }
+
+    fn moves_by(&self) -> Option<Instant> {
+        match self.step {
+            Step::Moving { by } => Some(by),
+            _ => None,
+        }
+    }
+
+    /// When to look again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.step {
             Step::Moving { by } => Some(by),
+            Step::Watching(ref watch) => Some(watch.look_at),
             _ => None,
         }
     }
@@ -68,10 +99,11 @@ impl Supervisor {
 
     /// Takes the steps that do not hang on one event.
     pub(super) fn go_on_reloading(&mut self, now: Instant) {
+        self.go_on_watching(now);
         let is_moved = self
             .reload
             .as_ref()
-            .and_then(Reload::deadline)
+            .and_then(Reload::moves_by)
             .is_some_and(|by| by <= now || self.are_accepting());
         if is_moved {
             self.end_reload(now);
@@ -151,12 +183,12 @@ impl Supervisor {
         else {
             return;
         };
-        if ready == all {
+        if ready == all && !self.begin_watch(rules, now) {
             self.take_over(rules, now);
         }
     }
 
-    fn take_over(&mut self, rules: Rules, now: Instant) {
+    pub(super) fn take_over(&mut self, rules: Rules, now: Instant) {
         self.wanted = self.wanted_by(&rules);
         self.rules = rules;
         self.forget_replacements();
@@ -166,7 +198,10 @@ impl Supervisor {
                 Role::Serving => slot.role = Role::Leaving,
                 Role::Coming => {
                     slot.role = Role::Serving;
-                    if let Some(worker) = slot.worker_mut() {
+                    // After a watch it accepts already.
+                    if let Some(worker) = slot.worker_mut()
+                        && worker.opened.is_none()
+                    {
                         worker.opened = Some(now);
                         worker.last_heard = now;
                         opened.push(worker.pid);
@@ -218,7 +253,11 @@ impl Supervisor {
         self.tell_failure(why, report);
         let places: Vec<usize> = self.numbers(Role::Coming).collect();
         for place in places {
-            self.end_unborn(place, now);
+            let worker = self.slots[place].worker();
+            match worker.and_then(|worker| worker.opened) {
+                None => self.end_unborn(place, now),
+                Some(_) => self.retire(place, now),
+            }
         }
         self.actions.push(Action::Discard);
         self.log(
@@ -335,8 +374,11 @@ impl Supervisor {
         let is_wanted = match slot.role {
             Role::Coming | Role::Successor => true,
             Role::Serving => {
-                let is_next_booting = self.reload.as_ref().and_then(Reload::rules).is_some();
-                !is_next_booting || self.serving().all(|slot| slot.worker().is_none())
+                let reload = self.reload.as_ref();
+                let is_next_there = reload.and_then(Reload::rules).is_some();
+                let is_next_serving = reload.and_then(Reload::watch).is_some();
+                !is_next_there
+                    || (!is_next_serving && self.serving().all(|slot| slot.worker().is_none()))
             }
             Role::Free | Role::Leaving => false,
         };

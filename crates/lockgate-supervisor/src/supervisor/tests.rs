@@ -5,12 +5,17 @@ use std::time::Duration;
 use super::*;
 use crate::Ending;
 
+mod boots;
 mod generations;
+mod memory;
+mod numbers;
 mod records;
+mod silences;
 mod stops;
 mod tellings;
 mod templates;
 mod upgrades;
+mod watch;
 
 const CRASH: Ending = Ending::Code(7);
 const CLEAN: Ending = Ending::Code(0);
@@ -31,10 +36,13 @@ fn rules(workers: usize) -> Rules {
         graceful_timeout: Duration::from_secs(30),
         drain_delay: Duration::ZERO,
         boot_timeout: None,
+        reload_watch: None,
+        reload_watch_errors: 500,
         max_requests: 0,
         max_requests_jitter: 0,
         max_worker_age: None,
         max_worker_memory: 0,
+        max_worker_memory_hard: 0,
     }
 }
 
@@ -48,6 +56,7 @@ struct Script {
     /// A fork is answered by the test, as a template does it when it has loaded the application.
     forks_wait: bool,
     prepared: Event,
+    counts: Vec<Responses>,
     shows_openings: bool,
     deeds: Vec<String>,
     logs: Vec<String>,
@@ -68,6 +77,7 @@ impl Script {
             forks_fail: false,
             forks_wait: false,
             prepared: Event::Prepared(rules),
+            counts: Vec::new(),
             shows_openings: false,
             deeds,
             logs,
@@ -111,6 +121,7 @@ impl Script {
                 match action {
                     Action::Fork { slot, .. } if !self.forks_wait => answers.push(self.fork(slot)),
                     Action::Prepare => answers.push(self.prepared.clone()),
+                    Action::Count => answers.push(Event::Counted(self.counts.clone())),
                     _ => {}
                 }
             }
@@ -143,6 +154,8 @@ impl Script {
             } => format!("fork {slot}"),
             Action::Fork { slot, .. } => format!("fork {slot} of next"),
             Action::Prepare => "prepare".to_owned(),
+            // Made so often that it would hide everything else.
+            Action::Count => return,
             Action::Move => "move".to_owned(),
             Action::Discard => "discard".to_owned(),
             // Every worker that serves is told; only where two generations meet does it matter when.
@@ -198,6 +211,7 @@ impl Script {
             pid,
             ending,
             memory_ran_out: None,
+            unfinished: Vec::new(),
         });
     }
 
@@ -249,210 +263,6 @@ impl Script {
     #[track_caller]
     fn said(&mut self, expected: &[&str]) {
         assert_eq!(std::mem::take(&mut self.logs), expected);
-    }
-}
-
-#[test]
-fn the_server_boots_its_workers_and_says_when_all_are_ready() {
-    let mut script = Script::booting(2);
-    script.did(&["0 fork 0", "0 fork 1"]);
-    script.at(0.21);
-    script.event(Event::Ready { pid: 101 });
-    script.at(12.5);
-    script.event(Event::Ready { pid: 100 });
-    script.did(&[]);
-    script.said(&[
-        "Info: worker 1 (pid 101) ready in 0.21 s",
-        "Info: worker 0 (pid 100) ready in 12.5 s",
-        "Info: all 2 workers are ready",
-    ]);
-    assert_eq!(
-        script.supervisor.next_deadline(),
-        None,
-        "an idle server sleeps"
-    );
-}
-
-#[test]
-fn a_first_boot_that_fails_stops_the_server_with_the_code_of_the_failure() {
-    for code in [3, 4] {
-        let mut script = Script::booting(8);
-        script.forget();
-        // All eight say the same; the first one is heard, and every order of what follows ends alike.
-        script.event(Event::BootFailed {
-            pid: 103,
-            code,
-            text: "No module named 'app'".to_owned(),
-        });
-        script.did(&[
-            "0 close",
-            "0 stop 100",
-            "0 stop 101",
-            "0 stop 102",
-            "0 stop 104",
-            "0 stop 105",
-            "0 stop 106",
-            "0 stop 107",
-        ]);
-        script.event(Event::BootFailed {
-            pid: 100,
-            code: 4,
-            text: "No module named 'app'".to_owned(),
-        });
-        script.exits(100, Ending::Code(4));
-        script.exits(101, CLEAN);
-        script.fails(102, 3, "No module named 'app'");
-        script.exits(103, Ending::Code(code));
-        script.exits(
-            104,
-            Ending::Signal {
-                number: 2,
-                dumped_core: false,
-            },
-        );
-        script.exits(105, Ending::Code(1));
-        script.exits(106, CLEAN);
-        script.did(&[]);
-        script.exits(107, CLEAN);
-        script.did(&[&format!("0 exit {code}")]);
-        script.said(&[
-            "Error: No module named 'app'",
-            &format!("Error: stopping: the application did not start (exit code {code})"),
-            "Info: stopped",
-        ]);
-    }
-}
-
-#[test]
-fn a_first_boot_that_dies_without_a_word_stops_the_server_too() {
-    let mut script = Script::booting(2);
-    script.at(0.5);
-    script.exits(
-        101,
-        Ending::Signal {
-            number: 11,
-            dumped_core: false,
-        },
-    );
-    script.exits(100, CLEAN);
-    script.did(&[
-        "0 fork 0",
-        "0 fork 1",
-        "0.5 close",
-        "0.5 stop 100",
-        "0.5 exit 3",
-    ]);
-    script.said(&[
-        "Error: worker 1 (pid 101) was killed by SIGSEGV after 0.50 s, before it was ready",
-        "Error: stopping: the application did not start (exit code 3)",
-        "Info: stopped",
-    ]);
-}
-
-#[test]
-fn a_worker_that_will_not_leave_a_failed_boot_is_killed() {
-    let mut script = Script::booting(2);
-    script.fails(100, 3, "x");
-    script.forget();
-    script.at(10.0);
-    script.did(&["3 kill 101", "8 exit 3"]);
-}
-
-#[test]
-fn a_boot_that_fails_later_is_tried_ever_more_slowly_while_the_others_serve() {
-    let mut script = Script::serving(2);
-    script.exits(101, KILLED);
-    script.did(&["20 fork 1"]);
-    script.forget();
-    for (pid, text) in [
-        (102, "no module"),
-        (103, "no module"),
-        (104, "syntax error"),
-    ] {
-        script.fails(pid, 3, text);
-        script.at((script.now - script.start).as_secs_f64() + 4.0);
-    }
-    script.did(&["20.5 fork 1", "25 fork 1", "30 fork 1"]);
-    script.said(&[
-        "Error: no module",
-        "Info: worker 1 (pid 102) exited with code 3 after 0.00 s, after its failed start; it is replaced in 0.50 s",
-        "Info: worker 1 (pid 103) exited with code 3 after 3.50 s, after its failed start; it is replaced in 1.00 s",
-        "Error: syntax error",
-        "Info: worker 1 (pid 104) exited with code 3 after 3.00 s, after its failed start; it is replaced in 2.00 s",
-    ]);
-}
-
-#[test]
-fn a_worker_that_keeps_dying_is_restarted_ever_more_slowly() {
-    let mut script = Script::serving(1);
-    let mut waits = Vec::new();
-    for pid in 100..108 {
-        let died = (script.now - script.start).as_secs_f64();
-        script.exits(pid, CRASH);
-        script.at(died + 40.0);
-        let forked: Vec<f64> = script
-            .deeds
-            .drain(..)
-            .map(|deed| deed.split(' ').next().unwrap().parse().unwrap())
-            .collect();
-        waits.push(forked.iter().map(|at| at - died).collect::<Vec<_>>());
-        // The next one is ready for no more than 2 s.
-        script.event(Event::Ready { pid: pid + 1 });
-        script.at(died + 42.0);
-    }
-    assert_eq!(
-        waits,
-        [[0.0], [0.5], [1.0], [2.0], [4.0], [8.0], [16.0], [30.0]]
-    );
-}
-
-#[test]
-fn ten_healthy_seconds_clear_the_record() {
-    for (served, wait) in [(9.9, 2.0), (10.0, 0.0)] {
-        let mut script = Script::serving(1);
-        for pid in 100..103 {
-            script.exits(pid, CRASH);
-            script.at((script.now - script.start).as_secs_f64() + 5.0);
-        }
-        script.event(Event::Ready { pid: 103 });
-        script.at((script.now - script.start).as_secs_f64() + served);
-        script.forget();
-        let died = script.now;
-        script.exits(103, CRASH);
-        script.at((script.now - script.start).as_secs_f64() + 5.0);
-        script.did(&[&format!(
-            "{} fork 0",
-            (died - script.start).as_secs_f64() + wait
-        )]);
-    }
-}
-
-#[test]
-fn a_worker_that_has_served_is_replaced_at_once_in_its_slot() {
-    let mut script = Script::serving(3);
-    script.exits(101, KILLED);
-    script.did(&["20 fork 1"]);
-    script.said(&[
-        "Error: worker 1 (pid 101) was killed by SIGKILL after 20.0 s: not by this supervisor; \
-         the kernel's OOM killer or an operator did it; it is replaced at once",
-    ]);
-}
-
-#[test]
-fn exit_codes_three_and_four_of_a_worker_that_served_do_not_stop_the_server() {
-    let mut script = Script::serving(1);
-    script.exits(100, Ending::Code(3));
-    script.did(&["20 fork 0"]);
-}
-
-#[test]
-fn strangers_that_die_are_nobodys_business() {
-    for code in [0, 3, 4] {
-        let mut script = Script::booting(1);
-        script.forget();
-        script.exits(4711, Ending::Code(code));
-        script.did(&[]);
-        script.said(&[]);
     }
 }
 
@@ -583,145 +393,6 @@ fn a_stop_without_any_worker_exits_at_once_and_forks_no_more() {
     script.did(&["20 fork 0", "20 close", "20 exit 0"]);
     script.at(60.0);
     script.did(&[]);
-}
-
-#[test]
-fn more_workers_get_new_slots_and_fewer_drain_the_last() {
-    let mut script = Script::serving(1);
-    script.asks(Request::MoreWorkers);
-    script.event(Event::Ready { pid: 101 });
-    script.asks(Request::FewerWorkers);
-    script.did(&["20 fork 1", "20 drain 101"]);
-    script.exits(101, CLEAN);
-    script.at(60.0);
-    script.did(&[]);
-    script.said(&[
-        "Info: one worker more: 2 are wanted",
-        "Info: worker 1 (pid 101) ready in 0.00 s",
-        "Info: all 2 workers are ready",
-        "Info: one worker less: 1 wanted",
-        "Info: worker 1 (pid 101) left after 0.00 s",
-    ]);
-    script.asks(Request::FewerWorkers);
-    script.did(&[]);
-    script.said(&["Info: one worker is the least: nothing changes"]);
-}
-
-#[test]
-fn a_slot_is_given_again_only_when_its_last_worker_has_left() {
-    let mut script = Script::serving(2);
-    script.asks(Request::FewerWorkers);
-    script.at(21.0);
-    script.asks(Request::MoreWorkers);
-    script.did(&["20 drain 101", "21 fork 2"]);
-    script.at(22.0);
-    script.exits(101, CLEAN);
-    script.asks(Request::MoreWorkers);
-    script.did(&["22 fork 1"]);
-}
-
-#[test]
-fn a_worker_that_is_not_wanted_and_does_not_leave_is_killed() {
-    let mut script = Script::serving(3);
-    script.asks(Request::FewerWorkers);
-    script.asks(Request::FewerWorkers);
-    script.at(60.0);
-    script.did(&["20 drain 102", "20 drain 101", "50 kill 101", "50 kill 102"]);
-    script.exits(101, KILLED);
-    script.exits(102, KILLED);
-    script.at(70.0);
-    script.did(&[]);
-}
-
-#[test]
-fn a_storm_of_wishes_for_more_and_fewer_workers_ends_with_the_right_number() {
-    let mut script = Script::serving(2);
-    for _ in 0..5 {
-        script.asks(Request::MoreWorkers);
-    }
-    for _ in 0..4 {
-        script.asks(Request::FewerWorkers);
-    }
-    script.did(&[
-        "20 fork 2",
-        "20 fork 3",
-        "20 fork 4",
-        "20 fork 5",
-        "20 fork 6",
-        "20 drain 106",
-        "20 drain 105",
-        "20 drain 104",
-        "20 drain 103",
-    ]);
-    for pid in 103..=106 {
-        script.exits(pid, CLEAN);
-    }
-    script.exits(102, CRASH);
-    script.at(21.0);
-    script.did(&["20.5 fork 2"]);
-}
-
-#[test]
-fn a_silent_worker_is_aborted_then_killed_and_replaced() {
-    let mut script = Script::serving_with(2, Some(Duration::from_secs(5)));
-    for second in 21..=27 {
-        script.at(f64::from(second));
-        script.event(Event::Heartbeat { pid: 100 });
-    }
-    script.did(&["25 abort 101", "26 kill 101"]);
-    script.exits(101, KILLED);
-    script.did(&["27 fork 1"]);
-    script.said(&[
-        "Error: worker 1 (pid 101) has given no sign of life for 5.00 s (setting: timeout): it is ended and replaced",
-        "Warning: worker 1 (pid 101) has not left in time: it is killed",
-        "Info: worker 1 (pid 101) was killed by this supervisor after 27.0 s: it had not answered in time; it is replaced at once",
-    ]);
-}
-
-#[test]
-fn a_worker_that_says_it_is_held_up_is_ended_at_once() {
-    let mut script = Script::serving_with(1, Some(Duration::from_secs(5)));
-    script.event(Event::Stuck { pid: 100 });
-    script.event(Event::Stuck { pid: 100 });
-    script.at(20.25);
-    script.exits(100, ABORTED);
-    script.did(&["20 abort 100", "20.25 fork 0"]);
-}
-
-#[test]
-fn without_a_timeout_and_while_booting_silence_means_nothing() {
-    let mut script = Script::serving(1);
-    script.event(Event::Stuck { pid: 100 });
-    script.at(4000.0);
-    script.did(&[]);
-    let timeout = Some(Duration::from_secs(5));
-    let mut script = Script::new(Rules {
-        timeout,
-        ..rules(1)
-    });
-    script.event(Event::Start);
-    script.at(4000.0);
-    script.did(&["0 fork 0"]);
-}
-
-#[test]
-fn a_stop_suspends_the_timeout() {
-    let mut script = Script::serving_with(1, Some(Duration::from_secs(5)));
-    script.asks(Request::Terminate);
-    script.at(60.0);
-    script.did(&["20 close", "20 drain 100", "50 kill 100", "55 exit 0"]);
-}
-
-#[test]
-fn a_supervisor_that_was_itself_stopped_starts_counting_anew() {
-    let mut script = Script::serving_with(1, Some(Duration::from_secs(5)));
-    // A frozen container: nobody ran for a minute, and the supervisor happens to wake first.
-    script.now += Duration::from_secs(60);
-    script.event(Event::Tick);
-    script.at(84.0);
-    script.did(&[]);
-    script.at(90.0);
-    script.did(&["85 abort 100", "86 kill 100"]);
 }
 
 #[test]

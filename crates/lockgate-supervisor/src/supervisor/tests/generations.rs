@@ -4,7 +4,7 @@ use super::*;
 
 impl Script {
     /// `workers` that serve and have said so, when two generations meet; nothing noted so far.
-    fn meeting(rules: Rules) -> Self {
+    pub(super) fn meeting(rules: Rules) -> Self {
         let mut script = Self::new(rules);
         script.event(Event::Start);
         script.serve(100..100 + rules.workers as u32);
@@ -14,13 +14,13 @@ impl Script {
         script
     }
 
-    fn ready(&mut self, pids: impl IntoIterator<Item = u32>) {
+    pub(super) fn ready(&mut self, pids: impl IntoIterator<Item = u32>) {
         for pid in pids {
             self.event(Event::Ready { pid });
         }
     }
 
-    fn serve(&mut self, pids: impl IntoIterator<Item = u32> + Clone) {
+    pub(super) fn serve(&mut self, pids: impl IntoIterator<Item = u32> + Clone) {
         self.ready(pids.clone());
         for pid in pids {
             self.event(Event::Serving { pid });
@@ -405,26 +405,13 @@ fn fewer_workers_need_no_successor_for_the_one_that_goes() {
 }
 
 #[test]
-fn age_memory_and_a_lost_thread_are_reasons_too() {
+fn age_and_a_lost_thread_are_reasons_too() {
     let mut script = Script::meeting(Rules {
         max_worker_age: Some(Duration::from_secs(3600)),
         ..rules(1)
     });
     script.at(4000.0);
     script.did(&["3600 fork 1"]);
-    let mut script = Script::meeting(Rules {
-        max_worker_memory: 100 << 20,
-        ..rules(1)
-    });
-    let weighed = |memory| Event::Measured {
-        pid: 100,
-        requests: 7,
-        memory,
-    };
-    script.event(weighed(100 << 20));
-    script.did(&[]);
-    script.event(weighed(101 << 20));
-    script.did(&["20 fork 1"]);
     let mut script = Script::meeting(rules(1));
     script.event(Event::ReplaceWanted {
         pid: 100,

@@ -1,0 +1,139 @@
+//! How much memory a worker may hold: as it is written, and in bytes on a machine that is known. Measures nothing.
+
+use crate::Machine;
+use crate::written::{quoted, size_text, size_words};
+
+/// How the memory of a worker is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryMeasure {
+    /// Its resident set: pages that it shares with others count in full.
+    Rss,
+    /// Its proportional set: of a page that it shares with others its part.
+    Pss,
+}
+
+impl MemoryMeasure {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 2] = [Self::Rss, Self::Pss];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rss => "rss",
+            Self::Pss => "pss",
+        }
+    }
+}
+
+/// A bound for one worker, as an operator gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryBound {
+    /// So many bytes; 0: none.
+    Bytes(u64),
+    /// Hundredths of a per cent of what all workers together may use.
+    Share(u32),
+}
+
+/// Hundredths of a per cent in a whole.
+pub(crate) const WHOLE: u32 = 10_000;
+
+impl MemoryBound {
+    /// What it comes to.
+    pub(crate) fn bytes(self, machine: &Machine) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share(share) => {
+                let bytes = u128::from(machine.memory()) * u128::from(share) / u128::from(WHOLE);
+                u64::try_from(bytes).unwrap_or(u64::MAX)
+            }
+        }
+    }
+
+    /// As the file takes it.
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::Bytes(bytes) => size_text(bytes),
+            Self::Share(share) => quoted(&percent_words(share)),
+        }
+    }
+
+    /// How it came to its bytes; `None` when it was given in bytes.
+    pub(crate) fn reason(self, machine: &Machine) -> Option<String> {
+        match self {
+            Self::Bytes(_) => None,
+            Self::Share(_) => Some(format!(
+                "{} of {}",
+                size_words(self.bytes(machine) >> 20 << 20),
+                machine.memory_words()
+            )),
+        }
+    }
+}
+
+/// `25%`, `2.5%`, `0.05%`.
+pub fn percent_words(hundredths: u32) -> String {
+    let (whole, rest) = (hundredths / 100, hundredths % 100);
+    match rest {
+        0 => format!("{whole}%"),
+        rest if rest.is_multiple_of(10) => format!("{whole}.{}%", rest / 10),
+        rest => format!("{whole}.{rest:02}%"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn machine(memory_limit: Option<u64>) -> Machine {
+        Machine {
+            affinity: 1,
+            cpu_quota: None,
+            memory_limit,
+            memory_total: 8 * GIB,
+        }
+    }
+
+    #[test]
+    fn a_share_is_one_of_the_control_groups_limit_or_else_of_the_machine() {
+        let cases = [
+            (MemoryBound::Bytes(7), None, 7),
+            (MemoryBound::Bytes(0), Some(GIB), 0),
+            (MemoryBound::Share(2500), None, 2 * GIB),
+            (MemoryBound::Share(2500), Some(GIB), GIB / 4),
+            (MemoryBound::Share(2500), Some(64 * GIB), 2 * GIB),
+            (MemoryBound::Share(WHOLE), Some(u64::MAX), 8 * GIB),
+            (MemoryBound::Share(1250), Some(GIB), GIB / 8),
+        ];
+        for (bound, limit, bytes) in cases {
+            assert_eq!(bound.bytes(&machine(limit)), bytes, "{bound:?} {limit:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_says_what_it_comes_to_and_of_what() {
+        let words = |limit| MemoryBound::Share(2500).reason(&machine(limit)).unwrap();
+        assert_eq!(
+            words(Some(GIB)),
+            "256MiB of the control group's limit of 1.0 GiB"
+        );
+        assert_eq!(words(None), "2GiB of the machine's memory of 8.0 GiB");
+        assert_eq!(MemoryBound::Bytes(5).reason(&machine(None)), None);
+    }
+
+    #[test]
+    fn a_percentage_is_written_as_short_as_it_can_be() {
+        let cases = [
+            (1, "0.01%"),
+            (50, "0.5%"),
+            (500, "5%"),
+            (1250, "12.5%"),
+            (1205, "12.05%"),
+            (WHOLE, "100%"),
+        ];
+        for (hundredths, words) in cases {
+            assert_eq!(percent_words(hundredths), words);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! How a supervisor begins and ends: what it takes over or makes, and what it leaves behind. Decides nothing about workers.
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_observe::{Level, Page};
+use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, getpid, kill_process, umask};
+
+use super::{CANNOT_START, MainLoop, Outcome, admin};
+use crate::Hooks;
+use crate::admin_process::AdminProcess;
+use crate::estate::Estate;
+use crate::measures::Measures;
+use crate::notify::Notifier;
+use crate::oom::OomCounter;
+use crate::os::{map_words, shared_memory};
+use crate::pid_file::PidFile;
+use crate::signals::SupervisorSignals;
+use crate::site::Site;
+use crate::supervisor::{Event, Supervisor};
+
+/// Serves until it is asked to stop: binds, forks, restarts. Gives the exit code of the server.
+///
+/// 0: stopped on request. 1: could not bind or write its pid file. 3 or 4, as the worker said: no worker could load
+/// the application. Must be called on the main thread, and no other thread may exist. In a worker it never returns.
+///
+/// `left` is the variable [`HANDOVER`](crate::HANDOVER), where the program before in this process has set it: its workers
+/// serve, and are to be replaced.
+pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
+    if let Some(mask) = config.umask {
+        umask(Mode::from_raw_mode(mask));
+    }
+    let estate = match left.map(Estate::take_over).transpose() {
+        Ok(estate) => estate,
+        Err(error) => {
+            let message = format!("what the version before has left cannot be taken over: {error}");
+            hooks.log(Level::Critical, &message);
+            return CANNOT_START;
+        }
+    };
+    let pid_file = match config
+        .pidfile
+        .as_deref()
+        .map(|path| PidFile::claim(path, std::process::id()))
+        .transpose()
+    {
+        Ok(pid_file) => pid_file,
+        // Workers serve already: a site that stands must not fall for want of a file.
+        Err(error) if estate.is_some() => {
+            hooks.log(Level::Error, &error.to_string());
+            None
+        }
+        Err(error) => {
+            hooks.log(Level::Critical, &error.to_string());
+            return CANNOT_START;
+        }
+    };
+    let code = serve(config, estate, hooks);
+    if let Some(pid_file) = pid_file {
+        pid_file.remove();
+    }
+    code
+}
+
+fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> i32 {
+    let site = match &mut estate {
+        Some(estate) => {
+            let listeners = std::mem::take(&mut estate.listeners);
+            Ok(Site::resumed(config.clone(), estate.generation, listeners))
+        }
+        None => Site::first(config.clone(), hooks.worker_identity()),
+    };
+    let site = match site {
+        Ok(site) => site,
+        Err(failure) => {
+            hooks.log(Level::Critical, &failure.to_string());
+            return CANNOT_START;
+        }
+    };
+    for listener in &site.listeners {
+        hooks.log(
+            Level::Info,
+            &format!(
+                "listening at {} (pid {})",
+                listener.url(),
+                std::process::id()
+            ),
+        );
+    }
+    let admin = match admin::bind(&site.config, estate.as_mut(), hooks) {
+        Ok(admin) => admin,
+        Err(code) => {
+            site.remove_files();
+            return code;
+        }
+    };
+    let mut main_loop = match MainLoop::new(site, admin, estate, hooks) {
+        Ok(main_loop) => main_loop,
+        Err(code) => return code,
+    };
+    main_loop.notifier = Notifier::new(&hooks.service_manager(), Instant::now(), hooks);
+    match main_loop.turn_until_done(hooks) {
+        Outcome::Exit(code) => {
+            main_loop.remove_files();
+            code
+        }
+        Outcome::Admin(sender) => {
+            let code = admin::live(main_loop, sender, hooks);
+            hooks.exit_process(code)
+        }
+        Outcome::Template(birth) => {
+            let code = main_loop.become_template(birth, hooks);
+            hooks.exit_process(code)
+        }
+        Outcome::Child(birth) => {
+            let code = main_loop.become_worker(birth, hooks);
+            hooks.exit_process(code)
+        }
+    }
+}
+
+/// Memory that all workers share, which is only of use: without it they serve.
+fn new_page(hooks: &dyn Hooks) -> Option<(Page, OwnedFd)> {
+    let made = shared_memory(Page::WORDS)
+        .and_then(|memory| Ok((Page::new(map_words(&memory, Page::WORDS)?), memory)));
+    match made {
+        Ok((page, memory)) => {
+            page.found(std::process::id(), admin::monotonic_nanos());
+            Some((page, memory))
+        }
+        Err(error) => {
+            let message = format!(
+                "no memory could be shared between workers: {error}; connections may pile up on one of them"
+            );
+            hooks.log(Level::Warning, &message);
+            None
+        }
+    }
+}
+
+impl MainLoop {
+    /// The error is the exit code of the server.
+    fn new(
+        site: Site,
+        mut admin: Option<AdminProcess>,
+        estate: Option<Estate>,
+        hooks: &mut dyn Hooks,
+    ) -> Result<Self, i32> {
+        let held = SupervisorSignals::install().and_then(|signals| match estate {
+            Some(estate) => Ok((
+                signals,
+                estate.lifeline,
+                estate.page,
+                Some((estate.inherited, estate.children)),
+            )),
+            None => Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None)),
+        });
+        let (signals, lifeline, page, heirs) = match held {
+            Ok(held) => held,
+            Err(error) => {
+                site.remove_files();
+                if let Some(admin) = &mut admin {
+                    admin.end();
+                }
+                let message = format!("cannot take over signals: {error}");
+                hooks.log(Level::Critical, &message);
+                return Err(CANNOT_START);
+            }
+        };
+        let (first, children) = match heirs {
+            Some((inherited, children)) => {
+                hooks.unblock_signals();
+                // Of children that have died on the way the program before was told, if anybody.
+                let _to_itself = kill_process(getpid(), Signal::CHILD);
+                (Event::Resumed(inherited), children)
+            }
+            None => (Event::Start, HashMap::new()),
+        };
+        let (page, page_memory) = page.or_else(|| new_page(hooks)).unzip();
+        let rules = site.rules();
+        Ok(Self {
+            supervisor: Supervisor::new(rules),
+            first: Some(first),
+            pid: Some(getpid()),
+            signals,
+            measures: Measures::new(&rules, site.config.worker_memory_measure),
+            oom: OomCounter::new(),
+            site,
+            next: None,
+            lifeline,
+            page,
+            page_memory,
+            children,
+            admin,
+            trial: None,
+            notifier: None,
+        })
+    }
+
+    /// Takes the socket files out of the file system, and ends whoever answers operators: the supervisor's last moment.
+    fn remove_files(&mut self) {
+        for site in [Some(&self.site), self.next.as_ref()].into_iter().flatten() {
+            site.remove_files();
+        }
+        if let Some(admin) = &mut self.admin {
+            admin.end();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The hands of a reload: the next generation's settings and sockets come, take over, or go. Decides nothing about when.
+
+use lockgate_observe::Level;
+
+use super::MainLoop;
+use crate::Hooks;
+use crate::measures::Measures;
+use crate::supervisor::Event;
+
+impl MainLoop {
+    /// Reads the settings again and binds what is new.
+    pub(super) fn prepare(&mut self, hooks: &mut dyn Hooks) -> Event {
+        let config = match hooks.read_settings() {
+            Ok(config) => config,
+            Err(reason) => return Event::NotPrepared { reason },
+        };
+        match self.site.next(config, hooks.worker_identity()) {
+            Ok((next, unchanged)) => {
+                if !unchanged.is_empty() {
+                    let names = unchanged.join(", ");
+                    hooks.log(
+                        Level::Warning,
+                        &format!(
+                            "{names}: what has changed counts after a restart, not after a reload"
+                        ),
+                    );
+                }
+                for listener in &next.listeners {
+                    if !self
+                        .site
+                        .listeners
+                        .iter()
+                        .any(|kept| kept.is_same(listener))
+                    {
+                        hooks.log(Level::Info, &format!("listening at {}", listener.url()));
+                    }
+                }
+                let rules = next.rules();
+                self.next = Some(next);
+                Event::Prepared(rules)
+            }
+            Err(failure) => Event::NotPrepared {
+                reason: failure.to_string(),
+            },
+        }
+    }
+
+    /// What was prepared is the present from now on; gives what is not to be born any more of the one before.
+    pub(super) fn move_on(&mut self, hooks: &mut dyn Hooks) -> Vec<Event> {
+        let Some(next) = self.next.take() else {
+            return Vec::new();
+        };
+        self.measures = Measures::new(&next.rules(), next.config.worker_memory_measure);
+        hooks.adopt(&next.config, next.generation);
+        let mut left = std::mem::replace(&mut self.site, next);
+        let given_up = left.end_template();
+        left.leave_to(&self.site);
+        given_up
+    }
+
+    /// What was prepared is not to be.
+    pub(super) fn discard(&mut self) -> Vec<Event> {
+        let Some(mut next) = self.next.take() else {
+            return Vec::new();
+        };
+        let given_up = next.end_template();
+        next.leave_to(&self.site);
+        given_up
+    }
+
+    /// The server stops: whoever holds a listening socket besides the workers lets go of it.
+    pub(super) fn close_listeners(&mut self) -> Vec<Event> {
+        self.end_trial();
+        let mut given_up = Vec::new();
+        let sites = [Some(&mut self.site), self.next.as_mut()];
+        for site in sites.into_iter().flatten() {
+            // It has the sockets as well.
+            given_up.extend(site.end_template());
+            for listener in &mut site.listeners {
+                listener.close();
+            }
+        }
+        given_up
+    }
+}

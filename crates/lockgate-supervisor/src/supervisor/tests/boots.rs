@@ -1,0 +1,207 @@
+//! Workers that begin, fail to, or die, and who follows them.
+
+use super::*;
+
+#[test]
+fn the_server_boots_its_workers_and_says_when_all_are_ready() {
+    let mut script = Script::booting(2);
+    script.did(&["0 fork 0", "0 fork 1"]);
+    script.at(0.21);
+    script.event(Event::Ready { pid: 101 });
+    script.at(12.5);
+    script.event(Event::Ready { pid: 100 });
+    script.did(&[]);
+    script.said(&[
+        "Info: worker 1 (pid 101) ready in 0.21 s",
+        "Info: worker 0 (pid 100) ready in 12.5 s",
+        "Info: all 2 workers are ready",
+    ]);
+    assert_eq!(
+        script.supervisor.next_deadline(),
+        None,
+        "an idle server sleeps"
+    );
+}
+
+#[test]
+fn a_first_boot_that_fails_stops_the_server_with_the_code_of_the_failure() {
+    for code in [3, 4] {
+        let mut script = Script::booting(8);
+        script.forget();
+        // All eight say the same; the first one is heard, and every order of what follows ends alike.
+        script.event(Event::BootFailed {
+            pid: 103,
+            code,
+            text: "No module named 'app'".to_owned(),
+        });
+        script.did(&[
+            "0 close",
+            "0 stop 100",
+            "0 stop 101",
+            "0 stop 102",
+            "0 stop 104",
+            "0 stop 105",
+            "0 stop 106",
+            "0 stop 107",
+        ]);
+        script.event(Event::BootFailed {
+            pid: 100,
+            code: 4,
+            text: "No module named 'app'".to_owned(),
+        });
+        script.exits(100, Ending::Code(4));
+        script.exits(101, CLEAN);
+        script.fails(102, 3, "No module named 'app'");
+        script.exits(103, Ending::Code(code));
+        script.exits(
+            104,
+            Ending::Signal {
+                number: 2,
+                dumped_core: false,
+            },
+        );
+        script.exits(105, Ending::Code(1));
+        script.exits(106, CLEAN);
+        script.did(&[]);
+        script.exits(107, CLEAN);
+        script.did(&[&format!("0 exit {code}")]);
+        script.said(&[
+            "Error: No module named 'app'",
+            &format!("Error: stopping: the application did not start (exit code {code})"),
+            "Info: stopped",
+        ]);
+    }
+}
+
+#[test]
+fn a_first_boot_that_dies_without_a_word_stops_the_server_too() {
+    let mut script = Script::booting(2);
+    script.at(0.5);
+    script.exits(
+        101,
+        Ending::Signal {
+            number: 11,
+            dumped_core: false,
+        },
+    );
+    script.exits(100, CLEAN);
+    script.did(&[
+        "0 fork 0",
+        "0 fork 1",
+        "0.5 close",
+        "0.5 stop 100",
+        "0.5 exit 3",
+    ]);
+    script.said(&[
+        "Error: worker 1 (pid 101) was killed by SIGSEGV after 0.50 s, before it was ready",
+        "Error: stopping: the application did not start (exit code 3)",
+        "Info: stopped",
+    ]);
+}
+
+#[test]
+fn a_worker_that_will_not_leave_a_failed_boot_is_killed() {
+    let mut script = Script::booting(2);
+    script.fails(100, 3, "x");
+    script.forget();
+    script.at(10.0);
+    script.did(&["3 kill 101", "8 exit 3"]);
+}
+
+#[test]
+fn a_boot_that_fails_later_is_tried_ever_more_slowly_while_the_others_serve() {
+    let mut script = Script::serving(2);
+    script.exits(101, KILLED);
+    script.did(&["20 fork 1"]);
+    script.forget();
+    for (pid, text) in [
+        (102, "no module"),
+        (103, "no module"),
+        (104, "syntax error"),
+    ] {
+        script.fails(pid, 3, text);
+        script.at((script.now - script.start).as_secs_f64() + 4.0);
+    }
+    script.did(&["20.5 fork 1", "25 fork 1", "30 fork 1"]);
+    script.said(&[
+        "Error: no module",
+        "Info: worker 1 (pid 102) exited with code 3 after 0.00 s, after its failed start; it is replaced in 0.50 s",
+        "Info: worker 1 (pid 103) exited with code 3 after 3.50 s, after its failed start; it is replaced in 1.00 s",
+        "Error: syntax error",
+        "Info: worker 1 (pid 104) exited with code 3 after 3.00 s, after its failed start; it is replaced in 2.00 s",
+    ]);
+}
+
+#[test]
+fn a_worker_that_keeps_dying_is_restarted_ever_more_slowly() {
+    let mut script = Script::serving(1);
+    let mut waits = Vec::new();
+    for pid in 100..108 {
+        let died = (script.now - script.start).as_secs_f64();
+        script.exits(pid, CRASH);
+        script.at(died + 40.0);
+        let forked: Vec<f64> = script
+            .deeds
+            .drain(..)
+            .map(|deed| deed.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        waits.push(forked.iter().map(|at| at - died).collect::<Vec<_>>());
+        // The next one is ready for no more than 2 s.
+        script.event(Event::Ready { pid: pid + 1 });
+        script.at(died + 42.0);
+    }
+    assert_eq!(
+        waits,
+        [[0.0], [0.5], [1.0], [2.0], [4.0], [8.0], [16.0], [30.0]]
+    );
+}
+
+#[test]
+fn ten_healthy_seconds_clear_the_record() {
+    for (served, wait) in [(9.9, 2.0), (10.0, 0.0)] {
+        let mut script = Script::serving(1);
+        for pid in 100..103 {
+            script.exits(pid, CRASH);
+            script.at((script.now - script.start).as_secs_f64() + 5.0);
+        }
+        script.event(Event::Ready { pid: 103 });
+        script.at((script.now - script.start).as_secs_f64() + served);
+        script.forget();
+        let died = script.now;
+        script.exits(103, CRASH);
+        script.at((script.now - script.start).as_secs_f64() + 5.0);
+        script.did(&[&format!(
+            "{} fork 0",
+            (died - script.start).as_secs_f64() + wait
+        )]);
+    }
+}
+
+#[test]
+fn a_worker_that_has_served_is_replaced_at_once_in_its_slot() {
+    let mut script = Script::serving(3);
+    script.exits(101, KILLED);
+    script.did(&["20 fork 1"]);
+    script.said(&[
+        "Error: worker 1 (pid 101) was killed by SIGKILL after 20.0 s: not by this supervisor; \
+         the kernel's OOM killer or an operator did it; it is replaced at once",
+    ]);
+}
+
+#[test]
+fn exit_codes_three_and_four_of_a_worker_that_served_do_not_stop_the_server() {
+    let mut script = Script::serving(1);
+    script.exits(100, Ending::Code(3));
+    script.did(&["20 fork 0"]);
+}
+
+#[test]
+fn strangers_that_die_are_nobodys_business() {
+    for code in [0, 3, 4] {
+        let mut script = Script::booting(1);
+        script.forget();
+        script.exits(4711, Ending::Code(code));
+        script.did(&[]);
+        script.said(&[]);
+    }
+}

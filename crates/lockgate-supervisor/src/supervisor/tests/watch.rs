@@ -1,0 +1,211 @@
+//! A new generation that answers beside the old one before it takes over.
+
+use super::*;
+
+/// A reload of two workers whose new ones, 102 and 103, are watched since 20 s, for 10 s.
+fn watched() -> Script {
+    let rules = Rules {
+        reload_watch: Some(Duration::from_secs(10)),
+        ..rules(2)
+    };
+    let mut script = Script::meeting(rules);
+    // What stands on the page already is another's.
+    script.counts = vec![
+        of(100, 7000, 900),
+        of(101, 0, 0),
+        of(102, 50, 50),
+        of(103, 0, 0),
+    ];
+    script.asks(Request::Reload);
+    script.serve([102, 103]);
+    script.did(&[
+        "20 prepare",
+        "20 fork 2 of next",
+        "20 fork 3 of next",
+        "20 open 102",
+        "20 open 103",
+    ]);
+    script.forget();
+    script
+}
+
+fn of(pid: u32, all: u64, failed: u64) -> Responses {
+    Responses { pid, all, failed }
+}
+
+fn passes(script: &mut Script) {
+    script.at(30.0);
+    script.did(&["30 move", "30 retire 100", "30 retire 101"]);
+}
+
+#[test]
+fn a_new_generation_that_answers_well_takes_over_after_the_watch() {
+    let mut script = watched();
+    script.counts = vec![of(100, 7100, 903), of(102, 150, 52), of(103, 0, 0)];
+    script.at(29.5);
+    script.did(&[]);
+    passes(&mut script);
+    assert!(
+        script.logs.contains(
+            &"Info: reload: watched for 10.0 s: 2.0 % of 100 responses of the new workers were errors, and 3.0 % of 100 responses of the old ones"
+                .to_owned()
+        ),
+        "{:#?}",
+        script.logs
+    );
+    assert!(
+        script
+            .logs
+            .last()
+            .unwrap()
+            .starts_with("Info: reload: done in 10.0 s")
+    );
+    // From here on they are made good as any that serve.
+    script.forget();
+    script.exits(102, KILLED);
+    script.did(&["30 fork 2"]);
+}
+
+#[test]
+fn a_new_generation_that_fails_too_often_is_rolled_back_at_once() {
+    let mut script = watched();
+    script.at(22.0);
+    script.counts = vec![
+        of(100, 7100, 901),
+        of(101, 100, 1),
+        of(102, 80, 53),
+        of(103, 20, 1),
+    ];
+    script.at(22.3);
+    script.did(&["22.25 retire 102", "22.25 retire 103", "22.25 discard"]);
+    script.said(&[
+        "Error: reload failed: 8.0 % of 50 responses of the new workers were errors, and 1.0 % of 200 responses of the old ones in the same time (setting: reload_watch_errors = 5%): rolled back; the workers that served before go on unchanged",
+    ]);
+    script.forget();
+    script.exits(102, CLEAN);
+    script.exits(103, CLEAN);
+    script.at(100.0);
+    script.did(&[]);
+    assert_eq!(script.supervisor.serving().count(), 2);
+}
+
+#[test]
+fn few_responses_prove_nothing() {
+    let mut script = watched();
+    script.counts = vec![of(100, 7100, 900), of(102, 69, 69)];
+    passes(&mut script);
+}
+
+#[test]
+fn old_workers_without_traffic_count_as_flawless() {
+    let mut script = watched();
+    script.counts = vec![of(100, 7000, 900), of(102, 70, 52)];
+    script.at(20.5);
+    script.did(&["20.25 retire 102", "20.25 retire 103", "20.25 discard"]);
+}
+
+#[test]
+fn a_new_worker_that_dies_rolls_back() {
+    let mut script = watched();
+    script.exits(103, KILLED);
+    script.did(&["20 retire 102", "20 discard"]);
+    assert!(script.logs[0].starts_with("Error: worker 3 (pid 103) was killed by SIGKILL"));
+    assert_eq!(
+        script.logs[1],
+        "Error: reload failed: worker 3 (pid 103) has died while it was watched (setting: reload_watch); the workers that served before go on unchanged"
+    );
+    script.forget();
+    script.exits(102, CLEAN);
+    script.at(100.0);
+    script.did(&[]);
+}
+
+#[test]
+fn a_new_worker_over_the_hard_limit_of_memory_rolls_back() {
+    let mut script = watched();
+    script.supervisor.rules.max_worker_memory_hard = 100;
+    script.event(Event::Measured {
+        pid: 102,
+        requests: 1,
+        memory: 101,
+    });
+    script.did(&["20 retire 102", "20 retire 103", "20 discard"]);
+}
+
+#[test]
+fn an_old_worker_that_dies_is_not_replaced_and_what_it_answered_counts() {
+    let mut script = watched();
+    script.counts = vec![of(100, 7000, 900), of(101, 100, 50), of(102, 50, 50)];
+    script.at(21.0);
+    script.exits(101, KILLED);
+    script.counts = vec![of(100, 7000, 900), of(102, 150, 90)];
+    script.at(25.0);
+    script.did(&[]);
+    // Rolled back for another reason, it is made good.
+    script.exits(102, KILLED);
+    script.did(&["25 retire 103", "25 discard", "25 fork 1"]);
+}
+
+#[test]
+fn when_all_old_workers_have_died_the_new_ones_take_over() {
+    let mut script = watched();
+    script.exits(100, KILLED);
+    script.did(&[]);
+    script.exits(101, KILLED);
+    script.did(&["20 move"]);
+    script.at(100.0);
+    script.did(&[]);
+    assert_eq!(script.supervisor.serving().count(), 2);
+}
+
+#[test]
+fn signals_during_a_watch_count_after_it_and_a_stop_ends_both_generations() {
+    let mut script = watched();
+    script.asks(Request::Reload);
+    script.asks(Request::MoreWorkers);
+    script.did(&[]);
+    script.at(30.0);
+    script.did(&[
+        "30 move",
+        "30 retire 100",
+        "30 retire 101",
+        "30 prepare",
+        "30 fork 4",
+        "30 fork 5 of next",
+        "30 fork 6 of next",
+        "30 fork 7 of next",
+    ]);
+    let mut script = watched();
+    script.asks(Request::Terminate);
+    script.did(&[
+        "20 close",
+        "20 drain 100",
+        "20 drain 101",
+        "20 drain 102",
+        "20 drain 103",
+    ]);
+    script.at(40.0);
+    for pid in 100..104 {
+        script.exits(pid, CLEAN);
+    }
+    assert_eq!(script.deeds.last().unwrap(), "40 exit 0");
+}
+
+#[test]
+fn a_watch_needs_workers_that_have_counted_before() {
+    let mut script = Script::meeting(rules(1));
+    script.prepared = Event::Prepared(Rules {
+        reload_watch: Some(Duration::from_secs(10)),
+        ..rules(1)
+    });
+    script.asks(Request::Reload);
+    script.serve([101]);
+    script.did(&[
+        "20 prepare",
+        "20 fork 1 of next",
+        "20 move",
+        "20 open 101",
+        "20 retire 100",
+    ]);
+    assert!(script.logs.iter().any(|line| line.contains("not watched")));
+}

@@ -1,0 +1,253 @@
+//! The watch over a new generation that answers beside the old one: what may roll it back. Knows responses as numbers.
+//!
+//! Invariant: while the watch lasts, old workers that are alive go on as if nothing had happened.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use lockgate_config::percent_words;
+use lockgate_observe::Level;
+
+use super::reload::Reload;
+use super::worker::{Role, Seconds, Slot};
+use super::{Action, Responses, Rules, Supervisor};
+
+/// How often responses are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Fewer responses of the new workers than this prove nothing.
+const ENOUGH: u64 = 20;
+/// When something has happened that rolls a reload back.
+pub(super) const WATCHED: &str = "while it was watched (setting: reload_watch)";
+/// Hundredths of a per cent in a whole.
+const WHOLE: u128 = 10_000;
+
+/// A watch under way.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// What the new generation goes by.
+    pub(super) rules: Rules,
+    since: Instant,
+    until: Instant,
+    pub(super) look_at: Instant,
+    tallies: Vec<Tally>,
+}
+
+/// What one worker has answered since it is watched. It stays when the worker has died.
+#[derive(Debug)]
+struct Tally {
+    pid: u32,
+    is_new: bool,
+    before: (u64, u64),
+    sum: Sum,
+}
+
+/// Responses, and how many of them failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sum {
+    all: u64,
+    failed: u64,
+}
+
+impl Watch {
+    /// Takes in what workers have answered so far; those that are seen for the first time begin at nothing.
+    fn note(&mut self, counts: &[Responses], is_new: impl Fn(u32) -> Option<bool>) {
+        for count in counts {
+            match self.tallies.iter_mut().find(|tally| tally.pid == count.pid) {
+                Some(tally) => {
+                    let (all, failed) = tally.before;
+                    tally.sum.all = count.all.saturating_sub(all);
+                    tally.sum.failed = count.failed.saturating_sub(failed);
+                }
+                None => self.tallies.extend(is_new(count.pid).map(|is_new| Tally {
+                    pid: count.pid,
+                    is_new,
+                    before: (count.all, count.failed),
+                    sum: Sum::default(),
+                })),
+            }
+        }
+    }
+
+    fn sum(&self, is_new: bool) -> Sum {
+        let tallies = self.tallies.iter().filter(|tally| tally.is_new == is_new);
+        tallies.fold(Sum::default(), |sum, tally| Sum {
+            all: sum.all + tally.sum.all,
+            failed: sum.failed + tally.sum.failed,
+        })
+    }
+
+    /// Whether the new workers fail more often than they may.
+    fn is_worse(&self) -> bool {
+        let (new, old) = (self.sum(true), self.sum(false));
+        new.all >= ENOUGH
+            && new.exceeds(
+                old.or_no_failure(),
+                u128::from(self.rules.reload_watch_errors),
+            )
+    }
+}
+
+impl Sum {
+    /// Workers that were asked nothing have failed in nothing.
+    fn or_no_failure(self) -> Self {
+        Self {
+            all: self.all.max(1),
+            ..self
+        }
+    }
+
+    /// Whether its share of failures is larger than the other one's by more than so many hundredths of a per cent.
+    fn exceeds(self, other: Self, most: u128) -> bool {
+        // Both sides times both numbers of responses, so that nothing is rounded.
+        let [all, failed, others, others_failed] =
+            [self.all, self.failed, other.all, other.failed].map(u128::from);
+        failed * WHOLE * others > (others_failed * WHOLE + most * others) * all
+    }
+}
+
+/// `31.2 % of 48 responses`.
+impl fmt::Display for Sum {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = 100.0 * self.failed as f64 / self.all.max(1) as f64;
+        write!(out, "{share:.1} % of {} responses", self.all)
+    }
+}
+
+impl Supervisor {
+    /// All new workers are ready. Says whether they are watched before they take over; if so they begin to accept.
+    pub(super) fn begin_watch(&mut self, rules: Rules, now: Instant) -> bool {
+        let Some(watch) = rules.reload_watch else {
+            return false;
+        };
+        if self.rules.reload_watch.is_none() {
+            self.log(
+                Level::Warning,
+                "reload: not watched, because the workers that serve were started without reload_watch",
+            );
+            return false;
+        }
+        if !self.does_old_serve() {
+            return false;
+        }
+        if let Some(reload) = &mut self.reload {
+            reload.begin_watch(Watch {
+                rules,
+                since: now,
+                until: now + watch,
+                look_at: now + LOOK.min(watch),
+                tallies: Vec::new(),
+            });
+        }
+        // Before the first of them accepts: what stands on its place on the page was another's.
+        self.actions.push(Action::Count);
+        self.log(
+            Level::Info,
+            format!(
+                "reload: the new workers answer beside the old ones for {} (setting: reload_watch)",
+                Seconds(watch)
+            ),
+        );
+        let places: Vec<usize> = self.numbers(Role::Coming).collect();
+        for place in places {
+            self.open(place, now);
+        }
+        true
+    }
+
+    /// Looks when it is time to; ends a watch that nobody could be rolled back to.
+    pub(super) fn go_on_watching(&mut self, now: Instant) {
+        let does_old_serve = self.does_old_serve();
+        let Some(watch) = self.reload.as_mut().and_then(Reload::watch_mut) else {
+            return;
+        };
+        if !does_old_serve {
+            let rules = watch.rules;
+            self.log(
+                Level::Warning,
+                "reload: the old workers are gone, so the watch is over: the new ones take over",
+            );
+            return self.take_over(rules, now);
+        }
+        if watch.look_at <= now {
+            let next = now + LOOK;
+            watch.look_at = if now < watch.until {
+                next.min(watch.until)
+            } else {
+                next
+            };
+            self.actions.push(Action::Count);
+        }
+    }
+
+    /// Workers have answered so many requests.
+    pub(super) fn judge_watched(&mut self, counts: &[Responses], now: Instant) {
+        let role_of = |pid: u32| {
+            let mut slots = self.slots.iter();
+            let slot = slots.find(|slot| slot.worker().is_some_and(|worker| worker.pid == pid))?;
+            match slot.role {
+                Role::Coming => Some(true),
+                Role::Serving => Some(false),
+                Role::Free | Role::Successor | Role::Leaving => None,
+            }
+        };
+        let Some(watch) = self.reload.as_mut().and_then(Reload::watch_mut) else {
+            return;
+        };
+        watch.note(counts, role_of);
+        let (new, old) = (watch.sum(true), watch.sum(false));
+        if watch.is_worse() {
+            let allowed = percent_words(watch.rules.reload_watch_errors);
+            let why = format!(
+                "{new} of the new workers were errors, and {old} of the old ones in the same time \
+                 (setting: reload_watch_errors = {allowed}): rolled back"
+            );
+            return self.fail_reload(&why, None, now);
+        }
+        if watch.until <= now {
+            let took = Seconds(now.saturating_duration_since(watch.since));
+            let rules = watch.rules;
+            self.log(
+                Level::Info,
+                format!(
+                    "reload: watched for {took}: {new} of the new workers were errors, and {old} of the old ones"
+                ),
+            );
+            self.take_over(rules, now);
+        }
+    }
+
+    /// Whether somebody answers who did before the reload.
+    fn does_old_serve(&self) -> bool {
+        let mut workers = self.serving().filter_map(Slot::worker);
+        workers.any(|worker| worker.opened.is_some() && !worker.is_killed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_may_exceed_the_other_by_so_much_and_no_more() {
+        let sum = |failed, all| Sum { all, failed };
+        let cases = [
+            (sum(5, 100), sum(0, 100), 500, false),
+            (sum(6, 100), sum(0, 100), 500, true),
+            (sum(1, 20), sum(0, 0), 500, false),
+            (sum(2, 20), sum(0, 0), 500, true),
+            (sum(8, 100), sum(3, 100), 500, false),
+            (sum(9, 100), sum(3, 100), 500, true),
+            (sum(1, 1000), sum(0, 5), 0, true),
+            (sum(0, 1000), sum(0, 5), 0, false),
+            (sum(1000, 1000), sum(0, 5), 10_000, false),
+            (sum(30, 100), sum(50, 100), 0, false),
+        ];
+        for (new, old, most, expected) in cases {
+            assert_eq!(
+                new.exceeds(old.or_no_failure(), most),
+                expected,
+                "{new} {old} {most}"
+            );
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The requests that a worker was running when it died, as the log tells them. Knows neither why it died nor a clock.
+
+use std::fmt;
+use std::time::Duration;
+
+use lockgate_observe::{Call, escape_into};
+
+/// A request that nobody will finish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The thread that ran it, as the system numbers it.
+    pub thread: u64,
+    /// How long ago it was there in full.
+    pub age: Duration,
+    /// The beginning of its method.
+    pub method: Vec<u8>,
+    /// The beginning of its target.
+    pub target: Vec<u8>,
+    /// Whether there is more of the target.
+    pub is_cut: bool,
+    /// Who sent it; empty on a unix socket.
+    pub client: Vec<u8>,
+}
+
+impl Unfinished {
+    /// What a thread ran, at this moment of the page's clock; `None` when it ran nothing.
+    pub(crate) fn of(call: Call, now: u64) -> Option<Self> {
+        let request = call.request?;
+        Some(Self {
+            thread: call.thread,
+            age: Duration::from_nanos(now.saturating_sub(request.began)),
+            method: request.method,
+            target: request.target,
+            is_cut: request.is_cut,
+            client: request.client,
+        })
+    }
+}
+
+/// `GET /a of 127.0.0.1, 0.35 s old, in thread 140`.
+impl fmt::Display for Unfinished {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escaped = |bytes: &[u8]| {
+            let mut text = Vec::new();
+            escape_into(&mut text, bytes);
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        write!(out, "{} {}", escaped(&self.method), escaped(&self.target))?;
+        if self.is_cut {
+            out.write_str("...")?;
+        }
+        if !self.client.is_empty() {
+            write!(out, " of {}", escaped(&self.client))?;
+        }
+        let seconds = self.age.as_secs_f64();
+        write!(out, ", {seconds:.2} s old, in thread {}", self.thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use lockgate_observe::Running;
+
+    #[test]
+    fn a_request_is_told_in_one_line_whatever_the_client_has_sent() {
+        let call = |request| Call {
+            ident: 0,
+            thread: 140,
+            request,
+        };
+        assert_eq!(Unfinished::of(call(None), 9), None);
+        let running = Running {
+            began: 2_000_000_000,
+            method: b"GET".to_vec(),
+            target: b"/a?\n[x]\"".to_vec(),
+            is_cut: true,
+            client: b"127.0.0.1".to_vec(),
+        };
+        let told = Unfinished::of(call(Some(running)), 2_350_000_000).unwrap();
+        assert_eq!(
+            told.to_string(),
+            r"GET /a?\x0a[x]\x22... of 127.0.0.1, 0.35 s old, in thread 140"
+        );
+        let local = Unfinished {
+            client: Vec::new(),
+            is_cut: false,
+            target: b"/".to_vec(),
+            ..told
+        };
+        assert_eq!(local.to_string(), "GET /, 0.35 s old, in thread 140");
+    }
+}

@@ -1,0 +1,98 @@
+"""A new version that fails where the old one did not is rolled back while both answer."""
+
+import os
+import re
+import signal
+
+import pytest
+from harness import eventually
+from harness.steady import SteadyLoad
+
+APP = """
+import itertools
+VERSION = {version!r}
+NUMBERS = itertools.count(1)
+
+
+def app(environ, start_response):
+    body = VERSION.encode()
+    status = "200 OK"
+    if environ.get("HTTP_USER_AGENT") != "lockgate-warmup" and next(NUMBERS) % 3 == 0:
+        status = {third!r}
+    start_response(status, [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def write(directory, version, third="200 OK"):
+    """The application as a deploy would leave it: in place at once."""
+    draft = directory / "site_app.py.new"
+    draft.write_text(APP.format(version=version, third=third))
+    draft.rename(directory / "site_app.py")
+
+
+@pytest.fixture
+def watched(tmp_path, start):
+    """Starts a server of version one whose reloads are watched for so long."""
+    write(tmp_path, "one")
+
+    def watched(longest, *arguments):
+        arguments += ("--reload-watch", longest, "--warmup", "/")
+        return start("site_app:app", *arguments, chdir=tmp_path, workers=2)
+
+    return watched
+
+
+def test_a_version_that_fails_often_is_rolled_back_and_the_old_one_serves_on(watched, tmp_path):
+    server = watched("60s")
+    old = set(server.workers())
+    write(tmp_path, "two", third="500 Internal Server Error")
+    with SteadyLoad(server.address) as load:
+        eventually(lambda: load.answers["one"] > 40, what="some answers of the old version")
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("answer beside the old ones for 60.0 s")
+        server.wait_for_log("reload failed: .* of the new workers were errors.*: rolled back")
+        eventually(lambda: set(server.workers()) == old, within=20, what="the new ones have left")
+        answered = load.answers["one"]
+        eventually(lambda: load.answers["one"] > answered + 40, what="the old version serves on")
+    assert load.answers["two"] > 0, "no answer of the new version"
+    assert load.failures
+    assert [failure for failure in load.failures if "500 two" not in failure] == []
+    assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_good_version_takes_over_after_the_watch_and_both_answer_until_then(watched, tmp_path):
+    server = watched("10s")
+    old = set(server.workers())
+    write(tmp_path, "two")
+    with SteadyLoad(server.address) as load:
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("answer beside the old ones")
+        eventually(lambda: load.answers["two"] > 0, what="answers of the new version")
+        before = load.answers["one"]
+        assert old < set(server.workers())
+        eventually(lambda: load.answers["one"] > before, what="the old one answers beside it")
+        server.wait_for_log("reload: done in")
+        eventually(lambda: old.isdisjoint(server.workers()), within=20, what="the old ones left")
+    assert load.failures == []
+    figures = re.search(
+        r"watched for .*: 0\.0 % of (\d+) responses of the new workers were errors, "
+        r"and 0\.0 % of (\d+) responses of the old ones",
+        server.errors,
+    )
+    assert int(figures[1]) > 0 and int(figures[2]) > 0, server.errors
+    assert server.get("/").body == b"two"
+
+
+def test_a_new_worker_that_dies_under_watch_rolls_back(watched, tmp_path):
+    server = watched("60s")
+    old = set(server.workers())
+    write(tmp_path, "two")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("answer beside the old ones")
+    pid = max(set(server.workers()) - old)
+    os.kill(pid, signal.SIGKILL)
+    server.wait_for_log(rf"reload failed: worker \d \(pid {pid}\) has died while it was watched")
+    eventually(lambda: set(server.workers()) == old, within=20, what="the new ones have left")
+    assert server.get("/").body == b"one"
