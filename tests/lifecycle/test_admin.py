@@ -132,6 +132,7 @@ def test_the_admin_process_is_replaced_when_it_dies_and_ends_with_the_server(sta
     assert after != before
     os.kill(after, signal.SIGTERM)
     assert admin.ask("/healthz").status == 200, "what a process group is sent does not end it"
+    assert after in admin.server.workers()
     admin.server.process.kill()
     eventually(lambda: not is_alive(after), what="it does not outlive the supervisor")
 

@@ -134,6 +134,8 @@ impl WorkerPost {
     /// process groups and systemd deliver it to workers themselves, beside the one that the supervisor sends.
     pub fn attend(&self, worker: &dyn Attended) -> i32 {
         die_with_parent(false);
+        // Whoever answers operators waits for no word before it serves.
+        self.signals.finish_boot();
         self.mailbox.send(&Message::Serving);
         let mut listens_for_orders = true;
         let tick = self.tick();

@@ -79,7 +79,8 @@ impl MainLoop {
             return false;
         };
         let message = format!(
-            "the process that answers operators (pid {pid}) has ended: {ending}; another one follows in {wait:?}"
+            "the process that answers operators (pid {pid}) has ended: {ending}; another one follows in {:.1} s",
+            wait.as_secs_f64()
         );
         hooks.log(Level::Warning, &message);
         true
