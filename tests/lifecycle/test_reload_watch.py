@@ -85,6 +85,19 @@ def test_a_good_version_takes_over_after_the_watch_and_both_answer_until_then(wa
     assert server.get("/").body == b"two"
 
 
+def test_new_connections_go_to_the_new_workers_first(watched, tmp_path):
+    server = watched("60s")
+    write(tmp_path, "two")
+    server.signal(signal.SIGHUP)
+    server.wait_for_log("answer beside the old ones")
+
+    def are_all_new():
+        return all(server.get("/").body == b"two" for _ in range(20))
+
+    # One connection at a time: whoever is first in the kernel's queue takes it.
+    eventually(are_all_new, what="20 answers of the new version")
+
+
 def test_a_new_worker_that_dies_under_watch_rolls_back(watched, tmp_path):
     server = watched("60s")
     old = set(server.workers())

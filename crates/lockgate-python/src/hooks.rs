@@ -268,6 +268,10 @@ struct AttendedWorker {
 }
 
 impl Attended for AttendedWorker {
+    fn give_way(&self) {
+        self.handle.give_way();
+    }
+
     fn retire(&self) {
         self.handle.retire();
     }

@@ -147,6 +147,7 @@ impl MainLoop {
         let spoken = match order {
             Order::Open => Some(Word::Open),
             Order::Retire => Some(Word::Retire),
+            Order::GiveWay => Some(Word::GiveWay),
             _ => None,
         };
         if let Some(word) = spoken {
@@ -249,6 +250,8 @@ fn told(pid: u32, message: Message) -> Option<Event> {
 
 fn send_signal(pid: u32, order: Order) {
     let signal = match order {
+        // It serves all the same.
+        Order::GiveWay => return,
         Order::Drain | Order::Open | Order::Retire => Signal::TERM,
         Order::Stop => Signal::INT,
         Order::ReopenLogs => Signal::USR1,

@@ -1,4 +1,5 @@
-//! What the supervisor tells a worker that no signal says: to begin to serve, and that others serve in its place.
+//! What the supervisor tells a worker that no signal says: to begin to serve, that others go before it, and that others
+//! serve in its place.
 //! Knows the words, not what follows from them. One byte a word, over a pipe of the worker's own.
 
 use std::io;
@@ -9,12 +10,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 const OPEN: u8 = b'O';
 const RETIRE: u8 = b'R';
+const GIVE_WAY: u8 = b'G';
 
 /// One word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
     Open,
     Retire,
+    GiveWay,
 }
 
 /// A new pair of ends, closed by `exec`; neither ever blocks.
@@ -44,6 +47,7 @@ impl Mouth {
         let byte = match word {
             Word::Open => OPEN,
             Word::Retire => RETIRE,
+            Word::GiveWay => GIVE_WAY,
         };
         loop {
             match rustix::io::write(&self.pipe, &[byte]) {
@@ -87,6 +91,7 @@ impl Ear {
             match rustix::io::read(&self.pipe, &mut byte) {
                 Ok(1) if byte == [OPEN] => return Heard::Word(Word::Open),
                 Ok(1) if byte == [RETIRE] => return Heard::Word(Word::Retire),
+                Ok(1) if byte == [GIVE_WAY] => return Heard::Word(Word::GiveWay),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Heard::Silence,
                 Ok(_) | Err(_) => return Heard::Nobody,
@@ -103,9 +108,11 @@ mod tests {
     fn words_arrive_in_order_and_the_end_is_heard() {
         let (ear, mouth) = orders().unwrap();
         assert_eq!(ear.hear(), Heard::Silence);
-        assert!(mouth.say(Word::Open) && mouth.say(Word::Retire));
-        assert_eq!(ear.hear(), Heard::Word(Word::Open));
-        assert_eq!(ear.hear(), Heard::Word(Word::Retire));
+        let words = [Word::Open, Word::GiveWay, Word::Retire];
+        assert!(words.iter().all(|word| mouth.say(*word)));
+        for word in words {
+            assert_eq!(ear.hear(), Heard::Word(word));
+        }
         drop(mouth);
         assert_eq!(ear.hear(), Heard::Nobody);
     }

@@ -31,6 +31,8 @@ pub trait Attended {
     /// Others serve in its place and nobody waits for it: finish what has begun, let clients that use a connection learn
     /// that it ends, then stop.
     fn retire(&self);
+    /// Others accept connections as well, and are to have them first.
+    fn give_way(&self) {}
     /// Finish what has begun, then stop (`SIGTERM`). May be called again, and after `retire`.
     fn drain(&self);
     /// Stop now (`SIGINT`, `SIGQUIT`, or the supervisor is gone). May be called again, and after `drain`.
@@ -91,7 +93,8 @@ impl WorkerPost {
                     return true;
                 }
                 Heard::Word(Word::Retire) | Heard::Nobody => return false,
-                Heard::Silence => {}
+                // It has nothing to give way with yet.
+                Heard::Word(Word::GiveWay) | Heard::Silence => {}
             }
             let ear = self.ear.poll_fd();
             let mut watched =
@@ -181,6 +184,7 @@ impl WorkerPost {
         loop {
             match self.ear.hear() {
                 Heard::Word(Word::Retire) => worker.retire(),
+                Heard::Word(Word::GiveWay) => worker.give_way(),
                 Heard::Word(Word::Open) => {}
                 Heard::Silence => return true,
                 Heard::Nobody => return false,

@@ -173,7 +173,16 @@ impl Acceptor {
             .siblings
             .as_ref()
             .is_some_and(|siblings| fair_room(own, siblings.seat.siblings()) == 0);
-        if !has_part || self.resumes.is_some() {
+        match has_part {
+            true => self.go_behind(poller),
+            false => Ok(()),
+        }
+    }
+
+    /// Goes to the end of the kernel's queue.
+    pub fn go_behind(&mut self, poller: &Poller) -> io::Result<()> {
+        // Whoever rests comes back there.
+        if self.resumes.is_some() {
             return Ok(());
         }
         // The kernel wakes exclusive waiters from the head of its queue and adds them at the tail.

@@ -453,6 +453,7 @@ impl Lane {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
                 Returned::Opening => self.begin_accepting(),
+                Returned::GivingWay => self.let_others_go_first(),
                 #[cfg(test)]
                 Returned::Visit(visit) => visit(self),
             }
@@ -479,6 +480,8 @@ pub enum Returned {
     Closed(u64),
     /// The worker may accept connections.
     Opening,
+    /// Others should accept connections before this worker does.
+    GivingWay,
     /// A test wants to see the lane.
     #[cfg(test)]
     Visit(Box<dyn FnOnce(&mut Lane) + Send>),

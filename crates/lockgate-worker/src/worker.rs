@@ -148,6 +148,12 @@ impl Handle {
         self.shared.waker.wake();
     }
 
+    /// Goes on accepting, behind those that accept as well: an idle one of them is woken first.
+    pub fn give_way(&self) {
+        self.shared.push_return(Returned::GivingWay, true);
+        self.shared.waker.wake();
+    }
+
     /// Accepts nothing new, finishes what is there, then ends. Nobody waits for it: clients that use a connection time
     /// and again get a response that says it is the last one.
     pub fn retire(&self) {

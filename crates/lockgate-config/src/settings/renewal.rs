@@ -79,8 +79,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             zero: Ok("new workers take over when all of them are ready"),
         },
         doc: "How long old workers answer beside new ones, so that errors roll a reload back. When all new \
-              workers are ready they begin to accept, and the old ones go on accepting: two versions answer side by side \
-              for so long. When more of the new ones' responses are errors than `reload_watch_errors` allows, or one of \
+              workers are ready they begin to accept, and the old ones go on accepting behind them: two versions answer \
+              side by side for so long. When more of the new ones' responses are errors than `reload_watch_errors` allows, or one of \
               them dies, the new ones leave, the old ones stay, and the reload has failed. Otherwise the old ones leave \
               at the end. Set it before the reload that it is to watch: the workers that serve have to count.",
         gunicorn: &[],

@@ -311,6 +311,8 @@ pub enum Action {
 pub enum Order {
     /// By its pipe: accept connections.
     Open,
+    /// By its pipe: others are to have new connections first.
+    GiveWay,
     /// By its pipe: others serve in its place; finish without haste, then leave.
     Retire,
     /// `SIGTERM`: finish what has begun, then leave.

@@ -10,7 +10,7 @@ use lockgate_observe::Level;
 
 use super::reload::Reload;
 use super::worker::{Role, Seconds, Slot};
-use super::{Action, Responses, Rules, Supervisor};
+use super::{Action, Order, Responses, Rules, Supervisor};
 
 /// How often responses are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -28,6 +28,8 @@ pub(super) struct Watch {
     pub(super) rules: Rules,
     since: Instant,
     until: Instant,
+    /// New connections go to the new workers first.
+    has_moved: bool,
     pub(super) look_at: Instant,
     tallies: Vec<Tally>,
 }
@@ -134,6 +136,7 @@ impl Supervisor {
                 rules,
                 since: now,
                 until: now + watch,
+                has_moved: false,
                 look_at: now + LOOK.min(watch),
                 tallies: Vec::new(),
             });
@@ -157,6 +160,9 @@ impl Supervisor {
     /// Looks when it is time to; ends a watch that nobody could be rolled back to.
     pub(super) fn go_on_watching(&mut self, now: Instant) {
         let does_old_serve = self.does_old_serve();
+        let are_new_accepting = (self.slots.iter())
+            .filter(|slot| slot.role == Role::Coming)
+            .all(|slot| slot.worker().is_some_and(|worker| worker.is_accepting));
         let Some(watch) = self.reload.as_mut().and_then(Reload::watch_mut) else {
             return;
         };
@@ -168,6 +174,20 @@ impl Supervisor {
             );
             return self.take_over(rules, now);
         }
+        if are_new_accepting && !watch.has_moved {
+            watch.has_moved = true;
+            // Idle workers are woken in the order in which they began to wait: the old ones would have nearly everything.
+            let old = self.slots.iter().filter(|slot| slot.role == Role::Serving);
+            let pids: Vec<u32> = old.filter_map(|slot| Some(slot.worker()?.pid)).collect();
+            let orders = pids.into_iter().map(|pid| Action::Send {
+                pid,
+                order: Order::GiveWay,
+            });
+            self.actions.extend(orders);
+        }
+        let Some(watch) = self.reload.as_mut().and_then(Reload::watch_mut) else {
+            return;
+        };
         if watch.look_at <= now {
             let next = now + LOOK;
             watch.look_at = if now < watch.until {

@@ -188,6 +188,14 @@ impl Lane {
         }
     }
 
+    /// Other workers are there that are to have what comes.
+    pub(super) fn let_others_go_first(&mut self) {
+        if self.linger.is_none() && self.acceptor.go_behind(&self.poller).is_err() {
+            self.acceptor
+                .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
+        }
+    }
+
     pub(super) fn resume_accepting(&mut self) {
         if self.acceptor.watch(&self.poller).is_err() {
             self.acceptor

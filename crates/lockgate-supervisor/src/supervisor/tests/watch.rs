@@ -24,6 +24,9 @@ fn watched() -> Script {
         "20 fork 3 of next",
         "20 open 102",
         "20 open 103",
+        // The new ones accept: they are to have what comes.
+        "20 giveway 100",
+        "20 giveway 101",
     ]);
     script.forget();
     script
