@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from harness import Load, Truncated, eventually, request
+from harness.admin import Admin
 
 # Long enough for a busy machine to answer whatever is not late, and short enough to wait for.
 LIMIT = 1.5
@@ -113,6 +114,30 @@ def test_no_request_fails_while_a_worker_with_a_stuck_call_is_replaced(start, tm
         enough = load.ok + 10
         eventually(lambda: load.ok >= enough, what="its answers")
     assert load.failures == []
+
+
+@pytest.mark.slow
+def test_a_call_that_never_ends_is_counted_at_its_deadline(start, tmp_path):
+    admin = Admin(start, tmp_path, "late:app", *LATE)
+    expect_504(admin.server, "/sleep")
+    refused = 'lockgate_responses_total{class="5xx"}'
+    eventually(lambda: admin.samples()[refused] == 1, what="504 is counted")
+    assert admin.samples()['lockgate_requests_lost_total{reason="request_timeout"}'] == 1
+    assert admin.samples()['lockgate_threads_busy{worker="0"}'] == 1
+
+
+def test_a_call_that_was_interrupted_is_counted_once(start, tmp_path):
+    admin = Admin(start, tmp_path, "late:app", *LATE)
+    expect_504(admin.server, "/spin")
+    admin.server.wait_for_log(r"its thread is free again")
+    assert admin.server.get("/pid").status == 200
+    eventually(
+        lambda: admin.samples()['lockgate_responses_total{class="2xx"}'] == 1, what="counted"
+    )
+    samples = admin.samples()
+    assert samples['lockgate_requests_lost_total{reason="request_timeout"}'] == 1
+    assert samples['lockgate_responses_total{class="5xx"}'] == 1
+    assert samples['lockgate_requests_lost_total{reason="client_gone"}'] == 0
 
 
 @pytest.mark.slow

@@ -56,6 +56,21 @@ impl Books {
         }
     }
 
+    /// A request was given up at its deadline, and its client was answered 504 or cut off. Counted then, and not when its
+    /// thread comes back, because that may never do so.
+    #[cold]
+    pub fn count_expired(&self, is_answered: bool) {
+        let Some(ledger) = self.counted else { return };
+        ledger.note_loss(Loss::RequestTimeout, 0);
+        if is_answered {
+            ledger.note_response_among_others(Response {
+                status: 504,
+                bytes: 0,
+                duration: None,
+            });
+        }
+    }
+
     /// A place for the calling thread, which is going to run requests; `ident` is how the application numbers it.
     pub fn desk(&self, ident: impl FnOnce() -> u64) -> Desk {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
@@ -139,6 +154,15 @@ impl Connection {
             && let Some(ledger) = self.shared.books.counted
         {
             ledger.note_loss(loss, self.out.take_departed());
+        }
+    }
+
+    /// The loss of the present request was counted at its deadline: what had been sent is left to count.
+    #[cold]
+    pub fn count_rest(&mut self) {
+        self.ready_at = None;
+        if let Some(ledger) = self.shared.books.counted {
+            ledger.note_sent(self.out.take_departed());
         }
     }
 

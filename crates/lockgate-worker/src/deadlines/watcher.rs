@@ -135,6 +135,9 @@ impl Watcher {
             let client = entry.client.as_ref().or(call.client.as_ref());
             log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
         }
+        if let Some(ending) = ending {
+            shared.books.count_expired(ending.has_answer());
+        }
         call.expiry = Some(Expiry {
             at: now,
             ending,
