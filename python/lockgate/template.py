@@ -18,10 +18,10 @@ def leftovers(before: set[int]) -> list[str]:
     """A phrase for each thread, and for each socket that was not there before."""
     main = threading.main_thread()
     threads = [thread for thread in threading.enumerate() if thread is not main]
-    found = [f"the thread {thread.name!r} does not run in workers" for thread in threads]
+    found = [f"the thread {thread.name!r} is not copied to workers" for thread in threads]
     others = len(list(Path("/proc/self/task").iterdir())) - 1 - len(threads)
     if others > 0:
-        found.append(f"{others} threads that are not Python's do not run in workers")
+        found.append(f"{others} threads that are not Python's are not copied to workers")
     for number in sorted(sockets() - before):
         found.append(f"{_described(number)} is shared by all workers")
     return found

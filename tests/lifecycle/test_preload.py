@@ -164,7 +164,7 @@ def test_threads_and_sockets_that_the_import_leaves_are_named(site, serve):
     )
     server = serve()
     line = server.wait_for_log(r"preload: the import of the application has left .*")
-    assert "the thread 'metrics' does not run in workers" in line
+    assert "the thread 'metrics' is not copied to workers" in line
     assert "the socket at 127.0.0.1:" in line
     assert "the connection to 127.0.0.1:" in line
     assert "(AF_INET) is shared by all workers" in line

@@ -66,7 +66,7 @@ impl PythonHooks {
         if !found.is_empty() {
             let message = format!(
                 "preload: the import of the application has left something in the template: {}; \
-                 open it in the worker, or at its first use",
+                 start and open such things at their first use, or by os.register_at_fork",
                 found.join("; ")
             );
             self.log.write(Level::Warning, &message);
