@@ -85,7 +85,7 @@ const HTTP1: &str = "it speaks HTTP/1.1";
 const DIRTY: &str = "use a task queue, or a process of your own";
 const HOOK: &str = "hooks are functions, and lockgate.toml is not Python";
 const RELOAD: &str = "restart the server after a change";
-const CONTROL: &str = "there is no control socket; send signals";
+const CONTROL: &str = "use admin_bind and lockgate ctl, or send signals";
 
 /// Every name of gunicorn 27 that is not a setting here.
 pub(crate) const ABSENT: &[Absent] = &[
