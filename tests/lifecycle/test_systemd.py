@@ -320,6 +320,25 @@ def test_sockets_survive_reloads_also_one_that_drops_them(activate, passed, tmp_
     assert load.ok > 0
 
 
+def test_an_upgrade_is_told_as_a_reload_and_keeps_passed_sockets(activate, passed, notified):
+    sockets = passed("web", "api")
+    environment = notified.environment | {"WATCHDOG_USEC": "10000000"}
+    server = activate(
+        sockets, "hello:app", bind=["systemd:web", "systemd:api"], environment=environment
+    )
+    notified.wait_for("READY")
+    for _ in range(3):
+        before = len(notified.read())
+        server.signal(signal.SIGUSR2)
+        notified.wait_for("RELOADING", since=before)
+        ready = notified.wait_for("READY", since=before)
+        assert ready["MAINPID"] == str(server.pid)
+        for number in range(2):
+            assert ask(sockets.address(number)).body == b"hello"
+    assert server.stop() == 0
+    assert notified.count("STOPPING") == 1
+
+
 def test_connections_that_wait_in_a_passed_socket_are_served_by_the_next_server(activate, passed):
     sockets = passed("web")
     first = activate(sockets, "hello:app")

@@ -146,7 +146,13 @@ impl Supervisor {
         }
         self.log(
             Level::Info,
-            format!("upgrade: {serving} workers of the version before go on until new ones serve"),
+            match serving {
+                1 => "upgrade: the worker of the version before goes on until a new one serves"
+                    .to_owned(),
+                _ => format!(
+                    "upgrade: {serving} workers of the version before go on until new ones serve"
+                ),
+            },
         );
         self.ask_for_reload();
     }
