@@ -223,3 +223,15 @@ def test_an_application_does_not_see_what_is_handed_over(serve, site):
     server = serve(workers=1)
     upgrade(server, r"reload: done in")
     assert server.get("/").body == b"seen:"
+
+
+def test_a_directory_that_was_replaced_is_where_the_server_goes_on(site, start):
+    directory = site / "current"
+    directory.mkdir()
+    write(directory, "one")
+    server = start("site_app:app", chdir=directory)
+    shutil.rmtree(directory)
+    directory.mkdir()
+    write(directory, "two")
+    upgrade(server, r"reload: done in")
+    eventually(lambda: server.get("/").body == b"two", what="the new version")
