@@ -200,6 +200,20 @@ def test_the_application_is_imported_as_the_user_of_the_workers(site, start, tmp
     assert server.get("/").body == b"one"
 
 
+def test_an_import_as_another_user_does_not_outlive_a_killed_supervisor(site, start, tmp_path):
+    open_to_others(tmp_path)
+    site.write(preamble="import time; time.sleep(60)")
+    server = start(
+        "site_app:app", "--preload", "--user", "12345", "--group", "12345",
+        chdir=tmp_path, prefix=reachable_python(tmp_path), wait=False,
+    )  # fmt: skip
+    ((importing, user),) = eventually(lambda: site.imports(), what="the import has begun")
+    assert user == 12345
+    server.signal(signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not is_alive(importing), within=1.5, what="the template has gone")
+
+
 @pytest.mark.slow
 def test_workers_share_what_the_import_has_made(site, serve):
     site.write(preamble="hoard = [bytes([number % 251]) * 1_000_000 for number in range(100)]")
