@@ -189,7 +189,7 @@ impl MainLoop {
         let mailboxes = mailboxes.chain(templates.iter().filter_map(|one| one.mailbox().poll_fd()));
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
-        let load_by = templates.iter().filter_map(|one| one.load_by());
+        let answer_by = templates.iter().filter_map(|one| one.answer_by());
         let tell_at = self.notifier.as_ref().and_then(Notifier::next);
         let others = [self.measures.next(), fork_at, tell_at, self.trial_ends_by()]
             .into_iter()
@@ -199,7 +199,7 @@ impl MainLoop {
             .next_deadline()
             .into_iter()
             .chain(others)
-            .chain(load_by);
+            .chain(answer_by);
         let longest = deadline.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {
