@@ -92,6 +92,11 @@ impl MainLoop {
                 // An answer to an action comes before whatever else is waiting.
                 let mut answers = VecDeque::new();
                 for action in actions {
+                    let are_any_waiting = !(events.is_empty() && answers.is_empty());
+                    // What has happened already would be forgotten with this program. The wish comes again with the next.
+                    if are_any_waiting && matches!(action, Action::Upgrade { .. }) {
+                        continue;
+                    }
                     match self.perform(action, hooks) {
                         Done::Answers(events) => answers.extend(events),
                         Done::Leave(outcome) => return outcome,
