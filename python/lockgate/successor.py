@@ -24,9 +24,9 @@ def command() -> list[str]:
 
 
 def become(
-    arguments: Sequence[str | bytes],
-    environment: Mapping[str | bytes, str | bytes],
-    directory: str | bytes | None,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str | None,
 ) -> None:
     """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
     # Not by its path: a deploy may have moved or removed the directory since.
