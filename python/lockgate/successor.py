@@ -24,12 +24,13 @@ def command() -> list[str]:
 
 
 def become(
-    arguments: Sequence[str | bytes],
-    environment: Mapping[str | bytes, str | bytes],
-    directory: str | bytes | None,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str | None,
 ) -> None:
     """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
-    before = os.getcwd()
+    # Not by its path: a deploy may have moved or removed the directory since.
+    before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:
         if directory is not None:
             os.chdir(directory)
@@ -37,7 +38,8 @@ def become(
             stream.flush()
         os.execve(arguments[0], list(arguments), environment)
     finally:
-        os.chdir(before)
+        os.fchdir(before)
+        os.close(before)
 
 
 def block() -> None:

@@ -200,6 +200,41 @@ def test_the_application_is_imported_as_the_user_of_the_workers(site, start, tmp
     assert server.get("/").body == b"one"
 
 
+def test_an_import_as_another_user_does_not_outlive_a_killed_supervisor(site, start, tmp_path):
+    open_to_others(tmp_path)
+    site.write(preamble="import time; time.sleep(60)")
+    server = start(
+        "site_app:app", "--preload", "--user", "12345", "--group", "12345",
+        chdir=tmp_path, prefix=reachable_python(tmp_path), wait=False,
+    )  # fmt: skip
+    ((importing, user),) = eventually(lambda: site.imports(), what="the import has begun")
+    assert user == 12345
+    server.signal(signal.SIGKILL)
+    server.wait()
+    eventually(lambda: not is_alive(importing), within=1.5, what="the template has gone")
+
+
+def test_a_template_that_cannot_make_workers_ends_the_start(site):
+    site.write(preamble="import time; os.register_at_fork(before=lambda: time.sleep(60))")
+    ended = run(
+        "site_app:app", "--preload", "--boot-timeout", "1s", "-b", "127.0.0.1:0",
+        chdir=site.directory,
+    )  # fmt: skip
+    assert ended.returncode == 3, ended.stderr
+    assert "has not made a worker within 1.00 s (setting: boot_timeout)" in ended.stderr
+
+
+def test_a_template_that_does_not_answer_is_replaced(site, serve):
+    server = serve("--boot-timeout", "2s", workers=1)
+    (template,) = templates(site, server)
+    os.kill(template, signal.SIGSTOP)
+    os.kill(int(server.get("/pid").body), signal.SIGKILL)
+    server.wait_for_log(r"worker 0 cannot be made: .* has not made a worker within 2.00 s")
+    eventually(lambda: len(workers(site, server)) == 1, what="another worker")
+    assert server.get("/").body == b"one"
+    assert template not in templates(site, server)
+
+
 @pytest.mark.slow
 def test_workers_share_what_the_import_has_made(site, serve):
     site.write(preamble="hoard = [bytes([number % 251]) * 1_000_000 for number in range(100)]")

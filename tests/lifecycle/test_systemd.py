@@ -339,6 +339,25 @@ def test_an_upgrade_is_told_as_a_reload_and_keeps_passed_sockets(activate, passe
     assert notified.count("STOPPING") == 1
 
 
+def test_an_upgrade_to_a_name_that_was_not_passed_leaves_the_program_of_before(
+    activate, passed, tmp_path
+):
+    sockets = passed("web")
+    settings = tmp_path / "site.toml"
+    settings.write_text('bind = "systemd:web"\n')
+    server = activate(sockets, "hello:app", "-c", str(settings))
+    workers = server.workers()
+    settings.write_text('bind = "systemd:www"\n')
+    server.signal(signal.SIGUSR2)
+    line = server.wait_for_log(r"upgrade failed: .*")
+    assert "no socket of this name; there is web" in line
+    assert server.workers() == workers
+    settings.write_text('bind = "systemd"\n')
+    server.signal(signal.SIGUSR2)
+    server.wait_for_log(r"reload: done")
+    assert ask(sockets.address(0)).body == b"hello"
+
+
 def test_connections_that_wait_in_a_passed_socket_are_served_by_the_next_server(activate, passed):
     sockets = passed("web")
     first = activate(sockets, "hello:app")

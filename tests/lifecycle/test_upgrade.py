@@ -6,11 +6,12 @@ import signal
 import stat
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 from harness import eventually
-from harness.process import children, is_alive
+from harness.process import children, is_alive, process_stat
 from harness.steady import SteadyLoad
 
 REPEATS = int(os.environ.get("LOCKGATE_TEST_REPEATS", "2"))
@@ -188,6 +189,45 @@ def test_a_stop_while_the_program_on_disk_is_tried_is_a_stop(serve, site):
     assert not any(map(is_alive, family))
 
 
+def rests(pid):
+    """Whether a process sleeps, and has not run for a moment."""
+    looks = [process_stat(pid)]
+    for _ in range(10):
+        time.sleep(0.02)
+        looks.append(process_stat(pid))
+    return {look[0] for look in looks} == {"S"} and looks[0][11:13] == looks[-1][11:13]
+
+
+def test_a_stop_that_comes_in_together_with_the_quiet_for_an_upgrade_is_a_stop(serve, site):
+    gate = site / "gate"
+    gate.touch()
+    write(site, "one", f"while not os.path.exists({str(gate)!r}): pass")
+    server = serve(workers=1)
+    (old,) = server.workers()
+    server.signal(signal.SIGUSR2)
+    server.wait_for_log("the program on disk is tried")
+    gate.unlink()
+    # The upgrade waits for a worker that boots.
+    server.signal(signal.SIGTTIN)
+    server.wait_for_log("one worker more")
+    eventually(lambda: len(server.workers()) == 2, what="the program on disk has been tried")
+    (new,) = set(server.workers()) - {old}
+    # Each of the two is stopped while the other one speaks, so that the supervisor hears of both
+    # at once: the worker serves, and the server is to stop.
+    server.signal(signal.SIGSTOP)
+    gate.touch()
+    eventually(lambda: rests(new), what="the worker is ready")
+    os.kill(new, signal.SIGSTOP)
+    server.signal(signal.SIGCONT)
+    server.wait_for_log(rf"\(pid {new}\) ready")
+    server.signal(signal.SIGSTOP)
+    os.kill(new, signal.SIGCONT)
+    eventually(lambda: rests(new), what="the worker serves")
+    server.signal(signal.SIGTERM)
+    server.signal(signal.SIGCONT)
+    assert server.wait(within=10) == 0
+
+
 def test_the_number_of_workers_that_signals_have_set_stays(serve, site):
     server = serve()
     server.signal(signal.SIGTTIN)
@@ -223,3 +263,15 @@ def test_an_application_does_not_see_what_is_handed_over(serve, site):
     server = serve(workers=1)
     upgrade(server, r"reload: done in")
     assert server.get("/").body == b"seen:"
+
+
+def test_a_directory_that_was_replaced_is_where_the_server_goes_on(site, start):
+    directory = site / "current"
+    directory.mkdir()
+    write(directory, "one")
+    server = start("site_app:app", chdir=directory)
+    shutil.rmtree(directory)
+    directory.mkdir()
+    write(directory, "two")
+    upgrade(server, r"reload: done in")
+    eventually(lambda: server.get("/").body == b"two", what="the new version")

@@ -36,8 +36,15 @@ impl PythonHooks {
         py: Python<'_>,
         config: &Arc<Config>,
         generation: u64,
+        note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         self.settle(py, config, generation)?;
+        if !note_new_identity() {
+            return Err(LoadFailure {
+                code: 0,
+                text: "the supervisor has gone".to_owned(),
+            });
+        }
         let before = py
             .import("lockgate.template")
             .and_then(|module| module.call_method0("sockets"));

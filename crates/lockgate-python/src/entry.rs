@@ -15,6 +15,7 @@ use lockgate_worker::log::{ErrorLog, create_missing};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::getppid;
 
 use crate::hooks::PythonHooks;
 use crate::reading::{Sources, hide_service_manager, set_environment};
@@ -39,7 +40,8 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             return CANNOT_START;
         }
     };
-    let sources = Sources::new(arguments);
+    let agreement = left.as_deref().and_then(agrees_with);
+    let sources = Sources::new(arguments, served_process(agreement.is_some()));
     if let Err(error) = hide_service_manager(py) {
         let problem = exceptions::summary(py, &error);
         say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
@@ -65,11 +67,19 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             0
         }
         Invocation::CheckConfig => check(py, &resolved),
-        Invocation::Serve => match left.as_deref().and_then(agrees_with) {
+        Invocation::Serve => match agreement {
             None => serve(py, &resolved, sources, left.as_deref()),
-            Some(agreement) => try_out(py, &resolved, agreement),
+            Some(agreement) => try_out(py, &resolved, &sources, agreement),
         },
     }
+}
+
+/// The process that is or will be the server: that of a program on trial is the one that tries it.
+fn served_process(is_trial: bool) -> u32 {
+    let parent = getppid().filter(|_| is_trial);
+    parent.map_or_else(std::process::id, |pid| {
+        pid.as_raw_nonzero().get().unsigned_abs()
+    })
 }
 
 /// What the program before in this process has left. No business of the settings, nor of the application.
@@ -82,11 +92,17 @@ fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
 
 /// Whether this program could go on where another version serves: it starts, its settings are right, and the two
 /// understand each other. The application is not loaded, for it may not be this user's business; workers do that.
-fn try_out(py: Python<'_>, resolved: &Resolved, agreement: Result<(), String>) -> i32 {
-    let config = &resolved.config;
+fn try_out(
+    py: Python<'_>,
+    resolved: &Resolved,
+    sources: &Sources,
+    agreement: Result<(), String>,
+) -> i32 {
+    let mut config = resolved.config.clone();
     let tried = agreement
-        .and_then(|()| prepare(py, config))
-        .and_then(|identity| open_log(config, identity));
+        .and_then(|()| sources.service_manager().find_sockets(&mut config))
+        .and_then(|()| prepare(py, &config))
+        .and_then(|identity| open_log(&config, identity));
     match tried {
         Ok(_log) => 0,
         Err(problem) => {

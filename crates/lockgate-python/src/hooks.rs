@@ -92,8 +92,13 @@ impl Hooks for PythonHooks {
         }
     }
 
-    fn preload(&mut self, config: &Arc<Config>, generation: u64) -> Result<(), LoadFailure> {
-        Python::attach(|py| self.load_once(py, config, generation))
+    fn preload(
+        &mut self,
+        config: &Arc<Config>,
+        generation: u64,
+        note_new_identity: &dyn Fn() -> bool,
+    ) -> Result<(), LoadFailure> {
+        Python::attach(|py| self.load_once(py, config, generation, note_new_identity))
     }
 
     fn run_worker(&mut self, mut post: WorkerPost) -> i32 {

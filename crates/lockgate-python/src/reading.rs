@@ -29,12 +29,13 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(arguments: &[OsString]) -> Self {
+    /// `pid` is the process that the service manager has started.
+    pub(crate) fn new(arguments: &[OsString], pid: u32) -> Self {
         let environment: Vec<_> = std::env::vars_os().collect();
         Self {
             arguments: arguments.to_vec(),
             directory: starting_directory(),
-            service_manager: ServiceManager::of(&environment, std::process::id()),
+            service_manager: ServiceManager::of(&environment, pid),
             environment,
         }
     }

@@ -54,9 +54,17 @@ pub trait Hooks {
     /// called where `preload` is set; [`run_worker`](Self::run_worker) follows in processes that are copies of this one.
     /// No thread may be left that workers need.
     ///
+    /// `note_new_identity` is to be called when the template has become another user or group, and before the application
+    /// is loaded; see [`WorkerPost::note_new_identity`].
+    ///
     /// # Errors
     /// When there is no application: the template leaves with that code.
-    fn preload(&mut self, _config: &Arc<Config>, _generation: u64) -> Result<(), LoadFailure> {
+    fn preload(
+        &mut self,
+        _config: &Arc<Config>,
+        _generation: u64,
+        _note_new_identity: &dyn Fn() -> bool,
+    ) -> Result<(), LoadFailure> {
         Err(LoadFailure {
             code: 1,
             text: "this host loads nothing ahead".to_owned(),

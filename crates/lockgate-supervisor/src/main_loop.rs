@@ -92,6 +92,11 @@ impl MainLoop {
                 // An answer to an action comes before whatever else is waiting.
                 let mut answers = VecDeque::new();
                 for action in actions {
+                    let are_any_waiting = !(events.is_empty() && answers.is_empty());
+                    // What has happened already would be forgotten with this program. The wish comes again with the next.
+                    if are_any_waiting && matches!(action, Action::Upgrade { .. }) {
+                        continue;
+                    }
                     match self.perform(action, hooks) {
                         Done::Answers(events) => answers.extend(events),
                         Done::Leave(outcome) => return outcome,
@@ -190,7 +195,7 @@ impl MainLoop {
         let mailboxes = mailboxes.chain(templates.iter().filter_map(|one| one.mailbox().poll_fd()));
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
-        let load_by = templates.iter().filter_map(|one| one.load_by());
+        let answer_by = templates.iter().filter_map(|one| one.answer_by());
         let tell_at = self.notifier.as_ref().and_then(Notifier::next);
         let others = [self.measures.next(), fork_at, tell_at, self.trial_ends_by()]
             .into_iter()
@@ -200,7 +205,7 @@ impl MainLoop {
             .next_deadline()
             .into_iter()
             .chain(others)
-            .chain(load_by);
+            .chain(answer_by);
         let longest = deadline.min().map(|deadline| {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec {

@@ -4,7 +4,7 @@
 //! Invariant: every worker that was asked for is either told of as born, or given up by whoever sees the template go.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -16,8 +16,10 @@ use crate::requests::Asker;
 pub(crate) struct Template {
     pid: u32,
     born: Instant,
-    /// When it has to be loaded; `None`: whenever.
-    load_by: Option<Instant>,
+    /// How long it may take to load, and then to make a worker; `None`: for ever.
+    patience: Option<Duration>,
+    /// Since when it owes an answer, while it owes one.
+    owes_since: Instant,
     is_loaded: bool,
     mailbox: Receiver,
     asker: Asker,
@@ -51,13 +53,14 @@ impl Template {
         pid: u32,
         mailbox: Receiver,
         asker: Asker,
-        load_by: Option<Instant>,
+        patience: Option<Duration>,
         now: Instant,
     ) -> Self {
         Self {
             pid,
             born: now,
-            load_by,
+            patience,
+            owes_since: now,
             is_loaded: false,
             mailbox,
             asker,
@@ -77,21 +80,23 @@ impl Template {
         self.is_loaded
     }
 
-    /// What to poll, besides the time of [`load_by`](Self::load_by).
+    /// What to poll, besides the time of [`answer_by`](Self::answer_by).
     pub(crate) fn mailbox(&self) -> &Receiver {
         &self.mailbox
     }
 
-    /// When it has to have loaded the application, if that counts.
-    pub(crate) fn load_by(&self) -> Option<Instant> {
-        self.load_by.filter(|_| !self.is_loaded)
+    /// When it has to have loaded the application, or made a worker that it was asked for, if that counts.
+    pub(crate) fn answer_by(&self) -> Option<Instant> {
+        let owes = !self.is_loaded || !self.expected.is_empty();
+        let patience = self.patience.filter(|_| owes)?;
+        Some(self.owes_since + patience)
     }
 
     /// Has a worker made for this slot, now or when the application is loaded.
     ///
     /// # Errors
     /// When there are no pipes to be had, or the template has gone.
-    pub(crate) fn want(&mut self, slot: usize) -> io::Result<()> {
+    pub(crate) fn want(&mut self, slot: usize, now: Instant) -> io::Result<()> {
         let ((mailbox, sender), (ear, orders)) = (mailbox()?, orders()?);
         let mut worker = Expected {
             slot,
@@ -101,14 +106,20 @@ impl Template {
         };
         if self.is_loaded {
             worker.ask(&self.asker)?;
+            if self.expected.is_empty() {
+                self.owes_since = now;
+            }
         }
         self.expected.push(worker);
         Ok(())
     }
 
     /// What it has said since the last call.
-    pub(crate) fn hear(&mut self) -> Vec<News> {
+    pub(crate) fn hear(&mut self, now: Instant) -> Vec<News> {
         let messages = self.mailbox.read();
+        if !messages.is_empty() {
+            self.owes_since = now;
+        }
         messages
             .into_iter()
             .flat_map(|message| self.understand(message))
@@ -193,16 +204,19 @@ mod tests {
         let (receiver, says) = mailbox().unwrap();
         let (asker, asked) = requests().unwrap();
         let now = Instant::now();
-        let mut template = Template::new(77, receiver, asker, Some(now), now);
-        template.want(4).unwrap();
+        let mut template = Template::new(77, receiver, asker, Some(Duration::from_secs(5)), now);
+        template.want(4, now).unwrap();
         assert!(asked.next().unwrap().is_none());
-        assert!(template.load_by().is_some());
+        assert_eq!(template.answer_by(), Some(now + Duration::from_secs(5)));
         says.send(&Message::Born { slot: 4, pid: 1 });
-        assert!(template.hear().is_empty(), "nobody was asked yet");
+        assert!(template.hear(now).is_empty(), "nobody was asked yet");
         says.send(&Message::Ready);
-        assert!(matches!(template.hear().as_slice(), [News::Loaded]));
-        assert!(template.is_loaded() && template.load_by().is_none());
-        template.want(9).unwrap();
+        assert!(matches!(template.hear(now).as_slice(), [News::Loaded]));
+        assert!(template.is_loaded());
+        let later = now + Duration::from_secs(60);
+        template.want(9, later).unwrap();
+        // It has answered before, so the one that was asked for first is not late yet.
+        assert_eq!(template.answer_by(), Some(now + Duration::from_secs(5)));
         let slots = [(); 2].map(|()| asked.next().unwrap().unwrap().slot);
         assert_eq!(slots, [4, 9]);
         for _ in 0..2 {
@@ -212,7 +226,7 @@ mod tests {
             });
         }
         says.send(&Message::Born { slot: 4, pid: 123 });
-        let news = template.hear();
+        let news = template.hear(now);
         assert!(matches!(
             news.as_slice(),
             [
@@ -232,14 +246,14 @@ mod tests {
         let (asker, asked) = requests().unwrap();
         let now = Instant::now();
         let mut template = Template::new(77, receiver, asker, None, now);
-        template.want(1).unwrap();
-        template.want(2).unwrap();
+        template.want(1, now).unwrap();
+        template.want(2, now).unwrap();
         drop(asked);
         says.send(&Message::Ready);
-        let news = template.hear();
+        let news = template.hear(now);
         assert_eq!(news.len(), 3, "loaded, and two that could not be asked for");
         assert!(template.give_up().is_empty());
-        assert!(template.want(3).is_err());
+        assert!(template.want(3, now).is_err());
         assert!(template.give_up().is_empty());
     }
 }

@@ -53,7 +53,18 @@ impl MainLoop {
             Err(code) => return code,
         };
         let inheritance = self.let_go(birth.generation);
-        if let Err(failure) = hooks.preload(&inheritance.config, inheritance.generation) {
+        let supervisor = inheritance.supervisor;
+        // Another user's process is not told of its parent's death unless it asks again.
+        let note_new_identity = || {
+            die_with_parent(true);
+            getppid() == supervisor
+        };
+        let loaded = hooks.preload(
+            &inheritance.config,
+            inheritance.generation,
+            &note_new_identity,
+        );
+        if let Err(failure) = loaded {
             birth.mailbox.send(&Message::BootFailed {
                 code: failure.code,
                 text: failure.text,
@@ -61,9 +72,8 @@ impl MainLoop {
             end_in_any_case(FAILED_LIFE);
             return failure.code;
         }
-        // Another user's process is not told of its parent's death unless it asks again.
-        die_with_parent(true);
-        if getppid() != inheritance.supervisor {
+        // The application may have become yet another one.
+        if !note_new_identity() {
             return 0;
         }
         birth.mailbox.send(&Message::Ready);

@@ -84,7 +84,7 @@ impl MainLoop {
                 continue;
             };
             let mut failure = None;
-            for news in template.hear() {
+            for news in template.hear(Instant::now()) {
                 match news {
                     News::Loaded => {
                         let message = format!(
@@ -118,7 +118,8 @@ impl MainLoop {
         }
     }
 
-    /// Ends templates that have not loaded the application in time.
+    /// Ends templates that have not loaded the application in time, or cannot make a worker of it: whatever runs at a fork,
+    /// of the application or a library, may hang.
     pub(super) fn end_late_templates(&mut self, events: &mut VecDeque<Event>) {
         let now = Instant::now();
         for site in [Some(&mut self.site), self.next.as_mut()]
@@ -127,11 +128,15 @@ impl MainLoop {
         {
             let late = site
                 .template
-                .take_if(|template| template.load_by().is_some_and(|by| by <= now));
+                .take_if(|template| template.answer_by().is_some_and(|by| by <= now));
             if let Some(mut template) = late {
                 template.end();
+                let what = match template.is_loaded() {
+                    false => "loaded the application",
+                    true => "made a worker",
+                };
                 let text = format!(
-                    "the template (pid {}) has not loaded the application within {:.2} s (setting: boot_timeout)",
+                    "the template (pid {}) has not {what} within {:.2} s (setting: boot_timeout)",
                     template.pid(),
                     site.config.boot_timeout.unwrap_or_default().as_secs_f64()
                 );
@@ -203,12 +208,11 @@ fn ask_template(
                 }
             };
             let now = Instant::now();
-            let load_by = site.config.boot_timeout.map(|longest| now + longest);
-            let template = Template::new(pid, receiver, asker, load_by, now);
+            let template = Template::new(pid, receiver, asker, site.config.boot_timeout, now);
             site.template.insert(template)
         }
     };
-    template.want(slot)?;
+    template.want(slot, Instant::now())?;
     Ok(Done::Answers(Vec::new()))
 }
 

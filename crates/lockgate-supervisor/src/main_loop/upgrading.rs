@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lockgate_observe::Level;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,6 +103,8 @@ impl MainLoop {
             hooks.unblock_signals();
             return raised.into_iter().map(Event::Requested).collect();
         }
+        let message = "upgrade: this process goes on with the program on disk";
+        hooks.log(Level::Info, message);
         // It has the application in memory, and the new version makes one of its own.
         self.site.end_template();
         let outcome = self

@@ -74,7 +74,9 @@ impl Supervisor {
         match place.role {
             Role::Coming => return self.fail_reload(&why, None, now),
             Role::Successor => return self.fail_succession(&why, now),
-            Role::Serving | Role::Free | Role::Leaving => {}
+            // Nobody is wanted here any more, so nothing is missing.
+            Role::Free | Role::Leaving => return,
+            Role::Serving => {}
         }
         let again = Seconds(wait);
         self.log(

@@ -56,10 +56,6 @@ impl Supervisor {
                 self.actions.push(Action::TryUpgrade);
             }
             Upgrade::Tried => {
-                self.log(
-                    Level::Info,
-                    "upgrade: this process goes on with the program on disk",
-                );
                 self.actions.push(Action::Upgrade {
                     wanted: self.wanted,
                     workers: self.rules.workers,

@@ -76,7 +76,12 @@ impl Hooks for TestHooks {
         }
     }
 
-    fn preload(&mut self, _config: &Arc<Config>, _generation: u64) -> Result<(), LoadFailure> {
+    fn preload(
+        &mut self,
+        _config: &Arc<Config>,
+        _generation: u64,
+        _note_new_identity: &dyn Fn() -> bool,
+    ) -> Result<(), LoadFailure> {
         say!("template (pid {}) loads", std::process::id());
         match self.behaviour.as_str() {
             "template without application" => Err(LoadFailure {

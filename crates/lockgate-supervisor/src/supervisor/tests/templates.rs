@@ -91,3 +91,16 @@ fn a_dead_worker_whose_successor_cannot_be_loaded_is_tried_again_later() {
     script.at(21.0);
     script.did(&["20.5 fork 0"]);
 }
+
+#[test]
+fn workers_that_nobody_wants_any_more_are_not_missed() {
+    let mut script = with_template(2);
+    script.asks(Request::Reload);
+    script.event(not_loaded(2));
+    script.event(Event::ForkFailed {
+        slot: 3,
+        reason: "the template has gone".to_owned(),
+    });
+    let complaint = |line: &&String| line.contains("next attempt");
+    assert_eq!(script.logs.iter().find(complaint), None);
+}
