@@ -72,11 +72,11 @@ impl Estate {
         let mut children = HashMap::new();
         for heir in &left.children {
             let child = Child {
-                slot: heir.slot,
+                slot: heir.known.slot,
                 mailbox: Receiver::from_pipe(take_over(heir.mailbox)?),
                 orders: Mouth::from_pipe(take_over(heir.orders)?),
             };
-            children.insert(heir.pid, child);
+            children.insert(heir.known.pid, child);
         }
         let (reading, writing) = left.lifeline;
         Ok(Self {
@@ -84,11 +84,7 @@ impl Estate {
             inherited: Inherited {
                 wanted: left.wanted,
                 workers: left.workers,
-                children: left
-                    .children
-                    .iter()
-                    .map(|heir| (heir.slot, heir.pid, heir.is_leaving))
-                    .collect(),
+                children: left.children.iter().map(|heir| heir.known).collect(),
             },
             lifeline: (take_over(reading)?, take_over(writing)?),
             page,

@@ -6,8 +6,11 @@
 
 use std::fmt;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use lockgate_observe::Page;
+
+use crate::supervisor::Known;
 
 /// See the module.
 const FORM: u32 = 1;
@@ -45,12 +48,9 @@ pub(crate) struct Socket {
 /// A worker that lives on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heir {
-    pub(crate) slot: usize,
-    pub(crate) pid: u32,
+    pub(crate) known: Known,
     pub(crate) mailbox: RawFd,
     pub(crate) orders: RawFd,
-    /// It was asked to leave.
-    pub(crate) is_leaving: bool,
 }
 
 /// Why nothing can be handed over, or taken over.
@@ -118,11 +118,12 @@ impl Handover {
             lines.push(fields.join("\t"));
         }
         lines.extend(self.children.iter().map(|heir| {
-            let leaving = u8::from(heir.is_leaving);
-            format!(
-                "worker\t{}\t{}\t{}\t{}\t{leaving}",
-                heir.slot, heir.pid, heir.mailbox, heir.orders
-            )
+            let Known {
+                slot, pid, served, ..
+            } = heir.known;
+            let (millis, leaving) = (served.as_millis(), u8::from(heir.known.is_leaving));
+            let (mailbox, orders) = (heir.mailbox, heir.orders);
+            format!("worker\t{slot}\t{pid}\t{mailbox}\t{orders}\t{millis}\t{leaving}")
         }));
         lines.push("end\n".to_owned());
         Ok(lines.join("\n"))
@@ -182,12 +183,15 @@ impl Handover {
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(socket(rest)?),
             ["admin-listener", ref rest @ ..] => self.admin_listeners.push(socket(rest)?),
-            ["worker", slot, pid, mailbox, orders, leaving] => self.children.push(Heir {
-                slot: slot.parse().ok()?,
-                pid: pid.parse().ok()?,
+            ["worker", slot, pid, mailbox, orders, millis, leaving] => self.children.push(Heir {
+                known: Known {
+                    slot: slot.parse().ok()?,
+                    pid: pid.parse().ok()?,
+                    served: Duration::from_millis(millis.parse().ok()?),
+                    is_leaving: leaving == "1",
+                },
                 mailbox: mailbox.parse().ok()?,
                 orders: orders.parse().ok()?,
-                is_leaving: leaving == "1",
             }),
             _ => return None,
         }
@@ -234,11 +238,14 @@ mod tests {
             file: Some(("/srv/an app/ü.sock".to_owned(), 66, 1 << 40)),
         };
         let heir = |slot, is_leaving| Heir {
-            slot,
-            pid: 4_000_000,
+            known: Known {
+                slot,
+                pid: 4_000_000,
+                served: Duration::from_millis(86_400_001),
+                is_leaving,
+            },
             mailbox: 20,
             orders: 21,
-            is_leaving,
         };
         Handover {
             generation: 3,

@@ -39,8 +39,8 @@ pub use main_loop::run;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use supervisor::{
-    Action, Event, Fact, Generation, Inherited, Order, ReplaceReason, Request, Responses, Rules,
-    Status, Supervisor,
+    Action, Event, Fact, Generation, Inherited, Known, Order, ReplaceReason, Request, Responses,
+    Rules, Status, Supervisor,
 };
 pub use unfinished::Unfinished;
 pub use worker_side::{Attended, WorkerPost};

@@ -136,8 +136,8 @@ impl MainLoop {
             Action::Upgrade {
                 wanted,
                 workers,
-                leaving,
-            } => return Done::Answers(self.upgrade(wanted, workers, &leaving, hooks)),
+                children,
+            } => return Done::Answers(self.upgrade(wanted, workers, &children, hooks)),
             Action::CloseListeners => return Done::Answers(self.close_listeners()),
             Action::ReopenLogs => hooks.reopen_logs(),
             Action::Record(fact) => self.record(fact),

@@ -23,7 +23,7 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{
-    Action, Event, Generation, Inherited, Order, ReplaceReason, Request, Responses, Rules,
+    Action, Event, Generation, Inherited, Known, Order, ReplaceReason, Request, Responses, Rules,
 };
 pub use fact::Fact;
 pub use status::Status;
@@ -279,7 +279,7 @@ impl Supervisor {
                 self.go_on_reloading(now);
                 self.go_on_recycling(now);
                 // Last: it waits for the quiet that the others leave.
-                self.go_on_upgrading();
+                self.go_on_upgrading(now);
                 self.fill_slots(now);
             }
             Stage::Stopping(stop)

@@ -19,7 +19,7 @@ use super::MainLoop;
 use crate::estate::{HANDOVER, TRY};
 use crate::handover::{Handover, HandoverError, Heir, Socket, form_line};
 use crate::sockets::Listener;
-use crate::supervisor::Event;
+use crate::supervisor::{Event, Known};
 use crate::{Ending, Hooks};
 
 /// How long the program on disk may take to show that it starts.
@@ -91,7 +91,7 @@ impl MainLoop {
         &mut self,
         wanted: usize,
         workers: usize,
-        leaving: &[u32],
+        known: &[Known],
         hooks: &mut dyn Hooks,
     ) -> Vec<Event> {
         if let Err(error) = hooks.block_signals() {
@@ -108,7 +108,7 @@ impl MainLoop {
         // It has the application in memory, and the new version makes one of its own.
         self.site.end_template();
         let outcome = self
-            .describe(wanted, workers, leaving)
+            .describe(wanted, workers, known)
             .map_err(io::Error::other)
             .and_then(|left| self.leave_behind(&left, hooks));
         let (Ok(error) | Err(error)) = outcome;
@@ -121,7 +121,7 @@ impl MainLoop {
     }
 
     /// What the program on disk has to know.
-    fn describe(&self, wanted: usize, workers: usize, leaving: &[u32]) -> Result<Handover, String> {
+    fn describe(&self, wanted: usize, workers: usize, known: &[Known]) -> Result<Handover, String> {
         let described = |listeners: &[Listener]| -> Result<Vec<Socket>, HandoverError> {
             listeners
                 .iter()
@@ -141,15 +141,13 @@ impl MainLoop {
                 listeners: described(&self.site.listeners)?,
                 admin_listeners: described(admin.map_or(&[], |admin| admin.listeners()))?,
                 admin: admin.and_then(|admin| admin.pid()),
-                children: self
-                    .children
+                children: known
                     .iter()
-                    .map(|(pid, child)| Heir {
-                        slot: child.slot,
-                        pid: *pid,
+                    .filter_map(|known| Some((known, self.children.get(&known.pid)?)))
+                    .map(|(known, child)| Heir {
+                        known: *known,
                         mailbox: child.mailbox.as_fd().as_raw_fd(),
                         orders: child.orders.as_fd().as_raw_fd(),
-                        is_leaving: leaving.contains(pid),
                     })
                     .collect(),
             })

@@ -100,7 +100,7 @@ impl Supervisor {
         if !matches!(self.stage, Stage::Running) {
             return;
         }
-        let why = text.lines().next().unwrap_or_default().to_owned();
+        let why = summary(&text).to_owned();
         self.tell_boot_failure(&text);
         match role {
             Role::Coming => self.fail_reload(&why, Some(&text), now),
@@ -174,7 +174,7 @@ impl Supervisor {
         worker.has_failed = true;
         worker.kill_at = Some(now + FAILED_GRACE);
         let place = worker.slot;
-        let why = format!("{worker}: {}", text.lines().next().unwrap_or_default());
+        let why = format!("{worker}: {}", summary(&text));
         if !is_running {
             return;
         }
@@ -313,6 +313,15 @@ impl Supervisor {
             message.push_str(&last_requests(unfinished));
         }
         self.log(level, message);
+    }
+}
+
+/// The line of a report that says most: the first one, or of a bare traceback the last one.
+fn summary(text: &str) -> &str {
+    let mut lines = text.lines();
+    match lines.next().unwrap_or_default() {
+        first if first.starts_with("Traceback") => lines.next_back().unwrap_or(first),
+        first => first,
     }
 }
 

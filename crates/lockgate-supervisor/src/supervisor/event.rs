@@ -93,8 +93,21 @@ pub struct Inherited {
     pub wanted: usize,
     /// What the setting `workers` was.
     pub workers: usize,
-    /// Slot and process of each worker, and whether it was asked to leave.
-    pub children: Vec<(usize, u32, bool)>,
+    /// Its workers.
+    pub children: Vec<Known>,
+}
+
+/// A worker that one program of this process knows and the next one has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Its slot.
+    pub slot: usize,
+    /// Its process.
+    pub pid: u32,
+    /// How long it has served.
+    pub served: Duration,
+    /// It was asked to leave.
+    pub is_leaving: bool,
 }
 
 /// Something that has happened.
@@ -274,8 +287,8 @@ pub enum Action {
         wanted: usize,
         /** What the setting `workers` is. */
         workers: usize,
-        /** Processes that were asked to leave. */
-        leaving: Vec<u32>,
+        /** The workers that are there. */
+        children: Vec<Known>,
     },
     /// Signal a worker.
     Send {

@@ -167,8 +167,12 @@ impl Script {
             Action::ReopenLogs => "reopen".to_owned(),
             Action::TryUpgrade => "try upgrade".to_owned(),
             Action::Upgrade {
-                wanted, leaving, ..
-            } => format!("upgrade with {wanted}, leaving {leaving:?}"),
+                wanted, children, ..
+            } => {
+                let leaving = children.iter().filter(|known| known.is_leaving);
+                let leaving: Vec<u32> = leaving.map(|known| known.pid).collect();
+                format!("upgrade with {wanted}, leaving {leaving:?}")
+            }
             Action::Record(fact) => return self.recorded.push(fact.clone()),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 use super::worker::{Role, Sentence, Slot, Tenant, Worker};
-use super::{Action, Inherited, Stage, Supervisor};
+use super::{Action, Inherited, Known, Stage, Supervisor};
 
 /// How far an upgrade is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,7 +45,7 @@ impl Supervisor {
     }
 
     /// Takes the steps that wait for quiet.
-    pub(super) fn go_on_upgrading(&mut self) {
+    pub(super) fn go_on_upgrading(&mut self, now: Instant) {
         if !self.is_quiet() {
             return;
         }
@@ -56,15 +56,19 @@ impl Supervisor {
                 self.actions.push(Action::TryUpgrade);
             }
             Upgrade::Tried => {
+                let known = |slot: &Slot| {
+                    let worker = slot.worker()?;
+                    Some(Known {
+                        slot: worker.slot,
+                        pid: worker.pid,
+                        served: worker.served(now),
+                        is_leaving: slot.role == Role::Leaving,
+                    })
+                };
                 self.actions.push(Action::Upgrade {
                     wanted: self.wanted,
                     workers: self.rules.workers,
-                    leaving: self
-                        .slots
-                        .iter()
-                        .filter(|slot| slot.role == Role::Leaving)
-                        .filter_map(|slot| Some(slot.worker()?.pid))
-                        .collect(),
+                    children: self.slots.iter().filter_map(known).collect(),
                 });
             }
             Upgrade::None | Upgrade::Trying => {}
@@ -118,13 +122,21 @@ impl Supervisor {
         self.announces_readiness = false;
         self.note_ready_before();
         let kill_at = now + self.rules.graceful_timeout;
-        for (place, pid, is_leaving) in children {
+        for known in children {
+            let Known {
+                slot: place,
+                pid,
+                served,
+                is_leaving,
+            } = known;
             while self.slots.len() <= place {
                 self.slots.push(Slot::vacant(Role::Free, now));
             }
-            let mut worker = Worker::new(place, pid, now);
-            worker.ready = Some(now);
-            worker.opened = Some(now);
+            let opened = now.checked_sub(served).unwrap_or(now);
+            let mut worker = Worker::new(place, pid, opened);
+            worker.last_heard = now;
+            worker.ready = Some(opened);
+            worker.opened = Some(opened);
             worker.is_accepting = true;
             if is_leaving {
                 worker.sentence = Some(Sentence::NotNeeded);

@@ -205,3 +205,22 @@ fn strangers_that_die_are_nobodys_business() {
         script.said(&[]);
     }
 }
+
+#[test]
+fn a_reload_that_fails_says_why_in_one_line_also_when_there_is_only_a_traceback() {
+    for (report, why) in [
+        ("cannot import app\nTraceback\n  …", "cannot import app;"),
+        (
+            "Traceback (most recent call last):\n  …\nImportError: no",
+            "ImportError: no;",
+        ),
+        ("", ";"),
+    ] {
+        let mut script = Script::serving(1);
+        script.asks(Request::Reload);
+        script.fails(101, 3, report);
+        let expected = format!("reload failed: worker 1 (pid 101): {why}");
+        let is_told = |line: &String| line.contains(&expected);
+        assert!(script.logs.iter().any(is_told), "{:?}", script.logs);
+    }
+}

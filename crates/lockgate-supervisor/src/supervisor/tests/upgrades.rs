@@ -8,6 +8,16 @@ fn failed() -> Event {
     }
 }
 
+/// One that has served for an hour.
+fn known(slot: usize, pid: u32, is_leaving: bool) -> Known {
+    Known {
+        slot,
+        pid,
+        served: Duration::from_secs(3600),
+        is_leaving,
+    }
+}
+
 #[test]
 fn the_program_on_disk_is_tried_and_then_goes_on() {
     let mut script = Script::serving(2);
@@ -88,7 +98,11 @@ fn whoever_goes_on_reloads_and_keeps_the_workers_when_that_fails() {
     script.event(Event::Resumed(Inherited {
         wanted: 2,
         workers: 1,
-        children: vec![(0, 100, false), (3, 101, false), (1, 102, true)],
+        children: vec![
+            known(0, 100, false),
+            known(3, 101, false),
+            known(1, 102, true),
+        ],
     }));
     // The setting has changed, so its number counts.
     script.did(&[
@@ -111,7 +125,7 @@ fn whoever_goes_on_reloads_and_keeps_the_workers_when_that_fails() {
     // One of the version before dies: its successor is of what is on disk.
     script.exits(101, CRASH);
     script.at(1.0);
-    script.did(&["0.5 fork 3"]);
+    script.did(&["0 fork 3"]);
 }
 
 #[test]
@@ -121,10 +135,33 @@ fn a_worker_that_was_asked_to_leave_by_the_version_before_has_its_time() {
     script.event(Event::Resumed(Inherited {
         wanted: 1,
         workers: 1,
-        children: vec![(0, 100, false), (1, 101, true)],
+        children: vec![known(0, 100, false), known(1, 101, true)],
     }));
     script.at(29.0);
     script.did(&["0 prepare", "0 fork 2 of next"]);
     script.at(31.0);
     script.did(&["30 kill 101"]);
+}
+
+#[test]
+fn workers_are_as_old_as_they_were() {
+    let mut script = Script::new(Rules {
+        max_worker_age: Some(Duration::from_secs(3700)),
+        ..rules(1)
+    });
+    script.next_pid = 200;
+    script.prepared = Event::NotPrepared {
+        reason: "a bad setting".to_owned(),
+    };
+    script.event(Event::Resumed(Inherited {
+        wanted: 1,
+        workers: 1,
+        children: vec![known(0, 100, false)],
+    }));
+    script.at(99.0);
+    script.did(&["0 prepare", "0 discard"]);
+    script.at(101.0);
+    script.did(&["100 fork 1"]);
+    script.exits(100, CRASH);
+    assert!(script.logs.last().unwrap().contains("after 3701 s"));
 }
