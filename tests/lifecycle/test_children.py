@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import signal
+import socket
 
 import pytest
 from harness import Wire, eventually, request
-from harness.process import is_alive, processes_of_session
+from harness.process import APPS, is_alive, processes_of_session
 
 WAYS = ["/multiprocessing", "/fork", "/subprocess"]
 
@@ -129,3 +130,27 @@ def test_children_under_connections_that_come_and_go_hold_none(start):
         assert wire.response().status == 200
         wire.expect_close()
         wire.close()
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)])
+def test_a_child_that_is_made_at_import_does_not_keep_the_port(start, tmp_path, preload):
+    note = tmp_path / "children"
+    (tmp_path / "pooled.py").write_text(
+        "import os, time\n"
+        "from protocol import show_environ as app\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    time.sleep(60)\n"
+        "    os._exit(0)\n"
+        f"open({str(note)!r}, 'a').write(f'{{child}}\\n')\n"
+    )
+    server = start("pooled:app", "--pythonpath", str(APPS), *preload, chdir=tmp_path, workers=2)
+    assert server.get("/").status == 200
+    children = [int(line) for line in note.read_text().split()]
+    assert len(children) == (1 if preload else 2)
+    assert server.stop() == 0
+    assert all(map(is_alive, children)), "they are the application's"
+    with socket.socket() as probe:
+        # Past connections linger, and would be in the way; one that listens is all the same.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(server.address)

@@ -2,12 +2,13 @@
 //! happen once for all workers of a template, and beginning, which each of them does. Decides nothing about workers.
 
 use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::{Collection, Config, LogTarget, Threads};
+use lockgate_config::{BindAddress, Collection, Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{LoadFailure, WorkerPost};
-use lockgate_worker::{Handle, Worker, try_directory};
+use lockgate_worker::{Handle, Worker, note_ahead, try_directory};
 use pyo3::prelude::*;
 
 use crate::collector::{Collector, freeze};
@@ -36,6 +37,7 @@ impl PythonHooks {
         py: Python<'_>,
         config: &Arc<Config>,
         generation: u64,
+        listeners: &[(BindAddress, OwnedFd)],
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         self.settle(py, config, generation)?;
@@ -48,7 +50,7 @@ impl PythonHooks {
         let before = py
             .import("lockgate.template")
             .and_then(|module| module.call_method0("sockets"));
-        let application = self.load(py)?;
+        let application = self.load(py, listeners)?;
         if let Err(error) = before.and_then(|before| self.name_leftovers(py, &before)) {
             let problem = exceptions::summary(py, &error);
             let message =
@@ -101,7 +103,12 @@ impl PythonHooks {
     }
 
     /// The application, in a process that is settled.
-    fn load(&mut self, py: Python<'_>) -> Result<Py<PyAny>, LoadFailure> {
+    fn load(
+        &mut self,
+        py: Python<'_>,
+        listeners: &[(BindAddress, OwnedFd)],
+    ) -> Result<Py<PyAny>, LoadFailure> {
+        listeners.iter().for_each(|(_, socket)| note_ahead(socket));
         self.try_places();
         if let Err(error) = children::settle_when_forked(py) {
             self.log.write(
@@ -178,7 +185,7 @@ impl PythonHooks {
                 if !post.note_new_identity() {
                     return Ok(None);
                 }
-                self.load(py)?
+                self.load(py, &post.listeners)?
             }
         };
         let collector = Collector::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {

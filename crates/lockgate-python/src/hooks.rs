@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_config::Config;
+use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 use lockgate_supervisor::{
     Attended, Fork, Hooks, LoadFailure, ServiceManager, Successor, WorkerPost,
@@ -96,9 +96,10 @@ impl Hooks for PythonHooks {
         &mut self,
         config: &Arc<Config>,
         generation: u64,
+        listeners: &[(BindAddress, OwnedFd)],
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
-        Python::attach(|py| self.load_once(py, config, generation, note_new_identity))
+        Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
     }
 
     fn run_worker(&mut self, mut post: WorkerPost) -> i32 {

@@ -39,7 +39,7 @@ pub(crate) struct Inheritance {
     pub(crate) config: Arc<Config>,
     pub(crate) generation: u64,
     pub(crate) lifeline: OwnedFd,
-    listeners: Vec<(BindAddress, OwnedFd)>,
+    pub(crate) listeners: Vec<(BindAddress, OwnedFd)>,
     page: Option<Page>,
     stacks: Option<StackBoard>,
 }

@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lockgate_config::Config;
+use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 
 use crate::{ServiceManager, WorkerPost};
@@ -54,7 +55,7 @@ pub trait Hooks {
     /// called where `preload` is set; [`run_worker`](Self::run_worker) follows in processes that are copies of this one.
     /// No thread may be left that workers need.
     ///
-    /// `note_new_identity` is to be called when the template has become another user or group, and before the application
+    /// The listeners are those of its workers. `note_new_identity` is to be called when the template has become another user or group, and before the application
     /// is loaded; see [`WorkerPost::note_new_identity`].
     ///
     /// # Errors
@@ -63,6 +64,7 @@ pub trait Hooks {
         &mut self,
         _config: &Arc<Config>,
         _generation: u64,
+        _listeners: &[(BindAddress, OwnedFd)],
         _note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Err(LoadFailure {

@@ -62,6 +62,7 @@ impl MainLoop {
         let loaded = hooks.preload(
             &inheritance.config,
             inheritance.generation,
+            &inheritance.listeners,
             &note_new_identity,
         );
         if let Err(failure) = loaded {

@@ -22,9 +22,7 @@ pub struct Noted {
 
 impl Noted {
     pub fn new(descriptor: OwnedFd) -> Self {
-        if let Some((word, bit)) = place(&descriptor) {
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
+        note_ahead(&descriptor);
         Self { descriptor }
     }
 }
@@ -46,6 +44,13 @@ impl Drop for Noted {
 fn place(descriptor: &OwnedFd) -> Option<(&'static AtomicU64, u64)> {
     let number = usize::try_from(descriptor.as_raw_fd()).ok()?;
     Some((OWN.get(number / BITS)?, 1 << (number % BITS)))
+}
+
+/// Notes a socket that a worker is going to take: an application may fork while it is imported.
+pub fn note_ahead(descriptor: &OwnedFd) {
+    if let Some((word, bit)) = place(descriptor) {
+        word.fetch_or(bit, Ordering::Relaxed);
+    }
 }
 
 /// For a child that the application has just forked: the numbers that it inherited and should let go of. They are told

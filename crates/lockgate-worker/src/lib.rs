@@ -49,7 +49,7 @@ pub use app::App;
 pub use body_buffer::{BodyBuffer, BodyPool};
 pub use bookkeeping::monotonic_nanos;
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
-pub use descriptors::take_inherited as take_inherited_descriptors;
+pub use descriptors::{note_ahead, take_inherited as take_inherited_descriptors};
 pub use queue::GivenUp;
 pub use reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
 pub use request::{Body, Client, Local, ProxyEnd, Request};

@@ -1,7 +1,7 @@
 //! The server under examination: the supervisor with workers that behave as they are told. Serves no request.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -80,6 +80,7 @@ impl Hooks for TestHooks {
         &mut self,
         _config: &Arc<Config>,
         _generation: u64,
+        _listeners: &[(BindAddress, OwnedFd)],
         _note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         say!("template (pid {}) loads", std::process::id());
