@@ -40,9 +40,10 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// Has the application's code on `thread` fail as soon as it runs on, and says where it stands, as [`App::stack`].
-    /// `is_due` is asked attached, and the thread cannot end its call before the exception is under way.
-    fn interrupt(&self, _thread: u64, is_due: &mut dyn FnMut() -> bool) -> Option<String> {
-        is_due();
+    /// `is_due` is asked attached, and told whether there is a stack; the thread cannot end its call before the exception is
+    /// under way.
+    fn interrupt(&self, _thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
+        is_due(false);
         None
     }
 

@@ -321,17 +321,18 @@ impl App for WsgiApp {
         frames.map(|frames| frames.text())
     }
 
-    fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut() -> bool) -> Option<String> {
-        let frames = Python::attach(|py| {
-            let frames = interruption::stack(py, thread, &self.shared.log);
+    fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
+        Python::attach(|py| {
+            // As a text at once: as soon as the interpreter is let go, the thread runs on, and its end is told as well.
+            let stack = interruption::stack(py, thread, &self.shared.log);
+            let stack = stack.map(|frames| frames.text());
             // Whatever the allocations of a look set off, such as a collection, may have let the thread run on.
-            if !is_due() {
+            if !is_due(stack.is_some()) {
                 return None;
             }
             interruption::interrupt(py, thread);
-            frames
-        });
-        frames.map(|frames| frames.text())
+            stack
+        })
     }
 
     fn forget_interruption(&self) {

@@ -203,33 +203,41 @@ impl Inspector {
 
     fn interrupt(&self, question: &Question) {
         let station = &question.station;
-        let stack = self.shared.app.interrupt(station.thread, &mut || {
+        let mut record = None;
+        let stack = self.shared.app.interrupt(station.thread, &mut |has_stack| {
             let mut call = station.lock();
             // Whoever ends the call is attached, as we are: it is either over by now or finds this.
             let is_due = call.number == question.number && call.stage != Stage::Idle;
-            call.is_interrupted |= is_due;
+            if is_due {
+                call.is_interrupted = true;
+                record = self.begin_record(&mut call, has_stack, Instant::now());
+            }
             is_due
         });
-        let mut call = station.lock();
-        if call.number != question.number {
-            return;
+        if let Some(mut record) = record {
+            record.text.push_str(stack.as_deref().unwrap_or_default());
+            self.shared.error_log.write(record.level, &record.text);
         }
-        let now = Instant::now();
+    }
+
+    /// What is said of a call that is interrupted now, up to the stack, so that nobody else says it.
+    fn begin_record(&self, call: &mut Call, has_stack: bool, now: Instant) -> Option<Record> {
         let was_told = call
             .expiry
             .as_mut()
             .is_none_or(|expiry| std::mem::replace(&mut expiry.is_told, true));
-        let record = match (&stack, was_told) {
-            (None, true) => return,
-            (Some(stack), true) => Record::of_stack(&call, stack),
-            (stack, false) => {
-                let found = stack.as_deref().map_or(Found::NoFrame, Found::Stack);
+        match (has_stack, was_told) {
+            (false, true) => None,
+            (true, true) => Some(Record::of_stack(call, "")),
+            (has_stack, false) => {
+                let found = match has_stack {
+                    true => Found::Stack(""),
+                    false => Found::NoFrame,
+                };
                 let limit = self.deadlines.request_timeout.unwrap_or_default();
-                Record::of_deadline(&call, limit, found, now)
+                Some(Record::of_deadline(call, limit, found, now))
             }
-        };
-        drop(call);
-        self.shared.error_log.write(record.level, &record.text);
+        }
     }
 
     fn sample(&self, question: &Question) {
