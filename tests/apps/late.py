@@ -81,6 +81,26 @@ def hold_interpreter(environ, start_response):
     return answer(start_response, "never")
 
 
+def extend_and_hold_interpreter(environ, start_response):
+    environ["lockgate.deadline"].extend(600)
+    return hold_interpreter(environ, start_response)
+
+
+CHAIN = "def go(deeper):\n    return deeper[0](deeper[1:])\n"
+
+
+def spin_below_many_files(environ, start_response):
+    """QUERY_STRING names a directory for the files."""
+    calls = []
+    for number in range(30):
+        file = Path(environ["QUERY_STRING"], f"chain_{number}.py")
+        names = {}
+        exec(compile(CHAIN, file, "exec"), names)
+        calls.append(names["go"])
+    calls[0]([*calls[1:], lambda _: endless_loop()])
+    return answer(start_response, "never")
+
+
 def deadlock(environ, start_response):
     wait_for_lock()
     return answer(start_response, "never")
@@ -186,6 +206,8 @@ ROUTES = {
     "/cleaned": cleaned,
     "/sleep": sleep,
     "/hold-interpreter": hold_interpreter,
+    "/extend-and-hold-interpreter": extend_and_hold_interpreter,
+    "/spin-below-many-files": spin_below_many_files,
     "/deadlock": deadlock,
     "/gated": gated,
     "/stream": stream,

@@ -139,6 +139,32 @@ def test_a_call_that_never_gives_the_interpreter_away_is_ended_and_hurts_no_othe
 
 
 @pytest.mark.slow
+def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp_path):
+    for number in range(30):
+        (tmp_path / f"chain_{number}.py").write_text("# A line.\nanother = 1\n")
+    server = start("late:app", "--request-timeout", "3", "--threads", "40")
+    (worker,) = server.workers()
+    wires = [server.connect() for _ in range(40)]
+    for wire in wires:
+        wire.send(request("GET", f"/spin-below-many-files?{tmp_path}"))
+    statuses = Counter(wire.response().status for wire in wires)
+    for wire in wires:
+        wire.close()
+    assert set(statuses) <= {503, 504} and statuses[504] > 10, statuses
+
+    def is_free():
+        return len(re.findall("its thread is free again", server.errors)) == statuses[504]
+
+    eventually(is_free, within=20, what="all of them to be free again")
+    assert int(server.get("/pid").body) == worker
+    assert "to be replaced" not in server.errors
+    assert re.search(
+        r"chain_29\.py.*\n    another = 1\n.*<lambda>\n.*\n.*in endless_loop\n    while True:",
+        server.errors,
+    )
+
+
+@pytest.mark.slow
 def test_who_waits_for_a_held_interpreter_is_answered_too(start, tmp_path):
     server = start("late:app", *LATE, "--threads", "4")
     # So that there are threads: to start another one takes the interpreter.

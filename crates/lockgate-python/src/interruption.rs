@@ -4,8 +4,8 @@ use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
+use crate::frames::Frames;
 use crate::{exceptions, ffi};
 
 pyo3::create_exception!(
@@ -21,14 +21,12 @@ pyo3::create_exception!(
 /// # Errors
 /// When the interpreter has no threads.
 pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
-    // What a late look at a stack needs is imported now: an import may be what the late call hangs in.
-    py.import("traceback")?;
     py.import("_thread")?.call_method0("get_ident")?.extract()
 }
 
-/// The stack of a thread, as Python prints it, without the last line end; nothing when it runs no Python code.
-pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<String> {
-    find_stack(py, thread).unwrap_or_else(|error| {
+/// The stack of a thread; nothing when it runs no Python code.
+pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Frames> {
+    Frames::of_thread(py, thread).unwrap_or_else(|error| {
         let message = format!(
             "cannot look at a thread's stack: {}",
             exceptions::summary(py, &error)
@@ -36,22 +34,6 @@ pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Strin
         py.detach(|| log.write(Level::Warning, &message));
         None
     })
-}
-
-fn find_stack(py: Python<'_>, thread: u64) -> PyResult<Option<String>> {
-    let frames = py.import("sys")?.call_method0("_current_frames")?;
-    let Some(frame) = frames
-        .call_method1("get", (thread,))?
-        .extract::<Option<Bound<'_, PyAny>>>()?
-    else {
-        return Ok(None);
-    };
-    let lines = py
-        .import("traceback")?
-        .call_method1("format_stack", (frame,))?;
-    let text = PyString::new(py, "").call_method1("join", (lines,))?;
-    let text = text.cast_into::<PyString>()?;
-    Ok(Some(text.to_string_lossy().trim_end().to_owned()))
 }
 
 /// Has the thread raise [`RequestTimeout`].

@@ -21,6 +21,7 @@ mod wsgi;
 
 mod exceptions;
 mod ffi;
+mod frames;
 mod interpreter;
 mod interruption;
 

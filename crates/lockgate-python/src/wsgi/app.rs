@@ -317,19 +317,21 @@ impl App for WsgiApp {
     }
 
     fn stack(&self, thread: u64) -> Option<String> {
-        Python::attach(|py| interruption::stack(py, thread, &self.shared.log))
+        let frames = Python::attach(|py| interruption::stack(py, thread, &self.shared.log));
+        frames.map(|frames| frames.text())
     }
 
     fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut() -> bool) -> Option<String> {
-        Python::attach(|py| {
-            let stack = interruption::stack(py, thread, &self.shared.log);
-            // To look at the stack took Python code, which may have let the thread run on.
+        let frames = Python::attach(|py| {
+            let frames = interruption::stack(py, thread, &self.shared.log);
+            // Whatever the allocations of a look set off, such as a collection, may have let the thread run on.
             if !is_due() {
                 return None;
             }
             interruption::interrupt(py, thread);
-            stack
-        })
+            frames
+        });
+        frames.map(|frames| frames.text())
     }
 
     fn forget_interruption(&self) {

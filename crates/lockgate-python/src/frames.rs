@@ -1,0 +1,133 @@
+//! A thread's Python stack. It is noted without running Python code, so that the interpreter is held for microseconds
+//! and the stack is of one moment; its text is made without the interpreter. Decides neither whose nor when.
+//!
+//! Python's own `traceback` looks at every source file, and gives the interpreter away for each look: beside threads that
+//! compute it gets it back only after all of them (measured: 4 s for one stack of 30 files beside 24 threads).
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+/// Equal lines in a row that are shown; a recursion has no more to say. As many as Python shows.
+const EQUAL_AT_MOST: usize = 3;
+
+/// Where one call stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Frame {
+    file: String,
+    line: usize,
+    function: String,
+}
+
+/// The calls of a thread, the outermost first.
+#[derive(Debug)]
+pub(crate) struct Frames(Vec<Frame>);
+
+impl Frames {
+    /// Those of a thread; nothing when it runs no Python code.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn of_thread(py: Python<'_>, thread: u64) -> PyResult<Option<Self>> {
+        let current = py.import("sys")?.call_method0("_current_frames")?;
+        let mut next = current
+            .call_method1("get", (thread,))?
+            .extract::<Option<Bound<'_, PyAny>>>()?;
+        if next.is_none() {
+            return Ok(None);
+        }
+        let mut frames = Vec::new();
+        while let Some(frame) = next {
+            let code = frame.getattr("f_code")?;
+            let text = |name| -> PyResult<String> {
+                let text = code.getattr(name)?.cast_into::<PyString>()?;
+                Ok(text.to_string_lossy().into_owned())
+            };
+            frames.push(Frame {
+                file: text("co_filename")?,
+                // Instructions that Python has added belong to no line.
+                line: frame.getattr("f_lineno")?.extract().unwrap_or(0),
+                function: text("co_name")?,
+            });
+            next = frame.getattr("f_back")?.extract()?;
+        }
+        frames.reverse();
+        Ok(Some(Self(frames)))
+    }
+
+    /// As Python prints it, without the last line end, and with the source where that can be read.
+    pub(crate) fn text(&self) -> String {
+        let mut sources = HashMap::new();
+        let mut text = String::new();
+        for equal in self.0.chunk_by(PartialEq::eq) {
+            let frame = &equal[0];
+            let source = sources
+                .entry(frame.file.as_str())
+                .or_insert_with(|| read(&frame.file));
+            let source = frame
+                .line
+                .checked_sub(1)
+                .and_then(|index| source.lines().nth(index))
+                .map_or("", str::trim);
+            for frame in equal.iter().take(EQUAL_AT_MOST) {
+                let Frame {
+                    file,
+                    line,
+                    function,
+                } = frame;
+                let _infallible = writeln!(text, "  File \"{file}\", line {line}, in {function}");
+                if !source.is_empty() {
+                    let _infallible = writeln!(text, "    {source}");
+                }
+            }
+            let more = equal.len().saturating_sub(EQUAL_AT_MOST);
+            if more > 0 {
+                let times = if more == 1 { "time" } else { "times" };
+                let _infallible = writeln!(text, "  [Previous line repeated {more} more {times}]");
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+}
+
+/// Nothing where there is no such file: what Python was given need not come from one.
+fn read(file: &str) -> String {
+    let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
+    let bytes = is_file.then(|| std::fs::read(file).ok()).flatten();
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(file: &str, line: usize, function: &str) -> Frame {
+        Frame {
+            file: file.to_owned(),
+            line,
+            function: function.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_stack_is_written_as_python_writes_it() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/frames.rs");
+        let mut frames = vec![frame("<string>", 1, "<module>"), frame(source, 8, "first")];
+        frames.extend((0..5).map(|_| frame("/dev/zero", 7, "again")));
+        frames.push(frame(source, 99_999, "last"));
+        let expected = format!(
+            "  File \"<string>\", line 1, in <module>\n  \
+             File \"{source}\", line 8, in first\n    \
+             use std::fmt::Write;\n  \
+             File \"/dev/zero\", line 7, in again\n  \
+             File \"/dev/zero\", line 7, in again\n  \
+             File \"/dev/zero\", line 7, in again\n  \
+             [Previous line repeated 2 more times]\n  \
+             File \"{source}\", line 99999, in last"
+        );
+        assert_eq!(Frames(frames).text(), expected);
+    }
+}
