@@ -165,6 +165,21 @@ def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp
 
 
 @pytest.mark.slow
+def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_waiting(start):
+    server = start("late:app", *LATE, "--threads", "4")
+    (worker,) = server.workers()
+    with server.connect() as culprit:
+        culprit.send(request("GET", "/extend-and-hold-interpreter"))
+        time.sleep(0.3)
+        expect_504(server, "/pid")
+        server.wait_for_log(r"GET /pid .* is still running .* to be replaced")
+        server.wait_for_log(r"holds up all others: this worker ends at once")
+        server.wait_for_log(r"in hold_interpreter")
+    eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
+    assert server.get("/pid").status == 200
+
+
+@pytest.mark.slow
 def test_who_waits_for_a_held_interpreter_is_answered_too(start, tmp_path):
     server = start("late:app", *LATE, "--threads", "4")
     # So that there are threads: to start another one takes the interpreter.

@@ -88,7 +88,7 @@ impl Watcher {
     fn look_at(&self, station: &Arc<Station>, now: Instant) -> Option<Instant> {
         let mut call = station.lock();
         let mut record = None;
-        let mut is_stuck = false;
+        let mut held_up = None;
         match call.due(now) {
             None => {}
             Some(Due::Expire) => record = self.expire(station, &mut call, now),
@@ -106,7 +106,8 @@ impl Watcher {
                     expiry.is_stuck = true;
                     let since = now.saturating_duration_since(expiry.at);
                     record = Some(Record::of_despair(&call, since));
-                    is_stuck = true;
+                    // It is only the interpreter that such a call has waited for.
+                    held_up = Some(call.stage == Stage::Waiting);
                 }
             }
         }
@@ -115,8 +116,8 @@ impl Watcher {
         if let Some(record) = record {
             self.shared.error_log.write(record.level, &record.text);
         }
-        if is_stuck {
-            self.shared.ask_for_replacement(ReplaceReason::StuckCall);
+        if let Some(is_interpreter_held) = held_up {
+            (self.shared).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
         }
         next
     }
@@ -243,11 +244,13 @@ impl Shared {
     /// Tells whoever can replace this worker; where nobody can, it finishes what it has and ends. When the call has the
     /// only thread, or the interpreter, nothing can be finished, and the way out may be barred: then it aborts, which
     /// shows where all threads stand, and another one is started at once.
-    fn ask_for_replacement(&self, reason: ReplaceReason) {
+    fn ask_for_replacement(&self, reason: ReplaceReason, is_interpreter_held: bool) {
         let Some(deadlines) = &self.deadlines else {
             return;
         };
-        if self.crew.is_single() || deadlines.is_interpreter_held(Instant::now()) {
+        let is_interpreter_held =
+            is_interpreter_held || deadlines.is_interpreter_held(Instant::now());
+        if self.crew.is_single() || is_interpreter_held {
             self.error_log.write(
                 Level::Error,
                 "the stuck call holds up all others: this worker ends at once",
