@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 from harness import Load, Truncated, eventually, request
+from harness.admin import Admin
 
 # Long enough for a busy machine to answer whatever is not late, and short enough to wait for.
 LIMIT = 1.5
@@ -177,6 +178,25 @@ def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_wa
         server.wait_for_log(r"in hold_interpreter")
     eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
     assert server.get("/pid").status == 200
+
+
+@pytest.mark.slow
+def test_a_late_request_is_counted_at_its_deadline_and_once(start, tmp_path):
+    admin = Admin(start, tmp_path, "late:app", *LATE, "--threads", "4")
+
+    def lost():
+        return admin.samples()['lockgate_requests_lost_total{reason="request_timeout"}']
+
+    expect_504(admin.server, "/sleep")
+    assert lost() == 1, "its thread has not come back"
+    expect_504(admin.server, "/spin")
+    admin.server.wait_for_log(r"GET /spin .* its thread is free again")
+    with admin.server.connect() as wire:
+        wire.send(request("GET", "/stream"))
+        with pytest.raises((Truncated, ConnectionResetError)):
+            wire.response()
+    admin.server.wait_for_log(r"GET /stream .* its thread is free again")
+    assert lost() == 3
 
 
 @pytest.mark.slow

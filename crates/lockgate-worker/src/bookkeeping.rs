@@ -56,6 +56,13 @@ impl Books {
         }
     }
 
+    /// A request is lost whose connection is in other hands.
+    pub fn note_loss(&self, loss: Loss) {
+        if let Some(ledger) = &self.counted {
+            ledger.note_loss(loss, 0);
+        }
+    }
+
     /// A place for the calling thread, which is going to run requests; `ident` is how the application numbers it.
     pub fn desk(&self, ident: impl FnOnce() -> u64) -> Desk {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
@@ -139,6 +146,15 @@ impl Connection {
             && let Some(ledger) = self.shared.books.counted
         {
             ledger.note_loss(loss, self.out.take_departed());
+        }
+    }
+
+    /// The present request was lost, and counted as that, before its connection came back.
+    #[cold]
+    pub fn count_departed(&mut self) {
+        self.ready_at = None;
+        if let Some(ledger) = self.shared.books.counted {
+            ledger.note_sent(self.out.take_departed());
         }
     }
 

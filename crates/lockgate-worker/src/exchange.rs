@@ -344,7 +344,7 @@ impl Connection {
         let shared = Arc::clone(&self.shared);
         // Unless that was done at the deadline.
         self.record(Outcome::Expired, now);
-        self.count_loss(Loss::RequestTimeout);
+        self.count_departed();
         self.close_after_response = true;
         if ending.has_answer() && matches!(self.begin_lingering(now), Next::Again) {
             return shared.push_return(Returned::Connection(self), true);

@@ -180,6 +180,11 @@ impl Ledger {
     /// Bytes have left for a response that will not be whole. By any thread.
     pub fn note_loss(&self, loss: Loss, bytes: u64) {
         self.words[LOSSES + loss as usize].fetch_add(1, Ordering::Relaxed);
+        self.note_sent(bytes);
+    }
+
+    /// Bytes of a request that is counted already.
+    pub fn note_sent(&self, bytes: u64) {
         self.words[AMONG_OTHERS + SENT].fetch_add(bytes, Ordering::Relaxed);
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockgate_observe::{Level, Outcome};
+use lockgate_observe::{Level, Loss, Outcome};
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::ending::STATUS;
@@ -130,6 +130,10 @@ impl Watcher {
             Stage::Waiting | Stage::Open => Some(call.line.refuse(shared.server_header.as_deref())),
             Stage::Committed => Some(call.line.cut()),
         };
+        if ending.is_some() {
+            // Not when the thread comes back: it may never do.
+            shared.books.note_loss(Loss::RequestTimeout);
+        }
         if let (Some(mut entry), Some(log)) = (call.entry.take(), &shared.access_log) {
             entry.status = STATUS;
             let nobody = Arc::default();
