@@ -2,12 +2,11 @@
 //! Decides neither when nor who reads it.
 //!
 //! A look without the interpreter at threads that run Python code reads memory that they are giving back, and crashes
-//! (seen within seconds). So the interpreter is waited for first. Only where nobody gives it away for a second, so that
-//! no Python code runs, the stacks are written without it, by `faulthandler`'s handler of a signal that the asking thread
+//! (seen within seconds). So the interpreter is waited for first. Only where nobody gives it away for a second, and for
+//! longer among many threads, so that no Python code runs, the stacks are written without it, by `faulthandler`'s handler of a signal that the asking thread
 //! sends to itself alone: no other thread is interrupted.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -23,10 +22,18 @@ use pyo3::types::PyDict;
 use rustix::fs::{OFlags, fcntl_setfl};
 use signal_hook::low_level::raise;
 
-use crate::exceptions;
+use crate::{exceptions, interpreter};
 
-/// How long the interpreter is waited for. A thread that computes gives it away every few milliseconds, also to many.
+/// How long the interpreter is waited for at the least.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A thread that computes gives the interpreter away after the switch interval, to any of those that wait: so each is
+/// waited for, and more than once. Seen with 30 that recurse and an interval of 100 ms, before: a crash every 30 looks.
+const TURNS: u32 = 4;
+
+/// Patience is counted in waits, not read off the clock: while the whole process stands still (a quota of its control
+/// group, a stopped machine), nobody can give the interpreter away.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// Which signal, counted from the last one. A real-time signal means nothing to the system. The C library has the first
 /// ones, valgrind the last; programs that want one take those at the ends.
@@ -44,6 +51,7 @@ pub(crate) fn tell_when_asked(
     let mut looks = Looks {
         calm: Arc::new(collecting_file(&place)?),
         forced: Forced::register(py, collecting_file(&place)?, log)?,
+        switch_interval: interpreter::switch_interval(py)?,
         pending: None,
     };
     let log = Arc::clone(log);
@@ -72,6 +80,7 @@ fn collecting_file(place: &StackPlace) -> PyResult<File> {
 struct Looks {
     calm: Arc<File>,
     forced: Forced,
+    switch_interval: Duration,
     /// A look that still waits for the interpreter.
     pending: Option<Receiver<StackAnswer>>,
 }
@@ -86,14 +95,17 @@ impl Looks {
             Some(pending) => pending,
             None => self.begin()?,
         };
-        match pending.recv_timeout(PATIENCE) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => {
-                self.pending = Some(pending);
-                self.forced.look()
+        for _ in 0..moments(self.switch_interval, threads()) {
+            match pending.recv_timeout(MOMENT) {
+                Ok(answer) => return answer,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err("its thread has failed".to_owned());
+                }
             }
-            Err(RecvTimeoutError::Disconnected) => Err("its thread has failed".to_owned()),
         }
+        self.pending = Some(pending);
+        self.forced.look()
     }
 
     /// On a thread of its own, because it may have to wait for long.
@@ -184,24 +196,60 @@ fn whole(file: &File) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// How many moments the interpreter is waited for among so many threads.
+fn moments(switch_interval: Duration, threads: u32) -> u128 {
+    let turns = switch_interval.saturating_mul(threads.saturating_mul(TURNS));
+    PATIENCE.saturating_add(turns).as_millis() / MOMENT.as_millis()
+}
+
+/// How many threads this process has, those of C code included. Without /proc it is taken to have few.
+fn threads() -> u32 {
+    field(&status(), "Threads:")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0)
+}
+
 /// Whether this process handles the signal (proc(5), SigCgt). Without /proc it is taken to be free.
 fn is_caught(number: i32) -> bool {
-    let mut text = String::new();
-    let read = File::open("/proc/self/status").and_then(|mut file| file.read_to_string(&mut text));
-    read.is_ok() && caught_in(&text, number)
+    caught_in(&status(), number)
+}
+
+fn status() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = status.lines();
+    lines
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
 }
 
 fn caught_in(status: &str, number: i32) -> bool {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigCgt:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+    field(status, "SigCgt:")
+        .and_then(|mask| u64::from_str_radix(mask, 16).ok())
         .is_some_and(|mask| mask >> (number - 1) & 1 == 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interpreter_is_waited_for_longer_the_more_threads_may_have_it_first() {
+        for (milliseconds, threads, expected) in
+            [(2, 0, 100), (2, 25, 120), (100, 30, 1300), (5000, 2, 4100)]
+        {
+            let interval = Duration::from_millis(milliseconds);
+            assert_eq!(
+                moments(interval, threads),
+                expected,
+                "{interval:?}, {threads}"
+            );
+        }
+        assert!(moments(Duration::MAX, u32::MAX) > 100);
+        assert_eq!(field("Name:\tx\nThreads:\t12\n", "Threads:"), Some("12"));
+    }
 
     #[test]
     fn a_signal_that_is_handled_is_found_in_the_status() {
