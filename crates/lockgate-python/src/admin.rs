@@ -47,11 +47,14 @@ pub(crate) fn run(
 }
 
 /// Answers take microseconds and wait for nobody, but for stacks, for which workers are waited for: so there is a second
-/// thread. Little is read, and little is held.
+/// thread. Little is read, and little is held. Connections that ask nothing must not keep others out for long: they cost
+/// a few hundred bytes and soon end.
 fn settings(config: &Config) -> Config {
     Config {
         threads: Threads::Count(NonZeroUsize::MIN.saturating_add(1)),
-        worker_connections: 64,
+        worker_connections: 1024,
+        head_timeout: Duration::from_secs(2),
+        keep_alive: Duration::from_secs(2),
         log_level: config.log_level,
         server_header: config.server_header.clone(),
         limits: LimitsConfig {
