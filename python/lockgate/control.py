@@ -7,6 +7,7 @@ process that `/status` names, so that the system decides who may: nothing is cha
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     if getattr(options, "timeout", None) is not None and not options.wait:
         commands.error("--timeout goes with --wait")
     address = options.admin or os.environ.get(VARIABLE, "")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names and targets come from elsewhere; a terminal that cannot show one shows its number.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if not address:
             raise Unreachable(
@@ -98,7 +102,9 @@ def parser() -> argparse.ArgumentParser:
     )
     watch.add_argument("--stacks", action="store_true", help="whole stacks of the requests")
     watch.add_argument("--once", action="store_true", help="print it once, and stop")
-    watch.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="default: 1")
+    watch.add_argument(
+        "--interval", type=duration, default=1.0, metavar="SECONDS", help="default: 1"
+    )
     return main_parser
 
 

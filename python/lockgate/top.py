@@ -69,7 +69,9 @@ def request_lines(status: Any, at: dict[tuple[int, int], str] | None = None) -> 
 def show(stream: TextIO, lines: list[str]) -> None:
     columns, rows = 80, 24
     if stream.isatty():
-        columns, rows = os.get_terminal_size(stream.fileno())
+        size = os.get_terminal_size(stream.fileno())
+        # A terminal that does not know its size says 0: serial lines, and those of some containers.
+        columns, rows = size.columns or columns, size.lines or rows
     stream.write(CLEAR_SCREEN + "\n".join(line[:columns] for line in lines[: rows - 1]) + "\n")
     stream.flush()
 
