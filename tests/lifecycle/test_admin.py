@@ -144,6 +144,24 @@ def test_nothing_but_reading_is_done_over_http(start, tmp_path):
     assert admin.ask("/status", method="HEAD").status == 200
 
 
+def test_connections_that_ask_nothing_keep_nobody_from_asking(start, tmp_path):
+    admin = Admin(start, tmp_path, "hello:app")
+    wires = []
+    try:
+        for number in range(500):
+            wires.append(Wire(str(admin.path)))
+            wires[-1].send(
+                (b"", b"GET /stat", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")[number % 3]
+            )
+        assert admin.ask("/healthz").status == 200
+        # In a worker that has no place left, this is one that was never accepted.
+        assert all(wire.response().status == 200 for wire in wires[2::3])
+        assert "as many as" not in admin.server.errors
+    finally:
+        for wire in wires:
+            wire.close()
+
+
 def test_over_tcp_the_host_has_to_be_an_address(start):
     port = free_port()
     start("hello:app", "--admin-bind", f"127.0.0.1:{port}")

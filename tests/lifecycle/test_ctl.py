@@ -1,5 +1,7 @@
 """`lockgate ctl` and `lockgate top`: asked and acted as operators do."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -193,6 +195,40 @@ def test_mistakes_on_the_command_line_are_told():
     ):
         said = run("ctl", "--admin", "unix:/x", *arguments)
         assert said.returncode == 2 and "Traceback" not in said.stderr, said
+
+
+@pytest.mark.parametrize("interval", ["nan", "inf", "-1", "often"])
+def test_an_interval_that_is_no_time_is_told(interval):
+    said = run("top", "--admin", "unix:/x", f"--interval={interval}")
+    assert said.returncode == 2 and "Traceback" not in said.stderr, said
+
+
+def test_what_a_terminal_cannot_show_is_escaped(start, tmp_path):
+    admin = Admin(start, tmp_path, "late:app", workers=1)
+    with admin.server.connect() as wire:
+        wire.send(request("GET", "/sleep?" + "x" * 200))
+        eventually(lambda: admin.status()["workers"][0]["threads_busy"], what="the call")
+        for arguments in (["ctl", "requests"], ["ctl", "stacks"], ["top", "--once"]):
+            arguments.insert(1, f"--admin={admin.address}")
+            said = run(*arguments, environment={"PYTHONIOENCODING": "ascii"})
+            assert said.returncode == 0 and "xxx\\u2026" in said.stdout, said
+
+
+def test_top_fills_a_terminal_that_does_not_know_its_size(start, tmp_path):
+    admin = Admin(start, tmp_path, "hello:app", workers=1)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lockgate", "top", "--admin", admin.address]
+    try:
+        with subprocess.Popen(command, env=clean_environment(), stdout=theirs, cwd=APPS) as process:
+            shown = b""
+            while shown.count(b"\n") < 4:
+                shown += os.read(ours, 4096)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert b"lockgate " in shown and b"WORKER" in shown, shown
 
 
 def test_top_shows_where_a_request_stands(start, tmp_path):
