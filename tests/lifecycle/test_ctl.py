@@ -95,7 +95,7 @@ def test_a_reload_that_is_waited_for_shows_its_steps_and_its_end(site, tmp_path)
     assert lines[-2] == "3/3 ready"
     assert lines[-1].startswith("done in ") and lines[-1].endswith(" s")
     assert all(line.endswith("/3 ready") for line in lines[1:-1]), lines
-    assert version(site) == "two"
+    eventually(lambda: version(site) == "two", what="the new version")
     assert not set(before) & set(site.workers())
     reload = site.status()["reload"]
     assert (reload["state"], reload["begun"], reload["ended"]) == ("done", 1, 1)
@@ -125,7 +125,7 @@ def test_a_reload_that_fails_says_why_and_the_old_version_serves(how, site, tmp_
     assert (reload["state"], reload["failed"], reload["ended"]) == ("failed", 1, 1)
     deploy(tmp_path, "three")
     assert site.ctl("reload", "--wait").returncode == 0
-    assert version(site) == "three"
+    eventually(lambda: version(site) == "three", what="the new version")
 
 
 def begin_ctl(admin, *arguments):
@@ -157,7 +157,7 @@ def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
     (one, _), (other, _) = outputs
     assert "another reload is under way" in other and "another" not in one
     assert "3/3 ready" in one and "3/3 ready" in other
-    assert version(site) == "three"
+    eventually(lambda: version(site) == "three", what="the new version")
     assert site.status()["reload"]["ended"] == 2
 
 

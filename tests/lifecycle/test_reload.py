@@ -166,7 +166,7 @@ def test_two_reloads_at_once_are_one_after_the_other(deployed, tmp_path):
         server.signal(signal.SIGHUP)
         server.wait_for_log("one more follows it", since=before)
     eventually(lambda: server.errors.count("reload: done in") == 2, within=15, what="two reloads")
-    assert version(server) == "two"
+    eventually(lambda: version(server) == "two", what="the new version")
     assert server.errors.count("new workers are made") == 2
 
 
@@ -248,7 +248,7 @@ def test_a_release_that_a_link_leads_to_is_followed(start, tmp_path):
     current.unlink()
     current.symlink_to("two")
     reload(server, r"reload: done in")
-    assert version(server) == "two"
+    eventually(lambda: version(server) == "two", what="the new version")
     assert server.get("/cwd").body.decode() == str((tmp_path / "two").resolve())
 
 

@@ -98,7 +98,7 @@ def test_what_cannot_be_loaded_leaves_the_workers_of_before(serve, site):
     write(site, "three")
     server.signal(signal.SIGHUP)
     server.wait_for_log("reload: done")
-    assert server.get("/").body == b"three"
+    eventually(lambda: server.get("/").body == b"three", what="the new version")
 
 
 def test_settings_that_are_wrong_now_leave_the_program_of_before(serve, site):
