@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import time
 from collections import Counter
 
@@ -202,6 +203,17 @@ def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_wa
         server.wait_for_log(r"in hold_interpreter")
     eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
     assert server.get("/pid").status == 200
+
+
+@pytest.mark.slow
+def test_a_server_that_stops_does_not_wait_for_a_stuck_call(start):
+    server = start("late:app", *LATE, "--threads", "4", "--graceful-timeout", "10m")
+    expect_504(server, "/sleep")
+    # By then nothing of the connection is left that wakes anybody.
+    time.sleep(2.5)
+    server.signal(signal.SIGTERM)
+    assert server.wait(within=60) == 0
+    assert "GET /sleep of 127.0.0.1 is still running" in server.errors
 
 
 @pytest.mark.slow

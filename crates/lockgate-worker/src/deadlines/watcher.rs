@@ -118,6 +118,8 @@ impl Watcher {
         }
         if let Some(is_interpreter_held) = held_up {
             (self.shared).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
+            // Whether the worker has anything left to finish hangs on this, and nothing else may happen any more.
+            self.shared.waker.wake();
         }
         next
     }
