@@ -192,13 +192,12 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
             "{seen:?}"
         );
         let lines = || std::fs::read_to_string(&log).unwrap_or_default();
-        server.wait_until(|_| lines().matches("/gone/").count() == 10);
-        assert_eq!(
-            lines().matches(" HTTP/1.1\" 499 ").count(),
-            10,
-            "{}",
-            lines()
-        );
+        // A reset may take along what the server has not read: then there was no request.
+        let has_line = |at: usize| lines().contains(&format!("/gone/{at} "));
+        server.wait_until(|_| (1..10).step_by(2).all(has_line));
+        let told = lines();
+        let mut gone = told.lines().filter(|line| line.contains("/gone/"));
+        assert!(gone.all(|line| line.contains(" HTTP/1.1\" 499 ")), "{told}");
     }
 }
 
