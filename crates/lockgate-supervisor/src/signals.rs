@@ -1,8 +1,9 @@
 //! Signals as flags and a readable pipe, for the supervisor and for a worker.
 //! Decides nothing: what a signal means is told by `supervisor` and `worker_side`.
 //!
-//! No signal mask is touched and nothing is set to "ignore": both would be inherited by the
-//! application's subprocesses, while a handler is forgotten by `exec`.
+//! No signal mask is touched here and nothing is set to "ignore": both would be inherited by the application's subprocesses,
+//! while a handler is forgotten by `exec`. (From one program of this process to the next a mask is what keeps signals; the
+//! host sets it, and lifts it before the first fork.)
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
