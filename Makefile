@@ -55,7 +55,7 @@ help: ## list the targets
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
 
-test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
+test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --exclude lockgate-python
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model
 	$(BIN)/python -m pytest $(PYTEST)
@@ -87,7 +87,7 @@ docs: prerequisites ## write the generated pages of docs/reference
 	cargo run --locked --quiet --package xtask -- docs
 
 dev: ## build quickly, without optimisation, into the virtualenv
-	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development
+	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development $(VENV)/.applications
 
 prerequisites:
 	@command -v cargo >/dev/null \
@@ -112,6 +112,10 @@ $(CARGO_FUZZ): | prerequisites
 
 $(VENV)/.development: requirements/dev.txt $(VENV)/.build-tools | prerequisites
 	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/.applications: requirements/applications.txt $(VENV)/.build-tools | prerequisites
+	$(BIN)/python -m pip install --quiet --requirement requirements/applications.txt
 	@touch $@
 
 EXAMPLE_REQUIREMENTS := $(wildcard examples/*/requirements.txt)

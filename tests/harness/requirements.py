@@ -1,0 +1,27 @@
+"""What a test needs beside the package: a test skips with the reason where it is missing, and fails in CI."""
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+
+def require_module(name: str) -> None:
+    """Needs an importable package of requirements/applications.txt."""
+    if importlib.util.find_spec(name) is None:
+        _missing(f"the package {name} is not installed (requirements/applications.txt)")
+
+
+def require_program(name: str, *, package: str, directories: tuple[str, ...] = ()) -> str:
+    """Needs a program of a Debian package; returns its path."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *directories]))
+    if path is None:
+        _missing(f"the program {name} is not installed (Debian package {package})")
+    return path
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
