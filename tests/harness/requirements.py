@@ -1,4 +1,4 @@
-"""What a test needs beside the package: a test skips with the reason where it is missing, and fails in CI."""
+"""What a test needs beside the package: it skips with a reason where that is missing, except in CI."""
 
 import importlib.util
 import os
