@@ -1,4 +1,4 @@
-"""What a test needs beside the package: it skips with a reason where that is missing, except in CI."""
+"""What a test needs beside the package. A test skips where that is missing; in CI it fails."""
 
 import importlib.util
 import os
