@@ -10,6 +10,7 @@ from harness.crowd import (
     resident_kibibytes,
     sockets,
 )
+from harness.import_gate import ImportGate
 from harness.load import Load
 from harness.patience import eventually
 from harness.process import APPS, EXAMPLES, Server, free_port, run
@@ -21,6 +22,7 @@ __all__ = [
     "Browser",
     "Crowd",
     "EXAMPLES",
+    "ImportGate",
     "Load",
     "Malformed",
     "NotifySocket",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from harness import APPS, eventually, free_port, request, run
+from harness import APPS, ImportGate, eventually, free_port, request, run
 from harness.admin import Admin
 from harness.process import clean_environment
 
@@ -139,19 +139,15 @@ def begin_ctl(admin, *arguments):
     )
 
 
-def gated(gate):
-    return f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
-
-
 def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
-    gate = tmp_path / "gate"
-    deploy(tmp_path, "two", preamble=gated(gate))
+    gate = ImportGate(tmp_path)
+    deploy(tmp_path, "two", preamble=gate.preamble)
     with begin_ctl(site, "reload", "--wait") as first:
-        eventually(lambda: site.status()["reload"]["wanted"] == 3, what="the first has begun")
+        gate.wait_for(3)
         deploy(tmp_path, "three")
         with begin_ctl(site, "reload", "--wait") as second:
             site.server.wait_for_log("one more follows it")
-            gate.touch()
+            gate.open()
             outputs = [process.communicate(timeout=20) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     (one, _), (other, _) = outputs
@@ -163,11 +159,11 @@ def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
 
 @pytest.mark.parametrize("end", ["is killed", "stops", "takes too long"])
 def test_a_reload_that_does_not_end_is_told_as_what_it_is(end, site, tmp_path):
-    gate = tmp_path / "gate"
-    deploy(tmp_path, "two", preamble=gated(gate))
+    gate = ImportGate(tmp_path)
+    deploy(tmp_path, "two", preamble=gate.preamble)
     limit = ["--timeout", "0.5"] if end == "takes too long" else []
     with begin_ctl(site, "reload", "--wait", *limit) as process:
-        eventually(lambda: site.status()["reload"]["wanted"] == 3, what="it has begun")
+        gate.wait_for(3)
         if end == "is killed":
             site.server.process.kill()
             site.server.process.wait()
@@ -183,7 +179,7 @@ def test_a_reload_that_does_not_end_is_told_as_what_it_is(end, site, tmp_path):
         "takes too long": "is not done after 0.5 s (0/3 ready)",
     }[end]
     assert part in errors and "Traceback" not in errors, errors
-    gate.touch()
+    gate.open()
 
 
 def test_mistakes_on_the_command_line_are_told():

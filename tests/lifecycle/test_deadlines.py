@@ -30,6 +30,12 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
+def begin(wire, target, mark):
+    """Sends a request and waits until the application has been called with it."""
+    wire.send(request("GET", target, f"X-Mark: {mark}"))
+    eventually(mark.exists, what=f"{target} has begun")
+
+
 def get_late(server, target):
     """The response, and how long it took."""
     with server.connect() as wire:
@@ -191,12 +197,13 @@ def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp
 
 
 @pytest.mark.slow
-def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_waiting(start):
+def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_waiting(
+    start, tmp_path
+):
     server = start("late:app", *LATE, "--threads", "4")
     (worker,) = server.workers()
     with server.connect() as culprit:
-        culprit.send(request("GET", "/extend-and-hold-interpreter"))
-        time.sleep(0.3)
+        begin(culprit, "/extend-and-hold-interpreter", tmp_path / "culprit")
         expect_504(server, "/pid")
         server.wait_for_log(r"GET /pid .* is still running .* to be replaced")
         server.wait_for_log(r"holds up all others: this worker ends at once")
@@ -209,7 +216,7 @@ def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_wa
 def test_a_server_that_stops_does_not_wait_for_a_stuck_call(start):
     server = start("late:app", *LATE, "--threads", "4", "--graceful-timeout", "10m")
     expect_504(server, "/sleep")
-    # By then nothing of the connection is left that wakes anybody.
+    # Time that has to pass: then nothing of the connection is left that wakes the worker.
     time.sleep(2.5)
     server.signal(signal.SIGTERM)
     assert server.wait(within=60) == 0
@@ -220,18 +227,17 @@ def test_a_server_that_stops_does_not_wait_for_a_stuck_call(start):
 def test_who_waits_for_a_held_interpreter_is_answered_too(start, tmp_path):
     server = start("late:app", *LATE, "--threads", "4")
     # So that there are threads: to start another one takes the interpreter.
-    gate = tmp_path / "gate"
-    wires = [server.connect() for _ in range(3)]
-    for wire in wires:
+    gates = [tmp_path / f"gate{number}" for number in range(3)]
+    wires = [server.connect() for _ in gates]
+    for wire, gate in zip(wires, gates, strict=True):
         wire.send(request("GET", f"/gated?{gate}"))
-    time.sleep(0.3)
-    gate.touch()
-    for wire in wires:
+        eventually(gate.with_name(gate.name + ".started").exists, what="the call has begun")
+    for wire, gate in zip(wires, gates, strict=True):
+        gate.touch()
         assert wire.response().status == 200
         wire.close()
     with server.connect() as culprit, server.connect() as first, server.connect() as second:
-        culprit.send(request("GET", "/hold-interpreter"))
-        time.sleep(0.3)
+        begin(culprit, "/hold-interpreter", tmp_path / "culprit")
         first.send(request("GET", "/pid"))
         second.send(request("GET", "/pid"))
         # One is in hand and waits for the interpreter; the other waits for a thread.
@@ -323,12 +329,11 @@ def test_a_head_request_gets_a_504_without_a_body(shared):
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_a_request_that_finds_no_thread_before_its_deadline_is_never_run(start, tmp_path, threads):
+def test_a_request_behind_late_calls_is_run_and_answered_or_neither(start, tmp_path, threads):
     server = start("late:app", *LATE, "--threads", threads)
     wires = [server.connect() for _ in range(int(threads))]
-    for wire in wires:
-        wire.send(request("GET", "/spin"))
-    time.sleep(0.2)
+    for number, wire in enumerate(wires):
+        begin(wire, "/spin", tmp_path / f"late{number}")
     gate = tmp_path / "gate"
     gate.touch()
     with server.connect() as queued:
@@ -337,22 +342,27 @@ def test_a_request_that_finds_no_thread_before_its_deadline_is_never_run(start, 
             assert wire.response().status == 504
             wire.close()
         # It has waited until its own deadline, or got a thread that came free just before.
-        assert queued.response().status in (200, 503)
+        status = queued.response().status
     assert server.get("/pid").status == 200
+    assert status == (200 if (tmp_path / "gate.started").exists() else 503)
 
 
-def test_a_request_waits_for_a_thread_no_longer_than_until_its_deadline(start, tmp_path):
-    server = start("late:app", *LATE, "--threads", "2")
-    with server.connect() as first, server.connect() as second, server.connect() as queued:
-        gate = tmp_path / "gate"
-        for wire in (first, second):
-            wire.send(request("GET", "/extend"))
-        time.sleep(0.2)
-        queued.send(request("GET", f"/gated?{gate}"))
+@pytest.mark.parametrize("threads", [2, 4])
+def test_a_request_that_finds_no_thread_before_its_deadline_is_never_run(start, tmp_path, threads):
+    server = start("late:app", *LATE, "--threads", str(threads))
+    wires = [server.connect() for _ in range(threads)]
+    for number, wire in enumerate(wires):
+        begin(wire, "/extend", tmp_path / f"busy{number}")
+    with server.connect() as queued:
+        queued.send(request("GET", f"/gated?{tmp_path}/gate"))
         response = queued.response()
-        assert [wire.response().status for wire in (first, second)] == [200, 200]
+    for wire in wires:
+        assert wire.response().status == 200
+        wire.close()
     assert response.status == 503
     assert response.header("Retry-After") == "1"
+    # The threads are free again.
+    assert server.get("/pid").status == 200
     assert not (tmp_path / "gate.started").exists()
     server.wait_for_log(r"waited for a thread for longer than request_timeout")
 

@@ -9,7 +9,7 @@ import signal
 import textwrap
 
 import pytest
-from harness import eventually, request
+from harness import ImportGate, eventually, request
 from harness.process import is_alive
 from harness.steady import SteadyLoad
 
@@ -158,15 +158,16 @@ def test_a_term_under_load_fails_nothing_that_was_accepted(deployed):
 
 def test_two_reloads_at_once_are_one_after_the_other(deployed, tmp_path):
     server = deployed(workers=1)
-    write(tmp_path, "two", preamble="import time; time.sleep(0.5)")
-    before = len(server.errors)
+    gate = ImportGate(tmp_path)
+    write(tmp_path, "two", preamble=gate.preamble)
     server.signal(signal.SIGHUP)
-    server.wait_for_log("new workers are made", since=before)
+    gate.wait_for(1)
+    write(tmp_path, "three")
     for _ in range(3):
-        server.signal(signal.SIGHUP)
-        server.wait_for_log("one more follows it", since=before)
+        reload(server, "one more follows it")
+    gate.open()
     eventually(lambda: server.errors.count("reload: done in") == 2, within=15, what="two reloads")
-    eventually(lambda: version(server) == "two", what="the new version")
+    eventually(lambda: version(server) == "three", what="the version of the last reload")
     assert server.errors.count("new workers are made") == 2
 
 
