@@ -23,11 +23,11 @@ def identify(user: str | None, group: str | None) -> tuple[str | None, int, int]
     if user is None:
         name, uid, gid = None, os.geteuid(), os.getegid()
     else:
-        name, uid, gid = _user(user)
+        name, uid, gid = _user(user, is_group_given=group is not None)
     return name, uid, gid if group is None else _group(group)
 
 
-def _user(user: str) -> tuple[str | None, int, int]:
+def _user(user: str, is_group_given: bool) -> tuple[str | None, int, int]:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -36,7 +36,12 @@ def _user(user: str) -> tuple[str | None, int, int]:
         try:
             entry = pwd.getpwuid(int(user))
         except (KeyError, OverflowError):
-            # A number without a name, as in many containers: it has no other groups.
+            # A number without a name, as in many containers, has no group: root's must not stay.
+            if not is_group_given and int(user) != os.geteuid():
+                raise LookupError(
+                    f"user = {user}: this number has no entry in the password database, so its "
+                    f"group is unknown: name one, as in --group {user}"
+                ) from None
             return None, int(user), os.getegid()
     return entry.pw_name, entry.pw_uid, entry.pw_gid
 

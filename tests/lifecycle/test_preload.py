@@ -171,7 +171,7 @@ def test_threads_and_sockets_that_the_import_leaves_are_named(site, serve):
 
 
 def test_an_import_that_leaves_nothing_is_not_warned_of(serve):
-    server = serve("--admin-bind", "127.0.0.1:0")
+    server = serve("--admin-bind", "127.0.0.1:0", "--user", str(os.geteuid()))
     assert "WARNING" not in server.errors
 
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
 use lockgate_observe::Level;
 use lockgate_supervisor::{HANDOVER, agrees_with};
-use lockgate_worker::log::{ErrorLog, create_missing};
+use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
@@ -176,6 +176,13 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
+    if config.user.is_none() && rustix::process::geteuid().is_root() {
+        log.write(
+            Level::Warning,
+            "the workers run as root: a fault of the application is then one of the whole machine or container; \
+             name another user (settings: user, group)",
+        );
+    }
     if let Err(error) = release_interrupt(py) {
         log.write(
             Level::Critical,
@@ -215,11 +222,7 @@ fn open_log(config: &Config, identity: Option<(u32, u32)>) -> Result<Arc<ErrorLo
     if let Some(LogTarget::File(path)) = &config.access_log
         && !is_named_pipe(path)
     {
-        fs::OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
+        open_file(path).map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
     }
     if let Some(directory) = &config.spool_dir {
         let shown = directory.display();

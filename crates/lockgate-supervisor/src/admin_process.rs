@@ -29,11 +29,13 @@ pub(crate) struct AdminProcess {
 }
 
 impl AdminProcess {
-    /// Listens where the operator wants it; `None` where nobody wants it. The error is for the operator.
+    /// Listens where the operator wants it; `None` where nobody wants it. The error is for the operator. A socket file is
+    /// made the owner's, by user and group.
     ///
     /// What is `present` already, and not wanted any more, goes.
     pub(crate) fn bind(
         config: &Config,
+        owner: Option<(u32, u32)>,
         present: Vec<Listener>,
         predecessor: Option<u32>,
         now: Instant,
@@ -48,7 +50,7 @@ impl AdminProcess {
             reuse_port: false,
             ..config.clone()
         };
-        let listeners = sockets::bind(&config, None, &present)
+        let listeners = sockets::bind(&config, owner, &present)
             // The advice names the setting of the other sockets.
             .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
         for left in &present {

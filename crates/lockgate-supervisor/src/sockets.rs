@@ -119,6 +119,12 @@ impl Listener {
         }
     }
 
+    /// Who may connect, where that is not everybody: what a proxy's operator has to know.
+    pub(crate) fn access_note(&self) -> String {
+        let access = self.file.as_ref().and_then(SocketFile::access);
+        access.map_or_else(String::new, |access| access.note())
+    }
+
     /// `http://127.0.0.1:8000` or `unix:/run/app.sock`.
     pub(crate) fn url(&self) -> String {
         match &self.address {
@@ -142,6 +148,8 @@ pub(crate) enum BindError {
     Occupied,
     /// The path of a unix socket holds something else.
     NotASocket,
+    /// The path of a unix socket was given to something else while the socket was made.
+    Replaced,
     /// The inherited descriptor is not a listening stream socket.
     NotListening,
     /// It is a name, and nothing was passed under it.
@@ -167,6 +175,13 @@ impl fmt::Display for BindFailure {
                 write!(
                     out,
                     "cannot listen on {address}: the path exists and is not a socket; move it or choose another --bind"
+                )
+            }
+            BindError::Replaced => {
+                write!(
+                    out,
+                    "cannot listen on {address}: another process replaced the file while the socket was made; \
+                       let only root and the user of the workers write to its directory, or choose another --bind"
                 )
             }
             BindError::NotListening => {

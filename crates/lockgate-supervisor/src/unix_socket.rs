@@ -1,19 +1,24 @@
-//! Listening sockets in the file system: who may have the path, its mode, and when the file goes.
-//! Knows nothing of connections.
+//! Listening sockets in the file system: who may have the path, its mode and owner, and when the file goes.
+//!
+//! Invariant: nothing is done to a path that another user may have put something else under since. The mode comes with the
+//! file, the owner is changed on an inode that has proved to be this socket, and a file is removed by name only in the
+//! directory in which it was looked at. So root may serve at a path in a directory that belongs to another user.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, lchown};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, chmod, fchmod};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, openat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sockets::BindError;
 
 /// Owner and group may connect.
-const GROUP_ONLY: u32 = 0o660;
+const GROUP_ONLY: Mode = Mode::from_raw_mode(0o660);
+/// While a socket with [`GROUP_ONLY`] is bound: takes nothing from that mode, and everything from others.
+const NOT_FOR_OTHERS: Mode = Mode::from_raw_mode(0o007);
 
 /// A socket file that this server made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +46,83 @@ impl SocketFile {
 
     /// Removes the file, if it is still the one that was made: another server may have taken the path since.
     pub(crate) fn remove(&self) {
-        let Ok(found) = std::fs::symlink_metadata(&self.path) else {
+        let Ok(place) = Place::of(&self.path) else {
             return;
         };
-        if found.dev() == self.device && found.ino() == self.inode {
+        if place.find().is_ok_and(|found| self.is(&found)) {
             // A directory that has become read-only is no reason to fail at the very end.
-            let _left_behind = std::fs::remove_file(&self.path);
+            let _left_behind = place.unlink();
         }
+    }
+
+    fn is(&self, found: &Stat) -> bool {
+        (found.st_dev, found.st_ino) == (self.device, self.inode)
+    }
+
+    /// Who may connect; `None` when the file is not there any more.
+    pub(crate) fn access(&self) -> Option<Access> {
+        let found = Place::of(&self.path).ok()?.find().ok()?;
+        self.is(&found).then_some(Access {
+            mode: found.st_mode & 0o777,
+            user: found.st_uid,
+            group: found.st_gid,
+        })
+    }
+}
+
+/// Who may connect to a socket file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Access {
+    pub(crate) mode: u32,
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+impl Access {
+    /// For the end of a line in the log; empty where every user may connect.
+    pub(crate) fn note(self) -> String {
+        let Self { mode, user, group } = self;
+        if mode & 0o002 != 0 {
+            return String::new();
+        }
+        let who = match mode & 0o020 {
+            0 => format!("only user {user} can connect"),
+            _ => format!("only user {user} and members of group {group} can connect"),
+        };
+        format!("; its mode is {mode:04o}: {who} (settings: group, umask)")
+    }
+}
+
+/// A name in a directory that is held open, so that both stay together.
+struct Place<'a> {
+    directory: OwnedFd,
+    name: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    fn of(path: &'a Path) -> io::Result<Self> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            directory: openat(CWD, directory, flags, Mode::empty())?,
+            name: Path::new(name),
+        })
+    }
+
+    fn find(&self) -> Result<Stat, Errno> {
+        statat(&self.directory, self.name, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn unlink(&self) -> Result<(), Errno> {
+        unlinkat(&self.directory, self.name, AtFlags::empty())
+    }
+
+    /// The inode itself, whatever happens to its name.
+    fn open(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.directory, self.name, flags, Mode::empty())
     }
 }
 
@@ -61,45 +136,101 @@ pub(crate) fn listen(
 ) -> Result<(OwnedFd, SocketFile), BindError> {
     // The working directory may be another one when the file is removed.
     let path = std::path::absolute(path).map_err(BindError::Failed)?;
-    clear(&path)?;
+    let place = Place::of(&path).map_err(BindError::Failed)?;
+    clear(&path, &place)?;
     let address = SockAddr::unix(&path).map_err(BindError::Failed)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(BindError::Failed)?;
-    let mode = (!keeps_umask).then(|| Mode::from_raw_mode(GROUP_ONLY));
-    if let Some(mode) = mode {
-        // Linux gives the file the mode of the socket, less the umask; so the file is at no moment open to others.
-        // Elsewhere this fails, and the mode is right a moment later.
-        let _elsewhere = fchmod(&socket, mode);
-    }
-    socket.bind(&address).map_err(BindError::Failed)?;
-    let made = std::fs::symlink_metadata(&path).map_err(BindError::Failed)?;
+    bind(&socket, &address, keeps_umask).map_err(BindError::Failed)?;
+    let replaced = |_: Errno| BindError::Replaced;
+    let inode = place.open().map_err(replaced)?;
+    let made = rustix::fs::fstat(&inode).map_err(replaced)?;
     let file = SocketFile {
-        path,
-        device: made.dev(),
-        inode: made.ino(),
+        path: path.clone(),
+        device: made.st_dev,
+        inode: made.st_ino,
     };
-    let moded = mode.map_or(Ok(()), |mode| Ok(chmod(&file.path, mode)?));
-    if let Err(error) = moded
-        // Not through a link that somebody has put there meanwhile.
-        .and_then(|()| {
-            owner.map_or(Ok(()), |(user, group)| {
-                lchown(&file.path, Some(user), Some(group))
-            })
-        })
-        .and_then(|()| socket.listen(backlog))
+    socket
+        .listen(backlog)
         .and_then(|()| socket.set_nonblocking(true))
-    {
-        file.remove();
-        return Err(BindError::Failed(error));
-    }
+        .map_err(BindError::Failed)
+        .and_then(|()| give_to(owner, &made, &inode, &socket))
+        .inspect_err(|_| file.remove())?;
     Ok((socket.into(), file))
 }
 
+/// The file has its final mode from the moment on when it is there.
+fn bind(socket: &Socket, address: &SockAddr, keeps_umask: bool) -> io::Result<()> {
+    if keeps_umask {
+        return socket.bind(address);
+    }
+    // Linux gives the file the mode of the socket, less the umask. Elsewhere this fails, and the umask alone decides.
+    let _elsewhere = fchmod(socket, GROUP_ONLY);
+    // The umask belongs to the process, which has one thread.
+    let before = umask(NOT_FOR_OTHERS);
+    let bound = socket.bind(address);
+    umask(before);
+    bound
+}
+
+fn give_to(
+    owner: Option<(u32, u32)>,
+    made: &Stat,
+    inode: &OwnedFd,
+    socket: &Socket,
+) -> Result<(), BindError> {
+    let Some((user, group)) = owner.filter(|owner| *owner != (made.st_uid, made.st_gid)) else {
+        return Ok(());
+    };
+    if !is_socket_of_inode(socket, inode) {
+        return Err(BindError::Replaced);
+    }
+    change_owner(inode, user, group).map_err(|error| BindError::Failed(error.into()))
+}
+
+#[cfg(target_os = "linux")]
+fn change_owner(inode: &OwnedFd, user: u32, group: u32) -> Result<(), Errno> {
+    use rustix::fs::{Gid, Uid, chownat};
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+    chownat(inode, "", Some(user), Some(group), AtFlags::EMPTY_PATH)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn change_owner(_inode: &OwnedFd, _user: u32, _group: u32) -> Result<(), Errno> {
+    Err(Errno::NOTSUP)
+}
+
+/// Whether a connection to the inode is one to this listening socket: the kernel then names this process as its peer
+/// (unix(7), SO_PEERCRED).
+#[cfg(target_os = "linux")]
+fn is_socket_of_inode(socket: &Socket, inode: &OwnedFd) -> bool {
+    let connect = || -> io::Result<bool> {
+        let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        probe.set_nonblocking(true)?;
+        probe.connect(&SockAddr::unix(format!(
+            "/proc/self/fd/{}",
+            inode.as_raw_fd()
+        ))?)?;
+        let peer = rustix::net::sockopt::socket_peercred(&probe)?.pid;
+        // Workers have no use for it. Only root could have connected before.
+        drop(socket.accept()?);
+        Ok(peer == rustix::process::getpid())
+    };
+    connect().unwrap_or(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_socket_of_inode(_socket: &Socket, _inode: &OwnedFd) -> bool {
+    false
+}
+
 /// Makes room at `path`: nothing there, or a socket that refuses connections, which is then removed.
-fn clear(path: &Path) -> Result<(), BindError> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(BindError::Failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket),
+fn clear(path: &Path, place: &Place<'_>) -> Result<(), BindError> {
+    match place.find() {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(BindError::Failed(error.into())),
+        Ok(found) if FileType::from_raw_mode(found.st_mode) != FileType::Socket => {
+            return Err(BindError::NotASocket);
+        }
         Ok(_) => {}
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(BindError::Failed)?;
@@ -107,9 +238,9 @@ fn clear(path: &Path) -> Result<(), BindError> {
     probe.set_nonblocking(true).map_err(BindError::Failed)?;
     let address = SockAddr::unix(path).map_err(BindError::Failed)?;
     match probe.connect(&address) {
-        Err(error) if is(&error, Errno::CONNREFUSED) => match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BindError::Failed(error)),
-            _ => Ok(()),
+        Err(error) if is(&error, Errno::CONNREFUSED) => match place.unlink() {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(BindError::Failed(error.into())),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if is(&error, Errno::ACCESS) || is(&error, Errno::PERM) => {
@@ -127,8 +258,11 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use rustix::fs::{RenameFlags, renameat_with};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn a_stale_socket_is_replaced_and_the_new_one_is_for_owner_and_group() {
@@ -174,5 +308,118 @@ mod tests {
         let _other = UnixListener::bind(&path).unwrap();
         file.remove();
         assert!(path.exists());
+    }
+
+    /// An attacker who owns the directory puts other sockets, files and links under the path as fast as it can.
+    #[test]
+    fn a_path_that_is_replaced_meanwhile_leads_root_to_no_other_file() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        const STRANGER: u32 = 54_321;
+        let victims = tempfile::tempdir().unwrap();
+        let file = victims.path().join("shadow");
+        let socket = victims.path().join("docker.sock");
+        std::fs::write(&file, "secret").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        std::fs::set_permissions(&socket, PermissionsExt::from_mode(0o600)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let bait = folder.path().join("bait");
+        let (is_over, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let outcomes = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let turn = swaps.load(Ordering::Relaxed);
+                    let victim = if turn.is_multiple_of(2) {
+                        &file
+                    } else {
+                        &socket
+                    };
+                    std::fs::hard_link(victim, &bait).unwrap();
+                    let exchange = || renameat_with(CWD, &bait, CWD, &path, RenameFlags::EXCHANGE);
+                    // As soon as there is a socket, a victim is in its place, for as long as it takes root to act on it.
+                    while exchange().is_err() && !is_over.load(Ordering::Relaxed) {}
+                    std::thread::sleep(Duration::from_micros(turn as u64 % 50));
+                    swaps.fetch_add(1, Ordering::Relaxed);
+                    let _ = std::fs::remove_file(&path);
+                    let _ = std::fs::remove_file(&bait);
+                }
+            });
+            let mut outcomes = Vec::new();
+            // 200 starts that were attacked, in a time that only a machine without a second processor needs.
+            let give_up_at = Instant::now() + Duration::from_secs(20);
+            while swaps.load(Ordering::Relaxed) < 200 && Instant::now() < give_up_at {
+                outcomes.push(listen(&path, 16, false, Some((STRANGER, STRANGER))));
+                outcomes.truncate(200);
+            }
+            is_over.store(true, Ordering::Relaxed);
+            outcomes
+        });
+        assert!(
+            swaps.load(Ordering::Relaxed) > 0,
+            "the attacker was never there in time"
+        );
+        for outcome in &outcomes {
+            if let Ok((listener, _)) = outcome {
+                assert!(
+                    Socket::from(listener.try_clone().unwrap())
+                        .is_listener()
+                        .unwrap()
+                );
+            }
+        }
+        for victim in [&file, &socket] {
+            let found = std::fs::metadata(victim).unwrap();
+            assert_eq!(
+                (found.uid(), found.gid(), found.mode() & 0o777),
+                (0, 0, 0o600),
+                "{victim:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_socket_that_not_everybody_can_connect_to_says_who_can() {
+        for (mode, part) in [
+            (
+                0o660,
+                "0660: only user 7 and members of group 33 can connect",
+            ),
+            (0o600, "0600: only user 7 can connect"),
+            (0o640, "0640: only user 7 can connect"),
+        ] {
+            let (user, group) = (7, 33);
+            let note = Access { mode, user, group }.note();
+            assert!(note.contains(part), "{note}");
+        }
+        let (mode, user, group) = (0o777, 7, 33);
+        assert_eq!(Access { mode, user, group }.note(), "");
+    }
+
+    #[test]
+    fn the_file_is_made_the_owners_with_its_mode() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.sock");
+        let (socket, file) = listen(&path, 16, false, Some((54_321, 54_322))).unwrap();
+        let access = Access {
+            mode: 0o660,
+            user: 54_321,
+            group: 54_322,
+        };
+        assert_eq!(file.access(), Some(access));
+        let _client = UnixStream::connect(&path).unwrap();
+        let socket = Socket::from(socket);
+        socket.accept().unwrap();
+        assert!(
+            socket.accept().is_err(),
+            "the probe is not left to a worker"
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(file.access(), None);
     }
 }

@@ -21,6 +21,9 @@ use rustix::net::SendFlags;
 /// A pipe takes so much whole or not at all (pipe(7), PIPE_BUF): lines of several processes do not mix.
 const WHOLE_AT_MOST: usize = 4096;
 
+/// Log files have what clients sent: not for every user of the machine.
+const MODE: u32 = 0o640;
+
 /// Between two tries for a lock, or for room that was there a moment ago. Only a log in trouble pays it.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -286,7 +289,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
             .open(path);
     }
     let mut options = OpenOptions::new();
-    options.append(true).create(true);
+    options.append(true).create(true).mode(MODE);
     // Reading is for repairs only.
     match options.clone().read(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
@@ -300,7 +303,11 @@ pub(crate) fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> i
     let LogTarget::File(path) = target else {
         return Ok(());
     };
-    let made = OpenOptions::new().append(true).create_new(true).open(path);
+    let made = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path);
     match (made, owner) {
         (Ok(file), Some((user, group))) => {
             match std::os::unix::fs::fchown(&file, Some(user), Some(group)) {

@@ -13,7 +13,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::Value,
         kind: Kind::Text,
         doc: "User that the workers run as, by name or number. Only root can change it. Unix sockets, and log files that \
-              are not there yet, are made the user's. Empty: the user that started the server.",
+              are not there yet, are made the user's. A number that the password database does not have needs `group` \
+              too. Empty: the user that started the server; a warning says so where that is root.",
         gunicorn: &["user"],
         uwsgi: &["uid"],
         read: |draft, given| {

@@ -31,7 +31,8 @@ pub(super) fn bind(
         Some(estate) => (std::mem::take(&mut estate.admin_listeners), estate.admin),
         None => (Vec::new(), None),
     };
-    let admin = match AdminProcess::bind(config, present, predecessor, Instant::now()) {
+    let owner = hooks.worker_identity();
+    let admin = match AdminProcess::bind(config, owner, present, predecessor, Instant::now()) {
         Ok(admin) => admin,
         // A site that stands must not fall because nobody could watch it.
         Err(problem) if has_workers => {

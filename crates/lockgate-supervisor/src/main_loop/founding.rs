@@ -85,9 +85,10 @@ fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> 
         hooks.log(
             Level::Info,
             &format!(
-                "listening at {} (pid {})",
+                "listening at {} (pid {}){}",
                 listener.url(),
-                std::process::id()
+                std::process::id(),
+                listener.access_note()
             ),
         );
     }
