@@ -34,7 +34,14 @@ pub(super) fn farewell(
             ),
         ),
         Some(Sentence::NotNeeded) if ending.is_clean() => {
-            (Level::Info, format!("{worker} left after {age}"))
+            let message = match worker.ready {
+                Some(ready) => {
+                    let served = Seconds(now.saturating_duration_since(ready));
+                    format!("{worker} stopped after {served} of service")
+                }
+                None => format!("{worker} stopped after {age}, before it was ready"),
+            };
+            (Level::Info, message)
         }
         // The order may have arrived before the worker had handlers of its own.
         Some(Sentence::NotNeeded) if worker.ready.is_none() => {
@@ -199,7 +206,7 @@ mod tests {
             |worker| worker.sentence = Some(Sentence::NotNeeded),
             Ending::Code(0),
             Level::Info,
-            "left after 12.0 s",
+            "stopped after 11.0 s of service",
         );
         check(
             |worker| worker.sentence = Some(Sentence::NotNeeded),

@@ -283,8 +283,8 @@ fn a_graceful_stop_waits_for_the_workers() {
     script.did(&["49.9 exit 0"]);
     script.said(&[
         "Info: stopping: workers finish what they have begun, for at most 30.0 s",
-        "Info: worker 1 (pid 101) left after 25.0 s",
-        "Info: worker 0 (pid 100) left after 49.9 s",
+        "Info: worker 1 (pid 101) stopped after 25.0 s of service",
+        "Info: worker 0 (pid 100) stopped after 49.9 s of service",
         "Info: stopped",
     ]);
 }

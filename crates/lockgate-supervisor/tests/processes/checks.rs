@@ -120,7 +120,7 @@ fn a_server_boots_serves_and_stops_cleanly() {
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
-    assert_eq!(server.count("left after"), 2, "{:#?}", server.log);
+    assert_eq!(server.count("stopped after"), 2, "{:#?}", server.log);
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         0,
@@ -292,7 +292,7 @@ fn harmless_signals_kill_nobody() {
     server.line(&format!("{worker} reopens"));
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
-    assert_eq!(server.count("left after"), 1, "{:#?}", server.log);
+    assert_eq!(server.count("stopped after"), 1, "{:#?}", server.log);
 }
 
 fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
@@ -303,7 +303,7 @@ fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
     let new = [server.ready(), server.ready()];
     server.line("reload: done in");
     for _ in 0..2 {
-        assert!(old.contains(&pid_in(&server.line("left after"))));
+        assert!(old.contains(&pid_in(&server.line("stopped after"))));
     }
     for pid in old {
         assert!(
@@ -315,7 +315,7 @@ fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
     }
     server.signal(Signal::TERM);
     for _ in 0..2 {
-        assert!(new.contains(&pid_in(&server.line("left after"))));
+        assert!(new.contains(&pid_in(&server.line("stopped after"))));
     }
     assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
 }
@@ -339,7 +339,7 @@ fn the_number_of_workers_follows_signals() {
     server.signal(Signal::TTIN);
     let second = server.ready();
     server.signal(Signal::TTOU);
-    assert_eq!(pid_in(&server.line("left after")), second);
+    assert_eq!(pid_in(&server.line("stopped after")), second);
 }
 
 fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
@@ -354,7 +354,7 @@ fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
     // Leaves without saying so on the page, as one that crashed would.
     server.signal(Signal::TTOU);
     server.line("drains");
-    server.line("left after");
+    server.line("stopped after");
     server.signal(Signal::USR1);
     for _ in 0..2 {
         server.line("reopens beside 1");

@@ -63,8 +63,8 @@ fn a_reload_makes_a_new_template_and_ends_the_old_one() {
     let new = [server.ready(), server.ready()];
     server.line("reload: done");
     assert!(new.iter().all(|pid| !workers.contains(pid)));
-    server.line("left after");
-    server.line("left after");
+    server.line("stopped after");
+    server.line("stopped after");
     assert!(is_alive(second) && !is_alive(first));
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));

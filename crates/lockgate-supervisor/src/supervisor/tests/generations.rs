@@ -52,8 +52,8 @@ fn a_new_generation_takes_over_when_all_of_it_is_ready_and_the_old_one_leaves_wh
         "Info: worker 2 (pid 102) ready in 3.00 s",
         "Info: reload: 2 of 2 are ready",
         "Info: reload: done in 3.00 s, 2 new workers serve",
-        "Info: worker 0 (pid 100) left after 23.0 s",
-        "Info: worker 1 (pid 101) left after 23.0 s",
+        "Info: worker 0 (pid 100) stopped after 23.0 s of service",
+        "Info: worker 1 (pid 101) stopped after 23.0 s of service",
     ]);
     // The next one finds the first places free, and a death is made good in its own generation.
     script.at(40.0);
@@ -308,7 +308,7 @@ fn a_worker_that_has_served_enough_is_replaced_when_its_successor_accepts() {
     script.said(&[
         "Info: worker 1 (pid 101) is to be replaced: it has taken up 51 requests (setting: max_requests)",
         "Info: worker 2 (pid 102) ready in 5.00 s",
-        "Info: worker 1 (pid 101) left after 25.0 s",
+        "Info: worker 1 (pid 101) stopped after 25.0 s of service",
     ]);
     assert_eq!(script.supervisor.serving().count(), 2);
 }

@@ -17,7 +17,7 @@ fn more_workers_get_new_slots_and_fewer_drain_the_last() {
         "Info: worker 1 (pid 101) ready in 0.00 s",
         "Info: all 2 workers are ready",
         "Info: one worker less: 1 wanted",
-        "Info: worker 1 (pid 101) left after 0.00 s",
+        "Info: worker 1 (pid 101) stopped after 0.00 s of service",
     ]);
     script.asks(Request::FewerWorkers);
     script.did(&[]);
