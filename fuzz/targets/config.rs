@@ -69,11 +69,14 @@ fn variable(line: &[u8]) -> Option<(OsString, OsString)> {
     })
 }
 
-fn check(outcome: Result<Resolved, ConfigError>) {
+fn check(outcome: Result<Resolved, Vec<ConfigError>>) {
     match outcome {
         Ok(resolved) if resolved.invocation == Invocation::Serve => check_printed(&resolved),
         Ok(_) => {}
-        Err(error) => check_message(&error),
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty());
+            mistakes.iter().for_each(check_message);
+        }
     }
 }
 
@@ -84,7 +87,7 @@ fn check_printed(resolved: &Resolved) {
     let again = resolve(&arguments, &[], Some((Path::new(FILE), &printed)), &MACHINE);
     let mut again = match again {
         Ok(again) => again.config,
-        Err(error) => panic!("{error}\n{printed}"),
+        Err(mistakes) => panic!("{mistakes:?}\n{printed}"),
     };
     // Why so many workers is told from where the number came, and that has changed.
     again

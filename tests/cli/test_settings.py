@@ -1,9 +1,10 @@
 """Flags, file and environment: which one wins, and how mistakes in them are told."""
 
 import re
+import signal
 
 import pytest
-from harness import run
+from harness import APPS, eventually, run
 
 
 def line_of(text, name):
@@ -171,8 +172,67 @@ def test_no_application_is_exit_2(tmp_path):
     assert "lockgate app:app" in refused.stderr or "application" in refused.stderr.lower()
 
 
-def test_check_config_of_a_good_configuration_is_exit_0():
-    assert run("hello:app", "--check-config").returncode == 0
+def test_check_config_says_that_all_is_well():
+    checked = run("hello:app", "--check-config")
+    assert checked.returncode == 0
+    assert checked.stdout == "lockgate: configuration valid, hello:app loads\n"
+
+
+def test_the_start_is_called_a_start_and_the_end_of_a_worker_its_service(start):
+    server = start("hello:app")
+    first = server.errors.splitlines()[0]
+    assert first.endswith(f" is starting (application: hello:app, pid {server.pid})")
+    assert server.stop() == 0
+    assert re.search(r"worker 0 \(pid \d+\) stopped after [\d.]+ s of service\n", server.errors)
+
+
+def test_all_that_only_the_system_can_judge_is_told_at_once(tmp_path):
+    refused = run(
+        "hello:app", "--check-config", "-u", "no_such_user", "--chdir", "missing", chdir=tmp_path
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        f"lockgate: chdir = {tmp_path}/missing: No such file or directory (os error 2)",
+        "lockgate: user = no_such_user: there is no such user",
+    ]
+
+
+def test_a_file_that_is_missing_is_told_beside_other_mistakes(tmp_path):
+    refused = run("-c", "missing.toml", "-w", "0", "hello:app", chdir=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "lockgate: missing.toml: cannot be read: No such file or directory (os error 2)",
+        'lockgate: workers = 0 (from --workers): must be at least 1, or "auto"',
+    ]
+
+
+def test_logs_stay_where_they_are_when_the_application_changes_directory(start, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "moving.py").write_text(
+        f"import os\nfrom hello import app\nos.chdir({str(elsewhere)!r})\n"
+    )
+    server = start(
+        "moving:app", "--pythonpath", str(APPS), "--access-logfile", "access.log",
+        "--error-logfile", "error.log", "--pid", "server.pid", chdir=tmp_path, wait=False,
+    )  # fmt: skip
+    server.stderr_path = tmp_path / "error.log"
+    eventually(server.stderr_path.exists, what="an error log")
+    server.wait_until_ready()
+    (tmp_path / "error.log").rename(tmp_path / "error.log.1")
+    (tmp_path / "access.log").rename(tmp_path / "access.log.1")
+    server.signal(signal.SIGUSR1)
+
+    def is_logged():
+        server.get("/")
+        log = tmp_path / "access.log"
+        return log.exists() and log.read_text()
+
+    eventually(is_logged, what="a line in the new access log")
+    assert server.stop() == 0
+    assert "stopped after" in (tmp_path / "error.log").read_text()
+    assert list(elsewhere.iterdir()) == []
+    assert not (tmp_path / "server.pid").exists()
 
 
 def test_workers_auto_tells_its_reasoning(start):

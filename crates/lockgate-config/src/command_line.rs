@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::resolve::Assignment;
 use crate::setting::{Setting, Shape};
 use crate::written::Written;
-use crate::{ConfigError, Invocation, Origin, absent, nearest, settings};
+use crate::{AppSpec, ConfigError, Invocation, Origin, absent, nearest, settings};
 
 /// A flag that says what to do and sets nothing.
 pub(crate) struct Control {
@@ -32,7 +32,7 @@ pub(crate) const CONTROLS: [Control; 5] = [
         short: None,
         long: CHECK_CONFIG,
         placeholder: None,
-        doc: "Check the settings and the application, and stop. Ends with 0 when the server would start.",
+        doc: "Check the settings, load the application, and stop. Ends with 0 when both are right.",
     },
     Control {
         short: None,
@@ -44,13 +44,13 @@ pub(crate) const CONTROLS: [Control; 5] = [
         short: Some('v'),
         long: VERSION,
         placeholder: None,
-        doc: "Print the version, and stop.",
+        doc: "Print the version, and stop. -V does the same.",
     },
     Control {
         short: Some('h'),
         long: "help",
         placeholder: None,
-        doc: "Print what flags there are, and stop. -h gives a line for each, --help everything.",
+        doc: "Print every flag, and stop. -h gives a line for each, --help everything.",
     },
 ];
 
@@ -62,39 +62,124 @@ const VERSION: &str = "version";
 /// Columns of a terminal that nobody has widened, less clap's indentation of a paragraph.
 const HELP_WIDTH: usize = 80 - 10;
 
-/// A command line that was understood.
+/// What commands of other servers are called. Lockgate serves without one.
+const COMMANDS_ELSEWHERE: [&str; 5] = ["run", "serve", "start", "server", "runserver"];
+
+/// A command line, as far as it was understood.
 pub(crate) struct CommandLine {
     pub(crate) invocation: Invocation,
     pub(crate) assignments: Vec<Assignment>,
     /// What `-c` names.
     pub(crate) config: Option<String>,
+    /// In the order in which they were found.
+    pub(crate) mistakes: Vec<ConfigError>,
+    /// An argument may be the application or the value of a flag that does not exist.
+    pub(crate) is_application_unclear: bool,
 }
 
-/// Reads the arguments; the first is the program's name.
-pub(crate) fn read(arguments: &[OsString]) -> Result<CommandLine, ConfigError> {
-    let matches = match command().try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => return refused(&error),
+impl CommandLine {
+    fn asks(invocation: Invocation) -> Self {
+        Self {
+            invocation,
+            assignments: Vec::new(),
+            config: None,
+            mistakes: Vec::new(),
+            is_application_unclear: false,
+        }
+    }
+}
+
+/// Reads the arguments; the first is the program's name. clap stops at the first mistake, so the argument that it names
+/// is taken out and the rest read again.
+pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
+    if arguments.len() == 2 && arguments[1] == "help" {
+        return read(&[arguments[0].clone(), OsString::from("-h")]);
+    }
+    let mut rest = arguments.to_vec();
+    let mut found = CommandLine::asks(Invocation::Serve);
+    for _ in arguments {
+        let error = match command().try_get_matches_from(&rest) {
+            Ok(matches) => {
+                understand(&matches, &mut found);
+                return found;
+            }
+            Err(error) => error,
+        };
+        let (mistake, flag) = match error.kind() {
+            ErrorKind::DisplayHelp => {
+                // clap shows that it would take several; they are refused.
+                let text = error.render().to_string().replace("[APP]...", "[APP]");
+                return CommandLine::asks(Invocation::Help(text));
+            }
+            ErrorKind::DisplayVersion => {
+                return CommandLine::asks(Invocation::Version(error.render().to_string()));
+            }
+            _ => refused(&error),
+        };
+        let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+        if !found.mistakes.contains(&mistake) {
+            found.mistakes.push(mistake);
+        }
+        let Some(at) = position(&rest, &flag) else {
+            break;
+        };
+        let removed = rest.remove(at);
+        let has_value_beside = is_unknown
+            && !removed.to_string_lossy().contains('=')
+            && (rest.get(at)).is_some_and(|next| !next.to_string_lossy().starts_with('-'));
+        if has_value_beside {
+            rest.remove(at);
+            found.is_application_unclear = true;
+        }
+    }
+    found.is_application_unclear = true;
+    found
+}
+
+/// Where the flag that clap complains of stands, the last time.
+fn position(arguments: &[OsString], flag: &str) -> Option<usize> {
+    let setting = settings().find(|setting| setting.flag().as_deref() == Some(flag));
+    let mut spellings = setting.map(Setting::spellings).unwrap_or_default();
+    let control = CONTROLS
+        .iter()
+        .find(|control| Some(control.long) == flag.strip_prefix("--"));
+    spellings.extend(control.and_then(|control| Some(format!("-{}", control.short?))));
+    spellings.push(flag.to_owned());
+    let is_it = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        spellings.iter().any(|spelling| {
+            let rest = argument.strip_prefix(spelling.as_str());
+            let is_short = !spelling.starts_with("--");
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('=') || is_short)
+        })
     };
-    let invocation = if matches.get_flag(PRINT_CONFIG) {
+    let end = arguments.iter().position(|argument| argument == "--");
+    let flags = &arguments[..end.unwrap_or(arguments.len())];
+    let at = flags.iter().skip(1).rposition(is_it)?;
+    Some(at + 1)
+}
+
+fn understand(matches: &ArgMatches, found: &mut CommandLine) {
+    found.invocation = if matches.get_flag(PRINT_CONFIG) {
         Invocation::PrintConfig
     } else if matches.get_flag(CHECK_CONFIG) {
         Invocation::CheckConfig
     } else {
         Invocation::Serve
     };
-    let config = texts(&matches, CONFIG, &Origin::Flag(format!("--{CONFIG}")))?.pop();
-    let mut assignments = Vec::new();
+    match texts(matches, CONFIG, &Origin::Flag(format!("--{CONFIG}"))) {
+        Ok(mut configs) => found.config = configs.pop(),
+        Err(mistake) => found.mistakes.push(mistake),
+    }
     for setting in settings() {
-        if let Some(assignment) = assignment(&matches, setting)? {
-            assignments.push(assignment);
+        match assignment(matches, setting) {
+            Ok(assignment) => found.assignments.extend(assignment),
+            Err(mistake) => {
+                found.is_application_unclear |= setting.shape == Shape::Argument;
+                found.mistakes.push(mistake);
+            }
         }
     }
-    Ok(CommandLine {
-        invocation,
-        assignments,
-        config,
-    })
 }
 
 fn assignment(
@@ -117,7 +202,11 @@ fn assignment(
             let list = texts.into_iter().map(Written::Text).collect::<Vec<_>>();
             ((!list.is_empty()).then_some(Written::List(list)), origin)
         }
-        Shape::Value | Shape::ValueOrBare(_) | Shape::Argument => (
+        Shape::Argument => (
+            one_application(texts(matches, setting.name, &origin)?)?.map(Written::Text),
+            origin,
+        ),
+        Shape::Value | Shape::ValueOrBare(_) => (
             texts(matches, setting.name, &origin)?
                 .pop()
                 .map(Written::Text),
@@ -129,6 +218,34 @@ fn assignment(
         written,
         origin,
     }))
+}
+
+/// The application among the arguments that are not flags.
+fn one_application(mut words: Vec<String>) -> Result<Option<String>, ConfigError> {
+    if words.len() < 2 {
+        return Ok(words.pop());
+    }
+    let together = words.concat();
+    let is_parted = words
+        .iter()
+        .any(|word| word.starts_with(':') || word.ends_with(':'));
+    if is_parted && AppSpec::parse(&together).is_ok() {
+        return Err(ConfigError::PartedApplication {
+            written: words.join(" "),
+            application: together,
+        });
+    }
+    if COMMANDS_ELSEWHERE.contains(&words[0].as_str()) {
+        return Err(ConfigError::NoCommand {
+            application: words[1..].join(" "),
+            command: words.swap_remove(0),
+        });
+    }
+    let first = words.swap_remove(0);
+    Err(ConfigError::SecondApplication {
+        argument: words.swap_remove(1.min(words.len() - 1)),
+        first,
+    })
 }
 
 fn texts(matches: &ArgMatches, id: &str, origin: &Origin) -> Result<Vec<String>, ConfigError> {
@@ -147,10 +264,18 @@ fn command() -> Command {
     let mut command = Command::new("lockgate")
         .bin_name("lockgate")
         .about("A production WSGI server.")
+        .override_usage(
+            "lockgate [OPTIONS] [APP]\n       \
+             lockgate ctl [--admin ADDRESS] COMMAND   (status, reload, …: lockgate ctl --help)\n       \
+             lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)",
+        )
         .after_help(
-            "Every setting can also stand in lockgate.toml (its name with underscores) and in the environment\n\
+            "Example:\n  \
+             lockgate shop.wsgi:application -b 0.0.0.0:8000 -w 4 --access-logfile -\n\n\
+             Every setting can also stand in lockgate.toml (its name with underscores) and in the environment\n\
              (LOCKGATE_ and its name in capitals). Flags win over the file, the file over the environment.\n\
-             `lockgate ctl --help` and `lockgate top --help` tell how to ask a running server.",
+             Signals: TERM stops gracefully, INT quickly, HUP reloads, USR1 reopens log files, USR2 upgrades\n\
+             in place; README.md and docs/deploying.md describe them.",
         )
         .version(env!("CARGO_PKG_VERSION"))
         .args_override_self(true)
@@ -181,8 +306,12 @@ fn argument(setting: &'static Setting) -> Arg {
         };
         long = format!("{long}\n{default}{space}{variable}");
     }
+    let mut short = setting.summary().to_owned();
+    if let Some(default) = brief(&default).filter(|_| setting.shape != Shape::Argument) {
+        short = format!("{short} [default: {default}]");
+    }
     let arg = Arg::new(setting.name)
-        .help(setting.summary())
+        .help(short)
         .long_help(long)
         .value_name(setting.kind.placeholder());
     let arg = match setting.shape {
@@ -201,7 +330,12 @@ fn argument(setting: &'static Setting) -> Arg {
             .num_args(0..=1)
             .default_missing_value(bare)
             .value_parser(ValueParser::os_string()),
-        Shape::Value | Shape::Argument => arg
+        // More than one is refused, in better words than clap's.
+        Shape::Argument => arg
+            .action(ArgAction::Append)
+            .num_args(0..)
+            .value_parser(ValueParser::os_string()),
+        Shape::Value => arg
             .action(ArgAction::Set)
             .value_parser(ValueParser::os_string()),
     };
@@ -219,6 +353,12 @@ fn argument(setting: &'static Setting) -> Arg {
         Some((first, rest)) => arg.long(*first).visible_aliases(rest.iter().copied()),
         None => arg,
     }
+}
+
+/// A default as it fits on a line; none where nothing is set.
+fn brief(default: &str) -> Option<&str> {
+    let bare = default.trim_matches(['[', ']', '"']);
+    (!bare.is_empty() && bare != "false").then_some(bare)
 }
 
 fn negative(setting: &'static Setting) -> Arg {
@@ -246,7 +386,7 @@ fn control_argument(control: &'static Control) -> Arg {
     };
     match control.long {
         "help" => arg.action(ArgAction::Help),
-        VERSION => arg.action(ArgAction::Version),
+        VERSION => arg.action(ArgAction::Version).visible_short_alias('V'),
         _ => match control.placeholder {
             Some(placeholder) => arg
                 .action(ArgAction::Set)
@@ -281,44 +421,31 @@ fn wrapped(paragraph: &str) -> String {
     lines.join("\n")
 }
 
-/// clap knows what is wrong; the words are ours, so that flags, keys and variables are spoken of alike.
-fn refused(error: &clap::Error) -> Result<CommandLine, ConfigError> {
-    let text = || error.render().to_string();
+/// clap knows what is wrong; the words are ours, so that flags, keys and variables are spoken of alike. Also the flag that
+/// it complains of.
+fn refused(error: &clap::Error) -> (ConfigError, String) {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) => argument.clone(),
         Some(ContextValue::Strings(arguments)) => arguments.first().cloned().unwrap_or_default(),
         _ => String::new(),
     };
     // clap names an argument as in its usage: `--bind <ADDRESS>`.
-    let flag = || {
-        argument
-            .split([' ', '='])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let asked = |invocation| CommandLine {
-        invocation,
-        assignments: Vec::new(),
-        config: None,
-    };
-    match error.kind() {
-        ErrorKind::DisplayHelp => Ok(asked(Invocation::Help(text()))),
-        ErrorKind::DisplayVersion => Ok(asked(Invocation::Version(text()))),
-        ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            Err(ConfigError::SecondApplication { argument })
-        }
-        ErrorKind::UnknownArgument => Err(unknown_flag(flag())),
-        ErrorKind::InvalidValue => Err(ConfigError::MissingValue { flag: flag() }),
-        ErrorKind::TooManyValues => Err(ConfigError::NeedlessValue { flag: flag() }),
+    let flag = (argument.split([' ', '=']).next())
+        .unwrap_or_default()
+        .to_owned();
+    let mistake = match error.kind() {
+        ErrorKind::UnknownArgument => unknown_flag(flag.clone()),
+        ErrorKind::InvalidValue => ConfigError::MissingValue { flag: flag.clone() },
+        ErrorKind::TooManyValues => ConfigError::NeedlessValue { flag: flag.clone() },
         _ => {
-            let text = text();
+            let text = error.render().to_string();
             let first_line = text.lines().next().unwrap_or_default();
-            Err(ConfigError::BadUsage {
+            ConfigError::BadUsage {
                 problem: first_line.trim_start_matches("error: ").to_owned(),
-            })
+            }
         }
-    }
+    };
+    (mistake, flag)
 }
 
 fn unknown_flag(flag: String) -> ConfigError {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{AppSpec, BindAddress, MemoryMeasure, Networks};
@@ -299,6 +299,43 @@ impl Config {
         }
     }
 }
+
+impl Config {
+    /// Makes relative paths absolute: `chdir` is taken from `start`, the directory that the server was started in, all
+    /// others from `chdir`, or from `start` where there is none. So an application that changes its working directory
+    /// moves no log.
+    pub fn make_absolute(&mut self, start: &Path) {
+        let chdir = self.chdir.as_ref().map(|chdir| start.join(chdir));
+        let directory = chdir.as_deref().unwrap_or(start).to_owned();
+        // Lexical: a link in the path is followed when the path is used.
+        let absolute = |path: &mut PathBuf| {
+            let joined = directory.join(&*path);
+            *path = std::path::absolute(&joined).unwrap_or(joined);
+        };
+        let logs = [self.access_log.as_mut(), Some(&mut self.error_log)];
+        let logs = logs.into_iter().flatten().filter_map(|log| match log {
+            LogTarget::File(path) => Some(path),
+            _ => None,
+        });
+        logs.chain(&mut self.pidfile)
+            .chain(&mut self.spool_dir)
+            .for_each(absolute);
+        for address in self.bind.iter_mut().chain(&mut self.admin_bind) {
+            if let BindAddress::Unix(path) = address {
+                let mut whole = path.clone();
+                absolute(&mut whole);
+                // A relative name reaches sockets whose absolute one would not fit into an address.
+                if whole.as_os_str().len() <= LONGEST_SOCKET_PATH {
+                    *path = whole;
+                }
+            }
+        }
+        self.chdir = chdir;
+    }
+}
+
+/// `sun_path` of macOS, which is the shorter one, less the NUL at its end.
+const LONGEST_SOCKET_PATH: usize = 103;
 
 impl Default for LimitsConfig {
     fn default() -> Self {

@@ -1,4 +1,6 @@
 //! The environment: `LOCKGATE_*`, and what platforms set. Is given the variables and reads none itself. Judges no value.
+//!
+//! An empty variable counts as unset, whatever its name.
 
 use std::ffi::OsString;
 
@@ -12,31 +14,62 @@ pub(crate) const CONFIG: &str = "LOCKGATE_CONFIG";
 
 const PREFIX: &str = "LOCKGATE_";
 
-/// The settings that `LOCKGATE_*` variables give, in the order of the environment.
-pub(crate) fn read(environment: &[(OsString, OsString)]) -> Result<Vec<Assignment>, ConfigError> {
-    let mut assignments = Vec::new();
+/// The settings that `LOCKGATE_*` variables give, in the order of the environment, and what is wrong with the others.
+pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Vec<ConfigError>) {
+    let (mut assignments, mut mistakes) = (Vec::new(), Vec::new());
     for (name, value) in environment {
-        // A name that is not text cannot begin with the prefix and mean something; it is somebody else's.
+        // A name that is not text cannot name a setting.
         let Some(name) = name
             .to_str()
             .filter(|name| name.starts_with(PREFIX) && *name != CONFIG)
         else {
             continue;
         };
+        if value.to_string_lossy().trim().is_empty() {
+            continue;
+        }
         let origin = Origin::Variable(name.to_owned());
         let Some(setting) = settings().find(|setting| setting.variable() == name) else {
-            return Err(unknown(name, origin));
+            if !is_service_link(name, &value.to_string_lossy()) {
+                mistakes.push(unknown(name, origin));
+            }
+            continue;
         };
-        let Some(text) = value.to_str() else {
-            return Err(ConfigError::NotText { origin });
-        };
-        assignments.push(Assignment {
-            setting,
-            written: Written::Text(text.to_owned()),
-            origin,
-        });
+        match value.to_str() {
+            Some(text) => assignments.push(Assignment {
+                setting,
+                written: Written::Text(text.to_owned()),
+                origin,
+            }),
+            None => mistakes.push(ConfigError::NotText { origin }),
+        }
     }
-    Ok(assignments)
+    (assignments, mistakes)
+}
+
+/// Whether this is one of the variables that Kubernetes and Docker links set in every container, for a service whose
+/// name is `lockgate` or begins with `lockgate-`: `LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://10.0.0.1:80`,
+/// `LOCKGATE_STAGING_PORT_80_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let words: Vec<&str> = name.split('_').skip(1).collect();
+    let has_scheme = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let is_number =
+        |word: &str| !word.is_empty() && word.bytes().all(|digit| digit.is_ascii_digit());
+    // What stands before is the rest of the service's name.
+    (0..words.len()).any(|at| match &words[at..] {
+        ["SERVICE", "HOST"] => true,
+        // A port may have a name: SERVICE_PORT_HTTP.
+        ["SERVICE", "PORT", ..] => is_number(value),
+        ["PORT"] => has_scheme,
+        ["PORT", number, "TCP" | "UDP" | "SCTP", rest @ ..] if is_number(number) => match rest {
+            [] => has_scheme,
+            ["PROTO" | "PORT" | "ADDR"] => true,
+            _ => false,
+        },
+        _ => false,
+    })
 }
 
 /// What platforms give under their own names, as Heroku, Cloud Run and systemd do, and a variable of gunicorn's. Weaker

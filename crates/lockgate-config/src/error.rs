@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use crate::Origin;
 
-/// Why there is no configuration. The first thing that is wrong, in the order variables, file, command line;
-/// a command line that cannot be understood comes before all.
+/// One reason why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
     /// A flag that does not exist.
@@ -30,6 +29,22 @@ pub enum ConfigError {
     SecondApplication {
         /// As written.
         argument: String,
+        /// The application before it.
+        first: String,
+    },
+    /// Spaces around the colon of an application.
+    PartedApplication {
+        /// As written.
+        written: String,
+        /// Without them.
+        application: String,
+    },
+    /// A word such as `run` before the application.
+    NoCommand {
+        /// The word.
+        command: String,
+        /// What follows.
+        application: String,
     },
     /// Anything else that is wrong with the command line.
     BadUsage {
@@ -110,6 +125,8 @@ impl ConfigError {
             | Self::MissingValue { .. }
             | Self::NeedlessValue { .. }
             | Self::SecondApplication { .. }
+            | Self::PartedApplication { .. }
+            | Self::NoCommand { .. }
             | Self::BadUsage { .. } => true,
             Self::AbsentSetting { origin, .. }
             | Self::NotText { origin }
@@ -137,9 +154,16 @@ impl fmt::Display for ConfigError {
             }
             Self::MissingValue { flag } => write!(f, "{flag}: a value must follow"),
             Self::NeedlessValue { flag } => write!(f, "{flag}: takes no value; write it alone"),
-            Self::SecondApplication { argument } => {
-                write!(f, "{argument}: only one application can be served, and one was named before")
+            Self::SecondApplication { argument, first } => {
+                write!(f, "{argument}: only one application can be served, and {first} was named before")
             }
+            Self::PartedApplication { written, application } => {
+                write!(f, "{written}: an application is one word; write {application}, without spaces")
+            }
+            Self::NoCommand { command, application } => write!(
+                f,
+                "{command}: there is no such command, besides ctl and top; to serve, write lockgate {application}"
+            ),
             Self::BadUsage { problem } => f.write_str(problem),
             Self::UnknownKey { key, origin, suggestion } => {
                 write!(f, "{key} (from {origin}): there is no such setting; ")?;

@@ -5,47 +5,83 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::resolve::Assignment;
-use crate::written::Written;
+use crate::written::{Written, quoted};
 use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
 
-/// The settings that the file gives, in the order of its lines.
-pub(crate) fn read(path: &Path, text: &str) -> Result<Vec<Assignment>, ConfigError> {
-    // Editors on other systems put one there, and TOML has no word for it.
+/// The settings that the file gives, in the order of its lines, and what is wrong with the other lines.
+pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError>) {
+    // Editors on other systems put a byte order mark there; TOML has none.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let origin = |at: usize| Origin::File {
+    let origin = |line| Origin::File {
         path: path.to_owned(),
-        line: line_of(text, at),
+        line,
     };
-    let table = DeTable::parse(text).map_err(|error| ConfigError::MalformedFile {
-        origin: origin(error.span().map_or(0, |span| span.start)),
-        problem: error.message().trim_end_matches('.').replace('\n', "; "),
-    })?;
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut bad_lines: Vec<usize> = Vec::new();
+    let mut mistakes = Vec::new();
+    for error in &errors {
+        let line = line_of(text, error.span().map_or(0, |span| span.start));
+        // What the parser says of a line after its first word of it is a consequence.
+        if bad_lines.contains(&line) {
+            continue;
+        }
+        bad_lines.push(line);
+        let written = text.lines().nth(line - 1).unwrap_or_default();
+        let problem = unquoted(written)
+            .unwrap_or_else(|| error.message().trim_end_matches('.').replace('\n', "; "));
+        mistakes.push(ConfigError::MalformedFile {
+            origin: origin(line),
+            problem,
+        });
+    }
     let mut entries: Vec<_> = table.get_ref().iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     let mut assignments: Vec<Assignment> = Vec::new();
     for (key, value) in entries {
-        let origin = origin(key.span().start);
+        let line = line_of(text, key.span().start);
+        let last_line = line_of(text, value.span().end.saturating_sub(1));
+        if bad_lines.iter().any(|bad| (line..=last_line).contains(bad)) {
+            continue;
+        }
         let key = key.get_ref().as_ref();
         let Some(setting) = by_key(key) else {
-            return Err(unknown(key, value.get_ref(), origin));
+            mistakes.push(unknown(key, value.get_ref(), origin(line)));
+            continue;
         };
         let earlier = assignments
             .iter()
             .find(|earlier| earlier.setting.name == setting.name);
-        if let Some(Origin::File { line, .. }) = earlier.map(|earlier| &earlier.origin) {
-            return Err(ConfigError::RepeatedKey {
+        if let Some(Origin::File { line: first, .. }) = earlier.map(|earlier| &earlier.origin) {
+            mistakes.push(ConfigError::RepeatedKey {
                 key: key.to_owned(),
-                origin,
-                first_line: *line,
+                first_line: *first,
+                origin: origin(line),
             });
+            continue;
         }
         assignments.push(Assignment {
             setting,
             written: written(value.get_ref()),
-            origin,
+            origin: origin(line),
         });
     }
-    Ok(assignments)
+    (assignments, mistakes)
+}
+
+/// What to write instead of a line whose value lacks its quotes, or is a Python literal.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.split(" #").next()?.trim());
+    // A line that is right by itself has another mistake, such as a second value for its key.
+    let is_bare = !value.is_empty()
+        && !value.contains(['"', '\\', '[', '{', '='])
+        && DeTable::parse(line).is_err();
+    let cure = match value {
+        "True" | "False" => format!("{key} = {}", value.to_ascii_lowercase()),
+        _ => format!("{key} = {}", quoted(value)),
+    };
+    (is_bare && DeTable::parse(&cure).is_ok())
+        .then(|| format!("{value} is no value in TOML, where text has quotes; write {cure}"))
 }
 
 fn by_key(key: &str) -> Option<&'static Setting> {
@@ -125,7 +161,8 @@ mod tests {
     #[test]
     fn every_value_knows_its_line() {
         let text = "\u{feff}# a comment\n\nworkers = 2\r\nbind = [\n  \"a:1\",\n  \"b:2\",\n]\n[env]\nA = \"1\"\nB = 2\n";
-        let read = read("x.toml".as_ref(), text).unwrap();
+        let (read, mistakes) = read("x.toml".as_ref(), text);
+        assert_eq!(mistakes, []);
         let found: Vec<_> = read
             .iter()
             .map(|assignment| {
@@ -177,12 +214,22 @@ mod tests {
                 "only be asked for on the command line: --check-config",
             ),
             ("name = 'a\n", "x.toml line 1: "),
+            (
+                "bind = 127.0.0.1:1\n",
+                "x.toml line 1: 127.0.0.1:1 is no value in TOML, where text has quotes; write bind = \"127.0.0.1:1\"",
+            ),
+            (
+                "app = shop.wsgi:app # the shop\n",
+                "where text has quotes; write app = \"shop.wsgi:app\"",
+            ),
+            ("timeout = 30s\n", "write timeout = \"30s\""),
+            ("chdir = /srv/x\n", "write chdir = \"/srv/x\""),
+            ("preload = True\n", "write preload = true"),
         ];
         for (text, part) in cases {
-            let error = read("x.toml".as_ref(), text)
-                .err()
-                .map(|error| error.to_string())
-                .unwrap_or_default();
+            let (_, mistakes) = read("x.toml".as_ref(), text);
+            assert_eq!(mistakes.len(), 1, "{text:?}: {mistakes:?}");
+            let error = mistakes[0].to_string();
             assert!(error.contains(part), "{text:?}: {error}");
         }
     }

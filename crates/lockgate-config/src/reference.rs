@@ -67,12 +67,18 @@ Every setting can be given in three places, under one name.
 
 Flags win over the file, the file over the environment, the environment over the default.
 A list replaces a weaker list; it is not added to it.
-An unknown flag, key or `LOCKGATE_` variable is an error, and so is a value that cannot be meant.
+An unknown flag, key or `LOCKGATE_` variable is an error, and so is a value that cannot be meant; all mistakes are reported at once.
+An empty variable counts as unset.
+Variables that Kubernetes and Docker links set for a service called `lockgate` or `lockgate-NAME` (`LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://…`, `LOCKGATE_PORT_80_TCP_ADDR`) are ignored.
 `lockgate --print-config` shows every setting with its value and where it comes from.
 
 The file is `lockgate.toml` in the working directory, or the one that `-c` or `LOCKGATE_CONFIG` names.
 It takes gunicorn's Python names as well, as in `keepalive = 5`.
 The variables `WEB_CONCURRENCY`, `PORT` and `FORWARDED_ALLOW_IPS`, which platforms set, stand in for `workers`, `bind` and `forwarded_allow_ips` when nothing else gives them.
+
+A relative path begins in the working directory: `chdir` where that is set, else the directory in which the server was started.
+`chdir` itself and the configuration file begin in the directory of the start.
+Paths are made absolute when the settings are read, so that logs stay where they are when the application changes its directory.
 
 A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`; at most a year.
 A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` count in 1024, `KB`, `MB` and `GB` in 1000.

@@ -57,27 +57,34 @@ pub(crate) struct Assignment {
 /// text of the file if there is one, and the machine. Strength: flags, file, `LOCKGATE_*`, the platform's variables, default.
 ///
 /// # Errors
-/// The first thing that is wrong. Values that a stronger source hides are checked too.
+/// Everything that is wrong: the command line's grammar, variables, the file, then values in the order of strength. Values
+/// that a stronger source hides are checked too.
 pub fn resolve(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
     file: Option<(&Path, &str)>,
     machine: &Machine,
-) -> Result<Resolved, ConfigError> {
-    let command_line = command_line::read(arguments)?;
+) -> Result<Resolved, Vec<ConfigError>> {
+    let command_line = command_line::read(arguments);
     let mut draft = Draft::new();
     let mut origins = Origins::default();
-    let has_work = !matches!(
+    let (mut notes, mut reasons) = (Vec::new(), Vec::new());
+    let is_text_only = matches!(
         command_line.invocation,
         Invocation::Help(_) | Invocation::Version(_)
     );
-    if has_work {
-        if let Some(path) = config_path(arguments, environment).filter(|path| is_python(path)) {
-            return Err(ConfigError::PythonFile { path });
+    if !is_text_only {
+        let mut mistakes = command_line.mistakes;
+        let config = command_line.config.as_deref();
+        if let Some(path) = named_file(config, environment).filter(|path| is_python(path)) {
+            mistakes.push(ConfigError::PythonFile { path });
         }
-        let mut assignments = environment::read(environment)?;
+        let (mut assignments, wrong) = environment::read(environment);
+        mistakes.extend(wrong);
         if let Some((path, text)) = file {
-            assignments.extend(file::read(path, text)?);
+            let (given, wrong) = file::read(path, text);
+            assignments.extend(given);
+            mistakes.extend(wrong);
         }
         assignments.extend(command_line.assignments);
         // The platform's variables are not addressed to us: where they do not count, they are not even checked.
@@ -87,14 +94,21 @@ pub fn resolve(
                 .iter()
                 .all(|strong| strong.setting.name != weak.setting.name)
         });
+        let is_named = command_line.is_application_unclear
+            || assignments.iter().any(|given| given.setting.name == "app");
         for assignment in platform.into_iter().chain(assignments) {
-            apply(&mut draft, &mut origins, assignment)?;
+            mistakes.extend(apply(&mut draft, &mut origins, assignment).err());
         }
-    }
-    let (mut notes, mut reasons) = (Vec::new(), Vec::new());
-    if has_work {
-        notes = finish(&mut draft, &origins, environment, machine)?;
-        reasons = bound_memory(&mut draft, &origins, machine)?;
+        if !is_named {
+            mistakes.push(ConfigError::MissingApplication);
+        }
+        // Beside a value that is wrong, what follows from several of them is not known.
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let complain = |mistake| vec![mistake];
+        notes = finish(&mut draft, &origins, environment, machine).map_err(complain)?;
+        reasons = bound_memory(&mut draft, &origins, machine).map_err(complain)?;
         reasons.push(("workers", draft.config.workers_reason.clone()));
     }
     let shown = settings()
@@ -111,22 +125,21 @@ pub fn resolve(
 }
 
 /// The file that the operator names, with `-c`/`--config` or LOCKGATE_CONFIG; the caller reads it and must find it.
-/// `None`: lockgate.toml in the working directory, if it exists. A command line that cannot be understood names none;
-/// [`resolve`] says what is wrong with it.
+/// `None`: lockgate.toml in the working directory, if it exists.
 pub fn config_path(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
 ) -> Option<PathBuf> {
-    let command_line = command_line::read(arguments).ok()?;
-    if matches!(
-        command_line.invocation,
-        Invocation::Help(_) | Invocation::Version(_)
-    ) {
-        return None;
+    let command_line = command_line::read(arguments);
+    match command_line.invocation {
+        Invocation::Help(_) | Invocation::Version(_) => None,
+        _ => named_file(command_line.config.as_deref(), environment),
     }
-    let named = command_line
-        .config
-        .or_else(|| environment::value_of(environment, environment::CONFIG))?;
+}
+
+fn named_file(flag: Option<&str>, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let variable = || environment::value_of(environment, environment::CONFIG);
+    let named = flag.map(str::to_owned).or_else(variable)?;
     // gunicorn's way to say that it is a file.
     Some(PathBuf::from(named.strip_prefix("file:").unwrap_or(&named)))
 }

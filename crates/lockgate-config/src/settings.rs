@@ -121,9 +121,9 @@ mod tests {
     fn every_default_is_a_value_that_the_file_takes_and_means_itself() {
         for setting in settings().filter(|setting| setting.name != "app") {
             let text = format!("{} = {}", setting.name, setting.default_text());
-            let assignment = crate::file::read("x.toml".as_ref(), &text)
-                .expect(&text)
-                .remove(0);
+            let (mut assignments, mistakes) = crate::file::read("x.toml".as_ref(), &text);
+            assert_eq!(mistakes, [], "{text}");
+            let assignment = assignments.remove(0);
             let mut draft = Draft::new();
             setting.apply(&mut draft, &assignment.written).expect(&text);
             assert_eq!(draft.config, Draft::new().config, "{text}");

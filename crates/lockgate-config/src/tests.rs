@@ -30,7 +30,7 @@ fn given(
     arguments: &[&str],
     variables: &[(&str, &str)],
     file: Option<&str>,
-) -> Result<Resolved, ConfigError> {
+) -> Result<Resolved, Vec<ConfigError>> {
     let environment: Vec<_> = variables
         .iter()
         .map(|(name, value)| (OsString::from(name), OsString::from(value)))
@@ -51,13 +51,16 @@ fn command(arguments: &[&str]) -> Vec<OsString> {
         .collect()
 }
 
-/// The message of the error that these must give.
+/// The messages of the errors that these must give, each on its line.
 fn refused(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> String {
     match given(arguments, variables, file) {
         Ok(resolved) => panic!(
             "{arguments:?} {variables:?} {file:?} was taken:\n{}",
             resolved.print()
         ),
-        Err(error) => error.to_string(),
+        Err(mistakes) => {
+            let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        }
     }
 }

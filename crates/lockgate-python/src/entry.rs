@@ -49,8 +49,8 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
     }
     let resolved = match sources.read() {
         Ok(resolved) => resolved,
-        Err(problem) => {
-            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        Err(mistakes) => {
+            complain(&mistakes);
             return BAD_CONFIGURATION;
         }
     };
@@ -84,10 +84,12 @@ fn served_process(is_trial: bool) -> u32 {
 
 /// What the program before in this process has left. No business of the settings, nor of the application.
 fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
-    py.import("os")?
+    let left: Option<String> = py
+        .import("os")?
         .getattr("environ")?
         .call_method1("pop", (HANDOVER, py.None()))?
-        .extract()
+        .extract()?;
+    Ok(left.filter(|left| !left.trim().is_empty()))
 }
 
 /// Whether this program could go on where another version serves: it starts, its settings are right, and the two
@@ -101,12 +103,12 @@ fn try_out(
     let mut config = resolved.config.clone();
     let tried = agreement
         .and_then(|()| sources.service_manager().find_sockets(&mut config))
-        .and_then(|()| prepare(py, &config))
-        .and_then(|identity| open_log(&config, identity));
+        .map_err(|problem| vec![problem])
+        .and_then(|()| prepare(py, &config));
     match tried {
-        Ok(_log) => 0,
-        Err(problem) => {
-            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        Ok(_prepared) => 0,
+        Err(mistakes) => {
+            complain(&mistakes);
             BAD_CONFIGURATION
         }
     }
@@ -132,12 +134,19 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         say(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
     let config = &resolved.config;
-    if let Err(problem) = prepare(py, config).and_then(|identity| open_log(config, identity)) {
-        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+    if let Err(mistakes) = prepare(py, config) {
+        complain(&mistakes);
         return BAD_CONFIGURATION;
     }
-    match loading::load(py, &resolved.config) {
-        Ok(_) => 0,
+    match loading::load(py, config) {
+        Ok(_) => {
+            let app = &config.app;
+            say(
+                &mut io::stdout(),
+                &format!("lockgate: configuration valid, {app} loads\n"),
+            );
+            0
+        }
         Err(failure) => {
             say(&mut io::stderr(), &format!("{}\n", failure.text));
             failure.code
@@ -155,21 +164,20 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
     // Programs that the application starts have no use for them.
     manager.close_at_exec(true);
     let config = &config;
-    let prepared =
-        prepare(py, config).and_then(|identity| Ok((open_log(config, identity)?, identity)));
-    let (log, identity) = match prepared {
+    let (log, identity) = match prepare(py, config) {
         Ok(prepared) => prepared,
-        Err(problem) => {
-            say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        Err(mistakes) => {
+            complain(&mistakes);
             return BAD_CONFIGURATION;
         }
     };
     log.write(
         Level::Info,
         &format!(
-            "Lockgate {} serves {}",
+            "Lockgate {} is starting (application: {}, pid {})",
             env!("CARGO_PKG_VERSION"),
-            config.app
+            config.app,
+            std::process::id()
         ),
     );
     log.write(Level::Info, &config.workers_reason);
@@ -197,57 +205,73 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
     lockgate_supervisor::run(config, &mut hooks, left)
 }
 
-/// What has to be true before anything is imported, bound or written; settings that only the system can judge.
-/// Gives the user and the group that workers are to have.
-fn prepare(py: Python<'_>, config: &Config) -> Result<Option<(u32, u32)>, String> {
+/// User and group of the workers, where they have their own.
+type Identity = Option<(u32, u32)>;
+
+/// What has to be true before anything is imported, bound or written: settings that only the system can judge. Gives the
+/// error log, and the user and the group that workers are to have.
+fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity), Vec<String>> {
+    let mut mistakes = Vec::new();
     if let Some(directory) = &config.chdir {
-        std::env::set_current_dir(directory)
-            .map_err(|error| format!("chdir = {}: {error}", directory.display()))?;
+        let changed = std::env::set_current_dir(directory);
+        mistakes.extend(named("chdir", directory, changed).err());
     }
-    let identity = privileges::identity(py, config)?;
-    set_environment(py, &config.env)
-        .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))?;
-    Ok(identity)
+    let identity = privileges::identity(py, config).map_err(|mistake| mistakes.push(mistake));
+    if let Err(error) = set_environment(py, &config.env) {
+        mistakes.push(format!("env: {}", exceptions::summary(py, &error)));
+    }
+    match identity {
+        Ok(identity) if mistakes.is_empty() => Ok((open_log(config, identity)?, identity)),
+        _ => Err(mistakes),
+    }
 }
 
-/// Opens the error log, and tries the other places that are written to later, while there is still somebody to tell.
-/// Logs that are not there yet are made the workers', who will open them again.
-fn open_log(config: &Config, identity: Option<(u32, u32)>) -> Result<Arc<ErrorLog>, String> {
+/// Opens the error log, and tries the other places that are written to later, when a failure would be of less use.
+/// Log files that do not exist are created as the workers' user, who will open them again.
+fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<String>> {
+    let mut mistakes = Vec::new();
     if let Some(target @ LogTarget::File(path)) = &config.access_log {
-        create_missing(target, identity)
-            .map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
-    }
-    create_missing(&config.error_log, identity)
-        .map_err(|error| format!("error_logfile = {}: {error}", place(&config.error_log)))?;
-    if let Some(LogTarget::File(path)) = &config.access_log
-        && !is_named_pipe(path)
-    {
-        open_file(path).map_err(|error| format!("access_logfile = {}: {error}", path.display()))?;
+        let tried = create_missing(target, identity).and_then(|()| try_log(path));
+        mistakes.extend(named("access_logfile", path, tried).err());
     }
     if let Some(directory) = &config.spool_dir {
-        let shown = directory.display();
-        if !directory.is_dir() {
-            return Err(format!("spool_dir = {shown}: there is no such directory"));
-        }
-        try_directory(directory)
-            .map_err(|error| format!("spool_dir = {shown}: cannot be written to: {error}"))?;
+        let tried = match directory.is_dir() {
+            true => try_directory(directory),
+            false => Err(io::Error::other("there is no such directory")),
+        };
+        mistakes.extend(named("spool_dir", directory, tried).err());
     }
-    let log = ErrorLog::open(&config.error_log, config.log_level);
-    log.map(Arc::new)
-        .map_err(|error| format!("error_logfile = {}: {error}", place(&config.error_log)))
+    let opened = create_missing(&config.error_log, identity)
+        .and_then(|()| ErrorLog::open(&config.error_log, config.log_level));
+    let place = match &config.error_log {
+        LogTarget::Stdout => Path::new("standard output"),
+        LogTarget::Stderr => Path::new("standard error"),
+        LogTarget::File(path) => path,
+    };
+    match named("error_logfile", place, opened) {
+        Ok(log) if mistakes.is_empty() => Ok(Arc::new(log)),
+        opened => {
+            mistakes.extend(opened.err());
+            Err(mistakes)
+        }
+    }
 }
 
-/// Opening one waits for a reader, who may come later.
+/// An error with the setting and the value that led to it.
+fn named<T>(setting: &str, path: &Path, outcome: io::Result<T>) -> Result<T, String> {
+    outcome.map_err(|error| format!("{setting} = {}: {error}", path.display()))
+}
+
+/// Opens a log file as it is opened later. A named pipe is left alone: opening one waits for its reader.
+fn try_log(path: &Path) -> io::Result<()> {
+    if is_named_pipe(path) {
+        return Ok(());
+    }
+    open_file(path).map(drop)
+}
+
 fn is_named_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
-}
-
-fn place(target: &LogTarget) -> String {
-    match target {
-        LogTarget::Stdout => "standard output".to_owned(),
-        LogTarget::Stderr => "standard error".to_owned(),
-        LogTarget::File(path) => path.display().to_string(),
-    }
 }
 
 /// The name that `ps -o comm` and `top` show; the kernel keeps 15 bytes of it, and workers inherit it.
@@ -270,6 +294,13 @@ fn release_interrupt(py: Python<'_>) -> PyResult<()> {
     signal
         .call_method1("signal", (signal.getattr("SIGINT")?, default))
         .map(drop)
+}
+
+/// A line on standard error for each.
+fn complain(mistakes: &[String]) {
+    for mistake in mistakes {
+        say(&mut io::stderr(), &format!("lockgate: {mistake}\n"));
+    }
 }
 
 /// Writes to a standard stream; a stream that nobody reads is no reason to fail.

@@ -169,7 +169,10 @@ impl Hooks for PythonHooks {
     }
 
     fn read_settings(&mut self) -> Result<Config, String> {
-        let mut resolved = self.sources.read()?;
+        let mut resolved = self
+            .sources
+            .read()
+            .map_err(|mistakes| mistakes.join("; "))?;
         self.sources
             .service_manager()
             .find_sockets(&mut resolved.config)?;

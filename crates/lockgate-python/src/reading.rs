@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lockgate_config::{Config, Resolved, config_path, resolve};
+use lockgate_config::{Config, Invocation, Resolved, config_path, resolve};
 use lockgate_observe::AccessFormat;
 use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
@@ -68,25 +68,43 @@ impl Sources {
     /// Reads all settings.
     ///
     /// # Errors
-    /// With what the operator should know: which value, from where, what to do.
-    pub(crate) fn read(&self) -> Result<Resolved, String> {
+    /// With everything that the operator has to mend: which value, from where, what to do.
+    pub(crate) fn read(&self) -> Result<Resolved, Vec<String>> {
         let environment = self.settings_environment();
-        let file = self.read_file(config_path(&self.arguments, &environment))?;
-        let file = file
-            .as_ref()
-            .map(|(path, text)| (path.as_path(), text.as_str()));
-        let resolved = resolve(&self.arguments, &environment, file, &machine::facts())
-            .map_err(|error| error.to_string())?;
+        let file = self.read_file(config_path(&self.arguments, &environment));
+        let text = match &file {
+            Ok(Some((path, text))) => Some((path.as_path(), text.as_str())),
+            _ => None,
+        };
+        let resolved = resolve(&self.arguments, &environment, text, &machine::facts());
+        let mut mistakes: Vec<String> = file.err().into_iter().collect();
+        let mut resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(others) => {
+                mistakes.extend(others.iter().map(ToString::to_string));
+                return Err(mistakes);
+            }
+        };
+        if let Some(directory) = &self.directory {
+            resolved.config.make_absolute(directory);
+        }
         // The one value that the configuration cannot check by itself: formats belong to another room.
         let format = &resolved.config.access_log_format;
-        match AccessFormat::parse(format) {
-            Ok(_) => Ok(resolved),
-            Err(error) => {
-                let origin = resolved.origins.of("access_logformat");
-                Err(format!(
-                    "access_logformat = {format:?} (from {origin}): {error}"
-                ))
-            }
+        if let Err(error) = AccessFormat::parse(format) {
+            let origin = resolved.origins.of("access_logformat");
+            mistakes.push(format!(
+                "access_logformat = {format:?} (from {origin}): {error}"
+            ));
+        }
+        // Help is given whatever else is wrong.
+        let is_text_only = matches!(
+            resolved.invocation,
+            Invocation::Help(_) | Invocation::Version(_)
+        );
+        if mistakes.is_empty() || is_text_only {
+            Ok(resolved)
+        } else {
+            Err(mistakes)
         }
     }
 

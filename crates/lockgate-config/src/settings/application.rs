@@ -15,7 +15,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::Argument,
         kind: Kind::Application,
         doc: "The WSGI application to serve. It is `module:attribute`, where the attribute may be a dotted path or a \
-              factory with its arguments as Python literals, as in `site:create_app(debug=True)`; or a Python file, \
+              factory with its arguments as Python literals, as in `shop:create_app(debug=True)`; or a Python file, \
               alone or with `:attribute`. Given on the command line without a flag. \
               Without an attribute Lockgate looks for the usual names.",
         gunicorn: &["wsgi_app"],
@@ -73,7 +73,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::List,
         kind: Kind::Assignment,
         doc: "Variables put into the environment of the application, each as `KEY=VALUE`. The flag may be given several \
-              times; the file also takes a table, as in `env = { DJANGO_SETTINGS_MODULE = \"site.settings\" }`; the \
+              times; the file also takes a table, as in `env = { DJANGO_SETTINGS_MODULE = \"shop.settings\" }`; the \
               variable LOCKGATE_ENV takes one assignment per line.",
         gunicorn: &["raw_env"],
         uwsgi: &["env"],

@@ -56,6 +56,29 @@ fn help_speaks_of_every_flag() {
 }
 
 #[test]
+fn help_shows_usage_an_example_defaults_and_where_signals_are_described() {
+    for (flag, default) in [
+        ("-h", "[default: 127.0.0.1:8000]"),
+        ("help", "Number of worker processes [default: auto]"),
+        ("--help", "[default: [\"127.0.0.1:8000\"]]"),
+    ] {
+        let Invocation::Help(text) = given(&[flag], &[], None).expect(flag).invocation else {
+            panic!("{flag} is not taken for help");
+        };
+        for part in [
+            "lockgate [OPTIONS] [APP]\n",
+            "lockgate ctl ",
+            "lockgate top ",
+            "Example:\n  lockgate shop.wsgi:application ",
+            "docs/deploying.md",
+            default,
+        ] {
+            assert!(text.contains(part), "{flag} does not say {part}:\n{text}");
+        }
+    }
+}
+
+#[test]
 fn what_to_do_is_asked_by_flags() {
     let cases: [(&[&str], Invocation); 4] = [
         (&["a:b"], Invocation::Serve),
@@ -74,7 +97,7 @@ fn what_to_do_is_asked_by_flags() {
         );
     }
     let version = format!("lockgate {}\n", env!("CARGO_PKG_VERSION"));
-    for flag in ["-v", "--version"] {
+    for flag in ["-v", "-V", "--version"] {
         assert_eq!(
             given(&[flag], &[], None).expect(flag).invocation,
             Invocation::Version(version.clone())
@@ -135,7 +158,7 @@ fn the_file_is_named_by_flag_before_variable() {
             false,
             Some("/etc/a.toml"),
         ),
-        (&["-w"], true, None),
+        (&["-w"], true, Some("b.toml")),
         (&["--nothing"], false, None),
         (&["--help"], true, None),
     ];
@@ -162,7 +185,7 @@ fn what_is_not_text_is_refused_where_it_is_ours() {
     let resolve = |arguments: &[OsString], environment: &[(OsString, OsString)]| {
         crate::resolve(arguments, environment, none, &super::MACHINE)
             .err()
-            .map(|error| error.to_string())
+            .map(|mistakes| mistakes[0].to_string())
     };
     let mut arguments = command(&["a:b", "--chdir"]);
     arguments.push(bad());

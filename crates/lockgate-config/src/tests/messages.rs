@@ -1,6 +1,7 @@
 //! Errors say what, with which value, where, and what to do.
 
 use super::{Arguments, File, Variables, given, refused};
+use crate::settings;
 
 #[test]
 fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
@@ -108,7 +109,25 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &["a:b", "c:d"],
             &[],
             None,
-            "c:d: only one application can be served, and one was named before",
+            "c:d: only one application can be served, and a:b was named before",
+        ),
+        (
+            &["app", ":", "app"],
+            &[],
+            None,
+            "app : app: an application is one word; write app:app, without spaces",
+        ),
+        (
+            &["shop.wsgi:", "app", "-w3"],
+            &[],
+            None,
+            "shop.wsgi: app: an application is one word; write shop.wsgi:app, without spaces",
+        ),
+        (
+            &["run", "app:app"],
+            &[],
+            None,
+            "run: there is no such command, besides ctl and top; to serve, write lockgate app:app",
         ),
         (
             &["a:b", "-k", "gthread"],
@@ -177,6 +196,145 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
 }
 
 #[test]
+fn every_mistake_is_named_at_once() {
+    let cases: &[(Arguments, Variables, File, &[&str])] = &[
+        (
+            &["my-app:app", "--wrokers", "3", "-x", "--colour=red", "-w0"],
+            &[("LOCKGATE_TREADS", "2"), ("LOCKGATE_TIMEOUT", "soon")],
+            Some("wrokers = 2\n\nbind = 127.0.0.1:1\nthreads = 0\ncertfile = 'x'\n"),
+            &[
+                "--wrokers: there is no such flag; is it --workers?",
+                "-x: there is no such flag; see lockgate --help",
+                "--colour: there is no such flag; see lockgate --help",
+                "LOCKGATE_TREADS (from the environment): there is no such setting; is it LOCKGATE_THREADS?",
+                "lockgate.toml line 3: 127.0.0.1:1 is no value in TOML, where text has quotes; write bind = \"127.0.0.1:1\"",
+                "wrokers (from lockgate.toml line 1): there is no such setting; is it workers?",
+                "certfile (from lockgate.toml line 5): Lockgate does not have this setting yet: terminate TLS in front",
+                "timeout = \"soon\" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h",
+                "threads = 0 (from lockgate.toml line 4): must be at least 1, or \"auto\"",
+                "app = \"my-app:app\" (from the command line): my-app is not a module name: Python's names have no hyphen; is it my_app?",
+                "workers = 0 (from --workers): must be at least 1, or \"auto\"",
+            ],
+        ),
+        // What follows an unknown flag is its value or the application, and not judged.
+        (
+            &["--colour", "a:b"],
+            &[],
+            None,
+            &["--colour: there is no such flag; see lockgate --help"],
+        ),
+        (
+            &["--colour", "3", "a:b", "c:d"],
+            &[],
+            None,
+            &[
+                "--colour: there is no such flag; see lockgate --help",
+                "c:d: only one application can be served, and a:b was named before",
+            ],
+        ),
+        (
+            &["--reuse-port=yes", "a:b", "--timeout", "--bind"],
+            &[],
+            None,
+            &[
+                "--reuse-port: takes no value; write it alone",
+                "--timeout: a value must follow",
+                "--bind: a value must follow",
+            ],
+        ),
+        (
+            &["-w", "x"],
+            &[],
+            None,
+            &[
+                "workers = \"x\" (from --workers): must be a whole number, or \"auto\"",
+                "no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
+            ],
+        ),
+    ];
+    for (arguments, variables, file, expected) in cases {
+        let told = refused(arguments, variables, *file);
+        let mut told: Vec<&str> = told.lines().collect();
+        let mut expected = expected.to_vec();
+        told.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(told, expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_empty_variable_is_unset() {
+    let names = settings()
+        .map(|setting| setting.variable())
+        .chain(
+            [
+                "LOCKGATE_CONFIG",
+                "LOCKGATE_COLOUR",
+                "PORT",
+                "WEB_CONCURRENCY",
+                "LISTEN_FDS",
+                "FORWARDED_ALLOW_IPS",
+                "GUNICORN_CMD_ARGS",
+            ]
+            .map(str::to_owned),
+        )
+        .collect::<Vec<_>>();
+    let unset = given(&["a:b"], &[], None).expect("taken");
+    for value in ["", " "] {
+        let variables: Vec<_> = names.iter().map(|name| (name.as_str(), value)).collect();
+        let empty = given(&["a:b"], &variables, None).expect("taken");
+        assert_eq!((empty.print(), empty.notes), (unset.print(), Vec::new()));
+    }
+}
+
+#[test]
+fn variables_of_a_service_called_lockgate_are_not_settings() {
+    let links: Variables = &[
+        ("LOCKGATE_SERVICE_HOST", "10.96.1.7"),
+        ("LOCKGATE_SERVICE_PORT", "80"),
+        ("LOCKGATE_SERVICE_PORT_HTTP", "80"),
+        ("LOCKGATE_SERVICE_PORT_HTTP_ALT", "81"),
+        ("LOCKGATE_PORT", "tcp://10.96.1.7:80"),
+        ("LOCKGATE_PORT_80_TCP", "tcp://10.96.1.7:80"),
+        ("LOCKGATE_PORT_80_TCP_PROTO", "tcp"),
+        ("LOCKGATE_PORT_80_TCP_PORT", "80"),
+        ("LOCKGATE_PORT_80_TCP_ADDR", "10.96.1.7"),
+        ("LOCKGATE_PORT_53_UDP", "udp://10.96.1.7:53"),
+        ("LOCKGATE_PORT_53_UDP_ADDR", "10.96.1.7"),
+        ("LOCKGATE_PORT_36412_SCTP_PROTO", "sctp"),
+        ("LOCKGATE_STAGING_SERVICE_HOST", "10.96.1.8"),
+        ("LOCKGATE_STAGING_PORT", "tcp://10.96.1.8:80"),
+        ("LOCKGATE_STAGING_PORT_80_TCP", "tcp://10.96.1.8:80"),
+        ("LOCKGATE_STAGING_2_PORT_80_TCP_ADDR", "10.96.1.8"),
+    ];
+    let with = given(&["a:b"], links, None).expect("taken");
+    assert_eq!(
+        with.print(),
+        given(&["a:b"], &[], None).expect("taken").print()
+    );
+    let mistakes: Variables = &[
+        ("LOCKGATE_PORT", "8000"),
+        ("LOCKGATE_SERVICE_PORT", "http"),
+        ("LOCKGATE_SERVICE", "x"),
+        ("LOCKGATE_HOST", "10.96.1.7"),
+        ("LOCKGATE_PORT_80", "tcp://10.96.1.7:80"),
+        ("LOCKGATE_PORT_TCP", "tcp://10.96.1.7:80"),
+        ("LOCKGATE_PORT_80_TCP", "80"),
+        ("LOCKGATE_PORT_80_TCP_HOST", "10.96.1.7"),
+        ("LOCKGATE_PORT_80_HTTP", "tcp://10.96.1.7:80"),
+        ("LOCKGATE_STAGING", "tcp://10.96.1.7:80"),
+    ];
+    for mistake in mistakes {
+        let told = refused(&["a:b"], &[*mistake], None);
+        let start = format!(
+            "{} (from the environment): there is no such setting",
+            mistake.0
+        );
+        assert!(told.starts_with(&start), "{told}");
+    }
+}
+
+#[test]
 fn only_a_command_line_that_cannot_be_understood_is_a_matter_of_usage() {
     let cases: &[(Arguments, Variables, File, bool)] = &[
         (&["a:b", "--nothing"], &[], None, true),
@@ -192,8 +350,9 @@ fn only_a_command_line_that_cannot_be_understood_is_a_matter_of_usage() {
         (&["a:b"], &[("LOCKGATE_WORKERS", "0")], None, false),
     ];
     for (arguments, variables, file, expected) in cases {
-        let error = given(arguments, variables, *file).expect_err("refused");
-        assert_eq!(error.is_usage(), *expected, "{error}");
+        let mistakes = given(arguments, variables, *file).expect_err("refused");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert_eq!(mistakes[0].is_usage(), *expected, "{mistakes:?}");
     }
 }
 

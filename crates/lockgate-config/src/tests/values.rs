@@ -598,3 +598,38 @@ fn words_are_taken_in_any_case() {
     assert_eq!(config("--gc", "Idle").gc, Collection::Idle);
     assert!(LogLevel::Error < LogLevel::Info);
 }
+
+#[test]
+fn relative_paths_begin_in_chdir_and_chdir_where_the_server_was_started() {
+    let file = "bind = ['unix:run/s', ':80']\nadmin_bind = 'unix:/run/a'\naccess_logfile = '../access.log'\n\
+                error_logfile = './error.log'\npid = 'p'\nspool_dir = 'spool'\n";
+    let long = format!("/{}", "d".repeat(100));
+    for (start, chdir, directory, socket) in [
+        ("/srv/current", "", "/srv/current", "/srv/current/run/s"),
+        (
+            "/srv/current",
+            "app",
+            "/srv/current/app",
+            "/srv/current/app/run/s",
+        ),
+        ("/srv/current", "/opt/app", "/opt/app", "/opt/app/run/s"),
+        (&long, "", &long, "run/s"),
+    ] {
+        let mut config = given(&["a:b", "--chdir", chdir], &[], Some(file))
+            .expect("taken")
+            .config;
+        config.make_absolute(start.as_ref());
+        let at = |name: &str| PathBuf::from(format!("{directory}/{name}"));
+        assert_eq!(config.bind[0], BindAddress::Unix(socket.into()));
+        assert_eq!(config.admin_bind, Some(BindAddress::Unix("/run/a".into())));
+        assert_eq!(
+            config.access_log,
+            Some(LogTarget::File(at("../access.log")))
+        );
+        assert_eq!(config.error_log, LogTarget::File(at("error.log")));
+        assert_eq!(config.pidfile, Some(at("p")));
+        assert_eq!(config.spool_dir, Some(at("spool")));
+        let expected = (!chdir.is_empty()).then(|| PathBuf::from(directory));
+        assert_eq!(config.chdir, expected);
+    }
+}
