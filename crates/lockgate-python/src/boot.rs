@@ -20,6 +20,8 @@ use crate::{children, exceptions, interpreter, loading, privileges, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 pub(crate) const CANNOT_START: i32 = 1;
+/// The exit code of a worker that served and had to end because of a fault of its own.
+pub(crate) const FAILED: i32 = 1;
 /// The exit code of a worker whose application cannot answer: as when it cannot be imported.
 const WARM_UP_FAILED: i32 = 3;
 
@@ -210,22 +212,22 @@ impl PythonHooks {
             code: WARM_UP_FAILED,
             text,
         })?;
-        self.tell_stacks(py, post);
         let mut config = Config::clone(&self.config);
         // The application may have set another when it was imported; the crew judges waiting by the one that counts.
         if let Ok(interval) = interpreter::switch_interval(py) {
             config.switch_interval = interval;
         }
         let listeners = std::mem::take(&mut post.listeners);
-        Worker::prepare(
+        let handle = Worker::prepare(
             Arc::new(config),
             listeners,
             Arc::new(app),
             Arc::clone(&self.log),
             post.seat.take(),
         )
-        .map(Some)
-        .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))
+        .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
+        self.tell_stacks(py, post, &handle);
+        Ok(Some(handle))
     }
 
     /// Where this worker's threads are told when it crashes.
@@ -247,10 +249,10 @@ impl PythonHooks {
     }
 
     /// Has operators see where this worker's threads stand. After the import, so that the application goes first.
-    fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost) {
+    fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
         let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
         if let Some(place) = place
-            && let Err(error) = stacks::tell_when_asked(py, place, &self.log)
+            && let Err(error) = stacks::tell_when_asked(py, place, &self.log, handle)
         {
             let message = format!(
                 "operators will not see where this worker's threads stand: {}",

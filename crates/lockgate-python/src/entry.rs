@@ -249,7 +249,11 @@ fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<St
         LogTarget::File(path) => path,
     };
     match named("error_logfile", place, opened) {
-        Ok(log) if mistakes.is_empty() => Ok(Arc::new(log)),
+        Ok(log) if mistakes.is_empty() => {
+            let log = Arc::new(log);
+            log.report_panics();
+            Ok(log)
+        }
         opened => {
             mistakes.extend(opened.err());
             Err(mistakes)

@@ -18,7 +18,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::boot::CANNOT_START;
+use crate::boot::{CANNOT_START, FAILED};
 use crate::reading::Sources;
 use crate::stack_log::StackLog;
 use crate::{admin, children, exceptions, interpreter, privileges};
@@ -71,6 +71,7 @@ impl PythonHooks {
             self.log = opened
                 .map(Arc::new)
                 .map_err(|error| format!("error_logfile: {error}"))?;
+            self.log.report_panics();
         }
         if let Some(target) = &config.access_log {
             create_missing(target, self.identity)
@@ -119,7 +120,12 @@ impl Hooks for PythonHooks {
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
             };
-            py.detach(|| post.attend(&attended))
+            let code = py.detach(|| post.attend(&attended));
+            if attended.handle.has_failed() {
+                FAILED
+            } else {
+                code
+            }
         })
     }
 

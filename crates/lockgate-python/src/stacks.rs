@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 use lockgate_supervisor::{StackAnswer, StackPlace};
+use lockgate_worker::Handle;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -47,6 +48,7 @@ pub(crate) fn tell_when_asked(
     py: Python<'_>,
     mut place: StackPlace,
     log: &Arc<ErrorLog>,
+    worker: &Handle,
 ) -> PyResult<()> {
     let mut looks = Looks {
         calm: Arc::new(collecting_file(&place)?),
@@ -64,10 +66,7 @@ pub(crate) fn tell_when_asked(
             place.answer(&looks.look());
         }
     };
-    thread::Builder::new()
-        .name("lockgate-stacks".to_owned())
-        .spawn(body)?;
-    Ok(())
+    Ok(worker.spawn_helper("lockgate-stacks", body)?)
 }
 
 /// Written to at its end, wherever the last reader has left off.

@@ -14,6 +14,7 @@ use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
 use crate::date::wall_time_before;
+use crate::helper_thread::PanicGuard;
 use crate::log::{ErrorLog, count_lines};
 use crate::request::Client;
 use crate::sink::Sink;
@@ -66,6 +67,7 @@ impl AccessLog {
         format: AccessFormat,
         target: &LogTarget,
         error_log: Arc<ErrorLog>,
+        panic_guard: &PanicGuard,
     ) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self {
             format,
@@ -75,9 +77,7 @@ impl AccessLog {
             error_log,
         });
         let writer = Arc::clone(&log);
-        thread::Builder::new()
-            .name("lockgate-access-log".into())
-            .spawn(move || writer.write_until_closed())?;
+        panic_guard.spawn("lockgate-access-log", move || writer.write_until_closed())?;
         Ok(log)
     }
 

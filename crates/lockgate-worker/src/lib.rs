@@ -23,6 +23,7 @@ mod date;
 mod deadlines;
 mod descriptors;
 mod exchange;
+mod helper_thread;
 mod lane;
 pub mod log;
 mod minimum_rate;

@@ -2,10 +2,12 @@
 //!
 //! Invariant: an event is written or counted, and the first one that is written after a loss says how many are missing.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -58,6 +60,29 @@ impl ErrorLog {
             lost: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
         })
+    }
+
+    /// From now on a panic of any thread of this process is an event of this log, with the thread and the place, and
+    /// with a backtrace where `RUST_BACKTRACE` asks for one.
+    pub fn report_panics(self: &Arc<Self>) {
+        let log = Arc::clone(self);
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("without a name");
+            let place = panic
+                .location()
+                .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+            let payload = panic.payload();
+            let text = (payload.downcast_ref::<&str>().copied())
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            let mut message = format!("panic in the thread {name} at {place}: {text}");
+            let backtrace = Backtrace::capture();
+            if backtrace.status() == BacktraceStatus::Captured {
+                message.push_str(&format!("\n{backtrace}"));
+            }
+            log.write(Level::Critical, &message);
+        }));
     }
 
     /// Writes one event, unless its level is below the configured one.

@@ -19,6 +19,7 @@ use crate::log::ErrorLog;
 use crate::queue::{GivenUp, Job};
 use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
 use crate::request::Request;
+use crate::shared::StopMode;
 use crate::transport::Transport;
 use crate::worker::{Handle, Worker};
 
@@ -142,6 +143,31 @@ impl Transport for Scrambled {
     fn is_encrypted(&self) -> bool {
         true
     }
+}
+
+#[test]
+fn a_panic_in_the_event_loop_ends_the_worker_and_not_only_its_thread() {
+    for threads in [1, 2, 8] {
+        let handle = start(threads, |_, _| {});
+        handle
+            .shared
+            .with_lane(move |_| panic!("provoked by a test, with {threads} threads"));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !handle.is_finished() {
+            assert!(Instant::now() < deadline, "{threads} threads");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(handle.has_failed(), "{threads} threads");
+        assert_eq!(handle.shared.stop_mode(), StopMode::Stop);
+    }
+}
+
+#[test]
+fn a_fault_never_softens_a_stop() {
+    let handle = start(1, |_, _| {});
+    handle.shared.ask_to_stop(StopMode::Stop);
+    handle.shared.report_fatal("provoked by a test");
+    assert_eq!(handle.shared.stop_mode(), StopMode::Stop);
 }
 
 #[test]

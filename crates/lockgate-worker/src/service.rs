@@ -21,8 +21,18 @@ use crate::request::Request;
 use crate::shared::{Shared, StopMode};
 
 impl Shared {
-    /// A crew thread's life: a request, another, and between them whatever the crew needs. Runs attached.
+    /// A crew thread's life. Runs attached. A panic in a call costs that request; anywhere else it may have left the
+    /// event loop half-way, so the worker ends.
     pub fn serve(self: &Arc<Self>) {
+        if catch_unwind(AssertUnwindSafe(|| self.serve_until_over())).is_err() {
+            self.report_fatal(
+                "a thread has panicked outside of a request; this worker ends and is replaced",
+            );
+        }
+    }
+
+    /// A request, another, and between them whatever the crew needs.
+    fn serve_until_over(self: &Arc<Self>) {
         let mut reply = Reply::default();
         let mut spare = None;
         let watch = Watch::new(self);

@@ -19,6 +19,7 @@ use crate::connection::{Connection, Next, Speakers};
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::Deadlines;
+use crate::helper_thread::PanicGuard;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
 use crate::outbox::Flushed;
@@ -62,6 +63,9 @@ pub struct Shared {
     pub waker: Waker,
     pub finished: Waker,
     pub is_finished: AtomicBool,
+    /// The worker ends because of a fault of its own.
+    pub has_failed: AtomicBool,
+    pub panic_guard: PanicGuard,
     pub stop: AtomicU8,
     pub watched: Mutex<((u64, u64), Instant)>,
     pub overload: Tally,
@@ -265,7 +269,8 @@ impl Shared {
     pub fn report_fatal(&self, message: &str) {
         if !self.crew.is_over() {
             self.error_log.write(Level::Critical, message);
-            self.stop.store(2, Ordering::SeqCst);
+            self.has_failed.store(true, Ordering::SeqCst);
+            self.stop.fetch_max(StopMode::Stop as u8, Ordering::SeqCst);
             self.end();
         }
     }

@@ -1,13 +1,14 @@
 //! Where lines go: a file, a pipe, a socket or a terminal. Writes whole lines or says how much of them it could not
 //! write, and waits for nobody longer than it is told. Knows nothing of what the lines say.
 //!
-//! Invariant: a line that could not be written whole garbles no other: what had been written of it is taken back (files
-//! of ours) or ended with a line break (everything else).
+//! Invariant: a line that could not be written whole garbles no other: what had been written of it is overwritten by an
+//! empty line in place (regular files opened here) or ended with a line break before the next line (everything else).
+//! The file is never truncated: other processes append to it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -157,7 +158,7 @@ impl Outlet {
             let written = &piece[..count];
             let whole = last_line_end(written).unwrap_or(0);
             let fragment = &written[whole..];
-            self.is_torn = !fragment.is_empty() && !self.take_back(fragment);
+            self.is_torn = !fragment.is_empty() && !self.blank_out(fragment);
             return Err(Unwritten {
                 done: done + whole,
                 error,
@@ -255,22 +256,44 @@ impl Outlet {
         poll(&mut watched, Some(&at_most)).map_or(true, |ready| ready > 0)
     }
 
-    /// Takes the beginning of a line back, if it is still the end of the file and the file is ours to repair.
-    fn take_back(&self, fragment: &[u8]) -> bool {
+    /// Overwrites the beginning of a line, which the last write has left at the descriptor's position, with spaces and
+    /// a line break. Overwriting allocates no blocks, so that it works on a full disk, and touches no bytes of others.
+    fn blank_out(&mut self, fragment: &[u8]) -> bool {
         if self.kind != (Kind::File { is_ours: true }) {
             return false;
         }
-        let Ok(length) = self.file.metadata().map(|metadata| metadata.len()) else {
-            return false;
-        };
-        let Some(start) = length.checked_sub(fragment.len() as u64) else {
-            return false;
-        };
-        let mut end = vec![0; fragment.len()];
-        // Another process may have written since; then its line stays and ours is ended by a line break.
-        self.file.read_exact_at(&mut end, start).is_ok()
-            && end == fragment
-            && self.file.set_len(start).is_ok()
+        let mut blank = vec![b' '; fragment.len()];
+        if let Some(last) = blank.last_mut() {
+            *last = b'\n';
+        }
+        let overwritten = (|| {
+            let end = self.file.stream_position()?;
+            let start = end
+                .checked_sub(fragment.len() as u64)
+                .ok_or(io::ErrorKind::InvalidInput)?;
+            let file = self.open_for_overwriting()?;
+            let mut found = vec![0; fragment.len()];
+            file.read_exact_at(&mut found, start)?;
+            // The position is shared with processes that inherited the descriptor: it may be behind their line.
+            if found != fragment {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            file.write_all_at(&blank, start)
+        })();
+        overwritten.is_ok()
+    }
+
+    /// The same file without O_APPEND, under which pwrite(2) appends on Linux, whatever the offset.
+    fn open_for_overwriting(&self) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let (ours, opened) = (self.file.metadata()?, file.metadata()?);
+        if (ours.dev(), ours.ino()) != (opened.dev(), opened.ino()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(file)
     }
 }
 
@@ -289,12 +312,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
             .open(path);
     }
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(MODE);
-    // Reading is for repairs only.
-    match options.clone().read(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => options.open(path),
-        outcome => outcome,
-    }
+    options.append(true).create(true).mode(MODE).open(path)
 }
 
 /// Creates a log file that does not exist yet, for an owner who will have to open it again. A file that is there is left
@@ -413,21 +431,49 @@ mod tests {
         assert_eq!(unwritten.error.kind(), io::ErrorKind::BrokenPipe);
     }
 
+    /// A file in a directory that lives as long as the test.
+    fn log_with(content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
     #[test]
-    fn the_beginning_of_a_line_is_taken_back_only_while_it_is_the_end_of_a_file_of_ours() {
-        for (target, content, fragment, is_taken, left) in [
-            ("ours", "one\ntwo", "two", true, "one\n"),
-            ("ours", "one\ntwothree\n", "two", false, "one\ntwothree\n"),
-            ("ours", "o", "two", false, "o"),
-            ("theirs", "one\ntwo", "two", false, "one\ntwo"),
+    fn the_beginning_of_a_line_is_blanked_out_only_where_it_was_written_in_a_file_of_ours() {
+        for (target, before, fragment, after, is_blank, left) in [
+            ("ours", "one\n", "two", "", true, "one\n  \n"),
+            ("ours", "one\n", "t", "", true, "one\n\n"),
+            ("ours", "one\n", "two", "three\n", true, "one\n  \nthree\n"),
+            ("theirs", "one\n", "two", "", false, "one\ntwo"),
         ] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("log");
-            fs::write(&path, content).unwrap();
-            let outlet = Outlet::of(open_file(&path).unwrap(), target == "ours");
-            assert_eq!(outlet.take_back(fragment.as_bytes()), is_taken, "{content}");
+            let (_folder, path) = log_with(before);
+            let mut outlet = Outlet::of(open_file(&path).unwrap(), target == "ours");
+            outlet.write_now(fragment.as_bytes()).unwrap();
+            // Another process appends before the fragment is repaired.
+            open_file(&path)
+                .unwrap()
+                .write_all(after.as_bytes())
+                .unwrap();
+            assert_eq!(outlet.blank_out(fragment.as_bytes()), is_blank, "{before}");
             assert_eq!(fs::read_to_string(&path).unwrap(), left);
         }
+    }
+
+    #[test]
+    fn a_position_that_another_process_has_moved_overwrites_nothing() {
+        let (_folder, path) = log_with("");
+        let mut outlet = Outlet::of(open_file(&path).unwrap(), true);
+        outlet.write_now(b"two").unwrap();
+        // A child that inherited the descriptor shares its position.
+        outlet
+            .file
+            .try_clone()
+            .unwrap()
+            .write_all(b"of a child\n")
+            .unwrap();
+        assert!(!outlet.blank_out(b"two"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "twoof a child\n");
     }
 
     #[test]

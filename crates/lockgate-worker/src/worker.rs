@@ -18,6 +18,7 @@ use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::{self, AskForReplacement, Deadlines};
+use crate::helper_thread::PanicGuard;
 use crate::lane::{Lane, Returned, most_connections};
 use crate::log::ErrorLog;
 use crate::overload::Tally;
@@ -73,13 +74,15 @@ impl Worker {
         error_log: Arc<ErrorLog>,
         seat: Option<Seat>,
     ) -> io::Result<Handle> {
+        let panic_guard = PanicGuard::default();
         let access_log = match &config.access_log {
             None => None,
             Some(target) => {
                 let format = AccessFormat::parse(&config.access_log_format).map_err(|error| {
                     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
                 })?;
-                Some(AccessLog::start(format, target, Arc::clone(&error_log))?)
+                let error_log = Arc::clone(&error_log);
+                Some(AccessLog::start(format, target, error_log, &panic_guard)?)
             }
         };
         let waker = Waker::new()?;
@@ -106,12 +109,15 @@ impl Worker {
             waker,
             finished: Waker::new()?,
             is_finished: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            panic_guard,
             stop: AtomicU8::new(0),
             watched: Mutex::new(((0, 0), Instant::now())),
             overload: Tally::default(),
             deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
+        shared.panic_guard.watch_for(&shared);
         if let Some(deadlines) = &shared.deadlines {
             if let Some(warning) = deadlines::find_conflict(&shared.config) {
                 shared.error_log.write(Level::Warning, &warning);
@@ -198,6 +204,23 @@ impl Handle {
             self.stop();
         }
         is_finished
+    }
+
+    /// Whether the worker has ended because of a fault of its own, such as a panic, which the error log describes.
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Ordering::SeqCst)
+    }
+
+    /// Starts a thread whose panic ends the worker.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn spawn_helper(
+        &self,
+        name: &'static str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
+        self.shared.panic_guard.spawn(name, body)
     }
 
     /// Whether no call is running.

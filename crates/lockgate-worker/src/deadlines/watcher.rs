@@ -48,13 +48,9 @@ pub fn start(shared: &Arc<Shared>, deadlines: &Arc<Deadlines>) -> io::Result<()>
         shared: Arc::clone(shared),
         deadlines: Arc::clone(deadlines),
     };
-    thread::Builder::new()
-        .name("lockgate-inspector".into())
-        .spawn(move || inspector.answer(&to_answer))?;
-    thread::Builder::new()
-        .name("lockgate-deadlines".into())
-        .spawn(move || watcher.watch())?;
-    Ok(())
+    let guard = &shared.panic_guard;
+    guard.spawn("lockgate-inspector", move || inspector.answer(&to_answer))?;
+    guard.spawn("lockgate-deadlines", move || watcher.watch())
 }
 
 struct Watcher {

@@ -41,11 +41,19 @@ impl Server {
         adjust: impl FnOnce(&mut Config),
         app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
     ) -> Self {
+        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
+        let adjust = |config: &mut Config| {
+            config.threads = Threads::Count(NonZeroUsize::new(threads).unwrap());
+            adjust(config);
+        };
+        Self::start_app(adjust, Function(app), log)
+    }
+
+    pub fn start_app(adjust: impl FnOnce(&mut Config), app: impl App, log: Arc<ErrorLog>) -> Self {
         let mut config = Config::with_defaults(AppSpec::Module {
             module: "test".into(),
             attribute: None,
         });
-        config.threads = Threads::Count(NonZeroUsize::new(threads).unwrap());
         adjust(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,11 +61,10 @@ impl Server {
             host: "127.0.0.1".into(),
             port: address.port(),
         };
-        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
         let handle = Worker::start(
             Arc::new(config),
             vec![(bind, listener.into())],
-            Arc::new(Function(app)),
+            Arc::new(app),
             log,
         )
         .unwrap();
