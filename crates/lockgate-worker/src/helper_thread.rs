@@ -5,25 +5,20 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use crate::shared::Shared;
 
-/// What the threads of a worker report a panic to; set once when the worker is complete.
+/// The worker that a panic of its helper threads ends; set once, when the worker is complete.
 #[derive(Clone, Default)]
-pub(crate) struct PanicGuard(Arc<OnceLock<Box<dyn Fn(&str) + Send + Sync>>>);
+pub(crate) struct PanicGuard(Arc<OnceLock<Weak<Shared>>>);
 
 impl PanicGuard {
     /// From now on panics end this worker. One that came earlier has been logged by the panic hook.
     pub(crate) fn watch_for(&self, shared: &Arc<Shared>) {
-        let shared = Arc::downgrade(shared);
         // A worker is completed once.
-        let _set_once = self.0.set(Box::new(move |message| {
-            if let Some(shared) = shared.upgrade() {
-                shared.report_fatal(message);
-            }
-        }));
+        let _set_once = self.0.set(Arc::downgrade(shared));
     }
 
     /// Starts a thread whose panic ends the worker.
@@ -38,9 +33,9 @@ impl PanicGuard {
         let guard = self.clone();
         let guarded = move || {
             if catch_unwind(AssertUnwindSafe(body)).is_err()
-                && let Some(report) = guard.0.get()
+                && let Some(shared) = guard.0.get().and_then(Weak::upgrade)
             {
-                report(&format!(
+                shared.report_fatal(&format!(
                     "the thread {name} has panicked; this worker ends and is replaced"
                 ));
             }
