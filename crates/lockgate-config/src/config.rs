@@ -26,6 +26,8 @@ pub struct Config {
     pub workers_reason: String,
     /// Threads of each worker that run the application.
     pub threads: Threads,
+    /// How long a thread may be idle before it ends; `None`: for ever.
+    pub thread_idle_timeout: Option<Duration>,
     /// Most connections that one worker holds at a time.
     pub worker_connections: usize,
     /// Most requests that wait for a thread in one worker; more are refused.
@@ -193,7 +195,7 @@ pub enum ProxyVersion {
 /// Threads of each worker that run the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
-    /// Each worker sizes its crew by itself.
+    /// As many as calls need, up to [`Config::max_threads`].
     Auto,
     /// Exactly so many, at most 4096.
     Count(NonZeroUsize),
@@ -236,7 +238,22 @@ pub enum LogLevel {
     Debug,
 }
 
+/// `threads = auto`, for all workers together: each thread may hold a connection to a database, and PostgreSQL accepts
+/// 100 by default.
+pub(crate) const AUTO_THREADS: usize = 64;
+
+/// `threads = auto`, in each worker however many workers there are.
+pub(crate) const LEAST_AUTO_THREADS: usize = 4;
+
 impl Config {
+    /// How many threads of one worker may run the application at the same time.
+    pub fn max_threads(&self) -> usize {
+        match self.threads {
+            Threads::Auto => (AUTO_THREADS / self.workers.max(1)).max(LEAST_AUTO_THREADS),
+            Threads::Count(count) => count.get(),
+        }
+    }
+
     /// The configuration of a server that was told nothing but its application. One worker, because no machine is known here.
     pub fn with_defaults(app: AppSpec) -> Self {
         Self {
@@ -250,6 +267,7 @@ impl Config {
             workers: 1,
             workers_reason: "workers = 1 (nothing is known of the machine)".to_owned(),
             threads: Threads::Auto,
+            thread_idle_timeout: Some(Duration::from_secs(30)),
             worker_connections: 10_000,
             queue_size: 2048,
             queue_timeout: Some(Duration::from_secs(30)),

@@ -2,6 +2,7 @@
 //! Knows no request. `Ledger` decides, from counts and a time that it is given; `Collector` asks Python and collects.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,6 +148,8 @@ pub(crate) struct Collector {
     functions: Functions,
     /// Only ever tried: whoever comes second has nothing to do here, and a finalizer may give the interpreter away.
     ledger: Mutex<Option<Ledger>>,
+    /// The next look collects fully, whatever the counts say.
+    is_full_due: AtomicBool,
     log: Arc<ErrorLog>,
 }
 
@@ -201,6 +204,7 @@ impl Collector {
                 collect: gc.getattr("collect")?.unbind(),
             },
             ledger: Mutex::new(Some(ledger)),
+            is_full_due: AtomicBool::new(false),
             log: Arc::clone(log),
         });
         gc.call_method0("disable")?;
@@ -235,6 +239,17 @@ impl Collector {
         self.look_since(py, Duration::ZERO, let_go);
     }
 
+    /// Has everything collected within two seconds. False when it is not ours to collect.
+    pub(crate) fn collect_soon(&self) -> bool {
+        self.is_full_due.store(true, Ordering::Relaxed);
+        match self.ledger.try_lock() {
+            Ok(place) => place.is_some(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().is_some(),
+            // Another thread is collecting.
+            Err(TryLockError::WouldBlock) => true,
+        }
+    }
+
     /// As [`Collector::look`], unless the last look was less than `quiet` ago. False when it is not ours to collect.
     fn look_since(&self, py: Python<'_>, quiet: Duration, let_go: &dyn Fn()) -> bool {
         let mut place = match self.ledger.try_lock() {
@@ -249,7 +264,8 @@ impl Collector {
         if now.saturating_duration_since(ledger.looked_at) < quiet {
             return true;
         }
-        match self.functions.look(py, ledger, now, let_go) {
+        let is_full_due = self.is_full_due.swap(false, Ordering::Relaxed);
+        match (self.functions).look(py, ledger, now, is_full_due, let_go) {
             Ok(true) => return true,
             Ok(false) => {
                 *place = None;
@@ -289,10 +305,14 @@ impl Functions {
         py: Python<'_>,
         ledger: &mut Ledger,
         now: Instant,
+        is_full_due: bool,
         let_go: &dyn Fn(),
     ) -> PyResult<bool> {
         let made = self.get_count.bind(py).call0()?.get_item(0)?.extract()?;
-        let due = ledger.due(made, now, resident);
+        let due = match ledger.due(made, now, resident) {
+            _ if is_full_due => Due::Full,
+            due => due,
+        };
         if due == Due::Nothing {
             return Ok(true);
         }

@@ -16,6 +16,7 @@ mod privileges;
 mod reading;
 mod stack_log;
 mod stacks;
+mod sweeper;
 mod warming;
 mod wsgi;
 

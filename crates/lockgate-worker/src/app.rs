@@ -51,7 +51,10 @@ pub trait App: Send + Sync + 'static {
     /// not be raised in the next. Called attached.
     fn forget_interruption(&self) {}
 
-    /// Starts a crew thread; `body` runs attached and ends when the worker does.
+    /// The present thread was idle for `thread_idle_timeout` and ends, while the worker goes on. Called attached.
+    fn thread_ends(&self) {}
+
+    /// Starts a crew thread; `body` runs attached and ends when the worker does, or when the thread was idle for long.
     ///
     /// # Errors
     /// Whatever the system says when it has no thread to give.

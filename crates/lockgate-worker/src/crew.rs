@@ -58,6 +58,8 @@ pub struct Crew {
     roster: Mutex<Roster>,
     /// Threads that may run the application at a time.
     most_calls: usize,
+    /// A parked thread ends after this time.
+    idle_timeout: Option<Duration>,
     watch: Watch,
     last_call: AtomicU64,
     /// The call that should be promoted without waiting for the tick.
@@ -80,10 +82,11 @@ pub struct Crew {
 }
 
 impl Crew {
-    pub fn new(most_calls: usize) -> Self {
+    pub fn new(most_calls: usize, idle_timeout: Option<Duration>) -> Self {
         Self {
             roster: Mutex::default(),
             most_calls,
+            idle_timeout,
             watch: Watch::new(),
             last_call: AtomicU64::new(0),
             promote: AtomicU64::new(0),
@@ -104,6 +107,11 @@ impl Crew {
     /// Pure inline execution: nobody stands by.
     pub fn is_single(&self) -> bool {
         self.most_calls == 1
+    }
+
+    /// Threads that may run the application at a time.
+    pub fn most_calls(&self) -> usize {
+        self.most_calls
     }
 
     /// Threads to start with: the leader, and its standby.

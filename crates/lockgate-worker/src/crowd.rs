@@ -56,6 +56,11 @@ impl Crowd {
         }
     }
 
+    /// Calls that are running.
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed)
+    }
+
     /// Whether no call is running.
     pub fn is_empty(&self) -> bool {
         self.running.load(Ordering::Relaxed) == 0

@@ -152,7 +152,11 @@ impl Lane {
             if self.is_over(shared) {
                 return Turn::Over;
             }
-            let wakes = [shared.crew.admits_at(), self.gives_up_at(shared)];
+            let wakes = [
+                shared.crew.admits_at(),
+                self.gives_up_at(shared),
+                self.report_saturation(shared),
+            ];
             let timeout = self.time_to_wait(wakes);
             shared.books.note_waiting(self.queued(shared));
             self.poll(shared, timeout);
@@ -242,7 +246,7 @@ impl Lane {
         self.expire();
     }
 
-    fn time_to_wait(&self, wakes: [Option<Instant>; 2]) -> Option<Duration> {
+    fn time_to_wait(&self, wakes: [Option<Instant>; 3]) -> Option<Duration> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }

@@ -58,7 +58,12 @@ impl Shared {
             {
                 self.waker.wake();
             }
-            let Some(mut job) = next else { return };
+            let Some(mut job) = next else {
+                if !self.crew.is_over() {
+                    self.app.thread_ends();
+                }
+                return;
+            };
             // Not before: until this thread has the interpreter, a new leader could not call anything.
             self.crew.wake_standby_if_due();
             loop {

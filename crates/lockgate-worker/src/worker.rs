@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockgate_config::{BindAddress, Config, Threads};
+use lockgate_config::{BindAddress, Config};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, Seat};
 use rustix::process::{Resource, getrlimit};
@@ -24,9 +24,6 @@ use crate::log::ErrorLog;
 use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::shared::{Shared, StopMode};
-
-/// `threads = auto`: threads are only started for calls that are proven to wait, so the bound may be generous.
-const AUTO_THREADS: usize = 128;
 
 /// Starts workers.
 pub struct Worker;
@@ -94,7 +91,7 @@ impl Worker {
             ),
             server_header: config.server_header.clone().map(String::into_bytes),
             speakers: Speakers::new(&config.proxies),
-            crew: Crew::new(most_calls(&config)),
+            crew: Crew::new(config.max_threads(), config.thread_idle_timeout),
             cork: Cork::default(),
             bodies: Arc::default(),
             books: Books::open(seat.as_ref(), are_counts_read(&config)),
@@ -254,13 +251,6 @@ impl Handle {
             *watched = (progress, Instant::now());
         }
         progress.0 != 0 && watched.1.elapsed() > longer_than
-    }
-}
-
-fn most_calls(config: &Config) -> usize {
-    match config.threads {
-        Threads::Auto => AUTO_THREADS,
-        Threads::Count(count) => count.get(),
     }
 }
 

@@ -41,8 +41,11 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 4096,
             auto: true,
         },
-        doc: "Number of threads in each worker that run the application. `auto` lets each worker size its crew by itself. \
-              With 1, requests of one worker run strictly one after another. gunicorn's default is 1.",
+        doc: "Number of threads in each worker that run the application. A worker starts with two threads and adds one when \
+              all others are in calls that wait. `auto` allows 64 threads for all workers together, and at least 4 in each: \
+              an application that holds one database connection per thread stays below the 100 connections that PostgreSQL \
+              accepts by default. With 1, requests of one worker run strictly one after another. Requests that find \
+              no thread wait, see `queue_size` and `queue_timeout`. gunicorn's default is 1.",
         gunicorn: &["threads"],
         uwsgi: &["threads"],
         read: |draft, given| {
@@ -50,6 +53,27 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| shown(draft.config.threads),
+    },
+    Setting {
+        name: "thread_idle_timeout",
+        section: Section::Workers,
+        short: None,
+        flags: &["thread-idle-timeout"],
+        shape: Shape::Value,
+        kind: Kind::Duration {
+            zero: Ok("threads do not end"),
+        },
+        doc: "How long a thread may be idle before it ends; two threads always stay. What the application keeps for each \
+              thread, such as a database connection, is closed within a few seconds after that. With a time shorter \
+              than the pause between two bursts of requests, each burst starts threads and opens connections again.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let timeout = given.duration()?;
+            draft.config.thread_idle_timeout = (timeout > Duration::ZERO).then_some(timeout);
+            Ok(())
+        },
+        show: |draft| duration_text(draft.config.thread_idle_timeout.unwrap_or_default()),
     },
     Setting {
         name: "worker_connections",

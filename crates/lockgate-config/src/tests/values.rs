@@ -117,6 +117,10 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("-1", "negative"), ("'soon'", "must be a time")],
         ),
         (
+            "thread_idle_timeout",
+            &[("-1", "negative"), ("'soon'", "must be a time")],
+        ),
+        (
             "request_timeout",
             &[("-1", "negative"), ("'soon'", "must be a time")],
         ),
@@ -631,5 +635,30 @@ fn relative_paths_begin_in_chdir_and_chdir_where_the_server_was_started() {
         assert_eq!(config.spool_dir, Some(at("spool")));
         let expected = (!chdir.is_empty()).then(|| PathBuf::from(directory));
         assert_eq!(config.chdir, expected);
+    }
+}
+
+#[test]
+fn auto_threads_are_shared_out_to_the_workers_and_a_number_is_for_each() {
+    for (workers, threads, expected) in [
+        ("1", "auto", 64),
+        ("2", "auto", 32),
+        ("3", "auto", 21),
+        ("16", "auto", 4),
+        ("100", "auto", 4),
+        ("100", "12", 12),
+        ("1", "1", 1),
+    ] {
+        let arguments = ["a:b", "--workers", workers, "--threads", threads];
+        let config = given(&arguments, &[], None).expect(threads).config;
+        assert_eq!(config.max_threads(), expected, "{workers}, {threads}");
+    }
+}
+
+#[test]
+fn a_thread_idle_timeout_of_zero_is_none() {
+    for (text, expected) in [("0", None), ("90s", Some(90))] {
+        let timeout = config("--thread-idle-timeout", text).thread_idle_timeout;
+        assert_eq!(timeout, expected.map(Duration::from_secs), "{text}");
     }
 }

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::collector::Collector;
 use crate::interruption::RequestTimeout;
+use crate::sweeper::Sweeper;
 use crate::wsgi::body::{Failure, Transmission};
 use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
@@ -81,6 +82,7 @@ pub(crate) struct WsgiApp {
     application: Py<PyAny>,
     /// There when it is ours to collect garbage.
     collector: Option<Arc<Collector>>,
+    sweeper: Arc<Sweeper>,
     shared: Arc<Shared>,
 }
 
@@ -93,6 +95,7 @@ impl WsgiApp {
     ) -> Self {
         Self {
             application,
+            sweeper: Sweeper::new(collector.clone(), Arc::clone(&log)),
             collector,
             shared: Arc::new(Shared {
                 settings,
@@ -337,6 +340,10 @@ impl App for WsgiApp {
 
     fn forget_interruption(&self) {
         Python::attach(interruption::forget);
+    }
+
+    fn thread_ends(&self) {
+        Python::attach(|py| self.sweeper.note_thread_end(py));
     }
 
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {

@@ -13,14 +13,13 @@ const DEEP_AFTER: u32 = 50;
 /// A deep sleep ends by itself, so that a lost wake-up would cost a tenth of a second and not the service.
 const BELT: Duration = Duration::from_millis(100);
 
-/// A thread that nobody needed for so long ends.
-const IDLE_LIFE: Duration = Duration::from_secs(30);
-
 impl Crew {
-    /// Sleeps until this thread was made the standby (true), or nobody needs it any more (false).
+    /// Sleeps until this thread is made the standby (true), or has to end (false): the worker is over, or the thread was
+    /// idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst ends also
+    /// when requests keep coming.
     pub fn wait_parked(&self) -> bool {
         let me = thread::current().id();
-        let bedtime = Instant::now() + IDLE_LIFE;
+        let ends_at = self.idle_timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if self.is_over() {
                 return false;
@@ -33,14 +32,19 @@ impl Crew {
             {
                 return true;
             }
-            let left = bedtime.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = ends_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) && roster.threads > self.first_threads() {
                 roster.parked.retain(|thread| thread.id() != me);
                 roster.threads -= 1;
                 return false;
             }
             drop(roster);
-            thread::park_timeout(left);
+            match (left, self.idle_timeout) {
+                // One of the last two: it may not stay one of them.
+                (Some(Duration::ZERO), Some(timeout)) => thread::park_timeout(timeout),
+                (Some(left), _) => thread::park_timeout(left),
+                (None, _) => thread::park(),
+            }
         }
     }
 

@@ -22,6 +22,7 @@ pub(super) struct Complaints {
     full: Recurrence,
     failed: Recurrence,
     crowded: Recurrence,
+    pub(super) saturated: Recurrence,
 }
 
 /// Descriptors that are left to the application, to bodies on disk and to logs: an eighth, within these bounds.

@@ -4,15 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockgate_observe::Level;
+
 use super::Lane;
 use crate::connection::Connection;
 use crate::queue::GivenUp;
+use crate::recurrence::and_unsaid;
 use crate::request::Request;
 use crate::shared::Shared;
 
 /// Going through the queue takes about 0.1 ms for a thousand requests: while clients leave all the time, this keeps
 /// it to a hundredth of the lane's.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(10);
+
+/// A request that waits for a thread for so long is worth a warning.
+const SATURATED_AFTER: Duration = Duration::from_secs(1);
 
 /// When the waiting requests have to be gone through because of a client that left.
 pub(super) struct Waiting {
@@ -67,6 +73,33 @@ impl Lane {
             self.keep_request(job.request);
         }
         has_any
+    }
+
+    /// Logs that all threads are in calls while a request has waited for [`SATURATED_AFTER`]. Returns when to look again.
+    pub(super) fn report_saturation(&mut self, shared: &Shared) -> Option<Instant> {
+        let oldest = shared.crew.oldest_kept()?;
+        let now = self.bench.now;
+        let due = oldest + SATURATED_AFTER;
+        if now < due {
+            return Some(due);
+        }
+        let threads = shared.crew.most_calls();
+        if shared.crew.crowd().running() < threads {
+            return None;
+        }
+        let unsaid = self.complaints.saturated.note(now)?;
+        let message = format!(
+            "all {threads} threads of this worker are in calls and requests wait ({}, the oldest for {:.1} s) \
+             until a call ends or queue_timeout; the limit is threads = {}{}",
+            self.queued(shared),
+            now.saturating_duration_since(oldest).as_secs_f64(),
+            shared.config.threads,
+            and_unsaid(unsaid),
+        );
+        shared
+            .error_log
+            .write_unless_blocked(Level::Warning, &message);
+        None
     }
 
     pub(super) fn is_queue_full(&self, shared: &Shared) -> bool {

@@ -1,0 +1,82 @@
+//! Frees what ended threads leave behind. A thread-local object is often part of a reference cycle (a database connection of
+//! Django is), so it stays until the garbage collector runs, and an idle worker allocates too little for that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use lockgate_observe::Level;
+use lockgate_worker::log::ErrorLog;
+use pyo3::prelude::*;
+
+use crate::collector::Collector;
+use crate::{exceptions, interpreter};
+
+/// Threads that a burst has started end at about the same time: one collection is enough for them.
+const DELAY: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub(crate) struct Sweeper {
+    /// With `gc = "idle"`: collects in place of Python.
+    collector: Option<Arc<Collector>>,
+    is_pending: AtomicBool,
+    log: Arc<ErrorLog>,
+}
+
+impl Sweeper {
+    pub(crate) fn new(collector: Option<Arc<Collector>>, log: Arc<ErrorLog>) -> Arc<Self> {
+        Arc::new(Self {
+            collector,
+            is_pending: AtomicBool::new(false),
+            log,
+        })
+    }
+
+    /// The calling thread is about to end.
+    pub(crate) fn note_thread_end(self: &Arc<Self>, py: Python<'_>) {
+        if self.is_pending.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let sweeper = Arc::clone(self);
+        // A thread of its own: the ending one cannot free its thread-locals itself, and a collection on the main thread
+        // would delay orders of the supervisor.
+        let spawned = interpreter::spawn(
+            "lockgate-sweeper".to_owned(),
+            Box::new(move || Python::attach(|py| sweeper.run(py))),
+        );
+        if let Err(error) = spawned {
+            self.is_pending.store(false, Ordering::Relaxed);
+            let message = format!(
+                "cannot start the thread that collects garbage of ended threads: {error}; \
+                 their database connections stay open until Python collects by itself"
+            );
+            py.detach(|| self.log.write(Level::Warning, &message));
+        }
+    }
+
+    fn run(&self, py: Python<'_>) {
+        py.detach(|| thread::sleep(DELAY));
+        // Before the collection: a thread that ends during it needs another one.
+        self.is_pending.store(false, Ordering::Relaxed);
+        if let Err(error) = self.collect(py) {
+            let problem = exceptions::summary(py, &error);
+            let message = format!("cannot collect garbage of ended threads: {problem}");
+            py.detach(|| self.log.write(Level::Warning, &message));
+        }
+    }
+
+    fn collect(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(collector) = &self.collector
+            && collector.collect_soon()
+        {
+            return Ok(());
+        }
+        let gc = py.import("gc")?;
+        // Off by the setting `gc`, or by the application: then it is not ours to collect.
+        if gc.call_method0("isenabled")?.is_truthy()? {
+            gc.call_method0("collect")?;
+        }
+        Ok(())
+    }
+}
