@@ -162,6 +162,16 @@ def test_connections_that_ask_nothing_keep_nobody_from_asking(start, tmp_path):
             wire.close()
 
 
+def test_over_tcp_the_host_of_an_absolute_target_counts_and_not_the_header(start):
+    port = free_port()
+    start("hello:app", "--admin-bind", f"127.0.0.1:{port}", workers=1)
+    for target, status in [("localhost", 200), (f"127.0.0.1:{port}", 200), ("rebound.test", 403)]:
+        with Wire(("127.0.0.1", port)) as wire:
+            head = f"GET http://{target}/healthz HTTP/1.1\r\nHost: localhost\r\n"
+            wire.send(head.encode() + b"Connection: close\r\n\r\n")
+            assert wire.response().status == status, target
+
+
 def test_over_tcp_the_host_has_to_be_an_address(start):
     port = free_port()
     start("hello:app", "--admin-bind", f"127.0.0.1:{port}")

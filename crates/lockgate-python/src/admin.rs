@@ -92,7 +92,7 @@ impl App for Admin {
     fn call(&self, request: &mut Request, reply: &mut Reply) {
         let head = &request.head;
         let is_tcp = !request.client().host.is_empty();
-        let answer = if is_tcp && !is_address(head.header("host").unwrap_or_default()) {
+        let answer = if is_tcp && !is_address(head.host().unwrap_or_default()) {
             Answer::text(
                 403,
                 "Forbidden",
