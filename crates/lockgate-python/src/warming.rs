@@ -61,8 +61,8 @@ fn local(address: Option<&BindAddress>) -> Local {
             server_name: host.clone(),
             server_port: port.to_string(),
         },
-        Some(other) => Local {
-            server_name: other.to_string(),
+        Some(_) => Local {
+            server_name: "localhost".to_owned(),
             server_port: String::new(),
         },
         None => Local::default(),

@@ -76,9 +76,9 @@ impl Acceptor {
     pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, seat: Option<Seat>) -> io::Result<Self> {
         let listeners = listeners
             .into_iter()
-            .map(|(address, socket)| {
+            .map(|(_, socket)| {
                 SockRef::from(&socket).set_nonblocking(true)?;
-                let local = Arc::new(local_of(&address, &socket)?);
+                let local = Arc::new(local_of(&socket)?);
                 Ok(Listener {
                     socket: Noted::new(socket),
                     local,
@@ -287,14 +287,14 @@ fn host_text(address: &SocketAddr) -> String {
     address.ip().to_canonical().to_string()
 }
 
-fn local_of(address: &BindAddress, socket: &OwnedFd) -> io::Result<Local> {
+fn local_of(socket: &OwnedFd) -> io::Result<Local> {
     match SockRef::from(socket).local_addr()?.as_socket() {
         Some(bound) => Ok(Local {
             server_name: host_text(&bound),
             server_port: bound.port().to_string(),
         }),
         None => Ok(Local {
-            server_name: address.to_string(),
+            server_name: "localhost".to_owned(),
             server_port: String::new(),
         }),
     }

@@ -66,7 +66,7 @@ pub struct ProxyEnd {
 /// The listener that a connection came in by, as text for `SERVER_NAME` and `SERVER_PORT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Local {
-    /// Address, or the socket's path.
+    /// Address; `localhost` on a unix socket.
     pub server_name: String,
     /// Port in decimal; empty on a unix socket.
     pub server_port: String,

@@ -3,6 +3,8 @@
 //! In an environ `X_Y` and `X-Y` are one key. They are never merged: where `X_Y` is allowed and `X-Y` is there too, the
 //! request is refused.
 
+use std::collections::HashSet;
+
 use crate::error::Refusal;
 use crate::forwarded::ForwardingRules;
 use crate::grammar::trim_whitespace;
@@ -14,6 +16,8 @@ impl ForwardingRules {
     #[cold]
     pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
         let mut script_name = None;
+        // What is put back has a key as well, so an allowed name may not be there twice either.
+        let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
         let mut at = 0;
         while let Some((field, next)) = next_line(&head.bytes, at) {
             at = next;
@@ -28,7 +32,7 @@ impl ForwardingRules {
                 }
                 continue;
             }
-            if has_twin(head, name) {
+            if !keys.insert(key_of(name)) {
                 return Err(Refusal::AmbiguousFieldName);
             }
             if name.eq_ignore_ascii_case(b"script_name") {
@@ -64,23 +68,14 @@ fn next_line(bytes: &[u8], at: usize) -> Option<(Option<Field>, usize)> {
     Some((field, at + length + 1))
 }
 
-/// Whether a field that is in the head has the same key as `name`. Fields that were put back are in the head as well, so
-/// an allowed name may not be there twice either.
-fn has_twin(head: &RequestHead, name: &[u8]) -> bool {
-    let key = |byte: u8| {
-        if byte == b'-' {
-            b'_'
-        } else {
-            byte.to_ascii_lowercase()
-        }
-    };
-    head.headers().any(|(other, _)| {
-        other.len() == name.len()
-            && other
-                .iter()
-                .zip(name)
-                .all(|(one, other)| key(*one) == key(*other))
-    })
+/// What two names have in common that are one key of an environ.
+fn key_of(name: &[u8]) -> Vec<u8> {
+    name.iter()
+        .map(|byte| match byte {
+            b'-' => b'_',
+            byte => byte.to_ascii_lowercase(),
+        })
+        .collect()
 }
 
 /// `SCRIPT_NAME` must be the start of the path, up to a slash or its end.

@@ -49,9 +49,13 @@ const MOST_WARNINGS: usize = 32;
 impl Shared {
     /// Says, once for each name, that fields were dropped.
     pub(crate) fn warn_of_underscores(&self, py: Python<'_>, head: &RequestHead) {
+        let kept: HashSet<&[u8]> = (head.headers())
+            .map(|(name, _)| name)
+            .filter(|name| name.contains(&b'_'))
+            .collect();
         for line in head.head_bytes().split(|&byte| byte == b'\n').skip(1) {
             let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-            let is_dropped = name.contains(&b'_') && head.headers().all(|(kept, _)| kept != name);
+            let is_dropped = name.contains(&b'_') && !kept.contains(name);
             if is_dropped && self.is_first_warning(name) {
                 let name = escaped(name);
                 self.log(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockgate_http::{RequestHead, Version, decode_path};
 use lockgate_worker::{Client, Deadline, Local, ProxyEnd, Request};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::ffi;
 use crate::wsgi::app::Shared;
@@ -306,17 +306,18 @@ impl Environ {
         environ.set_item(&self.keys.proxy_port, &proxy.port)
     }
 
-    fn set_headers(
+    fn set_headers<'py>(
         &mut self,
-        environ: &Bound<'_, PyDict>,
+        environ: &Bound<'py, PyDict>,
         head: &RequestHead,
         shared: &Shared,
     ) -> PyResult<()> {
         let py = environ.py();
         let mut seen = 0_u64;
+        let mut repeated = Repeated::default();
         for (name, value) in head.headers() {
             let Some(index) = self.names.find(name) else {
-                self.set_uncommon(environ, name, value)?;
+                self.set_uncommon(environ, &mut repeated, name, value)?;
                 continue;
             };
             let treatment = COMMON[index].treatment;
@@ -327,14 +328,14 @@ impl Environ {
             let is_repeated = seen & (1 << index) != 0;
             seen |= 1 << index;
             match treatment {
-                Treatment::Cookie if is_repeated => join(environ, key, value, "; ")?,
-                _ if is_repeated => join(environ, key, value, ",")?,
+                _ if is_repeated => repeated.add(environ, key, value)?,
                 Treatment::Cookie | Treatment::Secret => {
                     environ.set_item(key, ffi::latin1(py, value)?)?
                 }
                 _ => environ.set_item(key, self.values[index].get(py, value)?)?,
             }
         }
+        repeated.join(environ, self.names.cookie(py))?;
         if head.dropped_fields() > 0 {
             shared.warn_of_underscores(py, head);
         }
@@ -345,16 +346,17 @@ impl Environ {
         }
     }
 
-    fn set_uncommon(
+    fn set_uncommon<'py>(
         &mut self,
-        environ: &Bound<'_, PyDict>,
+        environ: &Bound<'py, PyDict>,
+        repeated: &mut Repeated<'py>,
         name: &[u8],
         value: &[u8],
     ) -> PyResult<()> {
         let py = environ.py();
         let key = self.names.other(py, name)?;
         if environ.contains(&key)? {
-            join(environ, &key, value, ",")
+            repeated.add(environ, &key, value)
         } else {
             environ.set_item(key, ffi::latin1(py, value)?)
         }
@@ -379,7 +381,7 @@ impl Environ {
     }
 
     /// PEP 3333 allows neither SERVER_NAME nor SERVER_PORT to be empty, and a unix socket has no port:
-    /// the Host header says what the client believes to talk to, otherwise the scheme's default stands.
+    /// the Host header says what the client believes to talk to; without it they are `localhost` and the scheme's default.
     fn set_server_of_unix_socket(
         &self,
         environ: &Bound<'_, PyDict>,
@@ -398,8 +400,6 @@ impl Environ {
         )?;
         if !host.is_empty() {
             environ.set_item(&self.keys.server_name, ffi::latin1(py, host)?)?;
-        } else if request.local().server_name.is_empty() {
-            environ.set_item(&self.keys.server_name, "localhost")?;
         }
         Ok(())
     }
@@ -408,17 +408,44 @@ impl Environ {
 /// `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
 
-fn join(
-    environ: &Bound<'_, PyDict>,
-    key: &Bound<'_, PyString>,
-    value: &[u8],
-    separator: &str,
-) -> PyResult<()> {
-    let py = environ.py();
-    let value = ffi::latin1(py, value)?;
-    match environ.get_item(key)? {
-        Some(earlier) => environ.set_item(key, earlier.add(separator)?.add(value)?),
-        None => environ.set_item(key, value),
+/// The values of fields that a request has more than once. They are joined once, at the end: to join at each field
+/// would copy what came before each time.
+#[derive(Default)]
+struct Repeated<'py> {
+    /// From the key to the list of its values.
+    values: Option<Bound<'py, PyDict>>,
+}
+
+impl<'py> Repeated<'py> {
+    /// Adds the value of a field whose key is in `environ`.
+    #[cold]
+    fn add(
+        &mut self,
+        environ: &Bound<'py, PyDict>,
+        key: &Bound<'py, PyString>,
+        value: &[u8],
+    ) -> PyResult<()> {
+        let py = environ.py();
+        let all = self.values.get_or_insert_with(|| PyDict::new(py));
+        let values = match all.get_item(key)? {
+            Some(values) => values.cast_into::<PyList>()?,
+            None => {
+                let values = PyList::new(py, environ.get_item(key)?)?;
+                all.set_item(key, &values)?;
+                values
+            }
+        };
+        values.append(ffi::latin1(py, value)?)
+    }
+
+    /// With a comma (RFC 9110 §5.3); cookies with `"; "` (RFC 6265 §5.4).
+    fn join(self, environ: &Bound<'py, PyDict>, cookie: &Bound<'py, PyString>) -> PyResult<()> {
+        for (key, values) in self.values.into_iter().flatten() {
+            let separator = if key.is(cookie) { "; " } else { "," };
+            let separator = PyString::new(environ.py(), separator);
+            environ.set_item(key, separator.call_method1("join", (values,))?)?;
+        }
+        Ok(())
     }
 }
 

@@ -18,7 +18,9 @@ pub(crate) enum Treatment {
     Cookie,
     /// Never kept beyond its request.
     Secret,
-    /// Told to the application in another way: `CONTENT_LENGTH`, decoded chunks, the authority that counts.
+    /// No key of its own. It is told to the application in another way (`CONTENT_LENGTH`, decoded chunks, the authority
+    /// that counts), or not at all: `Proxy` would be HTTP_PROXY, which HTTP clients in the application read as the
+    /// variable of that name (httpoxy, CVE-2016-5385 and others).
     Elsewhere,
 }
 
@@ -42,7 +44,7 @@ const fn other(name: &'static str, treatment: Treatment) -> Common {
 }
 
 /// At most 64, so that one word remembers which of them a request had.
-pub(crate) const COMMON: [Common; 62] = [
+pub(crate) const COMMON: [Common; 63] = [
     other("Host", Treatment::Elsewhere),
     other("Content-Length", Treatment::Elsewhere),
     other("Transfer-Encoding", Treatment::Elsewhere),
@@ -82,6 +84,7 @@ pub(crate) const COMMON: [Common; 62] = [
     list("Origin"),
     list("Pragma"),
     list("Priority"),
+    other("Proxy", Treatment::Elsewhere),
     list("Range"),
     list("Referer"),
     list("Sec-CH-UA"),
@@ -106,6 +109,9 @@ pub(crate) const COMMON: [Common; 62] = [
     list("X-Real-IP"),
     list("X-Requested-With"),
 ];
+
+/// Its place in [`COMMON`].
+const COOKIE: usize = 3;
 
 const SLOTS: usize = 256;
 const FREE: u8 = u8::MAX;
@@ -195,6 +201,11 @@ impl HeaderNames {
         self.keys[index].bind(py)
     }
 
+    /// The key of Cookie, whose repetitions are joined in a way of their own.
+    pub(crate) fn cookie<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyString> {
+        self.common(py, COOKIE)
+    }
+
     /// The key of any other name. Not interned: interned strings may be immortal, and clients invent names.
     pub(crate) fn other<'py>(
         &mut self,
@@ -238,6 +249,7 @@ mod tests {
     #[test]
     fn every_common_name_is_found_in_any_case() {
         let table = NameTable::new();
+        assert_eq!(COMMON[COOKIE].name, "Cookie");
         for (index, common) in COMMON.iter().enumerate() {
             for name in [
                 common.name.to_owned(),
