@@ -22,6 +22,12 @@ class Expected:
     body: bytes = b""
     refusal: str = ""
 
+    @property
+    def is_about_server(self) -> bool:
+        """`OPTIONS *`, or the same as an absolute target: the server answers, with no body."""
+        has_no_path = self.target == "*" or "/" not in self.target.partition("://")[2]
+        return self.method == "OPTIONS" and has_no_path and not self.target.startswith("/")
+
 
 @dataclass
 class Sample:
@@ -62,7 +68,7 @@ def read_expected(text: str) -> Expected:
     body = re.fullmatch(r'.* "(.*)"', text)
     return Expected(
         status,
-        method=words[0],
+        method=unescape(words[0]).decode("latin-1"),
         target=unescape(words[1]).decode("latin-1"),
         framing=words[2],
         body=unescape(body[1]) if body else b"",

@@ -141,6 +141,29 @@ def test_scheme_headers_of_a_trusted_peer_decide_the_scheme(defaults, headers, s
     assert told(defaults, *headers)[2] == scheme
 
 
+def test_an_https_target_over_plain_http_is_for_trusted_gateways_only(start):
+    server = start("protocol:app", "--forwarded-allow-ips", "127.0.0.2")
+    secure, plain = "https://lockgate.test/environ", "http://lockgate.test/environ"
+    proto = "X-Forwarded-Proto: "
+    cases = [
+        ("127.0.0.1", secure, [], 421, None),
+        ("127.0.0.1", secure.upper(), [], 421, None),
+        ("127.0.0.1", secure, [proto + "https"], 421, None),
+        ("127.0.0.1", plain, [], 200, "http"),
+        ("127.0.0.2", secure, [], 200, "http"),
+        ("127.0.0.2", secure, [proto + "https"], 200, "https"),
+        ("127.0.0.2", secure, [proto + "http"], 200, "http"),
+        ("127.0.0.2", plain, [proto + "https"], 200, "https"),
+    ]
+    for address, target, headers, status, scheme in cases:
+        with connect_from(server, address) as wire:
+            wire.send(request("GET", target, *headers, "Connection: close"))
+            response = wire.response()
+            assert response.status == status, (address, target, headers)
+            if scheme:
+                assert json.loads(response.body)["wsgi.url_scheme"] == scheme
+
+
 def test_contradictory_schemes_are_refused_and_named(defaults):
     response = ask(defaults, "X-Forwarded-Ssl: on", "X-Forwarded-Proto: http")
     assert response.status == 400

@@ -13,6 +13,20 @@ def seen_by(response):
     return json.loads(response.body)
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.9"])
+def test_2_5_a_higher_minor_version_is_read_as_1_1(echoing, version):
+    with echoing.connect() as wire:
+        wire.send(request("POST", "/1", "Expect: 100-continue", "Content-Length: 3",
+                          version=version))  # fmt: skip
+        assert wire.response().status == 100
+        wire.send(b"abc")
+        response = wire.response()
+        assert (response.version, seen_by(response)["body"]) == ("1.1", "abc")
+        wire.send(request("POST", "/2", "Transfer-Encoding: chunked", version=version))
+        wire.send(chunked([b"defg"]))
+        assert seen_by(wire.response())["body"] == "defg"
+
+
 def test_4_2_4_user_information_in_a_target_is_an_error(server):
     assert server.exchange(request("GET", "http://user:word@lockgate.test/")).status == 400
 
@@ -36,7 +50,13 @@ def test_5_5_bytes_above_ascii_in_a_value_are_passed_and_controls_are_not(echoin
 
 
 def test_6_5_1_a_trailer_that_frames_routes_or_authenticates_is_refused(server):
-    for name in ("Content-Length", "Transfer-Encoding", "Host", "Authorization", "Cookie", "TE"):
+    forbidden = (
+        "Authorization", "Cache-Control", "Connection", "Content-Encoding", "Content-Length",
+        "Content-Range", "Cookie", "Expect", "Forwarded", "Host", "Keep-Alive", "Max-Forwards",
+        "Proxy-Authorization", "Proxy-Connection", "Range", "TE", "Trailer", "Transfer-Encoding",
+        "Upgrade", "Via",
+    )  # fmt: skip
+    for name in forbidden:
         data = request("POST", "/", "Transfer-Encoding: chunked") + chunked([b"a"], f"{name}: 1")
         assert server.exchange(data).status == 400, name
 
@@ -130,9 +150,42 @@ def test_9_3_6_connect_is_refused_and_nothing_behind_it_is_read(server):
         wire.expect_close()
 
 
-def test_9_3_7_options_of_the_server_itself_is_answered(server):
-    response = server.get("*", method="OPTIONS")
-    assert response.status == 200 and response.framing == "length"
+@pytest.mark.parametrize(
+    ("target", "version", "body"),
+    [
+        ("*", "1.1", None),
+        ("*", "1.1", b"a body that is read to its end"),
+        ("*", "1.0", None),
+        ("http://lockgate.test", "1.1", None),
+    ],
+)
+def test_9_3_7_options_of_the_server_itself_is_answered_by_the_server(
+    server, target, version, body
+):
+    with server.connect() as wire:
+        for _ in range(3):
+            keep = ["Connection: keep-alive"] if version == "1.0" else []
+            wire.send(request("OPTIONS", target, *keep, version=version, body=body))
+            response = wire.response("OPTIONS")
+            assert (response.status, response.header("Content-Length")) == (200, "0")
+            assert response.header("Date")
+        wire.send(request("OPTIONS", target, "Connection: close", version=version))
+        assert wire.response("OPTIONS").wants_close()
+        wire.expect_close()
+
+
+def test_9_3_7_pipelined_options_are_answered_in_order(server):
+    with server.connect() as wire:
+        wire.send((request("OPTIONS", "*") + request("GET", "/first")) * 20)
+        for _ in range(20):
+            assert wire.response("OPTIONS").body == b""
+            assert wire.response().body == b"GET /first "
+
+
+def test_9_3_7_options_of_a_path_reaches_the_application(echoing):
+    for target in ("/", "/*", "http://lockgate.test/", "http://lockgate.test?x"):
+        data = request("OPTIONS", target, "Connection: close")
+        assert seen_by(echoing.exchange(data))["method"] == "OPTIONS"
 
 
 def test_9_3_8_trace_echoes_nothing(server):

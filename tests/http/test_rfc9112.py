@@ -53,7 +53,7 @@ def test_2_2_white_space_before_the_first_field_is_refused(server):
     refused(server, b"GET / HTTP/1.1\r\n\tX: y\r\nHost: h\r\n\r\n")
 
 
-@pytest.mark.parametrize("version", ["1.2", "2.0", "3.0", "0.9"])
+@pytest.mark.parametrize("version", ["2.0", "3.0", "0.9"])
 def test_2_3_another_major_version_is_refused(server, version):
     status = 505 if version != "0.9" else None
     with server.connect() as wire:
@@ -91,6 +91,11 @@ def test_3_request_lines_of_8000_octets_are_supported(server):
 
 def test_3_a_longer_target_is_414(server):
     refused(server, request("GET", "/" + "a" * 9000), 414)
+
+
+@pytest.mark.parametrize("length", [33, 100, 8_000, 100_000])
+def test_3_a_longer_method_than_any_that_is_known_is_501(server, length):
+    refused(server, request("A" * length, "/"), 501)
 
 
 def test_3_1_the_method_is_case_sensitive(echoing):
@@ -136,7 +141,7 @@ def test_3_2_3_the_authority_form_is_for_connect_only(server):
 
 
 def test_3_2_4_the_asterisk_form_is_for_options_only(echoing):
-    assert seen_by(echoing.get("*", method="OPTIONS"))["path"] == "*"
+    assert echoing.get("*", method="OPTIONS").status == 200
     for method in ("GET", "POST", "options"):
         refused(echoing, request(method, "*"))
 
@@ -238,8 +243,18 @@ def test_6_3_an_invalid_or_repeated_length_is_refused(server, lines):
     data = request("POST", "/", *[f"Content-Length: {line}" for line in lines]) + b"abc"
     with server.connect() as wire:
         wire.send_while_open(data)
-        assert wire.response().status in (400, 413)
+        assert wire.response().status == 400
         wire.expect_close()
+
+
+@pytest.mark.parametrize("space", ["", " ", "\t", " \t \t"])
+def test_5_1_white_space_around_a_value_is_sp_and_htab_alike(echoing, space):
+    length = f"Content-Length:{space}3{space}"
+    coding = f"Transfer-Encoding:{space}chunked{space}"
+    host = f"Host:{space}lockgate.test{space}"
+    for framing, body in [(length, b"abc"), (coding, chunked([b"abc"]))]:
+        data = request("POST", "/", host, framing, "Connection: close", host=None) + body
+        assert seen_by(echoing.exchange(data))["body"] == "abc"
 
 
 def test_6_3_an_incomplete_body_is_never_passed_on(echoing):

@@ -3,8 +3,12 @@
 //! Invariant: a [`Refusal`] is final. Framing is in doubt after any of them, so the caller answers the
 //! status and closes (RFC 9112 §9.6).
 
+mod bad_response;
+
 use std::error::Error;
 use std::fmt;
+
+pub use bad_response::{BadResponse, ShortBody};
 
 /// What the peer did wrong, or what we do not offer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +32,13 @@ pub enum Refusal {
     MissingVersion,
     /// Something else than `HTTP/` DIGIT `.` DIGIT where the version belongs (RFC 9112 §2.3).
     InvalidVersion,
-    /// A version other than 1.0 and 1.1 (RFC 9110 §15.6.6).
+    /// A major version other than 1 (RFC 9110 §15.6.6).
     UnsupportedVersion,
+    /// The method is longer than `limit` bytes: longer than any method that there is (RFC 9112 §3).
+    MethodTooLong {
+        /// [`Limits::METHOD`](crate::Limits::METHOD)
+        limit: usize,
+    },
     /// The request line is longer than `limit` bytes (RFC 9112 §3, RFC 9110 §15.5.15).
     RequestLineTooLong {
         /// [`Limits::request_line`](crate::Limits::request_line)
@@ -50,6 +59,8 @@ pub enum Refusal {
     /// An absolute target whose authority is empty or malformed, or has user information
     /// (RFC 9112 §3.2.2, RFC 9110 §4.2.4).
     InvalidAuthority,
+    /// An `https` target on a connection that is not secured, and not a trusted gateway's (RFC 9110 §7.4).
+    HttpsTargetOverPlainHttp,
     /// White space between the request line and the first field line (RFC 9112 §2.2).
     WhitespaceBeforeFirstField,
     /// A field line that goes on in the next line (RFC 9112 §5.2).
@@ -115,7 +126,7 @@ pub enum Refusal {
     },
     /// A chunk size that is not hexadecimal digits only (RFC 9112 §7.1).
     InvalidChunkSize,
-    /// A chunk size of more than 16 digits, or a body beyond 64 bits (RFC 9112 §7.1).
+    /// A chunk size, or a body, beyond 64 bits (RFC 9112 §7.1).
     ChunkSizeOverflow,
     /// A chunk extension that is not `;name`, `;name=token` or `;name="string"` (RFC 9112 §7.1.1).
     InvalidChunkExtension,
@@ -167,16 +178,90 @@ impl Refusal {
         match self {
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::ProxyHeaderForbidden => 403,
-            Self::BodyTooLarge { .. } | Self::ContentLengthOverflow => 413,
+            Self::BodyTooLarge { .. } => 413,
             Self::RequestLineTooLong { .. } => 414,
             Self::UnknownExpectation => 417,
+            Self::HttpsTargetOverPlainHttp => 421,
             Self::FieldTooLarge { .. }
             | Self::TooManyFields { .. }
             | Self::HeadTooLarge { .. }
             | Self::TrailersTooLarge { .. } => 431,
-            Self::MethodNotImplemented | Self::UnknownTransferCoding => 501,
+            Self::MethodTooLong { .. }
+            | Self::MethodNotImplemented
+            | Self::UnknownTransferCoding => 501,
             Self::UnsupportedVersion | Self::Http2Preface => 505,
             _ => 400,
+        }
+    }
+
+    /// The identifier of the rule, in access logs and documents: it stays when a variant is renamed.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TlsOnPlainPort => "tls_on_plain_port",
+            Self::Http2Preface => "http2_preface",
+            Self::LeadingBlankLines => "leading_blank_lines",
+            Self::BareLineFeed => "bare_line_feed",
+            Self::BareCarriageReturn => "bare_carriage_return",
+            Self::InvalidMethod => "invalid_method",
+            Self::MisplacedWhitespace => "misplaced_whitespace",
+            Self::MissingVersion => "missing_version",
+            Self::InvalidVersion => "invalid_version",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::MethodTooLong { .. } => "method_too_long",
+            Self::RequestLineTooLong { .. } => "request_line_too_long",
+            Self::MethodNotImplemented => "method_not_implemented",
+            Self::ForbiddenByteInTarget => "forbidden_byte_in_target",
+            Self::NonAsciiInTarget => "non_ascii_in_target",
+            Self::FragmentInTarget => "fragment_in_target",
+            Self::RelativeTarget => "relative_target",
+            Self::AsteriskWithoutOptions => "asterisk_without_options",
+            Self::InvalidAuthority => "invalid_authority",
+            Self::HttpsTargetOverPlainHttp => "https_target_over_plain_http",
+            Self::WhitespaceBeforeFirstField => "whitespace_before_first_field",
+            Self::ObsoleteLineFolding => "obsolete_line_folding",
+            Self::EmptyFieldName => "empty_field_name",
+            Self::WhitespaceInFieldName => "whitespace_in_field_name",
+            Self::InvalidFieldName => "invalid_field_name",
+            Self::FieldWithoutColon => "field_without_colon",
+            Self::ForbiddenByteInFieldValue => "forbidden_byte_in_field_value",
+            Self::FieldTooLarge { .. } => "field_too_large",
+            Self::TooManyFields { .. } => "too_many_fields",
+            Self::HeadTooLarge { .. } => "head_too_large",
+            Self::MissingHost => "missing_host",
+            Self::RepeatedHost => "repeated_host",
+            Self::InvalidHost => "invalid_host",
+            Self::RepeatedContentType => "repeated_content_type",
+            Self::InvalidContentLength => "invalid_content_length",
+            Self::RepeatedContentLength => "repeated_content_length",
+            Self::ContentLengthOverflow => "content_length_overflow",
+            Self::RepeatedTransferEncoding => "repeated_transfer_encoding",
+            Self::InvalidTransferEncoding => "invalid_transfer_encoding",
+            Self::MisplacedTransferCoding => "misplaced_transfer_coding",
+            Self::UnknownTransferCoding => "unknown_transfer_coding",
+            Self::TransferEncodingInHttp10 => "transfer_encoding_in_http10",
+            Self::BothLengthAndChunked => "both_length_and_chunked",
+            Self::UnknownExpectation => "unknown_expectation",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::InvalidChunkSize => "invalid_chunk_size",
+            Self::ChunkSizeOverflow => "chunk_size_overflow",
+            Self::InvalidChunkExtension => "invalid_chunk_extension",
+            Self::ChunkLineTooLong { .. } => "chunk_line_too_long",
+            Self::TooMuchChunkOverhead => "too_much_chunk_overhead",
+            Self::ChunkWithoutEnd => "chunk_without_end",
+            Self::TrailersTooLarge { .. } => "trailers_too_large",
+            Self::ForbiddenTrailer => "forbidden_trailer",
+            Self::TruncatedHead => "truncated_head",
+            Self::TruncatedBody => "truncated_body",
+            Self::ContradictorySchemes => "contradictory_schemes",
+            Self::InvalidForwardedHost => "invalid_forwarded_host",
+            Self::UnderscoreInFieldName => "underscore_in_field_name",
+            Self::AmbiguousFieldName => "ambiguous_field_name",
+            Self::PathOutsideScriptName => "path_outside_script_name",
+            Self::ProxyHeaderMissing => "proxy_header_missing",
+            Self::ProxyHeaderMalformed => "proxy_header_malformed",
+            Self::ProxyHeaderForbidden => "proxy_header_forbidden",
+            Self::HeadTooSlow => "head_too_slow",
+            Self::BodyTooSlow => "body_too_slow",
         }
     }
 
@@ -196,7 +281,8 @@ impl Refusal {
             Self::MisplacedWhitespace => "misplaced white space in the request line",
             Self::MissingVersion => "the request line has no version",
             Self::InvalidVersion => "the version is not HTTP/digit.digit",
-            Self::UnsupportedVersion => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::UnsupportedVersion => "only HTTP/1 is spoken here",
+            Self::MethodTooLong { .. } => "the method is too long",
             Self::RequestLineTooLong { .. } => "the request line is too long",
             Self::MethodNotImplemented => "CONNECT and TRACE are not offered",
             Self::ForbiddenByteInTarget => "control byte in the request target",
@@ -205,6 +291,9 @@ impl Refusal {
             Self::RelativeTarget => "the request target is not an absolute path or http URI",
             Self::AsteriskWithoutOptions => "the request target * is for OPTIONS only",
             Self::InvalidAuthority => "the authority of the request target is malformed",
+            Self::HttpsTargetOverPlainHttp => {
+                "the request target is an https URI and the connection is not secured"
+            }
             Self::WhitespaceBeforeFirstField => "white space before the first field",
             Self::ObsoleteLineFolding => "folded field line",
             Self::EmptyFieldName => "empty field name",
@@ -233,7 +322,7 @@ impl Refusal {
             Self::UnknownExpectation => "only the expectation 100-continue is understood",
             Self::BodyTooLarge { .. } => "the request body is too large",
             Self::InvalidChunkSize => "a chunk size is not a plain hexadecimal number",
-            Self::ChunkSizeOverflow => "a chunk size is beyond 64 bits",
+            Self::ChunkSizeOverflow => "a chunk size, or the body, is beyond 64 bits",
             Self::InvalidChunkExtension => "malformed chunk extension",
             Self::ChunkLineTooLong { .. } => "a chunk-size line is too long",
             Self::TooMuchChunkOverhead => "too many chunk extensions for so little data",
@@ -266,7 +355,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.sentence())?;
         match self {
-            Self::RequestLineTooLong { limit }
+            Self::MethodTooLong { limit }
+            | Self::RequestLineTooLong { limit }
             | Self::FieldTooLarge { limit }
             | Self::HeadTooLarge { limit }
             | Self::ChunkLineTooLong { limit }
@@ -279,69 +369,6 @@ impl fmt::Display for Refusal {
 }
 
 impl Error for Refusal {}
-
-/// What the application did wrong in its response head. Nothing has been sent yet when it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BadResponse {
-    /// A status outside 200..=999 (RFC 9110 §15).
-    InvalidStatus(u16),
-    /// An interim status (1xx) as the final one (RFC 9110 §15.2).
-    InterimStatus(u16),
-    /// A control byte in the reason phrase: response splitting (RFC 9112 §4).
-    ForbiddenByteInReason,
-    /// A header name that is empty or not a token (RFC 9110 §5.1).
-    InvalidHeaderName,
-    /// CR, LF, NUL or another control byte in a header value: response splitting (RFC 9110 §5.5).
-    ForbiddenByteInHeaderValue,
-    /// A Content-Length that is not digits only, or is beyond 64 bits (RFC 9110 §8.6).
-    InvalidContentLength,
-    /// Two Content-Length headers that differ (RFC 9112 §6.3).
-    ConflictingContentLength,
-    /// Headers of more than 4 GiB, which no client reads.
-    HeadTooLarge,
-}
-
-impl fmt::Display for BadResponse {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidStatus(status) => write!(out, "status {status} is not in 200..=999"),
-            Self::InterimStatus(status) => {
-                write!(out, "status {status} is interim and cannot end a request")
-            }
-            Self::ForbiddenByteInReason => out.write_str("control byte in the reason phrase"),
-            Self::InvalidHeaderName => out.write_str("a header name is not a token"),
-            Self::ForbiddenByteInHeaderValue => out.write_str("control byte in a header value"),
-            Self::InvalidContentLength => out.write_str("Content-Length is not a plain number"),
-            Self::ConflictingContentLength => {
-                out.write_str("two Content-Length headers that differ")
-            }
-            Self::HeadTooLarge => out.write_str("the headers are larger than 4 GiB"),
-        }
-    }
-}
-
-impl Error for BadResponse {}
-
-/// The response body ended before its Content-Length: the connection must close, so that the client
-/// sees a truncated response and not a complete one (RFC 9112 §8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ShortBody {
-    /// Bytes that were announced and never came.
-    pub missing: u64,
-}
-
-impl fmt::Display for ShortBody {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let missing = self.missing;
-        write!(
-            out,
-            "the response body is {missing} bytes shorter than its Content-Length"
-        )
-    }
-}
-
-impl Error for ShortBody {}
 
 /// The usual reason phrase of `status` (RFC 9110 §15 and the IANA registry), `Unknown` for others.
 pub fn reason_phrase(status: u16) -> &'static str {

@@ -37,6 +37,10 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Longest method in bytes; a longer one gets 501 (RFC 9112 §3). The longest registered one has 17:
+    /// UPDATEREDIRECTREF (RFC 4437).
+    pub const METHOD: usize = 32;
+
     /// Whether a body of `length` bytes is longer than [`Limits::body`] allows.
     pub(crate) fn is_body_too_long(&self, length: u64) -> bool {
         self.body != 0 && length > self.body

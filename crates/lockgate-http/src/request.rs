@@ -125,9 +125,20 @@ impl RequestHead {
     pub fn path(&self) -> &[u8] {
         match self.summary.parts.path {
             Some(path) => path.of(&self.bytes),
+            None if self.summary.parts.is_asterisk => b"*",
             None if self.summary.parts.authority.is_some() => b"/",
             None => b"",
         }
+    }
+
+    /// Whether the request is about the server and not about one of its resources: `OPTIONS *` (RFC 9110 §9.3.7).
+    pub fn is_about_server(&self) -> bool {
+        self.summary.parts.is_asterisk
+    }
+
+    /// Whether the target is an `https` URI, whatever the connection is.
+    pub fn has_https_target(&self) -> bool {
+        self.summary.parts.is_https
     }
 
     /// What follows the first `?` of the target; empty when there is none.
@@ -170,20 +181,22 @@ impl RequestHead {
             .map(|(_, value)| value)
     }
 
-    /// Whether there may be a header that says who the client is, or a dropped field: a name that begins as
-    /// `X-Forwarded-For` or `Forwarded` do, or has an underscore. Told while the head is read, so that asking costs nothing.
+    /// Whether there may be a header that says who the client is, a dropped field, or an `https` target: a name that begins
+    /// as `X-Forwarded-For` or `Forwarded` do, or has an underscore. Told while the head is read, so that asking costs nothing.
     pub fn may_tell_of_client(&self) -> bool {
         self.summary.may_tell_of_client
     }
 
     /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty. A host that a
-    /// trusted proxy has forwarded overrides both, where [`ForwardingRules`](crate::ForwardingRules) say so.
+    /// trusted proxy has forwarded overrides both, where [`ForwardingRules`](crate::ForwardingRules) say so. The colon
+    /// before an empty port is left out (RFC 3986 §3.2.3: the normal form).
     pub fn host(&self) -> Option<&[u8]> {
         self.summary
             .parts
             .authority
             .or(self.summary.host)
             .map(|host| host.of(&self.bytes))
+            .map(|host| host.strip_suffix(b":").unwrap_or(host))
             .filter(|host| !host.is_empty())
     }
 
@@ -277,6 +290,37 @@ mod tests {
         assert_eq!(head.target(), b"http://a:1?q");
         assert_eq!(head.headers().len(), 3);
         assert_eq!(read("GET / HTTP/1.0\r\nHost:\r\n\r\n").host(), None);
+    }
+
+    #[test]
+    fn only_options_without_a_path_is_about_the_server() {
+        for (line, is_about_server, path) in [
+            ("OPTIONS *", true, "*"),
+            ("OPTIONS http://h", true, "*"),
+            ("OPTIONS http://h:", true, "*"),
+            ("OPTIONS http://h/", false, "/"),
+            ("OPTIONS http://h?q", false, "/"),
+            ("OPTIONS /", false, "/"),
+            ("OPTIONS /*", false, "/*"),
+            ("GET http://h", false, "/"),
+        ] {
+            let head = read(&format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n"));
+            assert_eq!(head.is_about_server(), is_about_server, "{line}");
+            assert_eq!(head.path(), path.as_bytes(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_colon_before_an_empty_port() {
+        for (line, host) in [
+            ("/ HTTP/1.1\r\nHost: a:", "a"),
+            ("/ HTTP/1.1\r\nHost: [::1]:", "[::1]"),
+            ("http://b:/ HTTP/1.1\r\nHost: a:1", "b"),
+            ("/ HTTP/1.1\r\nHost: a:0080", "a:0080"),
+        ] {
+            let head = read(&format!("GET {line}\r\n\r\n"));
+            assert_eq!(head.host(), Some(host.as_bytes()), "{line}");
+        }
     }
 
     #[test]

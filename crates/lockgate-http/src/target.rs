@@ -16,6 +16,10 @@ pub(crate) struct TargetParts {
     /// `None` when an absolute-form has no path.
     pub(crate) path: Option<Span>,
     pub(crate) query: Span,
+    /// Asterisk-form, or what is the same: an absolute-form of OPTIONS without path and query (RFC 9112 §3.2.4).
+    pub(crate) is_asterisk: bool,
+    /// An absolute-form whose scheme is https.
+    pub(crate) is_https: bool,
 }
 
 /// Appends `raw` to `out` with each `%XX` as its byte. Malformed escapes stay as they are, and `%2F`
@@ -57,7 +61,10 @@ pub(crate) fn split_target(
         if method != b"OPTIONS" {
             return Err(Refusal::AsteriskWithoutOptions);
         }
-        return Ok(split_path(target, offset, 0, None));
+        return Ok(TargetParts {
+            is_asterisk: true,
+            ..split_path(target, offset, 0, None)
+        });
     }
     let Some(scheme) = scheme_length(target) else {
         return Err(Refusal::RelativeTarget);
@@ -71,13 +78,17 @@ pub(crate) fn split_target(
         return Err(Refusal::InvalidAuthority);
     }
     let span = Span::new(offset + scheme, offset + scheme + end);
-    Ok(split_path(target, offset, scheme + end, Some(span)))
+    Ok(TargetParts {
+        is_asterisk: end == authority.len() && method == b"OPTIONS",
+        is_https: scheme == b"https://".len(),
+        ..split_path(target, offset, scheme + end, Some(span))
+    })
 }
 
 /// Whether `host` is one `uri-host [ ":" port ]`, not empty (RFC 9110 §7.2, RFC 3986 §3.2.2).
 ///
-/// Stricter than the grammar where readers differ: no comma (a joined list), no empty port, no port
-/// above 65535, no IPvFuture, no zone identifier.
+/// Stricter than the grammar where readers differ: no comma (a joined list), no port above 65535, no
+/// IPvFuture, no zone identifier. The port may be empty (RFC 3986 §3.2.3).
 pub(crate) fn is_host(host: &[u8]) -> bool {
     let (name, port) = match host {
         [b'[', inner @ ..] => {
@@ -110,6 +121,8 @@ fn split_path(target: &[u8], offset: usize, start: usize, authority: Option<Span
         query: question.map_or_else(Span::default, |at| {
             Span::new(offset + start + at + 1, offset + target.len())
         }),
+        is_asterisk: false,
+        is_https: false,
     }
 }
 
@@ -151,9 +164,9 @@ fn is_reg_name(name: &[u8]) -> bool {
 fn is_port_suffix(suffix: &[u8]) -> bool {
     match suffix {
         [] => true,
+        [b':'] => true,
         [b':', digits @ ..] => {
-            digits.len() <= 5
-                && matches!(parse_decimal(digits), Ok(Some(port)) if port <= u64::from(u16::MAX))
+            matches!(parse_decimal(digits), Ok(Some(port)) if port <= u64::from(u16::MAX))
         }
         _ => false,
     }
@@ -223,6 +236,9 @@ mod tests {
             "h:65535",
             "a.",
             "-x",
+            "a:",
+            "a:000080",
+            "[::1]:",
         ];
         for host in good {
             assert!(is_host(host.as_bytes()), "{host}");
@@ -237,16 +253,17 @@ mod tests {
             "a:1,b:2",
             "a@b",
             "a:b",
-            "a:",
+            ":",
+            "a::",
             "a:65536",
-            "a:000080",
+            "a:99999999999999999999",
             "a:+80",
             "a:1:2",
             "[::1",
             "::1",
             "[::1]x",
-            "[::1]:",
             "[]",
+            "[]:",
             "[v1.x]",
             "[fe80::1%25eth0]",
             "a%",

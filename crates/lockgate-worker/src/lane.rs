@@ -353,6 +353,9 @@ impl Lane {
                     let ready_nanos = connection.shared.books.nanos(self.sight.came_at);
                     connection.begin_exchange(self.bench.outputs.pop(), ready_nanos);
                     self.requests += 1;
+                    if request.head.is_about_server() {
+                        return self.answer_about_server(request, connection);
+                    }
                     if self.is_queue_full(&connection.shared) {
                         return self.refuse_queued(request, connection);
                     }

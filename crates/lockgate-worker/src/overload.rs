@@ -4,11 +4,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, ResponseHead};
+use lockgate_http::ResponseHead;
 use lockgate_observe::{Level, Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::connection::{Connection, Phase};
+use crate::connection::Connection;
 use crate::lane::Returned;
 use crate::poller::Readiness;
 use crate::queue::GivenUp;
@@ -118,16 +118,7 @@ impl Connection {
                 .is_ok()
             && (!closes || head.push(b"Connection", b"close").is_ok());
         debug_assert!(is_described, "constants that are valid");
-        self.start(&head, BodyLength::Known(text.len() as u64));
-        if self.allows_body() {
-            // A client that has gone is found by the flush.
-            let _ = self.send_copy(text.as_bytes());
-        }
-        let may_go_on = self
-            .body
-            .as_mut()
-            .is_some_and(|body| body.finish().is_ok() && body.keep_alive());
-        self.close_after_response |= !may_go_on;
+        self.queue_own_response(&head, text.as_bytes(), now);
         if let Some(entry) = &mut self.entry
             && outcome == Outcome::ClientGone
         {
@@ -141,8 +132,6 @@ impl Connection {
             GivenUp::TooLate => Loss::QueueTimeout,
             GivenUp::HalfClosed | GivenUp::Gone => Loss::ClientGone,
         });
-        self.phase = Phase::Writing;
-        self.deadline = now + self.shared.config.write_timeout;
     }
 
     /// Whether somebody waits for the response, as far as that can be known without sending anything.

@@ -3,13 +3,14 @@
 use std::io;
 use std::time::Instant;
 
-use lockgate_http::{Refusal, encode_refusal};
+use lockgate_http::{BodyLength, Refusal, ResponseHead, encode_refusal};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
 use crate::connection::{Connection, Next, Phase};
 use crate::date::with_date;
 use crate::minimum_rate::Uptake;
+use crate::reply::ReplyChannel;
 use crate::spool::Spool;
 
 /// Why a request does not reach the application.
@@ -87,6 +88,22 @@ impl Connection {
         // The client may have more under way than was read: close with patience.
         self.readable = !self.read_closed;
         Next::Flush
+    }
+
+    /// Queues a whole response of the server's own to a request that was read in full: the connection may go on.
+    pub fn queue_own_response(&mut self, head: &ResponseHead, body: &[u8], now: Instant) {
+        self.start(head, BodyLength::Known(body.len() as u64));
+        if self.allows_body() {
+            // A client that has gone is found by the flush.
+            let _ = self.send_copy(body);
+        }
+        let may_go_on = self
+            .body
+            .as_mut()
+            .is_some_and(|body| body.finish().is_ok() && body.keep_alive());
+        self.close_after_response |= !may_go_on;
+        self.phase = Phase::Writing;
+        self.deadline = now + self.shared.config.write_timeout;
     }
 
     /// Makes sure that a head which never became a request has its line, too.

@@ -18,7 +18,7 @@ pub(crate) struct ChunkedDecoder {
     total: u64,
     /// Bytes of the current chunk-size line.
     line: usize,
-    digits: u8,
+    has_digits: bool,
     /// Bytes of chunk-size lines beyond what the data justifies.
     overhead: u64,
     trailers: Option<Box<Trailers>>,
@@ -159,14 +159,19 @@ impl ChunkedDecoder {
         // RFC 9112 §7.1.1 has "bad" white space around `;` and `=`, which must be understood (RFC 9110 §5.6.3).
         let is_space = matches!(byte, b' ' | b'\t');
         self.stage = match (self.stage, byte) {
-            (Stage::Size, b'\r') if self.digits > 0 => Stage::SizeLineFeed,
-            (Stage::Size | Stage::SizeGap, b';') if self.digits > 0 => {
-                Stage::ExtensionName { is_empty: true }
+            (Stage::Size, b'\r' | b';' | b' ' | b'\t') if self.has_digits => {
+                self.check_size(limits)?;
+                match byte {
+                    b'\r' => Stage::SizeLineFeed,
+                    b';' => Stage::ExtensionName { is_empty: true },
+                    _ => Stage::SizeGap,
+                }
             }
-            (Stage::Size | Stage::SizeGap, _) if is_space && self.digits > 0 => Stage::SizeGap,
+            (Stage::SizeGap, b';') => Stage::ExtensionName { is_empty: true },
+            (Stage::SizeGap, _) if is_space => Stage::SizeGap,
             (Stage::SizeGap, _) => return Err(Refusal::InvalidChunkSize),
             (Stage::Size, _) => {
-                self.add_digit(byte, limits)?;
+                self.add_digit(byte)?;
                 Stage::Size
             }
             (
@@ -210,23 +215,28 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Refuses at the digit that goes too far: the size can only grow from there.
-    fn add_digit(&mut self, byte: u8, limits: &Limits) -> Result<(), Refusal> {
+    /// Leading zeros are digits as well (RFC 9112 §7.1); the limit of the line bounds them.
+    fn add_digit(&mut self, byte: u8) -> Result<(), Refusal> {
         let Some(digit) = hexadecimal_digit(byte) else {
             return Err(Refusal::InvalidChunkSize);
         };
-        self.digits += 1;
-        if self.digits > 16 {
+        if self.size >> 60 != 0 {
             return Err(Refusal::ChunkSizeOverflow);
         }
+        self.has_digits = true;
         self.size = self.size << 4 | u64::from(digit);
-        let Some(total) = self.total.checked_add(self.size) else {
-            return Err(Refusal::ChunkSizeOverflow);
-        };
-        if limits.is_body_too_long(total) {
+        Ok(())
+    }
+
+    /// Only behind the last digit: a size beyond 64 bits is no number here, and not a body that is too large.
+    fn check_size(&self, limits: &Limits) -> Result<(), Refusal> {
+        if limits.is_body_too_long(self.total.saturating_add(self.size)) {
             return Err(Refusal::BodyTooLarge { limit: limits.body });
         }
-        Ok(())
+        match self.total.checked_add(self.size) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::ChunkSizeOverflow),
+        }
     }
 
     fn end_size_line(&mut self) -> Result<(), Refusal> {
@@ -241,7 +251,7 @@ impl ChunkedDecoder {
         };
         self.total += self.size;
         self.line = 0;
-        self.digits = 0;
+        self.has_digits = false;
         Ok(())
     }
 
@@ -361,9 +371,9 @@ mod tests {
                 0,
                 Ok(true),
             ),
-            ("15", "", 0, Err(Refusal::BodyTooLarge { limit: 20 })),
+            ("15\r", "", 0, Err(Refusal::BodyTooLarge { limit: 20 })),
             (
-                "f\r\n012345678901234\r\n6",
+                "f\r\n012345678901234\r\n6\r",
                 "012345678901234",
                 0,
                 Err(Refusal::BodyTooLarge { limit: 20 }),

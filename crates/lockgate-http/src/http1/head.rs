@@ -113,9 +113,14 @@ impl HeadReader {
             _ => Err(head_too_large(limits)),
         };
         if let Stage::Method = self.stage {
-            let rest = &window[self.at..];
+            let rest = &window[self.at..window.len().min(Limits::METHOD + 1)];
             let Some(length) = rest.iter().position(|&byte| !TCHAR[usize::from(byte)]) else {
-                self.at = window.len();
+                self.at += rest.len();
+                if self.at > Limits::METHOD {
+                    return Err(Refusal::MethodTooLong {
+                        limit: Limits::METHOD,
+                    });
+                }
                 return pause();
             };
             self.at += length;
@@ -166,6 +171,7 @@ impl HeadReader {
             }
             let target = summary.target.of(bytes);
             summary.parts = split_target(target, summary.target.start as usize, method)?;
+            summary.may_tell_of_client = summary.parts.is_https;
         }
         Ok(true)
     }
@@ -192,11 +198,12 @@ impl HeadReader {
         let method = summary.method.of(bytes);
         let target = summary.target.of(bytes);
         match version {
-            (1, 1) => Ok(()),
             (1, 0) => {
                 summary.version = Version::Http10;
                 Ok(())
             }
+            // RFC 9110 §2.5: a higher minor version is read as the highest that is known here.
+            (1, _) => Ok(()),
             (2, 0) if method == b"PRI" && target == b"*" => Err(Refusal::Http2Preface),
             _ => Err(Refusal::UnsupportedVersion),
         }
@@ -212,7 +219,6 @@ impl HeadReader {
     ) -> Result<(), Refusal> {
         let name = field.name.of(bytes);
         summary.may_tell_of_client |= matches!(name, [b'x' | b'X' | b'f' | b'F', ..]);
-        let raw = || &bytes[field.name.end as usize + 1..self.fields.line() - 2];
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 if self.has_host {
@@ -252,10 +258,11 @@ impl HeadReader {
                 self.has_content_type = true;
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                self.claims.claim_length(raw())?;
+                self.claims.claim_length(field.value.of(bytes))?;
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.claims.claim_coding(raw(), summary.version)?;
+                self.claims
+                    .claim_coding(field.value.of(bytes), summary.version)?;
             }
             _ => {}
         }

@@ -140,6 +140,10 @@ impl Connection {
             .get_or_insert_with(|| speakers.trusts(&self.client));
         if !is_trusted {
             request.set_client(&self.client);
+            // RFC 9110 §7.4: only a trusted gateway may pass on what was meant for a secured connection.
+            if request.head.has_https_target() && !request.is_https {
+                return Err(Refusal::HttpsTargetOverPlainHttp);
+            }
             if speakers.rules.strip(&mut request.head)? > 0 {
                 self.tell_of_stripping();
             }

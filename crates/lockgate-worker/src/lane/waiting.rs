@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockgate_http::ResponseHead;
 use lockgate_observe::Level;
 
 use super::Lane;
@@ -109,8 +110,26 @@ impl Lane {
     /// Refuses a request that finds the queue full.
     pub(super) fn refuse_queued(&mut self, request: Box<Request>, mut connection: Box<Connection>) {
         connection.answer_unavailable(GivenUp::QueueFull, self.bench.now);
+        self.leave_answered(request, connection);
+    }
+
+    /// Answers `OPTIONS *`, which the application is not asked.
+    #[cold]
+    pub(super) fn answer_about_server(
+        &mut self,
+        request: Box<Request>,
+        mut connection: Box<Connection>,
+    ) {
+        let mut head = ResponseHead::default();
+        let is_described = head.set_status(200, b"OK").is_ok();
+        debug_assert!(is_described, "constants that are valid");
+        connection.queue_own_response(&head, &[], self.bench.now);
+        self.leave_answered(request, connection);
+    }
+
+    fn leave_answered(&mut self, request: Box<Request>, connection: Box<Connection>) {
         self.keep_request(request);
-        // Not driven on at once: one that pipelines would be refused over and over before anybody else is looked at.
+        // Not driven on at once: a client that pipelines would be answered many times before the next one is read.
         self.queue(&Arc::clone(&connection.slot));
         self.put_back(connection);
     }
