@@ -25,7 +25,7 @@ use crate::request::{Client, Local, Request};
 use crate::shared::Shared;
 use crate::slot::Slot;
 use crate::spool::Spool;
-use crate::transport::Transport;
+use crate::transport::{Received, Transport};
 use crate::workbench::Workbench;
 
 use speaker::Speaker;
@@ -204,7 +204,7 @@ impl Connection {
         };
         for _ in 0..intake::READS_AT_ONCE {
             match self.transport.read(&mut bench.buffer) {
-                Ok(0) => return Next::Close,
+                Ok(Received { count: 0, .. }) => return Next::Close,
                 Ok(_) => self.deadline = until.min(bench.now + LINGER_SILENCE),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;

@@ -77,10 +77,10 @@ mod tests {
     fn a_corked_piece_waits_until_the_lane_is_taken() {
         let (mut transport, mut client) = pair();
         let cork = Cork::default();
-        cork.enter(transport.socket());
+        cork.enter(transport.corked_socket());
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
-        cork.settle(&transport.socket(), || true);
+        cork.settle(&transport.corked_socket(), || true);
         // Loopback delivers within the call that sends: what is not there now was not sent.
         assert!(!has_arrived(&mut client));
         cork.pull();
@@ -91,11 +91,11 @@ mod tests {
     fn a_piece_written_after_the_lane_was_taken_does_not_wait() {
         let (mut transport, mut client) = pair();
         let cork = Cork::default();
-        cork.enter(transport.socket());
+        cork.enter(transport.corked_socket());
         cork.pull();
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
-        cork.settle(&transport.socket(), || false);
+        cork.settle(&transport.corked_socket(), || false);
         assert!(has_arrived(&mut client));
     }
 
@@ -118,7 +118,7 @@ mod tests {
     fn a_socket_that_is_closed_is_not_kept_open() {
         let (transport, mut client) = pair();
         let cork = Cork::default();
-        cork.enter(transport.socket());
+        cork.enter(transport.corked_socket());
         drop(transport);
         cork.pull();
         client

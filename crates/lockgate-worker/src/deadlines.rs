@@ -19,6 +19,7 @@ use crate::access_log::Entry;
 use crate::descriptors::Noted;
 use crate::queue::Job;
 use crate::request::Client;
+use crate::transport::AbortHandle;
 
 pub use self::ending::Ending;
 pub use self::watcher::start;
@@ -74,12 +75,22 @@ struct Expiry {
 }
 
 /// Where a client can be reached without the connection's owner.
-#[derive(Default)]
 pub struct Line {
-    pub socket: Weak<Noted>,
+    pub abort: Weak<dyn AbortHandle>,
     pub is_head_request: bool,
     /// Nothing that came before this response is still on its way, so an answer may be written to the socket.
     pub is_clear: bool,
+}
+
+impl Default for Line {
+    /// Reaches no client.
+    fn default() -> Self {
+        Self {
+            abort: Weak::<Noted>::new(),
+            is_head_request: false,
+            is_clear: false,
+        }
+    }
 }
 
 /// What the watcher should do about a call.

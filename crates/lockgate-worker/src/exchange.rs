@@ -40,7 +40,7 @@ impl Connection {
             self.is_corked = is_watched;
             self.transport.set_corked(is_watched);
             if is_watched {
-                shared.cork.enter(self.transport.socket());
+                shared.cork.enter(self.transport.corked_socket());
             }
         }
         is_watched
@@ -51,7 +51,7 @@ impl Connection {
         if std::mem::take(&mut self.is_corked) {
             self.transport.set_corked(false);
             if self.out.is_empty() {
-                let socket = self.transport.socket();
+                let socket = self.transport.corked_socket();
                 self.shared.cork.settle(&socket, || false);
             }
         }
@@ -223,7 +223,7 @@ impl ReplyChannel for Connection {
         if is_watched {
             shared
                 .cork
-                .settle(&self.transport.socket(), || shared.crew.is_watched());
+                .settle(&self.transport.corked_socket(), || shared.crew.is_watched());
         }
         outcome
     }
@@ -310,7 +310,7 @@ impl ReplyChannel for Connection {
 
     fn attend(&mut self, station: &Arc<Station>) {
         let line = Line {
-            socket: self.transport.socket(),
+            abort: self.transport.abort_handle(),
             is_head_request: self.is_head_request,
             is_clear: !self.has_output(),
         };

@@ -305,6 +305,10 @@ mod tests {
     use super::*;
     use std::io::{Seek, Write};
     use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::Weak;
+
+    use crate::descriptors::Noted;
+    use crate::transport::{AbortHandle, Received};
 
     /// Takes at most `appetite` bytes a call and `WouldBlock` every other time.
     struct Picky {
@@ -327,8 +331,11 @@ mod tests {
     }
 
     impl Transport for Picky {
-        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<Received> {
             Err(io::ErrorKind::WouldBlock.into())
+        }
+        fn abort_handle(&self) -> Weak<dyn AbortHandle> {
+            Weak::<Noted>::new()
         }
         fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
             self.is_full = !self.is_full;

@@ -2,12 +2,12 @@
 //! and a connection that has several requests with the application at once.
 #![cfg(test)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use lockgate_config::{AppSpec, Config, LogLevel, LogTarget, Threads};
@@ -15,12 +15,13 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::app::App;
 
+use crate::descriptors::Noted;
 use crate::log::ErrorLog;
 use crate::queue::{GivenUp, Job};
 use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
-use crate::request::Request;
+use crate::request::{Body, Request};
 use crate::shared::StopMode;
-use crate::transport::Transport;
+use crate::transport::{AbortHandle, Received, Transport};
 use crate::worker::{Handle, Worker};
 
 /// A client that does nothing but stay or leave.
@@ -85,64 +86,167 @@ fn start_with(
     Worker::start(Arc::new(config), Vec::new(), Arc::new(Function(app)), log).unwrap()
 }
 
-/// Turns every byte over, refuses to let the kernel send files, and holds what the socket does not take:
-/// all that a TLS session does to its caller.
+/// Turns every byte over, refuses to let the kernel send files, reads all that the socket has and hands it out in short
+/// pieces, and holds what the socket does not take: all that a TLS session does to its caller.
 struct Scrambled {
+    session: Arc<Mutex<Session>>,
+    /// Of the same socket.
+    descriptor: UnixStream,
+}
+
+struct Session {
     socket: UnixStream,
-    pending: Vec<u8>,
+    /// Read from the socket and not yet handed out.
+    incoming: VecDeque<u8>,
+    is_ended: bool,
+    /// Accepted and not yet taken by the socket.
+    outgoing: Vec<u8>,
+}
+
+/// A TLS record has up to 16 KiB; shorter ones show more of the seams.
+const RECORD: usize = 777;
+
+impl Session {
+    fn fill(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        while !self.is_ended {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => self.is_ended = true,
+                Ok(count) => self
+                    .incoming
+                    .extend(buffer[..count].iter().map(|byte| !byte)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_empty() {
+            let count = self.socket.write(&self.outgoing)?;
+            self.outgoing.drain(..count);
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, bytes: impl Iterator<Item = u8>) {
+        self.outgoing.extend(bytes.map(|byte| !byte));
+    }
+}
+
+impl Scrambled {
+    /// A connection of the worker, and the client's end of it.
+    fn connect(handle: &Handle) -> UnixStream {
+        let (ours, client) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let transport = Box::new(Self {
+            descriptor: ours.try_clone().unwrap(),
+            session: Arc::new(Mutex::new(Session {
+                socket: ours,
+                incoming: VecDeque::new(),
+                is_ended: false,
+                outgoing: Vec::new(),
+            })),
+        });
+        let owner = Arc::clone(&handle.shared);
+        handle.shared.with_lane(move |lane| {
+            lane.adopt(&owner, transport, Arc::default(), Arc::default());
+        });
+        client
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap()
+    }
 }
 
 impl Transport for Scrambled {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.socket.read(buffer)?;
-        buffer[..count].iter_mut().for_each(|byte| *byte = !*byte);
-        Ok(count)
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        let mut session = self.session();
+        session.fill()?;
+        if session.incoming.is_empty() && !session.is_ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = buffer.len().min(RECORD).min(session.incoming.len());
+        for (place, byte) in buffer.iter_mut().zip(session.incoming.drain(..count)) {
+            *place = byte;
+        }
+        // The edge of what was read ahead is spent: whatever is left here, no event will announce it.
+        let is_drained = session.incoming.is_empty() && !session.is_ended;
+        Ok(Received { count, is_drained })
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        if self.push().is_err() && self.pending.len() > 1000 {
+        let mut session = self.session();
+        if session.push().is_err() && session.outgoing.len() > 1000 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         // As a TLS record does, take a bounded part of it, whether or not the socket has room.
-        let taken: Vec<u8> = pieces
-            .iter()
-            .flat_map(|piece| piece.iter())
-            .take(777)
-            .map(|byte| !byte)
-            .collect();
-        self.pending.extend_from_slice(&taken);
-        Ok(taken.len())
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let bytes = pieces.iter().flat_map(|piece| piece.iter().copied());
+        session.accept(bytes.take(RECORD));
+        Ok(length.min(RECORD))
     }
 
     fn send_file(&mut self, _: &File, _: u64, _: u64) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn abort_handle(&self) -> Weak<dyn AbortHandle> {
+        let session: Weak<Mutex<Session>> = Arc::downgrade(&self.session);
+        session
+    }
+
     fn has_pending_output(&self) -> bool {
-        !self.pending.is_empty()
+        !self.session().outgoing.is_empty()
     }
 
     fn push(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            let count = self.socket.write(&self.pending)?;
-            self.pending.drain(..count);
-        }
-        Ok(())
+        self.session().push()
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
-        self.socket.shutdown(std::net::Shutdown::Write)
+        self.session().socket.shutdown(std::net::Shutdown::Write)
     }
 
     fn reset_on_close(&mut self) {}
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.descriptor.as_fd()
     }
 
     fn is_encrypted(&self) -> bool {
         true
     }
+}
+
+impl AbortHandle for Mutex<Session> {
+    fn answer(&self, response: &[u8]) -> bool {
+        let mut session = self.lock().unwrap();
+        session.accept(response.iter().copied());
+        session.push().is_ok() && session.socket.shutdown(std::net::Shutdown::Write).is_ok()
+    }
+
+    fn abort(&self) {
+        let session = self.lock().unwrap();
+        // A dead socket is what is wanted.
+        let _ = session.socket.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn scramble(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| !byte).collect()
+}
+
+/// What the client gets until the connection ends, in clear.
+fn read_to_end(client: &mut UnixStream) -> String {
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    String::from_utf8(scramble(&received)).unwrap()
 }
 
 #[test]
@@ -186,31 +290,95 @@ fn a_transport_may_transform_hold_and_refuse_to_send_files() {
         reply.send_copy(b"tail").unwrap();
         reply.finish().unwrap();
     });
-    let (ours, mut client) = UnixStream::pair().unwrap();
-    ours.set_nonblocking(true).unwrap();
-    client
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let transport = Box::new(Scrambled {
-        socket: ours,
-        pending: Vec::new(),
-    });
-    let shared = Arc::clone(&handle.shared);
-    let owner = Arc::clone(&shared);
-    shared.with_lane(move |lane| lane.adopt(&owner, transport, Arc::default(), Arc::default()));
-    let scramble = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<u8>>();
+    let mut client = Scrambled::connect(&handle);
     client
         .write_all(&scramble(
             b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         ))
         .unwrap();
-    let mut received = Vec::new();
-    client.read_to_end(&mut received).unwrap();
-    let text = String::from_utf8(scramble(&received)).unwrap();
+    let text = read_to_end(&mut client);
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("X-Scheme: https"), "{head}");
     assert!(body.len() == LENGTH + 4 && body.starts_with("ffff") && body.ends_with("ftail"));
     handle.stop();
+}
+
+#[test]
+fn a_transport_may_hand_out_less_than_the_socket_had() {
+    for threads in [1, 2] {
+        for (length, follows) in [(5_000, 0), (5_000, 3), (200_000, 2), (0, 40)] {
+            let handle = start(threads, |request, reply| {
+                let body = match &request.body {
+                    Body::Empty => Vec::new(),
+                    Body::Memory(bytes) => bytes.to_vec(),
+                    Body::Spooled { .. } => panic!("spooled below body_memory"),
+                };
+                assert!(body.iter().all(|&byte| byte == b'b'));
+                reply.head().set_status(200, b"OK").unwrap();
+                let length = body.len().to_string();
+                reply.start(BodyLength::Known(length.len() as u64));
+                reply.send_copy(length.as_bytes()).unwrap();
+                reply.finish().unwrap();
+            });
+            let mut client = Scrambled::connect(&handle);
+            // All of it in one piece, so that one edge announces everything.
+            let mut sent =
+                format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+            sent.push_str(&"b".repeat(length));
+            sent.push_str(&"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(follows));
+            sent.push_str("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            client.write_all(&scramble(sent.as_bytes())).unwrap();
+            let text = read_to_end(&mut client);
+            let case = format!("{threads} threads, {length} bytes, {follows} more requests");
+            assert_eq!(
+                text.matches("HTTP/1.1 200 OK\r\n").count(),
+                follows + 2,
+                "{case}"
+            );
+            assert!(
+                text.contains(&format!("\r\n\r\n{length}HTTP/1.1")),
+                "{case}"
+            );
+            handle.stop();
+        }
+    }
+}
+
+#[test]
+fn a_deadline_reaches_the_client_of_any_transport() {
+    for (begins, wanted) in [
+        (false, "HTTP/1.1 504 Gateway Timeout\r\n"),
+        (true, "HTTP/1.1 200 OK\r\n"),
+    ] {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let handle = start_with(
+            |config| config.request_timeout = Some(Duration::from_millis(50)),
+            2,
+            move |_, reply| {
+                if begins {
+                    reply.head().set_status(200, b"OK").unwrap();
+                    reply.start(BodyLength::Known(10));
+                    reply.send_copy(b"begun").unwrap();
+                    reply.flush().unwrap();
+                }
+                // Until the client has seen its connection end.
+                let _ = released
+                    .lock()
+                    .unwrap()
+                    .recv_timeout(Duration::from_secs(20));
+            },
+        );
+        let mut client = Scrambled::connect(&handle);
+        client
+            .write_all(&scramble(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .unwrap();
+        let text = read_to_end(&mut client);
+        assert!(text.starts_with(wanted), "{text}");
+        assert_eq!(text.ends_with("begun"), begins, "{text}");
+        release.send(()).unwrap();
+        handle.stop();
+    }
 }
 
 /// Reads one request and takes whatever it is given at once, as the fastest client would.
@@ -220,8 +388,13 @@ struct Bottomless {
 }
 
 impl Transport for Bottomless {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(buffer)
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        let count = self.socket.read(buffer)?;
+        let is_drained = count < buffer.len();
+        Ok(Received { count, is_drained })
+    }
+    fn abort_handle(&self) -> Weak<dyn AbortHandle> {
+        Weak::<Noted>::new()
     }
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let piece = &pieces[0][..pieces[0].len().min(1 << 20)];

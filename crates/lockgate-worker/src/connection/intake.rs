@@ -14,6 +14,7 @@ use crate::minimum_rate::MinimumRate;
 use crate::rejection::Rejection;
 use crate::request::{Body, Request};
 use crate::spool::Spool;
+use crate::transport::Received;
 use crate::workbench::Workbench;
 
 /// Reads from one connection per turn, so that one fast upload does not keep the lane: 16 × 64 KiB.
@@ -44,9 +45,8 @@ impl Connection {
             if let Some(left) = self.protocol.body_left()
                 && let Some(room) = self.spool.room(left, self.shared.config.body_memory)
             {
-                let asked = room.len();
                 let outcome = self.transport.read(room);
-                match self.note_direct_read(outcome, asked, bench) {
+                match self.note_direct_read(outcome, bench) {
                     None => continue,
                     Some(next) => return next,
                 }
@@ -59,15 +59,15 @@ impl Connection {
                 ..
             } = bench;
             match self.transport.read(buffer) {
-                Ok(0) => {
+                Ok(Received { count: 0, .. }) => {
                     self.readable = false;
                     self.read_closed = true;
                     return self.receive_eof(*now);
                 }
-                Ok(count) => {
-                    // A short read has emptied the socket (epoll(7), "for stream-oriented files"); the end of the
-                    // stream has no bytes of its own, so once it is announced reading goes on until it is seen.
-                    self.readable = count == buffer.len() || self.read_closing;
+                Ok(Received { count, is_drained }) => {
+                    // The end of the stream has no bytes of its own: once it is announced, reading goes on until it is
+                    // seen.
+                    self.readable = !is_drained || self.read_closing;
                     *received += count as u64;
                     if let Some(next) = self.feed(&buffer[..count], requests, *now) {
                         return next;
@@ -85,18 +85,17 @@ impl Connection {
     /// costs beside the system calls.
     fn note_direct_read(
         &mut self,
-        outcome: io::Result<usize>,
-        asked: usize,
+        outcome: io::Result<Received>,
         bench: &mut Workbench,
     ) -> Option<Next> {
         match outcome {
-            Ok(0) => {
+            Ok(Received { count: 0, .. }) => {
                 self.readable = false;
                 self.read_closed = true;
                 Some(self.receive_eof(bench.now))
             }
-            Ok(count) => {
-                self.readable = count == asked || self.read_closing;
+            Ok(Received { count, is_drained }) => {
+                self.readable = !is_drained || self.read_closing;
                 bench.received += count as u64;
                 self.spool.note_received(count);
                 self.protocol.note_body(count as u64);

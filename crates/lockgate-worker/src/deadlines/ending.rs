@@ -1,12 +1,10 @@
-//! What a client gets at its request's deadline, from somebody who does not own its connection. Decides neither when
-//! nor whether: only the lock of the station allows it.
+//! What a client gets at its request's deadline, from a thread that does not own its connection: 504 or a reset.
+//! Only the lock of the station allows it.
 
 use lockgate_http::encode_refusal;
-use rustix::net::{SendFlags, Shutdown};
 
 use super::Line;
 use crate::date::with_date;
-use crate::descriptors::Noted;
 
 /// What became of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +21,7 @@ pub const STATUS: u16 = 504;
 impl Line {
     /// Sends 504 and ends our side. A socket that does not take it at once is cut.
     pub fn refuse(&self, server: Option<&[u8]>) -> Ending {
-        let Some(socket) = self.socket.upgrade().filter(|_| self.is_clear) else {
+        let Some(handle) = self.abort.upgrade().filter(|_| self.is_clear) else {
             return self.cut();
         };
         let mut answer = Vec::new();
@@ -34,37 +32,26 @@ impl Line {
         if self.is_head_request {
             answer.truncate(answer.len() - body_length);
         }
-        match rustix::net::send(&*socket, &answer, SendFlags::NOSIGNAL) {
-            Ok(count) if count == answer.len() => {
-                // Whether the client has gone meanwhile makes no difference to anybody.
-                let _ = rustix::net::shutdown(&*socket, Shutdown::Write);
-                Ending::Refused
-            }
-            _ => self.cut(),
+        if handle.answer(&answer) {
+            Ending::Refused
+        } else {
+            self.cut()
         }
     }
 
-    /// Ends the connection so that nobody takes what came for a whole response.
+    /// Ends the connection so that its client takes no part of a response for a whole one.
     pub fn cut(&self) -> Ending {
-        if let Some(socket) = self.socket.upgrade() {
-            cut(&socket);
+        if let Some(handle) = self.abort.upgrade() {
+            handle.abort();
         }
         Ending::Cut
-    }
-}
-
-/// To dissolve the association resets it at once (connect(2), AF_UNSPEC), while a shutdown would send an ordinary end,
-/// which completes a response without a length. Unix sockets know neither reset nor dissolution: there an end has to do.
-fn cut(socket: &Noted) {
-    if rustix::net::connect_unspec(socket).is_err() {
-        // Fails only for a socket that is dead already.
-        let _ = rustix::net::shutdown(socket, Shutdown::Both);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::descriptors::Noted;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
@@ -83,8 +70,9 @@ mod tests {
     }
 
     fn line(socket: &Arc<Noted>) -> Line {
+        let abort: Weak<Noted> = Arc::downgrade(socket);
         Line {
-            socket: Arc::downgrade(socket),
+            abort,
             is_head_request: false,
             is_clear: true,
         }
@@ -136,9 +124,8 @@ mod tests {
     #[test]
     fn a_line_without_a_socket_reaches_nobody() {
         let line = Line {
-            socket: Weak::new(),
-            is_head_request: false,
             is_clear: true,
+            ..Line::default()
         };
         assert_eq!(line.refuse(None), Ending::Cut);
     }

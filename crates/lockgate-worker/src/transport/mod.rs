@@ -13,16 +13,35 @@ pub use plain::Plain;
 
 use crate::descriptors::Noted;
 
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes in the caller's buffer; 0 at the end of the stream.
+    pub count: usize,
+    /// Nothing more can be read before the poller reports the next edge. False: read again.
+    pub is_drained: bool,
+}
+
+/// Ends a connection whose owner is busy, from any thread. Nothing of the response in question has been written when
+/// [`AbortHandle::answer`] is called; the owner sees a dead connection afterwards.
+pub trait AbortHandle: Send + Sync {
+    /// Sends the whole of `response` at once and then the end of the stream; false if the peer does not take it at once.
+    fn answer(&self, response: &[u8]) -> bool;
+
+    /// Ends the connection so that the peer takes nothing that it got for complete.
+    fn abort(&self);
+}
+
 /// A connected, non-blocking byte stream with a descriptor that a poller can watch.
 ///
 /// A transport may transform bytes (TLS) and so hold some: `has_pending_output` then says that `write` has accepted
 /// more than the socket took, and `push` has to be called again when the socket is writable.
 pub trait Transport: Send {
-    /// Reads what has arrived. `Ok(0)` is the end of what the peer sends.
+    /// Reads what has arrived. A count of 0 is the end of what the peer sends.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there; anything else ends the connection.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received>;
 
     /// Writes as much of `pieces`, in order, as is taken without waiting.
     ///
@@ -41,11 +60,13 @@ pub trait Transport: Send {
     /// (send(2), MSG_MORE). A transport that cannot do this sends at once.
     fn set_corked(&mut self, _is_corked: bool) {}
 
-    /// The socket, for another thread to uncork, or to refuse or cut at a deadline. A transport that transforms bytes
-    /// gives none away: what others wrote into it would not be understood.
-    fn socket(&self) -> Weak<Noted> {
+    /// The socket, for another thread to uncork. A transport that cannot be corked has none to give.
+    fn corked_socket(&self) -> Weak<Noted> {
         Weak::new()
     }
+
+    /// What ends this connection from a thread that does not own it: a request's deadline does not wait for its owner.
+    fn abort_handle(&self) -> Weak<dyn AbortHandle>;
 
     /// Whether accepted output has not reached the socket yet.
     fn has_pending_output(&self) -> bool {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use super::Transport;
+use super::{AbortHandle, Received, Transport};
 use crate::descriptors::Noted;
 
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
-    /// Shared only with whoever may have to uncork it, or to end it at a deadline.
+    /// Shared only with the threads that may have to uncork it, or to end it at a deadline.
     socket: Arc<Noted>,
     is_corked: bool,
 }
@@ -30,9 +30,11 @@ impl Plain {
 }
 
 impl Transport for Plain {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::net::recv(&*self.socket, buffer, RecvFlags::empty())?;
-        Ok(count)
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
+        let (count, _) = rustix::net::recv(&*self.socket, &mut *buffer, RecvFlags::empty())?;
+        // A short read has emptied the socket (epoll(7), "for stream-oriented files").
+        let is_drained = count < buffer.len();
+        Ok(Received { count, is_drained })
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -55,8 +57,14 @@ impl Transport for Plain {
         self.is_corked = is_corked;
     }
 
-    fn socket(&self) -> Weak<Noted> {
+    fn corked_socket(&self) -> Weak<Noted> {
         Arc::downgrade(&self.socket)
+    }
+
+    fn abort_handle(&self) -> Weak<dyn AbortHandle> {
+        // The annotation keeps the type: a weak reference to a trait object is made of one to the socket.
+        let socket: Weak<Noted> = Arc::downgrade(&self.socket);
+        socket
     }
 
     #[cfg(target_os = "linux")]
@@ -88,5 +96,26 @@ impl Transport for Plain {
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl AbortHandle for Noted {
+    fn answer(&self, response: &[u8]) -> bool {
+        let sent = rustix::net::send(self, response, SendFlags::NOSIGNAL);
+        let is_sent = sent.is_ok_and(|count| count == response.len());
+        if is_sent {
+            // Fails only where the client has closed meanwhile.
+            let _ = rustix::net::shutdown(self, Shutdown::Write);
+        }
+        is_sent
+    }
+
+    /// To dissolve the association resets it at once (connect(2), AF_UNSPEC), while a shutdown would send an ordinary end,
+    /// which completes a response without a length. Unix sockets know neither reset nor dissolution: there an end has to do.
+    fn abort(&self) {
+        if rustix::net::connect_unspec(self).is_err() {
+            // Fails only for a socket that is dead already.
+            let _ = rustix::net::shutdown(self, Shutdown::Both);
+        }
     }
 }
