@@ -1,4 +1,4 @@
-"""Asks the admin listener of a running server (setting `admin_bind`). Changes nothing."""
+"""The client of the admin listener of a running server (setting `admin_bind`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ ANSWER_SECONDS = 5.0
 
 class Unreachable(Exception):
     """The text says which address was asked, why it did not answer and what to do."""
+
+
+class Gone(Unreachable):
+    """No process listens there (any more)."""
 
 
 class Refused(Unreachable):
@@ -34,22 +38,46 @@ def read_object(address: str, path: str) -> Any:
 
 
 def ask(address: str, path: str) -> bytes:
-    connection = Connection(address)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        text = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"no answer at {address}: {error}{advice(error)}") from None
-    finally:
-        connection.close()
-    if answer.status in (501, 503):
-        raise Refused(text.decode(errors="replace").strip())
-    if answer.status != 200:
+    status, text = exchange(address, "GET", path)
+    if status in (501, 503):
+        raise Refused(printable(text.decode(errors="replace").strip()))
+    if status != 200:
         raise Unreachable(
-            f"{address} answered {answer.status} to {path}: is it the admin_bind of the server?"
+            f"{address} answered {status} to {path}: is it the admin_bind of the server?"
         )
     return text
+
+
+def act(address: str, action: str) -> Any:
+    """Has the server do something. It decides who may, by the user of this process."""
+    status, text = exchange(address, "POST", f"/actions/{action}", {"Lockgate-Action": "ctl"})
+    if status == 405:
+        raise Unreachable(f"the server at {address} takes no actions: signal its process instead")
+    if status in (400, 403, 404, 503):
+        raise Refused(printable(text.decode(errors="replace").strip()))
+    try:
+        receipt = json.loads(text)
+        if status == 202 and receipt["name"] == "lockgate":
+            return receipt
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Unreachable(f"what answers at {address} is not Lockgate's admin listener")
+
+
+def exchange(
+    address: str, method: str, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    connection = Connection(address)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        gone = isinstance(error, (FileNotFoundError, ConnectionRefusedError))
+        kind = Gone if gone else Unreachable
+        raise kind(f"no answer at {address}: {error}{advice(error)}") from None
+    finally:
+        connection.close()
 
 
 def advice(error: Exception) -> str:

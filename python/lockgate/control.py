@@ -1,7 +1,7 @@
 """`lockgate ctl` and `lockgate top`: what an operator asks of a running server.
 
-Reading goes through the admin listener (setting `admin_bind`). Acting goes by signals to the
-process that `/status` names, so that the system decides who may: nothing is changed over HTTP.
+Both go through the admin listener (setting `admin_bind`), which decides by the user of this process
+whether it may act. No process is signalled from here: who answers could name any.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import io
 import json
 import math
 import os
-import signal
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
-from lockgate.admin_client import Unreachable, ask, read_status
+from lockgate.admin_client import Gone, Unreachable, act, ask, printable, read_status
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
 from lockgate.top import request_lines, top
@@ -26,12 +24,11 @@ from lockgate.top import request_lines, top
 VARIABLE = "LOCKGATE_ADMIN_BIND"
 
 ACTIONS = {
-    "reload": (signal.SIGHUP, "asked to reload"),
-    "reopen": (signal.SIGUSR1, "asked to open its log files anew"),
-    "upgrade": (signal.SIGUSR2, "asked to go on in place as the version that is installed now"),
-    "shutdown": (signal.SIGTERM, "asked to finish its requests and stop"),
+    "reload": "asked to reload",
+    "reopen": "asked to reopen its log files",
+    "upgrade": "asked to go on in place as the version that is installed now",
+    "shutdown": "asked to finish its requests and stop",
 }
-MORE, FEWER = signal.SIGTTIN, signal.SIGTTOU
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -82,17 +79,17 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("requests", help="the requests that run now, the oldest first")
     verbs.add_parser("metrics", help="the metrics as Prometheus reads them")
     verbs.add_parser("stacks", help="where every thread stands in its code")
-    reload = verbs.add_parser("reload", help="replace the workers (SIGHUP)")
+    reload = verbs.add_parser("reload", help="replace the workers")
     reload.add_argument(
         "--wait", action="store_true", help="show how it goes; 0 when the new workers serve, else 1"
     )
     reload.add_argument(
         "--timeout", type=duration, metavar="SECONDS", help="with --wait: wait for so long at most"
     )
-    verbs.add_parser("upgrade", help="go on as the installed version, in place (SIGUSR2)")
-    verbs.add_parser("reopen", help="open log files anew (SIGUSR1)")
-    verbs.add_parser("shutdown", help="finish what runs and stop (SIGTERM)")
-    workers = verbs.add_parser("workers", help="more or fewer workers (SIGTTIN, SIGTTOU)")
+    verbs.add_parser("upgrade", help="go on as the installed version, in place")
+    verbs.add_parser("reopen", help="reopen log files")
+    verbs.add_parser("shutdown", help="finish what runs and stop")
+    workers = verbs.add_parser("workers", help="more or fewer workers")
     workers.add_argument("change", type=change, metavar="+N|-N", help="as in +1 or -1")
     watch = commands.add_parser(
         "top",
@@ -133,43 +130,45 @@ def control(address: str, options: argparse.Namespace) -> int:
             print(line)
         return 0
     if options.verb == "reload" and options.wait:
-        return reload_and_wait(address, lambda status: act(status, "reload"), options.timeout)
-    status = read_status(address)
+        return reload_and_wait(address, lambda: perform(address, "reload"), options.timeout)
     if options.verb == "status":
-        print(json.dumps(status, indent=2))
+        print(json.dumps(read_status(address), indent=2))
     elif options.verb == "requests":
-        for line in request_lines(status):
+        for line in request_lines(read_status(address)):
             print(line)
     elif options.verb == "workers":
-        number = MORE if options.change > 0 else FEWER
-        times = abs(options.change)
-        for count in range(times):
-            # Equal signals that arrive together are one to the kernel.
-            if count:
-                time.sleep(0.1)
-            send(status, number)
+        receipt = act(address, f"workers?change={options.change}")
         word = "more" if options.change > 0 else "fewer"
-        print(f"pid {status['pid']}: asked for {times} {word} worker{'s' * (times > 1)}")
+        times = abs(options.change)
+        tell(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
+    elif options.verb == "shutdown":
+        shut_down(address)
     else:
-        act(status, options.verb)
+        perform(address, options.verb)
     return 0
 
 
-def act(status: Any, verb: str) -> None:
-    number, said = ACTIONS[verb]
-    send(status, number)
-    print(f"pid {status['pid']}: {said}", flush=True)
+def perform(address: str, verb: str) -> None:
+    tell(act(address, verb), ACTIONS[verb])
 
 
-def send(status: Any, number: int) -> None:
-    pid = status["pid"]
+def shut_down(address: str) -> None:
+    """A server with nothing to finish may be gone before its answer is."""
+    pid = read_status(address)["pid"]
     try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        raise Unreachable(
-            f"there is no process {pid} here: run this on the server's machine, in its container"
-        ) from None
-    except PermissionError:
-        raise Unreachable(
-            f"not allowed to signal process {pid}: run this as its user, or as root"
-        ) from None
+        perform(address, "shutdown")
+    except Gone:
+        raise
+    except Unreachable as problem:
+        try:
+            read_status(address)
+        except Gone:
+            tell({"pid": pid}, "has stopped")
+        except Unreachable:
+            raise problem from None
+        else:
+            raise
+
+
+def tell(receipt: Any, said: str) -> None:
+    print(f"pid {printable(str(receipt['pid']))}: {said}", flush=True)

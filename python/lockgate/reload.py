@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from lockgate.admin_client import Unreachable, printable, read_status
+from lockgate.admin_client import Gone, Unreachable, printable, read_status
 
 #: Between two looks.
 LOOK = 0.1
@@ -16,8 +15,8 @@ LOOK = 0.1
 SILENCE = 5.0
 
 
-def reload_and_wait(address: str, ask: Callable[[Any], None], timeout: float | None) -> int:
-    """`ask` asks the server of a status. The exit code is 0 when the new workers serve."""
+def reload_and_wait(address: str, ask: Callable[[], None], timeout: float | None) -> int:
+    """`ask` asks the server to reload. The exit code is 0 when the new workers serve."""
     status = read_status(address)
     if "reload" not in status:
         raise Unreachable(
@@ -27,7 +26,7 @@ def reload_and_wait(address: str, ask: Callable[[Any], None], timeout: float | N
     pid, before = status["pid"], status["reload"]
     # The next one to begin reads what is there now, whoever has asked for it.
     number = before["begun"] + 1
-    ask(status)
+    ask()
     if before["begun"] > before["ended"]:
         say("another reload is under way: waiting for the one that follows it")
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -71,9 +70,10 @@ def look(address: str, pid: int) -> Any:
     while True:
         try:
             status = read_status(address)
+        except Gone:
+            # The supervisor itself holds the socket, whatever becomes of the process that answers.
+            raise Unreachable(f"the server (pid {pid}) has ended during the reload") from None
         except Unreachable as problem:
-            if not is_alive(pid):
-                raise Unreachable(f"the server (pid {pid}) has ended during the reload") from None
             if time.monotonic() >= until:
                 raise Unreachable(f"the server (pid {pid}) answers no more: {problem}") from None
             time.sleep(LOOK)
@@ -83,16 +83,6 @@ def look(address: str, pid: int) -> Any:
                 f"the server (pid {pid}) has ended during the reload; pid {status['pid']} answers"
             )
         return status["reload"]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def say(text: str) -> None:

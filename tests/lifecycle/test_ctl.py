@@ -12,7 +12,7 @@ from harness.admin import Admin
 from harness.process import clean_environment
 
 
-def test_ctl_acts_by_signals(start, tmp_path):
+def test_ctl_has_the_server_act(start, tmp_path):
     admin = Admin(start, tmp_path, "gates:app", workers=1)
     assert "asked for 1 more worker" in admin.ctl("workers", "+1").stdout
     eventually(lambda: len(admin.workers()) == 2, what="two workers")

@@ -235,6 +235,30 @@ def test_a_template_that_does_not_answer_is_replaced(site, serve):
     assert template not in templates(site, server)
 
 
+def test_a_fork_hook_that_hangs_once_costs_a_template_and_no_server(site, serve, tmp_path):
+    """Without boot_timeout, which is the default."""
+    flag = tmp_path / "hangs"
+    site.write(
+        preamble=f"""
+            import time
+            def hook():
+                while os.path.exists({str(flag)!r}):
+                    time.sleep(0.05)
+            os.register_at_fork(before=hook)
+        """
+    )
+    server = serve(workers=1)
+    (first,) = templates(site, server)
+    flag.touch()
+    os.kill(int(server.get("/pid").body), signal.SIGKILL)
+    server.wait_for_log(
+        r"worker 0 cannot be made: .* has not made a worker within 10.00 s \(does a hook", within=30
+    )
+    flag.unlink()
+    eventually(lambda: server.get("/").body == b"one", what="another worker serves")
+    assert first not in templates(site, server) and len(site.imports()) == 2
+
+
 @pytest.mark.slow
 def test_workers_share_what_the_import_has_made(site, serve):
     site.write(preamble="hoard = [bytes([number % 251]) * 1_000_000 for number in range(100)]")

@@ -1,5 +1,7 @@
-//! Answers operators over HTTP, in a process that runs no application and no Python: the worker's engine with a Rust
-//! function behind it. Changes nothing: acting is done by signals, which the system guards.
+//! The admin listener: HTTP for operators, in a process that runs no application and no Python. It is the worker's engine
+//! with a Rust function behind it. Reading is open to whoever can connect; `actions` asks the supervisor for the rest.
+
+mod actions;
 
 use std::io;
 use std::net::IpAddr;
@@ -14,16 +16,19 @@ use lockgate_observe::{
     METRICS_CONTENT_TYPE, Memory, Page, WorkerStacks, WorkerView, write_metrics, write_stacks,
     write_status, write_uwsgi,
 };
-use lockgate_supervisor::{Attended, StackBoard, WorkerPost};
+use lockgate_supervisor::{Attended, OperatorRequests, StackBoard, WorkerPost};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
+
+use actions::Actions;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// What to say where nothing is.
-const PLACES: &str = "there are /metrics, /healthz, /readyz, /status, /stacks and /uwsgi\n";
+const PLACES: &str =
+    "there are /metrics, /healthz, /readyz, /status, /stacks, /uwsgi and /actions/\n";
 
 /// How long workers may take to say where their threads stand: more than it takes them when one of their calls holds the
 /// interpreter.
@@ -35,10 +40,20 @@ pub(crate) fn run(
     log: &Arc<ErrorLog>,
     mut post: WorkerPost,
     page: Page,
+    requests: OperatorRequests,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut post.listeners);
     let stacks = Mutex::new(post.stacks.take());
-    let app = Arc::new(Admin { page, stacks });
+    let actions = Actions {
+        requests,
+        log: Arc::clone(log),
+        supervisor: page.founded().0,
+    };
+    let app = Arc::new(Admin {
+        page,
+        stacks,
+        actions,
+    });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     Ok(post.attend(&AttendedAdmin {
         handle,
@@ -69,6 +84,7 @@ struct Admin {
     page: Page,
     /// Locked while workers are asked: one question at a time.
     stacks: Mutex<Option<StackBoard>>,
+    actions: Actions,
 }
 
 /// An answer before it is encoded.
@@ -76,6 +92,8 @@ struct Answer {
     status: (u16, &'static str),
     kind: &'static str,
     body: Vec<u8>,
+    /// What may be asked instead, with 405.
+    allow: &'static str,
 }
 
 impl Answer {
@@ -84,6 +102,16 @@ impl Answer {
             status: (status, reason),
             kind: TEXT,
             body: body.into(),
+            allow: "",
+        }
+    }
+
+    fn ok(kind: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            status: (200, "OK"),
+            kind,
+            body,
+            allow: "",
         }
     }
 }
@@ -98,12 +126,13 @@ impl App for Admin {
                 "Forbidden",
                 "the Host must be an address, or localhost\n",
             )
+        } else if head.path().starts_with(actions::PREFIX) {
+            self.actions.answer(request, reply)
         } else if !matches!(head.method(), b"GET" | b"HEAD") {
-            Answer::text(
-                405,
-                "Method Not Allowed",
-                "nothing is changed here: that is what signals and `lockgate ctl` are for\n",
-            )
+            Answer {
+                allow: "GET, HEAD",
+                ..Answer::text(405, "Method Not Allowed", "this can only be read\n")
+            }
         } else {
             self.answer(head.path())
         };
@@ -118,30 +147,18 @@ impl Admin {
         match path {
             b"/metrics" => {
                 write_metrics(&mut body, self.page, VERSION, now);
-                Answer {
-                    status: (200, "OK"),
-                    kind: METRICS_CONTENT_TYPE,
-                    body,
-                }
+                Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
                 write_status(&mut body, self.page, VERSION, now);
-                Answer {
-                    status: (200, "OK"),
-                    kind: JSON,
-                    body,
-                }
+                Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),
             b"/uwsgi" => {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH);
                 let moment = (now, wall.map_or(0, |wall| wall.as_secs()));
                 write_uwsgi(&mut body, self.page, VERSION, moment, memory);
-                Answer {
-                    status: (200, "OK"),
-                    kind: JSON,
-                    body,
-                }
+                Answer::ok(JSON, body)
             }
             // This process does not outlive the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
@@ -183,11 +200,7 @@ impl Admin {
             .collect();
         let mut body = Vec::new();
         write_stacks(&mut body, &told, monotonic_nanos());
-        Answer {
-            status: (200, "OK"),
-            kind: JSON,
-            body,
-        }
+        Answer::ok(JSON, body)
     }
 }
 
@@ -209,7 +222,7 @@ fn send(answer: &Answer, reply: &mut Reply) {
     let is_described = head.set_status(status, reason.as_bytes()).is_ok()
         && head.push(b"Content-Type", answer.kind.as_bytes()).is_ok()
         && head.push(b"Cache-Control", b"no-store").is_ok()
-        && (status != 405 || head.push(b"Allow", b"GET, HEAD").is_ok());
+        && (answer.allow.is_empty() || head.push(b"Allow", answer.allow.as_bytes()).is_ok());
     debug_assert!(is_described, "constants that are valid");
     reply.start(BodyLength::Known(answer.body.len() as u64));
     // A client that has gone is none of our business, and the length is right.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 use lockgate_supervisor::{
-    Attended, Fork, Hooks, LoadFailure, ServiceManager, Successor, WorkerPost,
+    Attended, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, Successor, WorkerPost,
 };
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
@@ -129,7 +129,7 @@ impl Hooks for PythonHooks {
         })
     }
 
-    fn run_admin(&mut self, post: WorkerPost, page: Page) -> i32 {
+    fn run_admin(&mut self, post: WorkerPost, page: Page, requests: OperatorRequests) -> i32 {
         if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
             let problem = Python::attach(|py| exceptions::summary(py, &error));
             let message = format!("operators are not answered: cannot change user: {problem}");
@@ -139,7 +139,7 @@ impl Hooks for PythonHooks {
         if !post.note_new_identity() {
             return 0;
         }
-        admin::run(&self.config, &self.log, post, page).unwrap_or_else(|error| {
+        admin::run(&self.config, &self.log, post, page, requests).unwrap_or_else(|error| {
             let message = format!("operators are not answered: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START

@@ -1,31 +1,45 @@
-//! The process that answers operators: its socket, its birth, its end. Knows nothing of what it says.
+//! The admin process as the supervisor sees it: its socket, its birth, its signs of life, its end.
 //!
 //! It is made by the supervisor like a worker and holds nothing that anybody would miss: when it dies another one is
 //! made, and it is ended without being asked, after the last worker.
 
+use std::iter;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::back_off::BackOff;
+use crate::mailbox::{Message, Receiver};
 use crate::sockets::{self, Listener};
 use crate::stacks::StackBoard;
+use crate::supervisor::Request;
 
 /// One that has lived for so long clears the record.
 const HEALTHY: Duration = Duration::from_secs(10);
+/// How long it may give no sign of life, of which there is one a second.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+/// A supervisor that looks later than it meant to by more than this was itself stopped, frozen or starved.
+const ABSENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct AdminProcess {
     listeners: Vec<Listener>,
     /// Where workers tell it of their threads; `None` where that is not possible.
     stacks: Option<StackBoard>,
-    /// The process and its birthday.
-    alive: Option<(u32, Instant)>,
+    alive: Option<Living>,
     fork_at: Instant,
     back_off: BackOff,
     /// The one of the version before: it answers until this one does.
     predecessor: Option<u32>,
+}
+
+struct Living {
+    pid: u32,
+    born: Instant,
+    last_heard: Instant,
+    mailbox: Receiver,
 }
 
 impl AdminProcess {
@@ -80,6 +94,45 @@ impl AdminProcess {
         self.listeners.iter().map(Listener::url).collect()
     }
 
+    /// What to poll, besides the time of [`next`](Self::next).
+    pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.alive.as_ref()?.mailbox.poll_fd()
+    }
+
+    /// When a process has to be made, or has been silent for too long.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let silent_at = self.alive.as_ref().map(|alive| alive.last_heard + SILENCE);
+        silent_at.or(Some(self.fork_at))
+    }
+
+    /// What operators have asked for since the last call.
+    pub(crate) fn hear(&mut self, now: Instant) -> Vec<Request> {
+        let Some(alive) = &mut self.alive else {
+            return Vec::new();
+        };
+        let messages = alive.mailbox.read();
+        if !messages.is_empty() {
+            alive.last_heard = now;
+        }
+        let requests = messages.into_iter().filter_map(|message| match message {
+            Message::Requested { request, times } => Some(iter::repeat_n(request, times as usize)),
+            _ => None,
+        });
+        requests.flatten().collect()
+    }
+
+    /// Kills the process if it has been silent for too long, and says which it was. Its death is seen as any other.
+    pub(crate) fn end_silent(&mut self, now: Instant) -> Option<u32> {
+        let alive = self.alive.as_mut()?;
+        let late = now.checked_duration_since(alive.last_heard + SILENCE)?;
+        alive.last_heard = now;
+        if late > ABSENCE {
+            return None;
+        }
+        kill(alive.pid);
+        Some(alive.pid)
+    }
+
     /// When a process has to be made; `None` while there is one.
     pub(crate) fn fork_at(&self) -> Option<Instant> {
         self.alive.is_none().then_some(self.fork_at)
@@ -87,16 +140,21 @@ impl AdminProcess {
 
     /// The process that answers, if there is one.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.alive.map(|(pid, _)| pid)
+        self.alive.as_ref().map(|alive| alive.pid)
     }
 
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
 
-    pub(crate) fn note_forked(&mut self, pid: u32, now: Instant) {
+    pub(crate) fn note_forked(&mut self, pid: u32, mailbox: Receiver, now: Instant) {
         self.predecessor.take().into_iter().for_each(kill);
-        self.alive = Some((pid, now));
+        self.alive = Some(Living {
+            pid,
+            born: now,
+            last_heard: now,
+            mailbox,
+        });
     }
 
     /// No process could be made. Says how long until the next attempt.
@@ -108,7 +166,7 @@ impl AdminProcess {
 
     /// A child has died. If it was this one: how long until another is made.
     pub(crate) fn bury(&mut self, pid: u32, now: Instant) -> Option<Duration> {
-        let (_, born) = self.alive.take_if(|(alive, _)| *alive == pid)?;
+        let born = self.alive.take_if(|alive| alive.pid == pid)?.born;
         if now.saturating_duration_since(born) >= HEALTHY {
             self.back_off.reset();
         }
@@ -133,7 +191,7 @@ impl AdminProcess {
         let pid = self
             .alive
             .take()
-            .and_then(|(pid, _)| Pid::from_raw(i32::try_from(pid).ok()?));
+            .and_then(|alive| Pid::from_raw(i32::try_from(alive.pid).ok()?));
         if let Some(pid) = pid {
             // It has not been reaped, so the number is its own; and nothing withstands this signal.
             let _dead_already = kill_process(pid, Signal::KILL);
@@ -153,6 +211,7 @@ fn kill(pid: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mailbox::mailbox;
 
     fn process(now: Instant) -> AdminProcess {
         AdminProcess {
@@ -171,20 +230,59 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut process = process(start);
         assert_eq!(process.fork_at(), Some(start));
-        process.note_forked(7, start);
+        process.note_forked(7, silent(), start);
         assert_eq!(process.fork_at(), None);
         assert_eq!(process.bury(8, at(1)), None, "somebody else");
         assert_eq!(process.bury(7, at(1)), Some(Duration::ZERO));
         let mut last = Duration::ZERO;
         for pid in 9..13 {
-            process.note_forked(pid, at(1));
+            process.note_forked(pid, silent(), at(1));
             let wait = process.bury(pid, at(1)).unwrap();
             assert!(wait > last, "{wait:?}");
             assert_eq!(process.fork_at(), Some(at(1) + wait));
             last = wait;
         }
-        process.note_forked(20, at(20));
+        process.note_forked(20, silent(), at(20));
         assert_eq!(process.bury(20, at(40)), Some(Duration::ZERO));
+    }
+
+    fn silent() -> Receiver {
+        mailbox().unwrap().0
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_sign_of_life_and_not_while_the_supervisor_was_away() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        // No such process can be: killing it fails.
+        let pid = i32::MAX as u32;
+        let (receiver, sender) = mailbox().unwrap();
+        let mut process = process(start);
+        process.note_forked(pid, receiver, start);
+        assert_eq!(process.next(), Some(at(5_000)));
+        assert_eq!(process.end_silent(at(4_999)), None);
+        sender.send(&Message::Heartbeat);
+        assert!(process.hear(at(4_999)).is_empty());
+        assert_eq!(process.next(), Some(at(9_999)));
+        assert_eq!(process.end_silent(at(9_998)), None);
+        // Looked at much too late: this process was stopped too.
+        assert_eq!(process.end_silent(at(20_000)), None);
+        assert_eq!(process.next(), Some(at(25_000)));
+        assert_eq!(process.end_silent(at(25_001)), Some(pid));
+    }
+
+    #[test]
+    fn what_operators_ask_for_is_asked_as_often_as_they_say() {
+        let start = Instant::now();
+        let (receiver, sender) = mailbox().unwrap();
+        let mut process = process(start);
+        process.note_forked(i32::MAX as u32, receiver, start);
+        for (request, times) in [(Request::MoreWorkers, 2), (Request::Reload, 1)] {
+            sender.send(&Message::Requested { request, times });
+        }
+        let asked = process.hear(start);
+        let more = Request::MoreWorkers;
+        assert_eq!(asked, [more, more, Request::Reload]);
     }
 
     #[test]

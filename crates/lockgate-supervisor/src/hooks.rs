@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 
-use crate::{ServiceManager, WorkerPost};
+use crate::{OperatorRequests, ServiceManager, WorkerPost};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,10 +80,10 @@ pub trait Hooks {
     fn run_worker(&mut self, post: WorkerPost) -> i32;
 
     /// Answers operators from the page, in a child of its own; returns its exit code. Only called where `admin_bind` is
-    /// set. The post has the admin listeners, and no seat.
+    /// set. The post has the admin listeners, and no seat. What operators ask for goes to the supervisor by `requests`.
     ///
     /// Expected to call [`WorkerPost::attend`]. A request to drain is not for this process: it answers to the end.
-    fn run_admin(&mut self, _post: WorkerPost, _page: Page) -> i32 {
+    fn run_admin(&mut self, _post: WorkerPost, _page: Page, _requests: OperatorRequests) -> i32 {
         0
     }
 

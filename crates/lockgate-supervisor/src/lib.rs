@@ -16,6 +16,7 @@ mod main_loop;
 mod measures;
 mod notify;
 mod oom;
+mod operators;
 mod orders;
 mod os;
 mod pid_file;
@@ -36,6 +37,7 @@ pub use ending::Ending;
 pub use estate::{HANDOVER, agrees_with};
 pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
+pub use operators::{OperatorRequests, peer_user};
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use supervisor::{

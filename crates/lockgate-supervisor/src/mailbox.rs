@@ -11,6 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::supervisor::Request;
+
 /// Longest boot failure text that travels, in bytes. The end of a traceback is what matters, so the start is cut.
 const LONGEST_TEXT: usize = 64 * 1024;
 /// How long a worker waits for a supervisor that does not read.
@@ -24,6 +26,7 @@ const STUCK_THREAD: u8 = b'T';
 const BOOT_FAILED: u8 = b'F';
 const BORN: u8 = b'B';
 const NOT_BORN: u8 = b'N';
+const REQUESTED: u8 = b'Q';
 /// The byte and two numbers.
 const HEAD: usize = 9;
 
@@ -51,7 +54,24 @@ pub(crate) enum Message {
         slot: usize,
         text: String,
     },
+    /// From the admin process: an operator asks for this, so many times.
+    Requested {
+        request: Request,
+        times: u32,
+    },
 }
+
+/// What operators may ask for, in the order of their numbers in a message.
+const REQUESTS: [Request; 6] = [
+    Request::Reload,
+    Request::ReopenLogs,
+    Request::Upgrade,
+    Request::MoreWorkers,
+    Request::FewerWorkers,
+    Request::Terminate,
+];
+/// How often one message may ask.
+const MOST_TIMES: u32 = 256;
 
 /// A new pair of ends, closed by `exec`; neither ever blocks.
 pub(crate) fn mailbox() -> io::Result<(Receiver, Sender)> {
@@ -88,6 +108,22 @@ impl Sender {
                 Err(Errno::AGAIN) if *message == Message::Heartbeat => return,
                 Err(Errno::AGAIN) => self.wait_for_room(),
                 Err(_) => return,
+            }
+        }
+    }
+
+    /// Sends a message that fits into the pipe at once.
+    ///
+    /// # Errors
+    /// When the supervisor has gone, or has not read for long.
+    pub(crate) fn try_send(&self, message: &Message) -> io::Result<()> {
+        let bytes = encode(message);
+        loop {
+            match rustix::io::write(&self.pipe, &bytes) {
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(count) if count == bytes.len() => return Ok(()),
+                Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
             }
         }
     }
@@ -172,15 +208,17 @@ impl Letters {
                 Some(&STUCK) => messages.push(Message::Stuck),
                 Some(&SERVING) => messages.push(Message::Serving),
                 Some(&STUCK_THREAD) => messages.push(Message::StuckThread),
-                Some(&kind @ (BOOT_FAILED | BORN | NOT_BORN)) => match decode(kind, rest) {
-                    Decoded::Incomplete => break true,
-                    Decoded::Senseless => break false,
-                    Decoded::Complete { message, length } => {
-                        messages.push(message);
-                        used += length;
-                        continue;
+                Some(&kind @ (BOOT_FAILED | BORN | NOT_BORN | REQUESTED)) => {
+                    match decode(kind, rest) {
+                        Decoded::Incomplete => break true,
+                        Decoded::Senseless => break false,
+                        Decoded::Complete { message, length } => {
+                            messages.push(message);
+                            used += length;
+                            continue;
+                        }
                     }
-                },
+                }
                 Some(_) => break false,
             }
             used += 1;
@@ -210,6 +248,18 @@ fn decode(kind: u8, bytes: &[u8]) -> Decoded {
             message,
             length: HEAD,
         };
+    }
+    if kind == REQUESTED {
+        let request = REQUESTS
+            .get(slot)
+            .filter(|_| (1..=MOST_TIMES).contains(&second));
+        return request.map_or(Decoded::Senseless, |&request| Decoded::Complete {
+            message: Message::Requested {
+                request,
+                times: second,
+            },
+            length: HEAD,
+        });
     }
     let length = second as usize;
     if length > LONGEST_TEXT {
@@ -242,6 +292,11 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::StuckThread => vec![STUCK_THREAD],
         Message::BootFailed { code, text } => with_text(BOOT_FAILED, code.to_le_bytes(), text),
         Message::NotBorn { slot, text } => with_text(NOT_BORN, number(slot), text),
+        Message::Requested { request, times } => {
+            let index = REQUESTS.iter().position(|known| known == request);
+            let index = index.unwrap_or(usize::MAX);
+            [&[REQUESTED][..], &number(&index), &times.to_le_bytes()].concat()
+        }
         Message::Born { slot, pid } => [&[BORN][..], &number(slot), &pid.to_le_bytes()].concat(),
     }
 }
@@ -290,6 +345,14 @@ mod tests {
                 slot: 258,
                 text: "too many".to_owned(),
             },
+            Message::Requested {
+                request: Request::Terminate,
+                times: 1,
+            },
+            Message::Requested {
+                request: Request::MoreWorkers,
+                times: MOST_TIMES,
+            },
         ];
         let stream: Vec<u8> = sent.iter().flat_map(encode).collect();
         for size in 1..=stream.len() {
@@ -306,7 +369,21 @@ mod tests {
     #[test]
     fn a_stream_that_makes_no_sense_is_given_up() {
         let too_long = [&[BOOT_FAILED, 3, 0, 0, 0][..], &u32::MAX.to_le_bytes()].concat();
-        for bytes in [&b"?"[..], &b"H?"[..], &too_long] {
+        let no_request = [&[REQUESTED, 6, 0, 0, 0][..], &1_u32.to_le_bytes()].concat();
+        let too_often = [
+            &[REQUESTED, 0, 0, 0, 0][..],
+            &(MOST_TIMES + 1).to_le_bytes(),
+        ]
+        .concat();
+        let never = [&[REQUESTED, 0, 0, 0, 0][..], &0_u32.to_le_bytes()].concat();
+        for bytes in [
+            &b"?"[..],
+            &b"H?"[..],
+            &too_long,
+            &no_request,
+            &too_often,
+            &never,
+        ] {
             assert!(
                 !Letters::default().take(bytes, &mut Vec::new()),
                 "{bytes:?}"

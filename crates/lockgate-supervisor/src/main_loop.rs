@@ -111,6 +111,7 @@ impl MainLoop {
             self.wait();
             self.hear_templates(&mut events, hooks);
             self.hear_workers(&mut events);
+            events.extend(self.hear_admin(hooks));
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
             self.end_late_templates(&mut events);
@@ -194,12 +195,20 @@ impl MainLoop {
             .collect();
         let mailboxes = mailboxes.chain(templates.iter().filter_map(|one| one.mailbox().poll_fd()));
         watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let fork_at = self.admin.as_ref().and_then(AdminProcess::fork_at);
+        let admin = self.admin.as_ref();
+        let admin_mailbox = admin.and_then(AdminProcess::poll_fd);
+        watched.extend(admin_mailbox.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        let admin_at = admin.and_then(AdminProcess::next);
         let answer_by = templates.iter().filter_map(|one| one.answer_by());
         let tell_at = self.notifier.as_ref().and_then(Notifier::next);
-        let others = [self.measures.next(), fork_at, tell_at, self.trial_ends_by()]
-            .into_iter()
-            .flatten();
+        let others = [
+            self.measures.next(),
+            admin_at,
+            tell_at,
+            self.trial_ends_by(),
+        ]
+        .into_iter()
+        .flatten();
         let deadline = self
             .supervisor
             .next_deadline()
@@ -248,8 +257,8 @@ fn told(pid: u32, message: Message) -> Option<Event> {
             reason: ReplaceReason::StuckThread,
         },
         Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
-        // Those are for templates to say.
-        Message::Born { .. } | Message::NotBorn { .. } => return None,
+        // Those are for templates and for the admin process to say.
+        Message::Born { .. } | Message::NotBorn { .. } | Message::Requested { .. } => return None,
     })
 }
 

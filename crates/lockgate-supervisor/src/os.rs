@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -119,6 +119,48 @@ pub(crate) fn shared_bells(count: usize) -> io::Result<&'static [AtomicU32]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU32>(), count) })
 }
 
+/// The process that connected a unix socket, or listens on its other end.
+pub(crate) struct UnixPeer {
+    /// 0: it is in another namespace of process ids.
+    pub(crate) pid: i32,
+    pub(crate) user: u32,
+}
+
+/// Asks the kernel, who noted it when the sockets were connected (unix(7), SO_PEERCRED).
+#[cfg(target_os = "linux")]
+pub(crate) fn unix_peer(socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
+    // Not by rustix, whose type has no room for the process id 0, which is that of a process in another namespace.
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many, and the length that it has written
+    // to `length`. Any numbers are a valid `ucred`.
+    let outcome = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            ptr::from_mut(&mut peer).cast(),
+            ptr::from_mut(&mut length),
+        )
+    };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    match (peer.pid, peer.uid) {
+        (_, u32::MAX) => Err(io::ErrorKind::NotConnected.into()),
+        (pid, user) => Ok(UnixPeer { pid, user }),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unix_peer(_socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn byte_count(words: usize) -> io::Result<usize> {
     words
         .checked_mul(size_of::<AtomicU64>())
@@ -129,7 +171,6 @@ fn byte_count(words: usize) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
     use std::sync::atomic::Ordering;
 
     #[test]

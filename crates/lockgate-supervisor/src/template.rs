@@ -12,12 +12,16 @@ use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::orders::{Ear, Mouth, orders};
 use crate::requests::Asker;
 
+/// How long a template that has loaded the application may take to make a worker where `boot_timeout` sets no limit. A fork
+/// takes milliseconds, but hooks of the application or of a library run at it, and may hang.
+const FORK_PATIENCE: Duration = Duration::from_secs(10);
+
 /// See the module.
 pub(crate) struct Template {
     pid: u32,
     born: Instant,
-    /// How long it may take to load, and then to make a worker; `None`: for ever.
-    patience: Option<Duration>,
+    /// How long it may take to load, and then to make a worker (setting: boot_timeout); `None`: no limit is set.
+    boot_timeout: Option<Duration>,
     /// Since when it owes an answer, while it owes one.
     owes_since: Instant,
     is_loaded: bool,
@@ -53,13 +57,13 @@ impl Template {
         pid: u32,
         mailbox: Receiver,
         asker: Asker,
-        patience: Option<Duration>,
+        boot_timeout: Option<Duration>,
         now: Instant,
     ) -> Self {
         Self {
             pid,
             born: now,
-            patience,
+            boot_timeout,
             owes_since: now,
             is_loaded: false,
             mailbox,
@@ -88,8 +92,31 @@ impl Template {
     /// When it has to have loaded the application, or made a worker that it was asked for, if that counts.
     pub(crate) fn answer_by(&self) -> Option<Instant> {
         let owes = !self.is_loaded || !self.expected.is_empty();
-        let patience = self.patience.filter(|_| owes)?;
+        let patience = self.patience().filter(|_| owes)?;
         Some(self.owes_since + patience)
+    }
+
+    /// How long it may take for what it is doing now.
+    fn patience(&self) -> Option<Duration> {
+        match self.is_loaded {
+            true => Some(self.boot_timeout.unwrap_or(FORK_PATIENCE)),
+            false => self.boot_timeout,
+        }
+    }
+
+    /// What it has not done in time, for the log.
+    pub(crate) fn lateness(&self) -> String {
+        let what = match self.is_loaded {
+            false => "loaded the application",
+            true => "made a worker",
+        };
+        let seconds = self.patience().unwrap_or_default().as_secs_f64();
+        let setting = match self.boot_timeout {
+            Some(_) => "setting: boot_timeout",
+            None => "does a hook of os.register_at_fork hang?",
+        };
+        let pid = self.pid;
+        format!("the template (pid {pid}) has not {what} within {seconds:.2} s ({setting})")
     }
 
     /// Has a worker made for this slot, now or when the application is loaded.
@@ -154,9 +181,11 @@ impl Template {
                 .map(|_| News::NotBorn { slot, reason })
                 .into_iter()
                 .collect(),
-            Message::Serving | Message::Heartbeat | Message::Stuck | Message::StuckThread => {
-                Vec::new()
-            }
+            Message::Serving
+            | Message::Heartbeat
+            | Message::Stuck
+            | Message::StuckThread
+            | Message::Requested { .. } => Vec::new(),
         }
     }
 
@@ -238,6 +267,25 @@ mod tests {
             ]
         ));
         assert!(template.give_up().is_empty());
+    }
+
+    #[test]
+    fn without_a_boot_timeout_loading_has_no_limit_and_a_fork_has_one() {
+        let (receiver, says) = mailbox().unwrap();
+        let (asker, _asked) = requests().unwrap();
+        let now = Instant::now();
+        let mut template = Template::new(77, receiver, asker, None, now);
+        template.want(4, now).unwrap();
+        assert_eq!(template.answer_by(), None);
+        says.send(&Message::Ready);
+        let loaded = now + Duration::from_secs(3600);
+        template.hear(loaded);
+        assert_eq!(template.answer_by(), Some(loaded + FORK_PATIENCE));
+        let said = template.lateness();
+        assert!(said.contains("not made a worker within 10.00 s"), "{said}");
+        says.send(&Message::Born { slot: 4, pid: 123 });
+        template.hear(loaded);
+        assert_eq!(template.answer_by(), None, "it owes nothing");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! directory in which it was looked at. So root may serve at a path in a directory that belongs to another user.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, openat, statat, unlinkat};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::os;
 use crate::sockets::BindError;
 
 /// Owner and group may connect.
@@ -210,10 +211,10 @@ fn is_socket_of_inode(socket: &Socket, inode: &OwnedFd) -> bool {
             "/proc/self/fd/{}",
             inode.as_raw_fd()
         ))?)?;
-        let peer = rustix::net::sockopt::socket_peercred(&probe)?.pid;
+        let peer = os::unix_peer(probe.as_fd())?.pid;
         // Workers have no use for it. Only root could have connected before.
         drop(socket.accept()?);
-        Ok(peer == rustix::process::getpid())
+        Ok(u32::try_from(peer) == Ok(std::process::id()))
     };
     connect().unwrap_or(false)
 }

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -316,6 +317,10 @@ impl ReplyChannel for Connection {
         };
         station.note_line(line, self.entry.take());
         self.station = Some(Arc::clone(station));
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.transport.descriptor())
     }
 
     fn note_environ(&mut self, values: Vec<(String, String)>) {

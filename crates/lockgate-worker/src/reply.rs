@@ -3,6 +3,7 @@
 //! Every method is called attached; whatever may wait leaves the interpreter by itself first.
 
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -105,6 +106,10 @@ pub trait ReplyChannel: Send {
     /// From now on the call has a deadline: at which somebody else may answer. Called before [`ReplyChannel::start`].
     /// A channel that does nothing about it is left alone at the deadline; its thread is interrupted all the same.
     fn attend(&mut self, _station: &Arc<Station>) {}
+    /// The connection's socket, for what only the system knows of the peer.
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
     /// Values of the application's environ for the access log.
     fn note_environ(&mut self, values: Vec<(String, String)>);
 }
@@ -188,6 +193,11 @@ impl Reply {
         self.channel
             .as_ref()
             .is_none_or(|channel| channel.is_committed())
+    }
+
+    /// The connection's socket, for what only the system knows of the peer; `None` when the response is over.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.channel.as_ref().and_then(|channel| channel.socket())
     }
 
     /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 205, 304).

@@ -6,17 +6,19 @@ use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_observe::Level;
-use rustix::process::getppid;
+use rustix::process::{geteuid, getppid};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{CANNOT_START, MainLoop};
-use crate::admin_process::AdminProcess;
+use crate::admin_process::{AdminProcess, SILENCE};
 use crate::birth::{CHILD_WITHOUT_SIGNALS, die_with_parent};
 use crate::estate::Estate;
 use crate::mailbox::{Sender, mailbox};
+use crate::operators::OperatorRequests;
 use crate::orders::orders;
 use crate::signals::WorkerSignals;
 use crate::sockets::Listener;
+use crate::supervisor::Event;
 use crate::worker_side::WorkerPost;
 use crate::{Ending, Fork, Hooks};
 
@@ -54,14 +56,14 @@ pub(super) fn bind(
 }
 
 impl MainLoop {
-    /// In the new process: what it has instead of a mailbox to write to, for nobody reads it.
+    /// In the new process: its mailbox.
     pub(super) fn fork_admin(&mut self, hooks: &mut dyn Hooks) -> Option<Sender> {
         let now = Instant::now();
         let admin =
             (self.admin.as_mut()).filter(|admin| admin.fork_at().is_some_and(|at| at <= now))?;
-        match mailbox().and_then(|(_, sender)| Ok((hooks.fork()?, sender))) {
-            Ok((Fork::Parent(pid), _)) => admin.note_forked(pid, now),
-            Ok((Fork::Child, sender)) => return Some(sender),
+        match mailbox().and_then(|ends| Ok((hooks.fork()?, ends))) {
+            Ok((Fork::Parent(pid), (receiver, _))) => admin.note_forked(pid, receiver, now),
+            Ok((Fork::Child, (_, sender))) => return Some(sender),
             Err(error) => {
                 let wait = admin.note_failed(now);
                 let message = format!(
@@ -71,6 +73,22 @@ impl MainLoop {
             }
         }
         None
+    }
+
+    /// What operators have asked for by the admin process. One that is stopped, or hangs, is ended.
+    pub(super) fn hear_admin(&mut self, hooks: &dyn Hooks) -> Vec<Event> {
+        let Some(admin) = &mut self.admin else {
+            return Vec::new();
+        };
+        let requests = admin.hear(Instant::now());
+        if let Some(pid) = admin.end_silent(Instant::now()) {
+            let message = format!(
+                "the admin process (pid {pid}) has given no sign of life for {} s: it is killed and replaced",
+                SILENCE.as_secs()
+            );
+            hooks.log(Level::Error, &message);
+        }
+        requests.into_iter().map(Event::Requested).collect()
     }
 
     /// Whether the dead child was the process that answers operators.
@@ -90,7 +108,9 @@ impl MainLoop {
 
 /// The life of the process that answers operators, up to its exit code.
 pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) -> i32 {
-    // Nobody gives it orders.
+    // Another process of the workers' user must not speak to the supervisor in its place (ptrace(2), proc(5)).
+    let _elsewhere = set_undumpable();
+    // It gets no orders.
     let (Ok(signals), Some(page), Ok((ear, _))) =
         (WorkerSignals::install(), main_loop.page, orders())
     else {
@@ -112,6 +132,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         ..
     } = main_loop;
     let (generation, config) = (site.generation, site.config.clone());
+    let mailbox = Arc::new(mailbox);
     drop((supervisor, inherited, writing_end, children, site, next));
     let (listeners, stacks) = admin.map_or_else(Default::default, AdminProcess::into_parts);
     let post = WorkerPost {
@@ -123,15 +144,28 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         seat: None,
         stacks,
         supervisor: pid,
-        timeout: None,
+        timeout: Some(SILENCE),
         generation,
         config,
-        mailbox: Arc::new(mailbox),
+        mailbox: Arc::clone(&mailbox),
         ear,
         lifeline,
         signals,
     };
-    hooks.run_admin(post, page)
+    // Before the process becomes the workers' user.
+    let requests = OperatorRequests::new(mailbox, geteuid().as_raw());
+    hooks.run_admin(post, page, requests)
+}
+
+#[cfg(target_os = "linux")]
+fn set_undumpable() -> rustix::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_undumpable() -> rustix::io::Result<()> {
+    Ok(())
 }
 
 /// The clock that all processes of a machine share.

@@ -131,15 +131,7 @@ impl MainLoop {
                 .take_if(|template| template.answer_by().is_some_and(|by| by <= now));
             if let Some(mut template) = late {
                 template.end();
-                let what = match template.is_loaded() {
-                    false => "loaded the application",
-                    true => "made a worker",
-                };
-                let text = format!(
-                    "the template (pid {}) has not {what} within {:.2} s (setting: boot_timeout)",
-                    template.pid(),
-                    site.config.boot_timeout.unwrap_or_default().as_secs_f64()
-                );
+                let text = template.lateness();
                 events.extend(not_loaded(&mut template, UNEXPLAINED, &text));
             }
         }

@@ -1,0 +1,245 @@
+//! What operators have done over the admin listener: `POST /actions/reload` and its siblings.
+//!
+//! Two gates. A page in a browser must not act for the operator who looks at it: it cannot send the header that is wanted
+//! here without asking first (Fetch, CORS-preflight), which no answer here allows. And only root and the supervisor's user
+//! may act, as the kernel names them: those who could send the supervisor a signal.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lockgate_observe::Level;
+use lockgate_supervisor::{OperatorRequests, Request as Order, peer_user};
+use lockgate_worker::log::ErrorLog;
+use lockgate_worker::{Reply, Request};
+
+use super::{Answer, JSON, VERSION};
+
+/// Where actions are.
+pub(super) const PREFIX: &[u8] = b"/actions/";
+/// The header that a request must have; its value is of no interest.
+const HEADER: &str = "Lockgate-Action";
+
+/// See the module.
+pub(super) struct Actions {
+    pub(super) requests: OperatorRequests,
+    pub(super) log: Arc<ErrorLog>,
+    /// The process id of the supervisor.
+    pub(super) supervisor: u64,
+}
+
+/// One action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Action {
+    order: Order,
+    times: u32,
+}
+
+/// Why nothing is done.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    NotPost,
+    Unknown,
+    WithoutHeader,
+    FromPage,
+    BadChange,
+    UnknownUser(String),
+    NotAllowed { user: u32, owner: u32 },
+    NotTaken(String),
+}
+
+impl Actions {
+    pub(super) fn answer(&self, request: &Request, reply: &Reply) -> Answer {
+        match self.act(request, reply) {
+            Ok(action) => Answer {
+                status: (202, "Accepted"),
+                kind: JSON,
+                body: self.receipt(action).into(),
+                allow: "",
+            },
+            Err(refused) => refused.into(),
+        }
+    }
+
+    fn act(&self, request: &Request, reply: &Reply) -> Result<Action, Refused> {
+        let head = &request.head;
+        let name = head.path().strip_prefix(PREFIX).unwrap_or_default();
+        let action = read(head.method(), name, head.query(), |name| {
+            head.header(name).is_some()
+        })?;
+        let unknown = |error: &dyn fmt::Display| Refused::UnknownUser(error.to_string());
+        let socket = reply.socket().ok_or_else(|| unknown(&"no socket"))?;
+        let user = peer_user(socket).map_err(|error| unknown(&error))?;
+        if !self.requests.may_ask(user) {
+            let owner = self.requests.owner();
+            let name = String::from_utf8_lossy(name).into_owned();
+            let message = format!("admin: user {user} may not ask for {name}: refused");
+            self.log.write(Level::Warning, &message);
+            return Err(Refused::NotAllowed { user, owner });
+        }
+        self.requests
+            .ask(action.order, action.times)
+            .map_err(|error| Refused::NotTaken(error.to_string()))?;
+        let message = format!("admin: user {user} asks for {action}");
+        self.log.write(Level::Info, &message);
+        Ok(action)
+    }
+
+    fn receipt(&self, action: Action) -> String {
+        let supervisor = self.supervisor;
+        format!(
+            "{{\"name\":\"lockgate\",\"version\":\"{VERSION}\",\"pid\":{supervisor},\"action\":\"{action}\"}}\n"
+        )
+    }
+}
+
+/// What a request asks for, if it may be asked for in this way.
+fn read(
+    method: &[u8],
+    name: &[u8],
+    query: &[u8],
+    has_header: impl Fn(&str) -> bool,
+) -> Result<Action, Refused> {
+    let once = |order| Action { order, times: 1 };
+    let action = match name {
+        b"reload" => once(Order::Reload),
+        b"upgrade" => once(Order::Upgrade),
+        b"reopen" => once(Order::ReopenLogs),
+        b"shutdown" => once(Order::Terminate),
+        b"workers" => read_change(query).ok_or(Refused::BadChange)?,
+        _ => return Err(Refused::Unknown),
+    };
+    if method != b"POST" {
+        return Err(Refused::NotPost);
+    }
+    if has_header("Origin") {
+        return Err(Refused::FromPage);
+    }
+    if !has_header(HEADER) {
+        return Err(Refused::WithoutHeader);
+    }
+    Ok(action)
+}
+
+/// `change=2` or `change=-1`.
+fn read_change(query: &[u8]) -> Option<Action> {
+    const MOST: u32 = 256;
+    let number = std::str::from_utf8(query.strip_prefix(b"change=")?).ok()?;
+    let change: i32 = number.parse().ok()?;
+    let order = match change {
+        ..0 => Order::FewerWorkers,
+        _ => Order::MoreWorkers,
+    };
+    let times = change.unsigned_abs();
+    (1..=MOST)
+        .contains(&times)
+        .then_some(Action { order, times })
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let times = self.times;
+        match self.order {
+            Order::Reload => out.write_str("reload"),
+            Order::Upgrade => out.write_str("upgrade"),
+            Order::ReopenLogs => out.write_str("reopen"),
+            Order::MoreWorkers => write!(out, "workers +{times}"),
+            Order::FewerWorkers => write!(out, "workers -{times}"),
+            Order::Terminate | Order::Interrupt | Order::Quit => out.write_str("shutdown"),
+            Order::WindowChange => out.write_str("nothing"),
+        }
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        let (status, reason) = match refused {
+            Refused::NotPost => (405, "Method Not Allowed"),
+            Refused::Unknown => (404, "Not Found"),
+            Refused::WithoutHeader | Refused::BadChange => (400, "Bad Request"),
+            Refused::FromPage | Refused::UnknownUser(_) | Refused::NotAllowed { .. } => {
+                (403, "Forbidden")
+            }
+            Refused::NotTaken(_) => (503, "Service Unavailable"),
+        };
+        let text = match &refused {
+            Refused::NotPost => "an action needs POST\n".to_owned(),
+            Refused::Unknown => {
+                "there are /actions/reload, upgrade, reopen, shutdown and workers?change=N\n".to_owned()
+            }
+            Refused::WithoutHeader => format!("an action needs the header {HEADER}, with any value\n"),
+            Refused::BadChange => {
+                "change must be a number from 1 to 256, or from -256 to -1, as in workers?change=-1\n".to_owned()
+            }
+            Refused::FromPage => "a page in a browser may not act: this request has an Origin\n".to_owned(),
+            Refused::UnknownUser(error) => format!(
+                "the system does not say which user asks ({error}): send the supervisor a signal instead, or ask over a unix socket\n"
+            ),
+            Refused::NotAllowed { user, owner } => format!(
+                "user {user} may not do this: root and user {owner}, whom the server runs as, may\n"
+            ),
+            Refused::NotTaken(error) => {
+                format!("the supervisor does not take it now ({error}): try again\n")
+            }
+        };
+        Self {
+            allow: if status == 405 { "POST" } else { "" },
+            ..Self::text(status, reason, &text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &str, target: &str, headers: &[&str]) -> Result<(Order, u32), Refused> {
+        let (name, query) = target.split_once('?').unwrap_or((target, ""));
+        let has = |name: &str| headers.contains(&name);
+        read(method.as_bytes(), name.as_bytes(), query.as_bytes(), has)
+            .map(|action| (action.order, action.times))
+    }
+
+    #[test]
+    fn an_action_is_a_post_with_its_header_and_no_origin() {
+        for (name, order) in [
+            ("reload", Order::Reload),
+            ("upgrade", Order::Upgrade),
+            ("reopen", Order::ReopenLogs),
+            ("shutdown", Order::Terminate),
+        ] {
+            assert_eq!(ask("POST", name, &[HEADER]), Ok((order, 1)));
+            assert_eq!(ask("GET", name, &[HEADER]), Err(Refused::NotPost));
+            assert_eq!(ask("POST", name, &[]), Err(Refused::WithoutHeader));
+            let from_page = ask("POST", name, &[HEADER, "Origin"]);
+            assert_eq!(from_page, Err(Refused::FromPage));
+        }
+        for name in ["", "kill", "reload/", "Reload", "../reload"] {
+            assert_eq!(
+                ask("POST", name, &[HEADER]),
+                Err(Refused::Unknown),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn workers_change_by_a_number_within_bounds() {
+        for (number, wanted) in [
+            ("1", Some((Order::MoreWorkers, 1))),
+            ("256", Some((Order::MoreWorkers, 256))),
+            ("-1", Some((Order::FewerWorkers, 1))),
+            ("-256", Some((Order::FewerWorkers, 256))),
+            ("0", None),
+            ("257", None),
+            ("-257", None),
+            ("-2147483648", None),
+            ("99999999999", None),
+            ("1x", None),
+            ("", None),
+        ] {
+            let found = ask("POST", &format!("workers?change={number}"), &[HEADER]);
+            assert_eq!(found, wanted.ok_or(Refused::BadChange), "{number}");
+        }
+        assert_eq!(ask("POST", "workers", &[HEADER]), Err(Refused::BadChange));
+    }
+}
