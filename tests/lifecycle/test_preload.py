@@ -293,3 +293,21 @@ def test_no_client_sees_a_reload_or_a_recycling(site, serve):
     assert load.failures == []
     assert "is to be replaced: it has taken up" in server.errors
     assert server.stop() == 0
+
+
+def test_what_the_import_prints_is_written_once(site, start):
+    """Standard output is a file here, which Python buffers."""
+    site.write(
+        preamble="""
+        import sys
+        print("printed at import")
+        sys.stderr.write("written at import")
+    """
+    )
+    environment = {"PYTHONUNBUFFERED": ""}
+    server = start(
+        "site_app:app", "--preload", chdir=site.directory, workers=3, environment=environment
+    )
+    assert server.stop() == 0
+    assert server.output.count("printed at import") == 1
+    assert server.errors.count("written at import") == 1

@@ -24,6 +24,8 @@ static IS_OWN_FORK: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// When Python or the system refuses.
 pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
+    // What the import printed would be in the buffers of each child, and written by each of them.
+    interpreter::flush_streams(py);
     IS_OWN_FORK.store(true, Ordering::Relaxed);
     let pid = py.import("os").and_then(|os| os.call_method0("fork"));
     IS_OWN_FORK.store(false, Ordering::Relaxed);

@@ -43,9 +43,8 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
     }
 }
 
-/// Leaves the process at once, with the standard streams flushed. Not exit(): crew threads may still be in calls that do
-/// not end, and finalizing under them would crash.
-pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
+/// Writes out what Python's standard streams hold.
+pub(crate) fn flush_streams(py: Python<'_>) {
     if let Ok(sys) = py.import("sys") {
         for name in ["stdout", "stderr"] {
             // A closed or broken stream has nothing to flush.
@@ -54,6 +53,12 @@ pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
                 .and_then(|stream| stream.call_method0("flush"));
         }
     }
+}
+
+/// Leaves the process at once, with the standard streams flushed. Not exit(): crew threads may still be in calls that do
+/// not end, and finalizing under them would crash.
+pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
+    flush_streams(py);
     let _ = py
         .import("os")
         .and_then(|os| os.call_method1("_exit", (code,)));

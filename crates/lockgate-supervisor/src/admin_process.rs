@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use lockgate_config::Config;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::Hooks;
 use crate::back_off::BackOff;
 use crate::mailbox::{Message, Receiver};
-use crate::sockets::{self, Listener};
+use crate::sockets::{Listener, bind_patiently};
 use crate::stacks::StackBoard;
 use crate::supervisor::Request;
 
@@ -49,10 +50,10 @@ impl AdminProcess {
     /// What is `present` already, and not wanted any more, goes.
     pub(crate) fn bind(
         config: &Config,
-        owner: Option<(u32, u32)>,
         present: Vec<Listener>,
         predecessor: Option<u32>,
         now: Instant,
+        hooks: &dyn Hooks,
     ) -> Result<Option<Self>, String> {
         let Some(address) = &config.admin_bind else {
             predecessor.into_iter().for_each(kill);
@@ -64,7 +65,7 @@ impl AdminProcess {
             reuse_port: false,
             ..config.clone()
         };
-        let listeners = sockets::bind(&config, owner, &present)
+        let listeners = bind_patiently(&config, &present, hooks)
             // The advice names the setting of the other sockets.
             .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
         for left in &present {

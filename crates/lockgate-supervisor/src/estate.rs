@@ -43,6 +43,7 @@ pub(crate) struct Estate {
     pub(crate) inherited: Inherited,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     pub(crate) page: Option<(Page, OwnedFd)>,
+    pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
     /// The process that answers operators.
@@ -88,6 +89,7 @@ impl Estate {
             },
             lifeline: (take_over(reading)?, take_over(writing)?),
             page,
+            pid_file: left.pid_file.map(take_over).transpose()?,
             listeners: taken(&left.listeners)?,
             admin_listeners: taken(&left.admin_listeners)?,
             admin: left.admin,

@@ -13,7 +13,7 @@ use lockgate_observe::Page;
 use crate::supervisor::Known;
 
 /// See the module.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// Everything that is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(crate) struct Handover {
     pub(crate) wanted: usize,
     /// The memory of the page.
     pub(crate) page: Option<RawFd>,
+    /// The pid file, which is locked.
+    pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
     pub(crate) listeners: Vec<Socket>,
     pub(crate) admin_listeners: Vec<Socket>,
@@ -96,6 +98,7 @@ impl Handover {
             format!("lifeline\t{}\t{}", self.lifeline.0, self.lifeline.1),
         ];
         lines.extend(self.page.map(|page| format!("page\t{page}")));
+        lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let sockets = (self.listeners.iter().map(|socket| ("listener", socket))).chain(
             self.admin_listeners
@@ -144,6 +147,7 @@ impl Handover {
             workers: 0,
             wanted: 0,
             page: None,
+            pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
             admin_listeners: Vec::new(),
@@ -180,6 +184,7 @@ impl Handover {
             }
             ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
             ["page", fd] => self.page = Some(fd.parse().ok()?),
+            ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(socket(rest)?),
             ["admin-listener", ref rest @ ..] => self.admin_listeners.push(socket(rest)?),
@@ -252,6 +257,7 @@ mod tests {
             workers: 2,
             wanted: 4,
             page: Some(5),
+            pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],
             admin_listeners: vec![unix],
@@ -264,6 +270,7 @@ mod tests {
     fn what_is_left_is_what_is_found() {
         let empty = Handover {
             page: None,
+            pid_file: None,
             listeners: Vec::new(),
             admin_listeners: Vec::new(),
             admin: None,
@@ -279,7 +286,10 @@ mod tests {
     fn another_form_a_strange_line_and_a_cut_text_are_refused() {
         let text = handover().encode().unwrap();
         for (bad, expected) in [
-            (text.replacen("lockgate 1", "lockgate 99", 1), "OtherForm"),
+            (
+                text.replacen(&format!("lockgate {FORM}"), "lockgate 99", 1),
+                "OtherForm",
+            ),
             (text.replace("worker\t0", "worker\tx"), "Senseless"),
             (text.replace("page\t", "pages\t"), "Senseless"),
             (text.replace("end\n", ""), "Senseless"),

@@ -29,6 +29,7 @@ use crate::measures::Measures;
 use crate::notify::Notifier;
 use crate::oom::OomCounter;
 use crate::orders::{Mouth, Word};
+use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
 use crate::supervisor::{Action, Event, Order, ReplaceReason, Supervisor};
@@ -73,6 +74,7 @@ pub(crate) struct MainLoop {
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
     trial: Option<Trial>,
+    pid_file: Option<PidFile>,
     pub(crate) notifier: Option<Notifier>,
 }
 

@@ -1,25 +1,35 @@
-//! The file that names the supervisor's process. Two servers never believe that it is theirs.
+//! The pid file. It is locked (flock(2)) for as long as the supervisor accepts connections, so that a number that a dead
+//! process has left never stops a start, and two servers never share a file.
+//!
+//! Invariant: the file is replaced by a rename under the lock of the one before, so that a reader finds a whole number.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
+
+/// How often other servers may take the file between two looks before this one gives up.
+const MOST_ATTEMPTS: usize = 100;
 
 /// A pid file that holds our number.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
     pid: u32,
+    /// The lock belongs to this open file: it ends when no process has it open any more.
+    file: File,
 }
 
 /// Why the file is not ours.
 #[derive(Debug)]
 pub(crate) enum PidFileError {
-    /// A process with the number in the file is alive.
-    AlreadyRunning { path: PathBuf, pid: u32 },
+    /// Another server holds the lock.
+    AlreadyRunning { path: PathBuf, pid: Option<u32> },
     /// The system refused.
     Failed { path: PathBuf, error: io::Error },
 }
@@ -29,9 +39,11 @@ impl fmt::Display for PidFileError {
         match self {
             Self::AlreadyRunning { path, pid } => {
                 let path = path.display();
+                let pid = pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
                 write!(
                     out,
-                    "already running with pid {pid} (pid file {path}): stop it or choose another --pid"
+                    "already running with pid {pid}, which holds the lock of the pid file {path}: \
+                     stop it or choose another --pid"
                 )
             }
             Self::Failed { path, error } => {
@@ -46,83 +58,135 @@ impl fmt::Display for PidFileError {
 }
 
 impl PidFile {
-    /// Writes `pid`, unless the file names another process that is alive.
+    /// Writes `pid` and locks the file, unless another server holds the lock. What the file says does not count.
     pub(crate) fn claim(path: &Path, pid: u32) -> Result<Self, PidFileError> {
         let failed = |error| PidFileError::Failed {
             path: path.to_owned(),
             error,
         };
-        // The working directory may be another one when the file is removed.
-        let path = std::path::absolute(path).map_err(failed)?;
+        // The directory may be behind a link that a deploy turns to another release before the file is removed.
+        let path = settled(path).map_err(failed)?;
         let failed = |error| PidFileError::Failed {
             path: path.clone(),
             error,
         };
-        refuse_live(&path, pid)?;
         let mut draft = path.clone().into_os_string();
         draft.push(format!(".{pid}"));
         let draft = PathBuf::from(draft);
-        let published = write(&draft, pid).and_then(|()| publish(&draft, &path));
-        // The draft is gone when it was renamed; otherwise it has done its work.
-        let _gone = std::fs::remove_file(&draft);
-        match published {
-            Ok(Published::Done) => Ok(Self { path, pid }),
-            // Stale, as it was judged before, or just written by a faster server.
-            Ok(Published::Occupied) => {
-                refuse_live(&path, pid)?;
-                write(&draft, pid)
-                    .and_then(|()| std::fs::rename(&draft, &path))
-                    .map_err(failed)?;
-                Ok(Self { path, pid })
+        for _ in 0..MOST_ATTEMPTS {
+            let present = match open(&path) {
+                Ok(present) => Some(present),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(failed(error)),
+            };
+            if let Some(present) = &present {
+                if !lock(present).map_err(failed)? {
+                    let pid = read(&path);
+                    return Err(PidFileError::AlreadyRunning { path, pid });
+                }
+                if !is_at(present, &path) {
+                    continue;
+                }
             }
-            Err(error) => Err(failed(error)),
+            let file = write(&draft, pid).map_err(failed)?;
+            let published = match (lock(&file), &present) {
+                (Ok(_), Some(_)) => std::fs::rename(&draft, &path).map(|()| true),
+                (Ok(_), None) => publish(&draft, &path),
+                (Err(error), _) => Err(error),
+            };
+            // The draft is gone when it was renamed; otherwise it has done its work.
+            let _gone = std::fs::remove_file(&draft);
+            if published.map_err(failed)? {
+                return Ok(Self { path, pid, file });
+            }
         }
+        Err(failed(io::Error::other("other servers keep taking it")))
     }
 
-    /// Removes the file, if it still holds our number.
+    /// The file that the program before in this process has left, with its lock, if it is the one at `path`.
+    pub(crate) fn adopt(path: &Path, pid: u32, left: OwnedFd) -> Option<Self> {
+        let (path, file) = (settled(path).ok()?, File::from(left));
+        is_at(&file, &path).then_some(Self { path, pid, file })
+    }
+
+    /// Lets another server have the file, while this one finishes its requests.
+    pub(crate) fn release(&self) {
+        // What cannot be unlocked stays locked until this process ends.
+        let _locked_still = flock(&self.file, FlockOperation::Unlock);
+    }
+
+    /// Removes the file, if it is still the one that was written. Under its lock, so that no server takes it meanwhile.
     pub(crate) fn remove(&self) {
-        if read(&self.path) == Some(self.pid) {
+        let is_ours = matches!(lock(&self.file), Ok(true)) && is_at(&self.file, &self.path);
+        if is_ours && read(&self.path) == Some(self.pid) {
             // A directory that has become read-only is no reason to fail at the very end.
             let _left_behind = std::fs::remove_file(&self.path);
         }
     }
 }
 
-fn write(draft: &Path, pid: u32) -> io::Result<()> {
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The path with its directory's links followed.
+fn settled(path: &Path) -> io::Result<PathBuf> {
+    let path = std::path::absolute(path)?;
+    match (path.parent(), path.file_name()) {
+        (Some(directory), Some(name)) => Ok(directory.canonicalize()?.join(name)),
+        _ => Err(io::ErrorKind::InvalidFilename.into()),
+    }
+}
+
+/// For writing, which NFS demands of who locks it; another user's file can only be read.
+fn open(path: &Path) -> io::Result<File> {
+    let writable = OpenOptions::new().read(true).write(true).open(path);
+    match writable {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+        opened => opened,
+    }
+}
+
+/// Whether no other open file holds the lock; then this one does.
+fn lock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.metadata()) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+fn write(draft: &Path, pid: u32) -> io::Result<File> {
     // What a dead process of the same number has left is of no use.
     let _left_over = std::fs::remove_file(draft);
-    let mut options = std::fs::OpenOptions::new();
+    let mut options = OpenOptions::new();
     let mut file = options
+        .read(true)
         .write(true)
         .create_new(true)
         .mode(0o644)
         .open(draft)?;
-    io::Write::write_all(&mut file, format!("{pid}\n").as_bytes())
+    io::Write::write_all(&mut file, format!("{pid}\n").as_bytes())?;
+    Ok(file)
 }
 
-enum Published {
-    Done,
-    Occupied,
-}
-
-/// Puts the finished file in its place. A link fails when another server has just done the same; a rename would not.
-fn publish(draft: &Path, path: &Path) -> io::Result<Published> {
+/// Puts the finished file where there was none. A link fails when another server has just done the same; a rename would
+/// not.
+fn publish(draft: &Path, path: &Path) -> io::Result<bool> {
     match std::fs::hard_link(draft, path) {
-        Ok(()) => Ok(Published::Done),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Published::Occupied),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         // File systems without hard links.
-        Err(_) => std::fs::rename(draft, path).map(|()| Published::Done),
-    }
-}
-
-fn refuse_live(path: &Path, own: u32) -> Result<(), PidFileError> {
-    match read(path) {
-        // Our own number is a left-over: in a container every first process is PID 1.
-        Some(pid) if pid != own && is_alive(pid) => Err(PidFileError::AlreadyRunning {
-            path: path.to_owned(),
-            pid,
-        }),
-        _ => Ok(()),
+        Err(_) => std::fs::rename(draft, path).map(|()| true),
     }
 }
 
@@ -130,24 +194,20 @@ fn read(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-fn is_alive(pid: u32) -> bool {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return false;
-    };
-    // EPERM: alive, and another user's.
-    matches!(test_kill_process(pid), Ok(()) | Err(Errno::PERM))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_stale_or_senseless_file_is_replaced_and_removed_at_the_end() {
+    fn a_file_without_a_lock_is_replaced_whatever_it_says_and_removed_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
+        let own = std::process::id().to_string();
+        // PID 1 is alive, and so is this process, which is no server.
         for before in [
             None,
+            Some("1\n"),
+            Some(own.as_str()),
             Some("2147483646\n"),
             Some("not a number"),
             Some("0"),
@@ -172,19 +232,64 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_live_process_is_left_alone() {
+    fn a_locked_file_is_left_alone_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
-        let alive = std::process::id();
-        std::fs::write(&path, alive.to_string()).unwrap();
-        let refusal = PidFile::claim(&path, 4242).unwrap_err();
-        assert!(
-            refusal
-                .to_string()
-                .starts_with(&format!("already running with pid {alive} ")),
-            "{refusal}"
+        let first = PidFile::claim(&path, 4242).unwrap();
+        let refusal = PidFile::claim(&path, 4343).unwrap_err().to_string();
+        let expected = format!(
+            "already running with pid 4242, which holds the lock of the pid file {}: ",
+            path.display()
         );
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), alive.to_string());
+        assert!(refusal.starts_with(&expected), "{refusal}");
+        assert_eq!(read(&path), Some(4242));
+        first.release();
+        let second = PidFile::claim(&path, 4343).unwrap();
+        assert_eq!(read(&path), Some(4343));
+        first.remove();
+        assert_eq!(read(&path), Some(4343), "it is another server's");
+        assert!(PidFile::claim(&path, 4444).is_err());
+        second.remove();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_released_file_that_nobody_takes_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.pid");
+        let file = PidFile::claim(&path, 4242).unwrap();
+        file.release();
+        file.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_lock_goes_on_in_the_next_program_of_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["server.pid", "other.pid"].map(|name| folder.path().join(name));
+        let first = PidFile::claim(&path, 4242).unwrap();
+        let [left, again] = [(); 2].map(|()| first.as_fd().try_clone_to_owned().unwrap());
+        drop(first);
+        assert!(PidFile::adopt(&other, 4242, again).is_none());
+        let next = PidFile::adopt(&path, 4242, left).unwrap();
+        assert!(PidFile::claim(&path, 4343).is_err());
+        next.remove();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_file_is_removed_where_it_was_written_although_a_link_has_turned() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two, link] = ["1", "2", "current"].map(|name| folder.path().join(name));
+        for release in [&one, &two] {
+            std::fs::create_dir(release).unwrap();
+        }
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let file = PidFile::claim(&link.join("server.pid"), 4242).unwrap();
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&two, &link).unwrap();
+        file.remove();
+        assert_eq!(std::fs::read_dir(&one).unwrap().count(), 0);
     }
 
     #[test]

@@ -20,19 +20,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Listens on every address of the configuration.
-    pub(crate) fn first(config: Config, owner: Option<(u32, u32)>) -> Result<Self, BindFailure> {
-        let listeners = sockets::bind(&config, owner, &[])?;
-        Ok(Self {
-            generation: 0,
-            config: Arc::new(config),
-            listeners,
-            template: None,
-        })
-    }
-
-    /// The site that workers of a version before serve at.
-    pub(crate) fn resumed(config: Config, generation: u64, listeners: Vec<Listener>) -> Self {
+    /// The first site, or the one that workers of a version before serve at.
+    pub(crate) fn new(config: Config, generation: u64, listeners: Vec<Listener>) -> Self {
         Self {
             generation,
             config: Arc::new(config),
@@ -132,12 +121,17 @@ mod tests {
         BindAddress::Unix(path.to_owned())
     }
 
+    fn first(config: Config) -> Site {
+        let listeners = sockets::bind(&config, None, &[]).unwrap();
+        Site::new(config, 0, listeners)
+    }
+
     #[test]
     fn addresses_that_stay_are_kept_and_others_come_and_go_with_their_files() {
         let folder = tempfile::tempdir().unwrap();
         let [a, b, c] = ["a", "b", "c"].map(|name| folder.path().join(name));
         let there = || [&a, &b, &c].map(|path| path.exists());
-        let first = Site::first(config(vec![unix(&a), unix(&b)]), None).unwrap();
+        let first = first(config(vec![unix(&a), unix(&b)]));
         let (next, _) = first.next(config(vec![unix(&b), unix(&c)]), None).unwrap();
         assert_eq!(there(), [true, true, true]);
         let (discarded, _) = first.next(config(vec![unix(&b)]), None).unwrap();
@@ -153,7 +147,7 @@ mod tests {
     fn an_address_that_cannot_be_bound_leaves_the_present_ones_alone() {
         let folder = tempfile::tempdir().unwrap();
         let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
-        let first = Site::first(config(vec![unix(&a)]), None).unwrap();
+        let first = first(config(vec![unix(&a)]));
         let missing = folder.path().join("missing/c");
         let wanted = config(vec![unix(&a), unix(&b), unix(&missing)]);
         assert!(first.next(wanted, None).is_err());
@@ -162,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_belongs_to_the_supervisor_stays_and_is_named() {
-        let first = Site::first(config(Vec::new()), None).unwrap();
+        let first = first(config(Vec::new()));
         let mut other = config(Vec::new());
         other.pidfile = Some("/run/other.pid".into());
         other.backlog = 7;

@@ -4,6 +4,8 @@
 //! all workers share, so that another server may bind the same address; workers do not have sockets of their own.
 
 mod adopted;
+mod patient;
+pub(crate) use patient::bind_patiently;
 
 use std::fmt;
 use std::io;
@@ -160,6 +162,17 @@ pub(crate) enum BindError {
     Failed(io::Error),
 }
 
+impl BindFailure {
+    /// Whether another process listens there, which may be about to stop.
+    pub(crate) fn is_in_use(&self) -> bool {
+        match &self.error {
+            BindError::Occupied => true,
+            BindError::Failed(error) => error.kind() == io::ErrorKind::AddrInUse,
+            _ => false,
+        }
+    }
+}
+
 /// One clear line: the address, what is wrong, what to do.
 impl fmt::Display for BindFailure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,10 +224,16 @@ impl fmt::Display for BindFailure {
                     return write!(out, "cannot listen on {address}: {error}");
                 };
                 if errno == Some(Errno::ADDRINUSE) {
-                    return write!(
+                    write!(
                         out,
                         "another process listens on {address}: {advice} ({error})"
-                    );
+                    )?;
+                    return match address {
+                        BindAddress::Tcp { port, .. } => {
+                            write!(out, "; `ss -ltnp sport = :{port}` names it")
+                        }
+                        _ => Ok(()),
+                    };
                 }
                 write!(out, "cannot listen on {address}: {error}; {advice}")
             }

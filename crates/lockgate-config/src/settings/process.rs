@@ -71,7 +71,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["pid"],
         shape: Shape::Value,
         kind: Kind::Path,
-        doc: "File that holds the process id of the supervisor while it runs. Empty: there is none.",
+        doc: "File that holds the process id of the supervisor while it runs. It is locked until the server begins to drain: \
+              a second server with the same file is refused, and what a dead process has left in it does not count. \
+              Empty: there is none.",
         gunicorn: &["pidfile"],
         uwsgi: &["pidfile"],
         read: |draft, given| {

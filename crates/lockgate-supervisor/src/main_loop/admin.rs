@@ -33,8 +33,7 @@ pub(super) fn bind(
         Some(estate) => (std::mem::take(&mut estate.admin_listeners), estate.admin),
         None => (Vec::new(), None),
     };
-    let owner = hooks.worker_identity();
-    let admin = match AdminProcess::bind(config, owner, present, predecessor, Instant::now()) {
+    let admin = match AdminProcess::bind(config, present, predecessor, Instant::now(), hooks) {
         Ok(admin) => admin,
         // A site that stands must not fall because nobody could watch it.
         Err(problem) if has_workers => {
@@ -129,11 +128,14 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         lifeline: (lifeline, writing_end),
         children,
         admin,
+        pid_file,
         ..
     } = main_loop;
     let (generation, config) = (site.generation, site.config.clone());
     let mailbox = Arc::new(mailbox);
     drop((supervisor, inherited, writing_end, children, site, next));
+    // It may outlive the supervisor by a moment, and must not keep a new one from starting.
+    drop(pid_file);
     let (listeners, stacks) = admin.map_or_else(Default::default, AdminProcess::into_parts);
     let post = WorkerPost {
         slot: 0,

@@ -18,9 +18,10 @@ use crate::measures::Measures;
 use crate::notify::Notifier;
 use crate::oom::OomCounter;
 use crate::os::{map_words, shared_memory};
-use crate::pid_file::PidFile;
+use crate::pid_file::{PidFile, PidFileError};
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
+use crate::sockets::bind_patiently;
 use crate::supervisor::{Event, Supervisor};
 
 /// Serves until it is asked to stop: binds, forks, restarts. Gives the exit code of the server.
@@ -34,7 +35,7 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
     if let Some(mask) = config.umask {
         umask(Mode::from_raw_mode(mask));
     }
-    let estate = match left.map(Estate::take_over).transpose() {
+    let mut estate = match left.map(Estate::take_over).transpose() {
         Ok(estate) => estate,
         Err(error) => {
             let message = format!("what the version before has left cannot be taken over: {error}");
@@ -42,12 +43,7 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
             return CANNOT_START;
         }
     };
-    let pid_file = match config
-        .pidfile
-        .as_deref()
-        .map(|path| PidFile::claim(path, std::process::id()))
-        .transpose()
-    {
+    let mut pid_file = match own_pid_file(config, estate.as_mut()) {
         Ok(pid_file) => pid_file,
         // Workers serve already: a site that stands must not fall for want of a file.
         Err(error) if estate.is_some() => {
@@ -59,20 +55,43 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
             return CANNOT_START;
         }
     };
-    let code = serve(config, estate, hooks);
+    let code = serve(config, estate, &mut pid_file, hooks);
     if let Some(pid_file) = pid_file {
         pid_file.remove();
     }
     code
 }
 
-fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> i32 {
+/// The pid file with its lock: the one that was left, if it is the one that the settings name.
+fn own_pid_file(
+    config: &Config,
+    estate: Option<&mut Estate>,
+) -> Result<Option<PidFile>, PidFileError> {
+    let Some(path) = config.pidfile.as_deref() else {
+        return Ok(None);
+    };
+    let pid = std::process::id();
+    let left = estate.and_then(|estate| estate.pid_file.take());
+    match left.and_then(|left| PidFile::adopt(path, pid, left)) {
+        Some(pid_file) => Ok(Some(pid_file)),
+        None => PidFile::claim(path, pid).map(Some),
+    }
+}
+
+/// `pid_file` is taken when the supervisor stands, which then removes it.
+fn serve(
+    config: &Config,
+    mut estate: Option<Estate>,
+    pid_file: &mut Option<PidFile>,
+    hooks: &mut dyn Hooks,
+) -> i32 {
     let site = match &mut estate {
         Some(estate) => {
             let listeners = std::mem::take(&mut estate.listeners);
-            Ok(Site::resumed(config.clone(), estate.generation, listeners))
+            Ok(Site::new(config.clone(), estate.generation, listeners))
         }
-        None => Site::first(config.clone(), hooks.worker_identity()),
+        None => bind_patiently(config, &[], hooks)
+            .map(|listeners| Site::new(config.clone(), 0, listeners)),
     };
     let site = match site {
         Ok(site) => site,
@@ -103,6 +122,7 @@ fn serve(config: &Config, mut estate: Option<Estate>, hooks: &mut dyn Hooks) -> 
         Ok(main_loop) => main_loop,
         Err(code) => return code,
     };
+    main_loop.pid_file = pid_file.take();
     main_loop.notifier = Notifier::new(&hooks.service_manager(), Instant::now(), hooks);
     match main_loop.turn_until_done(hooks) {
         Outcome::Exit(code) => {
@@ -198,17 +218,21 @@ impl MainLoop {
             children,
             admin,
             trial: None,
+            pid_file: None,
             notifier: None,
         })
     }
 
-    /// Takes the socket files out of the file system, and ends whoever answers operators: the supervisor's last moment.
+    /// Takes the socket files and the pid file out of the file system, and ends whoever answers operators: the supervisor's last moment.
     fn remove_files(&mut self) {
         for site in [Some(&self.site), self.next.as_ref()].into_iter().flatten() {
             site.remove_files();
         }
         if let Some(admin) = &mut self.admin {
             admin.end();
+        }
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.remove();
         }
     }
 }

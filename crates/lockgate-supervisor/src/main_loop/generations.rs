@@ -71,6 +71,9 @@ impl MainLoop {
     /// The server stops: whoever holds a listening socket besides the workers lets go of it.
     pub(super) fn close_listeners(&mut self) -> Vec<Event> {
         self.end_trial();
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.release();
+        }
         let mut given_up = Vec::new();
         let sites = [Some(&mut self.site), self.next.as_mut()];
         for site in sites.into_iter().flatten() {
