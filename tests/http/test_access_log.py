@@ -192,6 +192,27 @@ def test_there_is_no_access_log_unless_asked_for(start):
     assert "/unlogged" not in server.output + server.errors
 
 
+def test_a_refused_request_has_its_reason(logged):
+    server, lines = logged("--access-logformat", "json", "--limit-request-line", "64")
+    refused = {
+        b"GET /old\r\n\r\n": "missing_version",
+        b"GET / HTTP/9.9\r\nHost: a\r\n\r\n": "unsupported_version",
+        b"GET /" + b"a" * 100: "request_line_too_long",
+        b"GET / HTTP/1.1\r\n\r\n": "missing_host",
+        request("GET", "/", "Connection: close"): None,
+    }
+    for data in refused:
+        server.exchange(data)
+    assert [json.loads(line)["reason"] for line in lines(len(refused))] == [*refused.values()]
+
+
+def test_the_reason_of_a_refusal_is_an_atom(logged):
+    server, lines = logged("--access-logformat", "%(s)s %(R)s")
+    server.get("/")
+    server.exchange(request("GET", "/", host=None))
+    assert lines(2) == ["200 -", "400 missing_host"]
+
+
 def test_refused_requests_show_what_the_client_said_and_what_it_was_answered(logged):
     form = '%(s)s "%(r)s" %(B)s'
     server, lines = logged("--access-logformat", form, "--limit-request-line", "64")

@@ -93,7 +93,8 @@ def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp
     line = eventually(
         lambda: [line for line in lines(log) if "/late" in line], what="its line in the log"
     )[0]
-    assert '"status":503' in line and '"outcome":"overloaded"' in line
+    assert '"status":503' in line
+    assert '"outcome":"overloaded","reason":"queue_timeout"' in line
     assert f'"body_bytes":{len(response.body)},' in line
 
 

@@ -164,10 +164,84 @@ def test_an_https_target_over_plain_http_is_for_trusted_gateways_only(start):
                 assert json.loads(response.body)["wsgi.url_scheme"] == scheme
 
 
-def test_contradictory_schemes_are_refused_and_named(defaults):
-    response = ask(defaults, "X-Forwarded-Ssl: on", "X-Forwarded-Proto: http")
+@pytest.mark.parametrize("scheme", ["http", "gopher", "wss", ""])
+def test_contradictory_schemes_are_refused_and_named(defaults, scheme):
+    response = ask(defaults, "X-Forwarded-Ssl: on", f"X-Forwarded-Proto: {scheme}")
     assert response.status == 400
-    assert b"both http and https" in response.body
+    assert b"the scheme headers of the proxy contradict each other" in response.body
+
+
+REFUSED = [
+    (
+        ("X-Forwarded-Ssl: on", "X-Forwarded-Proto: hidden"),
+        r"400: the scheme headers of the proxy contradict each other; "
+        r"header X-Forwarded-Proto with a value of 6 bytes; see secure_scheme_headers",
+    ),
+    (
+        ("SCRIPT_NAME: /hidden",),
+        r"400: the path does not begin with the proxy's SCRIPT_NAME; "
+        r"header SCRIPT_NAME with a value of 7 bytes; see forwarder_headers",
+    ),
+    (
+        ("X-Forwarded-Host: hidden/",),
+        r"400: the forwarded host is not .*; "
+        r"header X-Forwarded-Host with a value of 7 bytes; see forwarded_host",
+    ),
+    (
+        ("PATH_INFO: hidden", "path-info: hidden"),
+        r"400: two field names differ .*; "
+        r"header PATH_INFO with a value of 6 bytes; see forwarder_headers",
+    ),
+    (
+        ("X_Hidden: hidden",),
+        r"400: a field name has an underscore; "
+        r"header X_Hidden with a value of 6 bytes; see header_map",
+    ),
+    (
+        ("Cookie: " + "hidden" * 2000,),
+        r"431: a field line is too long \(limit 8190 bytes\); "
+        r"header Cookie; see limit_request_field_size",
+    ),
+    (("X-A: hidden",) * 200, r"431: too many field lines \(limit 100\); see limit_request_fields"),
+    (
+        ("Content-Length: 9999999999",),
+        r"413: the request body is too large \(limit 1073741824 bytes\); see limit_request_body",
+    ),
+    (
+        ("Host: hidden",),
+        r"400: more than one Host; header Host with a value of 6 bytes",
+    ),
+]
+
+
+def test_a_refusal_that_an_operator_can_change_is_warned_of(shared):
+    server = shared("protocol:app", "--forwarded-host", "--header-map", "refuse")
+    for headers, warned in REFUSED:
+        start = len(server.errors)
+        with server.connect() as wire:
+            wire.send_while_open(request("GET", "/environ", *headers))
+            wire.response()
+        pattern = rf"WARNING\] refused a request of trusted proxy 127\.0\.0\.1 with {warned}\n"
+        server.wait_for_log(pattern, since=start)
+    with server.connect() as wire:
+        wire.send_while_open(request("GET", "/" + "hidden" * 2000))
+        assert wire.response().status == 414
+    server.wait_for_log(r"with 414: the request line is too long .*; see limit_request_line\n")
+    assert "hidden" not in server.errors.replace("X_Hidden", "")
+
+
+def test_the_same_refusal_is_warned_of_once_and_then_counted(start):
+    server = start("protocol:app", "--forwarded-allow-ips", "127.0.0.2")
+    for _ in range(20):
+        assert server.get("/" + "a" * 9000).status == 414
+        # Nothing that an operator can change: the client is not a trusted proxy.
+        assert server.exchange(request("GET", "/", host=None)).status == 400
+    with connect_from(server, "127.0.0.2") as wire:
+        wire.send(request("GET", "/", host=None))
+        assert wire.response().status == 400
+    server.wait_for_log("with 400: Host is missing")
+    assert server.errors.count("refused a request of 127.0.0.1 with 414") == 1
+    assert server.errors.count("refused a request") == 2
 
 
 def test_other_scheme_headers_can_be_named(start, tmp_path):

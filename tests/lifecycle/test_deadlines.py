@@ -317,9 +317,9 @@ def test_the_access_log_tells_of_504(start, tmp_path):
     entries = eventually(
         lambda: len(lines(log)) == 2 and [json.loads(line) for line in lines(log)], what="two lines"
     )
-    assert [(entry["status"], entry["outcome"]) for entry in entries] == [
-        (504, "expired"),
-        (200, "expired"),
+    assert [(entry["status"], entry["outcome"], entry["reason"]) for entry in entries] == [
+        (504, "expired", "request_timeout"),
+        (200, "expired", None),
     ]
 
 

@@ -243,7 +243,8 @@ impl Connection {
                 Ok((input.len(), Event::NeedMore))
             }
             Err(refusal) => {
-                head.bytes.extend_from_slice(&bytes[..reader.settled()]);
+                let settled = reader.settle(&mut head.summary);
+                head.bytes.extend_from_slice(&bytes[..settled]);
                 Err(refusal)
             }
         }
@@ -271,7 +272,7 @@ impl Connection {
             }
             bytes.truncate(match outcome {
                 Ok(Some(length)) => length,
-                _ => partial.reader.settled(),
+                _ => partial.reader.settle(&mut partial.head.summary),
             });
             partial.head.bytes = bytes;
             head.copy_from(&partial.head);
@@ -397,6 +398,40 @@ mod tests {
             assert_eq!(head.head_bytes(), bytes);
             assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/x"[..]));
             assert_eq!(head.header("host"), Some(&b"h"[..]));
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_that_it_is_about() {
+        let limits = Limits {
+            field_size: 30,
+            ..Limits::default()
+        };
+        let long = format!("Cookie: {}", "x".repeat(40));
+        let cases = [
+            (&long[..], Some(("Cookie", None))),
+            ("X-A: a\0", Some(("X-A", None))),
+            ("X-A: a\n", Some(("X-A", None))),
+            ("Content-Length: 12a\r\n", Some(("Content-Length", Some(3)))),
+            ("Host: a b\r\n", Some(("Host", Some(3)))),
+            ("Host:\r\n", Some(("Host", Some(0)))),
+            ("Host: a\r\nHOST: ab\r\n", Some(("HOST", Some(2)))),
+            ("X-A : a\r\n", None),
+            ("X-A: a\r\n b", None),
+            ("X-A: a\r\n\r\n", None),
+        ];
+        for (lines, expected) in cases {
+            let bytes = format!("GET / HTTP/1.1\r\n{lines}");
+            for cut in 0..bytes.len() {
+                let mut connection = Connection::new(limits);
+                let mut head = RequestHead::default();
+                let outcome = connection
+                    .step(&bytes.as_bytes()[..cut], &mut head)
+                    .and_then(|_| connection.step(&bytes.as_bytes()[cut..], &mut head));
+                assert!(outcome.is_err(), "{lines:?}");
+                let expected = expected.map(|(name, length)| (name.as_bytes(), length));
+                assert_eq!(head.faulty_field(), expected, "{lines:?} cut at {cut}");
+            }
         }
     }
 

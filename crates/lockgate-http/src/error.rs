@@ -150,7 +150,7 @@ pub enum Refusal {
     TruncatedHead,
     /// The peer closed inside a body (RFC 9112 §8).
     TruncatedBody,
-    /// A trusted proxy's headers name both http and https as the client's scheme.
+    /// A trusted proxy's headers contradict each other about whether the client's scheme is https.
     ContradictorySchemes,
     /// The host that a trusted proxy has forwarded is not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
     InvalidForwardedHost,
@@ -331,7 +331,7 @@ impl Refusal {
             Self::ForbiddenTrailer => "a trailer field that is not allowed there",
             Self::TruncatedHead => "the client closed inside the request head",
             Self::TruncatedBody => "the client closed inside the request body",
-            Self::ContradictorySchemes => "the proxy's headers name both http and https",
+            Self::ContradictorySchemes => "the scheme headers of the proxy contradict each other",
             Self::InvalidForwardedHost => {
                 "the forwarded host is not one host with an optional port"
             }

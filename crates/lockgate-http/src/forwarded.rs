@@ -99,7 +99,13 @@ impl ForwardingRules {
         if head.dropped_fields() > 0 {
             told.mount = self.admit_underscores(head)?;
         }
-        let seen = self.look(head)?;
+        let seen = match self.look(head) {
+            Ok(seen) => seen,
+            Err(contradiction) => {
+                head.blame(contradiction);
+                return Err(Refusal::ContradictorySchemes);
+            }
+        };
         let mut host = None;
         let takes_forwarded = match self.hops {
             HopHeaders::Forwarded => true,
@@ -127,6 +133,7 @@ impl ForwardingRules {
             && let Some(host) = host
         {
             if !is_host(host.of(&head.bytes)) {
+                head.blame(host);
                 return Err(Refusal::InvalidForwardedHost);
             }
             head.summary.parts.authority = Some(host);
@@ -142,6 +149,7 @@ impl ForwardingRules {
     /// A name with an underscore is to be refused.
     pub fn strip(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
         if self.refuses_underscores && head.dropped_fields() > 0 {
+            head.summary.faulty = underscore::first_of(head);
             return Err(Refusal::UnderscoreInFieldName);
         }
         if !self.strips_untrusted {
@@ -167,7 +175,8 @@ impl ForwardingRules {
             .any(|header| header.name.eq_ignore_ascii_case(name))
     }
 
-    fn look(&self, head: &RequestHead) -> Result<Seen, Refusal> {
+    /// What the names say. `Err`: the name of a scheme header that contradicts one before it.
+    fn look(&self, head: &RequestHead) -> Result<Seen, Span> {
         let mut seen = Seen::default();
         for (name, value) in head.headers() {
             if name.eq_ignore_ascii_case(b"forwarded") {
@@ -198,7 +207,7 @@ impl ForwardingRules {
                 let (_, scheme) = split_last(value);
                 let is_https = trim_whitespace(scheme).eq_ignore_ascii_case(&header.secure);
                 if seen.is_https.is_some_and(|earlier| earlier != is_https) {
-                    return Err(Refusal::ContradictorySchemes);
+                    return Err(Span::within(&head.bytes, name));
                 }
                 seen.is_https = Some(is_https);
             }

@@ -62,6 +62,8 @@ pub(crate) struct Summary {
     pub(crate) asks_keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) may_tell_of_client: bool,
+    /// The field that a refusal is about. Its value is at 0 when it was not read to its end.
+    pub(crate) faulty: Option<Field>,
 }
 
 /// A part of a head: offsets from the first byte of its request line.
@@ -233,6 +235,22 @@ impl RequestHead {
     /// `X-Forwarded-For` that a proxy in front has checked. They stay in [`RequestHead::head_bytes`].
     pub fn dropped_fields(&self) -> usize {
         self.summary.dropped as usize
+    }
+
+    /// After a refusal the field that it is about, if it is about one: its name, and the length of its value when that
+    /// was read to its end.
+    pub fn faulty_field(&self) -> Option<(&[u8], Option<usize>)> {
+        let Field { name, value } = self.summary.faulty?;
+        let length = (value.end > 0).then(|| value.of(&self.bytes).len());
+        Some((name.of(&self.bytes), length))
+    }
+
+    /// The refusal is about the field that has `part` in its line.
+    #[cold]
+    pub(crate) fn blame(&mut self, part: Span) {
+        let has_part =
+            |field: &&Field| field.name.start <= part.start && part.end <= field.value.end;
+        self.summary.faulty = self.fields.iter().find(has_part).copied();
     }
 
     /// Becomes a copy of `other`, in its own memory.

@@ -60,6 +60,8 @@ pub struct AccessRecord<'a> {
     pub environ: &'a [(String, String)],
     /// How it ended.
     pub outcome: Outcome,
+    /// The identifier of the reason for which the server refused it.
+    pub reason: Option<&'a str>,
 }
 
 /// How a request ended.
@@ -204,6 +206,7 @@ impl<'a> AccessRecord<'a> {
             Part::BodyBytes | Part::BodyBytesOrDash => number(out, self.body_bytes),
             Part::Referer => text(out, escape, (self.request_header)("referer")),
             Part::UserAgent => text(out, escape, (self.request_header)("user-agent")),
+            Part::Reason => text(out, escape, self.reason.map(str::as_bytes)),
             Part::Seconds => number(out, self.duration.as_secs()),
             Part::Milliseconds => number(out, self.duration.as_millis()),
             Part::Microseconds => number(out, self.duration.as_micros()),

@@ -67,7 +67,7 @@ impl fmt::Display for BadFormat {
 impl std::error::Error for BadFormat {}
 
 const KNOWN: &str =
-    "h l u t r m U q H s B b f a T M D L p, {name}i, {name}o and {name}e, each as %(atom)s";
+    "h l u t r m U q H s B b f a R T M D L p, {name}i, {name}o and {name}e, each as %(atom)s";
 
 /// One piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub(crate) enum Part {
     Referer,
     /// `a`
     UserAgent,
+    /// `R`, which is not gunicorn's
+    Reason,
     /// `T`
     Seconds,
     /// `M`
@@ -207,6 +209,7 @@ fn atom(name: &str) -> Option<Part> {
         "b" => Part::BodyBytesOrDash,
         "f" => Part::Referer,
         "a" => Part::UserAgent,
+        "R" => Part::Reason,
         "T" => Part::Seconds,
         "M" => Part::Milliseconds,
         "D" => Part::Microseconds,

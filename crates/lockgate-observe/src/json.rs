@@ -36,7 +36,9 @@ pub(crate) fn write_object(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     text(out, (record.request_header)("user-agent"));
     out.extend_from_slice(b",\"outcome\":\"");
     out.extend_from_slice(record.outcome.name().as_bytes());
-    out.extend_from_slice(b"\",\"pid\":");
+    out.extend_from_slice(b"\",\"reason\":");
+    text(out, record.reason.map(str::as_bytes));
+    out.extend_from_slice(b",\"pid\":");
     number(out, record.pid);
     out.push(b'}');
 }

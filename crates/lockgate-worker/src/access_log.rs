@@ -41,6 +41,8 @@ pub struct Entry {
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,
+    /// Why the server refused the request.
+    pub reason: Option<&'static str>,
     pub started: Option<Instant>,
 }
 
@@ -113,6 +115,7 @@ impl AccessLog {
             response_header: &|name| entry.response.header(name),
             environ: &entry.environ,
             outcome,
+            reason: entry.reason,
         };
         let mut pending = self.lock();
         if pending.text.len() >= BUFFER_AT_MOST {

@@ -5,6 +5,7 @@
 //! `deadline` is always the one that the present phase is bound by.
 
 mod intake;
+mod refusals;
 mod speaker;
 
 pub use speaker::Speakers;

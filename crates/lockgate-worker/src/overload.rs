@@ -119,10 +119,12 @@ impl Connection {
             && (!closes || head.push(b"Connection", b"close").is_ok());
         debug_assert!(is_described, "constants that are valid");
         self.queue_own_response(&head, text.as_bytes(), now);
-        if let Some(entry) = &mut self.entry
-            && outcome == Outcome::ClientGone
-        {
-            entry.status = 499;
+        if let Some(entry) = &mut self.entry {
+            match why {
+                GivenUp::TooLate => entry.reason = Some("queue_timeout"),
+                GivenUp::QueueFull => entry.reason = Some("queue_full"),
+                GivenUp::HalfClosed | GivenUp::Gone => entry.status = 499,
+            }
         }
         let is_seen = outcome == Outcome::Overloaded && self.allows_body();
         let body_bytes = if is_seen { text.len() } else { 0 };

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, Refusal, ResponseHead, encode_refusal};
+use lockgate_http::{BodyLength, Refusal, RequestHead, ResponseHead, encode_refusal};
 use lockgate_observe::Outcome;
 
 use crate::access_log::Entry;
@@ -39,14 +39,26 @@ impl Rejection {
             _ => Self::NotStored,
         }
     }
+
+    /// Its identifier in the access log.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::OfPeer(refusal) => refusal.name(),
+            Self::DiskFull => "disk_full",
+            Self::NotStored => "body_not_stored",
+        }
+    }
 }
 
 impl Connection {
     /// Queues the answer to a request that is not going to the application.
     pub fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
-        let is_head =
-            (self.request.as_ref()).is_some_and(|request| request.head.method() == b"HEAD");
-        self.note_refused_head(now);
+        let mut request = self.request.take().unwrap_or_default();
+        let is_head = request.head.method() == b"HEAD";
+        if let Rejection::OfPeer(refusal) = rejection {
+            self.warn_of_refusal(refusal, &request.head, now);
+        }
+        self.note_refused_head(&mut request.head, now);
         self.spool = Spool::Empty;
         let (status, reason, detail) = match &rejection {
             Rejection::OfPeer(refusal) => (refusal.status(), refusal.reason(), refusal.to_string()),
@@ -64,6 +76,7 @@ impl Connection {
         self.shared.report_refusal(&self.client, &detail);
         if let Some(entry) = &mut self.entry {
             entry.status = status;
+            entry.reason = Some(rejection.name());
         }
         self.status = status;
         let length_before = self.out.len();
@@ -107,11 +120,10 @@ impl Connection {
     }
 
     /// Makes sure that a head which never became a request has its line, too.
-    fn note_refused_head(&mut self, now: Instant) {
-        let mut request = self.request.take().unwrap_or_default();
+    fn note_refused_head(&mut self, head: &mut RequestHead, now: Instant) {
         if self.entry.is_none() && self.shared.access_log.is_some() {
             let mut entry = Box::<Entry>::default();
-            std::mem::swap(&mut entry.head, &mut request.head);
+            std::mem::swap(&mut entry.head, head);
             entry.started = Some(now);
             self.entry = Some(entry);
         }

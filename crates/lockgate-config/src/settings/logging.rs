@@ -37,7 +37,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::Value,
         kind: Kind::Text,
         doc: "Format of a line in the access log. `combined`, `common`, `json`, or text with gunicorn's atoms, as in \
-              `%(h)s %(r)s %(s)s`.",
+              `%(h)s %(r)s %(s)s`; `%(R)s` is why the server refused the request.",
         gunicorn: &["access_log_format"],
         uwsgi: &["log-format", "logformat"],
         read: |draft, given| {

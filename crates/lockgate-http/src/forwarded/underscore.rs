@@ -28,11 +28,13 @@ impl ForwardingRules {
             }
             if !self.allows_underscore(name) {
                 if self.refuses_underscores {
+                    head.summary.faulty = Some(field);
                     return Err(Refusal::UnderscoreInFieldName);
                 }
                 continue;
             }
             if !keys.insert(key_of(name)) {
+                head.summary.faulty = Some(field);
                 return Err(Refusal::AmbiguousFieldName);
             }
             if name.eq_ignore_ascii_case(b"script_name") {
@@ -42,7 +44,9 @@ impl ForwardingRules {
             head.summary.dropped -= 1;
         }
         match script_name {
-            Some(value) => mount_of(head.path(), value.of(&head.bytes)),
+            Some(value) => {
+                mount_of(head.path(), value.of(&head.bytes)).inspect_err(|_| head.blame(value))
+            }
             None => Ok(0),
         }
     }
@@ -52,6 +56,20 @@ impl ForwardingRules {
             .iter()
             .any(|allowed| allowed == b"*" || allowed.eq_ignore_ascii_case(name))
     }
+}
+
+/// The first field whose name has an underscore.
+#[cold]
+pub(super) fn first_of(head: &RequestHead) -> Option<Field> {
+    let mut at = 0;
+    while let Some((field, next)) = next_line(&head.bytes, at) {
+        let has_underscore = |field: &Field| field.name.of(&head.bytes).contains(&b'_');
+        if let Some(field) = field.filter(has_underscore) {
+            return Some(field);
+        }
+        at = next;
+    }
+    None
 }
 
 /// The field line that starts at or after `at`, and where the next one starts. The head was read before: its lines end in CRLF.

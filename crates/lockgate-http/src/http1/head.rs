@@ -69,7 +69,10 @@ impl HeadReader {
                 }
                 Found::Field { field, .. } => {
                     head.fields.push(field);
-                    self.interpret(field, bytes, &mut head.summary)?;
+                    if let Err(refusal) = self.interpret(field, bytes, &mut head.summary) {
+                        head.summary.faulty = Some(field);
+                        return Err(refusal);
+                    }
                 }
                 Found::End(length) => {
                     self.conclude(&mut head.summary, limits)?;
@@ -86,12 +89,21 @@ impl HeadReader {
         }
     }
 
-    /// How many bytes at the start of the head were read as whole parts: what can be logged.
-    pub(crate) fn settled(&self) -> usize {
+    /// After a refusal: how many bytes at the start of the head were read as whole parts, which is what can be logged.
+    /// Of a field whose value is at fault that is its name, which is noted.
+    #[cold]
+    pub(crate) fn settle(&self, summary: &mut Summary) -> usize {
         match self.stage {
             Stage::Method => 0,
             Stage::Target { start } | Stage::Version { start } => start,
-            Stage::Fields => self.fields.line(),
+            Stage::Fields => match self.fields.name_in_progress() {
+                Some(name) => {
+                    let value = Span::default();
+                    summary.faulty = Some(Field { name, value });
+                    name.end as usize
+                }
+                None => self.fields.line(),
+            },
         }
     }
 
@@ -353,7 +365,7 @@ mod tests {
             .advance(text.as_bytes(), &mut head, &limits)
             .unwrap_err();
         head.bytes
-            .extend_from_slice(&text.as_bytes()[..reader.settled()]);
+            .extend_from_slice(&text.as_bytes()[..reader.settle(&mut head.summary)]);
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
             refusal,

@@ -15,6 +15,7 @@ struct Sample {
     request_headers: Vec<(&'static str, &'static [u8])>,
     environ: Vec<(String, String)>,
     outcome: Outcome,
+    reason: Option<&'static str>,
 }
 
 impl Default for Sample {
@@ -37,6 +38,7 @@ impl Default for Sample {
             ],
             environ: vec![("REMOTE_USER".to_owned(), "Frank\n".to_owned())],
             outcome: Outcome::Complete,
+            reason: None,
         }
     }
 }
@@ -76,6 +78,7 @@ impl Sample {
             response_header: &|name| find(&[("Content-Type", b"text/html")], name),
             environ: &self.environ,
             outcome: self.outcome,
+            reason: self.reason,
         };
         let mut out = b"kept".to_vec();
         AccessFormat::parse(format)
@@ -259,6 +262,7 @@ fn json_is_typed_and_has_always_the_same_keys() {
         "referer": "http://example.com/start",
         "user_agent": "Mozilla/5.0 (X11)",
         "outcome": "complete",
+        "reason": null,
         "pid": 4711,
     });
     assert_eq!(Sample::default().json(), expected);
@@ -285,6 +289,18 @@ fn json_is_typed_and_has_always_the_same_keys() {
 }
 
 #[test]
+fn a_refusal_has_its_reason_in_every_format() {
+    let refused = Sample {
+        outcome: Outcome::Refused,
+        reason: Some("field_too_large"),
+        ..Sample::default()
+    };
+    assert_eq!(refused.json()["reason"], "field_too_large");
+    assert_eq!(refused.line("%(s)s %(R)s"), "200 field_too_large");
+    assert_eq!(Sample::default().line("%(s)s %(R)s"), "200 -");
+}
+
+#[test]
 fn json_of_forgeries_reads_back_as_they_were_sent() {
     for forgery in FORGERIES {
         let expected = std::str::from_utf8(forgery).map_or_else(
@@ -293,7 +309,7 @@ fn json_of_forgeries_reads_back_as_they_were_sent() {
         );
         let json = Sample::default().header("User-Agent", forgery).json();
         assert_eq!(json["status"], 200);
-        assert_eq!(json.as_object().unwrap().len(), 15);
+        assert_eq!(json.as_object().unwrap().len(), 16);
         if let Some(expected) = expected {
             assert_eq!(json["user_agent"], expected);
         }

@@ -5,8 +5,8 @@
 //! that only passes his bytes on.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lockgate_config::{ForwardedHeaders, Networks, ProxiesConfig, ProxyVersion};
@@ -16,8 +16,9 @@ use lockgate_http::{
 };
 use lockgate_observe::{Level, Outcome};
 
+use super::refusals::RefusalWarnings;
 use super::{Connection, Next};
-use crate::recurrence::{Recurrence, and_unsaid};
+use crate::recurrence::and_unsaid;
 use crate::request::{Client, ProxyEnd, Request};
 
 /// Whom a worker believes.
@@ -28,8 +29,7 @@ pub struct Speakers {
     protocol_peers: Networks,
     looks_at_all: bool,
     has_told_of_stripping: AtomicBool,
-    /// Nobody fills a log by connecting.
-    refused: Mutex<Recurrence>,
+    pub(super) warnings: RefusalWarnings,
 }
 
 impl Speakers {
@@ -69,7 +69,7 @@ impl Speakers {
             }),
             protocol_peers: config.protocol_peers.clone(),
             has_told_of_stripping: AtomicBool::new(false),
-            refused: Mutex::default(),
+            warnings: RefusalWarnings::default(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Speakers {
         may_pass_on || self.trusts(peer)
     }
 
-    fn trusts(&self, peer: &Client) -> bool {
+    pub(super) fn trusts(&self, peer: &Client) -> bool {
         is_among(&self.trusted, peer)
     }
 
@@ -95,7 +95,7 @@ pub(super) struct Speaker {
     /// What has come of the PROXY header, while it is awaited.
     header: Option<Vec<u8>>,
     /// Whether his headers count, once that was asked.
-    is_trusted: Option<bool>,
+    pub(super) is_trusted: Option<bool>,
     /// The last client that was told, and as what he was told: proxies pass several requests of one client on.
     told: Option<Box<(Hop, Arc<Client>)>>,
 }
@@ -218,17 +218,15 @@ impl Connection {
         reason: &str,
         now: Instant,
     ) -> Option<Next> {
-        let refused = &self.shared.speakers.refused;
-        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(untold) = refused.note(now) {
-            let more = and_unsaid(untold);
+        let warnings = &self.shared.speakers.warnings;
+        if let Some(unsaid) = warnings.note(refusal, now) {
+            let more = and_unsaid(unsaid);
             let who = shown(&self.client);
             self.shared.error_log.write_unless_blocked(
                 Level::Warning,
                 &format!("refused a connection of {who}: {reason}{more}"),
             );
         }
-        drop(refused);
         if first.first().is_some_and(u8::is_ascii_alphabetic) {
             Some(self.refuse(refusal.into(), Outcome::Refused, now))
         } else {
@@ -258,7 +256,7 @@ fn is_among(networks: &Networks, peer: &Client) -> bool {
     peer.host.is_empty() || address().is_ok_and(|address| networks.contains(address))
 }
 
-fn shown(client: &Client) -> &str {
+pub(super) fn shown(client: &Client) -> &str {
     if client.host.is_empty() {
         "a client on a unix socket"
     } else {

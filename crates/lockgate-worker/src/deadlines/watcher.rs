@@ -130,6 +130,7 @@ impl Watcher {
         };
         if let (Some(mut entry), Some(log)) = (call.entry.take(), &shared.access_log) {
             entry.status = STATUS;
+            entry.reason = Some("request_timeout");
             let nobody = Arc::default();
             let client = entry.client.as_ref().or(call.client.as_ref());
             log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
