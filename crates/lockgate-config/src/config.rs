@@ -84,6 +84,8 @@ pub struct Config {
     pub proxies: ProxiesConfig,
     /// Bytes of a request's body that are held in memory; a larger body goes to disk.
     pub body_memory: usize,
+    /// Bytes that the bodies of all requests of a worker hold in memory; beyond that they go to disk.
+    pub body_memory_total: usize,
     /// Where large bodies are kept; `None`: the system's directory for temporary files.
     pub spool_dir: Option<PathBuf>,
     /// Value of the `Server` response header; `None`: the header is not sent.
@@ -296,6 +298,7 @@ impl Config {
             limits: LimitsConfig::default(),
             proxies: ProxiesConfig::default(),
             body_memory: 512 * 1024,
+            body_memory_total: 64 * 1024 * 1024,
             spool_dir: None,
             server_header: Some("lockgate".to_owned()),
             access_log: None,

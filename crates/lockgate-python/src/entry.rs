@@ -15,7 +15,7 @@ use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::getppid;
+use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 
 use crate::hooks::PythonHooks;
 use crate::reading::{Sources, hide_service_manager, set_environment};
@@ -25,6 +25,8 @@ use crate::{exceptions, loading, privileges};
 const BAD_CONFIGURATION: i32 = 2;
 /// The server could not begin.
 const CANNOT_START: i32 = 1;
+/// Programs that the application starts inherit the limit, and some close every number below it, one by one.
+const MOST_DESCRIPTORS: u64 = 1 << 20;
 
 /// Does what the command line asks; gives the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
@@ -181,6 +183,7 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
         ),
     );
     log.write(Level::Info, &config.workers_reason);
+    raise_descriptor_limit(&log);
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
@@ -276,6 +279,28 @@ fn try_log(path: &Path) -> io::Result<()> {
 
 fn is_named_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// Raises the soft limit of open files to the hard one, for this process and its workers. A soft limit of 1,024 is there
+/// for programs that use select(2), and a server needs more.
+fn raise_descriptor_limit(log: &ErrorLog) {
+    let present = getrlimit(Resource::Nofile);
+    let wanted = present
+        .maximum
+        .unwrap_or(MOST_DESCRIPTORS)
+        .min(MOST_DESCRIPTORS);
+    if present.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let raised = Rlimit {
+        current: Some(wanted),
+        maximum: present.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        let message =
+            format!("cannot raise the limit of open files to {wanted} (ulimit -n): {error}");
+        log.write(Level::Warning, &message);
+    }
 }
 
 /// The name that `ps -o comm` and `top` show; the kernel keeps 15 bytes of it, and workers inherit it.

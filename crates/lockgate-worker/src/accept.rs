@@ -18,7 +18,7 @@ use socket2::SockRef;
 
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
-use crate::descriptors::Noted;
+use crate::descriptors::{Noted, move_up};
 use crate::poller::Poller;
 use crate::request::{Client, Local};
 
@@ -258,7 +258,7 @@ impl Acceptor {
                     );
                     let local = Arc::clone(&listener.local);
                     into.push(Arrival {
-                        socket: Noted::new(socket),
+                        socket: Noted::new(move_up(socket)),
                         client,
                         local,
                         network: address.map(|address| Network::of(address.ip())),

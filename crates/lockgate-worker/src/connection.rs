@@ -168,6 +168,11 @@ impl Connection {
         self.phase == Phase::Reading && self.protocol.is_idle() && self.unread.is_empty()
     }
 
+    /// Whether it has served a request and waits for the next one.
+    pub fn is_kept(&self) -> bool {
+        self.served > 0 && self.is_between_requests() && self.out.is_empty() && !self.read_closing
+    }
+
     /// Whether what comes in is neither a request nor the beginning of one, so that others may come first.
     pub fn is_bulk(&self) -> bool {
         match self.phase {

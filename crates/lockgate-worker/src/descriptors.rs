@@ -14,6 +14,22 @@ const BITS: usize = u64::BITS as usize;
 
 static OWN: [AtomicU64; MOST / BITS] = [const { AtomicU64::new(0) }; MOST / BITS];
 
+/// select(2) takes numbers below this only, and C libraries that do not check write beyond their array.
+const SELECT_LIMIT: i32 = 1024;
+
+/// Numbers from here to [`SELECT_LIMIT`] are left to the application.
+const LEFT_TO_APPLICATION: i32 = SELECT_LIMIT / 2;
+
+/// Gives a descriptor a number that select(2) cannot use, when the low ones have become few. The kernel gives the lowest
+/// number that is free, so a server with few descriptors pays one comparison for it.
+pub fn move_up(descriptor: OwnedFd) -> OwnedFd {
+    if !(LEFT_TO_APPLICATION..SELECT_LIMIT).contains(&descriptor.as_raw_fd()) {
+        return descriptor;
+    }
+    // Where the limit of the process is below (EINVAL) or reached (EMFILE), the number stays as it is.
+    rustix::io::fcntl_dupfd_cloexec(&descriptor, SELECT_LIMIT).unwrap_or(descriptor)
+}
+
 /// A descriptor that is noted as long as it is open.
 #[derive(Debug)]
 pub struct Noted {

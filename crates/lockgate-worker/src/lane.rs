@@ -4,6 +4,7 @@
 //! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
 
 mod door;
+mod eviction;
 mod sight;
 mod waiting;
 
@@ -17,7 +18,6 @@ use lockgate_config::BindAddress;
 use lockgate_observe::Seat;
 
 use self::door::Complaints;
-pub use self::door::most_connections;
 use crate::accept::{Acceptor, Addresses, Arrival};
 use crate::connection::{Connection, Next, Phase};
 use crate::outbox::Flushed;
@@ -136,6 +136,7 @@ impl Lane {
             self.take_returns(shared);
             self.apply_stop(shared);
             self.acceptor.publish(self.slots.in_use(), self.requests);
+            shared.descriptors.note_connections(self.slots.in_use());
             if !self.ready.is_empty() || shared.crew.can_take_back() {
                 if self.must_poll(self.bench.now) {
                     self.poll(shared, Some(Duration::ZERO));

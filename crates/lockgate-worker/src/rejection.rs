@@ -11,12 +11,14 @@ use crate::connection::{Connection, Next, Phase};
 use crate::date::with_date;
 use crate::minimum_rate::Uptake;
 use crate::reply::ReplyChannel;
-use crate::spool::Spool;
+use crate::spool::{NotKept, Spool};
 
 /// Why a request does not reach the application.
 pub enum Rejection {
     /// The peer broke a rule or a limit.
     OfPeer(Refusal),
+    /// There was no descriptor for the file of its body.
+    NoDescriptors,
     /// There was no room on the disk for its body: the disk, a quota or a limit on files (`ulimit -f`) is full.
     DiskFull,
     /// The body's file failed otherwise.
@@ -31,7 +33,10 @@ impl From<Refusal> for Rejection {
 
 impl Rejection {
     /// A body could not be kept.
-    pub fn of_disk(error: &io::Error) -> Self {
+    pub fn of_body(reason: &NotKept) -> Self {
+        let NotKept::Disk(error) = reason else {
+            return Self::NoDescriptors;
+        };
         match error.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
@@ -44,6 +49,7 @@ impl Rejection {
     fn name(&self) -> &'static str {
         match self {
             Self::OfPeer(refusal) => refusal.name(),
+            Self::NoDescriptors => "no_descriptors",
             Self::DiskFull => "disk_full",
             Self::NotStored => "body_not_stored",
         }
@@ -62,6 +68,11 @@ impl Connection {
         self.spool = Spool::Empty;
         let (status, reason, detail) = match &rejection {
             Rejection::OfPeer(refusal) => (refusal.status(), refusal.reason(), refusal.to_string()),
+            Rejection::NoDescriptors => (
+                503,
+                "Service Unavailable",
+                "too many large request bodies are being received".to_owned(),
+            ),
             Rejection::DiskFull => (
                 507,
                 "Insufficient Storage",
@@ -136,20 +147,25 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn want_of_room_is_told_from_other_failures_of_the_disk() {
-        for (errno, is_want_of_room) in [
-            (Errno::NOSPC, true),
-            (Errno::DQUOT, true),
-            (Errno::FBIG, true),
-            (Errno::IO, false),
-            (Errno::ROFS, false),
-            (Errno::ACCESS, false),
-            (Errno::NOENT, false),
-            (Errno::MFILE, false),
+    fn a_body_that_is_not_kept_gets_the_status_of_the_reason() {
+        for (errno, expected) in [
+            (Errno::NOSPC, 507),
+            (Errno::DQUOT, 507),
+            (Errno::FBIG, 507),
+            (Errno::IO, 500),
+            (Errno::ROFS, 500),
+            (Errno::ACCESS, 500),
+            (Errno::NOENT, 500),
+            (Errno::MFILE, 503),
+            (Errno::NFILE, 503),
         ] {
-            let rejection = Rejection::of_disk(&io::Error::from(errno));
-            let found = matches!(rejection, Rejection::DiskFull);
-            assert_eq!(found, is_want_of_room, "{errno:?}");
+            let status = match Rejection::of_body(&NotKept::from(io::Error::from(errno))) {
+                Rejection::NoDescriptors => 503,
+                Rejection::DiskFull => 507,
+                Rejection::NotStored => 500,
+                Rejection::OfPeer(refusal) => refusal.status(),
+            };
+            assert_eq!(status, expected, "{errno:?}");
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A whole request as it crosses to the application: head, buffered body, who sent it. Knows no socket.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use lockgate_http::RequestHead;
 
 use crate::body_buffer::BodyBuffer;
+use crate::spool::SpoolFile;
 
 /// The body of a request, complete before the application is called.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub enum Body {
     /// Larger bodies, in an unnamed temporary file that is positioned at its start.
     Spooled {
         /// The file; it disappears when it is closed.
-        file: File,
+        file: SpoolFile,
         /// Bytes in the file.
         length: u64,
     },

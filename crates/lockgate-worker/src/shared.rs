@@ -1,7 +1,6 @@
 //! What all threads of a worker see: settings, crew, logs, the lane behind its lock, and the way back to it.
 //! Knows no request.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -12,13 +11,13 @@ use lockgate_observe::Level;
 
 use crate::access_log::AccessLog;
 use crate::app::App;
-use crate::body_buffer::BodyPool;
 use crate::bookkeeping::Books;
 
 use crate::connection::{Connection, Next, Speakers};
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::Deadlines;
+use crate::descriptor_budget::DescriptorBudget;
 use crate::helper_thread::PanicGuard;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
@@ -27,6 +26,7 @@ use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::recurrence::{Recurrence, and_unsaid};
 use crate::request::Client;
+use crate::spool::{BodyStore, NotKept};
 
 /// How a worker was told to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +44,13 @@ pub enum StopMode {
 pub struct Shared {
     pub config: Arc<Config>,
     pub limits: Limits,
-    /// `worker_connections`, or what the descriptors of the process leave room for.
-    pub most_connections: usize,
+    pub descriptors: Arc<DescriptorBudget>,
     pub server_header: Option<Vec<u8>>,
     pub speakers: Speakers,
     pub app: Arc<dyn App>,
     pub crew: Crew,
     pub cork: Cork,
-    pub bodies: Arc<BodyPool>,
+    pub bodies: BodyStore,
     pub books: Books,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
@@ -231,7 +230,7 @@ impl Shared {
         );
     }
 
-    pub fn report_spool_failure(&self, error: &io::Error, now: Instant) {
+    pub fn report_spool_failure(&self, reason: &NotKept, now: Instant) {
         let Some(unsaid) = self
             .spool_complaints
             .lock()
@@ -240,16 +239,20 @@ impl Shared {
         else {
             return;
         };
-        let directory = self
-            .config
-            .spool_dir
-            .as_deref()
-            .map_or_else(std::env::temp_dir, ToOwned::to_owned);
-        let setting = match self.config.spool_dir {
+        let others = and_unsaid(unsaid);
+        let NotKept::Disk(error) = reason else {
+            let message = format!(
+                "cannot keep a request body on disk: {} others are there, and with the connections they have the \
+                 descriptors (`ulimit -n`) that are not left to the application; the request is refused with 503{others}",
+                self.descriptors.files()
+            );
+            return (self.error_log).write_unless_blocked(Level::Warning, &message);
+        };
+        let directory = (self.bodies.directory.clone()).unwrap_or_else(std::env::temp_dir);
+        let setting = match self.bodies.directory {
             Some(_) => "spool_dir",
             None => "spool_dir, here the system's directory for temporary files",
         };
-        let others = and_unsaid(unsaid);
         let message = format!(
             "cannot keep a request body in {}: {error}; the request is refused{others}. Bodies over body_memory \
              need room there: make some, or name another directory (setting: {setting})",

@@ -2,15 +2,98 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::path::Path;
-
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::body_buffer::{BodyBuffer, BodyPool};
+use crate::descriptor_budget::DescriptorBudget;
+use crate::descriptors::move_up;
 use crate::request::Body;
 
 /// From so much on a body is received where it is collected; below, one read with the head is cheaper.
 const RECEIVED_DIRECTLY: u64 = 8 * 1024;
+
+/// Where the bodies of a worker are kept.
+#[derive(Debug)]
+pub struct BodyStore {
+    /// Bytes of one body that are held in memory.
+    pub memory: usize,
+    pub pool: Arc<BodyPool>,
+    /// `None`: the system's directory for temporary files.
+    pub directory: Option<PathBuf>,
+    pub descriptors: Arc<DescriptorBudget>,
+}
+
+/// Why a body is not kept.
+#[derive(Debug)]
+pub enum NotKept {
+    /// The file system's reason.
+    Disk(io::Error),
+    /// Connections and other bodies have all descriptors that the server may use, or the process has no more.
+    NoDescriptors,
+}
+
+/// The file of a body, counted among the worker's descriptors.
+#[derive(Debug)]
+pub struct SpoolFile {
+    file: File,
+    descriptors: Arc<DescriptorBudget>,
+}
+
+impl SpoolFile {
+    fn create(store: &BodyStore) -> Result<Self, NotKept> {
+        if !store.descriptors.take_file() {
+            return Err(NotKept::NoDescriptors);
+        }
+        // O_TMPFILE where the file system has it: there is no name that could be left behind.
+        let created = match &store.directory {
+            Some(directory) => tempfile::tempfile_in(directory),
+            None => tempfile::tempfile(),
+        };
+        match created {
+            Ok(file) => Ok(Self {
+                file: move_up(file.into()).into(),
+                descriptors: Arc::clone(&store.descriptors),
+            }),
+            Err(error) => {
+                store.descriptors.give_file();
+                Err(NotKept::from(error))
+            }
+        }
+    }
+}
+
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        self.descriptors.give_file();
+    }
+}
+
+impl Deref for SpoolFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl DerefMut for SpoolFile {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.file
+    }
+}
+
+impl From<io::Error> for NotKept {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE) => Self::NoDescriptors,
+            _ => Self::Disk(error),
+        }
+    }
+}
 
 /// A body on its way in.
 #[derive(Debug, Default)]
@@ -21,13 +104,14 @@ pub enum Spool {
     /// So far it fits into memory.
     Memory(BodyBuffer),
     /// It has outgrown memory.
-    Disk { file: File, length: u64 },
+    Disk { file: SpoolFile, length: u64 },
 }
 
 impl Spool {
     /// Prepares for a body of an announced length.
-    pub fn with_length(pool: &Arc<BodyPool>, length: u64) -> Self {
-        Self::Memory(BodyBuffer::with_room(pool, length))
+    pub fn with_length(store: &BodyStore, length: u64) -> Self {
+        let held = length.min(store.memory as u64);
+        Self::Memory(BodyBuffer::with_room(&store.pool, held))
     }
 
     /// Whether what is added costs a system call.
@@ -44,7 +128,7 @@ impl Spool {
         if !fits || left < RECEIVED_DIRECTLY {
             return None;
         }
-        Some(held.room(usize::try_from(left).ok()?))
+        held.room(usize::try_from(left).ok()?)
     }
 
     /// So many bytes were received into [`Spool::room`].
@@ -54,41 +138,32 @@ impl Spool {
         }
     }
 
-    /// Adds bytes; past `memory` bytes in all they go to an unnamed file in `directory`.
+    /// Adds bytes. They go to a file when this body outgrows the memory for one body, or all bodies the memory for all.
     ///
     /// # Errors
-    /// The file system's: no space, no permission. What was collected is dropped with the spool.
-    pub fn append(
-        &mut self,
-        bytes: &[u8],
-        memory: usize,
-        directory: Option<&Path>,
-    ) -> io::Result<()> {
-        match self {
-            Self::Empty if bytes.len() <= memory => {
-                let mut held = BodyBuffer::default();
-                held.extend(bytes);
-                *self = Self::Memory(held);
+    /// Says why they are not kept. What was collected is dropped with the spool.
+    pub fn append(&mut self, bytes: &[u8], store: &BodyStore) -> Result<(), NotKept> {
+        if let Self::Empty = self {
+            *self = Self::Memory(BodyBuffer::with_room(&store.pool, 0));
+        }
+        if let Self::Memory(held) = self
+            && held.len() + bytes.len() <= store.memory
+            && held.extend(bytes)
+        {
+            return Ok(());
+        }
+        if !self.is_on_disk() {
+            let mut file = SpoolFile::create(store)?;
+            let mut length = 0;
+            if let Self::Memory(held) = self {
+                file.write_all(held)?;
+                length = held.len() as u64;
             }
-            Self::Memory(held) if held.len() + bytes.len() <= memory => held.extend(bytes),
-            Self::Disk { file, length } => {
-                file.write_all(bytes)?;
-                *length += bytes.len() as u64;
-            }
-            Self::Empty | Self::Memory(_) => {
-                // O_TMPFILE where the file system has it: there is no name that could be left behind.
-                let mut file = match directory {
-                    Some(directory) => tempfile::tempfile_in(directory)?,
-                    None => tempfile::tempfile()?,
-                };
-                let mut length = bytes.len() as u64;
-                if let Self::Memory(held) = self {
-                    file.write_all(held)?;
-                    length += held.len() as u64;
-                }
-                file.write_all(bytes)?;
-                *self = Self::Disk { file, length };
-            }
+            *self = Self::Disk { file, length };
+        }
+        if let Self::Disk { file, length } = self {
+            file.write_all(bytes)?;
+            *length += bytes.len() as u64;
         }
         Ok(())
     }
@@ -97,7 +172,7 @@ impl Spool {
     ///
     /// # Errors
     /// When the file cannot be rewound.
-    pub fn into_body(self) -> io::Result<Body> {
+    pub fn into_body(self) -> Result<Body, NotKept> {
         Ok(match self {
             Self::Empty => Body::Empty,
             Self::Memory(bytes) if bytes.is_empty() => Body::Empty,
@@ -124,6 +199,15 @@ mod tests {
     use std::fs::OpenOptions;
     use std::io::Read;
 
+    fn store(memory: usize) -> BodyStore {
+        BodyStore {
+            memory,
+            pool: Arc::new(BodyPool::new(64 << 20)),
+            directory: None,
+            descriptors: Arc::new(DescriptorBudget::new(10, None, 0)),
+        }
+    }
+
     #[test]
     fn a_body_moves_to_disk_when_it_outgrows_memory_and_loses_nothing() {
         for (pieces, on_disk) in [
@@ -134,9 +218,10 @@ mod tests {
             (vec![&b"123456789"[..]], true),
             (vec![&b"123456789"[..], b"more"], true),
         ] {
-            let mut spool = Spool::with_length(&Arc::default(), 4);
+            let store = store(8);
+            let mut spool = Spool::with_length(&store, 4);
             for piece in &pieces {
-                spool.append(piece, 8, None).unwrap();
+                spool.append(piece, &store).unwrap();
             }
             let whole = pieces.concat();
             match spool.into_body().unwrap() {
@@ -158,14 +243,61 @@ mod tests {
     #[test]
     fn a_disk_that_is_full_is_an_error_wherever_in_the_body_it_comes() {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let store = store(8);
         for length in [0, 9, 1 << 40] {
+            assert!(store.descriptors.take_file());
             let mut spool = Spool::Disk {
-                file: full(),
+                file: SpoolFile {
+                    file: full(),
+                    descriptors: Arc::clone(&store.descriptors),
+                },
                 length,
             };
-            let error = spool.append(b"more", 8, None).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            match spool.append(b"more", &store) {
+                Err(NotKept::Disk(error)) => assert_eq!(error.kind(), io::ErrorKind::StorageFull),
+                other => panic!("{other:?}"),
+            }
         }
+        assert_eq!(store.descriptors.files(), 0);
+    }
+
+    #[test]
+    fn a_body_goes_to_disk_when_others_hold_the_memory_of_the_worker() {
+        let mut store = store(1 << 20);
+        store.pool = Arc::new(BodyPool::new(100_000));
+        let mut spools = Vec::new();
+        for (size, on_disk) in [
+            (90_000, false),
+            (20_000, true),
+            (10_000, false),
+            (4_000, false),
+        ] {
+            let mut spool = Spool::with_length(&store, size);
+            spool.append(&vec![7; size as usize], &store).unwrap();
+            assert_eq!(spool.is_on_disk(), on_disk, "{size}");
+            spools.push(spool);
+        }
+        assert_eq!(store.descriptors.files(), 1);
+        drop(spools);
+        assert_eq!(store.descriptors.files(), 0);
+    }
+
+    #[test]
+    fn a_body_that_finds_no_descriptor_is_not_kept() {
+        let mut store = store(8);
+        store.descriptors = Arc::new(DescriptorBudget::new(10, Some(64), 24));
+        let bodies: Vec<_> = std::iter::repeat_with(|| {
+            let mut spool = Spool::default();
+            spool.append(b"123456789", &store).map(|()| spool)
+        })
+        .take_while(Result::is_ok)
+        .collect();
+        assert_eq!(bodies.len(), 7);
+        let mut one_more = Spool::default();
+        let outcome = one_more.append(b"123456789", &store);
+        assert!(matches!(outcome, Err(NotKept::NoDescriptors)));
+        drop(bodies);
+        assert!(one_more.append(b"123456789", &store).is_ok());
     }
 
     #[test]
@@ -178,11 +310,10 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_missing_is_an_error_with_nothing_kept() {
-        let mut spool = Spool::default();
-        assert!(
-            spool
-                .append(b"123456789", 8, Some(Path::new("/nonexistent-spool")))
-                .is_err()
-        );
+        let mut store = store(8);
+        store.directory = Some("/nonexistent-spool".into());
+        let outcome = Spool::default().append(b"123456789", &store);
+        assert!(matches!(outcome, Err(NotKept::Disk(_))));
+        assert_eq!(store.descriptors.files(), 0);
     }
 }

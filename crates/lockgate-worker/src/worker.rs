@@ -13,17 +13,20 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::body_buffer::BodyPool;
 use crate::bookkeeping::Books;
 use crate::connection::Speakers;
 use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::{self, AskForReplacement, Deadlines};
+use crate::descriptor_budget::{DescriptorBudget, count_open};
 use crate::helper_thread::PanicGuard;
-use crate::lane::{Lane, Returned, most_connections};
+use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
 use crate::overload::Tally;
 use crate::poller::Waker;
 use crate::shared::{Shared, StopMode};
+use crate::spool::BodyStore;
 
 /// Starts workers.
 pub struct Worker;
@@ -82,18 +85,25 @@ impl Worker {
                 Some(AccessLog::start(format, target, error_log, &panic_guard)?)
             }
         };
+        let descriptors = Arc::new(DescriptorBudget::new(
+            config.worker_connections,
+            getrlimit(Resource::Nofile).current,
+            count_open(),
+        ));
         let waker = Waker::new()?;
         let shared = Arc::new(Shared {
             limits: limits_of(&config),
-            most_connections: most_connections(
-                config.worker_connections,
-                getrlimit(Resource::Nofile).current,
-            ),
+            descriptors: Arc::clone(&descriptors),
             server_header: config.server_header.clone().map(String::into_bytes),
             speakers: Speakers::new(&config.proxies),
             crew: Crew::new(config.max_threads(), config.thread_idle_timeout),
             cork: Cork::default(),
-            bodies: Arc::default(),
+            bodies: BodyStore {
+                memory: config.body_memory,
+                pool: Arc::new(BodyPool::new(config.body_memory_total)),
+                directory: config.spool_dir.clone(),
+                descriptors,
+            },
             books: Books::open(seat.as_ref(), are_counts_read(&config)),
             lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,

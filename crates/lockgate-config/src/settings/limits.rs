@@ -220,6 +220,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| size_text(draft.config.body_memory as u64),
     },
     Setting {
+        name: "body_memory_total",
+        section: Section::Limits,
+        short: None,
+        flags: &["body-memory-total"],
+        shape: Shape::Value,
+        kind: Kind::Size {
+            least: 1,
+            most: 1 << 40,
+            zero: Ok("only bodies up to 8 KiB are held in memory"),
+        },
+        doc: "How much memory the bodies of all requests of one worker hold together. Bodies that are still arriving count. \
+              A body that finds no room goes to disk, in `spool_dir`, although it is smaller than `body_memory`. The first \
+              8 KiB of each body are always held in memory.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.body_memory_total = given.size()?;
+            Ok(())
+        },
+        show: |draft| size_text(draft.config.body_memory_total as u64),
+    },
+    Setting {
         name: "spool_dir",
         section: Section::Limits,
         short: None,

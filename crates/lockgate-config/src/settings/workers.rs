@@ -86,8 +86,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1_000_000,
             auto: false,
         },
-        doc: "How many connections one worker holds at a time, idle ones included. At the limit it stops accepting until \
-              one ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
+        doc: "How many connections one worker holds at a time, idle ones included. At the limit the kept connection that was \
+              idle longest is closed for a new client; where none is idle, new clients wait until one ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
         gunicorn: &["worker_connections"],
         uwsgi: &[],
         read: |draft, given| {

@@ -42,6 +42,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("limit_requests_per_connection", "1", "0", "3"),
     ("limit_connections_per_address", "1", "0", "3"),
     ("body_memory", "1K", "0", "3K"),
+    ("body_memory_total", "1M", "0", "3M"),
     ("spool_dir", "/a", "'/b'", "/c"),
     (
         "forwarded_allow_ips",

@@ -219,6 +219,10 @@ fn every_setting_refuses_what_it_cannot_mean() {
             "body_memory",
             &[("-1", "negative"), ("'2GiB'", "at most 1GiB")],
         ),
+        (
+            "body_memory_total",
+            &[("-1", "negative"), ("'2048GiB'", "at most 1024GiB")],
+        ),
         ("spool_dir", &[("1979-05-27", "must be text")]),
         (
             "forwarded_allow_ips",

@@ -3,11 +3,10 @@
 //! Every read ends with the body, so that nothing ever waits for the client. Reads of files happen outside the
 //! interpreter; several threads may read, each byte is given out once.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lockgate_worker::{Body, BodyBuffer};
+use lockgate_worker::{Body, BodyBuffer, SpoolFile};
 use pyo3::exceptions::{PyEOFError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -27,7 +26,7 @@ enum Source {
 
 /// `buffer[start..]` was read from the file and not given out yet; `unread` bytes are still in the file.
 struct Spooled {
-    file: File,
+    file: SpoolFile,
     unread: u64,
     buffer: Vec<u8>,
     start: usize,

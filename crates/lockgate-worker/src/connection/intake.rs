@@ -13,7 +13,7 @@ use crate::access_log::Entry;
 use crate::minimum_rate::MinimumRate;
 use crate::rejection::Rejection;
 use crate::request::{Body, Request};
-use crate::spool::Spool;
+use crate::spool::{NotKept, Spool};
 use crate::transport::Received;
 use crate::workbench::Workbench;
 
@@ -43,7 +43,7 @@ impl Connection {
                 return Next::Again;
             }
             if let Some(left) = self.protocol.body_left()
-                && let Some(room) = self.spool.room(left, self.shared.config.body_memory)
+                && let Some(room) = self.spool.room(left, self.shared.bodies.memory)
             {
                 let outcome = self.transport.read(room);
                 match self.note_direct_read(outcome, bench) {
@@ -215,22 +215,20 @@ impl Connection {
     }
 
     fn collect(&mut self, bytes: &[u8], now: Instant) -> Result<(), Rejection> {
-        let shared = &self.shared;
-        let directory = shared.config.spool_dir.as_deref();
         self.spool
-            .append(bytes, shared.config.body_memory, directory)
-            .map_err(|error| self.not_stored(&error, now))
+            .append(bytes, &self.shared.bodies)
+            .map_err(|reason| self.not_stored(&reason, now))
     }
 
     fn take_body(&mut self, now: Instant) -> Result<Body, Rejection> {
         std::mem::take(&mut self.spool)
             .into_body()
-            .map_err(|error| self.not_stored(&error, now))
+            .map_err(|reason| self.not_stored(&reason, now))
     }
 
-    fn not_stored(&self, error: &io::Error, now: Instant) -> Rejection {
-        self.shared.report_spool_failure(error, now);
-        Rejection::of_disk(error)
+    fn not_stored(&self, reason: &NotKept, now: Instant) -> Rejection {
+        self.shared.report_spool_failure(reason, now);
+        Rejection::of_body(reason)
     }
 
     fn note_begun_head(&mut self, now: Instant) {
@@ -285,8 +283,7 @@ impl Connection {
             self.entry = Some(entry);
         }
         if let Framing::Length(length) = head.framing() {
-            let expected = length.min(self.shared.config.body_memory as u64);
-            self.spool = Spool::with_length(&self.shared.bodies, expected);
+            self.spool = Spool::with_length(&self.shared.bodies, length);
         }
         if request.has_body {
             self.deadline = self.body_rate().begin(now);

@@ -3,11 +3,11 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lockgate_http::{encode_refusal, reason_phrase};
 use lockgate_observe::Level;
 
+use super::eviction::LEAST_IDLE;
 use super::{DRAIN_LINGER, Lane, RETIREMENT_LINGER};
 use crate::accept::{ACCEPTS_AT_ONCE, Acceptor, Arrival};
 use crate::connection::Connection;
@@ -25,32 +25,21 @@ pub(super) struct Complaints {
     pub(super) saturated: Recurrence,
 }
 
-/// Descriptors that are left to the application, to bodies on disk and to logs: an eighth, within these bounds.
-const LEFT_TO_FILES: (u64, u64) = (32, 1024);
-
-/// How many connections a worker takes when its process may have so many descriptors. Without this an application
-/// could open no file, and no body could be spooled, once enough clients are connected.
-pub fn most_connections(wanted: usize, descriptors: Option<u64>) -> usize {
-    let Some(descriptors) = descriptors else {
-        return wanted;
-    };
-    let (least, most) = LEFT_TO_FILES;
-    let room = descriptors.saturating_sub((descriptors / 8).clamp(least, most));
-    wanted
-        .min(usize::try_from(room).unwrap_or(usize::MAX))
-        .max(1)
-}
-
 impl Lane {
     pub(super) fn accept(&mut self, shared: &Arc<Shared>, token: u64) {
-        let room = shared.most_connections.saturating_sub(self.slots.in_use());
+        let mut room = shared.descriptors.room_for_connections(self.slots.in_use());
+        let mut evictable = Vec::new();
         if room == 0 {
+            evictable = self.find_evictable(shared.config.keep_alive, ACCEPTS_AT_ONCE);
+            room = evictable.len();
             self.report_full(shared);
+        }
+        if room == 0 {
             self.sight.note_resting();
-            // Looked at again when a connection closes; the timer is for those that close unseen.
+            // Looked at again when a connection closes, or one has been idle for long enough.
             return self
                 .acceptor
-                .rest(&self.poller, self.bench.now + Duration::from_secs(1));
+                .rest(&self.poller, self.bench.now + LEAST_IDLE);
         }
         let share = self
             .acceptor
@@ -65,6 +54,9 @@ impl Lane {
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
         let taken = arrivals.len();
+        for token in evictable.into_iter().take(taken) {
+            self.evict(token);
+        }
         let part = (taken >= room.min(share).min(ACCEPTS_AT_ONCE)).then_some(taken);
         let backlog = usize::try_from(shared.config.backlog).unwrap_or(usize::MAX);
         self.sight.note_accepted(self.bench.now, part, backlog);
@@ -238,14 +230,15 @@ impl Lane {
         let Some(unsaid) = self.complaints.full.note(self.bench.now) else {
             return;
         };
-        let most = shared.most_connections;
-        let reason = if most < shared.config.worker_connections {
+        let open = self.slots.in_use();
+        let reason = if open < shared.config.worker_connections {
             "as many as the number of descriptors (`ulimit -n`) allows beside files"
         } else {
             "as many as worker_connections allows"
         };
         let message = format!(
-            "{most} connections are open, {reason}; others wait until one ends{}",
+            "{open} connections are open, {reason}; a new one takes the place of the one that was idle longest, \
+             or waits until one ends{}",
             and_unsaid(unsaid)
         );
         shared
@@ -262,31 +255,6 @@ impl Lane {
             shared
                 .error_log
                 .write_unless_blocked(Level::Error, &message);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_descriptors_to_files() {
-        let cases = [
-            (10_000, None, 10_000),
-            (10_000, Some(1024), 896),
-            (800, Some(1024), 800),
-            (10_000, Some(64), 32),
-            (10_000, Some(16), 1),
-            (10_000, Some(1_048_576), 10_000),
-            (1_000_000, Some(524_288), 523_264),
-        ];
-        for (wanted, descriptors, expected) in cases {
-            assert_eq!(
-                most_connections(wanted, descriptors),
-                expected,
-                "{wanted} of {descriptors:?}"
-            );
         }
     }
 }
