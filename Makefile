@@ -5,6 +5,7 @@
 #   BUILD=dev           a quick build without optimisation instead of a release build
 #   PYTEST="-n 2 -k x"  arguments for pytest
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
+#   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -12,6 +13,8 @@ BUILD ?= release
 PYTEST ?=
 FUZZ_SECONDS ?= 60
 FUZZ ?=
+SOAK_SECONDS ?= 60
+SOAK ?=
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -46,11 +49,11 @@ HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v 
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 
-.PHONY: help serve test fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test soak fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,7s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,8s/^# / /p' $(firstword $(MAKEFILE_LIST))
 
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
@@ -60,6 +63,9 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(V
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model
 	$(BIN)/python -m pytest $(PYTEST)
 	@$(MAKE) fuzz-smoke
+
+soak: $(VENV)/.installed-$(BUILD) ## judge a server under load, deploys, signals and kills: SOAK_SECONDS=60
+	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SOAK_SECONDS) $(SOAK)
 
 fuzz: $(CARGO_FUZZ) ## look for input that fools a parser: FUZZ_SECONDS=60
 	@$(HAS_CXX) || { echo "make: a C++ compiler is missing: apt install g++, dnf install gcc-c++ or xcode-select --install" >&2; exit 1; }

@@ -88,7 +88,10 @@ class Wire:
 
     def response(self, method: str = "GET") -> Response:
         """Reads exactly one response, an interim one included."""
-        response = self.head(method)
+        return self.body_of(self.head(method))
+
+    def body_of(self, response: Response) -> Response:
+        """Reads the body of a response whose head was read."""
         if response.framing == "length":
             response.body = self._take(response.length)
         elif response.framing == "chunked":
@@ -122,6 +125,14 @@ class Wire:
         )
         self._decide_framing(response, method)
         return response
+
+    def part(self, size: int) -> bytes:
+        """Reads so many bytes of a body that has no chunks."""
+        return self._take(size)
+
+    def has_begun(self) -> bool:
+        """Waits for the first byte of a response; False when the connection ends before it."""
+        return bool(self.pending) or self.receive()
 
     def chunk(self) -> bytes:
         """Reads one chunk; b"" is the last one, with its final CRLF and no trailers."""

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from harness import Wire, eventually, free_port, request, run
+from harness import Wire, eventually, free_port, request, reset, run
 from harness.admin import Admin
 from harness.process import is_alive
 
@@ -34,6 +34,34 @@ def test_metrics_of_two_workers_add_up(start, tmp_path):
     assert samples["lockgate_received_bytes_total"] > 40 * len("GET / HTTP/1.1\r\n\r\n")
     assert samples["lockgate_sent_bytes_total"] > 40 * len("HTTP/1.1 200 OK\r\n\r\n")
     assert {int(body) for body in seen} <= set(admin.workers())
+
+
+def test_a_client_that_leaves_within_its_body_is_the_same_in_metrics_and_access_log(
+    start, tmp_path
+):
+    log = tmp_path / "access.log"
+    arguments = ["--access-logfile", str(log), "--access-logformat", "json"]
+    admin = Admin(start, tmp_path, "gates:app", *arguments)
+    half = request("POST", "/", "Content-Length: 10") + b"half"
+    with admin.server.connect() as wire:
+        wire.send(half)
+        wire.finish_sending()
+        assert wire.response().status == 400
+    with admin.server.connect() as wire:
+        wire.send(half)
+        # Its head was read before the reset takes the rest along.
+        eventually(lambda: admin.status()["received_bytes"] >= 2 * len(half), what="both are read")
+        reset(wire)
+
+    def logged():
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        return sorted((entry["status"], entry["outcome"]) for entry in entries)
+
+    eventually(lambda: len(logged()) == 2, what="two lines")
+    assert logged() == [(400, "refused"), (499, "client_gone")]
+    status = admin.status()
+    assert (status["responses"]["4xx"], status["lost"]["client_gone"]) == (1, 1)
+    assert status["lost"]["aborted"] == 0
 
 
 def test_the_format_is_what_prometheus_itself_reads(start, tmp_path):

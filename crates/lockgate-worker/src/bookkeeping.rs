@@ -147,12 +147,11 @@ impl Connection {
         }
     }
 
-    /// The present request, if there is one, does not get the application's whole answer.
+    /// The present request, if there is one, does not get the application's whole answer. It may not be whole itself.
     #[cold]
     pub fn count_loss(&mut self, loss: Loss) {
-        if self.ready_at.take().is_some()
-            && let Some(ledger) = self.shared.books.counted
-        {
+        let is_request = self.ready_at.take().is_some() || self.protocol.is_reading_body();
+        if is_request && let Some(ledger) = self.shared.books.counted {
             ledger.note_loss(loss, self.out.take_departed());
         }
     }

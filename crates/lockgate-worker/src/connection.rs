@@ -97,7 +97,7 @@ pub struct Connection {
     /// Since when the present request is whole, by the clock of the page; until its response has left, or nobody waits
     /// for it.
     pub ready_at: Option<u64>,
-    protocol: Protocol,
+    pub protocol: Protocol,
     unread: Vec<u8>,
     pub request: Option<Box<Request>>,
     pub spool: Spool,

@@ -114,7 +114,7 @@ impl Connection {
     fn receive_eof(&mut self, now: Instant) -> Next {
         match self.protocol.receive_eof() {
             Ok(()) => Next::Close,
-            Err(refusal) => self.refuse(refusal.into(), Outcome::Aborted, now),
+            Err(refusal) => self.refuse(refusal.into(), Outcome::Refused, now),
         }
     }
 
