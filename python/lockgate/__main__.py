@@ -1,5 +1,6 @@
 """The command line: ``lockgate`` and ``python -m lockgate``."""
 
+import os
 import sys
 
 from lockgate._lockgate import run
@@ -7,11 +8,25 @@ from lockgate._lockgate import run
 
 def main() -> None:
     """Runs the server, or asks one; the exit code is that of the process."""
+    leave_own_directory()
     if sys.argv[1:2] in (["ctl"], ["top"]):
         from lockgate import control
 
         sys.exit(control.main(sys.argv))
     sys.exit(run(sys.argv))
+
+
+def leave_own_directory() -> None:
+    """Takes out of `sys.path` what Python has put in front of it: the working directory (`-m`), or
+    the directory of the console script. The server's own imports must not find a `json.py` there.
+    The working directory comes back when the application is imported.
+    """
+    program = os.path.realpath(sys.argv[0])
+    is_module = os.path.realpath(__file__) == program
+    own = os.getcwd() if is_module else os.path.dirname(program)
+    is_own = is_module or os.path.basename(program) == "lockgate"
+    if is_own and sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(own):
+        del sys.path[0]
 
 
 if __name__ == "__main__":

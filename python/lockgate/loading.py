@@ -10,13 +10,16 @@ import importlib
 import importlib.util
 import inspect
 import os
-import pkgutil
 import sys
+import tempfile  # noqa: F401 (of use later, when the application's own directories come first)
+import threading  # noqa: F401 (as well)
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
+
+from lockgate import hints
 
 Application = Callable[..., Any]
 
@@ -46,7 +49,9 @@ def load(
     pythonpath: Iterable[os.PathLike[str] | str] = (),
 ) -> Application:
     """The application: `attribute` of `module` or `file`, or what it gives for `arguments`."""
-    prepend([*(os.fspath(directory) for directory in pythonpath), os.getcwd()])
+    own = [*(os.fspath(directory) for directory in pythonpath), os.getcwd()]
+    hints.OWN_PLACES[:] = map(os.path.abspath, own)
+    prepend(own)
     if file is not None:
         name = os.fspath(file)
         loaded = import_file(Path(file))
@@ -79,12 +84,11 @@ def import_module(module: str) -> ModuleType:
 
 def import_file(path: Path) -> ModuleType:
     path = Path(os.path.abspath(path))
-    if not path.is_file():
+    if not os.path.isfile(path):
         lines = [f"cannot import {path}: there is no such file"]
-        near = difflib.get_close_matches(
-            path.name, [other.name for other in path.parent.glob("*.py")]
-        )
-        raise AppImportError("\n".join([*lines, *did_you_mean(near), *places()]))
+        near = hints.near_names(path.name, [other.name for other in path.parent.glob("*.py")])
+        cures = near or hints.closed_places()
+        raise AppImportError("\n".join([*lines, *hints.lines(cures), *hints.places()]))
     prepend([str(path.parent)])
     # Under its own name, so that its neighbours can import it, unless that name is taken already.
     name = path.stem if path.stem not in sys.modules else f"lockgate_application_{path.stem}"
@@ -102,13 +106,10 @@ def import_file(path: Path) -> ModuleType:
 
 def failed_import(error: BaseException, module: str) -> str:
     """The text of an import that failed."""
-    lines = [f"cannot import {module}", trimmed(error)]
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        if module == error.name or module.startswith(f"{error.name}."):
-            lines += [*elsewhere(error.name), *did_you_mean(near_modules(error.name))]
-        else:
-            lines.append(f"  hint: is it installed for {sys.executable}?")
-        lines += places()
+    told = trimmed(error)
+    lines = [f"cannot import {module}", told, *hints.for_import(error, module, told)]
+    if isinstance(error, ModuleNotFoundError):
+        lines += hints.places()
     return "\n".join(lines)
 
 
@@ -132,39 +133,9 @@ def trimmed(error: BaseException) -> str:
 
 
 def is_machinery(filename: str) -> bool:
-    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")
-
-
-def places() -> list[str]:
-    return [
-        f"  working directory: {os.getcwd()}",
-        f"  sys.path begins with: {', '.join(sys.path[:3])}",
-    ]
-
-
-def did_you_mean(names: Sequence[str]) -> list[str]:
-    return [f"  hint: did you mean {' or '.join(names)}?"] if names else []
-
-
-def near_modules(name: str) -> list[str]:
-    """Modules beside the missing one that are spelt almost like it."""
-    package, _, last = name.rpartition(".")
-    parent = sys.modules.get(package)
-    where = list(getattr(parent, "__path__", [])) if package else sys.path[:3]
-    prefix = f"{package}." if package else ""
-    known = [found.name for found in pkgutil.iter_modules(where)]
-    return [prefix + near for near in difflib.get_close_matches(last, known)]
-
-
-def elsewhere(name: str) -> list[str]:
-    """The directory one floor below that has the missing module."""
-    top = name.partition(".")[0]
-    for found in sorted(Path.cwd().glob(f"*/{top}.py")) + sorted(
-        Path.cwd().glob(f"*/{top}/__init__.py")
-    ):
-        directory = found.relative_to(Path.cwd()).parts[0]
-        return [f"  hint: there is {found.relative_to(Path.cwd())}; try --chdir {directory}"]
-    return []
+    return filename in (__file__, hints.__file__, importlib.__file__) or filename.startswith(
+        "<frozen importlib"
+    )
 
 
 def look_up(module: ModuleType, path: str, name: str) -> Any:
@@ -174,21 +145,28 @@ def look_up(module: ModuleType, path: str, name: str) -> Any:
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise AppNotFound(
-                f"there is no {part!r} in {where}{alternatives(part, found)}"
-            ) from None
+            text = f"there is no {part!r} in {where}"
+            if not hints.replaced(module.__name__):
+                text += alternatives(part, found)
+            raise AppNotFound("\n".join([text, *hints.for_module(module)])) from None
         where = f"{where}:{part}" if where == name else f"{where}.{part}"
     return found
 
 
 def alternatives(wanted: str, where: Any) -> str:
     """What could have been meant, among what can be called there."""
-    callables = [
-        name for name in vars(where) if not name.startswith("_") and callable(vars(where)[name])
-    ]
-    usual_ones = [name for name in (*USUAL_NAMES, *USUAL_FACTORIES) if name in callables]
-    near = difflib.get_close_matches(wanted, callables) or usual_ones
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    known = hints.callables(where)
+    usual_ones = [name for name in (*USUAL_NAMES, *USUAL_FACTORIES) if name in known]
+    near = difflib.get_close_matches(wanted, known) or usual_ones
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
+    return f"; what can be called there: {listed(known)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    most = 8
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest if names else "nothing"
 
 
 def usual(module: ModuleType, name: str) -> Application:
@@ -202,18 +180,18 @@ def usual(module: ModuleType, name: str) -> Application:
         if callable(found):
             return call_factory(found, "", f"{name}:{candidate}")
     looked_for = [*USUAL_NAMES, *(f"{factory}()" for factory in USUAL_FACTORIES)]
-    raise AppNotFound(
-        f"{name} has none of {', '.join(looked_for)}; name the application as {name}:NAME"
+    text = (
+        f"{name} has none of {', '.join(looked_for)}; name the application as {name}:NAME; "
+        f"what can be called there: {listed(hints.callables(module))}"
     )
+    raise AppNotFound("\n".join([text, *hints.for_module(module)]))
 
 
 def call_factory(factory: Any, arguments: str, spec: str) -> Application:
     positional, keywords = literals(arguments, spec)
     spec = f"{spec}({arguments})"
     if not callable(factory):
-        raise AppNotFound(
-            f"{spec} is not a factory: {type(factory).__name__} objects cannot be called"
-        )
+        raise AppNotFound(f"{spec}: {what_it_is(factory)} is no factory: it cannot be called")
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
@@ -252,13 +230,31 @@ def literals(arguments: str, spec: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def checked(application: Any, spec: str) -> Application:
+    if isinstance(application, ModuleType):
+        raise AppNotFound(f"{spec} is a module; write lockgate {application.__name__}")
     if not callable(application):
         raise AppNotFound(
-            f"{spec} is no application: {type(application).__name__} objects cannot be called"
+            f"{spec} is {what_it_is(application)}, which cannot be called; name a WSGI "
+            "application, such as a Flask object or a function of (environ, start_response)"
         )
     call = getattr(application, "__call__", None)  # noqa: B004 (the method itself is looked at)
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         raise AppNotFound(
             f"{spec} is asynchronous, as ASGI applications are; Lockgate serves WSGI applications"
         )
+    if inspect.isfunction(application):
+        signature = inspect.signature(application, follow_wrapped=False)
+        try:
+            signature.bind({}, application)
+        except TypeError:
+            raise AppNotFound(
+                f"{spec} takes {signature} and not (environ, start_response); "
+                f"if it makes the application, write {spec}() in quotes"
+            ) from None
     return application  # type: ignore[no-any-return]
+
+
+def what_it_is(value: Any) -> str:
+    """As in `an int`, `a Config`."""
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

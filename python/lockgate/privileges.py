@@ -18,6 +18,39 @@ def become(user: str | None, group: str | None) -> None:
     os.setuid(uid)
 
 
+def check_interpreter(user: str | None, group: str | None) -> None:
+    """Whether the present user can import anything: Python's library, and this package."""
+    for file in (os.__file__, __file__):
+        closed = closed_to_user(os.path.dirname(file))
+        if closed:
+            raise LookupError(
+                f"{closed}; install Python and Lockgate where that user can read them, "
+                "or choose another user (setting: user)"
+            )
+
+
+def closed_to_user(directory: str) -> str | None:
+    """Why the present user cannot import from a directory; None where nothing is in the way."""
+    parts = os.path.realpath(directory).split(os.sep)
+    for count in range(1, len(parts) + 1):
+        place = os.sep.join(parts[:count]) or os.sep
+        needed = os.X_OK if count < len(parts) else os.X_OK | os.R_OK
+        try:
+            mode = os.stat(place).st_mode & 0o7777
+        except FileNotFoundError:
+            return None
+        if not os.access(place, needed):
+            return f"user {user_name()} cannot read {directory}: {place} has mode {mode:04o}"
+    return None
+
+
+def user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
 def identify(user: str | None, group: str | None) -> tuple[str | None, int, int]:
     """The name, if there is one, and the numbers of the user and the group."""
     if user is None:

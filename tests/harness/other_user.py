@@ -13,7 +13,7 @@ from harness.small_disk import mounted
 
 def open_to_others(directory: Path) -> None:
     """Lets other users pass to a directory below the one that pytest keeps for itself."""
-    for place in [directory, *list(directory.parents)[:3]]:
+    for place in [directory, *list(directory.parents)[:4]]:
         mode = place.stat().st_mode
         if not mode & 0o001:
             place.chmod(mode | 0o011)

@@ -36,6 +36,7 @@ class Server:
         chdir: Path = APPS,
         environment: dict[str, str] | None = None,
         prefix: Sequence[str] = (),
+        program: Sequence[str] = (sys.executable, "-m", "lockgate"),
         pass_fds: Sequence[int] = (),
         wait: bool = True,
     ) -> None:
@@ -44,7 +45,7 @@ class Server:
         binds = [f"127.0.0.1:{self.port}"] if bind is None else list(bind)
         self.stdout_path = directory / f"{self.port}.stdout"
         self.stderr_path = directory / f"{self.port}.stderr"
-        self.command = [*prefix, sys.executable, "-m", "lockgate", app]
+        self.command = [*prefix, *program, app]
         for address in binds:
             self.command += ["-b", address]
         if workers is not None:

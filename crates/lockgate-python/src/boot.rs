@@ -101,7 +101,8 @@ impl PythonHooks {
                 "cannot change user: {}",
                 exceptions::summary(py, &error)
             ))
-        })
+        })?;
+        privileges::check_interpreter(py, &self.config).map_err(cannot_start)
     }
 
     /// The application, in a process that is settled.

@@ -27,6 +27,16 @@ pub(crate) fn become_configured(py: Python<'_>, config: &Config) -> PyResult<()>
     call(py, config, "become").map(drop)
 }
 
+/// Whether the user that this process has become can import anything.
+///
+/// # Errors
+/// When a directory of the interpreter or of Lockgate is closed to that user: a sentence that names it.
+pub(crate) fn check_interpreter(py: Python<'_>, config: &Config) -> Result<(), String> {
+    call(py, config, "check_interpreter")
+        .map(drop)
+        .map_err(|error| error.value(py).to_string())
+}
+
 /// `None`: there is nothing to do.
 fn call<'py>(
     py: Python<'py>,
