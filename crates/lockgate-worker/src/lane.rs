@@ -4,6 +4,7 @@
 //! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
 
 mod door;
+mod drain;
 mod eviction;
 mod sight;
 mod waiting;
@@ -18,13 +19,14 @@ use lockgate_config::BindAddress;
 use lockgate_observe::Seat;
 
 use self::door::Complaints;
+use self::drain::Drain;
 use crate::accept::{Acceptor, Addresses, Arrival};
 use crate::connection::{Connection, Next, Phase};
 use crate::outbox::Flushed;
 use crate::poller::{Poller, Readiness};
 use crate::queue::{Job, Order, Queue};
 use crate::request::Request;
-use crate::shared::{Shared, StopMode};
+use crate::shared::Shared;
 use crate::slot::{Slot, SlotTable};
 use crate::timers::Timers;
 use crate::workbench::Workbench;
@@ -52,13 +54,6 @@ const POLL_WITHIN: Duration = Duration::from_millis(4);
 /// after everything that may be a request. Without it 500 clients that send chunks of one byte as fast as they can
 /// made others wait 170 ms.
 const BULK_WITHIN: Duration = Duration::from_millis(2);
-
-/// On TERM, kept-alive connections stay this long for a request that may be under way.
-const DRAIN_LINGER: Duration = Duration::from_secs(1);
-
-/// When others serve already, they stay this long for a next request, whose response then says that it is the last one:
-/// a client that sends into a connection which is just closing sees a failure. At most half of what the worker has.
-const RETIREMENT_LINGER: Duration = Duration::from_secs(5);
 
 /// What a leader's turn ended with.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,8 +87,8 @@ pub struct Lane {
     complaints: Complaints,
     /// Requests that were ready so far.
     requests: u64,
-    /// How long connections without a request stay, once nothing more is accepted.
-    linger: Option<Duration>,
+    /// Once nothing more is accepted.
+    drain: Option<Drain>,
 }
 
 impl Lane {
@@ -123,7 +118,7 @@ impl Lane {
             addresses: Addresses::default(),
             complaints: Complaints::default(),
             requests: 0,
-            linger: None,
+            drain: None,
         })
     }
 
@@ -135,6 +130,7 @@ impl Lane {
             self.flush_all();
             self.take_returns(shared);
             self.apply_stop(shared);
+            self.look_for_quiet();
             self.acceptor.publish(self.slots.in_use(), self.requests);
             shared.descriptors.note_connections(self.slots.in_use());
             if !self.ready.is_empty() || shared.crew.can_take_back() {
@@ -157,6 +153,7 @@ impl Lane {
                 shared.crew.admits_at(),
                 self.gives_up_at(shared),
                 self.report_saturation(shared),
+                self.looks_for_quiet_at(),
             ];
             let timeout = self.time_to_wait(wakes);
             shared.books.note_waiting(self.queued(shared));
@@ -247,7 +244,7 @@ impl Lane {
         self.expire();
     }
 
-    fn time_to_wait(&self, wakes: [Option<Instant>; 3]) -> Option<Duration> {
+    fn time_to_wait(&self, wakes: [Option<Instant>; 4]) -> Option<Duration> {
         if !self.again.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -380,8 +377,8 @@ impl Lane {
 
     /// Leaves a connection in its slot until something happens to it.
     fn put_back(&mut self, mut connection: Box<Connection>) {
-        if let Some(linger) = self.linger {
-            connection.shorten_waiting(self.bench.now + linger);
+        if let Some(drain) = &self.drain {
+            connection.shorten_waiting(self.bench.now + drain.linger);
         }
         if connection.out.is_empty() {
             self.bench.keep_output(connection.out.take_spare());
@@ -465,17 +462,6 @@ impl Lane {
                 #[cfg(test)]
                 Returned::Visit(visit) => visit(self),
             }
-        }
-    }
-
-    fn is_over(&self, shared: &Shared) -> bool {
-        match shared.stop_mode() {
-            StopMode::Serve => false,
-            StopMode::Retire | StopMode::Drain => {
-                let stuck = (shared.deadlines.as_ref()).map_or(0, |deadlines| deadlines.stuck());
-                self.linger.is_some() && self.slots.in_use() <= stuck
-            }
-            StopMode::Stop => true,
         }
     }
 }

@@ -244,6 +244,7 @@ impl Shared {
         }
         loop {
             if lane.turn(self) == Turn::Over {
+                lane.let_go();
                 self.end();
                 return None;
             }

@@ -182,7 +182,9 @@ impl Handle {
     pub fn stop(&self) {
         self.shared.ask_to_stop(StopMode::Stop);
         // With every thread in a call nobody leads; those calls are what the caller does not want to wait for.
-        if self.shared.try_lane().is_some() {
+        if let Some(mut lane) = self.shared.try_lane() {
+            lane.let_go();
+            drop(lane);
             self.shared.end();
         }
     }

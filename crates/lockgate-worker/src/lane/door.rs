@@ -7,13 +7,13 @@ use std::sync::Arc;
 use lockgate_http::{encode_refusal, reason_phrase};
 use lockgate_observe::Level;
 
+use super::Lane;
 use super::eviction::LEAST_IDLE;
-use super::{DRAIN_LINGER, Lane, RETIREMENT_LINGER};
 use crate::accept::{ACCEPTS_AT_ONCE, Acceptor, Arrival};
 use crate::connection::Connection;
 use crate::date::with_date;
 use crate::recurrence::{Recurrence, and_unsaid};
-use crate::shared::{Shared, StopMode};
+use crate::shared::Shared;
 use crate::transport::{Plain, Transport};
 
 /// What happens at the door again and again when it happens at all.
@@ -77,7 +77,7 @@ impl Lane {
         }
     }
 
-    fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
+    pub(super) fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
         let limit = shared.config.limits.connections_per_address;
         // Without a limit nobody is counted, and behind a proxy or a balancer there are many clients.
         let network = arrival
@@ -167,7 +167,7 @@ impl Lane {
     pub(super) fn release(&mut self, token: u64) {
         self.slots.remove(token);
         self.addresses.leave(token);
-        if self.linger.is_none() && self.acceptor.may_resume(self.slots.in_use()) {
+        if self.drain.is_none() && self.acceptor.may_resume(self.slots.in_use()) {
             // A descriptor and a place are free again.
             self.resume_accepting();
         }
@@ -175,7 +175,7 @@ impl Lane {
 
     /// The worker has been closed so far.
     pub(super) fn begin_accepting(&mut self) {
-        if self.linger.is_none() {
+        if self.drain.is_none() {
             self.acceptor.enter();
             self.resume_accepting();
         }
@@ -183,7 +183,7 @@ impl Lane {
 
     /// Other workers are there that are to have what comes.
     pub(super) fn let_others_go_first(&mut self) {
-        if self.linger.is_none() && self.acceptor.go_behind(&self.poller).is_err() {
+        if self.drain.is_none() && self.acceptor.go_behind(&self.poller).is_err() {
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
         }
@@ -193,36 +193,6 @@ impl Lane {
         if self.acceptor.watch(&self.poller).is_err() {
             self.acceptor
                 .rest(&self.poller, Acceptor::rest_after_failure(self.bench.now));
-        }
-    }
-
-    pub(super) fn apply_stop(&mut self, shared: &Arc<Shared>) {
-        let linger = match shared.stop_mode() {
-            StopMode::Serve => return,
-            StopMode::Retire => RETIREMENT_LINGER.min(shared.config.graceful_timeout / 2),
-            StopMode::Drain | StopMode::Stop => DRAIN_LINGER,
-        };
-        if self.linger.is_some_and(|present| present <= linger) {
-            return;
-        }
-        if self.linger.replace(linger).is_none() {
-            let mut arrivals = Vec::new();
-            self.acceptor.close(&self.poller, &mut arrivals);
-            for arrival in arrivals {
-                self.welcome(shared, arrival);
-            }
-        }
-        let by = self.bench.now + linger;
-        let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
-        for token in tokens {
-            let held = self
-                .slots
-                .get(token)
-                .and_then(|slot| slot.lock().connection.take());
-            if let Some(mut connection) = held {
-                connection.shorten_waiting(by);
-                self.put_back(connection);
-            }
         }
     }
 
