@@ -129,6 +129,9 @@ impl PythonHooks {
             ))
         })?;
         self.show_stacks_at_death(py);
+        // While it can be read: at the exit its directory may have been replaced or removed.
+        py.import("lockgate.shutdown")
+            .map_err(|error| cannot_start(exceptions::summary(py, &error)))?;
         if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
             self.log.write(
                 Level::Warning,

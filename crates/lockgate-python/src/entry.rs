@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
 use lockgate_observe::Level;
-use lockgate_supervisor::{HANDOVER, agrees_with};
+use lockgate_supervisor::{ExitWatch, HANDOVER, agrees_with};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
@@ -19,7 +19,7 @@ use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 
 use crate::hooks::PythonHooks;
 use crate::reading::{Sources, hide_service_manager, set_environment};
-use crate::{exceptions, loading, privileges};
+use crate::{exceptions, interpreter, loading, privileges, shutdown};
 
 /// The command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
@@ -71,7 +71,11 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         Invocation::CheckConfig => check(py, &resolved),
         Invocation::Serve => match agreement {
             None => serve(py, &resolved, sources, left.as_deref()),
-            Some(agreement) => try_out(py, &resolved, &sources, agreement),
+            Some(agreement) => {
+                let code = try_out(py, &resolved, &sources, agreement);
+                // What Python has been made to start before this server must not hold up the upgrade.
+                interpreter::leave(py, code)
+            }
         },
     }
 }
@@ -136,11 +140,14 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         say(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
     let config = &resolved.config;
-    if let Err(mistakes) = prepare(py, config) {
-        complain(&mistakes);
-        return BAD_CONFIGURATION;
-    }
-    match loading::load(py, config) {
+    let log = match prepare(py, config) {
+        Ok((log, _identity)) => log,
+        Err(mistakes) => {
+            complain(&mistakes);
+            return BAD_CONFIGURATION;
+        }
+    };
+    let code = match loading::load(py, config) {
         Ok(_) => {
             let app = &config.app;
             say(
@@ -153,7 +160,11 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
             say(&mut io::stderr(), &format!("{}\n", failure.text));
             failure.code
         }
-    }
+    };
+    // Not by Python's own way out: a thread that the import has started may never end.
+    let watch = ExitWatch::alone("lockgate --check-config".to_owned(), code);
+    shutdown::finish(watch, shutdown::Process { log, worker: None });
+    interpreter::leave(py, code)
 }
 
 fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&str>) -> i32 {

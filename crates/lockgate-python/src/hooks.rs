@@ -10,7 +10,8 @@ use std::time::Duration;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 use lockgate_supervisor::{
-    Attended, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, Successor, WorkerPost,
+    Attended, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, Successor,
+    WorkerPost,
 };
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
@@ -21,7 +22,7 @@ use pyo3::types::PyDict;
 use crate::boot::{CANNOT_START, FAILED};
 use crate::reading::Sources;
 use crate::stack_log::StackLog;
-use crate::{admin, children, exceptions, interpreter, privileges};
+use crate::{admin, children, exceptions, interpreter, privileges, shutdown};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -34,6 +35,8 @@ pub(crate) struct PythonHooks {
     pub(crate) stack_log: Option<Arc<StackLog>>,
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
+    /// In a worker that has served.
+    worker: Option<AttendedWorker>,
     /// What the template of this process has loaded.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
@@ -52,6 +55,7 @@ impl PythonHooks {
             log,
             stack_log: None,
             identity,
+            worker: None,
             preloaded: None,
         }
     }
@@ -103,9 +107,9 @@ impl Hooks for PythonHooks {
         Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
     }
 
-    fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
+    fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
         Python::attach(|py| {
-            let handle = match self.start_worker(py, &mut post) {
+            let handle = match self.start_worker(py, post) {
                 Ok(handle) => handle,
                 Err(code) => return code,
             };
@@ -121,12 +125,18 @@ impl Hooks for PythonHooks {
                 stack_log: self.stack_log.clone(),
             };
             let code = py.detach(|| post.attend(&attended));
-            if attended.handle.has_failed() {
-                FAILED
-            } else {
-                code
-            }
+            let has_failed = attended.handle.has_failed();
+            self.worker = Some(attended);
+            if has_failed { FAILED } else { code }
         })
+    }
+
+    fn finish(&mut self, watch: ExitWatch) {
+        let process = shutdown::Process {
+            log: Arc::clone(&self.log),
+            worker: self.worker.take(),
+        };
+        shutdown::finish(watch, process);
     }
 
     fn run_admin(&mut self, post: WorkerPost, page: Page, requests: OperatorRequests) -> i32 {
@@ -147,19 +157,7 @@ impl Hooks for PythonHooks {
     }
 
     fn exit_process(&mut self, code: i32) -> ! {
-        Python::attach(|py| {
-            // What the interpreter does at its end, without waiting for threads: the crew's are daemons.
-            if let Err(error) = py
-                .import("atexit")
-                .and_then(|atexit| atexit.call_method0("_run_exitfuncs"))
-            {
-                self.log.write(
-                    Level::Warning,
-                    &format!("at exit: {}", exceptions::summary(py, &error)),
-                );
-            }
-            interpreter::leave(py, code)
-        })
+        Python::attach(|py| interpreter::leave(py, code))
     }
 
     fn log(&self, level: Level, message: &str) {
@@ -276,7 +274,7 @@ impl Hooks for PythonHooks {
 }
 
 /// The running worker, as the supervisor's part of it sees it. Every method is called detached.
-struct AttendedWorker {
+pub(crate) struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
     stack_log: Option<Arc<StackLog>>,

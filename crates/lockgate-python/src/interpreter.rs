@@ -159,6 +159,11 @@ impl Target {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(body) = body {
+            let entered = (py.import("lockgate.shutdown"))
+                .and_then(|module| module.call_method0("enter_server_thread"));
+            if let Err(error) = entered {
+                error.write_unraisable(py, None);
+            }
             body();
             // While we are still attached: thread-local destructors run after Python has forgotten the thread.
             wsgi::forget_thread(py);

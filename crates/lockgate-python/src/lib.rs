@@ -14,6 +14,7 @@ mod loading;
 mod machine;
 mod privileges;
 mod reading;
+mod shutdown;
 mod stack_log;
 mod stacks;
 mod sweeper;

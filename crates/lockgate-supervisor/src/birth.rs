@@ -12,6 +12,7 @@ use rustix::process::{Pid, getppid};
 
 use crate::Hooks;
 use crate::admin_process::AdminProcess;
+use crate::exit_watch::ExitDeadline;
 use crate::mailbox::Sender;
 use crate::main_loop::MainLoop;
 use crate::orders::Ear;
@@ -66,6 +67,8 @@ impl Inheritance {
             ear,
             lifeline: self.lifeline,
             signals,
+            exit: ExitDeadline::default(),
+            has_served: false,
         }
     }
 }
@@ -78,7 +81,10 @@ impl MainLoop {
             Err(code) => return code,
         };
         let inheritance = self.let_go(birth.generation);
-        hooks.run_worker(inheritance.post(birth.slot, birth.sender, birth.ear, signals))
+        live(
+            inheritance.post(birth.slot, birth.sender, birth.ear, signals),
+            hooks,
+        )
     }
 
     /// What a child does first. The error is its exit code: it is not to go on.
@@ -136,6 +142,13 @@ impl MainLoop {
             page,
         }
     }
+}
+
+/// The life of a worker, up to its exit code: it serves, and then the application in it finishes.
+pub(crate) fn live(mut post: WorkerPost, hooks: &mut dyn Hooks) -> i32 {
+    let code = hooks.run_worker(&mut post);
+    hooks.finish(post.exit_watch(code));
+    code
 }
 
 /// During its boot a worker does not watch its lifeline, so the kernel tells it when the supervisor dies.

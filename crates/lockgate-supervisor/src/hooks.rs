@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 
-use crate::{OperatorRequests, ServiceManager, WorkerPost};
+use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerPost};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,11 @@ pub trait Hooks {
     ///
     /// Expected to call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`]; where the former says so, to begin to accept
     /// and to call [`WorkerPost::attend`]. The settings are those of the post.
-    fn run_worker(&mut self, post: WorkerPost) -> i32;
+    fn run_worker(&mut self, post: &mut WorkerPost) -> i32;
+
+    /// Ends the application in a process that has loaded it, or tried to: its threads, its exit functions. What it does may
+    /// take for ever, so nothing of it is begun unless the watch has started.
+    fn finish(&mut self, _watch: ExitWatch) {}
 
     /// Answers operators from the page, in a child of its own; returns its exit code. Only called where `admin_bind` is
     /// set. The post has the admin listeners, and no seat. What operators ask for goes to the supervisor by `requests`.
@@ -87,7 +91,8 @@ pub trait Hooks {
         0
     }
 
-    /// Leaves the process at once: standard streams flushed, no exit handlers inherited from the supervisor run.
+    /// Leaves the process at once, with its standard streams flushed. What was to run first has run in
+    /// [`finish`](Self::finish).
     fn exit_process(&mut self, code: i32) -> !;
 
     /// Writes one message to the error log. Messages may have several lines.

@@ -7,8 +7,10 @@
 mod admin_process;
 mod back_off;
 mod birth;
+mod descendants;
 mod ending;
 mod estate;
+mod exit_watch;
 mod handover;
 mod hooks;
 mod mailbox;
@@ -35,6 +37,7 @@ mod worker_side;
 
 pub use ending::Ending;
 pub use estate::{HANDOVER, agrees_with};
+pub use exit_watch::{ExitWatch, Exiting};
 pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
 pub use operators::{OperatorRequests, peer_user};

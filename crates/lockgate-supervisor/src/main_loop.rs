@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Hooks;
 use crate::admin_process::AdminProcess;
 use crate::birth::Birth;
+use crate::descendants::Descendants;
 use crate::mailbox::{Message, Receiver, Sender};
 use crate::measures::Measures;
 use crate::notify::Notifier;
@@ -130,7 +131,7 @@ impl MainLoop {
     fn perform(&mut self, action: Action, hooks: &mut dyn Hooks) -> Done {
         match action {
             Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
-            Action::Send { pid, order } => self.send(pid, order),
+            Action::Send { pid, order } => self.send(pid, order, hooks),
             Action::Prepare => return Done::Answers(vec![self.prepare(hooks)]),
             Action::Count => return Done::Answers(vec![self.count_responses()]),
             Action::Move => return Done::Answers(self.move_on(hooks)),
@@ -151,7 +152,10 @@ impl MainLoop {
         Done::Answers(Vec::new())
     }
 
-    fn send(&self, pid: u32, order: Order) {
+    fn send(&self, pid: u32, order: Order, hooks: &dyn Hooks) {
+        if matches!(order, Order::Abort | Order::Kill) {
+            return self.kill(pid, order, hooks);
+        }
         let spoken = match order {
             Order::Open => Some(Word::Open),
             Order::Retire => Some(Word::Retire),
@@ -169,6 +173,17 @@ impl MainLoop {
             }
         }
         send_signal(pid, order);
+    }
+
+    /// Ends a worker that will not end by itself, and its children with it.
+    fn kill(&self, pid: u32, order: Order, hooks: &dyn Hooks) {
+        // Once it is dead they are not its children any more.
+        let children = Descendants::of(pid);
+        send_signal(pid, order);
+        if let (Some(summary), Some(worker)) = (children.end(), self.children.get(&pid)) {
+            let message = format!("worker {} (pid {pid}): {summary}", worker.slot);
+            hooks.log(Level::Warning, &message);
+        }
     }
 
     /// Looks at what the workers have counted and hold, when it is time to.

@@ -219,7 +219,7 @@ mod tests {
             Err(io::ErrorKind::Unsupported.into())
         }
 
-        fn run_worker(&mut self, _post: crate::WorkerPost) -> i32 {
+        fn run_worker(&mut self, _post: &mut crate::WorkerPost) -> i32 {
             0
         }
 

@@ -33,7 +33,8 @@ use reload::Reload;
 use status::Told;
 use stopping::{Delay, Stop};
 use upgrade::Upgrade;
-use worker::{Role, Sentence, Slot, Tenant, Worker};
+pub(crate) use worker::Seconds;
+use worker::{Role, Slot, Tenant, Worker};
 
 /// The state of the server as a whole.
 #[derive(Debug)]
@@ -227,20 +228,11 @@ impl Supervisor {
             return self.log(Level::Info, "one worker is the least: nothing changes");
         }
         self.wanted -= 1;
-        let kill_at = now + self.rules.graceful_timeout;
         let last = self.numbers(Role::Serving).last();
         if let Some(place) = last {
-            self.slots[place].role = Role::Leaving;
-            if let Some(worker) = self.slots[place].worker_mut()
-                && worker.sentence.is_none()
-            {
-                worker.sentence = Some(Sentence::NotNeeded);
-                worker.kill_at = Some(kill_at);
-                let pid = worker.pid;
-                self.actions.push(Action::Send {
-                    pid,
-                    order: Order::Drain,
-                });
+            let pid = self.slots[place].worker().map(|worker| worker.pid);
+            self.retire(place, now);
+            if let Some(pid) = pid {
                 // Its successor would be one too many.
                 self.drop_successor_of(pid, now);
             }

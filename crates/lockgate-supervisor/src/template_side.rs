@@ -14,17 +14,15 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getppid, waitpid};
 use signal_hook::low_level::exit;
 
-use crate::birth::{CHILD_WITHOUT_SIGNALS, Inheritance, die_with_parent};
+use crate::birth::{CHILD_WITHOUT_SIGNALS, Inheritance, die_with_parent, live};
+use crate::exit_watch::{ExitWatch, ORPHAN_LIFE, end_in_any_case};
 use crate::mailbox::{Message, Sender};
 use crate::main_loop::MainLoop;
 use crate::requests::{Asked, WorkerWanted};
 use crate::signals::WorkerSignals;
 use crate::supervisor::Generation;
-use crate::worker_side::end_in_any_case;
 use crate::{Fork, Hooks};
 
-/// How long a template may take to leave when it could not load the application.
-const FAILED_LIFE: Duration = Duration::from_secs(5);
 /// How long the kernel may take to give a worker to the supervisor, which is a matter of microseconds.
 const ADOPTION: Duration = Duration::from_secs(5);
 
@@ -70,7 +68,12 @@ impl MainLoop {
                 code: failure.code,
                 text: failure.text,
             });
-            end_in_any_case(FAILED_LIFE);
+            let name = format!("the template (pid {})", std::process::id());
+            let watch = ExitWatch {
+                lifeline: Some(inheritance.lifeline),
+                ..ExitWatch::alone(name, failure.code)
+            };
+            hooks.finish(watch);
             return failure.code;
         }
         // The application may have become yet another one.
@@ -81,10 +84,13 @@ impl MainLoop {
         loop {
             match birth.turn(&inheritance, hooks) {
                 Turn::Template => {}
-                Turn::Alone => return 0,
+                Turn::Alone => {
+                    end_in_any_case(ORPHAN_LIFE);
+                    return 0;
+                }
                 Turn::Worker(wanted) => {
                     drop(birth);
-                    return live(inheritance, wanted, signals, hooks);
+                    return live_as_worker(inheritance, wanted, signals, hooks);
                 }
             }
         }
@@ -148,7 +154,7 @@ fn has_left_cleanly(pid: u32) -> bool {
 }
 
 /// The life of a worker that a template has made.
-fn live(
+fn live_as_worker(
     inheritance: Inheritance,
     wanted: WorkerWanted,
     templates: WorkerSignals,
@@ -179,5 +185,5 @@ fn live(
         return 0;
     }
     let WorkerWanted { slot, mailbox, ear } = wanted;
-    hooks.run_worker(inheritance.post(slot, mailbox, ear, signals))
+    live(inheritance.post(slot, mailbox, ear, signals), hooks)
 }

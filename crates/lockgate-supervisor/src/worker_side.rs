@@ -5,16 +5,18 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::Seat;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
+use rustix::process::{Pid, getppid};
 
 use crate::birth::die_with_parent;
+use crate::exit_watch::{
+    ExitDeadline, ExitWatch, Line, NOT_FINISHED, ORPHAN_GRACE, ORPHAN_LIFE, end_in_any_case,
+};
 use crate::mailbox::{Message, Sender};
 use crate::orders::{Ear, Heard, Word};
 use crate::signals::WorkerSignals;
@@ -22,9 +24,6 @@ use crate::stacks::StackBoard;
 
 /// Longest time between two looks at the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a worker whose supervisor is gone may take to stop, and to be gone: under a second.
-const ORPHAN_GRACE: Duration = Duration::from_millis(700);
-const ORPHAN_LIFE: Duration = Duration::from_millis(900);
 
 /// What the main thread of a worker attends to: the running worker, as far as orders reach it.
 pub trait Attended {
@@ -70,6 +69,9 @@ pub struct WorkerPost {
     pub(crate) ear: Ear,
     pub(crate) lifeline: OwnedFd,
     pub(crate) signals: WorkerSignals,
+    /// When it has to be gone, once it has been asked to.
+    pub(crate) exit: ExitDeadline,
+    pub(crate) has_served: bool,
 }
 
 impl WorkerPost {
@@ -135,8 +137,9 @@ impl WorkerPost {
     ///
     /// Turns signals and the loss of the supervisor into calls. A repeated `SIGTERM` is the same wish again:
     /// process groups and systemd deliver it to workers themselves, beside the one that the supervisor sends.
-    pub fn attend(&self, worker: &dyn Attended) -> i32 {
+    pub fn attend(&mut self, worker: &dyn Attended) -> i32 {
         die_with_parent(false);
+        self.has_served = true;
         // Whoever answers operators waits for no word before it serves.
         self.signals.finish_boot();
         self.mailbox.send(&Message::Serving);
@@ -170,6 +173,7 @@ impl WorkerPost {
             if woken.by_loss_of_supervisor {
                 end_in_any_case(ORPHAN_LIFE);
                 worker.stop();
+                self.exit.note_orphaned(Instant::now());
                 leave_by = Some(Instant::now() + ORPHAN_GRACE);
             }
             // Last, because the host may have to wait for its interpreter.
@@ -180,10 +184,13 @@ impl WorkerPost {
     }
 
     /// False when nobody speaks any more.
-    fn obey_orders(&self, worker: &dyn Attended) -> bool {
+    fn obey_orders(&mut self, worker: &dyn Attended) -> bool {
         loop {
             match self.ear.hear() {
-                Heard::Word(Word::Retire) => worker.retire(),
+                Heard::Word(Word::Retire) => {
+                    self.exit.ask(self.config.graceful_timeout, Instant::now());
+                    worker.retire();
+                }
                 Heard::Word(Word::GiveWay) => worker.give_way(),
                 Heard::Word(Word::Open) => {}
                 Heard::Silence => return true,
@@ -192,15 +199,17 @@ impl WorkerPost {
         }
     }
 
-    fn obey(&self, worker: &dyn Attended) {
+    fn obey(&mut self, worker: &dyn Attended) {
         let raised = self.signals.take();
         if raised.reopen {
             worker.reopen_logs();
         }
         if raised.drain {
+            self.exit.ask(self.config.graceful_timeout, Instant::now());
             worker.drain();
         }
         if raised.stop {
+            self.exit.hurry(Instant::now());
             worker.stop();
         }
     }
@@ -211,6 +220,30 @@ impl WorkerPost {
             Some(_) => self.mailbox.send(&Message::Heartbeat),
             // Nobody counts: the supervisor may sleep.
             None => {}
+        }
+    }
+
+    /// The watch over what follows, when the worker is finished or has failed: its exit code is `code`.
+    pub(crate) fn exit_watch(mut self, code: i32) -> ExitWatch {
+        let now = Instant::now();
+        // Nobody may have asked for it, and what never served has nothing to finish.
+        match self.has_served {
+            true => self.exit.ask(self.config.graceful_timeout, now),
+            false => self.exit.hurry(now),
+        }
+        let heartbeat = self.timeout.map(|_| self.tick());
+        ExitWatch {
+            name: format!("worker {} (pid {})", self.slot, std::process::id()),
+            late_code: if code == 0 { NOT_FINISHED } else { code },
+            deadline: self.exit,
+            lifeline: Some(self.lifeline),
+            line: Some(Line {
+                ear: self.ear,
+                mailbox: self.mailbox,
+                signals: self.signals,
+                is_heard: true,
+                heartbeat,
+            }),
         }
     }
 
@@ -262,20 +295,6 @@ impl WorkerPost {
             by_worker: outcome.is_ok() && is_woken(finish),
         }
     }
-}
-
-/// What stands between a worker and its end may be the application: exit handlers, or a call that holds the interpreter
-/// and does not come back. An orphan has nobody else who would end it.
-pub(crate) fn end_in_any_case(after: Duration) {
-    let killer = move || {
-        thread::sleep(after);
-        // A process may always signal itself, and this signal is not refused.
-        let _unfailing = kill_process(getpid(), Signal::KILL);
-    };
-    // Without a thread to give, the usual way out has to do.
-    let _usual_way = thread::Builder::new()
-        .name("lockgate-end".into())
-        .spawn(killer);
 }
 
 struct Woken {

@@ -13,6 +13,7 @@ use super::{CANNOT_START, MainLoop};
 use crate::admin_process::{AdminProcess, SILENCE};
 use crate::birth::{CHILD_WITHOUT_SIGNALS, die_with_parent};
 use crate::estate::Estate;
+use crate::exit_watch::ExitDeadline;
 use crate::mailbox::{Sender, mailbox};
 use crate::operators::OperatorRequests;
 use crate::orders::orders;
@@ -153,6 +154,8 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         ear,
         lifeline,
         signals,
+        exit: ExitDeadline::default(),
+        has_served: false,
     };
     // Before the process becomes the workers' user.
     let requests = OperatorRequests::new(mailbox, geteuid().as_raw());

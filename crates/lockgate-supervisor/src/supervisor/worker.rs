@@ -145,7 +145,7 @@ impl fmt::Display for Worker {
 }
 
 /// `0.21 s`, `12.3 s`, `340 s`.
-pub(super) struct Seconds(pub(super) Duration);
+pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -353,7 +353,7 @@ fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
     }
     // Leaves without saying so on the page, as one that crashed would.
     server.signal(Signal::TTOU);
-    server.line("drains");
+    server.line("retires");
     server.line("stopped after");
     server.signal(Signal::USR1);
     for _ in 0..2 {

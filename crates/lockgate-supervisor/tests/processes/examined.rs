@@ -94,7 +94,7 @@ impl Hooks for TestHooks {
         }
     }
 
-    fn run_worker(&mut self, mut post: WorkerPost) -> i32 {
+    fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
         match self.behaviour.as_str() {
             // The first worker has the first slot, and keeps it.
             "fails the second time" if post.slot > 0 => {

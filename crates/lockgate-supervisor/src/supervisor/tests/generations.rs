@@ -400,7 +400,7 @@ fn fewer_workers_need_no_successor_for_the_one_that_goes() {
     let mut script = Script::meeting(recycling(2));
     script.event(counted(101, 50));
     script.asks(Request::FewerWorkers);
-    script.did(&["20 fork 2", "20 drain 101", "20 stop 102"]);
+    script.did(&["20 fork 2", "20 retire 101", "20 stop 102"]);
     assert_eq!(script.supervisor.serving().count(), 1);
 }
 

@@ -8,7 +8,7 @@ fn more_workers_get_new_slots_and_fewer_drain_the_last() {
     script.asks(Request::MoreWorkers);
     script.event(Event::Ready { pid: 101 });
     script.asks(Request::FewerWorkers);
-    script.did(&["20 fork 1", "20 drain 101"]);
+    script.did(&["20 fork 1", "20 retire 101"]);
     script.exits(101, CLEAN);
     script.at(60.0);
     script.did(&[]);
@@ -30,7 +30,7 @@ fn a_slot_is_given_again_only_when_its_last_worker_has_left() {
     script.asks(Request::FewerWorkers);
     script.at(21.0);
     script.asks(Request::MoreWorkers);
-    script.did(&["20 drain 101", "21 fork 2"]);
+    script.did(&["20 retire 101", "21 fork 2"]);
     script.at(22.0);
     script.exits(101, CLEAN);
     script.asks(Request::MoreWorkers);
@@ -43,7 +43,12 @@ fn a_worker_that_is_not_wanted_and_does_not_leave_is_killed() {
     script.asks(Request::FewerWorkers);
     script.asks(Request::FewerWorkers);
     script.at(60.0);
-    script.did(&["20 drain 102", "20 drain 101", "50 kill 101", "50 kill 102"]);
+    script.did(&[
+        "20 retire 102",
+        "20 retire 101",
+        "50 kill 101",
+        "50 kill 102",
+    ]);
     script.exits(101, KILLED);
     script.exits(102, KILLED);
     script.at(70.0);

@@ -1,0 +1,89 @@
+//! The end of the application in a process: what Python does at the end of a program, short of finalizing the
+//! interpreter, because calls may still run in threads of the server.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use lockgate_observe::Level;
+use lockgate_supervisor::{ExitWatch, Exiting};
+use lockgate_worker::log::ErrorLog;
+use pyo3::prelude::*;
+
+use crate::exceptions;
+use crate::hooks::AttendedWorker;
+
+/// What `Py_FinalizeEx` calls before it finalizes, in its order.
+const STEPS: [(&str, &str); 2] = [
+    ("lockgate.shutdown", "finish_threads"),
+    ("atexit", "_run_exitfuncs"),
+];
+
+/// Lets threads, executors and exit functions of the application finish, under the watch.
+pub(crate) fn finish(watch: ExitWatch, process: Process) {
+    let log = Arc::clone(&process.log);
+    if let Err(error) = watch.start(Arc::new(process)) {
+        let message = format!(
+            "no thread to watch the exit: {error}; threads and exit functions of the application are not waited for"
+        );
+        return log.write(Level::Error, &message);
+    }
+    Python::attach(|py| {
+        for (module, function) in STEPS {
+            let called = (py.import(module)).and_then(|module| module.call_method0(function));
+            if let Err(error) = called {
+                let traceback = exceptions::traceback(py, &error);
+                log.write(
+                    Level::Error,
+                    &format!("{module}.{function} failed at exit\n{traceback}"),
+                );
+            }
+        }
+    });
+}
+
+/// The process that exits, as its watch sees it.
+pub(crate) struct Process {
+    pub(crate) log: Arc<ErrorLog>,
+    /// In a worker that has served.
+    pub(crate) worker: Option<AttendedWorker>,
+}
+
+impl Exiting for Process {
+    /// On a thread of its own: some C code may never release the interpreter.
+    fn waits_for(&self, patience: Duration) -> Result<Vec<String>, String> {
+        let (sender, receiver) = channel();
+        thread::Builder::new()
+            .name("lockgate-look".to_owned())
+            .spawn(move || {
+                let phrases = Python::attach(|py| {
+                    let look = || -> PyResult<Vec<String>> {
+                        py.import("lockgate.shutdown")?
+                            .call_method0("waits_for")?
+                            .extract()
+                    };
+                    look().map_err(|error| exceptions::summary(py, &error))
+                });
+                // Too late, it is of no use.
+                let _nobody_waits = sender.send(phrases);
+            })
+            .map_err(|error| format!("no thread to look with: {error}"))?;
+        receiver
+            .recv_timeout(patience)
+            .unwrap_or_else(|error| match error {
+                RecvTimeoutError::Timeout => Err("a call holds the GIL".to_owned()),
+                RecvTimeoutError::Disconnected => Err("the look has failed".to_owned()),
+            })
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        self.log.write(level, message);
+    }
+
+    fn reopen_logs(&self) {
+        if let Some(worker) = &self.worker {
+            lockgate_supervisor::Attended::reopen_logs(worker);
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The watch over a process that is about to exit: whatever threads and exit functions of the application do, the process
+//! ends at its deadline, and within a second of its supervisor. A thread of its own, which needs no interpreter.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::low_level::exit;
+
+use crate::descendants::Descendants;
+use crate::mailbox::{Message, Sender};
+use crate::orders::{Ear, Heard, Word};
+use crate::signals::WorkerSignals;
+use crate::supervisor::Seconds;
+
+/// How long threads and exit functions may take when nothing is worth waiting for: a quick stop, a process that never
+/// served. The supervisor kills later than that.
+const QUICK_EXIT: Duration = Duration::from_secs(2);
+/// How long a process whose supervisor has gone may take to stop, and to be gone: under a second.
+pub(crate) const ORPHAN_GRACE: Duration = Duration::from_millis(700);
+pub(crate) const ORPHAN_LIFE: Duration = Duration::from_millis(900);
+/// An exit that takes longer is logged with what it waits for.
+const SLOW_EXIT: Duration = Duration::from_secs(1);
+/// The process ends itself this long before the supervisor would kill it, so that it can log what it waited for; at most
+/// a tenth of `graceful_timeout`.
+const HEAD_START: Duration = Duration::from_millis(500);
+/// How long the interpreter is waited for to find out what the exit waits for.
+const PATIENCE: Duration = Duration::from_millis(150);
+/// The exit code of a worker whose threads or exit functions had not finished.
+pub(crate) const NOT_FINISHED: i32 = 1;
+
+/// What the watch asks of the process that exits.
+pub trait Exiting: Send + Sync + 'static {
+    /// What the exit waits for, a phrase each; asks for at most this long.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    fn waits_for(&self, patience: Duration) -> Result<Vec<String>, String>;
+    /// Writes one message to the error log.
+    fn log(&self, level: Level, message: &str);
+    /// Opens the log files again.
+    fn reopen_logs(&self) {}
+}
+
+/// Which limit an exit has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    Graceful(Duration),
+    Quick,
+    Orphan,
+}
+
+/// When a process that is to exit has to be gone. Of every kind of wish the first counts, and of their deadlines the
+/// earliest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ExitDeadline {
+    graceful: Option<(Duration, Instant)>,
+    quick: Option<Instant>,
+    orphan: Option<Instant>,
+}
+
+impl ExitDeadline {
+    /// The process was asked to finish.
+    pub(crate) fn ask(&mut self, graceful_timeout: Duration, now: Instant) {
+        let head_start = HEAD_START.min(graceful_timeout / 10);
+        let limit = || (graceful_timeout, now + (graceful_timeout - head_start));
+        self.graceful.get_or_insert_with(limit);
+    }
+
+    /// The process was asked to stop now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.quick.get_or_insert(now + QUICK_EXIT);
+    }
+
+    /// The supervisor has gone.
+    pub(crate) fn note_orphaned(&mut self, now: Instant) {
+        self.orphan.get_or_insert(now + ORPHAN_GRACE);
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.orphan.is_some()
+    }
+
+    fn earliest(&self) -> Option<(Instant, Limit)> {
+        let graceful = (self.graceful).map(|(timeout, at)| (at, Limit::Graceful(timeout)));
+        let quick = self.quick.map(|at| (at, Limit::Quick));
+        let orphan = self.orphan.map(|at| (at, Limit::Orphan));
+        let all = [graceful, quick, orphan].into_iter().flatten();
+        all.min_by_key(|(at, _)| *at)
+    }
+}
+
+/// How a worker hears from its supervisor while it exits.
+pub(crate) struct Line {
+    pub(crate) ear: Ear,
+    pub(crate) mailbox: Arc<Sender>,
+    pub(crate) signals: WorkerSignals,
+    /// Whether the other end of the ear is open.
+    pub(crate) is_heard: bool,
+    /// How often to send a heartbeat; `None`: never.
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+impl Line {
+    fn poll_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let ear = self.is_heard.then(|| self.ear.poll_fd());
+        ear.into_iter().chain([self.signals.wake_fd()])
+    }
+}
+
+/// See the module. Nothing is watched before [`start`](Self::start).
+pub struct ExitWatch {
+    /// `worker 0 (pid 12)`.
+    pub(crate) name: String,
+    /// The exit code if the process does not exit in time.
+    pub(crate) late_code: i32,
+    pub(crate) deadline: ExitDeadline,
+    pub(crate) lifeline: Option<OwnedFd>,
+    pub(crate) line: Option<Line>,
+}
+
+impl ExitWatch {
+    /// For a process without a supervisor that has loaded the application and serves nobody: a quick exit with this code.
+    pub fn alone(name: String, code: i32) -> Self {
+        let mut deadline = ExitDeadline::default();
+        deadline.hurry(Instant::now());
+        Self {
+            name,
+            late_code: code,
+            deadline,
+            lifeline: None,
+            line: None,
+        }
+    }
+
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// When the system has no thread to give: then nothing must be called that may take long.
+    pub fn start(self, process: Arc<dyn Exiting>) -> io::Result<()> {
+        thread::Builder::new()
+            .name("lockgate-exit".to_owned())
+            .spawn(move || self.watch(&*process))
+            .map(drop)
+    }
+
+    fn watch(mut self, process: &dyn Exiting) {
+        let mut log_at = Some(Instant::now() + SLOW_EXIT);
+        let mut beat_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            let Some((end_at, limit)) = self.deadline.earliest() else {
+                return;
+            };
+            if end_at <= now {
+                return self.end(limit, process);
+            }
+            if log_at.is_some_and(|at| at <= now) {
+                log_at = None;
+                self.log_wait(end_at - now, limit, process);
+            }
+            let beat = self.line.as_ref().and_then(|line| line.heartbeat);
+            if let (Some(line), Some(beat), true) = (&self.line, beat, beat_at <= now) {
+                line.mailbox.send(&Message::Heartbeat);
+                beat_at = now + beat;
+            }
+            let wakes = [Some(end_at), log_at, beat.map(|_| beat_at)];
+            self.wait(wakes.into_iter().flatten().min().unwrap_or(end_at));
+            self.obey(process);
+        }
+    }
+
+    fn wait(&mut self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec {
+            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let lifeline = self
+            .lifeline
+            .as_ref()
+            .filter(|_| !self.deadline.is_orphaned());
+        let line = self.line.iter();
+        let mut watched: Vec<PollFd<'_>> = lifeline
+            .map(AsFd::as_fd)
+            .into_iter()
+            .chain(line.flat_map(Line::poll_fds))
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let outcome = poll(&mut watched, Some(&left));
+        let is_lost = lifeline.is_some()
+            && outcome.is_ok()
+            && (watched.first()).is_some_and(|first| !first.revents().is_empty());
+        if is_lost {
+            self.deadline.note_orphaned(Instant::now());
+            end_in_any_case(ORPHAN_LIFE);
+        }
+    }
+
+    fn obey(&mut self, process: &dyn Exiting) {
+        let Some(line) = &mut self.line else {
+            return;
+        };
+        let raised = line.signals.take();
+        while line.is_heard {
+            match line.ear.hear() {
+                Heard::Word(Word::Open | Word::Retire | Word::GiveWay) => {}
+                Heard::Silence => break,
+                Heard::Nobody => line.is_heard = false,
+            }
+        }
+        if raised.reopen {
+            process.reopen_logs();
+        }
+        if raised.stop {
+            self.deadline.hurry(Instant::now());
+        }
+    }
+
+    fn log_wait(&self, left: Duration, limit: Limit, process: &dyn Exiting) {
+        let what = waits_for(process);
+        let message = format!(
+            "{}: exit waits for {what}; it is ended in {} at the latest ({})",
+            self.name,
+            Seconds(left),
+            limit.source()
+        );
+        process.log(Level::Info, &message);
+    }
+
+    /// The process has not exited in time.
+    fn end(self, limit: Limit, process: &dyn Exiting) {
+        let what = waits_for(process);
+        let after = match limit {
+            Limit::Graceful(timeout) => Seconds(timeout),
+            Limit::Quick => Seconds(QUICK_EXIT),
+            Limit::Orphan => Seconds(ORPHAN_GRACE),
+        };
+        let message = format!(
+            "{}: not finished within {after} ({}), ended while its exit waited for {what}",
+            self.name,
+            limit.source()
+        );
+        process.log(Level::Warning, &message);
+        if let Some(children) = Descendants::of(std::process::id()).end() {
+            process.log(Level::Warning, &format!("{}: {children}", self.name));
+        }
+        exit(self.late_code)
+    }
+}
+
+impl Limit {
+    fn source(self) -> &'static str {
+        match self {
+            Self::Graceful(_) => "setting: graceful_timeout",
+            Self::Quick => "a quick exit",
+            Self::Orphan => "the supervisor has gone",
+        }
+    }
+}
+
+fn waits_for(process: &dyn Exiting) -> String {
+    match process.waits_for(PATIENCE) {
+        Ok(phrases) if phrases.is_empty() => "standard streams to be flushed".to_owned(),
+        Ok(phrases) => phrases.join("; "),
+        Err(reason) => format!("something unknown ({reason})"),
+    }
+}
+
+/// What stands between a worker and its end may be the application: exit handlers, or a call that holds the interpreter
+/// and does not come back. An orphan has nobody else who would end it.
+pub(crate) fn end_in_any_case(after: Duration) {
+    let killer = move || {
+        thread::sleep(after);
+        // A process may always signal itself, and this signal is not refused.
+        let _unfailing = kill_process(getpid(), Signal::KILL);
+    };
+    // Without a thread to give, the usual way out has to do.
+    let _usual_way = thread::Builder::new()
+        .name("lockgate-end".into())
+        .spawn(killer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_deadline_counts_and_of_each_kind_the_first_wish() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let timeout = Duration::from_secs(30);
+        let mut deadline = ExitDeadline::default();
+        assert_eq!(deadline.earliest(), None);
+        deadline.ask(timeout, start);
+        deadline.ask(timeout, at(9000));
+        let graceful = Limit::Graceful(timeout);
+        assert_eq!(deadline.earliest(), Some((at(29_500), graceful)));
+        deadline.hurry(at(28_000));
+        assert_eq!(deadline.earliest(), Some((at(29_500), graceful)));
+        deadline.note_orphaned(at(10_000));
+        deadline.note_orphaned(at(10_500));
+        assert_eq!(deadline.earliest(), Some((at(10_700), Limit::Orphan)));
+    }
+
+    #[test]
+    fn the_process_ends_itself_a_little_before_it_would_be_killed() {
+        let start = Instant::now();
+        for (timeout, end_at) in [(0, 0), (1000, 900), (5000, 4500), (60_000, 59_500)] {
+            let mut deadline = ExitDeadline::default();
+            deadline.ask(Duration::from_millis(timeout), start);
+            let (at, _) = deadline.earliest().unwrap();
+            assert_eq!(at - start, Duration::from_millis(end_at), "{timeout}");
+        }
+    }
+}
