@@ -9,13 +9,10 @@ def app(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
     body = str(os.getpid()).encode()
     if path == "/hold":
-        # QUERY_STRING is a path: PATH.started tells who serves, and PATH itself lets it go on.
-        started = Path(query + ".started")
-        started.with_suffix(".writing").write_bytes(body)
-        started.with_suffix(".writing").rename(started)
-        deadline = time.monotonic() + 30
-        while not os.path.exists(query) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        hold(query, body)
+    elif path == "/halfway":
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return halfway(query, body)
     elif path == "/brief":
         time.sleep(0.02)
     elif path == "/exit":
@@ -24,6 +21,24 @@ def app(environ, start_response):
         body = str(leave_an_orphan()).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def hold(gate, body):
+    """The gate is a path: PATH.started tells who serves, and PATH itself lets it go on."""
+    started = Path(gate + ".started")
+    started.with_suffix(".writing").write_bytes(body)
+    started.with_suffix(".writing").rename(started)
+    deadline = time.monotonic() + 30
+    while not os.path.exists(gate) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def halfway(gate, body):
+    yield b"the first half"
+    hold(gate, body)
+    # More than any socket buffer takes.
+    for _ in range(1000):
+        yield bytes(64 * 1024)
 
 
 def leave_an_orphan():

@@ -2,9 +2,12 @@
 
 import json
 import re
+import socket
+import struct
 
 import pytest
 from harness import eventually, request
+from harness.admin import Admin
 
 COMBINED = re.compile(
     r"(\S+) (\S+) (\S+) \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
@@ -92,6 +95,40 @@ def test_a_client_that_leaves_in_the_response_is_one_line(logged):
     lines(1)
     server.get("/after")
     assert len(lines(2)) == 2
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_client_that_leaves_has_499_unless_something_of_the_response_had_left(
+    start, tmp_path, threads, has_begun
+):
+    """And one loss in the metrics either way, whose status is nobody's answer."""
+    log, gate = tmp_path / "access.log", tmp_path / "gate"
+    admin = Admin(
+        start, tmp_path, "gates:app", "--threads", threads, "--access-logfile", str(log),
+        "--access-logformat", "json",
+    )  # fmt: skip
+    with admin.server.connect() as wire:
+        # The connection has had a whole response before.
+        wire.send(request("GET", "/"))
+        assert wire.response().status == 200
+        wire.send(request("GET", f"/{'halfway' if has_begun else 'hold'}?{gate}"))
+        eventually((tmp_path / "gate.started").exists, what="the call")
+        if has_begun:
+            assert wire.head().status == 200
+        linger = struct.pack("ii", 1, 0)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    gate.touch()
+    line = eventually(
+        lambda: [json.loads(line) for line in log.read_text().splitlines() if "gate" in line],
+        what="its line",
+    )[0]
+    assert (line["status"], line["outcome"]) == (200 if has_begun else 499, "client_gone")
+    samples = admin.samples()
+    assert samples['lockgate_requests_lost_total{reason="client_gone"}'] == 1
+    assert samples['lockgate_responses_total{class="2xx"}'] == 1
+    assert 'lockgate_responses_total{class="1xx"}' not in samples
+    assert admin.status()["lost"]["client_gone"] == 1
 
 
 def test_a_connection_that_says_nothing_is_no_line(logged):

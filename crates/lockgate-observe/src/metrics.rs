@@ -127,7 +127,8 @@ impl Text<'_> {
             "counter",
             "Responses that have left in full, by the class of their status.",
         );
-        for (class, count) in (1..).zip(&totals.classes) {
+        // Interim responses (1xx) are no answers and are not counted.
+        for (class, count) in (1..).zip(&totals.classes).skip(1) {
             self.sample(name, &format!("{{class=\"{class}xx\"}}"), count);
         }
         let name = "lockgate_requests_lost_total";

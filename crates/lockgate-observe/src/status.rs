@@ -74,7 +74,8 @@ impl Json {
     fn totals(&mut self, totals: &Totals) {
         self.key("responses");
         self.open('{');
-        for (class, count) in (1..).zip(&totals.classes) {
+        // Interim responses (1xx) are no answers and are not counted.
+        for (class, count) in (1..).zip(&totals.classes).skip(1) {
             self.number(&format!("{class}xx"), *count);
         }
         self.close('}');

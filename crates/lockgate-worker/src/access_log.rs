@@ -44,6 +44,8 @@ pub struct Entry {
     /// Why the server refused the request.
     pub reason: Option<&'static str>,
     pub started: Option<Instant>,
+    /// How many bytes leave the connection before the response's first.
+    pub response_begins_at: u64,
 }
 
 #[derive(Default)]

@@ -355,8 +355,9 @@ impl Connection {
             return;
         };
         if let Some(log) = &self.shared.access_log {
-            if entry.status == 0 {
-                // The client left before there was an answer; 499 as nginx has it.
+            let has_begun = entry.status != 0 && self.out.departed() > entry.response_begins_at;
+            if entry.status == 0 || (outcome == Outcome::ClientGone && !has_begun) {
+                // The client left before it had any of the answer; 499 as nginx has it.
                 entry.status = 499;
             }
             let client = entry.client.as_ref().unwrap_or(&self.client);

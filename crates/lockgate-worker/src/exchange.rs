@@ -31,6 +31,9 @@ impl Connection {
         self.body = None;
         self.is_committed = false;
         self.response_mark = self.out.len();
+        if let Some(entry) = &mut self.entry {
+            entry.response_begins_at = self.out.departed() + self.response_mark;
+        }
         self.uptake = Uptake::default();
     }
 

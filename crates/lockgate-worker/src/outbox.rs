@@ -47,6 +47,8 @@ pub struct Outbox {
     len: u64,
     /// Bytes that have left since they were last asked for.
     departed: u64,
+    /// How many of them were counted.
+    counted: u64,
     spare: Vec<u8>,
 }
 
@@ -151,9 +153,15 @@ impl Outbox {
         std::mem::take(&mut self.spare)
     }
 
+    /// Bytes that have left so far.
+    pub fn departed(&self) -> u64 {
+        self.departed
+    }
+
     /// Bytes that have left since this was last asked.
     pub fn take_departed(&mut self) -> u64 {
-        std::mem::take(&mut self.departed)
+        let before = std::mem::replace(&mut self.counted, self.departed);
+        self.departed - before
     }
 
     /// Takes a buffer for the next head.
