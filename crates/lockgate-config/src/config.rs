@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{AppSpec, BindAddress, MemoryMeasure, Networks};
+use crate::{AppSpec, BindAddress, LogStyle, MemoryMeasure, Networks};
 
 /// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +98,8 @@ pub struct Config {
     pub error_log: LogTarget,
     /// The least important message that the error log still takes.
     pub log_level: LogLevel,
+    /// How lines of the logs look.
+    pub log_style: LogStyle,
     /// Directory to change to before anything else is read or imported.
     pub chdir: Option<PathBuf>,
     /// Directories put in front of `sys.path`, in order.
@@ -305,6 +307,7 @@ impl Config {
             access_log_format: "combined".to_owned(),
             error_log: LogTarget::Stderr,
             log_level: LogLevel::Info,
+            log_style: LogStyle::default(),
             chdir: None,
             pythonpath: Vec::new(),
             env: Vec::new(),

@@ -20,10 +20,12 @@ pub use bind::BindAddress;
 mod network;
 pub use network::Networks;
 
+mod log_style;
 mod machine;
 pub use machine::Machine;
 
 mod memory;
+pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
 pub use memory::{MemoryMeasure, percent_words};
 
 mod setting;

@@ -3,6 +3,7 @@
 //! Invariant: only an event begins with `[`, so text quoted inside a message cannot pass for another event.
 
 use crate::date::WallTime;
+use crate::object::Json;
 
 /// How much an event matters; the later ones matter less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,32 @@ impl Level {
             Self::Debug => "DEBUG",
         }
     }
+}
+
+/// Appends one event as a JSON object on a line of its own: `time` (RFC 3339), `level`, `pid`, `logger`, `message`.
+///
+/// Whatever the message is, the line is ASCII; trailing line ends are dropped.
+pub fn write_json_event(
+    out: &mut Vec<u8>,
+    at: &WallTime,
+    pid: u32,
+    level: Level,
+    logger: &str,
+    message: &[u8],
+) {
+    let end = message
+        .iter()
+        .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
+        .map_or(0, |last| last + 1);
+    let mut json = Json::default();
+    json.open('{');
+    json.text("time", &at.rfc3339());
+    json.text("level", level.name().as_bytes());
+    json.number("pid", pid.into());
+    json.text("logger", logger.as_bytes());
+    json.text("message", &message[..end]);
+    json.close('}');
+    json.finish(out);
 }
 
 /// Appends one event: `[2026-11-22 14:00:30 +0000] [4711] [INFO] message`, ended by a line feed.
@@ -112,6 +139,39 @@ mod tests {
         ];
         for (level, message, expected) in table {
             assert_eq!(event(*level, message), *expected);
+        }
+    }
+
+    #[test]
+    fn as_json_an_event_is_one_line_with_the_same_keys_whatever_its_message() {
+        let at = WallTime {
+            unix_seconds: 1_795_356_030,
+            microseconds: 42,
+            utc_offset_seconds: 3600,
+        };
+        for message in [
+            &b"ready\n"[..],
+            b"",
+            b"a\n\"b\"\t\\\x1b[2J",
+            b"\xff\xc3\xbc",
+            b"\r\n",
+        ] {
+            let mut out = Vec::new();
+            write_json_event(&mut out, &at, 7, Level::Warning, "wsgi.errors", message);
+            assert!(out.is_ascii() && out.ends_with(b"}\n"));
+            assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            let found: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            let keys: Vec<_> = found.as_object().unwrap().keys().collect();
+            assert_eq!(
+                keys,
+                ["level", "logger", "message", "pid", "time"],
+                "sorted by the reader"
+            );
+            assert_eq!(found["time"], "2026-11-22T15:00:30.000042+01:00");
+            assert_eq!(
+                (&found["pid"], &found["level"]),
+                (&7.into(), &"WARNING".into())
+            );
         }
     }
 

@@ -302,5 +302,6 @@ fn settings(config: &Config) -> Settings {
         is_multiprocess: config.workers > 1,
         is_sendfile_on: config.sendfile,
         environ_names,
+        shows_queries: config.log_style.shows_queries,
     }
 }

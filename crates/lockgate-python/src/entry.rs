@@ -255,14 +255,7 @@ fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<St
         };
         mistakes.extend(named("spool_dir", directory, tried).err());
     }
-    let opened = create_missing(&config.error_log, identity)
-        .and_then(|()| ErrorLog::open(&config.error_log, config.log_level));
-    let place = match &config.error_log {
-        LogTarget::Stdout => Path::new("standard output"),
-        LogTarget::Stderr => Path::new("standard error"),
-        LogTarget::File(path) => path,
-    };
-    match named("error_logfile", place, opened) {
+    match ErrorLog::of(config, identity) {
         Ok(log) if mistakes.is_empty() => {
             let log = Arc::new(log);
             log.report_panics();

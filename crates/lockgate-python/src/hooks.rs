@@ -68,13 +68,9 @@ impl PythonHooks {
         generation: u64,
     ) -> Result<(), String> {
         self.sources.move_to(py, &self.config, config)?;
-        if config.error_log != self.config.error_log || config.log_level != self.config.log_level {
-            // Not there yet, it is made the workers' before they become another user.
-            let opened = create_missing(&config.error_log, self.identity)
-                .and_then(|()| ErrorLog::open(&config.error_log, config.log_level));
-            self.log = opened
-                .map(Arc::new)
-                .map_err(|error| format!("error_logfile: {error}"))?;
+        let log = |config: &Config| (config.error_log.clone(), config.log_level, config.log_style);
+        if log(config) != log(&self.config) {
+            self.log = Arc::new(ErrorLog::of(config, self.identity)?);
             self.log.report_panics();
         }
         if let Some(target) = &config.access_log {

@@ -13,7 +13,6 @@ use lockgate_config::LogTarget;
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
-use crate::date::wall_time_before;
 use crate::helper_thread::PanicGuard;
 use crate::log::{ErrorLog, count_lines};
 use crate::request::Client;
@@ -110,7 +109,7 @@ impl AccessLog {
             protocol,
             status: entry.status,
             body_bytes,
-            started: wall_time_before(duration),
+            started: self.error_log.zone().before(duration),
             duration,
             pid: std::process::id(),
             request_header: &|name| head.header(name),

@@ -13,6 +13,7 @@ use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::connection::Connection;
+use crate::log::shown_target;
 use crate::request::{Client, Request};
 
 /// The books of one worker.
@@ -20,6 +21,7 @@ pub struct Books {
     ledger: Option<Ledger>,
     /// The same ledger, where it is counted in.
     counted: Option<Ledger>,
+    shows_queries: bool,
     /// The same moment on both clocks: an `Instant` means nothing to another process.
     base: Instant,
     base_nanos: u64,
@@ -27,7 +29,7 @@ pub struct Books {
 
 impl Books {
     /// Opens those of the worker that has this seat, with or without counts.
-    pub fn open(seat: Option<&Seat>, are_counts_read: bool) -> Self {
+    pub fn open(seat: Option<&Seat>, are_counts_read: bool, shows_queries: bool) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
         let ledger = seat.and_then(Seat::ledger);
@@ -37,6 +39,7 @@ impl Books {
         Self {
             ledger,
             counted: ledger.filter(|_| are_counts_read),
+            shows_queries,
             base,
             base_nanos,
         }
@@ -77,6 +80,7 @@ impl Books {
         Desk {
             line: (self.ledger).and_then(|ledger| ledger.claim(thread.into(), ident())),
             client: None,
+            shows_queries: self.shows_queries,
         }
     }
 
@@ -95,6 +99,7 @@ pub struct Desk {
     line: Option<Line>,
     /// Whose name stands in the line: many requests in a row have the same client.
     client: Option<Arc<Client>>,
+    shows_queries: bool,
 }
 
 impl Desk {
@@ -110,7 +115,7 @@ impl Desk {
         line.begin(
             ready_at,
             request.head.method(),
-            request.head.target(),
+            shown_target(request.head.target(), self.shows_queries),
             (!is_known).then_some(client.host.as_bytes()),
         );
     }

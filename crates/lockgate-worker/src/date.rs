@@ -1,8 +1,12 @@
 //! The `Date` field (RFC 9110 §6.6.1) and wall-clock stamps for logs, made once a second per thread.
 
 use std::cell::RefCell;
+use std::io;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use lockgate_config::LogTimezone;
 use lockgate_observe::{WallTime, imf_fixdate};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -40,31 +44,78 @@ pub fn with_date<R>(use_it: impl FnOnce(&[u8]) -> R) -> R {
     DATE.with_borrow_mut(|cache| use_it(cache.now()))
 }
 
-/// The wall clock for a log line, in UTC: what a fleet of machines can compare.
-pub fn wall_time() -> WallTime {
-    let now = clock_gettime(ClockId::Realtime);
-    WallTime {
-        unix_seconds: now.tv_sec,
-        microseconds: u32::try_from(now.tv_nsec / 1000).unwrap_or(0),
-        utc_offset_seconds: 0,
-    }
+/// The time zone of a log.
+#[derive(Debug, Clone)]
+pub enum Zone {
+    Utc,
+    /// With its rules: daylight saving time begins and ends while a process lives.
+    Local(TimeZone),
 }
 
-/// The wall clock so long ago.
-pub fn wall_time_before(ago: Duration) -> WallTime {
-    let now = wall_time();
-    let micros = now.unix_seconds * 1_000_000 + i64::from(now.microseconds)
-        - i64::try_from(ago.as_micros()).unwrap_or(0);
-    WallTime {
-        unix_seconds: micros.div_euclid(1_000_000),
-        microseconds: u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or(0),
-        ..now
+impl Zone {
+    /// Reads the rules of the zone, if it has any.
+    ///
+    /// # Errors
+    /// When the system does not say which zone is the local one, or has no rules for it.
+    pub fn open(zone: LogTimezone) -> io::Result<Self> {
+        match zone {
+            LogTimezone::Utc => Ok(Self::Utc),
+            LogTimezone::Local => TimeZone::try_system()
+                .map(Self::Local)
+                .map_err(io::Error::other),
+        }
+    }
+
+    /// The wall clock for a log line.
+    pub fn now(&self) -> WallTime {
+        self.before(Duration::ZERO)
+    }
+
+    /// The wall clock so long ago.
+    pub fn before(&self, ago: Duration) -> WallTime {
+        let now = clock_gettime(ClockId::Realtime);
+        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000
+            - i64::try_from(ago.as_micros()).unwrap_or(0);
+        let unix_seconds = micros.div_euclid(1_000_000);
+        WallTime {
+            unix_seconds,
+            microseconds: u32::try_from(micros.rem_euclid(1_000_000)).unwrap_or(0),
+            utc_offset_seconds: self.offset(unix_seconds),
+        }
+    }
+
+    /// How far local time is ahead of UTC at that moment, in seconds.
+    fn offset(&self, unix_seconds: i64) -> i32 {
+        match self {
+            Self::Utc => 0,
+            Self::Local(zone) => Timestamp::from_second(unix_seconds)
+                .map_or(0, |moment| zone.to_offset(moment).seconds()),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn local_time_follows_daylight_saving_time() {
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let zone = Zone::Local(berlin);
+        for (unix_seconds, offset) in [
+            (1_767_225_600, 3600),
+            // 2026-03-29 01:00 UTC, and a second before.
+            (1_774_745_999, 3600),
+            (1_774_746_000, 7200),
+            (1_792_889_999, 7200),
+            (1_792_890_000, 3600),
+        ] {
+            assert_eq!(zone.offset(unix_seconds), offset, "{unix_seconds}");
+            assert_eq!(Zone::Utc.offset(unix_seconds), 0);
+        }
+        let (now, before) = (zone.now(), zone.before(Duration::from_secs(3600)));
+        assert!((3600..=3602).contains(&(now.unix_seconds - before.unix_seconds)));
+    }
 
     #[test]
     fn the_date_follows_a_clock_that_is_set_forward_or_back() {

@@ -17,6 +17,7 @@ use lockgate_config::{Config, Threads};
 use self::records::Record;
 use crate::access_log::Entry;
 use crate::descriptors::Noted;
+use crate::log::shown_target;
 use crate::queue::Job;
 use crate::request::Client;
 use crate::transport::AbortHandle;
@@ -315,6 +316,7 @@ pub fn find_conflict(config: &Config) -> Option<String> {
 pub struct Deadlines {
     request_timeout: Option<Duration>,
     slow_request: Option<Duration>,
+    shows_queries: bool,
     stations: Mutex<Vec<Arc<Station>>>,
     records: Mutex<Vec<Record>>,
     /// Since when somebody waits for the interpreter to look at a stack.
@@ -331,6 +333,7 @@ impl Deadlines {
         Some(Self {
             request_timeout: config.request_timeout,
             slow_request: config.slow_request,
+            shows_queries: config.log_style.shows_queries,
             stations: Mutex::default(),
             records: Mutex::default(),
             asked_at: Mutex::default(),
@@ -366,7 +369,8 @@ impl Deadlines {
             call.method.clear();
             call.method.extend_from_slice(job.request.head.method());
             call.target.clear();
-            call.target.extend_from_slice(job.request.head.target());
+            let target = shown_target(job.request.head.target(), self.shows_queries);
+            call.target.extend_from_slice(target);
             let client = job.request.client();
             if !(call.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client)) {
                 call.client = Some(Arc::clone(client));

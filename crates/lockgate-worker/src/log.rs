@@ -11,15 +11,49 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockgate_config::{LogLevel, LogTarget};
-use lockgate_observe::{Level, write_event};
+use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget};
+use lockgate_observe::{Level, escape_into, write_event, write_json_event};
 
-use crate::date::wall_time;
+use crate::date::Zone;
 use crate::sink::{self, Sink};
 
 /// How long a thread waits for a reader of the log that is slow. Once for each time that the reader stops altogether:
 /// after that nobody waits until it reads again.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Who speaks, in a JSON error log.
+const SERVER: &str = "lockgate";
+const APPLICATION: &str = "wsgi.errors";
+
+/// Bytes of a target that the error log shows.
+const TARGET_AT_MOST: usize = 1024;
+
+/// What of a request's target operators see: with `log_query` off it ends at its `?`.
+#[inline]
+pub fn shown_target(target: &[u8], shows_queries: bool) -> &[u8] {
+    if shows_queries {
+        return target;
+    }
+    match target.iter().position(|&byte| byte == b'?') {
+        Some(at) => target.get(..=at).unwrap_or(target),
+        None => target,
+    }
+}
+
+/// Method and target for a line of the error log; a long target is cut.
+pub fn described(method: &[u8], target: &[u8]) -> String {
+    let mut text = Vec::new();
+    escape_into(&mut text, method);
+    text.push(b' ');
+    match target.get(..TARGET_AT_MOST) {
+        Some(beginning) if target.len() > TARGET_AT_MOST => {
+            escape_into(&mut text, beginning);
+            text.extend_from_slice(b"...");
+        }
+        _ => escape_into(&mut text, target),
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
 
 /// Creates a log file that does not exist yet and gives it to an owner, by user and group, who will open it again.
 /// Files that exist stay as they are.
@@ -43,13 +77,45 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 pub struct ErrorLog {
     sink: Sink,
     level: LogLevel,
+    format: ErrorLogFormat,
+    zone: Zone,
     lost: AtomicU64,
     /// The last line was not taken: nobody waits for the next.
     is_stuck: AtomicBool,
 }
 
 impl ErrorLog {
-    /// Opens the target.
+    /// Opens the error log of the configuration. A file that is not there yet is made the owner's, by user and group.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending, or there is no local time zone; the text names the setting.
+    pub fn of(config: &Config, owner: Option<(u32, u32)>) -> Result<Self, String> {
+        let LogStyle {
+            error_format,
+            timezone,
+            ..
+        } = config.log_style;
+        let zone = Zone::open(timezone).map_err(|error| {
+            format!("log_timezone = local: {error}; set the variable TZ, or utc")
+        })?;
+        let opened = create_missing(&config.error_log, owner)
+            .and_then(|()| Self::open(&config.error_log, config.log_level));
+        let log = opened.map_err(|error| {
+            let place = match &config.error_log {
+                LogTarget::Stdout => "standard output".to_owned(),
+                LogTarget::Stderr => "standard error".to_owned(),
+                LogTarget::File(path) => path.display().to_string(),
+            };
+            format!("error_logfile = {place}: {error}")
+        })?;
+        Ok(Self {
+            format: error_format,
+            zone,
+            ..log
+        })
+    }
+
+    /// Opens the target, for text in UTC.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
@@ -57,6 +123,8 @@ impl ErrorLog {
         Ok(Self {
             sink: Sink::open(target)?,
             level,
+            format: ErrorLogFormat::Text,
+            zone: Zone::Utc,
             lost: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
         })
@@ -99,14 +167,39 @@ impl ErrorLog {
         if rank(level) > rank_of_setting(self.level) {
             return;
         }
-        let mut line = Vec::with_capacity(message.len() + 64);
-        write_event(&mut line, &wall_time(), std::process::id(), level, message);
-        self.put(&line, patience);
+        self.put(&self.event(level, message), patience);
     }
 
-    /// Writes bytes as they are (`wsgi.errors`).
+    fn event(&self, level: Level, message: &str) -> Vec<u8> {
+        let mut line = Vec::with_capacity(message.len() + 64);
+        let (now, pid) = (self.zone.now(), std::process::id());
+        match self.format {
+            ErrorLogFormat::Text => write_event(&mut line, &now, pid, level, message),
+            ErrorLogFormat::Json => {
+                write_json_event(&mut line, &now, pid, level, SERVER, message.as_bytes());
+            }
+        }
+        line
+    }
+
+    /// Writes lines of the application (`wsgi.errors`): as they are, or as an event each where the log is JSON.
     pub fn raw(&self, bytes: &[u8]) {
-        self.put(bytes, PATIENCE);
+        if self.format == ErrorLogFormat::Text {
+            return self.put(bytes, PATIENCE);
+        }
+        let (now, pid) = (self.zone.now(), std::process::id());
+        let mut lines = Vec::with_capacity(bytes.len() + 128);
+        for line in bytes.split(|&byte| byte == b'\n') {
+            if !line.is_empty() {
+                write_json_event(&mut lines, &now, pid, Level::Error, APPLICATION, line);
+            }
+        }
+        self.put(&lines, PATIENCE);
+    }
+
+    /// The time zone of the logs.
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Says how many lines were lost, if any were and the log takes lines again. To be called now and then.
@@ -123,7 +216,7 @@ impl ErrorLog {
             patience
         };
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        let mention = mention_of(lost);
+        let mention = self.mention_of(lost);
         let text = if mention.is_empty() {
             Cow::Borrowed(lines)
         } else {
@@ -158,9 +251,11 @@ impl ErrorLog {
     }
 }
 
-fn mention_of(lost: u64) -> Vec<u8> {
-    let mut mention = Vec::new();
-    if lost > 0 {
+impl ErrorLog {
+    fn mention_of(&self, lost: u64) -> Vec<u8> {
+        if lost == 0 {
+            return Vec::new();
+        }
         let lines = if lost == 1 {
             "1 line"
         } else {
@@ -169,10 +264,8 @@ fn mention_of(lost: u64) -> Vec<u8> {
         let message = format!(
             "{lines} of this log before this one were lost: it took none (is its disk full, or its reader gone?)"
         );
-        let pid = std::process::id();
-        write_event(&mut mention, &wall_time(), pid, Level::Error, &message);
+        self.event(Level::Error, &message)
     }
-    mention
 }
 
 /// How many lines there are, one without an end included.
@@ -243,6 +336,25 @@ mod tests {
         assert_eq!(lines.len(), 2, "{rest}");
         assert!(lines[0].contains("10000 lines of this log"), "{rest}");
         assert!(lines[1].ends_with("at last"), "{rest}");
+    }
+
+    #[test]
+    fn a_target_is_shown_without_its_query_where_that_is_wanted_and_cut_where_it_is_long() {
+        for (target, shown) in [
+            ("/a?b=c?d", "/a?"),
+            ("/a", "/a"),
+            ("*", "*"),
+            ("?", "?"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_target(target.as_bytes(), false), shown.as_bytes());
+            assert_eq!(shown_target(target.as_bytes(), true), target.as_bytes());
+        }
+        assert_eq!(described(b"GET", b"/a\nb"), "GET /a\\x0ab");
+        let whole = [b'x'; TARGET_AT_MOST];
+        assert_eq!(described(b"GET", &whole).len(), 4 + TARGET_AT_MOST);
+        let long = described(b"GET", &[b'x'; TARGET_AT_MOST + 1]);
+        assert!(long.ends_with("xx...") && long.len() == 4 + TARGET_AT_MOST + 3);
     }
 
     #[test]

@@ -104,7 +104,11 @@ impl Worker {
                 directory: config.spool_dir.clone(),
                 descriptors,
             },
-            books: Books::open(seat.as_ref(), are_counts_read(&config)),
+            books: Books::open(
+                seat.as_ref(),
+                are_counts_read(&config),
+                config.log_style.shows_queries,
+            ),
             lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,
             access_log,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, quoted};
-use crate::{LogLevel, LogTarget};
+use crate::{ErrorLogFormat, LogLevel, LogTarget, LogTimezone};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -95,6 +95,65 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |draft| quoted(draft.config.log_level.name()),
+    },
+    Setting {
+        name: "error_logformat",
+        section: Section::Logging,
+        short: None,
+        flags: &["error-logformat"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["text", "json"]),
+        doc: "Format of the server's own messages. `json` is one object a line, with the keys `time`, `level`, `pid`, \
+              `logger` and `message`; what the application writes to `wsgi.errors` has a line of it each.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            draft.config.log_style.error_format = ErrorLogFormat::ALL
+                .into_iter()
+                .find(|format| format.name() == word)
+                .ok_or_else(|| Complaint::from("must be text or json"))?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.log_style.error_format.name()),
+    },
+    Setting {
+        name: "log_timezone",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-timezone"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["utc", "local"]),
+        doc: "Time zone of both logs. `local` is that of the machine, or of the variable TZ; each line has its distance \
+              from UTC. gunicorn logs local time.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            let word = given.text()?.trim().to_ascii_lowercase();
+            draft.config.log_style.timezone = LogTimezone::ALL
+                .into_iter()
+                .find(|zone| zone.name() == word)
+                .ok_or_else(|| Complaint::from("must be utc or local"))?;
+            Ok(())
+        },
+        show: |draft| quoted(draft.config.log_style.timezone.name()),
+    },
+    Setting {
+        name: "log_query",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-query"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Show query strings in the error log, in `/status` and in `/stacks`. Turn it off where they hold secrets; \
+              a target then ends at its `?`. What the access log shows is decided by `access_logformat`.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.log_style.shows_queries = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.log_style.shows_queries.to_string(),
     },
 ];
 

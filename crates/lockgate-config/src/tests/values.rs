@@ -334,6 +334,9 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         ("access_logfile", &[("true", "must be text")]),
+        ("error_logformat", &[("'xml'", "must be text or json")]),
+        ("log_timezone", &[("'CET'", "must be utc or local")]),
+        ("log_query", &[("'perhaps'", "must be")]),
         ("access_logformat", &[("''", "set access_logfile to none")]),
         (
             "error_logfile",

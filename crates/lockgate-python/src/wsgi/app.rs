@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lockgate_http::RequestHead;
 use lockgate_observe::{Level, escape_into};
 use lockgate_worker::app::ThreadBody;
-use lockgate_worker::log::ErrorLog;
+use lockgate_worker::log::{ErrorLog, described, shown_target};
 use lockgate_worker::{App, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) is_sendfile_on: bool,
     /// Keys of environ that the access log wants.
     pub(crate) environ_names: Vec<String>,
+    /// Whether query strings may stand in the error log.
+    pub(crate) shows_queries: bool,
 }
 
 /// What all threads of the worker share.
@@ -73,6 +75,12 @@ impl Shared {
     fn is_first_warning(&self, name: &[u8]) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.len() < MOST_WARNINGS && warned.insert(name.to_ascii_lowercase())
+    }
+
+    /// Method and target for a log line.
+    fn described(&self, request: &Request) -> String {
+        let target = shown_target(request.head.target(), self.settings.shows_queries);
+        described(request.head.method(), target)
     }
 
     /// Writes to the error log, outside the interpreter: a log may be a pipe that nobody empties.
@@ -230,7 +238,7 @@ impl WsgiApp {
                 self.shared.log(
                     py,
                     Level::Debug,
-                    &format!("Client has gone: {}", described(request)),
+                    &format!("Client has gone: {}", self.shared.described(request)),
                 );
             }
             Some(text) => {
@@ -244,7 +252,10 @@ impl WsgiApp {
     }
 
     fn log_error(&self, py: Python<'_>, request: &Request, text: &str) {
-        let message = format!("Error handling request {}\n{text}", described(request));
+        let message = format!(
+            "Error handling request {}\n{text}",
+            self.shared.described(request)
+        );
         if let Some(messages) = &mut *self.overheard() {
             return messages.push(message);
         }
@@ -265,14 +276,14 @@ impl WsgiApp {
             format!(
                 "Response to {} is shorter than its Content-Length: announced {announced} bytes, sent {sent}; \
                  the connection is closed",
-                described(request)
+                self.shared.described(request)
             )
         } else if progress.is_cut {
             let produced = progress.produced;
             format!(
                 "Response to {} is longer than its Content-Length: announced {announced} bytes, given {produced}, \
                  sent {announced}",
-                described(request)
+                self.shared.described(request)
             )
         } else {
             return;
@@ -369,15 +380,6 @@ fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }
-}
-
-/// Method and target for a log line.
-fn described(request: &Request) -> String {
-    format!(
-        "{} {}",
-        escaped(request.head.method()),
-        escaped(request.head.target())
-    )
 }
 
 fn escaped(bytes: &[u8]) -> String {

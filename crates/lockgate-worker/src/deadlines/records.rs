@@ -3,9 +3,10 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use lockgate_observe::{Level, escape_into};
+use lockgate_observe::Level;
 
 use super::{Call, Deadlines, Ending};
+use crate::log;
 
 /// One event of the error log.
 #[derive(Debug, PartialEq, Eq)]
@@ -136,11 +137,7 @@ impl std::fmt::Display for Seconds {
 }
 
 fn described(call: &Call) -> String {
-    let mut text = Vec::new();
-    escape_into(&mut text, &call.method);
-    text.push(b' ');
-    escape_into(&mut text, &call.target);
-    let mut text = String::from_utf8_lossy(&text).into_owned();
+    let mut text = log::described(&call.method, &call.target);
     match &call.client {
         Some(client) if !client.host.is_empty() => {
             let _infallible = write!(text, " of {}", client.host);

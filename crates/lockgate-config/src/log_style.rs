@@ -1,0 +1,66 @@
+//! How lines of the logs look.
+
+/// How lines of the logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStyle {
+    /// The format of the error log.
+    pub error_format: ErrorLogFormat,
+    /// The time zone of both logs.
+    pub timezone: LogTimezone,
+    /// Query strings are shown in the error log, and to operators.
+    pub shows_queries: bool,
+}
+
+impl Default for LogStyle {
+    fn default() -> Self {
+        Self {
+            error_format: ErrorLogFormat::Text,
+            timezone: LogTimezone::Utc,
+            shows_queries: true,
+        }
+    }
+}
+
+/// The format of the error log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorLogFormat {
+    /// `[time] [pid] [LEVEL] message`
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl ErrorLogFormat {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The time zone of the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTimezone {
+    /// UTC.
+    Utc,
+    /// That of the machine, or of the variable TZ.
+    Local,
+}
+
+impl LogTimezone {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 2] = [Self::Utc, Self::Local];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Utc => "utc",
+            Self::Local => "local",
+        }
+    }
+}
