@@ -24,8 +24,10 @@ fuzz_target!(|lines: &[u8]| {
         let rules = rules(hops);
         for is_trusted in [nobody, private, everybody] {
             let mut seen = head.clone();
-            if let Ok(told) = rules.read(&mut seen, is_trusted) {
-                assert!(told.mount <= seen.path().len());
+            if rules.read(&mut seen, is_trusted).is_ok() {
+                let script_name = seen.script_name();
+                assert!(script_name.is_empty() || script_name.starts_with(b"/"));
+                assert!(!script_name.starts_with(b"//") || seen.path().starts_with(script_name));
                 assert!(seen.host().is_some_and(|host| !host.is_empty()));
             }
         }
@@ -46,6 +48,7 @@ fn rules(hops: HopHeaders) -> ForwardingRules {
             scheme("X-Forwarded-Ssl", "on"),
         ],
         takes_host: true,
+        takes_prefix: true,
         underscore_names: vec![b"SCRIPT_NAME".to_vec(), b"X_Y".to_vec()],
         refuses_underscores: false,
         strips_untrusted: true,

@@ -7,7 +7,7 @@ import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
-from django.urls import path
+from django.urls import path, reverse
 
 settings.configure(
     SECRET_KEY="only for tests",
@@ -47,6 +47,11 @@ def count(request):
     return HttpResponse(str(request.session["visits"]))
 
 
+def where(request):
+    shown = {"link": reverse("where"), "script_name": request.META["SCRIPT_NAME"]}
+    return JsonResponse({**shown, "path": request.path_info})
+
+
 def error(request):
     raise ValueError("a fault in a view")
 
@@ -58,6 +63,7 @@ urlpatterns = [
     path("upload", upload),
     path("stream", stream),
     path("session", count),
+    path("where", where, name="where"),
     path("error", error),
 ]
 app = WSGIHandler()

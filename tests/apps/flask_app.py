@@ -2,7 +2,7 @@
 
 import hashlib
 
-from flask import Flask, Response, jsonify, request, session
+from flask import Flask, Response, jsonify, request, session, url_for
 
 app = Flask(__name__)
 app.secret_key = "only for tests"
@@ -38,6 +38,11 @@ def stream():
 def count():
     session["visits"] = session.get("visits", 0) + 1
     return str(session["visits"])
+
+
+@app.get("/where")
+def where():
+    return jsonify(link=url_for("where"), script_name=request.script_root, path=request.path)
 
 
 @app.get("/error")

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from harness import Browser, chunked, request
+from harness.requirements import require_module
 
 FRAMEWORKS = ["flask", "django", "bottle", "falcon", "pyramid"]
 
@@ -73,3 +74,21 @@ def test_a_session_cookie(browser, server):
 def test_an_error_in_a_view_is_a_500_and_the_server_goes_on(browser):
     assert browser.open("/error").status == 500
     assert browser.open("/").status == 200
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+@pytest.mark.parametrize("path", ["/shop/where", "/where"], ids=["whole", "cut-by-the-proxy"])
+def test_links_begin_with_the_root_path(shared, framework, path):
+    require_module(framework)
+    server = shared(f"{framework}_app:app", "--root-path", "/shop")
+    seen = json.loads(server.get(path).body)
+    assert seen == {"link": "/shop/where", "script_name": "/shop", "path": "/where"}
+
+
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_links_begin_with_the_prefix_that_a_trusted_proxy_forwards(shared, framework):
+    require_module(framework)
+    server = shared(f"{framework}_app:app", "--forwarded-prefix")
+    for prefix, link in [("/a", "/a/where"), ("/b/c/", "/b/c/where"), ("/", "/where")]:
+        seen = json.loads(server.get("/where", f"X-Forwarded-Prefix: {prefix}").body)
+        assert (seen["link"], seen["path"]) == (link, "/where")

@@ -539,3 +539,88 @@ def test_without_the_setting_a_proxy_header_is_malformed_http(defaults):
             wire.send(header + GET)
             assert wire.response().status == 400
             wire.rest()
+
+
+def mounted(response):
+    assert response.status == 200, response
+    environ = json.loads(response.body)
+    return environ["SCRIPT_NAME"], environ["PATH_INFO"]
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("/shop/cart", "/cart"),
+        ("/shop/", "/"),
+        ("/shop", ""),
+        ("/sh%6Fp/a%20b", "/a b"),
+        ("http://lockgate.test/shop/cart", "/cart"),
+        ("/shop/shop/cart", "/shop/cart"),
+        # Cut by the proxy, or a request that has not come through it.
+        ("/cart", "/cart"),
+        ("/", "/"),
+        ("/shopping", "/shopping"),
+        ("/Shop/cart", "/Shop/cart"),
+        ("/other/shop/cart", "/other/shop/cart"),
+    ],
+)
+def test_root_path_is_script_name_and_cut_off_where_the_path_has_it(shared, target, path):
+    server = shared("environment:app", "--root-path", "/shop/")
+    assert mounted(server.get(target)) == ("/shop", path)
+
+
+def test_a_root_path_is_text_or_percent_encoded(shared):
+    for root in ("/caf\xe9", "/caf%C3%A9"):
+        server = shared("environment:app", "--root-path", root)
+        assert mounted(server.get("/caf%C3%A9/x")) == ("/caf\xc3\xa9", "/x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        ((), {"SCRIPT_NAME": "/shop"}),
+        (("-e", "SCRIPT_NAME=/shop"), {}),
+        (("-e", "SCRIPT_NAME=/shop"), {"SCRIPT_NAME": "/other"}),
+        (("--root-path", "/shop", "-e", "SCRIPT_NAME=/other"), {}),
+        ((), {"LOCKGATE_ROOT_PATH": "/shop", "SCRIPT_NAME": "/other"}),
+    ],
+)
+def test_the_variable_script_name_mounts_the_application_as_with_gunicorn(
+    start, arguments, environment
+):
+    server = start("environment:app", *arguments, environment=environment)
+    assert mounted(server.get("/shop/cart")) == ("/shop", "/cart")
+    server.wait_for_log(r"the application is mounted at /shop \(root_path, from ")
+
+
+def test_what_a_trusted_proxy_says_of_the_mount_takes_the_place_of_root_path(start):
+    server = start("environment:app", "--root-path", "/shop", "--forwarded-prefix",
+                   "--forwarded-allow-ips", "127.0.0.1")  # fmt: skip
+    prefix = "X-Forwarded-Prefix: "
+    assert mounted(server.get("/new/cart", prefix + "/new")) == ("/new", "/cart")
+    assert mounted(server.get("/cart", prefix + "/old, /new/")) == ("/new", "/cart")
+    assert mounted(server.get("/shop/cart", prefix + "/new")) == ("/new", "/shop/cart")
+    assert mounted(server.get("/shop/cart", prefix + "/")) == ("/shop", "/cart")
+    named = server.get("/app/cart", prefix + "/new", "SCRIPT_NAME: /app")
+    assert mounted(named) == ("/app", "/cart")
+    for wrong in ("//evil.test", "/\\evil.test", "/%2f/evil.test", "evil", "https://evil.test"):
+        assert server.get("/cart", prefix + wrong).status == 400, wrong
+    server.wait_for_log(r"400: the forwarded prefix is not .*; see forwarded_prefix")
+    # Nothing of one request is left in the next, and nobody else is believed.
+    assert mounted(server.get("/shop/cart")) == ("/shop", "/cart")
+    with connect_from(server, "127.0.0.2") as wire:
+        wire.send(request("GET", "/new/cart", prefix + "/new", "Connection: close"))
+        assert mounted(wire.response()) == ("/shop", "/new/cart")
+
+
+def test_a_forwarded_prefix_counts_only_where_that_is_wanted(defaults):
+    environ = json.loads(ask(defaults, "X-Forwarded-Prefix: /shop").body)
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("", "/environ")
+    assert environ["HTTP_X_FORWARDED_PREFIX"] == "/shop"
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-User", "X-Forwarded-Head"])
+def test_a_name_as_long_as_x_forwarded_host_is_no_host(shared, name):
+    server = shared("protocol:app", "--forwarded-host")
+    response = ask(server, "X-Forwarded-Host: real.test", f"{name}: other.test")
+    assert json.loads(response.body)["HTTP_HOST"] == "real.test"

@@ -108,7 +108,6 @@ pub(crate) const ABSENT: &[Absent] = &[
     absent("asgi_lifespan", &[], Never, ASGI),
     absent("asgi_disconnect_grace_period", &[], Never, ASGI),
     absent("websocket_max_message_size", &[], Never, ASGI),
-    absent("root_path", &[], NotYet, ""),
     absent("reload", &[], NotYet, RELOAD),
     absent("reload_engine", &[], NotYet, RELOAD),
     absent("reload_extra_files", &["reload-extra-file"], NotYet, RELOAD),

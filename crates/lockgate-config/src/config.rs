@@ -14,6 +14,8 @@ use crate::{AppSpec, BindAddress, LogStyle, MemoryMeasure, Networks};
 pub struct Config {
     /// The application to serve.
     pub app: AppSpec,
+    /// The path below which the application is mounted, without a slash at its end; empty: the root.
+    pub root_path: String,
     /// Where to listen; never empty, no address twice.
     pub bind: Vec<BindAddress>,
     /// Where operators are answered; `None`: nowhere.
@@ -158,6 +160,8 @@ pub struct ProxiesConfig {
     pub headers: ForwardedHeaders,
     /// Whether the host that they forward becomes the request's.
     pub host: bool,
+    /// Whether the prefix that they forward becomes `SCRIPT_NAME`.
+    pub prefix: bool,
     /// Names of headers that decide the scheme, with the value that means https.
     pub scheme_headers: Vec<(String, String)>,
     /// Names with an underscore that they may send; `*` for all.
@@ -262,6 +266,7 @@ impl Config {
     pub fn with_defaults(app: AppSpec) -> Self {
         Self {
             app,
+            root_path: String::new(),
             bind: vec![BindAddress::Tcp {
                 host: "127.0.0.1".to_owned(),
                 port: BindAddress::DEFAULT_PORT,
@@ -384,6 +389,7 @@ impl Default for ProxiesConfig {
             trusted: Networks::loopback(),
             headers: ForwardedHeaders::Auto,
             host: false,
+            prefix: false,
             scheme_headers: vec![
                 pair("X-FORWARDED-PROTOCOL", "ssl"),
                 pair("X-FORWARDED-PROTO", "https"),

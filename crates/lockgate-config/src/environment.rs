@@ -9,6 +9,9 @@ use crate::settings::named;
 use crate::written::Written;
 use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
 
+/// gunicorn's name for `root_path`.
+pub(crate) const SCRIPT_NAME: &str = "SCRIPT_NAME";
+
 /// Names the configuration file; not a setting, because the file cannot name itself.
 pub(crate) const CONFIG: &str = "LOCKGATE_CONFIG";
 
@@ -103,6 +106,10 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
             "FORWARDED_ALLOW_IPS",
             addresses,
         );
+    }
+    // Scripts use that name for something else, so only a path counts.
+    if let Some(path) = value_of(environment, SCRIPT_NAME).filter(|path| path.starts_with('/')) {
+        give(named("root_path"), SCRIPT_NAME, path);
     }
     assignments
 }

@@ -99,6 +99,7 @@ pub fn resolve(
         for assignment in platform.into_iter().chain(assignments) {
             mistakes.extend(apply(&mut draft, &mut origins, assignment).err());
         }
+        mistakes.extend(mount_by_variable(&mut draft, &mut origins).err());
         if !is_named {
             mistakes.push(ConfigError::MissingApplication);
         }
@@ -206,6 +207,32 @@ fn apply(
     Ok(())
 }
 
+/// gunicorn's way: SCRIPT_NAME in `env` says where the application is mounted, unless `root_path` does. It is stronger
+/// than the same variable of the process, which it replaces for the application.
+fn mount_by_variable(draft: &mut Draft, origins: &mut Origins) -> Result<(), ConfigError> {
+    let is_given = match origins.of("root_path") {
+        Origin::Default => false,
+        Origin::Variable(name) => name != environment::SCRIPT_NAME,
+        _ => true,
+    };
+    let variables = draft.config.env.iter().rev();
+    let path = variables
+        .filter(|(name, _)| name == environment::SCRIPT_NAME)
+        .map(|(_, path)| path.clone())
+        .next();
+    match (path, settings().find(|setting| setting.name == "root_path")) {
+        (Some(path), Some(setting)) if !is_given => {
+            let assignment = Assignment {
+                setting,
+                written: Written::Text(path),
+                origin: origins.of("env").clone(),
+            };
+            apply(draft, origins, assignment)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Fills in what depends on the machine or on several settings, and gives the notes.
 fn finish(
     draft: &mut Draft,
@@ -233,6 +260,12 @@ fn finish(
                 ));
             }
         }
+    }
+    if !config.root_path.is_empty() {
+        let (path, origin) = (&config.root_path, origins.of("root_path"));
+        notes.push(format!(
+            "the application is mounted at {path} (root_path, from {origin})"
+        ));
     }
     let limits = config.limits;
     for (name, size) in [

@@ -154,6 +154,8 @@ pub enum Refusal {
     ContradictorySchemes,
     /// The host that a trusted proxy has forwarded is not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
     InvalidForwardedHost,
+    /// The prefix that a trusted proxy has forwarded is not a path such as `/shop`.
+    InvalidForwardedPrefix,
     /// A field name with an underscore, where the operator has them refused.
     UnderscoreInFieldName,
     /// Two fields that would be one key for the application, one of them with an underscore that is allowed.
@@ -254,6 +256,7 @@ impl Refusal {
             Self::TruncatedBody => "truncated_body",
             Self::ContradictorySchemes => "contradictory_schemes",
             Self::InvalidForwardedHost => "invalid_forwarded_host",
+            Self::InvalidForwardedPrefix => "invalid_forwarded_prefix",
             Self::UnderscoreInFieldName => "underscore_in_field_name",
             Self::AmbiguousFieldName => "ambiguous_field_name",
             Self::PathOutsideScriptName => "path_outside_script_name",
@@ -335,6 +338,7 @@ impl Refusal {
             Self::InvalidForwardedHost => {
                 "the forwarded host is not one host with an optional port"
             }
+            Self::InvalidForwardedPrefix => "the forwarded prefix is not a path such as /shop",
             Self::UnderscoreInFieldName => "a field name has an underscore",
             Self::AmbiguousFieldName => {
                 "two field names differ only in underscore and hyphen, or one with an underscore is repeated"

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use crate::error::Refusal;
 use crate::grammar::trim_whitespace;
 use crate::request::{RequestHead, Span};
-use crate::target::is_host;
+use crate::target::{decode_path, is_host};
 
 use element::{Element, address_and_port, split_last, split_last_quoted};
 
@@ -48,6 +48,8 @@ pub struct ForwardingRules {
     pub scheme_headers: Vec<SchemeHeader>,
     /// Whether the forwarded host becomes the request's host.
     pub takes_host: bool,
+    /// Whether the forwarded prefix becomes `SCRIPT_NAME`.
+    pub takes_prefix: bool,
     /// Names with an underscore that a trusted peer may send; `*` for all.
     pub underscore_names: Vec<Vec<u8>>,
     /// Whether any other name with an underscore is refused, and not just dropped.
@@ -72,8 +74,6 @@ pub struct Told {
     pub client: Option<Hop>,
     /// Whether the client spoke TLS; `None`: not told.
     pub is_https: Option<bool>,
-    /// How many bytes at the start of the path are `SCRIPT_NAME`.
-    pub mount: usize,
 }
 
 impl ForwardingRules {
@@ -84,8 +84,8 @@ impl ForwardingRules {
             .any(|header| !matches!(header.name.first(), Some(b'x' | b'X' | b'f' | b'F')))
     }
 
-    /// Reads what a trusted peer tells, and makes `head` say it: the forwarded host, names with an underscore that are
-    /// allowed. `is_trusted` judges the hops that the headers name.
+    /// Reads what a trusted peer tells, and makes `head` say it: the forwarded host and prefix, names with an underscore
+    /// that are allowed. `is_trusted` judges the hops that the headers name.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl ForwardingRules {
     ) -> Result<Told, Refusal> {
         let mut told = Told::default();
         if head.dropped_fields() > 0 {
-            told.mount = self.admit_underscores(head)?;
+            self.admit_underscores(head)?;
         }
         let seen = match self.look(head) {
             Ok(seen) => seen,
@@ -106,7 +106,7 @@ impl ForwardingRules {
                 return Err(Refusal::ContradictorySchemes);
             }
         };
-        let mut host = None;
+        let (mut host, mut prefix) = (None, None);
         let takes_forwarded = match self.hops {
             HopHeaders::Forwarded => true,
             HopHeaders::Either => !seen.has_x_forwarded,
@@ -126,7 +126,7 @@ impl ForwardingRules {
                     .has_addresses
                     .then(|| walk_x_forwarded_for(head, is_trusted))
                     .flatten();
-                host = seen.host;
+                (host, prefix) = (seen.host, seen.prefix);
             }
         }
         if self.takes_host
@@ -137,6 +137,11 @@ impl ForwardingRules {
                 return Err(Refusal::InvalidForwardedHost);
             }
             head.summary.parts.authority = Some(host);
+        }
+        if self.takes_prefix
+            && let Some(prefix) = prefix
+        {
+            take_prefix(head, prefix)?;
         }
         Ok(told)
     }
@@ -191,6 +196,10 @@ impl ForwardingRules {
                         let (_, host) = split_last(value);
                         seen.host = Some(Span::within(&head.bytes, trim_whitespace(host)));
                     }
+                    kind if kind.eq_ignore_ascii_case(b"prefix") => {
+                        let (_, prefix) = split_last(value);
+                        seen.prefix = Some(Span::within(&head.bytes, trim_whitespace(prefix)));
+                    }
                     _ => {}
                 }
             }
@@ -237,6 +246,43 @@ struct Seen {
     has_addresses: bool,
     is_https: Option<bool>,
     host: Option<Span>,
+    prefix: Option<Span>,
+}
+
+/// `SCRIPT_NAME` of a header that is allowed counts before a prefix.
+fn take_prefix(head: &mut RequestHead, prefix: Span) -> Result<(), Refusal> {
+    let path = without_slashes(&head.bytes, prefix);
+    if !is_prefix(path.of(&head.bytes)) {
+        head.blame(prefix);
+        return Err(Refusal::InvalidForwardedPrefix);
+    }
+    if head.summary.script_name == Span::default() {
+        head.summary.script_name = path;
+    }
+    Ok(())
+}
+
+/// The path without slashes at its end: `/shop/` and `/shop` are one mount, and `/` is none.
+fn without_slashes(bytes: &[u8], path: Span) -> Span {
+    let slashes = path
+        .of(bytes)
+        .iter()
+        .rev()
+        .take_while(|&&byte| byte == b'/');
+    Span::new(path.start as usize, path.end as usize - slashes.count())
+}
+
+/// Whether links may begin with it. `//host`, which browsers also read in `/\host`, would lead to another site.
+fn is_prefix(path: &[u8]) -> bool {
+    let mut decoded = Vec::new();
+    decode_path(path, &mut decoded);
+    let is_plain = |byte: &u8| !byte.is_ascii_control() && !b"?#\\".contains(byte);
+    match &decoded[..] {
+        [] => true,
+        [b'/', b'/', ..] => false,
+        [b'/', ..] => decoded.iter().all(is_plain),
+        _ => false,
+    }
 }
 
 fn is_x_forwarded(name: &[u8]) -> bool {

@@ -62,6 +62,8 @@ pub(crate) struct Summary {
     pub(crate) asks_keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) may_tell_of_client: bool,
+    /// What a trusted proxy says of the mount, without a slash at its end; empty: nothing.
+    pub(crate) script_name: Span,
     /// The field that a refusal is about. Its value is at 0 when it was not read to its end.
     pub(crate) faulty: Option<Field>,
 }
@@ -200,6 +202,12 @@ impl RequestHead {
             .map(|host| host.of(&self.bytes))
             .map(|host| host.strip_suffix(b":").unwrap_or(host))
             .filter(|host| !host.is_empty())
+    }
+
+    /// Where the application is mounted, as a trusted proxy says it: raw, without a slash at the end; empty when it says
+    /// nothing.
+    pub fn script_name(&self) -> &[u8] {
+        self.summary.script_name.of(&self.bytes)
     }
 
     /// How the body is delimited.

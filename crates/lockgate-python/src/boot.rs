@@ -301,6 +301,7 @@ fn settings(config: &Config) -> Settings {
         is_multithread: !matches!(config.threads, Threads::Count(count) if count.get() == 1),
         is_multiprocess: config.workers > 1,
         is_sendfile_on: config.sendfile,
+        root_path: config.root_path.clone(),
         environ_names,
         shows_queries: config.log_style.shows_queries,
     }

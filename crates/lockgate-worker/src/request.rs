@@ -82,7 +82,6 @@ pub struct Request {
     pub(crate) client: Arc<Client>,
     pub(crate) local: Arc<Local>,
     pub(crate) is_https: bool,
-    pub(crate) mount: usize,
 }
 
 impl Request {
@@ -104,11 +103,6 @@ impl Request {
     /// Where it came in.
     pub fn local(&self) -> &Arc<Local> {
         &self.local
-    }
-
-    /// How many bytes at the start of the path say where the application is mounted (`SCRIPT_NAME`).
-    pub fn mount(&self) -> usize {
-        self.mount
     }
 
     /// `http` or `https`, from the transport or a trusted proxy.

@@ -32,6 +32,25 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "root_path",
+        section: Section::Application,
+        short: None,
+        flags: &["root-path"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Path below which a proxy publishes the application, such as `/shop`. It becomes SCRIPT_NAME, so that the \
+              application's links begin with it. It is cut off the path if the path begins with it; any other path counts as cut \
+              by the proxy. As with gunicorn, the variable SCRIPT_NAME gives it too, in `env` or in the environment. \
+              Empty: the root.",
+        gunicorn: &["root_path"],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.root_path = root_path(&given.text()?)?;
+            Ok(())
+        },
+        show: |draft| quoted(&draft.config.root_path),
+    },
+    Setting {
         name: "chdir",
         section: Section::Application,
         short: None,
@@ -92,6 +111,18 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     },
 ];
+
+fn root_path(text: &str) -> Result<String, Complaint> {
+    let path = text.trim().trim_end_matches('/');
+    let is_plain = |character: char| !character.is_control() && !"?#\\".contains(character);
+    match path {
+        "" => Ok(String::new()),
+        _ if path.starts_with('/') && !path.starts_with("//") && path.chars().all(is_plain) => {
+            Ok(path.to_owned())
+        }
+        _ => Err("must be a path that begins with one slash, such as /shop".into()),
+    }
+}
 
 /// A path as the file takes it; the empty text for none.
 pub(super) fn path(path: &Option<PathBuf>) -> String {

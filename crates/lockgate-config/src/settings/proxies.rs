@@ -67,6 +67,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |draft| draft.config.proxies.host.to_string(),
     },
     Setting {
+        name: "forwarded_prefix",
+        section: Section::Proxies,
+        short: None,
+        flags: &["forwarded-prefix"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Whether the X-Forwarded-Prefix of a believed proxy becomes SCRIPT_NAME. It takes the place of `root_path`. \
+              A path that begins with it is cut there; any other path counts as cut by the proxy. Turn it on only \
+              if the proxy sets that header on every request: many pass on what the client has sent.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.proxies.prefix = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.proxies.prefix.to_string(),
+    },
+    Setting {
         name: "secure_scheme_headers",
         section: Section::Proxies,
         short: None,

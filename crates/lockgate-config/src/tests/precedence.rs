@@ -6,6 +6,7 @@ use crate::{Origin, Setting, Shape, settings};
 /// For each setting three different values: for the flag, the file (as TOML) and the variable.
 const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("app", "a:flag", "'a:file'", "a:variable"),
+    ("root_path", "/a", "'/b/'", "/c/d"),
     ("chdir", "/a", "'/b'", "/c"),
     ("pythonpath", "/a,/b", "['/c', '/d']", "/e"),
     ("env", "A=1", "{ B = '2' }", "C=3\nD=4"),
@@ -52,6 +53,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ),
     ("forwarded_headers", "off", "'forwarded'", "X-Forwarded"),
     ("forwarded_host", "true", "false", "1"),
+    ("forwarded_prefix", "true", "false", "1"),
     (
         "secure_scheme_headers",
         "A=b",
@@ -285,6 +287,65 @@ fn gunicorns_variable_for_trusted_proxies_is_weaker_than_ours() {
         let taken = given(&["a:b"], variables, file).expect("taken").config;
         let texts: Vec<_> = taken.proxies.trusted.texts().collect();
         assert_eq!(texts, expected, "{variables:?} {file:?}");
+    }
+}
+
+#[test]
+fn script_name_mounts_the_application_as_with_gunicorn() {
+    const THEIRS: (&str, &str) = ("SCRIPT_NAME", "/process");
+    let cases: [(Arguments, Variables, File, &str, &str); 8] = [
+        (&["a:b"], &[THEIRS], None, "/process", "SCRIPT_NAME"),
+        (
+            &["a:b"],
+            &[("SCRIPT_NAME", "deploy.sh")],
+            None,
+            "",
+            "default",
+        ),
+        (
+            &["a:b", "-e", "SCRIPT_NAME=/env/"],
+            &[THEIRS],
+            None,
+            "/env",
+            "--env",
+        ),
+        (&["a:b", "-e", "SCRIPT_NAME="], &[THEIRS], None, "", "--env"),
+        (
+            &["a:b", "-e", "SCRIPT_NAME=/1", "-e", "SCRIPT_NAME=/2"],
+            &[],
+            None,
+            "/2",
+            "--env",
+        ),
+        (
+            &["a:b", "-e", "SCRIPT_NAME=/env"],
+            &[("LOCKGATE_ROOT_PATH", "/ours")],
+            None,
+            "/ours",
+            "LOCKGATE_ROOT_PATH",
+        ),
+        (
+            &["a:b", "-e", "SCRIPT_NAME=/env", "--root-path", "/flag"],
+            &[THEIRS],
+            Some("root_path = '/file'"),
+            "/flag",
+            "--root-path",
+        ),
+        (
+            &["a:b", "--root-path", ""],
+            &[THEIRS],
+            None,
+            "",
+            "--root-path",
+        ),
+    ];
+    for (arguments, variables, file, path, origin) in cases {
+        let taken = given(arguments, variables, file).expect("taken");
+        assert_eq!(taken.config.root_path, path, "{arguments:?} {variables:?}");
+        let found = taken.origins.of("root_path").to_string();
+        assert_eq!(found, origin, "{arguments:?} {variables:?}");
+        let is_told = taken.notes.iter().any(|note| note.contains("mounted at"));
+        assert_eq!(is_told, !path.is_empty(), "{:?}", taken.notes);
     }
 }
 

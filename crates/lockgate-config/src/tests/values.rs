@@ -244,6 +244,17 @@ fn every_setting_refuses_what_it_cannot_mean() {
             ],
         ),
         ("forwarded_host", &[("'x'", "true or false")]),
+        ("forwarded_prefix", &[("'x'", "true or false")]),
+        (
+            "root_path",
+            &[
+                ("'shop'", "must be a path that begins with one slash"),
+                ("'//evil.test'", "must be a path that begins with one slash"),
+                ("'/a?b'", "must be a path that begins with one slash"),
+                ("1", "must be a path that begins with one slash"),
+                ("true", "must be text"),
+            ],
+        ),
         (
             "secure_scheme_headers",
             &[

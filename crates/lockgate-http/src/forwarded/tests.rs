@@ -355,12 +355,12 @@ fn ordinary_heads_need_no_look() {
 #[test]
 fn underscores_are_let_through_by_name_and_never_merged() {
     let cases = [
-        ("REMOTE_USER: me\r\n", Ok((0, 2))),
-        ("Remote_User: me\r\nOther_Name: x\r\n", Ok((0, 2))),
-        ("SCRIPT_NAME: /app\r\n", Ok((4, 2))),
-        ("Script_Name: /app/\r\n", Ok((4, 2))),
-        ("SCRIPT_NAME: /\r\n", Ok((0, 2))),
-        ("SCRIPT_NAME: /app/page\r\n", Ok((9, 2))),
+        ("REMOTE_USER: me\r\n", Ok(("", 2))),
+        ("Remote_User: me\r\nOther_Name: x\r\n", Ok(("", 2))),
+        ("SCRIPT_NAME: /app\r\n", Ok(("/app", 2))),
+        ("Script_Name: /app/\r\n", Ok(("/app", 2))),
+        ("SCRIPT_NAME: /\r\n", Ok(("", 2))),
+        ("SCRIPT_NAME: /app/page\r\n", Ok(("/app/page", 2))),
         ("SCRIPT_NAME: /ap\r\n", Err(Refusal::PathOutsideScriptName)),
         (
             "SCRIPT_NAME: /other\r\n",
@@ -382,7 +382,8 @@ fn underscores_are_let_through_by_name_and_never_merged() {
     for (fields, expected) in cases {
         let mut head = read_head(fields);
         let told = rules().read(&mut head, is_trusted);
-        let answer = told.map(|told| (told.mount, head.headers().len()));
+        let answer = told.map(|_| (head.script_name(), head.headers().len()));
+        let expected = expected.map(|(script_name, count)| (script_name.as_bytes(), count));
         assert_eq!(answer, expected, "{fields:?}");
     }
     let mut head = read_head("REMOTE_USER: \t me \r\nOther_Name: x\r\n");
@@ -408,6 +409,95 @@ fn underscores_are_let_through_by_name_and_never_merged() {
         strict.strip(&mut read_head("REMOTE_USER: me\r\n")),
         Err(refused)
     );
+}
+
+#[test]
+fn a_prefix_is_a_path_of_this_site_and_counts_where_it_is_taken() {
+    let invalid = Err(Refusal::InvalidForwardedPrefix);
+    let cases = [
+        ("X-Forwarded-Prefix: /shop\r\n", Ok("/shop")),
+        ("x-forwarded-prefix: /shop//\r\n", Ok("/shop")),
+        ("X-Forwarded-Prefix: /a/b%20c\r\n", Ok("/a/b%20c")),
+        ("X-Forwarded-Prefix: /old, /new\r\n", Ok("/new")),
+        (
+            "X-Forwarded-Prefix: /old\r\nX-Forwarded-Prefix: /new\r\n",
+            Ok("/new"),
+        ),
+        ("X-Forwarded-Prefix: /\r\n", Ok("")),
+        ("X-Forwarded-Prefix:\r\n", Ok("")),
+        // As long as the name that counts.
+        ("X-Forwarded-Server: /shop\r\n", Ok("")),
+        (
+            "X-Forwarded-Prefix: /shop\r\nSCRIPT_NAME: /app\r\n",
+            Ok("/app"),
+        ),
+        // The other family counts, or none does.
+        (
+            "Forwarded: for=192.0.2.1\r\nX-Forwarded-Prefix: /a\r\n",
+            Ok("/a"),
+        ),
+        ("X-Forwarded-Prefix: //evil.test\r\n", invalid),
+        ("X-Forwarded-Prefix: /%2Fevil.test\r\n", invalid),
+        ("X-Forwarded-Prefix: /\\evil.test\r\n", invalid),
+        ("X-Forwarded-Prefix: https://evil.test\r\n", invalid),
+        ("X-Forwarded-Prefix: shop\r\n", invalid),
+        ("X-Forwarded-Prefix: /a?b\r\n", invalid),
+        ("X-Forwarded-Prefix: /a#b\r\n", invalid),
+        ("X-Forwarded-Prefix: /a%0Ab\r\n", invalid),
+    ];
+    let takes = ForwardingRules {
+        takes_prefix: true,
+        ..rules()
+    };
+    for (fields, expected) in cases {
+        let mut head = read_head(fields);
+        let answer = takes
+            .read(&mut head, is_trusted)
+            .map(|_| head.script_name());
+        assert_eq!(answer, expected.map(str::as_bytes), "{fields:?}");
+    }
+    for hops in [HopHeaders::Forwarded, HopHeaders::Neither] {
+        let mut head = read_head("X-Forwarded-Prefix: //evil.test\r\n");
+        let other = ForwardingRules {
+            hops,
+            ..takes.clone()
+        };
+        other.read(&mut head, is_trusted).unwrap();
+        assert_eq!(head.script_name(), b"");
+    }
+    let mut head = read_head("X-Forwarded-Prefix: //evil.test\r\n");
+    rules().read(&mut head, is_trusted).unwrap();
+    assert_eq!(head.script_name(), b"");
+}
+
+#[test]
+fn names_of_one_length_are_told_apart() {
+    let takes = ForwardingRules {
+        takes_host: true,
+        takes_prefix: true,
+        ..rules()
+    };
+    for fields in [
+        "X-Forwarded-Foo: 192.0.2.1\r\n",
+        "X-Forwarded-Ssl: 192.0.2.1\r\n",
+        "X-Forwarded-Port: other.test\r\n",
+        "X-Forwarded-User: other.test\r\n",
+        "X-Forwarded-Server: /shop\r\n",
+        "X-Forwarded-Method: /shop\r\n",
+        "X-Forwarded-Photo: https\r\n",
+        "X-Forwarded-Point: https\r\n",
+        "Forwarder: for=192.0.2.1;proto=https;host=other.test\r\n",
+    ] {
+        let mut head = read_head(fields);
+        let told = takes.read(&mut head, is_trusted).unwrap();
+        assert_eq!(told.client, None, "{fields}");
+        assert_ne!(told.is_https, Some(true), "{fields}");
+        assert_eq!(
+            (head.host(), head.script_name()),
+            (Some(&b"inner"[..]), &b""[..]),
+            "{fields}"
+        );
+    }
 }
 
 #[test]

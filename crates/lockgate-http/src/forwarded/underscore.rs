@@ -6,15 +6,14 @@
 use std::collections::HashSet;
 
 use crate::error::Refusal;
-use crate::forwarded::ForwardingRules;
+use crate::forwarded::{ForwardingRules, without_slashes};
 use crate::grammar::trim_whitespace;
 use crate::request::{Field, RequestHead, Span};
 
 impl ForwardingRules {
-    /// Puts the dropped fields that are allowed back into the head. Gives the length of the path's start that
-    /// `SCRIPT_NAME` names.
+    /// Puts the dropped fields that are allowed back into the head, and takes `SCRIPT_NAME` from them.
     #[cold]
-    pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
+    pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<(), Refusal> {
         let mut script_name = None;
         // What is put back has a key as well, so an allowed name may not be there twice either.
         let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
@@ -44,10 +43,8 @@ impl ForwardingRules {
             head.summary.dropped -= 1;
         }
         match script_name {
-            Some(value) => {
-                mount_of(head.path(), value.of(&head.bytes)).inspect_err(|_| head.blame(value))
-            }
-            None => Ok(0),
+            Some(value) => take_script_name(head, value),
+            None => Ok(()),
         }
     }
 
@@ -97,10 +94,16 @@ fn key_of(name: &[u8]) -> Vec<u8> {
 }
 
 /// `SCRIPT_NAME` must be the start of the path, up to a slash or its end.
-fn mount_of(path: &[u8], script_name: &[u8]) -> Result<usize, Refusal> {
-    let script_name = script_name.strip_suffix(b"/").unwrap_or(script_name);
-    match path.strip_prefix(script_name) {
-        Some([] | [b'/', ..]) => Ok(script_name.len()),
-        _ => Err(Refusal::PathOutsideScriptName),
+fn take_script_name(head: &mut RequestHead, value: Span) -> Result<(), Refusal> {
+    let script_name = without_slashes(&head.bytes, value);
+    match head.path().strip_prefix(script_name.of(&head.bytes)) {
+        Some([] | [b'/', ..]) => {
+            head.summary.script_name = script_name;
+            Ok(())
+        }
+        _ => {
+            head.blame(value);
+            Err(Refusal::PathOutsideScriptName)
+        }
     }
 }

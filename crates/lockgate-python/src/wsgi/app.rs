@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) is_multiprocess: bool,
     /// Whether files may go out by sendfile(2).
     pub(crate) is_sendfile_on: bool,
+    /// Where the application is mounted unless a request says otherwise, percent-encoded; empty: at the root.
+    pub(crate) root_path: String,
     /// Keys of environ that the access log wants.
     pub(crate) environ_names: Vec<String>,
     /// Whether query strings may stand in the error log.

@@ -84,6 +84,9 @@ pub(crate) struct Environ {
     client: Option<Arc<Client>>,
     /// Whose name and port stand in the template.
     local: Option<Arc<Local>>,
+    /// `root_path`, decoded; `SCRIPT_NAME` of the template.
+    root: Vec<u8>,
+    mount: Vec<u8>,
     path: Vec<u8>,
 }
 
@@ -124,7 +127,6 @@ impl Environ {
             |key: &Py<PyString>, text: &str| template.set_item(key, PyString::intern(py, text));
         set_text(&keys.request_method, METHODS[0])?;
         for key in [
-            &keys.script_name,
             &keys.path_info,
             &keys.raw_uri,
             &keys.request_uri,
@@ -132,6 +134,9 @@ impl Environ {
         ] {
             template.set_item(key, &empty)?;
         }
+        let mut root = Vec::new();
+        decode_path(shared.settings.root_path.as_bytes(), &mut root);
+        template.set_item(&keys.script_name, ffi::latin1(py, &root)?)?;
         set_text(&keys.server_protocol, "HTTP/1.1")?;
         for key in [
             &keys.server_name,
@@ -164,6 +169,8 @@ impl Environ {
             host: Remembered::default(),
             client: None,
             local: None,
+            root,
+            mount: Vec::new(),
             path: Vec::new(),
         })
     }
@@ -192,8 +199,8 @@ impl Environ {
         self.follow_ends(py, request)?;
         let environ = self.template.bind(py).copy()?;
         self.set_request_line(&environ, &request.head)?;
-        if request.mount() > 0 {
-            self.set_mount(&environ, request)?;
+        if !self.root.is_empty() || !request.head.script_name().is_empty() {
+            self.set_mount(&environ, &request.head)?;
         }
         if let Some(proxy) = &request.client().proxy {
             self.set_proxy(&environ, proxy)?;
@@ -283,17 +290,21 @@ impl Environ {
         Ok(())
     }
 
-    /// A trusted proxy has said where the application is mounted: the path is shared between two keys.
-    #[cold]
-    fn set_mount(&mut self, environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
-        let (script_name, path) = request.head.path().split_at(request.mount());
-        for (key, part) in [
-            (&self.keys.script_name, script_name),
-            (&self.keys.path_info, path),
-        ] {
-            self.path.clear();
-            decode_path(part, &mut self.path);
-            environ.set_item(key, ffi::latin1(environ.py(), &self.path)?)?;
+    /// The application is mounted below the root: what a proxy has not cut off the path is cut here.
+    #[inline(never)]
+    fn set_mount(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+        let py = environ.py();
+        let mut mount = &self.root;
+        if !head.script_name().is_empty() {
+            self.mount.clear();
+            decode_path(head.script_name(), &mut self.mount);
+            environ.set_item(&self.keys.script_name, ffi::latin1(py, &self.mount)?)?;
+            mount = &self.mount;
+        }
+        self.path.clear();
+        decode_path(head.path(), &mut self.path);
+        if let Some(rest @ ([] | [b'/', ..])) = self.path.strip_prefix(&mount[..]) {
+            environ.set_item(&self.keys.path_info, ffi::latin1(py, rest)?)?;
         }
         Ok(())
     }

@@ -265,7 +265,6 @@ impl Connection {
         self.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
         request.is_https = self.transport.is_encrypted();
-        request.mount = 0;
         if head.may_tell_of_client() || self.shared.speakers.looks_at_all() {
             self.identify(request)?;
         } else {

@@ -62,6 +62,7 @@ fn setting_of(refusal: Refusal) -> Option<&'static str> {
         Refusal::TrailersTooLarge { .. } => "limit_trailers",
         Refusal::ContradictorySchemes => "secure_scheme_headers",
         Refusal::InvalidForwardedHost => "forwarded_host",
+        Refusal::InvalidForwardedPrefix => "forwarded_prefix",
         Refusal::UnderscoreInFieldName => "header_map",
         Refusal::AmbiguousFieldName | Refusal::PathOutsideScriptName => "forwarder_headers",
         Refusal::HttpsTargetOverPlainHttp => "forwarded_allow_ips",

@@ -50,6 +50,7 @@ impl Speakers {
                 })
                 .collect(),
             takes_host: config.host,
+            takes_prefix: config.prefix,
             underscore_names: config
                 .underscore_names
                 .iter()
@@ -152,7 +153,6 @@ impl Connection {
         let told = speakers
             .rules
             .read(&mut request.head, |address| speakers.trusted.names(address))?;
-        request.mount = told.mount;
         request.is_https = told.is_https.unwrap_or(request.is_https);
         match told.client {
             Some(hop) => request.set_client(self.speaker.client_of(hop, &self.client)),
