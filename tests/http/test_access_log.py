@@ -243,6 +243,14 @@ def test_a_refused_request_has_its_reason(logged):
     assert [json.loads(line)["reason"] for line in lines(len(refused))] == [*refused.values()]
 
 
+def test_options_of_the_server_itself_has_its_line(logged):
+    server, lines = logged("--access-logformat", '%(s)s "%(r)s" %(B)s %(R)s')
+    with server.connect() as wire:
+        wire.send(request("OPTIONS", "*") * 2)
+        assert [wire.response("OPTIONS").status for _ in range(2)] == [200, 200]
+    assert lines(2) == ['200 "OPTIONS * HTTP/1.1" 0 -'] * 2
+
+
 def test_the_reason_of_a_refusal_is_an_atom(logged):
     server, lines = logged("--access-logformat", "%(s)s %(R)s")
     server.get("/")

@@ -142,6 +142,22 @@ def test_a_slow_head_is_answered_408(shared):
         wire.expect_close()
 
 
+@pytest.mark.parametrize("half", [b"G", b"GET / HTTP/1.1\r\nHost: slow"])
+@pytest.mark.parametrize("is_pipelined", [True, False])
+def test_a_slow_head_of_a_later_request_is_answered_408(shared, half, is_pipelined):
+    """Its time is the one of a head, and not the 75 s of an idle connection."""
+    server = shared("wire_app:app", "--head-timeout", "1")
+    first = request("GET", "/")
+    with server.connect() as wire:
+        wire.send(first + half if is_pipelined else first)
+        assert wire.response().status == 200
+        if not is_pipelined:
+            wire.send(half)
+        response = wire.response()
+        assert response.status == 408 and response.wants_close()
+        wire.expect_close()
+
+
 def test_drops_of_a_head_do_not_extend_its_deadline(shared):
     server = shared("wire_app:app", "--head-timeout", "1")
     began = time.monotonic()

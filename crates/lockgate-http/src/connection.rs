@@ -459,6 +459,32 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_received_past_the_engine_may_come_in_parts() {
+        let bytes = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n";
+        for (parts, left) in [
+            (&[3][..], Some(4)),
+            (&[3, 1], Some(3)),
+            (&[0, 7], None),
+            (&[6, 1], None),
+            // More than was announced is not counted.
+            (&[6, 2], None),
+            (&[u64::MAX], None),
+        ] {
+            let mut connection = connection();
+            let mut head = RequestHead::default();
+            connection.step(bytes, &mut head).unwrap();
+            parts.iter().for_each(|part| connection.note_body(*part));
+            assert_eq!(connection.body_left(), left, "{parts:?}");
+            assert_eq!(connection.is_reading_body(), left.is_some(), "{parts:?}");
+            if left.is_none() {
+                assert_eq!(connection.step(b"", &mut head), Ok((0, Event::End)));
+                connection.note_body(1);
+                assert_eq!(connection.body_left(), None);
+            }
+        }
+    }
+
+    #[test]
     fn what_is_stored_is_bounded_and_let_go() {
         let mut connection = connection();
         let mut head = RequestHead::default();

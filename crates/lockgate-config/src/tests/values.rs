@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{given, refused};
+use crate::setting::Kind;
 use crate::{
     BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
 };
@@ -395,6 +396,33 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 message.contains(" (from lockgate.toml line 1): "),
                 "{file}: {message}"
             );
+        }
+    }
+}
+
+#[test]
+fn every_bound_is_a_value_and_the_number_beyond_it_is_not() {
+    for setting in settings() {
+        let (least, most, takes_zero) = match &setting.kind {
+            Kind::Number { least, most, .. } => (*least, *most, *least == 0),
+            Kind::Size { least, most, zero } => (*least, *most, zero.is_ok()),
+            _ => continue,
+        };
+        let [least, most] = [least, most].map(|bound| i64::try_from(bound).expect(setting.name));
+        let cases = [
+            (least, true),
+            (most, true),
+            (most + 1, false),
+            (least - 1, takes_zero && least == 1),
+            (0, takes_zero),
+            (-1, false),
+            (-least.max(1), false),
+            (-most, false),
+        ];
+        for (value, is_taken) in cases {
+            let file = format!("{} = {value}", setting.name);
+            let outcome = given(&["a:b"], &[], Some(&file));
+            assert_eq!(outcome.is_ok(), is_taken, "{file}: {:?}", outcome.err());
         }
     }
 }
