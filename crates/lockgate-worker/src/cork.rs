@@ -6,21 +6,43 @@
 //! them on. 100 pieces of 1 KiB: 71 µs of CPU instead of 210. Should nobody come, because a thread could not be started,
 //! the kernel sends them by itself after 200 ms.
 
-use std::sync::atomic::{Ordering, fence};
-use std::sync::{Mutex, PoisonError, Weak};
+#[cfg(loom)]
+use loom::sync::{
+    Mutex,
+    atomic::{Ordering, fence},
+};
+#[cfg(loom)]
+use std::sync::PoisonError;
+use std::sync::Weak;
+#[cfg(not(loom))]
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{Ordering, fence},
+};
 
 use crate::descriptors::Noted;
 
-/// The stream of the call for which the lane was let go: there is one at most.
-#[derive(Default)]
-pub struct Cork {
-    stream: Mutex<Weak<Noted>>,
+/// Something whose gathered output can be sent on.
+pub trait Corked {
+    /// Sends what was gathered.
+    fn uncork(&self);
 }
 
-impl Cork {
+/// The stream of the call for which the lane was let go: there is one at most.
+pub struct Cork<S = Weak<Noted>> {
+    stream: Mutex<Option<S>>,
+}
+
+impl<S: Corked> Cork<S> {
+    pub fn new() -> Self {
+        Self {
+            stream: Mutex::new(None),
+        }
+    }
+
     /// The call's thread is about to write corked.
-    pub fn enter(&self, socket: Weak<Noted>) {
-        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+    pub fn enter(&self, stream: S) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
     }
 
     /// The lane was taken from a call that still runs: what it has written so far leaves now.
@@ -30,24 +52,73 @@ impl Cork {
     pub fn pull(&self) {
         fence(Ordering::SeqCst);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        uncork(&stream);
+        if let Some(stream) = &*stream {
+            stream.uncork();
+        }
     }
 
-    /// After a corked write: `is_watched` tells whether somebody still has to come and take the lane.
-    pub fn settle(&self, socket: &Weak<Noted>, is_watched: impl FnOnce() -> bool) {
+    /// After a corked write: `is_watched` tells whether a standby is still due to take the lane.
+    pub fn settle(&self, stream: &S, is_watched: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if !is_watched() {
-            uncork(socket);
+            stream.uncork();
         }
     }
 }
 
-/// Sends what waits in the kernel: to set TCP_NODELAY, also where it is set already, transmits all that is queued
-/// (tcp(7)).
-fn uncork(socket: &Weak<Noted>) {
-    if let Some(socket) = socket.upgrade() {
-        // A connection that was reset has nothing to send; a unix socket has never kept anything.
-        let _ = rustix::net::sockopt::set_tcp_nodelay(&*socket, true);
+impl Corked for Weak<Noted> {
+    /// To set TCP_NODELAY, also where it is set already, transmits all that is queued (tcp(7)).
+    fn uncork(&self) {
+        if let Some(socket) = self.upgrade() {
+            // A connection that was reset has nothing to send; a unix socket has never kept anything.
+            let _ = rustix::net::sockopt::set_tcp_nodelay(&*socket, true);
+        }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_model {
+    use super::*;
+    use crate::watch::Watch;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicU64;
+    use loom::thread;
+
+    /// Counts what the kernel gathers, and what it has sent.
+    #[derive(Default)]
+    struct Socket {
+        written: AtomicU64,
+        sent: AtomicU64,
+    }
+
+    impl Corked for Arc<Socket> {
+        fn uncork(&self) {
+            // A system call is a full barrier in effect; the counter needs none of its own.
+            self.sent
+                .fetch_max(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
+        }
+    }
+
+    /// A call writes a piece while the standby takes the lane from it: the piece is sent by one of them.
+    #[test]
+    fn a_piece_does_not_stay_behind_when_the_lane_is_taken() {
+        loom::model(|| {
+            let (cork, watch) = (Arc::new(Cork::new()), Arc::new(Watch::new()));
+            let socket = Arc::new(Socket::default());
+            watch.let_go_alone(1);
+            let taker = {
+                let (cork, watch) = (Arc::clone(&cork), Arc::clone(&watch));
+                thread::spawn(move || {
+                    watch.retake();
+                    cork.pull();
+                })
+            };
+            cork.enter(Arc::clone(&socket));
+            socket.written.store(1, Ordering::Relaxed);
+            cork.settle(&socket, || watch.call() == 1);
+            taker.join().unwrap();
+            assert_eq!(socket.sent.load(Ordering::SeqCst), 1);
+        });
     }
 }
 
@@ -76,7 +147,7 @@ mod tests {
     #[test]
     fn a_corked_piece_waits_until_the_lane_is_taken() {
         let (mut transport, mut client) = pair();
-        let cork = Cork::default();
+        let cork = Cork::new();
         cork.enter(transport.corked_socket());
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
@@ -90,7 +161,7 @@ mod tests {
     #[test]
     fn a_piece_written_after_the_lane_was_taken_does_not_wait() {
         let (mut transport, mut client) = pair();
-        let cork = Cork::default();
+        let cork = Cork::new();
         cork.enter(transport.corked_socket());
         cork.pull();
         transport.set_corked(true);
@@ -117,7 +188,7 @@ mod tests {
     #[test]
     fn a_socket_that_is_closed_is_not_kept_open() {
         let (transport, mut client) = pair();
-        let cork = Cork::default();
+        let cork = Cork::new();
         cork.enter(transport.corked_socket());
         drop(transport);
         cork.pull();

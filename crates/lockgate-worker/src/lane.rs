@@ -212,16 +212,14 @@ impl Lane {
 
     fn poll(&mut self, shared: &Arc<Shared>, timeout: Option<Duration>) {
         let mut events = std::mem::take(&mut self.events);
-        shared.note_polling(true);
-        // What was returned before the note was made is found here, what comes after it wakes the poller.
-        let timeout = if shared.has_returns() {
-            Some(Duration::ZERO)
-        } else {
+        let timeout = if shared.returns.begin_polling() {
             timeout
+        } else {
+            Some(Duration::ZERO)
         };
         let asked_at = self.bench.now;
         let outcome = self.poller.wait(timeout, &mut events);
-        shared.note_polling(false);
+        shared.returns.end_polling();
         self.bench.now = Instant::now();
         self.polled_at = self.bench.now;
         // Before anybody is accepted: who was told that its connection ends has a place for the next one.
@@ -453,7 +451,7 @@ impl Lane {
     }
 
     fn take_returns(&mut self, shared: &Arc<Shared>) {
-        while let Some(returned) = shared.pop_return() {
+        while let Some(returned) = shared.returns.pop() {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),

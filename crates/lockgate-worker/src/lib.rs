@@ -24,6 +24,7 @@ mod deadlines;
 mod descriptor_budget;
 mod descriptors;
 mod exchange;
+mod hand_back;
 mod helper_thread;
 mod lane;
 pub mod log;

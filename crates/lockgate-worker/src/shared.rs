@@ -1,7 +1,7 @@
 //! What all threads of a worker see: settings, crew, logs, the lane behind its lock, and the way back to it.
 //! Knows no request.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::Deadlines;
 use crate::descriptor_budget::DescriptorBudget;
+use crate::hand_back::HandBack;
 use crate::helper_thread::PanicGuard;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
@@ -56,9 +57,7 @@ pub struct Shared {
     pub error_log: Arc<ErrorLog>,
     pub spool_complaints: Mutex<Recurrence>,
     pub lane: Mutex<Lane>,
-    pub returns: Mutex<Vec<Returned>>,
-    pub has_returns: AtomicBool,
-    pub is_polling: AtomicBool,
+    pub returns: HandBack<Returned>,
     pub waker: Waker,
     pub finished: Waker,
     pub is_finished: AtomicBool,
@@ -166,37 +165,12 @@ impl Shared {
         }
     }
 
+    /// Hands something back to the event loop. Where nothing waits for it (`wakes` is false), the leader finds it the
+    /// next time that it looks.
     pub fn push_return(&self, returned: Returned, wakes: bool) {
-        self.returns
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(returned);
-        self.has_returns.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if wakes && self.is_polling.load(Ordering::SeqCst) {
+        if self.returns.push(returned) && wakes {
             self.waker.wake();
         }
-    }
-
-    pub fn pop_return(&self) -> Option<Returned> {
-        if !self.has_returns.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut returns = self.returns.lock().unwrap_or_else(PoisonError::into_inner);
-        let returned = returns.pop();
-        if returns.is_empty() {
-            self.has_returns.store(false, Ordering::SeqCst);
-        }
-        returned
-    }
-
-    pub fn has_returns(&self) -> bool {
-        self.has_returns.load(Ordering::SeqCst)
-    }
-
-    pub fn note_polling(&self, is_polling: bool) {
-        self.is_polling.store(is_polling, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
     }
 
     /// Has the leader do something with the lane.

@@ -20,6 +20,7 @@ use crate::cork::Cork;
 use crate::crew::Crew;
 use crate::deadlines::{self, AskForReplacement, Deadlines};
 use crate::descriptor_budget::{DescriptorBudget, count_open};
+use crate::hand_back::HandBack;
 use crate::helper_thread::PanicGuard;
 use crate::lane::{Lane, Returned};
 use crate::log::ErrorLog;
@@ -97,7 +98,7 @@ impl Worker {
             server_header: config.server_header.clone().map(String::into_bytes),
             speakers: Speakers::new(&config.proxies),
             crew: Crew::new(config.max_threads(), config.thread_idle_timeout),
-            cork: Cork::default(),
+            cork: Cork::new(),
             bodies: BodyStore {
                 memory: config.body_memory,
                 pool: Arc::new(BodyPool::new(config.body_memory_total)),
@@ -114,9 +115,7 @@ impl Worker {
             access_log,
             error_log,
             spool_complaints: Mutex::default(),
-            returns: Mutex::default(),
-            has_returns: AtomicBool::new(false),
-            is_polling: AtomicBool::new(false),
+            returns: HandBack::new(),
             waker,
             finished: Waker::new()?,
             is_finished: AtomicBool::new(false),

@@ -1,0 +1,111 @@
+//! The queue in which threads hand connections back to the event loop, and whether its leader has to be woken for them.
+//!
+//! A Dekker-style pair, as in [`watch`](crate::watch): a thread queues and then looks whether the leader polls, the leader
+//! announces that it polls and then looks at the queue. At least one of them sees the other.
+
+#[cfg(not(loom))]
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering, fence},
+};
+
+#[cfg(loom)]
+use loom::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering, fence},
+};
+#[cfg(loom)]
+use std::sync::PoisonError;
+
+/// See the module.
+pub struct HandBack<T> {
+    queue: Mutex<Vec<T>>,
+    /// Mirrors the queue, so that the leader asks without its lock.
+    has_items: AtomicBool,
+    is_polling: AtomicBool,
+}
+
+impl<T> HandBack<T> {
+    pub fn new() -> Self {
+        Self {
+            queue: Mutex::new(Vec::new()),
+            has_items: AtomicBool::new(false),
+            is_polling: AtomicBool::new(false),
+        }
+    }
+
+    /// Queues an item. True: the leader may be asleep in the poller and has to be woken for the item to be found.
+    #[must_use]
+    pub fn push(&self, item: T) -> bool {
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(item);
+        self.has_items.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.is_polling.load(Ordering::SeqCst)
+    }
+
+    /// The item that was queued last.
+    pub fn pop(&self) -> Option<T> {
+        if !self.has_items.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let item = queue.pop();
+        if queue.is_empty() {
+            self.has_items.store(false, Ordering::SeqCst);
+        }
+        item
+    }
+
+    /// The leader is about to wait in the poller. False: something is queued, and it must not wait.
+    #[must_use]
+    pub fn begin_polling(&self) -> bool {
+        self.is_polling.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        !self.has_items.load(Ordering::SeqCst)
+    }
+
+    /// The leader looks at the queue next.
+    pub fn end_polling(&self) {
+        self.is_polling.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// The leader sleeps without a time limit here, so that an item which it is not woken for ends in a deadlock.
+    #[test]
+    fn the_leader_never_sleeps_over_what_was_handed_back() {
+        loom::model(|| {
+            let hand_back = Arc::new(HandBack::new());
+            let leader = {
+                let hand_back = Arc::clone(&hand_back);
+                thread::spawn(move || {
+                    let mut found = 0;
+                    while found < 2 {
+                        if hand_back.begin_polling() {
+                            thread::park();
+                        }
+                        hand_back.end_polling();
+                        while hand_back.pop().is_some() {
+                            found += 1;
+                        }
+                    }
+                })
+            };
+            for item in 0..2 {
+                if hand_back.push(item) {
+                    leader.thread().unpark();
+                }
+            }
+            leader.join().unwrap();
+        });
+    }
+}
