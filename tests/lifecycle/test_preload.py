@@ -311,3 +311,22 @@ def test_what_the_import_prints_is_written_once(site, start):
     assert server.stop() == 0
     assert server.output.count("printed at import") == 1
     assert server.errors.count("written at import") == 1
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_worker_that_was_forked_with_a_held_stream_is_replaced_by_another_fork(start, stream):
+    # The first worker is made with the lock held, and the second without.
+    environment = {"LOCKED": stream, "UNTIL": "2"}
+    server = start("locked_stream:app", "--preload", environment=environment)
+    assert server.get("/").body == b"fine"
+    assert f"a write to sys.{stream} hangs in the worker" in server.errors
+    assert "the template forks again (attempt 1 of 5)" in server.errors
+    assert "'logs-all-the-time' is not copied to workers" in server.errors
+
+
+def test_a_template_that_makes_no_good_worker_stops_the_start(start):
+    environment = {"LOCKED": "stdout", "UNTIL": "1000000"}
+    server = start("locked_stream:app", "--preload", environment=environment, wait=False)
+    assert server.wait(within=60) == 1
+    assert "(attempt 5 of 5)" in server.errors
+    assert "a write to sys.stdout hangs in the worker" in server.errors

@@ -124,3 +124,13 @@ def test_without_an_admin_listener_a_worker_has_no_thread_for_stacks(start):
     tasks = Path(f"/proc/{worker}/task")
     names = {(tasks / task / "comm").read_text().strip() for task in os.listdir(tasks)}
     assert not {name for name in names if name.startswith("lockgate-st")}, names
+
+
+def test_every_thread_has_the_number_of_the_kernel(start, tmp_path):
+    admin = Admin(start, tmp_path, "late:app", "--threads", "2", workers=1)
+    (worker,) = admin.stacks()
+    numbers = [thread["thread"] for thread in worker["threads"]]
+    known = {int(task) for task in os.listdir(f"/proc/{worker['pid']}/task")}
+    assert set(numbers) <= known
+    # The main thread's number is that of its process.
+    assert worker["pid"] in numbers

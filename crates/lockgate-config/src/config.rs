@@ -124,6 +124,8 @@ pub struct Config {
     pub sendfile: bool,
     /// When Python's cyclic garbage collector runs.
     pub gc: Collection,
+    /// Whether an application is served that has replaced Python's threads and locks (gevent, eventlet).
+    pub allow_patched_threads: bool,
     /// How long a thread may compute in Python while another one waits for the interpreter; whole microseconds.
     pub switch_interval: Duration,
 }
@@ -324,6 +326,7 @@ impl Config {
             reuse_port: false,
             sendfile: true,
             gc: Collection::Freeze,
+            allow_patched_threads: false,
             switch_interval: Duration::from_millis(2),
         }
     }

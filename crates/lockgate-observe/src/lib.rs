@@ -30,6 +30,6 @@ pub use page::{
     BOUNDS, BUCKETS, Call, Counts, Ledger, Line, Loss, Page, ReloadState, ReloadView, Response,
     Running, Seat, State, Totals, WorkerView,
 };
-pub use stacks::{WorkerStacks, write_stacks};
+pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use status::write_status;
 pub use uwsgi::{Memory, write_uwsgi};

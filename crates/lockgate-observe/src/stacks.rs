@@ -22,6 +22,8 @@ pub struct WorkerStacks {
 struct Thread {
     /// As Python numbers it.
     ident: u64,
+    /// As the kernel numbers it, where a line of the dump says so.
+    native: Option<u64>,
     /// The innermost first.
     frames: Vec<Frame>,
     /// Whether there are more frames.
@@ -93,8 +95,8 @@ impl Json {
         self.separate();
         self.open('{');
         self.number("ident", thread.ident);
-        match call {
-            Some((native, _)) => self.number("thread", native),
+        match call.map(|(native, _)| native).or(thread.native) {
+            Some(native) => self.number("thread", native),
             None => self.null("thread"),
         }
         match call.and_then(|(_, request)| request) {
@@ -130,11 +132,14 @@ impl Json {
 /// Reads a dump. What it does not know is left out: newer Pythons write more.
 fn threads(dump: &[u8]) -> Vec<Thread> {
     let text = String::from_utf8_lossy(dump);
+    let natives: Vec<(u64, u64)> = text.lines().filter_map(native_id).collect();
     let mut threads: Vec<Thread> = Vec::new();
     for line in text.lines() {
         if let Some(ident) = header(line) {
+            let native = natives.iter().find(|(of, _)| *of == ident);
             threads.push(Thread {
                 ident,
+                native: native.map(|&(_, native)| native),
                 frames: Vec::new(),
                 is_cut: false,
             });
@@ -150,6 +155,18 @@ fn threads(dump: &[u8]) -> Vec<Thread> {
         }
     }
     threads
+}
+
+const NATIVE_ID_OF: &str = "Native id of 0x";
+
+/// What a worker adds to a dump for a thread: the number that the kernel gives it.
+pub fn native_id_line(ident: u64, native: u64) -> String {
+    format!("{NATIVE_ID_OF}{ident:016x}: {native}\n")
+}
+
+fn native_id(line: &str) -> Option<(u64, u64)> {
+    let (ident, native) = line.strip_prefix(NATIVE_ID_OF)?.split_once(": ")?;
+    Some((u64::from_str_radix(ident, 16).ok()?, native.parse().ok()?))
 }
 
 /// `Thread 0x00007f3a2b1c0640 (most recent call first):`, `Current thread 0x… [name] (most recent call first):`.
@@ -301,6 +318,16 @@ Thread 0x0000000000000001 (most recent call first):
             assert!(worker["threads"][1]["thread"].is_null());
             assert_eq!(worker["threads"].as_array().unwrap().len(), 2);
         }
+    }
+
+    #[test]
+    fn a_thread_without_a_request_has_the_number_of_the_kernel_where_the_worker_knows_it() {
+        let dump = format!("{}{DUMP}", native_id_line(1, 70));
+        let worker = told(Vec::new(), None, Ok(&dump));
+        let numbers: Vec<&Value> = (worker["threads"].as_array().unwrap().iter())
+            .map(|thread| &thread["thread"])
+            .collect();
+        assert_eq!(numbers, [&Value::Null, &70.into()]);
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use lockgate_config::{BindAddress, Collection, Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
-use lockgate_supervisor::{LoadFailure, WorkerPost};
+use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerPost};
 use lockgate_worker::{Handle, Worker, note_ahead, try_directory};
 use pyo3::prelude::*;
 
 use crate::collector::{Collector, freeze};
 use crate::hooks::PythonHooks;
 use crate::stack_log::StackLog;
+use crate::stream_check::find_hanging_stream;
 use crate::warming::warm_up;
 use crate::wsgi::{Settings, WsgiApp};
 use crate::{children, exceptions, interpreter, loading, privileges, stacks};
@@ -122,12 +123,6 @@ impl PythonHooks {
                 ),
             );
         }
-        interpreter::remember_threads(py).map_err(|error| {
-            cannot_start(format!(
-                "cannot start threads: {}",
-                exceptions::summary(py, &error)
-            ))
-        })?;
         self.show_stacks_at_death(py);
         // While it can be read: at the exit its directory may have been replaced or removed.
         py.import("lockgate.shutdown")
@@ -142,12 +137,13 @@ impl PythonHooks {
             );
         }
         let application = loading::load(py, &self.config)?;
-        if interpreter::are_threads_patched(py) {
-            self.log.write(
-                Level::Warning,
-                "the application has replaced Python's threads (gevent, eventlet): requests run on real \
-                 threads all the same, and its own scheduler runs only while one of them lets it",
+        // Refused by `loading`, unless the operator has allowed it.
+        if let Ok(Some(package)) = interpreter::patched_by(py) {
+            let message = format!(
+                "{package} has replaced Python's threads and locks, and allow_patched_threads = true: requests run on \
+                 real threads all the same, and two that want the same lock of {package} can hang"
             );
+            self.log.write(Level::Warning, &message);
         }
         Ok(application)
     }
@@ -163,6 +159,10 @@ impl PythonHooks {
             Ok(None) => Err(0),
             Err(failure) => {
                 post.boot_failed(failure.code, &failure.text);
+                if failure.code == BAD_FORK {
+                    // Whatever runs at exit may want the stream as well.
+                    signal_hook::low_level::exit(BAD_FORK);
+                }
                 Err(failure.code)
             }
         }
@@ -184,6 +184,7 @@ impl PythonHooks {
                     let message = format!("cannot reopen the error log: {error}");
                     self.log.write(Level::Error, &message);
                 }
+                check_streams(py)?;
                 application
             }
             None => {
@@ -286,6 +287,24 @@ impl PythonHooks {
             );
             self.log.write(Level::Warning, &message);
         }
+    }
+}
+
+/// A worker that hangs at its first `print` serves nothing.
+fn check_streams(py: Python<'_>) -> Result<(), LoadFailure> {
+    match find_hanging_stream(py) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) => Err(LoadFailure {
+            code: BAD_FORK,
+            text: format!(
+                "preload: a write to sys.{name} hangs in the worker: when it was forked, a thread that the import has \
+                 started held the lock of the stream; start such threads at their first use"
+            ),
+        }),
+        Err(error) => Err(cannot_start(format!(
+            "cannot check the standard streams: {}",
+            exceptions::summary(py, &error)
+        ))),
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use lockgate_worker::app::ThreadBody;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::exceptions;
@@ -88,29 +87,16 @@ pub(crate) fn switch_interval(py: Python<'_>) -> PyResult<Duration> {
         .map_err(|error| pyo3::exceptions::PyValueError::new_err(error.to_string()))
 }
 
-/// How threads are started, as it was before the application was loaded.
-static START_THREAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-/// Remembers how threads are started. To be called before the application is loaded: `gevent.monkey` and its kind
-/// replace it by something that starts none.
+/// The package that has replaced Python's threads and locks (gevent, eventlet), if any.
 ///
 /// # Errors
-/// When the interpreter has no threads.
-pub(crate) fn remember_threads(py: Python<'_>) -> PyResult<()> {
-    START_THREAD
-        .get_or_try_init(py, || start_thread(py).map(Bound::unbind))
-        .map(drop)
+/// When Python does not say.
+pub(crate) fn patched_by(py: Python<'_>) -> PyResult<Option<String>> {
+    patching(py)?.call_method0("patched_by")?.extract()
 }
 
-/// Whether somebody has replaced threads since [`remember_threads`].
-pub(crate) fn are_threads_patched(py: Python<'_>) -> bool {
-    START_THREAD
-        .get(py)
-        .is_some_and(|known| !start_thread(py).is_ok_and(|now| now.is(known)))
-}
-
-fn start_thread(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    py.import("_thread")?.getattr("start_new_thread")
+fn patching(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("lockgate.patching")
 }
 
 /// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its state lives as long as it.
@@ -126,10 +112,9 @@ pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
                 body: Mutex::new(Some(body)),
             },
         )?;
-        if are_threads_patched(py)
-            && let Some(start) = START_THREAD.get(py)
-        {
-            return start.bind(py).call1((target, ())).map(drop);
+        if patched_by(py)?.is_some() {
+            let start = patching(py)?.call_method0("start_new_thread")?;
+            return start.call1((target, ())).map(drop);
         }
         let options = PyDict::new(py);
         options.set_item("target", target)?;

@@ -17,6 +17,7 @@ mod reading;
 mod shutdown;
 mod stack_log;
 mod stacks;
+mod stream_check;
 mod sweeper;
 mod warming;
 mod wsgi;

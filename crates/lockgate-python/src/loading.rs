@@ -50,6 +50,18 @@ fn call(py: Python<'_>, config: &Config) -> PyResult<Py<PyAny>> {
         options.set_item("arguments", attribute.call.as_deref())?;
     }
     options.set_item("pythonpath", &config.pythonpath)?;
+    let refuse_patched_threads = |when| {
+        if config.allow_patched_threads {
+            return Ok(());
+        }
+        let patching = py.import("lockgate.patching")?;
+        patching.call_method1("refuse", (when,)).map(drop)
+    };
+    refuse_patched_threads(
+        "before the application was imported, as by sitecustomize or a .pth file",
+    )?;
     let load = py.import("lockgate.loading")?.getattr("load")?;
-    load.call((), Some(&options)).map(Bound::unbind)
+    let application = load.call((), Some(&options))?;
+    refuse_patched_threads("by the import of the application")?;
+    Ok(application.unbind())
 }

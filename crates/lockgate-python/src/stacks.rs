@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lockgate_observe::Level;
+use lockgate_observe::{Level, native_id_line};
 use lockgate_supervisor::{StackAnswer, StackPlace};
 use lockgate_worker::Handle;
 use lockgate_worker::log::ErrorLog;
@@ -133,7 +133,39 @@ fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
     options.set_item("all_threads", true)?;
     py.import("faulthandler")?
         .call_method("dump_traceback", (), Some(&options))?;
-    Ok(whole(file)?)
+    let dump = whole(file)?;
+    let mut text = native_ids(py)?.into_bytes();
+    text.extend(dump);
+    Ok(text)
+}
+
+/// A line for each thread that Python knows: the dump has only the numbers that Python gives them.
+fn native_ids(py: Python<'_>) -> PyResult<String> {
+    let threading = py.import("threading")?;
+    let main: u64 = main_thread(py)?;
+    let mut text = native_id_line(main, u64::from(std::process::id()));
+    for thread in threading.call_method0("enumerate")?.try_iter()? {
+        let thread = thread?;
+        // A thread that is being started has none yet.
+        let ids = (
+            thread.getattr("ident")?.extract(),
+            thread.getattr("native_id")?.extract(),
+        );
+        // That of the main thread is its parent's after a fork, before Python 3.13.
+        if let (Ok(ident), Ok(native)) = ids
+            && ident != main
+        {
+            text.push_str(&native_id_line(ident, native));
+        }
+    }
+    Ok(text)
+}
+
+fn main_thread(py: Python<'_>) -> PyResult<u64> {
+    py.import("threading")?
+        .call_method0("main_thread")?
+        .getattr("ident")?
+        .extract()
 }
 
 /// The way without the interpreter.
@@ -142,12 +174,15 @@ struct Forced {
     file: &'static File,
     /// `None` when the application has the signal.
     signal: Option<i32>,
+    /// Which thread is the main one.
+    main: String,
 }
 
 impl Forced {
     /// In processes that the application forks the handler stays, and nobody sends the signal.
     fn register(py: Python<'_>, file: File, log: &ErrorLog) -> PyResult<Self> {
         let file: &File = Box::leak(Box::new(file));
+        let main = native_id_line(main_thread(py)?, u64::from(std::process::id()));
         let last: i32 = py.import("signal")?.getattr("SIGRTMAX")?.extract()?;
         let number = last - FROM_LAST;
         if is_caught(number) {
@@ -155,7 +190,11 @@ impl Forced {
                 "signal {number} is the application's: operators see no stacks of this worker while a call holds the interpreter"
             );
             log.write(Level::Info, &message);
-            return Ok(Self { file, signal: None });
+            return Ok(Self {
+                file,
+                signal: None,
+                main,
+            });
         }
         let options = PyDict::new(py);
         options.set_item("file", file.as_raw_fd())?;
@@ -164,7 +203,7 @@ impl Forced {
         py.import("faulthandler")?
             .call_method("register", (number,), Some(&options))?;
         let signal = Some(number);
-        Ok(Self { file, signal })
+        Ok(Self { file, signal, main })
     }
 
     fn look(&self) -> StackAnswer {
@@ -184,7 +223,9 @@ impl Forced {
                 "{HELD}, and signal {signal} does not show what runs"
             ));
         }
-        Ok(text)
+        let mut told = self.main.clone().into_bytes();
+        told.extend(text);
+        Ok(told)
     }
 }
 

@@ -30,6 +30,10 @@ pub struct LoadFailure {
     pub text: String,
 }
 
+/// With this code in [`WorkerPost::boot_failed`] a worker says that it was forked while another thread of the template
+/// held a lock, which is never released in the copy: another fork of the same template may do better.
+pub const BAD_FORK: i32 = 75;
+
 /// The program that this process would be if it were started anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Successor {

@@ -38,7 +38,7 @@ mod worker_side;
 pub use ending::Ending;
 pub use estate::{HANDOVER, agrees_with};
 pub use exit_watch::{ExitWatch, Exiting};
-pub use hooks::{Fork, Hooks, LoadFailure, Successor};
+pub use hooks::{BAD_FORK, Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
 pub use operators::{OperatorRequests, peer_user};
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};

@@ -56,4 +56,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         show: |draft| duration_text(draft.config.switch_interval),
     },
+    Setting {
+        name: "allow_patched_threads",
+        section: Section::Interpreter,
+        short: None,
+        flags: &["allow-patched-threads"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Serve an application that has replaced Python's threads and locks. `gevent.monkey.patch_all()` and \
+              `eventlet.monkey_patch()` do that. Without this setting such an application is refused at the start with exit code 3: \
+              requests run on real threads, and two that want the same lock of gevent or eventlet can hang for ever.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |draft, given| {
+            draft.config.allow_patched_threads = given.switch()?;
+            Ok(())
+        },
+        show: |draft| draft.config.allow_patched_threads.to_string(),
+    },
 ];

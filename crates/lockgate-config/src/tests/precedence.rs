@@ -19,6 +19,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("thread_idle_timeout", "1", "'2m'", "0"),
     ("gc", "off", "'idle'", "freeze"),
     ("switch_interval", "1ms", "'500us'", "0.002"),
+    ("allow_patched_threads", "true", "false", "yes"),
     ("worker_connections", "1", "2", "3"),
     ("queue_size", "1", "2", "3"),
     ("queue_timeout", "1", "'2m'", "0"),

@@ -337,6 +337,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("true", "must be text"),
             ],
         ),
+        ("allow_patched_threads", &[("'perhaps'", "true or false")]),
         (
             "switch_interval",
             &[

@@ -11,12 +11,16 @@ use super::watch::WATCHED;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
 use super::{Action, Order, Rules, Stage, Supervisor};
 use crate::back_off::BackOff;
-use crate::{Ending, Unfinished};
+use crate::{BAD_FORK, Ending, Unfinished};
 
 /// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
 const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
+/// How often in a row a template may make a worker with a lock that is held for ever.
+const MOST_BAD_FORKS: u32 = 5;
 /// A worker that dies sooner after it was ready has not really served.
 const SERVED: Duration = Duration::from_secs(1);
+/// The server's exit code when no worker could be made.
+const CANNOT_START: i32 = 1;
 /// A worker that has served for so long clears the record of its slot.
 const HEALTHY: Duration = Duration::from_secs(10);
 /// How long a worker may take to exit after it has reported a boot failure.
@@ -140,6 +144,7 @@ impl Supervisor {
             Seconds(now.saturating_duration_since(worker.forked))
         );
         self.log(Level::Info, message);
+        self.slots[place].bad_forks = 0;
         match self.slots[place].role {
             Role::Serving => self.open(place, now),
             Role::Successor => self.open_successor(now),
@@ -178,6 +183,10 @@ impl Supervisor {
         if !is_running {
             return;
         }
+        if code == BAD_FORK && self.is_forked_again(place, &why) {
+            return;
+        }
+        let code = if code == BAD_FORK { CANNOT_START } else { code };
         self.tell_boot_failure(&text);
         match self.slots[place].role {
             Role::Coming => self.fail_reload(&why, Some(&text), now),
@@ -185,6 +194,24 @@ impl Supervisor {
             Role::Serving if !self.has_been_healthy => self.stop_by_boot_failure(code, now),
             Role::Serving | Role::Free | Role::Leaving => {}
         }
+    }
+
+    /// A worker was forked while another thread of the template held a lock. Whether the next fork may do better.
+    fn is_forked_again(&mut self, place: usize, why: &str) -> bool {
+        let slot = &mut self.slots[place];
+        if slot.bad_forks == MOST_BAD_FORKS {
+            return false;
+        }
+        slot.bad_forks += 1;
+        let attempt = slot.bad_forks;
+        if let Some(worker) = slot.worker_mut() {
+            worker.is_bad_fork = true;
+        }
+        self.log(
+            Level::Warning,
+            format!("{why}; the template forks again (attempt {attempt} of {MOST_BAD_FORKS})"),
+        );
+        true
     }
 
     /// When a worker has to be ready, if that counts.
@@ -261,6 +288,10 @@ impl Supervisor {
         let Tenant::Worker(worker) = std::mem::replace(&mut slot.tenant, vacancy) else {
             return;
         };
+        if worker.is_bad_fork && matches!(self.stage, Stage::Running) {
+            // Logged when it was reported; the slot is vacant from now on.
+            return;
+        }
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
         match &self.stage {
             Stage::Running => match role {

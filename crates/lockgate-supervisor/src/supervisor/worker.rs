@@ -11,6 +11,8 @@ pub(super) struct Slot {
     pub(super) tenant: Tenant,
     pub(super) role: Role,
     pub(super) back_off: BackOff,
+    /// Workers in a row that were forked while another thread held a lock.
+    pub(super) bad_forks: u32,
 }
 
 /// What a place is for.
@@ -45,6 +47,7 @@ impl Slot {
             tenant: Tenant::Vacant { fork_at },
             role,
             back_off: BackOff::default(),
+            bad_forks: 0,
         }
     }
 
@@ -84,6 +87,8 @@ pub(super) struct Worker {
     pub(super) last_heard: Instant,
     /// It has reported a boot failure and is leaving.
     pub(super) has_failed: bool,
+    /// Another fork of the same template takes its place.
+    pub(super) is_bad_fork: bool,
     /// Why it is on its way out, if this supervisor has anything to do with it.
     pub(super) sentence: Option<Sentence>,
     /// When patience ends and it is killed.
@@ -113,6 +118,7 @@ impl Worker {
             is_to_be_replaced: false,
             last_heard: now,
             has_failed: false,
+            is_bad_fork: false,
             sentence: None,
             kill_at: None,
             is_killed: false,
