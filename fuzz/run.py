@@ -70,6 +70,9 @@ def main() -> int:
                 f"{outcome.coverage:>6} edges  {found}",
                 flush=True,
             )
+    if idle := [o.target for o in outcomes if not o.executions and not o.finding]:
+        print(f"fuzz: nothing was executed: {', '.join(idle)}", file=sys.stderr)
+        return 2
     findings = [outcome for outcome in outcomes if outcome.finding]
     for outcome in findings:
         print(f"\n--- {outcome.target}: {outcome.finding}\n{outcome.text}", file=sys.stderr)

@@ -10,33 +10,55 @@
 
 mod checks;
 mod examined;
+mod selection;
 mod server;
 mod templates;
 
-fn main() {
+use std::process::ExitCode;
+
+use selection::Selection;
+
+fn main() -> ExitCode {
     if let Ok(behaviour) = std::env::var(server::BEHAVIOUR) {
         std::process::exit(examined::serve(&behaviour));
     }
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| !argument.starts_with('-'))
-        .collect();
-    let mut failed = Vec::new();
-    for (name, check) in checks::ALL.iter().chain(templates::ALL) {
-        if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part.as_str())) {
+    let selection = match Selection::parse(std::env::args().skip(1)) {
+        Ok(selection) => selection,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            return ExitCode::from(2);
+        }
+    };
+    let all = [checks::ALL, templates::ALL, selection::ALL];
+    let chosen = all
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| selection.takes(name));
+    let (mut passed, mut failed) = (0, Vec::new());
+    for (name, check) in chosen {
+        if selection.lists {
+            println!("{name}: test");
             continue;
         }
-        let outcome = std::panic::catch_unwind(check);
-        println!(
-            "test {name} ... {}",
-            if outcome.is_ok() { "ok" } else { "FAILED" }
-        );
-        if outcome.is_err() {
+        let is_ok = std::panic::catch_unwind(check).is_ok();
+        println!("test {name} ... {}", if is_ok { "ok" } else { "FAILED" });
+        if is_ok {
+            passed += 1;
+        } else {
             failed.push(*name);
         }
     }
+    if selection.lists {
+        return ExitCode::SUCCESS;
+    }
+    println!("{passed} passed, {} failed", failed.len());
+    if passed == 0 && failed.is_empty() {
+        eprintln!("error: no check is called so: a run that proves nothing is a failure");
+        return ExitCode::from(101);
+    }
     if !failed.is_empty() {
         println!("failed: {failed:?}");
-        std::process::exit(101);
+        return ExitCode::from(101);
     }
+    ExitCode::SUCCESS
 }
