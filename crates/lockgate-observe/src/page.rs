@@ -319,6 +319,44 @@ mod tests {
     }
 
     #[test]
+    fn ledgers_of_two_slots_share_no_word_with_each_other_or_with_records() {
+        let words = Page::WORDS;
+        let memory: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+        let page = Page::new(Vec::leak(memory));
+        let slots = [0, 1, 2, Page::MOST_WORKERS - 1];
+        for slot in slots {
+            let number = slot as u64 + 1;
+            let seat = page.seat(slot).unwrap();
+            seat.enter();
+            seat.publish(number, 7);
+            let ledger = seat.ledger().unwrap();
+            ledger.open(slot as u32 + 1000, number);
+            // Every line is taken, also the last one, which is nearest to the next ledger.
+            let threads = std::iter::from_fn(|| ledger.claim(number, number)).count();
+            assert_eq!(threads, LINES);
+            ledger.note_received(number);
+            for loss in Loss::ALL {
+                ledger.note_loss(loss, number);
+            }
+        }
+        for slot in slots {
+            let (number, ledger) = (slot as u64 + 1, page.ledger(slot).unwrap());
+            assert_eq!((ledger.pid(), ledger.started()), (number + 999, number));
+            let totals = ledger.totals();
+            assert_eq!(totals.losses, [1; Loss::ALL.len()]);
+            assert_eq!((totals.received, totals.sent), (number, 6 * number));
+            assert_eq!(totals.classes, [0; 5]);
+        }
+        let expected: Vec<_> = slots.map(|slot| (slot, slot as u64 + 1)).into();
+        assert_eq!(held(page), expected);
+        // What one slot lets go of stays with the others.
+        page.clear(1);
+        assert!(page.ledger(1).unwrap().claim(1, 1).is_some());
+        assert!(page.ledger(0).unwrap().claim(1, 1).is_none());
+        assert!(page.ledger(2).unwrap().claim(1, 1).is_none());
+    }
+
+    #[test]
     fn beyond_the_last_record_there_is_no_seat() {
         let page = page(2);
         assert!(page.seat(1).is_some());

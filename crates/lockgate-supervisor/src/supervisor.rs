@@ -268,6 +268,7 @@ impl Supervisor {
         self.keep_stop_deadline(now);
         match &self.stage {
             Stage::Running => {
+                self.go_on_succeeding(now);
                 self.go_on_reloading(now);
                 self.go_on_recycling(now);
                 // Last: it waits for the quiet that the others leave.

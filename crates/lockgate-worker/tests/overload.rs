@@ -10,28 +10,58 @@ mod client;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{Server, answer, get, read_response};
 use lockgate_config::{Config, LogTarget};
 use lockgate_worker::{Reply, Request};
 
+/// Longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A call of `/hold` lasts until the test lets it go; every other one is only noted.
 #[derive(Default)]
 struct Stage {
-    is_open: AtomicBool,
-    seen: Mutex<Vec<String>>,
+    state: Mutex<State>,
+    has_changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_open: bool,
+    seen: Vec<String>,
 }
 
 impl Stage {
     fn open(&self) {
-        self.is_open.store(true, Ordering::SeqCst);
+        self.state.lock().unwrap().is_open = true;
+        self.has_changed.notify_all();
     }
 
     fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        self.state.lock().unwrap().seen.clone()
+    }
+
+    fn enter(&self, path: &str) {
+        self.state.lock().unwrap().seen.push(path.to_owned());
+        self.has_changed.notify_all();
+        if path == "/hold" {
+            self.wait_until(|state| state.is_open);
+        }
+    }
+
+    /// Sleeps until so many calls have begun.
+    fn wait_for_calls(&self, count: usize) {
+        self.wait_until(|state| state.seen.len() == count);
+    }
+
+    fn wait_until(&self, condition: impl Fn(&State) -> bool) {
+        let state = self.state.lock().unwrap();
+        let (_state, timeout) = (self.has_changed)
+            .wait_timeout_while(state, PATIENCE, |state| !condition(state))
+            .unwrap();
+        assert!(!timeout.timed_out(), "not within {PATIENCE:?}");
     }
 }
 
@@ -50,10 +80,7 @@ fn perform(stage: &Arc<Stage>) -> impl Fn(&mut Request, &mut Reply) + Send + Syn
     let stage = Arc::clone(stage);
     move |request, reply| {
         let path = String::from_utf8_lossy(request.head.path()).into_owned();
-        stage.seen.lock().unwrap().push(path.clone());
-        while path == "/hold" && !stage.is_open.load(Ordering::SeqCst) {
-            std::thread::yield_now();
-        }
+        stage.enter(&path);
         answer(reply, path.as_bytes());
     }
 }
@@ -67,7 +94,7 @@ fn send(server: &Server, path: &str) -> TcpStream {
 /// Takes every thread.
 fn hold_all(server: &Server, stage: &Stage, threads: usize) -> Vec<TcpStream> {
     let held: Vec<_> = (0..threads).map(|_| send(server, "/hold")).collect();
-    server.wait_until(|_| stage.seen().len() == threads);
+    stage.wait_for_calls(threads);
     held
 }
 
@@ -194,7 +221,12 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
         let lines = || std::fs::read_to_string(&log).unwrap_or_default();
         // A reset may take along what the server has not read: then there was no request.
         let has_line = |at: usize| lines().contains(&format!("/gone/{at} "));
-        server.wait_until(|_| (1..10).step_by(2).all(has_line));
+        // A file tells nobody that it has grown.
+        let deadline = Instant::now() + PATIENCE;
+        while !(1..10).step_by(2).all(has_line) {
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
+            pass(Duration::from_millis(5));
+        }
         let told = lines();
         let mut gone = told.lines().filter(|line| line.contains("/gone/"));
         assert!(gone.all(|line| line.contains(" HTTP/1.1\" 499 ")), "{told}");
@@ -223,7 +255,7 @@ fn a_client_that_half_closes_is_answered_when_its_turn_comes_soon() {
 
 fn hold_all_but_first(server: &Server, stage: &Stage, threads: usize) -> Vec<TcpStream> {
     let held: Vec<_> = (0..threads).map(|_| send(server, "/hold")).collect();
-    server.wait_until(|_| stage.seen().len() == threads + 1);
+    stage.wait_for_calls(threads + 1);
     held
 }
 

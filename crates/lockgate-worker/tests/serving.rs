@@ -211,6 +211,39 @@ fn a_panic_in_a_call_costs_that_request_and_nothing_else() {
 }
 
 #[test]
+fn responses_that_were_aborted_leave_no_connection_open() {
+    for threads in THREADS {
+        let adjust = |config: &mut lockgate_config::Config| config.worker_connections = 4;
+        let server = Server::start_with(threads, adjust, |request, reply| {
+            if request.head.path() == b"/" {
+                return answer(reply, b"fine");
+            }
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.start(BodyLength::Unknown);
+            reply.send_copy(b"part").unwrap();
+            reply.flush().unwrap();
+            if request.head.path() == b"/panic" {
+                panic!("on purpose");
+            }
+            // Dropped before its end.
+        });
+        // Many more than there may be at once.
+        for number in 0..20 {
+            let path = ["/panic", "/dropped"][number % 2];
+            let mut stream = server.connect();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            assert!(all.ends_with(b"4\r\npart\r\n"), "{path} {number}");
+        }
+        let mut streams: Vec<_> = (0..4).map(|_| server.connect()).collect();
+        for stream in &mut streams {
+            assert_eq!(get(stream, "/").text(), "fine", "{threads} threads");
+        }
+    }
+}
+
+#[test]
 fn a_body_shorter_than_announced_closes_the_connection() {
     let server = Server::start(1, |_, reply| {
         reply.head().set_status(200, b"OK").unwrap();
@@ -405,6 +438,8 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
         let at_gate = Arc::clone(&gate);
         let server = Server::start(threads, move |request, reply| {
             if request.head.path() == b"/wait" {
+                // Twice: it has come, and it may go on.
+                at_gate.wait();
                 at_gate.wait();
             }
             answer(reply, b"finished");
@@ -415,7 +450,7 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
         running
             .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             .unwrap();
-        server.wait_until(|handle| handle.is_stuck(Duration::ZERO) || threads > 1);
+        gate.wait();
         server.handle.drain();
         gate.wait();
         let response = read_response(&mut running);
@@ -429,7 +464,7 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
             (last.status, last.header("connection")),
             (200, Some("close".to_owned()))
         );
-        server.wait_until(lockgate_worker::Handle::is_finished);
+        server.wait_for_end();
         assert!(std::net::TcpStream::connect(server.address).is_err());
     }
 }
@@ -501,6 +536,7 @@ fn requests_that_waited_are_not_run_for_clients_that_have_gone() {
         counted.fetch_add(1, Ordering::SeqCst);
         if request.head.path() == b"/wait" {
             at_gate.wait();
+            at_gate.wait();
         }
         answer(reply, b"done");
     });
@@ -510,7 +546,8 @@ fn requests_that_waited_are_not_run_for_clients_that_have_gone() {
             .write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
             .unwrap();
     }
-    server.wait_until(|_| calls.load(Ordering::SeqCst) == RUNNING);
+    gate.wait();
+    assert_eq!(calls.load(Ordering::SeqCst), RUNNING);
     for _ in 0..10 {
         let mut impatient = server.connect();
         impatient

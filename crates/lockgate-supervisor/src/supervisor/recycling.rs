@@ -88,6 +88,18 @@ impl Supervisor {
         Some(worker.opened? + self.rules.max_worker_age?)
     }
 
+    /// Asks the old worker to leave when its successor accepts. Comes before reloads, which wait for it.
+    pub(super) fn go_on_succeeding(&mut self, now: Instant) {
+        if let Some(succession) = self.recycling.succession
+            && let Some(by) = succession.moves_by
+        {
+            let successor = self.slots.get(succession.place).and_then(Slot::worker);
+            if by <= now || successor.is_some_and(|worker| worker.is_accepting) {
+                self.complete_succession(succession, now);
+            }
+        }
+    }
+
     pub(super) fn go_on_recycling(&mut self, now: Instant) {
         let old: Vec<u32> = self
             .serving()
@@ -97,14 +109,6 @@ impl Supervisor {
             .collect();
         for pid in old {
             self.want_replacement(pid, ReplaceReason::Age);
-        }
-        if let Some(succession) = self.recycling.succession
-            && let Some(by) = succession.moves_by
-        {
-            let successor = self.slots.get(succession.place).and_then(Slot::worker);
-            if by <= now || successor.is_some_and(|worker| worker.is_accepting) {
-                self.complete_succession(succession, now);
-            }
         }
         if self.recycling.succession.is_none() {
             self.begin_succession(now);

@@ -78,12 +78,19 @@ impl Server {
         stream
     }
 
-    pub fn wait_until(&self, condition: impl Fn(&Handle) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !condition(&self.handle) {
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
-            std::thread::yield_now();
-        }
+    /// Sleeps until the worker says that nothing is left to do.
+    pub fn wait_for_end(&self) {
+        let finished = self.handle.finished_fd();
+        let mut fds = [rustix::event::PollFd::new(
+            &finished,
+            rustix::event::PollFlags::IN,
+        )];
+        let patience = rustix::event::Timespec::try_from(PATIENCE).unwrap();
+        let count = rustix::event::poll(&mut fds, Some(&patience)).unwrap();
+        assert!(
+            count == 1 && self.handle.is_finished(),
+            "not within {PATIENCE:?}"
+        );
     }
 }
 

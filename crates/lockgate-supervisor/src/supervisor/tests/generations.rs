@@ -396,6 +396,65 @@ fn a_replacement_that_a_failed_reload_has_interrupted_is_made_after_it() {
 }
 
 #[test]
+fn no_reload_begins_while_a_successor_moves_in() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    script.ready([101]);
+    script.asks(Request::Reload);
+    script.did(&["20 fork 1", "20 open 101"]);
+    script.event(Event::Serving { pid: 101 });
+    script.did(&["20 retire 100", "20 prepare", "20 fork 2 of next"]);
+}
+
+#[test]
+fn a_worker_that_died_or_was_sentenced_while_it_waited_gets_no_successor() {
+    for is_dead in [true, false] {
+        let mut script = Script::meeting(Rules {
+            max_worker_memory_hard: 100,
+            ..recycling(3)
+        });
+        // The first one is being replaced, the other two wait for their turn.
+        for pid in [100, 101, 102] {
+            script.event(counted(pid, 50));
+        }
+        script.did(&["20 fork 3"]);
+        script.exits(101, KILLED);
+        script.did(&["20 fork 1"]);
+        if is_dead {
+            script.exits(102, KILLED);
+            script.did(&["20 fork 2"]);
+        } else {
+            script.event(Event::Measured {
+                pid: 102,
+                requests: 50,
+                memory: 101,
+            });
+            script.did(&["20 retire 102", "20 fork 4"]);
+        }
+        script.serve([103]);
+        script.did(&["20 open 103", "20 retire 100"]);
+        script.exits(100, CLEAN);
+        script.at(40.0);
+        let forks = script.deeds.iter().filter(|deed| deed.contains("fork"));
+        assert_eq!(forks.count(), 0, "{:?}", script.deeds);
+    }
+}
+
+#[test]
+fn no_attempt_is_due_when_the_worker_whose_successor_failed_has_died() {
+    let mut script = Script::meeting(recycling(1));
+    script.event(counted(100, 50));
+    script.fails(101, 3, "no");
+    script.exits(100, KILLED);
+    script.serve([102]);
+    script.forget();
+    // Wakes at no deadline that is over, and at none that is to come.
+    script.at(60.0);
+    assert_eq!(script.supervisor.next_deadline(), None);
+    script.did(&[]);
+}
+
+#[test]
 fn fewer_workers_need_no_successor_for_the_one_that_goes() {
     let mut script = Script::meeting(recycling(2));
     script.event(counted(101, 50));

@@ -65,6 +65,23 @@ fn a_worker_that_comes_when_its_reload_has_failed_is_sent_away() {
 }
 
 #[test]
+fn a_worker_that_comes_too_late_and_ignores_its_stop_is_killed_and_its_place_is_free_again() {
+    let mut script = with_template(2);
+    script.asks(Request::Reload);
+    script.event(Event::Forked { slot: 2, pid: 700 });
+    script.exits(700, CRASH);
+    script.event(Event::Forked { slot: 3, pid: 701 });
+    script.forget();
+    script.at(22.9);
+    script.did(&[]);
+    script.at(60.0);
+    script.did(&["23 kill 701"]);
+    script.exits(701, KILLED);
+    script.asks(Request::Reload);
+    script.did(&["60 prepare", "60 fork 2 of next", "60 fork 3 of next"]);
+}
+
+#[test]
 fn a_stop_waits_for_workers_that_are_still_to_be_born_and_ends_them() {
     let mut script = Script::new(rules(2));
     script.forks_wait = true;

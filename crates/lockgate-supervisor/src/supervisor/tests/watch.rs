@@ -162,6 +162,45 @@ fn when_all_old_workers_have_died_the_new_ones_take_over() {
 }
 
 #[test]
+fn old_workers_that_are_killed_and_not_yet_dead_do_not_serve() {
+    let mut script = watched();
+    script.supervisor.rules.timeout = Some(Duration::from_secs(5));
+    for pid in [100, 101] {
+        script.event(Event::Stuck { pid });
+    }
+    for second in 20..=21 {
+        script.at(f64::from(second));
+        for pid in [102, 103] {
+            script.event(Event::Heartbeat { pid });
+        }
+    }
+    script.did(&[
+        "20 abort 100",
+        "20 abort 101",
+        "21 kill 100",
+        "21 kill 101",
+        "21 move",
+    ]);
+}
+
+#[test]
+fn old_workers_give_way_when_all_new_ones_accept_and_only_once() {
+    let mut script = Script::meeting(Rules {
+        reload_watch: Some(Duration::from_secs(10)),
+        ..rules(2)
+    });
+    script.asks(Request::Reload);
+    script.ready([102, 103]);
+    script.forget();
+    script.event(Event::Serving { pid: 102 });
+    script.at(21.0);
+    script.did(&[]);
+    script.event(Event::Serving { pid: 103 });
+    script.at(25.0);
+    script.did(&["21 giveway 100", "21 giveway 101"]);
+}
+
+#[test]
 fn signals_during_a_watch_count_after_it_and_a_stop_ends_both_generations() {
     let mut script = watched();
     script.asks(Request::Reload);
