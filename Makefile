@@ -3,8 +3,9 @@
 #   PYTHON=python3.12   another Python, with a virtualenv of its own
 #   PORT=9000           another port for `make serve`
 #   BUILD=dev           a quick build without optimisation instead of a release build
-#   PYTEST="-n 2 -k x"  arguments for pytest
+#   PYTEST="-n 0 -k x"  arguments for pytest, which runs two tests at a time
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
+#   MUTANTS="--shard 1/50"  which mutants `make mutants` tries; all of them take a night
 #   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
 
 PYTHON ?= python3
@@ -13,6 +14,7 @@ BUILD ?= release
 PYTEST ?=
 FUZZ_SECONDS ?= 60
 FUZZ ?=
+MUTANTS ?=
 SOAK_SECONDS ?= 60
 SOAK ?=
 
@@ -51,12 +53,14 @@ PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz)
 HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test soak fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,8s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,9s/^# / /p' $(firstword $(MAKEFILE_LIST))
 
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
@@ -65,7 +69,7 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(V
 	cargo test --locked --workspace
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model | tee target/loom.log
 	@grep -q "^test result: ok. [1-9]" target/loom.log || { echo "make: no loom model has run" >&2; exit 1; }
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST)
 	@$(MAKE) fuzz-smoke
 
 soak: $(VENV)/.installed-$(BUILD) ## judge a server under load, deploys, signals and kills: SOAK_SECONDS=60
@@ -80,6 +84,12 @@ fuzz: $(CARGO_FUZZ) ## look for input that fools a parser: FUZZ_SECONDS=60
 fuzz-smoke: prerequisites
 	@if $(HAS_CXX); then $(MAKE) fuzz; \
 		else echo "make: NOT FUZZED: a C++ compiler is missing (g++, clang++)" >&2; test -z "$$CI"; fi
+
+# The supervisor's decisions are judged without its processes, which take half a minute.
+mutants: $(CARGO_MUTANTS) ## change the pure code and see whether a test notices: MUTANTS="--shard 1/50"
+	@status=0; mutate() { PATH="$(abspath target/tools/bin):$$PATH" cargo mutants --jobs 1 $(MUTANTS) "$$@" || status=$$?; }; \
+		mutate --output target/mutants --package lockgate-http --package lockgate-observe --package lockgate-config; \
+		mutate --output target/mutants/supervisor --package lockgate-supervisor -- --lib; exit $$status
 
 check: $(VENV)/.development ## run what reviews need not say: formats, lints, types, house rules
 	cargo fmt --all --check
@@ -121,6 +131,10 @@ $(VENV)/.build-tools: requirements/build.txt | prerequisites
 
 $(CARGO_FUZZ): | prerequisites
 	cargo install cargo-fuzz --quiet --locked --version $(CARGO_FUZZ_VERSION) --root target/tools
+	@touch $@
+
+$(CARGO_MUTANTS): | prerequisites
+	cargo install cargo-mutants --quiet --locked --version $(CARGO_MUTANTS_VERSION) --root target/tools
 	@touch $@
 
 $(VENV)/.development: requirements/dev.txt $(VENV)/.build-tools | prerequisites

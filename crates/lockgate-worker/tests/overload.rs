@@ -13,12 +13,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use client::{Server, answer, get, read_response};
+use client::{PATIENCE, Server, answer, get, read_response};
 use lockgate_config::{Config, LogTarget};
 use lockgate_worker::{Reply, Request};
-
-/// Longest that a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A call of `/hold` lasts until the test lets it go; every other one is only noted.
 #[derive(Default)]

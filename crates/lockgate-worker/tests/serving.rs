@@ -14,9 +14,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use client::{Server, answer, answer_with, get, read_response};
+use client::{PATIENCE, Server, answer, answer_with, get, read_response};
 use lockgate_http::BodyLength;
 use lockgate_worker::{Body, SharedBytes};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const THREADS: [usize; 3] = [1, 2, 8];
 
@@ -464,9 +465,18 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
             (last.status, last.header("connection")),
             (200, Some("close".to_owned()))
         );
-        server.wait_for_end();
+        wait_for_end(&server);
         assert!(std::net::TcpStream::connect(server.address).is_err());
     }
+}
+
+/// Sleeps until the worker says that nothing is left to do.
+fn wait_for_end(server: &Server) {
+    let finished = server.handle.finished_fd();
+    let mut fds = [PollFd::new(&finished, PollFlags::IN)];
+    let patience = Timespec::try_from(PATIENCE).unwrap();
+    assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "not in time");
+    assert!(server.handle.is_finished());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::BodyLength;
@@ -12,7 +12,7 @@ use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker};
 
 /// Longest that a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Function<F>(F);
 
@@ -76,21 +76,6 @@ impl Server {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream
-    }
-
-    /// Sleeps until the worker says that nothing is left to do.
-    pub fn wait_for_end(&self) {
-        let finished = self.handle.finished_fd();
-        let mut fds = [rustix::event::PollFd::new(
-            &finished,
-            rustix::event::PollFlags::IN,
-        )];
-        let patience = rustix::event::Timespec::try_from(PATIENCE).unwrap();
-        let count = rustix::event::poll(&mut fds, Some(&patience)).unwrap();
-        assert!(
-            count == 1 && self.handle.is_finished(),
-            "not within {PATIENCE:?}"
-        );
     }
 }
 
