@@ -1,10 +1,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, final
 
-__all__ = ["ErrorStream", "FileWrapper", "Input", "RequestTimeout", "__version__", "run"]
+__all__ = [
+    "ErrorStream",
+    "FileWrapper",
+    "Input",
+    "RequestTimeout",
+    "__version__",
+    "admin_address",
+    "run",
+]
 
 __version__: Final[str]
 
+def admin_address() -> str | None: ...
 def run(arguments: Sequence[str]) -> int: ...
 
 class RequestTimeout(BaseException): ...

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from lockgate._lockgate import admin_address
 from lockgate.admin_client import Gone, Unreachable, act, ask, printable, read_status
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
@@ -36,16 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     options = commands.parse_args(arguments[1:])
     if getattr(options, "timeout", None) is not None and not options.wait:
         commands.error("--timeout goes with --wait")
-    address = options.admin or os.environ.get(VARIABLE, "")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names and targets come from elsewhere; a terminal that cannot show one shows its number.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        if not address:
-            raise Unreachable(
-                "no admin listener is named: start the server with --admin-bind "
-                f"unix:/run/lockgate/admin.sock, and name the same here with --admin or {VARIABLE}"
-            )
+        address = options.admin or configured_address()
         if options.command == "top":
             return top(address, options.once, options.interval, options.stacks)
         return control(address, options)
@@ -60,6 +56,25 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def configured_address() -> str:
+    try:
+        address = admin_address()
+    except ValueError as mistakes:
+        raise Unreachable(f"{mistakes}; or name the server's admin_bind with --admin") from None
+    if address is None:
+        raise Unreachable(
+            "no admin listener is named: start the server with --admin-bind "
+            "unix:/run/lockgate/admin.sock, and name the same here with --admin, in "
+            f"{VARIABLE}, or as admin_bind in lockgate.toml"
+        )
+    if address.startswith("systemd"):
+        raise Unreachable(
+            f"admin_bind = {address}: only systemd knows where that is; name the address of its "
+            "socket unit (ListenStream=) with --admin"
+        )
+    return address
+
+
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
         prog="lockgate", description="Asks a running server, or has it do something."
@@ -69,27 +84,34 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--admin",
         metavar="ADDRESS",
-        help=f"the server's admin_bind, as unix:/run/lockgate/admin.sock; else {VARIABLE}",
+        default=argparse.SUPPRESS,
+        help="the server's admin_bind, as unix:/run/lockgate/admin.sock; default: what "
+        f"lockgate.toml in the working directory or {VARIABLE} says",
     )
+    main_parser.set_defaults(admin=None)
     ctl = commands.add_parser(
         "ctl", parents=[where], help="one question or one action", description="One at a time."
     )
     verbs = ctl.add_subparsers(dest="verb", required=True, metavar="WHAT")
-    verbs.add_parser("status", help="everything that the server tells of itself, as JSON")
-    verbs.add_parser("requests", help="the requests that run now, the oldest first")
-    verbs.add_parser("metrics", help="the metrics as Prometheus reads them")
-    verbs.add_parser("stacks", help="where every thread stands in its code")
-    reload = verbs.add_parser("reload", help="replace the workers")
+    verbs.add_parser(
+        "status", parents=[where], help="everything that the server tells of itself, as JSON"
+    )
+    verbs.add_parser(
+        "requests", parents=[where], help="the requests that run now, the oldest first"
+    )
+    verbs.add_parser("metrics", parents=[where], help="the metrics as Prometheus reads them")
+    verbs.add_parser("stacks", parents=[where], help="where every thread stands in its code")
+    reload = verbs.add_parser("reload", parents=[where], help="replace the workers")
     reload.add_argument(
         "--wait", action="store_true", help="show how it goes; 0 when the new workers serve, else 1"
     )
     reload.add_argument(
         "--timeout", type=duration, metavar="SECONDS", help="with --wait: wait for so long at most"
     )
-    verbs.add_parser("upgrade", help="go on as the installed version, in place")
-    verbs.add_parser("reopen", help="reopen log files")
-    verbs.add_parser("shutdown", help="finish what runs and stop")
-    workers = verbs.add_parser("workers", help="more or fewer workers")
+    verbs.add_parser("upgrade", parents=[where], help="go on as the installed version, in place")
+    verbs.add_parser("reopen", parents=[where], help="reopen log files")
+    verbs.add_parser("shutdown", parents=[where], help="finish what runs and stop")
+    workers = verbs.add_parser("workers", parents=[where], help="more or fewer workers")
     workers.add_argument("change", type=change, metavar="+N|-N", help="as in +1 or -1")
     watch = commands.add_parser(
         "top",

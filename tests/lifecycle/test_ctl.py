@@ -37,6 +37,63 @@ def test_ctl_without_a_server_says_what_to_do(tmp_path):
     assert run("ctl", "--admin", "unix:/x", "workers", "2").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "file", "variable"),
+    [
+        (["ctl", "--admin", "ADDRESS", "status"], "", ""),
+        (["ctl", "status", "--admin", "ADDRESS"], "", ""),
+        (["ctl", "status", "--admin", "ADDRESS"], 'admin_bind = "unix:/nowhere"', "unix:/nowhere"),
+        (["ctl", "status"], 'admin_bind = "ADDRESS"\nwrokers = 3', ""),
+        (["ctl", "status"], 'admin_bind = "ADDRESS"', "unix:/nowhere"),
+        (["ctl", "status"], 'chdir = "run"\nadmin_bind = "unix:../admin"', ""),
+        (["ctl", "status"], "workers = 3", "ADDRESS"),
+        (["ctl", "status"], "", "ADDRESS"),
+        (["top", "--once"], 'admin_bind = "ADDRESS"', ""),
+        (["top", "--once", "--admin", "ADDRESS"], "", ""),
+    ],
+)
+def test_the_server_is_found_by_flag_file_and_variable(start, tmp_path, arguments, file, variable):
+    (tmp_path / "run").mkdir()
+    address = f"unix:{tmp_path / 'admin'}"
+    server = start("hello:app", "--admin-bind", address)
+    (tmp_path / "lockgate.toml").write_text(file.replace("ADDRESS", address))
+    said = run(
+        *[address if argument == "ADDRESS" else argument for argument in arguments],
+        chdir=tmp_path,
+        environment={"LOCKGATE_ADMIN_BIND": variable.replace("ADDRESS", address)},
+    )
+    assert said.returncode == 0, said
+    assert str(server.pid) in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (
+            "",
+            "no admin listener is named: start the server with --admin-bind "
+            "unix:/run/lockgate/admin.sock, and name the same here with --admin, in "
+            "LOCKGATE_ADMIN_BIND, or as admin_bind in lockgate.toml",
+        ),
+        (
+            "admin_bind = unix:/run/a\n",
+            "lockgate.toml line 1: unix:/run/a is no value in TOML, where text has quotes; write "
+            'admin_bind = "unix:/run/a"; or name the server\'s admin_bind with --admin',
+        ),
+        (
+            'admin_bind = "systemd:admin"',
+            "admin_bind = systemd:admin: only systemd knows where that is; name the address of its "
+            "socket unit (ListenStream=) with --admin",
+        ),
+    ],
+)
+def test_a_server_that_cannot_be_found_is_told_with_the_cure(tmp_path, file, message):
+    (tmp_path / "lockgate.toml").write_text(file)
+    said = run("ctl", "status", chdir=tmp_path)
+    assert said.returncode == 1
+    assert said.stderr == f"lockgate: {message}\n"
+
+
 def test_ctl_tells_lockgate_from_other_servers(start):
     server = start("hello:app")
     said = run("ctl", "--admin", f"127.0.0.1:{server.port}", "status")

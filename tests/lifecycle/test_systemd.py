@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import time
 import pytest
 from harness import NotifySocket, PassedSockets, Wire, eventually, request, run
 from harness.process import SYSTEMD, TESTS, clean_environment
+from harness.requirements import require_program
 from harness.steady import SteadyLoad
 
 
@@ -435,15 +435,18 @@ def test_a_quick_stop_has_no_delay(start, tmp_path, notified, number):
     assert delayed.server.wait() == 0
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
-def test_the_unit_files_are_what_systemd_takes(tmp_path):
+@pytest.mark.parametrize("kind", ["notify", "notify-reload"])
+def test_the_unit_files_are_what_systemd_takes(tmp_path, kind):
+    require_program("systemd-analyze", package="systemd")
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
-    has_notify_reload = int(version.stdout.split()[1]) >= 253
+    if kind == "notify-reload" and int(version.stdout.split()[1]) < 253:
+        pytest.skip("systemd older than 253")
     for unit in (TESTS.parent / "contrib" / "systemd").iterdir():
         # The programs that they name are not installed here.
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text())
-        if not has_notify_reload:
-            text = text.replace("Type=notify-reload", "Type=notify")
+        if kind == "notify-reload":
+            text = re.sub(r"(?m)^(Type=notify|ExecReload=.*)\n", "", text)
+            text = text.replace("#Type=notify-reload", "Type=notify-reload")
         (tmp_path / unit.name).write_text(text)
     said = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", "./lockgate.service", "./lockgate.socket"],

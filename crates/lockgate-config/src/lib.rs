@@ -37,7 +37,7 @@ pub use settings::settings;
 mod written;
 
 mod resolve;
-pub use resolve::{Invocation, Resolved, config_path, resolve};
+pub use resolve::{Invocation, Resolved, admin_address, config_path, resolve};
 
 mod origin;
 pub use origin::{Origin, Origins};

@@ -10,8 +10,8 @@ use crate::setting::Draft;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::written::{Written, size_words};
 use crate::{
-    Config, ConfigError, Machine, Origin, Origins, Section, Setting, Threads, command_line,
-    environment, file, settings,
+    BindAddress, Config, ConfigError, Machine, Origin, Origins, Section, Setting, Threads,
+    command_line, environment, file, settings,
 };
 
 /// What the operator asks the program to do.
@@ -135,6 +135,36 @@ pub fn config_path(
     match command_line.invocation {
         Invocation::Help(_) | Invocation::Version(_) => None,
         _ => named_file(command_line.config.as_deref(), environment),
+    }
+}
+
+/// The setting `admin_bind` alone, as a server that is started in the directory `start` would have it. Of mistakes in other
+/// settings nothing is said.
+///
+/// # Errors
+/// When it is wrong, or may be in a part of the file that is not TOML.
+pub fn admin_address(
+    environment: &[(OsString, OsString)],
+    file: Option<(&Path, &str)>,
+    start: &Path,
+) -> Result<Option<BindAddress>, Vec<ConfigError>> {
+    let (mut assignments, _) = environment::read(environment);
+    let mut malformed = Vec::new();
+    if let Some((path, text)) = file {
+        let (given, mistakes) = file::read(path, text);
+        assignments.extend(given);
+        malformed = mistakes;
+        malformed.retain(|mistake| matches!(mistake, ConfigError::MalformedFile { .. }));
+    }
+    let (mut draft, mut origins) = (Draft::new(), Origins::default());
+    assignments.retain(|given| ["admin_bind", "chdir"].contains(&given.setting.name));
+    for assignment in assignments {
+        apply(&mut draft, &mut origins, assignment).map_err(|mistake| vec![mistake])?;
+    }
+    draft.config.make_absolute(start);
+    match draft.config.admin_bind {
+        None if !malformed.is_empty() => Err(malformed),
+        address => Ok(address),
     }
 }
 

@@ -35,11 +35,13 @@ mod interruption;
 mod _lockgate {
     use std::ffi::OsString;
 
+    use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
 
     use crate::entry;
     #[pymodule_export]
     use crate::interruption::RequestTimeout;
+    use crate::reading::Sources;
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
     #[pymodule_export]
@@ -50,6 +52,13 @@ mod _lockgate {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Where `admin_bind` in the environment or in lockgate.toml says that a server answers operators.
+    #[pyfunction]
+    fn admin_address() -> PyResult<Option<String>> {
+        let sources = Sources::new(&["lockgate".into()], std::process::id());
+        (sources.admin_address()).map_err(|mistakes| PyValueError::new_err(mistakes.join("\n")))
     }
 
     /// Runs the command line; gives the exit code of the process. In a worker it does not return.

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lockgate_config::{Config, Invocation, Resolved, config_path, resolve};
+use lockgate_config::{Config, Invocation, Resolved, admin_address, config_path, resolve};
 use lockgate_observe::AccessFormat;
 use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
@@ -17,6 +17,9 @@ use crate::{exceptions, machine};
 
 /// Read when no other file is named, if it exists.
 const DEFAULT_FILE: &str = "lockgate.toml";
+
+/// What gunicorn reads in its place.
+const GUNICORNS_FILE: &str = "gunicorn.conf.py";
 
 /// What was there before the server changed anything.
 pub(crate) struct Sources {
@@ -77,6 +80,7 @@ impl Sources {
             _ => None,
         };
         let resolved = resolve(&self.arguments, &environment, text, &machine::facts());
+        let is_configured = matches!(file, Ok(Some(_)));
         let mut mistakes: Vec<String> = file.err().into_iter().collect();
         let mut resolved = match resolved {
             Ok(resolved) => resolved,
@@ -87,6 +91,12 @@ impl Sources {
         };
         if let Some(directory) = &self.directory {
             resolved.config.make_absolute(directory);
+        }
+        if !is_configured && self.located(Path::new(GUNICORNS_FILE)).is_file() {
+            resolved.notes.push(format!(
+                "{GUNICORNS_FILE} is in the working directory and is not read: write its settings into {DEFAULT_FILE}, \
+                 where most have the same names, or remove it"
+            ));
         }
         // The one value that the configuration cannot check by itself: formats belong to another room.
         let format = &resolved.config.access_log_format;
@@ -105,6 +115,25 @@ impl Sources {
             Ok(resolved)
         } else {
             Err(mistakes)
+        }
+    }
+
+    /// Where a server with these settings answers operators.
+    ///
+    /// # Errors
+    /// When the setting is wrong, or its file cannot be read.
+    pub(crate) fn admin_address(&self) -> Result<Option<String>, Vec<String>> {
+        let environment = self.settings_environment();
+        let file = self
+            .read_file(config_path(&self.arguments, &environment))
+            .map_err(|problem| vec![problem])?;
+        let text = file
+            .as_ref()
+            .map(|(path, text)| (path.as_path(), text.as_str()));
+        let start = self.directory().unwrap_or(Path::new(""));
+        match admin_address(&environment, text, start) {
+            Ok(address) => Ok(address.map(|address| address.to_string())),
+            Err(mistakes) => Err(mistakes.iter().map(ToString::to_string).collect()),
         }
     }
 

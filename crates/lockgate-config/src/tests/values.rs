@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{given, refused};
+use super::{File, Variables, given, refused};
 use crate::setting::Kind;
 use crate::{
     BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
@@ -707,5 +707,50 @@ fn a_thread_idle_timeout_of_zero_is_none() {
     for (text, expected) in [("0", None), ("90s", Some(90))] {
         let timeout = config("--thread-idle-timeout", text).thread_idle_timeout;
         assert_eq!(timeout, expected.map(Duration::from_secs), "{text}");
+    }
+}
+
+#[test]
+fn the_admin_address_is_found_beside_mistakes_in_other_settings() {
+    let cases: [(File, Variables, Result<&str, &str>); 7] = [
+        (None, &[], Ok("none")),
+        (Some("admin_bind = 'unix:a'"), &[], Ok("unix:/srv/a")),
+        (
+            Some("chdir = 'b'\nadmin_bind = 'unix:a'\nwrokers = 0\nthreads = 0"),
+            &[("LOCKGATE_WORKERS", "0")],
+            Ok("unix:/srv/b/a"),
+        ),
+        (
+            Some("workers = 2"),
+            &[("LOCKGATE_ADMIN_BIND", "127.0.0.1:9")],
+            Ok("127.0.0.1:9"),
+        ),
+        (
+            Some("admin_bind = 'unix:/a'"),
+            &[("LOCKGATE_ADMIN_BIND", "127.0.0.1:9")],
+            Ok("unix:/a"),
+        ),
+        (
+            Some("admin_bind = ':9'"),
+            &[],
+            Err("admin_bind = \":9\" (from x.toml line 1): would let others"),
+        ),
+        (Some("workers 2"), &[], Err("x.toml line 1: ")),
+    ];
+    for (file, variables, expected) in cases {
+        let environment: Vec<_> = variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let file = file.map(|text| ("x.toml".as_ref(), text));
+        let found = crate::admin_address(&environment, file, "/srv".as_ref());
+        match (found, expected) {
+            (Ok(None), Ok(expected)) => assert_eq!(expected, "none"),
+            (Ok(Some(address)), Ok(expected)) => assert_eq!(address.to_string(), expected),
+            (Err(mistakes), Err(start)) => {
+                assert!(mistakes[0].to_string().starts_with(start), "{mistakes:?}");
+            }
+            (found, expected) => panic!("{found:?} is not {expected:?}"),
+        }
     }
 }
