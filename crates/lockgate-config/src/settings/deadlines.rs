@@ -97,8 +97,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("running requests are not waited for"),
         },
-        doc: "How long a worker that was asked to stop may take to finish: its requests, then the threads, executors and \
-              exit functions of the application. What still runs then is cut off.",
+        doc: "How long a worker that was asked to stop may take to finish. It finishes its requests, then the threads, \
+              executors and exit functions of the application. What still runs then is cut off.",
         gunicorn: &["graceful_timeout"],
         uwsgi: &["worker-reload-mercy", "reload-mercy"],
         read: |draft, given| {
