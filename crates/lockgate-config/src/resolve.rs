@@ -291,10 +291,11 @@ fn finish(
             }
         }
     }
-    if !config.root_path.is_empty() {
-        let (path, origin) = (&config.root_path, origins.of("root_path"));
+    // A script may have exported that name for itself.
+    if *origins.of("root_path") == Origin::Variable(environment::SCRIPT_NAME.to_owned()) {
+        let path = &config.root_path;
         notes.push(format!(
-            "the application is mounted at {path} (root_path, from {origin})"
+            "the application is mounted at {path} because the environment has SCRIPT_NAME={path}; root_path overrides it"
         ));
     }
     let limits = config.limits;
