@@ -16,6 +16,8 @@ pub struct ResponseHead {
     fields: Vec<Field>,
     pub(crate) length: Option<Length>,
     wants_close: bool,
+    /// A 426 says which protocols would do.
+    pub(crate) has_upgrade: bool,
     pub(crate) has_date: bool,
     pub(crate) has_server: bool,
 }
@@ -36,6 +38,7 @@ impl ResponseHead {
         self.fields.clear();
         self.length = None;
         self.wants_close = false;
+        self.has_upgrade = false;
         self.has_date = false;
         self.has_server = false;
     }
@@ -60,10 +63,11 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds a header behind those there are.
+    /// Adds a header behind those there are. The status has to be set before.
     ///
     /// Hop-by-hop fields (RFC 9110 §7.6.1) are ours to say: they are checked and then dropped, but
-    /// `Connection: close` is kept as a wish. A Content-Length that repeats an equal one is dropped.
+    /// `Connection: close` is kept as a wish, and a 426 keeps its Upgrade, which it must have (§15.5.22).
+    /// A Content-Length may have white space around it; one that repeats an equal one is dropped.
     ///
     /// # Errors
     ///
@@ -82,7 +86,11 @@ impl ResponseHead {
         match known_name(name) {
             Known::Other => self.append(name, value),
             Known::Connection => self.wants_close |= has_token(value, b"close"),
-            Known::HopByHop => {}
+            Known::Upgrade if self.status == UPGRADE_REQUIRED => {
+                self.has_upgrade = true;
+                self.append(name, value);
+            }
+            Known::HopByHop | Known::Upgrade => {}
             Known::Date => {
                 self.has_date = true;
                 self.append(name, value);
@@ -92,6 +100,7 @@ impl ResponseHead {
                 self.append(name, value);
             }
             Known::ContentLength => {
+                let value = trim_whitespace(value);
                 let Ok(Some(length)) = parse_decimal(value) else {
                     return Err(BadResponse::InvalidContentLength);
                 };
@@ -163,9 +172,13 @@ impl ResponseHead {
     }
 }
 
+/// RFC 9110 §15.5.22.
+const UPGRADE_REQUIRED: u16 = 426;
+
 enum Known {
     ContentLength,
     Connection,
+    Upgrade,
     HopByHop,
     Date,
     Server,
@@ -178,7 +191,8 @@ fn known_name(name: &[u8]) -> Known {
         2 if is(b"te") => Known::HopByHop,
         4 if is(b"date") => Known::Date,
         6 if is(b"server") => Known::Server,
-        7 if is(b"trailer") || is(b"upgrade") => Known::HopByHop,
+        7 if is(b"upgrade") => Known::Upgrade,
+        7 if is(b"trailer") => Known::HopByHop,
         8 if is(b"trailers") => Known::HopByHop,
         10 if is(b"connection") => Known::Connection,
         10 if is(b"keep-alive") => Known::HopByHop,
@@ -277,6 +291,36 @@ mod tests {
     }
 
     #[test]
+    fn only_a_426_says_upgrade() {
+        for (status, is_kept) in [(426, true), (200, false), (400, false), (505, false)] {
+            let mut head = ResponseHead::default();
+            head.set_status(status, b"").unwrap();
+            head.push(b"Upgrade", b"HTTP/3.0, websocket").unwrap();
+            let kept = head.header("upgrade") == Some(b"HTTP/3.0, websocket");
+            assert_eq!((kept, head.has_upgrade), (is_kept, is_kept), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_content_length_may_have_white_space_around_it_and_not_within() {
+        for (value, length) in [
+            (" 5 ", Some(5)),
+            ("\t5", Some(5)),
+            ("1 5", None),
+            (" ", None),
+            ("", None),
+        ] {
+            let mut head = ResponseHead::default();
+            let pushed = head.push(b"Content-Length", value.as_bytes());
+            assert_eq!(pushed.is_ok(), length.is_some(), "{value:?}");
+            assert_eq!(head.content_length(), length, "{value:?}");
+            if length.is_some() {
+                assert_eq!(head.block, b"Content-Length: 5\r\n");
+            }
+        }
+    }
+
+    #[test]
     fn headers_come_back_as_they_were_said() {
         let mut head = ResponseHead::default();
         head.push(b"Set-Cookie", b"a=1").unwrap();
@@ -294,15 +338,15 @@ mod tests {
     #[test]
     fn a_cleared_head_remembers_nothing() {
         let mut head = ResponseHead::default();
-        head.set_status(404, b"Not Found").unwrap();
-        for name in ["Content-Length", "Date", "Server"] {
+        head.set_status(426, b"Upgrade Required").unwrap();
+        for name in ["Content-Length", "Date", "Server", "Upgrade"] {
             head.push(name.as_bytes(), b"3").unwrap();
         }
         head.clear();
         assert_eq!((head.status(), head.reason()), (0, &b""[..]));
         assert_eq!(head.headers().count(), 0);
         assert_eq!(head.content_length(), None);
-        assert!(!head.has_date && !head.has_server);
+        assert!(!head.has_date && !head.has_server && !head.has_upgrade);
         assert_eq!(head.push(b"Content-Length", b"4"), Ok(()));
     }
 }

@@ -105,10 +105,14 @@ pub fn encode_head(
     if delimiter == Delimiter::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    out.extend_from_slice(match (keep_alive, context.version) {
-        (true, Version::Http11) => b"\r\n",
-        (true, Version::Http10) => b"Connection: keep-alive\r\n\r\n",
-        (false, _) => b"Connection: close\r\n\r\n",
+    // RFC 9110 §7.8: who sends Upgrade names it in Connection too.
+    out.extend_from_slice(match (keep_alive, context.version, head.has_upgrade) {
+        (true, Version::Http11, false) => b"\r\n",
+        (true, Version::Http11, true) => b"Connection: upgrade\r\n\r\n",
+        (true, Version::Http10, false) => b"Connection: keep-alive\r\n\r\n",
+        (true, Version::Http10, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
+        (false, _, false) => b"Connection: close\r\n\r\n",
+        (false, _, true) => b"Connection: close, upgrade\r\n\r\n",
     });
     ResponseBody {
         delimiter,
@@ -469,6 +473,28 @@ mod tests {
         let (text, body) = encode(&head, Known(0), Http11, false);
         assert!(text.ends_with("\r\nConnection: close\r\n\r\n"));
         assert!(!body.keep_alive());
+    }
+
+    #[test]
+    fn an_upgrade_is_named_in_connection() {
+        for (version, wants_close, connection) in [
+            (Http11, false, "upgrade"),
+            (Http11, true, "close, upgrade"),
+            (Http10, false, "keep-alive, upgrade"),
+            (Http10, true, "close, upgrade"),
+        ] {
+            let mut head = response(426, &[("Upgrade", "websocket")]);
+            if wants_close {
+                head.push(b"Connection", b"close").unwrap();
+            }
+            let (text, body) = encode(&head, Known(0), version, false);
+            assert!(text.contains("\r\nUpgrade: websocket\r\n"), "{text}");
+            assert!(
+                text.ends_with(&format!("\r\nConnection: {connection}\r\n\r\n")),
+                "{text}"
+            );
+            assert_eq!(body.keep_alive(), !wants_close);
+        }
     }
 
     #[test]
