@@ -2,6 +2,8 @@
 //!
 //! Invariant: only an event begins with `[`, so text quoted inside a message cannot pass for another event.
 
+use std::borrow::Cow;
+
 use crate::date::WallTime;
 use crate::object::Json;
 
@@ -84,6 +86,56 @@ pub fn write_event(out: &mut Vec<u8>, at: &WallTime, pid: u32, level: Level, mes
         write_line(out, line.strip_suffix('\r').unwrap_or(line));
     }
     out.push(b'\n');
+}
+
+/// Appends text that an application writes, as far as it goes: control characters are escaped as in an event.
+///
+/// A line that only begins within the text may be the rest of a value with line feeds in it: as in an event, it moves a
+/// space to the right when it begins with `[`.
+pub fn append_text(out: &mut Vec<u8>, text: &[u8]) {
+    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        if index > 0 {
+            out.push(b'\n');
+            if line.starts_with(b"[") {
+                out.push(b' ');
+            }
+        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        for part in line.utf8_chunks() {
+            write_line(out, part.valid());
+            crate::escape::escape_into(out, part.invalid());
+        }
+    }
+}
+
+/// Whether a line could pass for the beginning of an event.
+pub fn reads_as_event(line: &[u8]) -> bool {
+    const TIME: &[u8] = b"[0000-00-00 00:00:00 +0000] [";
+    let fits = |(&byte, &shape): (&u8, &u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        b'+' => matches!(byte, b'+' | b'-'),
+        _ => byte == shape,
+    };
+    line.len() >= TIME.len() && line.iter().zip(TIME).all(fits)
+}
+
+/// The beginning and the end of a message that is longer than `most` bytes, and how much was between them.
+pub fn shorten(message: &str, most: usize) -> Cow<'_, str> {
+    if message.len() <= most {
+        return Cow::Borrowed(message);
+    }
+    let is_boundary = |index: &usize| message.is_char_boundary(*index);
+    let head_end = (0..=most / 2).rev().find(is_boundary).unwrap_or(0);
+    let tail_start = (message.len() - most / 2..message.len())
+        .find(is_boundary)
+        .unwrap_or(message.len());
+    Cow::Owned(format!(
+        "{}\n... {} of {} bytes are left out: an event of this log has at most {most} ...\n{}",
+        &message[..head_end],
+        tail_start - head_end,
+        message.len(),
+        &message[tail_start..]
+    ))
 }
 
 fn write_line(out: &mut Vec<u8>, line: &str) {
@@ -199,6 +251,59 @@ mod tests {
             lines[0]
         );
         assert_eq!(lines[1], " [2026-11-22 14:00:31 +0000] [7] [INFO] fake");
+    }
+
+    #[test]
+    fn what_an_application_writes_can_neither_forge_an_event_nor_drive_a_terminal() {
+        for (text, expected) in [
+            (&b"plain \t text"[..], &b"plain \t text"[..]),
+            (b"two\nlines\r\n", b"two\nlines\n"),
+            (
+                "snowman \u{2603}\n".as_bytes(),
+                "snowman \u{2603}\n".as_bytes(),
+            ),
+            (b"a\x1b[2J\x00\rb", b"a\\x1b[2J\\x00\\x0db"),
+            (b"\xff\xfe latin", b"\\xff\\xfe latin"),
+            ("c1 \u{9b}".as_bytes(), b"c1 \\xc2\\x9b"),
+            (
+                b"[own line\n[continued\n [x",
+                b"[own line\n [continued\n [x",
+            ),
+        ] {
+            let mut out = Vec::new();
+            append_text(&mut out, text);
+            assert_eq!(out, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_has_the_shape_of_an_event_reads_as_one() {
+        let written = event(Level::Error, "x");
+        assert!(reads_as_event(written.as_bytes()));
+        assert!(reads_as_event(b"[2026-11-22 14:00:30 -0330] [7] ["));
+        for line in [
+            "",
+            "[",
+            "[2026-11-22 14:00:30,123] ERROR in app: x",
+            "[2026-11-22 14:00:30 +0000] ",
+            " [2026-11-22 14:00:30 +0000] [7] [INFO] x",
+        ] {
+            assert!(!reads_as_event(line.as_bytes()), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_keeps_its_two_ends_and_says_what_is_missing() {
+        assert_eq!(shorten("0123456789", 10), "0123456789");
+        let shortened = shorten("01234567890", 10);
+        assert_eq!(
+            shortened,
+            "01234\n... 1 of 11 bytes are left out: an event of this log has at most 10 ...\n67890"
+        );
+        // Characters stay whole.
+        let shortened = shorten("ééééééé", 10);
+        assert!(shortened.starts_with("éé\n... 6 of 14 "), "{shortened}");
+        assert!(shortened.ends_with("\néé"), "{shortened}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod uwsgi;
 pub use access::{AccessFormat, AccessRecord, Outcome};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
-pub use event::{Level, write_event, write_json_event};
+pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
 pub use page::{

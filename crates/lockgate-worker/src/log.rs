@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget};
-use lockgate_observe::{Level, escape_into, write_event, write_json_event};
+use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_event};
 
 use crate::date::Zone;
 use crate::sink::{self, Sink};
@@ -71,6 +71,9 @@ pub fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Resu
 pub fn open_file(path: &Path) -> io::Result<File> {
     sink::open_file(path)
 }
+
+/// An event is no longer than this: an exception may have all of a request, or a database's answer, in its text.
+const LONGEST_EVENT: usize = 64 * 1024;
 
 /// The error log: what the server itself has to say.
 #[derive(Debug)]
@@ -171,6 +174,7 @@ impl ErrorLog {
     }
 
     fn event(&self, level: Level, message: &str) -> Vec<u8> {
+        let message = &shorten(message, LONGEST_EVENT);
         let mut line = Vec::with_capacity(message.len() + 64);
         let (now, pid) = (self.zone.now(), std::process::id());
         match self.format {
@@ -182,7 +186,8 @@ impl ErrorLog {
         line
     }
 
-    /// Writes lines of the application (`wsgi.errors`): as they are, or as an event each where the log is JSON.
+    /// Writes lines of the application (`wsgi.errors`, which has escaped them): as they are, or as an event each where
+    /// the log is JSON.
     pub fn raw(&self, bytes: &[u8]) {
         if self.format == ErrorLogFormat::Text {
             return self.put(bytes, PATIENCE);

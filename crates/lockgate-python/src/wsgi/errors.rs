@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lockgate_observe::{append_text, reads_as_event};
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -31,13 +32,13 @@ impl ErrorStream {
         }
     }
 
-    /// Ends a line that the request left open.
+    /// Ends a line that the request left open: what comes next is another request's, or the server's.
     pub(crate) fn end_line(&self, py: Python<'_>) {
         if self.has_partial.load(Ordering::Relaxed) {
             let mut text = self.take_partial(py);
             if !text.is_empty() {
                 text.push(b'\n');
-                self.put(py, &text);
+                self.put(py, text);
             }
         }
     }
@@ -57,21 +58,24 @@ impl ErrorStream {
             .partial
             .lock_py_attached(py)
             .unwrap_or_else(PoisonError::into_inner);
-        partial.extend_from_slice(text);
-        let end = match memchr::memrchr(b'\n', &partial) {
-            _ if partial.len() > LONGEST_LINE => partial.len(),
-            Some(newline) => newline + 1,
-            None => 0,
-        };
+        append_text(&mut partial, text);
+        let end = memchr::memrchr(b'\n', &partial).map_or(0, |newline| newline + 1);
         let rest = partial.split_off(end);
-        self.has_partial.store(!rest.is_empty(), Ordering::Relaxed);
-        std::mem::replace(&mut *partial, rest)
+        let mut whole = std::mem::replace(&mut *partial, rest);
+        if partial.len() > LONGEST_LINE {
+            whole.append(&mut partial);
+            whole.push(b'\n');
+        }
+        self.has_partial
+            .store(!partial.is_empty(), Ordering::Relaxed);
+        whole
     }
 
     /// Writes outside the interpreter: a log may be a pipe that nobody empties.
-    fn put(&self, py: Python<'_>, text: &[u8]) {
-        if !text.is_empty() {
-            py.detach(|| self.log.raw(text));
+    fn put(&self, py: Python<'_>, lines: Vec<u8>) {
+        if !lines.is_empty() {
+            let lines = set_apart(lines);
+            py.detach(|| self.log.raw(&lines));
         }
     }
 }
@@ -83,10 +87,10 @@ impl ErrorStream {
     fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
         let whole = match text.to_str() {
             Ok(text) => self.accept(py, text.as_bytes()),
-            // Lone surrogates: bytes that Python could not decode come out as they went in.
+            // Lone surrogates: bytes that Python could not decode are shown as bytes.
             Err(_) => self.accept(py, encode(text)?.as_bytes()),
         };
-        self.put(py, &whole);
+        self.put(py, whole);
         text.len()
     }
 
@@ -99,12 +103,9 @@ impl ErrorStream {
         Ok(())
     }
 
-    /// Writes out what has no line end yet.
+    /// Writes out what has no line end yet, with one: the next line of the log may be another thread's.
     fn flush(&self, py: Python<'_>) {
-        if self.has_partial.load(Ordering::Relaxed) {
-            let text = self.take_partial(py);
-            self.put(py, &text);
-        }
+        self.end_line(py);
     }
 
     /// Not a terminal, whatever the log is connected to.
@@ -148,6 +149,21 @@ impl ErrorStream {
     fn mode(&self) -> &'static str {
         "w"
     }
+}
+
+/// Lines that could pass for events of the server move a space to the right.
+fn set_apart(lines: Vec<u8>) -> Vec<u8> {
+    if !lines.split(|&byte| byte == b'\n').any(reads_as_event) {
+        return lines;
+    }
+    let mut apart = Vec::with_capacity(lines.len() + 16);
+    for line in lines.split_inclusive(|&byte| byte == b'\n') {
+        if reads_as_event(line) {
+            apart.push(b' ');
+        }
+        apart.extend_from_slice(line);
+    }
+    apart
 }
 
 fn encode<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
