@@ -272,3 +272,16 @@ def test_refused_requests_show_what_the_client_said_and_what_it_was_answered(log
         response = server.exchange(data)
         expected.append(f"{line} {len(response.body)}")
     assert lines(len(expected)) == expected
+
+
+def test_the_bytes_of_an_abandoned_response_are_those_that_have_left(logged):
+    server, lines = logged("--access-logformat", "%(U)s %(s)s %(B)s")
+    with server.connect() as wire:
+        wire.send(request("GET", "/large?megabytes=64"))
+        assert wire.head().length == 64 << 20
+        assert len(wire._take(100_000)) == 100_000
+    (line,) = lines(1)
+    path, status, size = line.split()
+    assert (path, status) == ("/large", "200")
+    # What the kernel holds for a client that does not read has left as well: some megabytes.
+    assert 100_000 <= int(size) < 32 << 20

@@ -59,3 +59,23 @@ def test_the_validator_of_the_standard_library_is_content(single, data):
 
 def test_the_validator_is_content_with_head(single):
     assert single.get("/validated", method="HEAD").status == 200
+
+
+@pytest.mark.parametrize("threads", ["2", "4", "auto"])
+@pytest.mark.parametrize("path", ["/held", "/streamed-through-a-gate"])
+def test_a_request_that_comes_on_a_connection_during_its_call_is_called_after_it(
+    shared, threads, path
+):
+    server = shared("protocol:app", "--threads", threads)
+    for turn in range(5):
+        gate = f"during-{threads}-{path[1:]}-{turn}"
+        with server.connect() as wire:
+            wire.send(request("GET", f"{path}?{gate}"))
+            # Served by another thread: the call has outlived its turn.
+            assert server.get("/hello").body == b"hello"
+            wire.send(request("GET", "/hello"))
+            # The event loop has seen the request by the time that it answers a later one.
+            assert server.get("/hello").body == b"hello"
+            server.get(f"/open?{gate}")
+            assert wire.response().body in (b"opened", b"beforeafter")
+            assert wire.response().body == b"hello"

@@ -209,6 +209,29 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_received_directly_only_where_memory_has_room_for_all_of_it() {
+        let directly = RECEIVED_DIRECTLY;
+        for (held, left, memory, expected) in [
+            (0, directly, directly, true),
+            (0, directly, directly - 1, false),
+            (0, directly - 1, directly, false),
+            (1, directly, directly, false),
+            (1, directly, directly + 1, true),
+            (0, u64::MAX, directly, false),
+        ] {
+            let mut spool = Spool::with_length(&Arc::default(), held + left.min(directly));
+            spool
+                .append(&vec![0; held as usize], memory as usize, None)
+                .unwrap();
+            let room = spool.room(left, memory as usize).is_some();
+            assert_eq!(room, expected, "{held} {left} {memory}");
+        }
+        let mut disk = Spool::Empty;
+        disk.append(b"on disk", 1, None).unwrap();
+        assert!(disk.room(directly, usize::MAX).is_none());
+    }
+
+    #[test]
     fn a_body_moves_to_disk_when_it_outgrows_memory_and_loses_nothing() {
         for (pieces, on_disk) in [
             (vec![&b""[..]], false),
