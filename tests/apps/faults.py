@@ -57,6 +57,25 @@ def long(environ, start_response):
     return [b"1234567890"]
 
 
+@fault("/long-large")
+def long_large(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Content-Length", "4")])
+    return [b"1234" + b"x" * 4996]
+
+
+@fault("/long-large-generator")
+def long_large_generator(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Content-Length", "4")])
+    yield b"1234" + b"x" * 4996
+
+
+@fault("/long-large-written")
+def long_large_written(environ, start_response):
+    write = start_response("200 OK", [*TEXT, ("Content-Length", "4")])
+    write(b"1234" + b"x" * 4996)
+    return []
+
+
 @fault("/long-generator")
 def long_generator(environ, start_response):
     start_response("200 OK", [*TEXT, ("Content-Length", "4")])
@@ -187,7 +206,6 @@ def system_exit_in_generator(environ, start_response):
 
 
 BAD_STATUS = {
-    "number-only": "200",
     "no-space": "200OK",
     "two-digits": "20 OK",
     "four-digits": "2000 OK",
@@ -219,8 +237,14 @@ BAD_HEADERS = {
     "name-bytes": [(b"X-A", "a")],
     "pair-of-three": [("X-A", "a", "b")],
     "string-pair": ["ab"],
-    "not-a-list": (("X-A", "a"),),
     "none": None,
+    "string": "X-A: a",
+    "number": 5,
+    "mapping": {"X-A": "a"},
+    "pair-of-one": [["X-A"]],
+    "set-pair": [{"X-A", "a"}],
+    "second-of-two": [("X-B", "b"), ("X-A", "\u2603")],
+    "length-inner-space": [("Content-Length", "1 3")],
     "lengths-differ": [("Content-Length", "3"), ("Content-Length", "4")],
     "length-text": [("Content-Length", "three")],
     "length-signed": [("Content-Length", "+3")],
@@ -238,6 +262,66 @@ def bad_status(environ, start_response):
 def bad_headers(environ, start_response):
     start_response("200 OK", BAD_HEADERS[environ["QUERY_STRING"]])
     return [b"abc"]
+
+
+class Text(str):
+    """A subclass of str, as some frameworks give."""
+
+
+TOLERATED = {
+    "status-without-a-reason": ("200", [("X-A", "a")]),
+    "status-with-an-empty-reason": ("200 ", [("X-A", "a")]),
+    "length-with-white-space": ("200 OK", [("X-A", "a"), ("Content-Length", " 3 ")]),
+    "tuple": ("200 OK", (("X-A", "a"), ("X-B", "b"))),
+    "list-pairs": ("200 OK", [["X-A", "a"], ("X-B", "b")]),
+    "items": ("200 OK", {"X-A": "a", "X-B": "b"}.items()),
+    "generator": ("200 OK", lambda: ((name, name[-1].lower()) for name in ("X-A", "X-B"))),
+    "subclasses": (Text("200 OK"), [(Text("X-A"), Text("a"))]),
+}
+
+
+@fault("/tolerated")
+def tolerated(environ, start_response):
+    status, headers = TOLERATED[environ["QUERY_STRING"]]
+    start_response(status, headers() if callable(headers) else headers)
+    return [b"abc"]
+
+
+@fault("/headers-that-start-again")
+def headers_that_start_again(environ, start_response):
+    def headers():
+        start_response("200 OK", [("X-A", "a")])
+        yield "X-B", "b"
+
+    start_response("200 OK", headers())
+    return [b"never"]
+
+
+@fault("/bad-headers-with-exc-info")
+def bad_headers_with_exc_info(environ, start_response):
+    start_response("200 OK", [("X-A", "first")])
+    try:
+        raise ValueError("something went wrong")
+    except ValueError:
+        try:
+            start_response("503 Replaced", BAD_HEADERS[environ["QUERY_STRING"]], sys.exc_info())
+        except (TypeError, ValueError):
+            pass
+    return [b"neither the old head nor the new one is right"]
+
+
+@fault("/upgrade-required")
+def upgrade_required(environ, start_response):
+    start_response(
+        "426 Upgrade Required",
+        [*TEXT, ("Upgrade", "websocket"), ("Connection", environ["QUERY_STRING"])],
+    )
+    return [b"upgrade"]
+
+
+@fault("/long-exception")
+def long_exception(environ, start_response):
+    raise ValueError("begin " + "x" * 3_000_000 + " end")
 
 
 @fault("/hop-by-hop")

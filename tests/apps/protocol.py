@@ -248,6 +248,20 @@ def errors(environ, start_response):
     return [b"noted"]
 
 
+@route("/errors-of-client")
+def errors_of_client(environ, start_response):
+    """Writes what the client sends, as a view that prints it does."""
+    text = environ["wsgi.input"].read().decode("utf-8", "surrogateescape")
+    stream = environ["wsgi.errors"]
+    stream.write("begin ")
+    print(text, file=stream)
+    stream.write(text)
+    if environ["QUERY_STRING"] == "flush":
+        stream.flush()
+    start_response("200 OK", TEXT)
+    return [b"noted"]
+
+
 @route("/remember")
 def remember(environ, start_response):
     before = remembered.get()

@@ -61,6 +61,13 @@ def file(environ, start_response, options):
     return environ["wsgi.file_wrapper"](handle, int(options.get("block", 8192)))
 
 
+def file_at(environ, start_response, options):
+    """A file of the system's, from a path."""
+    handle = open(options["path"], "rb", buffering=int(options.get("buffering", -1)))
+    start_response("200 OK", [("Content-Type", "application/octet-stream")])
+    return environ["wsgi.file_wrapper"](handle)
+
+
 class Tracked(BytesIO):
     """A file-like object without a descriptor that remembers being closed."""
 
@@ -131,6 +138,7 @@ HANDLERS = {
     "/large": large,
     "/large-stream": large_stream,
     "/file": file,
+    "/file-at": file_at,
     "/file-like": file_like,
     "/file-minimal": file_minimal,
     "/file-iterated": file_iterated,

@@ -1,5 +1,8 @@
 """wsgi.file_wrapper: real files from where they stand, file-like objects, and their close()."""
 
+import os
+from pathlib import Path
+
 import pytest
 from harness import eventually, request
 
@@ -47,6 +50,41 @@ def test_a_file_shorter_than_announced_closes_the_connection(server):
 
 def test_an_empty_file_is_an_empty_body(server):
     assert server.get("/file?size=0").body == b""
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+@pytest.mark.parametrize(
+    "path", ["/proc/version", "/proc/filesystems", "/sys/kernel/mm/transparent_hugepage/enabled"]
+)
+def test_a_file_whose_size_is_not_true_is_read_to_its_end(server, path, buffering):
+    if not Path(path).exists():
+        pytest.skip(f"{path} is not there")
+    content = Path(path).read_bytes()
+    assert content
+    with server.connect() as wire:
+        wire.send(request("GET", f"/file-at?path={path}&buffering={buffering}"))
+        response = wire.response()
+        assert (response.framing, response.body) == ("chunked", content)
+        wire.send(request("GET", "/next", "Connection: close"))
+        assert wire.response().body == b"GET /next "
+
+
+def test_a_pipe_and_a_device_are_read_to_their_end(server, tmp_path):
+    assert server.get("/file-at?path=/dev/null").body == b""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with server.connect() as wire:
+        wire.send(request("GET", f"/file-at?path={fifo}"))
+        fifo.write_bytes(b"through a pipe" * 1000)
+        assert wire.response().body == b"through a pipe" * 1000
+
+
+def test_a_sparse_file_has_its_length(server, tmp_path):
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(300_000)
+    response = server.get(f"/file-at?path={path}")
+    assert (response.framing, response.body) == ("length", bytes(300_000))
 
 
 def test_head_of_a_file_has_no_body(server):

@@ -1,6 +1,7 @@
 """start_response: what it refuses, what it passes on, and what write() does."""
 
 import importlib.util
+import re
 import sys
 
 import pytest
@@ -39,12 +40,73 @@ def test_bad_headers_are_a_clean_500(faults, name):
     assert_clean_500(faults, f"/bad-headers?{name}")
 
 
-def test_the_reason_for_a_refused_header_is_in_the_log(faults):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("value-crlf", 'header "X-A": control byte in a header value'),
+        ("value-nul", 'header "X-A": control byte in a header value'),
+        ("value-not-latin-1", 'the value of header "X-A" has a character outside latin-1'),
+        ("value-bytes", 'the value of header "X-A" must be a str, not bytes'),
+        ("value-none", 'the value of header "X-A" must be a str, not NoneType'),
+        ("name-crlf", r'header "X-A\x0d\x0aX-Injected: name": a header name is not a token'),
+        ("name-not-latin-1", r'header "X-\xe2\x98\x83": a header name is not a token'),
+        ("name-bytes", "the name of header 1 must be a str, not bytes"),
+        ("pair-of-three", "header 1 must be a tuple of a name and a value, and has a length of 3"),
+        ("string-pair", "header 1 must be a tuple of a name and a value, not str"),
+        ("length-text", 'header "Content-Length": Content-Length is not a plain number'),
+        ("lengths-differ", 'header "Content-Length": two Content-Length headers that differ'),
+        ("none", "headers must be a list, not NoneType"),
+        ("mapping", "header 1 must be a tuple of a name and a value, not str"),
+        ("second-of-two", 'the value of header "X-A" has a character outside latin-1'),
+    ],
+)
+def test_a_refused_header_is_named_in_the_log_and_its_value_is_not(faults, name, message):
     seen = len(faults.errors)
-    faults.get("/bad-headers?value-crlf")
-    # The last line of the traceback: the lines before it name the request and the source.
-    reason = faults.wait_for_log(r"(?<=\nValueError: ).*", since=seen)
-    assert "control byte" in reason and "header" in reason
+    faults.get(f"/bad-headers?{name}")
+    line = faults.wait_for_log(rf"(TypeError|ValueError): .*{re.escape(message)}\n", since=seen)
+    assert "secret" not in line and "three" not in line
+
+
+@pytest.mark.parametrize("name", FAULTS.TOLERATED)
+def test_what_gunicorn_and_waitress_take_is_taken(faults, name):
+    with faults.connect() as wire:
+        wire.send(request("GET", f"/tolerated?{name}") + request("GET", "/pid"))
+        response = wire.response()
+        assert (response.status, response.body) == (200, b"abc")
+        assert response.reason in ("OK", "")
+        assert response.header("X-A") == "a" and response.header("X-B") in ("b", None)
+        assert response.header("Content-Length") == "3"
+        assert wire.response().body.isdigit()
+
+
+def test_headers_that_call_start_response_are_a_clean_500(faults):
+    assert_clean_500(faults, "/headers-that-start-again")
+    faults.wait_for_log(r"AssertionError: start_response\(\) was called a second time")
+
+
+@pytest.mark.parametrize("name", ["value-crlf", "none", "string-pair", "lengths-differ"])
+def test_headers_that_are_refused_with_exc_info_leave_no_head_at_all(faults, name):
+    assert_clean_500(faults, f"/bad-headers-with-exc-info?{name}")
+
+
+@pytest.mark.parametrize(
+    ("wish", "version", "connection"),
+    [
+        ("upgrade", "1.1", "upgrade"),
+        ("close", "1.1", "close, upgrade"),
+        ("upgrade", "1.0", "close, upgrade"),
+    ],
+)
+def test_a_426_says_which_protocol_would_do(faults, wish, version, connection):
+    with faults.connect() as wire:
+        wire.send(request("GET", f"/upgrade-required?{wish}", version=version))
+        response = wire.response()
+        assert (response.status, response.header("Upgrade")) == (426, "websocket")
+        assert response.header("Connection") == connection
+        if connection == "upgrade":
+            wire.send(request("GET", "/pid", "Connection: close"))
+            assert wire.response().body.isdigit()
+        wire.expect_close()
 
 
 def test_write_goes_out_before_the_returned_body(protocol):

@@ -16,7 +16,7 @@ use crate::hooks::PythonHooks;
 use crate::stack_log::StackLog;
 use crate::stream_check::find_hanging_stream;
 use crate::warming::warm_up;
-use crate::wsgi::{Settings, WsgiApp};
+use crate::wsgi::{ImportedContext, Settings, WsgiApp};
 use crate::{children, exceptions, interpreter, loading, privileges, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
@@ -206,8 +206,10 @@ impl PythonHooks {
             );
             None
         });
+        let context = self.imported_context(py)?;
         let app = WsgiApp::new(
             application,
+            context,
             collector,
             settings(&self.config),
             Arc::clone(&self.log),
@@ -233,6 +235,22 @@ impl PythonHooks {
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.tell_stacks(py, post, &handle);
         Ok(Some(handle))
+    }
+
+    /// The context variables that the import of the application has set, on this thread or in its template.
+    fn imported_context(&self, py: Python<'_>) -> Result<ImportedContext, LoadFailure> {
+        let context = ImportedContext::take(py).map_err(|error| {
+            cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
+        })?;
+        if !context.left_out().is_empty() {
+            let message = format!(
+                "requests do not see these context variables that the import has set, because they hold objects that \
+                 threads might not share: {}",
+                context.left_out().join(", ")
+            );
+            self.log.write(Level::Debug, &message);
+        }
+        Ok(context)
     }
 
     /// Where this worker's threads are told when it crashes.

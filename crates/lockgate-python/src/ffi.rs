@@ -51,10 +51,12 @@ pub(crate) struct ContextScope<'py> {
 }
 
 impl<'py> ContextScope<'py> {
-    /// Enters a copy of the thread's context. The copy shares its (usually empty) tree, so that it costs an allocation.
-    pub(crate) fn enter(py: Python<'py>) -> PyResult<Self> {
-        // SAFETY: attached (`py`).
-        let context: Bound<'py, PyAny> = owned(py, unsafe { ffi::PyContext_CopyCurrent() })?;
+    /// Enters a copy of `context`, a `contextvars.Context`. The copy shares its tree, so that it costs an allocation.
+    pub(crate) fn enter_copy(context: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let py = context.py();
+        // SAFETY: attached (`py`); what is no context is refused with an exception.
+        let copy = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
+        let context: Bound<'py, PyAny> = owned(py, copy)?;
         // SAFETY: attached, and the object is a context.
         let code = unsafe { ffi::PyContext_Enter(context.as_ptr()) };
         if code < 0 {

@@ -265,8 +265,13 @@ impl Connection {
         self.protocol.next_message();
         self.phase = Phase::Reading;
         self.served += 1;
-        self.deadline = now + self.shared.config.keep_alive;
+        self.begin_waiting(now);
         Next::Wait
+    }
+
+    /// From now on the connection may wait for its next request for as long as `keep_alive` says.
+    pub fn begin_waiting(&mut self, now: Instant) {
+        self.deadline = now + self.shared.config.keep_alive;
     }
 
     /// The response was the last one. Input that nobody reads makes the kernel send a reset, which takes what the client
@@ -299,6 +304,11 @@ impl Connection {
     /// The deadline of the present phase has passed.
     pub fn expire(&mut self, now: Instant) -> Next {
         match self.phase {
+            // The time for a next request begins when it can be called.
+            Phase::Reading if self.slot.hold().keeps_next_request() => {
+                self.begin_waiting(now);
+                Next::Wait
+            }
             Phase::Reading if self.protocol.is_reading_body() => {
                 self.refuse(Refusal::BodyTooSlow.into(), Outcome::TimedOut, now)
             }

@@ -121,6 +121,8 @@ struct Call {
     client: Option<Arc<Client>>,
     line: Line,
     entry: Option<Box<Entry>>,
+    /// The response is complete, and the connection waits for `close()`.
+    is_held: bool,
 }
 
 impl Call {
@@ -149,7 +151,11 @@ impl Call {
     }
 
     fn is_stuck(&self) -> bool {
-        let has_connection = !matches!(self.stage, Stage::Idle | Stage::Answered);
+        let has_connection = match self.stage {
+            Stage::Idle => false,
+            Stage::Answered => self.is_held,
+            _ => true,
+        };
         has_connection && self.expiry.is_some_and(|expiry| expiry.is_stuck)
     }
 
@@ -197,6 +203,7 @@ impl Station {
                 client: None,
                 line: Line::default(),
                 entry: None,
+                is_held: false,
             }),
         }
     }
@@ -237,10 +244,11 @@ impl Station {
     }
 
     /// The owner gives the connection away: it is not touched from here any more. Gives what the client got if the
-    /// deadline was earlier.
-    pub fn release(&self) -> (Option<Box<Entry>>, Option<Ending>) {
+    /// deadline was earlier. `is_held`: the connection's slot stays in use until the call is over.
+    pub fn release(&self, is_held: bool) -> (Option<Box<Entry>>, Option<Ending>) {
         let mut call = self.lock();
         call.stage = Stage::Answered;
+        call.is_held = is_held;
         call.line = Line::default();
         let ending = call.expiry.and_then(|expiry| expiry.ending);
         (call.entry.take(), ending)
@@ -365,6 +373,7 @@ impl Deadlines {
             call.next_sample = self.slow_request.map(|threshold| now + threshold);
             call.samples.clear();
             call.expiry = None;
+            call.is_held = false;
             call.is_interrupted = false;
             call.method.clear();
             call.method.extend_from_slice(job.request.head.method());
@@ -536,13 +545,13 @@ mod tests {
         assert!(station.note_called());
         assert!(station.commit().is_ok());
         assert!(station.commit().is_ok(), "a response may be replaced");
-        assert_eq!(station.release().1, None);
+        assert_eq!(station.release(false).1, None);
         deadlines.end(&station, now);
         deadlines.begin(&station, &mut job(now), now);
         expire(&station, now);
         assert!(!station.note_called());
         assert!(station.commit().is_err());
-        assert_eq!(station.release().1, Some(Ending::Refused));
+        assert_eq!(station.release(false).1, Some(Ending::Refused));
         deadlines.end(&station, now);
         deadlines.begin(&station, &mut job(now), now);
         assert!(station.note_called(), "the next call has its own deadline");
@@ -584,7 +593,11 @@ mod tests {
             expiry.is_stuck = true;
         }
         assert_eq!(deadlines.stuck(), 1);
-        station.release();
+        station.release(false);
+        assert_eq!(deadlines.stuck(), 0);
+        station.release(true);
+        assert_eq!(deadlines.stuck(), 1, "its connection waits for close()");
+        deadlines.end(&station, now);
         assert_eq!(deadlines.stuck(), 0);
     }
 

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::connection::{Connection, Next, Phase};
 use crate::date::with_date;
 use crate::deadlines::{Ending, Expired, Line, Station};
+use crate::hold::HeldConnection;
 use crate::lane::Returned;
 use crate::minimum_rate::Uptake;
 use crate::outbox::Flushed;
@@ -326,6 +327,10 @@ impl ReplyChannel for Connection {
         Some(self.transport.descriptor())
     }
 
+    fn hold(&mut self) -> Option<HeldConnection> {
+        Some(HeldConnection::new(&self.slot, &self.shared))
+    }
+
     fn note_environ(&mut self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.entry {
             entry.environ = values;
@@ -338,7 +343,7 @@ impl ReplyChannel for Connection {
 impl Connection {
     /// The connection is about to be somebody else's. Says what its client got, if the deadline was earlier.
     fn leave_station(&mut self) -> Option<Ending> {
-        let (entry, ending) = self.station.take()?.release();
+        let (entry, ending) = self.station.take()?.release(self.slot.hold().is_held());
         if entry.is_some() {
             self.entry = entry;
         }

@@ -222,6 +222,8 @@ impl Lane {
         shared.returns.end_polling();
         self.bench.now = Instant::now();
         self.polled_at = self.bench.now;
+        // A request that was held back, by another one or by close(), is ready from now on.
+        self.sight.came_at = self.bench.now;
         // Before anybody is accepted: who was told that its connection ends has a place for the next one.
         self.take_returns(shared);
         let watched = self.slots.in_use() + self.acceptor.listeners() + 1;
@@ -326,6 +328,7 @@ impl Lane {
                 match connection.phase {
                     Phase::Lingering { .. } => connection.linger(&mut self.bench),
                     _ if connection.hung_up => connection.lose(self.bench.now),
+                    _ if connection.slot.hold().keeps_next_request() => Next::Wait,
                     _ => connection.receive(&mut self.bench),
                 }
             } else {
@@ -455,6 +458,7 @@ impl Lane {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
+                Returned::Released(token) => self.go_on(token),
                 Returned::Opening => self.begin_accepting(),
                 Returned::GivingWay => self.let_others_go_first(),
                 #[cfg(test)]
@@ -470,6 +474,8 @@ pub enum Returned {
     Connection(Box<Connection>),
     /// It is closed; its slot is free.
     Closed(u64),
+    /// The application is finished with its last request: the next one may be called.
+    Released(u64),
     /// The worker may accept connections.
     Opening,
     /// Others should accept connections before this worker does.

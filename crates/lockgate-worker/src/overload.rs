@@ -98,7 +98,8 @@ impl Connection {
     /// sides more than the refusal did.
     pub fn answer_unavailable(&mut self, why: GivenUp, now: Instant) {
         let detail = match why {
-            GivenUp::TooLate | GivenUp::HalfClosed => "no thread became free in time",
+            GivenUp::TooLate => "no thread became free in time",
+            GivenUp::HalfClosed => "the client closed its side of the connection while it waited",
             GivenUp::QueueFull | GivenUp::Gone => "too many requests are waiting",
         };
         self.shared.report_overload(why, now);

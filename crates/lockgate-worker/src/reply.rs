@@ -5,12 +5,13 @@
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::deadlines::{Deadline, Station};
-use crate::queue::GivenUp;
+use crate::hold::HeldConnection;
+use crate::queue::{GivenUp, HALF_CLOSED_FOR};
 
 /// The client closed the connection, or stopped reading for longer than `write_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +111,23 @@ pub trait ReplyChannel: Send {
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// Keeps the connection's next request back until the value is dropped, where requests of one connection have an
+    /// order. The response is sent all the same.
+    fn hold(&mut self) -> Option<HeldConnection> {
+        None
+    }
     /// Values of the application's environ for the access log.
     fn note_environ(&mut self, values: Vec<(String, String)>);
+}
+
+/// A client for which nothing is produced is looked at this often.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What looks at a client have shown while nothing was produced for it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Waiting {
+    looked_at: Option<Instant>,
+    half_closed_since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +143,7 @@ pub struct Reply {
     channel: Option<Box<dyn ReplyChannel>>,
     state: State,
     deadline: Option<Deadline>,
+    waiting: Waiting,
 }
 
 impl Default for Reply {
@@ -136,6 +153,7 @@ impl Default for Reply {
             channel: None,
             state: State::Over,
             deadline: None,
+            waiting: Waiting::default(),
         }
     }
 }
@@ -150,6 +168,7 @@ impl Drop for Reply {
 impl Reply {
     pub(crate) fn open(&mut self, channel: Box<dyn ReplyChannel>, deadline: Option<Deadline>) {
         self.deadline = deadline;
+        self.waiting = Waiting::default();
         self.head.clear();
         self.channel = Some(channel);
         self.state = State::Building;
@@ -264,8 +283,18 @@ impl Reply {
         }
     }
 
-    /// Answers with a plain error page, or aborts when some of another answer has left already.
+    /// Answers with a plain error page, or aborts when some of another answer has left already. The connection stays
+    /// open: the request was read in full before the application was called, so its framing is not in doubt.
     pub fn fail(&mut self, status: u16, reason: &str) {
+        self.answer_instead(status, reason, None);
+    }
+
+    /// As [`Reply::fail`], and closes the connection: for a fault of the server itself.
+    pub fn fail_and_close(&mut self, status: u16, reason: &str) {
+        self.answer_instead(status, reason, Some("close"));
+    }
+
+    fn answer_instead(&mut self, status: u16, reason: &str, connection: Option<&str>) {
         if self.is_committed() {
             return self.abort();
         }
@@ -280,7 +309,10 @@ impl Reply {
                 .head
                 .push(b"Content-Type", b"text/plain; charset=utf-8")
                 .is_ok()
-            && self.head.push(b"Connection", b"close").is_ok();
+            && connection.is_none_or(|option| {
+                let pushed = self.head.push(b"Connection", option.as_bytes());
+                pushed.is_ok()
+            });
         if !is_valid {
             return self.abort();
         }
@@ -307,11 +339,44 @@ impl Reply {
         true
     }
 
-    /// Whether nothing can reach the client any more, by what has been seen of it so far.
-    pub fn is_client_gone(&mut self) -> bool {
-        self.channel
-            .as_mut()
-            .is_none_or(|channel| channel.presence(Look::AtEvents) == Presence::Gone)
+    /// For an application that runs and produces nothing: ends the reply when its client has gone, and says so. Looks at
+    /// the socket now and then. A client that has only closed its sending side counts as gone as in the queue
+    /// (docs/decisions/0010), and only as long as nothing has been sent to it.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when the application need not go on.
+    pub fn check_client(&mut self, now: Instant) -> Result<(), ClientGone> {
+        let channel = self.channel.as_mut().ok_or(ClientGone)?;
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let look = match self.waiting.looked_at {
+            Some(at) if since(at) >= LOOK_EVERY => Look::AtSocket,
+            _ => Look::AtEvents,
+        };
+        if look == Look::AtSocket || self.waiting.looked_at.is_none() {
+            self.waiting.looked_at = Some(now);
+        }
+        match channel.presence(look) {
+            Presence::There => {
+                self.waiting.half_closed_since = None;
+                Ok(())
+            }
+            Presence::HalfClosed if channel.is_committed() => Ok(()),
+            Presence::HalfClosed => {
+                if since(*self.waiting.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
+                    return Ok(());
+                }
+                self.give_up(GivenUp::HalfClosed, now);
+                Err(ClientGone)
+            }
+            Presence::Gone => Err(ClientGone),
+        }
+    }
+
+    fn give_up(&mut self, why: GivenUp, now: Instant) {
+        self.state = State::Over;
+        if let Some(channel) = self.channel.take() {
+            channel.give_up(why, now);
+        }
     }
 
     /// Looks whether the client is still connected in both directions; without waiting, for the price of a system call.
@@ -319,6 +384,13 @@ impl Reply {
         self.channel
             .as_mut()
             .is_none_or(|channel| channel.presence(Look::AtSocket) != Presence::There)
+    }
+
+    /// For an application that goes on after its response, in `close()`: the next request of the connection is called
+    /// when the value is dropped, not before. To be asked for before [`Reply::finish`].
+    #[must_use]
+    pub fn hold(&mut self) -> Option<HeldConnection> {
+        self.channel.as_mut().and_then(|channel| channel.hold())
     }
 
     /// Values for `%({name}e)s` in the access log.

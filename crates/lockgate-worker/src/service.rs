@@ -164,7 +164,7 @@ impl Shared {
             );
         }
         if !reply.is_over() {
-            reply.fail(500, "Internal Server Error");
+            reply.fail_and_close(500, "Internal Server Error");
         }
         job.request.clear();
         job.request

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::connection::Connection;
+use crate::hold::Hold;
 use crate::poller::Readiness;
 
 /// One place in the table.
 pub struct Slot {
     token: u64,
+    hold: Hold,
     state: Mutex<SlotState>,
 }
 
@@ -31,6 +33,11 @@ pub struct SlotState {
 impl Slot {
     pub fn token(&self) -> u64 {
         self.token
+    }
+
+    /// Whether the application is not finished with the connection's last request.
+    pub fn hold(&self) -> &Hold {
+        &self.hold
     }
 
     pub fn lock(&self) -> MutexGuard<'_, SlotState> {
@@ -60,6 +67,7 @@ impl SlotTable {
         let token = u64::from(self.generation) << 32 | u64::from(index);
         let slot = Arc::new(Slot {
             token,
+            hold: Hold::default(),
             state: Mutex::default(),
         });
         self.slots[index as usize] = Some(Arc::clone(&slot));

@@ -16,6 +16,7 @@ use crate::collector::Collector;
 use crate::interruption::RequestTimeout;
 use crate::sweeper::Sweeper;
 use crate::wsgi::body::{Failure, Transmission};
+use crate::wsgi::context::ImportedContext;
 use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
 use crate::{children, exceptions, ffi, interpreter, interruption};
@@ -94,6 +95,7 @@ impl Shared {
 /// A WSGI application behind the server's seam.
 pub(crate) struct WsgiApp {
     application: Py<PyAny>,
+    context: ImportedContext,
     /// There when it is ours to collect garbage.
     collector: Option<Arc<Collector>>,
     sweeper: Arc<Sweeper>,
@@ -103,12 +105,14 @@ pub(crate) struct WsgiApp {
 impl WsgiApp {
     pub(crate) fn new(
         application: Py<PyAny>,
+        context: ImportedContext,
         collector: Option<Arc<Collector>>,
         settings: Settings,
         log: Arc<ErrorLog>,
     ) -> Self {
         Self {
             application,
+            context,
             sweeper: Sweeper::new(collector.clone(), Arc::clone(&log)),
             collector,
             shared: Arc::new(Shared {
@@ -175,7 +179,7 @@ impl WsgiApp {
         thread: &mut ThreadState,
     ) -> PyResult<()> {
         // Dropped last: whatever the application's objects do when they die happens in the request's context.
-        let _context = ffi::ContextScope::enter(py)?;
+        let _context = self.context.enter(py)?;
         let environ = thread
             .environ
             .build(py, request, reply.deadline(), &self.shared)?;
@@ -192,6 +196,8 @@ impl WsgiApp {
                 return Ok(());
             }
         };
+        // Until close() has returned: what it commits is there for the client's next request.
+        let held = (!is_sequence(&result)).then(|| reply.hold()).flatten();
         let mut transmission = Transmission {
             py,
             responder: thread.functions.responder(),
@@ -207,12 +213,13 @@ impl WsgiApp {
             Ok(()) => self.report_length(py, request, &progress, missing),
             Err(failure) => self.settle(py, request, reply, &progress, failure),
         }
-        // After the reply is over: the client does not wait for what an application does in close().
+        // After the reply is over: the client does not wait for its response until the application is done in close().
         if let Err(error) = close(&result)
             && !is_interruption(py, reply, &error)
         {
             self.log_error(py, request, &exceptions::traceback(py, &error));
         }
+        drop(held);
         Ok(())
     }
 
@@ -375,13 +382,18 @@ fn is_interruption(py: Python<'_>, reply: &Reply, error: &PyErr) -> bool {
 
 /// Calls the result's `close`, if it has one.
 fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
-    if result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>() {
+    if is_sequence(result) {
         return Ok(());
     }
     match result.getattr_opt(pyo3::intern!(result.py(), "close"))? {
         Some(close) => close.call0().map(drop),
         None => Ok(()),
     }
+}
+
+/// Whether the result is a plain list or tuple, which has no `close`.
+fn is_sequence(result: &Bound<'_, PyAny>) -> bool {
+    result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>()
 }
 
 fn escaped(bytes: &[u8]) -> String {

@@ -3,6 +3,8 @@
 //! Headers go out with the first bytes that are not empty, so that an error before them is still a clean 500.
 //! A piece is transmitted before the next one is asked for, unless it completes the announced length.
 
+use std::time::Instant;
+
 use lockgate_http::BodyLength;
 use lockgate_worker::{ClientGone, Reply, Sent, SharedBytes};
 use pyo3::exceptions::PyTypeError;
@@ -160,22 +162,21 @@ impl Transmission<'_, '_> {
         pace: Pace,
     ) -> Result<(), Failure> {
         let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
-        let mut pieces = result
-            .try_iter()
+        let mut pieces = self
+            .lend(|| result.try_iter())
             .map_err(|error| not_iterable(result, error))?;
         let mut queued = 0;
         loop {
-            let next = self
-                .responder
-                .lend_between_pieces(self.py, self.reply, || pieces.next());
-            let Some(piece) = next else { break };
+            let Some(piece) = self.lend(|| pieces.next()) else {
+                break;
+            };
             let piece = piece?;
             let bytes = bytes_of(&piece)?;
             let size = bytes.as_bytes().len();
             if size == 0 {
                 // Some applications yield nothing again and again while they wait for news.
-                if !self.reply.is_over() && self.reply.is_client_gone() {
-                    return Err(Failure::ClientGone);
+                if !self.reply.is_over() {
+                    self.reply.check_client(Instant::now())?;
                 }
                 continue;
             }
@@ -216,6 +217,12 @@ impl Transmission<'_, '_> {
             self.finish();
         }
         Ok(())
+    }
+
+    /// Runs the application's code, which may write and ask after its client.
+    fn lend<T>(&mut self, iterate: impl FnOnce() -> T) -> T {
+        self.responder
+            .lend_to_iteration(self.py, self.reply, &mut self.progress, iterate)
     }
 
     /// Queues the head.

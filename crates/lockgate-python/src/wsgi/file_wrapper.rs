@@ -1,6 +1,7 @@
 //! `wsgi.file_wrapper`: a file as a response body. Finds out whether the kernel may copy it; sends nothing itself.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -81,7 +82,7 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// What the kernel can send by itself: the rest of a regular file.
+    /// What the kernel can send by itself: the rest of a regular file whose size is true.
     pub(crate) fn region(&self, py: Python<'_>) -> Option<Region> {
         // Whatever these calls raise, reading blocks still works.
         self.try_region(py).ok().flatten()
@@ -104,12 +105,21 @@ impl FileWrapper {
             return Ok(None);
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
+        // What has a size and occupies no blocks may be sparse, or a file of sysfs, whose size is that of a page.
+        if size == 0 || (status.st_blocks == 0 && !ends_at(&file, size)) {
+            return Ok(None);
+        }
         Ok(Some(Region {
             file,
             offset,
             length: size.saturating_sub(offset),
         }))
     }
+}
+
+/// Whether the file has a byte before `size` and none behind it.
+fn ends_at(file: &File, size: u64) -> bool {
+    matches!(file.read_at(&mut [0; 2], size - 1), Ok(1))
 }
 
 /// Whether what `read` gives is what the descriptor has: `gzip.GzipFile` has a `fileno` too, that of the compressed file.

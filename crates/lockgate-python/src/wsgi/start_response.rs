@@ -7,19 +7,19 @@
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
 
-use lockgate_http::{BadResponse, BodyLength, ResponseHead};
+use lockgate_http::{BodyLength, ResponseHead};
 use lockgate_worker::Reply;
-use pyo3::exceptions::{
-    PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBool, PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes};
 
 use crate::ffi::{Definition, reference_count, trampoline};
 use crate::interpreter;
 use crate::wsgi::body::queue;
+use crate::wsgi::response_head::{sequence_of, set_headers, set_status, wrong_type};
 
 /// How far a request's response has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,15 @@ enum Phase {
     Described,
     /// They are on their way: nothing can replace them.
     Committed,
+}
+
+/// Which code of the application runs with the reply at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loaned {
+    /// The call of the application: any of its threads may write.
+    ToCall,
+    /// The next piece is being made: the body has an order, and only the thread that iterates keeps it.
+    ToIteration,
 }
 
 /// What was announced and what has been said of the body so far.
@@ -47,6 +56,16 @@ pub(crate) struct Progress {
     pub(crate) is_client_gone: bool,
 }
 
+impl Progress {
+    /// Bytes came that are not sent: they count as excess where the response is complete.
+    fn note_excess(&mut self, length: usize, is_complete: bool) {
+        if is_complete {
+            self.produced += length as u64;
+            self.is_cut = true;
+        }
+    }
+}
+
 /// The `self` of both functions.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 pub(crate) struct Responder {
@@ -60,9 +79,10 @@ struct State {
     reply: Option<Reply>,
     /// Whether the request is not over.
     is_current: bool,
-    /// Whether that call is going on.
-    is_lent: bool,
+    loan: Option<Loaned>,
     progress: Progress,
+    /// The thread that calls the application and iterates over what it returns.
+    thread: ThreadId,
     /// The function that `start_response` returns. A cycle, which `Responder::retire` breaks.
     write: Option<Py<PyAny>>,
     scratch: Vec<u8>,
@@ -80,22 +100,37 @@ impl Responder {
         self.lock(py).commit(reply)
     }
 
-    /// Runs code of the application between two pieces of its body: it may ask after its client, but not write.
-    pub(crate) fn lend_between_pieces<T>(
+    /// Runs code that makes the body, with the reply lent to `write` and `client_disconnected` meanwhile.
+    pub(crate) fn lend_to_iteration<T>(
         &self,
         py: Python<'_>,
         reply: &mut Reply,
-        ask: impl FnOnce() -> T,
+        progress: &mut Progress,
+        iterate: impl FnOnce() -> T,
     ) -> T {
-        self.lock(py).reply = Some(mem::take(reply));
-        let loan = Loan {
+        let loan = self.lend(py, reply, *progress, Loaned::ToIteration);
+        let made = iterate();
+        *progress = loan.end();
+        made
+    }
+
+    fn lend<'a, 'py>(
+        &'a self,
+        py: Python<'py>,
+        reply: &'a mut Reply,
+        progress: Progress,
+        to: Loaned,
+    ) -> Loan<'a, 'py> {
+        let mut state = self.lock(py);
+        state.reply = Some(mem::take(reply));
+        state.progress = progress;
+        state.loan = Some(to);
+        drop(state);
+        Loan {
             py,
             responder: self,
             reply,
-        };
-        let answer = ask();
-        drop(loan);
-        answer
+        }
     }
 
     /// Makes all functions useless for good.
@@ -135,8 +170,9 @@ impl Functions {
             head: ResponseHead::default(),
             reply: None,
             is_current: false,
-            is_lent: false,
+            loan: None,
             progress: Progress::default(),
+            thread: thread::current().id(),
             write: None,
             scratch: Vec::new(),
         };
@@ -198,16 +234,10 @@ impl Functions {
         {
             let mut state = self.responder.get().lock(py);
             state.phase = Phase::Silent;
-            state.progress = Progress::default();
-            state.reply = Some(mem::take(reply));
             state.is_current = true;
-            state.is_lent = true;
         }
-        let loan = Loan {
-            py,
-            responder: self.responder.get(),
-            reply,
-        };
+        let responder = self.responder.get();
+        let loan = responder.lend(py, reply, Progress::default(), Loaned::ToCall);
         let result = call(self.start_response.bind(py));
         (result, loan.end())
     }
@@ -229,7 +259,7 @@ impl Loan<'_, '_> {
 impl Drop for Loan<'_, '_> {
     fn drop(&mut self) {
         let mut state = self.responder.lock(self.py);
-        state.is_lent = false;
+        state.loan = None;
         if let Some(reply) = state.reply.take() {
             *self.reply = reply;
         }
@@ -287,6 +317,8 @@ fn start_response<'py>(
         ));
     };
     let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
+    // Before the lock is taken: an iterable of the application's may call start_response() itself.
+    let headers = sequence_of(headers);
     let mut state = receiver.cast::<Responder>()?.get().lock(py);
     match state.phase {
         Phase::Closed => {
@@ -313,7 +345,7 @@ fn start_response<'py>(
     let State { head, scratch, .. } = &mut *state;
     head.clear();
     set_status(head, scratch, &status)?;
-    set_headers(head, scratch, &headers)?;
+    set_headers(head, scratch, &headers?)?;
     state.phase = Phase::Described;
     match &state.write {
         Some(write) => Ok(write.bind(py).clone()),
@@ -337,100 +369,6 @@ fn given_error(exc_info: &Bound<'_, PyAny>) -> PyErr {
     }
 }
 
-/// `ddd reason`; the space must be there, the reason may be empty (PEP 3333, RFC 9112 §4).
-fn set_status(
-    head: &mut ResponseHead,
-    scratch: &mut Vec<u8>,
-    status: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let Ok(status) = status.cast::<PyString>() else {
-        return Err(wrong_type("status", "a str", status));
-    };
-    let text = latin1_bytes(status, scratch, "status")?;
-    let (code, rest) = text.split_at_checked(3).ok_or_else(bad_status)?;
-    let [b' ', reason @ ..] = rest else {
-        return Err(bad_status());
-    };
-    if !code.iter().all(u8::is_ascii_digit) {
-        return Err(bad_status());
-    }
-    let code = code
-        .iter()
-        .fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
-    head.set_status(code, reason).map_err(refused)
-}
-
-fn set_headers(
-    head: &mut ResponseHead,
-    scratch: &mut Vec<u8>,
-    headers: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let Ok(headers) = headers.cast::<PyList>() else {
-        return Err(wrong_type("headers", "a list", headers));
-    };
-    for header in headers {
-        let Ok(pair) = header.cast::<PyTuple>() else {
-            return Err(wrong_type("a header", "a tuple", &header));
-        };
-        if pair.len() != 2 {
-            return Err(PyTypeError::new_err(
-                "a header must be a tuple of a name and a value",
-            ));
-        }
-        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-        let Ok(name) = name.cast::<PyString>() else {
-            return Err(wrong_type("a header's name", "a str", &name));
-        };
-        let Ok(value) = value.cast::<PyString>() else {
-            return Err(wrong_type("a header's value", "a str", &value));
-        };
-        // A name outside ASCII is no token; what it is in UTF-8 is refused as well as what it is in latin-1.
-        let name = name
-            .to_str()
-            .map_err(|_| refused(BadResponse::InvalidHeaderName))?
-            .as_bytes();
-        head.push(name, latin1_bytes(&value, scratch, "a header's value")?)
-            .map_err(refused)?;
-    }
-    Ok(())
-}
-
-/// The bytes that a `str` stands for in WSGI; ASCII, which nearly all are, is not copied.
-fn latin1_bytes<'a>(
-    text: &'a Bound<'_, PyString>,
-    scratch: &'a mut Vec<u8>,
-    what: &str,
-) -> PyResult<&'a [u8]> {
-    let outside = || PyValueError::new_err(format!("{what} has a character outside latin-1"));
-    let text = text.to_str().map_err(|_| outside())?;
-    if text.is_ascii() {
-        return Ok(text.as_bytes());
-    }
-    scratch.clear();
-    for character in text.chars() {
-        scratch.push(u8::try_from(character).map_err(|_| outside())?);
-    }
-    Ok(scratch)
-}
-
-// None of these says what the value was: it may be what an attacker wants to see in a log or an error page.
-
-fn wrong_type(what: &str, wanted: &str, given: &Bound<'_, PyAny>) -> PyErr {
-    let given = given
-        .get_type()
-        .name()
-        .map_or_else(|_| "something else".to_owned(), |name| name.to_string());
-    PyTypeError::new_err(format!("{what} must be {wanted}, not {given}"))
-}
-
-fn bad_status() -> PyErr {
-    PyValueError::new_err("status must be three digits, a space and a reason")
-}
-
-fn refused(fault: BadResponse) -> PyErr {
-    PyValueError::new_err(fault.to_string())
-}
-
 fn write<'py>(
     receiver: &Bound<'py, PyAny>,
     arguments: [Option<Borrowed<'_, 'py, PyAny>>; 1],
@@ -444,16 +382,27 @@ fn write<'py>(
     };
     let responder = receiver.cast::<Responder>()?.get();
     // Taken out while it works, because it may wait outside the interpreter and a lock must not be held then.
-    let (mut reply, mut progress) = {
+    let (mut reply, mut progress, loan) = {
         let mut state = responder.lock(py);
-        let lent = if state.is_lent {
-            state.reply.take()
-        } else {
-            None
-        };
-        let Some(mut reply) = lent else {
+        let loan = state.loan;
+        match loan {
+            None => {
+                return Err(PyRuntimeError::new_err(
+                    "write() was called after the response's body had ended: it works in the call of the application \
+                     and while the returned iterable is iterated over, not in close() or later",
+                ));
+            }
+            Some(Loaned::ToIteration) if state.thread != thread::current().id() => {
+                return Err(PyRuntimeError::new_err(
+                    "write() was called on another thread while the returned iterable was iterated over: only the \
+                     thread that iterates may write then",
+                ));
+            }
+            Some(_) => {}
+        }
+        let Some(mut reply) = state.reply.take() else {
             return Err(PyRuntimeError::new_err(
-                "write() works only while the application is being called",
+                "write() was called while another thread's write() was going on",
             ));
         };
         // Empty pieces send no headers, as in an iterable.
@@ -461,9 +410,13 @@ fn write<'py>(
             state.progress.announced = reply.head().content_length();
             reply.start(BodyLength::Unknown);
         }
-        (reply, state.progress)
+        (reply, state.progress, loan)
     };
-    let outcome = if data.as_bytes().is_empty() || !reply.is_started() {
+    let outcome = if data.as_bytes().is_empty() {
+        Ok(())
+    } else if !reply.is_started() {
+        // The Content-Length was reached and the response is complete; or start_response() has refused what it was given.
+        progress.note_excess(data.as_bytes().len(), reply.is_over());
         Ok(())
     } else {
         queue(&mut reply, data.to_owned(), &mut progress).and_then(|_| reply.flush())
@@ -472,7 +425,7 @@ fn write<'py>(
     interpreter::empty_graveyard(py);
     let mut state = responder.lock(py);
     state.progress = progress;
-    if state.is_lent {
+    if state.loan == loan {
         state.reply = Some(reply);
         drop(state);
     } else {

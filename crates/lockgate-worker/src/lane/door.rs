@@ -165,6 +165,9 @@ impl Lane {
     }
 
     pub(super) fn release(&mut self, token: u64) {
+        if (self.slots.get(token)).is_some_and(|slot| slot.hold().keeps_slot()) {
+            return;
+        }
         self.slots.remove(token);
         self.addresses.leave(token);
         if self.drain.is_none() && self.acceptor.may_resume(self.slots.in_use()) {

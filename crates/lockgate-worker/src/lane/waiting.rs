@@ -139,6 +139,15 @@ impl Lane {
         self.ready.len() + shared.crew.kept()
     }
 
+    /// Drives a connection whose last request the application has finished.
+    pub(super) fn go_on(&mut self, token: u64) {
+        let held = (self.slots.get(token)).and_then(|slot| slot.lock().connection.take());
+        if let Some(mut connection) = held {
+            connection.begin_waiting(self.bench.now);
+            self.drive(connection);
+        }
+    }
+
     fn keep_request(&mut self, mut request: Box<Request>) {
         request.clear();
         self.bench.keep_request(request);

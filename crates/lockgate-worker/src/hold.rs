@@ -1,0 +1,114 @@
+//! Keeps a connection's next request back until the application has finished with the one before (`close()`, PEP 3333).
+//!
+//! The response itself does not wait: the event loop sends it while the application still runs. What waits is the
+//! connection's input, and the connection's slot when the connection is closed meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::lane::Returned;
+use crate::shared::{Shared, StopMode};
+use crate::slot::Slot;
+
+const FREE: u8 = 0;
+/// The application is not finished with the connection's request.
+const HELD: u8 = 1;
+/// The same, and the event loop has found the connection ready for its next request.
+const NEXT_WAITS: u8 = 2;
+/// The same, and the connection is closed: its slot is still in use.
+const SLOT_WAITS: u8 = 3;
+
+/// Whether a connection is held.
+#[derive(Debug, Default)]
+pub struct Hold(AtomicU8);
+
+impl Hold {
+    /// Whether the application is not finished with the request.
+    pub fn is_held(&self) -> bool {
+        self.0.load(Ordering::Acquire) != FREE
+    }
+
+    /// For the event loop: whether the next request has to wait. If so, the loop hears when it no longer has to.
+    pub fn keeps_next_request(&self) -> bool {
+        self.is_held() && self.leave(NEXT_WAITS)
+    }
+
+    /// For the event loop: whether the slot of a closed connection has to wait. If so, the loop hears when it can be freed.
+    pub fn keeps_slot(&self) -> bool {
+        self.is_held() && self.leave(SLOT_WAITS)
+    }
+
+    /// Leaves word for the thread that ends the hold. False when the hold has ended.
+    fn leave(&self, word: u8) -> bool {
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
+                (state != FREE).then_some(word)
+            })
+            .is_ok()
+    }
+
+    fn begin(&self) {
+        self.0.store(HELD, Ordering::Release);
+    }
+
+    /// What the event loop waits for.
+    fn end(&self) -> u8 {
+        self.0.swap(FREE, Ordering::AcqRel)
+    }
+}
+
+/// A connection that is held as long as this value lives.
+pub struct HeldConnection {
+    slot: Arc<Slot>,
+    shared: Arc<Shared>,
+}
+
+impl HeldConnection {
+    pub(crate) fn new(slot: &Arc<Slot>, shared: &Arc<Shared>) -> Self {
+        slot.hold().begin();
+        Self {
+            slot: Arc::clone(slot),
+            shared: Arc::clone(shared),
+        }
+    }
+}
+
+impl Drop for HeldConnection {
+    fn drop(&mut self) {
+        let token = self.slot.token();
+        match self.slot.hold().end() {
+            NEXT_WAITS => self.shared.push_return(Returned::Released(token), true),
+            // Needed at once only where the worker waits for its last connection to end.
+            SLOT_WAITS => {
+                let wakes = self.shared.stop_mode() != StopMode::Serve;
+                self.shared.push_return(Returned::Closed(token), wakes);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_ends_a_hold_hears_what_the_event_loop_waits_for() {
+        let hold = Hold::default();
+        assert!(!hold.keeps_next_request() && !hold.keeps_slot());
+        assert_eq!(hold.end(), FREE);
+
+        hold.begin();
+        assert_eq!(hold.end(), HELD, "the event loop has not been there");
+
+        hold.begin();
+        assert!(hold.keeps_next_request() && hold.keeps_next_request());
+        assert_eq!(hold.end(), NEXT_WAITS);
+        assert!(!hold.keeps_next_request());
+
+        hold.begin();
+        assert!(hold.keeps_next_request() && hold.keeps_slot());
+        assert_eq!(hold.end(), SLOT_WAITS, "the client has left meanwhile");
+        assert!(!hold.keeps_slot());
+    }
+}
