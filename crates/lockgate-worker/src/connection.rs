@@ -340,9 +340,9 @@ impl Connection {
     }
 
     /// When the server stops: neither what waits for a request nor what only waits for the client to close
-    /// is kept for its whole time.
+    /// is kept for its whole time. The time of a held connection has not begun.
     pub fn shorten_waiting(&mut self, by: Instant) {
-        if self.is_between_requests() {
+        if self.is_between_requests() && !self.slot.hold().is_held() {
             self.deadline = self.deadline.min(by);
         } else if let Phase::Lingering { until } = &mut self.phase {
             *until = by.min(*until);

@@ -6,6 +6,7 @@
 mod door;
 mod drain;
 mod eviction;
+mod returned;
 mod sight;
 mod waiting;
 
@@ -20,6 +21,7 @@ use lockgate_observe::Seat;
 
 use self::door::Complaints;
 use self::drain::Drain;
+pub use self::returned::Returned;
 use crate::accept::{Acceptor, Addresses, Arrival};
 use crate::connection::{Connection, Next, Phase};
 use crate::outbox::Flushed;
@@ -466,21 +468,4 @@ impl Lane {
             }
         }
     }
-}
-
-/// What a crew thread that does not lead has for the lane.
-pub enum Returned {
-    /// There is something to do on it: input, a full socket, a timer.
-    Connection(Box<Connection>),
-    /// It is closed; its slot is free.
-    Closed(u64),
-    /// The application is finished with its last request: the next one may be called.
-    Released(u64),
-    /// The worker may accept connections.
-    Opening,
-    /// Others should accept connections before this worker does.
-    GivingWay,
-    /// A test wants to see the lane.
-    #[cfg(test)]
-    Visit(Box<dyn FnOnce(&mut Lane) + Send>),
 }

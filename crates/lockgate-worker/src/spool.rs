@@ -219,15 +219,14 @@ mod tests {
             (1, directly, directly + 1, true),
             (0, u64::MAX, directly, false),
         ] {
-            let mut spool = Spool::with_length(&Arc::default(), held + left.min(directly));
-            spool
-                .append(&vec![0; held as usize], memory as usize, None)
-                .unwrap();
+            let store = store(memory as usize);
+            let mut spool = Spool::with_length(&store, held + left.min(directly));
+            spool.append(&vec![0; held as usize], &store).unwrap();
             let room = spool.room(left, memory as usize).is_some();
             assert_eq!(room, expected, "{held} {left} {memory}");
         }
         let mut disk = Spool::Empty;
-        disk.append(b"on disk", 1, None).unwrap();
+        disk.append(b"on disk", &store(1)).unwrap();
         assert!(disk.room(directly, usize::MAX).is_none());
     }
 

@@ -127,9 +127,11 @@ impl Lane {
     }
 }
 
-/// Whether the connection has had a request, and nothing of the next one has come. One that is lent runs a request.
+/// Whether the connection has had a request, and nothing of the next one has come. One that is lent or held runs
+/// a request.
 fn is_idle(slot: &Slot) -> bool {
     let state = slot.lock();
     let connection = state.connection.as_ref();
-    connection.is_some_and(|connection| connection.is_kept() && !state.pending.any())
+    !slot.hold().is_held()
+        && connection.is_some_and(|connection| connection.is_kept() && !state.pending.any())
 }

@@ -22,6 +22,7 @@ impl Lane {
                 let state = slot.lock();
                 let connection = state.connection.as_ref()?;
                 let is_idle = connection.is_kept()
+                    && !slot.hold().is_held()
                     && connection.deadline <= latest
                     && !state.pending.any()
                     && !state.is_queued;
