@@ -27,8 +27,8 @@ pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_
 pub use format::BadFormat;
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
 pub use page::{
-    BOUNDS, BUCKETS, Call, Counts, Ledger, Line, Loss, Page, ReloadState, ReloadView, Response,
-    Running, Seat, State, Totals, WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, Ledger, Line, Loss, Page, ReloadState, ReloadView,
+    Response, Running, Seat, State, Totals, WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use status::write_status;

@@ -3,13 +3,20 @@
 //! Invariant: a family is one HELP line, one TYPE line and its samples, together; what counts never falls while the
 //! server lives, whatever becomes of its workers.
 
-use crate::page::{BOUNDS, Loss, Page, State, Totals, WorkerView};
+use crate::page::{BOUNDS, ExitCause, FIRST_WAIT, Loss, Page, State, Totals, WorkerView};
+use crate::uwsgi::Memory;
 
 /// What the answer has to be called.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
-pub fn write_metrics(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
+/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page; `memory` says what a process holds.
+pub fn write_metrics(
+    out: &mut Vec<u8>,
+    page: Page,
+    version: &str,
+    now: u64,
+    memory: impl Fn(u64) -> Memory,
+) {
     let workers: Vec<WorkerView> = page.workers().collect();
     let totals = page.totals();
     let (_, founded) = page.founded();
@@ -43,6 +50,7 @@ pub fn write_metrics(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
         "Workers that have served so far, those that are alive included.",
     );
     text.sample("lockgate_worker_starts_total", "", &page.starts());
+    text.exits_and_reloads(page);
     for gauge in &GAUGES {
         text.family(gauge.name, "gauge", gauge.help);
         for worker in &workers {
@@ -50,6 +58,19 @@ pub fn write_metrics(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
             text.sample(gauge.name, &label, &(gauge.read)(worker));
         }
     }
+    let name = "lockgate_worker_memory_bytes";
+    text.family(name, "gauge", "Resident memory of a worker.");
+    for worker in &workers {
+        let label = format!("{{worker=\"{}\"}}", worker.slot);
+        text.sample(name, &label, &memory(worker.pid).resident);
+    }
+    let name = "lockgate_busy_ratio";
+    text.family(
+        name,
+        "gauge",
+        "Requests that run, as a part of those that may run at once, over all workers that serve.",
+    );
+    text.sample(name, "", &busy_ratio(&workers));
     text.family(
         "lockgate_longest_request_seconds",
         "gauge",
@@ -65,6 +86,18 @@ pub fn write_metrics(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
     text.totals(&totals);
 }
 
+/// With three digits behind the point; 0 where no worker serves.
+fn busy_ratio(workers: &[WorkerView]) -> String {
+    let serving = workers
+        .iter()
+        .filter(|worker| worker.state == State::Serving);
+    let (busy, threads) = serving.fold((0, 0), |(busy, threads), worker| {
+        (busy + worker.busy() as u64, threads + worker.threads)
+    });
+    let thousandths = (1000 * busy).checked_div(threads).unwrap_or(0);
+    format!("{}.{:03}", thousandths / 1000, thousandths % 1000)
+}
+
 struct Gauge {
     name: &'static str,
     help: &'static str,
@@ -72,7 +105,7 @@ struct Gauge {
 }
 
 /// One sample for each worker that is alive.
-const GAUGES: [Gauge; 4] = [
+const GAUGES: [Gauge; 5] = [
     Gauge {
         name: "lockgate_connections",
         help: "Connections that a worker holds.",
@@ -82,6 +115,11 @@ const GAUGES: [Gauge; 4] = [
         name: "lockgate_requests_waiting",
         help: "Requests that wait for a thread, when the worker last looked.",
         read: |worker| worker.waiting,
+    },
+    Gauge {
+        name: "lockgate_threads_limit",
+        help: "Requests that a worker may run at once.",
+        read: |worker| worker.threads,
     },
     Gauge {
         name: "lockgate_threads",
@@ -155,19 +193,42 @@ impl Text<'_> {
             self.family(name, "counter", help);
             self.sample(name, "", &value);
         }
-        self.durations(totals);
+        self.histogram(
+            "lockgate_request_duration_seconds",
+            "Time from when a request was there in full to when its response had left, for what the application answered.",
+            (&totals.durations, totals.duration),
+            0,
+        );
+        self.histogram(
+            "lockgate_queue_duration_seconds",
+            "Time from when a request was there in full to when a thread had taken it.",
+            (&totals.waits, totals.waited),
+            FIRST_WAIT,
+        );
     }
 
-    fn durations(&mut self, totals: &Totals) {
-        let name = "lockgate_request_duration_seconds";
-        self.family(
-            name,
-            "histogram",
-            "Time from when a request was there in full to when its response had left, for what the application answered.",
-        );
+    fn exits_and_reloads(&mut self, page: Page) {
+        let name = "lockgate_worker_exits_total";
+        self.family(name, "counter", "Workers that have ended, by why.");
+        for cause in ExitCause::ALL {
+            let label = format!("{{cause=\"{}\"}}", cause.name());
+            self.sample(name, &label, &page.exits(cause));
+        }
+        let reload = page.reload();
+        let name = "lockgate_reloads_total";
+        self.family(name, "counter", "Reloads that have ended, by how.");
+        let done = reload.ended.saturating_sub(reload.failures);
+        for (result, count) in [("done", done), ("failed", reload.failures)] {
+            self.sample(name, &format!("{{result=\"{result}\"}}"), &count);
+        }
+    }
+
+    /// The buckets from the first bound on, each with what is below it.
+    fn histogram(&mut self, name: &str, help: &str, (counts, sum): (&[u64], u64), first: usize) {
+        self.family(name, "histogram", help);
         let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
         let mut below = 0;
-        for (bound, count) in bounds.zip(&totals.durations) {
+        for (bound, count) in bounds.zip(counts).skip(first) {
             below += count;
             self.sample(
                 &format!("{name}_bucket"),
@@ -175,7 +236,7 @@ impl Text<'_> {
                 &below,
             );
         }
-        self.sample(&format!("{name}_sum"), "", &Seconds(totals.duration));
+        self.sample(&format!("{name}_sum"), "", &Seconds(sum));
         self.sample(&format!("{name}_count"), "", &below);
     }
 }
@@ -196,7 +257,11 @@ mod tests {
 
     fn written(page: Page, now: u64) -> String {
         let mut out = Vec::new();
-        write_metrics(&mut out, page, "1.2.3", now);
+        let memory = |pid| Memory {
+            resident: 1000 * pid,
+            address_space: 0,
+        };
+        write_metrics(&mut out, page, "1.2.3", now, memory);
         String::from_utf8(out).unwrap()
     }
 
@@ -257,7 +322,10 @@ mod tests {
             seat.publish(slot as u64, 9);
             let ledger = seat.ledger().unwrap();
             ledger.open(100 + slot as u32, 0);
+            ledger.note_threads(4);
             let line = ledger.claim(1, 0).unwrap();
+            ledger.note_taken(line, 2_000_000);
+            ledger.note_taken(line, 20_000);
             if slot == 1 {
                 line.begin(2_000_000_000, b"GET", b"/", None);
             }
@@ -271,6 +339,13 @@ mod tests {
             ledger.note_loss(Loss::QueueFull, 0);
         }
         page.clear(2);
+        page.note_exit(ExitCause::Signal);
+        for _ in 0..3 {
+            page.note_reload_begun(1);
+            page.note_reload_done(2);
+        }
+        page.note_reload_begun(3);
+        page.note_reload_failed("no", 4);
         let samples = parse(&written(page, 5_000_000_000));
         for (key, value) in [
             ("lockgate_workers{state=\"serving\"}", 2.0),
@@ -278,6 +353,17 @@ mod tests {
             ("lockgate_connections{worker=\"1\"}", 1.0),
             ("lockgate_threads_busy{worker=\"0\"}", 0.0),
             ("lockgate_threads_busy{worker=\"1\"}", 1.0),
+            ("lockgate_threads_limit{worker=\"0\"}", 4.0),
+            ("lockgate_busy_ratio", 0.125),
+            ("lockgate_worker_memory_bytes{worker=\"1\"}", 101_000.0),
+            ("lockgate_worker_exits_total{cause=\"signal\"}", 1.0),
+            ("lockgate_worker_exits_total{cause=\"asked\"}", 0.0),
+            ("lockgate_reloads_total{result=\"done\"}", 3.0),
+            ("lockgate_reloads_total{result=\"failed\"}", 1.0),
+            ("lockgate_queue_duration_seconds_bucket{le=\"0.001\"}", 3.0),
+            ("lockgate_queue_duration_seconds_bucket{le=\"0.0025\"}", 6.0),
+            ("lockgate_queue_duration_seconds_count", 6.0),
+            ("lockgate_queue_duration_seconds_sum", 0.00606),
             ("lockgate_longest_request_seconds", 3.0),
             ("lockgate_responses_total{class=\"2xx\"}", 9.0),
             ("lockgate_responses_total{class=\"4xx\"}", 3.0),

@@ -5,8 +5,9 @@
 //!
 //! First comes a record for each worker, together, because siblings look at all of them for each connection; behind
 //! the last record each worker has a [`Ledger`] and its lines, which only an operator reads, and behind those is how the
-//! last reload went.
+//! last reload went, and how many workers have ended for which cause.
 
+mod exits;
 mod histogram;
 mod ledger;
 mod line;
@@ -15,7 +16,8 @@ mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use histogram::{BOUNDS, BUCKETS};
+pub use exits::ExitCause;
+pub use histogram::{BOUNDS, BUCKETS, FIRST_WAIT};
 pub use ledger::{Ledger, Loss, Response, Totals};
 pub use line::{Call, Line, Running};
 pub use reload::{ReloadState, ReloadView};
@@ -51,12 +53,14 @@ pub struct Page {
 const LEDGERS: usize = PREFIX + RECORD * Page::MOST_WORKERS;
 /// Where the reload is told of.
 const RELOAD: usize = LEDGERS + (LEDGER + LINE * LINES) * Page::MOST_WORKERS;
+/// Where ends of workers are counted.
+const EXITS: usize = RELOAD + reload::WORDS;
 
 impl Page {
     /// More workers than this may run; those beyond have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
     /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only what is written is ever used.
-    pub const WORDS: usize = RELOAD + reload::WORDS;
+    pub const WORDS: usize = EXITS + exits::WORDS;
 
     /// A page over zeroed memory; it has as many records as fit, and as many ledgers as fit behind
     /// [`Page::MOST_WORKERS`] records. Best aligned to 64 bytes.

@@ -225,6 +225,7 @@ Thread 0x0000000000000001 (most recent call first):
             started: 0,
             connections: 0,
             requests: 0,
+            threads: 0,
             waiting: 0,
             totals: Totals::default(),
             calls,

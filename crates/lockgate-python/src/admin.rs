@@ -146,7 +146,7 @@ impl Admin {
         let mut body = Vec::new();
         match path {
             b"/metrics" => {
-                write_metrics(&mut body, self.page, VERSION, now);
+                write_metrics(&mut body, self.page, VERSION, now, memory);
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {

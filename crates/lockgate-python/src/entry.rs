@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 
 use crate::hooks::PythonHooks;
+use crate::process_title::{self, Role};
 use crate::reading::{Sources, hide_service_manager, set_environment};
 use crate::{exceptions, interpreter, loading, privileges, shutdown};
 
@@ -212,9 +213,7 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
         );
         return CANNOT_START;
     }
-    if let Some(name) = &config.proc_name {
-        set_process_name(name);
-    }
+    process_title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
     lockgate_supervisor::run(config, &mut hooks, left)
 }
@@ -306,19 +305,6 @@ fn raise_descriptor_limit(log: &ErrorLog) {
         log.write(Level::Warning, &message);
     }
 }
-
-/// The name that `ps -o comm` and `top` show; the kernel keeps 15 bytes of it, and workers inherit it.
-#[cfg(target_os = "linux")]
-fn set_process_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
-        // Refused, the process is only harder to find.
-        let _ = rustix::thread::set_name(&name);
-    }
-}
-
-/// Elsewhere a process keeps its name.
-#[cfg(not(target_os = "linux"))]
-fn set_process_name(_name: &str) {}
 
 /// Python's own handler would raise KeyboardInterrupt beside what the supervisor does at SIGINT.
 fn release_interrupt(py: Python<'_>) -> PyResult<()> {

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::boot::{CANNOT_START, FAILED};
+use crate::process_title::{self, Role};
 use crate::reading::Sources;
 use crate::stack_log::StackLog;
 use crate::{admin, children, exceptions, interpreter, privileges, shutdown};
@@ -100,11 +101,13 @@ impl Hooks for PythonHooks {
         listeners: &[(BindAddress, OwnedFd)],
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
+        Python::attach(|py| process_title::set(py, config, Role::Template));
         Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
     }
 
     fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
         Python::attach(|py| {
+            process_title::set(py, &post.config, Role::Worker(post.slot));
             let handle = match self.start_worker(py, post) {
                 Ok(handle) => handle,
                 Err(code) => return code,
@@ -136,6 +139,7 @@ impl Hooks for PythonHooks {
     }
 
     fn run_admin(&mut self, post: WorkerPost, page: Page, requests: OperatorRequests) -> i32 {
+        Python::attach(|py| process_title::set(py, &self.config, Role::Admin));
         if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
             let problem = Python::attach(|py| exceptions::summary(py, &error));
             let message = format!("operators are not answered: cannot change user: {problem}");

@@ -13,6 +13,7 @@ mod hooks;
 mod loading;
 mod machine;
 mod privileges;
+mod process_title;
 mod reading;
 mod shutdown;
 mod stack_log;

@@ -13,7 +13,7 @@ use lockgate_observe::Page;
 use crate::supervisor::Known;
 
 /// See the module.
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 
 /// Everything that is left.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockgate_config::Config;
 use lockgate_observe::{Ledger, Line, Loss, Response, Seat};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
@@ -29,17 +30,18 @@ pub struct Books {
 
 impl Books {
     /// Opens those of the worker that has this seat, with or without counts.
-    pub fn open(seat: Option<&Seat>, are_counts_read: bool, shows_queries: bool) -> Self {
+    pub fn open(seat: Option<&Seat>, are_counts_read: bool, config: &Config) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
         let ledger = seat.and_then(Seat::ledger);
         if let Some(ledger) = &ledger {
             ledger.open(std::process::id(), base_nanos);
+            ledger.note_threads(config.max_threads() as u64);
         }
         Self {
             ledger,
             counted: ledger.filter(|_| are_counts_read),
-            shows_queries,
+            shows_queries: config.log_style.shows_queries,
             base,
             base_nanos,
         }
@@ -81,6 +83,7 @@ impl Books {
             line: (self.ledger).and_then(|ledger| ledger.claim(thread.into(), ident())),
             client: None,
             shows_queries: self.shows_queries,
+            counted: self.counted,
         }
     }
 
@@ -100,13 +103,17 @@ pub struct Desk {
     /// Whose name stands in the line: many requests in a row have the same client.
     client: Option<Arc<Client>>,
     shows_queries: bool,
+    counted: Option<Ledger>,
 }
 
 impl Desk {
-    /// The thread runs this request, which was whole at that moment of the page's clock.
+    /// The thread runs this request, which was whole at that moment of the page's clock and has waited since.
     #[inline]
-    pub fn begin(&mut self, request: &Request, ready_at: u64) {
+    pub fn begin(&mut self, request: &Request, ready_at: u64, waited: Duration) {
         let Some(line) = self.line else { return };
+        if let Some(ledger) = &self.counted {
+            ledger.note_taken(line, nanos(waited));
+        }
         let client = request.client();
         let is_known = (self.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client));
         if !is_known {

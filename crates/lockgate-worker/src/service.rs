@@ -87,7 +87,7 @@ impl Shared {
                         }
                     }
                 }
-                spare = Some(self.run(job, &mut reply, watch.deadline(), &mut desk));
+                spare = Some(self.run(job, waited, &mut reply, watch.deadline(), &mut desk));
                 watch.end_now(&self.app);
                 match self.continue_turn(&mut spare, &mut began) {
                     Some(following) => {
@@ -147,11 +147,12 @@ impl Shared {
     fn run(
         &self,
         mut job: Job,
+        waited: Duration,
         reply: &mut Reply,
         deadline: Option<Deadline>,
         desk: &mut Desk,
     ) -> Box<Request> {
-        desk.begin(&job.request, job.ready_nanos);
+        desk.begin(&job.request, job.ready_nanos, waited);
         reply.open(job.channel, deadline);
         self.crew.crowd().note_call_begins();
         let call = catch_unwind(AssertUnwindSafe(|| self.app.call(&mut job.request, reply)));

@@ -105,11 +105,7 @@ impl Worker {
                 directory: config.spool_dir.clone(),
                 descriptors,
             },
-            books: Books::open(
-                seat.as_ref(),
-                are_counts_read(&config),
-                config.log_style.shows_queries,
-            ),
+            books: Books::open(seat.as_ref(), are_counts_read(&config), &config),
             lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
             app,
             access_log,

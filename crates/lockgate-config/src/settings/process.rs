@@ -89,8 +89,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["name"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Name of the server in process listings that show the short name (`ps -o comm`), 15 bytes. Empty: as it \
-              was started.",
+        doc: "Name of the server in process listings. In those that show the short name (`ps -o comm`, 15 bytes) the \
+              supervisor has this name, the others `NAME-w0` (a worker), `NAME-tmpl` (the template) and `NAME-admin`. \
+              Where the package setproctitle is installed, the command line is `NAME: worker 0 [app:app]`. Empty: \
+              lockgate.",
         gunicorn: &["proc_name"],
         uwsgi: &["procname", "procname-master"],
         read: |draft, given| {

@@ -25,6 +25,9 @@ pub const BOUNDS: [(u64, &str); 18] = [
     (60_000_000_000, "60.0"),
 ];
 
+/// The first bound for waits of requests: 1 ms. Shorter ones are of no interest, and the most.
+pub const FIRST_WAIT: usize = 3;
+
 /// The bounded buckets and the one beyond.
 pub const BUCKETS: usize = BOUNDS.len() + 1;
 

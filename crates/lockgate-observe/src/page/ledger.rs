@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::histogram::{BUCKETS, bucket};
+use super::histogram::{BOUNDS, BUCKETS, FIRST_WAIT, bucket};
 use super::line::{LINE, LINES, Line};
 
 // The words of a ledger. The first eight are written once a turn.
@@ -16,13 +16,16 @@ const PID: usize = 0;
 const STARTED: usize = 1;
 const WAITING: usize = 2;
 const RECEIVED: usize = 3;
+const THREADS: usize = 4;
 /// What the leader counts.
 const LED: usize = 8;
 /// What other threads count, on cache lines of its own.
 const AMONG_OTHERS: usize = LED + TALLY.next_multiple_of(8);
 const LOSSES: usize = AMONG_OTHERS + TALLY;
+/// Requests that waited for a thread, by how long; those that did not wait to speak of are not among them.
+const WAITS: usize = LOSSES + Loss::ALL.len();
 /// Words of a ledger.
-pub(super) const LEDGER: usize = (LOSSES + Loss::ALL.len()).next_multiple_of(8);
+pub(super) const LEDGER: usize = (WAITS + BUCKETS).next_multiple_of(8);
 
 // The words of a tally.
 const CLASSES: usize = 0;
@@ -105,6 +108,11 @@ pub struct Totals {
     pub duration: u64,
     /// In the order of [`Loss::ALL`].
     pub losses: [u64; Loss::ALL.len()],
+    /// Requests that a thread has taken, by how long they had waited for it. All that waited for no longer than
+    /// `BOUNDS[FIRST_WAIT]` are in that bucket.
+    pub waits: [u64; BUCKETS],
+    /// Nanoseconds that they waited together.
+    pub waited: u64,
 }
 
 impl Totals {
@@ -114,6 +122,7 @@ impl Totals {
             (&mut self.classes[..], &other.classes[..]),
             (&mut self.durations[..], &other.durations[..]),
             (&mut self.losses[..], &other.losses[..]),
+            (&mut self.waits[..], &other.waits[..]),
         ];
         for (sums, numbers) in pairs {
             for (sum, number) in sums.iter_mut().zip(numbers) {
@@ -123,6 +132,7 @@ impl Totals {
         self.received = self.received.wrapping_add(other.received);
         self.sent = self.sent.wrapping_add(other.sent);
         self.duration = self.duration.wrapping_add(other.duration);
+        self.waited = self.waited.wrapping_add(other.waited);
     }
 
     /// All responses.
@@ -156,6 +166,22 @@ impl Ledger {
     #[inline]
     pub fn note_received(&self, bytes: u64) {
         self.grow(RECEIVED, bytes);
+    }
+
+    /// The worker may run so many requests at once.
+    pub fn note_threads(&self, threads: u64) {
+        self.set(THREADS, threads);
+    }
+
+    /// The thread of this line has taken a request that waited for so many nanoseconds. Most did not: then only words of
+    /// the thread's own are written.
+    #[inline]
+    pub fn note_taken(&self, line: Line, waited: u64) {
+        line.note_taken(waited);
+        if waited > BOUNDS[FIRST_WAIT].0 {
+            // After the count of all, so that a reader that sees this one sees that one too.
+            self.words[WAITS + bucket(waited)].fetch_add(1, Ordering::Release);
+        }
     }
 
     /// So many requests wait for a thread. By the leader.
@@ -214,6 +240,10 @@ impl Ledger {
         self.words[STARTED].load(Ordering::Relaxed)
     }
 
+    pub(super) fn threads(&self) -> u64 {
+        self.words[THREADS].load(Ordering::Relaxed)
+    }
+
     pub(super) fn waiting(&self) -> u64 {
         self.words[WAITING].load(Ordering::Relaxed)
     }
@@ -222,7 +252,19 @@ impl Ledger {
     pub(super) fn totals(&self) -> Totals {
         let word = |index: usize| self.words[index].load(Ordering::Relaxed);
         let both = |index: usize| word(LED + index).wrapping_add(word(AMONG_OTHERS + index));
+        // Before the count of all.
+        let mut waits: [u64; BUCKETS] =
+            std::array::from_fn(|bucket| self.words[WAITS + bucket].load(Ordering::Acquire));
+        let (taken, waited) = self.lines().map(Line::taken).fold((0, 0), |sum, line| {
+            (
+                u64::wrapping_add(sum.0, line.0),
+                u64::wrapping_add(sum.1, line.1),
+            )
+        });
+        waits[FIRST_WAIT] = taken.saturating_sub(waits.iter().sum());
         Totals {
+            waits,
+            waited,
             classes: std::array::from_fn(|class| both(CLASSES + class)),
             received: word(RECEIVED),
             sent: both(SENT),
@@ -291,6 +333,26 @@ mod tests {
         assert_eq!((totals.durations[0], totals.durations[1]), (2, 2));
         assert_eq!(totals.durations[BUCKETS - 1], 2);
         assert_eq!(totals.duration, 2 * 70_000_250_000);
+    }
+
+    #[test]
+    fn waits_are_told_by_their_length_over_the_deaths_of_workers() {
+        let ledger = ledger();
+        for pid in [7, 8] {
+            ledger.open(pid, 0);
+            for thread in [1, 2] {
+                let line = ledger.claim(thread, 0).unwrap();
+                for waited in [0, 999_999, 1_000_000, 1_000_001, 3_000_000, 90_000_000_000] {
+                    ledger.note_taken(line, waited);
+                }
+            }
+        }
+        let totals = ledger.totals();
+        assert_eq!(totals.waits.iter().sum::<u64>(), 24);
+        assert_eq!(totals.waits[..FIRST_WAIT], [0; FIRST_WAIT]);
+        assert_eq!(totals.waits[FIRST_WAIT..][..3], [12, 4, 4]);
+        assert_eq!(totals.waits[BUCKETS - 1], 4);
+        assert_eq!(totals.waited, 4 * 90_006_000_000);
     }
 
     #[test]

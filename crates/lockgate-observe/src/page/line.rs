@@ -21,6 +21,8 @@ const TARGET: usize = 6;
 const CLIENT: usize = 22;
 const THREAD: usize = 28;
 const IDENT: usize = 29;
+const CALLS: usize = 30;
+const WAITED: usize = 31;
 
 // States: no thread has the line; its thread runs nothing; its thread runs a request.
 const FREE: u64 = 0;
@@ -113,6 +115,20 @@ impl Line {
         store(&self.words[TARGET..CLIENT], target);
         self.words[STATE].store(RUNNING, Ordering::Relaxed);
         self.words[VERSION].store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Its thread has taken a request that waited for so many nanoseconds. These counts go on over the threads of a line.
+    #[inline]
+    pub(super) fn note_taken(self, waited: u64) {
+        for (index, by) in [(CALLS, 1), (WAITED, waited)] {
+            let sum = self.word(index).wrapping_add(by);
+            self.words[index].store(sum, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests its threads have taken, and how many nanoseconds those had waited.
+    pub(super) fn taken(self) -> (u64, u64) {
+        (self.word(CALLS), self.word(WAITED))
     }
 
     /// The request is over.

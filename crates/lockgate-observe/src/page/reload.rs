@@ -18,6 +18,7 @@ const WANTED: usize = 6;
 const BEGAN_AT: usize = 7;
 const TOOK: usize = 8;
 const WHY_LENGTH: usize = 9;
+const FAILURES: usize = 10;
 const WHY: usize = 16;
 /// Bytes of a reason that are kept.
 const WHY_BYTES: usize = 16 * 1024;
@@ -80,6 +81,8 @@ pub struct ReloadView {
     pub ended: u64,
     /// The number of the last one that failed; 0: none has.
     pub failed: u64,
+    /// How many have failed.
+    pub failures: u64,
     /// New workers that are ready.
     pub ready: u64,
     /// New workers that are wanted; 0 until the settings are read.
@@ -128,6 +131,8 @@ impl Page {
             end(words, now);
             let number = words[BEGUN].load(Ordering::Relaxed);
             words[FAILED].store(number, Ordering::Relaxed);
+            let failures = &words[FAILURES];
+            failures.store(failures.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let why = shortened(why.as_bytes());
             words[WHY_LENGTH].store(why.len() as u64, Ordering::Relaxed);
             for (word, bytes) in words[WHY..].iter().zip(why.chunks(8)) {
@@ -188,6 +193,7 @@ fn read(words: &[AtomicU64; WORDS]) -> Option<ReloadView> {
         begun: word(BEGUN),
         ended: word(ENDED),
         failed: word(FAILED),
+        failures: word(FAILURES),
         ready: word(READY),
         wanted: word(WANTED),
         began_at: word(BEGAN_AT),

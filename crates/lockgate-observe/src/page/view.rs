@@ -41,6 +41,8 @@ pub struct WorkerView {
     pub connections: u64,
     /// Requests that were ready, since it began.
     pub requests: u64,
+    /// How many requests it may run at once; 0 where it has not said so.
+    pub threads: u64,
     /// Requests that wait for a thread.
     pub waiting: u64,
     /// What the workers of this slot have counted.
@@ -83,6 +85,7 @@ impl Page {
             started: ledger.started(),
             connections: record.word(super::CONNECTIONS),
             requests: record.word(super::REQUESTS),
+            threads: ledger.threads(),
             waiting: ledger.waiting(),
             totals: ledger.totals(),
             calls: ledger.lines().filter_map(super::Line::read).collect(),

@@ -1,4 +1,4 @@
-//! How a reload goes, written onto the shared page, for those who ask there. Decides nothing.
+//! How reloads and workers have gone, written onto the shared page, for those who ask there. Decides nothing.
 
 use super::MainLoop;
 use super::admin::monotonic_nanos;
@@ -12,6 +12,7 @@ impl MainLoop {
             Fact::ReloadReady { ready, wanted } => page.note_reload_ready(ready, wanted),
             Fact::ReloadMoving => page.note_reload_moving(),
             Fact::ReloadDone => page.note_reload_done(monotonic_nanos()),
+            Fact::WorkerExited(cause) => page.note_exit(cause),
             Fact::ReloadFailed { why } => page.note_reload_failed(&why, monotonic_nanos()),
         }
     }

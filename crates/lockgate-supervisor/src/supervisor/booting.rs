@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::farewell::{farewell, last_requests};
+use super::farewell::{exit_cause, farewell, last_requests};
 use super::reload::{ENDING, Reload};
 use super::watch::WATCHED;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant, Worker};
-use super::{Action, Order, Rules, Stage, Supervisor};
+use super::{Action, Fact, Order, Rules, Stage, Supervisor};
 use crate::back_off::BackOff;
 use crate::{BAD_FORK, Ending, Unfinished};
 
@@ -293,6 +293,8 @@ impl Supervisor {
             return;
         }
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
+        let cause = exit_cause(&worker, ending, memory_ran_out);
+        self.actions.push(Action::Record(Fact::WorkerExited(cause)));
         match &self.stage {
             Stage::Running => match role {
                 Role::Coming if worker.opened.is_some() => {

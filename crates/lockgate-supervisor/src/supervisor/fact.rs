@@ -1,5 +1,7 @@
 //! What the supervisor tells of its own course, for whoever watches it. Knows no page, no log and no service manager.
 
+use lockgate_observe::ExitCause;
+
 /// Something that is true from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -21,4 +23,6 @@ pub enum Fact {
         /** Why, with the traceback if there is one. */
         why: String,
     },
+    /// A worker has ended.
+    WorkerExited(ExitCause),
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lockgate_observe::Level;
+use lockgate_observe::{ExitCause, Level};
 
 use super::worker::{Seconds, Sentence, Worker};
 use crate::{Ending, Unfinished};
@@ -83,6 +83,29 @@ pub(super) fn farewell(
     }
 }
 
+/// The same for metrics.
+pub(super) fn exit_cause(
+    worker: &Worker,
+    ending: Ending,
+    memory_ran_out: Option<bool>,
+) -> ExitCause {
+    match worker.sentence {
+        Some(Sentence::TimedOut) => ExitCause::Timeout,
+        _ if worker.has_failed => ExitCause::BootFailed,
+        _ if worker.is_killed && ending.is_kill() => ExitCause::Unfinished,
+        Some(Sentence::NotNeeded) if ending.is_clean() || worker.ready.is_none() => {
+            ExitCause::Asked
+        }
+        _ if ending.is_kill() && memory_ran_out == Some(true) => ExitCause::OutOfMemory,
+        _ if ending.is_kill() => ExitCause::Killed,
+        _ if worker.ready.is_none() => ExitCause::BootFailed,
+        _ => match ending {
+            Ending::Signal { .. } => ExitCause::Signal,
+            Ending::Code(_) => ExitCause::Exited,
+        },
+    }
+}
+
 /// The requests that ended with a worker, for the same event of the log: a line for each.
 pub(super) fn last_requests(unfinished: &[Unfinished]) -> String {
     let title = match unfinished.len() {
@@ -114,6 +137,64 @@ mod tests {
         let said = farewell(&worker, ending, None, now);
         assert_eq!(said.1, format!("worker 1 (pid 124) {words}"));
         assert!(said.0 == level, "{said:?}");
+    }
+
+    #[test]
+    fn every_end_has_one_cause() {
+        let signal = |number| Ending::Signal {
+            number,
+            dumped_core: false,
+        };
+        type Change = fn(&mut Worker);
+        let asked: Change = |worker| worker.sentence = Some(Sentence::NotNeeded);
+        let untouched: Change = |_| {};
+        let table: &[(Change, Ending, Option<bool>, ExitCause)] = &[
+            (asked, Ending::Code(0), None, ExitCause::Asked),
+            (asked, signal(11), None, ExitCause::Signal),
+            (asked, KILL, None, ExitCause::Killed),
+            (
+                |worker| {
+                    worker.sentence = Some(Sentence::NotNeeded);
+                    worker.is_killed = true;
+                },
+                KILL,
+                Some(false),
+                ExitCause::Unfinished,
+            ),
+            (
+                |worker| worker.sentence = Some(Sentence::TimedOut),
+                signal(6),
+                None,
+                ExitCause::Timeout,
+            ),
+            (
+                |worker| worker.has_failed = true,
+                Ending::Code(3),
+                None,
+                ExitCause::BootFailed,
+            ),
+            (
+                |worker| worker.ready = None,
+                signal(11),
+                None,
+                ExitCause::BootFailed,
+            ),
+            (untouched, KILL, Some(true), ExitCause::OutOfMemory),
+            (untouched, KILL, None, ExitCause::Killed),
+            (untouched, signal(11), None, ExitCause::Signal),
+            (untouched, Ending::Code(0), None, ExitCause::Exited),
+            (untouched, Ending::Code(7), None, ExitCause::Exited),
+        ];
+        for (index, (change, ending, memory_ran_out, cause)) in table.iter().enumerate() {
+            let mut worker = Worker::new(1, 124, Instant::now());
+            worker.ready = Some(Instant::now());
+            change(&mut worker);
+            assert_eq!(
+                exit_cause(&worker, *ending, *memory_ran_out),
+                *cause,
+                "{index}"
+            );
+        }
     }
 
     #[test]

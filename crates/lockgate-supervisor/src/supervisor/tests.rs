@@ -173,6 +173,7 @@ impl Script {
                 let leaving: Vec<u32> = leaving.map(|known| known.pid).collect();
                 format!("upgrade with {wanted}, leaving {leaving:?}")
             }
+            Action::Record(Fact::WorkerExited(_)) => return,
             Action::Record(fact) => return self.recorded.push(fact.clone()),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {

@@ -1,0 +1,96 @@
+//! How workers have ended, counted by cause. Written by the supervisor alone, read by any process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Page;
+
+/// Words of the region.
+pub(super) const WORDS: usize = ExitCause::ALL.len().next_multiple_of(8);
+
+/// Why a worker is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCause {
+    /// It was asked to leave, and left.
+    Asked,
+    /// It gave no sign of life within `timeout`.
+    Timeout,
+    /// It was asked to leave, had not finished in time and was killed.
+    Unfinished,
+    /// It could not start.
+    BootFailed,
+    /// The kernel killed it because the control group had run out of memory.
+    OutOfMemory,
+    /// Something else killed it with SIGKILL.
+    Killed,
+    /// It crashed: another signal ended it.
+    Signal,
+    /// It exited by itself.
+    Exited,
+}
+
+impl ExitCause {
+    /// Every cause.
+    pub const ALL: [Self; 8] = [
+        Self::Asked,
+        Self::Timeout,
+        Self::Unfinished,
+        Self::BootFailed,
+        Self::OutOfMemory,
+        Self::Killed,
+        Self::Signal,
+        Self::Exited,
+    ];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Timeout => "timeout",
+            Self::Unfinished => "unfinished",
+            Self::BootFailed => "boot_failed",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Killed => "killed",
+            Self::Signal => "signal",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+impl Page {
+    /// A worker has ended.
+    pub fn note_exit(self, cause: ExitCause) {
+        if let Some(word) = self.exit_word(cause) {
+            word.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many workers have ended for this cause.
+    pub fn exits(self, cause: ExitCause) -> u64 {
+        self.exit_word(cause)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    fn exit_word(self, cause: ExitCause) -> Option<&'static AtomicU64> {
+        self.words.get(super::EXITS + cause as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_count_and_name() {
+        let words: Vec<AtomicU64> = (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let page = Page::new(Vec::leak(words));
+        for (index, cause) in ExitCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, index);
+            (0..=index).for_each(|_| page.note_exit(cause));
+        }
+        let counts = ExitCause::ALL.map(|cause| page.exits(cause));
+        assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
+        let names: std::collections::BTreeSet<_> = ExitCause::ALL.map(ExitCause::name).into();
+        assert_eq!(names.len(), ExitCause::ALL.len());
+        Page::new(&[]).note_exit(ExitCause::Asked);
+    }
+}

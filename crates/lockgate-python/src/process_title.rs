@@ -1,0 +1,96 @@
+//! How the processes of the server are called in `ps`, `top` and `pgrep`.
+//!
+//! The short name (`ps -o comm`) is always set; the kernel keeps 15 bytes of it. The whole command line (`ps -o args`) is
+//! overwritten only where the package `setproctitle` is installed, which knows how to do that without harm.
+
+use lockgate_config::Config;
+use pyo3::prelude::*;
+
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Supervisor,
+    Template,
+    /// With its slot.
+    Worker(usize),
+    Admin,
+}
+
+/// Bytes of a short name (prctl(2), PR_SET_NAME).
+const SHORT: usize = 15;
+
+/// Names the present process.
+pub(crate) fn set(py: Python<'_>, config: &Config, role: Role) {
+    let name = config.proc_name.as_deref().unwrap_or("lockgate");
+    let title = title(name, role, &config.app.to_string());
+    let module = py.import("lockgate.process_title");
+    // A process that keeps its name is only harder to find.
+    let _unnamed = module.and_then(|module| module.call_method1("show", (title,)));
+    set_short(&short_name(name, role));
+}
+
+#[cfg(target_os = "linux")]
+fn set_short(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        let _refused = rustix::thread::set_name(&name);
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_short(_name: &str) {}
+
+/// `shop`, `shop-w0`, `shop-tmpl`, `shop-admin`: the end says which it is, so a long name loses its own.
+fn short_name(name: &str, role: Role) -> String {
+    let end = match role {
+        Role::Supervisor => String::new(),
+        Role::Template => "-tmpl".to_owned(),
+        Role::Worker(slot) => format!("-w{slot}"),
+        Role::Admin => "-admin".to_owned(),
+    };
+    let mut room = SHORT.saturating_sub(end.len()).min(name.len());
+    while !name.is_char_boundary(room) {
+        room -= 1;
+    }
+    format!("{}{end}", name.get(..room).unwrap_or_default())
+}
+
+/// `shop: worker 0 [app:app]`
+fn title(name: &str, role: Role, app: &str) -> String {
+    let what = match role {
+        Role::Supervisor => "supervisor".to_owned(),
+        Role::Template => "template".to_owned(),
+        Role::Worker(slot) => format!("worker {slot}"),
+        Role::Admin => "admin".to_owned(),
+    };
+    format!("{name}: {what} [{app}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_name_keeps_its_end() {
+        for (name, role, short) in [
+            ("lockgate", Role::Supervisor, "lockgate"),
+            ("lockgate", Role::Worker(0), "lockgate-w0"),
+            ("lockgate", Role::Worker(255), "lockgate-w255"),
+            ("lockgate", Role::Template, "lockgate-tmpl"),
+            ("lockgate", Role::Admin, "lockgate-admin"),
+            ("shop-0123456789ab", Role::Supervisor, "shop-0123456789"),
+            ("shop-0123456789ab", Role::Worker(12), "shop-012345-w12"),
+            ("ööööööööö", Role::Admin, "öööö-admin"),
+        ] {
+            assert_eq!(short_name(name, role), short);
+            assert!(short.len() <= SHORT);
+        }
+    }
+
+    #[test]
+    fn a_title_says_what_the_process_is_for() {
+        assert_eq!(
+            title("shop", Role::Worker(3), "site:app"),
+            "shop: worker 3 [site:app]"
+        );
+    }
+}
