@@ -1,6 +1,7 @@
 """The exit of a worker: the application's threads, executors and exit functions finish as at the
 end of a Python program, within `graceful_timeout`, and no process is left."""
 
+import os
 import re
 import signal
 import sys
@@ -143,6 +144,17 @@ def test_a_worker_that_exits_slowly_holds_up_nothing(finishing, preload):
     expect_no_process(server)
 
 
+def test_a_worker_that_exits_slowly_by_itself_is_followed_at_once(finishing):
+    server, _ = finishing("--graceful-timeout", "300")
+    first = int(server.get(works("endless,endless,0")).body)
+    os.kill(first, signal.SIGTERM)
+    server.wait_for_log(rf"{first}\) exits, and was not asked to; another one is made at once")
+    assert int(server.get("/").body) != first and is_alive(first)
+    server.signal(signal.SIGINT)
+    assert server.wait() == 0
+    expect_no_process(server)
+
+
 def test_a_quick_stop_shortens_an_exit_that_goes_on(finishing):
     server, _ = finishing("--graceful-timeout", "300")
     server.get(works("endless,endless,0"))
@@ -180,11 +192,22 @@ def test_a_failed_start_ends_whatever_threads_the_import_has_started(finishing, 
     expect_no_process(server)
 
 
-def test_processes_of_the_template_belong_to_no_worker(finishing):
+def test_processes_of_the_template_live_as_long_as_its_workers(finishing):
     server, notes = finishing("--preload", environment={"IMPORT": "daemon"}, workers=2)
     eventually(lambda: "daemon begins" in notes.read_text(), what="the template's process")
+    first = server.workers()
+    with server.connect() as wire:
+        wire.send(request("GET", works("thread,long,1")))
+        worker = int(wire.response().body)
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("reload: done")
+        before = int(server.get(works("thread,longer,2")).body)
+        assert before not in first and is_alive(worker)
+    eventually(lambda: not any(map(is_alive, first)), what="the old workers have exited")
+    server.wait_for_log(r"the template \(pid \d+\): child processes killed with it")
     assert server.stop() == 0
     assert "[ERROR]" not in server.errors and "AssertionError" not in server.errors
+    expect_no_process(server)
 
 
 def test_an_idle_kept_connection_does_not_delay_a_stop(start):

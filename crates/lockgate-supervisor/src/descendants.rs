@@ -80,13 +80,20 @@ impl Descendants {
         found
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.copies.is_empty() && self.others.is_empty()
+    }
+
     /// Kills the copies; says what was killed and what goes on, for the log.
-    pub(crate) fn end(self) -> Option<String> {
+    pub(crate) fn end(mut self) -> Option<String> {
+        // A number may have gone to another process meanwhile.
+        let is_there = |process: &Process| {
+            look(process.pid).is_some_and(|now| now.started == process.started && !now.is_dead)
+        };
+        self.copies.retain(is_there);
+        self.others.retain(is_there);
         for copy in &self.copies {
-            // The number may have gone to another process meanwhile.
-            let is_same = look(copy.pid).is_some_and(|now| now.started == copy.started);
-            let pid = i32::try_from(copy.pid).ok().and_then(Pid::from_raw);
-            if let Some(pid) = pid.filter(|_| is_same) {
+            if let Some(pid) = i32::try_from(copy.pid).ok().and_then(Pid::from_raw) {
                 let _dead_already = kill_process(pid, Signal::KILL);
             }
         }

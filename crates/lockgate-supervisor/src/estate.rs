@@ -76,6 +76,7 @@ impl Estate {
                 slot: heir.known.slot,
                 mailbox: Receiver::from_pipe(take_over(heir.mailbox)?),
                 orders: Mouth::from_pipe(take_over(heir.orders)?),
+                template: None,
             };
             children.insert(heir.known.pid, child);
         }

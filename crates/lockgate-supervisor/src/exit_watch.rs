@@ -231,6 +231,9 @@ impl ExitWatch {
             limit.source()
         );
         process.log(Level::Info, &message);
+        if let Some(line) = &self.line {
+            line.mailbox.send(&Message::Exiting);
+        }
     }
 
     /// The process has not exited in time.

@@ -23,6 +23,7 @@ const HEARTBEAT: u8 = b'H';
 const STUCK: u8 = b'S';
 const SERVING: u8 = b'A';
 const STUCK_THREAD: u8 = b'T';
+const EXITING: u8 = b'X';
 const BOOT_FAILED: u8 = b'F';
 const BORN: u8 = b'B';
 const NOT_BORN: u8 = b'N';
@@ -40,6 +41,8 @@ pub(crate) enum Message {
     Stuck,
     /// A thread is lost to a request that does not end: the worker should be replaced.
     StuckThread,
+    /// It serves no more, and its exit takes long.
+    Exiting,
     BootFailed {
         code: i32,
         text: String,
@@ -208,6 +211,7 @@ impl Letters {
                 Some(&STUCK) => messages.push(Message::Stuck),
                 Some(&SERVING) => messages.push(Message::Serving),
                 Some(&STUCK_THREAD) => messages.push(Message::StuckThread),
+                Some(&EXITING) => messages.push(Message::Exiting),
                 Some(&kind @ (BOOT_FAILED | BORN | NOT_BORN | REQUESTED)) => {
                     match decode(kind, rest) {
                         Decoded::Incomplete => break true,
@@ -290,6 +294,7 @@ fn encode(message: &Message) -> Vec<u8> {
         Message::Stuck => vec![STUCK],
         Message::Serving => vec![SERVING],
         Message::StuckThread => vec![STUCK_THREAD],
+        Message::Exiting => vec![EXITING],
         Message::BootFailed { code, text } => with_text(BOOT_FAILED, code.to_le_bytes(), text),
         Message::NotBorn { slot, text } => with_text(NOT_BORN, number(slot), text),
         Message::Requested { request, times } => {
@@ -337,6 +342,7 @@ mod tests {
             Message::Stuck,
             Message::Serving,
             Message::StuckThread,
+            Message::Exiting,
             Message::Born {
                 slot: 3,
                 pid: 70_000,

@@ -11,6 +11,7 @@ mod founding;
 mod generations;
 mod reading;
 mod recording;
+mod templates;
 mod upgrading;
 
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +36,7 @@ use crate::signals::SupervisorSignals;
 use crate::site::Site;
 use crate::supervisor::{Action, Event, Order, ReplaceReason, Supervisor};
 use crate::template_side::TemplateBirth;
+use templates::LeftByTemplate;
 use upgrading::Trial;
 
 pub use founding::run;
@@ -75,6 +77,8 @@ pub(crate) struct MainLoop {
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
     trial: Option<Trial>,
+    /// What templates have started that have been ended.
+    left_by_templates: Vec<LeftByTemplate>,
     pid_file: Option<PidFile>,
     pub(crate) notifier: Option<Notifier>,
 }
@@ -84,6 +88,8 @@ pub(crate) struct Child {
     pub(crate) slot: usize,
     pub(crate) mailbox: Receiver,
     pub(crate) orders: Mouth,
+    /// The template that has made it.
+    pub(crate) template: Option<u32>,
 }
 
 impl MainLoop {
@@ -117,6 +123,7 @@ impl MainLoop {
             events.extend(self.hear_admin(hooks));
             events.extend(self.signals.take().into_iter().map(Event::Requested));
             self.reap(&mut events, hooks);
+            self.end_template_children(hooks);
             self.end_late_templates(&mut events);
             events.extend(self.end_late_trial());
             self.measure(&mut events, hooks);
@@ -273,6 +280,7 @@ fn told(pid: u32, message: Message) -> Option<Event> {
             pid,
             reason: ReplaceReason::StuckThread,
         },
+        Message::Exiting => Event::Exiting { pid },
         Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
         // Those are for templates and for the admin process to say.
         Message::Born { .. } | Message::NotBorn { .. } | Message::Requested { .. } => return None,

@@ -116,6 +116,7 @@ impl Supervisor {
                 }
             }
             Event::Stuck { pid } => self.end_stuck(pid, now),
+            Event::Exiting { pid } => self.follow_exiting(pid, now),
             Event::ReplaceWanted { pid, reason } => self.want_replacement(pid, reason),
             Event::Measured {
                 pid,

@@ -185,6 +185,7 @@ impl Template {
             | Message::Heartbeat
             | Message::Stuck
             | Message::StuckThread
+            | Message::Exiting
             | Message::Requested { .. } => Vec::new(),
         }
     }

@@ -58,6 +58,7 @@ impl MainLoop {
                     slot,
                     mailbox,
                     orders,
+                    template: None,
                 };
                 self.children.insert(pid, child);
                 Done::Answers(vec![Event::Forked { slot, pid }])
@@ -100,6 +101,7 @@ impl MainLoop {
                             slot,
                             mailbox: worker.mailbox,
                             orders: worker.orders,
+                            template: Some(template.pid()),
                         };
                         children.insert(pid, child);
                         events.push_back(Event::Forked { slot, pid });

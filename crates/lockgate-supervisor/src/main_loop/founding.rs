@@ -218,6 +218,7 @@ impl MainLoop {
             children,
             admin,
             trial: None,
+            left_by_templates: Vec::new(),
             pid_file: None,
             notifier: None,
         })

@@ -3,6 +3,7 @@
 use lockgate_observe::Level;
 
 use super::MainLoop;
+use super::templates::LeftByTemplate;
 use crate::Hooks;
 use crate::measures::Measures;
 use crate::supervisor::Event;
@@ -53,6 +54,8 @@ impl MainLoop {
         self.measures = Measures::new(&next.rules(), next.config.worker_memory_measure);
         hooks.adopt(&next.config, next.generation);
         let mut left = std::mem::replace(&mut self.site, next);
+        self.left_by_templates
+            .extend(LeftByTemplate::of(&left, &self.children));
         let given_up = left.end_template();
         left.leave_to(&self.site);
         given_up
@@ -63,6 +66,8 @@ impl MainLoop {
         let Some(mut next) = self.next.take() else {
             return Vec::new();
         };
+        self.left_by_templates
+            .extend(LeftByTemplate::of(&next, &self.children));
         let given_up = next.end_template();
         next.leave_to(&self.site);
         given_up
@@ -77,6 +82,8 @@ impl MainLoop {
         let mut given_up = Vec::new();
         let sites = [Some(&mut self.site), self.next.as_mut()];
         for site in sites.into_iter().flatten() {
+            self.left_by_templates
+                .extend(LeftByTemplate::of(site, &self.children));
             // It has the sockets as well.
             given_up.extend(site.end_template());
             for listener in &mut site.listeners {

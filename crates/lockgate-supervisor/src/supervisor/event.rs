@@ -169,6 +169,11 @@ pub enum Event {
         /** Its process. */
         pid: u32,
     },
+    /// A worker has finished its requests, and its exit takes long.
+    Exiting {
+        /** Its process. */
+        pid: u32,
+    },
     /// A worker should make room for a new one, says it or somebody who knows.
     ReplaceWanted {
         /** Its process. */

@@ -65,7 +65,7 @@ impl Supervisor {
     }
 
     /// Gives the worker's place in the count to a new one; what the log says of it.
-    fn follow_at_once(&mut self, place: usize, now: Instant) -> String {
+    pub(super) fn follow_at_once(&mut self, place: usize, now: Instant) -> String {
         // A worker that is over the limit soon after it was made is no better than one that dies then.
         let slot = &mut self.slots[place];
         let Tenant::Worker(worker) = &slot.tenant else {

@@ -233,6 +233,30 @@ impl Supervisor {
         true
     }
 
+    /// A worker that was not asked to go exits slowly: its place is not kept for it.
+    pub(super) fn follow_exiting(&mut self, pid: u32, now: Instant) {
+        let place = self.slots.iter().position(|slot| {
+            slot.role == Role::Serving
+                && slot
+                    .worker()
+                    .is_some_and(|worker| worker.pid == pid && is_replaceable(worker))
+        });
+        let is_running = matches!(self.stage, Stage::Running);
+        let Some(place) = place.filter(|_| is_running) else {
+            return;
+        };
+        let follows = if self.inherit(pid) {
+            "its successor is on the way".to_owned()
+        } else {
+            self.follow_at_once(place, now)
+        };
+        if let Some(worker) = self.slots[place].worker() {
+            let message = format!("{worker} exits, and was not asked to; {follows}");
+            self.log(Level::Warning, message);
+        }
+        self.retire(place, now);
+    }
+
     /// Whether a successor is already allowed to accept.
     pub(super) fn is_succession_moving(&self) -> bool {
         self.recycling

@@ -464,6 +464,23 @@ fn fewer_workers_need_no_successor_for_the_one_that_goes() {
 }
 
 #[test]
+fn a_worker_that_exits_slowly_and_unasked_is_followed_at_once_and_has_a_deadline() {
+    let mut script = Script::meeting(recycling(2));
+    script.event(Event::Exiting { pid: 100 });
+    script.did(&["20 fork 2", "20 retire 100"]);
+    script.said(&[
+        "Warning: worker 0 (pid 100) exits, and was not asked to; another one is made at once",
+    ]);
+    script.at(50.0);
+    script.did(&["50 kill 100"]);
+    // Of one that was asked to go it says nothing new.
+    script.asks(Request::Terminate);
+    script.forget();
+    script.event(Event::Exiting { pid: 101 });
+    script.did(&[]);
+}
+
+#[test]
 fn age_and_a_lost_thread_are_reasons_too() {
     let mut script = Script::meeting(Rules {
         max_worker_age: Some(Duration::from_secs(3600)),
