@@ -37,11 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
             b"*" if message.target != b"*" => b"/",
             path => path,
         };
-        assert_eq!(
-            other.path.as_bytes(),
-            path,
-            "path of request {index}"
-        );
+        assert_eq!(other.path.as_bytes(), path, "path of request {index}");
         assert_eq!(
             other.query.as_bytes(),
             message.query,

@@ -102,7 +102,7 @@ pub struct Totals {
     pub received: u64,
     /// Bytes of finished responses that were sent.
     pub sent: u64,
-    /// Requests that the application answered, by how long that took; see [`BOUNDS`](super::BOUNDS).
+    /// Requests that the application answered, by how long that took; see [`BOUNDS`].
     pub durations: [u64; BUCKETS],
     /// Nanoseconds that they took together.
     pub duration: u64,
