@@ -35,3 +35,19 @@ fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
     let text = PyString::new(py, "").call_method1("join", (lines,))?;
     Ok(text.cast_into::<PyString>()?.to_string_lossy().into_owned())
 }
+
+/// Errors that an application sees only because its requests do not run on the main thread, in the words of CPython.
+const OFF_THE_MAIN_THREAD: [&str; 3] = [
+    "signal only works in main thread",
+    "There is no current event loop in thread",
+    "SQLite objects created in a thread can only be used in that same thread",
+];
+
+/// What to add to a traceback that an application of a sync worker has never had.
+pub(crate) fn hint(traceback: &str) -> Option<&'static str> {
+    let last = traceback.lines().next_back()?;
+    let is_known = OFF_THE_MAIN_THREAD.iter().any(|words| last.contains(words));
+    is_known.then_some(
+        "  hint: requests do not run on the main thread; docs/threads.md has the cure under \"From sync workers\"",
+    )
+}

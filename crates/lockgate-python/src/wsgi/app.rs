@@ -238,7 +238,14 @@ impl WsgiApp {
             Failure::Raised(_) if progress.is_client_gone => None,
             // Where it stood was told when it was interrupted.
             Failure::Raised(error) if is_interruption(py, reply, &error) => None,
-            Failure::Raised(error) => Some(exceptions::traceback(py, &error)),
+            Failure::Raised(error) => {
+                let mut text = exceptions::traceback(py, &error);
+                if let Some(hint) = exceptions::hint(&text) {
+                    text.push('\n');
+                    text.push_str(hint);
+                }
+                Some(text)
+            }
             Failure::Misused(rule) => Some(rule),
         };
         match text {

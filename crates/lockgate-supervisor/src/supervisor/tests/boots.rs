@@ -1,6 +1,7 @@
 //! Workers that begin, fail to, or die, and who follows them.
 
 use super::*;
+use crate::BAD_FORK;
 
 #[test]
 fn the_server_boots_its_workers_and_says_when_all_are_ready() {
@@ -223,4 +224,32 @@ fn a_reload_that_fails_says_why_in_one_line_also_when_there_is_only_a_traceback(
         let is_told = |line: &String| line.contains(&expected);
         assert!(script.logs.iter().any(is_told), "{:?}", script.logs);
     }
+}
+
+#[test]
+fn a_worker_with_a_copied_lock_is_forked_again_at_most_five_times_in_a_row() {
+    let mut script = Script::booting(1);
+    script.forget();
+    let hangs = "a write to sys.stdout hangs";
+    for pid in 100..105 {
+        script.fails(pid, BAD_FORK, hangs);
+        script.did(&["0 fork 0"]);
+    }
+    script.fails(105, BAD_FORK, hangs);
+    script.did(&["0 close", "0 exit 1"]);
+    let warnings: Vec<String> = (1..=5)
+        .map(|attempt| {
+            let pid = 99 + attempt;
+            format!(
+                "Warning: worker 0 (pid {pid}): {hangs}; the template forks again (attempt {attempt} of 5)"
+            )
+        })
+        .collect();
+    let mut lines: Vec<&str> = warnings.iter().map(String::as_str).collect();
+    lines.extend([
+        "Error: a write to sys.stdout hangs",
+        "Error: stopping: the application did not start (exit code 1)",
+        "Info: stopped",
+    ]);
+    script.said(&lines);
 }
