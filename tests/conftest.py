@@ -1,17 +1,15 @@
 """Fixtures: servers that a test or a module starts. All run the installed package, from outside."""
 
 import importlib.util
-import signal
 
 import pytest
 from harness import Server
-from harness.process import RUNNING
+from harness.process import RUNNING, restore_signals
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes seconds (deselect with -m 'not slow')")
-    # Under nohup it is ignored, and servers and their children would inherit that.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    restore_signals()
     if importlib.util.find_spec("lockgate") is None:
         raise pytest.UsageError("these tests judge the installed package: pip install lockgate")
 

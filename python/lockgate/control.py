@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         address = options.admin or configured_address()
         if options.command == "top":
+            # Python leaves a signal ignored that was so at its start, as after `nohup` or in a
+            # script's background.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             return top(address, options.once, options.interval, options.stacks)
         return control(address, options)
     except Unreachable as problem:

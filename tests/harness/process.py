@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -170,6 +171,20 @@ def run(
     )
 
 
+def restore_signals() -> None:
+    """Gives every process that this one starts the dispositions that a login shell gives it.
+
+    nohup and some CI runners ignore SIGHUP, SIGINT or SIGQUIT, and children inherit what is ignored
+    or blocked.
+    """
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+
+
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without any setting of a server in it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("LOCKGATE_")}
@@ -202,6 +217,15 @@ def process_stat(pid: int) -> list[str] | None:
 def is_alive(pid: int) -> bool:
     stat = process_stat(pid)
     return stat is not None and stat[0] not in "ZX"
+
+
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process lead to."""
+    found = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
 
 
 def children(pid: int) -> list[int]:
