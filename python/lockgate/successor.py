@@ -1,19 +1,12 @@
 """The program that this process would be if it were started anew, and becoming it (exec).
 
-Signals are blocked on the way, so that none finds the new program without a handler: they come in
-when it has unblocked them.
+Signals are blocked on the way (`lockgate.signals`), so that none finds the new program without a
+handler: they come in when it has unblocked them.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-
-#: What the supervisor listens to.
-HEARD = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
-    signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD,
-)  # fmt: skip
 
 
 def command() -> list[str]:
@@ -40,11 +33,3 @@ def become(
     finally:
         os.fchdir(before)
         os.close(before)
-
-
-def block() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-
-
-def unblock() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)

@@ -1,16 +1,23 @@
 """Processes that the application starts: they are no workers and hold nothing of ours."""
 
-import contextlib
 import json
 import os
+import re
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 from harness import Wire, eventually, request
-from harness.process import APPS, is_alive, processes_of_session
+from harness.admin import Admin
+from harness.process import APPS, is_alive, open_files, processes_of_session
 
 WAYS = ["/multiprocessing", "/fork", "/subprocess"]
+# What the server handles in a worker or its supervisor; SIGUSR2 is the application's here.
+HANDLED = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN,
+    signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD,
+)  # fmt: skip
 
 
 def ask(server, target):
@@ -23,11 +30,9 @@ def lets_go(pid):
     """Waits until the child holds no socket, as it does when it has settled."""
 
     def has_let_go():
-        held = set()
-        for number in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                held.add(os.readlink(f"/proc/{pid}/fd/{number}"))
-        return not any(place.startswith(("socket:", "anon_inode:[eventpoll]")) for place in held)
+        return not any(
+            place.startswith(("socket:", "anon_inode:[eventpoll]")) for place in open_files(pid)
+        )
 
     eventually(has_let_go, within=5, what=f"{pid} holds no socket")
 
@@ -45,6 +50,41 @@ def test_a_child_holds_no_connection_open(start, way):
             wire.expect_close()
         assert is_alive(child)
         lets_go(child)
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+@pytest.mark.parametrize("way", ["/multiprocessing", "/fork"])
+def test_a_child_holds_nothing_of_the_server(start, tmp_path, way, preload):
+    admin = Admin(start, tmp_path, "forking:app", *preload)
+    child = ask(admin.server, way)
+    outputs = {"/dev/null", str(admin.server.stdout_path), str(admin.server.stderr_path)}
+    # Those of multiprocessing, by which parent and child see each other's end.
+    allowed = 2 if way == "/multiprocessing" else 0
+
+    def kept():
+        found = [target for target in open_files(child) if target not in outputs]
+        pipes = [target for target in found if target.startswith("pipe:")]
+        return None if len(pipes) <= allowed and found == pipes else found
+
+    eventually(lambda: kept() is None, within=5, what="the child has closed what is not its own")
+    assert kept() is None
+    status = Path(f"/proc/{child}/status").read_text()
+    caught = int(re.search(r"SigCgt:\t(\w+)", status)[1], 16)
+    for number in HANDLED:
+        assert not caught >> (number - 1) & 1, (number, hex(caught))
+    assert caught >> (signal.SIGUSR2 - 1) & 1, "the application's own handler"
+
+
+@pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
+def test_a_handler_that_chains_ends_a_child(start, tmp_path, preload):
+    note = tmp_path / "note"
+    server = start("handlers:app", *preload, environment={"HANDLERS": "chain", "NOTE": str(note)})
+    child = int(server.get("/fork").body)
+    lets_go(child)
+    os.kill(child, signal.SIGTERM)
+    eventually(lambda: not is_alive(child), what="the child has ended by the signal")
+    assert note.read_text() == f"{child} handler {signal.SIGTERM:d}\n"
+    assert server.get("/").status == 200
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -55,10 +55,11 @@ pub(crate) fn run(
         actions,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
-    Ok(post.attend(&AttendedAdmin {
+    let attended: Arc<dyn Attended> = Arc::new(AttendedAdmin {
         handle,
         log: Arc::clone(log),
-    }))
+    });
+    Ok(post.attend(&attended))
 }
 
 /// Answers take microseconds and wait for nobody, but for stacks, for which workers are waited for: so there is a second

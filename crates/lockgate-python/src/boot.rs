@@ -17,7 +17,7 @@ use crate::stack_log::StackLog;
 use crate::stream_check::find_hanging_stream;
 use crate::warming::warm_up;
 use crate::wsgi::{ImportedContext, Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, loading, privileges, stacks};
+use crate::{children, exceptions, interpreter, loading, privileges, signals, stacks};
 
 /// The exit code of a worker that could not begin, for a reason that is not the application's.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -118,11 +118,17 @@ impl PythonHooks {
             self.log.write(
                 Level::Warning,
                 &format!(
-                    "processes that the application forks will keep the server's sockets open: {}",
+                    "processes that the application forks will keep the server's sockets and pipes open: {}",
                     exceptions::summary(py, &error)
                 ),
             );
         }
+        signals::install(py).map_err(|error| {
+            cannot_start(format!(
+                "cannot install signal handlers: {}",
+                exceptions::summary(py, &error)
+            ))
+        })?;
         self.show_stacks_at_death(py);
         // While it can be read: at the exit its directory may have been replaced or removed.
         py.import("lockgate.shutdown")

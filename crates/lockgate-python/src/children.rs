@@ -1,7 +1,9 @@
-//! Processes that the application forks from a worker: what they give back, and that none of them goes on as a worker.
-//! Knows no signal and no descriptor by name; `lockgate.children` does.
+//! Processes that the application forks from a worker or a template: what they give back, and that none of them goes on as
+//! a worker. `lockgate.children` gives it back.
 
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
@@ -17,6 +19,21 @@ static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 /// The fork that goes on is the server's own: a template makes a worker.
 static IS_OWN_FORK: AtomicBool = AtomicBool::new(false);
+
+/// Descriptors of this process that it shares with the supervisor, by number.
+static SHARED_WITH_SUPERVISOR: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// These are the descriptors that this process shares with the supervisor.
+pub(crate) fn note_descriptors(numbers: Vec<RawFd>) {
+    *SHARED_WITH_SUPERVISOR
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = numbers;
+}
+
+/// Whether the application has forked this process.
+pub(crate) fn is_child() -> bool {
+    IS_CHILD.load(Ordering::Relaxed)
+}
 
 /// Makes a child of the server's own by Python's fork, so that its locks, its import machinery and every at-fork hook
 /// follow.
@@ -42,7 +59,13 @@ pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
             return None;
         }
         IS_CHILD.store(true, Ordering::Relaxed);
-        Some(take_inherited_descriptors())
+        let mut numbers = take_inherited_descriptors();
+        // Told once, as those: from then on they may become the child's own. The lock is held for moments, by an attached
+        // thread, and this one was attached when it forked: nobody had it.
+        if let Ok(mut shared) = SHARED_WITH_SUPERVISOR.try_lock() {
+            numbers.append(&mut shared);
+        }
+        Some(numbers)
     };
     let inherited = PyCFunction::new_closure(py, None, None, inherited)?;
     py.import("lockgate.children")?
@@ -54,7 +77,7 @@ pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
 /// threads are its parent's.
 #[inline]
 pub(crate) fn end_here(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) {
-    if IS_CHILD.load(Ordering::Relaxed) {
+    if is_child() {
         end(py, log, outcome);
     }
 }

@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 use crate::hooks::PythonHooks;
 use crate::process_title::{self, Role};
 use crate::reading::{Sources, hide_service_manager, set_environment};
-use crate::{exceptions, interpreter, loading, privileges, shutdown};
+use crate::{exceptions, interpreter, loading, privileges, shutdown, signals};
 
 /// The command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
@@ -206,16 +206,27 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
              name another user (settings: user, group)",
         );
     }
-    if let Err(error) = release_interrupt(py) {
-        log.write(
-            Level::Critical,
-            &format!("cannot give up SIGINT: {}", exceptions::summary(py, &error)),
-        );
+    if let Err(error) = signals::prepare_supervisor(py) {
+        let problem = exceptions::summary(py, &error);
+        let message = format!("cannot take over signals: {problem}");
+        log.write(Level::Critical, &message);
         return CANNOT_START;
     }
     process_title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
-    lockgate_supervisor::run(config, &mut hooks, left)
+    let code = lockgate_supervisor::run(config, &mut hooks, left);
+    // What runs now is not the server's: exit functions and threads of a wrapper, of `sitecustomize`, of an agent
+    // (`ddtrace-run`), and the code behind a call of `main()`.
+    let log = Arc::clone(&hooks.log);
+    let watch = ExitWatch::alone(format!("the supervisor (pid {})", std::process::id()), code);
+    if watch
+        .start(Arc::new(shutdown::Process { log, worker: None }))
+        .is_err()
+    {
+        // Without a thread to watch them they are not waited for.
+        interpreter::leave(py, code);
+    }
+    code
 }
 
 /// User and group of the workers, where they have their own.
@@ -304,15 +315,6 @@ fn raise_descriptor_limit(log: &ErrorLog) {
             format!("cannot raise the limit of open files to {wanted} (ulimit -n): {error}");
         log.write(Level::Warning, &message);
     }
-}
-
-/// Python's own handler would raise KeyboardInterrupt beside what the supervisor does at SIGINT.
-fn release_interrupt(py: Python<'_>) -> PyResult<()> {
-    let signal = py.import("signal")?;
-    let default = signal.getattr("SIG_DFL")?;
-    signal
-        .call_method1("signal", (signal.getattr("SIGINT")?, default))
-        .map(drop)
 }
 
 /// A line on standard error for each.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Page};
 use lockgate_supervisor::{
-    Attended, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, Successor,
-    WorkerPost,
+    Attended, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay,
+    Successor, WorkerPost,
 };
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
@@ -23,7 +23,7 @@ use crate::boot::{CANNOT_START, FAILED};
 use crate::process_title::{self, Role};
 use crate::reading::Sources;
 use crate::stack_log::StackLog;
-use crate::{admin, children, exceptions, interpreter, privileges, shutdown};
+use crate::{admin, children, exceptions, interpreter, privileges, shutdown, signals};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -37,7 +37,7 @@ pub(crate) struct PythonHooks {
     /// User and group of the workers, if they have their own.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
-    worker: Option<AttendedWorker>,
+    worker: Option<Arc<AttendedWorker>>,
     /// What the template of this process has loaded.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
@@ -84,6 +84,23 @@ impl PythonHooks {
     }
 }
 
+impl PythonHooks {
+    fn wake_at_signals(&self, py: Python<'_>, relay: &SignalRelay) {
+        let message = match signals::wake_main_thread(py, relay) {
+            Ok(None) => return,
+            Ok(Some(before)) => format!(
+                "the application has called signal.set_wakeup_fd({before}) at its import: the worker uses another \
+                 descriptor in its place"
+            ),
+            Err(error) => format!(
+                "signal.set_wakeup_fd: {}; signal handlers of Python may run up to a second late",
+                exceptions::summary(py, &error)
+            ),
+        };
+        self.log.write(Level::Warning, &message);
+    }
+}
+
 impl Hooks for PythonHooks {
     fn fork(&mut self) -> io::Result<Fork> {
         // Python's own, so that its locks, its import machinery and every at-fork hook follow.
@@ -105,7 +122,13 @@ impl Hooks for PythonHooks {
         Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
     }
 
+    fn note_descriptors(&mut self, numbers: Vec<RawFd>) {
+        children::note_descriptors(numbers);
+    }
+
     fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
+        let relay = post.signal_relay();
+        signals::lead_to(relay.clone());
         Python::attach(|py| {
             process_title::set(py, &post.config, Role::Worker(post.slot));
             let handle = match self.start_worker(py, post) {
@@ -114,16 +137,18 @@ impl Hooks for PythonHooks {
             };
             let ask = post.replacement_request();
             handle.set_replacement(Box::new(move |_stuck_call| ask()));
+            self.wake_at_signals(py, &relay);
             if !py.detach(|| post.ready()) {
                 return 0;
             }
             handle.open();
-            let attended = AttendedWorker {
+            let attended = Arc::new(AttendedWorker {
                 handle,
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
-            };
-            let code = py.detach(|| post.attend(&attended));
+            });
+            let worker: Arc<dyn Attended> = attended.clone();
+            let code = py.detach(|| post.attend(&worker));
             let has_failed = attended.handle.has_failed();
             self.worker = Some(attended);
             if has_failed { FAILED } else { code }
@@ -233,23 +258,15 @@ impl Hooks for PythonHooks {
     }
 
     fn block_signals(&mut self) -> io::Result<()> {
-        Ok(Python::attach(|py| {
-            py.import("lockgate.successor")?
-                .call_method0("block")
-                .map(drop)
-        })?)
+        Ok(Python::attach(signals::block)?)
     }
 
     fn unblock_signals(&mut self) {
         let unblocked = Python::attach(|py| {
-            let module = py.import("lockgate.successor");
-            let outcome = module.and_then(|module| module.call_method0("unblock"));
-            outcome
-                .map(drop)
-                .map_err(|error| exceptions::summary(py, &error))
+            signals::unblock(py).map_err(|error| exceptions::summary(py, &error))
         });
         if let Err(problem) = unblocked {
-            let message = format!("signals stay blocked, and this process deaf to them: {problem}");
+            let message = format!("cannot unblock signals; the server will ignore them: {problem}");
             self.log.write(Level::Critical, &message);
         }
     }
@@ -273,7 +290,8 @@ impl Hooks for PythonHooks {
     }
 }
 
-/// The running worker, as the supervisor's part of it sees it. Every method is called detached.
+/// The running worker, as the supervisor's part of it sees it. Every method is called detached, on the main thread or on
+/// that of the orders.
 pub(crate) struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
@@ -325,7 +343,7 @@ impl Attended for AttendedWorker {
         Some(self.handle.finished_fd())
     }
 
-    /// Python runs signal handlers of the application in the main thread, and only when it is asked to.
+    /// Python runs signal handlers on the main thread, and only when it is asked to; ours too (`signals`).
     fn interrupted(&self) {
         Python::attach(|py| {
             let Err(error) = py.check_signals() else {

@@ -16,6 +16,7 @@ mod privileges;
 mod process_title;
 mod reading;
 mod shutdown;
+mod signals;
 mod stack_log;
 mod stacks;
 mod stream_check;

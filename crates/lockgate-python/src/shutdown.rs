@@ -47,7 +47,7 @@ pub(crate) fn finish(watch: ExitWatch, process: Process) {
 pub(crate) struct Process {
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker that has served.
-    pub(crate) worker: Option<AttendedWorker>,
+    pub(crate) worker: Option<Arc<AttendedWorker>>,
 }
 
 impl Exiting for Process {
@@ -83,7 +83,7 @@ impl Exiting for Process {
 
     fn reopen_logs(&self) {
         if let Some(worker) = &self.worker {
-            lockgate_supervisor::Attended::reopen_logs(worker);
+            lockgate_supervisor::Attended::reopen_logs(&**worker);
         }
     }
 }

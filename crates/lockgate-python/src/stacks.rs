@@ -18,6 +18,7 @@ use lockgate_observe::{Level, native_id_line};
 use lockgate_supervisor::{StackAnswer, StackPlace};
 use lockgate_worker::Handle;
 use lockgate_worker::log::ErrorLog;
+use lockgate_worker::note_ahead;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -73,6 +74,8 @@ pub(crate) fn tell_when_asked(
 fn collecting_file(place: &StackPlace) -> PyResult<File> {
     let file: OwnedFd = place.scratch_file()?;
     fcntl_setfl(&file, OFlags::APPEND).map_err(std::io::Error::from)?;
+    // Open to the end of the process, and no business of processes that the application forks.
+    note_ahead(&file);
     Ok(file.into())
 }
 

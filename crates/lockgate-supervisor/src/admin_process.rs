@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use crate::Hooks;
 use crate::back_off::BackOff;
 use crate::mailbox::{Message, Receiver};
+use crate::orders::{Mouth, Word};
 use crate::sockets::{Listener, bind_patiently};
 use crate::stacks::StackBoard;
 use crate::supervisor::Request;
@@ -41,6 +42,7 @@ struct Living {
     born: Instant,
     last_heard: Instant,
     mailbox: Receiver,
+    orders: Mouth,
 }
 
 impl AdminProcess {
@@ -148,14 +150,23 @@ impl AdminProcess {
         &self.listeners
     }
 
-    pub(crate) fn note_forked(&mut self, pid: u32, mailbox: Receiver, now: Instant) {
+    pub(crate) fn note_forked(&mut self, pid: u32, mailbox: Receiver, orders: Mouth, now: Instant) {
         self.predecessor.take().into_iter().for_each(kill);
+        // It has nothing to wait for before it answers.
+        orders.say(Word::Open);
         self.alive = Some(Living {
             pid,
             born: now,
             last_heard: now,
             mailbox,
+            orders,
         });
+    }
+
+    /// Has the process open its log file again; false when there is none.
+    pub(crate) fn reopen_logs(&self) -> bool {
+        let alive = self.alive.as_ref();
+        alive.is_some_and(|alive| alive.orders.say(Word::ReopenLogs))
     }
 
     /// No process could be made. Says how long until the next attempt.
@@ -213,6 +224,7 @@ fn kill(pid: u32) {
 mod tests {
     use super::*;
     use crate::mailbox::mailbox;
+    use crate::orders::orders;
 
     fn process(now: Instant) -> AdminProcess {
         AdminProcess {
@@ -231,19 +243,20 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut process = process(start);
         assert_eq!(process.fork_at(), Some(start));
-        process.note_forked(7, silent(), start);
+        let mouth = || orders().unwrap().1;
+        process.note_forked(7, silent(), mouth(), start);
         assert_eq!(process.fork_at(), None);
         assert_eq!(process.bury(8, at(1)), None, "somebody else");
         assert_eq!(process.bury(7, at(1)), Some(Duration::ZERO));
         let mut last = Duration::ZERO;
         for pid in 9..13 {
-            process.note_forked(pid, silent(), at(1));
+            process.note_forked(pid, silent(), mouth(), at(1));
             let wait = process.bury(pid, at(1)).unwrap();
             assert!(wait > last, "{wait:?}");
             assert_eq!(process.fork_at(), Some(at(1) + wait));
             last = wait;
         }
-        process.note_forked(20, silent(), at(20));
+        process.note_forked(20, silent(), mouth(), at(20));
         assert_eq!(process.bury(20, at(40)), Some(Duration::ZERO));
     }
 
@@ -259,7 +272,7 @@ mod tests {
         let pid = i32::MAX as u32;
         let (receiver, sender) = mailbox().unwrap();
         let mut process = process(start);
-        process.note_forked(pid, receiver, start);
+        process.note_forked(pid, receiver, orders().unwrap().1, start);
         assert_eq!(process.next(), Some(at(5_000)));
         assert_eq!(process.end_silent(at(4_999)), None);
         sender.send(&Message::Heartbeat);
@@ -277,7 +290,7 @@ mod tests {
         let start = Instant::now();
         let (receiver, sender) = mailbox().unwrap();
         let mut process = process(start);
-        process.note_forked(i32::MAX as u32, receiver, start);
+        process.note_forked(i32::MAX as u32, receiver, orders().unwrap().1, start);
         for (request, times) in [(Request::MoreWorkers, 2), (Request::Reload, 1)] {
             sender.send(&Message::Requested { request, times });
         }

@@ -1,6 +1,7 @@
 //! From a fork to a worker: the new process lets go of what is its parent's, and takes over its own signals.
 //! Decides nothing; what a worker then does is its host's.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use rustix::process::{Pid, getppid};
 
 use crate::Hooks;
 use crate::admin_process::AdminProcess;
-use crate::exit_watch::ExitDeadline;
+use crate::exit_watch::SharedDeadline;
 use crate::mailbox::Sender;
 use crate::main_loop::MainLoop;
+use crate::order_thread::OrderThread;
 use crate::orders::Ear;
 use crate::signals::WorkerSignals;
 use crate::site::Site;
@@ -46,15 +48,27 @@ pub(crate) struct Inheritance {
 }
 
 impl Inheritance {
-    /// What a worker is given.
-    pub(crate) fn post(
+    /// The life of a worker, up to its exit code.
+    pub(crate) fn live(
         self,
         slot: usize,
         mailbox: Sender,
         ear: Ear,
         signals: WorkerSignals,
-    ) -> WorkerPost {
-        WorkerPost {
+        hooks: &mut dyn Hooks,
+    ) -> i32 {
+        let lifeline = Arc::new(self.lifeline);
+        let exit = SharedDeadline::new(self.config.graceful_timeout);
+        let links = (ear, Arc::clone(&lifeline));
+        let orders = match OrderThread::start(links, exit.clone(), signals.relay().clone()) {
+            Ok(orders) => orders,
+            Err(error) => {
+                let message = format!("worker {slot} has no thread to hear orders with: {error}");
+                hooks.log(Level::Critical, &message);
+                return CHILD_WITHOUT_SIGNALS;
+            }
+        };
+        let mut post = WorkerPost {
             slot,
             timeout: self.config.timeout,
             generation: self.generation,
@@ -64,33 +78,39 @@ impl Inheritance {
             stacks: self.stacks,
             supervisor: self.supervisor,
             mailbox: Arc::new(mailbox),
-            ear,
-            lifeline: self.lifeline,
+            orders,
+            lifeline,
             signals,
-            exit: ExitDeadline::default(),
+            exit,
             has_served: false,
-        }
+        };
+        hooks.note_descriptors(post.descriptors());
+        // It serves, and then the application in it finishes.
+        let code = hooks.run_worker(&mut post);
+        hooks.finish(post.exit_watch(code));
+        code
     }
 }
 
 impl MainLoop {
     /// The life of a child, up to its exit code.
     pub(crate) fn become_worker(self, birth: Birth, hooks: &mut dyn Hooks) -> i32 {
-        let signals = match self.take_over_signals(hooks) {
+        let signals = match self.take_over_signals(WorkerSignals::install(), hooks) {
             Ok(signals) => signals,
             Err(code) => return code,
         };
         let inheritance = self.let_go(birth.generation);
-        live(
-            inheritance.post(birth.slot, birth.sender, birth.ear, signals),
-            hooks,
-        )
+        inheritance.live(birth.slot, birth.sender, birth.ear, signals, hooks)
     }
 
     /// What a child does first. The error is its exit code: it is not to go on.
-    pub(crate) fn take_over_signals(&self, hooks: &dyn Hooks) -> Result<WorkerSignals, i32> {
-        // The worker's registrations come first: no moment is without a handler that ends a booting process.
-        let signals = WorkerSignals::install().map_err(|error| {
+    pub(crate) fn take_over_signals(
+        &self,
+        installed: io::Result<WorkerSignals>,
+        hooks: &dyn Hooks,
+    ) -> Result<WorkerSignals, i32> {
+        // The child's registrations come first: no moment is without a handler.
+        let signals = installed.map_err(|error| {
             hooks.log(
                 Level::Critical,
                 &format!("cannot take over signals: {error}"),
@@ -144,19 +164,13 @@ impl MainLoop {
     }
 }
 
-/// The life of a worker, up to its exit code: it serves, and then the application in it finishes.
-pub(crate) fn live(mut post: WorkerPost, hooks: &mut dyn Hooks) -> i32 {
-    let code = hooks.run_worker(&mut post);
-    hooks.finish(post.exit_watch(code));
-    code
-}
-
-/// During its boot a worker does not watch its lifeline, so the kernel tells it when the supervisor dies.
+/// A process that boots may be in the import of the application when the supervisor dies, and then the kernel ends it: by a
+/// signal that no handler of the application can take.
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent(dies: bool) {
     // Without it an orphan lives until it is ready, and then sees the lost lifeline.
     let _unsupported =
-        rustix::process::set_parent_process_death_signal(dies.then_some(Signal::TERM));
+        rustix::process::set_parent_process_death_signal(dies.then_some(Signal::KILL));
 }
 
 #[cfg(not(target_os = "linux"))]

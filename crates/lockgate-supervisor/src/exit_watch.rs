@@ -2,8 +2,8 @@
 //! ends at its deadline, and within a second of its supervisor. A thread of its own, which needs no interpreter.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ use signal_hook::low_level::exit;
 
 use crate::descendants::Descendants;
 use crate::mailbox::{Message, Sender};
-use crate::orders::{Ear, Heard, Word};
 use crate::signals::WorkerSignals;
 use crate::supervisor::Seconds;
 
@@ -58,7 +57,7 @@ enum Limit {
 /// When a process that is to exit has to be gone. Of every kind of wish the first counts, and of their deadlines the
 /// earliest.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ExitDeadline {
+struct ExitDeadline {
     graceful: Option<(Duration, Instant)>,
     quick: Option<Instant>,
     orphan: Option<Instant>,
@@ -66,19 +65,19 @@ pub(crate) struct ExitDeadline {
 
 impl ExitDeadline {
     /// The process was asked to finish.
-    pub(crate) fn ask(&mut self, graceful_timeout: Duration, now: Instant) {
+    fn ask(&mut self, graceful_timeout: Duration, now: Instant) {
         let head_start = HEAD_START.min(graceful_timeout / 10);
         let limit = || (graceful_timeout, now + (graceful_timeout - head_start));
         self.graceful.get_or_insert_with(limit);
     }
 
     /// The process was asked to stop now.
-    pub(crate) fn hurry(&mut self, now: Instant) {
+    fn hurry(&mut self, now: Instant) {
         self.quick.get_or_insert(now + QUICK_EXIT);
     }
 
     /// The supervisor has gone.
-    pub(crate) fn note_orphaned(&mut self, now: Instant) {
+    fn note_orphaned(&mut self, now: Instant) {
         self.orphan.get_or_insert(now + ORPHAN_GRACE);
     }
 
@@ -95,21 +94,54 @@ impl ExitDeadline {
     }
 }
 
-/// How a worker hears from its supervisor while it exits.
+/// How a worker is heard by its supervisor while it exits, and how signals and orders wake its watch.
 pub(crate) struct Line {
-    pub(crate) ear: Ear,
     pub(crate) mailbox: Arc<Sender>,
     pub(crate) signals: WorkerSignals,
-    /// Whether the other end of the ear is open.
-    pub(crate) is_heard: bool,
     /// How often to send a heartbeat; `None`: never.
     pub(crate) heartbeat: Option<Duration>,
 }
 
-impl Line {
-    fn poll_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ear = self.is_heard.then(|| self.ear.poll_fd());
-        ear.into_iter().chain([self.signals.wake_fd()])
+/// The deadline of a process, for its main thread, the thread of its orders and the watch.
+#[derive(Clone)]
+pub(crate) struct SharedDeadline {
+    graceful_timeout: Duration,
+    deadline: Arc<Mutex<ExitDeadline>>,
+}
+
+impl SharedDeadline {
+    pub(crate) fn new(graceful_timeout: Duration) -> Self {
+        Self {
+            graceful_timeout,
+            deadline: Arc::default(),
+        }
+    }
+
+    /// The process was asked to finish.
+    pub(crate) fn ask(&self, now: Instant) {
+        self.lock().ask(self.graceful_timeout, now);
+    }
+
+    /// The process was asked to stop now.
+    pub(crate) fn hurry(&self, now: Instant) {
+        self.lock().hurry(now);
+    }
+
+    /// The supervisor has gone.
+    pub(crate) fn note_orphaned(&self, now: Instant) {
+        self.lock().note_orphaned(now);
+    }
+
+    fn is_orphaned(&self) -> bool {
+        self.lock().is_orphaned()
+    }
+
+    fn earliest(&self) -> Option<(Instant, Limit)> {
+        self.lock().earliest()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ExitDeadline> {
+        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,15 +151,15 @@ pub struct ExitWatch {
     pub(crate) name: String,
     /// The exit code if the process does not exit in time.
     pub(crate) late_code: i32,
-    pub(crate) deadline: ExitDeadline,
-    pub(crate) lifeline: Option<OwnedFd>,
+    pub(crate) deadline: SharedDeadline,
+    pub(crate) lifeline: Option<Arc<OwnedFd>>,
     pub(crate) line: Option<Line>,
 }
 
 impl ExitWatch {
-    /// For a process without a supervisor that has loaded the application and serves nobody: a quick exit with this code.
+    /// For a process that has no supervisor and serves nothing (any more): a quick exit with this code.
     pub fn alone(name: String, code: i32) -> Self {
-        let mut deadline = ExitDeadline::default();
+        let deadline = SharedDeadline::new(Duration::ZERO);
         deadline.hurry(Instant::now());
         Self {
             name,
@@ -149,7 +181,7 @@ impl ExitWatch {
             .map(drop)
     }
 
-    fn watch(mut self, process: &dyn Exiting) {
+    fn watch(self, process: &dyn Exiting) {
         let mut log_at = Some(Instant::now() + SLOW_EXIT);
         let mut beat_at = Instant::now();
         loop {
@@ -175,7 +207,7 @@ impl ExitWatch {
         }
     }
 
-    fn wait(&mut self, until: Instant) {
+    fn wait(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         let left = Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
@@ -187,9 +219,9 @@ impl ExitWatch {
             .filter(|_| !self.deadline.is_orphaned());
         let line = self.line.iter();
         let mut watched: Vec<PollFd<'_>> = lifeline
-            .map(AsFd::as_fd)
+            .map(|lifeline| lifeline.as_fd())
             .into_iter()
-            .chain(line.flat_map(Line::poll_fds))
+            .chain(line.map(|line| line.signals.wake_fd()))
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
         let outcome = poll(&mut watched, Some(&left));
@@ -202,18 +234,11 @@ impl ExitWatch {
         }
     }
 
-    fn obey(&mut self, process: &dyn Exiting) {
-        let Some(line) = &mut self.line else {
+    fn obey(&self, process: &dyn Exiting) {
+        let Some(line) = &self.line else {
             return;
         };
         let raised = line.signals.take();
-        while line.is_heard {
-            match line.ear.hear() {
-                Heard::Word(Word::Open | Word::Retire | Word::GiveWay) => {}
-                Heard::Silence => break,
-                Heard::Nobody => line.is_heard = false,
-            }
-        }
         if raised.reopen {
             process.reopen_logs();
         }

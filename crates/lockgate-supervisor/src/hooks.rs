@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,8 +49,8 @@ pub struct Successor {
 
 /// The host of the supervisor: in production Python, in tests a few lines of Rust.
 ///
-/// The host must leave the dispositions of `SIGINT` and `SIGTERM` at their defaults before [`run`](crate::run):
-/// handlers that are already installed go on being called beside ours.
+/// The host must leave the dispositions of all signals that the supervisor handles at their defaults before
+/// [`run`](crate::run): handlers that are already installed go on being called beside ours.
 pub trait Hooks {
     /// Makes a child process of the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;
@@ -77,6 +77,10 @@ pub trait Hooks {
         })
     }
 
+    /// These descriptors belong to this process, a worker or a template, and to the supervisor: a process that the
+    /// application forks closes them. They take the place of those that were named before.
+    fn note_descriptors(&mut self, _numbers: Vec<RawFd>) {}
+
     /// Serves, in the child; returns the exit code of the worker when it is done.
     ///
     /// Expected to call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`]; where the former says so, to begin to accept
@@ -90,7 +94,7 @@ pub trait Hooks {
     /// Answers operators from the page, in a child of its own; returns its exit code. Only called where `admin_bind` is
     /// set. The post has the admin listeners, and no seat. What operators ask for goes to the supervisor by `requests`.
     ///
-    /// Expected to call [`WorkerPost::attend`]. A request to drain is not for this process: it answers to the end.
+    /// Expected to call [`WorkerPost::attend`]. Signals do nothing in this process: it answers to the end.
     fn run_admin(&mut self, _post: WorkerPost, _page: Page, _requests: OperatorRequests) -> i32 {
         0
     }
@@ -138,7 +142,7 @@ pub trait Hooks {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Signals have handlers, and those that have waited come in.
+    /// Signals have handlers: none is blocked from here on, also not by whoever started the server.
     fn unblock_signals(&mut self) {}
 
     /// Replaces the program of this process, with this variable besides. Returns only when it could not.

@@ -19,6 +19,7 @@ mod measures;
 mod notify;
 mod oom;
 mod operators;
+mod order_thread;
 mod orders;
 mod os;
 mod pid_file;
@@ -42,6 +43,7 @@ pub use hooks::{BAD_FORK, Fork, Hooks, LoadFailure, Successor};
 pub use main_loop::run;
 pub use operators::{OperatorRequests, peer_user};
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
+pub use signals::SignalRelay;
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use supervisor::{
     Action, Event, Fact, Generation, Inherited, Known, Order, ReplaceReason, Request, Responses,

@@ -30,7 +30,7 @@ use crate::mailbox::{Message, Receiver, Sender};
 use crate::measures::Measures;
 use crate::notify::Notifier;
 use crate::oom::OomCounter;
-use crate::orders::{Mouth, Word};
+use crate::orders::{Ear, Mouth, Word};
 use crate::pid_file::PidFile;
 use crate::signals::SupervisorSignals;
 use crate::site::Site;
@@ -51,7 +51,7 @@ pub(crate) enum Outcome {
     /// This is no longer the supervisor.
     Child(Birth),
     /// This is no longer the supervisor, nor a worker.
-    Admin(Sender),
+    Admin(Sender, Ear),
     /// This is no longer the supervisor, and will be several workers.
     Template(TemplateBirth),
 }
@@ -114,8 +114,8 @@ impl MainLoop {
                 answers.append(&mut events);
                 events = answers;
             }
-            if let Some(sender) = self.fork_admin(hooks) {
-                return Outcome::Admin(sender);
+            if let Some((sender, ear)) = self.fork_admin(hooks) {
+                return Outcome::Admin(sender, ear);
             }
             self.wait();
             self.hear_templates(&mut events, hooks);
@@ -150,7 +150,12 @@ impl MainLoop {
                 children,
             } => return Done::Answers(self.upgrade(wanted, workers, &children, hooks)),
             Action::CloseListeners => return Done::Answers(self.close_listeners()),
-            Action::ReopenLogs => hooks.reopen_logs(),
+            Action::ReopenLogs => {
+                hooks.reopen_logs();
+                // Lost when the process is being replaced: the next one opens the files again by itself.
+                let admin = self.admin.as_ref();
+                let _is_told = admin.is_some_and(AdminProcess::reopen_logs);
+            }
             Action::Record(fact) => self.record(fact),
             Action::Log { level, message } => hooks.log(level, &message),
             Action::Tell(status) => self.tell(&status, hooks),
@@ -160,33 +165,35 @@ impl MainLoop {
     }
 
     fn send(&self, pid: u32, order: Order, hooks: &dyn Hooks) {
-        if matches!(order, Order::Abort | Order::Kill) {
-            return self.kill(pid, order, hooks);
-        }
-        let spoken = match order {
-            Order::Open => Some(Word::Open),
-            Order::Retire => Some(Word::Retire),
-            Order::GiveWay => Some(Word::GiveWay),
-            _ => None,
+        let word = match order {
+            Order::Open => Word::Open,
+            Order::Retire => Word::Retire,
+            Order::GiveWay => Word::GiveWay,
+            Order::Drain => Word::Drain,
+            Order::Stop => Word::Stop,
+            Order::ReopenLogs => Word::ReopenLogs,
+            Order::Abort => return self.kill(pid, Signal::ABORT, hooks),
+            Order::Kill => return self.kill(pid, Signal::KILL, hooks),
         };
-        if let Some(word) = spoken {
-            let is_heard = self
-                .children
-                .get(&pid)
-                .is_some_and(|child| child.orders.say(word));
-            // A worker that does not listen must not stay for ever; one that cannot begin to serve is of no use.
-            if is_heard {
-                return;
-            }
+        let is_sent = (self.children.get(&pid)).is_some_and(|child| child.orders.say(word));
+        if is_sent {
+            return;
         }
-        send_signal(pid, order);
+        // The worker has just died, or has read no order for so long that its pipe is full of them. A signal is all that
+        // is left to tell it to leave; one that cannot begin to serve is of no use either. It serves with old log files,
+        // and a full pipe has an earlier order to open them again.
+        match word {
+            Word::Open | Word::Retire | Word::Drain => send_signal(pid, Signal::TERM),
+            Word::Stop => send_signal(pid, Signal::INT),
+            Word::GiveWay | Word::ReopenLogs => {}
+        }
     }
 
     /// Ends a worker that will not end by itself, and its children with it.
-    fn kill(&self, pid: u32, order: Order, hooks: &dyn Hooks) {
+    fn kill(&self, pid: u32, signal: Signal, hooks: &dyn Hooks) {
         // Once it is dead they are not its children any more.
         let children = Descendants::of(pid);
-        send_signal(pid, order);
+        send_signal(pid, signal);
         if let (Some(summary), Some(worker)) = (children.end(), self.children.get(&pid)) {
             let message = format!("worker {} (pid {pid}): {summary}", worker.slot);
             hooks.log(Level::Warning, &message);
@@ -287,16 +294,7 @@ fn told(pid: u32, message: Message) -> Option<Event> {
     })
 }
 
-fn send_signal(pid: u32, order: Order) {
-    let signal = match order {
-        // It serves all the same.
-        Order::GiveWay => return,
-        Order::Drain | Order::Open | Order::Retire => Signal::TERM,
-        Order::Stop => Signal::INT,
-        Order::ReopenLogs => Signal::USR1,
-        Order::Abort => Signal::ABORT,
-        Order::Kill => Signal::KILL,
-    };
+fn send_signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         // The number is ours until we have reaped it, so the only failure is a worker that has just died.
         let _dead_already = kill_process(pid, signal);

@@ -1,6 +1,8 @@
-//! What the supervisor tells a worker that no signal says: to begin to serve, that others go before it, and that others
-//! serve in its place.
-//! Knows the words, not what follows from them. One byte a word, over a pipe of the worker's own.
+//! Orders from the supervisor to a worker: one byte each, over a pipe of the worker's own.
+//!
+//! Signals are not used for them: an application may install a handler of its own for any signal, and the handler decides
+//! then what the signal does. Workers of the version before understand these bytes after an upgrade, so a change here
+//! changes the form of `handover`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,13 +13,36 @@ use rustix::pipe::{PipeFlags, pipe_with};
 const OPEN: u8 = b'O';
 const RETIRE: u8 = b'R';
 const GIVE_WAY: u8 = b'G';
+const DRAIN: u8 = b'D';
+const STOP: u8 = b'S';
+const REOPEN_LOGS: u8 = b'L';
 
-/// One word.
+/// One order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Word {
+    /// Accept connections.
     Open,
+    /// Others serve in its place: finish without haste, then leave.
     Retire,
+    /// Others are to have new connections first.
     GiveWay,
+    /// Finish what has begun, then leave.
+    Drain,
+    /// Leave now.
+    Stop,
+    /// Open the log files again.
+    ReopenLogs,
+}
+
+impl Word {
+    const ALL: [(Self, u8); 6] = [
+        (Self::Open, OPEN),
+        (Self::Retire, RETIRE),
+        (Self::GiveWay, GIVE_WAY),
+        (Self::Drain, DRAIN),
+        (Self::Stop, STOP),
+        (Self::ReopenLogs, REOPEN_LOGS),
+    ];
 }
 
 /// A new pair of ends, closed by `exec`; neither ever blocks.
@@ -42,12 +67,11 @@ impl Mouth {
         self.pipe.as_fd()
     }
 
-    /// Says a word; false when the worker has gone, or takes nothing in any more.
+    /// Sends an order; false when the worker has gone, or when the pipe is full (64 KiB: it has read nothing for long).
     pub(crate) fn say(&self, word: Word) -> bool {
-        let byte = match word {
-            Word::Open => OPEN,
-            Word::Retire => RETIRE,
-            Word::GiveWay => GIVE_WAY,
+        let known = Word::ALL.iter().find(|(known, _)| *known == word);
+        let Some(&(_, byte)) = known else {
+            return false;
         };
         loop {
             match rustix::io::write(&self.pipe, &[byte]) {
@@ -79,8 +103,8 @@ impl Ear {
         Self { pipe }
     }
 
-    /// Readable when there is something to hear, if only that nobody speaks any more.
-    pub(crate) fn poll_fd(&self) -> BorrowedFd<'_> {
+    /// Readable when there is an order, or when the supervisor has gone.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
@@ -89,9 +113,10 @@ impl Ear {
         let mut byte = [0];
         loop {
             match rustix::io::read(&self.pipe, &mut byte) {
-                Ok(1) if byte == [OPEN] => return Heard::Word(Word::Open),
-                Ok(1) if byte == [RETIRE] => return Heard::Word(Word::Retire),
-                Ok(1) if byte == [GIVE_WAY] => return Heard::Word(Word::GiveWay),
+                Ok(1) => {
+                    let known = Word::ALL.iter().find(|(_, known)| byte == [*known]);
+                    return known.map_or(Heard::Nobody, |(word, _)| Heard::Word(*word));
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Heard::Silence,
                 Ok(_) | Err(_) => return Heard::Nobody,
@@ -108,13 +133,25 @@ mod tests {
     fn words_arrive_in_order_and_the_end_is_heard() {
         let (ear, mouth) = orders().unwrap();
         assert_eq!(ear.hear(), Heard::Silence);
-        let words = [Word::Open, Word::GiveWay, Word::Retire];
+        let words = Word::ALL.map(|(word, _)| word);
         assert!(words.iter().all(|word| mouth.say(*word)));
         for word in words {
             assert_eq!(ear.hear(), Heard::Word(word));
         }
         drop(mouth);
         assert_eq!(ear.hear(), Heard::Nobody);
+    }
+
+    #[test]
+    fn a_full_pipe_is_noticed_and_holds_the_orders_that_came_first() {
+        let (ear, mouth) = orders().unwrap();
+        assert!(mouth.say(Word::Drain));
+        let count = (0..1 << 20)
+            .take_while(|_| mouth.say(Word::ReopenLogs))
+            .count();
+        assert!(count < 1 << 20, "{count}");
+        assert_eq!(ear.hear(), Heard::Word(Word::Drain));
+        assert_eq!(ear.hear(), Heard::Word(Word::ReopenLogs));
     }
 
     #[test]

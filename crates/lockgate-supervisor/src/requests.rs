@@ -37,7 +37,7 @@ impl Asker {
     /// When the template has gone, or does not take in what it is asked.
     pub(crate) fn ask(&self, slot: usize, mailbox: &Sender, ear: &Ear) -> io::Result<()> {
         let number = u32::try_from(slot).unwrap_or(u32::MAX).to_le_bytes();
-        let ends = [mailbox.as_fd(), ear.poll_fd()];
+        let ends = [mailbox.as_fd(), ear.as_fd()];
         let mut space = [MaybeUninit::uninit(); ANCILLARY];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         // The room was made for exactly this.

@@ -6,7 +6,7 @@
 //! host sets it, and lifts it before the first fork.)
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,8 +32,23 @@ const REQUESTS: [(i32, Request); 9] = [
     (SIGQUIT, Request::Quit),
 ];
 
-/// Signals that must not end a worker although their default would (a closed terminal sends `SIGHUP` to the group).
+/// What signals from outside do in a worker: from process groups, service managers and operators. The supervisor gives its
+/// orders by a pipe. Not here: the quiet ones, which must not end it although their default would (a closed terminal sends
+/// `SIGHUP` to the group).
+const WISHES: [(i32, Wish); 4] = [
+    (SIGTERM, Wish::Drain),
+    (SIGINT, Wish::Stop),
+    (SIGQUIT, Wish::Stop),
+    (SIGUSR1, Wish::ReopenLogs),
+];
 const QUIET_IN_WORKERS: [i32; 5] = [SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, SIGUSR2];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Drain,
+    Stop,
+    ReopenLogs,
+}
 
 /// The supervisor's registrations. Every disposition is set explicitly, because PID 1 has no useful defaults.
 pub(crate) struct SupervisorSignals {
@@ -96,25 +111,29 @@ impl SupervisorSignals {
 /// The handlers stay installed without any action: the signals do nothing from here on.
 impl Drop for SupervisorSignals {
     fn drop(&mut self) {
-        unregister(&mut self.registrations);
-    }
-}
-
-fn unregister(registrations: &mut Vec<SigId>) {
-    for registration in registrations.drain(..) {
-        low_level::unregister(registration);
+        for registration in self.registrations.drain(..) {
+            low_level::unregister(registration);
+        }
     }
 }
 
 /// The signals of a worker, from its first moment to its last.
 pub(crate) struct WorkerSignals {
     wake: Wake,
+    relay: SignalRelay,
+    registrations: Vec<SigId>,
+    descriptors: Vec<RawFd>,
+}
+
+/// Does what a signal does in a worker, for a host that has installed handlers of its own in place of these.
+#[derive(Debug, Clone)]
+pub struct SignalRelay {
     drain: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
     /// While true, a signal that asks the worker to go ends the process in the handler, with code 0.
     is_booting: Arc<AtomicBool>,
-    registrations: Vec<SigId>,
+    writer: Arc<OwnedFd>,
 }
 
 /// What signals have asked of a worker.
@@ -125,52 +144,95 @@ pub(crate) struct Raised {
     pub(crate) reopen: bool,
 }
 
+impl SignalRelay {
+    fn flag(&self, wish: Wish) -> &Arc<AtomicBool> {
+        match wish {
+            Wish::Drain => &self.drain,
+            Wish::Stop => &self.stop,
+            Wish::ReopenLogs => &self.reopen,
+        }
+    }
+
+    /// This signal has arrived.
+    pub fn raise(&self, signal: i32) {
+        let Some(&(_, wish)) = WISHES.iter().find(|(known, _)| *known == signal) else {
+            return;
+        };
+        if wish != Wish::ReopenLogs && self.is_booting.load(Ordering::SeqCst) {
+            low_level::exit(0);
+        }
+        self.flag(wish).store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Wakes whoever attends to signals.
+    pub(crate) fn wake(&self) {
+        // A full pipe wakes as well.
+        let _is_full = rustix::io::write(&*self.writer, b"X");
+    }
+
+    /// Written to, it wakes the main thread of the worker, which then lets its host run handlers of its own.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.writer.as_fd()
+    }
+}
+
 impl WorkerSignals {
     /// Takes over the signals of this process; until [`finish_boot`](Self::finish_boot), `SIGTERM`, `SIGINT`
-    /// and `SIGQUIT` end it at once: an import that takes a minute must not hold up a stop.
+    /// and `SIGQUIT` end it at once.
     pub(crate) fn install() -> io::Result<Self> {
-        let (wake, writer) = Wake::new()?;
-        let mut registrations = Vec::new();
-        let signals = Self {
-            wake,
-            drain: Arc::default(),
-            stop: Arc::default(),
-            reopen: Arc::default(),
-            is_booting: Arc::new(AtomicBool::new(true)),
-            registrations: Vec::new(),
-        };
-        let flags = [
-            (SIGTERM, &signals.drain),
-            (SIGINT, &signals.stop),
-            (SIGQUIT, &signals.stop),
-            (SIGUSR1, &signals.reopen),
-        ];
-        for (signal, raised) in flags {
-            if signal != SIGUSR1 {
-                let is_booting = Arc::clone(&signals.is_booting);
+        let mut signals = Self::quiet()?;
+        let relay = signals.relay.clone();
+        let registrations = &mut signals.registrations;
+        for (signal, wish) in WISHES {
+            if wish != Wish::ReopenLogs {
+                let is_booting = Arc::clone(&relay.is_booting);
                 registrations.push(flag::register_conditional_shutdown(signal, 0, is_booting)?);
             }
-            registrations.push(flag::register(signal, Arc::clone(raised))?);
-            registrations.push(low_level::pipe::register(signal, writer.try_clone()?)?);
+            let raised = Arc::clone(relay.flag(wish));
+            registrations.push(flag::register(signal, raised)?);
+            let writer = relay.writer.try_clone()?;
+            signals.descriptors.push(writer.as_raw_fd());
+            registrations.push(low_level::pipe::register(signal, writer)?);
         }
         let nobody_reads = Arc::new(AtomicBool::new(false));
         for signal in QUIET_IN_WORKERS {
             registrations.push(flag::register(signal, Arc::clone(&nobody_reads))?);
         }
+        Ok(signals)
+    }
+
+    /// No signal does anything in this process, a child whose supervisor ends it: what the supervisor has registered stays
+    /// installed and loses its actions when [`SupervisorSignals`] is dropped.
+    pub(crate) fn quiet() -> io::Result<Self> {
+        let (wake, writer) = Wake::new()?;
+        let relay = SignalRelay {
+            drain: Arc::default(),
+            stop: Arc::default(),
+            reopen: Arc::default(),
+            is_booting: Arc::new(AtomicBool::new(true)),
+            writer: Arc::new(writer),
+        };
         Ok(Self {
-            registrations,
-            ..signals
+            descriptors: vec![wake.reader.as_raw_fd(), relay.writer.as_raw_fd()],
+            wake,
+            relay,
+            registrations: Vec::new(),
         })
     }
 
-    /// Gives up what a template has registered, in a worker that it has made and that has taken over its own signals.
-    pub(crate) fn release(mut self) {
-        unregister(&mut self.registrations);
+    /// All that is open for them.
+    pub(crate) fn descriptors(&self) -> &[RawFd] {
+        &self.descriptors
+    }
+
+    pub(crate) fn relay(&self) -> &SignalRelay {
+        &self.relay
     }
 
     /// From now on signals are orders for the serving worker.
     pub(crate) fn finish_boot(&self) {
-        self.is_booting.store(false, Ordering::SeqCst);
+        self.relay.is_booting.store(false, Ordering::SeqCst);
     }
 
     /// Readable when a signal has arrived since the last [`take`](Self::take).
@@ -181,10 +243,11 @@ impl WorkerSignals {
     /// What has been asked for since the last call.
     pub(crate) fn take(&self) -> Raised {
         self.wake.clear();
+        let take = |wish| self.relay.flag(wish).swap(false, Ordering::SeqCst);
         Raised {
-            drain: self.drain.swap(false, Ordering::SeqCst),
-            stop: self.stop.swap(false, Ordering::SeqCst),
-            reopen: self.reopen.swap(false, Ordering::SeqCst),
+            drain: take(Wish::Drain),
+            stop: take(Wish::Stop),
+            reopen: take(Wish::ReopenLogs),
         }
     }
 }

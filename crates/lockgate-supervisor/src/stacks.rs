@@ -8,7 +8,7 @@
 mod system;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +65,11 @@ impl StackBoard {
             words,
             heard: words[RUNG].load(Ordering::Relaxed),
         })
+    }
+
+    /// The memory of the answers.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Asks the workers of these slots; `None` for one that has not answered in time. One caller at a time.

@@ -4,7 +4,8 @@
 //! A worker is born twice. The template makes a process that makes the worker and goes, so that the kernel gives the worker
 //! to the supervisor (prctl(2), PR_SET_CHILD_SUBREAPER), who learns of its end as of any other child's.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getppid, waitpid};
 use signal_hook::low_level::exit;
 
-use crate::birth::{CHILD_WITHOUT_SIGNALS, Inheritance, die_with_parent, live};
+use crate::birth::{CHILD_WITHOUT_SIGNALS, Inheritance, die_with_parent};
 use crate::exit_watch::{ExitWatch, ORPHAN_LIFE, end_in_any_case};
 use crate::mailbox::{Message, Sender};
 use crate::main_loop::MainLoop;
@@ -46,12 +47,21 @@ enum Turn {
 impl MainLoop {
     /// The life of a template, or of the worker that it becomes, up to the exit code.
     pub(crate) fn become_template(self, birth: TemplateBirth, hooks: &mut dyn Hooks) -> i32 {
-        let signals = match self.take_over_signals(hooks) {
+        // Orders are not for a template: the supervisor ends it.
+        let signals = match self.take_over_signals(WorkerSignals::quiet(), hooks) {
             Ok(signals) => signals,
             Err(code) => return code,
         };
         let inheritance = self.let_go(birth.generation);
         let supervisor = inheritance.supervisor;
+        let mut descriptors = signals.descriptors().to_vec();
+        let pipes = [
+            birth.mailbox.as_fd(),
+            birth.asked.poll_fd(),
+            inheritance.lifeline.as_fd(),
+        ];
+        descriptors.extend(pipes.map(|fd| fd.as_raw_fd()));
+        hooks.note_descriptors(descriptors);
         // Another user's process is not told of its parent's death unless it asks again.
         let note_new_identity = || {
             die_with_parent(true);
@@ -70,7 +80,7 @@ impl MainLoop {
             });
             let name = format!("the template (pid {})", std::process::id());
             let watch = ExitWatch {
-                lifeline: Some(inheritance.lifeline),
+                lifeline: Some(Arc::new(inheritance.lifeline)),
                 ..ExitWatch::alone(name, failure.code)
             };
             hooks.finish(watch);
@@ -89,8 +99,8 @@ impl MainLoop {
                     return 0;
                 }
                 Turn::Worker(wanted) => {
-                    drop(birth);
-                    return live_as_worker(inheritance, wanted, signals, hooks);
+                    drop((birth, signals));
+                    return live_as_worker(inheritance, wanted, hooks);
                 }
             }
         }
@@ -101,7 +111,7 @@ impl TemplateBirth {
     fn turn(&self, inheritance: &Inheritance, hooks: &mut dyn Hooks) -> Turn {
         let mut watched = [self.asked.poll_fd(), inheritance.lifeline.as_fd()]
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        // Interrupted or not, the descriptors say what there is. Signals that ask it to go end it in their handler.
+        // Interrupted or not, the descriptors say what there is.
         let _woken = poll(&mut watched, None);
         let [_, lifeline] = &watched;
         if !lifeline.revents().is_empty() {
@@ -154,13 +164,7 @@ fn has_left_cleanly(pid: u32) -> bool {
 }
 
 /// The life of a worker that a template has made.
-fn live_as_worker(
-    inheritance: Inheritance,
-    wanted: WorkerWanted,
-    templates: WorkerSignals,
-    hooks: &mut dyn Hooks,
-) -> i32 {
-    // As with any worker, no moment is without a handler that ends a booting process.
+fn live_as_worker(inheritance: Inheritance, wanted: WorkerWanted, hooks: &mut dyn Hooks) -> i32 {
     let signals = match WorkerSignals::install() {
         Ok(signals) => signals,
         Err(error) => {
@@ -171,7 +175,6 @@ fn live_as_worker(
             return CHILD_WITHOUT_SIGNALS;
         }
     };
-    templates.release();
     let give_up_at = Instant::now() + ADOPTION;
     while getppid() != inheritance.supervisor {
         if Instant::now() >= give_up_at {
@@ -185,5 +188,5 @@ fn live_as_worker(
         return 0;
     }
     let WorkerWanted { slot, mailbox, ear } = wanted;
-    live(inheritance.post(slot, mailbox, ear, signals), hooks)
+    inheritance.live(slot, mailbox, ear, signals, hooks)
 }

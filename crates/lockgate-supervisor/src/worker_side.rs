@@ -1,9 +1,10 @@
-//! A worker's end of the bargain: it reports, and its main thread waits for orders. Knows no socket traffic.
+//! A worker's side of what it and the supervisor say to each other: it reports, it obeys orders and signals. Knows no socket
+//! traffic.
 //!
 //! Invariant: a worker never outlives its supervisor by more than a second. It holds the reading end of a
 //! pipe whose writing end only the supervisor has, and the kernel closes that end however the supervisor dies.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,28 +16,31 @@ use rustix::process::{Pid, getppid};
 
 use crate::birth::die_with_parent;
 use crate::exit_watch::{
-    ExitDeadline, ExitWatch, Line, NOT_FINISHED, ORPHAN_GRACE, ORPHAN_LIFE, end_in_any_case,
+    ExitWatch, Line, NOT_FINISHED, ORPHAN_GRACE, ORPHAN_LIFE, SharedDeadline, end_in_any_case,
 };
 use crate::mailbox::{Message, Sender};
-use crate::orders::{Ear, Heard, Word};
-use crate::signals::WorkerSignals;
+use crate::order_thread::OrderThread;
+use crate::signals::{SignalRelay, WorkerSignals};
 use crate::stacks::StackBoard;
 
 /// Longest time between two looks at the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the main thread of a worker attends to: the running worker, as far as orders reach it.
-pub trait Attended {
+/// Where signals stand among what the main thread waits for.
+const SIGNALS: usize = 0;
+
+/// The running worker, as far as orders and signals reach it: on the thread of the orders and on the main thread.
+pub trait Attended: Send + Sync {
     /// Others serve in its place and nobody waits for it: finish what has begun, let clients that use a connection learn
     /// that it ends, then stop.
     fn retire(&self);
     /// Others accept connections as well, and are to have them first.
     fn give_way(&self) {}
-    /// Finish what has begun, then stop (`SIGTERM`). May be called again, and after `retire`.
+    /// Finish what has begun, then stop. May be called again, and after `retire`.
     fn drain(&self);
-    /// Stop now (`SIGINT`, `SIGQUIT`, or the supervisor is gone). May be called again, and after `drain`.
+    /// Stop now, also because the supervisor is gone. May be called again, and after `drain`.
     fn stop(&self);
-    /// Open the log files again (`SIGUSR1`).
+    /// Open the log files again.
     fn reopen_logs(&self);
     /// Whether the worker has nothing left to do and may leave.
     fn is_finished(&self) -> bool;
@@ -44,7 +48,7 @@ pub trait Attended {
     fn is_stuck(&self, longer_than: Duration) -> bool;
     /// Readable when the worker has finished; without one it is asked once a second.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
-    /// A signal has interrupted the main thread (`EINTR`): the host's own handlers may want to run.
+    /// A signal has arrived: the host's own handlers may have to run, on this thread, which is the main one.
     fn interrupted(&self);
 }
 
@@ -66,11 +70,11 @@ pub struct WorkerPost {
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) mailbox: Arc<Sender>,
-    pub(crate) ear: Ear,
-    pub(crate) lifeline: OwnedFd,
+    pub(crate) orders: OrderThread,
+    pub(crate) lifeline: Arc<OwnedFd>,
     pub(crate) signals: WorkerSignals,
     /// When it has to be gone, once it has been asked to.
-    pub(crate) exit: ExitDeadline,
+    pub(crate) exit: SharedDeadline,
     pub(crate) has_served: bool,
 }
 
@@ -87,27 +91,35 @@ impl WorkerPost {
     /// are ready. Until then signals that ask the worker to go end the process at once. False: it is not to serve.
     #[must_use]
     pub fn ready(&self) -> bool {
+        // From here on the worker sees for itself that its supervisor has gone, and stops in order.
+        die_with_parent(false);
+        self.orders.note_ready();
         self.mailbox.send(&Message::Ready);
-        loop {
-            match self.ear.hear() {
-                Heard::Word(Word::Open) => {
-                    self.signals.finish_boot();
-                    return true;
-                }
-                Heard::Word(Word::Retire) | Heard::Nobody => return false,
-                // It has nothing to give way with yet.
-                Heard::Word(Word::GiveWay) | Heard::Silence => {}
-            }
-            let ear = self.ear.poll_fd();
-            let mut watched =
-                [ear, self.lifeline.as_fd()].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            // Interrupted or not, the ear says what there is.
-            let _woken = poll(&mut watched, None);
-            let [_, lifeline] = &watched;
-            if !lifeline.revents().is_empty() {
-                return false;
-            }
+        let may_serve = self.orders.wait_until_open();
+        if may_serve {
+            self.signals.finish_boot();
         }
+        may_serve
+    }
+
+    /// For handlers of the host: what signals do here.
+    pub fn signal_relay(&self) -> SignalRelay {
+        self.signals.relay().clone()
+    }
+
+    /// The numbers of the descriptors that belong to this process and the supervisor, and not to those that the
+    /// application forks. They stay open as long as the post.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let pipes = [
+            self.mailbox.as_fd(),
+            self.orders.as_fd(),
+            self.lifeline.as_fd(),
+        ];
+        let stacks = self.stacks.as_ref().map(StackBoard::as_fd);
+        let numbers = pipes.into_iter().chain(stacks).map(|fd| fd.as_raw_fd());
+        numbers
+            .chain(self.signals.descriptors().iter().copied())
+            .collect()
     }
 
     /// What a worker calls that has lost a thread to a request which does not end: a new one is made, and when that one
@@ -135,15 +147,16 @@ impl WorkerPost {
 
     /// The main thread of a worker stays here until the worker is finished; gives its exit code.
     ///
-    /// Turns signals and the loss of the supervisor into calls. A repeated `SIGTERM` is the same wish again:
-    /// process groups and systemd deliver it to workers themselves, beside the one that the supervisor sends.
-    pub fn attend(&mut self, worker: &dyn Attended) -> i32 {
+    /// Turns signals and the loss of the supervisor into calls; orders come on a thread of their own. A repeated wish is the
+    /// same wish again: process groups and systemd send `SIGTERM` to workers too, beside the supervisor's order.
+    pub fn attend(&mut self, worker: &Arc<dyn Attended>) -> i32 {
         die_with_parent(false);
         self.has_served = true;
-        // Whoever answers operators waits for no word before it serves.
+        // Whoever answers operators waits for no order before it serves.
         self.signals.finish_boot();
         self.mailbox.send(&Message::Serving);
-        let mut listens_for_orders = true;
+        self.orders.hand_over(Arc::clone(worker));
+        let worker = worker.as_ref();
         let tick = self.tick();
         let mut next_look = Instant::now();
         let mut leave_by: Option<Instant> = None;
@@ -163,12 +176,10 @@ impl WorkerPost {
                 worker,
                 until.duration_since(now),
                 leave_by.is_none(),
-                listens_for_orders,
                 listens_for_finish,
             );
             // A worker that wakes us without being finished is not asked again before the next tick: no spinning.
             listens_for_finish &= !woken.by_worker;
-            listens_for_orders &= self.obey_orders(worker);
             self.obey(worker);
             if woken.by_loss_of_supervisor {
                 end_in_any_case(ORPHAN_LIFE);
@@ -176,36 +187,20 @@ impl WorkerPost {
                 self.exit.note_orphaned(Instant::now());
                 leave_by = Some(Instant::now() + ORPHAN_GRACE);
             }
-            // Last, because the host may have to wait for its interpreter.
-            if woken.by_interruption {
+            // Last, because the host may have to wait for its interpreter. What its handlers ask for wakes this thread again.
+            if woken.by_signal {
                 worker.interrupted();
             }
         }
     }
 
-    /// False when nobody speaks any more.
-    fn obey_orders(&mut self, worker: &dyn Attended) -> bool {
-        loop {
-            match self.ear.hear() {
-                Heard::Word(Word::Retire) => {
-                    self.exit.ask(self.config.graceful_timeout, Instant::now());
-                    worker.retire();
-                }
-                Heard::Word(Word::GiveWay) => worker.give_way(),
-                Heard::Word(Word::Open) => {}
-                Heard::Silence => return true,
-                Heard::Nobody => return false,
-            }
-        }
-    }
-
-    fn obey(&mut self, worker: &dyn Attended) {
+    fn obey(&self, worker: &dyn Attended) {
         let raised = self.signals.take();
         if raised.reopen {
             worker.reopen_logs();
         }
         if raised.drain {
-            self.exit.ask(self.config.graceful_timeout, Instant::now());
+            self.exit.ask(Instant::now());
             worker.drain();
         }
         if raised.stop {
@@ -224,11 +219,11 @@ impl WorkerPost {
     }
 
     /// The watch over what follows, when the worker is finished or has failed: its exit code is `code`.
-    pub(crate) fn exit_watch(mut self, code: i32) -> ExitWatch {
+    pub(crate) fn exit_watch(self, code: i32) -> ExitWatch {
         let now = Instant::now();
         // Nobody may have asked for it, and what never served has nothing to finish.
         match self.has_served {
-            true => self.exit.ask(self.config.graceful_timeout, now),
+            true => self.exit.ask(now),
             false => self.exit.hurry(now),
         }
         let heartbeat = self.timeout.map(|_| self.tick());
@@ -238,10 +233,8 @@ impl WorkerPost {
             deadline: self.exit,
             lifeline: Some(self.lifeline),
             line: Some(Line {
-                ear: self.ear,
                 mailbox: self.mailbox,
                 signals: self.signals,
-                is_heard: true,
                 heartbeat,
             }),
         }
@@ -259,7 +252,6 @@ impl WorkerPost {
         worker: &dyn Attended,
         longest: Duration,
         has_lifeline: bool,
-        listens_for_orders: bool,
         listens_for_finish: bool,
     ) -> Woken {
         let mut watched = vec![PollFd::from_borrowed_fd(
@@ -273,9 +265,6 @@ impl WorkerPost {
             ));
             watched.len() - 1
         });
-        if listens_for_orders {
-            watched.push(PollFd::from_borrowed_fd(self.ear.poll_fd(), PollFlags::IN));
-        }
         let finish = worker.wake_fd().filter(|_| listens_for_finish).map(|fd| {
             watched.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
             watched.len() - 1
@@ -290,7 +279,8 @@ impl WorkerPost {
                 .is_some_and(|fd| !fd.revents().is_empty())
         };
         Woken {
-            by_interruption: outcome == Err(Errno::INTR),
+            // The pipe has what arrived between the last look and the wait; the error, what another handler has taken.
+            by_signal: outcome == Err(Errno::INTR) || (outcome.is_ok() && is_woken(Some(SIGNALS))),
             by_loss_of_supervisor: outcome.is_ok() && is_woken(lifeline),
             by_worker: outcome.is_ok() && is_woken(finish),
         }
@@ -298,7 +288,7 @@ impl WorkerPost {
 }
 
 struct Woken {
-    by_interruption: bool,
+    by_signal: bool,
     by_loss_of_supervisor: bool,
     by_worker: bool,
 }

@@ -1,5 +1,5 @@
-//! Which descriptor numbers are the server's own sockets. A child that the application forks inherits them all, and a
-//! connection that it holds open is one that no client sees closed. Closes nothing itself.
+//! Which descriptor numbers are the server's own sockets, pollers and events. A child that the application forks inherits
+//! them all, and a connection that it holds open is one that no client sees closed. Closes nothing itself.
 //!
 //! One bit a number, set and cleared without a lock: whoever forks may do so while another thread accepts or closes.
 //! A number is forgotten before it is closed, so what is noted is never somebody else's.
@@ -62,7 +62,8 @@ fn place(descriptor: &OwnedFd) -> Option<(&'static AtomicU64, u64)> {
     Some((OWN.get(number / BITS)?, 1 << (number % BITS)))
 }
 
-/// Notes a socket that a worker is going to take: an application may fork while it is imported.
+/// Notes a descriptor that stays open, or a socket that a worker is going to take: an application may fork while it is
+/// imported.
 pub fn note_ahead(descriptor: &OwnedFd) {
     if let Some((word, bit)) = place(descriptor) {
         word.fetch_or(bit, Ordering::Relaxed);

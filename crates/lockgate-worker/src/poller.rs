@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::descriptors::Noted;
@@ -119,19 +119,19 @@ impl Poller {
 
 /// Ends a wait from another thread.
 pub struct Waker {
-    event: OwnedFd,
+    event: Noted,
 }
 
 impl Waker {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            event: Noted::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?),
         })
     }
 
     pub fn wake(&self) {
         // Full (EAGAIN) means that 2^64 - 1 wakes are pending; any other failure has no remedy here.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(self.event.as_fd(), &1u64.to_ne_bytes());
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {

@@ -13,10 +13,11 @@ use super::{CANNOT_START, MainLoop};
 use crate::admin_process::{AdminProcess, SILENCE};
 use crate::birth::{CHILD_WITHOUT_SIGNALS, die_with_parent};
 use crate::estate::Estate;
-use crate::exit_watch::ExitDeadline;
+use crate::exit_watch::SharedDeadline;
 use crate::mailbox::{Sender, mailbox};
 use crate::operators::OperatorRequests;
-use crate::orders::orders;
+use crate::order_thread::OrderThread;
+use crate::orders::{Ear, orders};
 use crate::signals::WorkerSignals;
 use crate::sockets::Listener;
 use crate::supervisor::Event;
@@ -56,14 +57,17 @@ pub(super) fn bind(
 }
 
 impl MainLoop {
-    /// In the new process: its mailbox.
-    pub(super) fn fork_admin(&mut self, hooks: &mut dyn Hooks) -> Option<Sender> {
+    /// In the new process: its mailbox and its orders.
+    pub(super) fn fork_admin(&mut self, hooks: &mut dyn Hooks) -> Option<(Sender, Ear)> {
         let now = Instant::now();
         let admin =
             (self.admin.as_mut()).filter(|admin| admin.fork_at().is_some_and(|at| at <= now))?;
-        match mailbox().and_then(|ends| Ok((hooks.fork()?, ends))) {
-            Ok((Fork::Parent(pid), (receiver, _))) => admin.note_forked(pid, receiver, now),
-            Ok((Fork::Child, (_, sender))) => return Some(sender),
+        let pipes = mailbox().and_then(|mailbox| Ok((mailbox, orders()?)));
+        match pipes.and_then(|pipes| Ok((hooks.fork()?, pipes))) {
+            Ok((Fork::Parent(pid), ((receiver, _), (_, mouth)))) => {
+                admin.note_forked(pid, receiver, mouth, now);
+            }
+            Ok((Fork::Child, ((_, sender), (ear, _)))) => return Some((sender, ear)),
             Err(error) => {
                 let wait = admin.note_failed(now);
                 let message = format!(
@@ -107,13 +111,11 @@ impl MainLoop {
 }
 
 /// The life of the process that answers operators, up to its exit code.
-pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) -> i32 {
+pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut dyn Hooks) -> i32 {
     // Another process of the workers' user must not speak to the supervisor in its place (ptrace(2), proc(5)).
     let _elsewhere = set_undumpable();
-    // It gets no orders.
-    let (Ok(signals), Some(page), Ok((ear, _))) =
-        (WorkerSignals::install(), main_loop.page, orders())
-    else {
+    // The supervisor ends it: a signal to the process group, as from a terminal, is not for it.
+    let (Ok(signals), Some(page)) = (WorkerSignals::quiet(), main_loop.page) else {
         return CHILD_WITHOUT_SIGNALS;
     };
     die_with_parent(true);
@@ -132,7 +134,13 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         pid_file,
         ..
     } = main_loop;
+    let lifeline = Arc::new(lifeline);
     let (generation, config) = (site.generation, site.config.clone());
+    let exit = SharedDeadline::new(config.graceful_timeout);
+    let links = (ear, Arc::clone(&lifeline));
+    let Ok(orders) = OrderThread::start(links, exit.clone(), signals.relay().clone()) else {
+        return CHILD_WITHOUT_SIGNALS;
+    };
     let mailbox = Arc::new(mailbox);
     drop((supervisor, inherited, writing_end, children, site, next));
     // It may outlive the supervisor by a moment, and must not keep a new one from starting.
@@ -151,10 +159,10 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, hooks: &mut dyn Hooks) 
         generation,
         config,
         mailbox: Arc::clone(&mailbox),
-        ear,
+        orders,
         lifeline,
         signals,
-        exit: ExitDeadline::default(),
+        exit,
         has_served: false,
     };
     // Before the process becomes the workers' user.

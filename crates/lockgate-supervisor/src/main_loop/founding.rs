@@ -129,8 +129,8 @@ fn serve(
             main_loop.remove_files();
             code
         }
-        Outcome::Admin(sender) => {
-            let code = admin::live(main_loop, sender, hooks);
+        Outcome::Admin(sender, ear) => {
+            let code = admin::live(main_loop, sender, ear, hooks);
             hooks.exit_process(code)
         }
         Outcome::Template(birth) => {
@@ -192,9 +192,9 @@ impl MainLoop {
                 return Err(CANNOT_START);
             }
         };
+        hooks.unblock_signals();
         let (first, children) = match heirs {
             Some((inherited, children)) => {
-                hooks.unblock_signals();
                 // Of children that have died on the way the program before was told, if anybody.
                 let _to_itself = kill_process(getpid(), Signal::CHILD);
                 (Event::Resumed(inherited), children)

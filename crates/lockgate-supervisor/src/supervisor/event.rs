@@ -295,7 +295,7 @@ pub enum Action {
         /** The workers that are there. */
         children: Vec<Known>,
     },
-    /// Signal a worker.
+    /// Give a worker an order.
     Send {
         /** Its process. */
         pid: u32,
@@ -324,23 +324,23 @@ pub enum Action {
     },
 }
 
-/// What a worker is told.
+/// What a worker is told: over its orders pipe, except for the last two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// By its pipe: accept connections.
+    /// Accept connections.
     Open,
-    /// By its pipe: others are to have new connections first.
+    /// Others are to have new connections first.
     GiveWay,
-    /// By its pipe: others serve in its place; finish without haste, then leave.
+    /// Others serve in its place; finish without haste, then leave.
     Retire,
-    /// `SIGTERM`: finish what has begun, then leave.
+    /// Finish what has begun, then leave.
     Drain,
-    /// `SIGINT`: leave now.
+    /// Leave now.
     Stop,
-    /// `SIGUSR1`: open log files again.
+    /// Open log files again.
     ReopenLogs,
-    /// `SIGABRT`: leave a trace and die.
+    /// By `SIGABRT`: leave a trace and die.
     Abort,
-    /// `SIGKILL`.
+    /// By `SIGKILL`.
     Kill,
 }

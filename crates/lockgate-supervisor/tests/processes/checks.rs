@@ -24,6 +24,18 @@ pub const ALL: &[Check] = &[
         a_crash_during_the_first_boot_exits_with_three,
     ),
     (
+        "orders_reach_a_worker_that_ignores_signals",
+        orders_reach_a_worker_that_ignores_signals,
+    ),
+    (
+        "a_stop_does_not_wait_for_an_import_that_ignores_signals",
+        a_stop_does_not_wait_for_an_import_that_ignores_signals,
+    ),
+    (
+        "a_worker_that_is_stopped_finds_its_orders_when_it_goes_on",
+        a_worker_that_is_stopped_finds_its_orders_when_it_goes_on,
+    ),
+    (
         "a_killed_worker_is_replaced_within_a_second",
         a_killed_worker_is_replaced_within_a_second,
     ),
@@ -191,10 +203,59 @@ fn an_import_dies_with_its_supervisor() {
     );
 }
 
+fn orders_reach_a_worker_that_ignores_signals() {
+    let mut server = start("no handlers", 2).run();
+    let workers = [server.ready(), server.ready()];
+    server.signal(Signal::USR1);
+    server.line("reopens beside");
+    server.line("reopens beside");
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
+    assert_eq!(server.count("drains"), workers.len(), "{:#?}", server.log);
+    assert_eq!(
+        server.count("stopped after"),
+        workers.len(),
+        "{:#?}",
+        server.log
+    );
+}
+
+fn a_worker_that_is_stopped_finds_its_orders_when_it_goes_on() {
+    let mut server = start("serve", 1).run();
+    let worker = server.ready();
+    send(worker, Signal::STOP);
+    server.signal(Signal::USR1);
+    server.line("supervisor reopens");
+    server.signal(Signal::TERM);
+    server.line("stopping");
+    send(worker, Signal::CONT);
+    assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
+    let orders = server
+        .log
+        .iter()
+        .filter(|line| line.starts_with(&worker.to_string()));
+    let orders: Vec<_> = orders.collect();
+    assert_eq!(orders.len(), 2, "{orders:?}");
+    assert!(
+        orders[0].contains("reopens") && orders[1].contains("drains"),
+        "{orders:?}"
+    );
+}
+
 fn a_stop_does_not_wait_for_an_import() {
+    stops_in_an_import("slow import", &["worker 1 (pid "]);
+}
+
+fn a_stop_does_not_wait_for_an_import_that_ignores_signals() {
+    stops_in_an_import("slow import without handlers", &["imports", "imports"]);
+}
+
+fn stops_in_an_import(behaviour: &str, lines: &[&str]) {
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
-        let mut server = start("slow import", 2).run();
-        server.line("worker 1 (pid ");
+        let mut server = start(behaviour, 2).run();
+        for line in lines {
+            server.line(line);
+        }
         let asked = Instant::now();
         server.signal(signal);
         assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);

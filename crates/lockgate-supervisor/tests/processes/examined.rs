@@ -1,7 +1,7 @@
 //! The server under examination: the supervisor with workers that behave as they are told. Serves no request.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use lockgate_config::{AppSpec, BindAddress, Config};
 use lockgate_observe::{Level, Seat};
 use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost, run};
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
 
@@ -61,6 +62,14 @@ fn leave_an_orphan() {
     assert_eq!(status.unwrap().code(), Some(3));
 }
 
+/// As an application does that has other plans for these signals.
+fn ignore_signals() {
+    for number in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1] {
+        // SAFETY: the disposition of a signal of this process, which no other thread changes.
+        unsafe { libc::signal(number, libc::SIG_IGN) };
+    }
+}
+
 struct TestHooks {
     behaviour: String,
     config: Config,
@@ -106,8 +115,12 @@ impl Hooks for TestHooks {
                 return 4;
             }
             "crash" => std::process::abort(),
-            // The application's import takes its time; the handlers alone must end this.
-            "slow import" => {
+            "no handlers" => ignore_signals(),
+            // The application's import takes its time, and orders do not wait for it.
+            "slow import" | "slow import without handlers" => {
+                if self.behaviour == "slow import without handlers" {
+                    ignore_signals();
+                }
                 say!("{} imports", std::process::id());
                 std::thread::sleep(Duration::from_secs(60));
             }
@@ -125,11 +138,12 @@ impl Hooks for TestHooks {
         if self.behaviour == "mute" {
             std::thread::sleep(Duration::from_secs(60));
         }
-        let worker = TestWorker {
-            behaviour: &self.behaviour,
+        let worker: Arc<dyn Attended> = Arc::new(TestWorker {
+            behaviour: self.behaviour.clone(),
             seat,
             is_finished: AtomicBool::new(false),
-        };
+            finished: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
+        });
         post.attend(&worker)
     }
 
@@ -151,29 +165,37 @@ impl Hooks for TestHooks {
     }
 }
 
-struct TestWorker<'b> {
-    behaviour: &'b str,
+struct TestWorker {
+    behaviour: String,
     seat: Seat,
     is_finished: AtomicBool,
+    finished: OwnedFd,
 }
 
-impl Attended for TestWorker<'_> {
+impl TestWorker {
+    fn finish(&self) {
+        self.is_finished.store(true, Ordering::SeqCst);
+        rustix::io::write(&self.finished, &1_u64.to_ne_bytes()).unwrap();
+    }
+}
+
+impl Attended for TestWorker {
     fn retire(&self) {
         say!("{} retires", std::process::id());
-        self.is_finished.store(true, Ordering::SeqCst);
+        self.finish();
     }
 
     fn drain(&self) {
         say!("{} drains", std::process::id());
-        if !matches!(self.behaviour, "long requests" | "deaf") {
-            self.is_finished.store(true, Ordering::SeqCst);
+        if !matches!(self.behaviour.as_str(), "long requests" | "deaf") {
+            self.finish();
         }
     }
 
     fn stop(&self) {
         say!("{} stops", std::process::id());
         if self.behaviour != "deaf" {
-            self.is_finished.store(true, Ordering::SeqCst);
+            self.finish();
         }
     }
 
@@ -191,7 +213,7 @@ impl Attended for TestWorker<'_> {
     }
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        Some(self.finished.as_fd())
     }
 
     fn interrupted(&self) {}
