@@ -31,12 +31,12 @@ def test_no_line_is_lost_when_the_log_is_moved_under_load(start, tmp_path, worke
             server.signal(signal.SIGUSR1)
             # As logrotate does it: only what is not written to any more is packed away.
             eventually(log.exists, what="a new log")
+        eventually(lambda: log.stat().st_size > 0, what="lines in the last log")
     assert load.failures == []
     assert server.stop() == 0
     lines = accessed(log, *moved)
     assert set(lines) == {"/asked"}
     assert len(lines) == load.ok
-    assert log.stat().st_size > 0
 
 
 def test_logs_that_were_removed_are_there_again_after_usr1(start, tmp_path):
