@@ -5,6 +5,7 @@ kinds of work that the import starts.
 """
 
 import atexit
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -15,8 +16,14 @@ from pathlib import Path
 
 NOTES = Path(os.environ["NOTES"])
 CONTEXT = multiprocessing.get_context(os.environ.get("CONTEXT", "fork"))
-threads = ThreadPoolExecutor(2)
-processes = ProcessPoolExecutor(2, mp_context=CONTEXT)
+
+
+@functools.cache
+def executor(kind):
+    """Made at its first use: an import in a template would make one for all workers."""
+    if kind == "threads":
+        return ThreadPoolExecutor(2)
+    return ProcessPoolExecutor(2, mp_context=CONTEXT)
 
 
 def note(text):
@@ -31,11 +38,11 @@ def job(name, seconds):
 
 
 def start_threads(name, seconds):
-    threads.submit(job, name, seconds)
+    executor("threads").submit(job, name, seconds)
 
 
 def start_processes(name, seconds):
-    processes.submit(job, name, seconds)
+    executor("processes").submit(job, name, seconds)
 
 
 def start_thread(name, seconds):

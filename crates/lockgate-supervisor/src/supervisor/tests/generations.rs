@@ -467,7 +467,7 @@ fn fewer_workers_need_no_successor_for_the_one_that_goes() {
 fn a_worker_that_exits_slowly_and_unasked_is_followed_at_once_and_has_a_deadline() {
     let mut script = Script::meeting(recycling(2));
     script.event(Event::Exiting { pid: 100 });
-    script.did(&["20 fork 2", "20 retire 100"]);
+    script.did(&["20 retire 100", "20 fork 2"]);
     script.said(&[
         "Warning: worker 0 (pid 100) exits, and was not asked to; another one is made at once",
     ]);
