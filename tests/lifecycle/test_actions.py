@@ -95,7 +95,7 @@ def test_whoever_answers_cannot_have_ctl_signal_another_process(
 
 def test_an_action_needs_its_header_and_no_origin(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app", workers=1)
-    (worker,) = admin.workers()
+    (worker,) = eventually(admin.workers, what="the worker serves")
     assert post(admin, "reload").status == 400
     assert post(admin, "reload", ACTION, "Origin: http://evil.example").status == 403
     assert post(admin, "no-such-thing", ACTION).status == 404
@@ -236,7 +236,7 @@ def test_a_connection_that_its_owner_has_closed_is_not_roots(start, tmp_path):
 
 def test_an_admin_process_that_is_stopped_is_replaced(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app", workers=1)
-    (worker,) = admin.workers()
+    (worker,) = eventually(admin.workers, what="the worker serves")
     (stopped,) = set(admin.server.workers()) - {worker}
     os.kill(stopped, signal.SIGSTOP)
     line = admin.server.wait_for_log(
@@ -251,7 +251,7 @@ def test_an_admin_process_that_is_stopped_is_replaced(start, tmp_path):
 
 def test_an_action_while_the_admin_process_is_replaced_is_not_lost_unseen(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app", workers=1)
-    (worker,) = admin.workers()
+    (worker,) = eventually(admin.workers, what="the worker serves")
     (before,) = set(admin.server.workers()) - {worker}
     os.kill(before, signal.SIGKILL)
     said = admin.ctl("workers", "+1")
