@@ -206,10 +206,13 @@ def test_a_stop_that_comes_in_together_with_the_quiet_for_an_upgrade_is_a_stop(s
     (old,) = server.workers()
     server.signal(signal.SIGUSR2)
     server.wait_for_log("the program on disk is tried")
+    (trial,) = eventually(lambda: set(server.workers()) - {old}, what="the trial has begun")
+    os.kill(trial, signal.SIGSTOP)
     gate.unlink()
-    # The upgrade waits for a worker that boots.
+    # The upgrade waits for a worker that boots; the trial stands still until there is one.
     server.signal(signal.SIGTTIN)
     server.wait_for_log("one worker more")
+    os.kill(trial, signal.SIGCONT)
     eventually(lambda: len(server.workers()) == 2, what="the program on disk has been tried")
     (new,) = set(server.workers()) - {old}
     # Each of the two is stopped while the other one speaks, so that the supervisor hears of both
