@@ -4,9 +4,10 @@
 //! Invariant: every worker that was asked for is either told of as born, or given up by whoever sees the template go.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::orders::{Ear, Mouth, orders};
@@ -15,6 +16,9 @@ use crate::requests::Asker;
 /// How long a template that has loaded the application may take to make a worker where `boot_timeout` sets no limit. A fork
 /// takes milliseconds, but hooks of the application or of a library run at it, and may hang.
 const FORK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a killed template may take to vanish before the workers are told to drain; usually some milliseconds.
+const DEATH: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(crate) struct Template {
@@ -209,6 +213,23 @@ impl Template {
             // It has not been reaped, so the number is its own.
             let _dead_already = kill_process(pid, Signal::KILL);
         }
+    }
+}
+
+/// Waits until a process that was killed has closed what it had open. The listening sockets must not outlive the workers that
+/// drain them: the kernel would reset connections that come in meanwhile.
+pub(crate) fn wait_until_dead(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let give_up_at = Instant::now() + DEATH;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // It stays to be reaped with all other children.
+    while let Ok(None) = waitid(WaitId::Pid(pid), options) {
+        if Instant::now() >= give_up_at {
+            return;
+        }
+        thread::sleep(Duration::from_micros(200));
     }
 }
 

@@ -7,6 +7,7 @@ use super::templates::LeftByTemplate;
 use crate::Hooks;
 use crate::measures::Measures;
 use crate::supervisor::Event;
+use crate::template::{Template, wait_until_dead};
 
 impl MainLoop {
     /// Reads the settings again and binds what is new.
@@ -85,7 +86,9 @@ impl MainLoop {
             self.left_by_templates
                 .extend(LeftByTemplate::of(site, &self.children));
             // It has the sockets as well.
+            let template = site.template.as_ref().map(Template::pid);
             given_up.extend(site.end_template());
+            template.into_iter().for_each(wait_until_dead);
             for listener in &mut site.listeners {
                 listener.close();
             }
