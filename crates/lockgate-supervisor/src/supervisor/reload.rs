@@ -45,13 +45,6 @@ impl Reload {
         }
     }
 
-    pub(super) fn watch(&self) -> Option<&Watch> {
-        match &self.step {
-            Step::Watching(watch) => Some(watch),
-            _ => None,
-        }
-    }
-
     pub(super) fn watch_mut(&mut self) -> Option<&mut Watch> {
         match &mut self.step {
             Step::Watching(watch) => Some(watch),
@@ -376,9 +369,7 @@ impl Supervisor {
             Role::Serving => {
                 let reload = self.reload.as_ref();
                 let is_next_there = reload.and_then(Reload::rules).is_some();
-                let is_next_serving = reload.and_then(Reload::watch).is_some();
-                !is_next_there
-                    || (!is_next_serving && self.serving().all(|slot| slot.worker().is_none()))
+                !is_next_there || self.serving().all(|slot| slot.worker().is_none())
             }
             Role::Free | Role::Leaving => false,
         };
