@@ -1,4 +1,4 @@
-//! The server with a Rust function behind it: what the lane and the engine cost by themselves.
+//! The server with a Rust function as its application: measures the cost of the event loop and the HTTP engine alone.
 //!
 //! `constant PORT [THREADS] [SLEEP_MICROSECONDS]` answers every request with the same thirteen bytes on 127.0.0.1.
 #![allow(

@@ -1,5 +1,5 @@
-//! The listening sockets of a worker: takes new connections, stops at the limit, leaves their part to its siblings,
-//! lets go when it drains. Knows nothing of what is said on a connection.
+//! The listening sockets of a worker: accepts connections up to the limit, leaves siblings their share, and closes the
+//! listeners when the worker drains.
 
 mod addresses;
 mod balance;
@@ -28,12 +28,11 @@ pub const FIRST_LISTENER: u64 = 1;
 /// Connections taken from one listener per turn. Few, so that workers that share it get their part.
 pub const ACCEPTS_AT_ONCE: usize = 16;
 
-/// How long accepting rests when the process or the system has no descriptors left.
+/// How long accepting pauses when the process or the system has run out of descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// How long a connection is left to siblings that hold clearly fewer. They know of it and come as soon as they poll;
-/// the client of a connection that none of them comes for has waited this long, once. 0.5 ms and 6 ms spread 48
-/// connections as evenly.
+/// How long a connection is left to siblings that hold clearly fewer. They see it as soon as they poll; if none of them
+/// takes it, its accept is delayed by this much, once. 0.5 ms and 6 ms spread 48 connections as evenly.
 const COURTESY: Duration = Duration::from_millis(1);
 
 struct Listener {
@@ -42,37 +41,37 @@ struct Listener {
     is_watched: bool,
 }
 
-/// A connection that has just come in.
+/// A connection that was just accepted.
 pub struct Arrival {
-    /// Noted at once: those that came with it are read from first, and an application may fork meanwhile.
+    /// Noted at once, because the other arrivals are read from first and an application may fork meanwhile.
     pub socket: Noted,
     pub client: Arc<Client>,
     pub local: Arc<Local>,
-    /// Who it counts for; nobody on a unix socket.
+    /// The client that the connection counts for; `None` on a unix socket.
     pub network: Option<Network>,
 }
 
 /// All listeners of one worker.
 pub struct Acceptor {
     listeners: Vec<Listener>,
-    /// Set while there is no room for another connection.
+    /// Set while accepting is paused.
     resumes: Option<Instant>,
     siblings: Option<Siblings>,
     unix_client: Arc<Client>,
 }
 
-/// Workers that accept from the same listeners, and how this one gets on with them.
+/// The workers that accept from the same listeners, and what this worker remembers of them.
 struct Siblings {
     seat: Seat,
     balance: Balance,
-    /// The rest that goes on is for their sake.
+    /// The current pause leaves a connection to the siblings.
     is_waiting: bool,
-    /// Such a rest has just ended: what is there on the next look was left by them.
+    /// Such a pause has just ended: what the next look finds was left by the siblings.
     has_waited: bool,
 }
 
 impl Acceptor {
-    /// With a seat, workers that accept from the same listeners get their part.
+    /// With a seat, the worker shares arrivals with the other workers on the same listeners.
     pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, seat: Option<Seat>) -> io::Result<Self> {
         let listeners = listeners
             .into_iter()
@@ -99,14 +98,14 @@ impl Acceptor {
         })
     }
 
-    /// From now on the siblings count on this worker; to be called before the first `watch`.
+    /// The siblings count this worker from now on; to be called before the first `watch`.
     pub fn enter(&self) {
         if let Some(siblings) = &self.siblings {
             siblings.seat.enter();
         }
     }
 
-    /// Starts or goes on listening.
+    /// Starts or resumes listening.
     pub fn watch(&mut self, poller: &Poller) -> io::Result<()> {
         self.resumes = None;
         if let Some(siblings) = &mut self.siblings {
@@ -121,13 +120,13 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Takes no connection until `watch` is called again; they wait in the kernel's queue, or at another worker.
+    /// Accepts nothing until `watch` is called again; connections wait in the kernel's queue or go to another worker.
     pub fn rest(&mut self, poller: &Poller, until: Instant) {
         self.resumes = Some(until);
         self.unwatch(poller);
     }
 
-    /// Whether a worker that now holds `own` connections should end its rest: its reason has gone.
+    /// Whether a worker that now holds `own` connections should end its pause because the reason for it is gone.
     pub fn may_resume(&self, own: usize) -> bool {
         self.resumes.is_some()
             && self.siblings.as_ref().is_none_or(|siblings| {
@@ -139,7 +138,7 @@ impl Acceptor {
         self.resumes
     }
 
-    /// How many sockets are listened to.
+    /// Number of listening sockets.
     pub fn listeners(&self) -> usize {
         self.listeners.len()
     }
@@ -149,8 +148,8 @@ impl Acceptor {
         token >= FIRST_LISTENER && token - FIRST_LISTENER < self.listeners.len() as u64
     }
 
-    /// How many connections a worker that holds `own` may take, now that one waits. 0: its siblings hold clearly
-    /// fewer, and it leaves them this one: it rests for a moment.
+    /// How many connections a worker that holds `own` may accept, now that one waits. 0: the siblings hold clearly
+    /// fewer, so this worker pauses for a moment and leaves the connection to them.
     pub fn share(&mut self, poller: &Poller, own: usize, now: Instant) -> usize {
         let Some(siblings) = &mut self.siblings else {
             return usize::MAX;
@@ -165,8 +164,8 @@ impl Acceptor {
         share
     }
 
-    /// Connections were taken. A worker that has its part now goes to the end of the kernel's queue: the next
-    /// arrival wakes a sibling, or this one all the same when every sibling is in a call.
+    /// Called after connections were accepted. A worker that has its share goes to the end of the kernel's queue: the
+    /// next arrival wakes a sibling, or this worker when every sibling is in a call.
     pub fn give_way(&mut self, poller: &Poller, own: usize, requests: u64) -> io::Result<()> {
         self.publish(own, requests);
         let has_part = self
@@ -181,7 +180,7 @@ impl Acceptor {
 
     /// Goes to the end of the kernel's queue.
     pub fn go_behind(&mut self, poller: &Poller) -> io::Result<()> {
-        // Whoever rests comes back there.
+        // A paused worker joins at the end of the queue when it resumes.
         if self.resumes.is_some() {
             return Ok(());
         }
@@ -190,7 +189,7 @@ impl Acceptor {
         self.watch(poller)
     }
 
-    /// Tells the siblings what this worker holds and has done.
+    /// Publishes to the siblings how many connections this worker holds and how many requests it has served.
     pub fn publish(&self, own: usize, requests: u64) {
         if let Some(siblings) = &self.siblings {
             siblings.seat.publish(own as u64, requests);
@@ -204,10 +203,10 @@ impl Acceptor {
         }
     }
 
-    /// Takes connections from one listener until it is empty, `room` is used up, or others should have a turn.
+    /// Accepts connections from one listener until its queue is empty, `room` is used up, or other work is due.
     ///
     /// # Errors
-    /// When the system has no descriptor or memory for one more; the caller lets accepting rest.
+    /// When the system has no descriptor or memory for one more; the caller pauses accepting.
     pub fn accept(&self, token: u64, room: usize, into: &mut Vec<Arrival>) -> io::Result<()> {
         self.accept_from(
             (token - FIRST_LISTENER) as usize,
@@ -216,10 +215,10 @@ impl Acceptor {
         )
     }
 
-    /// Takes everything that waits in the kernel's queues, then closes the listeners.
+    /// Accepts everything that waits in the kernel's queues, then closes the listeners.
     pub fn close(&mut self, poller: &Poller, into: &mut Vec<Arrival>) {
         for index in 0..self.listeners.len() {
-            // Descriptors may run out on the way; what is left then is refused by the kernel.
+            // Descriptors may run out on the way; the kernel refuses what is left then.
             let _ = self.accept_from(index, usize::MAX, into);
         }
         self.unwatch(poller);
@@ -247,7 +246,7 @@ impl Acceptor {
             return Ok(());
         };
         for _ in 0..most {
-            // accept4: both flags without a call of their own; on Linux TCP_NODELAY is inherited from the listener.
+            // accept4 sets both flags without another system call; on Linux TCP_NODELAY is inherited from the listener.
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, address)) => {
@@ -265,7 +264,7 @@ impl Acceptor {
                     });
                 }
                 Err(Errno::AGAIN) => return Ok(()),
-                // The client was gone before it was accepted (accept(2)): its loss, and the next one may be there.
+                // The client was gone before it was accepted (accept(2)); the next one may be waiting.
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -282,7 +281,7 @@ fn client_of(address: &SocketAddr) -> Client {
     }
 }
 
-/// An IPv4 client that came in by a dual-stack socket is shown by the address it knows itself by.
+/// An IPv4 client on a dual-stack socket is shown by its IPv4 address.
 fn host_text(address: &SocketAddr) -> String {
     address.ip().to_canonical().to_string()
 }

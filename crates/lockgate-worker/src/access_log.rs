@@ -1,8 +1,8 @@
-//! One line per request head, written by a thread of its own, so that a slow log never holds the lane.
-//! Decides nothing about formats: `lockgate-observe` does.
+//! The access log: one line per request head, written by a separate thread, so that a slow log never blocks the event
+//! loop. `lockgate-observe` formats the lines.
 //!
-//! Invariant: a line is either written or counted. While the sink takes none, lines wait in memory, up to a bound, and
-//! are counted beyond it; when it takes lines again, the error log says once how many are missing.
+//! Invariant: a line is either written or counted. While the sink accepts none, lines wait in memory, up to a bound,
+//! and are counted beyond it; when the sink accepts lines again, the error log says once how many are missing.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,32 +18,32 @@ use crate::log::{ErrorLog, count_lines};
 use crate::request::Client;
 use crate::sink::Sink;
 
-/// Past this much unwritten text lines are counted instead of kept: about 30,000 lines. As much again may be with the
-/// writer, half written.
+/// Beyond this much unwritten text, lines are counted instead of kept: about 30,000 lines. The writer may hold as much
+/// again, half written.
 const BUFFER_AT_MOST: usize = 8 << 20;
 
-/// How long the writer lets lines gather: one system call for many, and still at once for a person who watches.
+/// How long the writer collects lines: one system call for many lines, and a person who follows the log sees no delay.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How long the writer waits for room, and how long before it tries again where there was an error.
+/// How long the writer waits for room, and how long it waits after an error before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A buffer that has grown beyond this, because the sink hung, is given back when it is empty.
+/// A buffer that grew beyond this while the sink was blocked is freed when it is empty.
 const BUFFER_TO_KEEP: usize = 1 << 20;
 
-/// What a line needs and the connection remembers until the response has left.
+/// What a log line needs; the connection keeps it until the response has been sent.
 #[derive(Default)]
 pub struct Entry {
     pub head: RequestHead,
-    /// Who sent it, once that is known; until then the peer stands for it.
+    /// The client, once it is known; until then the peer is logged instead.
     pub client: Option<Arc<Client>>,
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,
-    /// Why the server refused the request.
+    /// The reason for which the server refused the request.
     pub reason: Option<&'static str>,
     pub started: Option<Instant>,
-    /// How many bytes leave the connection before the response's first.
+    /// How many bytes of output precede the response on the connection.
     pub response_begins_at: u64,
 }
 
@@ -84,7 +84,7 @@ impl AccessLog {
         Ok(log)
     }
 
-    /// Adds the line of a request whose response is over.
+    /// Adds the line of a request whose response has ended.
     pub fn record(
         &self,
         entry: &Entry,
@@ -94,7 +94,7 @@ impl AccessLog {
         now: Instant,
     ) {
         let head = &entry.head;
-        // `HTTP/` and digits, or nothing: the head lets nothing else pass.
+        // `HTTP/` and digits, or empty: the head parser accepts nothing else.
         let protocol = std::str::from_utf8(head.protocol()).unwrap_or_default();
         let duration = entry.started.map_or(Duration::ZERO, |started| {
             now.saturating_duration_since(started)
@@ -131,12 +131,12 @@ impl AccessLog {
         }
     }
 
-    /// Opens the file anew, after it was moved away.
+    /// Reopens the file after it was renamed.
     pub fn reopen(&self) -> io::Result<()> {
         self.sink.reopen()
     }
 
-    /// Writes what is left and ends the writer; waits for that, but not for a sink that hangs.
+    /// Writes what is left and ends the writer; waits for that, unless the sink is blocked.
     pub fn close(&self) {
         self.lock().is_closing = true;
         self.changed.notify_all();
@@ -191,7 +191,7 @@ impl AccessLog {
         }
     }
 
-    /// Waits until there is something to write; what is left of the last time comes first. Says whether the log is
+    /// Waits until there is something to write; leftovers of the last write come first. Returns whether the log is
     /// being closed.
     fn gather(&self, text: &mut Vec<u8>, is_failing: bool) -> bool {
         let mut pending = self.lock();
@@ -241,7 +241,7 @@ impl AccessLog {
         self.error_log.write(level, &message);
     }
 
-    /// The log is closed and its sink takes nothing.
+    /// The log is closed and its sink accepts nothing.
     fn give_up(&self, text: &[u8]) {
         let mut pending = self.lock();
         let lost = pending.lost + count_lines(text) + count_lines(&pending.text);

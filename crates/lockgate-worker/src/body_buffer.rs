@@ -1,22 +1,22 @@
-//! Memory for request bodies, used again and again: a fresh block for each upload is page faults for every page of it
-//! (POST of 64 KiB: 36.7 µs of CPU a request with fresh blocks, 18 % of it in the fault handler). Knows no framing.
+//! A memory pool for request bodies. A new block for each upload costs a page fault for every page of it (POST of 64
+//! KiB: 36.7 µs of CPU a request with new blocks, 18 % of it in the fault handler).
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Blocks start at this size: most bodies that are worth a block fit.
+/// Initial block size: most bodies that are worth a block fit.
 const BLOCK: usize = 64 * 1024;
 
-/// Bytes kept for reuse in all: a turn's worth of blocks. More would only be memory.
+/// Total bytes kept for reuse: one turn's worth of blocks. More would waste memory.
 const KEPT: usize = 4 << 20;
 
-/// Bodies up to this size are always held in memory: a file for each of them would cost more, and connections bound them.
+/// Bodies up to this size are always held in memory: a file costs more, and the connection limit bounds them.
 const ALWAYS_HELD: usize = 8 * 1024;
 
-/// The memory of a worker for bodies: blocks that wait for their next body, and how much is in use.
+/// A worker's memory for bodies: free blocks, and the number of bytes in use.
 #[derive(Debug)]
 pub struct BodyPool {
-    /// Most bytes in use (`body_memory_total`).
+    /// Maximum bytes in use (`body_memory_total`).
     limit: usize,
     blocks: Mutex<Blocks>,
 }
@@ -30,19 +30,19 @@ struct Blocks {
     used: usize,
 }
 
-/// The collected bytes of a body; the block goes back to its pool when the last reader drops it.
+/// The collected bytes of a body; dropping the last reader returns the block to its pool.
 #[derive(Debug, Default)]
 pub struct BodyBuffer {
-    /// Initialised throughout, so that the socket can write anywhere in it; only the first `filled` bytes are body.
+    /// Fully initialised, so that the socket can write anywhere in it; only the first `filled` bytes are body.
     block: Vec<u8>,
     filled: usize,
-    /// What the first block should have room for.
+    /// The size that the first block should have.
     expected: usize,
     pool: Option<Arc<BodyPool>>,
 }
 
 impl BodyBuffer {
-    /// A buffer for `expected` bytes. It takes memory when the first of them is here: a promise alone costs nothing.
+    /// A buffer for `expected` bytes. It is allocated when the first byte arrives: a Content-Length alone is free.
     pub fn with_room(pool: &Arc<BodyPool>, expected: u64) -> Self {
         Self {
             block: Vec::new(),
@@ -52,7 +52,7 @@ impl BodyBuffer {
         }
     }
 
-    /// Adds a copy. False, and nothing is added: the bodies of this worker hold as much memory as they may.
+    /// Appends a copy. False, with nothing appended: the bodies of this worker hold as much memory as they may.
     pub fn extend(&mut self, bytes: &[u8]) -> bool {
         let end = self.filled + bytes.len();
         if !self.reserve(end) {
@@ -63,8 +63,8 @@ impl BodyBuffer {
         true
     }
 
-    /// Where the next bytes may be received, at most `most` of them and at least one when `most` is. `None`: as
-    /// [`BodyBuffer::extend`].
+    /// Where the next bytes may be received: at most `most` of them, and at least one when `most` is at least one.
+    /// `None`: out of memory, as for [`BodyBuffer::extend`].
     pub fn room(&mut self, most: usize) -> Option<&mut [u8]> {
         if self.filled == self.block.len() && most > 0 && !self.reserve(self.filled + 1) {
             return None;
@@ -73,7 +73,7 @@ impl BodyBuffer {
         Some(&mut self.block[self.filled..end])
     }
 
-    /// So many bytes were received into [`BodyBuffer::room`].
+    /// `count` bytes were received into [`BodyBuffer::room`].
     pub fn note_received(&mut self, count: usize) {
         self.filled = (self.filled + count).min(self.block.len());
     }
@@ -115,7 +115,7 @@ impl Drop for BodyBuffer {
 }
 
 impl BodyPool {
-    /// For bodies that hold at most `limit` bytes together, and as much as [`ALWAYS_HELD`] each beyond that.
+    /// A pool for bodies that hold at most `limit` bytes together, plus as much as [`ALWAYS_HELD`] each.
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -123,7 +123,7 @@ impl BodyPool {
         }
     }
 
-    /// Gives a block room for `wanted` bytes, or for the `least` that are needed. False: there is no memory for them.
+    /// Grows a block to `wanted` bytes, or to the `least` that are needed. False: there is no memory for them.
     fn grow(&self, block: &mut Vec<u8>, wanted: usize, least: usize) -> bool {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         let left = self.limit.saturating_sub(blocks.used);
@@ -139,14 +139,14 @@ impl BodyPool {
         } else if least <= ALWAYS_HELD {
             wanted.min(ALWAYS_HELD)
         } else {
-            // A block that was taken has fitted, and stays with the buffer.
+            // A block taken from the pool was large enough and stays with the buffer.
             blocks.used += block.len() - present;
             return least <= block.len();
         };
         blocks.used += block.len().max(size) - present;
         drop(blocks);
         if block.is_empty() {
-            // Zeroed memory comes from the system as it is and costs nothing before it is written.
+            // Zeroed memory comes straight from the system and costs nothing until it is written.
             *block = vec![0; size];
         } else if block.len() < size {
             block.resize(size, 0);
@@ -154,7 +154,7 @@ impl BodyPool {
         true
     }
 
-    /// Small blocks are cheap to make and large ones are rare: neither is kept.
+    /// Small blocks are cheap to allocate and large ones are rare: neither is kept.
     fn give(&self, block: Vec<u8>) {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.used -= block.len();
@@ -246,7 +246,7 @@ mod tests {
         promised.note_received(ALWAYS_HELD);
         assert!(promised.room(1).is_none());
         held.clear();
-        // The limit counts what is held now.
+        // The limit counts what is held at this moment.
         assert!(promised.extend(&vec![7; 100 * 1024]));
         drop(promised);
         assert_eq!(pool.blocks.lock().unwrap().used, 0);

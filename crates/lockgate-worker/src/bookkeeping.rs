@@ -1,9 +1,8 @@
-//! What a worker tells the operator on the shared page: its responses, and the request that each thread runs. Decides
-//! nothing by it.
+//! Worker metrics on the shared page (the scoreboard): response counts, and the request that each thread runs.
 //!
-//! The price of a request is bounded: no allocation, no look at a clock, and no locked instruction where the leader sends
-//! the response. What each thread runs is always written down, so that it can be told of a worker that has died;
-//! responses are counted only where somebody reads the counts. Without a seat nothing is.
+//! The cost per request is bounded: no allocation, no clock read, and no locked instruction where the leader sends the
+//! response. What each thread runs is always recorded, so that it is known for a worker that has died; responses are
+//! counted only where a setting reads the counts. Without a seat nothing is recorded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +16,10 @@ use crate::connection::Connection;
 use crate::log::shown_target;
 use crate::request::{Client, Request};
 
-/// The books of one worker.
+/// The metrics of one worker.
 pub struct Books {
     ledger: Option<Ledger>,
-    /// The same ledger, where it is counted in.
+    /// The same ledger, if responses are counted.
     counted: Option<Ledger>,
     shows_queries: bool,
     /// The same moment on both clocks: an `Instant` means nothing to another process.
@@ -29,7 +28,7 @@ pub struct Books {
 }
 
 impl Books {
-    /// Opens those of the worker that has this seat, with or without counts.
+    /// Opens the metrics of the worker that has this seat, with or without counts.
     pub fn open(seat: Option<&Seat>, are_counts_read: bool, config: &Config) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
@@ -47,22 +46,22 @@ impl Books {
         }
     }
 
-    /// Bytes were read since this was last told.
+    /// Adds bytes read since the last call.
     pub fn note_received(&self, bytes: u64) {
         if let Some(ledger) = &self.counted {
             ledger.note_received(bytes);
         }
     }
 
-    /// So many requests wait for a thread.
+    /// Records how many requests wait for a thread.
     pub fn note_waiting(&self, waiting: usize) {
         if let Some(ledger) = &self.counted {
             ledger.note_waiting(waiting as u64);
         }
     }
 
-    /// A request was given up at its deadline, and its client was answered 504 or cut off. Counted then, and not when its
-    /// thread comes back, because that may never do so.
+    /// A request was given up at its deadline: its client was answered 504 or cut off. It is counted then and not when
+    /// its thread returns, because the thread may never return.
     #[cold]
     pub fn count_expired(&self, is_answered: bool) {
         let Some(ledger) = self.counted else { return };
@@ -76,7 +75,7 @@ impl Books {
         }
     }
 
-    /// A place for the calling thread, which is going to run requests; `ident` is how the application numbers it.
+    /// An entry for the calling thread, which is going to run requests; `ident` is the application's number for it.
     pub fn desk(&self, ident: impl FnOnce() -> u64) -> Desk {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
         Desk {
@@ -87,7 +86,7 @@ impl Books {
         }
     }
 
-    /// A moment on the clock of the page; 0 where no books are kept.
+    /// A moment on the page's clock; 0 where nothing is recorded.
     #[inline]
     pub fn nanos(&self, at: Instant) -> u64 {
         if self.ledger.is_none() {
@@ -97,17 +96,17 @@ impl Books {
     }
 }
 
-/// Where a thread says what it runs; free for another one when this is dropped.
+/// Where a thread records what it runs; dropping it frees the entry for another thread.
 pub struct Desk {
     line: Option<Line>,
-    /// Whose name stands in the line: many requests in a row have the same client.
+    /// The client whose name the entry has: many consecutive requests have the same client.
     client: Option<Arc<Client>>,
     shows_queries: bool,
     counted: Option<Ledger>,
 }
 
 impl Desk {
-    /// The thread runs this request, which was whole at that moment of the page's clock and has waited since.
+    /// The thread runs this request, which was complete at `ready_at` on the page's clock and has waited since.
     #[inline]
     pub fn begin(&mut self, request: &Request, ready_at: u64, waited: Duration) {
         let Some(line) = self.line else { return };
@@ -127,7 +126,7 @@ impl Desk {
         );
     }
 
-    /// The request is over.
+    /// The request has ended.
     #[inline]
     pub fn end(&self) {
         if let Some(line) = self.line {
@@ -145,21 +144,21 @@ impl Drop for Desk {
 }
 
 impl Connection {
-    /// The response has left in full, and this thread leads the lane.
+    /// The response has been sent in full, by the thread that leads the lane.
     pub fn count_response(&mut self, now: Instant) {
         if let Some(ledger) = self.shared.books.counted {
             ledger.note_response(self.response(now));
         }
     }
 
-    /// The response has left in full, sent by a thread that does not lead.
+    /// The response has been sent in full, by a thread that does not lead.
     pub fn count_response_among_others(&mut self, now: Instant) {
         if let Some(ledger) = self.shared.books.counted {
             ledger.note_response_among_others(self.response(now));
         }
     }
 
-    /// The present request, if there is one, does not get the application's whole answer. It may not be whole itself.
+    /// The current request, if any, does not get the application's complete response. It may itself be incomplete.
     #[cold]
     pub fn count_loss(&mut self, loss: Loss) {
         let is_request = self.ready_at.take().is_some() || self.protocol.is_reading_body();
@@ -168,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// The loss of the present request was counted at its deadline: what had been sent is left to count.
+    /// The loss of the current request was counted at its deadline: only the bytes sent are left to count.
     #[cold]
     pub fn count_rest(&mut self) {
         self.ready_at = None;
@@ -191,11 +190,11 @@ impl Connection {
 }
 
 fn nanos(duration: Duration) -> u64 {
-    // Five centuries fit.
+    // u64 nanoseconds last for five centuries.
     duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
 }
 
-/// The clock that all processes of a machine share.
+/// CLOCK_MONOTONIC, which all processes of a machine share.
 pub fn monotonic_nanos() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

@@ -1,8 +1,8 @@
-//! One client connection: its transport, the protocol engine, the body that is coming in and what still has to go out.
-//! Knows neither the poller nor other connections; whoever owns the box drives it.
+//! One client connection: its transport, the protocol engine, the incoming body and the pending output. Its owner (the
+//! event loop or a crew thread) drives it.
 //!
-//! Invariants: at most one request is with the application at a time; input beyond it waits in `unread`;
-//! `deadline` is always the one that the present phase is bound by.
+//! Invariants: at most one request is with the application at a time; input beyond it waits in `unread`; `deadline` is
+//! always the one of the current phase.
 
 mod intake;
 mod refusals;
@@ -31,27 +31,27 @@ use crate::workbench::Workbench;
 
 use speaker::Speaker;
 
-/// After a refusal the client may still be sending; what arrives is read and dropped so that the reset, which the
-/// kernel sends for unread input, cannot overtake the answer (RFC 9112 §9.6). As nginx: 5 s of silence, 30 s in all.
+/// Lingering close: after a refusal, input is read and dropped, so that the reset that the kernel sends for unread
+/// input cannot overtake the answer (RFC 9112 §9.6). As in nginx: 5 s of silence, 30 s in all.
 const LINGER_SILENCE: Duration = Duration::from_secs(5);
 const LINGER_AT_MOST: Duration = Duration::from_secs(30);
 
-/// What the connection is doing while no crew thread owns it.
+/// What the connection is doing while it is not lent to a crew thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Waiting for a request, or in the middle of one.
+    /// Waiting for a request, or receiving one.
     Reading,
-    /// The response is queued in full; only the socket is in the way.
+    /// The response is queued in full and waits for the socket.
     Writing,
-    /// The answer has left and our side is closed; the client may still be talking.
+    /// The response has been sent and our side is closed; the client may still be sending.
     Lingering { until: Instant },
 }
 
 /// What the owner has to do next.
 pub enum Next {
-    /// Put it back into its slot; an event or the deadline will bring it up again.
+    /// Put it back into its slot; an event or the deadline continues it.
     Wait,
-    /// There is more to read, but others come first.
+    /// There is more to read, but other connections come first.
     Again,
     /// Run the request.
     Dispatch(Box<Request>),
@@ -61,7 +61,7 @@ pub enum Next {
     Close,
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct Connection {
     pub slot: Arc<Slot>,
     pub shared: Arc<Shared>,
@@ -69,33 +69,33 @@ pub struct Connection {
     pub out: Outbox,
     pub phase: Phase,
     pub deadline: Instant,
-    /// The edge was reported and the socket not yet read until it was empty.
+    /// The edge was reported, and the socket has not been read until it was empty.
     pub readable: bool,
-    /// The peer will send no more; reads go on until they say so.
+    /// The peer has announced the end of its stream; reads continue until they return it.
     pub read_closing: bool,
     pub read_closed: bool,
     pub hung_up: bool,
-    /// The deadline is the one of a head.
+    /// `deadline` is that of a request head.
     has_begun_head: bool,
-    /// How the client takes the present response.
+    /// How fast the client takes the current response.
     pub uptake: Uptake,
-    /// The response in progress.
+    /// The body of the response in progress.
     pub body: Option<ResponseBody>,
     pub close_after_response: bool,
-    /// Something of the present response may have left.
+    /// Some of the current response may have been sent.
     pub is_committed: bool,
-    /// Pieces of the present response may wait for each other in the kernel.
+    /// Pieces of the current response may be held in the kernel (MSG_MORE).
     pub is_corked: bool,
-    /// Bytes in the outbox before the present response.
+    /// Bytes in the outbox before the current response.
     pub response_mark: u64,
     pub is_head_request: bool,
     pub client_keeps_alive: bool,
     pub is_http10: bool,
     pub entry: Option<Box<Entry>>,
-    /// Of the last response.
+    /// The status of the last response.
     pub status: u16,
-    /// Since when the present request is whole, by the clock of the page; until its response has left, or nobody waits
-    /// for it.
+    /// When the current request was complete, by the clock of the page; `None` once its response has been sent or is no
+    /// longer waited for.
     pub ready_at: Option<u64>,
     pub protocol: Protocol,
     unread: Vec<u8>,
@@ -105,7 +105,7 @@ pub struct Connection {
     speaker: Speaker,
     local: Arc<Local>,
     served: u64,
-    /// Where the request's deadline is watched, while there is one.
+    /// Watches the request's deadline, while there is one.
     pub station: Option<Arc<Station>>,
 }
 
@@ -156,14 +156,14 @@ impl Connection {
         }
     }
 
-    /// Takes note of an event.
+    /// Records an event.
     pub fn note(&mut self, readiness: Readiness) {
         self.readable |= readiness.readable || readiness.read_closed;
         self.read_closing |= readiness.read_closed;
         self.hung_up |= readiness.hung_up;
     }
 
-    /// Whether nothing of a request has arrived.
+    /// Whether no byte of a request has arrived.
     pub fn is_between_requests(&self) -> bool {
         self.phase == Phase::Reading && self.protocol.is_idle() && self.unread.is_empty()
     }
@@ -173,7 +173,7 @@ impl Connection {
         self.served > 0 && self.is_between_requests() && self.out.is_empty() && !self.read_closing
     }
 
-    /// Whether what comes in is neither a request nor the beginning of one, so that others may come first.
+    /// Whether its input is neither a request nor the beginning of one, so that other connections may come first.
     pub fn is_bulk(&self) -> bool {
         match self.phase {
             Phase::Reading => self.protocol.is_reading_body(),
@@ -182,28 +182,28 @@ impl Connection {
         }
     }
 
-    /// Whether the answer has left and only the client's end is waited for.
+    /// Whether the response has been sent and only the client's close is awaited.
     pub fn is_lingering(&self) -> bool {
         matches!(self.phase, Phase::Lingering { .. })
     }
 
-    /// Whether something is still on its way to the socket, here or in the transport.
+    /// Whether output is pending, here or in the transport.
     pub fn has_output(&self) -> bool {
         !self.out.is_empty() || self.transport.has_pending_output()
     }
 
-    /// Whether there is input to parse or to read without waiting for an event.
+    /// Whether there is input to parse, or to read without waiting for an event.
     pub fn has_input(&self) -> bool {
         !self.unread.is_empty() || self.readable
     }
 
-    /// Whether the present request is as many as a connection serves.
+    /// Whether the current request is the last one that the connection serves.
     pub fn is_last_request(&self) -> bool {
         let limit = self.shared.config.limits.requests_per_connection;
         limit != 0 && self.served + 1 >= limit
     }
 
-    /// Reads and drops input after the answer has left. `Close` when the client is done.
+    /// Reads and drops input after the response has been sent. `Close` when the client is done.
     pub fn linger(&mut self, bench: &mut Workbench) -> Next {
         let Phase::Lingering { until } = self.phase else {
             return Next::Close;
@@ -231,7 +231,7 @@ impl Connection {
         self.is_committed = true;
         let before = self.out.len();
         let flushed = self.out.flush(&mut *self.transport)?;
-        // Also when the flush was only bounded: what is left has the deadline of a response, not of what came before.
+        // Also for a bounded flush: what is left has the deadline of a response, not that of an earlier phase.
         if flushed != Flushed::All || self.uptake.is_behind() {
             self.note_uptake(before - self.out.len(), flushed != Flushed::All);
         }
@@ -253,7 +253,7 @@ impl Connection {
         }
     }
 
-    /// The response has left in full. Says whether the connection goes on.
+    /// The response has been sent in full. Returns whether the connection continues.
     pub fn end_response(&mut self, now: Instant) -> Next {
         self.record(Outcome::Complete, now);
         self.body = None;
@@ -269,13 +269,13 @@ impl Connection {
         Next::Wait
     }
 
-    /// From now on the connection may wait for its next request for as long as `keep_alive` says.
+    /// From now on the connection may wait for its next request as long as `keep_alive` allows.
     pub fn begin_waiting(&mut self, now: Instant) {
         self.deadline = now + self.shared.config.keep_alive;
     }
 
-    /// The response was the last one. Input that nobody reads makes the kernel send a reset, which takes what the client
-    /// has not yet received with it: a client that wanted to go on may have sent some, at any moment.
+    /// The response was the last one. The kernel answers unread input with a reset, which discards what the client has
+    /// not yet received; a client that expects to continue may have sent input at any moment.
     fn end_connection(&mut self, now: Instant) -> Next {
         let pending = std::mem::take(&mut self.slot.lock().pending);
         self.note(pending);
@@ -296,15 +296,15 @@ impl Connection {
         let until = now + LINGER_AT_MOST;
         self.phase = Phase::Lingering { until };
         self.deadline = until.min(now + LINGER_SILENCE);
-        // The edge may be spent already: read until the socket says that it is empty.
+        // The edge may be used up already: read until the socket is empty.
         self.readable = true;
         Next::Again
     }
 
-    /// The deadline of the present phase has passed.
+    /// The deadline of the current phase has passed.
     pub fn expire(&mut self, now: Instant) -> Next {
         match self.phase {
-            // The time for a next request begins when it can be called.
+            // The time for a next request starts when that request can be called.
             Phase::Reading if self.slot.hold().keeps_next_request() => {
                 self.begin_waiting(now);
                 Next::Wait
@@ -323,8 +323,8 @@ impl Connection {
         }
     }
 
-    /// The client reads too slowly. What the kernel still holds for it would stay there as long as the client likes, so
-    /// the close becomes a reset.
+    /// The client reads too slowly. The close becomes a reset, because the kernel would otherwise keep the unsent
+    /// output for as long as the client likes.
     pub fn give_up_writing(&mut self, now: Instant) {
         self.hung_up = true;
         self.transport.reset_on_close();
@@ -332,15 +332,15 @@ impl Connection {
         self.count_loss(Loss::ClientTooSlow);
     }
 
-    /// The connection died under a request or a response: its line is written, nothing else can be.
+    /// The connection died during a request or a response: only its log line can still be written.
     pub fn lose(&mut self, now: Instant) -> Next {
         self.record(Outcome::ClientGone, now);
         self.count_loss(Loss::ClientGone);
         Next::Close
     }
 
-    /// When the server stops: neither what waits for a request nor what only waits for the client to close
-    /// is kept for its whole time. The time of a held connection has not begun.
+    /// Called when the server stops: connections that wait for a request or for the client's close are kept for a
+    /// shorter time. The time of a held connection has not begun.
     pub fn shorten_waiting(&mut self, by: Instant) {
         if self.is_between_requests() && !self.slot.hold().is_held() {
             self.deadline = self.deadline.min(by);
@@ -359,7 +359,7 @@ impl Connection {
         }
     }
 
-    /// As [`Connection::record`], with the bytes of the response's body.
+    /// As [`Connection::record`], with the number of bytes of the response's body.
     pub fn record_body(&mut self, body_bytes: u64, outcome: Outcome, now: Instant) {
         let Some(mut entry) = self.entry.take() else {
             return;
@@ -367,7 +367,7 @@ impl Connection {
         if let Some(log) = &self.shared.access_log {
             let has_begun = entry.status != 0 && self.out.departed() > entry.response_begins_at;
             if entry.status == 0 || (outcome == Outcome::ClientGone && !has_begun) {
-                // The client left before it had any of the answer; 499 as nginx has it.
+                // The client left before it received any of the response; 499 as in nginx.
                 entry.status = 499;
             }
             let client = entry.client.as_ref().unwrap_or(&self.client);

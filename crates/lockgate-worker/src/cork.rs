@@ -1,10 +1,10 @@
-//! Small pieces of a stream leave together, and yet none waits for the next one. Knows neither requests nor responses.
+//! Corking: small pieces of a streamed response are sent together without delaying any of them until the next one.
 //!
-//! PEP 3333 ("Buffering and Streaming") lets a server go on for the next piece before the last one is transmitted if it
-//! guarantees that transmission continues meanwhile. While a call still leads, somebody stands by to take the lane when
-//! the call outlives a tick; until then the kernel gathers the pieces (MSG_MORE), and whoever takes the lane sends
-//! them on. 100 pieces of 1 KiB: 71 µs of CPU instead of 210. Should nobody come, because a thread could not be started,
-//! the kernel sends them by itself after 200 ms.
+//! PEP 3333 ("Buffering and Streaming") lets a server return to the application before a piece is transmitted, if
+//! transmission continues meanwhile. While the call's thread still leads, the kernel gathers the pieces (MSG_MORE);
+//! when the call outlives a tick, the standby takes the lane and uncorks the socket. 100 pieces of 1 KiB: 71 µs of CPU
+//! instead of 210. If no standby comes, because a thread could not be started, the kernel sends the pieces after 200
+//! ms.
 
 #[cfg(loom)]
 use loom::sync::{
@@ -22,13 +22,13 @@ use std::sync::{
 
 use crate::descriptors::Noted;
 
-/// Something whose gathered output can be sent on.
+/// Something whose gathered output can be sent.
 pub trait Corked {
-    /// Sends what was gathered.
+    /// Sends the gathered output.
     fn uncork(&self);
 }
 
-/// The stream of the call for which the lane was let go: there is one at most.
+/// The stream of the call for which the lane was released: at most one exists.
 pub struct Cork<S = Weak<Noted>> {
     stream: Mutex<Option<S>>,
 }
@@ -40,15 +40,15 @@ impl<S: Corked> Cork<S> {
         }
     }
 
-    /// The call's thread is about to write corked.
+    /// The call's thread is about to write corked data.
     pub fn enter(&self, stream: S) {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
     }
 
-    /// The lane was taken from a call that still runs: what it has written so far leaves now.
+    /// The lane was taken from a call that still runs: what the call has written so far is sent now.
     ///
-    /// The taker has announced itself before it looks here, the writer writes before it looks for a taker
-    /// ([`Cork::settle`]), and a fence on either side lets at least one of them see the other.
+    /// The taker announces itself before it looks here, and the writer writes before it looks for a taker
+    /// ([`Cork::settle`]). With a fence on either side at least one of them sees the other.
     pub fn pull(&self) {
         fence(Ordering::SeqCst);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ impl<S: Corked> Cork<S> {
         }
     }
 
-    /// After a corked write: `is_watched` tells whether a standby is still due to take the lane.
+    /// Called after a corked write. `is_watched` returns whether a standby will still take the lane.
     pub fn settle(&self, stream: &S, is_watched: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if !is_watched() {
@@ -67,10 +67,10 @@ impl<S: Corked> Cork<S> {
 }
 
 impl Corked for Weak<Noted> {
-    /// To set TCP_NODELAY, also where it is set already, transmits all that is queued (tcp(7)).
+    /// Setting TCP_NODELAY transmits all that is queued, even when it is set already (tcp(7)).
     fn uncork(&self) {
         if let Some(socket) = self.upgrade() {
-            // A connection that was reset has nothing to send; a unix socket has never kept anything.
+            // A connection that was reset has nothing to send; a unix socket never holds data back.
             let _ = rustix::net::sockopt::set_tcp_nodelay(&*socket, true);
         }
     }
@@ -84,7 +84,7 @@ mod loom_model {
     use loom::sync::atomic::AtomicU64;
     use loom::thread;
 
-    /// Counts what the kernel gathers, and what it has sent.
+    /// Counts what the kernel has gathered and what it has sent.
     #[derive(Default)]
     struct Socket {
         written: AtomicU64,
@@ -93,7 +93,7 @@ mod loom_model {
 
     impl Corked for Arc<Socket> {
         fn uncork(&self) {
-            // A system call is a full barrier in effect; the counter needs none of its own.
+            // A system call acts as a full barrier; the counter needs no other.
             self.sent
                 .fetch_max(self.written.load(Ordering::SeqCst), Ordering::SeqCst);
         }
@@ -152,7 +152,7 @@ mod tests {
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
         cork.settle(&transport.corked_socket(), || true);
-        // Loopback delivers within the call that sends: what is not there now was not sent.
+        // Loopback delivers within the sending call: what has not arrived now was not sent.
         assert!(!has_arrived(&mut client));
         cork.pull();
         assert!(has_arrived(&mut client));

@@ -1,8 +1,8 @@
-//! The threads of a worker and how they take turns: one leads the lane, one stands by, the rest are parked or run
-//! the application. Knows no socket.
+//! The thread pool of a worker (the Leader/Followers pattern): one thread leads the lane (runs the event loop), one
+//! stands by, the others are parked or run the application.
 //!
-//! Leadership *is* holding the lane's mutex. The leader lets it go before each call; when that call outlives a tick,
-//! the standby takes the free lane and the old leader, when it returns, joins the parked (late promotion).
+//! Leadership *is* holding the lane's mutex. The leader releases it before each call; when that call outlives a tick,
+//! the standby takes the free lane, and the old leader is parked when it returns (late promotion).
 
 mod kept;
 mod standby;
@@ -20,14 +20,14 @@ use crate::pace::Pace;
 use crate::queue::{Job, Order, Queue};
 use crate::watch::Watch;
 
-/// Who waits so long for the interpreter after a promotion has promoted a call that computes: one that waits has
-/// given it away, and it is had within microseconds.
+/// If reacquiring the GIL takes longer than this after a promotion, the promoted call was CPU-bound: a call that waits
+/// has released the GIL, which is then acquired within microseconds.
 const COMPUTES_FROM: Duration = Duration::from_micros(200);
 
 thread_local! {
-    /// The call for which this thread let go of the lane; 0 when it runs one that was handed to it.
+    /// The call for which this thread released the lane; 0 when it runs one that was handed to it.
     static MY_CALL: Cell<u64> = const { Cell::new(0) };
-    /// The standby slept deeply when this thread let the lane go.
+    /// The standby was in deep sleep when this thread released the lane.
     static IS_WAKE_DUE: Cell<bool> = const { Cell::new(false) };
     /// This thread took the lane from a call that was still running.
     static HAS_PROMOTED: Cell<bool> = const { Cell::new(false) };
@@ -35,11 +35,11 @@ thread_local! {
 
 /// What a thread that does not lead should do.
 pub enum Post {
-    /// Run this: every other thread was busy when it was parsed.
+    /// Run this request: every other thread was busy when it was parsed.
     Run(Job),
     /// Watch the leader.
     StandBy,
-    /// Sleep until somebody wakes it.
+    /// Sleep until woken.
     Park,
 }
 
@@ -49,14 +49,14 @@ struct Roster {
     standby: Option<Thread>,
     /// Threads that exist or are being started.
     threads: usize,
-    /// Requests that nobody may run for now.
+    /// Requests that no thread may run for now.
     backlog: Queue,
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct Crew {
     roster: Mutex<Roster>,
-    /// Threads that may run the application at a time.
+    /// Maximum threads that run the application at a time.
     most_calls: usize,
     /// A parked thread ends after this time.
     idle_timeout: Option<Duration>,
@@ -64,18 +64,18 @@ pub struct Crew {
     last_call: AtomicU64,
     /// The call that should be promoted without waiting for the tick.
     promote: AtomicU64,
-    /// Mirrors the roster, so that the leader asks without its lock.
+    /// Mirrors the roster, so that the leader can read it without its lock.
     is_standby_there: AtomicBool,
     is_spawn_wanted: AtomicBool,
-    /// A thread with a request in hand waits for the interpreter.
+    /// A thread that has a request waits for the GIL.
     is_one_waiting: AtomicBool,
     backlog_len: AtomicUsize,
     order: Order,
     crowd: Crowd,
     born: Instant,
-    /// No thread is asked for before so many microseconds after `born`: the last one could not be started.
+    /// No thread is started before this many microseconds after `born`: the last start failed.
     grows_at: AtomicU64,
-    /// Moves whenever a call or a stream gets on.
+    /// Changes whenever a call or a stream makes progress.
     progress: AtomicU64,
     pace: Pace,
     is_over: AtomicBool,
@@ -104,22 +104,22 @@ impl Crew {
         }
     }
 
-    /// Pure inline execution: nobody stands by.
+    /// One thread that runs calls inline, without a standby.
     pub fn is_single(&self) -> bool {
         self.most_calls == 1
     }
 
-    /// Threads that may run the application at a time.
+    /// Maximum threads that run the application at a time.
     pub fn most_calls(&self) -> usize {
         self.most_calls
     }
 
-    /// Threads to start with: the leader, and its standby.
+    /// Threads to start with: the leader and its standby.
     pub fn first_threads(&self) -> usize {
         if self.is_single() { 1 } else { 2 }
     }
 
-    /// One more than may call: the last one never runs the application, so that somebody always polls.
+    /// One more than may call: the last thread never runs the application, so that one thread always polls.
     fn most_threads(&self) -> usize {
         if self.is_single() {
             1
@@ -138,7 +138,7 @@ impl Crew {
         self.roster().threads -= 1;
     }
 
-    /// The leader may let go of the lane only if somebody stands by to take it. Wakes or orders that somebody.
+    /// Whether a standby exists to take the lane: only then may the leader release it. Wakes or orders one.
     pub fn has_standby(&self) -> bool {
         if self.is_single() || self.is_standby_there.load(Ordering::Relaxed) {
             return true;
@@ -151,14 +151,14 @@ impl Crew {
         }
         let may_grow = self.grows_at.load(Ordering::Relaxed) <= self.micros(Instant::now());
         if roster.threads < self.most_threads() && may_grow {
-            // Starting a thread needs the interpreter, which a leader must not wait for: whoever is attached next does it.
+            // Starting a thread needs the GIL, which a leader must not wait for: the next attached thread starts it.
             self.is_spawn_wanted.store(true, Ordering::Relaxed);
             return true;
         }
         false
     }
 
-    /// Whether the caller, attached, should start one more thread.
+    /// Whether the caller, which is attached, should start one more thread.
     pub fn take_spawn_order(&self) -> bool {
         if !self.is_spawn_wanted.load(Ordering::Relaxed) {
             return false;
@@ -173,13 +173,13 @@ impl Crew {
         is_wanted
     }
 
-    /// Whether a further request may leave the lane now: at most one thread waits for the interpreter with one in hand.
+    /// Whether another request may leave the lane now: at most one thread with a request waits for the GIL.
     pub fn may_call(&self) -> bool {
-        // SeqCst, against the swap in `note_attached`: one of the two sees the other.
+        // SeqCst, against the swap in `note_attached`: at least one of the two sees the other.
         !self.is_one_waiting.load(Ordering::SeqCst) && !self.has_to_wait() && self.has_standby()
     }
 
-    /// When a kept request will be let in, if it has to wait for that.
+    /// When a kept request will be admitted, if it has to wait for that.
     pub fn admits_at(&self) -> Option<Instant> {
         if self.backlog_len.load(Ordering::Relaxed) == 0 {
             return None;
@@ -201,38 +201,38 @@ impl Crew {
         now.saturating_duration_since(self.born).as_micros() as u64
     }
 
-    /// The calls that are running.
+    /// The running calls.
     pub fn crowd(&self) -> &Crowd {
         &self.crowd
     }
 
-    /// A stream has got a piece through.
+    /// A stream has sent a piece.
     pub fn note_progress(&self) {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Changes whenever something gets on: the call for which the lane is free (0: it is led), and how far streams are.
+    /// Changes with any progress: the call for which the lane is free (0: it is led), and the progress of streams.
     pub fn progress(&self) -> (u64, u64) {
         (self.watch.call(), self.progress.load(Ordering::Relaxed))
     }
 
-    /// A thread could not be started: others are not asked for at once.
+    /// A thread could not be started: no other is requested before `until`.
     pub fn pause_growth(&self, until: Instant) {
         self.grows_at.store(self.micros(until), Ordering::Relaxed);
     }
 
-    /// The lane is held again, by the thread that let it go or by another one: then that call is promoted, and the
-    /// answer is true.
+    /// The lane is held again, by the thread that released it or by another one, which promotes that call. Returns true
+    /// if the call was promoted.
     pub fn note_led(&self) -> bool {
         let call = self.watch.call();
         let has_promoted = call != 0 && call != MY_CALL.get();
-        // Whether that call waits is known when this thread has the interpreter.
+        // Whether that call waits or computes is known once this thread has the GIL.
         HAS_PROMOTED.set(has_promoted);
         self.watch.retake();
         has_promoted
     }
 
-    /// The caller holds the lane and is about to let it go for a call. After that it calls
+    /// The caller holds the lane and is about to release it for a call. After that it calls
     /// [`Crew::wake_standby_if_due`].
     pub fn begin_call(&self, waits_for_interpreter: bool) {
         let call = self.last_call.load(Ordering::Relaxed) + 1;
@@ -248,27 +248,27 @@ impl Crew {
         IS_WAKE_DUE.set(self.watch.let_go(call));
     }
 
-    /// Wakes the standby if it slept deeply when this thread let the lane go.
+    /// Wakes the standby if it was in deep sleep when this thread released the lane.
     pub fn wake_standby_if_due(&self) {
         if IS_WAKE_DUE.replace(false) {
             self.wake_standby();
         }
     }
 
-    /// Wakes the standby from its deep sleep.
+    /// Wakes the standby from deep sleep.
     pub fn wake_standby(&self) {
         if let Some(standby) = &self.roster().standby {
             standby.unpark();
         }
     }
 
-    /// The caller runs a request that was kept: the lane is somebody else's.
+    /// The caller runs a request that was kept: another thread has the lane.
     pub fn begin_kept_call(&self) {
         MY_CALL.set(0);
     }
 
-    /// The caller has the interpreter, perhaps after a [`forced_wait`]. Says whether requests wait that could not be
-    /// called before.
+    /// The caller has the GIL, possibly after a [`forced_wait`]. Returns whether requests wait that could not be called
+    /// before.
     pub fn note_attached(&self, waited: Duration, is_forced: bool, now: Instant) -> bool {
         if HAS_PROMOTED.replace(false) {
             if waited < COMPUTES_FROM {
@@ -282,24 +282,23 @@ impl Crew {
             && self.backlog_len.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether the lane is still free for the call that this thread runs: then it may take the lane back.
+    /// Whether the lane is still free for this thread's call: then the thread may take it back.
     pub fn is_still_leading(&self) -> bool {
         let call = MY_CALL.get();
         call != 0 && self.watch.call() == call
     }
 
-    /// Whether the lane is still free for the call that this thread runs, and somebody will take it when the call
-    /// outlives a tick.
+    /// Whether the lane is still free for this thread's call, and a standby takes it when the call outlives a tick.
     pub fn is_watched(&self) -> bool {
         !self.is_single() && self.is_still_leading()
     }
 
-    /// A call has taken so long without being promoted. Only the leader says so, one at a time.
+    /// A call has taken this long without being promoted. Only called by the leader, one at a time.
     pub fn note_call_time(&self, taken: Duration) {
         self.pace.note_short_call(taken);
     }
 
-    /// The call of this thread is about to wait: the standby need not wait for the tick.
+    /// This thread's call is about to wait: the standby need not wait for the tick.
     pub fn promote_now(&self) {
         if !self.is_single() && self.is_still_leading() {
             self.promote.store(MY_CALL.get(), Ordering::SeqCst);
@@ -307,7 +306,7 @@ impl Crew {
         }
     }
 
-    /// Signs a thread in that found the lane taken.
+    /// Registers a thread that found the lane taken.
     pub fn report(&self) -> Post {
         let mut roster = self.roster();
         if !self.is_one_waiting.load(Ordering::Relaxed)
@@ -326,7 +325,7 @@ impl Crew {
         Post::Park
     }
 
-    /// Everybody goes home.
+    /// Ends all threads.
     pub fn dismiss(&self) {
         self.is_over.store(true, Ordering::SeqCst);
         let roster = self.roster();
@@ -348,12 +347,12 @@ impl Crew {
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
-        // Nothing under this lock can panic but an allocation.
+        // Only an allocation can panic under this lock.
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What this process has used of the processor so far.
+/// CPU time that this process has used so far.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
@@ -362,8 +361,8 @@ fn processor_time() -> Duration {
     )
 }
 
-/// A thread that waited so long for the interpreter got it by force, after a switch interval (some is lost to clocks and
-/// scheduling): calls are computing, and one more of them at the same time would help nobody.
+/// A thread that waited this long for the GIL got it by force, after a switch interval (minus some for clocks and
+/// scheduling): the running calls are CPU-bound, and another concurrent call would gain nothing.
 pub fn forced_wait(switch_interval: Duration) -> Duration {
     switch_interval * 4 / 5
 }

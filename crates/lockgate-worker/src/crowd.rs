@@ -1,23 +1,23 @@
-//! Whether the calls that are running compute, so that one more would only share their time. Knows no thread.
+//! CPU saturation: whether the running calls are CPU-bound, so that another call would only share their time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a request then waits for a running call to end, counted from the last one that ended or was let in, before
-/// it joins them all the same. Calls that end take the waiting requests with them, without a hand-over.
+/// How long a request then waits for a running call to end, counted from the last call that ended or was admitted,
+/// before it runs beside them anyway. A thread whose call ends takes a waiting request without a hand-over.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// While requests are kept, whoever leads looks so often whether the running calls compute at all.
+/// While requests are kept, how often the leader checks whether the running calls are CPU-bound at all.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// The calls of one worker. Every word is a hint; nothing is ordered by them.
+/// The calls of one worker. Every word is a hint without ordering.
 pub struct Crowd {
     running: AtomicUsize,
-    /// The last thread that asked for the interpreter got it by force.
+    /// The last thread that asked for the GIL got it by force.
     is_computing: AtomicBool,
-    /// Microseconds after `born` at which a call last ended, or was let in by force, while calls computed.
+    /// Microseconds after `born` when a call last ended, or was admitted by force, while calls were CPU-bound.
     last_relief: AtomicU64,
-    /// Microseconds after `born` of the last look, and the processor time that the process had used by then.
+    /// Microseconds after `born` of the last look, and the CPU time that the process had used by then.
     last_look: AtomicU64,
     used_by_then: AtomicU64,
     born: Instant,
@@ -48,7 +48,7 @@ impl Crowd {
         }
     }
 
-    /// A thread with a request has the interpreter, by force or because it was free.
+    /// A thread with a request has the GIL, by force or because it was free.
     pub fn note_attached(&self, is_forced: bool, now: Instant) {
         if is_forced || self.is_computing.load(Ordering::Relaxed) {
             self.is_computing.store(is_forced, Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Crowd {
         }
     }
 
-    /// Calls that are running.
+    /// Number of running calls.
     pub fn running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
@@ -66,8 +66,8 @@ impl Crowd {
         self.running.load(Ordering::Relaxed) == 0
     }
 
-    /// Until when the next request has to wait, unless a call ends before. Beside a single call it gets its turn at
-    /// once: that one may be a view, or a thread of the application's own, that computes for ever.
+    /// Until when the next request has to wait, unless a call ends before. Beside a single call it runs at once: that
+    /// one may be a view, or one of the application's own threads, that computes for ever.
     pub fn relief_at(&self) -> Option<Instant> {
         let is_crowded =
             self.is_computing.load(Ordering::Relaxed) && self.running.load(Ordering::Relaxed) > 1;
@@ -75,12 +75,11 @@ impl Crowd {
         is_crowded.then(|| self.born + last + PATIENCE)
     }
 
-    /// Tells what the process has used of the processor, while requests are kept; gives when to tell it again.
+    /// Records the CPU time of the process, while requests are kept; returns when to call this again.
     ///
-    /// A call that waits counts as running as well. Where the processor was free for half of a millisecond the
-    /// running calls are of that kind, and keeping a request from them would only leave the processor idle: eight
-    /// clients of a 10 ms wait beside two of 5 ms of Python got 324 and 117 answers a second, and 419 and 236 without
-    /// waiting for each other.
+    /// A call that waits counts as running, too. Where the CPU was idle for half of a millisecond, the running calls
+    /// are waiting, and holding a request back would only leave the CPU idle: eight clients of a 10 ms wait beside two
+    /// of 5 ms of Python got 324 and 117 answers a second, and 419 and 236 without waiting for each other.
     pub fn look(&self, now: Instant, used: Duration) -> Instant {
         let now_micros = self.micros(now);
         let elapsed = now_micros.saturating_sub(self.last_look.load(Ordering::Relaxed));
@@ -89,7 +88,7 @@ impl Crowd {
             let used = used.as_micros() as u64;
             let before = self.used_by_then.swap(used, Ordering::Relaxed);
             self.last_look.store(now_micros, Ordering::Relaxed);
-            // An interval that is much longer began when nothing was kept, and says nothing of now.
+            // A much longer interval began when no requests were kept, and says nothing about the present.
             if elapsed < 4 * interval && used.saturating_sub(before) < elapsed / 2 {
                 self.is_computing.store(false, Ordering::Relaxed);
             }
@@ -128,7 +127,7 @@ mod tests {
 
     #[test]
     fn calls_that_leave_the_processor_idle_keep_nobody_waiting() {
-        // Milliseconds of the clock and of the processor at each look, and whether a request still has to wait.
+        // Wall and CPU milliseconds at each look, and whether a request still has to wait.
         let cases: [(&[(u64, u64)], bool); 4] = [
             (&[(1, 1), (2, 2), (3, 3)], true),
             (&[(1, 1), (2, 1)], false),

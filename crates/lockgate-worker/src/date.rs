@@ -1,4 +1,4 @@
-//! The `Date` field (RFC 9110 §6.6.1) and wall-clock stamps for logs, made once a second per thread.
+//! The `Date` field (RFC 9110 §6.6.1), cached per thread for a second, and wall-clock timestamps for logs.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,7 +10,7 @@ use lockgate_config::LogTimezone;
 use lockgate_observe::{WallTime, imf_fixdate};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The last date made by this thread.
+/// The last date formatted by this thread.
 #[derive(Debug, Default)]
 struct DateCache {
     second: i64,
@@ -19,12 +19,12 @@ struct DateCache {
 }
 
 impl DateCache {
-    /// The current IMF-fixdate. The coarse clock (a few ns, at most one kernel tick old) is what a second needs.
+    /// The current IMF-fixdate. The coarse clock (a few ns, at most one kernel tick old) is precise enough for seconds.
     fn now(&mut self) -> &[u8] {
         self.at(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
     }
 
-    /// Any other second is another date, also an earlier one: a clock that is set back is followed at once.
+    /// Any other second makes a new date, an earlier one too: a clock that is set back is followed at once.
     fn at(&mut self, second: i64) -> &[u8] {
         if second != self.second || !self.is_filled {
             self.text = imf_fixdate(second);
@@ -48,12 +48,12 @@ pub fn with_date<R>(use_it: impl FnOnce(&[u8]) -> R) -> R {
 #[derive(Debug, Clone)]
 pub enum Zone {
     Utc,
-    /// With its rules: daylight saving time begins and ends while a process lives.
+    /// With daylight saving rules: it may begin and end during the life of a process.
     Local(TimeZone),
 }
 
 impl Zone {
-    /// Reads the rules of the zone, if it has any.
+    /// Reads the time zone rules, if there are any.
     ///
     /// # Errors
     /// When the system does not say which zone is the local one, or has no rules for it.
@@ -71,7 +71,7 @@ impl Zone {
         self.before(Duration::ZERO)
     }
 
-    /// The wall clock so long ago.
+    /// The wall clock, `ago` before now.
     pub fn before(&self, ago: Duration) -> WallTime {
         let now = clock_gettime(ClockId::Realtime);
         let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000
@@ -84,7 +84,7 @@ impl Zone {
         }
     }
 
-    /// How far local time is ahead of UTC at that moment, in seconds.
+    /// The UTC offset of local time at that moment, in seconds.
     fn offset(&self, unix_seconds: i64) -> i32 {
         match self {
             Self::Utc => 0,
@@ -104,7 +104,7 @@ mod tests {
         let zone = Zone::Local(berlin);
         for (unix_seconds, offset) in [
             (1_767_225_600, 3600),
-            // 2026-03-29 01:00 UTC, and a second before.
+            // 2026-03-29 01:00 UTC, and the second before.
             (1_774_745_999, 3600),
             (1_774_746_000, 7200),
             (1_792_889_999, 7200),

@@ -1,9 +1,9 @@
-//! Calls that run, until when they may, and who may answer for them. Knows neither the interpreter nor a socket's ways:
-//! the watcher and [`ending`] do.
+//! Request deadlines: the running calls, until when each may run, and which thread may answer its client. The watcher
+//! and [`ending`] enforce them.
 //!
-//! A connection has one owner, the thread that runs its request, and this changes nothing about that. What passes from
-//! hand to hand is the right to answer: whoever is first under the station's lock has it, the owner when its response
-//! starts ([`Station::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
+//! A connection has one owner, the thread that runs its request, also at the deadline. What changes hands is the right
+//! to answer: it belongs to the first to take it under the station's lock, the owner when its response starts
+//! ([`Station::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
 
 mod ending;
 mod records;
@@ -25,61 +25,61 @@ use crate::transport::AbortHandle;
 pub use self::ending::Ending;
 pub use self::watcher::start;
 
-/// From the deadline, and the interruption, to the verdict that a thread will not come back by itself: an application
-/// may have to roll a transaction back first.
+/// Time between the deadline, with its interruption, and the conclusion that the thread is stuck: an application may
+/// first have to roll back a transaction.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Without the interpreter for so long, the record is written without the stack that should be in it.
+/// If the GIL cannot be acquired for this long, the record is written without its stack.
 const TELL_AFTER: Duration = Duration::from_millis(500);
 
-/// Who has waited for the interpreter for so long waits for a call that does not give it away: threads that compute are
-/// asked for it after the switch interval, a few milliseconds.
+/// No GIL for this long: a call holds it in C code. Threads that compute in Python release it after the switch
+/// interval, a few milliseconds.
 const HELD_FROM: Duration = Duration::from_secs(1);
 
-/// A slow request is looked at when it becomes slow, and each time that its age has doubled.
+/// A slow request is sampled when it becomes slow and each time its age has doubled, at most this often.
 const SAMPLES_AT_MOST: usize = 4;
 
-/// Why a worker asks for another one in its place.
+/// Why a worker asks to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplaceReason {
     /// A call was past its deadline, was interrupted, and did not end.
     StuckCall,
 }
 
-/// Takes a worker's wish to be replaced to whoever can fulfil it.
+/// Passes on a worker's request to be replaced.
 pub type AskForReplacement = Box<dyn Fn(ReplaceReason) + Send + Sync>;
 
-/// How far the answer to a call has come.
+/// The progress of a call and its response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
     /// There is no call.
     #[default]
     Idle,
-    /// A thread has the request in hand and waits for the interpreter.
+    /// A thread has the request and waits for the GIL.
     Waiting,
-    /// The application works on it; nothing of a response exists.
+    /// The application is running; there is no response yet.
     Open,
-    /// The response has begun; some of it may have left.
+    /// The response has begun; some of it may have been sent.
     Committed,
-    /// The response is complete and the connection somebody else's. The call may still be in `close()`.
+    /// The response is complete and the connection has another owner. The call may still be in `close()`.
     Answered,
 }
 
-/// What a call got at its deadline.
+/// What happened to a call at its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Expiry {
     at: Instant,
-    /// What the client got; `None` when it had its answer already.
+    /// What the client got; `None` when it had its response already.
     ending: Option<Ending>,
     is_told: bool,
     is_stuck: bool,
 }
 
-/// Where a client can be reached without the connection's owner.
+/// How to reach a client without the connection's owner.
 pub struct Line {
     pub abort: Weak<dyn AbortHandle>,
     pub is_head_request: bool,
-    /// Nothing that came before this response is still on its way, so an answer may be written to the socket.
+    /// No earlier output is pending, so an answer may be written to the socket.
     pub is_clear: bool,
 }
 
@@ -100,13 +100,13 @@ enum Due {
     Expire,
     /// Write the record without a stack.
     Tell,
-    /// The thread does not come back.
+    /// Declare the thread stuck.
     Despair,
     Sample,
 }
 
 struct Call {
-    /// Counts the calls of this thread, so that nothing meant for one reaches the next.
+    /// Counts the calls of this thread, so that nothing meant for one call reaches the next.
     number: u64,
     stage: Stage,
     began: Instant,
@@ -159,7 +159,7 @@ impl Call {
         has_connection && self.expiry.is_some_and(|expiry| expiry.is_stuck)
     }
 
-    /// When something is due by what is known now.
+    /// When the next action is due, as far as is known now.
     fn next(&self) -> Option<Instant> {
         match (self.stage, &self.expiry) {
             (Stage::Idle, _) => None,
@@ -173,9 +173,9 @@ impl Call {
     }
 }
 
-/// One crew thread's place: the call that it runs.
+/// The call that one crew thread runs.
 pub struct Station {
-    /// What the application's side calls the thread.
+    /// The application's number for the thread.
     thread: u64,
     call: Mutex<Call>,
 }
@@ -209,7 +209,7 @@ impl Station {
     }
 
     fn lock(&self) -> MutexGuard<'_, Call> {
-        // Plain fields: what a panic could interrupt is an allocation.
+        // The fields are plain; only an allocation can panic under this lock.
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -223,17 +223,17 @@ impl Station {
         true
     }
 
-    /// Where the client can be reached, and the line of the access log, which belongs to whoever answers.
+    /// Sets how the client can be reached, and the access-log entry, which belongs to the thread that answers.
     pub fn note_line(&self, line: Line, entry: Option<Box<Entry>>) {
         let mut call = self.lock();
         call.line = line;
         call.entry = entry;
     }
 
-    /// The owner is about to answer: from now on nobody else does.
+    /// The owner is about to answer: from now on only the owner may.
     ///
     /// # Errors
-    /// [`Expired`] when somebody else has.
+    /// [`Expired`] when the watcher has the right to answer already.
     pub fn commit(&self) -> Result<Option<Box<Entry>>, Expired> {
         let mut call = self.lock();
         if call.expiry.is_some() {
@@ -243,8 +243,8 @@ impl Station {
         Ok(call.entry.take())
     }
 
-    /// The owner gives the connection away: it is not touched from here any more. Gives what the client got if the
-    /// deadline was earlier. `is_held`: the connection's slot stays in use until the call is over.
+    /// The owner passes the connection on and no longer touches it from here. Returns what the client got if the
+    /// deadline came first. `is_held`: the connection's slot stays in use until the call is over.
     pub fn release(&self, is_held: bool) -> (Option<Box<Entry>>, Option<Ending>) {
         let mut call = self.lock();
         call.stage = Stage::Answered;
@@ -273,7 +273,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// How long the request still has; nothing once it is over.
+    /// Time left for the request; zero once it is over.
     pub fn remaining(&self, now: Instant) -> Duration {
         let call = self.station.lock();
         match call.deadline {
@@ -282,7 +282,7 @@ impl Deadline {
         }
     }
 
-    /// Lets the request take `time` from now on, if that is more than it has. Says how long it has then: nothing when
+    /// Gives the request `time` from now on, if that is more than it has left. Returns the time it then has: zero when
     /// the deadline has passed already.
     pub fn extend(&self, time: Duration, now: Instant) -> Duration {
         {
@@ -307,7 +307,7 @@ impl Deadline {
     }
 }
 
-/// With one thread a call that does not end is a worker that stands still: whichever deadline comes first acts.
+/// With one thread a call that does not end blocks the whole worker: the deadline that comes first acts.
 pub fn find_conflict(config: &Config) -> Option<String> {
     let (timeout, request_timeout) = (config.timeout?, config.request_timeout?);
     let is_single = matches!(config.threads, Threads::Count(count) if count.get() == 1);
@@ -320,20 +320,20 @@ pub fn find_conflict(config: &Config) -> Option<String> {
     })
 }
 
-/// The stations of a worker, and what is asked of them.
+/// The stations of a worker, with their limits.
 pub struct Deadlines {
     request_timeout: Option<Duration>,
     slow_request: Option<Duration>,
     shows_queries: bool,
     stations: Mutex<Vec<Arc<Station>>>,
     records: Mutex<Vec<Record>>,
-    /// Since when somebody waits for the interpreter to look at a stack.
+    /// Since when a thread has waited for the GIL to look at a stack.
     asked_at: Mutex<Option<Instant>>,
     ask_for_replacement: OnceLock<AskForReplacement>,
 }
 
 impl Deadlines {
-    /// Nothing when nothing is to be watched.
+    /// `None` when no setting asks for calls to be watched.
     pub fn new(config: &Config) -> Option<Self> {
         if config.request_timeout.is_none() && config.slow_request.is_none() {
             return None;
@@ -349,7 +349,7 @@ impl Deadlines {
         })
     }
 
-    /// A crew thread takes its place.
+    /// Adds a station for a crew thread.
     pub fn enlist(&self, thread: u64) -> Arc<Station> {
         let station = Arc::new(Station::new(thread, Instant::now()));
         self.stations().push(Arc::clone(&station));
@@ -361,7 +361,7 @@ impl Deadlines {
         self.stations().retain(|other| !Arc::ptr_eq(other, station));
     }
 
-    /// A thread has this request in hand.
+    /// A thread has taken this request.
     pub fn begin(&self, station: &Arc<Station>, job: &mut Job, now: Instant) {
         {
             let mut call = station.lock();
@@ -402,7 +402,7 @@ impl Deadlines {
         })
     }
 
-    /// The call is over, whatever became of it. Called attached: an interruption is either seen here or not begun.
+    /// The call is over, with any outcome. Called attached: an interruption is either seen here or has not begun.
     pub fn end(&self, station: &Station, now: Instant) -> bool {
         let mut call = station.lock();
         call.stage = Stage::Idle;
@@ -416,7 +416,7 @@ impl Deadlines {
         is_interrupted
     }
 
-    /// Calls that do not come back and have connections that nobody else can close.
+    /// Number of calls that are stuck and whose connections only their threads can close.
     pub fn stuck(&self) -> usize {
         self.stations()
             .iter()
@@ -424,7 +424,7 @@ impl Deadlines {
             .count()
     }
 
-    /// Whether a call that does not come back keeps the interpreter from all others.
+    /// Whether a stuck call keeps the GIL from all other threads.
     pub fn is_interpreter_held(&self, now: Instant) -> bool {
         let asked_at = *self.asked_at();
         asked_at.is_some_and(|at| now.saturating_duration_since(at) >= HELD_FROM)
@@ -435,7 +435,7 @@ impl Deadlines {
     }
 
     pub fn set_replacement(&self, ask: AskForReplacement) {
-        // A second one would have nobody to tell either.
+        // The first handler stays.
         let _already_set = self.ask_for_replacement.set(ask);
     }
 
@@ -443,7 +443,7 @@ impl Deadlines {
         self.stations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a record for the watcher to write: who runs calls does not wait for logs.
+    /// Queues a record for the watcher to write: threads that run calls do not wait for logs.
     fn leave(&self, record: Record) {
         self.records
             .lock()
@@ -501,7 +501,7 @@ mod tests {
         let deadlines = watched(Some(LIMIT), Some(Duration::from_secs(2)));
         let station = deadlines.enlist(1);
         assert_eq!(station.lock().due(at(99_999)), None, "no call");
-        // It has waited for a second: that counts for the deadline, and not for how slow the call is.
+        // It has waited for a second: that counts towards the deadline, not towards the duration of the call.
         deadlines.begin(&station, &mut job(start), at(1000));
         for (millis, due) in [
             (1000, None),

@@ -1,31 +1,31 @@
-//! How the file descriptors of a worker are shared out: to connections, to bodies on disk, and a part that the server never
-//! takes, for the application. `Shares` decides, from counts that it is given.
+//! The file descriptor budget of a worker, shared between connections, bodies on disk, and a reserve for the
+//! application. `Shares` computes it from given counts.
 //!
 //! Neither kind can take all of what the server may use: bodies on disk leave room for new connections, and connections
 //! for bodies on disk.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Descriptors that are left to the application: an eighth of the limit, within these bounds.
+/// Descriptors reserved for the application: an eighth of the limit, within these bounds.
 const LEFT_TO_APPLICATION: (u64, u64) = (32, 1024);
 
-/// Of what the server may use, one part is only for new connections and one only for bodies on disk.
+/// Of what the server may use, 1/`PART` is reserved for new connections and 1/`PART` for bodies on disk.
 const PART: usize = 8;
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
-    /// Connections and bodies on disk together.
+    /// Maximum of connections and bodies on disk together.
     total: usize,
-    /// Connections.
+    /// Maximum of connections.
     connections: usize,
-    /// Bodies on disk that are allowed however many connections there are, and connections that are allowed however many
-    /// bodies are on disk.
+    /// Bodies on disk that are allowed with any number of connections, and connections that are allowed with any number
+    /// of bodies on disk.
     part: usize,
 }
 
 impl Shares {
-    /// `limit`: descriptors that the process may have (`ulimit -n`); `open`: those that it has before it serves.
+    /// `limit`: descriptors that the process may have (`ulimit -n`); `open`: those open before it serves.
     fn new(wanted_connections: usize, limit: Option<u64>, open: u64) -> Self {
         let Some(limit) = limit else {
             return Self {
@@ -73,18 +73,18 @@ impl DescriptorBudget {
         }
     }
 
-    /// So many connections are open.
+    /// Sets the number of open connections.
     pub fn note_connections(&self, connections: usize) {
         self.connections.store(connections, Ordering::Relaxed);
     }
 
-    /// How many more connections may be accepted beside `connections`.
+    /// How many connections may be accepted in addition to `connections`.
     pub fn room_for_connections(&self, connections: usize) -> usize {
         let files = self.files.load(Ordering::Relaxed);
         self.shares.room_for_connections(connections, files)
     }
 
-    /// Counts one more body on disk. False: there is no descriptor for it. Only the leader asks.
+    /// Counts one more body on disk. False: there is no descriptor for it. Only the leader calls this.
     pub fn take_file(&self) -> bool {
         let connections = self.connections.load(Ordering::Relaxed);
         let files = self.files.load(Ordering::Relaxed);
@@ -95,18 +95,18 @@ impl DescriptorBudget {
         has_room
     }
 
-    /// A body on disk is gone.
+    /// A body on disk was closed.
     pub fn give_file(&self) {
         self.files.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Bodies that are on disk.
+    /// Number of bodies on disk.
     pub fn files(&self) -> usize {
         self.files.load(Ordering::Relaxed)
     }
 }
 
-/// Descriptors that this process has open; 0 where the system does not say.
+/// Number of open descriptors of this process; 0 where the system does not provide it.
 pub fn count_open() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }

@@ -1,36 +1,36 @@
-//! Which descriptor numbers are the server's own sockets, pollers and events. A child that the application forks inherits
-//! them all, and a connection that it holds open is one that no client sees closed. Closes nothing itself.
+//! The registry of the server's own descriptors: sockets, pollers and events. A child that the application forks
+//! inherits them all, and a connection that the child keeps open never looks closed to its client.
 //!
-//! One bit a number, set and cleared without a lock: whoever forks may do so while another thread accepts or closes.
-//! A number is forgotten before it is closed, so what is noted is never somebody else's.
+//! One bit per number, set and cleared without a lock: the application may fork while another thread accepts or closes.
+//! A number is removed before it is closed, so a registered number never belongs to another file.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Higher numbers are not noted. 2^20 is what Linux allows a process at most, unless told otherwise (`fs.nr_open`);
-/// memory is only used for the pages of numbers that occur.
+/// Higher numbers are not registered. 2^20 is the default limit of Linux per process (`fs.nr_open`); memory is only
+/// used for the pages of numbers that occur.
 const MOST: usize = 1 << 20;
 const BITS: usize = u64::BITS as usize;
 
 static OWN: [AtomicU64; MOST / BITS] = [const { AtomicU64::new(0) }; MOST / BITS];
 
-/// select(2) takes numbers below this only, and C libraries that do not check write beyond their array.
+/// select(2) takes only lower numbers, and C libraries that do not check write beyond their array.
 const SELECT_LIMIT: i32 = 1024;
 
 /// Numbers from here to [`SELECT_LIMIT`] are left to the application.
 const LEFT_TO_APPLICATION: i32 = SELECT_LIMIT / 2;
 
-/// Gives a descriptor a number that select(2) cannot use, when the low ones have become few. The kernel gives the lowest
-/// number that is free, so a server with few descriptors pays one comparison for it.
+/// Moves a descriptor to a number that select(2) cannot use, when low numbers become scarce. The kernel assigns the
+/// lowest free number, so a server with few descriptors pays one comparison for this.
 pub fn move_up(descriptor: OwnedFd) -> OwnedFd {
     if !(LEFT_TO_APPLICATION..SELECT_LIMIT).contains(&descriptor.as_raw_fd()) {
         return descriptor;
     }
-    // Where the limit of the process is below (EINVAL) or reached (EMFILE), the number stays as it is.
+    // If the limit of the process is lower (EINVAL) or reached (EMFILE), the number stays as it is.
     rustix::io::fcntl_dupfd_cloexec(&descriptor, SELECT_LIMIT).unwrap_or(descriptor)
 }
 
-/// A descriptor that is noted as long as it is open.
+/// A descriptor that is registered as long as it is open.
 #[derive(Debug)]
 pub struct Noted {
     descriptor: OwnedFd,
@@ -62,20 +62,20 @@ fn place(descriptor: &OwnedFd) -> Option<(&'static AtomicU64, u64)> {
     Some((OWN.get(number / BITS)?, 1 << (number % BITS)))
 }
 
-/// Notes a descriptor that stays open, or a socket that a worker is going to take: an application may fork while it is
-/// imported.
+/// Registers a descriptor that stays open, or a socket that a worker is about to take: the application may fork while
+/// it is imported.
 pub fn note_ahead(descriptor: &OwnedFd) {
     if let Some((word, bit)) = place(descriptor) {
         word.fetch_or(bit, Ordering::Relaxed);
     }
 }
 
-/// For a child that the application has just forked: the numbers that it inherited and should let go of. They are told
-/// once, because from then on they may become its own.
+/// For a child that the application has just forked: the inherited numbers that it should close. They are returned only
+/// once, because the child may reuse them afterwards.
 pub fn take_inherited() -> Vec<i32> {
     let mut numbers = Vec::new();
     for (word, first) in OWN.iter().zip((0..).step_by(BITS)) {
-        // Looked at first, so that pages of numbers that never occurred stay without memory.
+        // Read first, so that pages of numbers that never occurred use no memory.
         if word.load(Ordering::Relaxed) == 0 {
             continue;
         }
@@ -99,7 +99,7 @@ mod tests {
         OWN[number / BITS].load(Ordering::Relaxed) >> (number % BITS) & 1 == 1
     }
 
-    // Not through `take_inherited`, which would forget the sockets of tests beside this one.
+    // Not through `take_inherited`, which would forget the sockets of other tests.
     #[test]
     fn a_number_is_noted_as_long_as_the_descriptor_is_open() {
         let (reader, writer) = io::pipe().unwrap();
@@ -107,7 +107,7 @@ mod tests {
         let numbers = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
         assert!(numbers.into_iter().all(is_noted));
         drop(reader);
-        // The number may be taken again at once by a test beside this one; the other one is still ours.
+        // Another test may take the number again at once; the other number is still ours.
         assert!(is_noted(numbers[1]));
     }
 }

@@ -1,5 +1,4 @@
-//! HTTP/1 as a [`ReplyChannel`]: one response in flight, and the whole connection is its owner's.
-//! Decides neither when the application runs nor who polls.
+//! The HTTP/1 [`ReplyChannel`]: one response in flight, whose owner owns the whole connection.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +22,7 @@ use crate::reply::{ClientGone, Look, Presence, ReplyChannel, Sent, SharedBytes};
 use crate::shared::Shared;
 
 impl Connection {
-    /// Makes the connection ready to be a response's channel, for a request that is whole since `ready_at`.
+    /// Prepares the connection as a response's channel, for a request that was complete at `ready_at`.
     pub fn begin_exchange(&mut self, output: Option<Vec<u8>>, ready_at: u64) {
         self.ready_at = Some(ready_at);
         if let Some(output) = output {
@@ -38,7 +37,7 @@ impl Connection {
         self.uptake = Uptake::default();
     }
 
-    /// A piece of a stream may wait for the next one while somebody watches over the call. Says whether it does.
+    /// Corks a piece of a stream if a standby watches over the call. Returns whether it did.
     fn begin_corked(&mut self, shared: &Shared) -> bool {
         let is_watched = shared.crew.is_watched();
         if self.is_corked != is_watched {
@@ -51,7 +50,7 @@ impl Connection {
         is_watched
     }
 
-    /// Nothing more of the stream comes that could take what waits in the kernel along, but what is queued here.
+    /// No further piece of the stream will carry along what the kernel holds, except what is queued here.
     fn end_corked(&mut self) {
         if std::mem::take(&mut self.is_corked) {
             self.transport.set_corked(false);
@@ -62,8 +61,8 @@ impl Connection {
         }
     }
 
-    /// Sends everything that is queued; waits for the socket as long as the client keeps reading. The application goes
-    /// on only after that (PEP 3333, "Buffering and Streaming"): while it thinks, nobody else would send the rest.
+    /// Sends everything queued; waits for the socket as long as the client keeps reading. The application continues
+    /// only after that (PEP 3333, "Buffering and Streaming"): no other thread would send the rest while it runs.
     fn transmit(&mut self) -> Result<(), ClientGone> {
         loop {
             let before = self.out.len();
@@ -79,7 +78,7 @@ impl Connection {
     }
 
     fn wait_until_writable(&mut self) -> Result<(), ClientGone> {
-        // This thread is about to wait for a person on a slow line: somebody else should lead meanwhile.
+        // This thread is about to wait for a slow client: another thread should lead meanwhile.
         self.shared.crew.promote_now();
         // The flush that found the socket full has set the deadline; only bytes that the client takes extend it.
         let timeout = self.deadline.saturating_duration_since(Instant::now());
@@ -109,7 +108,7 @@ impl Connection {
         ClientGone
     }
 
-    /// Counts a piece against the announced length and writes its frame around `put`.
+    /// Counts a piece against the announced length and writes its framing around `put`.
     fn frame(
         &mut self,
         length: usize,
@@ -146,7 +145,7 @@ impl ReplyChannel for Connection {
     fn start(&mut self, head: &ResponseHead, length: BodyLength) {
         if let Some(station) = &self.station {
             match station.commit() {
-                // A second time after a response was forgotten: it is ours already.
+                // Started again after a response was forgotten: this thread has the right to answer already.
                 Ok(None) => {}
                 Ok(entry) => self.entry = entry,
                 Err(Expired) => {
@@ -268,8 +267,8 @@ impl ReplyChannel for Connection {
         if let Some(ending) = self.leave_station() {
             return self.follow(ending);
         }
-        // What was produced so far may still be worth reading, if only to see where it broke off: send what the
-        // socket takes, then close without the end that the framing asks for.
+        // What was produced so far may still be useful, if only to show where it broke off: send what the socket takes,
+        // then close without the end of message that the framing requires.
         let app = Arc::clone(&self.shared.app);
         app.detached(&mut || {
             let _ = self.flush_quietly();
@@ -341,7 +340,7 @@ impl ReplyChannel for Connection {
 }
 
 impl Connection {
-    /// The connection is about to be somebody else's. Says what its client got, if the deadline was earlier.
+    /// The connection is about to change its owner. Returns what its client got, if the deadline came first.
     fn leave_station(&mut self) -> Option<Ending> {
         let (entry, ending) = self.station.take()?.release(self.slot.hold().is_held());
         if entry.is_some() {
@@ -350,12 +349,12 @@ impl Connection {
         ending
     }
 
-    /// The client was answered, or cut off, at the request's deadline: what is left is to close the connection.
+    /// The client was answered or cut off at the request's deadline: all that is left is to close the connection.
     #[cold]
     fn follow(mut self: Box<Self>, ending: Ending) {
         let now = Instant::now();
         let shared = Arc::clone(&self.shared);
-        // Unless that was done at the deadline.
+        // Unless this was done at the deadline.
         self.record(Outcome::Expired, now);
         self.count_rest();
         self.close_after_response = true;

@@ -1,7 +1,8 @@
-//! The queue in which threads hand connections back to the event loop, and whether its leader has to be woken for them.
+//! The queue through which threads return connections to the event loop, and whether the leader has to be woken for
+//! them.
 //!
-//! A Dekker-style pair, as in [`watch`](crate::watch): a thread queues and then looks whether the leader polls, the leader
-//! announces that it polls and then looks at the queue. At least one of them sees the other.
+//! A Dekker-style pair, as in [`watch`](crate::watch): a thread queues and then checks whether the leader polls, the
+//! leader announces that it polls and then checks the queue. At least one of them sees the other.
 
 #[cfg(not(loom))]
 use std::sync::{
@@ -17,10 +18,10 @@ use loom::sync::{
 #[cfg(loom)]
 use std::sync::PoisonError;
 
-/// See the module.
+/// See the module documentation.
 pub struct HandBack<T> {
     queue: Mutex<Vec<T>>,
-    /// Mirrors the queue, so that the leader asks without its lock.
+    /// Mirrors the queue, so that the leader can check it without its lock.
     has_items: AtomicBool,
     is_polling: AtomicBool,
 }
@@ -59,7 +60,7 @@ impl<T> HandBack<T> {
         item
     }
 
-    /// The leader is about to wait in the poller. False: something is queued, and it must not wait.
+    /// The leader is about to wait in the poller. False: an item is queued, and the leader must not wait.
     #[must_use]
     pub fn begin_polling(&self) -> bool {
         self.is_polling.store(true, Ordering::SeqCst);
@@ -67,7 +68,7 @@ impl<T> HandBack<T> {
         !self.has_items.load(Ordering::SeqCst)
     }
 
-    /// The leader looks at the queue next.
+    /// The leader checks the queue next.
     pub fn end_polling(&self) {
         self.is_polling.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -80,7 +81,7 @@ mod loom_model {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// The leader sleeps without a time limit here, so that an item which it is not woken for ends in a deadlock.
+    /// The leader sleeps without a time limit here, so a missed wake-up ends in a deadlock.
     #[test]
     fn the_leader_never_sleeps_over_what_was_handed_back() {
         loom::model(|| {

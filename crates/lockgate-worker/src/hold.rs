@@ -1,7 +1,8 @@
-//! Keeps a connection's next request back until the application has finished with the one before (`close()`, PEP 3333).
+//! Keeps a connection's next request back until the application has finished with the previous one (`close()`, PEP
+//! 3333).
 //!
-//! The response itself does not wait: the event loop sends it while the application still runs. What waits is the
-//! connection's input, and the connection's slot when the connection is closed meanwhile.
+//! The event loop sends the response while the application still runs. What waits is the connection's input, and the
+//! connection's slot if the connection is closed meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -11,7 +12,7 @@ use crate::shared::{Shared, StopMode};
 use crate::slot::Slot;
 
 const FREE: u8 = 0;
-/// The application is not finished with the connection's request.
+/// The application has not finished with the connection's request.
 const HELD: u8 = 1;
 /// The same, and the event loop has found the connection ready for its next request.
 const NEXT_WAITS: u8 = 2;
@@ -23,22 +24,22 @@ const SLOT_WAITS: u8 = 3;
 pub struct Hold(AtomicU8);
 
 impl Hold {
-    /// Whether the application is not finished with the request.
+    /// Whether the application has not finished with the request.
     pub fn is_held(&self) -> bool {
         self.0.load(Ordering::Acquire) != FREE
     }
 
-    /// For the event loop: whether the next request has to wait. If so, the loop hears when it no longer has to.
+    /// For the event loop: whether the next request has to wait. If so, the loop is notified when the wait ends.
     pub fn keeps_next_request(&self) -> bool {
         self.is_held() && self.leave(NEXT_WAITS)
     }
 
-    /// For the event loop: whether the slot of a closed connection has to wait. If so, the loop hears when it can be freed.
+    /// For the event loop: whether a closed connection's slot has to wait; the loop is notified when the wait ends.
     pub fn keeps_slot(&self) -> bool {
         self.is_held() && self.leave(SLOT_WAITS)
     }
 
-    /// Leaves word for the thread that ends the hold. False when the hold has ended.
+    /// Sets what the thread that ends the hold has to do. False when the hold has ended.
     fn leave(&self, word: u8) -> bool {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
@@ -51,7 +52,7 @@ impl Hold {
         self.0.store(HELD, Ordering::Release);
     }
 
-    /// What the event loop waits for.
+    /// Ends the hold; returns what the event loop waits for.
     fn end(&self) -> u8 {
         self.0.swap(FREE, Ordering::AcqRel)
     }
@@ -78,7 +79,7 @@ impl Drop for HeldConnection {
         let token = self.slot.token();
         match self.slot.hold().end() {
             NEXT_WAITS => self.shared.push_return(Returned::Released(token), true),
-            // Needed at once only where the worker waits for its last connection to end.
+            // Only a worker that waits for its last connection to end needs this at once.
             SLOT_WAITS => {
                 let wakes = self.shared.stop_mode() != StopMode::Serve;
                 self.shared.push_return(Returned::Closed(token), wakes);

@@ -1,7 +1,8 @@
-//! Poller, connections and timers of a worker: everything that only one thread at a time may touch. The thread that
-//! holds this (its leader) is outside the interpreter, but for taking or leaving a request under `try_lock`.
+//! The event loop of a worker: poller, connections and timers, for one thread at a time. The thread that holds it (the
+//! leader) does not hold the GIL, except to take or leave a request under `try_lock`.
 //!
-//! Invariant: what was polled and not yet run is in here and never on a stack, so that a standby finds all of it.
+//! Invariant: what was polled and has not run is stored in here and never on a stack, so that a standby finds all of
+//! it.
 
 mod door;
 mod drain;
@@ -37,10 +38,10 @@ use waiting::Waiting;
 
 const WAKER: u64 = 0;
 
-/// One read takes at most this much: larger only helps uploads, and those are bound by the copy.
+/// Maximum size of one read: larger reads help only uploads, and those are bound by the copy.
 const READ_BUFFER: usize = 64 * 1024;
 
-/// A turn's responses leave together, but not later than this many, or this long, after the first.
+/// A turn's responses are sent together, but at most this many, and at most this long after the first.
 /// Flask, 64 connections: 83 µs a request when each is sent at once, 55 with 1 ms, 53 with 4 ms (design.md §4).
 pub const FLUSH_AFTER: usize = 64;
 pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
@@ -48,16 +49,15 @@ pub const FLUSH_WITHIN: Duration = Duration::from_millis(2);
 /// With `threads = 1` a response that waits for the end of its turn would wait for the next call, however long that is.
 const BURST: usize = 4;
 
-/// Requests that are ready do not keep the lane from the sockets for longer than this: a client that pipelines for
-/// ever has no more of the lane than others.
+/// Ready requests delay the next poll by no more than this: a client that pipelines for ever gets no more of the event
+/// loop than others.
 const POLL_WITHIN: Duration = Duration::from_millis(4);
 
-/// Bodies, what is only read to be dropped, and responses that are long: they get so much of each look at the sockets,
-/// after everything that may be a request. Without it 500 clients that send chunks of one byte as fast as they can
-/// made others wait 170 ms.
+/// Time for bulk work (bodies, input that is read and dropped, long responses) per poll, after everything that may be a
+/// request. Without this limit, 500 clients that sent one-byte chunks as fast as they could delayed others by 170 ms.
 const BULK_WITHIN: Duration = Duration::from_millis(2);
 
-/// What a leader's turn ended with.
+/// How a leader's turn ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Requests are ready.
@@ -66,19 +66,19 @@ pub enum Turn {
     Over,
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct Lane {
     bench: Workbench,
-    /// Requests that are parsed and wait for a thread.
+    /// Parsed requests that wait for a thread.
     ready: Queue,
-    /// Connections whose response is complete and not yet sent.
+    /// Connections whose response is complete and not sent yet.
     unflushed: Vec<Box<Connection>>,
     unflushed_since: Option<Instant>,
     poller: Poller,
     acceptor: Acceptor,
     slots: SlotTable,
     timers: Timers,
-    /// Connections that gave way to others before their input was used up; each is in here once.
+    /// Connections that yielded before their input was used up; each is in here once.
     again: VecDeque<u64>,
     polled_at: Instant,
     sight: Sight,
@@ -87,9 +87,9 @@ pub struct Lane {
     arrivals: Vec<Arrival>,
     addresses: Addresses,
     complaints: Complaints,
-    /// Requests that were ready so far.
+    /// Number of requests so far.
     requests: u64,
-    /// Once nothing more is accepted.
+    /// Set once nothing more is accepted.
     drain: Option<Drain>,
 }
 
@@ -124,7 +124,7 @@ impl Lane {
         })
     }
 
-    /// Leads until a request is ready or the worker is over. Called by the leader, outside the interpreter.
+    /// Leads until a request is ready or the worker is over. Called by the leader, without the GIL.
     pub fn turn(&mut self, shared: &Arc<Shared>) -> Turn {
         loop {
             self.bench.now = Instant::now();
@@ -163,12 +163,12 @@ impl Lane {
         }
     }
 
-    /// The next request that is ready: the oldest, unless clients have been leaving.
+    /// The next ready request: the oldest, unless clients have been leaving.
     pub fn take_ready(&mut self, order: &Order) -> Option<Job> {
         self.ready.take(order)
     }
 
-    /// Whether the sockets have to be looked at before another request is taken.
+    /// Whether the sockets have to be polled before another request is taken.
     pub fn must_poll(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.polled_at) >= POLL_WITHIN
     }
@@ -179,17 +179,17 @@ impl Lane {
         self.ready.push(job);
     }
 
-    /// Whether a burst is under way: only then is it worth letting a response wait where nobody stands by to send it.
+    /// Whether a burst is in progress: without a standby that would send it, a response is only delayed in a burst.
     pub fn has_many_ready(&self) -> bool {
         self.ready.len() >= BURST
     }
 
-    /// Takes a connection whose response is complete; it is flushed with the rest of the turn.
+    /// Takes a connection whose response is complete; it is flushed with the others of this turn.
     pub fn leave_unflushed(&mut self, connection: Box<Connection>) {
         self.unflushed.push(connection);
     }
 
-    /// Whether the responses of this turn have to leave now.
+    /// Whether the responses of this turn have to be sent now.
     pub fn must_flush(&mut self, now: Instant) -> bool {
         if self.unflushed.is_empty() {
             return false;
@@ -198,7 +198,7 @@ impl Lane {
         self.unflushed.len() >= FLUSH_AFTER || now.saturating_duration_since(since) >= FLUSH_WITHIN
     }
 
-    /// Gives a request's buffers back.
+    /// Keeps a request's buffers for reuse.
     pub fn reuse(&mut self, request: Box<Request>) {
         self.bench.keep_request(request);
     }
@@ -224,9 +224,9 @@ impl Lane {
         shared.returns.end_polling();
         self.bench.now = Instant::now();
         self.polled_at = self.bench.now;
-        // A request that was held back, by another one or by close(), is ready from now on.
+        // A request that was held back, by another request or by close(), is ready from now on.
         self.sight.came_at = self.bench.now;
-        // Before anybody is accepted: who was told that its connection ends has a place for the next one.
+        // Before accepting: a client whose connection was announced to end finds a free place for its next one.
         self.take_returns(shared);
         let watched = self.slots.in_use() + self.acceptor.listeners() + 1;
         self.sight
@@ -291,7 +291,7 @@ impl Lane {
         }
     }
 
-    /// Drives connections that gave way, the first that did so first, for a bounded time.
+    /// Drives connections that yielded, in that order, for a bounded time.
     fn go_on_with_bulk(&mut self) {
         for _ in 0..self.again.len() {
             let Some(token) = self.again.pop_front() else {
@@ -316,14 +316,14 @@ impl Lane {
         }
     }
 
-    /// Others come first.
+    /// Queues a connection behind others.
     fn queue(&mut self, slot: &Slot) {
         if !std::mem::replace(&mut slot.lock().is_queued, true) {
             self.again.push_back(slot.token());
         }
     }
 
-    /// Drives a connection that is owned here until it has to wait, or runs, or is over.
+    /// Drives a connection that is owned here until it waits, runs, or is over.
     fn drive(&mut self, mut connection: Box<Connection>) {
         loop {
             let next = if !connection.has_output() && connection.phase != Phase::Writing {
@@ -378,7 +378,7 @@ impl Lane {
         }
     }
 
-    /// Leaves a connection in its slot until something happens to it.
+    /// Leaves a connection in its slot until an event or its deadline.
     fn put_back(&mut self, mut connection: Box<Connection>) {
         if let Some(drain) = &self.drain {
             connection.shorten_waiting(self.bench.now + drain.linger);
@@ -389,7 +389,7 @@ impl Lane {
         let slot = Arc::clone(&connection.slot);
         let mut state = slot.lock();
         if state.pending.any() {
-            // An edge came while a crew thread owned it, and nobody will be told of it again.
+            // An edge came while a crew thread owned the connection; it will not be reported again.
             let pending = std::mem::take(&mut state.pending);
             let has_news = pending.readable
                 || pending.read_closed
@@ -421,8 +421,8 @@ impl Lane {
         {
             self.resume_accepting();
         }
-        // What a client has sent in time may lie in the kernel, beyond what this look has shown: its time is not over
-        // before that was seen. After a call of 3 s with `threads = 1`, 173 of 300 requests were lost without this.
+        // Input sent in time may still be in the kernel, beyond what this poll returned: time is not up before it was
+        // seen. Without this, 173 of 300 requests were lost after a call of 3 s with `threads = 1`.
         let over = self.sight.seen_all_at().min(self.bench.now);
         while let Some((at, token)) = self.timers.pop_due(over) {
             let Some(slot) = self.slots.get(token) else {
@@ -436,7 +436,7 @@ impl Lane {
                 continue;
             };
             if state.is_queued && !connection.is_lingering() {
-                // So it is with what waits for its part of the lane.
+                // The same goes for connections that wait for their share of the lane.
                 let soon = self.bench.now + BULK_WITHIN;
                 self.timers.arm(soon, token);
                 state.armed = Some(soon);

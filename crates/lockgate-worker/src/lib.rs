@@ -1,9 +1,9 @@
-//! The process that serves: lane, transports, crew. Knows no Python and no supervisor.
+//! The worker process of the server: event loop, transports and thread pool.
 //!
-//! Reading order: [`app`] is the seam to the application, [`request`] and [`reply`] are what crosses it,
-//! [`worker`] starts everything, `crew` are the threads, `lane` is what they take turns at.
+//! Reading order: [`app`] is the interface to the application, [`request`] and [`reply`] cross it, [`worker`] starts
+//! everything, `crew` is the thread pool, `lane` is the event loop that its threads take turns to run.
 #![forbid(unsafe_code)]
-// Connections and requests travel between the lane, their slots and the crew: a box moves as one pointer.
+// Boxes of connections and requests move between the lane, their slots and the crew as one pointer.
 #![allow(clippy::vec_box)]
 
 pub mod app;

@@ -1,6 +1,6 @@
-//! The error log: what the server itself has to say, and how loudly. Knows nothing of descriptors.
+//! The error log: events of the server itself, by level.
 //!
-//! Invariant: an event is written or counted, and the first one that is written after a loss says how many are missing.
+//! Invariant: an event is written or counted, and the first event written after a loss says how many are missing.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
@@ -17,18 +17,18 @@ use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_even
 use crate::date::Zone;
 use crate::sink::{self, Sink};
 
-/// How long a thread waits for a reader of the log that is slow. Once for each time that the reader stops altogether:
-/// after that nobody waits until it reads again.
+/// How long a thread waits for a slow reader of the log. Only once each time that the reader stops altogether: after
+/// that no thread waits until the log is read again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Who speaks, in a JSON error log.
+/// The source of an event in a JSON error log.
 const SERVER: &str = "lockgate";
 const APPLICATION: &str = "wsgi.errors";
 
-/// Bytes of a target that the error log shows.
+/// Maximum bytes of a target in the error log.
 const TARGET_AT_MOST: usize = 1024;
 
-/// What of a request's target operators see: with `log_query` off it ends at its `?`.
+/// The part of a request's target that operators see: with `log_query` off it ends at its `?`.
 #[inline]
 pub fn shown_target(target: &[u8], shows_queries: bool) -> &[u8] {
     if shows_queries {
@@ -55,16 +55,16 @@ pub fn described(method: &[u8], target: &[u8]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Creates a log file that does not exist yet and gives it to an owner, by user and group, who will open it again.
-/// Files that exist stay as they are.
+/// Creates a missing log file and gives it to an owner, by user and group, who will reopen it. Existing files stay
+/// unchanged.
 ///
 /// # Errors
-/// When it can neither be created nor is there.
+/// When it does not exist and cannot be created.
 pub fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
     sink::create_missing(target, owner)
 }
 
-/// Opens a log file as the logs do, for somebody who writes to it in another way.
+/// Opens a log file as the logs do, for a caller that writes to it in another way.
 ///
 /// # Errors
 /// When it cannot be opened for appending.
@@ -72,10 +72,10 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     sink::open_file(path)
 }
 
-/// An event is no longer than this: an exception may have all of a request, or a database's answer, in its text.
+/// Maximum length of an event: the text of an exception may contain a whole request or a database's answer.
 const LONGEST_EVENT: usize = 64 * 1024;
 
-/// The error log: what the server itself has to say.
+/// The error log.
 #[derive(Debug)]
 pub struct ErrorLog {
     sink: Sink,
@@ -83,12 +83,12 @@ pub struct ErrorLog {
     format: ErrorLogFormat,
     zone: Zone,
     lost: AtomicU64,
-    /// The last line was not taken: nobody waits for the next.
+    /// The last line was not accepted: no thread waits for the next.
     is_stuck: AtomicBool,
 }
 
 impl ErrorLog {
-    /// Opens the error log of the configuration. A file that is not there yet is made the owner's, by user and group.
+    /// Opens the error log of the configuration. A missing file is created and given to the owner, by user and group.
     ///
     /// # Errors
     /// When the file cannot be opened for appending, or there is no local time zone; the text names the setting.
@@ -133,8 +133,8 @@ impl ErrorLog {
         })
     }
 
-    /// From now on a panic of any thread of this process is an event of this log, with the thread and the place, and
-    /// with a backtrace where `RUST_BACKTRACE` asks for one.
+    /// From now on a panic of any thread of this process is logged here, with the thread and the location, and with a
+    /// backtrace if `RUST_BACKTRACE` is set.
     pub fn report_panics(self: &Arc<Self>) {
         let log = Arc::clone(self);
         std::panic::set_hook(Box::new(move |panic| {
@@ -161,7 +161,7 @@ impl ErrorLog {
         self.write_event(level, message, PATIENCE);
     }
 
-    /// As [`ErrorLog::write`], for threads that must not wait at all.
+    /// As [`ErrorLog::write`], for threads that must not wait.
     pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
         self.write_event(level, message, Duration::ZERO);
     }
@@ -186,8 +186,8 @@ impl ErrorLog {
         line
     }
 
-    /// Writes lines of the application (`wsgi.errors`, which has escaped them): as they are, or as an event each where
-    /// the log is JSON.
+    /// Writes lines of the application (`wsgi.errors`, which has escaped them): unchanged, or as an event each if the
+    /// log is JSON.
     pub fn raw(&self, bytes: &[u8]) {
         if self.format == ErrorLogFormat::Text {
             return self.put(bytes, PATIENCE);
@@ -207,7 +207,7 @@ impl ErrorLog {
         &self.zone
     }
 
-    /// Says how many lines were lost, if any were and the log takes lines again. To be called now and then.
+    /// Logs how many lines were lost, if any were and the log accepts lines again. To be called now and then.
     pub fn mention_losses(&self) {
         if self.lost.load(Ordering::Relaxed) > 0 {
             self.put(&[], Duration::ZERO);
@@ -247,7 +247,7 @@ impl ErrorLog {
         }
     }
 
-    /// Opens the file anew, after it was moved away.
+    /// Reopens the file after it was renamed.
     ///
     /// # Errors
     /// When that fails; the old file stays in use.
@@ -273,7 +273,7 @@ impl ErrorLog {
     }
 }
 
-/// How many lines there are, one without an end included.
+/// Number of lines, an unterminated last line included.
 pub(crate) fn count_lines(text: &[u8]) -> u64 {
     let ends = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
     ends + u64::from(text.last().is_some_and(|&last| last != b'\n'))
@@ -323,7 +323,7 @@ mod tests {
             written += 1;
         }
         written -= 1;
-        // Nobody waits any more, whatever its patience: ten thousand of it would be 40 minutes.
+        // No event waits any more: ten thousand times the patience would be 40 minutes.
         for _ in 0..9_999 {
             log.write(Level::Info, "another line");
         }

@@ -1,13 +1,12 @@
-//! How slow a client may be while it sends a body or takes a response. Knows no socket and no clock: bytes and `now` go
-//! in, deadlines come out.
+//! The minimum rate at which a client sends a body or takes a response: bytes and `now` go in, deadlines come out.
 //!
-//! The rule is a bucket of time: it is full at first, runs out as time passes, and each byte puts back what it may take
-//! at the least rate, but never more than fits. So a byte now and then buys nothing, silence ends with the bucket,
-//! whoever keeps the rate goes on for ever, and what was sent fast pays for no slowness an hour later.
+//! The rule is a token bucket of time: it is full at first, runs out as time passes, and each byte puts back the time
+//! it may take at the minimum rate, up to the bucket's size. So trickling bytes gains no time, silence ends with the
+//! bucket, a client that keeps the rate continues for ever, and a fast start does not pay for slowness an hour later.
 
 use std::time::{Duration, Instant};
 
-/// The least rate, and how far behind it a client may fall.
+/// The minimum rate, and how far behind it a client may fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinimumRate {
     /// 0: any byte at all is enough.
@@ -21,17 +20,17 @@ impl MinimumRate {
         now + self.grace
     }
 
-    /// The deadline after so many bytes have come or gone.
+    /// The deadline after `bytes` bytes were received or sent.
     pub fn extend(&self, deadline: Instant, bytes: u64, now: Instant) -> Instant {
         let full = self.begin(now);
         match self.worth(bytes) {
-            // Compared first: what is worth more than fits may be more than an instant can hold.
+            // Compared first, because the worth of many bytes may exceed what an instant can hold.
             worth if worth >= full.saturating_duration_since(deadline) => full,
             worth => deadline + worth,
         }
     }
 
-    /// How long so many bytes may take.
+    /// How long `bytes` bytes may take.
     fn worth(&self, bytes: u64) -> Duration {
         match self.bytes_per_second {
             0 if bytes == 0 => Duration::ZERO,
@@ -43,9 +42,9 @@ impl MinimumRate {
     }
 }
 
-/// How a client takes one response, over all the pieces that the application sends.
+/// How fast a client takes one response, over all the pieces that the application sends.
 ///
-/// Time counts only while the socket is full: what the application takes to think is not the client's.
+/// Time counts only while the socket is full: time with an empty send buffer is not charged to the client.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Uptake {
     /// The last flush left something behind.
@@ -55,12 +54,12 @@ pub struct Uptake {
 }
 
 impl Uptake {
-    /// Whether a flush that leaves nothing behind has anything to tell.
+    /// Whether a flush that leaves nothing behind has to be recorded.
     pub fn is_behind(&self) -> bool {
         self.is_blocked || !self.debt.is_zero()
     }
 
-    /// A flush has moved so many bytes and left some behind: gives the client's deadline.
+    /// A flush has sent `bytes` bytes and left some behind: returns the client's deadline.
     pub fn note_blocked(
         &mut self,
         rate: &MinimumRate,
@@ -77,7 +76,7 @@ impl Uptake {
         rate.extend(from, bytes, now)
     }
 
-    /// A flush has moved so many bytes, and nothing is left.
+    /// A flush has sent `bytes` bytes, and nothing is left.
     pub fn note_clear(&mut self, rate: &MinimumRate, deadline: Instant, bytes: u64, now: Instant) {
         let from = if std::mem::take(&mut self.is_blocked) {
             deadline
@@ -102,7 +101,7 @@ mod tests {
         Duration::from_secs_f64(count)
     }
 
-    /// Lets a client move `bytes` every `pause`; gives how long it lives, looked at for `at_most`.
+    /// Lets a client move `bytes` every `pause`; returns how long it lives, observed for `at_most`.
     fn lifetime(rate: MinimumRate, bytes: u64, pause: f64, at_most: f64) -> Option<f64> {
         let start = Instant::now();
         let mut deadline = rate.begin(start);

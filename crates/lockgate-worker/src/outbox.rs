@@ -1,6 +1,6 @@
-//! What a connection still has to send, in order: copied bytes, borrowed bytes, ranges of files. Knows no HTTP.
+//! The output queue of a connection: copied bytes, borrowed bytes, ranges of files.
 //!
-//! Invariant: pieces leave in the order they came, each byte once; `len` is what is left.
+//! Invariant: pieces are sent in order, each byte once; `len` is what is left.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use crate::reply::SharedBytes;
 use crate::transport::Transport;
 
-/// `writev` takes what it is given up to IOV_MAX (1,024); past a handful of buffers the kernel's copy is all the cost.
+/// `writev` accepts up to IOV_MAX buffers (1,024); beyond a few of them the cost is all in the kernel's copy.
 const PIECES_AT_ONCE: usize = 16;
 
 enum Piece {
@@ -23,37 +23,40 @@ enum Piece {
     },
 }
 
-/// How far a flush came.
+/// The result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flushed {
     /// Nothing is left.
     All,
     /// The socket is full.
     Blocked,
-    /// There is more to send and room for it, but others come first.
+    /// There is more to send and room for it, but other connections come first.
     Bounded,
 }
 
-/// Bytes that one flush sends at the most, about 0.2 ms of copying: neither a fast reader of a large file nor a thousand
-/// that read nothing, for whom the kernel takes 2.5 MB each, keep the lane from others. A MiB with its head is not cut.
+/// Maximum bytes per flush, about 0.2 ms of copying: neither a fast reader of a large file nor a thousand clients that
+/// read nothing (the kernel buffers 2.5 MB for each) block the event loop. A MiB with its head is not cut.
 const BYTES_AT_ONCE: u64 = (1 << 20) + (64 << 10);
 
-/// A queue of output. Empty, it holds no heap memory but what [`Outbox::take_spare`] would give back.
+/// Bytes of a file that are in memory at a time where the transport has to see them.
+const FILE_PART: usize = 64 * 1024;
+
+/// A queue of output. When empty, it holds no heap memory except the buffer that [`Outbox::take_spare`] would return.
 #[derive(Default)]
 pub struct Outbox {
     pieces: VecDeque<Piece>,
-    /// Bytes of the first piece that are sent already.
+    /// Bytes of the first piece that have been sent already.
     sent: usize,
     len: u64,
-    /// Bytes that have left since they were last asked for.
+    /// Bytes that have been sent.
     departed: u64,
-    /// How many of them were counted.
+    /// How many of them [`Outbox::take_departed`] has returned.
     counted: u64,
     spare: Vec<u8>,
 }
 
 impl Outbox {
-    /// Bytes that are still to be sent.
+    /// Bytes still to be sent.
     pub fn len(&self) -> u64 {
         self.len
     }
@@ -62,7 +65,7 @@ impl Outbox {
         self.len == 0
     }
 
-    /// The buffer that copied bytes are appended to; whoever appends calls [`Outbox::note_appended`] after.
+    /// The buffer that copied bytes are appended to; call [`Outbox::note_appended`] afterwards.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Copied(_))) {
             self.pieces
@@ -70,7 +73,7 @@ impl Outbox {
         }
         match self.pieces.back_mut() {
             Some(Piece::Copied(bytes)) => bytes,
-            // The arm above has just pushed a copied piece; the spare buffer is a harmless answer to the impossible.
+            // Unreachable: the arm above has just pushed a copied piece. The spare buffer is harmless.
             _ => &mut self.spare,
         }
     }
@@ -148,23 +151,23 @@ impl Outbox {
         self.len = 0;
     }
 
-    /// Gives the reusable buffer away, so that an idle connection holds none.
+    /// Takes the reusable buffer out, so that an idle connection holds none.
     pub fn take_spare(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.spare)
     }
 
-    /// Bytes that have left so far.
+    /// Bytes that have been sent so far.
     pub fn departed(&self) -> u64 {
         self.departed
     }
 
-    /// Bytes that have left since this was last asked.
+    /// Bytes that have been sent since the last call.
     pub fn take_departed(&mut self) -> u64 {
         let before = std::mem::replace(&mut self.counted, self.departed);
         self.departed - before
     }
 
-    /// Takes a buffer for the next head.
+    /// Gives back a buffer for the next head.
     pub fn give_spare(&mut self, spare: Vec<u8>) {
         if self.spare.capacity() == 0 {
             self.spare = spare;
@@ -239,22 +242,32 @@ impl Outbox {
             return Ok(());
         };
         let wanted = (*length).min(room as u64);
-        let outcome = match transport.send_file(file, *offset, wanted) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                copy_file(transport, file, *offset, wanted)
-            }
-            other => other,
+        let sent = match transport.send_file(file, *offset, wanted) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+            outcome => Some(outcome?),
         };
-        let count = outcome?;
+        let (count, copy) = match sent {
+            Some(count) => (count, None),
+            None => {
+                let copy = read_part(file, *offset, wanted)?;
+                (copy.len(), Some(copy))
+            }
+        };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         *offset += count as u64;
         *length -= count as u64;
-        self.len -= count as u64;
-        self.departed += count as u64;
         if *length == 0 {
             self.pieces.pop_front();
+        }
+        match copy {
+            // Queued until all of it has left, so that no part of the file is read twice.
+            Some(copy) => self.pieces.push_front(Piece::Copied(copy)),
+            None => {
+                self.len -= count as u64;
+                self.departed += count as u64;
+            }
         }
         Ok(())
     }
@@ -282,7 +295,7 @@ impl Outbox {
     }
 
     fn keep_spare(&mut self, piece: Piece) {
-        // One small buffer is worth keeping for the next head; larger ones would only sit in idle connections.
+        // One small buffer is worth keeping for the next head; larger ones would stay in idle connections.
         if let Piece::Copied(mut bytes) = piece
             && self.spare.capacity() == 0
             && bytes.capacity() <= 16 * 1024
@@ -293,19 +306,13 @@ impl Outbox {
     }
 }
 
-/// What `sendfile` does, for transports that have to see the bytes.
-fn copy_file(
-    transport: &mut dyn Transport,
-    file: &File,
-    offset: u64,
-    length: u64,
-) -> io::Result<usize> {
-    let mut buffer = vec![0; usize::try_from(length.min(64 * 1024)).unwrap_or(64 * 1024)];
-    let count = file.read_at(&mut buffer, offset)?;
-    if count == 0 {
-        return Ok(0);
-    }
-    transport.write(&[IoSlice::new(&buffer[..count])])
+/// The next part of a file, for transports that have to see the bytes. Empty where the file has become shorter.
+fn read_part(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut part =
+        vec![0; usize::try_from(length).map_or(FILE_PART, |length| length.min(FILE_PART))];
+    let count = file.read_at(&mut part, offset)?;
+    part.truncate(count);
+    Ok(part)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What becomes of requests for which there is no thread: 503, or nothing for clients that have gone, and a warning for
-//! the operator. Does not decide which requests those are: the queue does.
+//! Load shedding: the response to requests that get no thread (503, or none for clients that have gone), and a warning
+//! for the operator. The queue decides which requests those are.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -16,11 +16,11 @@ use crate::recurrence::Recurrence;
 use crate::reply::{Look, Presence, ReplyChannel};
 use crate::shared::Shared;
 
-/// Seconds until the client should try again. The queue forgets an overload within a second, and where it does not, a
-/// refusal costs less than what a longer pause would leave idle.
+/// Seconds until the client should try again. The queue recovers from an overload within a second; where it does not, a
+/// refusal costs less than the idle time of a longer pause.
 const RETRY_AFTER: &[u8] = b"1";
 
-/// What was refused and not yet told of.
+/// Refusals that have not been logged yet.
 #[derive(Default)]
 pub struct Tally {
     refusals: Mutex<Refusals>,
@@ -34,7 +34,7 @@ struct Refusals {
 }
 
 impl Tally {
-    /// Counts a refusal. When it is time for it: how many were too late, and how many found the queue full.
+    /// Counts a refusal. When a line is due: how many were too late, and how many found the queue full.
     fn note(&self, why: GivenUp, now: Instant) -> Option<(u64, u64)> {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
@@ -83,7 +83,7 @@ impl Shared {
 }
 
 impl Connection {
-    /// Ends a request that waited in vain, on whatever thread: the leader sends what there is to send.
+    /// Ends a request that waited in vain, on any thread; the leader sends the response.
     pub fn leave_unanswered(mut self: Box<Self>, why: GivenUp, now: Instant) {
         let shared = std::sync::Arc::clone(&self.shared);
         if why == GivenUp::Gone {
@@ -94,8 +94,8 @@ impl Connection {
         shared.push_return(Returned::Connection(self), true);
     }
 
-    /// Queues a 503. The request was read in full, so the connection may go on: to open another one would cost both
-    /// sides more than the refusal did.
+    /// Queues a 503. The request was read in full, so the connection may continue: opening another one would cost both
+    /// sides more than the refusal.
     pub fn answer_unavailable(&mut self, why: GivenUp, now: Instant) {
         let detail = match why {
             GivenUp::TooLate => "no thread became free in time",
@@ -105,8 +105,8 @@ impl Connection {
         self.shared.report_overload(why, now);
         self.shared.report_refusal(&self.client, detail);
         let text = format!("503 Service Unavailable: {detail}\n");
-        // Whoever closed its side while it waited has most likely gone, and 499 is the truth about it. A client that
-        // was only half closed gets an answer all the same.
+        // A client that closed its side while it waited has most likely gone, and 499 is the accurate status. A client
+        // that was only half closed is answered all the same.
         let (outcome, closes) = match why {
             GivenUp::HalfClosed => (Outcome::ClientGone, true),
             _ => (Outcome::Overloaded, false),
@@ -137,7 +137,7 @@ impl Connection {
         });
     }
 
-    /// Whether somebody waits for the response, as far as that can be known without sending anything.
+    /// Whether the client is still there, as far as can be known without sending anything.
     pub fn find_presence(&mut self, look: Look) -> Presence {
         let pending = std::mem::take(&mut self.slot.lock().pending);
         self.note(pending);
@@ -172,7 +172,7 @@ impl Connection {
                     ..Readiness::default()
                 }
             }
-            // Nothing was learnt; whatever is wrong shows when the response is sent.
+            // Nothing was learnt; an error of the socket shows when the response is sent.
             Err(_) => Readiness::default(),
         }
     }

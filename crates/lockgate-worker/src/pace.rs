@@ -1,39 +1,39 @@
-//! How long a call may keep the lane before the standby takes it: learnt from the calls. Knows no thread and no clock.
+//! The hand-off policy: how long a call may keep the lane before the standby takes it, learnt from earlier calls.
 //!
-//! The words are atomics because the standby reads what the leader writes; each is a hint, and no order between them
+//! The fields are atomics because the standby reads what the leader writes; each is a hint, and no order between them
 //! matters.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// The shortest tick, for when calls are being promoted. With 64 clients of a view that waits 10 ms, 50–100 µs served
+/// The shortest tick, used while calls are being promoted. With 64 clients of a view that waits 10 ms, 50–100 µs served
 /// 98 % of what the clients allow, 200 µs 60 % (prototype, design.md §4).
 const SHORTEST_TICK: u32 = 50;
 
-/// The tick after a pause, and what a call of unknown length is given.
+/// The tick after a pause, and for a call of unknown length.
 const USUAL_TICK: u32 = 1_000;
 
-/// The tick while calls are short for a long time. On a virtual machine a wake-up costs 17 µs and the leader's caches:
-/// a thousand a second were 3 % of Flask's throughput, two hundred are not to be seen.
+/// The tick after calls have been short for a long time. On a virtual machine a wake-up costs 17 µs and the leader's
+/// caches: a thousand a second cost 3 % of Flask's throughput, two hundred nothing measurable.
 const LONGEST_TICK: u32 = 5_000;
 
-/// A tick is never shorter than so many usual calls: to take the lane from a call that computes gains nothing. Without
+/// A tick is never shorter than this many usual calls: taking the lane from a CPU-bound call gains nothing. Without
 /// this, Flask's calls of 50 µs were promoted by the shortest tick: 54.5 µs of CPU a request instead of 51.
 const USUAL_CALLS_PER_TICK: u32 = 4;
 
-/// All calls, as a share.
+/// The share that stands for all calls.
 const WHOLE: u32 = 1 << 16;
 
-/// When more calls than this are promoted, the standby does not wait for the tick (early promotion): it sleeps until a
-/// call begins and takes the lane at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53; where most
-/// calls are short it would wake the standby for each of them.
+/// When more than this share of calls is promoted, the standby does not wait for the tick (early promotion): it sleeps
+/// until a call begins and takes the lane at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53; where
+/// most calls are short, this would wake the standby for each of them.
 const MOSTLY: u32 = WHOLE / 2;
 
-/// See the module. Times are in microseconds unless the name says otherwise.
+/// See the module documentation. Times are in microseconds unless the name says otherwise.
 #[derive(Debug)]
 pub struct Pace {
     tick: AtomicU32,
-    /// Of all calls, those that were promoted; [`WHOLE`] is all.
+    /// The share of calls that were promoted; [`WHOLE`] is all.
     share_of_waits: AtomicU32,
     /// A moving mean of calls that were not promoted.
     usual_call_nanos: AtomicU32,
@@ -48,7 +48,7 @@ impl Pace {
         }
     }
 
-    /// What a call is given before it is promoted.
+    /// How long a call may run before it is promoted.
     pub fn tick(&self) -> Duration {
         Duration::from_micros(u64::from(self.tick.load(Ordering::Relaxed)))
     }
@@ -58,7 +58,7 @@ impl Pace {
         self.share_of_waits.load(Ordering::Relaxed) > MOSTLY
     }
 
-    /// A call was promoted: others may follow soon. Only a leader says so.
+    /// A call was promoted: others may follow soon. Only called by the leader.
     pub fn note_promoted(&self) {
         let usual = self.usual_call_nanos.load(Ordering::Relaxed) / 1000;
         let tick = (usual * USUAL_CALLS_PER_TICK).clamp(SHORTEST_TICK, USUAL_TICK);
@@ -66,7 +66,7 @@ impl Pace {
         self.move_share_of_waits(WHOLE);
     }
 
-    /// A call was promoted and still had the interpreter: it computes, and the thread that took over could only wait.
+    /// A call was promoted and still held the GIL: it is CPU-bound, and the thread that took over could only wait.
     /// Django's calls of 1.3 ms, promoted as if they waited: 394 requests a second instead of 746.
     pub fn note_computing(&self) {
         let tick = self.tick.load(Ordering::Relaxed);
@@ -75,13 +75,13 @@ impl Pace {
         self.move_share_of_waits(0);
     }
 
-    /// A call ended before it was promoted. Only a leader says so.
+    /// A call ended before it was promoted. Only called by the leader.
     pub fn note_short_call(&self, taken: Duration) {
         self.move_share_of_waits(0);
         let longest = Duration::from_micros(u64::from(USUAL_TICK));
         let taken = taken.min(longest).as_nanos() as u32;
         let usual = self.usual_call_nanos.load(Ordering::Relaxed);
-        // Over about 16 calls; rounding keeps it a little low, which only makes for a shorter tick.
+        // Over about 16 calls; rounding keeps it a little low, which only shortens the tick.
         self.usual_call_nanos
             .store(usual - usual / 16 + taken / 16, Ordering::Relaxed);
     }
@@ -93,7 +93,7 @@ impl Pace {
             .store((tick + tick / 8 + 1).min(LONGEST_TICK), Ordering::Relaxed);
     }
 
-    /// Nobody called for a while: what comes next may be of another kind.
+    /// There were no calls for a while: the next ones may be of another kind.
     pub fn note_pause(&self) {
         self.tick.fetch_min(USUAL_TICK, Ordering::Relaxed);
     }
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(pace.do_calls_wait(), round > 21, "{round}");
             pace.note_promoted();
         }
-        // One in ten, as where some views wait and most do not.
+        // One call in ten waits, as where some views wait and most do not.
         for _ in 0..40 {
             (0..9).for_each(|_| pace.note_short_call(Duration::from_micros(10)));
             pace.note_promoted();

@@ -1,4 +1,4 @@
-//! The one place that talks to epoll. Knows tokens and readiness, nothing of what they stand for.
+//! The wrapper of epoll: tokens in, readiness out.
 //!
 //! Connections are registered once, edge-triggered, for everything; listeners level-triggered and exclusive, so that
 //! one arrival wakes one worker (EPOLLEXCLUSIVE) and an accept budget can leave the rest for later.
@@ -12,7 +12,7 @@ use crate::descriptors::Noted;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
-/// Events taken from the kernel at once: a turn is bounded (about 64 requests) and so is what it learns.
+/// Maximum events per wait: bounds a turn (about 64 requests).
 pub const EVENTS_AT_ONCE: usize = 128;
 
 /// What became possible on a descriptor.
@@ -20,7 +20,7 @@ pub const EVENTS_AT_ONCE: usize = 128;
 pub struct Readiness {
     pub readable: bool,
     pub writable: bool,
-    /// The peer will send no more: a read has to go on until it says so itself.
+    /// The peer has announced the end of its stream: reads continue until they return it.
     pub read_closed: bool,
     /// Both directions are dead.
     pub hung_up: bool,
@@ -72,7 +72,7 @@ impl Poller {
     }
 
     pub fn watch_waker(&self, waker: &Waker, token: u64) -> io::Result<()> {
-        // Edge-triggered: nobody has to read the counter, each write is a new edge.
+        // Edge-triggered: the counter need not be read, each write is a new edge.
         let interest = EventFlags::IN | EventFlags::ET;
         Ok(epoll::add(
             &self.epoll,
@@ -86,7 +86,7 @@ impl Poller {
         Ok(epoll::delete(&self.epoll, descriptor)?)
     }
 
-    /// Waits at most `timeout` (for ever when `None`) and appends what happened to `into`.
+    /// Waits at most `timeout` (for ever if `None`) and appends the events to `into`.
     pub fn wait(
         &self,
         timeout: Option<Duration>,
@@ -96,7 +96,7 @@ impl Poller {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
-        // On the stack: the kernel's event type holds a pointer and so may not live in what threads hand around.
+        // On the stack: the kernel's event type holds a pointer, so it is not `Send` and cannot be kept in the lane.
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_AT_ONCE];
         let events = match epoll::wait(&self.epoll, &mut room[..], timeout.as_ref()) {
             Ok((events, _)) => events,
@@ -130,7 +130,7 @@ impl Waker {
     }
 
     pub fn wake(&self) {
-        // Full (EAGAIN) means that 2^64 - 1 wakes are pending; any other failure has no remedy here.
+        // A full counter (EAGAIN) means that 2^64 - 1 wakes are pending; other failures have no remedy here.
         let _ = rustix::io::write(self.event.as_fd(), &1u64.to_ne_bytes());
     }
 

@@ -1,8 +1,7 @@
-//! Requests that are ready and wait for a thread: in which order they are taken, and which of them are given up.
-//! Knows no socket, no thread and no clock.
+//! The queue of requests that wait for a thread: in which order they are taken, and which are given up.
 //!
-//! First come, first served, until waiting clients leave or run out of time. From then on the oldest are those that
-//! are about to leave, and serving them is work for nobody: as long as requests are given up, the newest come first.
+//! Adaptive LIFO: first come, first served, until waiting clients leave or run out of time. From then on the oldest
+//! clients are about to leave, and serving them is wasted work: while requests are given up, the newest come first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,30 +10,30 @@ use std::time::{Duration, Instant};
 use crate::reply::{Look, Presence, ReplyChannel};
 use crate::request::Request;
 
-/// Requests that have waited for less are called without a look at their clients' sockets: hardly anybody leaves so soon,
+/// Requests that have waited for less are called without a look at their clients' sockets: few clients leave so soon,
 /// and the look is a system call.
 const LOOK_AFTER: Duration = Duration::from_millis(5);
 
-/// A client that has closed its sending side while its request waited for so long counts as gone; see
+/// A client that has closed its sending side counts as gone once its request has waited this long; see
 /// docs/decisions/0010-a-client-that-closes-while-it-waits-has-gone.md.
 pub const HALF_CLOSED_FOR: Duration = Duration::from_millis(100);
 
-/// So many requests are taken from the new end for each that was given up. At a load of 1 + 1/16 of the capacity that
-/// is all of them. One impatient client at a time of no overload delays the others by no more than this many calls.
+/// After each request given up, the next 16 are taken LIFO. At a load of 1 + 1/16 of the capacity that is all of them.
+/// A single impatient client without overload delays the others by at most this many calls.
 const TURNED_BY: u32 = 16;
 
-/// The queue turns back so many calls after the last one was given up.
+/// The queue returns to FIFO after this many calls without another request given up.
 const TURNED_AT_MOST: u32 = 64;
 
-/// A request that is ready to run, and the way back for its response.
+/// A request that is ready to run, with the channel for its response.
 pub struct Job {
     pub request: Box<Request>,
     pub channel: Box<dyn ReplyChannel>,
-    /// When it was there in full, as far as the lane can tell.
+    /// When it was complete, as far as the event loop can know.
     pub ready_at: Instant,
     /// The same moment on the clock of the shared page.
     pub ready_nanos: u64,
-    /// It had to be kept for want of a thread.
+    /// It was kept because no thread was free.
     pub was_kept: bool,
 }
 
@@ -54,18 +53,17 @@ impl Job {
 /// Why a request is not passed on to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GivenUp {
-    /// Its client has gone: nothing can reach it.
+    /// The client has gone: nothing can reach it.
     Gone,
-    /// Its client has closed its sending side and has, as far as anybody can tell, gone.
+    /// The client has closed its sending side and has most likely gone.
     HalfClosed,
-    /// It has waited for longer than `queue_timeout`, or `request_timeout`.
+    /// The request has waited longer than `queue_timeout` or `request_timeout`.
     TooLate,
-    /// `queue_size` others wait already.
+    /// `queue_size` other requests wait already.
     QueueFull,
 }
 
-/// Whether a request that has waited is still worth a call. `limit` is how long it
-/// may wait.
+/// Whether a request that has waited is still worth a call. `limit` is how long it may wait.
 pub fn judge(waited: Duration, presence: Presence, limit: Option<Duration>) -> Option<GivenUp> {
     match presence {
         Presence::Gone => Some(GivenUp::Gone),
@@ -75,7 +73,7 @@ pub fn judge(waited: Duration, presence: Presence, limit: Option<Duration>) -> O
     }
 }
 
-/// From which end requests are taken; one for all queues of a worker. A hint that nothing else hangs on.
+/// The queue discipline, shared by all queues of a worker. It is a hint: nothing else depends on it.
 #[derive(Debug, Default)]
 pub struct Order {
     turned_for: AtomicU32,
@@ -102,7 +100,7 @@ impl Order {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Default)]
 pub struct Queue {
     jobs: VecDeque<Job>,
@@ -130,13 +128,13 @@ impl Queue {
         }
     }
 
-    /// Since when the oldest request waits.
+    /// When the oldest request was complete.
     pub fn oldest(&self) -> Option<Instant> {
         self.jobs.front().map(|job| job.ready_at)
     }
 
-    /// Takes out what is not worth a call any more, by what the lane has seen of the clients. Says when to look again
-    /// because of a client that has closed its sending side only just now.
+    /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
+    /// Returns when to look again because of a client that has only just closed its sending side.
     pub fn give_up(
         &mut self,
         now: Instant,
@@ -229,7 +227,7 @@ mod tests {
         order.note_given_up(1);
         let turned: Vec<u128> = (24..40).rev().chain(0..24).collect();
         assert_eq!(taken(&mut queue_of(start, &jobs), &order, start), turned);
-        // However many there were, the queue turns back after a bounded number of calls.
+        // With any number of them the queue returns to FIFO after a bounded number of calls.
         order.note_given_up(10_000);
         let both: Vec<(u64, Presence)> = (0..80).map(|at| (at, Presence::There)).collect();
         let turned: Vec<u128> = (16..80).rev().chain(0..16).collect();

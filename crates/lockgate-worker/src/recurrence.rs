@@ -1,12 +1,12 @@
-//! Things that would fill a log if each were told: said at once, then at most now and then, with how often they happened.
-//! Knows neither the log nor what happened.
+//! Log throttling for recurring events: the first is logged at once, later ones at most once per interval, with a
+//! count.
 
 use std::time::{Duration, Instant};
 
-/// Between two lines about the same thing.
+/// Minimum time between two lines about the same event.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// One thing that may happen again and again.
+/// An event that may recur many times.
 #[derive(Debug, Default)]
 pub struct Recurrence {
     said: Option<Instant>,
@@ -14,7 +14,7 @@ pub struct Recurrence {
 }
 
 impl Recurrence {
-    /// It has happened. `Some`: now is the time to say so; it went unsaid so many times since the last line.
+    /// Records an occurrence. `Some(n)`: log it now; n occurrences since the last line were not logged.
     pub fn note(&mut self, now: Instant) -> Option<u64> {
         let is_due = self
             .said
@@ -28,7 +28,7 @@ impl Recurrence {
     }
 }
 
-/// What a line says of the times that had none.
+/// The part of a line that counts the occurrences that were not logged.
 pub fn and_unsaid(unsaid: u64) -> String {
     match unsaid {
         0 => String::new(),

@@ -1,4 +1,4 @@
-//! The answer to a request that does not reach the application. Decides no rule: `lockgate-http` and the disk do.
+//! Error responses to requests that do not reach the application.
 
 use std::io;
 use std::time::Instant;
@@ -15,13 +15,13 @@ use crate::spool::{NotKept, Spool};
 
 /// Why a request does not reach the application.
 pub enum Rejection {
-    /// The peer broke a rule or a limit.
+    /// The peer violated a rule or a limit.
     OfPeer(Refusal),
     /// There was no descriptor for the file of its body.
     NoDescriptors,
     /// There was no room on the disk for its body: the disk, a quota or a limit on files (`ulimit -f`) is full.
     DiskFull,
-    /// The body's file failed otherwise.
+    /// The body's file failed for another reason.
     NotStored,
 }
 
@@ -32,7 +32,7 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
-    /// A body could not be kept.
+    /// A body could not be stored.
     pub fn of_body(reason: &NotKept) -> Self {
         let NotKept::Disk(error) = reason else {
             return Self::NoDescriptors;
@@ -45,7 +45,7 @@ impl Rejection {
         }
     }
 
-    /// Its identifier in the access log.
+    /// The identifier in the access log.
     fn name(&self) -> &'static str {
         match self {
             Self::OfPeer(refusal) => refusal.name(),
@@ -57,7 +57,7 @@ impl Rejection {
 }
 
 impl Connection {
-    /// Queues the answer to a request that is not going to the application.
+    /// Queues the response to a request that does not go to the application.
     pub fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
         let mut request = self.request.take().unwrap_or_default();
         let is_head = request.head.method() == b"HEAD";
@@ -97,7 +97,7 @@ impl Connection {
         let mut body_bytes =
             with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
         if is_head {
-            // RFC 9110 §9.3.2: no content, whatever the status; the client would read it as another response.
+            // RFC 9110 §9.3.2: no content, with any status; the client would read it as another response.
             tail.truncate(tail.len() - std::mem::take(&mut body_bytes));
         }
         let added = tail.len() - from;
@@ -109,12 +109,12 @@ impl Connection {
         self.body = None;
         self.phase = Phase::Writing;
         self.deadline = now + self.shared.config.write_timeout;
-        // The client may have more under way than was read: close with patience.
+        // The client may have sent more than was read: close by lingering.
         self.readable = !self.read_closed;
         Next::Flush
     }
 
-    /// Queues a whole response of the server's own to a request that was read in full: the connection may go on.
+    /// Queues a complete response of the server's own to a request that was read in full: the connection may continue.
     pub fn queue_own_response(&mut self, head: &ResponseHead, body: &[u8], now: Instant) {
         self.start(head, BodyLength::Known(body.len() as u64));
         if self.allows_body() {
@@ -130,7 +130,7 @@ impl Connection {
         self.deadline = now + self.shared.config.write_timeout;
     }
 
-    /// Makes sure that a head which never became a request has its line, too.
+    /// Makes sure that a head which never became a request is logged, too.
     fn note_refused_head(&mut self, head: &mut RequestHead, now: Instant) {
         if self.entry.is_none() && self.shared.access_log.is_some() {
             let mut entry = Box::<Entry>::default();

@@ -1,6 +1,6 @@
-//! What the application answers with. Decides nothing about the wire: a [`ReplyChannel`] does, one kind per protocol.
+//! The application's response to a request; a [`ReplyChannel`], one kind per protocol, encodes it for the wire.
 //!
-//! Every method is called attached; whatever may wait leaves the interpreter by itself first.
+//! Every method is called attached; one that may wait releases the GIL first.
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
@@ -25,13 +25,13 @@ impl std::fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-/// What can be known of a client that says nothing.
+/// What is known about a client that sends nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Its connection is open.
     There,
-    /// It will send no more. It may still be reading, or it has closed its socket: TCP says the same of both, until
-    /// something is sent to it.
+    /// The client will send no more. It may still be reading, or it has closed its socket: TCP signals both in the same
+    /// way until something is sent to it.
     HalfClosed,
     /// Its connection is dead.
     Gone,
@@ -40,22 +40,22 @@ pub enum Presence {
 /// Where to look for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// At what the poller has reported.
+    /// At the events that the poller has reported.
     AtEvents,
-    /// At the socket itself, for where nobody has polled meanwhile.
+    /// At the socket itself, where no thread has polled meanwhile.
     AtSocket,
 }
 
-/// What became of a piece of body.
+/// The result of sending a piece of the body.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// The piece went past the announced Content-Length; the excess was dropped.
+    /// The piece exceeded the announced Content-Length; the excess was dropped.
     pub is_cut: bool,
     /// The announced length is reached: nothing more can be sent.
     pub is_complete: bool,
 }
 
-/// Bytes that somebody else owns (a Python `bytes`), sent without a copy and dropped on any thread.
+/// Bytes with another owner (a Python `bytes`), sent without a copy and dropped on any thread.
 pub trait SharedBytes: Send {
     /// The bytes; they neither move nor change while the owner lives.
     fn bytes(&self) -> &[u8];
@@ -64,14 +64,14 @@ pub trait SharedBytes: Send {
 /// One response in flight. HTTP/1 owns its whole connection through it; a multiplexed protocol owns one stream,
 /// so that several may be open on several crew threads at once.
 pub trait ReplyChannel: Send {
-    /// Encodes the head and queues it; nothing needs to leave yet.
+    /// Encodes the head and queues it; nothing needs to be sent yet.
     fn start(&mut self, head: &ResponseHead, length: BodyLength);
     /// Whether pieces reach the client at all (not for HEAD, 204, 205 and 304).
     fn allows_body(&self) -> bool;
     /// Queues a copy of `bytes`.
     ///
     /// # Errors
-    /// [`ClientGone`] when nobody can receive it any more.
+    /// [`ClientGone`] when the client cannot receive it any more.
     fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone>;
     /// Queues bytes without copying them.
     ///
@@ -88,31 +88,31 @@ pub trait ReplyChannel: Send {
     /// # Errors
     /// As [`ReplyChannel::send_copy`].
     fn flush(&mut self) -> Result<(), ClientGone>;
-    /// Whether some byte of the response may have left.
+    /// Whether some of the response may have been sent.
     fn is_committed(&self) -> bool;
     /// Ends the response and gives the channel back.
     ///
     /// # Errors
     /// [`ShortBody`] when less than the announced length was sent: the connection is closed then.
     fn finish(self: Box<Self>) -> Result<(), ShortBody>;
-    /// Closes the connection (resets the stream) so that nobody takes the response for complete.
+    /// Closes the connection (resets the stream) so that the client does not take the response for complete.
     fn abort(self: Box<Self>);
-    /// Ends a request that the application never saw: with a 503, or with nothing when nobody is there to read it.
+    /// Ends a request that the application never saw: with a 503, or without a response when the client has gone.
     /// Called attached or not, also by the leader: neither waits nor touches the socket.
     fn give_up(self: Box<Self>, why: GivenUp, now: Instant);
     /// Forgets a queued, uncommitted response, so that another can be started.
     fn forget_response(&mut self);
-    /// Whether somebody waits for the response, as far as that can be known without sending anything.
+    /// Whether the client still waits for the response, as far as can be known without sending anything.
     fn presence(&mut self, look: Look) -> Presence;
-    /// From now on the call has a deadline: at which somebody else may answer. Called before [`ReplyChannel::start`].
-    /// A channel that does nothing about it is left alone at the deadline; its thread is interrupted all the same.
+    /// From now on the call has a deadline, at which another thread may answer. Called before [`ReplyChannel::start`].
+    /// A channel that ignores this is not ended at the deadline; its thread is interrupted all the same.
     fn attend(&mut self, _station: &Arc<Station>) {}
-    /// The connection's socket, for what only the system knows of the peer.
+    /// The connection's socket, for information about the peer that only the system has.
     fn socket(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-    /// Keeps the connection's next request back until the value is dropped, where requests of one connection have an
-    /// order. The response is sent all the same.
+    /// Keeps the connection's next request back until the value is dropped, in protocols where the requests of a
+    /// connection are ordered. The response is sent all the same.
     fn hold(&mut self) -> Option<HeldConnection> {
         None
     }
@@ -120,10 +120,10 @@ pub trait ReplyChannel: Send {
     fn note_environ(&mut self, values: Vec<(String, String)>);
 }
 
-/// A client for which nothing is produced is looked at this often.
+/// While no output is produced for a client, its socket is checked this often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What looks at a client have shown while nothing was produced for it.
+/// What these checks have shown.
 #[derive(Debug, Clone, Copy, Default)]
 struct Waiting {
     looked_at: Option<Instant>,
@@ -137,7 +137,7 @@ enum State {
     Over,
 }
 
-/// The response to one request. Kept by a crew thread and used for one request after the other.
+/// The response to one request. Kept by a crew thread and reused from request to request.
 pub struct Reply {
     head: ResponseHead,
     channel: Option<Box<dyn ReplyChannel>>,
@@ -158,7 +158,7 @@ impl Default for Reply {
     }
 }
 
-/// A reply that is dropped half-way (a panic in the bridge) takes its connection down, not the connection's place.
+/// A reply that is dropped half-way (a panic in the bridge) ends its connection and frees the connection's slot.
 impl Drop for Reply {
     fn drop(&mut self) {
         self.abort();
@@ -197,7 +197,7 @@ impl Reply {
         self.deadline.as_ref()
     }
 
-    /// Whether the request's deadline has passed, so that nothing of the application's reaches the client any more.
+    /// Whether the request's deadline has passed, so that no more of the application's output reaches the client.
     pub fn is_expired(&self) -> bool {
         self.deadline.as_ref().is_some_and(Deadline::is_expired)
     }
@@ -207,14 +207,14 @@ impl Reply {
         self.state == State::Over
     }
 
-    /// Whether some byte may have left, so that the response cannot be replaced any more.
+    /// Whether some of the response may have been sent, so that it cannot be replaced any more.
     pub fn is_committed(&self) -> bool {
         self.channel
             .as_ref()
             .is_none_or(|channel| channel.is_committed())
     }
 
-    /// The connection's socket, for what only the system knows of the peer; `None` when the response is over.
+    /// The connection's socket, for information that only the system has; `None` when the response is over.
     pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.channel.as_ref().and_then(|channel| channel.socket())
     }
@@ -226,10 +226,10 @@ impl Reply {
             .is_some_and(|channel| channel.allows_body())
     }
 
-    /// Queues a copy of `bytes`: for pieces that are smaller than what a second buffer in `writev` costs.
+    /// Queues a copy of `bytes`, for pieces whose copy costs less than a second buffer in `writev`.
     ///
     /// # Errors
-    /// [`ClientGone`] when nobody can receive it any more.
+    /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
         self.channel.as_mut().ok_or(ClientGone)?.send_copy(bytes)
     }
@@ -237,7 +237,7 @@ impl Reply {
     /// Queues bytes without copying them.
     ///
     /// # Errors
-    /// [`ClientGone`] when nobody can receive it any more.
+    /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         self.channel.as_mut().ok_or(ClientGone)?.send_shared(bytes)
     }
@@ -245,7 +245,7 @@ impl Reply {
     /// Queues `length` bytes of `file` from `offset` on.
     ///
     /// # Errors
-    /// [`ClientGone`] when nobody can receive it any more.
+    /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         self.channel
             .as_mut()
@@ -253,10 +253,10 @@ impl Reply {
             .send_file(file, offset, length)
     }
 
-    /// Transmits what is queued; waits, outside the interpreter, only for a client that reads too slowly.
+    /// Transmits what is queued; waits, without the GIL, only for a client that reads too slowly.
     ///
     /// # Errors
-    /// [`ClientGone`] when nobody can receive it any more.
+    /// [`ClientGone`] when the client cannot receive it any more.
     pub fn flush(&mut self) -> Result<(), ClientGone> {
         self.channel.as_mut().ok_or(ClientGone)?.flush()
     }
@@ -283,8 +283,8 @@ impl Reply {
         }
     }
 
-    /// Answers with a plain error page, or aborts when some of another answer has left already. The connection stays
-    /// open: the request was read in full before the application was called, so its framing is not in doubt.
+    /// Responds with a plain error page, or aborts when some of another response has been sent already. The connection
+    /// stays open: the request was read in full before the application was called, so its framing is not in doubt.
     pub fn fail(&mut self, status: u16, reason: &str) {
         self.answer_instead(status, reason, None);
     }
@@ -325,8 +325,8 @@ impl Reply {
         }
     }
 
-    /// Forgets a head that was started but of which nothing has left (`start_response` with `exc_info`).
-    /// Returns whether that was possible.
+    /// Forgets a head that was started but of which nothing has been sent (`start_response` with `exc_info`). Returns
+    /// whether that was possible.
     pub fn restart(&mut self) -> bool {
         if self.is_committed() || self.state == State::Over {
             return false;
@@ -339,12 +339,12 @@ impl Reply {
         true
     }
 
-    /// For an application that runs and produces nothing: ends the reply when its client has gone, and says so. Looks at
-    /// the socket now and then. A client that has only closed its sending side counts as gone as in the queue
-    /// (docs/decisions/0010), and only as long as nothing has been sent to it.
+    /// For an application that runs and produces no output: checks the socket from time to time, and ends the reply
+    /// when the client has gone. A client that has only closed its sending side counts as gone, as in the queue
+    /// (docs/decisions/0010), but only as long as nothing has been sent to it.
     ///
     /// # Errors
-    /// [`ClientGone`] when the application need not go on.
+    /// [`ClientGone`] when the application need not continue.
     pub fn check_client(&mut self, now: Instant) -> Result<(), ClientGone> {
         let channel = self.channel.as_mut().ok_or(ClientGone)?;
         let since = |at: Instant| now.saturating_duration_since(at);
@@ -379,15 +379,15 @@ impl Reply {
         }
     }
 
-    /// Looks whether the client is still connected in both directions; without waiting, for the price of a system call.
+    /// Checks whether the client is still connected in both directions; does not wait, and costs a system call.
     pub fn has_client_left(&mut self) -> bool {
         self.channel
             .as_mut()
             .is_none_or(|channel| channel.presence(Look::AtSocket) != Presence::There)
     }
 
-    /// For an application that goes on after its response, in `close()`: the next request of the connection is called
-    /// when the value is dropped, not before. To be asked for before [`Reply::finish`].
+    /// For an application that continues after its response, in `close()`: the connection's next request is called only
+    /// after the value is dropped. Must be called before [`Reply::finish`].
     #[must_use]
     pub fn hold(&mut self) -> Option<HeldConnection> {
         self.channel.as_mut().and_then(|channel| channel.hold())

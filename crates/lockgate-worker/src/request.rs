@@ -1,4 +1,4 @@
-//! A whole request as it crosses to the application: head, buffered body, who sent it. Knows no socket.
+//! A complete request as it is passed to the application: head, buffered body, client.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::spool::SpoolFile;
 /// The body of a request, complete before the application is called.
 #[derive(Debug, Default)]
 pub enum Body {
-    /// No body, or one of no bytes.
+    /// No body, or an empty one.
     #[default]
     Empty,
     /// Up to `body_memory` bytes.
     Memory(BodyBuffer),
     /// Larger bodies, in an unnamed temporary file that is positioned at its start.
     Spooled {
-        /// The file; it disappears when it is closed.
+        /// The file; it is deleted when it is closed.
         file: SpoolFile,
         /// Bytes in the file.
         length: u64,
@@ -40,19 +40,19 @@ impl Body {
     }
 }
 
-/// Who sent a request, as text for CGI variables and logs: the peer of the connection, or whom a trusted proxy names.
-/// Both texts are empty on a unix socket.
+/// The client of a request, as text for CGI variables and logs: the peer of the connection, or the client that a
+/// trusted proxy names. Both texts are empty on a unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
     /// Address without port: `127.0.0.1`, `::1`.
     pub host: String,
-    /// Port in decimal; empty when a proxy has not told it.
+    /// Port in decimal; empty when a proxy has not given it.
     pub port: String,
-    /// The end that the client was connected to, when a PROXY header has told it.
+    /// The address that the client was connected to, when a PROXY header has given it.
     pub proxy: Option<Box<ProxyEnd>>,
 }
 
-/// Where a client believes to be connected to, as a PROXY header tells it.
+/// The address that a client connected to, as given by a PROXY header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyEnd {
     /// `TCP4` or `TCP6`.
@@ -63,7 +63,7 @@ pub struct ProxyEnd {
     pub port: String,
 }
 
-/// The listener that a connection came in by, as text for `SERVER_NAME` and `SERVER_PORT`.
+/// The listener that accepted the connection, as text for `SERVER_NAME` and `SERVER_PORT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Local {
     /// Address; `localhost` on a unix socket.
@@ -72,7 +72,7 @@ pub struct Local {
     pub server_port: String,
 }
 
-/// One request. The boxes are reused from request to request, so nothing in here is allocated in steady state.
+/// One request. The boxes are reused, so in steady state nothing in here is allocated.
 #[derive(Default)]
 pub struct Request {
     /// Request line and headers.
@@ -85,7 +85,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The body; a second call finds it empty.
+    /// Takes the body; a second call returns an empty one.
     pub fn take_body(&mut self) -> Body {
         std::mem::take(&mut self.body)
     }
@@ -95,12 +95,12 @@ impl Request {
         self.has_body.then(|| self.body.len())
     }
 
-    /// Who sent it.
+    /// The client that sent it.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// Where it came in.
+    /// The listener that it arrived at.
     pub fn local(&self) -> &Arc<Local> {
         &self.local
     }
@@ -110,7 +110,7 @@ impl Request {
         if self.is_https { "https" } else { "http" }
     }
 
-    /// Most requests of a connection have the same one: comparing costs less than counting.
+    /// Most requests of a connection have the same client: comparing costs less than reference counting.
     pub(crate) fn set_client(&mut self, client: &Arc<Client>) {
         if !Arc::ptr_eq(&self.client, client) {
             self.client = Arc::clone(client);

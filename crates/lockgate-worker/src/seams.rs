@@ -1,4 +1,4 @@
-//! Test doubles of what is still to come, to prove that the seams admit it: a transport that is not a plain socket,
+//! Test doubles of planned features, to prove that the interfaces admit them: a transport that is not a plain socket,
 //! and a connection that has several requests with the application at once.
 #![cfg(test)]
 
@@ -24,7 +24,7 @@ use crate::shared::StopMode;
 use crate::transport::{AbortHandle, Received, Transport};
 use crate::worker::{Handle, Worker};
 
-/// A client that does nothing but stay or leave.
+/// A client that only stays or leaves.
 pub struct Client(pub Presence);
 
 impl ReplyChannel for Client {
@@ -86,24 +86,24 @@ fn start_with(
     Worker::start(Arc::new(config), Vec::new(), Arc::new(Function(app)), log).unwrap()
 }
 
-/// Turns every byte over, refuses to let the kernel send files, reads all that the socket has and hands it out in short
-/// pieces, and holds what the socket does not take: all that a TLS session does to its caller.
+/// Inverts every byte, refuses to let the kernel send files, reads all that the socket has and returns it in short
+/// pieces, and holds what the socket does not take: everything that a TLS session does to its caller.
 struct Scrambled {
     session: Arc<Mutex<Session>>,
-    /// Of the same socket.
+    /// A duplicate for the same socket.
     descriptor: UnixStream,
 }
 
 struct Session {
     socket: UnixStream,
-    /// Read from the socket and not yet handed out.
+    /// Read from the socket and not yet returned.
     incoming: VecDeque<u8>,
     is_ended: bool,
     /// Accepted and not yet taken by the socket.
     outgoing: Vec<u8>,
 }
 
-/// A TLS record has up to 16 KiB; shorter ones show more of the seams.
+/// A TLS record has up to 16 KiB; shorter ones test more of the interface.
 const RECORD: usize = 777;
 
 impl Session {
@@ -136,7 +136,7 @@ impl Session {
 }
 
 impl Scrambled {
-    /// A connection of the worker, and the client's end of it.
+    /// A connection of the worker; returns the client's end of it.
     fn connect(handle: &Handle) -> UnixStream {
         let (ours, client) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -175,7 +175,7 @@ impl Transport for Scrambled {
         for (place, byte) in buffer.iter_mut().zip(session.incoming.drain(..count)) {
             *place = byte;
         }
-        // The edge of what was read ahead is spent: whatever is left here, no event will announce it.
+        // The edge of what was read ahead is used up: no event will announce what is left here.
         let is_drained = session.incoming.is_empty() && !session.is_ended;
         Ok(Received { count, is_drained })
     }
@@ -185,7 +185,7 @@ impl Transport for Scrambled {
         if session.push().is_err() && session.outgoing.len() > 1000 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        // As a TLS record does, take a bounded part of it, whether or not the socket has room.
+        // As for a TLS record, accept a bounded part, whether or not the socket has room.
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let bytes = pieces.iter().flat_map(|piece| piece.iter().copied());
         session.accept(bytes.take(RECORD));
@@ -233,7 +233,7 @@ impl AbortHandle for Mutex<Session> {
 
     fn abort(&self) {
         let session = self.lock().unwrap();
-        // A dead socket is what is wanted.
+        // The socket is meant to be dead.
         let _ = session.socket.shutdown(std::net::Shutdown::Both);
     }
 }
@@ -242,7 +242,7 @@ fn scramble(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|byte| !byte).collect()
 }
 
-/// What the client gets until the connection ends, in clear.
+/// What the client receives until the connection ends, decoded.
 fn read_to_end(client: &mut UnixStream) -> String {
     let mut received = Vec::new();
     client.read_to_end(&mut received).unwrap();
@@ -321,7 +321,7 @@ fn a_transport_may_hand_out_less_than_the_socket_had() {
                 reply.finish().unwrap();
             });
             let mut client = Scrambled::connect(&handle);
-            // All of it in one piece, so that one edge announces everything.
+            // In one piece, so that one edge announces everything.
             let mut sent =
                 format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
             sent.push_str(&"b".repeat(length));
@@ -362,7 +362,7 @@ fn a_deadline_reaches_the_client_of_any_transport() {
                     reply.send_copy(b"begun").unwrap();
                     reply.flush().unwrap();
                 }
-                // Until the client has seen its connection end.
+                // Waits until the client has seen the end of its connection.
                 let _ = released
                     .lock()
                     .unwrap()
@@ -381,7 +381,7 @@ fn a_deadline_reaches_the_client_of_any_transport() {
     }
 }
 
-/// Reads one request and takes whatever it is given at once, as the fastest client would.
+/// Reads one request and accepts any amount of output at once, as the fastest client would.
 struct Bottomless {
     socket: UnixStream,
     taken: Arc<Mutex<Vec<u8>>>,
@@ -447,14 +447,14 @@ fn a_large_response_outlives_the_deadline_of_its_head() {
         shared.with_lane(move |lane| {
             lane.adopt(&owner, transport, Arc::default(), Arc::default());
         });
-        // Nothing comes this way; its end is the end of the connection.
+        // The worker sends nothing on this socket; its end is the end of the connection.
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0);
         assert!(taken.lock().unwrap().len() > LENGTH, "{threads} threads");
         handle.stop();
     }
 }
 
-/// One connection of a multiplexed protocol: what its streams have sent, by stream.
+/// One connection of a multiplexed protocol: what has been sent, by stream.
 #[derive(Default)]
 struct Multiplexed {
     bodies: Mutex<BTreeMap<u32, Vec<u8>>>,
@@ -513,7 +513,7 @@ impl ReplyChannel for Stream {
 #[test]
 fn a_connection_may_have_several_requests_with_the_application_at_once() {
     const STREAMS: u32 = 3;
-    // Nobody passes before all are in: only calls that run at the same time can finish.
+    // No call passes before all have begun: only concurrent calls can finish.
     let together = Arc::new(Barrier::new(STREAMS as usize));
     let at_barrier = Arc::clone(&together);
     let handle = start(STREAMS as usize, move |_, reply| {

@@ -1,7 +1,7 @@
-//! The life of a crew thread: lead, call, lead on, or stand by and sleep. Knows no socket.
+//! The main loop of a crew thread: lead the event loop, call the application, lead again; or stand by, or sleep.
 //!
-//! Two rules keep lane and interpreter from waiting for each other: the lane is only *tried* while attached, and the
-//! interpreter is only waited for after the lane is let go.
+//! Two rules keep lane and GIL from deadlock: an attached thread only *tries* to lock the lane, and a thread waits for
+//! the GIL only after it has released the lane.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -21,8 +21,8 @@ use crate::request::Request;
 use crate::shared::{Shared, StopMode};
 
 impl Shared {
-    /// A crew thread's life. Runs attached. A panic in a call costs that request; anywhere else it may have left the
-    /// event loop half-way, so the worker ends.
+    /// The main function of a crew thread. Runs attached. A panic in a call costs that request; anywhere else it may
+    /// have left the event loop in an inconsistent state, so the worker ends.
     pub fn serve(self: &Arc<Self>) {
         if catch_unwind(AssertUnwindSafe(|| self.serve_until_over())).is_err() {
             self.report_fatal(
@@ -31,7 +31,7 @@ impl Shared {
         }
     }
 
-    /// A request, another, and between them whatever the crew needs.
+    /// Runs requests, and between them the work that the thread pool needs.
     fn serve_until_over(self: &Arc<Self>) {
         let mut reply = Reply::default();
         let mut spare = None;
@@ -45,7 +45,7 @@ impl Shared {
                 next = self.next_job(&mut spare);
                 let now = Instant::now();
                 asked = Some(now);
-                // From here on: it may be the interpreter that it waits for in vain.
+                // From here on, because the request may wait for the GIL in vain.
                 if let Some(job) = &mut next {
                     watch.begin(job, now);
                 }
@@ -64,7 +64,7 @@ impl Shared {
                 }
                 return;
             };
-            // Not before: until this thread has the interpreter, a new leader could not call anything.
+            // Not earlier: until this thread has the GIL, a new leader could not call anything.
             self.crew.wake_standby_if_due();
             loop {
                 if self.crew.take_spawn_order() {
@@ -80,7 +80,7 @@ impl Shared {
                     match self.check(job, look, waited, began) {
                         Ok(checked) => job = checked,
                         Err(request) => {
-                            // Its answer should not wait for the next call.
+                            // Its response should not wait for the next call.
                             spare = Some(request);
                             watch.end(&self.app, began);
                             break;
@@ -117,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Gives up a request that has waited for too long, or whose client has.
+    /// Gives up a request that has waited for too long, or whose client has left.
     fn check(
         &self,
         mut job: Job,
@@ -135,7 +135,7 @@ impl Shared {
         Err(job.request)
     }
 
-    /// The deadline passed while this thread waited for the interpreter: the client has its answer.
+    /// The deadline passed while this thread waited for the GIL: the client has been answered.
     #[cold]
     fn drop_expired(&self, mut job: Job) -> Box<Request> {
         job.channel.abort();
@@ -143,7 +143,7 @@ impl Shared {
         job.request
     }
 
-    /// Calls the application, whatever it does.
+    /// Calls the application and handles every outcome.
     fn run(
         &self,
         mut job: Job,
@@ -171,11 +171,11 @@ impl Shared {
         job.request
     }
 
-    /// After a call, attached: the next request of the same turn, if the lane is still ours.
+    /// After a call, attached: the next request of the same turn, if this thread still leads.
     fn continue_turn(&self, spare: &mut Option<Box<Request>>, began: &mut Instant) -> Option<Job> {
         if !self.crew.is_still_leading() {
-            // The lane is led by somebody else. A request that was kept for lack of threads runs here and now,
-            // without giving the interpreter away in between.
+            // Another thread leads the lane. A request that was kept for lack of threads runs here and now, without
+            // releasing the GIL in between.
             let job = self.crew.take_back();
             if job.is_some() {
                 self.crew.begin_kept_call();
@@ -204,7 +204,7 @@ impl Shared {
         Some(job)
     }
 
-    /// Outside the interpreter: leads, stands by or sleeps until there is a request for this thread. `None`: over.
+    /// Without the GIL: leads, stands by or sleeps until there is a request for this thread. `None`: over.
     fn next_job(self: &Arc<Self>, spare: &mut Option<Box<Request>>) -> Option<Job> {
         loop {
             if self.crew.is_over() {
@@ -268,7 +268,7 @@ impl Shared {
         }
     }
 
-    /// Lets the lane go for a call; only then is the standby woken, so that it finds the lane free.
+    /// Releases the lane for a call, and wakes the standby only then, so that it finds the lane free.
     fn let_go(&self, lane: MutexGuard<'_, Lane>, waits_for_interpreter: bool) {
         self.books.note_waiting(lane.queued(self));
         self.crew.begin_call(waits_for_interpreter);

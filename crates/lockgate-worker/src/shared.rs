@@ -1,5 +1,4 @@
-//! What all threads of a worker see: settings, crew, logs, the lane behind its lock, and the way back to it.
-//! Knows no request.
+//! The state that all threads of a worker share: settings, thread pool, logs, and the lane behind its lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -29,11 +28,11 @@ use crate::recurrence::{Recurrence, and_unsaid};
 use crate::request::Client;
 use crate::spool::{BodyStore, NotKept};
 
-/// How a worker was told to end.
+/// How a worker was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopMode {
     Serve,
-    /// Others serve: finish what was accepted, give clients time to learn it, then end.
+    /// Other workers serve: finish what was accepted, give clients time to notice, then end.
     Retire,
     /// Finish what was accepted, then end.
     Drain,
@@ -41,7 +40,7 @@ pub enum StopMode {
     Stop,
 }
 
-/// What all threads of a worker see.
+/// The state that all threads of a worker share.
 pub struct Shared {
     pub config: Arc<Config>,
     pub limits: Limits,
@@ -61,13 +60,13 @@ pub struct Shared {
     pub waker: Waker,
     pub finished: Waker,
     pub is_finished: AtomicBool,
-    /// The worker ends because of a fault of its own.
+    /// The worker ends because of its own fault.
     pub has_failed: AtomicBool,
     pub panic_guard: PanicGuard,
     pub stop: AtomicU8,
     pub watched: Mutex<((u64, u64), Instant)>,
     pub overload: Tally,
-    /// There when a setting asks for calls to be watched.
+    /// Set if a setting asks for calls to be watched.
     pub deadlines: Option<Arc<Deadlines>>,
 }
 
@@ -86,13 +85,13 @@ impl Shared {
         }
     }
 
-    /// From now on in this way, or in the harsher one that was asked for before.
+    /// Asks for this mode of stopping, unless a harsher one was asked for before.
     pub fn ask_to_stop(&self, mode: StopMode) {
         self.stop.fetch_max(mode as u8, Ordering::SeqCst);
         self.waker.wake();
     }
 
-    /// How long a request may wait for a thread: it is of no use to call one that has no time left.
+    /// How long a request may wait for a thread: a call without time left would be useless.
     pub fn longest_wait(&self) -> Option<Duration> {
         [self.config.queue_timeout, self.config.request_timeout]
             .into_iter()
@@ -108,7 +107,7 @@ impl Shared {
         {
             return lane.leave_unflushed(connection);
         }
-        // The call has outlived its turn: nobody waits for it any more but its client.
+        // The call has outlived its turn: only its client still waits for it.
         let mut connection = Some(connection);
         self.app.detached(&mut || {
             if let Some(connection) = connection.take() {
@@ -119,13 +118,13 @@ impl Shared {
 
     /// Drops a connection that a crew thread owns.
     pub fn discard(&self, connection: Box<Connection>) {
-        // Only bookkeeping: nobody needs to wake up for it, unless the end of the worker hangs on it. Done before the
-        // client can see the end, so that its next connection finds the place of this one.
+        // Only bookkeeping: it wakes no thread, unless the worker waits for its last connection. Done before the client
+        // can see the close, so that the client's next connection finds the place of this one.
         let closed = Returned::Closed(connection.slot.token());
         self.push_return(closed, self.stop_mode() != StopMode::Serve);
     }
 
-    /// Sends a response from the thread that made it, and leaves the connection where the lane finds it.
+    /// Sends a response from the thread that made it, and leaves the connection where the event loop finds it.
     fn finish_here(&self, mut connection: Box<Connection>) {
         match connection.flush() {
             Ok(Flushed::Blocked | Flushed::Bounded) => {
@@ -156,7 +155,7 @@ impl Shared {
         }
         state.pending = Default::default();
         state.connection = Some(connection);
-        // A stop that began meanwhile has passed this slot by while it was empty.
+        // A stop that began meanwhile has skipped this slot, because it was empty.
         if self.stop_mode() != StopMode::Serve
             && let Some(connection) = state.connection.take()
         {
@@ -165,15 +164,14 @@ impl Shared {
         }
     }
 
-    /// Hands something back to the event loop. Where nothing waits for it (`wakes` is false), the leader finds it the
-    /// next time that it looks.
+    /// Returns an item to the event loop. If `wakes` is false, the leader finds it the next time it checks the queue.
     pub fn push_return(&self, returned: Returned, wakes: bool) {
         if self.returns.push(returned) && wakes {
             self.waker.wake();
         }
     }
 
-    /// Has the leader do something with the lane.
+    /// Runs `visit` on the lane, in the leader.
     #[cfg(test)]
     pub fn with_lane(&self, visit: impl FnOnce(&mut Lane) + Send + 'static) {
         self.push_return(Returned::Visit(Box::new(visit)), true);
@@ -242,7 +240,7 @@ impl Shared {
         );
     }
 
-    /// The worker cannot go on: it says why and ends; the supervisor starts another.
+    /// The worker cannot continue: logs the reason and ends it; the supervisor starts another.
     pub fn report_fatal(&self, message: &str) {
         if !self.crew.is_over() {
             self.error_log.write(Level::Critical, message);

@@ -1,9 +1,9 @@
-//! Where lines go: a file, a pipe, a socket or a terminal. Writes whole lines or says how much of them it could not
-//! write, and waits for nobody longer than it is told. Knows nothing of what the lines say.
+//! Log output: a file, a pipe, a socket or a terminal. Writes whole lines or returns how much it could not write, and
+//! waits for a slow reader no longer than the caller allows.
 //!
-//! Invariant: a line that could not be written whole garbles no other: what had been written of it is overwritten by an
-//! empty line in place (regular files opened here) or ended with a line break before the next line (everything else).
-//! The file is never truncated: other processes append to it.
+//! Invariant: a line that could not be written whole does not garble another: its beginning is overwritten in place by
+//! an empty line (regular files opened here) or ended with a line break before the next line (everything else). The
+//! file is never truncated: other processes append to it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -19,23 +19,23 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
-/// A pipe takes so much whole or not at all (pipe(7), PIPE_BUF): lines of several processes do not mix.
+/// A pipe takes this much whole or not at all (pipe(7), PIPE_BUF): lines of several processes do not mix.
 const WHOLE_AT_MOST: usize = 4096;
 
-/// Log files have what clients sent: not for every user of the machine.
+/// Log files contain data of clients, so they are not readable by all users.
 const MODE: u32 = 0o640;
 
-/// Between two tries for a lock, or for room that was there a moment ago. Only a log in trouble pays it.
+/// Delay between two attempts to lock, or to find room that was there a moment ago. Only a log in trouble pays it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What a write has left undone.
+/// What a write has not written.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
-    /// So many bytes are written, all of them lines to their ends.
+    /// Bytes that are written, all of them whole lines.
     pub(crate) done: usize,
-    /// `WouldBlock`: nobody has made room in time.
+    /// `WouldBlock`: the reader made no room in time.
     pub(crate) error: io::Error,
-    /// Another thread was writing: that says nothing of the log itself.
+    /// Another thread was writing: no statement about the log itself.
     pub(crate) is_contended: bool,
 }
 
@@ -54,14 +54,14 @@ impl Sink {
         })
     }
 
-    /// Writes lines, waiting at most so long for a reader that is slow.
+    /// Writes lines, waiting at most `patience` for a slow reader.
     ///
     /// # Errors
     /// The system's, or `WouldBlock` when the time is over, with what was written up to then.
     pub(crate) fn write(&self, lines: &[u8], patience: Duration) -> Result<(), Unwritten> {
         let now = Instant::now();
         let give_up_at = now + patience;
-        // A line takes microseconds: another writer is waited for even by those who wait for no reader.
+        // A line takes microseconds: even a caller that waits for no reader waits for another writer.
         match self.lock_until(give_up_at.max(now + MOMENT)) {
             Some(mut outlet) => outlet.write(lines, give_up_at),
             None => Err(Unwritten {
@@ -72,7 +72,7 @@ impl Sink {
         }
     }
 
-    /// Opens the file anew; when that fails the old one stays in use.
+    /// Reopens the file; when that fails the old one stays in use.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         if let LogTarget::File(_) = self.target {
             let fresh = Outlet::open(&self.target)?;
@@ -81,8 +81,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Tried, not waited for: the holder may itself wait for room, and in a child that the application has forked it
-    /// may not exist.
+    /// Tries to lock instead of blocking: the holder may itself wait for room, and in a child that the application has
+    /// forked it may not exist.
     fn lock_until(&self, give_up_at: Instant) -> Option<MutexGuard<'_, Outlet>> {
         loop {
             match self.outlet.try_lock() {
@@ -98,7 +98,7 @@ impl Sink {
 /// How a descriptor is written to without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A file never makes anybody wait for a reader; one that we have opened may be repaired.
+    /// A file never blocks on a reader; a file opened here may be repaired.
     File {
         is_ours: bool,
     },
@@ -111,7 +111,7 @@ enum Kind {
 struct Outlet {
     file: File,
     kind: Kind,
-    /// What was written last is the beginning of a line that nobody will end.
+    /// What was written last is the beginning of a line that will not be completed.
     is_torn: bool,
 }
 
@@ -168,7 +168,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// What goes out in one system call, if the system takes it whole.
+    /// What is written in one system call, if the system takes it whole.
     fn next_piece<'a>(&self, lines: &'a [u8]) -> &'a [u8] {
         if matches!(self.kind, Kind::File { .. }) || lines.len() <= WHOLE_AT_MOST {
             return lines;
@@ -196,7 +196,7 @@ impl Outlet {
                     if left.is_zero() || !self.wait_for_room(left) {
                         return Err((error, count));
                     }
-                    // There is room, but somebody else took it, or it is too small for us.
+                    // There was room, but another writer took it, or it is too small for the piece.
                     if std::mem::replace(&mut has_waited, true) {
                         thread::sleep(MOMENT);
                     }
@@ -218,14 +218,14 @@ impl Outlet {
         }
     }
 
-    /// The descriptor is shared with whoever started the server, so it is not made non-blocking; the single write is.
+    /// The descriptor is shared with the parent process, so only the single write is made non-blocking.
     #[cfg(target_os = "linux")]
     fn write_to_stream(&mut self, piece: &[u8]) -> io::Result<usize> {
         use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-        // An offset of -1 is where the stream is (pwritev2(2)).
+        // An offset of -1 is the stream's position (pwritev2(2)).
         let pieces = [io::IoSlice::new(piece)];
         match pwritev2(&self.file, &pieces, u64::MAX, ReadWriteFlags::NOWAIT) {
-            // Pipes know the flag since Linux 6.5; terminals and sandboxes may never.
+            // Pipes support the flag since Linux 6.5; terminals and sandboxes may never do.
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
                 self.write_if_ready(piece)
             }
@@ -238,7 +238,7 @@ impl Outlet {
         self.write_if_ready(piece)
     }
 
-    /// A stream that says it is ready takes PIPE_BUF bytes at once, unless another process is quicker.
+    /// A stream that is ready takes PIPE_BUF bytes at once, unless another process is quicker.
     fn write_if_ready(&mut self, piece: &[u8]) -> io::Result<usize> {
         if !self.wait_for_room(Duration::ZERO) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -252,12 +252,12 @@ impl Outlet {
             tv_sec: at_most.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: at_most.subsec_nanos().into(),
         };
-        // A signal is no room, but it is no reason to give up either: the next write tells.
+        // A signal is not room, but no reason to give up either: the next write decides.
         poll(&mut watched, Some(&at_most)).map_or(true, |ready| ready > 0)
     }
 
     /// Overwrites the beginning of a line, which the last write has left at the descriptor's position, with spaces and
-    /// a line break. Overwriting allocates no blocks, so that it works on a full disk, and touches no bytes of others.
+    /// a line break. Overwriting allocates no blocks, so it works on a full disk, and it changes no bytes of others.
     fn blank_out(&mut self, fragment: &[u8]) -> bool {
         if self.kind != (Kind::File { is_ours: true }) {
             return false;
@@ -274,7 +274,7 @@ impl Outlet {
             let file = self.open_for_overwriting()?;
             let mut found = vec![0; fragment.len()];
             file.read_exact_at(&mut found, start)?;
-            // The position is shared with processes that inherited the descriptor: it may be behind their line.
+            // The position is shared with processes that inherited the descriptor: it may be after their line.
             if found != fragment {
                 return Err(io::ErrorKind::InvalidData.into());
             }
@@ -297,14 +297,14 @@ impl Outlet {
     }
 }
 
-/// Behind the last line that ends in these bytes.
+/// The position after the last line break in these bytes.
 fn last_line_end(bytes: &[u8]) -> Option<usize> {
     Some(bytes.iter().rposition(|&byte| byte == b'\n')? + 1)
 }
 
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-        // Opened for both (fifo(7)) no reader is waited for, and readers may come and go.
+        // Opened for reading and writing (fifo(7)): the open waits for no reader, and readers may come and go.
         return OpenOptions::new()
             .read(true)
             .write(true)
@@ -315,8 +315,8 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(MODE).open(path)
 }
 
-/// Creates a log file that does not exist yet, for an owner who will have to open it again. A file that is there is left
-/// as it is: whoever may write to its directory could have put a link to anything there.
+/// Creates a missing log file for an owner who will have to reopen it. An existing file is left unchanged: any user who
+/// may write to its directory could have put a link to anything there.
 pub(crate) fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
     let LogTarget::File(path) = target else {
         return Ok(());
@@ -329,7 +329,7 @@ pub(crate) fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> i
     match (made, owner) {
         (Ok(file), Some((user, group))) => {
             match std::os::unix::fs::fchown(&file, Some(user), Some(group)) {
-                // Who may not give a file away may not become its owner either, and that is told elsewhere.
+                // Without the right to chown a process cannot switch user either, and that is reported elsewhere.
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
                 outcome => outcome,
             }
@@ -352,7 +352,7 @@ mod tests {
         Outlet::of(File::from(file.into()), false)
     }
 
-    /// Fills an outlet until it takes nothing more; gives what it took.
+    /// Fills an outlet until it takes nothing more; returns what it took.
     fn fill(outlet: &mut Outlet) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
@@ -509,7 +509,7 @@ mod tests {
         let link = folder.path().join("link");
         fs::write(&secret, "mine").unwrap();
         std::os::unix::fs::symlink(&secret, &link).unwrap();
-        // -1 leaves user and group as they are: this test need not be root's.
+        // -1 leaves user and group unchanged: this test does not need root.
         for path in [&fresh, &secret, &link] {
             create_missing(&LogTarget::File(path.clone()), Some((u32::MAX, u32::MAX))).unwrap();
         }

@@ -1,7 +1,7 @@
-//! Where a connection waits while no request of it runs. Knows no HTTP and no descriptor.
+//! Connection slots: where a connection is stored while no request of it runs.
 //!
-//! A slot belongs to the lane's table, the connection in it to whoever takes it out: the lane on an event, or nobody
-//! else. While a crew thread runs the request, the slot is empty and events only leave their mark in it.
+//! A slot belongs to the lane's table; the connection in it is taken out only by the lane, on an event. While a crew
+//! thread runs the request, the slot is empty and events are only recorded in it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -17,16 +17,16 @@ pub struct Slot {
     state: Mutex<SlotState>,
 }
 
-/// What is behind a slot's lock.
+/// The state behind a slot's lock.
 #[derive(Default)]
 pub struct SlotState {
     /// The connection, unless it is lent to a crew thread.
     pub connection: Option<Box<Connection>>,
-    /// Edges that came while it was lent.
+    /// Edges that were reported while it was lent.
     pub pending: Readiness,
     /// The earliest timer entry that is armed for it.
     pub armed: Option<Instant>,
-    /// The lane has it in its queue of those that gave way.
+    /// It is in the lane's queue of connections that yielded.
     pub is_queued: bool,
 }
 
@@ -35,19 +35,19 @@ impl Slot {
         self.token
     }
 
-    /// Whether the application is not finished with the connection's last request.
+    /// Whether the application has not finished with the connection's last request.
     pub fn hold(&self) -> &Hold {
         &self.hold
     }
 
     pub fn lock(&self) -> MutexGuard<'_, SlotState> {
-        // A panic under this lock can only come from an allocation; the state is plain fields and stays valid.
+        // Only an allocation can panic under this lock; the state is plain fields and stays valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// All slots of a lane. A token is an index and a generation, so that an event that was reported for an earlier
-/// user of the index (or descriptor) finds nobody.
+/// All slots of a lane. A token is an index and a generation, so that an event reported for an earlier user of the
+/// index (or descriptor) finds no connection.
 #[derive(Default)]
 pub struct SlotTable {
     slots: Vec<Option<Arc<Slot>>>,
@@ -91,7 +91,7 @@ impl SlotTable {
         }
     }
 
-    /// Connections of this lane, lent ones included.
+    /// Number of connections of this lane, lent ones included.
     pub fn in_use(&self) -> usize {
         self.in_use
     }

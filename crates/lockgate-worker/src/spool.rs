@@ -1,4 +1,4 @@
-//! Collects a request body: in memory while it is small, in an unnamed temporary file beyond. Knows no framing.
+//! Collects a request body: in memory while it is small, in an unnamed temporary file beyond.
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
@@ -13,7 +13,7 @@ use crate::descriptor_budget::DescriptorBudget;
 use crate::descriptors::move_up;
 use crate::request::Body;
 
-/// From so much on a body is received where it is collected; below, one read with the head is cheaper.
+/// From this size on a body is received directly into its buffer; below, one read together with the head is cheaper.
 const RECEIVED_DIRECTLY: u64 = 8 * 1024;
 
 /// Where the bodies of a worker are kept.
@@ -27,12 +27,12 @@ pub struct BodyStore {
     pub descriptors: Arc<DescriptorBudget>,
 }
 
-/// Why a body is not kept.
+/// Why a body is not stored.
 #[derive(Debug)]
 pub enum NotKept {
-    /// The file system's reason.
+    /// The file system's error.
     Disk(io::Error),
-    /// Connections and other bodies have all descriptors that the server may use, or the process has no more.
+    /// Connections and other bodies use all descriptors that the server may use, or the process has no more.
     NoDescriptors,
 }
 
@@ -48,7 +48,7 @@ impl SpoolFile {
         if !store.descriptors.take_file() {
             return Err(NotKept::NoDescriptors);
         }
-        // O_TMPFILE where the file system has it: there is no name that could be left behind.
+        // O_TMPFILE where the file system supports it: no name can be left behind.
         let created = match &store.directory {
             Some(directory) => tempfile::tempfile_in(directory),
             None => tempfile::tempfile(),
@@ -95,26 +95,26 @@ impl From<io::Error> for NotKept {
     }
 }
 
-/// A body on its way in.
+/// An incoming body.
 #[derive(Debug, Default)]
 pub enum Spool {
-    /// Nothing has come.
+    /// Nothing has arrived.
     #[default]
     Empty,
-    /// So far it fits into memory.
+    /// It fits into memory so far.
     Memory(BodyBuffer),
     /// It has outgrown memory.
     Disk { file: SpoolFile, length: u64 },
 }
 
 impl Spool {
-    /// Prepares for a body of an announced length.
+    /// Prepares for a body with a Content-Length.
     pub fn with_length(store: &BodyStore, length: u64) -> Self {
         let held = length.min(store.memory as u64);
         Self::Memory(BodyBuffer::with_room(&store.pool, held))
     }
 
-    /// Whether what is added costs a system call.
+    /// Whether appending costs a system call.
     pub fn is_on_disk(&self) -> bool {
         matches!(self, Self::Disk { .. })
     }
@@ -131,17 +131,18 @@ impl Spool {
         held.room(usize::try_from(left).ok()?)
     }
 
-    /// So many bytes were received into [`Spool::room`].
+    /// `count` bytes were received into [`Spool::room`].
     pub fn note_received(&mut self, count: usize) {
         if let Self::Memory(held) = self {
             held.note_received(count);
         }
     }
 
-    /// Adds bytes. They go to a file when this body outgrows the memory for one body, or all bodies the memory for all.
+    /// Appends bytes. They go to a file when the body exceeds the memory for one body, or all bodies the memory for
+    /// all.
     ///
     /// # Errors
-    /// Says why they are not kept. What was collected is dropped with the spool.
+    /// Why they are not stored. What was collected is dropped with the spool.
     pub fn append(&mut self, bytes: &[u8], store: &BodyStore) -> Result<(), NotKept> {
         if let Self::Empty = self {
             *self = Self::Memory(BodyBuffer::with_room(&store.pool, 0));
@@ -168,10 +169,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The whole body, ready to be read from its start.
-    ///
-    /// # Errors
-    /// When the file cannot be rewound.
+    /// The complete body, positioned at its start.
     pub fn into_body(self) -> Result<Body, NotKept> {
         Ok(match self {
             Self::Empty => Body::Empty,
@@ -185,7 +183,7 @@ impl Spool {
     }
 }
 
-/// Whether bodies can be kept in a directory: writes a byte to a file there that has no name.
+/// Checks that bodies can be stored in a directory: writes a byte to an unnamed file there.
 ///
 /// # Errors
 /// The file system's.

@@ -1,14 +1,14 @@
-//! When which connection has to be looked at again. Knows neither the clock nor what a deadline is for.
+//! The timer heap: when which connection has to be looked at again.
 //!
-//! A connection moves its own deadline with every request, at the price of one store; only what is *armed* is in
-//! here, and an entry that comes up early is armed again by whoever owns the connection. So a request on a
-//! kept-alive connection costs no operation on the heap.
+//! A connection moves its own deadline with every request, at the cost of one store; only *armed* entries are in the
+//! heap, and the connection's owner arms an entry again that comes up early. So a request on a keep-alive connection
+//! costs no heap operation.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// Deadlines by slot token.
+/// Armed deadlines by slot token.
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -24,7 +24,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes one entry that has come up.
+    /// Takes one entry that is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, u64)> {
         if self.next()? > now {
             return None;

@@ -1,5 +1,4 @@
-//! Asks the application for something before any client does: a request like those from a socket, an answer that goes
-//! nowhere. Knows no socket and decides nothing about the answer.
+//! Warm-up: a request to the application before the first client's, like one from a socket; its response is dropped.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +13,9 @@ use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, Shared
 use crate::request::{Client, Local, Request};
 use crate::worker::limits_of;
 
-/// The status that the application answers a GET request for `target` with; `None` when its answer broke off.
+/// The status of the application's response to a GET request for `target`; `None` when the response broke off.
 ///
-/// `local` is where the request seems to come in. The caller is attached to the interpreter, as for [`App::call`].
+/// `local` is the listener that the request seems to come from. The caller is attached, as for [`App::call`].
 pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option<u16> {
     let mut request = Request::default();
     let text = format!(
@@ -59,7 +58,7 @@ struct Answer {
     is_whole: bool,
 }
 
-/// Takes everything and keeps the status. Nothing leaves, so an answer that fails half-way can still become a 500.
+/// Accepts everything and keeps the status. Nothing is sent, so a response that fails half-way can still become a 500.
 struct Nowhere {
     answer: Arc<Mutex<Answer>>,
 }

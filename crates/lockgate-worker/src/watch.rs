@@ -1,18 +1,18 @@
-//! How the leader and its standby sleep and wake without a lock. Knows neither requests nor ticks.
+//! Parking: how the leader and its standby sleep and wake each other without a lock.
 //!
 //! A Dekker-style pair: each side writes its own word, fences, then reads the other's. With both fences SeqCst at least
-//! one of them sees the other; without them the model below deadlocks (the leader sees nobody asleep while
-//! the standby sees no call).
+//! one of them sees the other; without them the model below deadlocks (the leader sees no sleeping standby while the
+//! standby sees no call).
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct Watch {
-    /// 0 while a leader holds the lane, else the call for which it was let go.
+    /// 0 while a leader holds the lane, else the call for which it was released.
     call: AtomicU64,
     is_deep: AtomicBool,
 }
@@ -25,14 +25,14 @@ impl Watch {
         }
     }
 
-    /// The leader lets the lane go for a call. True: the standby sleeps deeply and has to be woken.
+    /// The leader releases the lane for a call. True: the standby is in deep sleep and has to be woken.
     pub fn let_go(&self, call: u64) -> bool {
         self.call.store(call, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         self.is_deep.load(Ordering::Relaxed)
     }
 
-    /// As [`Watch::let_go`] where nobody stands by.
+    /// As [`Watch::let_go`], without a standby.
     pub fn let_go_alone(&self, call: u64) {
         self.call.store(call, Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ impl Watch {
         self.call.load(Ordering::Relaxed)
     }
 
-    /// The standby sleeps until it is woken, unless the lane is free already. `sleep` may end for no reason.
+    /// The standby sleeps until it is woken, unless the lane is free already. `sleep` may return spuriously.
     pub fn sleep_deeply(&self, sleep: impl FnOnce()) {
         self.is_deep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -64,7 +64,7 @@ mod loom_model {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// The lane is free for one call, then held, then free for another; the standby, which sleeps without a belt
+    /// The lane is free for one call, then held, then free for another; the standby, which sleeps without a time limit
     /// here, must not miss the last one.
     #[test]
     fn a_standby_that_sleeps_deeply_is_woken_by_the_next_call() {

@@ -1,23 +1,23 @@
-//! What all connections of a lane use in turn, so that an idle one holds nothing of it. Knows no connection.
+//! Scratch buffers shared by all connections of a lane, so that an idle connection holds none of them.
 
 use std::time::Instant;
 
 use crate::request::Request;
 
-/// Buffers and spare parts, and the time of the present turn.
+/// Buffers, spare objects and the time of the current turn.
 pub struct Workbench {
-    /// Where reads land. Nothing stays in here between two connections.
+    /// The read buffer. It is empty between two connections.
     pub buffer: Box<[u8]>,
-    /// Requests whose buffers have their size already.
+    /// Requests for reuse, whose buffers have their size already.
     pub requests: Vec<Box<Request>>,
     /// Output buffers that idle connections do not need.
     pub outputs: Vec<Vec<u8>>,
     pub now: Instant,
-    /// Bytes that were read since the page was told of them.
+    /// Bytes read since they were last recorded on the page.
     pub received: u64,
 }
 
-/// Spare parts kept of each kind; more than a turn needs would only be memory.
+/// Spare objects kept of each kind; more than a turn needs would only use memory.
 const SPARE_PARTS: usize = 64;
 
 impl Workbench {

@@ -1,4 +1,4 @@
-//! Starts a worker and is its handle: drain, stop, reopen, is it stuck. Knows no Python and no supervisor.
+//! Starts a worker and provides its handle: drain, stop, reopen logs, check for a stuck worker.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -33,7 +33,7 @@ use crate::spool::BodyStore;
 pub struct Worker;
 
 impl Worker {
-    /// Takes over the listeners and starts the crew; the calling thread is free for other things.
+    /// Takes over the listeners and starts the thread pool; the calling thread stays free.
     ///
     /// # Errors
     /// When the system refuses a descriptor or a thread, or the access log cannot be opened.
@@ -46,8 +46,8 @@ impl Worker {
         Self::start_among(config, listeners, app, error_log, None)
     }
 
-    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the page that they
-    /// share, none of them holds clearly more connections than the others while those come for theirs.
+    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the page that they share,
+    /// none of them holds clearly more connections than the others while the others accept theirs.
     ///
     /// # Errors
     /// As [`Worker::start`].
@@ -63,8 +63,8 @@ impl Worker {
         Ok(handle)
     }
 
-    /// As [`Worker::start_among`], for a worker that accepts nothing before [`Handle::open`]. Whatever can go wrong goes
-    /// wrong here.
+    /// As [`Worker::start_among`], for a worker that accepts nothing before [`Handle::open`]. All errors of starting
+    /// happen here.
     ///
     /// # Errors
     /// As [`Worker::start`].
@@ -141,33 +141,33 @@ impl Worker {
     }
 }
 
-/// Whether anybody reads what responses are counted for.
+/// Whether any setting reads the response counts.
 fn are_counts_read(config: &Config) -> bool {
     config.admin_bind.is_some() || config.reload_watch.is_some()
 }
 
-/// A running worker, for the thread that looks after it.
+/// A running worker, for the thread that supervises it.
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Handle {
-    /// Begins to accept.
+    /// Starts accepting.
     pub fn open(&self) {
         self.shared.push_return(Returned::Opening, true);
-        // Pushed before anybody leads, it would be found anyway.
+        // An item pushed before any thread leads would be found anyway.
         self.shared.waker.wake();
     }
 
-    /// Goes on accepting, behind those that accept as well: an idle one of them is woken first.
+    /// Continues accepting, behind the other workers on the same listeners: an idle one of them is woken first.
     pub fn give_way(&self) {
         self.shared.push_return(Returned::GivingWay, true);
         self.shared.waker.wake();
     }
 
-    /// Accepts nothing new, finishes what is there, then ends. Nobody waits for it: clients that use a connection time
-    /// and again get a response that says it is the last one.
+    /// Accepts nothing new, finishes what is there, then ends. It may take its time: clients with a keep-alive
+    /// connection get a response that is marked as the last one.
     pub fn retire(&self) {
         self.shared.ask_to_stop(StopMode::Retire);
     }
@@ -177,10 +177,10 @@ impl Handle {
         self.shared.ask_to_stop(StopMode::Drain);
     }
 
-    /// Ends at once; running calls are left behind for the process to end.
+    /// Ends at once; running calls are abandoned, and end with the process.
     pub fn stop(&self) {
         self.shared.ask_to_stop(StopMode::Stop);
-        // With every thread in a call nobody leads; those calls are what the caller does not want to wait for.
+        // With every thread in a call no thread leads; the caller does not want to wait for those calls.
         if let Some(mut lane) = self.shared.try_lane() {
             lane.let_go();
             drop(lane);
@@ -188,7 +188,7 @@ impl Handle {
         }
     }
 
-    /// Opens log files anew.
+    /// Reopens the log files.
     pub fn reopen_logs(&self) {
         let access = self
             .shared
@@ -208,13 +208,13 @@ impl Handle {
     pub fn is_finished(&self) -> bool {
         let is_finished = self.shared.is_finished.load(Ordering::SeqCst);
         if !is_finished && self.shared.stop_mode() == StopMode::Stop {
-            // The lane may have been taken at the moment of the stop and let go for a long call since.
+            // The lane may have been locked at the moment of the stop and released for a long call since.
             self.stop();
         }
         is_finished
     }
 
-    /// Whether the worker has ended because of a fault of its own, such as a panic, which the error log describes.
+    /// Whether the worker has ended because of its own fault, such as a panic, which the error log describes.
     pub fn has_failed(&self) -> bool {
         self.shared.has_failed.load(Ordering::SeqCst)
     }
@@ -241,16 +241,16 @@ impl Handle {
         self.shared.finished.descriptor()
     }
 
-    /// Who is told when a call does not come back after its deadline. Without anybody the worker drains and ends when
-    /// only such calls are left, or at once where they hold up everything else.
+    /// Sets the handler for calls that are stuck after their deadline. Without one the worker drains and ends when only
+    /// such calls are left, or at once if they block everything else.
     pub fn set_replacement(&self, ask: AskForReplacement) {
         if let Some(deadlines) = &self.shared.deadlines {
             deadlines.set_replacement(ask);
         }
     }
 
-    /// Whether nobody has led the lane for longer than this, which with `threads = 1` is a call that does not end and
-    /// streams nothing; with more threads one of them always leads. Has to be asked about once a second.
+    /// Whether no thread has led the lane for longer than this: with `threads = 1`, a call that does not end and
+    /// streams nothing; with more threads one of them always leads. Has to be called once a second.
     pub fn is_stuck(&self, longer_than: Duration) -> bool {
         let progress = self.shared.crew.progress();
         let mut watched = self

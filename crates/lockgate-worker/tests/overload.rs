@@ -1,4 +1,4 @@
-//! More requests than threads, over real sockets: who is refused, who is dropped, and what the application sees of it.
+//! More requests than threads, over real sockets: which are refused, which are dropped, and what the application sees.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,7 +17,7 @@ use client::{PATIENCE, Server, answer, get, read_response};
 use lockgate_config::{Config, LogTarget};
 use lockgate_worker::{Reply, Request};
 
-/// A call of `/hold` lasts until the test lets it go; every other one is only noted.
+/// A call of `/hold` lasts until the test releases it; every other call is only recorded.
 #[derive(Default)]
 struct Stage {
     state: Mutex<State>,
@@ -48,7 +48,7 @@ impl Stage {
         }
     }
 
-    /// Sleeps until so many calls have begun.
+    /// Sleeps until `count` calls have begun.
     fn wait_for_calls(&self, count: usize) {
         self.wait_until(|state| state.seen.len() == count);
     }
@@ -88,21 +88,21 @@ fn send(server: &Server, path: &str) -> TcpStream {
     stream
 }
 
-/// Takes every thread.
+/// Occupies every thread.
 fn hold_all(server: &Server, stage: &Stage, threads: usize) -> Vec<TcpStream> {
     let held: Vec<_> = (0..threads).map(|_| send(server, "/hold")).collect();
     stage.wait_for_calls(threads);
     held
 }
 
-/// Returns after the lane has read all that was sent before; it refuses such a request without a thread.
+/// Returns after the event loop has read all that was sent before; it refuses such a request without a thread.
 fn let_the_lane_read(server: &Server) {
     let mut last = server.connect();
     last.write_all(b"GET / HTTP/9.9\r\n\r\n").unwrap();
     assert_eq!(read_response(&mut last).status, 505);
 }
 
-/// Waits for a time that is itself what the test is about.
+/// Waits for a time that is itself the subject of the test.
 fn pass(time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
@@ -123,7 +123,7 @@ fn a_request_whose_time_is_over_is_refused_while_all_threads_are_busy() {
     assert!(began.elapsed() >= LIMIT, "not before its time");
     assert!(began.elapsed() < LIMIT * 8, "{:?}", began.elapsed());
     stage.open();
-    // Nothing is wrong with the connection.
+    // The connection itself is in order.
     assert_eq!(response.header("connection"), None);
     assert_eq!(get(&mut late, "/again").text(), "/again");
     for mut stream in held {
@@ -139,7 +139,7 @@ fn with_one_thread_requests_are_refused_when_the_call_before_them_ends() {
     });
     let mut held = hold_all(&server, &stage, 1);
     let mut late: Vec<_> = (0..5).map(|at| send(&server, &format!("/{at}"))).collect();
-    // Half of the time in which nobody looked counts as waited for.
+    // Half of the time without a poll counts as waiting time.
     pass(Duration::from_millis(400));
     stage.open();
     assert_eq!(read_response(&mut held[0]).text(), "/hold");
@@ -162,7 +162,7 @@ fn a_queue_of_full_size_takes_nobody_and_answers_at_once() {
         assert_eq!(response.status, 503);
         assert_eq!(response.header("retry-after").as_deref(), Some("1"));
     }
-    // One that pipelines is refused as often as it asks, in order, and HEAD gets no body.
+    // A pipelining client is refused as often as it asks, in order, and HEAD gets no body.
     let mut pipelining = server.connect();
     pipelining
         .write_all(&b"GET /p HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50))
@@ -203,7 +203,7 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
                 rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
             }
         }
-        // Those that closed without a reset count as gone after a while; with one thread, nobody sees when they came.
+        // Clients that closed without a reset count as gone after a while; with one thread, no thread saw them come.
         pass(Duration::from_millis(300));
         stage.open();
         for stream in &mut held {
@@ -216,9 +216,9 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
             "{seen:?}"
         );
         let lines = || std::fs::read_to_string(&log).unwrap_or_default();
-        // A reset may take along what the server has not read: then there was no request.
+        // A reset may discard what the server has not read: then there was no request.
         let has_line = |at: usize| lines().contains(&format!("/gone/{at} "));
-        // A file tells nobody that it has grown.
+        // There is no event for a growing file.
         let deadline = Instant::now() + PATIENCE;
         while !(1..10).step_by(2).all(has_line) {
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
@@ -237,7 +237,7 @@ fn a_client_that_half_closes_is_answered_when_its_turn_comes_soon() {
         let mut idle = send(&server, "/idle");
         idle.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_response(&mut idle).text(), "/idle");
-        // In a call it has all the time.
+        // A call has no time limit.
         let mut held = hold_all_but_first(&server, &stage, threads);
         for stream in &mut held {
             stream.shutdown(Shutdown::Write).unwrap();
@@ -296,7 +296,7 @@ fn while_clients_leave_the_newest_are_served_first() {
         let seen = stage.seen();
         assert!(!seen.iter().any(|path| path == "/gone"));
         if threads > 1 {
-            // Two threads take them; each of them from the new end.
+            // Two threads take them, each the newest first.
             let first: Vec<&str> = seen[2..4].iter().map(String::as_str).collect();
             assert!(first.contains(&"/4"), "{seen:?}");
             assert_eq!(seen.last().map(String::as_str), Some("/0"), "{seen:?}");

@@ -1,4 +1,4 @@
-//! A panic outside of a request ends the worker, which logs why: a worker never looks alive without a part of itself.
+//! A panic outside of a request ends the worker, which logs why: a worker never looks alive without one of its parts.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -68,7 +68,7 @@ fn has_finished(handle: &Handle, within: Duration) -> bool {
     poll(&mut watched, Some(&within)).unwrap() == 1
 }
 
-/// One test: the panic hook is the process's.
+/// One test, because the panic hook is global to the process.
 #[test]
 fn a_panic_costs_a_request_or_ends_a_worker_that_logs_why() {
     let folder = tempfile::tempdir().unwrap();

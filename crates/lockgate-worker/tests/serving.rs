@@ -228,7 +228,7 @@ fn responses_that_were_aborted_leave_no_connection_open() {
             }
             // Dropped before its end.
         });
-        // Many more than there may be at once.
+        // Many more than may exist at once.
         for number in 0..20 {
             let path = ["/panic", "/dropped"][number % 2];
             let mut stream = server.connect();
@@ -348,7 +348,7 @@ fn a_body_over_the_limit_is_refused_at_once_and_the_answer_arrives() {
     let mut stream = server.connect();
     stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\nExpect: 100-continue\r\n\r\n").unwrap();
     assert_eq!(read_response(&mut stream).status, 413);
-    // A client that does not wait goes on sending; the answer must survive that.
+    // A client that does not wait continues to send; the response must survive that.
     let mut stream = server.connect();
     stream
         .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
@@ -439,7 +439,7 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
         let at_gate = Arc::clone(&gate);
         let server = Server::start(threads, move |request, reply| {
             if request.head.path() == b"/wait" {
-                // Twice: it has come, and it may go on.
+                // Twice: the call has begun, and it may continue.
                 at_gate.wait();
                 at_gate.wait();
             }
@@ -459,7 +459,7 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
             (response.status, response.text()),
             (200, "finished".to_owned())
         );
-        // A kept connection may have a request under way: it is answered, and told that it is the last.
+        // A keep-alive connection may have a request on its way: it is answered, with the note that it is the last one.
         let last = get(&mut idle, "/");
         assert_eq!(
             (last.status, last.header("connection")),
@@ -470,7 +470,7 @@ fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
     }
 }
 
-/// Sleeps until the worker says that nothing is left to do.
+/// Sleeps until the worker is finished.
 fn wait_for_end(server: &Server) {
     let finished = server.handle.finished_fd();
     let mut fds = [PollFd::new(&finished, PollFlags::IN)];
@@ -494,7 +494,7 @@ fn what_a_client_sends_late_does_not_cost_it_the_response() {
             .unwrap();
         let mut first = [0; 100];
         stream.read_exact(&mut first).unwrap();
-        // A close with this unread would reset the connection and take the rest of the response with it.
+        // A close with this unread would reset the connection and discard the rest of the response.
         stream.write_all(late.as_bytes()).unwrap();
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).unwrap();
@@ -565,7 +565,7 @@ fn requests_that_waited_are_not_run_for_clients_that_have_gone() {
             .unwrap();
         rustix::net::sockopt::set_socket_linger(&impatient, Some(Duration::ZERO)).unwrap();
     }
-    // Refused by the lane itself, without a thread; the second one after everything that came before the first.
+    // Refused by the event loop, without a thread; the second one after everything that arrived before the first.
     for _ in 0..2 {
         let mut last = server.connect();
         last.write_all(b"GET / HTTP/9.9\r\n\r\n").unwrap();

@@ -1,13 +1,13 @@
-//! How many connections each client address holds. Knows no socket and no setting; whoever accepts asks before it does.
+//! The number of connections that each client address holds, for `connections_per_address`.
 //!
-//! Invariant: an address that holds nothing has no entry, so memory is bounded by the connections that there are.
+//! Invariant: an address without connections has no entry, so memory is bounded by the number of connections.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
-/// What counts as one client. IPv6 networks give each customer a /64 at least (RFC 6177 §2), so single addresses of it
-/// cost nothing.
+/// What counts as one client. IPv6 networks give each customer at least a /64 (RFC 6177 §2), so single addresses of it
+/// are free to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Network {
     Four(u32),
@@ -23,16 +23,16 @@ impl Network {
     }
 }
 
-/// The connections of one worker, by client. Empty, and never touched, without a limit.
+/// The connections of one worker, by client. Empty and unused without a limit.
 #[derive(Debug, Default)]
 pub struct Addresses {
     held: HashMap<Network, u32>,
-    /// Who holds the connection with this slot token.
+    /// The client of the connection with this slot token.
     holders: HashMap<u64, Network>,
 }
 
 impl Addresses {
-    /// Whether a client may have one more; with a limit of 0 always, and always where there is no address.
+    /// Whether a client may have one more connection; always true with a limit of 0 and without an address.
     pub fn has_room(&self, network: Option<Network>, limit: u32) -> bool {
         match network {
             Some(network) if limit > 0 => self.held.get(&network).is_none_or(|held| *held < limit),
@@ -40,7 +40,7 @@ impl Addresses {
         }
     }
 
-    /// A connection of this client has got a slot.
+    /// A connection of this client has been given a slot.
     pub fn enter(&mut self, token: u64, network: Option<Network>) {
         if let Some(network) = network {
             *self.held.entry(network).or_default() += 1;

@@ -1,33 +1,33 @@
-//! How many new connections a worker may take, so that its siblings get theirs. Knows numbers; no socket, no clock.
+//! Load balancing between workers on the same listeners: how many new connections a worker may accept.
 //!
-//! Invariant: whoever has waited once takes something. So no connection is left for siblings that do not come for it.
+//! Invariant: a worker that has waited once accepts something, so no connection waits for absent siblings.
 
 use lockgate_observe::Counts;
 
-/// A worker may hold so many connections more than the mean…
+/// A worker may hold this many connections more than the mean…
 const LEEWAY: u64 = 2;
-/// …or the mean's so many-th part more, 12.5 %, if that is more: nobody feels what is uneven by less.
+/// …or this fraction of the mean (1/8, 12.5 %) more, if that is more: a smaller imbalance has no visible effect.
 const LEEWAY_PART: u64 = 8;
 
-/// How often what is taken in the place of absent siblings may grow fourfold: 2, 8, 32, 128, 512, 2048.
+/// How often the allowance for absent siblings' connections may grow fourfold: 2, 8, 32, 128, 512, 2048.
 const MOST_GROWTH: u32 = 5;
 
-/// What a worker remembers of its siblings between two arrivals: slots, and their turns at that time.
+/// What a worker remembers of its siblings between two arrivals: their slots, and their turns at that time.
 #[derive(Debug, Default)]
 pub struct Balance {
-    /// Those that a connection was left to.
+    /// The siblings that a connection was left to.
     trusted: Vec<(usize, u64)>,
-    /// Those that have not even looked for it, and not since: in calls that take long. Nothing is left to them.
+    /// The siblings that have not even polled since, because they are in long calls. Connections are not left to them.
     absent: Vec<(usize, u64)>,
-    /// How often this worker has waited since all were present.
+    /// How often this worker has waited since all siblings were present.
     waits: u32,
     /// How many connections it may hold in their place before it waits again: they may only have been slow to wake.
     ceiling: u64,
 }
 
 impl Balance {
-    /// How many connections a worker that holds `own` may take, now that one waits. 0: leave it to the siblings for
-    /// a moment, then ask again with `has_waited`, which never gives 0.
+    /// How many connections a worker that holds `own` may accept, now that one waits. 0: leave it to the siblings for a
+    /// moment, then ask again with `has_waited`, which never gives 0.
     pub fn room(
         &mut self,
         own: usize,

@@ -1,5 +1,5 @@
-//! What comes in on a connection: bytes are read, parsed and collected until a request is whole. Decides no rule of HTTP
-//! and answers nothing: faults go to the rejection.
+//! The request reader: reads, parses and collects the bytes of a connection until a request is complete.
+//! `lockgate-http` parses; faults are answered in `rejection`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,17 +17,17 @@ use crate::spool::{NotKept, Spool};
 use crate::transport::Received;
 use crate::workbench::Workbench;
 
-/// Reads from one connection per turn, so that one fast upload does not keep the lane: 16 × 64 KiB.
+/// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;
 
-/// Of a chunked body less, for it may be chunks of one byte, and those cost about 10 ns a byte: 4 × 64 KiB.
+/// Fewer for a chunked body: its chunks may be of one byte, which cost about 10 ns a byte. 4 × 64 KiB.
 const PARSED_AT_ONCE: usize = 4;
 
-/// Smaller pieces of a body on disk wait for the rest of what was read with them.
+/// Smaller pieces of a body on disk are written together with the rest of what was read with them.
 const WRITTEN_AT_ONCE: usize = 4096;
 
 impl Connection {
-    /// Reads and parses until a request is whole, the socket is empty or the connection is over.
+    /// Reads and parses until a request is complete, the socket is empty or the connection is over.
     pub fn receive(&mut self, bench: &mut Workbench) -> Next {
         if !self.unread.is_empty() {
             let unread = std::mem::take(&mut self.unread);
@@ -65,8 +65,8 @@ impl Connection {
                     return self.receive_eof(*now);
                 }
                 Ok(Received { count, is_drained }) => {
-                    // The end of the stream has no bytes of its own: once it is announced, reading goes on until it is
-                    // seen.
+                    // The end of the stream carries no bytes: once it is announced, reading goes on until a read
+                    // returns it.
                     self.readable = !is_drained || self.read_closing;
                     *received += count as u64;
                     if let Some(next) = self.feed(&buffer[..count], requests, *now) {
@@ -81,8 +81,8 @@ impl Connection {
         Next::Again
     }
 
-    /// A part of a body was received straight to where it is collected: the copy that it saves is what a large body
-    /// costs beside the system calls.
+    /// Part of a body was received directly into the buffer that collects it: this saves a copy, the main cost of a
+    /// large body besides the system calls.
     fn note_direct_read(
         &mut self,
         outcome: io::Result<Received>,
@@ -118,7 +118,7 @@ impl Connection {
         }
     }
 
-    /// Parses `input`; what is beyond the end of a message is kept. `None`: all used, nothing to do yet.
+    /// Parses `input`; what lies beyond the end of a message is kept. `None`: all used, nothing to do yet.
     fn feed(&mut self, input: &[u8], spare: &mut Vec<Box<Request>>, now: Instant) -> Option<Next> {
         let mut rest = if self.speaker.awaits_proxy_header() {
             match self.take_proxy_header(input, now) {
@@ -133,7 +133,7 @@ impl Connection {
             .take()
             .or_else(|| spare.pop())
             .unwrap_or_default();
-        // A body in chunks of a byte would cost a system call a byte: what one read brought is written at once.
+        // A body in chunks of one byte would cost a system call per byte: what one read returned is written at once.
         let mut small = Vec::new();
         let next = loop {
             let (used, event) = match self.protocol.step(rest, &mut request.head) {
@@ -232,7 +232,7 @@ impl Connection {
     }
 
     fn note_begun_head(&mut self, now: Instant) {
-        // Counted from the first byte and never extended: a byte now and then buys no time.
+        // Counted from the first byte and never extended: trickling bytes gains no time.
         if !self.has_begun_head {
             self.has_begun_head = true;
             self.deadline = now + self.shared.config.head_timeout;
@@ -246,7 +246,7 @@ impl Connection {
         }
     }
 
-    /// Bytes as they came, chunk framing included: what counts is how fast the client sends.
+    /// Counts bytes as received, chunk framing included: the rate is that at which the client sends.
     fn extend_body_deadline(&mut self, received: usize, now: Instant) {
         self.deadline = self.body_rate().extend(self.deadline, received as u64, now);
     }
@@ -286,7 +286,7 @@ impl Connection {
         }
         if request.has_body {
             self.deadline = self.body_rate().begin(now);
-            // The limits have let the head pass and the body is about to be buffered: ask for it, unless it is here.
+            // The head is within the limits and the body is about to be buffered: request it, unless it has arrived.
             if head.expects_continue() && is_input_used {
                 self.out.append(CONTINUE);
             }

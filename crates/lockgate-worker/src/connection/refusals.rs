@@ -1,7 +1,7 @@
-//! Warnings about refused requests that the operator can do something about: a setting has refused the request, or a
-//! trusted proxy has passed it on.
+//! Warnings about refused requests that the operator can act on: a setting has refused the request, or a trusted proxy
+//! has forwarded it.
 //!
-//! Invariant: a warning has no value of a header, only its length.
+//! Invariant: a warning contains the length of a header's value, never the value.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -18,7 +18,7 @@ use crate::recurrence::{Recurrence, and_unsaid};
 /// Longer names are cut in a warning.
 const LONGEST_NAME: usize = 64;
 
-/// When each kind of refusal was last told of, so that clients cannot fill the log, and one kind does not hide another.
+/// When each kind of refusal was last logged, so that clients cannot fill the log and one kind does not hide another.
 #[derive(Default)]
 pub(super) struct RefusalWarnings {
     by_name: Mutex<HashMap<&'static str, Recurrence>>,
@@ -33,7 +33,7 @@ impl RefusalWarnings {
 }
 
 impl Connection {
-    /// Warns of a refusal if the operator can do something about it.
+    /// Logs a refusal if the operator can act on it.
     pub(crate) fn warn_of_refusal(&self, refusal: Refusal, head: &RequestHead, now: Instant) {
         let speakers = &self.shared.speakers;
         let is_trusted = (self.speaker.is_trusted).unwrap_or_else(|| speakers.trusts(&self.client));
@@ -50,7 +50,7 @@ impl Connection {
     }
 }
 
-/// The setting that has refused the request, or that names the peer whose headers did.
+/// The setting that refused the request, or that names the peer whose headers caused the refusal.
 fn setting_of(refusal: Refusal) -> Option<&'static str> {
     Some(match refusal {
         Refusal::RequestLineTooLong { .. } => "limit_request_line",
@@ -72,12 +72,12 @@ fn setting_of(refusal: Refusal) -> Option<&'static str> {
 
 fn is_worth_a_warning(refusal: Refusal, is_trusted: bool) -> bool {
     match refusal {
-        // The client has left or was slow: through a proxy, too, that is its own affair.
+        // The client left or was slow: not the operator's concern, even through a proxy.
         Refusal::TruncatedHead
         | Refusal::TruncatedBody
         | Refusal::HeadTooSlow
         | Refusal::BodyTooSlow => false,
-        // The connection was told of as such.
+        // Logged with the connection.
         Refusal::ProxyHeaderMissing
         | Refusal::ProxyHeaderMalformed
         | Refusal::ProxyHeaderForbidden => false,
@@ -96,7 +96,7 @@ fn describe(refusal: Refusal, head: &RequestHead, who: &str, is_trusted: bool) -
         text.push_str(&shown);
         text.push_str(cut);
         if let Some(length) = length {
-            // To a String this cannot fail.
+            // Writing to a String cannot fail.
             let _ = write!(text, " with a value of {length} bytes");
         }
     }

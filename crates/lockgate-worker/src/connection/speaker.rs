@@ -1,8 +1,8 @@
-//! Who is speaking on a connection: the peer, whom its PROXY header names, or whom a trusted proxy's headers name.
-//! Decides no rule of those headers: `lockgate-http` does, and the configuration says who is trusted.
+//! The identity of a connection's client: the peer, the client named by its PROXY header, or the client named by a
+//! trusted proxy's headers. `lockgate-http` parses those headers, and the configuration names the trusted proxies.
 //!
-//! Invariant: trust is asked of the one who speaks HTTP. Where a PROXY header names him, that is him and not the proxy
-//! that only passes his bytes on.
+//! Invariant: trust is decided for the client that speaks HTTP. Where a PROXY header names one, that is the named
+//! client and not the proxy that forwards its bytes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{Connection, Next};
 use crate::recurrence::and_unsaid;
 use crate::request::{Client, ProxyEnd, Request};
 
-/// Whom a worker believes.
+/// The proxies that a worker trusts, and what it takes from them.
 pub struct Speakers {
     rules: ForwardingRules,
     trusted: Networks,
@@ -74,7 +74,7 @@ impl Speakers {
         }
     }
 
-    /// Whether a peer may bring many clients: what it tells of them counts, in headers or at the start of a connection.
+    /// Whether a peer may be a proxy for many clients: the clients it names count, in headers or in a PROXY header.
     pub fn may_be_proxy(&self, peer: &Client) -> bool {
         let may_pass_on = self.protocol.is_some() && is_among(&self.protocol_peers, peer);
         may_pass_on || self.trusts(peer)
@@ -84,20 +84,20 @@ impl Speakers {
         is_among(&self.trusted, peer)
     }
 
-    /// Whether a head may tell of its client although it does not look so.
+    /// Whether every head is examined, because a header with an unusual name may name the client.
     pub fn looks_at_all(&self) -> bool {
         self.looks_at_all
     }
 }
 
-/// What a connection knows of its speaker.
+/// What a connection knows about its client.
 #[derive(Default)]
 pub(super) struct Speaker {
-    /// What has come of the PROXY header, while it is awaited.
+    /// What has arrived of the PROXY header, while it is awaited.
     header: Option<Vec<u8>>,
-    /// Whether his headers count, once that was asked.
+    /// Whether the peer's headers are trusted, once that was decided.
     pub(super) is_trusted: Option<bool>,
-    /// The last client that was told, and as what he was told: proxies pass several requests of one client on.
+    /// The last client identified, and the hop that named it: proxies send several requests of a client in a row.
     told: Option<Box<(Hop, Arc<Client>)>>,
 }
 
@@ -109,7 +109,7 @@ impl Speaker {
         }
     }
 
-    /// Whether the connection has not yet said whose it is.
+    /// Whether the PROXY header has not arrived yet.
     pub(super) fn awaits_proxy_header(&self) -> bool {
         self.header.is_some()
     }
@@ -131,7 +131,7 @@ impl Speaker {
 }
 
 impl Connection {
-    /// Finds out who has sent a request, from headers that may tell it.
+    /// Identifies the client of a request from headers that may name it.
     #[cold]
     pub(super) fn identify(&mut self, request: &mut Request) -> Result<(), Refusal> {
         let speakers = &self.shared.speakers;
@@ -141,7 +141,7 @@ impl Connection {
             .get_or_insert_with(|| speakers.trusts(&self.client));
         if !is_trusted {
             request.set_client(&self.client);
-            // RFC 9110 §7.4: only a trusted gateway may pass on what was meant for a secured connection.
+            // RFC 9110 §7.4: only a trusted gateway may forward a request that was meant for a secured connection.
             if request.head.has_https_target() && !request.is_https {
                 return Err(Refusal::HttpsTargetOverPlainHttp);
             }
@@ -161,8 +161,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Takes the PROXY header from the first bytes of the connection. Gives what stands behind it, or what to do when it
-    /// is not whole, or not what it should be.
+    /// Takes the PROXY header from the first bytes of the connection. Returns the input after it, or what to do when
+    /// the header is incomplete or invalid.
     #[cold]
     pub(super) fn take_proxy_header<'i>(
         &mut self,
@@ -201,16 +201,16 @@ impl Connection {
                 destination,
             } => self.client = Arc::new(client_behind(source, destination)),
             ProxySource::Unix => {
-                // Whoever may open a socket on another machine has no name and no trust here.
+                // The client of a unix socket, perhaps on another machine, has no name and no trust here.
                 self.client = Arc::default();
                 self.speaker.is_trusted = Some(false);
             }
         }
-        // An answer stays the same when more comes behind it: the header ends in what has come now.
+        // More input does not change the result: the header ends in the bytes that have arrived now.
         Ok(&input[read.length.saturating_sub(before)..])
     }
 
-    /// Ends a connection that did not begin as it must; who speaks HTTP, or a line of text, is told why.
+    /// Ends a connection without a valid PROXY header; a client that sends HTTP or a line of text gets the reason.
     fn turn_away(
         &mut self,
         first: &[u8],
@@ -250,7 +250,7 @@ impl Connection {
     }
 }
 
-/// Peers on a unix socket always are: its mode says who may open it.
+/// Peers on a unix socket are always trusted: the socket's mode decides which users may open it.
 fn is_among(networks: &Networks, peer: &Client) -> bool {
     let address = || peer.host.parse::<IpAddr>();
     peer.host.is_empty() || address().is_ok_and(|address| networks.contains(address))

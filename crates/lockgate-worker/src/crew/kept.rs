@@ -1,4 +1,4 @@
-//! Requests that the crew keeps because nobody may run them for now. Knows neither when nor why they are given up.
+//! The thread pool's backlog: requests kept because no thread may run them for now.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::Crew;
 use crate::queue::{GivenUp, Job, Order};
 
 impl Crew {
-    /// Keeps a request for the first thread that comes free. Returns it when somebody stands by after all.
+    /// Keeps a request for the next free thread. Returns it if a standby has become available.
     pub fn put_back(&self, mut job: Job) -> Option<Job> {
         let mut roster = self.roster();
         let may_call = !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait();
@@ -21,7 +21,7 @@ impl Crew {
         None
     }
 
-    /// A request that was kept, the oldest first unless clients have been leaving.
+    /// Takes a kept request, the oldest first unless clients have been leaving.
     pub fn take_back(&self) -> Option<Job> {
         if self.backlog_len.load(Ordering::Relaxed) == 0 {
             return None;
@@ -33,17 +33,17 @@ impl Crew {
         job
     }
 
-    /// Whether a leader has a kept request that a thread may run now.
+    /// Whether there is a kept request that a thread may run now. For the leader.
     pub fn can_take_back(&self) -> bool {
         self.backlog_len.load(Ordering::SeqCst) > 0 && self.may_call()
     }
 
-    /// How many requests are kept.
+    /// Number of kept requests.
     pub fn kept(&self) -> usize {
         self.backlog_len.load(Ordering::Relaxed)
     }
 
-    /// Since when the oldest of them waits.
+    /// When the oldest of them was complete.
     pub fn oldest_kept(&self) -> Option<Instant> {
         if self.kept() == 0 {
             return None;
@@ -51,7 +51,7 @@ impl Crew {
         self.roster().backlog.oldest()
     }
 
-    /// Takes out the kept requests that are not worth a call any more; see [`Queue::give_up`](crate::queue::Queue::give_up).
+    /// Takes out the kept requests not worth a call any more; see [`Queue::give_up`](crate::queue::Queue::give_up).
     pub fn give_up_kept(
         &self,
         now: Instant,
@@ -68,7 +68,7 @@ impl Crew {
         look_again
     }
 
-    /// From which end waiting requests are taken.
+    /// The queue discipline: from which end waiting requests are taken.
     pub fn order(&self) -> &Order {
         &self.order
     }

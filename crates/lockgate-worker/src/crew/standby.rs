@@ -1,4 +1,4 @@
-//! How a thread that does not lead spends its time: asleep, or with an eye on the running call. Knows no request.
+//! How threads that do not lead wait: parked, or on standby, watching the running call.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::Crew;
 
-/// Ticks without a single call after which the standby sleeps until it is woken.
+/// Ticks without a call after which the standby sleeps until it is woken.
 const DEEP_AFTER: u32 = 50;
 
-/// A deep sleep ends by itself, so that a lost wake-up would cost a tenth of a second and not the service.
+/// A deep sleep is bounded, so that a lost wake-up would delay the service by 100 ms and not stop it.
 const BELT: Duration = Duration::from_millis(100);
 
 impl Crew {
-    /// Sleeps until this thread is made the standby (true), or has to end (false): the worker is over, or the thread was
-    /// idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst ends also
-    /// when requests keep coming.
+    /// Sleeps until this thread becomes the standby (true) or has to end (false): the worker is over, or the thread was
+    /// idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst ends
+    /// even while requests keep arriving.
     pub fn wait_parked(&self) -> bool {
         let me = thread::current().id();
         let ends_at = self.idle_timeout.map(|timeout| Instant::now() + timeout);
@@ -40,7 +40,7 @@ impl Crew {
             }
             drop(roster);
             match (left, self.idle_timeout) {
-                // One of the last two: it may not stay one of them.
+                // It is one of the last two threads now, and may not stay one of them.
                 (Some(Duration::ZERO), Some(timeout)) => thread::park_timeout(timeout),
                 (Some(left), _) => thread::park_timeout(left),
                 (None, _) => thread::park(),
@@ -48,8 +48,8 @@ impl Crew {
         }
     }
 
-    /// Sleeps until the lane should be taken from a call that has outlived a tick, or that is expected to. False when
-    /// the worker is over. `tried` is the call whose lane was not free after all: that one is given its tick.
+    /// Sleeps until the lane should be taken from a call that has outlived a tick, or is expected to. False when the
+    /// worker is over. `tried` is the call whose lane turned out not to be free: that call is given a full tick.
     pub fn stand_by(&self, tried: &mut u64) -> bool {
         sharpen_sleep();
         let mut quiet_ticks = 0;
@@ -83,14 +83,14 @@ impl Crew {
             quiet_ticks += 1;
             if quiet_ticks > DEEP_AFTER {
                 self.sleep_deeply();
-                // Woken by its belt alone, it goes back to sleep after one look.
+                // Woken by the time limit alone, it sleeps again after one look.
                 quiet_ticks = DEEP_AFTER;
                 self.pace.note_pause();
             }
         }
     }
 
-    /// The standby has the lane now and stands by no longer.
+    /// The standby has the lane now and is no longer the standby.
     pub fn leave_standby(&self) {
         let mut roster = self.roster();
         self.seat_standby(&mut roster, None);
@@ -119,14 +119,14 @@ impl Crew {
     }
 }
 
-/// The kernel may round a thread's sleeps up by its timer slack, 50 µs by default: as much as a short tick. Once a thread.
+/// Sets the timer slack to 1 ns, once per thread: the default of 50 µs may delay a sleep by as much as a short tick.
 fn sharpen_sleep() {
     thread_local! {
         static IS_SHARP: Cell<bool> = const { Cell::new(false) };
     }
     if !IS_SHARP.replace(true) {
         #[cfg(target_os = "linux")]
-        // Refused, the tick is only less exact.
+        // If this is refused, the tick is only less exact.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     }
 }

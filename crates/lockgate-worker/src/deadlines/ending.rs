@@ -1,15 +1,15 @@
-//! What a client gets at its request's deadline, from a thread that does not own its connection: 504 or a reset.
-//! Only the lock of the station allows it.
+//! How a client's connection ends at its request's deadline, from a thread that does not own the connection: 504 or a
+//! reset. The station's lock must be held.
 
 use lockgate_http::encode_refusal;
 
 use super::Line;
 use crate::date::with_date;
 
-/// What became of the client.
+/// What the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It was sent 504, and no more will be.
+    /// The client was sent 504 and gets nothing more.
     Refused,
     /// Its connection was cut.
     Cut,

@@ -1,4 +1,4 @@
-//! What the error log says of calls that are late or slow. Knows neither when it is written nor to what.
+//! Error-log records about calls that are late or slow.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -15,22 +15,22 @@ pub struct Record {
     pub text: String,
 }
 
-/// Where a late call stood.
+/// What a look at a late call found.
 #[derive(Debug, Clone, Copy)]
 pub enum Found<'a> {
-    /// It never had the interpreter.
+    /// The call never had the GIL.
     NotCalled,
     Stack(&'a str),
     /// The call has ended meanwhile.
     CameBack,
-    /// The thread runs no Python just now.
+    /// The thread runs no Python at the moment.
     NoFrame,
-    /// Nobody could look.
+    /// The GIL could not be acquired to look.
     InterpreterHeld,
 }
 
 impl Record {
-    /// A deadline has passed.
+    /// The record of a deadline that has passed.
     pub fn of_deadline(call: &Call, limit: Duration, found: Found<'_>, now: Instant) -> Self {
         let got = match call.expiry.and_then(|expiry| expiry.ending) {
             Some(Ending::Refused) => "it got 504",
@@ -67,7 +67,7 @@ impl Record {
         }
     }
 
-    /// The stack that could not be told in time.
+    /// The stack that was not available for the first record in time.
     pub fn of_stack(call: &Call, stack: &str) -> Self {
         Self {
             level: Level::Error,
@@ -78,7 +78,7 @@ impl Record {
         }
     }
 
-    /// A thread does not come back.
+    /// The record of a stuck thread.
     pub fn of_despair(call: &Call, since: Duration) -> Self {
         Self {
             level: Level::Error,
@@ -90,7 +90,7 @@ impl Record {
         }
     }
 
-    /// A call is over: nothing to say of most.
+    /// The record of a call that is over; most have none.
     pub(super) fn of_end(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
             if !std::mem::replace(&mut expiry.is_told, true) {

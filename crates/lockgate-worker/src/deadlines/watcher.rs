@@ -1,5 +1,5 @@
-//! The threads that look after running calls: one that keeps the time and never waits for the interpreter, and one that
-//! does, to see stacks and to interrupt. Neither ever owns a connection.
+//! The threads that supervise running calls: the watcher keeps the time and never waits for the GIL; the inspector
+//! waits for it, to read stacks and to interrupt. Neither ever owns a connection.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,13 +15,13 @@ use super::records::{Found, Record};
 use super::{Call, Deadlines, Due, Ending, Expiry, ReplaceReason, SAMPLES_AT_MOST, Stage, Station};
 use crate::shared::{Shared, StopMode};
 
-/// A call that begins is noticed after so long at the latest.
+/// A new call is noticed after this long at the latest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Records are written after so long at the least, so that no deadline makes a thread spin.
+/// Minimum time between two looks, so that no deadline makes the thread spin.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
 
-/// Something to ask the interpreter about a call.
+/// A stack to read, or a call to interrupt.
 struct Question {
     station: Arc<Station>,
     number: u64,
@@ -33,7 +33,7 @@ enum Kind {
     Sample,
 }
 
-/// Starts the watcher of a worker and the one who asks for it.
+/// Starts the watcher and the inspector of a worker.
 ///
 /// # Errors
 /// When the system has no threads to give.
@@ -56,7 +56,7 @@ pub fn start(shared: &Arc<Shared>, deadlines: &Arc<Deadlines>) -> io::Result<()>
 struct Watcher {
     shared: Arc<Shared>,
     deadlines: Arc<Deadlines>,
-    /// Its end ends the inspector, unless that waits for the interpreter.
+    /// Dropping it ends the inspector, unless the inspector waits for the GIL.
     questions: Sender<Question>,
 }
 
@@ -72,7 +72,7 @@ impl Watcher {
         self.write_records();
     }
 
-    /// Sees to what is due; says when something will be, as far as that is known now.
+    /// Does what is due; returns when something will be due, as far as is known now.
     fn look(&self, now: Instant) -> Option<Instant> {
         let stations = self.deadlines.stations().clone();
         stations
@@ -102,7 +102,7 @@ impl Watcher {
                     expiry.is_stuck = true;
                     let since = now.saturating_duration_since(expiry.at);
                     record = Some(Record::of_despair(&call, since));
-                    // It is only the interpreter that such a call has waited for.
+                    // Such a call has only waited for the GIL.
                     held_up = Some(call.stage == Stage::Waiting);
                 }
             }
@@ -114,13 +114,13 @@ impl Watcher {
         }
         if let Some(is_interpreter_held) = held_up {
             (self.shared).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
-            // Whether the worker has anything left to finish hangs on this, and nothing else may happen any more.
+            // The worker may have nothing else left to finish, and no other event may wake it.
             self.shared.waker.wake();
         }
         next
     }
 
-    /// The deadline has passed: the client gets what can be given, the thread is left to the inspector.
+    /// The deadline has passed: the client gets 504 or a reset, and the inspector deals with the thread.
     fn expire(&self, station: &Arc<Station>, call: &mut Call, now: Instant) -> Option<Record> {
         let shared = &self.shared;
         let ending = match call.stage {
@@ -205,7 +205,7 @@ impl Inspector {
         let mut record = None;
         let stack = self.shared.app.interrupt(station.thread, &mut |has_stack| {
             let mut call = station.lock();
-            // Whoever ends the call is attached, as we are: it is either over by now or finds this.
+            // The call ends on an attached thread, as this one is: either it is over by now or it finds this mark.
             let is_due = call.number == question.number && call.stage != Stage::Idle;
             if is_due {
                 call.is_interrupted = true;
@@ -219,7 +219,7 @@ impl Inspector {
         }
     }
 
-    /// What is said of a call that is interrupted now, up to the stack, so that nobody else says it.
+    /// The record of a call that is interrupted now, up to the stack; marks the call, so that it has one record only.
     fn begin_record(&self, call: &mut Call, has_stack: bool, now: Instant) -> Option<Record> {
         let was_told = call
             .expiry
@@ -251,9 +251,9 @@ impl Inspector {
 }
 
 impl Shared {
-    /// Tells whoever can replace this worker; where nobody can, it finishes what it has and ends. When the call has the
-    /// only thread, or the interpreter, nothing can be finished, and the way out may be barred: then it aborts, which
-    /// shows where all threads stand, and another one is started at once.
+    /// Asks for a replacement; a worker that cannot be replaced finishes what it has and ends. When the call has the
+    /// only thread, or the GIL, nothing can be finished, and a regular exit may be impossible: then the worker aborts,
+    /// which logs the stacks of all threads, and another one is started at once.
     fn ask_for_replacement(&self, reason: ReplaceReason, is_interpreter_held: bool) {
         let Some(deadlines) = &self.deadlines else {
             return;
@@ -276,7 +276,7 @@ impl Shared {
     }
 }
 
-/// What [`Ending`] means to the owner of the connection, once it has the thread again.
+/// What [`Ending`] means to the owner of the connection once its thread is back.
 impl Ending {
     /// Whether the client may still be reading what it was sent.
     pub fn has_answer(self) -> bool {

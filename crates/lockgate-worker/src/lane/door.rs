@@ -1,5 +1,4 @@
-//! The lane's door: new connections come in as long as there is room, and none any more once the worker drains.
-//! Knows nothing of what is said on a connection.
+//! Accepting: the lane takes new connections while there is room, and none once the worker drains.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -16,7 +15,7 @@ use crate::recurrence::{Recurrence, and_unsaid};
 use crate::shared::Shared;
 use crate::transport::{Plain, Transport};
 
-/// What happens at the door again and again when it happens at all.
+/// Warnings about accepting that may recur many times.
 #[derive(Default)]
 pub(super) struct Complaints {
     full: Recurrence,
@@ -36,7 +35,7 @@ impl Lane {
         }
         if room == 0 {
             self.sight.note_resting();
-            // Looked at again when a connection closes, or one has been idle for long enough.
+            // Checked again when a connection closes, or when one has been idle for long enough.
             return self
                 .acceptor
                 .rest(&self.poller, self.bench.now + LEAST_IDLE);
@@ -79,7 +78,7 @@ impl Lane {
 
     pub(super) fn welcome(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
         let limit = shared.config.limits.connections_per_address;
-        // Without a limit nobody is counted, and behind a proxy or a balancer there are many clients.
+        // Not counted without a limit, nor for a proxy or a balancer, whose address has many clients.
         let network = arrival
             .network
             .filter(|_| limit > 0 && !shared.speakers.may_be_proxy(&arrival.client));
@@ -99,8 +98,8 @@ impl Lane {
         self.open(connection);
     }
 
-    /// Answers a client that has as many connections as it may, and forgets it: what it has sent so far is read, so that
-    /// the close does not become a reset that takes the answer with it, but nobody waits for more.
+    /// Answers and drops a client that has its maximum of connections: what it has sent so far is read, so that the
+    /// close does not become a reset that discards the answer, but no more input is awaited.
     fn turn_away(&mut self, shared: &Arc<Shared>, arrival: Arrival) {
         let limit = shared.config.limits.connections_per_address;
         if let Some(unsaid) = self.complaints.crowded.note(self.bench.now) {
@@ -127,13 +126,13 @@ impl Lane {
             )
         });
         let mut transport = Plain::new(arrival.socket);
-        // Whatever fails here: there is nobody left to tell.
+        // A failure here has no remedy: the connection is dropped in any case.
         let _ = transport.read(&mut self.bench.buffer);
         let _ = transport.write(&[IoSlice::new(&answer)]);
         let _ = transport.shutdown_write();
     }
 
-    /// Serves what comes over any transport.
+    /// Serves a connection over any transport.
     #[cfg(test)]
     pub fn adopt(
         &mut self,
@@ -160,7 +159,7 @@ impl Lane {
             self.addresses.leave(token);
             return self.slots.remove(token);
         }
-        // Under load the request is there by now; if not, the read costs less than another turn would.
+        // Under load the request has arrived by now; if not, the read costs less than another turn would.
         self.drive(Box::new(connection));
     }
 
@@ -176,7 +175,7 @@ impl Lane {
         }
     }
 
-    /// The worker has been closed so far.
+    /// Starts accepting; the worker has accepted nothing so far.
     pub(super) fn begin_accepting(&mut self) {
         if self.drain.is_none() {
             self.acceptor.enter();
@@ -184,7 +183,7 @@ impl Lane {
         }
     }
 
-    /// Other workers are there that are to have what comes.
+    /// Moves this worker behind other workers, which are to get new connections first.
     pub(super) fn let_others_go_first(&mut self) {
         if self.drain.is_none() && self.acceptor.go_behind(&self.poller).is_err() {
             self.acceptor

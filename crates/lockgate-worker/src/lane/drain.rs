@@ -1,5 +1,5 @@
-//! How a worker that was asked to stop lets its connections go: nothing new is accepted, and connections between two
-//! requests stay for a while, because the next request may be on its way.
+//! Draining: how a worker that was asked to stop closes its connections. Nothing new is accepted, and connections
+//! between two requests stay open for a while, because the next request may be on its way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,28 +8,28 @@ use super::Lane;
 use crate::shared::{Shared, StopMode};
 use crate::slot::Slot;
 
-/// When the server stops, connections without a request stay this long at most…
+/// When the server stops, connections without a request stay open this long at most…
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
 
-/// …and those that have been used before only until nothing was under way, on any connection, for this long. A client in
-/// the middle of its work sends the next request within a round trip; a client that is idle would be waited for in vain.
+/// …and those that have been used before only until no request was in progress, on any connection, for this long. An
+/// active client sends its next request within a round trip; waiting for an idle client gains nothing.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// When others serve already, they stay this long for a next request, whose response then says that it is the last one:
-/// a client that sends into a connection which is just closing sees a failure. At most half of what the worker has.
+/// When other workers serve already, connections stay open this long for a next request, whose response says that it is
+/// the last: a client that sends into a closing connection sees a failure. At most half of the worker's time.
 const RETIREMENT_LINGER: Duration = Duration::from_secs(5);
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Drain {
-    /// How long connections without a request stay.
+    /// How long connections without a request stay open.
     pub(super) linger: Duration,
-    /// Nobody serves in this worker's place: when to look whether anything is under way, and how many requests had come
-    /// at the last look.
+    /// If no other worker takes over: when to check whether any request is in progress, and the number of requests at
+    /// the last check.
     quiet: Option<(Instant, u64)>,
 }
 
 impl Lane {
-    /// Begins to drain, or goes on more harshly, as the worker was asked to.
+    /// Begins to drain as the worker was asked to, or makes a drain in progress harsher.
     pub(super) fn apply_stop(&mut self, shared: &Arc<Shared>) {
         let mode = shared.stop_mode();
         let linger = match mode {
@@ -53,7 +53,7 @@ impl Lane {
         self.shorten_waiting(linger);
     }
 
-    /// When to look whether anything is under way.
+    /// When to check whether any request is in progress.
     pub(super) fn looks_for_quiet_at(&self) -> Option<Instant> {
         let drain = self
             .drain
@@ -62,7 +62,7 @@ impl Lane {
         drain.quiet.map(|(at, _)| at)
     }
 
-    /// Where nothing has been under way since the last look, connections are not kept any longer.
+    /// Closes idle connections if no request has been in progress since the last check.
     pub(super) fn look_for_quiet(&mut self) {
         let now = self.bench.now;
         let Some(Drain {
@@ -110,7 +110,7 @@ impl Lane {
         }
     }
 
-    /// The worker has finished, but its process may take some time to exit: nobody is to wait here for an answer.
+    /// The worker has finished, but its process may take some time to exit: no client is to wait here for an answer.
     pub fn let_go(&mut self) {
         let mut arrivals = Vec::new();
         self.acceptor.close(&self.poller, &mut arrivals);
@@ -127,8 +127,8 @@ impl Lane {
     }
 }
 
-/// Whether the connection has had a request, and nothing of the next one has come. One that is lent or held runs
-/// a request.
+/// Whether the connection has had a request and nothing of the next one has arrived. A connection that is lent or held
+/// runs a request.
 fn is_idle(slot: &Slot) -> bool {
     let state = slot.lock();
     let connection = state.connection.as_ref();

@@ -1,4 +1,4 @@
-//! Which connection gives its place to a new client when there is none left: the kept one that was idle longest.
+//! Eviction: when no connection is free for a new client, the keep-alive connection that was idle longest is closed.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use crate::connection::{Connection, Next};
 pub(super) const LEAST_IDLE: Duration = Duration::from_secs(1);
 
 impl Lane {
-    /// At most `most` kept connections without a request, the one that was idle longest first.
+    /// At most `most` keep-alive connections without a request, the one that was idle longest first.
     pub(super) fn find_evictable(&self, keep_alive: Duration, most: usize) -> Vec<u64> {
-        // A kept connection ends `keep_alive` after its last response.
+        // A keep-alive connection ends `keep_alive` after its last response.
         let Some(latest) = (self.bench.now + keep_alive).checked_sub(LEAST_IDLE) else {
             return Vec::new();
         };
@@ -38,7 +38,7 @@ impl Lane {
         idle.into_iter().map(|(_, token)| token).collect()
     }
 
-    /// Closes one of them, as at the end of `keep_alive`.
+    /// Closes such a connection, as at the end of `keep_alive`.
     pub(super) fn evict(&mut self, token: u64) {
         let held = self
             .slots
@@ -52,7 +52,7 @@ impl Lane {
         }
     }
 
-    /// Whether nothing lies in the kernel that this turn has not seen yet.
+    /// Whether the kernel holds no input for it that this turn has not seen yet.
     fn is_silent(&self, token: u64) -> bool {
         let Some(slot) = self.slots.get(token) else {
             return false;

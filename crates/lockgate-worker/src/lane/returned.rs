@@ -1,20 +1,20 @@
-//! What reaches the lane from threads that do not lead it.
+//! What threads that do not lead return to the event loop.
 
 #[cfg(test)]
 use super::Lane;
 use crate::connection::Connection;
 
-/// What a crew thread that does not lead has for the lane.
+/// An item for the event loop.
 pub enum Returned {
-    /// There is something to do on it: input, a full socket, a timer.
+    /// A connection with something to do: input, a full socket, a timer.
     Connection(Box<Connection>),
-    /// It is closed; its slot is free.
+    /// A connection was closed; its slot is free.
     Closed(u64),
-    /// The application is finished with its last request: the next one may be called.
+    /// The application has finished with the connection's last request: the next one may be called.
     Released(u64),
     /// The worker may accept connections.
     Opening,
-    /// Others should accept connections before this worker does.
+    /// Other workers should accept connections before this one does.
     GivingWay,
     /// A test wants to see the lane.
     #[cfg(test)]

@@ -1,25 +1,25 @@
-//! Since when what the poller reports may have been there. Knows numbers and instants; no socket and no request.
+//! Arrival times: since when what the poller reports may have been there.
 //!
-//! With `threads = 1` nobody polls during a call, and the kernel does not say when bytes came. What it does is to show
-//! first what came first, so many at a time: whatever was there when a round of looks began has been seen once the
-//! round has shown as many as there can be.
+//! With `threads = 1` no thread polls during a call, and the kernel does not report when bytes arrived. It does report
+//! in order of arrival, N events at a time: everything that was there when a round of polls began has been seen once
+//! the round has returned as many events as there can be.
 //!
-//! Invariant: the horizon never stays behind for longer than such a round takes, however much keeps coming. One that
-//! waited for a look that shows everything stayed behind for as long as a worker was saturated, and every request of
-//! its clients seemed to have waited since.
+//! Invariant: the horizon never lags for longer than such a round takes, however much keeps arriving. A horizon that
+//! waited for a poll that shows everything lagged for as long as a worker was saturated, and every request of its
+//! clients seemed to have waited since.
 
 use std::time::{Duration, Instant};
 
 use crate::poller::EVENTS_AT_ONCE;
 
-/// A wait for events that took less found them there. A shorter sleep makes no difference to what is told by this.
+/// A wait for events that took less found them there. For arrival times a shorter sleep makes no difference.
 const SLEPT: Duration = Duration::from_millis(1);
 
-/// Up to when all of one kind has been seen.
+/// The time up to which all events of one kind have been seen.
 #[derive(Clone, Copy)]
 struct Horizon {
     seen_all_at: Instant,
-    /// Looks that showed only a part go on since then, and have shown so many.
+    /// When the current round of partial looks began, and how many events it has shown.
     began_at: Instant,
     shown: usize,
 }
@@ -33,7 +33,7 @@ impl Horizon {
         }
     }
 
-    /// A look has shown so many more, and that is all, or there can be `most` in all.
+    /// A look has shown `shown` more: all of them if `is_all`; otherwise there are at most `most`.
     fn look(&mut self, now: Instant, shown: usize, is_all: bool, most: usize) {
         self.shown = self.shown.saturating_add(shown);
         if is_all {
@@ -44,16 +44,16 @@ impl Horizon {
     }
 }
 
-/// What the lane has seen, and when.
+/// What the event loop has seen, and when.
 pub(super) struct Sight {
     events: Horizon,
-    /// The same of the kernel's queue of connections, while some were left in it for the next look.
+    /// The same for the kernel's queue of connections, while some were left in it for the next look.
     left_over: Option<Horizon>,
     /// Up to when all events had been seen before the last look.
     seen_before: Instant,
-    /// When the requests that are being read came: the middle of the time in which nobody looked.
+    /// The arrival time of the requests that are being read: the middle of the time without a poll.
     pub(super) came_at: Instant,
-    /// The same of those on connections that are being accepted.
+    /// The same for requests on connections that are being accepted.
     pub(super) arrived_at: Instant,
 }
 
@@ -68,7 +68,7 @@ impl Sight {
         }
     }
 
-    /// The poller was asked and has answered with so many events; it watches `watched` descriptors.
+    /// The poller was called at `asked_at` and returned `events` events; it watches `watched` descriptors.
     pub(super) fn look(&mut self, asked_at: Instant, now: Instant, events: usize, watched: usize) {
         let has_slept = now.saturating_duration_since(asked_at) >= SLEPT;
         let middle_since = |seen: Instant| {
@@ -85,12 +85,12 @@ impl Sight {
             None => seen,
         });
         self.seen_before = seen;
-        // With as many events as fit there may be more, and those have waited as long.
+        // A full list of events may not be all of them; the others have waited as long.
         let is_all = events < EVENTS_AT_ONCE;
         self.events.look(now, events, is_all, watched);
     }
 
-    /// Connections were accepted: `Some`, so many of a queue that may still hold some, and holds `most`; `None`, all.
+    /// Connections were accepted: all (`None`), or `Some(n)` of a queue that may still hold some, `most` at most.
     pub(super) fn note_accepted(&mut self, now: Instant, part: Option<usize>, most: usize) {
         let Some(part) = part else {
             self.left_over = None;
@@ -101,12 +101,12 @@ impl Sight {
             .look(now, part, false, most);
     }
 
-    /// Nothing is accepted for a while: whoever waits meanwhile waits for that, and not for a look.
+    /// Accepting pauses: connections that wait meanwhile wait for that, and not for a look.
     pub(super) fn note_resting(&mut self) {
         self.left_over = None;
     }
 
-    /// Up to when everything that clients have sent on their connections has been looked at.
+    /// Up to when everything that clients have sent on their connections has been seen.
     pub(super) fn seen_all_at(&self) -> Instant {
         self.events.seen_all_at
     }
@@ -127,12 +127,12 @@ mod tests {
         // Two hundred milliseconds of sleep that an arrival ends.
         sight.look(at(3000), at(3200), 1, 9);
         assert_eq!(sight.came_at, at(3200));
-        // More has come than one look shows: the rest has waited as long.
+        // More has arrived than one look shows: the rest has waited as long.
         sight.look(at(4200), at(4200), EVENTS_AT_ONCE, 1000);
         assert_eq!(sight.came_at, at(3700));
         sight.look(at(4300), at(4300), 5, 1000);
         assert_eq!(sight.came_at, at(3750));
-        // So have connections that were not accepted at once, but not what comes on those that were.
+        // So have connections that were not accepted at once, but not what arrives on those that were.
         sight.note_accepted(at(4300), Some(16), 2048);
         sight.look(at(4300), at(4300), 5, 1000);
         assert_eq!((sight.came_at, sight.arrived_at), (at(4300), at(3750)));
@@ -146,8 +146,8 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut sight = Sight::new(start);
-        // A thousand clients that ask again as soon as they are answered, and 200 that connect for each request: one
-        // look a millisecond, for a minute, and each finds more than it shows.
+        // A thousand clients that send the next request as soon as they are answered, and 200 that connect for each
+        // request: one look a millisecond, for a minute, and each finds more than it shows.
         for millis in 1..60_000 {
             let now = at(millis);
             sight.look(now, now, EVENTS_AT_ONCE, 1002);

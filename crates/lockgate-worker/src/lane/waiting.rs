@@ -1,5 +1,4 @@
-//! The lane's eye on requests that wait: when to go through them, and how many there may be.
-//! Knows nothing of what a request or its answer says.
+//! Queue expiry: when the waiting requests are swept, and how many there may be.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +13,14 @@ use crate::recurrence::and_unsaid;
 use crate::request::Request;
 use crate::shared::Shared;
 
-/// Going through the queue takes about 0.1 ms for a thousand requests: while clients leave all the time, this keeps
-/// it to a hundredth of the lane's.
+/// A sweep takes about 0.1 ms for a thousand requests: this interval limits it to 1 % of the event loop's time while
+/// clients keep leaving.
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(10);
 
-/// A request that waits for a thread for so long is worth a warning.
+/// A request that waits for a thread this long causes a warning.
 const SATURATED_AFTER: Duration = Duration::from_secs(1);
 
-/// When the waiting requests have to be gone through because of a client that left.
+/// When the waiting requests have to be swept because a client left.
 pub(super) struct Waiting {
     sweep_at: Option<Instant>,
     swept_at: Instant,
@@ -35,7 +34,7 @@ impl Waiting {
         }
     }
 
-    /// The client of a request that waits or runs has closed its side.
+    /// The client of a waiting or running request has closed its side.
     pub(super) fn note_departure(&mut self, now: Instant) {
         let at = now.max(self.swept_at + BETWEEN_SWEEPS);
         self.sweep_at = Some(self.sweep_at.map_or(at, |earlier| earlier.min(at)));
@@ -43,7 +42,7 @@ impl Waiting {
 }
 
 impl Lane {
-    /// When a waiting request has to be given up, or looked at for that.
+    /// When a waiting request has to be given up, or checked for that.
     pub(super) fn gives_up_at(&self, shared: &Shared) -> Option<Instant> {
         let expires = shared.longest_wait().and_then(|limit| {
             let oldest = [self.ready.oldest(), shared.crew.oldest_kept()];
@@ -53,7 +52,7 @@ impl Lane {
         [expires, sweep_at].into_iter().flatten().min()
     }
 
-    /// Answers or drops the waiting requests whose time is over or whose clients have gone. Says whether there were any.
+    /// Answers or drops waiting requests whose time is over or whose clients have gone. Returns whether there were any.
     pub(super) fn give_up_waiting(&mut self, shared: &Shared) -> bool {
         let now = self.bench.now;
         if self.queued(shared) == 0 || self.gives_up_at(shared).is_none_or(|at| at > now) {
@@ -76,7 +75,7 @@ impl Lane {
         has_any
     }
 
-    /// Logs that all threads are in calls while a request has waited for [`SATURATED_AFTER`]. Returns when to look again.
+    /// Logs that all threads are busy once a request has waited for [`SATURATED_AFTER`]. Returns when to look again.
     pub(super) fn report_saturation(&mut self, shared: &Shared) -> Option<Instant> {
         let oldest = shared.crew.oldest_kept()?;
         let now = self.bench.now;
@@ -107,13 +106,13 @@ impl Lane {
         self.queued(shared) >= shared.config.queue_size
     }
 
-    /// Refuses a request that finds the queue full.
+    /// Refuses a request because the queue is full.
     pub(super) fn refuse_queued(&mut self, request: Box<Request>, mut connection: Box<Connection>) {
         connection.answer_unavailable(GivenUp::QueueFull, self.bench.now);
         self.leave_answered(request, connection);
     }
 
-    /// Answers `OPTIONS *`, which the application is not asked.
+    /// Answers `OPTIONS *` without calling the application.
     #[cold]
     pub(super) fn answer_about_server(
         &mut self,
@@ -129,17 +128,17 @@ impl Lane {
 
     fn leave_answered(&mut self, request: Box<Request>, connection: Box<Connection>) {
         self.keep_request(request);
-        // Not driven on at once: a client that pipelines would be answered many times before the next one is read.
+        // Not driven at once: a client that pipelines would be answered many times before the next client is read.
         self.queue(&Arc::clone(&connection.slot));
         self.put_back(connection);
     }
 
-    /// Requests that wait for a thread.
+    /// Number of requests that wait for a thread.
     pub fn queued(&self, shared: &Shared) -> usize {
         self.ready.len() + shared.crew.kept()
     }
 
-    /// Drives a connection whose last request the application has finished.
+    /// Drives a connection whose last request the application has finished with.
     pub(super) fn go_on(&mut self, token: u64) {
         let held = (self.slots.get(token)).and_then(|slot| slot.lock().connection.take());
         if let Some(mut connection) = held {

@@ -1,4 +1,4 @@
-//! The transport that changes nothing: one system call a method. Knows neither TLS nor HTTP.
+//! The plain transport: a TCP or unix socket, one system call per method.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ use crate::descriptors::Noted;
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
-    /// Shared only with the threads that may have to uncork it, or to end it at a deadline.
+    /// Shared only with threads that may have to uncork it, or to end it at a deadline.
     socket: Arc<Noted>,
     is_corked: bool,
 }
@@ -62,14 +62,14 @@ impl Transport for Plain {
     }
 
     fn abort_handle(&self) -> Weak<dyn AbortHandle> {
-        // The annotation keeps the type: a weak reference to a trait object is made of one to the socket.
+        // The annotation selects the type: a weak reference to the trait object is made from one to the socket.
         let socket: Weak<Noted> = Arc::downgrade(&self.socket);
         socket
     }
 
     #[cfg(target_os = "linux")]
     fn send_file(&mut self, file: &File, offset: u64, length: u64) -> io::Result<usize> {
-        // Bounded, so that one call on a fast peer does not keep the lane: 1 MiB is about 100 µs of loopback copying.
+        // Bounded, so that a fast peer does not block the event loop: 1 MiB is about 100 µs of loopback copying.
         let count = usize::try_from(length.min(1 << 20)).unwrap_or(1 << 20);
         let mut position = offset;
         Ok(rustix::fs::sendfile(
@@ -90,7 +90,7 @@ impl Transport for Plain {
     }
 
     fn reset_on_close(&mut self) {
-        // SO_LINGER with no time (RFC 9293 §3.10.4 ABORT). Unix sockets know no reset; there the peer sees an end.
+        // SO_LINGER with a time of zero (RFC 9293 §3.10.4 ABORT). Unix sockets have no reset; the peer sees an end.
         let _ = rustix::net::sockopt::set_socket_linger(&*self.socket, Some(Duration::ZERO));
     }
 
@@ -104,14 +104,14 @@ impl AbortHandle for Noted {
         let sent = rustix::net::send(self, response, SendFlags::NOSIGNAL);
         let is_sent = sent.is_ok_and(|count| count == response.len());
         if is_sent {
-            // Fails only where the client has closed meanwhile.
+            // Fails only if the client has closed meanwhile.
             let _ = rustix::net::shutdown(self, Shutdown::Write);
         }
         is_sent
     }
 
-    /// To dissolve the association resets it at once (connect(2), AF_UNSPEC), while a shutdown would send an ordinary end,
-    /// which completes a response without a length. Unix sockets know neither reset nor dissolution: there an end has to do.
+    /// Dissolving the association resets it at once (connect(2), AF_UNSPEC), while a shutdown would send an ordinary
+    /// end of stream, which completes a response without a length. Unix sockets support neither, so they are shut down.
     fn abort(&self) {
         if rustix::net::connect_unspec(self).is_err() {
             // Fails only for a socket that is dead already.

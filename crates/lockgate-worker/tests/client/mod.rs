@@ -1,4 +1,4 @@
-//! A worker on a free port and a client that believes nothing: responses are read by their framing.
+//! A worker on a free port and a strict client: responses are read by their framing.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use lockgate_http::BodyLength;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker};
 
-/// Longest that a test waits for anything.
+/// Maximum time that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Function<F>(F);
@@ -91,14 +91,14 @@ pub fn answer(reply: &mut Reply, body: &[u8]) {
     answer_with(reply, body);
 }
 
-/// A body behind a head that is described already.
+/// A body after a head that is set up already.
 pub fn answer_with(reply: &mut Reply, body: &[u8]) {
     reply.start(BodyLength::Known(body.len() as u64));
     reply.send_copy(body).unwrap();
     reply.finish().unwrap();
 }
 
-/// A response as the wire had it.
+/// A response as received.
 pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -118,7 +118,7 @@ impl Response {
     }
 }
 
-/// One request on a stream that may be used again.
+/// One request on a stream that stays open.
 pub fn get(stream: &mut TcpStream, path: &str) -> Response {
     use std::io::Write;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
