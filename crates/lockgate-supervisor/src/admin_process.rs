@@ -1,7 +1,7 @@
-//! The admin process as the supervisor sees it: its socket, its birth, its signs of life, its end.
+//! The admin process as the supervisor sees it: socket, fork, heartbeats, exit.
 //!
-//! It is made by the supervisor like a worker and holds nothing that anybody would miss: when it dies another one is
-//! made, and it is ended without being asked, after the last worker.
+//! The supervisor forks it like a worker. It holds no state: when it dies it is replaced, and it is killed without a
+//! request to stop, after the last worker.
 
 use std::iter;
 use std::os::fd::BorrowedFd;
@@ -18,22 +18,22 @@ use crate::sockets::{Listener, bind_patiently};
 use crate::stacks::StackBoard;
 use crate::supervisor::Request;
 
-/// One that has lived for so long clears the record.
+/// An admin process that has lived this long clears its failure record.
 const HEALTHY: Duration = Duration::from_secs(10);
-/// How long it may give no sign of life, of which there is one a second.
+/// Longest time without a heartbeat; one is sent every second.
 pub(crate) const SILENCE: Duration = Duration::from_secs(5);
-/// A supervisor that looks later than it meant to by more than this was itself stopped, frozen or starved.
+/// If the supervisor checks later than planned by more than this, it was itself stopped, frozen or starved.
 const ABSENCE: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct AdminProcess {
     listeners: Vec<Listener>,
-    /// Where workers tell it of their threads; `None` where that is not possible.
+    /// Where workers report their threads; `None` where the system cannot do that.
     stacks: Option<StackBoard>,
     alive: Option<Living>,
     fork_at: Instant,
     back_off: BackOff,
-    /// The one of the version before: it answers until this one does.
+    /// The admin process of the previous version: it answers until this one does.
     predecessor: Option<u32>,
 }
 
@@ -46,10 +46,10 @@ struct Living {
 }
 
 impl AdminProcess {
-    /// Listens where the operator wants it; `None` where nobody wants it. The error is for the operator. A socket file is
-    /// made the owner's, by user and group.
+    /// Listens on the configured admin address; `None` where none is configured. The error is for the operator. A
+    /// socket file gets the owner's user and group.
     ///
-    /// What is `present` already, and not wanted any more, goes.
+    /// Sockets in `present` that are no longer wanted are removed.
     pub(crate) fn bind(
         config: &Config,
         present: Vec<Listener>,
@@ -68,7 +68,7 @@ impl AdminProcess {
             ..config.clone()
         };
         let listeners = bind_patiently(&config, &present, hooks)
-            // The advice names the setting of the other sockets.
+            // The error message names the setting for the other sockets.
             .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
         for left in &present {
             if !listeners.iter().any(|kept| kept.is_same(left)) {
@@ -92,23 +92,23 @@ impl AdminProcess {
         }))
     }
 
-    /// Where it answers.
+    /// The addresses of the admin listener.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.listeners.iter().map(Listener::url).collect()
     }
 
-    /// What to poll, besides the time of [`next`](Self::next).
+    /// The descriptor to poll, besides the time of [`next`](Self::next).
     pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.alive.as_ref()?.mailbox.poll_fd()
     }
 
-    /// When a process has to be made, or has been silent for too long.
+    /// When a process must be forked, or has been silent for too long.
     pub(crate) fn next(&self) -> Option<Instant> {
         let silent_at = self.alive.as_ref().map(|alive| alive.last_heard + SILENCE);
         silent_at.or(Some(self.fork_at))
     }
 
-    /// What operators have asked for since the last call.
+    /// Requests from operators since the last call.
     pub(crate) fn hear(&mut self, now: Instant) -> Vec<Request> {
         let Some(alive) = &mut self.alive else {
             return Vec::new();
@@ -124,7 +124,7 @@ impl AdminProcess {
         requests.flatten().collect()
     }
 
-    /// Kills the process if it has been silent for too long, and says which it was. Its death is seen as any other.
+    /// Kills the process if it has been silent for too long, and returns its pid. Its exit is reaped like any other.
     pub(crate) fn end_silent(&mut self, now: Instant) -> Option<u32> {
         let alive = self.alive.as_mut()?;
         let late = now.checked_duration_since(alive.last_heard + SILENCE)?;
@@ -136,12 +136,12 @@ impl AdminProcess {
         Some(alive.pid)
     }
 
-    /// When a process has to be made; `None` while there is one.
+    /// When a process must be forked; `None` while there is one.
     pub(crate) fn fork_at(&self) -> Option<Instant> {
         self.alive.is_none().then_some(self.fork_at)
     }
 
-    /// The process that answers, if there is one.
+    /// The pid of the running admin process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.alive.as_ref().map(|alive| alive.pid)
     }
@@ -152,7 +152,7 @@ impl AdminProcess {
 
     pub(crate) fn note_forked(&mut self, pid: u32, mailbox: Receiver, orders: Mouth, now: Instant) {
         self.predecessor.take().into_iter().for_each(kill);
-        // It has nothing to wait for before it answers.
+        // Nothing has to happen before it answers.
         orders.say(Word::Open);
         self.alive = Some(Living {
             pid,
@@ -163,20 +163,20 @@ impl AdminProcess {
         });
     }
 
-    /// Has the process open its log file again; false when there is none.
+    /// Makes the process reopen its log file; false when there is no process.
     pub(crate) fn reopen_logs(&self) -> bool {
         let alive = self.alive.as_ref();
         alive.is_some_and(|alive| alive.orders.say(Word::ReopenLogs))
     }
 
-    /// No process could be made. Says how long until the next attempt.
+    /// The fork failed. Returns the delay until the next attempt.
     pub(crate) fn note_failed(&mut self, now: Instant) -> Duration {
         let wait = self.back_off.after_failure();
         self.fork_at = now + wait;
         wait
     }
 
-    /// A child has died. If it was this one: how long until another is made.
+    /// Handles the exit of a child. If it was this process: the delay until the next fork.
     pub(crate) fn bury(&mut self, pid: u32, now: Instant) -> Option<Duration> {
         let born = self.alive.take_if(|alive| alive.pid == pid)?.born;
         if now.saturating_duration_since(born) >= HEALTHY {
@@ -187,17 +187,17 @@ impl AdminProcess {
         Some(wait)
     }
 
-    /// What the process itself is given.
+    /// The parts that the admin process keeps.
     pub(crate) fn into_parts(self) -> (Vec<Listener>, Option<StackBoard>) {
         (self.listeners, self.stacks)
     }
 
-    /// What a worker is given.
+    /// The part that a worker keeps.
     pub(crate) fn into_stacks(self) -> Option<StackBoard> {
         self.stacks
     }
 
-    /// The server is over: the process goes, and then the file of its socket.
+    /// Server shutdown: kills the process, then removes its socket file.
     pub(crate) fn end(&mut self) {
         self.predecessor.take().into_iter().for_each(kill);
         let pid = self
@@ -205,7 +205,7 @@ impl AdminProcess {
             .take()
             .and_then(|alive| Pid::from_raw(i32::try_from(alive.pid).ok()?));
         if let Some(pid) = pid {
-            // It has not been reaped, so the number is its own; and nothing withstands this signal.
+            // It has not been reaped, so the pid is still its own; SIGKILL cannot be caught.
             let _dead_already = kill_process(pid, Signal::KILL);
             let _reaped = waitpid(Some(pid), WaitOptions::empty());
         }
@@ -215,7 +215,7 @@ impl AdminProcess {
 
 fn kill(pid: u32) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It has not been reaped, so the number is its own; and it holds nothing that anybody would miss.
+        // It has not been reaped, so the pid is still its own; it holds no state.
         let _dead_already = kill_process(pid, Signal::KILL);
     }
 }
@@ -268,7 +268,7 @@ mod tests {
     fn silence_counts_from_the_last_sign_of_life_and_not_while_the_supervisor_was_away() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        // No such process can be: killing it fails.
+        // No process can have this pid: kill fails.
         let pid = i32::MAX as u32;
         let (receiver, sender) = mailbox().unwrap();
         let mut process = process(start);
@@ -279,7 +279,7 @@ mod tests {
         assert!(process.hear(at(4_999)).is_empty());
         assert_eq!(process.next(), Some(at(9_999)));
         assert_eq!(process.end_silent(at(9_998)), None);
-        // Looked at much too late: this process was stopped too.
+        // Checked much too late: this process was stopped as well.
         assert_eq!(process.end_silent(at(20_000)), None);
         assert_eq!(process.next(), Some(at(25_000)));
         assert_eq!(process.end_silent(at(25_001)), Some(pid));

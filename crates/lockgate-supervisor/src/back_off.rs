@@ -1,4 +1,4 @@
-//! How long a slot waits before its next attempt. Knows delays only; the clock is the caller's.
+//! Back-off: how long a slot waits before its next attempt. The caller provides the clock.
 //!
 //! The first repeat waits 0.5 s, each further one twice as long, at most 30 s.
 
@@ -7,22 +7,22 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What a slot has been through since its last lasting worker.
+/// The failures of a slot since its last healthy worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BackOff {
     /// Waits so far.
     strikes: u32,
-    /// Something has gone wrong already, so that no replacement is free any more.
+    /// There was a failure already, so the next replacement has to wait.
     has_record: bool,
 }
 
 impl BackOff {
-    /// Forgets what happened: the last worker lasted.
+    /// Clears the record: the last worker was healthy.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// Counts a failed attempt; the wait before the next one.
+    /// Counts a failed attempt; returns the delay before the next one.
     pub(crate) fn after_failure(&mut self) -> Duration {
         let wait = step(self.strikes);
         self.strikes = self.strikes.saturating_add(1);

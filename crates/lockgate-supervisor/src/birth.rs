@@ -1,5 +1,4 @@
-//! From a fork to a worker: the new process lets go of what is its parent's, and takes over its own signals.
-//! Decides nothing; what a worker then does is its host's.
+//! Child setup after a fork: the new process releases what belongs to its parent and installs its own signal handlers.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,10 +24,10 @@ use crate::stacks::StackBoard;
 use crate::supervisor::Generation;
 use crate::worker_side::WorkerPost;
 
-/// The exit code of a child that could not take over its own signals.
+/// The exit code of a child that could not install its signal handlers.
 pub(crate) const CHILD_WITHOUT_SIGNALS: i32 = 1;
 
-/// A new process that has not yet let go of what its parent holds.
+/// A new process that still holds everything of its parent.
 pub(crate) struct Birth {
     pub(crate) slot: usize,
     pub(crate) generation: Generation,
@@ -36,7 +35,7 @@ pub(crate) struct Birth {
     pub(crate) ear: Ear,
 }
 
-/// What a child keeps of what its parent holds.
+/// What a child keeps from its parent.
 pub(crate) struct Inheritance {
     pub(crate) supervisor: Option<Pid>,
     pub(crate) config: Arc<Config>,
@@ -48,7 +47,7 @@ pub(crate) struct Inheritance {
 }
 
 impl Inheritance {
-    /// The life of a worker, up to its exit code.
+    /// Runs a worker; returns its exit code.
     pub(crate) fn live(
         self,
         slot: usize,
@@ -85,7 +84,7 @@ impl Inheritance {
             has_served: false,
         };
         hooks.note_descriptors(post.descriptors());
-        // It serves, and then the application in it finishes.
+        // It serves first; then the application in it shuts down.
         let code = hooks.run_worker(&mut post);
         hooks.finish(post.exit_watch(code));
         code
@@ -93,7 +92,7 @@ impl Inheritance {
 }
 
 impl MainLoop {
-    /// The life of a child, up to its exit code.
+    /// Runs the child; returns its exit code.
     pub(crate) fn become_worker(self, birth: Birth, hooks: &mut dyn Hooks) -> i32 {
         let signals = match self.take_over_signals(WorkerSignals::install(), hooks) {
             Ok(signals) => signals,
@@ -103,13 +102,13 @@ impl MainLoop {
         inheritance.live(birth.slot, birth.sender, birth.ear, signals, hooks)
     }
 
-    /// What a child does first. The error is its exit code: it is not to go on.
+    /// The first step of a child. The error is an exit code: the child must exit with it.
     pub(crate) fn take_over_signals(
         &self,
         installed: io::Result<WorkerSignals>,
         hooks: &dyn Hooks,
     ) -> Result<WorkerSignals, i32> {
-        // The child's registrations come first: no moment is without a handler.
+        // The child's handlers are installed first, so that there is never a moment without one.
         let signals = installed.map_err(|error| {
             hooks.log(
                 Level::Critical,
@@ -117,19 +116,19 @@ impl MainLoop {
             );
             CHILD_WITHOUT_SIGNALS
         })?;
-        // A signal that came before them has only raised the supervisor's flags.
+        // A signal that arrived earlier has only set the supervisor's flags.
         if self.signals.asks_to_stop() {
             return Err(0);
         }
         die_with_parent(true);
-        // It may have died before that was asked for.
+        // The parent may have died before the call above.
         if getppid() != self.pid {
             return Err(0);
         }
         Ok(signals)
     }
 
-    /// Closes everything that is the parent's alone, and the other generation's.
+    /// Closes everything that belongs to the parent only, or to the other generation.
     pub(crate) fn let_go(self, generation: Generation) -> Inheritance {
         let Self {
             pid,
@@ -164,11 +163,11 @@ impl MainLoop {
     }
 }
 
-/// A process that boots may be in the import of the application when the supervisor dies, and then the kernel ends it: by a
-/// signal that no handler of the application can take.
+/// Sets or clears the parent-death signal. A booting process may be inside the application's import when the supervisor
+/// dies; the kernel then kills it with SIGKILL, which no handler of the application can catch.
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent(dies: bool) {
-    // Without it an orphan lives until it is ready, and then sees the lost lifeline.
+    // Where it is unsupported, an orphan lives until it is ready and then sees that the lifeline is closed.
     let _unsupported =
         rustix::process::set_parent_process_death_signal(dies.then_some(Signal::KILL));
 }

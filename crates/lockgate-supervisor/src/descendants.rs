@@ -1,15 +1,15 @@
-//! The child processes of a worker that is killed, and their children: those that are copies of it die with it, the others
-//! are named. Found in `/proc`; without it there are none.
+//! The descendants of a worker that is killed: copies of the worker are killed with it, other programs are only logged.
+//! They are found in `/proc`; without `/proc` there are none.
 //!
-//! A forked child that has not called exec, and what `multiprocessing` starts, waits for work from the worker: nothing else
-//! would ever end it. A program that the application has started may be meant to go on, and so may a copy that has made a
-//! session of its own.
+//! A forked child that has not called exec, and a process started by `multiprocessing`, wait for work from the worker
+//! and would never exit. A program that the application has started may be meant to go on, and so may a copy that has
+//! called setsid.
 
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// In the flags of a process: it was forked and has not called exec (`PF_FORKNOEXEC`, linux/sched.h).
+/// Process flag: forked without a later exec (`PF_FORKNOEXEC`, linux/sched.h).
 const FORKED_WITHOUT_EXEC: u64 = 0x40;
 
 /// A process, as `/proc/PID/stat` describes it (proc_pid_stat(5)).
@@ -20,7 +20,7 @@ struct Process {
     session: u32,
     is_copy: bool,
     is_dead: bool,
-    /// In ticks since the machine started. With the number it is unique.
+    /// In clock ticks since boot. Together with the pid it is unique.
     started: u64,
     name: String,
 }
@@ -30,7 +30,7 @@ struct Process {
 enum Program {
     /// A process of `multiprocessing` that takes work from the worker.
     TakesWork,
-    /// The resource tracker of `multiprocessing`: it cleans up, then exits, as soon as its last user has gone.
+    /// The resource tracker of `multiprocessing`: it cleans up and exits as soon as its last user has exited.
     EndsByItself,
     Other,
 }
@@ -43,7 +43,7 @@ pub(crate) struct Descendants {
 }
 
 impl Descendants {
-    /// Those of this process.
+    /// The descendants of this process.
     pub(crate) fn of(pid: u32) -> Self {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -84,9 +84,9 @@ impl Descendants {
         self.copies.is_empty() && self.others.is_empty()
     }
 
-    /// Kills the copies; says what was killed and what goes on, for the log.
+    /// Kills the copies; returns what was killed and what goes on, for the log.
     pub(crate) fn end(mut self) -> Option<String> {
-        // A number may have gone to another process meanwhile.
+        // The pid may have been reused meanwhile.
         let is_there = |process: &Process| {
             look(process.pid).is_some_and(|now| now.started == process.started && !now.is_dead)
         };
@@ -121,13 +121,13 @@ impl Descendants {
 }
 
 fn look(pid: u32) -> Option<Process> {
-    // The name of a process need not be UTF-8.
+    // A process name need not be UTF-8.
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse(pid, &String::from_utf8_lossy(&stat))
 }
 
 fn parse(pid: u32, stat: &str) -> Option<Process> {
-    // The name may have spaces and parentheses in it, what follows it has none.
+    // The name may contain spaces and parentheses; the fields after it contain none.
     let (before, after) = stat.rsplit_once(')')?;
     let (_, name) = before.split_once('(')?;
     let fields: Vec<&str> = after.split_whitespace().collect();

@@ -1,8 +1,8 @@
-//! How a process ended, in words that an operator can act on. Knows no process and reaps nothing.
+//! The exit status of a process, described for the operator.
 
 use std::fmt;
 
-/// How a worker ended, as `waitpid(2)` tells it.
+/// How a worker ended, as reported by `waitpid(2)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// It exited with this code, 0..=255.
@@ -17,12 +17,11 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// Whether this is an exit with code 0.
+    /// Whether the process exited with code 0.
     pub fn is_clean(self) -> bool {
         self == Self::Code(0)
     }
 
-    /// Whether `SIGKILL` did it.
     pub(crate) fn is_kill(self) -> bool {
         matches!(self, Self::Signal { number: 9, .. })
     }
@@ -50,7 +49,7 @@ impl fmt::Display for Ending {
     }
 }
 
-/// The conventional name of a signal number on this machine; `None` for real-time and unknown ones.
+/// The conventional name of a signal number on this machine; `None` for real-time and unknown signals.
 fn signal_name(number: i32) -> Option<&'static str> {
     use signal_hook::consts as c;
     // Numbers above 15 differ between architectures, hence the constants.

@@ -1,5 +1,4 @@
-//! What the program before this one in the same process has left, taken over: sockets, pipes, memory, workers. Decides
-//! nothing about any of them.
+//! Inherited state: the sockets, pipes, memory and workers that the previous program in this process has handed over.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,16 +15,16 @@ use crate::os::{map_words, take_over};
 use crate::sockets::Listener;
 use crate::supervisor::Inherited;
 
-/// The variable that names what is left: the number of a descriptor, or `try` and the form that is spoken.
+/// The environment variable for a handover: a descriptor number, or `try` and the format version.
 pub const HANDOVER: &str = "LOCKGATE_HANDOVER";
 
-/// What stands before the form when the program is only to say whether it could take over.
+/// The prefix before the format version when the program is only asked whether it could take over.
 pub(crate) const TRY: &str = "try ";
 
-/// Whether a variable only asks if this program could take over, and the answer.
+/// Whether the variable only asks if this program could take over, and the answer.
 ///
 /// # Errors
-/// With the reason why it could not, for the operator.
+/// The reason why it could not, for the operator.
 pub fn agrees_with(variable: &str) -> Option<Result<(), String>> {
     let form = variable.strip_prefix(TRY)?;
     Some(match form == form_line() {
@@ -46,7 +45,7 @@ pub(crate) struct Estate {
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
-    /// The process that answers operators.
+    /// The pid of the admin process.
     pub(crate) admin: Option<u32>,
     pub(crate) children: HashMap<u32, Child>,
 }
@@ -55,7 +54,7 @@ impl Estate {
     /// Takes over what the variable names.
     ///
     /// # Errors
-    /// When it is not what a program of this form leaves.
+    /// When the data is not in this format version.
     pub(crate) fn take_over(variable: &str) -> io::Result<Self> {
         let number: RawFd = variable.parse().map_err(io::Error::other)?;
         let mut will = File::from(take_over(number)?);

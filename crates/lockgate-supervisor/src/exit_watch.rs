@@ -1,5 +1,5 @@
-//! The watch over a process that is about to exit: whatever threads and exit functions of the application do, the process
-//! ends at its deadline, and within a second of its supervisor. A thread of its own, which needs no interpreter.
+//! The exit watchdog of a process: it exits by its deadline, and within a second of its supervisor's death, whatever
+//! threads and exit handlers of the application do. It runs on its own thread and never needs the GIL.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,28 +17,28 @@ use crate::mailbox::{Message, Sender};
 use crate::signals::WorkerSignals;
 use crate::supervisor::Seconds;
 
-/// How long threads and exit functions may take when nothing is worth waiting for: a quick stop, a process that never
-/// served. The supervisor kills later than that.
+/// How long threads and exit handlers may take in a quick stop or in a process that never served. The supervisor kills
+/// later than that.
 const QUICK_EXIT: Duration = Duration::from_secs(2);
-/// How long a process whose supervisor has gone may take to stop, and to be gone: under a second.
+/// How long a process may take to stop and exit after its supervisor has died: under a second.
 pub(crate) const ORPHAN_GRACE: Duration = Duration::from_millis(700);
 pub(crate) const ORPHAN_LIFE: Duration = Duration::from_millis(900);
-/// An exit that takes longer is logged with what it waits for.
+/// After this time the log says what the exit is waiting for.
 const SLOW_EXIT: Duration = Duration::from_secs(1);
-/// The process ends itself this long before the supervisor would kill it, so that it can log what it waited for; at most
+/// The process exits this long before the supervisor would kill it, so that it can log what it was waiting for; at most
 /// a tenth of `graceful_timeout`.
 const HEAD_START: Duration = Duration::from_millis(500);
-/// How long the interpreter is waited for to find out what the exit waits for.
+/// How long to wait for the GIL to find out what the exit is waiting for.
 const PATIENCE: Duration = Duration::from_millis(150);
-/// The exit code of a worker whose threads or exit functions had not finished.
+/// The exit code of a worker whose threads or exit handlers had not finished.
 pub(crate) const NOT_FINISHED: i32 = 1;
 
-/// What the watch asks of the process that exits.
+/// What the watchdog needs from the exiting process.
 pub trait Exiting: Send + Sync + 'static {
-    /// What the exit waits for, a phrase each; asks for at most this long.
+    /// What the exit is waiting for, one phrase each; takes at most this long.
     ///
     /// # Errors
-    /// Why that is not known.
+    /// Why that is unknown.
     fn waits_for(&self, patience: Duration) -> Result<Vec<String>, String>;
     /// Writes one message to the error log.
     fn log(&self, level: Level, message: &str);
@@ -46,7 +46,7 @@ pub trait Exiting: Send + Sync + 'static {
     fn reopen_logs(&self) {}
 }
 
-/// Which limit an exit has.
+/// Which limit applies to an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     Graceful(Duration),
@@ -54,7 +54,7 @@ enum Limit {
     Orphan,
 }
 
-/// When a process that is to exit has to be gone. Of every kind of wish the first counts, and of their deadlines the
+/// When an exiting process must be gone. For each kind of request the first counts, and among their deadlines the
 /// earliest.
 #[derive(Debug, Clone, Default)]
 struct ExitDeadline {
@@ -64,19 +64,19 @@ struct ExitDeadline {
 }
 
 impl ExitDeadline {
-    /// The process was asked to finish.
+    /// A graceful stop was requested.
     fn ask(&mut self, graceful_timeout: Duration, now: Instant) {
         let head_start = HEAD_START.min(graceful_timeout / 10);
         let limit = || (graceful_timeout, now + (graceful_timeout - head_start));
         self.graceful.get_or_insert_with(limit);
     }
 
-    /// The process was asked to stop now.
+    /// A quick stop was requested.
     fn hurry(&mut self, now: Instant) {
         self.quick.get_or_insert(now + QUICK_EXIT);
     }
 
-    /// The supervisor has gone.
+    /// The supervisor has died.
     fn note_orphaned(&mut self, now: Instant) {
         self.orphan.get_or_insert(now + ORPHAN_GRACE);
     }
@@ -94,15 +94,15 @@ impl ExitDeadline {
     }
 }
 
-/// How a worker is heard by its supervisor while it exits, and how signals and orders wake its watch.
+/// How an exiting worker reaches its supervisor, and how signals and orders wake its watchdog.
 pub(crate) struct Line {
     pub(crate) mailbox: Arc<Sender>,
     pub(crate) signals: WorkerSignals,
-    /// How often to send a heartbeat; `None`: never.
+    /// The heartbeat interval; `None`: no heartbeats.
     pub(crate) heartbeat: Option<Duration>,
 }
 
-/// The deadline of a process, for its main thread, the thread of its orders and the watch.
+/// The exit deadline of a process, shared by its main thread, its order thread and the watchdog.
 #[derive(Clone)]
 pub(crate) struct SharedDeadline {
     graceful_timeout: Duration,
@@ -117,17 +117,17 @@ impl SharedDeadline {
         }
     }
 
-    /// The process was asked to finish.
+    /// A graceful stop was requested.
     pub(crate) fn ask(&self, now: Instant) {
         self.lock().ask(self.graceful_timeout, now);
     }
 
-    /// The process was asked to stop now.
+    /// A quick stop was requested.
     pub(crate) fn hurry(&self, now: Instant) {
         self.lock().hurry(now);
     }
 
-    /// The supervisor has gone.
+    /// The supervisor has died.
     pub(crate) fn note_orphaned(&self, now: Instant) {
         self.lock().note_orphaned(now);
     }
@@ -145,11 +145,11 @@ impl SharedDeadline {
     }
 }
 
-/// See the module. Nothing is watched before [`start`](Self::start).
+/// See the module. It has no effect before [`start`](Self::start).
 pub struct ExitWatch {
     /// `worker 0 (pid 12)`.
     pub(crate) name: String,
-    /// The exit code if the process does not exit in time.
+    /// The exit code if the process misses its deadline.
     pub(crate) late_code: i32,
     pub(crate) deadline: SharedDeadline,
     pub(crate) lifeline: Option<Arc<OwnedFd>>,
@@ -157,7 +157,7 @@ pub struct ExitWatch {
 }
 
 impl ExitWatch {
-    /// For a process that has no supervisor and serves nothing (any more): a quick exit with this code.
+    /// For a process without a supervisor that serves no requests (any more): a quick exit with this code.
     pub fn alone(name: String, code: i32) -> Self {
         let deadline = SharedDeadline::new(Duration::ZERO);
         deadline.hurry(Instant::now());
@@ -170,10 +170,10 @@ impl ExitWatch {
         }
     }
 
-    /// Begins to watch.
+    /// Starts the watchdog thread.
     ///
     /// # Errors
-    /// When the system has no thread to give: then nothing must be called that may take long.
+    /// When no thread can be created: then nothing must be called that may take long.
     pub fn start(self, process: Arc<dyn Exiting>) -> io::Result<()> {
         thread::Builder::new()
             .name("lockgate-exit".to_owned())
@@ -261,7 +261,7 @@ impl ExitWatch {
         }
     }
 
-    /// The process has not exited in time.
+    /// The process has missed its deadline.
     fn end(self, limit: Limit, process: &dyn Exiting) {
         let what = waits_for(process);
         let after = match limit {
@@ -300,15 +300,15 @@ fn waits_for(process: &dyn Exiting) -> String {
     }
 }
 
-/// What stands between a worker and its end may be the application: exit handlers, or a call that holds the interpreter
-/// and does not come back. An orphan has nobody else who would end it.
+/// Kills an orphan after this time. The application may block a normal exit: exit handlers, or a call that holds the
+/// GIL and never returns; an orphan has no supervisor that would kill it.
 pub(crate) fn end_in_any_case(after: Duration) {
     let killer = move || {
         thread::sleep(after);
-        // A process may always signal itself, and this signal is not refused.
+        // A process may always signal itself, and SIGKILL cannot be blocked.
         let _unfailing = kill_process(getpid(), Signal::KILL);
     };
-    // Without a thread to give, the usual way out has to do.
+    // If no thread can be created, only the normal exit remains.
     let _usual_way = thread::Builder::new()
         .name("lockgate-end".into())
         .spawn(killer);

@@ -1,8 +1,8 @@
-//! What a supervisor leaves to the program that replaces it in the same process: descriptors by number, and whose they are.
-//! A text and nothing else; knows no descriptor from the inside.
+//! The handover format: a text that lists what a supervisor leaves to the program that replaces it in the same process,
+//! with descriptor numbers and their purpose.
 //!
-//! The first line names the form, and with it what workers of the one version have to have in common with a supervisor of
-//! the other: the page, and the words on the pipes. Whoever changes one of those changes [`FORM`].
+//! The first line is the format version. It also covers what workers of one version share with a supervisor of the
+//! other: the layout of the scoreboard and the messages on the pipes. A change to any of them must increase [`FORM`].
 
 use std::fmt;
 use std::os::fd::RawFd;
@@ -12,26 +12,26 @@ use lockgate_observe::Page;
 
 use crate::supervisor::Known;
 
-/// See the module.
+/// The format version; see the module.
 const FORM: u32 = 3;
 
-/// Everything that is left.
+/// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Handover {
-    /// How many reloads have led to the workers that serve.
+    /// The number of reloads that led to the serving workers.
     pub(crate) generation: u64,
-    /// What the setting `workers` was.
+    /// The value of the setting `workers`.
     pub(crate) workers: usize,
-    /// How many are wanted.
+    /// How many workers are wanted.
     pub(crate) wanted: usize,
-    /// The memory of the page.
+    /// The memory of the scoreboard.
     pub(crate) page: Option<RawFd>,
-    /// The pid file, which is locked.
+    /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
     pub(crate) listeners: Vec<Socket>,
     pub(crate) admin_listeners: Vec<Socket>,
-    /// The process that answers operators.
+    /// The pid of the admin process.
     pub(crate) admin: Option<u32>,
     pub(crate) children: Vec<Heir>,
 }
@@ -40,14 +40,14 @@ pub(crate) struct Handover {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Socket {
     pub(crate) fd: RawFd,
-    /// What the configuration calls it, and where it really is.
+    /// The configured address, and the resolved one.
     pub(crate) configured: String,
     pub(crate) address: String,
-    /// Path, device and inode of the file that it has.
+    /// Path, device and inode of its socket file.
     pub(crate) file: Option<(String, u64, u64)>,
 }
 
-/// A worker that lives on.
+/// A worker that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Heir {
     pub(crate) known: Known,
@@ -55,14 +55,14 @@ pub(crate) struct Heir {
     pub(crate) orders: RawFd,
 }
 
-/// Why nothing can be handed over, or taken over.
+/// Why a handover or takeover is impossible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HandoverError {
-    /// This has a character in it that the form cannot carry.
+    /// This contains a character that the format cannot represent.
     Inexpressible(String),
-    /// The other version speaks this form.
+    /// The other version uses this format version.
     OtherForm(String),
-    /// This line makes no sense.
+    /// This line is invalid.
     Senseless(String),
 }
 
@@ -80,16 +80,16 @@ impl fmt::Display for HandoverError {
     }
 }
 
-/// The line that both versions have to agree on.
+/// The first line, on which both versions have to agree.
 pub(crate) fn form_line() -> String {
     format!("lockgate {FORM} {}", Page::WORDS)
 }
 
 impl Handover {
-    /// The text.
+    /// Serializes the handover.
     ///
     /// # Errors
-    /// When a name has a tab or a line end in it.
+    /// When a name contains a tab or a line end.
     pub(crate) fn encode(&self) -> Result<String, HandoverError> {
         let mut lines = vec![
             form_line(),
@@ -132,10 +132,10 @@ impl Handover {
         Ok(lines.join("\n"))
     }
 
-    /// What a text says.
+    /// Parses a handover.
     ///
     /// # Errors
-    /// When it is of another form, or none.
+    /// When the format version differs or the text is invalid.
     pub(crate) fn decode(text: &str) -> Result<Self, HandoverError> {
         let mut lines = text.lines();
         let form = lines.next().unwrap_or_default();

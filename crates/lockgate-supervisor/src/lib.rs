@@ -1,7 +1,7 @@
-//! The process that binds, forks and restarts. Reads no client byte and imports no application.
+//! The supervisor process: binds, forks and restarts. It reads no data from clients and imports no application.
 //!
-//! Knows no Python either: forking, running a worker, leaving and logging come through [`Hooks`].
-//! Decisions are pure ([`Supervisor::on`]); the main loop performs them. Unsafe code lives in `os` only.
+//! Python is behind [`Hooks`]: forking, running a worker, exiting, logging. Decisions are pure ([`Supervisor::on`]);
+//! the main loop performs them. Unsafe code lives in `os` only.
 #![deny(unsafe_code)]
 
 mod admin_process;

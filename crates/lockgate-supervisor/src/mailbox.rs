@@ -1,7 +1,8 @@
-//! What a worker or a template tells the supervisor, over a pipe of its own. Knows the words, not what follows from them.
+//! The status channel: messages from a worker or template to the supervisor, over a pipe of its own.
 //!
-//! A message is one byte; some have two numbers behind it (four bytes each, little endian), of which the second may be the
-//! length of a text that follows. Short messages are atomic on a pipe, so that a template and its children can share one.
+//! A message is one byte; some are followed by two numbers (four bytes each, little endian), of which the second may be
+//! the length of a text that follows. Short messages are atomic on a pipe, so a template and its children can share
+//! one.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::supervisor::Request;
 
-/// Longest boot failure text that travels, in bytes. The end of a traceback is what matters, so the start is cut.
+/// Longest boot failure text that is sent, in bytes. The end of a traceback matters most, so the start is cut.
 const LONGEST_TEXT: usize = 64 * 1024;
 /// How long a worker waits for a supervisor that does not read.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -28,43 +29,43 @@ const BOOT_FAILED: u8 = b'F';
 const BORN: u8 = b'B';
 const NOT_BORN: u8 = b'N';
 const REQUESTED: u8 = b'Q';
-/// The byte and two numbers.
+/// The kind byte and two numbers.
 const HEAD: usize = 9;
 
 /// One message from a worker or a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Message {
     Ready,
-    /// Connections are accepted.
+    /// The worker accepts connections.
     Serving,
     Heartbeat,
     Stuck,
     /// A thread is lost to a request that does not end: the worker should be replaced.
     StuckThread,
-    /// It serves no more, and its exit takes long.
+    /// The worker serves no more, and its exit takes long.
     Exiting,
     BootFailed {
         code: i32,
         text: String,
     },
-    /// From a template: the worker of this slot is this process.
+    /// From a template: this process is the worker of this slot.
     Born {
         slot: usize,
         pid: u32,
     },
-    /// From a template: no process could be made for this slot.
+    /// From a template: the fork for this slot failed.
     NotBorn {
         slot: usize,
         text: String,
     },
-    /// From the admin process: an operator asks for this, so many times.
+    /// From the admin process: an operator's request, to be done N times.
     Requested {
         request: Request,
         times: u32,
     },
 }
 
-/// What operators may ask for, in the order of their numbers in a message.
+/// Operators' requests; the index is the number in a message.
 const REQUESTS: [Request; 6] = [
     Request::Reload,
     Request::ReopenLogs,
@@ -73,10 +74,10 @@ const REQUESTS: [Request; 6] = [
     Request::FewerWorkers,
     Request::Terminate,
 ];
-/// How often one message may ask.
+/// Highest repeat count in one message.
 const MOST_TIMES: u32 = 256;
 
-/// A new pair of ends, closed by `exec`; neither ever blocks.
+/// A new pipe, close-on-exec and non-blocking at both ends.
 pub(crate) fn mailbox() -> io::Result<(Receiver, Sender)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     Ok((Receiver::from_pipe(reader), Sender { pipe: writer }))
@@ -88,17 +89,18 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// The end that another process has made for this one.
+    /// A sender on a pipe that another process has made.
     pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
         Self { pipe }
     }
 
-    /// What travels to the process that will use it.
+    /// The descriptor to pass to the process that will use it.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// Sends a message. A supervisor that is gone or does not read for two seconds is not worth dying for.
+    /// Sends a message. Errors are ignored: the supervisor has died or has not read for two seconds, and the worker
+    /// goes on.
     pub(crate) fn send(&self, message: &Message) {
         let bytes = encode(message);
         let mut rest = bytes.as_slice();
@@ -107,7 +109,7 @@ impl Sender {
             match rustix::io::write(&self.pipe, rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(Errno::INTR) => {}
-                // A lost heartbeat says nothing new: the pipe is full of others.
+                // Losing a heartbeat is harmless: the pipe is full of others.
                 Err(Errno::AGAIN) if *message == Message::Heartbeat => return,
                 Err(Errno::AGAIN) => self.wait_for_room(),
                 Err(_) => return,
@@ -118,7 +120,7 @@ impl Sender {
     /// Sends a message that fits into the pipe at once.
     ///
     /// # Errors
-    /// When the supervisor has gone, or has not read for long.
+    /// When the supervisor has died, or has not read for too long.
     pub(crate) fn try_send(&self, message: &Message) -> io::Result<()> {
         let bytes = encode(message);
         loop {
@@ -137,7 +139,7 @@ impl Sender {
             tv_nsec: 100_000_000,
         };
         let mut waiting = [PollFd::new(&self.pipe, PollFlags::OUT)];
-        // Woken early or not, the caller tries again and watches the time.
+        // Whatever poll returns, the caller tries again and checks the time.
         let _woken = poll(&mut waiting, Some(&tick));
     }
 }
@@ -150,7 +152,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// The end that the program before this one has read from, up to the end of a message.
+    /// A receiver on a pipe that the previous program in this process has read up to the end of a message.
     pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
         Self {
             pipe,
@@ -159,17 +161,17 @@ impl Receiver {
         }
     }
 
-    /// What the next program of this process will read from.
+    /// The descriptor to hand over to the next program in this process.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// What to poll; `None` when the worker has closed its end and nothing can come any more.
+    /// The descriptor to poll; `None` after the worker has closed its end.
     pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.is_open.then(|| self.pipe.as_fd())
     }
 
-    /// Every message that has arrived in full.
+    /// All messages that have arrived completely.
     pub(crate) fn read(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut bytes = [0_u8; 4096];
@@ -191,14 +193,14 @@ impl Receiver {
     }
 }
 
-/// Cuts the byte stream into messages.
+/// Splits the byte stream into messages.
 #[derive(Default)]
 struct Letters {
     pending: Vec<u8>,
 }
 
 impl Letters {
-    /// Appends what is complete to `messages`; false when the stream makes no sense (someone else wrote to the pipe).
+    /// Appends complete messages to `messages`; false when the stream is invalid (another writer used the pipe).
     fn take(&mut self, bytes: &[u8], messages: &mut Vec<Message>) -> bool {
         self.pending.extend_from_slice(bytes);
         let mut used = 0;
@@ -238,7 +240,7 @@ enum Decoded {
     Complete { message: Message, length: usize },
 }
 
-/// A message with numbers, from its first byte on.
+/// Decodes a message with numbers, including its kind byte.
 fn decode(kind: u8, bytes: &[u8]) -> Decoded {
     let Some((head, rest)) = bytes.split_first_chunk::<HEAD>() else {
         return Decoded::Incomplete;
@@ -312,7 +314,7 @@ fn with_text(kind: u8, number: [u8; 4], text: &str) -> Vec<u8> {
     [&[kind][..], &number, &length, text.as_bytes()].concat()
 }
 
-/// The last `limit` bytes of `text`, less a character that the cut would split.
+/// The last `limit` bytes of `text`, without a character that the cut would split.
 fn tail(text: &str, limit: usize) -> &str {
     let earliest = text.len().saturating_sub(limit);
     let start = (earliest..text.len())

@@ -1,8 +1,8 @@
-//! The hands of the supervisor: waits for what happens, asks `supervisor` what follows, and does it.
-//! Decides nothing about workers and never touches a connection.
+//! The supervisor's main loop: waits for events, passes them to `supervisor`, and performs the actions it returns. It
+//! never touches a connection.
 //!
-//! Order within a turn: what workers have written, then signals, then deaths. So a report is heard before the death
-//! of its sender, and a signal to the whole process group before the deaths that it caused.
+//! Order within an iteration: messages from workers, then signals, then exits. So a report is handled before the exit
+//! of its sender, and a signal to the whole process group before the exits that it caused.
 
 mod admin;
 mod births;
@@ -41,54 +41,54 @@ use upgrading::Trial;
 
 pub use founding::run;
 
-/// The exit code when the server could not even begin.
+/// The exit code when the server could not start.
 const CANNOT_START: i32 = 1;
 
 /// How the loop ends.
 pub(crate) enum Outcome {
-    /// The server is done.
+    /// The server has stopped.
     Exit(i32),
-    /// This is no longer the supervisor.
+    /// In a forked worker.
     Child(Birth),
-    /// This is no longer the supervisor, nor a worker.
+    /// In the forked admin process.
     Admin(Sender, Ear),
-    /// This is no longer the supervisor, and will be several workers.
+    /// In a forked template, which will fork several workers.
     Template(TemplateBirth),
 }
 
 pub(crate) struct MainLoop {
     pub(crate) supervisor: Supervisor,
-    /// What it is told first.
+    /// The first event.
     first: Option<Event>,
     pub(crate) pid: Option<Pid>,
     pub(crate) signals: SupervisorSignals,
-    /// What workers that are made now get.
+    /// The resources of workers that are forked now.
     pub(crate) site: Site,
-    /// What those of the next generation get, while a reload goes on.
+    /// The resources of the next generation, during a reload.
     pub(crate) next: Option<Site>,
-    /// Whoever reads from the first end learns when no supervisor holds the second any more.
+    /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
     pub(crate) lifeline: (OwnedFd, OwnedFd),
-    /// What the workers tell each other; made before the first of them, so that all see the same memory.
+    /// The scoreboard; made before the first worker, so that all processes share the same memory.
     pub(crate) page: Option<Page>,
-    /// What is behind the page, for the next program of this process.
+    /// The memory of the scoreboard, for the next program in this process.
     page_memory: Option<OwnedFd>,
     pub(crate) children: HashMap<u32, Child>,
     measures: Measures,
     oom: OomCounter,
     pub(crate) admin: Option<AdminProcess>,
     trial: Option<Trial>,
-    /// What templates have started that have been ended.
+    /// Processes started by templates that have been ended.
     left_by_templates: Vec<LeftByTemplate>,
     pid_file: Option<PidFile>,
     pub(crate) notifier: Option<Notifier>,
 }
 
-/// A worker that has not been reaped, by its process id.
+/// A worker that has not been reaped, by its pid.
 pub(crate) struct Child {
     pub(crate) slot: usize,
     pub(crate) mailbox: Receiver,
     pub(crate) orders: Mouth,
-    /// The template that has made it.
+    /// The template that forked it.
     pub(crate) template: Option<u32>,
 }
 
@@ -98,11 +98,12 @@ impl MainLoop {
         loop {
             while let Some(event) = events.pop_front() {
                 let actions = self.supervisor.on(event, Instant::now());
-                // An answer to an action comes before whatever else is waiting.
+                // The answer to an action is handled before any other event.
                 let mut answers = VecDeque::new();
                 for action in actions {
                     let are_any_waiting = !(events.is_empty() && answers.is_empty());
-                    // What has happened already would be forgotten with this program. The wish comes again with the next.
+                    // Events that are already waiting would be lost with this program. The next iteration decides
+                    // again.
                     if are_any_waiting && matches!(action, Action::Upgrade { .. }) {
                         continue;
                     }
@@ -128,7 +129,7 @@ impl MainLoop {
             events.extend(self.end_late_trial());
             self.measure(&mut events, hooks);
             self.attend_notifier(hooks);
-            // Deadlines are kept on every event; without one, time itself is the event.
+            // Deadlines are checked on every event; without an event, send a tick.
             if events.is_empty() {
                 events.push_back(Event::Tick);
             }
@@ -152,7 +153,7 @@ impl MainLoop {
             Action::CloseListeners => return Done::Answers(self.close_listeners()),
             Action::ReopenLogs => {
                 hooks.reopen_logs();
-                // Lost when the process is being replaced: the next one opens the files again by itself.
+                // May be lost during an upgrade: the next process opens the files anyway.
                 let admin = self.admin.as_ref();
                 let _is_told = admin.is_some_and(AdminProcess::reopen_logs);
             }
@@ -179,9 +180,9 @@ impl MainLoop {
         if is_sent {
             return;
         }
-        // The worker has just died, or has read no order for so long that its pipe is full of them. A signal is all that
-        // is left to tell it to leave; one that cannot begin to serve is of no use either. It serves with old log files,
-        // and a full pipe has an earlier order to open them again.
+        // The worker has just died, or has read no order for so long that its pipe is full. Then only a signal can make
+        // it exit; a worker that cannot be opened is useless as well. With old log files it goes on serving, and a full
+        // pipe already contains an order to reopen them.
         match word {
             Word::Open | Word::Retire | Word::Drain => send_signal(pid, Signal::TERM),
             Word::Stop => send_signal(pid, Signal::INT),
@@ -189,9 +190,9 @@ impl MainLoop {
         }
     }
 
-    /// Ends a worker that will not end by itself, and its children with it.
+    /// Kills a worker that will not exit by itself, together with its children.
     fn kill(&self, pid: u32, signal: Signal, hooks: &dyn Hooks) {
-        // Once it is dead they are not its children any more.
+        // Once it is dead they are no longer its children.
         let children = Descendants::of(pid);
         send_signal(pid, signal);
         if let (Some(summary), Some(worker)) = (children.end(), self.children.get(&pid)) {
@@ -200,7 +201,7 @@ impl MainLoop {
         }
     }
 
-    /// Looks at what the workers have counted and hold, when it is time to.
+    /// Samples the workers' counters and memory when it is due.
     fn measure(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
         events.extend(self.measures.take(Instant::now(), children, self.page));
@@ -209,7 +210,7 @@ impl MainLoop {
         }
     }
 
-    /// Sleeps until something happens or a deadline passes.
+    /// Sleeps until a descriptor is readable or a deadline passes.
     fn wait(&self) {
         let mut watched = vec![PollFd::from_borrowed_fd(
             self.signals.wake_fd(),
@@ -253,7 +254,7 @@ impl MainLoop {
                 tv_nsec: left.subsec_nanos().into(),
             }
         });
-        // Every descriptor is read after this, whatever the answer: an error changes nothing but the time of waking.
+        // Every descriptor is read after this, whatever the result: an error only changes the time of waking.
         let _woken = poll(&mut watched, longest.as_ref());
     }
 
@@ -270,9 +271,9 @@ impl MainLoop {
     }
 }
 
-/// What an action has led to.
+/// The result of an action.
 enum Done {
-    /// This, to be told before anything else.
+    /// Events to handle before any other.
     Answers(Vec<Event>),
     Leave(Outcome),
 }
@@ -289,14 +290,14 @@ fn told(pid: u32, message: Message) -> Option<Event> {
         },
         Message::Exiting => Event::Exiting { pid },
         Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
-        // Those are for templates and for the admin process to say.
+        // Only templates and the admin process send these.
         Message::Born { .. } | Message::NotBorn { .. } | Message::Requested { .. } => return None,
     })
 }
 
 fn send_signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // The number is ours until we have reaped it, so the only failure is a worker that has just died.
+        // The pid is ours until it is reaped, so the only failure is a worker that has just died.
         let _dead_already = kill_process(pid, signal);
     }
 }

@@ -1,4 +1,4 @@
-//! Looks at what workers count and hold, as often as the settings make worth while. Judges nothing.
+//! Samples the request counts and memory of workers, at intervals that follow from the settings.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -8,18 +8,18 @@ use lockgate_observe::{Loss, Page};
 
 use crate::supervisor::{Event, Responses, Rules};
 
-/// How often requests are looked at: a worker goes so far beyond its number at most, and its replacement has to boot.
+/// Request count interval: a worker exceeds its limit for at most this long, plus the boot of its replacement.
 const COUNTING: Duration = Duration::from_millis(100);
-/// How often memory is looked at: a read of a file for each worker.
+/// Memory interval: one file is read per worker.
 const WEIGHING: Duration = Duration::from_secs(1);
-/// For the proportional set the kernel walks through every page of the process: 21 ms for 400 MB, measured.
+/// For the proportional set size the kernel walks every page of the process: 21 ms for 400 MB, measured.
 const WEIGHING_IN_PARTS: Duration = Duration::from_secs(5);
 
-/// When to look at what.
+/// The sampling schedule.
 #[derive(Debug)]
 pub(crate) struct Measures {
     every: Option<Duration>,
-    /// How often to look at memory; `None`: never.
+    /// The memory interval; `None`: never.
     weighs_every: Option<Duration>,
     scales: Scales,
     next: Option<Instant>,
@@ -51,17 +51,17 @@ impl Measures {
         }
     }
 
-    /// When to look next.
+    /// The time of the next sample.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Something that an operator should know, once.
+    /// A warning for the operator, returned once.
     pub(crate) fn take_warning(&mut self) -> Option<String> {
         self.scales.warning.take()
     }
 
-    /// What is found now, if it is time to look.
+    /// Takes the samples that are due.
     pub(crate) fn take(
         &mut self,
         now: Instant,
@@ -95,14 +95,14 @@ impl Measures {
     }
 }
 
-/// What the workers have answered so far.
+/// The response counts of the workers so far.
 pub(crate) fn responses(
     children: impl Iterator<Item = (u32, usize)>,
     page: Option<Page>,
 ) -> Vec<Responses> {
     let of = |(pid, slot)| {
         let totals = page?.totals_of(slot)?;
-        // One that breaks off has no place among those that have left in full.
+        // Aborted responses are not among those that were sent in full.
         let aborted = totals.losses[Loss::Aborted as usize];
         Some(Responses {
             pid,
@@ -113,27 +113,27 @@ pub(crate) fn responses(
     children.filter_map(of).collect()
 }
 
-/// How the memory of a worker is read.
+/// Reads the memory of a worker.
 #[derive(Debug)]
 struct Scales {
     measure: MemoryMeasure,
-    /// What is less than this is not looked at more closely.
+    /// Below this resident set size the proportional one is not read.
     least: u64,
     warning: Option<String>,
 }
 
 impl Scales {
-    /// Bytes that a process holds; 0 when nobody says.
+    /// Bytes held by a process; 0 when unknown.
     fn weigh(&mut self, pid: u32) -> u64 {
         let resident = resident(pid);
-        // The proportional set is never larger, so most looks cost no more than one at the resident set.
+        // The proportional set is never larger, so most samples cost only a read of the resident set size.
         if self.measure == MemoryMeasure::Rss || resident <= self.least {
             return resident;
         }
         match proportional(pid) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // It may just have died: then that is all.
+                // If the process has just died, this is no problem.
                 if self::resident(pid) > 0 {
                     self.measure = MemoryMeasure::Rss;
                     self.warning = Some(format!(
@@ -146,7 +146,7 @@ impl Scales {
     }
 }
 
-/// Bytes that a process holds in memory; 0 when nobody says. Pages that it shares with others count in full.
+/// Resident set size in bytes, shared pages counted in full; 0 when unknown.
 fn resident(pid: u32) -> u64 {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm"))
         .ok()
@@ -154,7 +154,7 @@ fn resident(pid: u32) -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
-/// Bytes that a process holds in memory; of pages that it shares with others its part.
+/// Proportional set size in bytes: of each shared page, the process's share.
 fn proportional(pid: u32) -> io::Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     parse_proportional(&text).ok_or_else(|| io::Error::other("it has no line Pss"))
@@ -199,7 +199,7 @@ mod tests {
         let light = scales.weigh(own);
         scales.least = 1;
         assert!(scales.weigh(own) < light);
-        // Nobody says anything of a process that is not there, and that is no reason to warn.
+        // A process that does not exist has no memory figures, which is no reason to warn.
         assert_eq!(scales.weigh(u32::MAX), 0);
         assert_eq!(scales.warning, None);
     }

@@ -1,8 +1,7 @@
-//! Tells the service manager how the server is doing, in the words of sd_notify(3): datagrams to `NOTIFY_SOCKET`, and a
-//! sign of life for its watchdog. Decides nothing about workers.
+//! Notifies the service manager with sd_notify(3) messages: datagrams to `NOTIFY_SOCKET`, with watchdog keep-alives.
 //!
-//! Nobody waits for the service manager, and it holds up nothing: what does not fit into its queue now is said a moment
-//! later. There is no socket between two messages, so that no worker inherits one.
+//! Sending never blocks: what does not fit into the socket's queue is sent again a moment later. The socket is closed
+//! between messages, so that no worker inherits it.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -20,11 +19,11 @@ use crate::main_loop::MainLoop;
 use crate::supervisor::Status;
 use crate::{Hooks, ServiceManager};
 
-/// When to try again to say what found no place in the queue.
+/// Delay before a message is sent again after the queue was full.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// So many messages wait at most; the oldest are forgotten first.
+/// At most this many messages wait; the oldest are dropped first.
 const MOST_UNSENT: usize = 32;
-/// A status line of more characters is cut: systemd takes 4096 bytes in one message.
+/// A longer status line is cut (in characters): systemd reads 4096 bytes per message.
 const LONGEST_STATUS: usize = 800;
 
 /// See the module.
@@ -36,14 +35,14 @@ pub(crate) struct Notifier {
     watchdog: Option<Beat>,
 }
 
-/// Signs of life at half of the time within which one is expected (sd_watchdog_enabled(3)).
+/// Watchdog keep-alives, at half of the expected interval (sd_watchdog_enabled(3)).
 struct Beat {
     every: Duration,
     next: Instant,
 }
 
 impl Notifier {
-    /// `None` where nobody wants to be told.
+    /// `None` without a `NOTIFY_SOCKET`.
     pub(crate) fn new(manager: &ServiceManager, now: Instant, hooks: &dyn Hooks) -> Option<Self> {
         let text = manager.notify_socket.as_deref()?;
         let address = match address(text) {
@@ -76,7 +75,7 @@ impl Notifier {
         self.try_again.into_iter().chain(beat).min()
     }
 
-    /// Says what is due: what found no place before, and that the supervisor turns and the server is alive, if it is.
+    /// Sends what is due: messages that did not fit before, and a keep-alive if the server is alive.
     fn attend(&mut self, is_alive: bool, now: Instant, hooks: &dyn Hooks) {
         if let Some(beat) = self.watchdog.as_mut().filter(|beat| beat.next <= now) {
             beat.next = now + beat.every;
@@ -90,7 +89,7 @@ impl Notifier {
     }
 
     fn say(&mut self, message: String, now: Instant, hooks: &dyn Hooks) {
-        // Of what waits the latest status counts, and one sign of life; that the server is ready must not be lost.
+        // Of waiting messages only the latest status and one keep-alive are kept; READY must not be lost.
         let has_status = message.contains("STATUS=");
         let is_passing = |waiting: &String| {
             *waiting == message || (has_status && waiting.starts_with("STATUS="))
@@ -105,7 +104,7 @@ impl Notifier {
         self.send(now, hooks);
     }
 
-    /// In order, as far as there is place.
+    /// Sends in order, as far as the queue has room.
     fn send(&mut self, now: Instant, hooks: &dyn Hooks) {
         self.try_again = None;
         while let Some(message) = self.unsent.front() {
@@ -133,7 +132,7 @@ impl Notifier {
 }
 
 impl MainLoop {
-    /// Passes on how the server is doing: to the service manager, and to who asks whether it is ready.
+    /// Reports the server's status to the service manager and to readiness checks.
     pub(crate) fn tell(&mut self, status: &Status, hooks: &dyn Hooks) {
         if matches!(status, Status::Stopping { .. })
             && let Some(page) = self.page
@@ -146,7 +145,7 @@ impl MainLoop {
         }
     }
 
-    /// Called in every turn.
+    /// Called in every iteration of the main loop.
     pub(crate) fn attend_notifier(&mut self, hooks: &dyn Hooks) {
         if let Some(notifier) = &mut self.notifier {
             notifier.attend(self.supervisor.is_alive(), Instant::now(), hooks);
@@ -158,9 +157,9 @@ impl MainLoop {
 fn message(status: &Status, pid: u32, monotonic_micros: u64) -> String {
     let assignments = match status {
         Status::Ready { .. } => format!("READY=1\nMAINPID={pid}\n"),
-        // Type=notify-reload tells this reload from earlier ones by the time (systemd.service(5)).
+        // Type=notify-reload distinguishes this reload from earlier ones by the time (systemd.service(5)).
         Status::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={monotonic_micros}\n"),
-        // The server is as ready as it was: a unit without this would stay in the state of reloading.
+        // The server is still ready: without this the unit would stay in the state "reloading".
         Status::ReloadFailed { .. } => "READY=1\n".to_owned(),
         Status::Stopping { .. } => "STOPPING=1\n".to_owned(),
         _ => String::new(),
@@ -194,7 +193,7 @@ fn send(address: &SocketAddrUnix, message: &str) -> Result<(), Errno> {
     sendto(&socket, message.as_bytes(), SendFlags::NOSIGNAL, address).map(drop)
 }
 
-/// The clock that systemd compares with.
+/// CLOCK_MONOTONIC, as systemd expects.
 fn monotonic_micros() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let micros = time.tv_sec * 1_000_000 + time.tv_nsec / 1000;
@@ -210,7 +209,7 @@ mod tests {
     use std::io;
     use std::os::unix::net::UnixDatagram;
 
-    /// Hooks of which only the log is used.
+    /// Hooks that only log.
     #[derive(Default)]
     struct Log(RefCell<Vec<String>>);
 
@@ -361,7 +360,7 @@ mod tests {
             notifier.say(said.to_string(), start, &log);
             said += 1;
         }
-        // A status makes way for what comes later, and a sign of life is given once.
+        // A newer status replaces an older one, and a keep-alive is queued once.
         for message in ["STATUS=old", "STATUS=new", "WATCHDOG=1", "WATCHDOG=1"] {
             notifier.say(message.to_owned(), start, &log);
         }

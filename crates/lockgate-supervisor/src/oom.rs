@@ -1,10 +1,9 @@
-//! Whether the kernel has killed for want of memory: the counter of this process's control group, read again when a worker
-//! was killed. Knows no worker.
+//! OOM kill detection: reads the kernel's counter for this process's control group after a worker was killed.
 
 use std::fs;
 use std::path::PathBuf;
 
-/// The counter, and what it said last.
+/// The counter file and its last value.
 #[derive(Debug)]
 pub(crate) struct OomCounter {
     file: Option<PathBuf>,
@@ -12,7 +11,7 @@ pub(crate) struct OomCounter {
 }
 
 impl OomCounter {
-    /// Begins to count now. Workers are in the control group that the supervisor is in at its start.
+    /// Takes the first reading. Workers are in the control group that the supervisor is in at its start.
     pub(crate) fn new() -> Self {
         let file = fs::read_to_string("/proc/self/cgroup")
             .ok()
@@ -21,7 +20,7 @@ impl OomCounter {
         Self { file, seen }
     }
 
-    /// Whether the kernel has killed for want of memory since the last call; `None`: there is no telling.
+    /// Whether the kernel has killed a process for lack of memory since the last call; `None`: unknown.
     pub(crate) fn has_risen(&mut self) -> Option<bool> {
         let now = read(self.file.as_ref()?)?;
         let before = std::mem::replace(&mut self.seen, now);
@@ -29,8 +28,8 @@ impl OomCounter {
     }
 }
 
-/// `memory.events` of version 2 and `memory.oom_control` of version 1, where they may be: a container often sees its own
-/// group as the root.
+/// Possible paths of `memory.events` (cgroup v2) and `memory.oom_control` (v1): a container often sees its own group as
+/// the root.
 fn candidates(groups: &str) -> impl Iterator<Item = PathBuf> {
     groups.lines().flat_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -50,7 +49,7 @@ fn read(file: &PathBuf) -> Option<u64> {
     count(&fs::read_to_string(file).ok()?)
 }
 
-/// The number behind `oom_kill`.
+/// The number after `oom_kill`.
 fn count(text: &str) -> Option<u64> {
     text.lines()
         .find_map(|line| line.strip_prefix("oom_kill "))?

@@ -1,6 +1,6 @@
-//! What operators ask of the supervisor over the admin listener: who may ask, and how the request gets there.
+//! Operators' requests to the supervisor through the admin listener: authorization and transport.
 //!
-//! Invariant: who asks is what the kernel says about the other end of the connection, never what the connection says.
+//! Invariant: the user is identified by the kernel's record of the peer, never by data in the request.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,11 +13,11 @@ use crate::mailbox::{Message, Sender};
 use crate::os;
 use crate::supervisor::Request;
 
-/// The admin process's way to the supervisor.
+/// The admin process's channel to the supervisor.
 #[derive(Clone)]
 pub struct OperatorRequests {
     mailbox: Arc<Sender>,
-    /// The user of the supervisor.
+    /// The supervisor's user id.
     owner: u32,
 }
 
@@ -26,30 +26,30 @@ impl OperatorRequests {
         Self { mailbox, owner }
     }
 
-    /// The user of the supervisor.
+    /// The supervisor's user id.
     pub fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// Whether this user may have the supervisor do something: whoever may send it a signal (kill(2)).
+    /// Whether this user may make requests: the rule is that of sending a signal (kill(2)).
     pub fn may_ask(&self, user: u32) -> bool {
         user == 0 || user == self.owner
     }
 
-    /// Asks the supervisor to do something, several times if need be.
+    /// Sends a request to the supervisor, to be done `times` times.
     ///
     /// # Errors
-    /// When the supervisor has gone, or has another admin process by now.
+    /// When the supervisor has died, or has replaced this admin process.
     pub fn ask(&self, request: Request, times: u32) -> io::Result<()> {
         self.mailbox
             .try_send(&Message::Requested { request, times })
     }
 }
 
-/// The user of the process at the other end of a connection from this machine.
+/// The user of the process at the other end of a local connection.
 ///
 /// # Errors
-/// When the system does not say: on other systems than Linux, without /proc, when the peer has closed its socket.
+/// When the user is unknown: on systems other than Linux, without /proc, after the peer has closed its socket.
 pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
     let local = getsockname(socket)?;
     if local.address_family() == AddressFamily::UNIX {
@@ -80,7 +80,7 @@ const ESTABLISHED: &str = "01";
 
 /// The user of the socket that is connected from `from` to `to` (proc(5), /proc/net/tcp).
 ///
-/// Only a socket that is open counts: once its process has closed it, the table names user 0 for it.
+/// Only an established socket counts: after its process has closed it, the table lists user 0.
 fn owner_of(table: &str, from: SocketAddr, to: SocketAddr) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -93,7 +93,7 @@ fn owner_of(table: &str, from: SocketAddr, to: SocketAddr) -> Option<u32> {
     })
 }
 
-/// `0100007F:1F90`: words of the address as they lie in memory, and the port.
+/// `0100007F:1F90`: the words of the address in memory order, and the port.
 fn parse(end: &str) -> Option<SocketAddr> {
     let (address, port) = end.split_once(':')?;
     let word = |text: &str| Some(u32::from_str_radix(text, 16).ok()?.to_ne_bytes());
@@ -137,7 +137,7 @@ mod tests {
         let table: &[(&str, &str, Option<u32>)] = &[
             ("127.0.0.1:54321", "127.0.0.1:9000", Some(1000)),
             ("127.0.0.1:9000", "127.0.0.1:54321", None),
-            // Closed by its process: the table names root.
+            // Closed by its process: the table lists root.
             ("127.0.0.1:54322", "127.0.0.1:9000", None),
             ("127.0.0.1:54323", "127.0.0.1:9000", None),
             ("127.0.0.1:54324", "127.0.0.1:9000", Some(7)),

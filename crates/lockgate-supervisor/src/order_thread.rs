@@ -1,7 +1,8 @@
-//! The thread of a worker on which orders arrive, from its birth to its end. It needs neither the main thread, which may
-//! run a signal handler of the application, nor the interpreter, which a call or an import may hold.
+//! The order thread of a worker: it receives orders from the first moment of the worker to its last. It depends neither
+//! on the main thread, which may be in a signal handler of the application, nor on the GIL, which a call or an import
+//! may hold.
 //!
-//! Before the worker has said that it is ready nothing would be lost with it: an order to leave ends the process here.
+//! Until the worker has reported that it is ready there is nothing to finish: an order to leave exits the process here.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,15 +20,15 @@ use crate::orders::{Ear, Heard, Word};
 use crate::signals::SignalRelay;
 use crate::worker_side::Attended;
 
-/// Enough for what an order leads to: a log line, a file that is opened.
+/// Enough to write a log line and reopen a file.
 const STACK: usize = 256 * 1024;
 
-/// The main thread's side of it.
+/// The main thread's handle.
 pub(crate) struct OrderThread {
     shared: Arc<Shared>,
-    /// Whether the worker is to serve; answered once.
+    /// Whether the worker may serve; answered once.
     opened: Mutex<Receiver<bool>>,
-    /// Where the worker is handed over that orders are for.
+    /// Passes the worker that receives the orders.
     worker: SyncSender<Arc<dyn Attended>>,
 }
 
@@ -40,10 +41,10 @@ struct Shared {
 }
 
 impl OrderThread {
-    /// Begins to listen.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When no thread can be created.
     pub(crate) fn start(
         (ear, lifeline): (Ear, Arc<OwnedFd>),
         exit: SharedDeadline,
@@ -69,25 +70,25 @@ impl OrderThread {
         })
     }
 
-    /// The worker has reported that it is ready: from here on it leaves by itself when it is asked to.
+    /// The worker has reported that it is ready: from now on it handles an order to leave itself.
     pub(crate) fn note_ready(&self) {
         self.shared.is_ready.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until the worker may serve; false when it is to leave instead.
+    /// Waits until the worker may serve; false when it has to leave instead.
     pub(crate) fn wait_until_open(&self) -> bool {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         // The thread answers before it ends.
         opened.recv().unwrap_or(false)
     }
 
-    /// Orders are for this worker from here on, those that have arrived since it was opened included.
+    /// Orders go to this worker from now on, including those that arrived since it was opened.
     pub(crate) fn hand_over(&self, worker: Arc<dyn Attended>) {
-        // Without the thread the supervisor has gone, which the main thread sees as well.
+        // If the thread has ended, the supervisor has died, which the main thread sees as well.
         let _supervisor_has_gone = self.worker.try_send(worker);
     }
 
-    /// The descriptor that orders arrive on.
+    /// The descriptor on which orders arrive.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.ear.as_fd()
     }
@@ -96,7 +97,7 @@ impl OrderThread {
 impl Shared {
     fn listen(&self, opening: &SyncSender<bool>, workers: &Receiver<Arc<dyn Attended>>) {
         let beginning = self.wait_for_opening();
-        // The main thread may have left.
+        // The main thread may have exited.
         let _is_gone = opening.try_send(beginning.is_some());
         let Some(Beginning { reopens_logs }) = beginning else {
             return;
@@ -121,7 +122,7 @@ impl Shared {
                 Heard::Word(Word::Stop) => {
                     self.exit.hurry(Instant::now());
                     worker.stop();
-                    // The watch over the exit, where the worker is there already, looks at the deadline again.
+                    // Wakes the exit watchdog, if there is one already, to read the new deadline.
                     self.relay.wake();
                 }
                 Heard::Word(Word::ReopenLogs) => worker.reopen_logs(),
@@ -130,27 +131,27 @@ impl Shared {
                 Heard::Nobody => return,
                 Heard::Silence => {
                     let mut watched = [PollFd::from_borrowed_fd(self.ear.as_fd(), PollFlags::IN)];
-                    // Interrupted or not, the pipe is read again.
+                    // Whatever poll returns, the pipe is read again.
                     let _woken = poll(&mut watched, None);
                 }
             }
         }
     }
 
-    /// `None`: the worker is to leave, or its supervisor has gone.
+    /// `None`: the worker has to leave, or its supervisor has died.
     fn wait_for_opening(&self) -> Option<Beginning> {
         let mut reopens_logs = false;
         loop {
             match self.ear.hear() {
                 Heard::Word(Word::Open) => return Some(Beginning { reopens_logs }),
                 Heard::Word(Word::ReopenLogs) => reopens_logs = true,
-                // It has nothing to give way with yet.
+                // It accepts nothing yet.
                 Heard::Word(Word::GiveWay) => {}
                 Heard::Word(Word::Retire | Word::Drain | Word::Stop) | Heard::Nobody => break,
                 Heard::Silence => {
                     let mut watched = [self.ear.as_fd(), self.lifeline.as_fd()]
                         .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-                    // Interrupted or not, the pipe is read again.
+                    // Whatever poll returns, the pipe is read again.
                     let _woken = poll(&mut watched, None);
                     let [_, lifeline] = &watched;
                     if !lifeline.revents().is_empty() {
@@ -167,6 +168,6 @@ impl Shared {
 }
 
 struct Beginning {
-    /// Log files were moved during the boot.
+    /// Log files were rotated during the boot.
     reopens_logs: bool,
 }

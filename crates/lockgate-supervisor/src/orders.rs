@@ -1,8 +1,7 @@
-//! Orders from the supervisor to a worker: one byte each, over a pipe of the worker's own.
+//! The control channel: orders from the supervisor to a worker, one byte each, over the worker's own pipe.
 //!
-//! Signals are not used for them: an application may install a handler of its own for any signal, and the handler decides
-//! then what the signal does. Workers of the version before understand these bytes after an upgrade, so a change here
-//! changes the form of `handover`.
+//! Orders are not signals, because an application may install its own handler for any signal. After an upgrade, workers
+//! of the previous version read these bytes, so a change here also changes the format version of `handover`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,15 +21,15 @@ const REOPEN_LOGS: u8 = b'L';
 pub(crate) enum Word {
     /// Accept connections.
     Open,
-    /// Others serve in its place: finish without haste, then leave.
+    /// Other workers have taken over: finish without haste, then leave.
     Retire,
-    /// Others are to have new connections first.
+    /// Let other workers accept new connections first.
     GiveWay,
     /// Finish what has begun, then leave.
     Drain,
     /// Leave now.
     Stop,
-    /// Open the log files again.
+    /// Reopen the log files.
     ReopenLogs,
 }
 
@@ -45,7 +44,7 @@ impl Word {
     ];
 }
 
-/// A new pair of ends, closed by `exec`; neither ever blocks.
+/// A new pipe, close-on-exec and non-blocking at both ends.
 pub(crate) fn orders() -> io::Result<(Ear, Mouth)> {
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     Ok((Ear { pipe: reader }, Mouth { pipe: writer }))
@@ -57,17 +56,17 @@ pub(crate) struct Mouth {
 }
 
 impl Mouth {
-    /// The end that the program before this one has spoken into.
+    /// A sender on a pipe that the previous program in this process has used.
     pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
         Self { pipe }
     }
 
-    /// What the next program of this process will speak into.
+    /// The descriptor to hand over to the next program in this process.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// Sends an order; false when the worker has gone, or when the pipe is full (64 KiB: it has read nothing for long).
+    /// Sends an order; false when the worker has died, or when the pipe is full (64 KiB: it has read nothing for long).
     pub(crate) fn say(&self, word: Word) -> bool {
         let known = Word::ALL.iter().find(|(known, _)| *known == word);
         let Some(&(_, byte)) = known else {
@@ -87,28 +86,28 @@ pub(crate) struct Ear {
     pipe: OwnedFd,
 }
 
-/// What was heard.
+/// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
     Word(Word),
-    /// Nothing new.
+    /// No order.
     Silence,
-    /// The supervisor has gone, or nothing that it says makes sense.
+    /// The supervisor has died, or has sent an unknown byte.
     Nobody,
 }
 
 impl Ear {
-    /// The end that another process has made for this one.
+    /// A receiver on a pipe that another process has made.
     pub(crate) fn from_pipe(pipe: OwnedFd) -> Self {
         Self { pipe }
     }
 
-    /// Readable when there is an order, or when the supervisor has gone.
+    /// Readable when there is an order or the supervisor has died.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
     }
 
-    /// The next word.
+    /// The next order.
     pub(crate) fn hear(&self) -> Heard {
         let mut byte = [0];
         loop {

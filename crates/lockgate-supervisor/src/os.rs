@@ -1,5 +1,5 @@
-//! The one room with unsafe code: taking over descriptors that another process, or another program of this one, opened for
-//! this one, and memory that this process will share with those it forks. Refuses to know what either is for.
+//! All unsafe code of the crate: adopting descriptors that another process, or the previous program in this one, has
+//! opened, and mapping memory that is shared with forked processes.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -13,23 +13,23 @@ use rustix::fs::{
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
-/// A duplicate of an inherited descriptor that `exec` closes. `EBADF` when nothing is open under this number.
+/// A close-on-exec duplicate of an inherited descriptor. `EBADF` when the number is not open.
 ///
-/// The original stays open for the life of the process: whoever started it may have given it a second purpose
-/// (standard input of inetd), and a duplicate cannot be closed under another owner's feet.
+/// The original stays open for the life of the process: the parent may use it for a second purpose (standard input of
+/// inetd), and a duplicate has exactly one owner.
 pub(crate) fn duplicate_inherited(number: RawFd) -> io::Result<OwnedFd> {
     if number < 0 {
         return Err(io::Error::from(rustix::io::Errno::BADF));
     }
-    // SAFETY: the number is not -1, which is all that the type itself relies on. Nobody in this process closes
-    // descriptors that it inherited, so it stays what it is during the two calls below; when nothing is open under
-    // it, they fail with EBADF and touch nothing.
+    // SAFETY: the number is not -1, which is all that the type itself relies on. No code in this process closes
+    // inherited descriptors, so it stays what it is during the two calls below; when nothing is open under it, they
+    // fail with EBADF and touch nothing.
     let inherited = unsafe { BorrowedFd::borrow_raw(number) };
     fcntl_getfd(inherited)?;
     Ok(fcntl_dupfd_cloexec(inherited, 3)?)
 }
 
-/// Whether the program that follows in this process, or one of its children, finds an inherited descriptor closed.
+/// Sets or clears close-on-exec on an inherited descriptor, for the next program in this process and for its children.
 pub(crate) fn set_close_at_exec(number: RawFd, closes: bool) -> io::Result<()> {
     if number < 0 {
         return Err(io::Error::from(Errno::BADF));
@@ -45,8 +45,8 @@ pub(crate) fn set_close_at_exec(number: RawFd, closes: bool) -> io::Result<()> {
     Ok(fcntl_setfd(inherited, flags)?)
 }
 
-/// A descriptor that the program before this one has left open for it; from now on `exec` closes it. `EBADF` when nothing
-/// is open under this number.
+/// Takes ownership of a descriptor that the previous program has left open for this one, and sets close-on-exec.
+/// `EBADF` when the number is not open.
 pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
     if number < 3 {
         return Err(io::Error::from(Errno::BADF));
@@ -54,17 +54,18 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: as above: not -1, and when nothing is open under it the call fails and touches nothing.
     let left = unsafe { BorrowedFd::borrow_raw(number) };
     if fcntl_getfd(left)?.contains(FdFlags::CLOEXEC) {
-        // What was left for this program had to survive exec, so this was opened by somebody since, and is theirs.
+        // A descriptor left for this program had to survive exec. This one is close-on-exec, so it was opened later and
+        // has another owner.
         return Err(io::Error::from(Errno::BADF));
     }
     fcntl_setfd(left, FdFlags::CLOEXEC)?;
-    // SAFETY: it is open, and without CLOEXEC, which every descriptor has that this program has opened: so it is from the
-    // program before, which has named it to this one alone. A second call for it is refused above.
+    // SAFETY: it is open, and without CLOEXEC, which every descriptor opened by this program has: so it comes from the
+    // previous program, which has named it to this one alone. A second call for it is refused above.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Memory for so many words that this process and all that it forks later see and change together, as a file that another
-/// program in this process can map too. Its size is sealed. Memory is only used for what is written.
+/// Shared memory of this many words for this process and all its later forks, as a file that the next program in this
+/// process can map too. Its size is sealed. Pages are allocated when they are first written.
 pub(crate) fn shared_memory(words: usize) -> io::Result<OwnedFd> {
     let bytes = byte_count(words)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -74,10 +75,10 @@ pub(crate) fn shared_memory(words: usize) -> io::Result<OwnedFd> {
     Ok(memory)
 }
 
-/// A size that nobody can change: memory that vanishes under a mapping would end the process.
+/// Seals the size: access to a mapping beyond the end of a file would kill the process.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
-/// The words of that memory. They begin at a page of the machine, so every line of its caches is whole.
+/// Maps that memory. It is page-aligned, so every cache line of it is whole.
 pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [AtomicU64]> {
     let bytes = byte_count(count)?;
     let is_large_enough =
@@ -86,8 +87,8 @@ pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [
         return Err(io::Error::from(Errno::INVAL));
     }
     let access = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: without an address and without MAP_FIXED the kernel chooses a place where nothing is mapped, so no
-    // memory that anybody holds is changed.
+    // SAFETY: without an address and without MAP_FIXED the kernel chooses a place where nothing is mapped, so no memory
+    // in use is changed.
     let start = unsafe {
         mmap(
             ptr::null_mut(),
@@ -98,15 +99,15 @@ pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [
             0,
         )
     }?;
-    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a machine page and so
-    // to 8; any bytes are a valid AtomicU64. The file behind them has at least that size and is sealed against shrinking,
-    // and nobody unmaps them, here or in a child, so they live as long as the process. All access to this memory, of every
+    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a page and so to 8; any
+    // bytes are a valid AtomicU64. The file behind them has at least that size and is sealed against shrinking, and it
+    // is never unmapped, here or in a child, so they live as long as the process. All access to this memory, in every
     // process, is through such a slice and so atomic.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
 }
 
-/// So many zeros of 32 bits, on which a process can sleep until another one wakes it. They are of this program and those that
-/// it forks alone.
+/// Zeroed 32-bit futex words on which a process can sleep until another one wakes it. They are shared by this program
+/// and its forks only.
 pub(crate) fn shared_bells(count: usize) -> io::Result<&'static [AtomicU32]> {
     let bytes = count
         .checked_mul(size_of::<AtomicU32>())
@@ -119,25 +120,25 @@ pub(crate) fn shared_bells(count: usize) -> io::Result<&'static [AtomicU32]> {
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU32>(), count) })
 }
 
-/// The process that connected a unix socket, or listens on its other end.
+/// The peer of a unix socket: the process that connected it or listens on it.
 pub(crate) struct UnixPeer {
-    /// 0: it is in another namespace of process ids.
+    /// 0: the peer is in another pid namespace.
     pub(crate) pid: i32,
     pub(crate) user: u32,
 }
 
-/// Asks the kernel, who noted it when the sockets were connected (unix(7), SO_PEERCRED).
+/// Asks the kernel, which recorded the peer when the sockets were connected (unix(7), SO_PEERCRED).
 #[cfg(target_os = "linux")]
 pub(crate) fn unix_peer(socket: BorrowedFd<'_>) -> io::Result<UnixPeer> {
-    // Not by rustix, whose type has no room for the process id 0, which is that of a process in another namespace.
+    // Not rustix: its type cannot represent pid 0, which means a process in another namespace.
     let mut peer = libc::ucred {
         pid: 0,
         uid: u32::MAX,
         gid: u32::MAX,
     };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many, and the length that it has written
-    // to `length`. Any numbers are a valid `ucred`.
+    // SAFETY: the kernel writes at most `length` bytes to `peer`, which has that many, and the length that it has
+    // written to `length`. Any numbers are a valid `ucred`.
     let outcome = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),

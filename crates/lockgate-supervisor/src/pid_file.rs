@@ -1,7 +1,8 @@
-//! The pid file. It is locked (flock(2)) for as long as the supervisor accepts connections, so that a number that a dead
-//! process has left never stops a start, and two servers never share a file.
+//! The pid file. It is locked (flock(2)) while the supervisor accepts connections. So a stale pid file never prevents a
+//! start, and two servers never share a file.
 //!
-//! Invariant: the file is replaced by a rename under the lock of the one before, so that a reader finds a whole number.
+//! Invariant: the file is replaced by a rename under the lock of the previous one, so that a reader finds a whole
+//! number.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -13,24 +14,24 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// How often other servers may take the file between two looks before this one gives up.
+/// Give up after other servers have taken the file this many times in a row.
 const MOST_ATTEMPTS: usize = 100;
 
-/// A pid file that holds our number.
+/// A pid file that contains our pid.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     path: PathBuf,
     pid: u32,
-    /// The lock belongs to this open file: it ends when no process has it open any more.
+    /// The lock belongs to this open file: it ends when no process has the file open any more.
     file: File,
 }
 
-/// Why the file is not ours.
+/// Why the pid file could not be claimed.
 #[derive(Debug)]
 pub(crate) enum PidFileError {
     /// Another server holds the lock.
     AlreadyRunning { path: PathBuf, pid: Option<u32> },
-    /// The system refused.
+    /// A system call failed.
     Failed { path: PathBuf, error: io::Error },
 }
 
@@ -58,13 +59,13 @@ impl fmt::Display for PidFileError {
 }
 
 impl PidFile {
-    /// Writes `pid` and locks the file, unless another server holds the lock. What the file says does not count.
+    /// Writes `pid` and locks the file, unless another server holds the lock. The old content does not matter.
     pub(crate) fn claim(path: &Path, pid: u32) -> Result<Self, PidFileError> {
         let failed = |error| PidFileError::Failed {
             path: path.to_owned(),
             error,
         };
-        // The directory may be behind a link that a deploy turns to another release before the file is removed.
+        // The directory may be behind a symlink that a deploy points to another release before the file is removed.
         let path = settled(path).map_err(failed)?;
         let failed = |error| PidFileError::Failed {
             path: path.clone(),
@@ -94,7 +95,7 @@ impl PidFile {
                 (Ok(_), None) => publish(&draft, &path),
                 (Err(error), _) => Err(error),
             };
-            // The draft is gone when it was renamed; otherwise it has done its work.
+            // The draft no longer exists if it was renamed; otherwise it is not needed any more.
             let _gone = std::fs::remove_file(&draft);
             if published.map_err(failed)? {
                 return Ok(Self { path, pid, file });
@@ -103,23 +104,23 @@ impl PidFile {
         Err(failed(io::Error::other("other servers keep taking it")))
     }
 
-    /// The file that the program before in this process has left, with its lock, if it is the one at `path`.
+    /// The locked file of the previous program in this process, if it is the one at `path`.
     pub(crate) fn adopt(path: &Path, pid: u32, left: OwnedFd) -> Option<Self> {
         let (path, file) = (settled(path).ok()?, File::from(left));
         is_at(&file, &path).then_some(Self { path, pid, file })
     }
 
-    /// Lets another server have the file, while this one finishes its requests.
+    /// Unlocks the file, so that another server can take it while this one finishes its requests.
     pub(crate) fn release(&self) {
-        // What cannot be unlocked stays locked until this process ends.
+        // If unlocking fails, the file stays locked until this process ends.
         let _locked_still = flock(&self.file, FlockOperation::Unlock);
     }
 
-    /// Removes the file, if it is still the one that was written. Under its lock, so that no server takes it meanwhile.
+    /// Removes the file if it is still our own. Under its lock, so that no server takes it meanwhile.
     pub(crate) fn remove(&self) {
         let is_ours = matches!(lock(&self.file), Ok(true)) && is_at(&self.file, &self.path);
         if is_ours && read(&self.path) == Some(self.pid) {
-            // A directory that has become read-only is no reason to fail at the very end.
+            // A directory that has become read-only must not make the exit fail.
             let _left_behind = std::fs::remove_file(&self.path);
         }
     }
@@ -131,7 +132,7 @@ impl AsFd for PidFile {
     }
 }
 
-/// The path with its directory's links followed.
+/// The path with the symlinks of its directory resolved.
 fn settled(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     match (path.parent(), path.file_name()) {
@@ -140,7 +141,7 @@ fn settled(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// For writing, which NFS demands of who locks it; another user's file can only be read.
+/// For writing, which NFS requires for a lock; another user's file can only be read.
 fn open(path: &Path) -> io::Result<File> {
     let writable = OpenOptions::new().read(true).write(true).open(path);
     match writable {
@@ -149,7 +150,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether no other open file holds the lock; then this one does.
+/// Locks the file; false when another open file holds the lock.
 fn lock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -166,7 +167,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 fn write(draft: &Path, pid: u32) -> io::Result<File> {
-    // What a dead process of the same number has left is of no use.
+    // A draft left by a dead process with the same pid.
     let _left_over = std::fs::remove_file(draft);
     let mut options = OpenOptions::new();
     let mut file = options
@@ -179,8 +180,8 @@ fn write(draft: &Path, pid: u32) -> io::Result<File> {
     Ok(file)
 }
 
-/// Puts the finished file where there was none. A link fails when another server has just done the same; a rename would
-/// not.
+/// Puts the finished file where there was none. link(2) fails when another server has just done the same; a rename
+/// would not.
 fn publish(draft: &Path, path: &Path) -> io::Result<bool> {
     match std::fs::hard_link(draft, path) {
         Ok(()) => Ok(true),
@@ -203,7 +204,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
         let own = std::process::id().to_string();
-        // PID 1 is alive, and so is this process, which is no server.
+        // PID 1 is alive, and so is this process; neither is a server.
         for before in [
             None,
             Some("1\n"),

@@ -1,6 +1,7 @@
-//! What the supervisor asks of a template: a worker, with the ends of the pipes that it is to have. Knows no process.
+//! Fork requests from the supervisor to a template: a slot, with the ends of the new worker's pipes.
 //!
-//! One datagram a request over a pair of sockets, because descriptors travel only so (unix(7), SCM_RIGHTS).
+//! Each request is one datagram over a socket pair, because descriptors can only be passed over sockets (unix(7),
+//! SCM_RIGHTS).
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,10 +16,10 @@ use rustix::net::{
 use crate::mailbox::Sender;
 use crate::orders::Ear;
 
-/// Room for the two descriptors of a request, in the form that the kernel wants.
+/// Buffer size for the two descriptors of a request, as the kernel expects it.
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(2));
 
-/// A new pair of ends, closed by `exec`; neither ever blocks.
+/// A new socket pair, close-on-exec and non-blocking at both ends.
 pub(crate) fn requests() -> io::Result<(Asker, Asked)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (asker, asked) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -31,16 +32,16 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// Asks for a worker in this slot.
+    /// Requests a worker in this slot.
     ///
     /// # Errors
-    /// When the template has gone, or does not take in what it is asked.
+    /// When the template has died or does not read its requests.
     pub(crate) fn ask(&self, slot: usize, mailbox: &Sender, ear: &Ear) -> io::Result<()> {
         let number = u32::try_from(slot).unwrap_or(u32::MAX).to_le_bytes();
         let ends = [mailbox.as_fd(), ear.as_fd()];
         let mut space = [MaybeUninit::uninit(); ANCILLARY];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        // The room was made for exactly this.
+        // The buffer has exactly this size.
         let _fits = ancillary.push(SendAncillaryMessage::ScmRights(&ends));
         loop {
             let pieces = [IoSlice::new(&number)];
@@ -66,7 +67,7 @@ pub(crate) struct WorkerWanted {
 }
 
 impl Asked {
-    /// Readable when there is a request, or nobody any more who would make one.
+    /// Readable when there is a request or the supervisor has died.
     pub(crate) fn poll_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
@@ -74,7 +75,7 @@ impl Asked {
     /// The next request; `None` when there is none now.
     ///
     /// # Errors
-    /// When the supervisor has gone, or what it says makes no sense.
+    /// When the supervisor has died, or its request is invalid.
     pub(crate) fn next(&self) -> io::Result<Option<WorkerWanted>> {
         let mut number = [0; 4];
         let mut space = [MaybeUninit::uninit(); ANCILLARY];

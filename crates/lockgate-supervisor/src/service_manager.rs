@@ -1,8 +1,8 @@
-//! What the service manager that started the server has left for it in the environment: where to be told, how often, and
-//! sockets that listen. Reads no environment by itself and sends nothing.
+//! The service manager's variables in the environment: notify socket, watchdog interval, passed listening sockets. The
+//! caller provides the environment.
 //!
-//! Says no more than sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3) do. All of it stays in the server: the
-//! application is no service of its own, and what it says would be taken for the server's.
+//! The rules are those of sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3). The variables are hidden from the
+//! application: its messages would be taken for the server's.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use lockgate_config::{BindAddress, Config};
 
 use crate::os::set_close_at_exec;
 
-/// The variables that are meant for this process alone.
+/// The variables that are meant for this process only.
 pub const SERVICE_VARIABLES: [&str; 7] = [
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
@@ -24,23 +24,23 @@ pub const SERVICE_VARIABLES: [&str; 7] = [
 
 /// The number of the first socket (SD_LISTEN_FDS_START).
 const FIRST_SOCKET: i32 = 3;
-/// More are not passed by anybody who means it.
+/// A higher count is not plausible and is ignored.
 const MOST_SOCKETS: i32 = 4096;
 /// The name of a socket that was passed without one, as in sd_listen_fds_with_names(3).
 const NAMELESS: &str = "unknown";
 
-/// See the module. Without a service manager all of it is empty.
+/// See the module. Without a service manager everything is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceManager {
-    /// The datagram socket that is told how the server is doing: a path, or behind `@` an abstract name.
+    /// The datagram socket for notifications: a path, or an abstract name after `@`.
     pub notify_socket: Option<OsString>,
-    /// Within which time a sign of life is expected.
+    /// The watchdog interval.
     pub watchdog: Option<Duration>,
-    /// The sockets that were passed, by their numbers from 3 on.
+    /// The passed sockets, numbered from 3.
     pub sockets: Vec<PassedSocket>,
 }
 
-/// A descriptor that was passed.
+/// A passed descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedSocket {
     /// `FileDescriptorName=`, which several may share.
@@ -50,7 +50,7 @@ pub struct PassedSocket {
 }
 
 impl ServiceManager {
-    /// What these variables tell the process with this number; what they tell another one counts for nothing.
+    /// Parses these variables for the process with this pid; variables meant for another process are ignored.
     pub fn of(environment: &[(OsString, OsString)], pid: u32) -> Self {
         let value = |name: &str| {
             let (_, value) = environment.iter().find(|(key, _)| key == name)?;
@@ -74,10 +74,10 @@ impl ServiceManager {
         }
     }
 
-    /// Puts numbers where settings name passed sockets: behind this, `fd://3` stands for `systemd:web`.
+    /// Replaces names of passed sockets in settings by numbers: `systemd:web` becomes `fd://3`, for example.
     ///
     /// # Errors
-    /// For the operator: which setting names what was not passed, and what was.
+    /// For the operator: which setting names a socket that was not passed, and which were passed.
     pub fn find_sockets(&self, config: &mut Config) -> Result<(), String> {
         let named: Vec<BindAddress> = config
             .bind
@@ -122,10 +122,10 @@ impl ServiceManager {
         Ok(())
     }
 
-    /// Whether programs that this process turns into, or that its children do, find the sockets closed.
+    /// Sets whether the passed sockets are closed by exec, in this process and in its children.
     pub fn close_at_exec(&self, closes: bool) {
         for socket in &self.sockets {
-            // What is not open is complained about by whoever wants to listen on it.
+            // A socket that is not open is reported when the server tries to listen on it.
             let _not_open = set_close_at_exec(socket.number, closes);
         }
     }

@@ -1,9 +1,9 @@
-//! Signals as flags and a readable pipe, for the supervisor and for a worker.
-//! Decides nothing: what a signal means is told by `supervisor` and `worker_side`.
+//! Signal handling of the supervisor and of workers: handlers set flags and write to a wake-up pipe. `supervisor` and
+//! `worker_side` define what each signal means.
 //!
-//! No signal mask is touched here and nothing is set to "ignore": both would be inherited by the application's subprocesses,
-//! while a handler is forgotten by `exec`. (From one program of this process to the next a mask is what keeps signals; the
-//! host sets it, and lifts it before the first fork.)
+//! No signal mask is touched here and nothing is set to "ignore": both would be inherited by the application's
+//! subprocesses, while exec resets a handler. (During an upgrade a mask preserves signals; the host sets it, and clears
+//! it before the first fork.)
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -19,7 +19,7 @@ use signal_hook::{flag, low_level};
 
 use crate::supervisor::Request;
 
-/// What each signal asks of the supervisor, the mildest first: two that arrive together are told in this order.
+/// What each signal asks of the supervisor, mildest first: signals that arrive together are reported in this order.
 const REQUESTS: [(i32, Request); 9] = [
     (SIGWINCH, Request::WindowChange),
     (SIGUSR2, Request::Upgrade),
@@ -32,9 +32,9 @@ const REQUESTS: [(i32, Request); 9] = [
     (SIGQUIT, Request::Quit),
 ];
 
-/// What signals from outside do in a worker: from process groups, service managers and operators. The supervisor gives its
-/// orders by a pipe. Not here: the quiet ones, which must not end it although their default would (a closed terminal sends
-/// `SIGHUP` to the group).
+/// What external signals do in a worker: from process groups, service managers and operators. The supervisor sends its
+/// orders over a pipe. Signals that a worker ignores are not listed (a closed terminal sends `SIGHUP` to the group, and
+/// its default would kill the worker).
 const WISHES: [(i32, Wish); 4] = [
     (SIGTERM, Wish::Drain),
     (SIGINT, Wish::Stop),
@@ -50,7 +50,7 @@ enum Wish {
     ReopenLogs,
 }
 
-/// The supervisor's registrations. Every disposition is set explicitly, because PID 1 has no useful defaults.
+/// The supervisor's handlers. Every disposition is set explicitly, because PID 1 has no useful defaults.
 pub(crate) struct SupervisorSignals {
     wake: Wake,
     flags: Vec<(Request, Arc<AtomicBool>)>,
@@ -58,7 +58,7 @@ pub(crate) struct SupervisorSignals {
 }
 
 impl SupervisorSignals {
-    /// Takes over the signals of this process.
+    /// Installs the handlers.
     pub(crate) fn install() -> io::Result<Self> {
         let (wake, writer) = Wake::new()?;
         let mut signals = Self {
@@ -68,7 +68,7 @@ impl SupervisorSignals {
         };
         for (signal, request) in REQUESTS {
             let raised = Arc::new(AtomicBool::new(false));
-            // Actions run in the order of registration: the flag is up before the pipe wakes anyone.
+            // Actions run in the order of registration: the flag is set before the pipe wakes the reader.
             signals
                 .registrations
                 .push(flag::register(signal, Arc::clone(&raised))?);
@@ -88,7 +88,7 @@ impl SupervisorSignals {
         self.wake.reader.as_fd()
     }
 
-    /// What has been asked for since the last call. The kernel merges equal signals, and so does this.
+    /// The requests since the last call. The kernel merges equal pending signals, and so does this.
     pub(crate) fn take(&self) -> Vec<Request> {
         self.wake.clear();
         let raised = self
@@ -98,7 +98,7 @@ impl SupervisorSignals {
         raised.map(|(request, _)| *request).collect()
     }
 
-    /// Whether the server has been asked to stop; for a child that was forked while the signal came in.
+    /// Whether a stop was requested; for a child that was forked while the signal came in.
     pub(crate) fn asks_to_stop(&self) -> bool {
         let mut raised = self
             .flags
@@ -108,7 +108,7 @@ impl SupervisorSignals {
     }
 }
 
-/// The handlers stay installed without any action: the signals do nothing from here on.
+/// The handlers stay installed without any action: from now on the signals do nothing.
 impl Drop for SupervisorSignals {
     fn drop(&mut self) {
         for registration in self.registrations.drain(..) {
@@ -117,7 +117,7 @@ impl Drop for SupervisorSignals {
     }
 }
 
-/// The signals of a worker, from its first moment to its last.
+/// The signal handlers of a worker, for its whole life.
 pub(crate) struct WorkerSignals {
     wake: Wake,
     relay: SignalRelay,
@@ -125,13 +125,13 @@ pub(crate) struct WorkerSignals {
     descriptors: Vec<RawFd>,
 }
 
-/// Does what a signal does in a worker, for a host that has installed handlers of its own in place of these.
+/// Performs a signal's action in a worker, for a host that has replaced these handlers by its own.
 #[derive(Debug, Clone)]
 pub struct SignalRelay {
     drain: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
-    /// While true, a signal that asks the worker to go ends the process in the handler, with code 0.
+    /// While true, a signal that asks the worker to leave exits the process in the handler, with code 0.
     is_booting: Arc<AtomicBool>,
     writer: Arc<OwnedFd>,
 }
@@ -153,7 +153,7 @@ impl SignalRelay {
         }
     }
 
-    /// This signal has arrived.
+    /// Handles this signal.
     pub fn raise(&self, signal: i32) {
         let Some(&(_, wish)) = WISHES.iter().find(|(known, _)| *known == signal) else {
             return;
@@ -165,21 +165,21 @@ impl SignalRelay {
         self.wake();
     }
 
-    /// Wakes whoever attends to signals.
+    /// Wakes the thread that handles signals.
     pub(crate) fn wake(&self) {
-        // A full pipe wakes as well.
+        // A full pipe wakes the reader as well.
         let _is_full = rustix::io::write(&*self.writer, b"X");
     }
 
-    /// Written to, it wakes the main thread of the worker, which then lets its host run handlers of its own.
+    /// A write to it wakes the worker's main thread, which then lets the host run its own handlers.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.writer.as_fd()
     }
 }
 
 impl WorkerSignals {
-    /// Takes over the signals of this process; until [`finish_boot`](Self::finish_boot), `SIGTERM`, `SIGINT`
-    /// and `SIGQUIT` end it at once.
+    /// Installs the handlers; until [`finish_boot`](Self::finish_boot), `SIGTERM`, `SIGINT` and `SIGQUIT` exit the
+    /// process at once.
     pub(crate) fn install() -> io::Result<Self> {
         let mut signals = Self::quiet()?;
         let relay = signals.relay.clone();
@@ -202,8 +202,8 @@ impl WorkerSignals {
         Ok(signals)
     }
 
-    /// No signal does anything in this process, a child whose supervisor ends it: what the supervisor has registered stays
-    /// installed and loses its actions when [`SupervisorSignals`] is dropped.
+    /// For a child that only the supervisor ends: all handled signals do nothing. The supervisor's handlers stay
+    /// installed, and lose their actions when [`SupervisorSignals`] is dropped.
     pub(crate) fn quiet() -> io::Result<Self> {
         let (wake, writer) = Wake::new()?;
         let relay = SignalRelay {
@@ -221,7 +221,7 @@ impl WorkerSignals {
         })
     }
 
-    /// All that is open for them.
+    /// All descriptors that they use.
     pub(crate) fn descriptors(&self) -> &[RawFd] {
         &self.descriptors
     }
@@ -230,7 +230,7 @@ impl WorkerSignals {
         &self.relay
     }
 
-    /// From now on signals are orders for the serving worker.
+    /// From now on signals are requests to the serving worker.
     pub(crate) fn finish_boot(&self) {
         self.relay.is_booting.store(false, Ordering::SeqCst);
     }
@@ -240,7 +240,7 @@ impl WorkerSignals {
         self.wake.reader.as_fd()
     }
 
-    /// What has been asked for since the last call.
+    /// The requests since the last call.
     pub(crate) fn take(&self) -> Raised {
         self.wake.clear();
         let take = |wish| self.relay.flag(wish).swap(false, Ordering::SeqCst);
@@ -263,7 +263,7 @@ impl Wake {
         Ok((Self { reader }, writer))
     }
 
-    /// Empties the pipe. To be called before the flags are read: a signal in between then wakes once more.
+    /// Empties the pipe. Must be called before the flags are read: a signal in between then wakes the reader once more.
     fn clear(&self) {
         let mut bytes = [0_u8; 64];
         loop {

@@ -1,5 +1,4 @@
-//! What a generation of workers is made with: its settings, and sockets that listen. Two of them during a reload.
-//! Decides nothing about workers.
+//! The resources of a generation of workers: its settings and listening sockets. During a reload there are two.
 
 use std::sync::Arc;
 
@@ -11,16 +10,16 @@ use crate::template::Template;
 
 /// See the module.
 pub(crate) struct Site {
-    /// How many reloads have led here.
+    /// The number of reloads so far.
     pub(crate) generation: u64,
     pub(crate) config: Arc<Config>,
     pub(crate) listeners: Vec<Listener>,
-    /// Workers are made of it, where `preload` is set and one has been wanted.
+    /// The process that forks its workers, where `preload` is set and a worker has been wanted.
     pub(crate) template: Option<Template>,
 }
 
 impl Site {
-    /// The first site, or the one that workers of a version before serve at.
+    /// The first site, or the one on which workers of the previous version serve.
     pub(crate) fn new(config: Config, generation: u64, listeners: Vec<Listener>) -> Self {
         Self {
             generation,
@@ -30,8 +29,8 @@ impl Site {
         }
     }
 
-    /// The site that other settings make of this one: addresses that stay are the same sockets, so that no connection
-    /// that waits in one is lost. Also the names of settings that stay as they are, although they have changed.
+    /// The site for new settings: unchanged addresses keep their sockets, so that no queued connection is lost. Also
+    /// returns the names of settings that have changed but cannot take effect.
     pub(crate) fn next(
         &self,
         mut config: Config,
@@ -50,7 +49,7 @@ impl Site {
         Ok((next, unchanged))
     }
 
-    /// Lets go of everything that `other` does not have too.
+    /// Releases everything that `other` does not share.
     pub(crate) fn leave_to(self, other: &Self) {
         for listener in &self.listeners {
             if !other.listeners.iter().any(|kept| kept.is_same(listener)) {
@@ -59,7 +58,7 @@ impl Site {
         }
     }
 
-    /// Takes the socket files out of the file system, for the supervisor's last moment.
+    /// Final cleanup: removes the socket files.
     pub(crate) fn remove_files(&self) {
         self.listeners.iter().for_each(Listener::remove_file);
     }
@@ -84,7 +83,7 @@ impl Site {
     }
 }
 
-/// Puts back what belongs to the supervisor or to open sockets; the names of what had changed.
+/// Restores the settings that belong to the supervisor or to open sockets; returns the names of those that had changed.
 fn keep_what_stays(present: &Config, next: &mut Config) -> Vec<&'static str> {
     let mut names = Vec::new();
     macro_rules! stays {

@@ -1,7 +1,7 @@
-//! Binds every address of the configuration, and says what to do when that fails. Accepts nothing.
+//! Listening sockets: binds every address of the configuration and explains failures to the operator.
 //!
-//! All sockets are non-blocking and closed by `exec`. With `reuse_port` the option is set on the one socket that
-//! all workers share, so that another server may bind the same address; workers do not have sockets of their own.
+//! All sockets are non-blocking and close-on-exec. `reuse_port` sets the option on the one socket that all workers
+//! share, so that another server may bind the same address; workers do not have sockets of their own.
 
 mod adopted;
 mod patient;
@@ -24,22 +24,22 @@ use crate::unix_socket::{self, SocketFile};
 /// One listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// What the configuration calls it.
+    /// The configured address.
     configured: BindAddress,
-    /// Where it really listens: port 0 and host names are resolved.
+    /// The resolved address: with the real port and IP address.
     address: BindAddress,
-    /// `None` once the supervisor has let go of it.
+    /// `None` after the supervisor has closed it.
     socket: Option<OwnedFd>,
     file: Option<SocketFile>,
 }
 
 impl Listener {
-    /// Lets go of the socket; the file stays until [`remove_file`](Self::remove_file).
+    /// Closes the socket; the file stays until [`remove_file`](Self::remove_file).
     pub(crate) fn close(&mut self) {
         self.socket = None;
     }
 
-    /// Another hold on the same socket and its file.
+    /// A second handle to the same socket and its file.
     fn again(&self) -> io::Result<Self> {
         Ok(Self {
             configured: self.configured.clone(),
@@ -49,10 +49,10 @@ impl Listener {
         })
     }
 
-    /// What another program in this process would have to know.
+    /// The handover entry for the next program in this process.
     ///
     /// # Errors
-    /// With the name that is no text.
+    /// With a name that is not UTF-8.
     pub(crate) fn describe(&self, fd: RawFd) -> Result<handover::Socket, HandoverError> {
         let text = |address: &BindAddress| {
             let text = address.to_string();
@@ -76,15 +76,15 @@ impl Listener {
         })
     }
 
-    /// The socket, while the supervisor holds it.
+    /// The socket, until the supervisor has closed it.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().map(AsFd::as_fd)
     }
 
-    /// A socket that another program in this process has left.
+    /// Takes over a socket from the previous program in this process.
     ///
     /// # Errors
-    /// When it is not there, or its names mean nothing.
+    /// When it is not open, or its addresses are invalid.
     pub(crate) fn take_over(left: &handover::Socket) -> io::Result<Self> {
         let address = |text: &str| {
             BindAddress::parse(text)
@@ -104,24 +104,24 @@ impl Listener {
         self.address.is_private()
     }
 
-    /// Whether both hold the same socket, or what was one.
+    /// Whether both are, or were, the same socket.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.address == other.address && self.file == other.file
     }
 
-    /// What a worker is given. The file is not its business.
+    /// The part that a worker keeps; the file stays with the supervisor.
     pub(crate) fn into_socket(self) -> Option<(BindAddress, OwnedFd)> {
         Some((self.address, self.socket?))
     }
 
-    /// Takes the socket file out of the file system, for the supervisor's last moment.
+    /// Final cleanup: removes the socket file.
     pub(crate) fn remove_file(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// Who may connect, where that is not everybody: what a proxy's operator has to know.
+    /// Who may connect, if that is restricted: for the operator of a proxy.
     pub(crate) fn access_note(&self) -> String {
         let access = self.file.as_ref().and_then(SocketFile::access);
         access.map_or_else(String::new, |access| access.note())
@@ -146,19 +146,19 @@ pub(crate) struct BindFailure {
 /// Why an address cannot be listened on.
 #[derive(Debug)]
 pub(crate) enum BindError {
-    /// Someone listens on this unix socket.
+    /// Another process listens on this unix socket.
     Occupied,
-    /// The path of a unix socket holds something else.
+    /// The path of a unix socket is a file of another kind.
     NotASocket,
-    /// The path of a unix socket was given to something else while the socket was made.
+    /// The file at the path was replaced while the socket was bound.
     Replaced,
     /// The inherited descriptor is not a listening stream socket.
     NotListening,
-    /// It is a name, and nothing was passed under it.
+    /// No socket was passed under this name.
     NotPassed,
-    /// The host has no address.
+    /// The host name does not resolve.
     UnknownHost(io::Error),
-    /// The system refused.
+    /// A system call failed.
     Failed(io::Error),
 }
 
@@ -173,7 +173,7 @@ impl BindFailure {
     }
 }
 
-/// One clear line: the address, what is wrong, what to do.
+/// One line: the address, what is wrong, what to do.
 impl fmt::Display for BindFailure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = &self.address;
@@ -264,10 +264,10 @@ fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
     }
 }
 
-/// Listens on every address of the configuration; the first failure ends it, and nothing stays behind. What is among
-/// `present` under the same name is not bound again: it is the same socket then.
+/// Listens on every address of the configuration; after the first failure nothing stays bound. A socket in `present`
+/// with the same configured address is reused.
 ///
-/// Files of unix sockets are made the owner's, by user and group.
+/// Files of unix sockets get the owner's user and group.
 pub(crate) fn bind(
     config: &Config,
     owner: Option<(u32, u32)>,
@@ -337,8 +337,8 @@ fn whole(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
     }]
 }
 
-/// A host name is bound at all its addresses (`localhost` at 127.0.0.1 and ::1), less those whose family or address
-/// this machine does not have; with port 0 only at the first, as each would get a port of its own.
+/// A host name is bound at all its addresses (`localhost` at 127.0.0.1 and ::1), except those whose family or address
+/// this machine does not have; with port 0 only at the first, because each would get a different port.
 fn tcp(host: &str, port: u16, config: &Config, backlog: i32) -> Result<Vec<Listener>, BindError> {
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in (host, port)
@@ -408,7 +408,7 @@ fn tcp_socket(address: SocketAddr, config: &Config, backlog: i32) -> io::Result<
     if config.reuse_port {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
-    // Linux hands this down to accepted sockets, which saves a system call for each.
+    // On Linux accepted sockets inherit this, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
@@ -416,7 +416,7 @@ fn tcp_socket(address: SocketAddr, config: &Config, backlog: i32) -> io::Result<
     Ok(socket)
 }
 
-/// Whether some IPv4 address is to be bound with this port.
+/// Whether an IPv4 address is configured with this port.
 fn has_ipv4_at(config: &Config, wanted: u16) -> bool {
     let is_v4 = |host: &str| host.parse::<std::net::Ipv4Addr>().is_ok();
     let mut addresses = config.bind.iter();
@@ -505,7 +505,7 @@ mod tests {
                 let (port, _client) = connect(&listeners[0]);
                 assert_eq!((listeners.len(), port), (2, free));
             }
-            // A machine without IPv6 cannot tell.
+            // A machine without IPv6 cannot test this.
             Err(failure) => assert!(failure.to_string().contains("no IPv6"), "{failure}"),
         }
     }

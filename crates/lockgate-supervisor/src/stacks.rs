@@ -1,9 +1,9 @@
-//! The board on which workers write where their threads stand, when the process that answers operators asks for it. Knows
-//! neither Python nor what a stack is.
+//! The stack board: shared memory through which the admin process asks workers for thread dumps and reads their
+//! answers.
 //!
-//! Nobody is signalled: a worker's own thread sleeps on a word of shared memory until somebody counts it up, and writes
-//! its answer into the worker's part of a file that is only memory. So nothing in a worker is interrupted by being asked,
-//! all workers are asked at once, and their answers cannot mix.
+//! A request sends no signal: a dedicated thread of each worker sleeps on a futex word until the admin process
+//! increments it, and writes the answer into the worker's part of a memory file. So a request interrupts nothing in a
+//! worker, all workers are asked at once, and their answers cannot mix.
 
 mod system;
 
@@ -19,27 +19,27 @@ use rustix::io::{Errno, pread, pwrite};
 
 use crate::os::shared_bells;
 
-// The words of a place.
+// The words of a worker's place.
 const RUNG: usize = 0;
 const ANSWERED: usize = 1;
 const LENGTH: usize = 2;
 const KIND: usize = 3;
-/// Words of a place: a cache line of its own.
+/// Words per place: a cache line of its own.
 const PLACE: usize = 16;
 
 // Kinds of answers.
 const TEXT: u32 = 0;
 const PROBLEM: u32 = 1;
 
-/// Bytes of an answer that are kept: a hundred threads of a hundred frames, with long names.
+/// Bytes per answer: a hundred threads of a hundred frames, with long names.
 const ROOM: usize = 1 << 20;
-/// How often the asker looks whether all have answered.
+/// How often the asking process checks for answers.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// What a worker answers: a text, or why there is none.
+/// A worker's answer: a text, or why there is none.
 pub type StackAnswer = Result<Vec<u8>, String>;
 
-/// Everybody's places. Made before the first fork, so that every process has the same.
+/// The places of all workers. Made before the first fork, so that every process shares them.
 #[derive(Debug)]
 pub struct StackBoard {
     file: OwnedFd,
@@ -48,7 +48,7 @@ pub struct StackBoard {
 
 impl StackBoard {
     /// # Errors
-    /// Where the system has no such memory: it takes Linux.
+    /// Where the system has no such memory: it requires Linux.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             file: system::file()?,
@@ -72,7 +72,7 @@ impl StackBoard {
         self.file.as_fd()
     }
 
-    /// Asks the workers of these slots; `None` for one that has not answered in time. One caller at a time.
+    /// Asks the workers in these slots; `None` for each without an answer in time. One caller at a time.
     pub fn ask(&self, slots: &[usize], patience: Duration) -> Vec<Option<StackAnswer>> {
         let places: Vec<Option<(usize, &Words, u32)>> = slots
             .iter()
@@ -97,7 +97,7 @@ impl StackBoard {
                 Some(self.read(*slot, words))
             })
             .collect();
-        // The memory is given back. Who writes later than now is not read.
+        // Frees the memory. Later answers are not read.
         let _kept_until_next_time = ftruncate(&self.file, 0);
         answers
     }
@@ -131,10 +131,10 @@ pub struct StackPlace {
 }
 
 impl StackPlace {
-    /// Sleeps until somebody asks.
+    /// Sleeps until a request arrives.
     ///
     /// # Errors
-    /// When the system cannot do that.
+    /// When the system does not support it.
     pub fn wait(&mut self) -> io::Result<()> {
         loop {
             let rung = self.words[RUNG].load(Ordering::Acquire);
@@ -146,15 +146,15 @@ impl StackPlace {
         }
     }
 
-    /// A file of the worker's own that is only memory, to collect an answer in.
+    /// A memory file of the worker's own, to collect an answer in.
     ///
     /// # Errors
-    /// When the system has no descriptor to give.
+    /// When no descriptor can be created.
     pub fn scratch_file(&self) -> io::Result<OwnedFd> {
         system::file()
     }
 
-    /// Answers the question that [`StackPlace::wait`] has heard. Of a long text the end is cut off.
+    /// Answers the request that [`StackPlace::wait`] has seen. A long text is cut at the end.
     pub fn answer(&self, answer: &StackAnswer) {
         let (kind, text) = match answer {
             Ok(text) => (TEXT, &text[..]),
@@ -163,7 +163,7 @@ impl StackPlace {
         let text = &text[..text.len().min(ROOM)];
         let (kind, length) = match self.write(text) {
             Ok(()) => (kind, text.len()),
-            // There is no memory to say so in.
+            // There is no memory left for an error text.
             Err(_) => (PROBLEM, 0),
         };
         self.words[KIND].store(kind, Ordering::Relaxed);

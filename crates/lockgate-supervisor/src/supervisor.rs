@@ -1,8 +1,8 @@
-//! Decides what becomes of the workers: who is made, restarted, asked to leave, killed. Touches no process,
-//! descriptor or clock: events and `now` go in, actions come out.
+//! The supervisor's state machine: decides which workers are forked, restarted, asked to leave, killed. Events and
+//! `now` go in, actions come out; it uses no process, descriptor or clock.
 //!
-//! Invariants: a slot has at most one process, and two generations have slots of their own; every wait has a deadline; nothing that a worker does stops a
-//! server that has once been healthy.
+//! Invariants: a slot has at most one process, and two generations have separate slots; every wait has a deadline; no
+//! failure of a worker stops a server that has once been healthy.
 
 mod booting;
 mod event;
@@ -36,25 +36,25 @@ use upgrade::Upgrade;
 pub(crate) use worker::Seconds;
 use worker::{Role, Slot, Tenant, Worker};
 
-/// The state of the server as a whole.
+/// The state of the whole server.
 #[derive(Debug)]
 pub struct Supervisor {
     rules: Rules,
-    /// How many workers are wanted now: so many slots are for serving ones.
+    /// The number of serving workers wanted now.
     wanted: usize,
     slots: Vec<Slot>,
     stage: Stage,
-    /// It has been asked to stop, and serves on for a while.
+    /// A stop was requested; the server still serves for this delay.
     delay: Option<Delay>,
     told: Told,
-    /// Some worker has been ready once: from then on the server only stops when it is asked to.
+    /// Some worker has been ready once: from then on the server only stops on request.
     has_been_healthy: bool,
     announces_readiness: bool,
     reload: Option<Reload>,
     is_reload_wanted: bool,
     recycling: Recycling,
     upgrade: Upgrade,
-    /// What signals have asked about the number of workers during a reload.
+    /// Signals that arrived during a reload and change the number of workers.
     resizes: Vec<Request>,
     last_boot_failure: Option<String>,
     last_event: Option<Instant>,
@@ -91,7 +91,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes what has happened; gives what is to be done, in order. `now` never goes back.
+    /// Handles an event; returns the actions, in order. `now` never goes back.
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         self.forgive_own_absence(now);
         match event {
@@ -142,7 +142,7 @@ impl Supervisor {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to call again with [`Event::Tick`] at the latest; `None`: only when something happens.
+    /// When to call again with [`Event::Tick`] at the latest; `None`: only on the next event.
     pub fn next_deadline(&self) -> Option<Instant> {
         let is_running = matches!(self.stage, Stage::Running);
         let forks = self
@@ -192,8 +192,8 @@ impl Supervisor {
             }
             Request::Reload => self.ask_for_reload(),
             Request::Upgrade => self.ask_for_upgrade(),
-            // gunicorn as a daemon lets its workers go at this; an upgrade in place leaves nothing to do for it, and a
-            // script made for gunicorn's two masters would end the site.
+            // A daemonized gunicorn retires its workers on this signal. An upgrade in place does not need it, and a
+            // script written for gunicorn's two masters would take the site down.
             Request::WindowChange => self.log(
                 Level::Debug,
                 "SIGWINCH: nothing to do, an upgrade (SIGUSR2) replaces the workers by itself",
@@ -272,7 +272,7 @@ impl Supervisor {
                 self.go_on_succeeding(now);
                 self.go_on_reloading(now);
                 self.go_on_recycling(now);
-                // Last: it waits for the quiet that the others leave.
+                // Last: an upgrade waits until the steps above have nothing left to do.
                 self.go_on_upgrading(now);
                 self.fill_slots(now);
             }
@@ -318,12 +318,12 @@ impl Supervisor {
         }
     }
 
-    /// The places of the workers that are wanted.
+    /// The slots of the wanted workers.
     fn serving(&self) -> impl Iterator<Item = &Slot> + Clone {
         self.slots.iter().filter(|slot| slot.role == Role::Serving)
     }
 
-    /// The numbers of the places for this.
+    /// The numbers of the slots with this role.
     fn numbers(&self, role: Role) -> impl Iterator<Item = usize> + '_ {
         (0..self.slots.len()).filter(move |&place| self.slots[place].role == role)
     }

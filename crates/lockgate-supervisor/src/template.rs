@@ -1,7 +1,7 @@
-//! The process that has loaded the application and makes workers of it, as the supervisor sees it: what it is asked for,
-//! what it has not answered, its end. Knows neither what it loads nor what becomes of the workers.
+//! A template (fork server) as the supervisor sees it: the process that has loaded the application and forks workers,
+//! its pending requests, its end.
 //!
-//! Invariant: every worker that was asked for is either told of as born, or given up by whoever sees the template go.
+//! Invariant: every requested worker is either reported as born, or given up when the template has exited.
 
 use std::io;
 use std::thread;
@@ -13,20 +13,20 @@ use crate::mailbox::{Message, Receiver, Sender, mailbox};
 use crate::orders::{Ear, Mouth, orders};
 use crate::requests::Asker;
 
-/// How long a template that has loaded the application may take to make a worker where `boot_timeout` sets no limit. A fork
-/// takes milliseconds, but hooks of the application or of a library run at it, and may hang.
+/// How long a template that has loaded the application may take to fork a worker where `boot_timeout` sets no limit. A
+/// fork takes milliseconds, but fork hooks of the application or of a library may hang.
 const FORK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a killed template may take to vanish before the workers are told to drain; usually some milliseconds.
+/// How long a killed template may take to exit before the workers are ordered to drain; usually some milliseconds.
 const DEATH: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(crate) struct Template {
     pid: u32,
     born: Instant,
-    /// How long it may take to load, and then to make a worker (setting: boot_timeout); `None`: no limit is set.
+    /// How long it may take to load, and then to fork a worker (setting: boot_timeout); `None`: no limit is set.
     boot_timeout: Option<Duration>,
-    /// Since when it owes an answer, while it owes one.
+    /// While a request is unanswered: the time of its last message, or of the request if that is later.
     owes_since: Instant,
     is_loaded: bool,
     mailbox: Receiver,
@@ -34,29 +34,29 @@ pub(crate) struct Template {
     expected: Vec<Expected>,
 }
 
-/// A worker that has been asked for.
+/// A requested worker.
 pub(crate) struct Expected {
     pub(crate) slot: usize,
     pub(crate) mailbox: Receiver,
     pub(crate) orders: Mouth,
-    /// What it is to have, until the template has it.
+    /// The worker's ends of the pipes, until they are sent to the template.
     ends: Option<(Sender, Ear)>,
 }
 
-/// What a template has to say.
+/// A message from a template.
 pub(crate) enum News {
     /// The application is loaded.
     Loaded,
-    /// The application cannot be loaded: nobody will be born.
+    /// The application cannot be loaded: no worker will be forked.
     Failed { code: i32, text: String },
-    /// A worker is there.
+    /// A worker was forked.
     Born { pid: u32, worker: Expected },
-    /// One could not be made.
+    /// A fork has failed.
     NotBorn { slot: usize, reason: String },
 }
 
 impl Template {
-    /// The process that was just forked.
+    /// A process that was just forked.
     pub(crate) fn new(
         pid: u32,
         mailbox: Receiver,
@@ -88,19 +88,19 @@ impl Template {
         self.is_loaded
     }
 
-    /// What to poll, besides the time of [`answer_by`](Self::answer_by).
+    /// The descriptor to poll, besides the time of [`answer_by`](Self::answer_by).
     pub(crate) fn mailbox(&self) -> &Receiver {
         &self.mailbox
     }
 
-    /// When it has to have loaded the application, or made a worker that it was asked for, if that counts.
+    /// The deadline for loading the application or for a requested fork, if one applies.
     pub(crate) fn answer_by(&self) -> Option<Instant> {
         let owes = !self.is_loaded || !self.expected.is_empty();
         let patience = self.patience().filter(|_| owes)?;
         Some(self.owes_since + patience)
     }
 
-    /// How long it may take for what it is doing now.
+    /// How long the current step may take.
     fn patience(&self) -> Option<Duration> {
         match self.is_loaded {
             true => Some(self.boot_timeout.unwrap_or(FORK_PATIENCE)),
@@ -123,10 +123,10 @@ impl Template {
         format!("the template (pid {pid}) has not {what} within {seconds:.2} s ({setting})")
     }
 
-    /// Has a worker made for this slot, now or when the application is loaded.
+    /// Requests a worker for this slot, forked now or when the application is loaded.
     ///
     /// # Errors
-    /// When there are no pipes to be had, or the template has gone.
+    /// When no pipes can be created, or the template has died.
     pub(crate) fn want(&mut self, slot: usize, now: Instant) -> io::Result<()> {
         let ((mailbox, sender), (ear, orders)) = (mailbox()?, orders()?);
         let mut worker = Expected {
@@ -145,7 +145,7 @@ impl Template {
         Ok(())
     }
 
-    /// What it has said since the last call.
+    /// The messages since the last call.
     pub(crate) fn hear(&mut self, now: Instant) -> Vec<News> {
         let messages = self.mailbox.read();
         if !messages.is_empty() {
@@ -179,7 +179,7 @@ impl Template {
                 .map(|worker| News::Born { pid, worker })
                 .into_iter()
                 .collect(),
-            // Told twice, by a process that could not make one and by the template that saw it fail, it counts once.
+            // A failure may be reported twice, by the process whose fork failed and by the template; it counts once.
             Message::NotBorn { slot, text: reason } => self
                 .take(slot)
                 .map(|_| News::NotBorn { slot, reason })
@@ -202,29 +202,29 @@ impl Template {
         Some(self.expected.swap_remove(place))
     }
 
-    /// The slots of those that will not be born any more.
+    /// Returns the slots of pending requests, which will not be answered any more.
     pub(crate) fn give_up(&mut self) -> Vec<usize> {
         self.expected.drain(..).map(|worker| worker.slot).collect()
     }
 
-    /// Ends the process. It holds nothing that anybody would miss, and nothing withstands this signal.
+    /// Kills the process. It holds no state, and SIGKILL cannot be caught.
     pub(crate) fn end(&self) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // It has not been reaped, so the number is its own.
+            // It has not been reaped, so the pid is still its own.
             let _dead_already = kill_process(pid, Signal::KILL);
         }
     }
 }
 
-/// Waits until a process that was killed has closed what it had open. The listening sockets must not outlive the workers that
-/// drain them: the kernel would reset connections that come in meanwhile.
+/// Waits until a killed process has closed its descriptors. Its listening sockets must not stay open after the draining
+/// workers have closed theirs: the kernel would reset connections that arrive meanwhile.
 pub(crate) fn wait_until_dead(pid: u32) {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return;
     };
     let give_up_at = Instant::now() + DEATH;
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // It stays to be reaped with all other children.
+    // It is reaped later with all other children.
     while let Ok(None) = waitid(WaitId::Pid(pid), options) {
         if Instant::now() >= give_up_at {
             return;
@@ -234,7 +234,7 @@ pub(crate) fn wait_until_dead(pid: u32) {
 }
 
 impl Expected {
-    /// Gives the template what the worker is to have.
+    /// Sends the worker's pipe ends to the template.
     fn ask(&mut self, asker: &Asker) -> io::Result<()> {
         let Some((sender, ear)) = &self.ends else {
             return Ok(());
@@ -266,7 +266,7 @@ mod tests {
         assert!(template.is_loaded());
         let later = now + Duration::from_secs(60);
         template.want(9, later).unwrap();
-        // It has answered before, so the one that was asked for first is not late yet.
+        // Its last answer restarts the timeout, so the request that was made first is not late yet.
         assert_eq!(template.answer_by(), Some(now + Duration::from_secs(5)));
         let slots = [(); 2].map(|()| asked.next().unwrap().unwrap().slot);
         assert_eq!(slots, [4, 9]);

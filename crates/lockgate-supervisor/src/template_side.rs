@@ -1,8 +1,8 @@
-//! A template's end of the bargain: it loads the application once, and makes a worker of itself whenever it is asked to.
-//! Knows neither the application nor how a process is made; both come through [`Hooks`].
+//! The template process itself (fork server): it loads the application once and forks workers on request. Both go
+//! through [`Hooks`].
 //!
-//! A worker is born twice. The template makes a process that makes the worker and goes, so that the kernel gives the worker
-//! to the supervisor (prctl(2), PR_SET_CHILD_SUBREAPER), who learns of its end as of any other child's.
+//! A worker is forked twice. The template forks an intermediate process that forks the worker and exits, so that the
+//! kernel reparents the worker to the supervisor (prctl(2), PR_SET_CHILD_SUBREAPER), which reaps it like any child.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -24,30 +24,30 @@ use crate::signals::WorkerSignals;
 use crate::supervisor::Generation;
 use crate::{Fork, Hooks};
 
-/// How long the kernel may take to give a worker to the supervisor, which is a matter of microseconds.
+/// How long the kernel may take to reparent a worker to the supervisor; usually microseconds.
 const ADOPTION: Duration = Duration::from_secs(5);
 
-/// A new process that has not yet let go of what its parent holds.
+/// A new process that still holds everything of its parent.
 pub(crate) struct TemplateBirth {
     pub(crate) generation: Generation,
     pub(crate) mailbox: Sender,
     pub(crate) asked: Asked,
 }
 
-/// Which process goes on.
+/// Which process continues.
 enum Turn {
     /// The template.
     Template,
-    /// The worker that it has made.
+    /// The worker that it has forked.
     Worker(WorkerWanted),
-    /// The template, whose supervisor has gone.
+    /// The template, after its supervisor has died.
     Alone,
 }
 
 impl MainLoop {
-    /// The life of a template, or of the worker that it becomes, up to the exit code.
+    /// Runs a template, or the worker that it becomes; returns the exit code.
     pub(crate) fn become_template(self, birth: TemplateBirth, hooks: &mut dyn Hooks) -> i32 {
-        // Orders are not for a template: the supervisor ends it.
+        // A template receives no orders: the supervisor kills it.
         let signals = match self.take_over_signals(WorkerSignals::quiet(), hooks) {
             Ok(signals) => signals,
             Err(code) => return code,
@@ -62,7 +62,7 @@ impl MainLoop {
         ];
         descriptors.extend(pipes.map(|fd| fd.as_raw_fd()));
         hooks.note_descriptors(descriptors);
-        // Another user's process is not told of its parent's death unless it asks again.
+        // The kernel clears the parent-death signal when a process changes its user, so it has to be set again.
         let note_new_identity = || {
             die_with_parent(true);
             getppid() == supervisor
@@ -86,7 +86,7 @@ impl MainLoop {
             hooks.finish(watch);
             return failure.code;
         }
-        // The application may have become yet another one.
+        // The application may have changed the user again.
         if !note_new_identity() {
             return 0;
         }
@@ -111,7 +111,7 @@ impl TemplateBirth {
     fn turn(&self, inheritance: &Inheritance, hooks: &mut dyn Hooks) -> Turn {
         let mut watched = [self.asked.poll_fd(), inheritance.lifeline.as_fd()]
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-        // Interrupted or not, the descriptors say what there is.
+        // Whatever poll returns, the descriptors are read.
         let _woken = poll(&mut watched, None);
         let [_, lifeline] = &watched;
         if !lifeline.revents().is_empty() {
@@ -132,7 +132,7 @@ impl TemplateBirth {
                 Ok(Fork::Child) => return Turn::Worker(wanted),
                 Ok(Fork::Parent(pid)) => {
                     self.mailbox.send(&Message::Born { slot, pid });
-                    // Nothing of the application's is to run here: no exit handlers, no flushed buffers.
+                    // No code of the application may run here: no exit handlers, no flushed buffers.
                     exit(0)
                 }
                 Err(error) => {
@@ -151,7 +151,7 @@ impl TemplateBirth {
     }
 }
 
-/// Waits for a child, and says whether it did what it was made for.
+/// Waits for a child; returns whether it has succeeded.
 fn has_left_cleanly(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     loop {
@@ -163,7 +163,7 @@ fn has_left_cleanly(pid: u32) -> bool {
     }
 }
 
-/// The life of a worker that a template has made.
+/// Runs a worker that a template has forked.
 fn live_as_worker(inheritance: Inheritance, wanted: WorkerWanted, hooks: &mut dyn Hooks) -> i32 {
     let signals = match WorkerSignals::install() {
         Ok(signals) => signals,
@@ -182,7 +182,7 @@ fn live_as_worker(inheritance: Inheritance, wanted: WorkerWanted, hooks: &mut dy
         }
         thread::sleep(Duration::from_micros(100));
     }
-    // Not before: the process that made this one is not the parent whose death counts.
+    // Not earlier: the process that forked this one is not the parent whose death counts.
     die_with_parent(true);
     if getppid() != inheritance.supervisor {
         return 0;

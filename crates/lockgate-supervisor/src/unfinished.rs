@@ -1,29 +1,29 @@
-//! The requests that a worker was running when it died, as the log tells them. Knows neither why it died nor a clock.
+//! In-flight requests of a worker that died, for the log.
 
 use std::fmt;
 use std::time::Duration;
 
 use lockgate_observe::{Call, escape_into};
 
-/// A request that nobody will finish.
+/// A request that will not be finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
-    /// The thread that ran it, as the system numbers it.
+    /// The kernel's id of the thread that ran it.
     pub thread: u64,
-    /// How long ago it was there in full.
+    /// Time since it was received completely.
     pub age: Duration,
     /// The beginning of its method.
     pub method: Vec<u8>,
     /// The beginning of its target.
     pub target: Vec<u8>,
-    /// Whether there is more of the target.
+    /// Whether the target is longer.
     pub is_cut: bool,
-    /// Who sent it; empty on a unix socket.
+    /// The client's address; empty on a unix socket.
     pub client: Vec<u8>,
 }
 
 impl Unfinished {
-    /// What a thread ran, at this moment of the page's clock; `None` when it ran nothing.
+    /// A thread's call, at this time of the scoreboard's clock; `None` when the thread was idle.
     pub(crate) fn of(call: Call, now: u64) -> Option<Self> {
         let request = call.request?;
         Some(Self {

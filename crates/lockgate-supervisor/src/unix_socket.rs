@@ -1,8 +1,9 @@
-//! Listening sockets in the file system: who may have the path, its mode and owner, and when the file goes.
+//! Listening unix sockets in the file system: replacing a stale socket, mode and owner, removing the file.
 //!
-//! Invariant: nothing is done to a path that another user may have put something else under since. The mode comes with the
-//! file, the owner is changed on an inode that has proved to be this socket, and a file is removed by name only in the
-//! directory in which it was looked at. So root may serve at a path in a directory that belongs to another user.
+//! Invariant: no operation affects a path under which another user may have put something else meanwhile. The mode is
+//! set when the file is created, the owner is changed on an inode that is proven to be this socket, and a file is
+//! removed by name only in the directory in which it was examined. So root may listen at a path in another user's
+//! directory.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -18,10 +19,10 @@ use crate::sockets::BindError;
 
 /// Owner and group may connect.
 const GROUP_ONLY: Mode = Mode::from_raw_mode(0o660);
-/// While a socket with [`GROUP_ONLY`] is bound: takes nothing from that mode, and everything from others.
+/// The umask while a socket with [`GROUP_ONLY`] is bound: it keeps that mode and removes all access for others.
 const NOT_FOR_OTHERS: Mode = Mode::from_raw_mode(0o007);
 
-/// A socket file that this server made.
+/// A socket file that this server has created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -30,13 +31,13 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Its path, device and inode; `None` when the path is no text.
+    /// Its path, device and inode; `None` when the path is not UTF-8.
     pub(crate) fn identity(&self) -> Option<(String, u64, u64)> {
         let path = self.path.to_str()?.to_owned();
         Some((path, self.device, self.inode))
     }
 
-    /// The file that another program of this process has made.
+    /// The file of the previous program in this process.
     pub(crate) fn known(path: PathBuf, device: u64, inode: u64) -> Self {
         Self {
             path,
@@ -45,13 +46,13 @@ impl SocketFile {
         }
     }
 
-    /// Removes the file, if it is still the one that was made: another server may have taken the path since.
+    /// Removes the file if it is still our own: another server may have taken the path meanwhile.
     pub(crate) fn remove(&self) {
         let Ok(place) = Place::of(&self.path) else {
             return;
         };
         if place.find().is_ok_and(|found| self.is(&found)) {
-            // A directory that has become read-only is no reason to fail at the very end.
+            // A directory that has become read-only must not make the exit fail.
             let _left_behind = place.unlink();
         }
     }
@@ -60,7 +61,7 @@ impl SocketFile {
         (found.st_dev, found.st_ino) == (self.device, self.inode)
     }
 
-    /// Who may connect; `None` when the file is not there any more.
+    /// Who may connect; `None` when the file no longer exists.
     pub(crate) fn access(&self) -> Option<Access> {
         let found = Place::of(&self.path).ok()?.find().ok()?;
         self.is(&found).then_some(Access {
@@ -80,7 +81,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// For the end of a line in the log; empty where every user may connect.
+    /// For the end of a log line; empty where every user may connect.
     pub(crate) fn note(self) -> String {
         let Self { mode, user, group } = self;
         if mode & 0o002 != 0 {
@@ -94,7 +95,7 @@ impl Access {
     }
 }
 
-/// A name in a directory that is held open, so that both stay together.
+/// A name in a directory that is held open, so that the two stay consistent.
 struct Place<'a> {
     directory: OwnedFd,
     name: &'a Path,
@@ -120,22 +121,22 @@ impl<'a> Place<'a> {
         unlinkat(&self.directory, self.name, AtFlags::empty())
     }
 
-    /// The inode itself, whatever happens to its name.
+    /// Opens the inode itself, which later changes of the name do not affect.
     fn open(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         openat(&self.directory, self.name, flags, Mode::empty())
     }
 }
 
-/// Listens on `path`, replacing a socket that nobody listens on any more. Mode 0660, unless the operator has set a
-/// umask (`keeps_umask`): then that decides. The file is made the owner's, by user and group.
+/// Listens on `path` and replaces a stale socket there. Mode 0660, unless the operator has set a umask (`keeps_umask`),
+/// which then decides. The file gets the owner's user and group.
 pub(crate) fn listen(
     path: &Path,
     backlog: i32,
     keeps_umask: bool,
     owner: Option<(u32, u32)>,
 ) -> Result<(OwnedFd, SocketFile), BindError> {
-    // The working directory may be another one when the file is removed.
+    // The working directory may change before the file is removed.
     let path = std::path::absolute(path).map_err(BindError::Failed)?;
     let place = Place::of(&path).map_err(BindError::Failed)?;
     clear(&path, &place)?;
@@ -159,14 +160,14 @@ pub(crate) fn listen(
     Ok((socket.into(), file))
 }
 
-/// The file has its final mode from the moment on when it is there.
+/// The file has its final mode from its creation on.
 fn bind(socket: &Socket, address: &SockAddr, keeps_umask: bool) -> io::Result<()> {
     if keeps_umask {
         return socket.bind(address);
     }
-    // Linux gives the file the mode of the socket, less the umask. Elsewhere this fails, and the umask alone decides.
+    // Linux gives the file the mode of the socket, less the umask. Elsewhere this fails, and only the umask applies.
     let _elsewhere = fchmod(socket, GROUP_ONLY);
-    // The umask belongs to the process, which has one thread.
+    // The umask is per process, and this process has one thread.
     let before = umask(NOT_FOR_OTHERS);
     let bound = socket.bind(address);
     umask(before);
@@ -200,7 +201,7 @@ fn change_owner(_inode: &OwnedFd, _user: u32, _group: u32) -> Result<(), Errno> 
     Err(Errno::NOTSUP)
 }
 
-/// Whether a connection to the inode is one to this listening socket: the kernel then names this process as its peer
+/// Whether a connection to the inode reaches this listening socket: the kernel then reports this process as its peer
 /// (unix(7), SO_PEERCRED).
 #[cfg(target_os = "linux")]
 fn is_socket_of_inode(socket: &Socket, inode: &OwnedFd) -> bool {
@@ -212,7 +213,7 @@ fn is_socket_of_inode(socket: &Socket, inode: &OwnedFd) -> bool {
             inode.as_raw_fd()
         ))?)?;
         let peer = os::unix_peer(probe.as_fd())?.pid;
-        // Workers have no use for it. Only root could have connected before.
+        // Workers must not see this connection. Until now only root could connect.
         drop(socket.accept()?);
         Ok(u32::try_from(peer) == Ok(std::process::id()))
     };
@@ -224,7 +225,7 @@ fn is_socket_of_inode(_socket: &Socket, _inode: &OwnedFd) -> bool {
     false
 }
 
-/// Makes room at `path`: nothing there, or a socket that refuses connections, which is then removed.
+/// Frees `path`: it must be unused, or a socket that refuses connections, which is removed.
 fn clear(path: &Path, place: &Place<'_>) -> Result<(), BindError> {
     match place.find() {
         Err(Errno::NOENT) => return Ok(()),
@@ -247,7 +248,7 @@ fn clear(path: &Path, place: &Place<'_>) -> Result<(), BindError> {
         Err(error) if is(&error, Errno::ACCESS) || is(&error, Errno::PERM) => {
             Err(BindError::Failed(error))
         }
-        // EPROTOTYPE is a datagram socket: somebody's, and alive.
+        // EPROTOTYPE: a datagram socket, in use by another process.
         Ok(()) | Err(_) => Err(BindError::Occupied),
     }
 }
@@ -311,7 +312,7 @@ mod tests {
         assert!(path.exists());
     }
 
-    /// An attacker who owns the directory puts other sockets, files and links under the path as fast as it can.
+    /// An attacker who owns the directory replaces the path with other sockets, files and links as fast as possible.
     #[test]
     fn a_path_that_is_replaced_meanwhile_leads_root_to_no_other_file() {
         if !rustix::process::geteuid().is_root() {
@@ -340,7 +341,7 @@ mod tests {
                     };
                     std::fs::hard_link(victim, &bait).unwrap();
                     let exchange = || renameat_with(CWD, &bait, CWD, &path, RenameFlags::EXCHANGE);
-                    // As soon as there is a socket, a victim is in its place, for as long as it takes root to act on it.
+                    // As soon as there is a socket, a victim is in its place, for as long as root takes to act on it.
                     while exchange().is_err() && !is_over.load(Ordering::Relaxed) {}
                     std::thread::sleep(Duration::from_micros(turn as u64 % 50));
                     swaps.fetch_add(1, Ordering::Relaxed);
@@ -348,10 +349,10 @@ mod tests {
                     let _ = std::fs::remove_file(&bait);
                 }
             });
-            // 200 starts that were attacked, in a time that only a machine without a second processor needs.
+            // 200 attacked starts, with a time limit that only a single-CPU machine reaches.
             let give_up_at = Instant::now() + Duration::from_secs(20);
             while swaps.load(Ordering::Relaxed) < 200 && Instant::now() < give_up_at {
-                // It may succeed, or say what is in its way.
+                // It may succeed or fail with an error.
                 let _outcome = listen(&path, 16, false, Some((STRANGER, STRANGER)));
             }
             is_over.store(true, Ordering::Relaxed);

@@ -1,8 +1,7 @@
-//! A worker's side of what it and the supervisor say to each other: it reports, it obeys orders and signals. Knows no socket
-//! traffic.
+//! The worker's side of its channels to the supervisor: it reports, and obeys orders and signals.
 //!
-//! Invariant: a worker never outlives its supervisor by more than a second. It holds the reading end of a
-//! pipe whose writing end only the supervisor has, and the kernel closes that end however the supervisor dies.
+//! Invariant: a worker outlives its supervisor by at most a second. It holds the reading end of a pipe whose writing
+//! end only the supervisor has, and the kernel closes that end however the supervisor dies.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -23,49 +22,50 @@ use crate::order_thread::OrderThread;
 use crate::signals::{SignalRelay, WorkerSignals};
 use crate::stacks::StackBoard;
 
-/// Longest time between two looks at the worker, and between two heartbeats.
+/// Longest time between two checks of the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Where signals stand among what the main thread waits for.
+/// Index of the signal pipe among the polled descriptors.
 const SIGNALS: usize = 0;
 
-/// The running worker, as far as orders and signals reach it: on the thread of the orders and on the main thread.
+/// The running worker, as far as orders and signals reach it: on the order thread and on the main thread.
 pub trait Attended: Send + Sync {
-    /// Others serve in its place and nobody waits for it: finish what has begun, let clients that use a connection learn
-    /// that it ends, then stop.
+    /// Other workers have taken over, and the exit is not urgent: finish what has begun, tell clients on open
+    /// connections to close them, then stop.
     fn retire(&self);
-    /// Others accept connections as well, and are to have them first.
+    /// Other workers accept connections as well and should get them first.
     fn give_way(&self) {}
     /// Finish what has begun, then stop. May be called again, and after `retire`.
     fn drain(&self);
-    /// Stop now, also because the supervisor is gone. May be called again, and after `drain`.
+    /// Stop now, also because the supervisor has died. May be called again, and after `drain`.
     fn stop(&self);
-    /// Open the log files again.
+    /// Reopen the log files.
     fn reopen_logs(&self);
     /// Whether the worker has nothing left to do and may leave.
     fn is_finished(&self) -> bool;
-    /// Whether the worker is held up by something that has run for longer than this, so that it should be replaced.
+    /// Whether the worker is blocked by something that has run for longer than this, so that it should be replaced.
     fn is_stuck(&self, longer_than: Duration) -> bool;
-    /// Readable when the worker has finished; without one it is asked once a second.
+    /// Readable when the worker has finished; without one the worker is polled once a second.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
-    /// A signal has arrived: the host's own handlers may have to run, on this thread, which is the main one.
+    /// A signal has arrived: the host's own handlers may have to run, on this thread, the main one.
     fn interrupted(&self);
 }
 
-/// What a new worker is given.
+/// What a new worker gets.
 pub struct WorkerPost {
-    /// The number of the worker: the lowest that no other one had when it was made.
+    /// The number of the worker: the lowest one that was free when it was forked.
     pub slot: usize,
-    /// How many reloads have led to its settings.
+    /// The number of reloads that led to its settings.
     pub generation: u64,
     /// The settings of its generation.
     pub config: Arc<Config>,
     /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
     pub listeners: Vec<(BindAddress, OwnedFd)>,
-    /// Its place on the page that all workers share; `None` when the server has none, or more workers than it has places.
-    /// The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are cleared.
+    /// Its seat on the scoreboard; `None` when there is no scoreboard, or when it has fewer seats than there are
+    /// workers. The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are
+    /// cleared.
     pub seat: Option<Seat>,
-    /// Where it tells operators what its threads do; `None` where there are none, or no way to.
+    /// Where it writes thread dumps for operators; `None` without an admin listener or where the system cannot do that.
     pub stacks: Option<StackBoard>,
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
@@ -73,25 +73,25 @@ pub struct WorkerPost {
     pub(crate) orders: OrderThread,
     pub(crate) lifeline: Arc<OwnedFd>,
     pub(crate) signals: WorkerSignals,
-    /// When it has to be gone, once it has been asked to.
+    /// Its exit deadline, once it has been asked to leave.
     pub(crate) exit: SharedDeadline,
     pub(crate) has_served: bool,
 }
 
 impl WorkerPost {
-    /// To be called when the worker has become another user or group during its boot: the kernel then forgets to tell
-    /// it of the supervisor's death (prctl(2), PR_SET_PDEATHSIG). False when the supervisor has died meanwhile.
+    /// Must be called when the worker has changed its user or group during its boot: the kernel then clears the
+    /// parent-death signal (prctl(2), PR_SET_PDEATHSIG). False when the supervisor has died meanwhile.
     #[must_use]
     pub fn note_new_identity(&self) -> bool {
         die_with_parent(true);
         getppid() == self.supervisor
     }
 
-    /// Tells that the worker could serve, and waits until it may: during a reload that is when all of its generation
-    /// are ready. Until then signals that ask the worker to go end the process at once. False: it is not to serve.
+    /// Reports that the worker could serve, and waits until it may: during a reload that is when all of its generation
+    /// are ready. Until then signals that ask the worker to leave end the process at once. False: it must not serve.
     #[must_use]
     pub fn ready(&self) -> bool {
-        // From here on the worker sees for itself that its supervisor has gone, and stops in order.
+        // From now on the worker detects the supervisor's death itself, and stops in order.
         die_with_parent(false);
         self.orders.note_ready();
         self.mailbox.send(&Message::Ready);
@@ -102,13 +102,13 @@ impl WorkerPost {
         may_serve
     }
 
-    /// For handlers of the host: what signals do here.
+    /// What signals do here, for handlers of the host.
     pub fn signal_relay(&self) -> SignalRelay {
         self.signals.relay().clone()
     }
 
-    /// The numbers of the descriptors that belong to this process and the supervisor, and not to those that the
-    /// application forks. They stay open as long as the post.
+    /// The descriptors that belong to this process and the supervisor, and not to processes that the application forks.
+    /// They stay open as long as the post.
     pub fn descriptors(&self) -> Vec<RawFd> {
         let pipes = [
             self.mailbox.as_fd(),
@@ -122,17 +122,17 @@ impl WorkerPost {
             .collect()
     }
 
-    /// What a worker calls that has lost a thread to a request which does not end: a new one is made, and when that one
-    /// serves, this one is asked to retire.
+    /// To be called by a worker that has lost a thread to a request which does not end: a replacement is forked, and
+    /// when that one serves, this worker is asked to retire.
     pub fn replacement_request(&self) -> impl Fn() + Send + Sync + 'static {
         let mailbox = Arc::clone(&self.mailbox);
         move || mailbox.send(&Message::StuckThread)
     }
 
-    /// Tells why the application could not be loaded; the worker then exits with the same code.
+    /// Reports why the application could not be loaded; the worker then exits with the same code.
     ///
-    /// `code` is 3 when its import failed and 4 when it was not found or is not callable; `text` is what the
-    /// operator reads, of which the last 64 KiB travel.
+    /// `code` is 3 when the import failed and 4 when the application was not found or is not callable; `text` is the
+    /// report for the operator, of which the last 64 KiB are sent.
     pub fn boot_failed(&self, code: i32, text: &str) {
         self.mailbox.send(&Message::BootFailed {
             code,
@@ -140,19 +140,19 @@ impl WorkerPost {
         });
     }
 
-    /// Tells that the worker is alive; [`attend`](Self::attend) does it by itself.
+    /// Reports that the worker is alive; [`attend`](Self::attend) does it by itself.
     pub fn heartbeat(&self) {
         self.mailbox.send(&Message::Heartbeat);
     }
 
-    /// The main thread of a worker stays here until the worker is finished; gives its exit code.
+    /// Runs on the worker's main thread until the worker is finished; returns its exit code.
     ///
-    /// Turns signals and the loss of the supervisor into calls; orders come on a thread of their own. A repeated wish is the
-    /// same wish again: process groups and systemd send `SIGTERM` to workers too, beside the supervisor's order.
+    /// Turns signals and the loss of the supervisor into calls; orders arrive on their own thread. Repeated requests
+    /// count as one: process groups and systemd send `SIGTERM` to workers too, beside the supervisor's order.
     pub fn attend(&mut self, worker: &Arc<dyn Attended>) -> i32 {
         die_with_parent(false);
         self.has_served = true;
-        // Whoever answers operators waits for no order before it serves.
+        // The admin process serves without waiting for an order.
         self.signals.finish_boot();
         self.mailbox.send(&Message::Serving);
         self.orders.hand_over(Arc::clone(worker));
@@ -187,7 +187,7 @@ impl WorkerPost {
                 self.exit.note_orphaned(Instant::now());
                 leave_by = Some(Instant::now() + ORPHAN_GRACE);
             }
-            // Last, because the host may have to wait for its interpreter. What its handlers ask for wakes this thread again.
+            // Last, because the host may have to wait for the GIL. A request from its handlers wakes this thread again.
             if woken.by_signal {
                 worker.interrupted();
             }
@@ -213,15 +213,15 @@ impl WorkerPost {
         match self.timeout {
             Some(timeout) if worker.is_stuck(timeout) => self.mailbox.send(&Message::Stuck),
             Some(_) => self.mailbox.send(&Message::Heartbeat),
-            // Nobody counts: the supervisor may sleep.
+            // No timeout is set: the supervisor may sleep.
             None => {}
         }
     }
 
-    /// The watch over what follows, when the worker is finished or has failed: its exit code is `code`.
+    /// The watchdog for the exit of a worker that is finished or has failed, with exit code `code`.
     pub(crate) fn exit_watch(self, code: i32) -> ExitWatch {
         let now = Instant::now();
-        // Nobody may have asked for it, and what never served has nothing to finish.
+        // The exit may be unrequested, and a worker that never served has nothing to finish.
         match self.has_served {
             true => self.exit.ask(now),
             false => self.exit.hurry(now),
@@ -240,7 +240,7 @@ impl WorkerPost {
         }
     }
 
-    /// Several heartbeats fit into a timeout, also into one of a second.
+    /// Several heartbeats fit into a timeout, even into one of a second.
     fn tick(&self) -> Duration {
         self.timeout.map_or(TICK, |timeout| {
             (timeout / 4).clamp(Duration::from_millis(50), TICK)
@@ -279,7 +279,7 @@ impl WorkerPost {
                 .is_some_and(|fd| !fd.revents().is_empty())
         };
         Woken {
-            // The pipe has what arrived between the last look and the wait; the error, what another handler has taken.
+            // The pipe shows what arrived between the last check and the wait; EINTR, what another handler has handled.
             by_signal: outcome == Err(Errno::INTR) || (outcome.is_ok() && is_woken(Some(SIGNALS))),
             by_loss_of_supervisor: outcome.is_ok() && is_woken(lifeline),
             by_worker: outcome.is_ok() && is_woken(finish),

@@ -1,5 +1,4 @@
-//! The hands of the process that answers operators: it is bound, forked, buried and lived here. Decides nothing about it
-//! and nothing about workers.
+//! Performs actions on the admin process: binding, forking, reaping and running it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +23,7 @@ use crate::supervisor::Event;
 use crate::worker_side::WorkerPost;
 use crate::{Ending, Fork, Hooks};
 
-/// Listens where operators are to be answered, if anywhere. The error is the exit code of the server.
+/// Listens on the admin address, if one is configured. The error is the server's exit code.
 pub(super) fn bind(
     config: &Config,
     estate: Option<&mut Estate>,
@@ -37,7 +36,7 @@ pub(super) fn bind(
     };
     let admin = match AdminProcess::bind(config, present, predecessor, Instant::now(), hooks) {
         Ok(admin) => admin,
-        // A site that stands must not fall because nobody could watch it.
+        // A serving site must not stop because its admin listener fails.
         Err(problem) if has_workers => {
             hooks.log(
                 Level::Error,
@@ -79,7 +78,8 @@ impl MainLoop {
         None
     }
 
-    /// What operators have asked for by the admin process. One that is stopped, or hangs, is ended.
+    /// Requests that operators have made through the admin process. An admin process that is stopped or hangs is
+    /// killed.
     pub(super) fn hear_admin(&mut self, hooks: &dyn Hooks) -> Vec<Event> {
         let Some(admin) = &mut self.admin else {
             return Vec::new();
@@ -95,7 +95,7 @@ impl MainLoop {
         requests.into_iter().map(Event::Requested).collect()
     }
 
-    /// Whether the dead child was the process that answers operators.
+    /// Whether the dead child was the admin process.
     pub(super) fn bury_admin(&mut self, pid: u32, ending: Ending, hooks: &dyn Hooks) -> bool {
         let admin = self.admin.as_mut();
         let Some(wait) = admin.and_then(|admin| admin.bury(pid, Instant::now())) else {
@@ -110,11 +110,11 @@ impl MainLoop {
     }
 }
 
-/// The life of the process that answers operators, up to its exit code.
+/// Runs the admin process; returns its exit code.
 pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut dyn Hooks) -> i32 {
-    // Another process of the workers' user must not speak to the supervisor in its place (ptrace(2), proc(5)).
+    // Another process of the workers' user must not be able to impersonate it (ptrace(2), proc(5)).
     let _elsewhere = set_undumpable();
-    // The supervisor ends it: a signal to the process group, as from a terminal, is not for it.
+    // Only the supervisor ends it: it ignores signals to the process group, as from a terminal.
     let (Ok(signals), Some(page)) = (WorkerSignals::quiet(), main_loop.page) else {
         return CHILD_WITHOUT_SIGNALS;
     };
@@ -165,7 +165,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut d
         exit,
         has_served: false,
     };
-    // Before the process becomes the workers' user.
+    // Before the process switches to the workers' user.
     let requests = OperatorRequests::new(mailbox, geteuid().as_raw());
     hooks.run_admin(post, page, requests)
 }
@@ -181,7 +181,7 @@ fn set_undumpable() -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// The clock that all processes of a machine share.
+/// CLOCK_MONOTONIC, which all processes of a machine share.
 pub(super) fn monotonic_nanos() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);

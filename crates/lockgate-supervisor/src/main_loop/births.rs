@@ -1,5 +1,4 @@
-//! The hands that make workers: by a fork of the supervisor, or by a template where `preload` is set. Decides nothing about
-//! either.
+//! Forks workers: directly from the supervisor, or through a template where `preload` is set.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +18,7 @@ use crate::template::{News, Template};
 use crate::template_side::TemplateBirth;
 use crate::{Ending, Fork, Hooks};
 
-/// The exit code of a template that dies before it has loaded the application without telling why.
+/// The exit code of a template that dies while loading the application without reporting a reason.
 const UNEXPLAINED: i32 = 3;
 
 impl MainLoop {
@@ -72,7 +71,7 @@ impl MainLoop {
         })
     }
 
-    /// What templates have said.
+    /// Handles messages from templates.
     pub(super) fn hear_templates(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         let Self {
             site,
@@ -114,14 +113,14 @@ impl MainLoop {
             }
             if let Some((code, text)) = failure {
                 events.extend(not_loaded(template, code, &text));
-                // It leaves by itself, and is nobody's any more.
+                // It exits by itself and is no longer this site's template.
                 site.template = None;
             }
         }
     }
 
-    /// Ends templates that have not loaded the application in time, or cannot make a worker of it: whatever runs at a fork,
-    /// of the application or a library, may hang.
+    /// Kills templates that have not loaded the application in time or cannot fork a worker: fork hooks of the
+    /// application or of a library may hang.
     pub(super) fn end_late_templates(&mut self, events: &mut VecDeque<Event>) {
         let now = Instant::now();
         for site in [Some(&mut self.site), self.next.as_mut()]
@@ -139,7 +138,7 @@ impl MainLoop {
         }
     }
 
-    /// Whether the dead child was a template; what it takes with it.
+    /// Whether the dead child was a template; the worker requests that are lost with it.
     pub(super) fn bury_template(
         &mut self,
         pid: u32,
@@ -170,7 +169,7 @@ impl MainLoop {
 }
 
 impl Site {
-    /// No worker is made of this site any more; what was still expected.
+    /// No more workers are forked for this site; returns the requests that were still pending.
     pub(super) fn end_template(&mut self) -> Vec<Event> {
         let Some(mut template) = self.template.take() else {
             return Vec::new();
@@ -210,7 +209,7 @@ fn ask_template(
     Ok(Done::Answers(Vec::new()))
 }
 
-/// From now on processes whose parents have gone become this one's children: workers that a template has made.
+/// Makes this process the subreaper: orphans, such as workers forked by a template, become its children.
 #[cfg(target_os = "linux")]
 fn adopt_orphans() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(getpid()))?)

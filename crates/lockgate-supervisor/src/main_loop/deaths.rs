@@ -1,4 +1,4 @@
-//! The hands that bury: every child that has died, whoever made it. Judges no death.
+//! Reaps exited children.
 
 use std::collections::VecDeque;
 
@@ -10,10 +10,10 @@ use crate::supervisor::Event;
 use crate::{Ending, Hooks};
 
 impl MainLoop {
-    /// Buries the dead. PID 1 also reaps strangers, whom the supervisor does not know by their numbers.
+    /// Reaps all exited children. PID 1 also reaps reparented processes, which the supervisor does not know.
     pub(super) fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         loop {
-            // Any child: waitpid(None) would leave out those that have moved to another process group.
+            // Any child: waitpid(None) would miss those in another process group.
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let Some(ending) = ending(status) else {
@@ -27,14 +27,14 @@ impl MainLoop {
                         events.push_back(event);
                         continue;
                     }
-                    // A worker that its template has told of and nobody has heard of yet.
+                    // A worker that its template has reported but whose message has not been read yet.
                     if !self.children.contains_key(&pid) {
                         self.hear_templates(events, hooks);
                     }
                     if self.bury_template(pid, ending, events, hooks) {
                         continue;
                     }
-                    // It may have written between our last look and its death.
+                    // It may have written between the last read and its death.
                     if let Some(mut child) = self.children.remove(&pid) {
                         let unfinished = self.take_off_page(pid, child.slot);
                         events.extend(
@@ -67,7 +67,7 @@ fn ending(status: WaitStatus) -> Option<Ending> {
     if let Some(code) = status.exit_status() {
         return Some(Ending::Code(code));
     }
-    // The core flag is bit 7 of the status word, on every unix that has one.
+    // The core flag is bit 7 of the status word on every unix that has one.
     let dumped_core = status.as_raw() & 0x80 != 0;
     Some(Ending::Signal {
         number: status.terminating_signal()?,

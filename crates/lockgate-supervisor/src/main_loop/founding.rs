@@ -1,4 +1,4 @@
-//! How a supervisor begins and ends: what it takes over or makes, and what it leaves behind. Decides nothing about workers.
+//! Startup and shutdown of a supervisor: what it takes over or makes, and what it removes at the end.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -24,13 +24,13 @@ use crate::site::Site;
 use crate::sockets::bind_patiently;
 use crate::supervisor::{Event, Supervisor};
 
-/// Serves until it is asked to stop: binds, forks, restarts. Gives the exit code of the server.
+/// Runs the server until it is asked to stop: binds, forks, restarts. Returns the server's exit code.
 ///
-/// 0: stopped on request. 1: could not bind or write its pid file. 3 or 4, as the worker said: no worker could load
-/// the application. Must be called on the main thread, and no other thread may exist. In a worker it never returns.
+/// 0: stopped on request. 1: could not bind or write its pid file. 3 or 4, as reported by the worker: no worker could
+/// load the application. Must be called on the main thread of a single-threaded process. In a worker it never returns.
 ///
-/// `left` is the variable [`HANDOVER`](crate::HANDOVER), where the program before in this process has set it: its workers
-/// serve, and are to be replaced.
+/// `left` is the variable [`HANDOVER`](crate::HANDOVER), if the previous program in this process has set it: its
+/// workers are serving and are to be replaced.
 pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
     if let Some(mask) = config.umask {
         umask(Mode::from_raw_mode(mask));
@@ -45,7 +45,7 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
     };
     let mut pid_file = match own_pid_file(config, estate.as_mut()) {
         Ok(pid_file) => pid_file,
-        // Workers serve already: a site that stands must not fall for want of a file.
+        // Workers are already serving: a missing file must not stop the site.
         Err(error) if estate.is_some() => {
             hooks.log(Level::Error, &error.to_string());
             None
@@ -62,7 +62,7 @@ pub fn run(config: &Config, hooks: &mut dyn Hooks, left: Option<&str>) -> i32 {
     code
 }
 
-/// The pid file with its lock: the one that was left, if it is the one that the settings name.
+/// The locked pid file: the inherited one, if it is the one that the settings name.
 fn own_pid_file(
     config: &Config,
     estate: Option<&mut Estate>,
@@ -78,7 +78,7 @@ fn own_pid_file(
     }
 }
 
-/// `pid_file` is taken when the supervisor stands, which then removes it.
+/// `pid_file` is taken once the supervisor exists, which then removes it.
 fn serve(
     config: &Config,
     mut estate: Option<Estate>,
@@ -144,7 +144,7 @@ fn serve(
     }
 }
 
-/// Memory that all workers share, which is only of use: without it they serve.
+/// The scoreboard; optional: without it workers still serve.
 fn new_page(hooks: &dyn Hooks) -> Option<(Page, OwnedFd)> {
     let made = shared_memory(Page::WORDS)
         .and_then(|memory| Ok((Page::new(map_words(&memory, Page::WORDS)?), memory)));
@@ -164,7 +164,7 @@ fn new_page(hooks: &dyn Hooks) -> Option<(Page, OwnedFd)> {
 }
 
 impl MainLoop {
-    /// The error is the exit code of the server.
+    /// The error is the server's exit code.
     fn new(
         site: Site,
         mut admin: Option<AdminProcess>,
@@ -195,7 +195,7 @@ impl MainLoop {
         hooks.unblock_signals();
         let (first, children) = match heirs {
             Some((inherited, children)) => {
-                // Of children that have died on the way the program before was told, if anybody.
+                // Children may have exited during the exec; their SIGCHLD went to the previous program, if to any.
                 let _to_itself = kill_process(getpid(), Signal::CHILD);
                 (Event::Resumed(inherited), children)
             }
@@ -224,7 +224,7 @@ impl MainLoop {
         })
     }
 
-    /// Takes the socket files and the pid file out of the file system, and ends whoever answers operators: the supervisor's last moment.
+    /// Final cleanup: removes the socket files and the pid file, and ends the admin process.
     fn remove_files(&mut self) {
         for site in [Some(&self.site), self.next.as_ref()].into_iter().flatten() {
             site.remove_files();

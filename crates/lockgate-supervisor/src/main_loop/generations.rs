@@ -1,4 +1,4 @@
-//! The hands of a reload: the next generation's settings and sockets come, take over, or go. Decides nothing about when.
+//! Performs the actions of a reload: prepares, activates or discards the settings and sockets of the next generation.
 
 use lockgate_observe::Level;
 
@@ -10,7 +10,7 @@ use crate::supervisor::Event;
 use crate::template::{Template, wait_until_dead};
 
 impl MainLoop {
-    /// Reads the settings again and binds what is new.
+    /// Reads the settings again and binds new addresses.
     pub(super) fn prepare(&mut self, hooks: &mut dyn Hooks) -> Event {
         let config = match hooks.read_settings() {
             Ok(config) => config,
@@ -47,7 +47,7 @@ impl MainLoop {
         }
     }
 
-    /// What was prepared is the present from now on; gives what is not to be born any more of the one before.
+    /// Makes the prepared site the present one; returns the pending forks of the previous one as failed.
     pub(super) fn move_on(&mut self, hooks: &mut dyn Hooks) -> Vec<Event> {
         let Some(next) = self.next.take() else {
             return Vec::new();
@@ -62,7 +62,7 @@ impl MainLoop {
         given_up
     }
 
-    /// What was prepared is not to be.
+    /// Discards the prepared site.
     pub(super) fn discard(&mut self) -> Vec<Event> {
         let Some(mut next) = self.next.take() else {
             return Vec::new();
@@ -74,7 +74,7 @@ impl MainLoop {
         given_up
     }
 
-    /// The server stops: whoever holds a listening socket besides the workers lets go of it.
+    /// Server stop: closes the listening sockets in every process other than the workers.
     pub(super) fn close_listeners(&mut self) -> Vec<Event> {
         self.end_trial();
         if let Some(pid_file) = &self.pid_file {
@@ -85,7 +85,7 @@ impl MainLoop {
         for site in sites.into_iter().flatten() {
             self.left_by_templates
                 .extend(LeftByTemplate::of(site, &self.children));
-            // It has the sockets as well.
+            // The template holds the sockets as well.
             let template = site.template.as_ref().map(Template::pid);
             given_up.extend(site.end_template());
             template.into_iter().for_each(wait_until_dead);

@@ -1,5 +1,4 @@
-//! What the hands read from the shared page: what workers have answered, and what they were running when they died.
-//! Judges nothing.
+//! Reads the scoreboard: response counts of workers, and the requests that were running when a worker died.
 
 use super::{MainLoop, admin};
 use crate::Unfinished;
@@ -7,13 +6,13 @@ use crate::measures::responses;
 use crate::supervisor::Event;
 
 impl MainLoop {
-    /// What every worker has answered so far.
+    /// The response counts of every worker so far.
     pub(super) fn count_responses(&self) -> Event {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
         Event::Counted(responses(children, self.page))
     }
 
-    /// What a dead worker leaves on the page, which is for its successor now.
+    /// Clears a dead worker's seat for its successor; returns its unfinished requests.
     pub(super) fn take_off_page(&self, pid: u32, slot: usize) -> Vec<Unfinished> {
         let Some(page) = self.page else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! How reloads and workers have gone, written onto the shared page, for those who ask there. Decides nothing.
+//! Writes reload progress and worker exits to the scoreboard, for the admin process.
 
 use super::MainLoop;
 use super::admin::monotonic_nanos;

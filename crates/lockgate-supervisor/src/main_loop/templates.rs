@@ -1,5 +1,5 @@
-//! The child processes that the import of the application has started in a template: its workers may use them, so they are
-//! ended after the last of its workers.
+//! Child processes that the application's import has started in a template. Its workers may use them, so they are
+//! killed after the last of these workers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,7 @@ pub(super) struct LeftByTemplate {
 }
 
 impl LeftByTemplate {
-    /// To be called before the template of this site, if it has one, is ended: later its children cannot be found any more.
+    /// Must be called before the template of this site is ended: later its children cannot be found.
     pub(super) fn of(site: &Site, workers: &HashMap<u32, Child>) -> Option<Self> {
         let template = site.template.as_ref()?.pid();
         let children = Descendants::of(template);
@@ -34,7 +34,7 @@ impl LeftByTemplate {
 }
 
 impl MainLoop {
-    /// Ends what no worker uses any more.
+    /// Kills those that no worker uses any more.
     pub(super) fn end_template_children(&mut self, hooks: &dyn Hooks) {
         let alive = &self.children;
         let is_unused =

@@ -1,8 +1,7 @@
-//! The hands of an upgrade: the program on disk is tried in a process of its own, and then becomes this one. Decides nothing
-//! about when.
+//! Performs an upgrade: tries the program on disk in a process of its own, then replaces this process with exec.
 //!
-//! A program that cannot even start would take the server down, because exec(2) does not come back. So it has to show first
-//! that it starts, reads its settings and understands what would be left to it.
+//! exec(2) does not return, so a program that cannot start would take the server down. The trial therefore has to prove
+//! first that it starts, reads its settings and understands the handover.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -22,12 +21,12 @@ use crate::sockets::Listener;
 use crate::supervisor::{Event, Known};
 use crate::{Ending, Hooks};
 
-/// How long the program on disk may take to show that it starts.
+/// How long the trial of the program on disk may take.
 const TRIAL: Duration = Duration::from_secs(60);
-/// Of what it complains about, so many bytes are told.
+/// At most this many bytes of its error output are logged.
 const MOST_COMPLAINTS: u64 = 16 * 1024;
 
-/// The program on disk, as it is tried.
+/// The running trial of the program on disk.
 pub(super) struct Trial {
     pid: u32,
     ends_by: Instant,
@@ -35,7 +34,7 @@ pub(super) struct Trial {
 }
 
 impl MainLoop {
-    /// Starts the program on disk, to see whether it could go on.
+    /// Starts the trial of the program on disk.
     pub(super) fn try_upgrade(&mut self, hooks: &dyn Hooks) -> Vec<Event> {
         match begin_trial(hooks) {
             Ok(trial) => {
@@ -48,12 +47,12 @@ impl MainLoop {
         }
     }
 
-    /// When the program on disk has to have shown itself.
+    /// The deadline of the trial.
     pub(super) fn trial_ends_by(&self) -> Option<Instant> {
         self.trial.as_ref().map(|trial| trial.ends_by)
     }
 
-    /// Ends a trial that takes too long.
+    /// Kills a trial that takes too long.
     pub(super) fn end_late_trial(&mut self) -> Option<Event> {
         let now = Instant::now();
         let trial = self.trial.take_if(|trial| trial.ends_by <= now)?;
@@ -65,14 +64,14 @@ impl MainLoop {
         Some(failed(reason))
     }
 
-    /// The server stops: nobody is interested any more.
+    /// Kills the trial: the server stops.
     pub(super) fn end_trial(&mut self) {
         if let Some(trial) = self.trial.take() {
             trial.end();
         }
     }
 
-    /// Whether the dead child was the program on trial, and what it has shown.
+    /// Whether the dead child was the trial, and its result.
     pub(super) fn bury_trial(&mut self, pid: u32, ending: Ending) -> Option<Event> {
         let mut trial = self.trial.take_if(|trial| trial.pid == pid)?;
         if ending.is_clean() {
@@ -86,7 +85,7 @@ impl MainLoop {
         )))
     }
 
-    /// Goes on as the program on disk. Comes back only when that is not to be, or not yet.
+    /// Replaces this process with the program on disk. Returns only when that fails or has to wait.
     pub(super) fn upgrade(
         &mut self,
         wanted: usize,
@@ -97,7 +96,7 @@ impl MainLoop {
         if let Err(error) = hooks.block_signals() {
             return vec![failed(format!("signals cannot be held back: {error}"))];
         }
-        // What has come in until now would be forgotten with this program.
+        // Signals received so far would be lost with this program.
         let raised = self.signals.take();
         if !raised.is_empty() {
             hooks.unblock_signals();
@@ -105,14 +104,14 @@ impl MainLoop {
         }
         let message = "upgrade: this process goes on with the program on disk";
         hooks.log(Level::Info, message);
-        // It has the application in memory, and the new version makes one of its own.
+        // The template holds the old application; the new version forks one of its own.
         self.site.end_template();
         let outcome = self
             .describe(wanted, workers, known)
             .map_err(io::Error::other)
             .and_then(|left| self.leave_behind(&left, hooks));
         let (Ok(error) | Err(error)) = outcome;
-        // Processes that workers start must not find these open.
+        // Processes that workers start must not inherit these.
         for fd in self.left_open() {
             let _is_open = fcntl_setfd(fd, FdFlags::CLOEXEC);
         }
@@ -120,7 +119,7 @@ impl MainLoop {
         vec![failed(error.to_string())]
     }
 
-    /// What the program on disk has to know.
+    /// The handover for the program on disk.
     fn describe(&self, wanted: usize, workers: usize, known: &[Known]) -> Result<Handover, String> {
         let described = |listeners: &[Listener]| -> Result<Vec<Socket>, HandoverError> {
             listeners
@@ -156,7 +155,7 @@ impl MainLoop {
         describe().map_err(|error| error.to_string())
     }
 
-    /// Everything that has to stay open.
+    /// All descriptors that must stay open across exec.
     fn left_open(&self) -> Vec<BorrowedFd<'_>> {
         let admin = self
             .admin
@@ -184,7 +183,7 @@ impl MainLoop {
         for fd in self.left_open().into_iter().chain([will.as_fd()]) {
             fcntl_setfd(fd, FdFlags::empty())?;
         }
-        // Passed sockets are under the numbers that the service manager has given them.
+        // Passed sockets keep the numbers that the service manager gave them.
         let manager = hooks.service_manager();
         manager.close_at_exec(false);
         let number = will.as_raw_fd().to_string();
@@ -240,7 +239,7 @@ impl Trial {
 
     fn end(&self) {
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
-            // It has not been reaped, so the number is its own.
+            // It has not been reaped, so the pid is still its own.
             let _dead_already = kill_process(pid, Signal::KILL);
         }
     }

@@ -1,5 +1,5 @@
-//! Sockets that whoever started the server has bound: whether they are fit to be listened on, and where they listen.
-//! Their backlog and their files are theirs: nothing is removed or bound here.
+//! Inherited listening sockets: checks that they can be used and determines their addresses. Their backlog and files
+//! belong to the process that bound them and are not changed.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use socket2::SockRef;
 use super::BindError;
 use crate::os::duplicate_inherited;
 
-/// A hold on the socket of this number, and its address where it can be told.
+/// A handle to the socket with this number, and its address if it can be represented.
 pub(super) fn adopt(number: i32) -> Result<(OwnedFd, Option<BindAddress>), BindError> {
     let socket = duplicate_inherited(number).map_err(BindError::Failed)?;
     let is_listening = sockopt::socket_acceptconn(&socket).unwrap_or(false);
@@ -20,12 +20,12 @@ pub(super) fn adopt(number: i32) -> Result<(OwnedFd, Option<BindAddress>), BindE
     if !is_listening || !is_stream {
         return Err(BindError::NotListening);
     }
-    // Shared with whoever passed it; accepting must never block a worker.
+    // The flag is shared with the process that passed the socket; accept must never block a worker.
     rustix::io::ioctl_fionbio(socket.as_fd(), true)
         .map_err(|errno| BindError::Failed(errno.into()))?;
     let address = real_address(&socket);
     if matches!(address, Some(BindAddress::Tcp { .. })) {
-        // As for sockets of our own. Refused, responses of several pieces wait for the client's acknowledgements.
+        // As for our own sockets. If it fails, responses of several segments wait for the client's acknowledgements.
         let _slower = sockopt::set_tcp_nodelay(&socket, true);
     }
     Ok((socket, address))

@@ -1,5 +1,5 @@
-//! Binding at the start: an address that is in use is tried again for some seconds. A server that is restarted without a
-//! service manager meets its predecessor, which closes its sockets when it begins to drain.
+//! Binding at startup: an address in use is retried for some seconds. A server that is restarted without a service
+//! manager meets its predecessor, which closes its sockets when it begins to drain.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use lockgate_observe::Level;
 use super::{BindFailure, Listener, bind};
 use crate::Hooks;
 
-/// As long as gunicorn.
+/// The same as gunicorn.
 const LONGEST: Duration = Duration::from_secs(5);
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 
-/// As [`bind`], with patience. The log has one line when it is needed.
+/// Like [`bind`], with retries. Retries are logged in one line.
 pub(crate) fn bind_patiently(
     config: &Config,
     present: &[Listener],

@@ -1,11 +1,10 @@
-//! What the board of stacks needs of the system: memory under a descriptor, and sleep until a shared word has changed.
-//! Linux has both; elsewhere there is no board.
+//! System calls of the stack board: memory files and futexes. Linux has both; elsewhere there is no board.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU32;
 
-/// An empty file that is only memory.
+/// An empty memory file.
 #[cfg(target_os = "linux")]
 pub(super) fn file() -> io::Result<OwnedFd> {
     use rustix::fs::{MemfdFlags, memfd_create};
@@ -13,7 +12,7 @@ pub(super) fn file() -> io::Result<OwnedFd> {
     Ok(memfd_create("lockgate-stacks", MemfdFlags::CLOEXEC)?)
 }
 
-/// Sleeps while the word has this value, or shorter.
+/// Sleeps while the word has this value; may return early.
 #[cfg(target_os = "linux")]
 pub(super) fn sleep_while(word: &AtomicU32, value: u32) -> io::Result<()> {
     use rustix::io::Errno;
@@ -26,12 +25,12 @@ pub(super) fn sleep_while(word: &AtomicU32, value: u32) -> io::Result<()> {
     }
 }
 
-/// Wakes whoever sleeps on the word.
+/// Wakes all sleepers on the word.
 #[cfg(target_os = "linux")]
 pub(super) fn wake(word: &AtomicU32) {
     use rustix::thread::futex;
 
-    // It fails for an address that is not mapped, and this one is.
+    // It fails only for an address that is not mapped; this one is.
     let _woken = futex::wake(word, futex::Flags::empty(), u32::MAX);
 }
 

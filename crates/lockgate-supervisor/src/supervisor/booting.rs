@@ -1,5 +1,4 @@
-//! Births and deaths: what a worker is told when it is ready, and who follows when it could not begin or has died.
-//! Decides nothing about generations beyond whose turn it is to decide.
+//! Worker startup and exit: the orders to a worker that is ready, and its replacement when it fails to boot or dies.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +12,15 @@ use super::{Action, Fact, Order, Rules, Stage, Supervisor};
 use crate::back_off::BackOff;
 use crate::{BAD_FORK, Ending, Unfinished};
 
-/// The exit code when a worker dies during the first boot without telling why, or is not ready in time.
+/// The exit code when a worker dies during the first boot without reporting a reason, or is not ready in time.
 const UNEXPLAINED_BOOT_FAILURE: i32 = 3;
-/// How often in a row a template may make a worker with a lock that is held for ever.
+/// How often in a row a template may fork a worker with a lock that is never released.
 const MOST_BAD_FORKS: u32 = 5;
-/// A worker that dies sooner after it was ready has not really served.
+/// A worker that dies sooner than this after it was ready counts as not having served.
 const SERVED: Duration = Duration::from_secs(1);
-/// The server's exit code when no worker could be made.
+/// The server's exit code when no worker could be forked.
 const CANNOT_START: i32 = 1;
-/// A worker that has served for so long clears the record of its slot.
+/// A worker that has served this long clears the failure record of its slot.
 const HEALTHY: Duration = Duration::from_secs(10);
 /// How long a worker may take to exit after it has reported a boot failure.
 const FAILED_GRACE: Duration = Duration::from_secs(5);
@@ -50,7 +49,7 @@ impl Supervisor {
         );
     }
 
-    /// What the worker in this place goes by.
+    /// The rules of the worker in this slot.
     fn rules_for(&self, slot: usize) -> &Rules {
         let is_coming = self
             .slots
@@ -78,7 +77,7 @@ impl Supervisor {
         match place.role {
             Role::Coming => return self.fail_reload(&why, None, now),
             Role::Successor => return self.fail_succession(&why, now),
-            // Nobody is wanted here any more, so nothing is missing.
+            // No worker is wanted in this slot any more, so none is missing.
             Role::Free | Role::Leaving => return,
             Role::Serving => {}
         }
@@ -91,7 +90,7 @@ impl Supervisor {
         );
     }
 
-    /// There is no application to make a worker of.
+    /// The application could not be loaded, so there is no worker.
     pub(super) fn leave_vacant(&mut self, slot: usize, code: i32, text: String, now: Instant) {
         let Some(place) = self.slots.get_mut(slot) else {
             return;
@@ -121,7 +120,7 @@ impl Supervisor {
         }
     }
 
-    /// Tells what many workers may find at once, once.
+    /// Logs a boot failure once, because many workers may report the same at the same time.
     fn tell_boot_failure(&mut self, text: &str) {
         if self.last_boot_failure.as_deref() != Some(text) {
             self.log(Level::Error, text);
@@ -133,7 +132,7 @@ impl Supervisor {
         let Some(worker) = self.worker_mut(pid) else {
             return;
         };
-        // Asked to leave, or late, while its report was on the way.
+        // It was asked to leave, or timed out, before its report was read.
         if worker.sentence.is_some() || worker.has_failed {
             return;
         }
@@ -196,7 +195,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker was forked while another thread of the template held a lock. Whether the next fork may do better.
+    /// A worker was forked while another thread of the template held a lock. Whether another fork is worth trying.
     fn is_forked_again(&mut self, place: usize, why: &str) -> bool {
         let slot = &mut self.slots[place];
         if slot.bad_forks == MOST_BAD_FORKS {
@@ -214,7 +213,7 @@ impl Supervisor {
         true
     }
 
-    /// When a worker has to be ready, if that counts.
+    /// The deadline for the boot, if one applies.
     pub(super) fn boot_deadline(&self, worker: &Worker) -> Option<Instant> {
         let counts = worker.is_booting() && matches!(self.stage, Stage::Running);
         worker.boot_by.filter(|_| counts)
@@ -233,7 +232,7 @@ impl Supervisor {
         for place in late {
             let longest = self.rules_for(place).boot_timeout.unwrap_or_default();
             let role = self.slots[place].role;
-            // The first one may have settled the others' fate.
+            // The first one may already have stopped the others.
             let Some(worker) = self.slots[place]
                 .worker_mut()
                 .filter(|worker| worker.is_booting())
@@ -275,7 +274,7 @@ impl Supervisor {
         unfinished: &[Unfinished],
         now: Instant,
     ) {
-        // Strangers that PID 1 inherits are nobody's business; their exit codes mean nothing here.
+        // Ignore reparented children when running as PID 1; their exit codes mean nothing here.
         let Some(slot) = self
             .slots
             .iter_mut()
@@ -289,7 +288,7 @@ impl Supervisor {
             return;
         };
         if worker.is_bad_fork && matches!(self.stage, Stage::Running) {
-            // Logged when it was reported; the slot is vacant from now on.
+            // It was logged when it was reported; the slot is now vacant.
             return;
         }
         let (mut level, mut message) = farewell(&worker, ending, memory_ran_out, now);
@@ -307,7 +306,7 @@ impl Supervisor {
                     self.log(level, message);
                     return self.fail_succession("it has died", now);
                 }
-                // It never served, and the reason was told when it was given up.
+                // It never served, and the reason was logged when it was given up.
                 Role::Leaving if worker.opened.is_none() && level != Level::Error => {
                     level = Level::Debug;
                 }
@@ -340,7 +339,7 @@ impl Supervisor {
             }
             Stage::Stopping(_) | Stage::Gone => {}
         }
-        // A worker that leaves as it was asked to has told its clients itself.
+        // A worker that leaves as it was asked to has informed its clients itself.
         let is_as_asked = worker.sentence == Some(Sentence::NotNeeded) && ending.is_clean();
         if !is_as_asked {
             message.push_str(&last_requests(unfinished));
@@ -349,7 +348,7 @@ impl Supervisor {
     }
 }
 
-/// The line of a report that says most: the first one, or of a bare traceback the last one.
+/// The most useful line of a report: the first one, or the last one of a bare traceback.
 fn summary(text: &str) -> &str {
     let mut lines = text.lines();
     match lines.next().unwrap_or_default() {
@@ -358,7 +357,7 @@ fn summary(text: &str) -> &str {
     }
 }
 
-/// Counts the end of a worker in its slot; how long the slot stays empty.
+/// Counts the end of a worker in its slot; returns how long the slot stays empty.
 pub(super) fn restart_delay(back_off: &mut BackOff, served: Duration) -> Duration {
     if served >= HEALTHY {
         back_off.reset();

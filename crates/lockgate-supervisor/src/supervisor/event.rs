@@ -1,4 +1,4 @@
-//! What happens to the supervisor and what it wants done. Plain data: no process, descriptor or clock.
+//! The events and actions of the supervisor, as plain data.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,58 +13,58 @@ use crate::{Ending, Unfinished};
 pub struct Rules {
     /// How many workers to keep, at least 1.
     pub workers: usize,
-    /// How long a worker may be silent or held up; `None`: for ever.
+    /// How long a worker may be silent or blocked; `None`: forever.
     pub timeout: Option<Duration>,
     /// How long workers may take to finish when they are asked to.
     pub graceful_timeout: Duration,
     /// How long the server goes on serving when it is asked to stop.
     pub drain_delay: Duration,
-    /// How long a worker may take to become ready; `None`: for ever.
+    /// How long a worker may take to become ready; `None`: forever.
     pub boot_timeout: Option<Duration>,
-    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    /// How long the old workers run beside the new ones after a reload (canary period); `None`: not at all.
     pub reload_watch: Option<Duration>,
-    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    /// By how many hundredths of a percent the new workers' error rate may exceed the old ones' during that time.
     pub reload_watch_errors: u32,
-    /// After how many requests a worker is replaced; 0: never.
+    /// Requests after which a worker is replaced; 0: never.
     pub max_requests: u64,
-    /// By how many requests more, at most, that differs from worker to worker.
+    /// Largest random addition to `max_requests`, different for each worker.
     pub max_requests_jitter: u64,
-    /// After which time of serving a worker is replaced; `None`: never.
+    /// Serving time after which a worker is replaced; `None`: never.
     pub max_worker_age: Option<Duration>,
-    /// A worker that holds more bytes of memory is replaced; 0: however much.
+    /// A worker that holds more bytes of memory than this is replaced; 0: no limit.
     pub max_worker_memory: u64,
-    /// A worker that holds more bytes of memory is ended; 0: however much.
+    /// A worker that holds more bytes of memory than this is ended; 0: no limit.
     pub max_worker_memory_hard: u64,
 }
 
-/// Which of two sets of settings and sockets a worker is made with.
+/// Which settings and sockets a worker gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// The one that serves.
+    /// The serving generation.
     Present,
-    /// The one that a reload has prepared.
+    /// The generation that a reload has prepared.
     Next,
 }
 
 /// Why a worker should be replaced by a new one that is ready first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplaceReason {
-    /// It has taken up as many requests as it may.
+    /// It has reached its request limit.
     Requests(u64),
-    /// It has served for as long as it may.
+    /// It has reached its maximum age.
     Age,
-    /// It holds more memory than it may.
+    /// It has exceeded its memory limit.
     Memory {
         /** Bytes that it holds. */
         held: u64,
         /** Bytes that it may hold. */
         most: u64,
     },
-    /// It says that a request cannot be ended: a thread is lost.
+    /// It reports a request that cannot be ended: a thread is lost.
     StuckThread,
 }
 
-/// Why, as a clause.
+/// The reason as a clause.
 impl fmt::Display for ReplaceReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -86,18 +86,18 @@ impl fmt::Display for ReplaceReason {
     }
 }
 
-/// What another program has left that has run in this process.
+/// What the previous program in this process has handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inherited {
     /// How many workers were wanted.
     pub wanted: usize,
-    /// What the setting `workers` was.
+    /// The value of the setting `workers`.
     pub workers: usize,
     /// Its workers.
     pub children: Vec<Known>,
 }
 
-/// A worker that one program of this process knows and the next one has to know.
+/// A worker that is handed over to the next program in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
     /// Its slot.
@@ -113,25 +113,25 @@ pub struct Known {
 /// Something that has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Everything is bound; workers may be made.
+    /// All addresses are bound; workers may be forked.
     Start,
-    /// Instead of [`Event::Start`]: workers are there, and are to be replaced.
+    /// Instead of [`Event::Start`]: workers exist already and are to be replaced.
     Resumed(Inherited),
-    /// [`Action::Fork`] made this process.
+    /// [`Action::Fork`] has forked this process.
     Forked {
         /** The slot of the new worker. */
         slot: usize,
         /** Its process. */
         pid: u32,
     },
-    /// [`Action::Fork`] made no process.
+    /// [`Action::Fork`] has failed.
     ForkFailed {
         /** The slot that stays vacant. */
         slot: usize,
         /** The error, for the log. */
         reason: String,
     },
-    /// [`Action::Fork`] made no process, because the application that it was to be made of cannot be loaded.
+    /// [`Action::Fork`] has forked no process, because the template could not load the application.
     NotLoaded {
         /** The slot that stays vacant. */
         slot: usize,
@@ -140,7 +140,7 @@ pub enum Event {
         /** What the operator should read. */
         text: String,
     },
-    /// A worker has loaded the application, and waits for [`Order::Open`].
+    /// A worker has loaded the application and waits for [`Order::Open`].
     Ready {
         /** Its process. */
         pid: u32,
@@ -164,7 +164,7 @@ pub enum Event {
         /** Its process. */
         pid: u32,
     },
-    /// A worker says of itself that it has been held up for longer than the timeout.
+    /// A worker reports that it has been blocked for longer than the timeout.
     Stuck {
         /** Its process. */
         pid: u32,
@@ -174,14 +174,14 @@ pub enum Event {
         /** Its process. */
         pid: u32,
     },
-    /// A worker should make room for a new one, says it or somebody who knows.
+    /// A worker should be replaced, by its own request or for another reason.
     ReplaceWanted {
         /** Its process. */
         pid: u32,
         /** Why. */
         reason: ReplaceReason,
     },
-    /// Somebody has looked at a worker.
+    /// The request count and memory of a worker.
     Measured {
         /** Its process. */
         pid: u32,
@@ -192,21 +192,21 @@ pub enum Event {
     },
     /// The settings of the next generation are read and its addresses bound.
     Prepared(Rules),
-    /// There can be no next generation.
+    /// The next generation could not be prepared.
     NotPrepared {
         /** Why, for the log. */
         reason: String,
     },
-    /// The program on disk could go on in this process.
+    /// The trial of the program on disk has succeeded.
     UpgradeTried,
-    /// It could not, or did not.
+    /// The trial or the exec has failed.
     UpgradeFailed {
         /** Why, for the log. */
         reason: String,
     },
-    /// What workers have answered so far.
+    /// Response counts of the workers so far.
     Counted(Vec<Responses>),
-    /// A child process is no more. As PID 1 the supervisor also inherits strangers.
+    /// A child process has exited. As PID 1 the supervisor also has reparented children.
     Exited {
         /** The process. */
         pid: u32,
@@ -223,14 +223,14 @@ pub enum Event {
     Tick,
 }
 
-/// What a worker has answered. The numbers only grow, and begin anywhere.
+/// Response counters of a worker. They only grow, from any initial value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Responses {
     /// Its process.
     pub pid: u32,
     /// Responses of any kind.
     pub all: u64,
-    /// Those that were errors of the server's side.
+    /// Those with a server error.
     pub failed: u64,
 }
 
@@ -251,7 +251,7 @@ pub enum Request {
     MoreWorkers,
     /// `SIGTTOU`: one worker less.
     FewerWorkers,
-    /// `SIGUSR2`: go on as the version of the server that is on disk.
+    /// `SIGUSR2`: replace the server by the version on disk.
     Upgrade,
     /// `SIGWINCH`: the terminal has a new size.
     WindowChange,
@@ -264,29 +264,29 @@ impl Request {
     }
 }
 
-/// Something to be done, in the order given.
+/// An action to perform, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make a worker; answered by [`Event::Forked`], [`Event::ForkFailed`] or [`Event::NotLoaded`]: at once, or with `preload`
-    /// when the application is loaded.
+    /// Fork a worker; answered by [`Event::Forked`], [`Event::ForkFailed`] or [`Event::NotLoaded`]: at once, or with
+    /// `preload` when the application is loaded.
     Fork {
         /** Its slot. */
         slot: usize,
         /** The settings and the sockets that it gets. */
         generation: Generation,
     },
-    /// Read the settings again and bind what is new; answered at once by [`Event::Prepared`] or [`Event::NotPrepared`].
+    /// Read the settings again and bind new addresses; answered at once by [`Event::Prepared`] or
+    /// [`Event::NotPrepared`].
     Prepare,
-    /// Look at what every worker has answered; answered at once by [`Event::Counted`].
+    /// Read the response counts of all workers; answered at once by [`Event::Counted`].
     Count,
-    /// What was prepared is the present generation from now on.
+    /// The prepared generation becomes the present one.
     Move,
-    /// Forget what was prepared.
+    /// Discard the prepared generation.
     Discard,
-    /// See whether the program on disk could go on in this process; answered some time later by [`Event::UpgradeTried`] or
-    /// [`Event::UpgradeFailed`].
+    /// Start a trial of the program on disk; answered later by [`Event::UpgradeTried`] or [`Event::UpgradeFailed`].
     TryUpgrade,
-    /// Go on as the program on disk. Answered by [`Event::UpgradeFailed`], or never.
+    /// Exec the program on disk. Answered by [`Event::UpgradeFailed`], or never.
     Upgrade {
         /** How many workers are wanted. */
         wanted: usize,
@@ -302,11 +302,11 @@ pub enum Action {
         /** What it is told. */
         order: Order,
     },
-    /// Let go of the listening sockets, so that only workers take connections from their queues.
+    /// Close the listening sockets, so that only workers take connections from their queues.
     CloseListeners,
-    /// Open the supervisor's own log files again.
+    /// Reopen the supervisor's own log files.
     ReopenLogs,
-    /// Write onto the shared page how a reload goes.
+    /// Write the progress of a reload to the scoreboard.
     Record(Fact),
     /// Write to the error log.
     Log {
@@ -315,32 +315,32 @@ pub enum Action {
         /** The text, without a line end. */
         message: String,
     },
-    /// Tell whoever started the server, and those who ask whether it is ready.
+    /// Report the status to the service manager and to readiness checks.
     Tell(Status),
-    /// Leave; the last action ever.
+    /// Exit; always the last action.
     Exit {
         /** The exit code of the server. */
         code: i32,
     },
 }
 
-/// What a worker is told: over its orders pipe, except for the last two.
+/// An order to a worker: over the control channel, except for the last two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Accept connections.
     Open,
-    /// Others are to have new connections first.
+    /// Let other workers accept new connections first.
     GiveWay,
-    /// Others serve in its place; finish without haste, then leave.
+    /// Other workers have taken over: finish without haste, then leave.
     Retire,
     /// Finish what has begun, then leave.
     Drain,
     /// Leave now.
     Stop,
-    /// Open log files again.
+    /// Reopen the log files.
     ReopenLogs,
-    /// By `SIGABRT`: leave a trace and die.
+    /// `SIGABRT`: leave a trace and die.
     Abort,
-    /// By `SIGKILL`.
+    /// `SIGKILL`.
     Kill,
 }

@@ -1,13 +1,13 @@
-//! What the supervisor tells of its own course, for whoever watches it. Knows no page, no log and no service manager.
+//! Progress events of the supervisor, for metrics and for clients that wait for a reload.
 
 use lockgate_observe::ExitCause;
 
-/// Something that is true from now on.
+/// An event that has just become true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
     /// A reload begins.
     ReloadBegun,
-    /// So many of the new workers are ready.
+    /// This many of the new workers are ready.
     ReloadReady {
         /** How many are. */
         ready: usize,
@@ -18,7 +18,7 @@ pub enum Fact {
     ReloadMoving,
     /// The new workers have taken over.
     ReloadDone,
-    /// The reload has come to nothing.
+    /// The reload has failed.
     ReloadFailed {
         /** Why, with the traceback if there is one. */
         why: String,

@@ -1,4 +1,4 @@
-//! What the log says about a worker that is no more: the true cause, as far as the supervisor can know it.
+//! The exit report of a worker: the log line with the true cause, as far as the supervisor can know it.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use lockgate_observe::{ExitCause, Level};
 use super::worker::{Seconds, Sentence, Worker};
 use crate::{Ending, Unfinished};
 
-/// The line about the end of `worker`, and how bad it is.
+/// The log line about the exit of `worker`, and its level.
 pub(super) fn farewell(
     worker: &Worker,
     ending: Ending,
@@ -43,7 +43,7 @@ pub(super) fn farewell(
             };
             (Level::Info, message)
         }
-        // The order may have arrived before the worker had handlers of its own.
+        // The order may have arrived before the worker had its own handlers.
         Some(Sentence::NotNeeded) if worker.ready.is_none() => {
             (Level::Info, format!("{worker} {ending} after {age}"))
         }
@@ -106,7 +106,7 @@ pub(super) fn exit_cause(
     }
 }
 
-/// The requests that ended with a worker, for the same event of the log: a line for each.
+/// The requests that ended with a worker, one line each, for the same log event.
 pub(super) fn last_requests(unfinished: &[Unfinished]) -> String {
     let title = match unfinished.len() {
         0 => return String::new(),
@@ -127,7 +127,7 @@ mod tests {
         dumped_core: false,
     };
 
-    /// A worker in slot 1 that was forked 12 s ago, ready or not, as `change` leaves it; what is said of its end.
+    /// Checks the report for a worker in slot 1 that was forked 12 s ago, ready or not, after `change`.
     #[track_caller]
     fn check(change: impl Fn(&mut Worker), ending: Ending, level: Level, words: &str) {
         let now = Instant::now() + Duration::from_secs(60);

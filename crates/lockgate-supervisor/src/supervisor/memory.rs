@@ -1,6 +1,6 @@
-//! Memory that a worker holds: over the soft limit it is replaced, over the hard one it is ended. Measures nothing.
+//! Memory limits: a worker over the soft limit is replaced, one over the hard limit is ended.
 //!
-//! Invariant: a worker over the hard limit accepts nothing more from then on, whatever else goes on.
+//! Invariant: a worker over the hard limit accepts no more connections, whatever else is in progress.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use super::worker::{Role, Seconds, Tenant};
 use super::{ReplaceReason, Stage, Supervisor};
 
 impl Supervisor {
-    /// Compares what a worker holds with what it may. Zero: nobody has looked.
+    /// Compares a worker's memory with its limits. Zero: not measured.
     pub(super) fn judge_memory(&mut self, pid: u32, held: u64, now: Instant) {
         let (soft, hard) = (
             self.rules.max_worker_memory,
@@ -26,7 +26,7 @@ impl Supervisor {
         }
     }
 
-    /// Asks a worker to leave that holds too much to wait for a replacement, and has one made.
+    /// Asks a worker to leave whose memory does not allow waiting for its replacement, and starts the replacement.
     fn end_for_memory(&mut self, pid: u32, held: u64, most: u64, now: Instant) {
         let is_running = matches!(self.stage, Stage::Running);
         let place = self.slots.iter().position(|slot| {
@@ -64,9 +64,9 @@ impl Supervisor {
         self.retire(place, now);
     }
 
-    /// Gives the worker's place in the count to a new one; what the log says of it.
+    /// Starts a new worker in place of this one; returns what the log says about it.
     pub(super) fn follow_at_once(&mut self, place: usize, now: Instant) -> String {
-        // A worker that is over the limit soon after it was made is no better than one that dies then.
+        // A worker that exceeds the limit soon after its start counts as one that dies soon.
         let slot = &mut self.slots[place];
         let Tenant::Worker(worker) = &slot.tenant else {
             return String::new();

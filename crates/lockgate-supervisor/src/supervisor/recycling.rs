@@ -1,4 +1,4 @@
-//! Recycling: one worker after the other is replaced by a new one that serves first. Knows why only as a word for the log.
+//! Recycling: workers are replaced one at a time, and the new worker serves before the old one leaves.
 //!
 //! Invariants: at most one replacement at a time; a worker that is to be replaced serves until its successor does.
 
@@ -12,29 +12,29 @@ use super::worker::{Role, Seconds, Slot, Worker};
 use super::{Action, Order, ReplaceReason, Rules, Stage, Supervisor};
 use crate::back_off::BackOff;
 
-/// What is left to replace, and what is being replaced.
+/// The queue of replacements, and the one in progress.
 #[derive(Debug, Default)]
 pub(super) struct Recycling {
     waiting: VecDeque<u32>,
     succession: Option<Succession>,
     back_off: BackOff,
-    /// After a replacement that failed: when to try again.
+    /// After a failed replacement: when to try again.
     not_before: Option<Instant>,
 }
 
-/// A replacement under way.
+/// A replacement in progress.
 #[derive(Debug, Clone, Copy)]
 struct Succession {
-    /// The process that is to go.
+    /// The pid of the worker to replace.
     old: u32,
-    /// Where its successor boots.
+    /// The slot in which its successor boots.
     place: usize,
-    /// The successor may accept connections: until when it has to say that it does.
+    /// The successor may accept connections: the deadline for its report that it does.
     moves_by: Option<Instant>,
 }
 
 impl Recycling {
-    /// When to look again.
+    /// When to check again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.succession {
             Some(succession) => succession.moves_by,
@@ -45,7 +45,7 @@ impl Recycling {
 }
 
 impl Supervisor {
-    /// A worker should make room for a new one.
+    /// Queues a worker for replacement.
     pub(super) fn want_replacement(&mut self, pid: u32, reason: ReplaceReason) {
         let is_running = matches!(self.stage, Stage::Running);
         let Some(worker) = self
@@ -66,7 +66,7 @@ impl Supervisor {
         self.log(Level::Info, message);
     }
 
-    /// Compares what a worker has counted and holds with what it may.
+    /// Compares a worker's request count and memory with its limits.
     pub(super) fn judge_measures(&mut self, pid: u32, requests: u64, memory: u64, now: Instant) {
         let Rules {
             max_requests,
@@ -80,7 +80,7 @@ impl Supervisor {
         self.judge_memory(pid, memory, now);
     }
 
-    /// When a worker has served long enough.
+    /// When a worker reaches its maximum age.
     pub(super) fn grows_old_at(&self, worker: &Worker) -> Option<Instant> {
         if worker.is_to_be_replaced || !is_replaceable(worker) {
             return None;
@@ -88,7 +88,7 @@ impl Supervisor {
         Some(worker.opened? + self.rules.max_worker_age?)
     }
 
-    /// Asks the old worker to leave when its successor accepts. Comes before reloads, which wait for it.
+    /// Asks the old worker to leave when its successor accepts. Runs before reloads, which wait for it.
     pub(super) fn go_on_succeeding(&mut self, now: Instant) {
         if let Some(succession) = self.recycling.succession
             && let Some(by) = succession.moves_by
@@ -137,7 +137,7 @@ impl Supervisor {
         }
     }
 
-    /// The successor is ready.
+    /// The successor is ready: opens it.
     pub(super) fn open_successor(&mut self, now: Instant) {
         let Some(succession) = &mut self.recycling.succession else {
             return;
@@ -147,7 +147,7 @@ impl Supervisor {
         self.open(place, now);
     }
 
-    /// Lets a worker accept connections.
+    /// Orders a worker to accept connections.
     pub(super) fn open(&mut self, place: usize, now: Instant) {
         if let Some(worker) = self.slots.get_mut(place).and_then(Slot::worker_mut) {
             worker.opened = Some(now);
@@ -175,7 +175,7 @@ impl Supervisor {
         }
     }
 
-    /// The successor is not to be: the old worker goes on, and another attempt follows.
+    /// The replacement has failed: the old worker goes on, and another attempt follows.
     pub(super) fn fail_succession(&mut self, why: &str, now: Instant) {
         let Some(succession) = self.recycling.succession.take() else {
             return;
@@ -194,7 +194,7 @@ impl Supervisor {
         );
     }
 
-    /// Something more important comes first.
+    /// Cancels the replacement, for a stop or another change with precedence.
     pub(super) fn cancel_succession(&mut self, now: Instant) {
         if let Some(succession) = self.recycling.succession.take() {
             self.end_unborn(succession.place, now);
@@ -202,7 +202,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker that was to be replaced is not wanted any more.
+    /// A worker that was to be replaced is no longer wanted.
     pub(super) fn drop_successor_of(&mut self, pid: u32, now: Instant) {
         self.recycling.waiting.retain(|&waiting| waiting != pid);
         let dropped = self
@@ -217,7 +217,7 @@ impl Supervisor {
         }
     }
 
-    /// A worker that serves has died. Says whether its successor takes its place, ready or not.
+    /// A serving worker has died. Returns whether its successor takes its place, ready or not.
     pub(super) fn inherit(&mut self, pid: u32) -> bool {
         self.recycling.waiting.retain(|&waiting| waiting != pid);
         let Some(succession) = self
@@ -233,7 +233,7 @@ impl Supervisor {
         true
     }
 
-    /// A worker that was not asked to go exits slowly: its place is not kept for it.
+    /// A worker that was not asked to leave exits slowly: it is replaced without waiting.
     pub(super) fn follow_exiting(&mut self, pid: u32, now: Instant) {
         let place = self.slots.iter().position(|slot| {
             slot.role == Role::Serving
@@ -257,14 +257,14 @@ impl Supervisor {
         self.retire(place, now);
     }
 
-    /// Whether a successor is already allowed to accept.
+    /// Whether a successor may already accept.
     pub(super) fn is_succession_moving(&self) -> bool {
         self.recycling
             .succession
             .is_some_and(|succession| succession.moves_by.is_some())
     }
 
-    /// All workers are new.
+    /// Clears the queue: all workers are new.
     pub(super) fn forget_replacements(&mut self) {
         self.recycling = Recycling::default();
     }
@@ -274,10 +274,10 @@ pub(super) fn is_replaceable(worker: &Worker) -> bool {
     worker.opened.is_some() && worker.sentence.is_none() && !worker.is_killed
 }
 
-/// A number up to `most` that differs from worker to worker, so that workers of one age do not all go at once. Made of the
-/// process id, because decisions here are the same whenever they are repeated.
+/// A number up to `most` that differs from worker to worker, so that workers of the same age are not replaced together.
+/// Derived from the pid, because decisions have to be reproducible.
 fn share_of(most: u64, pid: u32) -> u64 {
-    // The finalizer of splitmix64: neighbouring numbers give unrelated ones.
+    // The finalizer of splitmix64: adjacent numbers give unrelated results.
     let mut mixed = u64::from(pid).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -1,7 +1,7 @@
-//! Reloads: a new generation of workers boots beside the old one, and takes over when all of it is ready, or not at all.
-//! Knows neither settings nor sockets: whoever prepares a generation says only whether it can be.
+//! Reloads: a new generation of workers boots beside the old one. It takes over when all of its workers are ready, or
+//! not at all.
 //!
-//! Invariant: until every new worker is ready, and a watch over them has ended well, nothing happens to one that serves.
+//! Invariant: until every new worker is ready, and the canary period has ended well, serving workers are not touched.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use super::watch::Watch;
 use super::worker::{Role, Seconds, Sentence, Slot, Tenant};
 use super::{Action, Fact, Order, Request, Rules, Stage, Supervisor};
 
-/// How long a worker that is not to be may take to vanish: it has nothing to finish.
+/// How long a cancelled worker may take to exit: it has nothing to finish.
 pub(super) const ENDING: Duration = Duration::from_secs(3);
-/// How long new workers may take from being allowed to accept to doing so, which is a matter of microseconds.
+/// How long a new worker may take from the order to accept until it accepts; usually microseconds.
 pub(super) const OPENING: Duration = Duration::from_secs(5);
 
-/// A reload under way.
+/// A reload in progress.
 #[derive(Debug)]
 pub(super) struct Reload {
     since: Instant,
@@ -29,14 +29,14 @@ enum Step {
     Preparing,
     /// The new workers load the application.
     Booting(Rules),
-    /// The new workers answer beside the old ones.
+    /// The canary period: new workers answer beside the old ones.
     Watching(Watch),
     /// The new workers may accept; the old ones still do.
     Moving { by: Instant },
 }
 
 impl Reload {
-    /// What the new generation goes by, while it is not the present one.
+    /// The rules of the new generation, until it is the present one.
     pub(super) fn rules(&self) -> Option<&Rules> {
         match &self.step {
             Step::Booting(rules) => Some(rules),
@@ -63,7 +63,7 @@ impl Reload {
         }
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.step {
             Step::Moving { by } => Some(by),
@@ -74,7 +74,7 @@ impl Reload {
 }
 
 impl Supervisor {
-    /// Somebody asks for a reload. It begins when there is something to reload and no other one goes on.
+    /// Requests a reload. It begins when a worker has been healthy and no other reload is in progress.
     pub(super) fn ask_for_reload(&mut self) {
         if !matches!(self.stage, Stage::Running) || self.delay.is_some() {
             return self.log(Level::Debug, "the server is stopping: no reload");
@@ -90,7 +90,7 @@ impl Supervisor {
         self.is_reload_wanted = true;
     }
 
-    /// Takes the steps that do not hang on one event.
+    /// Takes the steps that do not depend on a single event.
     pub(super) fn go_on_reloading(&mut self, now: Instant) {
         self.go_on_watching(now);
         let is_moved = self
@@ -108,7 +108,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether all that may accept do, and there are some.
+    /// Whether all workers that may accept do so, and there is at least one.
     fn are_accepting(&self) -> bool {
         let mut open = self
             .serving()
@@ -135,10 +135,10 @@ impl Supervisor {
         self.actions.push(Action::Prepare);
     }
 
-    /// The new generation can be made.
+    /// The new generation is prepared: boots its workers.
     pub(super) fn boot_next(&mut self, rules: Rules, now: Instant) {
         let Some(reload) = &mut self.reload else {
-            // A stop has come between.
+            // The server was asked to stop meanwhile.
             return self.actions.push(Action::Discard);
         };
         reload.step = Step::Booting(rules);
@@ -150,7 +150,7 @@ impl Supervisor {
             .push(Action::Record(Fact::ReloadReady { ready: 0, wanted }));
     }
 
-    /// A number that was changed by signals stays, unless the settings name another one than before.
+    /// A worker count that was changed by signals stays, unless the setting itself has changed.
     fn wanted_by(&self, rules: &Rules) -> usize {
         if rules.workers == self.rules.workers {
             self.wanted
@@ -159,7 +159,7 @@ impl Supervisor {
         }
     }
 
-    /// One of the new workers is ready; when all are, they take over.
+    /// A new worker is ready; when all are, they take over.
     pub(super) fn count_ready(&mut self, now: Instant) {
         let coming = self.slots.iter().filter(|slot| slot.role == Role::Coming);
         let is_ready = |slot: &Slot| slot.worker().is_some_and(|worker| worker.ready.is_some());
@@ -191,7 +191,7 @@ impl Supervisor {
                 Role::Serving => slot.role = Role::Leaving,
                 Role::Coming => {
                     slot.role = Role::Serving;
-                    // After a watch it accepts already.
+                    // After a canary period it accepts already.
                     if let Some(worker) = slot.worker_mut()
                         && worker.opened.is_none()
                     {
@@ -215,7 +215,7 @@ impl Supervisor {
         }
     }
 
-    /// The new workers accept: the old ones may go.
+    /// The new workers accept: retires the old ones.
     fn end_reload(&mut self, now: Instant) {
         let Some(reload) = self.reload.take() else {
             return;
@@ -237,8 +237,7 @@ impl Supervisor {
         self.resize_as_asked(now);
     }
 
-    /// The new generation cannot be. The old one has not noticed anything. `report` is what its worker had to say, if one
-    /// had.
+    /// The reload has failed; the old generation is unaffected. `report` is the text from its worker, if there is one.
     pub(super) fn fail_reload(&mut self, why: &str, report: Option<&str>, now: Instant) {
         if self.reload.take().is_none() {
             return;
@@ -271,7 +270,7 @@ impl Supervisor {
             .push(Action::Record(Fact::ReloadFailed { why }));
     }
 
-    /// The server stops, and with it the reload.
+    /// Gives up the reload, because the server stops.
     pub(super) fn give_up_reload(&mut self) {
         if self.reload.take().is_some() {
             self.tell_failure("the server has been asked to stop", None);
@@ -287,7 +286,7 @@ impl Supervisor {
         let Some(worker) = slot.worker_mut() else {
             return;
         };
-        // One that has failed is leaving with its report.
+        // A failed worker is already leaving with its report.
         if worker.has_failed || worker.sentence.is_some() {
             return;
         }
@@ -299,7 +298,7 @@ impl Supervisor {
         });
     }
 
-    /// Asks a worker to leave whose place others have taken.
+    /// Asks a worker to leave after others have taken over.
     pub(super) fn retire(&mut self, place: usize, now: Instant) {
         let kill_at = now + self.rules.graceful_timeout;
         let Some(slot) = self.slots.get_mut(place) else {
@@ -314,7 +313,7 @@ impl Supervisor {
         };
         worker.sentence = Some(Sentence::NotNeeded);
         worker.kill_at = Some(kill_at);
-        // Before it is open a worker reads no orders, and its handler ends it.
+        // Before it is open a worker reads no orders, and its signal handler exits.
         let order = match worker.opened {
             Some(_) => Order::Retire,
             None => Order::Drain,
@@ -325,7 +324,7 @@ impl Supervisor {
         });
     }
 
-    /// A signal about the number of workers while two generations are there: it counts afterwards.
+    /// Delays a signal that changes the number of workers until the reload is over.
     pub(super) fn resize_later(&mut self, request: Request) {
         self.log(
             Level::Info,
@@ -340,7 +339,7 @@ impl Supervisor {
         }
     }
 
-    /// A place for one more worker: an empty one, or a new one.
+    /// A slot for one more worker: a free one or a new one.
     pub(super) fn give_slot(&mut self, role: Role, now: Instant) -> usize {
         let free = self
             .slots
@@ -358,8 +357,8 @@ impl Supervisor {
         }
     }
 
-    /// Whether a worker may be made here now or at its time. While a reload goes on, the generation that it replaces
-    /// is only kept alive: what is on disk is not its code any more.
+    /// When a worker may be forked in this slot. During a reload the old generation gets a new worker only when it has
+    /// none left, because the code on disk is no longer its own.
     pub(super) fn fork_at(&self, slot: &Slot) -> Option<Instant> {
         let Tenant::Vacant { fork_at } = slot.tenant else {
             return None;

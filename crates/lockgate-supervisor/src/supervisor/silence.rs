@@ -1,5 +1,4 @@
-//! Workers that no longer answer: when silence becomes a verdict, and when it does not count.
-//! Knows nothing of why a worker is silent.
+//! Liveness: when a silent worker is killed, and when silence does not count.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +9,13 @@ use super::{Action, Order, Stage, Supervisor};
 
 /// From SIGABRT to SIGKILL.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
-/// While silence counts, the supervisor looks at least so often, to notice when it was itself asleep.
+/// While silence counts, the supervisor checks at least this often, to notice when it was itself suspended.
 const LOOK: Duration = Duration::from_secs(1);
-/// A longer pause than this between two looks means that this process was stopped, frozen or starved.
+/// A longer pause than this between two checks means that this process was stopped, frozen or starved.
 const ABSENCE: Duration = Duration::from_secs(3);
 
 impl Supervisor {
-    /// When to look next, if silence counts for anybody.
+    /// When to check next, if any worker has a timeout.
     pub(super) fn next_silence(&self) -> Option<Instant> {
         self.counted_timeout().and_then(|timeout| {
             let watched = self
@@ -86,7 +85,7 @@ impl Supervisor {
         }
     }
 
-    /// Silence only counts while somebody could listen: a stopped or frozen supervisor starts counting anew.
+    /// Silence only counts while the supervisor runs: after it was stopped or frozen, all timeouts start again.
     pub(super) fn forgive_own_absence(&mut self, now: Instant) {
         let absence = self
             .last_event
@@ -114,7 +113,7 @@ impl Supervisor {
         }
     }
 
-    /// The timeout, while it is enforced: a server that stops has a deadline of its own.
+    /// The timeout, while it is enforced: a stopping server has its own deadline.
     fn counted_timeout(&self) -> Option<Duration> {
         self.rules
             .timeout

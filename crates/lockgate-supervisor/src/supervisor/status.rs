@@ -1,5 +1,4 @@
-//! How the server as a whole is doing, for whoever started it: what has begun or ended, and how far it is.
-//! Knows nobody who is told.
+//! Server status, for the service manager: what has begun or ended, and the progress.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +6,7 @@ use std::time::Duration;
 use super::worker::{Role, Seconds, Slot};
 use super::{Action, Stage, Supervisor};
 
-/// What is told; in words, one line.
+/// A status; displayed as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// The first workers load the application.
@@ -17,12 +16,12 @@ pub enum Status {
         /** How many there are to be. */
         all: usize,
     },
-    /// Every worker of a generation is ready, the first one or another one.
+    /// All workers of a generation are ready, whether the first one or a later one.
     Ready {
         /** How many those are. */
         workers: usize,
     },
-    /// Clients are served.
+    /// The server accepts connections.
     Serving {
         /** By so many workers. */
         serving: usize,
@@ -38,7 +37,7 @@ pub enum Status {
         /** How many there are to be. */
         all: usize,
     },
-    /// A reload has ended without effect.
+    /// A reload has failed.
     ReloadFailed {
         /** Why. */
         why: String,
@@ -50,7 +49,7 @@ pub enum Status {
         /** With this exit code the server will leave. */
         code: i32,
     },
-    /// Workers finish what they have begun.
+    /// Workers finish their requests.
     Draining {
         /** How many have not left yet. */
         left: usize,
@@ -99,26 +98,26 @@ impl fmt::Display for Status {
     }
 }
 
-/// What has been told so far.
+/// What has been reported so far.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// All workers of the first generation have been ready once, or those of a later one.
+    /// All workers of the first or a later generation have been ready once.
     is_ready: bool,
     progress: Option<Status>,
 }
 
 impl Supervisor {
-    /// Whether there is a worker, or a reason for there being none yet.
+    /// Whether there is a worker, or a reason why there is none yet.
     pub fn is_alive(&self) -> bool {
         !self.has_been_healthy || self.slots.iter().any(|slot| slot.worker().is_some())
     }
 
-    /// The program before in this process has told that all is ready.
+    /// The previous program in this process has reported readiness.
     pub(super) fn note_ready_before(&mut self) {
         self.told.is_ready = true;
     }
 
-    /// Every worker that is wanted is ready.
+    /// Reports that all wanted workers are ready.
     pub(super) fn tell_ready(&mut self) {
         self.told.is_ready = true;
         let workers = self.wanted;
@@ -126,7 +125,8 @@ impl Supervisor {
         self.told.progress = self.progress();
     }
 
-    /// A reload begins. Whoever has not heard yet that the server is ready waits for that, and hears of no reload.
+    /// Reports a reload. Before the first readiness report none is sent, because the service manager waits for
+    /// readiness.
     pub(super) fn tell_reloading(&mut self) {
         if self.told.is_ready {
             self.tell(Status::Reloading);
@@ -137,7 +137,7 @@ impl Supervisor {
         if self.told.is_ready {
             let why = why.to_owned();
             self.tell(Status::ReloadFailed { why });
-            // That as many serve as before is part of it, and shall not hide the reason.
+            // A failed reload leaves the number of serving workers unchanged; a progress line must not hide the reason.
             self.told.progress = self.progress();
         }
     }
@@ -146,7 +146,7 @@ impl Supervisor {
         self.actions.push(Action::Tell(status));
     }
 
-    /// Tells how far things are, when that has changed.
+    /// Reports the progress when it has changed.
     pub(super) fn tell_progress(&mut self) {
         let progress = self.progress();
         if progress == self.told.progress {

@@ -1,6 +1,6 @@
-//! How the server stops: gracefully, quickly, or by force, and what makes one the other.
+//! Stopping the server: graceful, quick or forced, and the escalation between them.
 //!
-//! Invariant: a stop ends. Every pace has a deadline at which the next harsher one begins.
+//! Invariant: a stop ends. Every stage has a deadline at which the next harsher one begins.
 
 use std::time::{Duration, Instant};
 
@@ -12,24 +12,24 @@ use super::{Action, Order, Request, Stage, Status, Supervisor};
 
 /// How long a quick stop waits before it kills.
 const QUICK_STOP: Duration = Duration::from_secs(3);
-/// How long killed workers may take to vanish (the kernel may be writing their memory to a core file).
+/// How long killed workers may take to exit (the kernel may be writing a core file).
 const KILLED: Duration = Duration::from_secs(5);
-/// Equal signals within this are one wish: `timeout(1)` and shells signal the process and then its group.
+/// Equal signals within this time count as one: `timeout(1)` and shells signal the process and then its group.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// A stop under way.
+/// A stop in progress.
 #[derive(Debug)]
 pub(super) struct Stop {
     pub(super) code: i32,
     pub(super) pace: Pace,
     pub(super) deadline: Instant,
-    /// How many signals have asked for it.
+    /// The number of signals that have asked for it.
     wishes: u32,
     last_wish: Option<(Request, Instant)>,
 }
 
-/// The time between the wish to stop and the stop: all is served as before, while those who send clients here learn that
-/// they should not.
+/// The drain delay between the request to stop and the stop: the server serves as before, while load balancers learn
+/// that it will stop.
 #[derive(Debug)]
 pub(super) struct Delay {
     until: Instant,
@@ -50,7 +50,7 @@ pub(super) enum Pace {
 }
 
 impl Supervisor {
-    /// A signal asks to stop, for the first time or again.
+    /// Handles a signal that asks for a stop, for the first time or again.
     pub(super) fn stop_by_request(&mut self, request: Request, now: Instant) {
         let Stage::Stopping(stop) = &mut self.stage else {
             return self.begin_stop_by(request, now);
@@ -74,13 +74,13 @@ impl Supervisor {
         }
     }
 
-    /// The first signal that asks for it, or the first one during the delay.
+    /// The first such signal, or the first one during the delay.
     fn begin_stop_by(&mut self, request: Request, now: Instant) {
         let is_gentle = request == Request::Terminate;
         match &self.delay {
             Some(delay) if is_gentle && now.saturating_duration_since(delay.asked) < ECHO => return,
             Some(_) => self.log(Level::Info, "asked to stop again: drain_delay ends here"),
-            // Where nobody is served yet there is nothing to go on with.
+            // Before the server serves there is nothing to delay.
             None if is_gentle && self.has_been_healthy && !self.rules.drain_delay.is_zero() => {
                 return self.begin_delay(now);
             }
@@ -126,7 +126,7 @@ impl Supervisor {
         self.tell(Status::Stopping { delay, code: 0 });
     }
 
-    /// No worker has ever been ready and one cannot be: the server gives up.
+    /// No worker has ever been ready and none can be: the server gives up.
     pub(super) fn stop_by_boot_failure(&mut self, code: i32, now: Instant) {
         self.log(
             Level::Error,
@@ -135,7 +135,7 @@ impl Supervisor {
         self.begin_stop(Pace::Quick, code, now);
     }
 
-    /// Makes a stop harsher whose time is over.
+    /// Escalates a stop whose deadline has passed.
     pub(super) fn keep_stop_deadline(&mut self, now: Instant) {
         let Stage::Stopping(stop) = &self.stage else {
             if self.delay.as_ref().is_some_and(|delay| delay.until <= now) {
@@ -248,13 +248,13 @@ impl Supervisor {
             let Some(worker) = slot.worker_mut() else {
                 continue;
             };
-            // Workers that have failed are leaving with a report; one that timed out keeps its own deadline.
+            // Failed workers are leaving with a report; a timed-out worker keeps its own deadline.
             if worker.has_failed || worker.sentence == Some(Sentence::TimedOut) || worker.is_killed
             {
                 continue;
             }
             worker.sentence = Some(Sentence::NotNeeded);
-            // The deadline of the stop replaces that of a worker which was already leaving.
+            // The stop's deadline replaces that of a worker which was already leaving.
             worker.kill_at = None;
             self.actions.push(Action::Send {
                 pid: worker.pid,

@@ -1,4 +1,4 @@
-//! Scripts of events with a clock of their own, and what the supervisor wants done.
+//! Tests of the state machine: scripts of events with virtual time, and the expected actions.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const ABORTED: Ending = Ending::Signal {
     dumped_core: false,
 };
 
-/// Nothing is limited but what is asked to leave.
+/// Rules without limits, except for the time to leave.
 fn rules(workers: usize) -> Rules {
     Rules {
         workers,
@@ -46,14 +46,14 @@ fn rules(workers: usize) -> Rules {
     }
 }
 
-/// A supervisor, its clock, and hands that fork at once: process ids are 100, 101, …
+/// A supervisor with a clock, and forks that succeed at once: pids are 100, 101, …
 struct Script {
     supervisor: Supervisor,
     start: Instant,
     now: Instant,
     next_pid: u32,
     forks_fail: bool,
-    /// A fork is answered by the test, as a template does it when it has loaded the application.
+    /// The test answers forks, like a template that has to load the application first.
     forks_wait: bool,
     prepared: Event,
     counts: Vec<Responses>,
@@ -93,7 +93,7 @@ impl Script {
         script
     }
 
-    /// `workers` processes that serve, at time 20, when their slots have a clean record; nothing noted so far.
+    /// `workers` processes that serve, at time 20, when their slots have a clean record; no actions recorded so far.
     fn serving(workers: usize) -> Self {
         Self::serving_with(workers, None)
     }
@@ -154,11 +154,11 @@ impl Script {
             } => format!("fork {slot}"),
             Action::Fork { slot, .. } => format!("fork {slot} of next"),
             Action::Prepare => "prepare".to_owned(),
-            // Made so often that it would hide everything else.
+            // So frequent that it would hide everything else.
             Action::Count => return,
             Action::Move => "move".to_owned(),
             Action::Discard => "discard".to_owned(),
-            // Every worker that serves is told; only where two generations meet does it matter when.
+            // Every serving worker gets this order; its time only matters while two generations run.
             Action::Send {
                 order: Order::Open, ..
             } if !self.shows_openings => return,
@@ -189,7 +189,7 @@ impl Script {
         self.deeds.push(format!("{seconds} {deed}"));
     }
 
-    /// Lets time pass up to so many seconds after the start, waking at every deadline on the way.
+    /// Advances time to this many seconds after the start, waking at every deadline on the way.
     fn at(&mut self, seconds: f64) {
         let until = self.start + Duration::from_secs_f64(seconds);
         while let Some(deadline) = self
@@ -247,7 +247,7 @@ impl Script {
         self.told.clear();
     }
 
-    /// What has been done since the last call, each with its second.
+    /// The actions since the last call, each with its second.
     #[track_caller]
     fn did(&mut self, expected: &[&str]) {
         assert_eq!(
@@ -258,13 +258,13 @@ impl Script {
         );
     }
 
-    /// What whoever started the server has been told since the last call.
+    /// The status reports since the last call.
     #[track_caller]
     fn told(&mut self, expected: &[&str]) {
         assert_eq!(std::mem::take(&mut self.told), expected);
     }
 
-    /// What has been logged since the last call, above the level of debugging.
+    /// The log lines since the last call, above the debug level.
     #[track_caller]
     fn said(&mut self, expected: &[&str]) {
         assert_eq!(std::mem::take(&mut self.logs), expected);

@@ -1,7 +1,6 @@
-//! Upgrades: another version of the server goes on in the same process, with the workers that serve, and then reloads. Knows
-//! neither versions nor programs: whoever tries one says only whether it can be.
+//! Upgrades: another version of the server takes over this process and its serving workers, and then reloads.
 //!
-//! Invariant: the program is replaced only while nothing else changes, so that what is handed over is simple.
+//! Invariant: the program is replaced only while no other change is in progress, so that the handover is simple.
 
 use std::time::Instant;
 
@@ -10,16 +9,16 @@ use lockgate_observe::Level;
 use super::worker::{Role, Sentence, Slot, Tenant, Worker};
 use super::{Action, Inherited, Known, Stage, Supervisor};
 
-/// How far an upgrade is.
+/// The stage of an upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Upgrade {
     #[default]
     None,
-    /// It begins when nothing else goes on.
+    /// It begins when no other change is in progress.
     Wanted,
-    /// The other version shows whether it could go on.
+    /// The other version is on trial.
     Trying,
-    /// It could: it does when nothing else goes on.
+    /// The trial has succeeded; the exec waits until no other change is in progress.
     Tried,
 }
 
@@ -44,7 +43,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes the steps that wait for quiet.
+    /// Takes the steps that wait for other changes to finish.
     pub(super) fn go_on_upgrading(&mut self, now: Instant) {
         if !self.is_quiet() {
             return;
@@ -75,7 +74,7 @@ impl Supervisor {
         }
     }
 
-    /// The other version could go on.
+    /// The trial has succeeded.
     pub(super) fn note_tried(&mut self) {
         if self.upgrade == Upgrade::Trying {
             self.upgrade = Upgrade::Tried;
@@ -93,7 +92,7 @@ impl Supervisor {
         );
     }
 
-    /// Every worker that is wanted serves, or none is being made for its place, and nothing replaces any.
+    /// Whether every wanted worker serves or waits for its restart, and no replacement is in progress.
     fn is_quiet(&self) -> bool {
         let is_calm = |slot: &Slot| match (&slot.tenant, slot.role) {
             (Tenant::Forking, _) => false,
@@ -109,7 +108,7 @@ impl Supervisor {
             && self.slots.iter().all(is_calm)
     }
 
-    /// Goes on where another program of the same process has stopped: its workers serve, and new ones are to replace them.
+    /// Takes over from the previous program in this process: its workers serve, and new ones are to replace them.
     pub(super) fn resume(&mut self, inherited: Inherited, now: Instant) {
         let Inherited {
             wanted,

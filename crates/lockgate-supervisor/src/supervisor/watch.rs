@@ -1,6 +1,6 @@
-//! The watch over a new generation that answers beside the old one: what may roll it back. Knows responses as numbers.
+//! The canary period of a reload: new workers answer beside the old ones, and errors roll the reload back.
 //!
-//! Invariant: while the watch lasts, old workers that are alive go on as if nothing had happened.
+//! Invariant: during the canary period, old workers that are alive go on as before.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use super::reload::Reload;
 use super::worker::{Role, Seconds, Slot};
 use super::{Action, Order, Responses, Rules, Supervisor};
 
-/// How often responses are looked at.
+/// How often responses are counted.
 const LOOK: Duration = Duration::from_millis(250);
-/// Fewer responses of the new workers than this prove nothing.
+/// With fewer responses than this from the new workers there is no verdict.
 const ENOUGH: u64 = 20;
-/// When something has happened that rolls a reload back.
+/// For log messages about a rollback.
 pub(super) const WATCHED: &str = "while it was watched (setting: reload_watch)";
-/// Hundredths of a per cent in a whole.
+/// Hundredths of a percent in a whole.
 const WHOLE: u128 = 10_000;
 
-/// A watch under way.
+/// A canary period in progress.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// What the new generation goes by.
+    /// The rules of the new generation.
     pub(super) rules: Rules,
     since: Instant,
     until: Instant,
@@ -34,7 +34,7 @@ pub(super) struct Watch {
     tallies: Vec<Tally>,
 }
 
-/// What one worker has answered since it is watched. It stays when the worker has died.
+/// The responses of one worker since the start of the canary period. Kept after the worker has died.
 #[derive(Debug)]
 struct Tally {
     pid: u32,
@@ -51,7 +51,7 @@ struct Sum {
 }
 
 impl Watch {
-    /// Takes in what workers have answered so far; those that are seen for the first time begin at nothing.
+    /// Updates the counts; workers seen for the first time start from zero.
     fn note(&mut self, counts: &[Responses], is_new: impl Fn(u32) -> Option<bool>) {
         for count in counts {
             match self.tallies.iter_mut().find(|tally| tally.pid == count.pid) {
@@ -78,7 +78,7 @@ impl Watch {
         })
     }
 
-    /// Whether the new workers fail more often than they may.
+    /// Whether the new workers' error rate is too high.
     fn is_worse(&self) -> bool {
         let (new, old) = (self.sum(true), self.sum(false));
         new.all >= ENOUGH
@@ -90,7 +90,7 @@ impl Watch {
 }
 
 impl Sum {
-    /// Workers that were asked nothing have failed in nothing.
+    /// Workers without requests have no failures.
     fn or_no_failure(self) -> Self {
         Self {
             all: self.all.max(1),
@@ -98,9 +98,9 @@ impl Sum {
         }
     }
 
-    /// Whether its share of failures is larger than the other one's by more than so many hundredths of a per cent.
+    /// Whether its error rate is more than `most` hundredths of a percent above the other's.
     fn exceeds(self, other: Self, most: u128) -> bool {
-        // Both sides times both numbers of responses, so that nothing is rounded.
+        // Both sides are multiplied by both response counts, so that nothing is rounded.
         let [all, failed, others, others_failed] =
             [self.all, self.failed, other.all, other.failed].map(u128::from);
         failed * WHOLE * others > (others_failed * WHOLE + most * others) * all
@@ -116,7 +116,8 @@ impl fmt::Display for Sum {
 }
 
 impl Supervisor {
-    /// All new workers are ready. Says whether they are watched before they take over; if so they begin to accept.
+    /// All new workers are ready. Returns whether there is a canary period before they take over; if so they begin to
+    /// accept.
     pub(super) fn begin_watch(&mut self, rules: Rules, now: Instant) -> bool {
         let Some(watch) = rules.reload_watch else {
             return false;
@@ -141,7 +142,7 @@ impl Supervisor {
                 tallies: Vec::new(),
             });
         }
-        // Before the first of them accepts: what stands on its place on the page was another's.
+        // Before the first of them accepts: earlier counts in its seat belong to another worker.
         self.actions.push(Action::Count);
         self.log(
             Level::Info,
@@ -157,7 +158,7 @@ impl Supervisor {
         true
     }
 
-    /// Looks when it is time to; ends a watch that nobody could be rolled back to.
+    /// Counts responses when due; ends the canary period when there is no old worker left to roll back to.
     pub(super) fn go_on_watching(&mut self, now: Instant) {
         let does_old_serve = self.does_old_serve();
         let are_new_accepting = (self.slots.iter())
@@ -176,7 +177,8 @@ impl Supervisor {
         }
         if are_new_accepting && !watch.has_moved {
             watch.has_moved = true;
-            // Idle workers are woken in the order in which they began to wait: the old ones would have nearly everything.
+            // Idle workers are woken in the order in which they began to wait: the old ones would get nearly all
+            // connections.
             let old = self.slots.iter().filter(|slot| slot.role == Role::Serving);
             let pids: Vec<u32> = old.filter_map(|slot| Some(slot.worker()?.pid)).collect();
             let orders = pids.into_iter().map(|pid| Action::Send {
@@ -199,7 +201,7 @@ impl Supervisor {
         }
     }
 
-    /// Workers have answered so many requests.
+    /// Evaluates new response counts.
     pub(super) fn judge_watched(&mut self, counts: &[Responses], now: Instant) {
         let role_of = |pid: u32| {
             let mut slots = self.slots.iter();
@@ -236,7 +238,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether somebody answers who did before the reload.
+    /// Whether a worker from before the reload still serves.
     fn does_old_serve(&self) -> bool {
         let mut workers = self.serving().filter_map(Slot::worker);
         workers.any(|worker| worker.opened.is_some() && !worker.is_killed)

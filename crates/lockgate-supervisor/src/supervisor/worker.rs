@@ -1,11 +1,11 @@
-//! One worker as the supervisor remembers it, and the place it has. Decides nothing by itself.
+//! A worker as the supervisor remembers it, and its slot.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::back_off::BackOff;
 
-/// A place for one worker; its number is stable while workers come and go.
+/// A slot for one worker; its number is stable while workers come and go.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) tenant: Tenant,
@@ -15,28 +15,28 @@ pub(super) struct Slot {
     pub(super) bad_forks: u32,
 }
 
-/// What a place is for.
+/// The role of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Nobody belongs here.
+    /// Unused.
     Free,
-    /// One of the workers that are wanted: it is filled again whenever its worker has died.
+    /// A wanted worker: the slot is filled again whenever its worker has died.
     Serving,
-    /// For a worker of the next generation, until all of those are ready.
+    /// For a worker of the next generation, until all of them are ready.
     Coming,
-    /// For a worker that takes the place of one that serves, once it serves itself.
+    /// For a worker that replaces a serving one as soon as it serves itself.
     Successor,
-    /// Its worker is on its way out, and nobody follows it here.
+    /// Its worker is leaving and is not replaced in this slot.
     Leaving,
 }
 
 #[derive(Debug)]
 pub(super) enum Tenant {
-    /// Nobody; to be filled from this moment on.
+    /// Empty; to be filled from this time on.
     Vacant {
         fork_at: Instant,
     },
-    /// The fork has been ordered and not answered.
+    /// A fork was ordered and has not been answered.
     Forking,
     Worker(Worker),
 }
@@ -78,25 +78,25 @@ pub(super) struct Worker {
     pub(super) ready: Option<Instant>,
     /// When it was allowed to accept connections.
     pub(super) opened: Option<Instant>,
-    /// It has said that it accepts them.
+    /// It has reported that it accepts them.
     pub(super) is_accepting: bool,
-    /// When it has to be ready.
+    /// Its boot deadline.
     pub(super) boot_by: Option<Instant>,
-    /// It waits for its replacement.
+    /// It is queued for replacement.
     pub(super) is_to_be_replaced: bool,
     pub(super) last_heard: Instant,
     /// It has reported a boot failure and is leaving.
     pub(super) has_failed: bool,
-    /// Another fork of the same template takes its place.
+    /// Another fork of the same template replaces it.
     pub(super) is_bad_fork: bool,
-    /// Why it is on its way out, if this supervisor has anything to do with it.
+    /// Why it is leaving, if this supervisor has asked it to.
     pub(super) sentence: Option<Sentence>,
-    /// When patience ends and it is killed.
+    /// When it is killed.
     pub(super) kill_at: Option<Instant>,
     pub(super) is_killed: bool,
 }
 
-/// Why this supervisor wants a worker gone.
+/// Why this supervisor has asked a worker to leave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sentence {
     /// The server stops, or fewer workers are wanted.
@@ -125,7 +125,7 @@ impl Worker {
         }
     }
 
-    /// Whether its silence means anything: it serves, and nobody has shot at it.
+    /// Whether its silence counts: it serves, and has not been aborted.
     pub(super) fn is_watched(&self) -> bool {
         self.opened.is_some() && (self.sentence != Some(Sentence::TimedOut)) && !self.is_killed
     }
@@ -135,7 +135,7 @@ impl Worker {
         self.ready.is_none() && !self.has_failed && !self.is_killed && self.sentence.is_none()
     }
 
-    /// How long it has served; zero when it never has.
+    /// How long it has served; zero if it never has.
     pub(super) fn served(&self, now: Instant) -> Duration {
         self.opened.map_or(Duration::ZERO, |opened| {
             now.saturating_duration_since(opened)

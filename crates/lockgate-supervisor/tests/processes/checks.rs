@@ -1,4 +1,4 @@
-//! What must be true of a running server, one function each.
+//! Checks of a running server, one function each.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::server::{is_alive, pid_in, send, start};
 
 pub type Check = (&'static str, fn());
 
-/// Every check, with its name.
+/// All checks, with their names.
 pub const ALL: &[Check] = &[
     (
         "a_server_boots_serves_and_stops_cleanly",
@@ -163,7 +163,7 @@ fn a_killed_worker_is_replaced_within_a_second() {
     let mut server = start("serve", 2).run();
     let worker = server.ready();
     server.ready();
-    // Less than a second of service is not counted as service; it is replaced all the same.
+    // Less than a second of service does not count; the worker is replaced all the same.
     let died = Instant::now();
     send(worker, Signal::KILL);
     assert_eq!(pid_in(&server.line("was killed by SIGKILL")), worker);
@@ -412,7 +412,7 @@ fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
     for _ in 0..3 {
         server.line("reopens beside 2");
     }
-    // Leaves without saying so on the page, as one that crashed would.
+    // It leaves without an entry on the scoreboard, as after a crash.
     server.signal(Signal::TTOU);
     server.line("retires");
     server.line("stopped after");
@@ -430,7 +430,7 @@ fn strangers_are_reaped_and_mean_nothing() {
     let orphan = line.rsplit(' ').next().unwrap().parse().unwrap();
     server.ready();
     let deadline = Instant::now() + Duration::from_secs(5);
-    // A process that nobody has reaped is still there for kill(2).
+    // A process that has not been reaped still exists for kill(2).
     while is_alive(orphan) {
         assert!(
             Instant::now() < deadline,
@@ -449,7 +449,7 @@ fn a_worker_in_a_session_of_its_own_is_replaced() {
     send(worker, Signal::KILL);
     assert_eq!(pid_in(&server.line("was killed by SIGKILL")), worker);
     server.ready();
-    // The group of the server does not hold its workers here, so it has to be stopped properly.
+    // Here the workers are outside the server's process group, so the server has to be stopped properly.
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! The server under examination: the supervisor with workers that behave as they are told. Serves no request.
+//! The server under test: the supervisor with workers of a scripted behaviour, which serve no requests.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,16 +13,16 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
 
-/// Writes a line with one system call: `eprintln!` takes several, and lines of several processes then mix.
+/// Writes a line with one system call: `eprintln!` takes several, so lines of several processes could mix.
 macro_rules! say {
     ($($argument:tt)*) => {{
         let line = format!("{}\n", format_args!($($argument)*));
-        // A test that has stopped listening has failed already.
+        // A test that no longer reads has failed already.
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }};
 }
 
-/// Runs the supervisor; its exit code.
+/// Runs the supervisor; returns its exit code.
 pub fn serve(behaviour: &str) -> i32 {
     let app = AppSpec::Module {
         module: "app".to_owned(),
@@ -40,7 +40,7 @@ pub fn serve(behaviour: &str) -> i32 {
         Duration::from_secs(30)
     };
     if behaviour == "orphans" {
-        // What PID 1 is by nature.
+        // As PID 1 is by nature.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     }
     run(
@@ -53,7 +53,7 @@ pub fn serve(behaviour: &str) -> i32 {
     )
 }
 
-/// Starts a process of another group that outlives its parent and then exits with a code that means something in
+/// Starts a process in another process group that outlives its parent and then exits with a code that has a meaning for
 /// workers.
 fn leave_an_orphan() {
     let mut shell = std::process::Command::new("sh");
@@ -62,7 +62,7 @@ fn leave_an_orphan() {
     assert_eq!(status.unwrap().code(), Some(3));
 }
 
-/// As an application does that has other plans for these signals.
+/// Like an application that uses these signals differently.
 fn ignore_signals() {
     for number in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1] {
         // SAFETY: the disposition of a signal of this process, which no other thread changes.
@@ -105,7 +105,7 @@ impl Hooks for TestHooks {
 
     fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
         match self.behaviour.as_str() {
-            // The first worker has the first slot, and keeps it.
+            // The first worker has the first slot and keeps it.
             "fails the second time" if post.slot > 0 => {
                 post.boot_failed(4, "Traceback: app is not callable");
                 return 4;
@@ -116,7 +116,7 @@ impl Hooks for TestHooks {
             }
             "crash" => std::process::abort(),
             "no handlers" => ignore_signals(),
-            // The application's import takes its time, and orders do not wait for it.
+            // The application's import takes long, and orders do not wait for it.
             "slow import" | "slow import without handlers" => {
                 if self.behaviour == "slow import without handlers" {
                     ignore_signals();
@@ -125,7 +125,7 @@ impl Hooks for TestHooks {
                 std::thread::sleep(Duration::from_secs(60));
             }
             "orphans" => leave_an_orphan(),
-            // A daemon's habit; the supervisor must see the worker's death all the same.
+            // As daemons do; the supervisor must still see the worker's death.
             "own session" => drop(rustix::process::setsid()),
             _ => {}
         }
@@ -152,7 +152,7 @@ impl Hooks for TestHooks {
     }
 
     fn exit_process(&mut self, code: i32) -> ! {
-        // SAFETY: leaves without running anything of this process.
+        // SAFETY: exits without running any other code of this process.
         unsafe { libc::_exit(code) }
     }
 

@@ -1,5 +1,5 @@
-//! Real processes: this program is the examiner, and run again with a behaviour it is the server under examination.
-//! Each check has its own server; none outlives its check.
+//! Tests with real processes: this program is the test runner, and run again with a behaviour it is the server under
+//! test. Each check has its own server, which ends with the check.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,10 +1,10 @@
-//! Which checks a run is about: libtest's command line, as far as it has a meaning here. Refuses the rest of it.
+//! Selects the checks to run: the options of libtest that make sense here. Others are refused.
 
 use std::process::Command;
 
 use crate::checks::Check;
 
-/// What the arguments ask for.
+/// The selection in the arguments.
 #[derive(Default)]
 pub struct Selection {
     filters: Vec<String>,
@@ -15,7 +15,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Reads the arguments behind the program's name.
+    /// Parses the arguments after the program's name.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let mut selection = Self::default();
         let mut arguments = arguments.into_iter();
@@ -42,7 +42,7 @@ impl Selection {
                 }
                 "--exact" => selection.is_exact = true,
                 "--list" => selection.lists = true,
-                // Nothing is captured and nothing is ignored.
+                // No output is captured and no check is ignored.
                 "--nocapture" | "--no-capture" | "--show-output" | "--include-ignored" | "-q"
                 | "--quiet" => {}
                 _ if name.starts_with('-') => {
@@ -57,7 +57,7 @@ impl Selection {
         Ok(selection)
     }
 
-    /// Whether a check of this name is asked for.
+    /// Whether the check with this name is selected.
     pub fn takes(&self, name: &str) -> bool {
         let matches = |part: &String| match self.is_exact {
             true => name == part,
@@ -68,7 +68,7 @@ impl Selection {
     }
 }
 
-/// What must be true of this program's own command line.
+/// Checks of this program's own command line.
 pub const ALL: &[Check] = &[(
     "a_run_without_a_check_fails_and_so_does_an_unknown_option",
     a_run_without_a_check_fails_and_so_does_an_unknown_option,

@@ -1,4 +1,4 @@
-//! A server in a process group of its own, its log, and its end. Everything it started dies with the value.
+//! A server in its own process group, with its log and its cleanup. Dropping the value kills all of its processes.
 
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -82,7 +82,7 @@ impl Server {
         self.child.id()
     }
 
-    /// The next line with this in it; earlier ones are passed over.
+    /// The next line that contains this; earlier lines are skipped.
     #[track_caller]
     pub fn line(&mut self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -102,7 +102,7 @@ impl Server {
         }
     }
 
-    /// A line with this in it, which may have come before.
+    /// Checks for a line that contains this, which may have been read already.
     #[track_caller]
     pub fn has_said(&mut self, part: &str) {
         if !self.log.iter().any(|line| line.contains(part)) {
@@ -110,7 +110,7 @@ impl Server {
         }
     }
 
-    /// Waits for the next worker to be ready and to have begun to serve; its process.
+    /// Waits until the next worker is ready and serves; returns its pid.
     #[track_caller]
     pub fn ready(&mut self) -> u32 {
         pid_in(&self.line(") accepts"))
@@ -120,7 +120,7 @@ impl Server {
         send(self.pid(), signal);
     }
 
-    /// Waits for the supervisor to exit and for everything that holds its log to close it; the exit code.
+    /// Waits for the supervisor to exit and for every process that holds its log to close it; returns the exit code.
     #[track_caller]
     pub fn exit_code(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    /// How many lines of the log so far have this in them.
+    /// How many lines of the log so far contain this.
     pub fn count(&self, part: &str) -> usize {
         self.log.iter().filter(|line| line.contains(part)).count()
     }
@@ -166,7 +166,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let group = Pid::from_child(&self.child);
-        // No such group: everything is gone already.
+        // No such group: all processes have exited already.
         let _gone = kill_process_group(group, Signal::KILL);
         let _reaped = self.child.wait();
     }
@@ -180,7 +180,7 @@ pub fn is_alive(pid: u32) -> bool {
     test_kill_process(number(pid)).is_ok()
 }
 
-/// The number behind `(pid ` in a line.
+/// The number after `(pid ` in a line.
 #[track_caller]
 pub fn pid_in(line: &str) -> u32 {
     let (_, rest) = line.split_once("(pid ").unwrap();

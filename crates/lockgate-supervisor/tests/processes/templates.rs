@@ -1,11 +1,11 @@
-//! What must be true of a server whose workers are made of a template, one function each.
+//! Checks of a server whose workers are forked by a template, one function each.
 
 use rustix::process::Signal;
 
 use crate::checks::Check;
 use crate::server::{Server, is_alive, pid_in, send, start};
 
-/// Every check, with its name.
+/// All checks, with their names.
 pub const ALL: &[Check] = &[
     (
         "workers_of_a_template_are_children_of_the_supervisor_and_the_template_loads_once",
@@ -97,7 +97,7 @@ fn a_template_that_dies_stops_the_first_boot() {
 fn nobody_outlives_a_killed_supervisor() {
     let (mut server, _, _) = serving(2);
     server.signal(Signal::KILL);
-    // The log is closed when the last of them has gone.
+    // The log is closed when the last of them has exited.
     server.exit_code();
 }
 

@@ -1,4 +1,4 @@
-//! Workers that begin, fail to, or die, and who follows them.
+//! Workers that start, fail to start or die, and their replacements.
 
 use super::*;
 use crate::BAD_FORK;
@@ -29,7 +29,7 @@ fn a_first_boot_that_fails_stops_the_server_with_the_code_of_the_failure() {
     for code in [3, 4] {
         let mut script = Script::booting(8);
         script.forget();
-        // All eight say the same; the first one is heard, and every order of what follows ends alike.
+        // All eight report the same; the first report counts, and any order of the following events ends alike.
         script.event(Event::BootFailed {
             pid: 103,
             code,
@@ -147,7 +147,7 @@ fn a_worker_that_keeps_dying_is_restarted_ever_more_slowly() {
             .map(|deed| deed.split(' ').next().unwrap().parse().unwrap())
             .collect();
         waits.push(forked.iter().map(|at| at - died).collect::<Vec<_>>());
-        // The next one is ready for no more than 2 s.
+        // Each next one is ready for no more than 2 s.
         script.event(Event::Ready { pid: pid + 1 });
         script.at(died + 42.0);
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Script {
-    /// `workers` that serve and have said so, when two generations meet; nothing noted so far.
+    /// `workers` that serve and have reported it, while two generations run; no actions recorded so far.
     pub(super) fn meeting(rules: Rules) -> Self {
         let mut script = Self::new(rules);
         script.event(Event::Start);
@@ -55,7 +55,7 @@ fn a_new_generation_takes_over_when_all_of_it_is_ready_and_the_old_one_leaves_wh
         "Info: worker 0 (pid 100) stopped after 23.0 s of service",
         "Info: worker 1 (pid 101) stopped after 23.0 s of service",
     ]);
-    // The next one finds the first places free, and a death is made good in its own generation.
+    // The next generation gets the first free slots, and a dead worker is replaced in its own generation.
     script.at(40.0);
     script.exits(103, KILLED);
     script.did(&["40 fork 3"]);
@@ -207,7 +207,7 @@ fn a_death_in_the_old_generation_waits_for_the_reload_unless_it_was_the_last() {
     script.asks(Request::Reload);
     script.exits(100, KILLED);
     script.forget();
-    // The reload fails: what has died before is made good.
+    // The reload fails: the worker that died before is replaced.
     script.exits(102, CRASH);
     script.did(&["20 stop 103", "20 discard", "20 fork 0"]);
 }
@@ -413,7 +413,7 @@ fn a_worker_that_died_or_was_sentenced_while_it_waited_gets_no_successor() {
             max_worker_memory_hard: 100,
             ..recycling(3)
         });
-        // The first one is being replaced, the other two wait for their turn.
+        // The first one is being replaced, the other two are queued.
         for pid in [100, 101, 102] {
             script.event(counted(pid, 50));
         }
@@ -448,7 +448,7 @@ fn no_attempt_is_due_when_the_worker_whose_successor_failed_has_died() {
     script.exits(100, KILLED);
     script.serve([102]);
     script.forget();
-    // Wakes at no deadline that is over, and at none that is to come.
+    // No wake-ups, neither for past deadlines nor for future ones.
     script.at(60.0);
     assert_eq!(script.supervisor.next_deadline(), None);
     script.did(&[]);
@@ -473,7 +473,7 @@ fn a_worker_that_exits_slowly_and_unasked_is_followed_at_once_and_has_a_deadline
     ]);
     script.at(50.0);
     script.did(&["50 kill 100"]);
-    // Of one that was asked to go it says nothing new.
+    // A worker that was asked to leave is not reported.
     script.asks(Request::Terminate);
     script.forget();
     script.event(Event::Exiting { pid: 101 });

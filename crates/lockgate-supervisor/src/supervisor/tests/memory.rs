@@ -1,4 +1,4 @@
-//! Workers that hold more memory than they may.
+//! Workers over their memory limits.
 
 use super::*;
 
@@ -101,6 +101,6 @@ fn during_a_reload_the_new_generation_replaces_what_is_over_the_hard_limit() {
     script.did(&["20 retire 100"]);
     assert!(script.logs[0].ends_with("; the reload that goes on replaces it"));
     script.event(weighed(101, 250));
-    // Nobody else serves.
+    // No other worker serves.
     script.did(&["20 retire 101", "20 fork 4", "20 fork 5"]);
 }

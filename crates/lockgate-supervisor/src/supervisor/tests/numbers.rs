@@ -1,4 +1,4 @@
-//! More workers and fewer, as signals ask for them.
+//! More and fewer workers, by signal.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What is told of a reload to whoever waits for it.
+//! The reload events for clients that wait for a reload.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Workers that no longer answer, and when their silence does not count.
+//! Workers that stop answering, and when their silence does not count.
 
 use super::*;
 
@@ -56,7 +56,7 @@ fn a_stop_suspends_the_timeout() {
 #[test]
 fn a_supervisor_that_was_itself_stopped_starts_counting_anew() {
     let mut script = Script::serving_with(1, Some(Duration::from_secs(5)));
-    // A frozen container: nobody ran for a minute, and the supervisor happens to wake first.
+    // A frozen container: no process ran for a minute, and the supervisor happens to wake first.
     script.now += Duration::from_secs(60);
     script.event(Event::Tick);
     script.at(84.0);

@@ -1,8 +1,8 @@
-//! Stops that begin with a delay, in which the server serves as before.
+//! Stops with a drain delay, during which the server serves as before.
 
 use super::*;
 
-/// Two workers that serve, at second 20; asked to stop, they go on for 10 seconds.
+/// Two serving workers at second 20; asked to stop, they go on for 10 seconds.
 fn delaying() -> Script {
     let mut script = Script::serving(2);
     script.supervisor.rules.drain_delay = Duration::from_secs(10);
@@ -52,7 +52,7 @@ fn a_worker_that_dies_during_the_delay_is_replaced() {
 fn a_second_term_ends_the_delay_and_the_next_ones_are_harsher() {
     let mut script = delaying();
     script.asks(Request::Terminate);
-    // timeout(1) signals the process, then its group: that is one wish.
+    // timeout(1) signals the process, then its group: that counts as one request.
     script.at(20.05);
     script.asks(Request::Terminate);
     script.did(&[]);

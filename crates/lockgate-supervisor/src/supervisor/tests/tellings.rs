@@ -1,4 +1,4 @@
-//! What whoever started the server is told, and when.
+//! Status reports to the service manager, and their times.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Workers that a template makes: they come when it has loaded the application, or not at all.
+//! Workers forked by a template: after it has loaded the application, or not at all.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn not_loaded(slot: usize) -> Event {
     }
 }
 
-/// `workers` that serve, and a template that takes its time from now on.
+/// `workers` that serve, and a template that answers forks late from now on.
 fn with_template(workers: usize) -> Script {
     let mut script = Script::serving(workers);
     script.forks_wait = true;
@@ -43,7 +43,7 @@ fn a_reload_whose_application_cannot_be_loaded_leaves_the_old_workers() {
     script.did(&[&begins[..], &["20 discard"]].concat());
     let why = "reload failed: cannot import shop.wsgi;";
     assert!(script.logs.iter().any(|line| line.contains(why)));
-    // The places are free again, and the next attempt takes them.
+    // The slots are free again, and the next attempt uses them.
     script.asks(Request::Reload);
     script.did(&begins);
 }

@@ -1,4 +1,4 @@
-//! Another version of the server in the same process: when it is tried, when it goes on, and what it does then.
+//! Upgrades: when the other version is tried, when it takes over, and what it does then.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn failed() -> Event {
     }
 }
 
-/// One that has served for an hour.
+/// A worker that has served for an hour.
 fn known(slot: usize, pid: u32, is_leaving: bool) -> Known {
     Known {
         slot,
@@ -69,7 +69,7 @@ fn an_upgrade_waits_for_workers_that_come_and_go_and_reloads_wait_for_it() {
     ]);
     script.asks(Request::Reload);
     script.did(&[]);
-    // Whoever goes on replaces a worker that has died, but has to know one that boots.
+    // The new version replaces a worker that has died, but it must know of one that is booting.
     script.asks(Request::MoreWorkers);
     script.did(&["20 fork 4"]);
     script.event(Event::UpgradeTried);
@@ -122,7 +122,7 @@ fn whoever_goes_on_reloads_and_keeps_the_workers_when_that_fails() {
         "0 stop 204",
         "0 discard",
     ]);
-    // One of the version before dies: its successor is of what is on disk.
+    // A worker of the previous version dies: its replacement runs the version on disk.
     script.exits(101, CRASH);
     script.at(1.0);
     script.did(&["0 fork 3"]);

@@ -1,15 +1,15 @@
-//! A new generation that answers beside the old one before it takes over.
+//! The canary period: a new generation answers beside the old one before it takes over.
 
 use super::*;
 
-/// A reload of two workers whose new ones, 102 and 103, are watched since 20 s, for 10 s.
+/// A reload of two workers; the new ones, 102 and 103, are in a canary period of 10 s that began at 20 s.
 fn watched() -> Script {
     let rules = Rules {
         reload_watch: Some(Duration::from_secs(10)),
         ..rules(2)
     };
     let mut script = Script::meeting(rules);
-    // What stands on the page already is another's.
+    // Counts already on the scoreboard belong to another worker.
     script.counts = vec![
         of(100, 7000, 900),
         of(101, 0, 0),
@@ -24,7 +24,7 @@ fn watched() -> Script {
         "20 fork 3 of next",
         "20 open 102",
         "20 open 103",
-        // The new ones accept: they are to have what comes.
+        // The new workers accept and get new connections first.
         "20 giveway 100",
         "20 giveway 101",
     ]);
@@ -63,7 +63,7 @@ fn a_new_generation_that_answers_well_takes_over_after_the_watch() {
             .unwrap()
             .starts_with("Info: reload: done in 10.0 s")
     );
-    // From here on they are made good as any that serve.
+    // From here on they are replaced like any serving worker.
     script.forget();
     script.exits(102, KILLED);
     script.did(&["30 fork 2"]);
@@ -144,7 +144,7 @@ fn an_old_worker_that_dies_is_not_replaced_and_what_it_answered_counts() {
     script.counts = vec![of(100, 7000, 900), of(102, 150, 90)];
     script.at(25.0);
     script.did(&[]);
-    // Rolled back for another reason, it is made good.
+    // After a rollback for another reason, it is replaced.
     script.exits(102, KILLED);
     script.did(&["25 retire 103", "25 discard", "25 fork 1"]);
 }
