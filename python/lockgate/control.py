@@ -22,7 +22,7 @@ from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
 from lockgate.top import request_lines, top
 
-#: Where the server is asked when no flag says so; the same variable sets `admin_bind`.
+#: The admin address when no flag names one; the same variable sets `admin_bind`.
 VARIABLE = "LOCKGATE_ADMIN_BIND"
 
 ACTIONS = {
@@ -39,13 +39,13 @@ def main(arguments: Sequence[str]) -> int:
     if getattr(options, "timeout", None) is not None and not options.wait:
         commands.error("--timeout goes with --wait")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names and targets come from elsewhere; a terminal that cannot show one shows its number.
+        # Names and targets are untrusted; characters that the terminal cannot encode are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         address = options.admin or configured_address()
         if options.command == "top":
-            # Python leaves a signal ignored that was so at its start, as after `nohup` or in a
-            # script's background.
+            # Python leaves a signal ignored that was ignored at its start, as after `nohup` or in a
+            # background job of a script.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return top(address, options.once, options.interval, options.stacks)
         return control(address, options)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"lockgate: {problem}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read has enough. Python would complain of it again when it ends.
+        # The reader has closed the pipe. Without this, Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

@@ -16,10 +16,10 @@ from typing import Any
 
 from lockgate.privileges import closed_to_user
 
-#: Directories that were put in front of `sys.path`: where the operator's modules are looked for.
+#: Directories added in front of `sys.path`, where the operator's modules are expected.
 OWN_PLACES: list[str] = []
 
-#: Words that are commands elsewhere, and what does the same here.
+#: Words that are commands of other servers, and the equivalent here.
 COMMANDS = {
     **dict.fromkeys(
         ("run", "serve", "start", "server", "runserver"), "lockgate module:attribute serves"
@@ -36,7 +36,7 @@ def for_import(error: BaseException, module: str, told: str) -> list[str]:
     if isinstance(error, ModuleNotFoundError) and error.name:
         missing = error.name
         is_application = module == missing or module.startswith(f"{missing}.")
-        # In a directory that cannot be read nothing else can be looked for.
+        # If a directory cannot be read, other causes cannot be checked.
         cures = closed_places() or [*replaced(missing), *inside_package(missing)]
         if is_application:
             cures = cures or commands(missing) or [*elsewhere(missing), *near_modules(missing)]

@@ -23,7 +23,7 @@ from lockgate import hints
 
 Application = Callable[..., Any]
 
-#: Tried in this order when a module is named without an attribute.
+#: Tried in this order when a module is given without an attribute.
 USUAL_NAMES = ("application", "app")
 USUAL_FACTORIES = ("create_app", "make_app")
 
@@ -90,7 +90,7 @@ def import_file(path: Path) -> ModuleType:
         cures = near or hints.closed_places()
         raise AppImportError("\n".join([*lines, *hints.lines(cures), *hints.places()]))
     prepend([str(path.parent)])
-    # Under its own name, so that its neighbours can import it, unless that name is taken already.
+    # Under its own name, so that its neighbours can import it, unless that name is already taken.
     name = path.stem if path.stem not in sys.modules else f"lockgate_application_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -69,7 +69,7 @@ def _user(user: str, is_group_given: bool) -> tuple[str | None, int, int]:
         try:
             entry = pwd.getpwuid(int(user))
         except (KeyError, OverflowError):
-            # A number without a name, as in many containers, has no group: root's must not stay.
+            # A user ID without a passwd entry, as in many containers: root's group must not stay.
             if not is_group_given and int(user) != os.geteuid():
                 raise LookupError(
                     f"user = {user}: this number has no entry in the password database, so its "

@@ -9,9 +9,9 @@ from typing import Any
 
 from lockgate.admin_client import Gone, Unreachable, printable, read_status
 
-#: Between two looks.
+#: Seconds between two status requests.
 LOOK = 0.1
-#: How long a server that lives may not answer: the process that answers may be replaced meanwhile.
+#: How long a running server may not answer: the admin process may be restarting.
 SILENCE = 5.0
 
 
@@ -24,7 +24,7 @@ def reload_and_wait(address: str, ask: Callable[[], None], timeout: float | None
             "ask without --wait, and read its log"
         )
     pid, before = status["pid"], status["reload"]
-    # The next one to begin reads what is there now, whoever has asked for it.
+    # The next reload to begin reads the current settings, whatever triggered it.
     number = before["begun"] + 1
     ask()
     if before["begun"] > before["ended"]:
@@ -39,7 +39,7 @@ def reload_and_wait(address: str, ask: Callable[[], None], timeout: float | None
             wanted = reload["wanted"]
             progress = f"{reload['ready']}/{wanted} ready"
         elif is_over and wanted and not has_failed:
-            # The next one goes on already; this one is over because all were.
+            # The next reload has already begun; this one ended because all workers were ready.
             progress = f"{wanted}/{wanted} ready"
         if progress and progress != shown:
             say(progress)
@@ -71,7 +71,7 @@ def look(address: str, pid: int) -> Any:
         try:
             status = read_status(address)
         except Gone:
-            # The supervisor itself holds the socket, whatever becomes of the process that answers.
+            # The supervisor holds the socket open, even while the admin process restarts.
             raise Unreachable(f"the server (pid {pid}) has ended during the reload") from None
         except Unreachable as problem:
             if time.monotonic() >= until:

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
-#: Frames of the standard library say how a thread waits; those of the application say why.
+#: Frames of the standard library show how a thread waits; those of the application show why.
 _STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _OWN_FILE = __file__
 

@@ -10,13 +10,13 @@ import signal
 from collections.abc import Callable, Collection
 from types import FrameType
 
-#: What the supervisor listens to.
+#: Signals that the supervisor handles.
 HEARD = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
     signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD,
 )  # fmt: skip
 
-#: What workers listen to, or keep from ending them.
+#: Signals that workers handle, or that must not end them.
 HEARD_BY_WORKERS = tuple(number for number in HEARD if number is not signal.SIGCHLD)
 
 
@@ -25,7 +25,7 @@ def prepare_supervisor() -> None:
     supervisor handles: it would run beside the supervisor's own, and end or delay the server."""
     for number in HEARD:
         signal.signal(number, signal.SIG_DFL)
-    # As Python starts: a pipe to a worker that has just died is an error and no death.
+    # Python's default: writing to a worker that has just died fails with EPIPE instead of a signal.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from lockgate.admin_client import Refused, printable, read_object
 
-#: How often it is tried again when somebody else is just asking.
+#: Number of attempts when another client is dumping stacks.
 ATTEMPTS = 10
 
-#: Where Python itself and what is installed lives.
+#: Paths of Python itself and of installed packages.
 LIBRARY = re.compile(r"/(site|dist)-packages/|/lib(64)?/python3(\.\d+t?)?/|^<frozen ")
 LOCKGATE = "/site-packages/lockgate/"
 

@@ -22,7 +22,7 @@ def become(
     directory: str | None,
 ) -> None:
     """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
-    # Not by its path: a deploy may have moved or removed the directory since.
+    # Not by path: a deploy may move or remove the directory in the meantime.
     before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:
         if directory is not None:

@@ -10,9 +10,9 @@ from typing import Any, TextIO
 from lockgate.admin_client import Refused, printable, read_status
 from lockgate.stacks import places, read_stacks, request_stacks
 
-#: Moves to the first column of the first line and clears what is below.
+#: Moves the cursor to the top left and clears the screen below.
 CLEAR_SCREEN = "\x1b[H\x1b[J"
-#: Letters of the place where a request stands.
+#: Width of the column that shows where a request is.
 PLACE_WIDTH = 32
 
 
@@ -37,7 +37,7 @@ def running_lines(address: str, status: Any, with_stacks: bool) -> list[str]:
     try:
         return request_lines(status, places(read_stacks(address)))
     except Refused:
-        # Not on this system, or others ask all the time: the rest is worth showing.
+        # Unsupported on this system, or other clients dump stacks all the time: show the rest.
         return request_lines(status)
 
 
@@ -70,7 +70,7 @@ def show(stream: TextIO, lines: list[str]) -> None:
     columns, rows = 80, 24
     if stream.isatty():
         size = os.get_terminal_size(stream.fileno())
-        # A terminal that does not know its size says 0: serial lines, and those of some containers.
+        # A terminal that does not know its size reports 0: serial lines, and some containers.
         columns, rows = size.columns or columns, size.lines or rows
     stream.write(CLEAR_SCREEN + "\n".join(line[:columns] for line in lines[: rows - 1]) + "\n")
     stream.flush()

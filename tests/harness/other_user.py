@@ -29,7 +29,7 @@ def reach_python(directory: Path) -> str:
     if os.geteuid() != 0:
         pytest.skip("only root can change the user")
     homes = {Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]}
-    # What is below another one comes with it.
+    # A directory below another one is mounted with it.
     homes = {home for home in homes if not homes & set(home.parents)}
     for home in homes:
         if not home.stat().st_mode & 0o001:

@@ -25,8 +25,8 @@ class Postgres:
         require_module("psycopg")
         initdb = require_program("initdb", package="postgresql", directories=DIRECTORIES)
         server = require_program("postgres", package="postgresql", directories=DIRECTORIES)
-        # Not the directory of pytest: other users cannot enter it, and a path of a unix socket
-        # has 107 bytes at most.
+        # Not pytest's directory: other users cannot enter it, and the path of a unix socket is
+        # limited to 107 bytes.
         self.directory = Path(tempfile.mkdtemp(prefix="pg-"))
         self._user = _user()
         if self._user is not None:
@@ -39,7 +39,7 @@ class Postgres:
         self.log_path = self.directory / "log"
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                # As it is after an installation, but for the disk: max_connections = 100.
+                # As after an installation, except for fsync: max_connections = 100.
                 [server, "-D", str(data), "-k", str(self.directory), "-h", "", "-F"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -62,7 +62,7 @@ class Postgres:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
-        # As superuser there is a place in reserve.
+        # A slot is reserved for superusers.
         with psycopg.connect(self.dsn) as connection:
             row = connection.execute(count).fetchone()
         assert row is not None
@@ -74,7 +74,7 @@ class Postgres:
 
     def end(self) -> None:
         if self.process.poll() is None:
-            # "Immediate shutdown": it ends its children, and there is nothing to keep.
+            # "Immediate shutdown": ends the child processes; there is no data to keep.
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)
         shutil.rmtree(self.directory)

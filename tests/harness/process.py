@@ -20,7 +20,7 @@ TESTS = Path(__file__).resolve().parent.parent
 APPS = TESTS / "apps"
 EXAMPLES = TESTS.parent / "examples"
 RUNNING: list[Server] = []
-# What systemd tells the process that runs the tests.
+# Variables that systemd may set for the process that runs the tests.
 SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_PID", "LISTEN_FDS")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harness.patience import eventually
 
-# Puts sockets where LISTEN_FDS says that they are, and becomes the server: arguments are their
-# numbers, separated by commas, their names, and the command.
+# Moves sockets to where LISTEN_FDS expects them, and execs the server. Arguments: the descriptors,
+# separated by commas, their names, and the command.
 LAUNCHER = """
 import os, sys
 numbers = [int(number) for number in sys.argv[1].split(",")]

@@ -58,7 +58,7 @@ class SteadyLoad:
         while not self._stopped.is_set():
             if connection is None:
                 connection = http.client.HTTPConnection(*self.address, timeout=20)
-                # A lost connection is a failure, not a reason to connect again.
+                # A lost connection is a failure; it must not be reopened.
                 connection.auto_open = 0
                 try:
                     connection.connect()

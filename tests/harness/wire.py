@@ -249,7 +249,7 @@ def converse(
             for piece in pieces:
                 if not wire.send_while_open(piece):
                     break
-            # Some end within a request: their client sends no more, and still reads.
+            # Some conversations end within a request: the client stops sending and still reads.
             wire.finish_sending()
         except OSError:
             pass  # closed already; what it said is still to be read

@@ -1,5 +1,6 @@
-//! The admin listener: HTTP for operators, in a process that runs no application and no Python. It is the worker's engine
-//! with a Rust function behind it. Reading is open to whoever can connect; `actions` asks the supervisor for the rest.
+//! The admin listener: HTTP for operators, in a process of its own that runs neither the application nor Python. It
+//! uses the worker's HTTP server with a Rust application. Every client may read; `actions` passes commands to the
+//! supervisor.
 
 mod actions;
 
@@ -26,15 +27,14 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What to say where nothing is.
+/// The text of a 404 response.
 const PLACES: &str =
     "there are /metrics, /healthz, /readyz, /status, /stacks, /uwsgi and /actions/\n";
 
-/// How long workers may take to say where their threads stand: more than it takes them when one of their calls holds the
-/// interpreter.
+/// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// Answers until the supervisor is gone or this process is asked to stop; gives its exit code.
+/// Serves until the supervisor has exited or asks this process to stop; returns the exit code.
 pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
@@ -62,9 +62,9 @@ pub(crate) fn run(
     Ok(post.attend(&attended))
 }
 
-/// Answers take microseconds and wait for nobody, but for stacks, for which workers are waited for: so there is a second
-/// thread. Little is read, and little is held. Connections that ask nothing must not keep others out for long: they cost
-/// a few hundred bytes and soon end.
+/// Responses take microseconds and never block, except for /stacks, which waits for workers: hence the second thread.
+/// Requests are small, and little is buffered. Idle connections must not keep others out for long: they cost a few
+/// hundred bytes and time out soon.
 fn settings(config: &Config) -> Config {
     Config {
         threads: Threads::Count(NonZeroUsize::MIN.saturating_add(1)),
@@ -83,17 +83,17 @@ fn settings(config: &Config) -> Config {
 
 struct Admin {
     page: Page,
-    /// Locked while workers are asked: one question at a time.
+    /// Locked while workers are asked: one dump at a time.
     stacks: Mutex<Option<StackBoard>>,
     actions: Actions,
 }
 
-/// An answer before it is encoded.
+/// A response before it is encoded.
 struct Answer {
     status: (u16, &'static str),
     kind: &'static str,
     body: Vec<u8>,
-    /// What may be asked instead, with 405.
+    /// The `Allow` header of a 405 response.
     allow: &'static str,
 }
 
@@ -161,7 +161,7 @@ impl Admin {
                 write_uwsgi(&mut body, self.page, VERSION, moment, memory);
                 Answer::ok(JSON, body)
             }
-            // This process does not outlive the supervisor.
+            // This process never outlives the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
             b"/readyz" => match self.page.serving().count() {
                 _ if self.page.is_draining() => {
@@ -176,7 +176,7 @@ impl Admin {
 }
 
 impl Admin {
-    /// Where every thread of every worker stands.
+    /// The stacks of all threads of all workers.
     fn stacks(&self) -> Answer {
         let Ok(board) = self.stacks.try_lock() else {
             let text = "somebody else is asking for the stacks: try again\n";
@@ -205,7 +205,7 @@ impl Admin {
     }
 }
 
-/// What a process holds, where the system says so: in pages, address space first (proc(5), statm).
+/// Memory of a process, if the system reports it; statm has pages, address space first (proc(5)).
 fn memory(pid: u64) -> Memory {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let mut bytes = text
@@ -226,13 +226,13 @@ fn send(answer: &Answer, reply: &mut Reply) {
         && (answer.allow.is_empty() || head.push(b"Allow", answer.allow.as_bytes()).is_ok());
     debug_assert!(is_described, "constants that are valid");
     reply.start(BodyLength::Known(answer.body.len() as u64));
-    // A client that has gone is none of our business, and the length is right.
+    // A client that has disconnected is not an error here, and the length is right.
     if !reply.allows_body() || reply.send_copy(&answer.body).is_ok() {
         let _ = reply.finish();
     }
 }
 
-/// A page in a browser can have any name lead to 127.0.0.1 ("DNS rebinding"), but not an address or localhost.
+/// Against DNS rebinding: a page in a browser can point any name at 127.0.0.1, but not an address or localhost.
 fn is_address(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else {
         return false;
@@ -246,14 +246,14 @@ fn is_address(host: &[u8]) -> bool {
     })
 }
 
-/// The running process, as far as orders reach it.
+/// The running admin process, as the supervisor's messages reach it.
 struct AttendedAdmin {
     handle: Handle,
     log: Arc<ErrorLog>,
 }
 
 impl Attended for AttendedAdmin {
-    /// Readiness is asked about while the others drain.
+    /// Readiness is still queried while the workers drain.
     fn drain(&self) {}
 
     fn retire(&self) {}
@@ -263,7 +263,7 @@ impl Attended for AttendedAdmin {
     }
 
     fn reopen_logs(&self) {
-        // A log that cannot be opened again is reported by the workers, who write to it.
+        // If the log cannot be reopened, the workers, which write to it, report that.
         let _reported_by_others = self.log.reopen();
     }
 

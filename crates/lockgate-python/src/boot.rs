@@ -1,5 +1,5 @@
-//! A worker's life up to the point where it serves, in the two parts that a template needs: settling and loading, which
-//! happen once for all workers of a template, and beginning, which each of them does. Decides nothing about workers.
+//! Worker startup, in the two parts that a template (fork server) needs: settling and loading, which happen once for
+//! all workers of a template, and starting, which happens in each worker.
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -19,11 +19,11 @@ use crate::warming::warm_up;
 use crate::wsgi::{ImportedContext, Settings, WsgiApp};
 use crate::{children, exceptions, interpreter, loading, privileges, signals, stacks};
 
-/// The exit code of a worker that could not begin, for a reason that is not the application's.
+/// The exit code of a worker that could not start, for a reason outside the application.
 pub(crate) const CANNOT_START: i32 = 1;
-/// The exit code of a worker that served and had to end because of a fault of its own.
+/// The exit code of a worker that served and then failed because of an error in the server.
 pub(crate) const FAILED: i32 = 1;
-/// The exit code of a worker whose application cannot answer: as when it cannot be imported.
+/// The exit code of a worker whose application cannot answer, for example because it cannot be imported.
 const WARM_UP_FAILED: i32 = 3;
 
 fn cannot_start(text: String) -> LoadFailure {
@@ -61,7 +61,7 @@ impl PythonHooks {
             self.log.write(Level::Warning, &message);
         }
         if self.config.gc != Collection::Off {
-            // A collection in a worker would write to all that it looks at, and so end the sharing of its memory.
+            // A collection in a worker would write to every object it visits, and copy the pages it shares.
             freeze(py).map_err(|error| {
                 cannot_start(format!("gc.freeze: {}", exceptions::summary(py, &error)))
             })?;
@@ -86,7 +86,7 @@ impl PythonHooks {
         Ok(())
     }
 
-    /// Makes this process one for these settings, as the user that they name.
+    /// Applies these settings to the process, and changes to the user that they name.
     fn settle(
         &mut self,
         py: Python<'_>,
@@ -106,7 +106,7 @@ impl PythonHooks {
         privileges::check_interpreter(py, &self.config).map_err(cannot_start)
     }
 
-    /// The application, in a process that is settled.
+    /// Loads the application, in a process that is settled.
     fn load(
         &mut self,
         py: Python<'_>,
@@ -130,7 +130,7 @@ impl PythonHooks {
             ))
         })?;
         self.show_stacks_at_death(py);
-        // While it can be read: at the exit its directory may have been replaced or removed.
+        // While the file can be read: at exit the directory may have been replaced or removed.
         py.import("lockgate.shutdown")
             .map_err(|error| cannot_start(exceptions::summary(py, &error)))?;
         if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
@@ -143,7 +143,7 @@ impl PythonHooks {
             );
         }
         let application = loading::load(py, &self.config)?;
-        // Refused by `loading`, unless the operator has allowed it.
+        // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = interpreter::patched_by(py) {
             let message = format!(
                 "{package} has replaced Python's threads and locks, and allow_patched_threads = true: requests run on \
@@ -154,7 +154,7 @@ impl PythonHooks {
         Ok(application)
     }
 
-    /// A worker that could serve.
+    /// Prepares a worker up to the point where it could serve.
     pub(crate) fn start_worker(
         &mut self,
         py: Python<'_>,
@@ -166,7 +166,7 @@ impl PythonHooks {
             Err(failure) => {
                 post.boot_failed(failure.code, &failure.text);
                 if failure.code == BAD_FORK {
-                    // Whatever runs at exit may want the stream as well.
+                    // Exit functions might block on the same stream.
                     signal_hook::low_level::exit(BAD_FORK);
                 }
                 Err(failure.code)
@@ -174,7 +174,7 @@ impl PythonHooks {
         }
     }
 
-    /// `None`: the supervisor has gone.
+    /// `None`: the supervisor has exited.
     fn begin(
         &mut self,
         py: Python<'_>,
@@ -182,7 +182,7 @@ impl PythonHooks {
     ) -> Result<Option<Handle>, LoadFailure> {
         let application = match self.preloaded.take() {
             Some(application) => {
-                // The template was not told when log files were moved.
+                // The template gets no notice when log files are rotated.
                 let stack_log = self.stack_log.as_ref();
                 let reopened = (self.log.reopen())
                     .and_then(|()| stack_log.map_or(Ok(()), |stacks| stacks.reopen()));
@@ -226,7 +226,7 @@ impl PythonHooks {
             text,
         })?;
         let mut config = Config::clone(&self.config);
-        // The application may have set another when it was imported; the crew judges waiting by the one that counts.
+        // The import may have changed the switch interval; the thread pool judges waiting times by the actual one.
         if let Ok(interval) = interpreter::switch_interval(py) {
             config.switch_interval = interval;
         }
@@ -243,7 +243,7 @@ impl PythonHooks {
         Ok(Some(handle))
     }
 
-    /// The context variables that the import of the application has set, on this thread or in its template.
+    /// The context variables that the import of the application set, on this thread or in the template.
     fn imported_context(&self, py: Python<'_>) -> Result<ImportedContext, LoadFailure> {
         let context = ImportedContext::take(py).map_err(|error| {
             cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
@@ -259,7 +259,7 @@ impl PythonHooks {
         Ok(context)
     }
 
-    /// Where this worker's threads are told when it crashes.
+    /// Sets up the file to which a crash writes the stacks of this worker's threads.
     fn show_stacks_at_death(&mut self, py: Python<'_>) {
         let problem = match StackLog::open(&self.config.error_log) {
             Ok(stacks) => {
@@ -277,7 +277,7 @@ impl PythonHooks {
         }
     }
 
-    /// Has operators see where this worker's threads stand. After the import, so that the application goes first.
+    /// Starts to answer requests for thread dumps. After the import: the application may claim the signal first.
     fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
         let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
         if let Some(place) = place
@@ -291,7 +291,7 @@ impl PythonHooks {
         }
     }
 
-    /// Says what this worker's user will be refused later: nobody would connect that with the user.
+    /// Logs what this worker's user will not be able to open later: such an error would be hard to trace to the user.
     fn try_places(&self) {
         if let Some(directory) = &self.config.spool_dir
             && let Err(error) = try_directory(directory)
@@ -314,7 +314,7 @@ impl PythonHooks {
     }
 }
 
-/// A worker that hangs at its first `print` serves nothing.
+/// Fails when a standard stream hangs: a worker that blocks at its first `print` serves nothing.
 fn check_streams(py: Python<'_>) -> Result<(), LoadFailure> {
     match find_hanging_stream(py) {
         Ok(None) => Ok(()),
@@ -332,7 +332,7 @@ fn check_streams(py: Python<'_>) -> Result<(), LoadFailure> {
     }
 }
 
-/// `wsgi.multithread` and the like.
+/// The bridge's settings: `wsgi.multithread` and the like.
 fn settings(config: &Config) -> Settings {
     let environ_names = match &config.access_log {
         Some(_) => AccessFormat::parse(&config.access_log_format)

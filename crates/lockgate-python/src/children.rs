@@ -1,5 +1,5 @@
-//! Processes that the application forks from a worker or a template: what they give back, and that none of them goes on as
-//! a worker. `lockgate.children` gives it back.
+//! Processes that the application forks from a worker or a template: they release the worker's descriptors and signal
+//! handlers (`lockgate.children`), and never continue as a worker.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use crate::{exceptions, interpreter};
 
-/// This process was forked by the application and has only the thread that did it.
+/// The application forked this process; only the forking thread exists in it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// The fork that goes on is the server's own: a template makes a worker.
+/// The current fork is the server's own, for example a template forks a worker.
 static IS_OWN_FORK: AtomicBool = AtomicBool::new(false);
 
-/// Descriptors of this process that it shares with the supervisor, by number.
+/// Descriptors that this process shares with the supervisor, by number.
 static SHARED_WITH_SUPERVISOR: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
 
-/// These are the descriptors that this process shares with the supervisor.
+/// Records the descriptors that this process shares with the supervisor.
 pub(crate) fn note_descriptors(numbers: Vec<RawFd>) {
     *SHARED_WITH_SUPERVISOR
         .lock()
@@ -35,13 +35,13 @@ pub(crate) fn is_child() -> bool {
     IS_CHILD.load(Ordering::Relaxed)
 }
 
-/// Makes a child of the server's own by Python's fork, so that its locks, its import machinery and every at-fork hook
-/// follow.
+/// Forks a child of the server through Python's fork, which resets Python's locks and import machinery and runs every
+/// at-fork hook.
 ///
 /// # Errors
-/// When Python or the system refuses.
+/// When Python raises an exception, or the system call fails.
 pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
-    // What the import printed would be in the buffers of each child, and written by each of them.
+    // Output of the import that is still buffered would be written once more by each child.
     interpreter::flush_streams(py);
     IS_OWN_FORK.store(true, Ordering::Relaxed);
     let pid = py.import("os").and_then(|os| os.call_method0("fork"));
@@ -49,10 +49,11 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
     pid?.extract()
 }
 
-/// Has every process that the application forks from this one settle first. To be called in a worker or a template, once.
+/// Registers an at-fork hook that prepares every process the application forks from this one. Call once in a worker or
+/// template.
 ///
 /// # Errors
-/// When Python refuses.
+/// When Python raises an exception.
 pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
     let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         if IS_OWN_FORK.load(Ordering::Relaxed) {
@@ -60,8 +61,8 @@ pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
         }
         IS_CHILD.store(true, Ordering::Relaxed);
         let mut numbers = take_inherited_descriptors();
-        // Told once, as those: from then on they may become the child's own. The lock is held for moments, by an attached
-        // thread, and this one was attached when it forked: nobody had it.
+        // Reported once: afterwards the numbers may be reused by the child. The lock is held briefly, by attached
+        // threads only, and the forking thread was attached: no other thread held it.
         if let Ok(mut shared) = SHARED_WITH_SUPERVISOR.try_lock() {
             numbers.append(&mut shared);
         }
@@ -73,8 +74,8 @@ pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
         .map(drop)
 }
 
-/// A child that has come back from the application's call ends here: the request, its connection and the worker's
-/// threads are its parent's.
+/// Ends a child that has returned from the application's call: the request, its connection and the worker's threads
+/// belong to its parent.
 #[inline]
 pub(crate) fn end_here(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) {
     if is_child() {
@@ -104,7 +105,7 @@ fn end(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) -> ! {
     interpreter::leave(py, code)
 }
 
-/// As Python has it: nothing is 0, a number itself, anything else 1.
+/// As Python does it: None is 0, an integer itself, anything else 1.
 fn exit_code(py: Python<'_>, error: &PyErr) -> i32 {
     let code = error.value(py).getattr("code");
     match code {

@@ -1,5 +1,5 @@
-//! Python's cyclic garbage collector as the setting `gc` wants it, and the collections between turns.
-//! Knows no request. `Ledger` decides, from counts and a time that it is given; `Collector` asks Python and collects.
+//! Python's cyclic garbage collector under the setting `gc`, and collections between turns of the event loop. `Ledger`
+//! decides, from counts and a time that are passed in; `Collector` calls Python and collects.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,33 +15,33 @@ use pyo3::types::IntoPyDict;
 
 use crate::{exceptions, interpreter};
 
-/// So many more containers than at the last collection make a young one due, unless the application's own threshold is
-/// higher. The default of CPython 3.13 and later; those before it take 700.
+/// Containers allocated since the last collection that make a young collection due, unless the application's own
+/// threshold is higher. The default of CPython 3.13 and later; earlier versions use 700.
 const YOUNG: u64 = 2_000;
 
-/// Every so many young collections one takes the middle generation as well: CPython's threshold.
+/// After this many young collections the middle generation is collected as well: CPython's threshold.
 const YOUNG_PER_MIDDLE: u32 = 10;
 
-/// The long-lived have to grow by a quarter before a full collection pays: CPython's rule, which keeps the work linear.
+/// The long-lived containers must grow by a quarter before a full collection: CPython's rule, which keeps work linear.
 const GROWTH: u64 = 4;
 
-/// And by so many at least: after a freeze nearly nothing is left to grow from.
+/// The minimum of that growth: after a freeze there is almost nothing to take a quarter of.
 const LEAST_GROWTH: u64 = 10_000;
 
-/// A circle of few objects can hold large buffers, which no count shows: resident memory that grew so much since the last
-/// full collection makes one due.
+/// A reference cycle of few objects can hold large buffers, which no count shows: growth of resident memory by this
+/// much since the last full collection makes one due.
 const MEMORY_GROWTH: u64 = 64 << 20;
 
-/// Reading the resident memory is a system call or three.
+/// Interval between readings of resident memory, which cost up to three system calls.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
-/// Without a turn for so long, garbage of long requests and of the application's own threads is looked for all the same.
+/// After this time without a turn, garbage of long requests and of the application's own threads is collected anyway.
 const LONGEST_WITHOUT_LOOK: Duration = Duration::from_secs(1);
 
-/// A young collection of more than this may take longer than waking a thread.
+/// A young collection of more containers than this may take longer than waking a thread.
 const LONG: u64 = 10_000;
 
-/// What to collect.
+/// Which collection is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Due {
     Nothing,
@@ -61,16 +61,16 @@ impl Due {
     }
 }
 
-/// What was made and what was found dead, as far as it shows from outside.
+/// Counts of containers created and freed, as far as they can be observed.
 #[derive(Debug)]
 struct Ledger {
     young: u64,
-    /// Containers that the last full collection left, those that are frozen included.
+    /// Containers that survived the last full collection, frozen ones included.
     long_lived: u64,
-    /// Containers that came since then and are still there.
+    /// Containers created since then that still exist.
     pending: u64,
     since_middle: u32,
-    /// After the last full collection, in bytes.
+    /// Resident memory after the last full collection, in bytes.
     resident: u64,
     next_memory: Instant,
     looked_at: Instant,
@@ -89,7 +89,7 @@ impl Ledger {
         }
     }
 
-    /// `made`: containers made since the last collection, less those freed.
+    /// `made`: containers allocated minus containers freed since the last collection.
     fn due(&mut self, made: u64, now: Instant, resident: impl FnOnce() -> u64) -> Due {
         self.looked_at = now;
         if now >= self.next_memory {
@@ -110,7 +110,7 @@ impl Ledger {
         Due::Young
     }
 
-    /// A collection has freed so many of them.
+    /// Records a collection that freed `freed` containers.
     fn note(&mut self, what: Due, made: u64, freed: u64, resident: impl FnOnce() -> u64) {
         let left = (self.pending + made).saturating_sub(freed);
         match what {
@@ -132,11 +132,11 @@ impl Ledger {
     }
 }
 
-/// Moves what there is out of the collector's sight, once the application is loaded: it stays for good, and is not looked at
-/// again.
+/// Freezes the existing objects once the application is loaded: they stay for good, and collections no longer visit
+/// them.
 ///
 /// # Errors
-/// When the interpreter has no collector.
+/// When Python has no garbage collector.
 pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
     let gc = py.import("gc")?;
     gc.call_method0("collect")?;
@@ -146,9 +146,9 @@ pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
 /// Collects between turns, for `gc = "idle"`.
 pub(crate) struct Collector {
     functions: Functions,
-    /// Only ever tried: whoever comes second has nothing to do here, and a finalizer may give the interpreter away.
+    /// Locked with `try_lock` only: a second thread has nothing to do here, and a finalizer may release the GIL.
     ledger: Mutex<Option<Ledger>>,
-    /// The next look collects fully, whatever the counts say.
+    /// The next look runs a full collection, whatever the counts.
     is_full_due: AtomicBool,
     log: Arc<ErrorLog>,
 }
@@ -161,10 +161,10 @@ struct Functions {
 }
 
 impl Collector {
-    /// Does what the setting says once the application is loaded; gives what has to be asked between turns.
+    /// Applies the setting `gc` once the application is loaded; returns the collector to call between turns, if any.
     ///
     /// # Errors
-    /// When the interpreter has no collector.
+    /// When Python has no garbage collector.
     pub(crate) fn set_up(
         py: Python<'_>,
         collection: Collection,
@@ -189,7 +189,7 @@ impl Collector {
             gc.call_method0("disable")?;
             return Ok(None);
         }
-        // A child that the application forks has no turns to collect between.
+        // A child that the application forks has no event loop to collect in.
         py.import("os")?.getattr("register_at_fork")?.call(
             (),
             Some(&[("after_in_child", gc.getattr("enable")?)].into_py_dict(py)?),
@@ -209,7 +209,7 @@ impl Collector {
         });
         gc.call_method0("disable")?;
         let watching = Arc::clone(&collector);
-        // Not the thread that attends: a call that keeps the interpreter must not keep the worker from its signals.
+        // Not on the thread that receives the supervisor's messages: a call that holds the GIL must not delay signals.
         let started = interpreter::spawn(
             "lockgate-collector".to_owned(),
             Box::new(move || watching.watch()),
@@ -221,7 +221,7 @@ impl Collector {
         Ok(Some(collector))
     }
 
-    /// Looks where there are no turns. Ends when the application has taken over.
+    /// Collects when there are no turns. Ends when Python's automatic collector is on again.
     fn watch(&self) {
         loop {
             let is_ours = Python::attach(|py| {
@@ -234,12 +234,12 @@ impl Collector {
         }
     }
 
-    /// Collects if it is time to. `let_go` is called before anything long.
+    /// Collects if a collection is due. `let_go` is called before anything long.
     pub(crate) fn look(&self, py: Python<'_>, let_go: &dyn Fn()) {
         self.look_since(py, Duration::ZERO, let_go);
     }
 
-    /// Has everything collected within two seconds. False when it is not ours to collect.
+    /// Requests a full collection within two seconds. False when the server does not collect.
     pub(crate) fn collect_soon(&self) -> bool {
         self.is_full_due.store(true, Ordering::Relaxed);
         match self.ledger.try_lock() {
@@ -250,7 +250,7 @@ impl Collector {
         }
     }
 
-    /// As [`Collector::look`], unless the last look was less than `quiet` ago. False when it is not ours to collect.
+    /// As [`Collector::look`], unless the last look was less than `quiet` ago. False when the server does not collect.
     fn look_since(&self, py: Python<'_>, quiet: Duration, let_go: &dyn Fn()) -> bool {
         let mut place = match self.ledger.try_lock() {
             Ok(place) => place,
@@ -277,7 +277,7 @@ impl Collector {
                 );
             }
             Err(error) => {
-                // Asked again, it would fail again at every turn; Python is better off by itself.
+                // Another attempt would fail again at every turn; Python's automatic collector takes over.
                 *place = None;
                 drop(place);
                 let is_handed_back = self.functions.enable.bind(py).call0().is_ok();
@@ -292,14 +292,14 @@ impl Collector {
         false
     }
 
-    /// Outside the interpreter: a log may be a pipe that nobody empties.
+    /// Without the GIL: the log may be a pipe that is full.
     fn report(&self, py: Python<'_>, level: Level, message: &str) {
         py.detach(|| self.log.write(level, message));
     }
 }
 
 impl Functions {
-    /// False when the application has turned the automatic collector on.
+    /// False when the application has enabled the automatic collector.
     fn look(
         &self,
         py: Python<'_>,
@@ -332,7 +332,7 @@ impl Functions {
     }
 }
 
-/// Resident memory of this process in bytes; 0 where the system does not say, which makes no collection due.
+/// Resident memory of this process in bytes; 0 if the system does not report it, which makes no collection due.
 fn resident() -> u64 {
     let Ok(text) = fs::read_to_string("/proc/self/statm") else {
         return 0;

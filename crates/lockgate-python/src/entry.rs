@@ -1,4 +1,4 @@
-//! The composition root: from the command line to a running supervisor. Decides nothing that a crate below could decide.
+//! The composition root: from the command line to a running supervisor.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,14 +22,14 @@ use crate::process_title::{self, Role};
 use crate::reading::{Sources, hide_service_manager, set_environment};
 use crate::{exceptions, interpreter, loading, privileges, shutdown, signals};
 
-/// The command line or a setting is wrong.
+/// Exit code: the command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
-/// The server could not begin.
+/// Exit code: the server could not start.
 const CANNOT_START: i32 = 1;
-/// Programs that the application starts inherit the limit, and some close every number below it, one by one.
+/// Programs that the application starts inherit the limit, and some close every descriptor below it, one by one.
 const MOST_DESCRIPTORS: u64 = 1 << 20;
 
-/// Does what the command line asks; gives the exit code.
+/// Runs the command line and returns the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
     open_standard_streams();
     let left = match take_handover(py) {
@@ -74,14 +74,14 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             None => serve(py, &resolved, sources, left.as_deref()),
             Some(agreement) => {
                 let code = try_out(py, &resolved, &sources, agreement);
-                // What Python has been made to start before this server must not hold up the upgrade.
+                // Threads and exit functions from before the start of this server must not delay the upgrade.
                 interpreter::leave(py, code)
             }
         },
     }
 }
 
-/// The process that is or will be the server: that of a program on trial is the one that tries it.
+/// The process that is or will be the server: for a program on trial, the parent that started it.
 fn served_process(is_trial: bool) -> u32 {
     let parent = getppid().filter(|_| is_trial);
     parent.map_or_else(std::process::id, |pid| {
@@ -89,7 +89,7 @@ fn served_process(is_trial: bool) -> u32 {
     })
 }
 
-/// What the program before in this process has left. No business of the settings, nor of the application.
+/// Takes the handover payload of the previous program in this process out of the environment.
 fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
     let left: Option<String> = py
         .import("os")?
@@ -99,8 +99,8 @@ fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
     Ok(left.filter(|left| !left.trim().is_empty()))
 }
 
-/// Whether this program could go on where another version serves: it starts, its settings are right, and the two
-/// understand each other. The application is not loaded, for it may not be this user's business; workers do that.
+/// Whether this program could take over from another version: it starts, its settings are valid, and the two versions
+/// are compatible. The application is not loaded, because this user may have no access to it; workers load it.
 fn try_out(
     py: Python<'_>,
     resolved: &Resolved,
@@ -121,11 +121,11 @@ fn try_out(
     }
 }
 
-/// A stream that was closed (`2>&-`) would give its number to the next thing that is opened, and what is meant for the log
-/// would go to a client. So it leads nowhere instead, here and in children.
+/// Opens closed standard streams on /dev/null. After `2>&-` the next descriptor opened would get the stream's number,
+/// and log lines would go to a client. Children inherit the streams.
 fn open_standard_streams() {
     const FIRST_OTHER: RawFd = 3;
-    // The lowest free number is given first (open(2)). Without /dev/null there is nothing better to put there.
+    // open(2) returns the lowest free number. Without /dev/null there is no better choice.
     while let Ok(nowhere) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
         if nowhere.as_raw_fd() >= FIRST_OTHER {
             return;
@@ -135,7 +135,7 @@ fn open_standard_streams() {
     }
 }
 
-/// Loads the application in this process, without a fork, and says what is wrong with it.
+/// Loads the application in this process, without a fork, and reports its errors.
 fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     for note in &resolved.notes {
         say(&mut io::stderr(), &format!("lockgate: {note}\n"));
@@ -162,7 +162,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
             failure.code
         }
     };
-    // Not by Python's own way out: a thread that the import has started may never end.
+    // Not through Python's own exit: a thread that the import has started may never end.
     let watch = ExitWatch::alone("lockgate --check-config".to_owned(), code);
     shutdown::finish(watch, shutdown::Process { log, worker: None });
     interpreter::leave(py, code)
@@ -175,7 +175,7 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
         say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return BAD_CONFIGURATION;
     }
-    // Programs that the application starts have no use for them.
+    // Programs that the application starts must not inherit these sockets.
     manager.close_at_exec(true);
     let config = &config;
     let (log, identity) = match prepare(py, config) {
@@ -215,25 +215,25 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
     process_title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
     let code = lockgate_supervisor::run(config, &mut hooks, left);
-    // What runs now is not the server's: exit functions and threads of a wrapper, of `sitecustomize`, of an agent
-    // (`ddtrace-run`), and the code behind a call of `main()`.
+    // The code that runs from here on is not the server's: exit functions and threads of a wrapper, of `sitecustomize`,
+    // of an agent (`ddtrace-run`), and the code after a call of `main()`.
     let log = Arc::clone(&hooks.log);
     let watch = ExitWatch::alone(format!("the supervisor (pid {})", std::process::id()), code);
     if watch
         .start(Arc::new(shutdown::Process { log, worker: None }))
         .is_err()
     {
-        // Without a thread to watch them they are not waited for.
+        // Without a thread to watch them the server does not wait for them.
         interpreter::leave(py, code);
     }
     code
 }
 
-/// User and group of the workers, where they have their own.
+/// User and group of the workers, if configured.
 type Identity = Option<(u32, u32)>;
 
-/// What has to be true before anything is imported, bound or written: settings that only the system can judge. Gives the
-/// error log, and the user and the group that workers are to have.
+/// Applies settings that only the system can judge, before anything is imported, bound or written. Returns the error
+/// log, and the user and group of the workers.
 fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity), Vec<String>> {
     let mut mistakes = Vec::new();
     if let Some(directory) = &config.chdir {
@@ -250,8 +250,8 @@ fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity),
     }
 }
 
-/// Opens the error log, and tries the other places that are written to later, when a failure would be of less use.
-/// Log files that do not exist are created as the workers' user, who will open them again.
+/// Opens the error log, and tries the other files that are written to later, when an error would be harder to act on.
+/// Missing log files are created as the workers' user, which has to reopen them.
 fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<String>> {
     let mut mistakes = Vec::new();
     if let Some(target @ LogTarget::File(path)) = &config.access_log {
@@ -278,12 +278,12 @@ fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<St
     }
 }
 
-/// An error with the setting and the value that led to it.
+/// Adds the setting and its value to an error.
 fn named<T>(setting: &str, path: &Path, outcome: io::Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("{setting} = {}: {error}", path.display()))
 }
 
-/// Opens a log file as it is opened later. A named pipe is left alone: opening one waits for its reader.
+/// Opens a log file as it is opened later. Skips named pipes: opening one blocks until it has a reader.
 fn try_log(path: &Path) -> io::Result<()> {
     if is_named_pipe(path) {
         return Ok(());
@@ -295,8 +295,8 @@ fn is_named_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// Raises the soft limit of open files to the hard one, for this process and its workers. A soft limit of 1,024 is there
-/// for programs that use select(2), and a server needs more.
+/// Raises the soft limit of open files to the hard limit, for this process and its workers. The soft limit of 1,024
+/// exists for programs that use select(2); a server needs more.
 fn raise_descriptor_limit(log: &ErrorLog) {
     let present = getrlimit(Resource::Nofile);
     let wanted = present
@@ -317,14 +317,14 @@ fn raise_descriptor_limit(log: &ErrorLog) {
     }
 }
 
-/// A line on standard error for each.
+/// Writes each error as a line on standard error.
 fn complain(mistakes: &[String]) {
     for mistake in mistakes {
         say(&mut io::stderr(), &format!("lockgate: {mistake}\n"));
     }
 }
 
-/// Writes to a standard stream; a stream that nobody reads is no reason to fail.
+/// Writes to a standard stream and ignores errors: a stream without a reader is no reason to fail.
 fn say(stream: &mut dyn Write, text: &str) {
     let _ = stream
         .write_all(text.as_bytes())

@@ -1,14 +1,14 @@
-//! Python exceptions as text for the log. Raises nothing and loses nothing: what cannot be formatted is summarized.
+//! Formats Python exceptions for the log. Never fails: an exception that cannot be formatted is summarized.
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// The whole traceback with chained exceptions, as Python prints it, without the last line end.
+/// The whole traceback with chained exceptions, as Python prints it, without the trailing newline.
 pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     format(py, error).map_or_else(|_| summary(py, error), |text| text.trim_end().to_owned())
 }
 
-/// One line: `ValueError: what it says`.
+/// One line, such as `ValueError: message`.
 pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
     let kind = error.get_type(py);
     let name = kind.name().map_or_else(
@@ -27,7 +27,7 @@ pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
 }
 
 fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
-    // Before CPython 3.12 the traceback of an error that was fetched is not attached to the exception itself.
+    // Before CPython 3.12 a fetched error does not have its traceback attached to the exception.
     let arguments = (error.get_type(py), error.value(py), error.traceback(py));
     let lines = py
         .import("traceback")?
@@ -36,14 +36,14 @@ fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
     Ok(text.cast_into::<PyString>()?.to_string_lossy().into_owned())
 }
 
-/// Errors that an application sees only because its requests do not run on the main thread, in the words of CPython.
+/// Errors that an application sees only because its requests do not run on the main thread; CPython's own texts.
 const OFF_THE_MAIN_THREAD: [&str; 3] = [
     "signal only works in main thread",
     "There is no current event loop in thread",
     "SQLite objects created in a thread can only be used in that same thread",
 ];
 
-/// What to add to a traceback that an application of a sync worker has never had.
+/// Advice for a traceback that the application would not have under a sync worker.
 pub(crate) fn hint(traceback: &str) -> Option<&'static str> {
     let last = traceback.lines().next_back()?;
     let is_known = OFF_THE_MAIN_THREAD.iter().any(|words| last.contains(words));

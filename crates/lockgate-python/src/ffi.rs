@@ -1,5 +1,5 @@
-//! The unsafe room: what the request path asks of CPython beyond PyO3's safe surface.
-//! Knows nothing of WSGI; one unsafe operation per block, each with its proof.
+//! Unsafe calls of CPython's C API that the request path needs beyond PyO3's safe surface. One unsafe operation per
+//! block, each with its proof.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -20,7 +20,7 @@ use crate::interpreter;
 
 /// A Python `str` of one code point per byte, which is how PEP 3333 passes bytes.
 ///
-/// ASCII, nearly every header there is, skips the decoder: measured 27 ns beside 38 ns for 37 bytes.
+/// ASCII, which nearly every header is, skips the decoder: measured 27 ns beside 38 ns for 37 bytes.
 pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     // A slice is never longer than isize::MAX, so the cast keeps its value.
     let length = bytes.len() as ffi::Py_ssize_t;
@@ -34,12 +34,12 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     let string: Bound<'py, PyString> = owned(py, unsafe { ffi::PyUnicode_New(length, 127) })?;
     // SAFETY: a string fresh from PyUnicode_New is compact, which is what PyUnicode_DATA wants.
     let data = unsafe { ffi::PyUnicode_DATA(string.as_ptr()) };
-    // SAFETY: `data` has `length` bytes, one per code point as 127 was the maximum, and nobody else has seen the string.
+    // SAFETY: `data` has `length` bytes, one per code point as 127 was the maximum, and the string is not shared yet.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), data.cast::<u8>(), bytes.len()) };
     Ok(string)
 }
 
-/// How many references to the object exist, ours among them.
+/// The object's reference count, our own reference included.
 pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> isize {
     // SAFETY: a bound reference is a live object, and we are attached.
     unsafe { ffi::Py_REFCNT(object.as_ptr()) }
@@ -51,10 +51,10 @@ pub(crate) struct ContextScope<'py> {
 }
 
 impl<'py> ContextScope<'py> {
-    /// Enters a copy of `context`, a `contextvars.Context`. The copy shares its tree, so that it costs an allocation.
+    /// Enters a copy of `context`, a `contextvars.Context`. The copy shares its tree, so it costs one allocation.
     pub(crate) fn enter_copy(context: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = context.py();
-        // SAFETY: attached (`py`); what is no context is refused with an exception.
+        // SAFETY: attached (`py`); an object that is not a context raises an exception.
         let copy = unsafe { ffi::PyContext_Copy(context.as_ptr()) };
         let context: Bound<'py, PyAny> = owned(py, copy)?;
         // SAFETY: attached, and the object is a context.
@@ -72,13 +72,13 @@ impl Drop for ContextScope<'_> {
         // SAFETY: attached (the `'py` of the context), and the object is a context.
         let code = unsafe { ffi::PyContext_Exit(self.context.as_ptr()) };
         if code < 0 {
-            // The application entered a context by hand and did not leave it. Nothing of ours depends on it.
+            // The application entered a context by hand and did not leave it. The server does not depend on it.
             drop(PyErr::take(self.context.py()));
         }
     }
 }
 
-/// Runs `work` detached on this very thread.
+/// Runs `work` detached, on this thread.
 pub(crate) fn detach(py: Python<'_>, work: &mut dyn FnMut()) {
     struct Here<'a>(&'a mut dyn FnMut());
     impl Here<'_> {
@@ -100,10 +100,10 @@ pub(crate) struct PinnedBytes {
 }
 
 impl PinnedBytes {
-    /// Keeps `object` alive; its content neither moves nor changes, as `bytes` are immutable.
+    /// Keeps `object` alive; `bytes` are immutable, so the content neither moves nor changes.
     pub(crate) fn new(object: Bound<'_, PyBytes>) -> Self {
         let content = object.as_bytes();
-        // SAFETY: the slice lives as long as the object, which `self` owns; it is given out only for `self`'s lifetime.
+        // SAFETY: the slice lives as long as the object, which `self` owns; it is lent only for `self`'s lifetime.
         let content = unsafe { slice::from_raw_parts(content.as_ptr(), content.len()) };
         Self {
             content,
@@ -125,8 +125,8 @@ impl Drop for PinnedBytes {
     }
 }
 
-/// Has the thread raise an exception of this class as soon as it runs Python code; without one, what was to be raised and
-/// has not been is forgotten. Says whether there is such a thread.
+/// Makes the thread raise this exception class as soon as it runs Python code; `None` cancels an exception that is
+/// pending. Returns whether the thread exists.
 pub(crate) fn set_async_exception(
     thread: u64,
     exception: Option<&Bound<'_, PyType>>,
@@ -135,21 +135,21 @@ pub(crate) fn set_async_exception(
     let exception = exception.map_or(ptr::null_mut(), |class| class.as_ptr());
     // The number is one that Python gave us: an unsigned long in C, which the binding calls signed.
     let thread = thread as c_long;
-    // SAFETY: attached; the exception is a class that is alive, of which CPython takes a reference of its own, or NULL.
+    // SAFETY: attached; the exception is NULL or a live class, and CPython takes its own reference.
     let count = unsafe { ffi::PyThreadState_SetAsyncExc(thread, exception) };
     count > 0
 }
 
-/// A second descriptor for the file that `descriptor` is open for.
+/// Duplicates a file descriptor.
 ///
 /// # Errors
-/// Whatever dup says, for instance that the number is not open.
+/// The error of dup(2), for example that the descriptor is not open.
 pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<File> {
     if descriptor < 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: not -1, and borrowed only for the call. The number comes from a Python file object that is alive while
-    // we are attached; should another thread close it meanwhile, dup fails and nothing is assumed.
+    // SAFETY: not -1, and borrowed only for the call. The number comes from a Python file object that is alive while we
+    // are attached; if another thread closes it in the meantime, dup fails and nothing else depends on it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     borrowed.try_clone_to_owned().map(File::from)
 }
@@ -157,7 +157,7 @@ pub(crate) fn duplicate(descriptor: RawFd) -> io::Result<File> {
 /// A C-level method in a static definition.
 pub(crate) struct Definition(UnsafeCell<ffi::PyMethodDef>);
 
-// SAFETY: CPython only reads a definition, and so do we.
+// SAFETY: CPython only reads a definition, and so does this module.
 unsafe impl Sync for Definition {}
 
 impl Definition {
@@ -189,7 +189,7 @@ impl Definition {
     }
 }
 
-/// What a builtin of ours does: receiver and arguments in, result out.
+/// The implementation of a builtin: receiver and arguments in, result out.
 pub(crate) type Method<const N: usize> = for<'a, 'py> fn(
     &'a Bound<'py, PyAny>,
     [Option<Borrowed<'a, 'py, PyAny>>; N],
@@ -205,7 +205,7 @@ pub(crate) struct RawCall {
 }
 
 impl RawCall {
-    /// Runs `method` with its arguments sorted by `parameters`; errors and panics become Python exceptions.
+    /// Sorts the arguments by `parameters` and runs `method`; errors and panics become Python exceptions.
     ///
     /// # Safety
     /// The fields are those of a call that CPython is making on this thread.

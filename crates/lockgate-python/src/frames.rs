@@ -1,8 +1,8 @@
-//! A thread's Python stack. It is noted without running Python code, so that the interpreter is held for microseconds
-//! and the stack is of one moment; its text is made without the interpreter. Decides neither whose nor when.
+//! A thread's Python traceback. Frames are recorded without running Python code, so that the GIL is held for
+//! microseconds and the frames are of one moment; the text is made without the GIL.
 //!
-//! Python's own `traceback` looks at every source file, and gives the interpreter away for each look: beside threads that
-//! compute it gets it back only after all of them (measured: 4 s for one stack of 30 files beside 24 threads).
+//! Python's own `traceback` checks every source file and releases the GIL each time: beside CPU-bound threads it gets
+//! the GIL back only after all of them (measured: 4 s for one stack of 30 files beside 24 threads).
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -10,10 +10,10 @@ use std::fmt::Write;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-/// Equal lines in a row that are shown; a recursion has no more to say. As many as Python shows.
+/// At most this many equal lines in a row are shown, as Python does; more of a recursion adds nothing.
 const EQUAL_AT_MOST: usize = 3;
 
-/// Where one call stands.
+/// One frame: file, line and function.
 #[derive(Debug, PartialEq, Eq)]
 struct Frame {
     file: String,
@@ -21,12 +21,12 @@ struct Frame {
     function: String,
 }
 
-/// The calls of a thread, the outermost first.
+/// The frames of a thread, outermost first.
 #[derive(Debug)]
 pub(crate) struct Frames(Vec<Frame>);
 
 impl Frames {
-    /// Those of a thread; nothing when it runs no Python code.
+    /// The frames of a thread; `None` when it runs no Python code.
     ///
     /// # Errors
     /// When there is no memory.
@@ -47,7 +47,7 @@ impl Frames {
             };
             frames.push(Frame {
                 file: text("co_filename")?,
-                // Instructions that Python has added belong to no line.
+                // Instructions that the compiler has added belong to no line.
                 line: frame.getattr("f_lineno")?.extract().unwrap_or(0),
                 function: text("co_name")?,
             });
@@ -57,7 +57,7 @@ impl Frames {
         Ok(Some(Self(frames)))
     }
 
-    /// As Python prints it, without the last line end, and with the source where that can be read.
+    /// As Python prints it, without the trailing newline, and with source lines where the file can be read.
     pub(crate) fn text(&self) -> String {
         let mut sources = HashMap::new();
         let mut text = String::new();
@@ -93,7 +93,7 @@ impl Frames {
     }
 }
 
-/// Nothing where there is no such file: what Python was given need not come from one.
+/// Empty when there is no such file: Python code need not come from a file.
 fn read(file: &str) -> String {
     let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
     let bytes = is_file.then(|| std::fs::read(file).ok()).flatten();

@@ -1,4 +1,4 @@
-//! What the supervisor asks of Python: forking, running a worker, leaving. Decides nothing about workers.
+//! Implements the supervisor's host in Python: forking, running a worker, exec at an upgrade, exit.
 
 use std::ffi::OsString;
 use std::io;
@@ -27,18 +27,18 @@ use crate::{admin, children, exceptions, interpreter, privileges, shutdown, sign
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
-    /// What this process is set up for.
+    /// The settings applied to this process.
     pub(crate) config: Arc<Config>,
     pub(crate) generation: u64,
     sources: Sources,
     pub(crate) log: Arc<ErrorLog>,
-    /// In a worker: where its stacks go when it crashes.
+    /// In a worker: where a crash writes the stacks.
     pub(crate) stack_log: Option<Arc<StackLog>>,
-    /// User and group of the workers, if they have their own.
+    /// User and group of the workers, if configured.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
     worker: Option<Arc<AttendedWorker>>,
-    /// What the template of this process has loaded.
+    /// The application that this process loaded as a template.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
 
@@ -61,7 +61,7 @@ impl PythonHooks {
         }
     }
 
-    /// Makes this process, the supervisor or a child, one for the settings of another generation.
+    /// Applies the settings of another generation to this process, the supervisor or a child.
     pub(crate) fn change_settings(
         &mut self,
         py: Python<'_>,
@@ -103,7 +103,7 @@ impl PythonHooks {
 
 impl Hooks for PythonHooks {
     fn fork(&mut self) -> io::Result<Fork> {
-        // Python's own, so that its locks, its import machinery and every at-fork hook follow.
+        // Through Python's fork, which resets its locks and import machinery and runs every at-fork hook.
         match Python::attach(children::fork) {
             Ok(0) => Ok(Fork::Child),
             Ok(pid) => Ok(Fork::Parent(pid)),
@@ -212,7 +212,7 @@ impl Hooks for PythonHooks {
     }
 
     fn adopt(&mut self, config: &Arc<Config>, generation: u64) {
-        // The workers could do the same a moment ago.
+        // The workers applied the same settings a moment ago.
         if let Err(problem) = Python::attach(|py| self.change_settings(py, config, generation)) {
             self.log.write(
                 Level::Error,
@@ -272,13 +272,13 @@ impl Hooks for PythonHooks {
     }
 
     fn reopen_logs(&mut self) {
-        // Before the workers open them: as another user they could not create them, or not own what they create.
+        // Before the workers open them: as another user they may be unable to create the files, or would own them.
         let targets = [
             Some(&self.config.error_log),
             self.config.access_log.as_ref(),
         ];
         for target in targets.into_iter().flatten() {
-            // What cannot be created here is reported by whoever cannot open it.
+            // The process that fails to open the file reports it.
             let _reported_later = create_missing(target, self.identity);
         }
         if let Err(error) = self.log.reopen() {
@@ -290,8 +290,8 @@ impl Hooks for PythonHooks {
     }
 }
 
-/// The running worker, as the supervisor's part of it sees it. Every method is called detached, on the main thread or on
-/// that of the orders.
+/// The running worker, as seen by its control code. Every method is called detached, on the main thread or on the
+/// thread that receives the supervisor's messages.
 pub(crate) struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
@@ -323,12 +323,12 @@ impl Attended for AttendedWorker {
         }
     }
 
-    /// Asked about once a second, which is when what the last response left behind is dropped: an idle worker
-    /// would hold a large body until its next request.
+    /// Called once a second, which is when references of the last response are dropped: otherwise an idle worker would
+    /// keep a large body until its next request.
     fn is_finished(&self) -> bool {
         let is_finished = self.handle.is_finished();
         self.log.mention_losses();
-        // Not with calls under way: one of them may hold the interpreter for long, and orders must not wait for that.
+        // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
         if !is_finished && interpreter::has_graves() && self.handle.is_idle() {
             Python::attach(interpreter::empty_graveyard);
         }
@@ -343,7 +343,7 @@ impl Attended for AttendedWorker {
         Some(self.handle.finished_fd())
     }
 
-    /// Python runs signal handlers on the main thread, and only when it is asked to; ours too (`signals`).
+    /// Python runs signal handlers on the main thread, and only when asked to; those in `signals` too.
     fn interrupted(&self) {
         Python::attach(|py| {
             let Err(error) = py.check_signals() else {

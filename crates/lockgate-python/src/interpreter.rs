@@ -1,4 +1,4 @@
-//! Threads and the interpreter: who is attached, who starts, and where references go that die outside. Knows no WSGI.
+//! Threads and the GIL: starting Python threads, switch interval, process exit, and references dropped without the GIL.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,27 +12,27 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::exceptions;
 use crate::wsgi;
 
-/// Objects whose last owner had no interpreter at hand. Emptied by whoever is attached next; PyO3's own pool
-/// would be asked at every attach, under one lock for all threads.
+/// Objects whose last owner did not hold the GIL; the next thread that is attached drops them. PyO3's own pool would be
+/// checked at every attach, under one lock for all threads.
 static GRAVEYARD: Mutex<Vec<Py<PyBytes>>> = Mutex::new(Vec::new());
 static HAS_GRAVES: AtomicBool = AtomicBool::new(false);
 
-/// Keeps a reference until somebody is attached.
+/// Keeps a reference until a thread is attached.
 pub(crate) fn bury(object: Py<PyBytes>) {
     let mut graveyard = GRAVEYARD.lock().unwrap_or_else(PoisonError::into_inner);
     graveyard.push(object);
     HAS_GRAVES.store(true, Ordering::Release);
 }
 
-/// Whether something was buried.
+/// Whether references wait to be dropped.
 pub(crate) fn has_graves() -> bool {
     HAS_GRAVES.load(Ordering::Acquire)
 }
 
-/// Drops what was buried.
+/// Drops the references that wait.
 pub(crate) fn empty_graveyard(_attached: Python<'_>) {
     if has_graves() {
-        // Nobody waits for the interpreter while holding this lock, so that taking it attached cannot deadlock.
+        // No thread waits for the GIL while it holds this lock, so taking the lock attached cannot deadlock.
         let objects = {
             let mut graveyard = GRAVEYARD.lock().unwrap_or_else(PoisonError::into_inner);
             HAS_GRAVES.store(false, Ordering::Release);
@@ -42,7 +42,7 @@ pub(crate) fn empty_graveyard(_attached: Python<'_>) {
     }
 }
 
-/// Writes out what Python's standard streams hold.
+/// Flushes Python's standard streams.
 pub(crate) fn flush_streams(py: Python<'_>) {
     if let Ok(sys) = py.import("sys") {
         for name in ["stdout", "stderr"] {
@@ -54,8 +54,8 @@ pub(crate) fn flush_streams(py: Python<'_>) {
     }
 }
 
-/// Leaves the process at once, with the standard streams flushed. Not exit(): crew threads may still be in calls that do
-/// not end, and finalizing under them would crash.
+/// Flushes the standard streams and leaves the process at once. Not exit(): pool threads may still be in calls that
+/// never end, and finalizing the interpreter under them would crash.
 pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
     flush_streams(py);
     let _ = py
@@ -64,20 +64,20 @@ pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
     std::process::abort()
 }
 
-/// Sets how long a thread may compute while another one waits for the interpreter.
+/// Sets the switch interval: how long a thread may compute while another one waits for the GIL.
 ///
 /// # Errors
-/// When Python refuses it.
+/// When Python rejects the value.
 pub(crate) fn set_switch_interval(py: Python<'_>, interval: Duration) -> PyResult<()> {
     py.import("sys")?
         .call_method1("setswitchinterval", (interval.as_secs_f64(),))
         .map(drop)
 }
 
-/// How long a thread may compute while another one waits for the interpreter.
+/// The switch interval: how long a thread may compute while another one waits for the GIL.
 ///
 /// # Errors
-/// When Python does not say.
+/// When Python raises an exception.
 pub(crate) fn switch_interval(py: Python<'_>) -> PyResult<Duration> {
     let seconds: f64 = py
         .import("sys")?
@@ -90,7 +90,7 @@ pub(crate) fn switch_interval(py: Python<'_>) -> PyResult<Duration> {
 /// The package that has replaced Python's threads and locks (gevent, eventlet), if any.
 ///
 /// # Errors
-/// When Python does not say.
+/// When Python raises an exception.
 pub(crate) fn patched_by(py: Python<'_>) -> PyResult<Option<String>> {
     patching(py)?.call_method0("patched_by")?.extract()
 }
@@ -99,11 +99,11 @@ fn patching(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import("lockgate.patching")
 }
 
-/// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its state lives as long as it.
-/// It is a daemon, so that leaving the interpreter does not wait for it.
+/// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its thread state lives as
+/// long as the thread. It is a daemon thread, so that exiting the interpreter does not wait for it.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// When the system cannot create a thread.
 pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
     Python::attach(|py| -> PyResult<()> {
         let target = Bound::new(
@@ -129,7 +129,7 @@ pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
     .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
 }
 
-/// What a crew thread runs, once.
+/// The target of a pool thread; runs once.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 struct Target {
     body: Mutex<Option<ThreadBody>>,
@@ -150,7 +150,7 @@ impl Target {
                 error.write_unraisable(py, None);
             }
             body();
-            // While we are still attached: thread-local destructors run after Python has forgotten the thread.
+            // While still attached: thread-local destructors run after Python has deleted the thread state.
             wsgi::forget_thread(py);
         }
     }

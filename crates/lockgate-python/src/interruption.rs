@@ -1,4 +1,4 @@
-//! Looks at a thread's Python stack, and interrupts what it runs. Decides neither when nor why.
+//! Request interruption: reads a thread's Python stack, and raises `RequestTimeout` in it.
 
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
@@ -16,15 +16,15 @@ pyo3::create_exception!(
      Raised in the thread that runs it. Not an Exception, so that code which handles those does not go on."
 );
 
-/// What Python calls the present thread.
+/// Python's identifier of the current thread.
 ///
 /// # Errors
-/// When the interpreter has no threads.
+/// When Python has no `_thread` module.
 pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
     py.import("_thread")?.call_method0("get_ident")?.extract()
 }
 
-/// The stack of a thread; nothing when it runs no Python code.
+/// The stack of a thread; `None` when it runs no Python code.
 pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Frames> {
     Frames::of_thread(py, thread).unwrap_or_else(|error| {
         let message = format!(
@@ -36,13 +36,13 @@ pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Frame
     })
 }
 
-/// Has the thread raise [`RequestTimeout`].
+/// Makes the thread raise [`RequestTimeout`].
 pub(crate) fn interrupt(py: Python<'_>, thread: u64) {
-    // A thread that has ended meanwhile has nothing to interrupt.
+    // A thread that has ended in the meantime needs no interruption.
     let _is_there = ffi::set_async_exception(thread, Some(&py.get_type::<RequestTimeout>()), py);
 }
 
-/// What the present thread was to raise and has not is not raised any more.
+/// Cancels an exception that is pending for the current thread.
 pub(crate) fn forget(py: Python<'_>) {
     if let Ok(thread) = present_thread(py) {
         let _is_there = ffi::set_async_exception(thread, None, py);

@@ -1,7 +1,7 @@
-//! The only crate that knows Python: the WSGI bridge and the composition root.
+//! The Python binding and the composition root: the only crate that depends on PyO3.
 //!
-//! Reading order: `entry` puts everything together, `hooks` is what the supervisor asks of Python, `wsgi` is the
-//! bridge, `interpreter` the threads. Unsafe code lives in `ffi`, and nowhere else.
+//! Reading order: `entry` is the start of the program, `hooks` implements what the supervisor needs from Python, `wsgi`
+//! is the WSGI bridge, `interpreter` holds thread and GIL helpers. `ffi` is the only module with unsafe code.
 #![deny(unsafe_code)]
 
 mod admin;
@@ -31,8 +31,8 @@ mod interpreter;
 mod interruption;
 
 /// The extension module `lockgate._lockgate`.
-// The GIL is used for now: nothing here relies on it for its own memory safety, but the bridge has not been measured
-// or tested on a free-threaded build yet.
+// The GIL stays enabled: memory safety does not depend on it, but the bridge has not been measured or tested on a
+// free-threaded build yet.
 #[pyo3::pymodule(gil_used = true)]
 mod _lockgate {
     use std::ffi::OsString;
@@ -56,14 +56,14 @@ mod _lockgate {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
-    /// Where `admin_bind` in the environment or in lockgate.toml says that a server answers operators.
+    /// The `admin_bind` setting, as the environment or lockgate.toml gives it.
     #[pyfunction]
     fn admin_address() -> PyResult<Option<String>> {
         let sources = Sources::new(&["lockgate".into()], std::process::id());
         (sources.admin_address()).map_err(|mistakes| PyValueError::new_err(mistakes.join("\n")))
     }
 
-    /// Runs the command line; gives the exit code of the process. In a worker it does not return.
+    /// Runs the command line and returns the exit code of the process. Does not return in a worker.
     #[pyfunction]
     fn run(py: Python<'_>, arguments: Vec<OsString>) -> i32 {
         entry::run(py, &arguments)

@@ -1,4 +1,4 @@
-//! Asks the Python face for the application. Knows its one function and what its errors carry; imports nothing itself.
+//! Loads the application through `lockgate.loading`, and turns its exceptions into text for the operator.
 
 use lockgate_config::{AppSpec, Config};
 use lockgate_supervisor::LoadFailure;
@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::exceptions;
 
-/// The exit code of an import that failed.
+/// The exit code of a failed import.
 const IMPORT_FAILED: i32 = 3;
 
 /// Loads the application that the configuration names.

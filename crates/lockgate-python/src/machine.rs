@@ -1,5 +1,5 @@
-//! Facts about the machine for `workers = auto`: processors, memory, and what the control group leaves of them.
-//! Decides nothing; what cannot be read counts as no limit.
+//! Host facts for `workers = auto`: processors, memory, and the limits of the control group. A value that cannot be
+//! read counts as no limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use lockgate_config::Machine;
 /// Where control groups are mounted (cgroups(7)).
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// Memory to assume where the system does not say.
+/// Assumed when the system does not report its memory.
 const UNKNOWN_MEMORY: u64 = 1 << 40;
 
-/// What this machine, or this container, offers.
+/// Processors and memory of this machine or container.
 pub(crate) fn facts() -> Machine {
     let groups = fs::read_to_string("/proc/self/cgroup")
         .map_or_else(|_| Vec::new(), |text| group_paths(&text));
@@ -32,7 +32,7 @@ pub(crate) fn facts() -> Machine {
     }
 }
 
-/// Processors that the scheduler may give us; without a quota, which is a fact of its own.
+/// Processors in the scheduler's affinity mask; the CPU quota is a separate fact.
 fn affinity() -> usize {
     #[cfg(target_os = "linux")]
     if let Ok(set) = rustix::thread::sched_getaffinity(None) {
@@ -41,8 +41,8 @@ fn affinity() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The process's groups, as folders: one for version 2, one for each controller that matters of version 1.
-/// In a container the group is often mounted as the root, which every chain of ancestors ends with.
+/// The process's control groups as directories: one for version 2, one for each relevant controller of version 1. In a
+/// container the group is often mounted as the root, so each chain of ancestors ends with the root.
 fn group_paths(text: &str) -> Vec<PathBuf> {
     let root = Path::new(CGROUPS);
     let mut paths = Vec::new();

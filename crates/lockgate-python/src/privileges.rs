@@ -1,9 +1,9 @@
-//! Another user and group for the workers. Asks the Python face, which has the system's own lookups and calls.
+//! User and group of the workers, resolved and set by `lockgate.privileges` through Python's pwd, grp and os.
 
 use lockgate_config::Config;
 use pyo3::prelude::*;
 
-/// The numbers of the user and the group of the configuration; `None` where it leaves them as they are.
+/// User and group ID of the configuration; `None` when neither is set.
 ///
 /// # Errors
 /// When there is no such user or group: a sentence with the setting and its value.
@@ -18,26 +18,26 @@ pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u
     found.map_err(|error| error.value(py).to_string())
 }
 
-/// Becomes that user and group, supplementary groups included. Before the application is loaded, so that not a line
-/// of it runs as root.
+/// Changes to the configured user and group, supplementary groups included. Before the application is loaded, so that
+/// none of its code runs as root.
 ///
 /// # Errors
-/// When the system refuses.
+/// When the system call fails.
 pub(crate) fn become_configured(py: Python<'_>, config: &Config) -> PyResult<()> {
     call(py, config, "become").map(drop)
 }
 
-/// Whether the user that this process has become can import anything.
+/// Checks that the new user can import modules.
 ///
 /// # Errors
-/// When a directory of the interpreter or of Lockgate is closed to that user: a sentence that names it.
+/// When the user has no access to a directory of the interpreter or of Lockgate: a sentence that names it.
 pub(crate) fn check_interpreter(py: Python<'_>, config: &Config) -> Result<(), String> {
     call(py, config, "check_interpreter")
         .map(drop)
         .map_err(|error| error.value(py).to_string())
 }
 
-/// `None`: there is nothing to do.
+/// `None`: neither user nor group is set.
 fn call<'py>(
     py: Python<'py>,
     config: &Config,

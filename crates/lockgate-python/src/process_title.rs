@@ -1,17 +1,17 @@
-//! How the processes of the server are called in `ps`, `top` and `pgrep`.
+//! Process titles of the server, as `ps`, `top` and `pgrep` show them.
 //!
-//! The short name (`ps -o comm`) is always set; the kernel keeps 15 bytes of it. The whole command line (`ps -o args`) is
-//! overwritten only where the package `setproctitle` is installed, which knows how to do that without harm.
+//! The short name (`ps -o comm`) is always set; the kernel keeps 15 bytes of it. The command line (`ps -o args`) is
+//! overwritten only if the package `setproctitle` is installed, which does so safely.
 
 use lockgate_config::Config;
 use pyo3::prelude::*;
 
-/// What a process is for.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Supervisor,
     Template,
-    /// With its slot.
+    /// With its slot number.
     Worker(usize),
     Admin,
 }
@@ -19,12 +19,12 @@ pub(crate) enum Role {
 /// Bytes of a short name (prctl(2), PR_SET_NAME).
 const SHORT: usize = 15;
 
-/// Names the present process.
+/// Sets the title of this process.
 pub(crate) fn set(py: Python<'_>, config: &Config, role: Role) {
     let name = config.proc_name.as_deref().unwrap_or("lockgate");
     let title = title(name, role, &config.app.to_string());
     let module = py.import("lockgate.process_title");
-    // A process that keeps its name is only harder to find.
+    // A process without a title still works.
     let _unnamed = module.and_then(|module| module.call_method1("show", (title,)));
     set_short(&short_name(name, role));
 }
@@ -39,7 +39,7 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-tmpl`, `shop-admin`: the end says which it is, so a long name loses its own.
+/// `shop`, `shop-w0`, `shop-tmpl`, `shop-admin`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),

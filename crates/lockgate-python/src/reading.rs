@@ -1,5 +1,5 @@
-//! Where the settings come from, so that they can be read a second time: what was given when the server was started, and the
-//! directory that it was started in. Decides nothing about their values.
+//! The sources of the settings, kept so that a reload can read them again: arguments, environment and working directory
+//! at the start of the server.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,24 +15,24 @@ use pyo3::types::PyDict;
 
 use crate::{exceptions, machine};
 
-/// Read when no other file is named, if it exists.
+/// Read if it exists and no other file is named.
 const DEFAULT_FILE: &str = "lockgate.toml";
 
-/// What gunicorn reads in its place.
+/// gunicorn's file; not read, but a note is logged if it exists.
 const GUNICORNS_FILE: &str = "gunicorn.conf.py";
 
-/// What was there before the server changed anything.
+/// The process's inputs before the server changed anything.
 pub(crate) struct Sources {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    /// As the shell calls it, if that is the same: a path through a link that a deploy turns to another release leads to
-    /// the new one at a reload.
+    /// From `PWD` if that names the same directory: when a deploy switches a symbolic link in the path to another
+    /// release, a reload uses the new release.
     directory: Option<PathBuf>,
     service_manager: ServiceManager,
 }
 
 impl Sources {
-    /// `pid` is the process that the service manager has started.
+    /// `pid` is the process that the service manager started.
     pub(crate) fn new(arguments: &[OsString], pid: u32) -> Self {
         let environment: Vec<_> = std::env::vars_os().collect();
         Self {
@@ -43,22 +43,22 @@ impl Sources {
         }
     }
 
-    /// All variables, as they were at the start.
+    /// All variables at the start.
     pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
         &self.environment
     }
 
-    /// Where the server was started.
+    /// The working directory at the start.
     pub(crate) fn directory(&self) -> Option<&Path> {
         self.directory.as_deref()
     }
 
-    /// What the service manager has left for this process.
+    /// What the service manager passed to this process.
     pub(crate) fn service_manager(&self) -> &ServiceManager {
         &self.service_manager
     }
 
-    /// What settings are read from. Sockets that were passed to another process are not there.
+    /// The variables that settings are read from, without sockets that were passed to another process.
     fn settings_environment(&self) -> Vec<(OsString, OsString)> {
         let has_sockets = !self.service_manager.sockets.is_empty();
         let variables = self.environment.iter();
@@ -71,7 +71,7 @@ impl Sources {
     /// Reads all settings.
     ///
     /// # Errors
-    /// With everything that the operator has to mend: which value, from where, what to do.
+    /// With every mistake that the operator has to correct: which value, from where, what to do.
     pub(crate) fn read(&self) -> Result<Resolved, Vec<String>> {
         let environment = self.settings_environment();
         let file = self.read_file(config_path(&self.arguments, &environment));
@@ -98,7 +98,7 @@ impl Sources {
                  where most have the same names, or remove it"
             ));
         }
-        // The one value that the configuration cannot check by itself: formats belong to another room.
+        // The one value that lockgate-config cannot check: log formats belong to lockgate-observe.
         let format = &resolved.config.access_log_format;
         if let Err(error) = AccessFormat::parse(format) {
             let origin = resolved.origins.of("access_logformat");
@@ -106,7 +106,7 @@ impl Sources {
                 "access_logformat = {format:?} (from {origin}): {error}"
             ));
         }
-        // Help is given whatever else is wrong.
+        // Help is printed even when settings are wrong.
         let is_text_only = matches!(
             resolved.invocation,
             Invocation::Help(_) | Invocation::Version(_)
@@ -118,7 +118,7 @@ impl Sources {
         }
     }
 
-    /// Where a server with these settings answers operators.
+    /// The address of the admin listener with these settings.
     ///
     /// # Errors
     /// When the setting is wrong, or its file cannot be read.
@@ -137,11 +137,11 @@ impl Sources {
         }
     }
 
-    /// The configuration file with its path. A file that was named must be there, the default one need not.
+    /// The configuration file with its path. A named file must exist; the default file may be missing.
     fn read_file(&self, named: Option<PathBuf>) -> Result<Option<(PathBuf, String)>, String> {
         let is_named = named.is_some();
         let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-        // A configuration in Python is refused by name, with advice; what it says does not matter.
+        // A configuration in Python is refused by its name, with advice; its content does not matter.
         if path.extension().is_some_and(|extension| extension == "py") {
             return Ok(None);
         }
@@ -155,7 +155,7 @@ impl Sources {
         }
     }
 
-    /// A path as it was meant when the server was started: the working directory may be another one since.
+    /// A path relative to the working directory at the start; the directory may have changed since.
     fn located(&self, path: &Path) -> PathBuf {
         match &self.directory {
             Some(directory) => directory.join(path),
@@ -163,10 +163,10 @@ impl Sources {
         }
     }
 
-    /// Makes this process, which was set up for `before`, one for `config`: working directory and environment.
+    /// Changes working directory and environment of this process from those of `before` to those of `config`.
     ///
     /// # Errors
-    /// When the directory is not there, or Python refuses a variable.
+    /// When the directory does not exist, or Python rejects a variable.
     pub(crate) fn move_to(
         &self,
         py: Python<'_>,
@@ -185,7 +185,7 @@ impl Sources {
             .map_err(|error| format!("env: {}", exceptions::summary(py, &error)))
     }
 
-    /// Variables that are not set any more become what they were.
+    /// Variables that are no longer set return to their original value.
     fn change_environment(
         &self,
         py: Python<'_>,
@@ -211,7 +211,7 @@ impl Sources {
     }
 }
 
-/// Takes out of the environment what is meant for this process alone: the application, or a program that it starts, would
+/// Removes the variables that are meant for this process alone: the application, or a program that it starts, would
 /// speak to the service manager in the server's name.
 pub(crate) fn hide_service_manager(py: Python<'_>) -> PyResult<()> {
     let environ = py.import("os")?.getattr("environ")?;
@@ -220,7 +220,7 @@ pub(crate) fn hide_service_manager(py: Python<'_>) -> PyResult<()> {
         .try_for_each(|name| environ.call_method1("pop", (name, py.None())).map(drop))
 }
 
-/// Through `os.environ`, which keeps Python's copy and the process's in step.
+/// Sets variables through `os.environ`, which keeps Python's copy and the process environment equal.
 pub(crate) fn set_environment(py: Python<'_>, variables: &[(String, String)]) -> PyResult<()> {
     if variables.is_empty() {
         return Ok(());

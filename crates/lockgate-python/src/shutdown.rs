@@ -1,5 +1,5 @@
-//! The end of the application in a process: what Python does at the end of a program, short of finalizing the
-//! interpreter, because calls may still run in threads of the server.
+//! Application shutdown at process exit: the steps that Python takes at the end of a program, without finalizing the
+//! interpreter, because threads of the server may still be in calls.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -14,13 +14,13 @@ use pyo3::prelude::*;
 use crate::exceptions;
 use crate::hooks::AttendedWorker;
 
-/// What `Py_FinalizeEx` calls before it finalizes, in its order.
+/// What `Py_FinalizeEx` calls before it finalizes, in the same order.
 const STEPS: [(&str, &str); 2] = [
     ("lockgate.shutdown", "finish_threads"),
     ("atexit", "_run_exitfuncs"),
 ];
 
-/// Lets threads, executors and exit functions of the application finish, under the watch.
+/// Waits for threads, executors and exit functions of the application, under the exit watch.
 pub(crate) fn finish(watch: ExitWatch, process: Process) {
     let log = Arc::clone(&process.log);
     if let Err(error) = watch.start(Arc::new(process)) {
@@ -43,7 +43,7 @@ pub(crate) fn finish(watch: ExitWatch, process: Process) {
     });
 }
 
-/// The process that exits, as its watch sees it.
+/// The process that exits, as the exit watch sees it.
 pub(crate) struct Process {
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker that has served.
@@ -51,7 +51,7 @@ pub(crate) struct Process {
 }
 
 impl Exiting for Process {
-    /// On a thread of its own: some C code may never release the interpreter.
+    /// On a separate thread, because C code may never release the GIL.
     fn waits_for(&self, patience: Duration) -> Result<Vec<String>, String> {
         let (sender, receiver) = channel();
         thread::Builder::new()
@@ -65,7 +65,7 @@ impl Exiting for Process {
                     };
                     look().map_err(|error| exceptions::summary(py, &error))
                 });
-                // Too late, it is of no use.
+                // The receiver may have timed out.
                 let _nobody_waits = sender.send(phrases);
             })
             .map_err(|error| format!("no thread to look with: {error}"))?;

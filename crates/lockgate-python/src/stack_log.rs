@@ -1,8 +1,8 @@
-//! Where a worker that crashes writes the stacks of its threads: the file of the error log, or standard error.
-//! Knows nothing of when it crashes.
+//! Crash log of `faulthandler`: where a worker that crashes writes the stacks of its threads, which is the file of the
+//! error log, or standard error.
 //!
-//! Invariant: the descriptor that Python was told keeps its number for the life of the worker. So that another file takes
-//! its place needs no interpreter, which some call may be holding for long.
+//! Invariant: the descriptor passed to Python keeps its number for the life of the worker. Switching to another file
+//! then does not need the GIL, which a call may hold for long.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,12 +17,12 @@ use rustix::io::{DupFlags, dup3};
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct StackLog {
-    /// `None`: standard error, which nobody opens anew.
+    /// `None`: standard error, which is never reopened.
     file: Option<(PathBuf, Mutex<OwnedFd>)>,
 }
 
 impl StackLog {
-    /// Opens what belongs to the error log's target.
+    /// Opens the error log's target for stacks.
     ///
     /// # Errors
     /// When the file cannot be opened for appending.
@@ -36,12 +36,11 @@ impl StackLog {
         })
     }
 
-    /// Has a worker that is ended by SIGABRT, or crashes, write the stacks of all its threads here first. That needs no
-    /// interpreter, so it is how a call that never gives it away is found. An application that is loaded after this may
-    /// decide otherwise.
+    /// Makes a worker that crashes or is ended by SIGABRT write the stacks of all its threads here first. That works
+    /// without the GIL, so it shows a call that never releases it. The application may override this.
     ///
     /// # Errors
-    /// When there is nothing to write to.
+    /// When there is no usable descriptor.
     pub(crate) fn show_stacks_at_death(&self, py: Python<'_>) -> PyResult<()> {
         let enable = py.import("faulthandler")?.getattr("enable")?;
         match &self.file {
@@ -56,7 +55,7 @@ impl StackLog {
         }
     }
 
-    /// Opens the file anew, after it was moved away.
+    /// Reopens the file after log rotation.
     ///
     /// # Errors
     /// When that fails; the old file stays in use.

@@ -1,10 +1,9 @@
-//! Says where this worker's threads stand, when operators ask: on threads of its own, without a signal to anybody.
-//! Decides neither when nor who reads it.
+//! Thread dumps of this worker for operators, made on separate threads and without signals to other threads.
 //!
-//! A look without the interpreter at threads that run Python code reads memory that they are giving back, and crashes
-//! (seen within seconds). So the interpreter is waited for first. Only where nobody gives it away for a second, and for
-//! longer among many threads, so that no Python code runs, the stacks are written without it, by `faulthandler`'s handler
-//! of a signal that the asking thread sends to itself alone: no other thread is interrupted.
+//! Reading stacks without the GIL while threads run Python code reads memory that they free, and crashes (seen within
+//! seconds). So a dump waits for the GIL. If the GIL is not released for a second, longer with many threads, C code
+//! holds it and no Python code runs: then `faulthandler`'s signal handler writes the stacks without the GIL, for a
+//! signal that the dumping thread sends to itself.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -26,25 +25,25 @@ use signal_hook::low_level::raise;
 
 use crate::{exceptions, interpreter};
 
-/// How long the interpreter is waited for at the least.
+/// The minimum time to wait for the GIL.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A thread that computes gives the interpreter away after the switch interval, to any of those that wait: so each is
-/// waited for, and more than once. Seen with 30 that recurse and an interval of 100 ms, before: a crash every 30 looks.
+/// A CPU-bound thread releases the GIL after the switch interval, to any of the threads that wait, so a dump waits for
+/// several turns of each thread. Before: a crash every 30 dumps, with 30 recursing threads and an interval of 100 ms.
 const TURNS: u32 = 4;
 
-/// Patience is counted in waits, not read off the clock: while the whole process stands still (a quota of its control
-/// group, a stopped machine), nobody can give the interpreter away.
+/// The wait is counted in steps and not by the clock: while the whole process is frozen (CPU quota of its control
+/// group, a suspended machine), no thread can release the GIL.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// Which signal, counted from the last one. A real-time signal means nothing to the system. The C library has the first
-/// ones, valgrind the last; programs that want one take those at the ends.
+/// The signal of a dump without the GIL, counted down from SIGRTMAX. Real-time signals have no meaning to the kernel.
+/// The C library uses the first ones, valgrind the last; other programs usually take one at either end.
 const FROM_LAST: i32 = 3;
 
-/// Begins to answer. To be called when the application is loaded.
+/// Starts to answer requests for thread dumps. Call when the application is loaded.
 ///
 /// # Errors
-/// When the system has no descriptor or no thread to give.
+/// When the system cannot create a descriptor or a thread.
 pub(crate) fn tell_when_asked(
     py: Python<'_>,
     mut place: StackPlace,
@@ -70,11 +69,11 @@ pub(crate) fn tell_when_asked(
     Ok(worker.spawn_helper("lockgate-stacks", body)?)
 }
 
-/// Written to at its end, wherever the last reader has left off.
+/// The file that a dump is written to; appends, because readers share its offset.
 fn collecting_file(place: &StackPlace) -> PyResult<File> {
     let file: OwnedFd = place.scratch_file()?;
     fcntl_setfl(&file, OFlags::APPEND).map_err(std::io::Error::from)?;
-    // Open to the end of the process, and no business of processes that the application forks.
+    // Open until the process ends; children that the application forks close it.
     note_ahead(&file);
     Ok(file.into())
 }
@@ -83,14 +82,14 @@ struct Looks {
     calm: Arc<File>,
     forced: Forced,
     switch_interval: Duration,
-    /// A look that still waits for the interpreter.
+    /// A dump that still waits for the GIL.
     pending: Option<Receiver<StackAnswer>>,
 }
 
 impl Looks {
     fn look(&mut self) -> StackAnswer {
         let still_waiting = self.pending.take().filter(|pending| {
-            // One that has come meanwhile is of then, not of now.
+            // A dump that finished in the meantime is out of date.
             matches!(pending.try_recv(), Err(TryRecvError::Empty))
         });
         let pending = match still_waiting {
@@ -110,7 +109,7 @@ impl Looks {
         self.forced.look()
     }
 
-    /// On a thread of its own, because it may have to wait for long.
+    /// On a separate thread, because it may wait for long.
     fn begin(&self) -> Result<Receiver<StackAnswer>, String> {
         let (sender, receiver) = channel();
         let file = Arc::clone(&self.calm);
@@ -120,7 +119,7 @@ impl Looks {
                 let answer = Python::attach(|py| {
                     calm_look(py, &file).map_err(|error| exceptions::summary(py, &error))
                 });
-                // Nobody waits any more: then the answer is of no use.
+                // The receiver may be gone.
                 let _too_late = sender.send(answer);
             })
             .map_err(|error| format!("it has no thread to look with: {error}"))?;
@@ -128,7 +127,7 @@ impl Looks {
     }
 }
 
-/// With the interpreter in hand: whatever other threads do, they do not change their stacks.
+/// With the GIL held: other threads cannot change their stacks.
 fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
     file.set_len(0)?;
     let options = PyDict::new(py);
@@ -142,19 +141,19 @@ fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
     Ok(text)
 }
 
-/// A line for each thread that Python knows: the dump has only the numbers that Python gives them.
+/// One line per Python thread with its native ID: the dump has only Python's identifiers.
 fn native_ids(py: Python<'_>) -> PyResult<String> {
     let threading = py.import("threading")?;
     let main: u64 = main_thread(py)?;
     let mut text = native_id_line(main, u64::from(std::process::id()));
     for thread in threading.call_method0("enumerate")?.try_iter()? {
         let thread = thread?;
-        // A thread that is being started has none yet.
+        // A thread that is still starting has no IDs yet.
         let ids = (
             thread.getattr("ident")?.extract(),
             thread.getattr("native_id")?.extract(),
         );
-        // That of the main thread is its parent's after a fork, before Python 3.13.
+        // Before Python 3.13, the main thread's native ID after a fork is its parent's.
         if let (Ok(ident), Ok(native)) = ids
             && ident != main
         {
@@ -171,18 +170,18 @@ fn main_thread(py: Python<'_>) -> PyResult<u64> {
         .extract()
 }
 
-/// The way without the interpreter.
+/// Dumps without the GIL.
 struct Forced {
-    /// Never closed: the handler writes to its number whenever somebody sends the signal.
+    /// Never closed: the handler writes to its number whenever the signal arrives.
     file: &'static File,
-    /// `None` when the application has the signal.
+    /// `None` when the application handles the signal.
     signal: Option<i32>,
-    /// Which thread is the main one.
+    /// The line with the main thread's IDs.
     main: String,
 }
 
 impl Forced {
-    /// In processes that the application forks the handler stays, and nobody sends the signal.
+    /// In processes that the application forks the handler stays installed, but the signal is never sent.
     fn register(py: Python<'_>, file: File, log: &ErrorLog) -> PyResult<Self> {
         let file: &File = Box::leak(Box::new(file));
         let main = native_id_line(main_thread(py)?, u64::from(std::process::id()));
@@ -217,7 +216,7 @@ impl Forced {
             ));
         };
         let text = (self.file.set_len(0))
-            // To this thread alone: when it returns, the handler has run.
+            // To this thread alone: when raise(3) returns, the handler has run.
             .and_then(|()| raise(signal))
             .and_then(|()| whole(self.file))
             .map_err(|error| format!("{HELD}, and to look nevertheless has failed: {error}"))?;
@@ -239,20 +238,20 @@ fn whole(file: &File) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// How many moments the interpreter is waited for among so many threads.
+/// How many steps to wait for the GIL with this many threads.
 fn moments(switch_interval: Duration, threads: u32) -> u128 {
     let turns = switch_interval.saturating_mul(threads.saturating_mul(TURNS));
     PATIENCE.saturating_add(turns).as_millis() / MOMENT.as_millis()
 }
 
-/// How many threads this process has, those of C code included. Without /proc it is taken to have few.
+/// Number of threads of this process, those of C code included. Without /proc the number is taken to be small.
 fn threads() -> u32 {
     field(&status(), "Threads:")
         .and_then(|count| count.parse().ok())
         .unwrap_or(0)
 }
 
-/// Whether this process handles the signal (proc(5), SigCgt). Without /proc it is taken to be free.
+/// Whether this process handles the signal (proc(5), SigCgt). Without /proc the signal is taken to be free.
 fn is_caught(number: i32) -> bool {
     caught_in(&status(), number)
 }

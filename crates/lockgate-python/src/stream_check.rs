@@ -1,5 +1,5 @@
-//! Whether a worker that a template has forked can write to its standard streams. A fork copies locks as they are, and not
-//! the threads that hold them: a lock of a stream that was held is never released in the worker.
+//! Checks that a worker forked by a template can write to its standard streams. A fork copies locks but not the threads
+//! that hold them: a stream lock that was held during the fork is never released in the worker.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -8,15 +8,16 @@ use pyo3::prelude::*;
 
 use crate::interpreter;
 
-/// How long the streams may take. Nothing is written, so a slow reader does not count.
+/// How long the check may take. Nothing is written, so a slow reader does not matter.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const STREAMS: [&str; 2] = ["stdout", "stderr"];
 
-/// Writes nothing to each stream and flushes it, on another thread, as a request does. `Some`: the stream that hangs.
+/// Writes an empty string to each stream and flushes it, on another thread, as a request does. Returns the stream that
+/// hangs, if any.
 ///
 /// # Errors
-/// When the system has no thread to give.
+/// When the system cannot create a thread.
 pub(crate) fn find_hanging_stream(py: Python<'_>) -> PyResult<Option<&'static str>> {
     let (sender, receiver) = channel();
     interpreter::spawn(
@@ -24,7 +25,7 @@ pub(crate) fn find_hanging_stream(py: Python<'_>) -> PyResult<Option<&'static st
         Box::new(move || {
             for name in STREAMS {
                 Python::attach(|py| try_stream(py, name));
-                // Too late, nothing waits for it any more.
+                // The receiver may have timed out.
                 let _late = sender.send(name);
             }
         }),

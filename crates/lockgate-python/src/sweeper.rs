@@ -1,5 +1,5 @@
-//! Frees what ended threads leave behind. A thread-local object is often part of a reference cycle (a database connection of
-//! Django is), so it stays until the garbage collector runs, and an idle worker allocates too little for that.
+//! Collects garbage of ended threads. A thread-local object is often part of a reference cycle (a database connection
+//! of Django is), so it stays until the garbage collector runs, and an idle worker allocates too little for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use crate::collector::Collector;
 use crate::{exceptions, interpreter};
 
-/// Threads that a burst has started end at about the same time: one collection is enough for them.
+/// Threads started by a burst end at about the same time: one collection is enough for them.
 const DELAY: Duration = Duration::from_secs(2);
 
 /// See the module.
@@ -33,14 +33,14 @@ impl Sweeper {
         })
     }
 
-    /// The calling thread is about to end.
+    /// Schedules a collection; the calling thread is about to end.
     pub(crate) fn note_thread_end(self: &Arc<Self>, py: Python<'_>) {
         if self.is_pending.swap(true, Ordering::Relaxed) {
             return;
         }
         let sweeper = Arc::clone(self);
-        // A thread of its own: the ending one cannot free its thread-locals itself, and a collection on the main thread
-        // would delay orders of the supervisor.
+        // On a separate thread: the ending one cannot free its thread-locals itself, and a collection on the main
+        // thread would delay the supervisor's messages.
         let spawned = interpreter::spawn(
             "lockgate-sweeper".to_owned(),
             Box::new(move || Python::attach(|py| sweeper.run(py))),
@@ -57,7 +57,7 @@ impl Sweeper {
 
     fn run(&self, py: Python<'_>) {
         py.detach(|| thread::sleep(DELAY));
-        // Before the collection: a thread that ends during it needs another one.
+        // Before the collection: a thread that ends during the collection needs another one.
         self.is_pending.store(false, Ordering::Relaxed);
         if let Err(error) = self.collect(py) {
             let problem = exceptions::summary(py, &error);
@@ -73,7 +73,7 @@ impl Sweeper {
             return Ok(());
         }
         let gc = py.import("gc")?;
-        // Off by the setting `gc`, or by the application: then it is not ours to collect.
+        // If `gc` or the application has turned collection off, the server does not collect either.
         if gc.call_method0("isenabled")?.is_truthy()? {
             gc.call_method0("collect")?;
         }

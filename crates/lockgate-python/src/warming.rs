@@ -1,5 +1,5 @@
-//! Warm-up: asks the application in a new worker for the configured paths before it says that it is ready.
-//! Knows how an answer is judged, not how a request is made.
+//! Warm-up: requests the configured paths from the application in a new worker before the worker reports that it is
+//! ready.
 
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::Level;
@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 
 use crate::wsgi::{WsgiApp, forget_thread};
 
-/// From here on the server is to blame (RFC 9110 §15.6).
+/// Status codes from here on are server errors (RFC 9110 §15.6).
 const FIRST_FAILURE: u16 = 500;
 
-/// Asks for every path in turn.
+/// Requests every path in turn.
 ///
 /// # Errors
-/// With what the operator should know of the first that failed, its traceback included.
+/// With a message about the first path that failed, its traceback included.
 pub(crate) fn warm_up(
     py: Python<'_>,
     app: &WsgiApp,
@@ -27,7 +27,7 @@ pub(crate) fn warm_up(
         app.overhear();
         let status = warm_up::ask(app, path, local(address), config);
         let overheard = app.stop_overhearing();
-        // This thread runs no request later.
+        // This thread runs no requests later.
         forget_thread(py);
         let outcome = match status {
             Some(status) if status < FIRST_FAILURE => {
@@ -37,7 +37,7 @@ pub(crate) fn warm_up(
                         &format!("warmup: {path} was answered with {status}"),
                     );
                 }
-                // Complaints about a good answer are no reason to stay away.
+                // Errors logged during a good response do not keep the worker from starting.
                 for complaint in overheard {
                     log.write(Level::Error, &complaint);
                 }
@@ -54,7 +54,7 @@ pub(crate) fn warm_up(
     Ok(())
 }
 
-/// Where such a request seems to come in.
+/// The local address that the request appears to come in at.
 fn local(address: Option<&BindAddress>) -> Local {
     match address {
         Some(BindAddress::Tcp { host, port }) => Local {

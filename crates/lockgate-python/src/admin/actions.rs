@@ -1,8 +1,8 @@
-//! What operators have done over the admin listener: `POST /actions/reload` and its siblings.
+//! Operators' actions on the admin listener: `POST /actions/reload` and its siblings.
 //!
-//! Two gates. A page in a browser must not act for the operator who looks at it: it cannot send the header that is wanted
-//! here without asking first (Fetch, CORS-preflight), which no answer here allows. And only root and the supervisor's user
-//! may act, as the kernel names them: those who could send the supervisor a signal.
+//! Two checks. A page in a browser must not act for the operator who views it: it cannot send the required header
+//! without a preflight request (Fetch, CORS-preflight), which is never allowed here. And only root and the supervisor's
+//! user may act, by the peer credentials of the kernel: the same users could send the supervisor a signal.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use lockgate_worker::{Reply, Request};
 
 use super::{Answer, JSON, VERSION};
 
-/// Where actions are.
+/// The path prefix of actions.
 pub(super) const PREFIX: &[u8] = b"/actions/";
-/// The header that a request must have; its value is of no interest.
+/// The required header; its value is ignored.
 const HEADER: &str = "Lockgate-Action";
 
 /// See the module.
@@ -34,7 +34,7 @@ struct Action {
     times: u32,
 }
 
-/// Why nothing is done.
+/// Why an action is refused.
 #[derive(Debug, PartialEq, Eq)]
 enum Refused {
     NotPost,
@@ -92,7 +92,7 @@ impl Actions {
     }
 }
 
-/// What a request asks for, if it may be asked for in this way.
+/// Parses an action, if the request has the required form.
 fn read(
     method: &[u8],
     name: &[u8],

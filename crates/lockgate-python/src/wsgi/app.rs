@@ -1,4 +1,4 @@
-//! One request through a WSGI application: environ, call, body, close. The order of things is here, the things elsewhere.
+//! One request through a WSGI application: environ, call, body, close. This module holds their order.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,20 +21,20 @@ use crate::wsgi::start_response::Progress;
 use crate::wsgi::thread_state::ThreadState;
 use crate::{children, exceptions, ffi, interpreter, interruption};
 
-/// What the bridge needs to know of the configuration.
+/// Settings of the bridge.
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     /// `wsgi.multithread`
     pub(crate) is_multithread: bool,
     /// `wsgi.multiprocess`
     pub(crate) is_multiprocess: bool,
-    /// Whether files may go out by sendfile(2).
+    /// Whether sendfile(2) may be used for files.
     pub(crate) is_sendfile_on: bool,
-    /// Where the application is mounted unless a request says otherwise, percent-encoded; empty: at the root.
+    /// The default mount point of the application, percent-encoded; empty: the root.
     pub(crate) root_path: String,
-    /// Keys of environ that the access log wants.
+    /// Keys of environ that the access log uses.
     pub(crate) environ_names: Vec<String>,
-    /// Whether query strings may stand in the error log.
+    /// Whether query strings may appear in the error log.
     pub(crate) shows_queries: bool,
 }
 
@@ -42,17 +42,17 @@ pub(crate) struct Settings {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) log: Arc<ErrorLog>,
-    /// Header names with an underscore that a warning was given for.
+    /// Header names with an underscore that were already warned about.
     warned: Mutex<HashSet<Vec<u8>>>,
-    /// Errors of requests, while somebody collects them in place of the log.
+    /// Errors of requests, while they are collected instead of logged.
     overheard: Mutex<Option<Vec<String>>>,
 }
 
-/// Clients invent header names; after so many there are no more warnings.
+/// Clients invent header names; after this many there are no more warnings.
 const MOST_WARNINGS: usize = 32;
 
 impl Shared {
-    /// Says, once for each name, that fields were dropped.
+    /// Warns, once for each name, that header fields were dropped.
     pub(crate) fn warn_of_underscores(&self, py: Python<'_>, head: &RequestHead) {
         let kept: HashSet<&[u8]> = (head.headers())
             .map(|(name, _)| name)
@@ -86,17 +86,17 @@ impl Shared {
         described(request.head.method(), target)
     }
 
-    /// Writes to the error log, outside the interpreter: a log may be a pipe that nobody empties.
+    /// Writes to the error log without the GIL: the log may be a pipe that is full.
     fn log(&self, py: Python<'_>, level: Level, message: &str) {
         py.detach(|| self.log.write(level, message));
     }
 }
 
-/// A WSGI application behind the server's seam.
+/// A WSGI application as the server's `App`.
 pub(crate) struct WsgiApp {
     application: Py<PyAny>,
     context: ImportedContext,
-    /// There when it is ours to collect garbage.
+    /// Present when the server collects garbage.
     collector: Option<Arc<Collector>>,
     sweeper: Arc<Sweeper>,
     shared: Arc<Shared>,
@@ -124,12 +124,12 @@ impl WsgiApp {
         }
     }
 
-    /// From now on errors of requests are collected, and not logged.
+    /// From now on errors of requests are collected instead of logged.
     pub(crate) fn overhear(&self) {
         *self.overheard() = Some(Vec::new());
     }
 
-    /// What was collected; errors are logged again.
+    /// Returns what was collected; errors are logged again.
     pub(crate) fn stop_overhearing(&self) -> Vec<String> {
         self.overheard().take().unwrap_or_default()
     }
@@ -167,10 +167,10 @@ impl WsgiApp {
         thread.give_back(py);
     }
 
-    /// The whole life of a request in Python.
+    /// Runs a request in Python, from environ to close.
     ///
     /// # Errors
-    /// Only what keeps the application from being called at all.
+    /// When the application could not be called.
     fn exchange(
         &self,
         py: Python<'_>,
@@ -178,7 +178,7 @@ impl WsgiApp {
         reply: &mut Reply,
         thread: &mut ThreadState,
     ) -> PyResult<()> {
-        // Dropped last: whatever the application's objects do when they die happens in the request's context.
+        // Dropped last, so that destructors of the application's objects run in the request's context.
         let _context = self.context.enter(py)?;
         let environ = thread
             .environ
@@ -196,7 +196,7 @@ impl WsgiApp {
                 return Ok(());
             }
         };
-        // Until close() has returned: what it commits is there for the client's next request.
+        // Held until close() returns: the client's next request then sees what close() commits.
         let held = (!is_sequence(&result)).then(|| reply.hold()).flatten();
         let mut transmission = Transmission {
             py,
@@ -213,7 +213,7 @@ impl WsgiApp {
             Ok(()) => self.report_length(py, request, &progress, missing),
             Err(failure) => self.settle(py, request, reply, &progress, failure),
         }
-        // After the reply is over: the client does not wait for its response until the application is done in close().
+        // After the end of the reply, so that the client does not wait for the application's close().
         if let Err(error) = close(&result)
             && !is_interruption(py, reply, &error)
         {
@@ -223,7 +223,7 @@ impl WsgiApp {
         Ok(())
     }
 
-    /// Ends a reply that did not come to its end by itself.
+    /// Ends a reply that the application left incomplete.
     fn settle(
         &self,
         py: Python<'_>,
@@ -234,9 +234,9 @@ impl WsgiApp {
     ) {
         let text = match failure {
             Failure::ClientGone => None,
-            // The application let through what write() raised, or something that came of it.
+            // The application did not catch the exception of write(), or raised another because of it.
             Failure::Raised(_) if progress.is_client_gone => None,
-            // Where it stood was told when it was interrupted.
+            // The stack was logged at the interruption.
             Failure::Raised(error) if is_interruption(py, reply, &error) => None,
             Failure::Raised(error) => {
                 let mut text = exceptions::traceback(py, &error);
@@ -258,7 +258,7 @@ impl WsgiApp {
                 );
             }
             Some(text) => {
-                // A response that was complete before the application failed stays the answer.
+                // A response that was complete before the application failed stands.
                 if !reply.is_over() {
                     reply.fail(500, "Internal Server Error");
                 }
@@ -278,7 +278,7 @@ impl WsgiApp {
         self.shared.log(py, Level::Error, &message);
     }
 
-    /// Complains about a body that is not as long as its Content-Length.
+    /// Logs a body whose length differs from its Content-Length.
     fn report_length(
         &self,
         py: Python<'_>,
@@ -330,7 +330,7 @@ impl App for WsgiApp {
         Python::attach(|py| {
             interpreter::empty_graveyard(py);
             self.serve(py, request, reply);
-            // Also one that was forked while the body was made.
+            // Also a child that was forked while the body was produced.
             children::end_here(py, &self.shared.log, Ok(()));
         });
     }
@@ -346,7 +346,7 @@ impl App for WsgiApp {
     }
 
     fn thread(&self) -> u64 {
-        // Without threads there would be nobody to ask. No thread has the number 0.
+        // Without thread support there are no stacks to read. No thread has the number 0.
         Python::attach(|py| interruption::present_thread(py).unwrap_or(0))
     }
 
@@ -357,10 +357,10 @@ impl App for WsgiApp {
 
     fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
         Python::attach(|py| {
-            // As a text at once: as soon as the interpreter is let go, the thread runs on, and its end is told as well.
+            // Formatted at once: as soon as the GIL is released the thread continues, and its end is logged as well.
             let stack = interruption::stack(py, thread, &self.shared.log);
             let stack = stack.map(|frames| frames.text());
-            // Whatever the allocations of a look set off, such as a collection, may have let the thread run on.
+            // Reading the stack allocates, which can trigger a collection: the thread may have run on in the meantime.
             if !is_due(stack.is_some()) {
                 return None;
             }
@@ -382,7 +382,7 @@ impl App for WsgiApp {
     }
 }
 
-/// Whether this is what the request's deadline has raised, and not the application.
+/// Whether the request's deadline, and not the application, raised this exception.
 fn is_interruption(py: Python<'_>, reply: &Reply, error: &PyErr) -> bool {
     error.is_instance_of::<RequestTimeout>(py) && reply.is_expired()
 }

@@ -1,7 +1,7 @@
-//! Sends what the application returned: a list, a file, or an iterable piece by piece. Knows nothing of the request.
+//! Response bodies: sends what the application returned, which is a list, a file, or any iterable.
 //!
-//! Headers go out with the first bytes that are not empty, so that an error before them is still a clean 500.
-//! A piece is transmitted before the next one is asked for, unless it completes the announced length.
+//! Headers are sent with the first bytes that are not empty, so an error before them still gives a clean 500. A piece
+//! is transmitted before the next one is requested, unless it completes the announced length.
 
 use std::time::Instant;
 
@@ -16,19 +16,19 @@ use crate::interpreter;
 use crate::wsgi::file_wrapper::FileWrapper;
 use crate::wsgi::start_response::{Progress, Responder};
 
-/// Smaller pieces are copied behind what is queued already: a copy costs less than a second buffer in `writev`.
+/// Smaller pieces are copied behind the queued bytes: a copy costs less than a second buffer in `writev`.
 const SMALLEST_SHARED: usize = 4096;
 
-/// Blocks of a `FileWrapper` are ours to gather; this much goes out at a time.
+/// Blocks of a `FileWrapper` may be gathered; this many bytes are sent at a time.
 const FILE_BATCH: usize = 64 * 1024;
 
-/// Why a response did not come to its end.
+/// Why a response is incomplete.
 pub(crate) enum Failure {
     /// The application raised an exception.
     Raised(PyErr),
     /// The application broke a rule of PEP 3333.
     Misused(String),
-    /// Nobody is there to receive it.
+    /// The client has disconnected.
     ClientGone,
 }
 
@@ -47,19 +47,19 @@ impl From<ClientGone> for Failure {
 /// When pieces of an iterable are transmitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// Each before the next one is asked for (PEP 3333, "Buffering and Streaming").
+    /// Each one before the next one is requested (PEP 3333, "Buffering and Streaming").
     Each,
-    /// Gathered: the iterable is our own wrapper around a file.
+    /// Gathered: the iterable is the server's own wrapper around a file.
     Blocks,
 }
 
-/// One response body on its way.
+/// A response body that is being sent.
 pub(crate) struct Transmission<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) responder: &'a Responder,
     pub(crate) reply: &'a mut Reply,
     pub(crate) progress: Progress,
-    /// Set by `finish`: bytes that were announced and did not come.
+    /// Set by `finish`: announced bytes that the application did not produce.
     pub(crate) missing: Option<u64>,
     pub(crate) is_head: bool,
     pub(crate) is_sendfile_on: bool,
@@ -69,7 +69,7 @@ impl Transmission<'_, '_> {
     /// Sends the whole body and finishes the reply.
     ///
     /// # Errors
-    /// Then the reply is left as it is, for the caller to fail or abort.
+    /// The reply is left as it is, for the caller to fail or abort.
     pub(crate) fn send(&mut self, result: &Bound<'_, PyAny>) -> Result<(), Failure> {
         if !self.reply.is_started() {
             if let Ok(list) = result.cast_exact::<PyList>() {
@@ -103,7 +103,7 @@ impl Transmission<'_, '_> {
         Ok(())
     }
 
-    /// A sequence of which every piece is there already: its length is known, and nothing is waited for.
+    /// A sequence whose pieces all exist: its length is known, and nothing blocks.
     fn send_all<'py>(
         &mut self,
         pieces: impl Iterator<Item = Bound<'py, PyAny>>,
@@ -174,7 +174,7 @@ impl Transmission<'_, '_> {
             let bytes = bytes_of(&piece)?;
             let size = bytes.as_bytes().len();
             if size == 0 {
-                // Some applications yield nothing again and again while they wait for news.
+                // Some applications yield empty strings repeatedly while they wait for events.
                 if !self.reply.is_over() {
                     self.reply.check_client(Instant::now())?;
                 }
@@ -195,10 +195,10 @@ impl Transmission<'_, '_> {
             let sent = queue(self.reply, bytes.clone(), &mut self.progress)?;
             queued += size;
             if sent.is_complete {
-                // The client has everything that it was promised. What is still asked of the application is only
-                // whether there is more, and whatever it does after its last piece.
+                // The client has the whole announced body. The application is still iterated, to see whether there is
+                // more and to run the code after its last piece.
                 self.finish();
-                // A file may hold more than the application wants to give of it: that is no mistake.
+                // A file may be longer than the length that the application announced: that is no error.
                 self.progress.is_cut &= pace == Pace::Each;
                 if sent.is_cut || pace == Pace::Blocks {
                     return Ok(());
@@ -206,7 +206,7 @@ impl Transmission<'_, '_> {
             } else if queued > batch {
                 self.reply.flush()?;
                 queued = 0;
-                // A long stream would otherwise keep every piece that it has ever sent.
+                // Otherwise a long stream would keep every piece that it has sent.
                 interpreter::empty_graveyard(self.py);
             }
         }
@@ -219,7 +219,7 @@ impl Transmission<'_, '_> {
         Ok(())
     }
 
-    /// Runs the application's code, which may write and ask after its client.
+    /// Runs code of the application, which may call `write` and `client_disconnected`.
     fn lend<T>(&mut self, iterate: impl FnOnce() -> T) -> T {
         self.responder
             .lend_to_iteration(self.py, self.reply, &mut self.progress, iterate)
@@ -238,9 +238,9 @@ impl Transmission<'_, '_> {
         Ok(())
     }
 
-    /// What to announce for a body of `total` bytes, unless the application has said it.
+    /// The length to announce for a body of `total` bytes, unless the application has set one.
     fn length_of(&self, total: u64) -> BodyLength {
-        // A HEAD is often answered with an empty body: that says nothing about what GET would give.
+        // A HEAD is often answered with an empty body, which does not tell the length that GET would have.
         if self.is_head && total == 0 {
             BodyLength::Unknown
         } else {
@@ -263,7 +263,7 @@ pub(crate) fn queue(
 ) -> Result<Sent, ClientGone> {
     let length = piece.as_bytes().len();
     progress.produced += length as u64;
-    // Subclasses of bytes may be anything underneath; their bytes are copied.
+    // A subclass of bytes may be anything underneath, so its bytes are copied.
     let sent = if length >= SMALLEST_SHARED && piece.is_exact_instance_of::<PyBytes>() {
         reply.send_shared(Box::new(PinnedBytes::new(piece)))?
     } else {
@@ -288,7 +288,7 @@ fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBy
     })
 }
 
-/// What the application returned has no `__iter__`, or one that raised an exception of its own.
+/// The application returned an object without `__iter__`, or its `__iter__` raised an exception.
 fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> Failure {
     let py = result.py();
     if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {

@@ -1,25 +1,25 @@
-//! The `contextvars` context of requests: each runs in a copy of its own of what the import of the application has left.
+//! The `contextvars` context of requests: each request runs in its own copy of the context that the import left.
 //!
-//! Of that, requests see plain values, and decimal's context as a copy. A variable that holds any other object belongs
-//! to the thread that imported: shared by requests on several threads, a pushed Flask application context would give
-//! them one `g`, and Django's caches one client (docs/decisions/0029).
+//! Requests see plain values of that context, and decimal's context as a copy. A variable that holds any other object
+//! belongs to the importing thread: shared by requests on several threads, a pushed Flask application context would
+//! give them one `g`, and Django's caches one client (docs/decisions/0029).
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyFrozenSet, PyInt, PyString, PyTuple};
 
 use crate::ffi::ContextScope;
 
-/// What requests begin with.
+/// The context that requests start with.
 pub(crate) struct ImportedContext {
     context: Py<PyAny>,
-    /// decimal's variable and the context in it, which arithmetic changes: it is copied for each request.
+    /// decimal's variable and its context; arithmetic changes that, so it is copied for each request.
     decimal: Option<(Py<PyAny>, Py<PyAny>)>,
     /// Variables that requests do not see.
     left_out: Vec<String>,
 }
 
 impl ImportedContext {
-    /// Takes what is set in the present thread's context: the one that has imported the application.
+    /// Takes the variables of the current thread's context: the thread that imported the application.
     ///
     /// # Errors
     /// When there is no memory.
@@ -52,12 +52,12 @@ impl ImportedContext {
         })
     }
 
-    /// Variables that the import has set and requests do not see.
+    /// Variables that the import set and requests do not see.
     pub(crate) fn left_out(&self) -> &[String] {
         &self.left_out
     }
 
-    /// Makes a copy the present context.
+    /// Enters a copy as the current context.
     ///
     /// # Errors
     /// When there is no memory.
@@ -73,7 +73,7 @@ impl ImportedContext {
     }
 }
 
-/// Whether nothing can be changed in the value, so that threads may share it.
+/// Whether the value is immutable, so that threads may share it.
 fn is_plain(value: &Bound<'_, PyAny>) -> bool {
     if let Ok(items) = value.cast_exact::<PyTuple>() {
         return items.iter().all(|item| is_plain(&item));

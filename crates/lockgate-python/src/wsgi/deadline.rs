@@ -1,4 +1,4 @@
-//! `lockgate.deadline`: what an application can know of its request's deadline, and do about it. Knows no other request.
+//! `lockgate.deadline`: the deadline of a request, as the application sees and extends it.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use lockgate_worker::Deadline;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-/// As long as any setting may be.
+/// The longest time that any setting allows.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// The deadline of one request.
@@ -23,12 +23,12 @@ impl RequestDeadline {
 
 #[pymethods]
 impl RequestDeadline {
-    /// Seconds that the request still has; 0.0 when its time or the request is over.
+    /// Seconds that remain for the request; 0.0 when its time is up or the request is over.
     fn remaining(&self) -> f64 {
         self.deadline.remaining(Instant::now()).as_secs_f64()
     }
 
-    /// Lets the request take so many seconds from now on, if it has less; returns what it has then.
+    /// Extends the deadline to at least `seconds` from now; returns the seconds that remain.
     fn extend(&self, seconds: f64) -> PyResult<f64> {
         let time = Duration::try_from_secs_f64(seconds)
             .ok()

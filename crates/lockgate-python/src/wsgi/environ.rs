@@ -1,8 +1,8 @@
-//! Builds the `environ` of a request (PEP 3333, RFC 3875). Knows requests, not responses, and never the process environment.
+//! Builds the `environ` of a request (PEP 3333, RFC 3875); the process environment is never part of it.
 //!
 //! Each thread copies a template that holds every key that is always present, then overwrites what differs. Overwriting
-//! costs less than inserting, and a dict that only ever grew is copied by `memcpy`: a template that once had
-//! a deletion took 809 ns beside 107 ns for 30 keys.
+//! costs less than inserting, and a dict without deletions is copied by `memcpy`: a template that once had a deletion
+//! took 809 ns beside 107 ns for 30 keys.
 
 use std::sync::Arc;
 
@@ -63,10 +63,10 @@ keys! {
     deadline "lockgate.deadline"
 }
 
-/// Methods whose strings are kept; the template says GET.
+/// Methods whose strings are reused; the template has GET.
 const METHODS: [&str; 7] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"];
 
-/// Longer header values are not compared with the one before.
+/// Longer header values are not compared with the previous value.
 const LONGEST_REMEMBERED: usize = 256;
 
 /// One thread's builder.
@@ -80,11 +80,11 @@ pub(crate) struct Environ {
     /// The last value of each common header: clients and proxies repeat themselves.
     values: Vec<Remembered>,
     host: Remembered,
-    /// Whose address and port stand in the template.
+    /// The client whose address and port are in the template.
     client: Option<Arc<Client>>,
-    /// Whose name and port stand in the template.
+    /// The local address whose name and port are in the template.
     local: Option<Arc<Local>>,
-    /// `root_path`, decoded; `SCRIPT_NAME` of the template.
+    /// `root_path`, decoded; the template's `SCRIPT_NAME`.
     root: Vec<u8>,
     mount: Vec<u8>,
     path: Vec<u8>,
@@ -175,7 +175,7 @@ impl Environ {
         })
     }
 
-    /// Replaces `lockgate.client_disconnected` for the requests to come.
+    /// Replaces `lockgate.client_disconnected` for later requests.
     ///
     /// # Errors
     /// When there is no memory.
@@ -185,7 +185,7 @@ impl Environ {
             .set_item(&self.keys.client_disconnected, client_disconnected)
     }
 
-    /// A fresh `environ`; takes the body out of the request.
+    /// Returns a new `environ`; takes the body out of the request.
     ///
     /// # Errors
     /// When there is no memory.
@@ -220,7 +220,7 @@ impl Environ {
         Ok(environ)
     }
 
-    /// Writes the two ends of the connection into the template when they are not those of the request before.
+    /// Updates client and local address in the template when they differ from the previous request's.
     fn follow_ends(&mut self, py: Python<'_>, request: &Request) -> PyResult<()> {
         let template = self.template.bind(py);
         let client = request.client();
@@ -290,7 +290,8 @@ impl Environ {
         Ok(())
     }
 
-    /// The application is mounted below the root: what a proxy has not cut off the path is cut here.
+    /// Sets SCRIPT_NAME and PATH_INFO of an application below the root: a mount point that a proxy left in the path is
+    /// removed.
     #[inline(never)]
     fn set_mount(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
         let py = environ.py();
@@ -309,7 +310,7 @@ impl Environ {
         Ok(())
     }
 
-    /// gunicorn's keys for what a PROXY header tells beside the client.
+    /// gunicorn's keys for what a PROXY header contains besides the client.
     #[cold]
     fn set_proxy(&self, environ: &Bound<'_, PyDict>, proxy: &ProxyEnd) -> PyResult<()> {
         environ.set_item(&self.keys.proxy_protocol, proxy.protocol)?;
@@ -352,7 +353,7 @@ impl Environ {
         }
         match head.host() {
             Some(host) => environ.set_item(&self.keys.http_host, self.host.get(py, host)?),
-            // HTTP/1.0 alone may leave it out; a deletion in the copy costs nobody a later copy.
+            // Only HTTP/1.0 may omit it; a deletion in the copy does not slow later copies.
             None => environ.del_item(&self.keys.http_host),
         }
     }
@@ -375,7 +376,7 @@ impl Environ {
 
     fn set_body(&self, environ: &Bound<'_, PyDict>, request: &mut Request) -> PyResult<()> {
         let py = environ.py();
-        // Also for chunked bodies, which are decoded and whole by now: Django reads them as empty otherwise.
+        // Also for chunked bodies, which are decoded and complete by now: Django would read them as empty.
         if let Some(length) = request.body_length() {
             let mut digits = itoa::Buffer::new();
             let digits = digits.format(length);
@@ -391,8 +392,8 @@ impl Environ {
         Ok(())
     }
 
-    /// PEP 3333 allows neither SERVER_NAME nor SERVER_PORT to be empty, and a unix socket has no port:
-    /// the Host header says what the client believes to talk to; without it they are `localhost` and the scheme's default.
+    /// PEP 3333 requires SERVER_NAME and SERVER_PORT to be non-empty, and a unix socket has no port: both come from the
+    /// Host header; without it they are `localhost` and the scheme's default port.
     fn set_server_of_unix_socket(
         &self,
         environ: &Bound<'_, PyDict>,
@@ -419,11 +420,11 @@ impl Environ {
 /// `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
 
-/// The values of fields that a request has more than once. They are joined once, at the end: to join at each field
-/// would copy what came before each time.
+/// The values of repeated fields. They are joined once, at the end: joining at each field would copy the earlier values
+/// each time.
 #[derive(Default)]
 struct Repeated<'py> {
-    /// From the key to the list of its values.
+    /// Maps each key to the list of its values.
     values: Option<Bound<'py, PyDict>>,
 }
 
@@ -460,7 +461,7 @@ impl<'py> Repeated<'py> {
     }
 }
 
-/// Host and port of an authority; an IPv6 address keeps its brackets, an empty port counts as none.
+/// Host and port of an authority; an IPv6 address keeps its brackets, an empty port counts as missing.
 fn split_authority(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let colon = authority.iter().rposition(|&byte| byte == b':');
     match colon {

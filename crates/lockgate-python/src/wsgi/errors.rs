@@ -1,6 +1,6 @@
-//! `wsgi.errors`: text that the application writes to the error log. Knows no request.
+//! `wsgi.errors`: a text stream that writes to the error log.
 //!
-//! Whole lines go out in one write each, so that lines of several threads and processes never mix.
+//! Whole lines are written in one write each, so that lines of several threads and processes never mix.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyString};
 
-/// A text stream for writing. Each thread has its own.
+/// A writable text stream. Each thread has its own.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 pub(crate) struct ErrorStream {
     log: Arc<ErrorLog>,
@@ -20,7 +20,7 @@ pub(crate) struct ErrorStream {
     has_partial: AtomicBool,
 }
 
-/// A line without an end is written out at this size.
+/// A line without a newline is written at this size.
 const LONGEST_LINE: usize = 64 * 1024;
 
 impl ErrorStream {
@@ -32,7 +32,7 @@ impl ErrorStream {
         }
     }
 
-    /// Ends a line that the request left open: what comes next is another request's, or the server's.
+    /// Ends a line that the request left open: the next text belongs to another request or to the server.
     pub(crate) fn end_line(&self, py: Python<'_>) {
         if self.has_partial.load(Ordering::Relaxed) {
             let mut text = self.take_partial(py);
@@ -52,7 +52,7 @@ impl ErrorStream {
         std::mem::take(&mut *partial)
     }
 
-    /// Takes text in; gives what is to be written now.
+    /// Buffers text; returns the bytes to write now.
     fn accept(&self, py: Python<'_>, text: &[u8]) -> Vec<u8> {
         let mut partial = self
             .partial
@@ -71,7 +71,7 @@ impl ErrorStream {
         whole
     }
 
-    /// Writes outside the interpreter: a log may be a pipe that nobody empties.
+    /// Writes without the GIL: the log may be a pipe that is full.
     fn put(&self, py: Python<'_>, lines: Vec<u8>) {
         if !lines.is_empty() {
             let lines = set_apart(lines);
@@ -82,12 +82,12 @@ impl ErrorStream {
 
 #[pymethods]
 impl ErrorStream {
-    /// Writes text; gives its length in characters.
+    /// Writes text; returns its length in characters.
     #[pyo3(signature = (text, /))]
     fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
         let whole = match text.to_str() {
             Ok(text) => self.accept(py, text.as_bytes()),
-            // Lone surrogates: bytes that Python could not decode are shown as bytes.
+            // Lone surrogates: bytes that Python could not decode are written as those bytes.
             Err(_) => self.accept(py, encode(text)?.as_bytes()),
         };
         self.put(py, whole);
@@ -103,12 +103,12 @@ impl ErrorStream {
         Ok(())
     }
 
-    /// Writes out what has no line end yet, with one: the next line of the log may be another thread's.
+    /// Writes an unfinished line and ends it: the next line of the log may be another thread's.
     fn flush(&self, py: Python<'_>) {
         self.end_line(py);
     }
 
-    /// Not a terminal, whatever the log is connected to.
+    /// False, even if the log is a terminal.
     fn isatty(&self) -> bool {
         false
     }
@@ -151,7 +151,7 @@ impl ErrorStream {
     }
 }
 
-/// Lines that could pass for events of the server move a space to the right.
+/// Indents lines that look like events of the server by a space.
 fn set_apart(lines: Vec<u8>) -> Vec<u8> {
     if !lines.split(|&byte| byte == b'\n').any(reads_as_event) {
         return lines;
@@ -167,7 +167,7 @@ fn set_apart(lines: Vec<u8>) -> Vec<u8> {
 }
 
 fn encode<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {
-    // Surrogates outside U+DC80..U+DCFF stand for no byte; a log line is better than an exception about it.
+    // Surrogates outside U+DC80..U+DCFF stand for no byte; an escaped log line is better than an exception.
     let encoded = text
         .call_method1("encode", ("utf-8", "surrogateescape"))
         .or_else(|_| text.call_method1("encode", ("utf-8", "backslashreplace")))?;

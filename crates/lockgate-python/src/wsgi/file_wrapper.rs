@@ -1,4 +1,4 @@
-//! `wsgi.file_wrapper`: a file as a response body. Finds out whether the kernel may copy it; sends nothing itself.
+//! `wsgi.file_wrapper`: a file as a response body, and whether sendfile(2) can send it.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,7 +11,7 @@ use rustix::fs::FileType;
 
 use crate::ffi;
 
-/// Iterates over blocks of a file-like object; recognized by the server, which may use sendfile(2) instead.
+/// Iterates over blocks of a file-like object; the server may use sendfile(2) instead.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 pub(crate) struct FileWrapper {
     filelike: Py<PyAny>,
@@ -20,7 +20,7 @@ pub(crate) struct FileWrapper {
 
 /// The part of an open file that is still to be sent.
 pub(crate) struct Region {
-    /// A descriptor of our own.
+    /// A duplicated descriptor.
     pub(crate) file: File,
     /// First byte.
     pub(crate) offset: u64,
@@ -68,7 +68,7 @@ impl FileWrapper {
         })
     }
 
-    /// Closes the file-like object, if it can be closed.
+    /// Closes the file-like object, if it has `close`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self
             .filelike
@@ -82,9 +82,9 @@ impl FileWrapper {
 }
 
 impl FileWrapper {
-    /// What the kernel can send by itself: the rest of a regular file whose size is true.
+    /// The region that sendfile(2) can send: the rest of a regular file whose size is reliable.
     pub(crate) fn region(&self, py: Python<'_>) -> Option<Region> {
-        // Whatever these calls raise, reading blocks still works.
+        // If these calls raise an exception, reading blocks still works.
         self.try_region(py).ok().flatten()
     }
 
@@ -105,7 +105,7 @@ impl FileWrapper {
             return Ok(None);
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        // What has a size and occupies no blocks may be sparse, or a file of sysfs, whose size is that of a page.
+        // A file with a size but without blocks may be sparse, or in sysfs, where the size is that of a page.
         if size == 0 || (status.st_blocks == 0 && !ends_at(&file, size)) {
             return Ok(None);
         }
@@ -117,12 +117,12 @@ impl FileWrapper {
     }
 }
 
-/// Whether the file has a byte before `size` and none behind it.
+/// Whether the file has a byte before `size` and none after it.
 fn ends_at(file: &File, size: u64) -> bool {
     matches!(file.read_at(&mut [0; 2], size - 1), Ok(1))
 }
 
-/// Whether what `read` gives is what the descriptor has: `gzip.GzipFile` has a `fileno` too, that of the compressed file.
+/// Whether `read` returns the descriptor's bytes: `gzip.GzipFile` has a `fileno` too, that of the compressed file.
 fn is_plain_file(filelike: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = filelike.py();
     let types = FileTypes::get(py)?;
@@ -146,7 +146,7 @@ struct FileTypes {
     raw: Py<PyType>,
     reader: Py<PyType>,
     random: Py<PyType>,
-    /// What `tempfile.NamedTemporaryFile` gives: hands everything to its `file`.
+    /// The class of `tempfile.NamedTemporaryFile`, which delegates to its `file`.
     temporary: Py<PyAny>,
 }
 

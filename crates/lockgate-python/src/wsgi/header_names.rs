@@ -1,6 +1,6 @@
-//! Header names and the environ keys that they become. Sees names only, never a value.
+//! Header names and their environ keys.
 //!
-//! Common names are found in a table of interned keys without an allocation; others go through a bounded map.
+//! Common names are found in a table of interned keys without an allocation; others are cached in a bounded map.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,26 @@ use pyo3::types::PyString;
 
 use crate::ffi;
 
-/// What becomes of a header.
+/// How a header becomes part of environ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Treatment {
     /// Repetitions are joined with a comma (RFC 9110 §5.3).
     List,
     /// Repetitions are joined with `"; "`, as RFC 6265 §5.4 writes one Cookie header.
     Cookie,
-    /// Never kept beyond its request.
+    /// Never kept after its request.
     Secret,
-    /// No key of its own. It is told to the application in another way (`CONTENT_LENGTH`, decoded chunks, the authority
-    /// that counts), or not at all: `Proxy` would be HTTP_PROXY, which HTTP clients in the application read as the
+    /// No key of its own. The application sees it in another form (`CONTENT_LENGTH`, decoded chunks, the effective
+    /// authority) or not at all: `Proxy` would be HTTP_PROXY, which HTTP clients in the application read as the
     /// variable of that name (httpoxy, CVE-2016-5385 and others).
     Elsewhere,
 }
 
 /// One common name.
 pub(crate) struct Common {
-    /// As browsers and proxies write it; compared without case.
+    /// As browsers and proxies write it; compared case-insensitively.
     name: &'static str,
-    /// What becomes of it.
+    /// How the header is treated.
     pub(crate) treatment: Treatment,
 }
 
@@ -43,7 +43,7 @@ const fn other(name: &'static str, treatment: Treatment) -> Common {
     Common { name, treatment }
 }
 
-/// At most 64, so that one word remembers which of them a request had.
+/// At most 64, so that one 64-bit word can mark the names that a request has.
 pub(crate) const COMMON: [Common; 63] = [
     other("Host", Treatment::Elsewhere),
     other("Content-Length", Treatment::Elsewhere),
@@ -110,18 +110,18 @@ pub(crate) const COMMON: [Common; 63] = [
     list("X-Requested-With"),
 ];
 
-/// Its place in [`COMMON`].
+/// The index of Cookie in [`COMMON`].
 const COOKIE: usize = 3;
 
 const SLOTS: usize = 256;
 const FREE: u8 = u8::MAX;
 
-/// Names that are remembered beyond the common ones, per thread; the map starts afresh when it is full.
+/// How many other names each thread remembers; the map is cleared when it is full.
 const MOST_OTHERS: usize = 1024;
-/// Longer names are not remembered: they would make the bound above meaningless.
+/// Longer names are not remembered: otherwise the number of names would not bound the memory.
 const LONGEST_OTHER: usize = 64;
 
-/// A lookup table for [`COMMON`]: open addressing, a name sits at its hash or right behind.
+/// A lookup table for [`COMMON`]: open addressing with linear probing.
 pub(crate) struct NameTable {
     slots: [u8; SLOTS],
 }
@@ -139,7 +139,7 @@ impl NameTable {
         Self { slots }
     }
 
-    /// Position of `name` in [`COMMON`], in any case.
+    /// Index of `name` in [`COMMON`], compared case-insensitively.
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         let mut slot = hash(name);
         loop {
@@ -159,7 +159,7 @@ impl NameTable {
     }
 }
 
-/// Length and three letters tell the common names apart well enough: most sit at their own slot.
+/// Length and three letters distinguish the common names well enough: most are at their own slot.
 fn hash(name: &[u8]) -> usize {
     let letter = |at: usize| usize::from(name.get(at).copied().unwrap_or(0) | 0x20);
     let length = name.len();
@@ -187,7 +187,7 @@ impl HeaderNames {
         }
     }
 
-    /// Position of a common name.
+    /// Index of a common name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<usize> {
         self.table.find(name)
     }
@@ -201,7 +201,7 @@ impl HeaderNames {
         self.keys[index].bind(py)
     }
 
-    /// The key of Cookie, whose repetitions are joined in a way of their own.
+    /// The key of Cookie, whose repetitions are joined differently.
     pub(crate) fn cookie<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyString> {
         self.common(py, COOKIE)
     }

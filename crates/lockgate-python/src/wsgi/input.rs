@@ -1,7 +1,7 @@
-//! `wsgi.input`: the body of a request as a readable stream. Knows no connection: bodies are whole before Python runs.
+//! `wsgi.input`: the body of a request as a readable stream. The body is complete before Python runs, so a read never
+//! waits for the client and ends with the body.
 //!
-//! Every read ends with the body, so that nothing ever waits for the client. Reads of files happen outside the
-//! interpreter; several threads may read, each byte is given out once.
+//! File reads release the GIL; when several threads read, each byte is returned once.
 
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-/// The stream. An empty one never changes, so that requests without a body share it.
+/// The stream. An empty one never changes, so requests without a body share it.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 pub(crate) struct Input {
     source: Mutex<Source>,
@@ -24,7 +24,7 @@ enum Source {
     Spooled(Spooled),
 }
 
-/// `buffer[start..]` was read from the file and not given out yet; `unread` bytes are still in the file.
+/// `buffer[start..]` was read from the file and not returned yet; `unread` bytes are still in the file.
 struct Spooled {
     file: SpoolFile,
     unread: u64,
@@ -32,7 +32,7 @@ struct Spooled {
     start: usize,
 }
 
-/// What one read of a spooled body asks for when it wants less.
+/// The minimum size of a read from a spooled body.
 const BLOCK: usize = 64 * 1024;
 
 impl Input {
@@ -68,19 +68,19 @@ impl Input {
 
 #[pymethods]
 impl Input {
-    /// At most `size` bytes; everything that is left when `size` is negative or None.
+    /// At most `size` bytes; the rest of the body when `size` is negative or None.
     #[pyo3(signature = (size=None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.lock(py).take(py, limit(size))
     }
 
-    /// As `read`: no read of a whole body does more than one step.
+    /// Same as `read`: a read from a complete body takes one step.
     #[pyo3(signature = (size=None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.read(py, size)
     }
 
-    /// Fills a writable buffer; gives the number of bytes.
+    /// Fills a writable buffer; returns the number of bytes.
     #[pyo3(signature = (buffer, /))]
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let view = PyMemoryView::from(buffer)?.call_method1("cast", ("B",))?;
@@ -91,17 +91,17 @@ impl Input {
         Ok(length)
     }
 
-    /// One line with its end, or at most `size` bytes of it.
+    /// One line with its newline, or at most `size` bytes of it.
     #[pyo3(signature = (size=None, /))]
     fn readline<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.lock(py).take_line(py, limit(size))
     }
 
-    /// Lines until the end, or until their lengths reach `hint`.
+    /// Lines until the end of the body, or until their total length reaches `hint`.
     #[pyo3(signature = (hint=None, /))]
     fn readlines<'py>(&self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
         let lines = PyList::empty(py);
-        // As io.IOBase has it: no hint, zero and negative hints mean every line.
+        // As in io.IOBase: None, zero and negative hints mean every line.
         let enough = hint
             .and_then(|hint| usize::try_from(hint).ok())
             .filter(|&hint| hint > 0);
@@ -156,7 +156,7 @@ impl Input {
     }
 }
 
-/// None and negative sizes mean "all".
+/// None and negative sizes mean no limit.
 fn limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }
@@ -193,7 +193,7 @@ impl Source {
         }
     }
 
-    /// The next `length` bytes, which are there. The body is freed with its last byte.
+    /// The next `length` bytes, which must be available. The last byte frees the body.
     fn take_from_memory<'py>(
         &mut self,
         py: Python<'py>,
@@ -212,7 +212,7 @@ impl Source {
     }
 }
 
-/// Length of the first line with its end, at most `limit`; everything when no line ends.
+/// Length of the first line with its newline, at most `limit`; the whole length when there is no newline.
 fn line_length(bytes: &[u8], limit: Option<usize>) -> usize {
     let within = &bytes[..limit.map_or(bytes.len(), |limit| limit.min(bytes.len()))];
     memchr::memchr(b'\n', within).map_or(within.len(), |newline| newline + 1)
@@ -271,7 +271,7 @@ impl Spooled {
         }
     }
 
-    /// Reads until `wanted` bytes are buffered or the file has no more, a block at least.
+    /// Reads until `wanted` bytes are buffered or the file ends, at least a block at a time.
     fn fill(&mut self, py: Python<'_>, wanted: usize) -> PyResult<()> {
         let missing = wanted.saturating_sub(self.buffered().len()) as u64;
         if missing == 0 || self.unread == 0 {

@@ -1,4 +1,4 @@
-//! PEP 3333, one file per noun. Knows requests and replies as values; no socket and no HTTP syntax.
+//! The WSGI bridge (PEP 3333). Requests and replies are plain values here: sockets and HTTP syntax are in lower crates.
 
 pub(crate) mod app;
 mod body;

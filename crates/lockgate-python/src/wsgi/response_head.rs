@@ -1,10 +1,10 @@
-//! Status and headers as `start_response` is given them: checked, and copied into a [`ResponseHead`].
+//! Status and headers as passed to `start_response`: validated, and copied into a [`ResponseHead`].
 //!
-//! Invariant: no message has a header's value or the text of a status: it may be what an attacker wants to see in a log
-//! or on an error page.
+//! Invariant: no message contains a header's value or the text of a status: an attacker may want to see it in a log or
+//! on an error page.
 //!
-//! PEP 3333 asks for a `list` of `tuple`s. What else is taken, because gunicorn and waitress take it, is listed in
-//! docs/wsgi.md ("Breaches that are tolerated").
+//! PEP 3333 requires a `list` of `tuple`s. Other types that are accepted, because gunicorn and waitress accept them,
+//! are listed in docs/wsgi.md ("Breaches that are tolerated").
 
 use lockgate_http::ResponseHead;
 use lockgate_observe::escape_into;
@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-/// `ddd reason`, or `ddd` alone, as other servers take it; on the wire the space is there and the reason is empty
+/// Accepts `ddd reason`, or `ddd` alone, as other servers do; on the wire the space is kept and the reason is empty
 /// (PEP 3333, RFC 9112 §4).
 pub(crate) fn set_status(
     head: &mut ResponseHead,
@@ -39,7 +39,7 @@ pub(crate) fn set_status(
         .map_err(|fault| PyValueError::new_err(fault.to_string()))
 }
 
-/// The headers as a list or tuple, so that nothing of the application's runs while they are read.
+/// The headers as a list or tuple, so that no code of the application runs while they are read.
 pub(crate) fn sequence_of<'py>(headers: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     if headers.is_instance_of::<PyList>() || headers.is_instance_of::<PyTuple>() {
         return Ok(headers.to_owned());
@@ -112,7 +112,7 @@ fn set_field(
         let what = format!("the name of header {}", index + 1);
         return Err(wrong_type(&what, "a str", name));
     };
-    // A name outside ASCII is no token; what it is in UTF-8 is refused as well as what it is in latin-1.
+    // A name outside ASCII is not a token; it is refused whether it is read as UTF-8 or as latin-1.
     let name = name.to_string_lossy();
     let Ok(value) = value.cast::<PyString>() else {
         let what = format!("the value of header {}", quoted(&name));
@@ -125,7 +125,7 @@ fn set_field(
         .map_err(|fault| PyValueError::new_err(format!("header {}: {fault}", quoted(&name))))
 }
 
-/// A header's name for a message: what is wrong may be in it.
+/// Formats a header's name for a message: the name may contain invalid characters.
 fn quoted(name: &str) -> String {
     const LONGEST: usize = 100;
     let shown = &name.as_bytes()[..name.len().min(LONGEST)];
@@ -137,7 +137,7 @@ fn quoted(name: &str) -> String {
     text
 }
 
-/// The bytes that a `str` stands for in WSGI; ASCII, which nearly all are, is not copied.
+/// The bytes that a WSGI `str` stands for; ASCII, which nearly every string is, is not copied.
 fn latin1_bytes<'a>(
     text: &'a Bound<'_, PyString>,
     scratch: &'a mut Vec<u8>,

@@ -1,9 +1,8 @@
-//! `start_response`, the `write` that it returns, and `lockgate.client_disconnected`. Knows what the application said,
-//! not how a body is iterated.
+//! `start_response`, the `write` that it returns, and `lockgate.client_disconnected`.
 //!
-//! What is said is checked and copied at once, so that a mistake surfaces where it is made and nothing of the
-//! application's is kept. One set of function objects serves one request after the other on a thread; an application
-//! that keeps one of them keeps that set, and the thread makes a new one.
+//! Arguments are validated and copied at once, so that a mistake raises where it is made and no object of the
+//! application is kept. One set of function objects serves all requests of a thread, one after the other; an
+//! application that keeps one of the functions keeps that set, and the thread makes a new one.
 
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,43 +20,43 @@ use crate::interpreter;
 use crate::wsgi::body::queue;
 use crate::wsgi::response_head::{sequence_of, set_headers, set_status, wrong_type};
 
-/// How far a request's response has come.
+/// The state of a request's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No request, or one that is over.
     Closed,
-    /// `start_response` was not called, or refused what it was given.
+    /// `start_response` was not called, or rejected its arguments.
     Silent,
     /// Status and headers are in `head`.
     Described,
-    /// They are on their way: nothing can replace them.
+    /// They have been handed to the reply and can no longer be replaced.
     Committed,
 }
 
-/// Which code of the application runs with the reply at hand.
+/// Which code of the application runs while the reply is lent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loaned {
     /// The call of the application: any of its threads may write.
     ToCall,
-    /// The next piece is being made: the body has an order, and only the thread that iterates keeps it.
+    /// Iteration: the next piece is being produced. Only the iterating thread may write, which keeps the body in order.
     ToIteration,
 }
 
-/// What was announced and what has been said of the body so far.
+/// The announced length, and what the application has produced of the body.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
     /// The application's Content-Length.
     pub(crate) announced: Option<u64>,
-    /// Bytes of body that the application gave.
+    /// Bytes of body that the application produced.
     pub(crate) produced: u64,
-    /// More was given than announced.
+    /// The application produced more than announced.
     pub(crate) is_cut: bool,
-    /// A `write` found out that the client has gone.
+    /// A `write` found the client disconnected.
     pub(crate) is_client_gone: bool,
 }
 
 impl Progress {
-    /// Bytes came that are not sent: they count as excess where the response is complete.
+    /// Records bytes that are not sent; they count as excess if the response is complete.
     fn note_excess(&mut self, length: usize, is_complete: bool) {
         if is_complete {
             self.produced += length as u64;
@@ -66,7 +65,7 @@ impl Progress {
     }
 }
 
-/// The `self` of both functions.
+/// The `self` of all three functions.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 pub(crate) struct Responder {
     state: Mutex<State>,
@@ -75,15 +74,16 @@ pub(crate) struct Responder {
 struct State {
     phase: Phase,
     head: ResponseHead,
-    /// The request's reply while the application's code runs: `write` sends by it, `client_disconnected` asks it.
+    /// The request's reply while code of the application runs: `write` sends through it, `client_disconnected` queries
+    /// it.
     reply: Option<Reply>,
-    /// Whether the request is not over.
+    /// Whether the request is still running.
     is_current: bool,
     loan: Option<Loaned>,
     progress: Progress,
     /// The thread that calls the application and iterates over what it returns.
     thread: ThreadId,
-    /// The function that `start_response` returns. A cycle, which `Responder::retire` breaks.
+    /// The function that `start_response` returns. A reference cycle, which `Responder::retire` breaks.
     write: Option<Py<PyAny>>,
     scratch: Vec<u8>,
 }
@@ -95,12 +95,12 @@ impl Responder {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts what `start_response` was given into the reply. `false` when there is nothing.
+    /// Moves status and headers into the reply. `false` when there are none.
     pub(crate) fn commit(&self, py: Python<'_>, reply: &mut Reply) -> bool {
         self.lock(py).commit(reply)
     }
 
-    /// Runs code that makes the body, with the reply lent to `write` and `client_disconnected` meanwhile.
+    /// Runs code that produces the body, and lends the reply to `write` and `client_disconnected` meanwhile.
     pub(crate) fn lend_to_iteration<T>(
         &self,
         py: Python<'_>,
@@ -133,7 +133,7 @@ impl Responder {
         }
     }
 
-    /// Makes all functions useless for good.
+    /// Disables all functions permanently.
     fn retire(&self, py: Python<'_>) {
         let write = {
             let mut state = self.lock(py);
@@ -193,10 +193,10 @@ impl Functions {
         })
     }
 
-    /// The request is over. Says whether the application still holds one of the functions.
+    /// Ends the request. Returns whether the application still holds one of the functions.
     pub(crate) fn end_request(&self, py: Python<'_>) -> bool {
-        // One reference to start_response is ours, one to write is the responder's; the third function is ours and
-        // stands in the template of the environ.
+        // One reference to start_response is ours, one to write is the responder's; client_disconnected has ours and
+        // one in the environ template.
         let is_write_kept = {
             let mut state = self.responder.get().lock(py);
             state.is_current = false;
@@ -210,12 +210,12 @@ impl Functions {
             || reference_count(self.client_disconnected.bind(py)) != 2
     }
 
-    /// What `lockgate.client_disconnected` is in the environ.
+    /// The value of `lockgate.client_disconnected` in environ.
     pub(crate) fn client_disconnected<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.client_disconnected.bind(py)
     }
 
-    /// Leaves the set to whoever holds it.
+    /// Disables the set, which the application still holds.
     pub(crate) fn retire(&self, py: Python<'_>) {
         self.responder.get().retire(py);
     }
@@ -224,7 +224,7 @@ impl Functions {
         self.responder.get()
     }
 
-    /// Opens the set for a request and makes the call, with the reply lent to `write` meanwhile.
+    /// Opens the set for a request and calls the application, with the reply lent to `write` meanwhile.
     pub(crate) fn lend<'py, T>(
         &self,
         py: Python<'py>,
@@ -243,7 +243,7 @@ impl Functions {
     }
 }
 
-/// Brings the reply back, also when the call panics: the crew answers for what is left undone.
+/// Returns the reply, also when the call panics: the thread pool answers an unfinished request.
 struct Loan<'a, 'py> {
     py: Python<'py>,
     responder: &'a Responder,
@@ -300,7 +300,7 @@ fn client_disconnected<'py>(
     let mut state = receiver.cast::<Responder>()?.get().lock(py);
     let has_left = match &mut state.reply {
         Some(reply) => reply.has_client_left(),
-        // Without a reply at hand either the request is over, or a piece is being sent: that finds out by itself.
+        // Without a reply here the request is over, or a piece is being sent, which detects a disconnect itself.
         None => !state.is_current,
     };
     Ok(PyBool::new(py, has_left).to_owned().into_any())
@@ -317,7 +317,7 @@ fn start_response<'py>(
         ));
     };
     let exc_info = exc_info.filter(|exc_info| !exc_info.is_none());
-    // Before the lock is taken: an iterable of the application's may call start_response() itself.
+    // Before locking: an iterable of the application may call start_response() itself.
     let headers = sequence_of(headers);
     let mut state = receiver.cast::<Responder>()?.get().lock(py);
     match state.phase {
@@ -340,7 +340,7 @@ fn start_response<'py>(
         }
         Phase::Silent | Phase::Described => {}
     }
-    // A refusal below leaves nothing said, neither the new nor the old.
+    // After an error below neither the new nor the old status and headers remain.
     state.phase = Phase::Silent;
     let State { head, scratch, .. } = &mut *state;
     head.clear();
@@ -360,7 +360,8 @@ fn given_error(exc_info: &Bound<'_, PyAny>) -> PyErr {
     let parts = exc_info.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>();
     match parts {
         Ok((_, value, traceback)) if !value.is_none() => {
-            // It carries its traceback already, unless somebody cut it off; the triple's is the one that counts.
+            // The exception carries its traceback unless the application removed it; the triple's traceback takes
+            // precedence.
             let _ = value.setattr("__traceback__", traceback);
             PyErr::from_value(value)
         }
@@ -381,7 +382,7 @@ fn write<'py>(
         return Err(wrong_type("the argument of write()", "bytes", &data));
     };
     let responder = receiver.cast::<Responder>()?.get();
-    // Taken out while it works, because it may wait outside the interpreter and a lock must not be held then.
+    // Taken out of the lock, because sending may wait without the GIL and must not hold the lock.
     let (mut reply, mut progress, loan) = {
         let mut state = responder.lock(py);
         let loan = state.loan;
@@ -415,7 +416,7 @@ fn write<'py>(
     let outcome = if data.as_bytes().is_empty() {
         Ok(())
     } else if !reply.is_started() {
-        // The Content-Length was reached and the response is complete; or start_response() has refused what it was given.
+        // The Content-Length was reached and the response is complete; or start_response() has rejected its arguments.
         progress.note_excess(data.as_bytes().len(), reply.is_over());
         Ok(())
     } else {
@@ -429,7 +430,7 @@ fn write<'py>(
         state.reply = Some(reply);
         drop(state);
     } else {
-        // Called on another thread, and the application did not wait for it: nobody knows what is still to come.
+        // Called on another thread, and the application did not wait for it: the rest of the body is unknown.
         drop(state);
         reply.abort();
     }

@@ -1,4 +1,4 @@
-//! What a crew thread keeps from request to request. Per thread, so that nothing of it is ever contended.
+//! State that a pool thread keeps between requests. Per thread, so that it is never contended.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct ThreadState {
 }
 
 thread_local! {
-    /// Taken out while a request runs, so that no borrow is alive when Python code is.
+    /// Taken out while a request runs, so that no borrow is alive while Python code runs.
     static STATE: Cell<Option<Box<ThreadState>>> = const { Cell::new(None) };
 }
 
@@ -35,11 +35,11 @@ impl ThreadState {
         }
     }
 
-    /// Keeps the state for the next request. What the application still holds is left to it.
+    /// Keeps the state for the next request, except for functions that the application still holds.
     pub(crate) fn give_back(mut self: Box<Self>, py: Python<'_>) {
         if self.functions.end_request(py) {
             self.functions.retire(py);
-            // Without memory for it the next request starts from nothing.
+            // If memory is short, the next request creates new state.
             let Ok(functions) = Functions::new(py) else {
                 return;
             };
@@ -64,7 +64,7 @@ impl ThreadState {
     }
 }
 
-/// Drops what this thread keeps; called attached, when the thread ends.
+/// Drops this thread's state; called attached, when the thread ends.
 pub(crate) fn forget_thread(py: Python<'_>) {
     if let Some(state) = STATE.take() {
         state.functions.retire(py);
