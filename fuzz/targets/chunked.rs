@@ -1,5 +1,5 @@
-//! Any bytes, as a chunked body: nothing panics, the limits hold, and a body that is accepted has the
-//! data that one gets by letting httparse read each chunk size.
+//! Any bytes, as a chunked body: nothing panics, the limits hold, and an accepted body has the same data as when
+//! httparse reads each chunk size.
 #![no_main]
 
 use httparse::Status;
@@ -26,11 +26,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The data of a chunked body, decoded in the plainest way. `None` when there is no end.
+/// The data of a chunked body, decoded in the simplest way. `None` if there is no end.
 fn data_by_httparse(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut data = Vec::new();
     loop {
-        // httparse takes 15 digits at the most; RFC 9112 §7.1 allows any number of leading zeros.
+        // httparse accepts at most 15 digits; RFC 9112 §7.1 allows any number of leading zeros.
         while let [b'0', next, ..] = bytes
             && next.is_ascii_hexdigit()
         {

@@ -1,5 +1,5 @@
-//! Whatever an operator writes in a file, a variable, a flag or an address: nothing panics, an error is one
-//! line that names the setting, and what was understood reads the same when it is printed and read again.
+//! Any text in a file, a variable, a flag or an address: nothing panics, an error is one line that names the setting,
+//! and a valid configuration reads the same when it is printed and read again.
 #![no_main]
 
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ const FILE: &str = "lockgate.toml";
 fuzz_target!(|bytes: &[u8]| {
     let lines = || bytes.split(|byte| *byte == b'\n');
 
-    // As the words of a command line; those that start with a name and `=` are variables.
+    // As words of a command line; words that start with a name and `=` are variables.
     let (mut arguments, mut variables) = (vec![OsString::from("lockgate")], Vec::new());
     for line in lines().filter(|line| !line.is_empty()) {
         match variable(line) {
@@ -80,7 +80,7 @@ fn check(outcome: Result<Resolved, Vec<ConfigError>>) {
     }
 }
 
-/// What `--print-config` prints is a file that gives the same configuration.
+/// The output of `--print-config` is a file that gives the same configuration.
 fn check_printed(resolved: &Resolved) {
     let printed = resolved.print();
     let arguments = [OsString::from("lockgate")];
@@ -89,7 +89,7 @@ fn check_printed(resolved: &Resolved) {
         Ok(again) => again.config,
         Err(mistakes) => panic!("{mistakes:?}\n{printed}"),
     };
-    // Why so many workers is told from where the number came, and that has changed.
+    // The reason for the number of workers names the number's origin, which has changed.
     again
         .workers_reason
         .clone_from(&resolved.config.workers_reason);

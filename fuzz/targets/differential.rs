@@ -1,5 +1,5 @@
-//! What we accept, another server reads with the same meaning: the same requests with the same bodies,
-//! ended at the same bytes. It may refuse what we accept, and we what it accepts; nothing in between.
+//! Another server reads what we accept with the same meaning: the same requests with the same bodies, ended at the same
+//! bytes. Either may refuse what the other accepts, but not read it differently.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -18,8 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
         let Some(other) = others.get(index).filter(|other| other.is_whole) else {
-            // A Connection with bytes beyond ASCII says nothing to hyper; a client of HTTP/1.0 that asks to be kept in
-            // one is kept by us.
+            // hyper ignores a Connection header with bytes beyond ASCII; we keep the connection of an HTTP/1.0 client
+            // that asks for keep-alive in such a header.
             let may_end = end == End::Clean && !bytes.is_ascii();
             assert!(
                 end == End::Refused || may_end,
@@ -44,7 +44,7 @@ fuzz_target!(|bytes: &[u8]| {
             "query of request {index}"
         );
         assert_eq!(other.body, message.body, "body of request {index}");
-        // Nothing behind a close is a request, whatever it looks like (RFC 9112 §9.6).
+        // Bytes after a close are not a request, whatever they look like (RFC 9112 §9.6).
         if !message.keep_alive || other.is_last {
             return;
         }

@@ -1,5 +1,5 @@
-//! Any header lines, from a trusted and from an untrusted peer: nothing panics, what is left of an untrusted
-//! hop changes nothing, and what an untrusted peer says about the client is gone.
+//! Any header lines, from a trusted and from an untrusted peer: nothing panics, elements to the left of an untrusted
+//! hop change nothing, and an untrusted peer's forwarding headers are removed.
 #![no_main]
 
 use std::net::IpAddr;
@@ -70,7 +70,7 @@ fn private(address: IpAddr) -> bool {
     }
 }
 
-/// Whatever a client writes before its proxy writes the truth.
+/// Checks that nothing a client sends ahead of its proxy's own elements changes the result.
 fn check_left_of_untrusted(rules: &ForwardingRules, head: &RequestHead, lines: &[u8]) {
     let lie: &[u8] = match rules.hops {
         HopHeaders::XForwarded => b"X-Forwarded-For: 192.0.2.66\r\n",

@@ -1,4 +1,4 @@
-//! Any bytes, as requests: nothing panics, the limits hold, and a head that is accepted httparse reads alike.
+//! Any bytes, as requests: nothing panics, the limits hold, and httparse reads an accepted head the same way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,8 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
         check_bounds(&transcript, &limits);
         transcript.messages.iter().for_each(check_with_httparse);
         for message in &transcript.messages {
-            // RFC 9110 §5.5, RFC 9112 §2.2: whatever the rules above let through, an application that
-            // writes a value into a header or a log of its own cannot be made to end a line with it.
+            // RFC 9110 §5.5, RFC 9112 §2.2: whatever the rules above accept, an application that writes a value into a
+            // header or a log must be safe from line ends in it.
             let values = message.headers.iter().map(|(_, value)| value);
             for text in values.chain([&message.method, &message.target]) {
                 assert!(!text.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));

@@ -1,5 +1,5 @@
-//! Any bytes, as the beginning of a connection behind a proxy: nothing panics, an answer is final, and a
-//! version that is not spoken is never read.
+//! Any bytes, as the start of a connection behind a proxy: nothing panics, a result is final, and a version that is not
+//! accepted is never read.
 #![no_main]
 
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use libfuzzer_sys::fuzz_target;
 use lockgate_http::{ProxyProtocol, ProxySource, read_proxy_header};
 
-/// The longest header that is taken: 16 bytes and 4096 more.
+/// The longest header that is accepted: 16 bytes and 4096 more.
 const LONGEST: usize = 16 + 4096;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     check_final(bytes, ProxyProtocol::Auto);
     if let Ok(Some(header)) = auto {
         assert!(header.length <= bytes.len().min(LONGEST));
-        // Bytes of the client behind the header are no part of it.
+        // The client's bytes after the header do not belong to it.
         assert_eq!(
             read_proxy_header(&bytes[..header.length], ProxyProtocol::Auto),
             auto
@@ -30,7 +30,7 @@ fuzz_target!(|bytes: &[u8]| {
         if let (Some(line), ProxySource::Network { source, .. }) =
             (bytes.strip_prefix(b"PROXY "), header.source)
         {
-            // The plainest reading of a line of version 1.
+            // The simplest reading of a line of version 1.
             let line = String::from_utf8_lossy(line);
             let words: Vec<&str> = line.split([' ', '\r']).collect();
             let address = words[1]
@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// What some bytes have come to, the same bytes with more behind them come to, too.
+/// Checks that bytes with a result give the same result when more bytes follow.
 fn check_final(bytes: &[u8], spoken: ProxyProtocol) {
     let whole = read_proxy_header(bytes, spoken);
     for end in 0..bytes.len().min(300) {

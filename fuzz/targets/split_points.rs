@@ -1,4 +1,4 @@
-//! The same bytes give the same events, wherever the network cuts them.
+//! The same bytes give the same events, wherever the input is cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// A few cuts that follow from the bytes, so that every corpus file is a whole input (FNV-1a, then splitmix64).
+/// A few cuts derived from the bytes, so that every corpus file is a complete input (FNV-1a, then splitmix64).
 fn places(bytes: &[u8]) -> Vec<usize> {
     let mut state = bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,10 +1,10 @@
-//! Folds the fragments of `changes/` into the changelog. Reads and deletes no file itself.
+//! Changelog releases: folds the fragments of `changes/` into the changelog, as text.
 //!
 //! Invariant: older releases stay byte for byte as they are.
 
 use std::fmt;
 
-/// What a change is to the person upgrading; in the order in which a release tells them.
+/// The kind of a change for the person upgrading; in the order of a release's sections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Something new.
@@ -35,9 +35,9 @@ pub enum BadChange {
     Name,
     /// The file does not hold exactly one sentence.
     NotOneSentence,
-    /// There is nothing to fold.
+    /// There are no fragments.
     NoFragments,
-    /// The version is no `major.minor.patch` with an optional suffix.
+    /// The version is not `major.minor.patch` with an optional suffix.
     Version,
     /// The changelog has this version already.
     VersionIsTaken,
@@ -87,10 +87,11 @@ impl Fragment {
     }
 }
 
-/// Gives the changelog with a section for `version` above the older ones.
+/// Returns the changelog with a section for `version` above the older ones.
 ///
 /// # Errors
-/// [`BadChange`] when there is nothing to fold or the version cannot be used.
+///
+/// [`BadChange`] if there are no fragments or the version cannot be used.
 pub fn fold(
     changelog: &str,
     version: &str,
@@ -147,7 +148,7 @@ impl Kind {
     }
 }
 
-/// One full stop at the end, and none before it that a capital follows.
+/// One full stop at the end, and none before it that is followed by a capital.
 fn is_one_sentence(text: &str) -> bool {
     let Some(inside) = text.strip_suffix('.') else {
         return false;

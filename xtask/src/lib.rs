@@ -1,4 +1,4 @@
-//! Checks and generators that the house runs on itself. Knows the tree's layout; ships in no wheel.
+//! Checks and generators for this repository; not part of any wheel.
 //!
 //! Decisions are pure functions over a path and a text; `main.rs` and the tests do the reading and writing.
 

@@ -1,6 +1,6 @@
-//! The door to the house's own commands: `cargo run -p xtask -- docs` and `… -- changelog VERSION`.
+//! The repository's own commands: `cargo run -p xtask -- docs` and `… -- changelog VERSION`.
 //!
-//! Reads and writes files of this repository only; what they should hold is decided elsewhere.
+//! This file reads and writes files; other modules decide on their content.
 
 #![forbid(unsafe_code)]
 #![expect(

@@ -1,4 +1,4 @@
-//! The house rules as checks. Each sees a path and a text and gives what breaks its rule; none opens a file.
+//! The house rules as checks. Each takes a path and a text and returns the violations of its rule.
 //!
 //! Paths are relative to the repository's root and separated by `/`.
 
@@ -15,7 +15,7 @@ pub use sources::{
     file_length, forbids_unsafe, module_documentation, module_names, unproven_unwraps, unsafe_rooms,
 };
 
-/// One break of one rule.
+/// One violation of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The file.

@@ -1,4 +1,4 @@
-//! Runs the house rules over this repository: an ordinary test, so that a rule is held and not remembered.
+//! Runs the house rules over this repository as an ordinary test.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use xtask::tidy::{self, Violation};
 
-/// Folders that hold what is built, installed or downloaded.
+/// Folders with built, installed or downloaded files.
 const FOREIGN: [&str; 8] = [
     "target",
     "dist",
@@ -132,7 +132,7 @@ fn sources() -> Vec<(String, String)> {
     })
 }
 
-/// Path from the root, with its text, of every file that is wanted.
+/// Path from the root, and text, of every wanted file.
 fn files(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut folders = vec![root()];

@@ -1,21 +1,21 @@
-//! gunicorn's settings that Lockgate does not have, each with what to do instead. Holds no setting that exists.
+//! gunicorn's settings that Lockgate does not support, each with advice.
 //!
-//! They are refused, never ignored: a server that is told `reload` and never looks at a file has lied.
+//! They are refused and never ignored: a server that accepts `reload` and watches no file misleads its operator.
 
 use Absence::{CommandLine, Never, NotYet};
 
-/// A name of gunicorn's that is no setting here.
+/// A gunicorn setting that Lockgate does not support.
 pub(crate) struct Absent {
     /// gunicorn's name for it in Python.
     pub(crate) name: &'static str,
-    /// Its flags without dashes, where they are not the name with hyphens.
+    /// Its flags without dashes, if they differ from the name with hyphens.
     pub(crate) flags: &'static [&'static str],
     pub(crate) absence: Absence,
-    /// What to do; may be empty.
+    /// What to do instead; may be empty.
     pub(crate) advice: &'static str,
 }
 
-/// In what way a setting is absent.
+/// Why a setting is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
     NotYet,
@@ -24,7 +24,7 @@ pub(crate) enum Absence {
 }
 
 impl Absent {
-    /// What to tell the operator.
+    /// The message for the operator.
     pub(crate) fn message(&self) -> String {
         let start = match self.absence {
             NotYet => "Lockgate does not have this setting yet",
@@ -56,7 +56,7 @@ pub(crate) fn by_flag(flag: &str) -> Option<&'static Absent> {
         .find(|absent| absent.has_flag(flag))
 }
 
-/// The absent setting that gunicorn's file calls so.
+/// The absent setting with this name in gunicorn's configuration file.
 pub(crate) fn by_name(name: &str) -> Option<&'static Absent> {
     ABSENT.iter().find(|absent| absent.name == name)
 }

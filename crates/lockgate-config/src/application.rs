@@ -1,6 +1,6 @@
-//! Which application to serve, as text and back. Imports nothing and looks at no directory.
+//! The application to serve, parsed from text and written back.
 //!
-//! The arguments of a factory stay the text that they were written as: they are Python, and only Python evaluates them.
+//! The arguments of a factory stay text: they are Python, and only Python evaluates them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,31 +12,31 @@ pub enum AppSpec {
     Module {
         /// Its dotted name.
         module: String,
-        /// What to take from it; `None`: the loader looks for the usual names.
+        /// The attribute to take from it; `None`: the loader tries the usual names.
         attribute: Option<Attribute>,
     },
     /// A Python file.
     File {
         /// Its path, ending in `.py`.
         path: PathBuf,
-        /// What to take from it; `None`: the loader looks for the usual names.
+        /// The attribute to take from it; `None`: the loader tries the usual names.
         attribute: Option<Attribute>,
     },
 }
 
-/// What to take from a module.
+/// An attribute of a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// A name, or names joined by dots.
     pub path: String,
-    /// Present when the attribute is a factory to be called: the source text of its arguments, without the outer
-    /// parentheses. They balance; that they are Python literals is for Python to check.
+    /// Present if the attribute is a factory: the source text of its arguments, without the outer parentheses. The
+    /// brackets balance; Python checks that the arguments are literals.
     pub call: Option<String>,
 }
 
 impl AppSpec {
-    /// Reads `module`, `module:attribute`, `module:factory("x", debug=True)`, `path/to/file.py`, `path/to/file.py:attribute`.
-    /// The error says what is wrong and what to write.
+    /// Parses `module`, `module:attribute`, `module:factory("x", debug=True)`, `path/to/file.py`,
+    /// `path/to/file.py:attribute`. The error says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
@@ -144,7 +144,7 @@ fn is_identifier(name: &str) -> bool {
     starts_well && characters.all(|c| c == '_' || c.is_alphanumeric())
 }
 
-/// Takes `(…)` and gives what is between the parentheses, when every bracket and quote closes and nothing follows.
+/// Returns the text between the parentheses of `(…)`, if every bracket and quote closes and nothing follows.
 fn argument_list(text: &str) -> Result<String, String> {
     let mut open = Vec::new();
     let mut rest = text;
@@ -179,7 +179,7 @@ fn argument_list(text: &str) -> Result<String, String> {
     Err(format!("a parenthesis is not closed in {text}"))
 }
 
-/// Length of the Python string literal that `text` starts with; `None` when it does not end.
+/// Length of the Python string literal at the start of `text`; `None` if it is unterminated.
 fn quoted(text: &str) -> Option<usize> {
     let quote = text.get(..1)?;
     let triple = quote.repeat(3);

@@ -1,6 +1,6 @@
-//! Where to listen, as text and back. Opens nothing and resolves no name.
+//! Listen addresses, parsed from text and written back. Names are not resolved.
 //!
-//! Invariant: what `Display` writes for a parsed address, `parse` reads as the same address.
+//! Invariant: `parse` reads the output of `Display` as the same address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,9 +20,9 @@ pub enum BindAddress {
     Unix(PathBuf),
     /// A socket in Linux's abstract namespace: its name without the leading NUL, at most 107 bytes.
     Abstract(Vec<u8>),
-    /// A listening socket that was inherited under this descriptor.
+    /// A listening socket inherited under this descriptor.
     Fd(i32),
-    /// Listening sockets that systemd has passed: those of this name, or without one all that no other address names.
+    /// Listening sockets passed by systemd: those of this name, or without a name all that no other address names.
     Systemd(Option<String>),
 }
 
@@ -30,8 +30,9 @@ impl BindAddress {
     /// The port of an address that names none.
     pub const DEFAULT_PORT: u16 = 8000;
 
-    /// Reads `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, `unix:@NAME`, `unix-abstract:NAME`, `fd://N`,
-    /// `systemd`, `systemd:NAME`, or any TCP form behind `tcp://` or `http://`. The error says what is wrong and what to write.
+    /// Parses `HOST`, `HOST:PORT`, `:PORT`, `[v6]:PORT`, `unix:PATH`, `unix:@NAME`, `unix-abstract:NAME`, `fd://N`,
+    /// `systemd`, `systemd:NAME`, or any TCP form after `tcp://` or `http://`. The error says what is wrong and what to
+    /// write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.contains('\0') {
@@ -80,7 +81,7 @@ impl BindAddress {
 }
 
 impl BindAddress {
-    /// Whether only this machine can reach it, as far as the address itself can tell.
+    /// Whether only this machine can reach it, judging by the address alone.
     pub fn is_private(&self) -> bool {
         match self {
             Self::Unix(_) | Self::Abstract(_) => true,
@@ -97,7 +98,7 @@ impl fmt::Display for BindAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            // A host of that name is possible, and without a scheme it would be read as a path.
+            // A host may have that name, and without a scheme it would be read as a path.
             Self::Tcp { host, port }
                 if ["unix", "unix-abstract", "systemd"].contains(&host.as_str()) =>
             {
@@ -106,7 +107,7 @@ impl fmt::Display for BindAddress {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => {
                 let path = path.display().to_string();
-                // Behind `unix://` everything is a path; behind `unix:` an `@` or `//` would be read otherwise.
+                // After `unix://` everything is a path; after `unix:` a leading `@` or `//` means something else.
                 let slashes = if path.starts_with('@') || path.starts_with("//") {
                     "//"
                 } else {
@@ -156,7 +157,7 @@ fn descriptor(number: &str) -> Result<BindAddress, String> {
     }
 }
 
-/// What systemd takes for `FileDescriptorName=` (systemd.socket(5)).
+/// The names that systemd accepts for `FileDescriptorName=` (systemd.socket(5)).
 fn socket_name(name: &str) -> Result<BindAddress, String> {
     let is_allowed = |byte: u8| byte.is_ascii_graphic() && byte != b':';
     if name.is_empty() || name.len() > 255 || !name.bytes().all(is_allowed) {
@@ -180,7 +181,7 @@ fn tcp(text: &str) -> Result<BindAddress, String> {
         let Some((host, rest)) = rest.split_once(']') else {
             return Err("the bracket is not closed; write [::1]:8000".to_owned());
         };
-        // A zone, as in fe80::1%eth0, names an interface; only the kernel can tell whether it exists.
+        // A zone, as in fe80::1%eth0, names an interface; only the kernel knows whether it exists.
         let address = host.split_once('%').map_or(host, |(address, _)| address);
         if address.parse::<Ipv6Addr>().is_err() {
             return Err(format!("{host} is not an IPv6 address"));
@@ -199,7 +200,7 @@ fn tcp(text: &str) -> Result<BindAddress, String> {
         Some((_, port)) if port.contains(':') => {
             return Err("an IPv6 address needs brackets; write [::1]:8000".to_owned());
         }
-        // As gunicorn: no host means every interface of IPv4.
+        // As in gunicorn: no host means every IPv4 interface.
         Some(("", port)) => ("0.0.0.0", parse_port(port)?),
         Some((host, port)) => (host, parse_port(port)?),
         None => (text, BindAddress::DEFAULT_PORT),
@@ -291,7 +292,7 @@ mod tests {
             ("systemd:web", passed("web"), "systemd:web"),
             ("systemd:8000", passed("8000"), "systemd:8000"),
             ("tcp://systemd:1", tcp("systemd", 1), "tcp://systemd:1"),
-            // Hosts that would be read as sockets without a scheme.
+            // Hosts that are read as sockets if they have no scheme.
             ("unix", tcp("unix", 8000), "tcp://unix:8000"),
             (
                 "http://unix-abstract:1",

@@ -1,4 +1,4 @@
-//! The command line, from the table of settings: its grammar, its help, and the values it gives. Judges no value.
+//! The command line, derived from the table of settings: its grammar, its help and its raw values.
 
 use std::ffi::OsString;
 
@@ -11,7 +11,7 @@ use crate::setting::{Setting, Shape};
 use crate::written::Written;
 use crate::{AppSpec, ConfigError, Invocation, Origin, absent, nearest, settings};
 
-/// A flag that says what to do and sets nothing.
+/// A flag for an action, not a setting.
 pub(crate) struct Control {
     pub(crate) short: Option<char>,
     pub(crate) long: &'static str,
@@ -59,17 +59,17 @@ const CHECK_CONFIG: &str = "check-config";
 const PRINT_CONFIG: &str = "print-config";
 const VERSION: &str = "version";
 
-/// Columns of a terminal that nobody has widened, less clap's indentation of a paragraph.
+/// Columns of a terminal of default width, less clap's indentation of a paragraph.
 const HELP_WIDTH: usize = 80 - 10;
 
-/// What commands of other servers are called. Lockgate serves without one.
+/// Command names of other servers. Lockgate serves without a command.
 const COMMANDS_ELSEWHERE: [&str; 5] = ["run", "serve", "start", "server", "runserver"];
 
 /// A command line, as far as it was understood.
 pub(crate) struct CommandLine {
     pub(crate) invocation: Invocation,
     pub(crate) assignments: Vec<Assignment>,
-    /// What `-c` names.
+    /// The value of `-c`.
     pub(crate) config: Option<String>,
     /// In the order in which they were found.
     pub(crate) mistakes: Vec<ConfigError>,
@@ -89,8 +89,8 @@ impl CommandLine {
     }
 }
 
-/// Reads the arguments; the first is the program's name. clap stops at the first mistake, so the argument that it names
-/// is taken out and the rest read again.
+/// Reads the arguments; the first is the program's name. clap stops at the first mistake, so the faulty argument is
+/// removed and the rest is read again.
 pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
     if arguments.len() == 2 && arguments[1] == "help" {
         return read(&[arguments[0].clone(), OsString::from("-h")]);
@@ -107,7 +107,7 @@ pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
         };
         let (mistake, flag) = match error.kind() {
             ErrorKind::DisplayHelp => {
-                // clap shows that it would take several; they are refused.
+                // clap shows that it would accept several; more than one is refused.
                 let text = error.render().to_string().replace("[APP]...", "[APP]");
                 return CommandLine::asks(Invocation::Help(text));
             }
@@ -136,7 +136,7 @@ pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
     found
 }
 
-/// Where the flag that clap complains of stands, the last time.
+/// The last position of the flag that clap reports.
 fn position(arguments: &[OsString], flag: &str) -> Option<usize> {
     let setting = settings().find(|setting| setting.flag().as_deref() == Some(flag));
     let mut spellings = setting.map(Setting::spellings).unwrap_or_default();
@@ -220,7 +220,7 @@ fn assignment(
     }))
 }
 
-/// The application among the arguments that are not flags.
+/// The application, from the arguments that are not flags.
 fn one_application(mut words: Vec<String>) -> Result<Option<String>, ConfigError> {
     if words.len() < 2 {
         return Ok(words.pop());
@@ -330,7 +330,7 @@ fn argument(setting: &'static Setting) -> Arg {
             .num_args(0..=1)
             .default_missing_value(bare)
             .value_parser(ValueParser::os_string()),
-        // More than one is refused, in better words than clap's.
+        // More than one is refused, with a better message than clap's.
         Shape::Argument => arg
             .action(ArgAction::Append)
             .num_args(0..)
@@ -339,7 +339,7 @@ fn argument(setting: &'static Setting) -> Arg {
             .action(ArgAction::Set)
             .value_parser(ValueParser::os_string()),
     };
-    // `--timeout -1` is a bad value, and is told so, not an unknown flag.
+    // `--timeout -1` is reported as a bad value, not as an unknown flag.
     let arg = if setting.shape == Shape::Switch {
         arg
     } else {
@@ -355,7 +355,7 @@ fn argument(setting: &'static Setting) -> Arg {
     }
 }
 
-/// A default as it fits on a line; none where nothing is set.
+/// A default in the help, on one line; `None` if nothing is set.
 fn brief(default: &str) -> Option<&str> {
     let bare = default.trim_matches(['[', ']', '"']);
     (!bare.is_empty() && bare != "false").then_some(bare)
@@ -401,7 +401,7 @@ fn first_sentence(doc: &'static str) -> &'static str {
     doc.split(". ").next().unwrap_or(doc).trim_end_matches('.')
 }
 
-/// clap breaks no lines without a feature that would bring three more crates.
+/// clap wraps lines only with a feature that brings three more crates.
 fn wrapped(paragraph: &str) -> String {
     let mut lines = vec![String::new()];
     for word in paragraph.split(' ') {
@@ -421,8 +421,8 @@ fn wrapped(paragraph: &str) -> String {
     lines.join("\n")
 }
 
-/// clap knows what is wrong; the words are ours, so that flags, keys and variables are spoken of alike. Also the flag that
-/// it complains of.
+/// Turns clap's error into our words, so that flags, keys and variables are reported alike. Also returns the flag that
+/// it concerns.
 fn refused(error: &clap::Error) -> (ConfigError, String) {
     let argument = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(argument)) => argument.clone(),
@@ -466,7 +466,7 @@ fn unknown_flag(flag: String) -> ConfigError {
             .into_iter()
             .filter(|spelling| spelling.starts_with("--"))
         {
-            // Both spellings of a switch are worth naming; of aliases, the first.
+            // For a switch both spellings are worth showing; of aliases, the first.
             let is_negation = setting.shape == Shape::Switch && spelling != answer;
             candidates.push((
                 spelling.clone(),
@@ -485,7 +485,7 @@ fn unknown_flag(flag: String) -> ConfigError {
             .iter()
             .map(|control| (control.long.to_owned(), format!("--{}", control.long))),
     );
-    // A letter that is no flag has no neighbours worth naming.
+    // A one-letter flag has no neighbours worth suggesting.
     let suggestion = if flag.starts_with("--") {
         nearest::nearest(&flag, &candidates)
     } else {

@@ -1,6 +1,6 @@
-//! The configuration that the server runs by: one value, complete and checked. Knows nothing of flags, files or variables.
+//! The server's configuration: one value, complete and checked.
 //!
-//! The defaults stand here, once; the documentation reads them from here.
+//! The defaults are defined here, once; the documentation is generated from them.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -9,106 +9,106 @@ use std::time::Duration;
 
 use crate::{AppSpec, BindAddress, LogStyle, MemoryMeasure, Networks};
 
-/// Everything that the server is told. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
+/// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The application to serve.
     pub app: AppSpec,
-    /// The path below which the application is mounted, without a slash at its end; empty: the root.
+    /// The path at which the application is mounted, without a trailing slash; empty: the root.
     pub root_path: String,
-    /// Where to listen; never empty, no address twice.
+    /// Listen addresses; never empty, no address twice.
     pub bind: Vec<BindAddress>,
-    /// Where operators are answered; `None`: nowhere.
+    /// Address of the admin listener; `None`: there is none.
     pub admin_bind: Option<BindAddress>,
-    /// Length of the kernel's queue of connections that wait to be accepted.
+    /// Length of the kernel's queue of connections that wait for accept.
     pub backlog: u32,
     /// Worker processes; at least 1, `auto` already resolved.
     pub workers: usize,
-    /// One line that says why there are so many workers, for the log.
+    /// The reason for the number of workers, in one line for the log.
     pub workers_reason: String,
-    /// Threads of each worker that run the application.
+    /// Application threads of each worker.
     pub threads: Threads,
-    /// How long a thread may be idle before it ends; `None`: for ever.
+    /// How long a thread may be idle before it ends; `None`: no limit.
     pub thread_idle_timeout: Option<Duration>,
-    /// Most connections that one worker holds at a time.
+    /// Maximum number of connections of one worker.
     pub worker_connections: usize,
-    /// Most requests that wait for a thread in one worker; more are refused.
+    /// Maximum number of requests that wait for a thread in one worker; more are refused.
     pub queue_size: usize,
     /// Longest time that a request waits for a thread; `None`: no limit.
     pub queue_timeout: Option<Duration>,
-    /// Longest time from a whole request to the end of its response; `None`: no limit.
+    /// Longest time from a complete request to the end of its response; `None`: no limit.
     pub request_timeout: Option<Duration>,
-    /// Calls that take longer are recorded, with what they were doing; `None`: none is.
+    /// Calls that take longer are logged, with what they were doing; `None`: none is.
     pub slow_request: Option<Duration>,
-    /// Longest time that a worker with one thread may stand still; `None`: no limit.
+    /// Longest time that a worker with one thread may make no progress; `None`: no limit.
     pub timeout: Option<Duration>,
     /// Longest time that a worker may take to finish its requests when it is asked to stop; zero: it does not wait.
     pub graceful_timeout: Duration,
-    /// How long the server goes on serving when it is asked to stop, while it says that it is not ready.
+    /// How long the server continues to serve when it is asked to stop, while it reports that it is not ready.
     pub drain_delay: Duration,
-    /// How long a new worker may take to become ready; `None`: for ever.
+    /// How long a new worker may take to become ready; `None`: no limit.
     pub boot_timeout: Option<Duration>,
     /// Whether the application is loaded once for all workers of a generation.
     pub preload: bool,
-    /// Paths that each worker asks its application for before it serves.
+    /// Paths that each worker requests from its application before it serves.
     pub warmup: Vec<String>,
-    /// How long the old workers go on beside the new ones after a reload; `None`: not at all.
+    /// How long the old workers run beside the new ones after a reload; `None`: not at all.
     pub reload_watch: Option<Duration>,
-    /// By how many hundredths of a per cent the new workers' share of errors may exceed the old ones' in that time.
+    /// By how many hundredths of a per cent the new workers' error rate may exceed the old ones' in that time.
     pub reload_watch_errors: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
-    /// By how many requests more, at most, that differs from worker to worker.
+    /// The maximum that is added to `max_requests`, different for each worker.
     pub max_requests_jitter: u64,
-    /// After which time of serving a worker is replaced; `None`: never.
+    /// The age at which a worker is replaced; `None`: never.
     pub max_worker_age: Option<Duration>,
-    /// A worker that holds more bytes of memory is replaced; 0: however much.
+    /// Bytes of memory above which a worker is replaced; 0: no limit.
     pub max_worker_memory: u64,
-    /// A worker that holds more bytes of memory is ended, whether or not its replacement is ready; 0: however much.
+    /// Bytes of memory above which a worker is ended, whether or not its replacement is ready; 0: no limit.
     pub max_worker_memory_hard: u64,
-    /// How the memory of a worker is counted.
+    /// How the memory of a worker is measured.
     pub worker_memory_measure: MemoryMeasure,
-    /// Longest time that an idle connection is kept for the next request; zero: connections are not kept.
+    /// Longest time that an idle connection is kept for the next request; zero: no keep-alive.
     pub keep_alive: Duration,
     /// Longest time from the first byte of a request's head to its last.
     pub head_timeout: Duration,
-    /// Longest silence while a request's body arrives.
+    /// Longest time without data while a request's body arrives.
     pub body_timeout: Duration,
-    /// Bytes of a body that have to arrive each second once `body_timeout` is used up; 0: any number.
+    /// Minimum rate of a request's body in bytes per second once `body_timeout` is used up; 0: none.
     pub body_min_rate: u32,
     /// Longest time without progress while a client reads its response.
     pub write_timeout: Duration,
-    /// Bytes of a response that a client has to read each second once `write_timeout` is used up; 0: any number.
+    /// Minimum rate of a client that reads a response, in bytes per second, once `write_timeout` is used up; 0: none.
     pub write_min_rate: u32,
-    /// How large a request may be.
+    /// Limits on the size of requests.
     pub limits: LimitsConfig,
-    /// Whom to believe about who is speaking.
+    /// Trusted proxies and their headers.
     pub proxies: ProxiesConfig,
-    /// Bytes of a request's body that are held in memory; a larger body goes to disk.
+    /// Bytes of a request's body that are held in memory; a larger body is spooled to disk.
     pub body_memory: usize,
-    /// Bytes that the bodies of all requests of a worker hold in memory; beyond that they go to disk.
+    /// Bytes that the bodies of all requests of a worker hold in memory; beyond that they are spooled to disk.
     pub body_memory_total: usize,
-    /// Where large bodies are kept; `None`: the system's directory for temporary files.
+    /// Directory of spooled bodies; `None`: the system's directory for temporary files.
     pub spool_dir: Option<PathBuf>,
     /// Value of the `Server` response header; `None`: the header is not sent.
     pub server_header: Option<String>,
     /// Where the access log goes; `None`: there is none.
     pub access_log: Option<LogTarget>,
-    /// `combined`, `common`, `json`, or a format of gunicorn's atoms.
+    /// `combined`, `common`, `json`, or a format with gunicorn's atoms.
     pub access_log_format: String,
     /// Where the error log goes.
     pub error_log: LogTarget,
-    /// The least important message that the error log still takes.
+    /// The least severe level that is written to the error log.
     pub log_level: LogLevel,
-    /// How lines of the logs look.
+    /// The style of log lines.
     pub log_style: LogStyle,
-    /// Directory to change to before anything else is read or imported.
+    /// Directory to change to before anything is read or imported.
     pub chdir: Option<PathBuf>,
-    /// Directories put in front of `sys.path`, in order.
+    /// Directories prepended to `sys.path`, in order.
     pub pythonpath: Vec<PathBuf>,
-    /// Variables put into the application's environment, in order.
+    /// Variables added to the application's environment, in order.
     pub env: Vec<(String, String)>,
-    /// File mode creation mask; `None`: the one that the server was started with.
+    /// File mode creation mask; `None`: inherited.
     pub umask: Option<u32>,
     /// User that the workers run as: a name or a number.
     pub user: Option<String>,
@@ -118,19 +118,20 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Name shown in process listings.
     pub proc_name: Option<String>,
-    /// Another server may listen on the same addresses.
+    /// Whether another server may listen on the same addresses.
     pub reuse_port: bool,
-    /// Files are sent with sendfile(2) where that is possible.
+    /// Whether files are sent with sendfile(2) where that is possible.
     pub sendfile: bool,
     /// When Python's cyclic garbage collector runs.
     pub gc: Collection,
-    /// Whether an application is served that has replaced Python's threads and locks (gevent, eventlet).
+    /// Whether an application may be served that has monkey-patched Python's threads and locks (gevent, eventlet).
     pub allow_patched_threads: bool,
-    /// How long a thread may compute in Python while another one waits for the interpreter; whole microseconds.
+    /// How long a thread may run Python code while another one waits for the GIL (Python's switch interval); whole
+    /// microseconds.
     pub switch_interval: Duration,
 }
 
-/// How large a request may be, and how much one client may hold. Sizes in bytes.
+/// Limits on the size of a request, and on what one client may hold. Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// The request line.
@@ -139,7 +140,7 @@ pub struct LimitsConfig {
     pub request_fields: usize,
     /// One header field: name, value and line end.
     pub request_field_size: usize,
-    /// The whole head, request line to blank line.
+    /// The whole head, from the request line to the empty line.
     pub request_head: usize,
     /// The body; 0: unlimited.
     pub request_body: u64,
@@ -147,41 +148,41 @@ pub struct LimitsConfig {
     pub chunk_line: usize,
     /// The trailer section of a chunked body.
     pub trailers: usize,
-    /// Requests that one connection serves; 0: unlimited.
+    /// Requests per connection; 0: unlimited.
     pub requests_per_connection: u64,
-    /// Connections that one address holds in each worker; 0: unlimited.
+    /// Connections per client address in each worker; 0: unlimited.
     pub connections_per_address: u32,
 }
 
-/// Whom to believe about who is speaking, and in which words.
+/// Trusted proxies, and which of their headers count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxiesConfig {
     /// Peers whose headers count.
     pub trusted: Networks,
-    /// Which of their headers say who the client is.
+    /// Which of their headers identify the client.
     pub headers: ForwardedHeaders,
-    /// Whether the host that they forward becomes the request's.
+    /// Whether a forwarded host becomes the request's host.
     pub host: bool,
-    /// Whether the prefix that they forward becomes `SCRIPT_NAME`.
+    /// Whether a forwarded prefix becomes `SCRIPT_NAME`.
     pub prefix: bool,
-    /// Names of headers that decide the scheme, with the value that means https.
+    /// Names of headers that determine the scheme, with the value that means https.
     pub scheme_headers: Vec<(String, String)>,
     /// Names with an underscore that they may send; `*` for all.
     pub underscore_names: Vec<String>,
-    /// Whether other names with an underscore are refused, and not just dropped.
+    /// Whether other names with an underscore are refused instead of dropped.
     pub refuse_underscores: bool,
-    /// Whether headers about the client are removed when anybody else has sent them.
+    /// Whether forwarding headers of untrusted peers are removed.
     pub strip_untrusted: bool,
-    /// Whether connections begin with a PROXY header; `None`: they do not.
+    /// Which PROXY header connections begin with; `None`: none.
     pub protocol: Option<ProxyVersion>,
-    /// Peers that may connect where PROXY headers are spoken.
+    /// Peers that may connect where PROXY headers are required.
     pub protocol_peers: Networks,
 }
 
-/// Which headers of a trusted proxy say who the client is.
+/// Which headers of a trusted proxy identify the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedHeaders {
-    /// `X-Forwarded-*` where the request has any, else `Forwarded`.
+    /// `X-Forwarded-*` if the request has any, else `Forwarded`.
     Auto,
     /// `X-Forwarded-*`.
     XForwarded,
@@ -191,10 +192,10 @@ pub enum ForwardedHeaders {
     Off,
 }
 
-/// Which version of the PROXY header is spoken.
+/// Which version of the PROXY header is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyVersion {
-    /// The line of text.
+    /// The text line.
     V1,
     /// The binary header.
     V2,
@@ -202,19 +203,19 @@ pub enum ProxyVersion {
     Auto,
 }
 
-/// Threads of each worker that run the application.
+/// Application threads of each worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Threads {
     /// As many as calls need, up to [`Config::max_threads`].
     Auto,
-    /// Exactly so many, at most 4096.
+    /// Exactly this many, at most 4096.
     Count(NonZeroUsize),
 }
 
 /// When Python's cyclic garbage collector runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Collection {
-    /// By itself, and it does not look at what the application's import left behind.
+    /// Automatically, without examining what the application's import left behind (`gc.freeze`).
     Freeze,
     /// The same, but between requests.
     Idle,
@@ -229,30 +230,30 @@ pub enum LogTarget {
     Stdout,
     /// Standard error.
     Stderr,
-    /// Appended to a file, which is opened anew when the server is asked to reopen its logs.
+    /// Appended to a file, which is reopened when the server is asked to reopen its logs.
     File(PathBuf),
 }
 
-/// How important a message is; the most important first, so that `message <= setting` means "write it".
+/// Severity of a message, most severe first, so that `message <= setting` means "write it".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// The server cannot go on.
+    /// The server cannot continue.
     Critical,
     /// Something failed.
     Error,
-    /// Something is wrong but was dealt with.
+    /// Something is wrong but was handled.
     Warning,
-    /// What an operator wants to know: start, stop, reload.
+    /// What operators want to know: start, stop, reload.
     Info,
-    /// What a developer wants to know.
+    /// What developers want to know.
     Debug,
 }
 
-/// `threads = auto`, for all workers together: each thread may hold a connection to a database, and PostgreSQL accepts
-/// 100 by default.
+/// `threads = auto`, for all workers together: each thread may hold a database connection, and PostgreSQL accepts 100
+/// by default.
 pub(crate) const AUTO_THREADS: usize = 64;
 
-/// `threads = auto`, in each worker however many workers there are.
+/// `threads = auto`, the minimum in each worker regardless of the number of workers.
 pub(crate) const LEAST_AUTO_THREADS: usize = 4;
 
 impl Config {
@@ -264,7 +265,7 @@ impl Config {
         }
     }
 
-    /// The configuration of a server that was told nothing but its application. One worker, because no machine is known here.
+    /// The defaults for an application. One worker, because the host is not known here.
     pub fn with_defaults(app: AppSpec) -> Self {
         Self {
             app,
@@ -333,9 +334,9 @@ impl Config {
 }
 
 impl Config {
-    /// Makes relative paths absolute: `chdir` is taken from `start`, the directory that the server was started in, all
-    /// others from `chdir`, or from `start` where there is none. So an application that changes its working directory
-    /// moves no log.
+    /// Makes relative paths absolute: `chdir` is relative to `start`, the directory that the server was started in, all
+    /// others to `chdir`, or to `start` without one. An application that changes its working directory then does not
+    /// move the logs.
     pub fn make_absolute(&mut self, start: &Path) {
         let chdir = self.chdir.as_ref().map(|chdir| start.join(chdir));
         let directory = chdir.as_deref().unwrap_or(start).to_owned();
@@ -356,7 +357,7 @@ impl Config {
             if let BindAddress::Unix(path) = address {
                 let mut whole = path.clone();
                 absolute(&mut whole);
-                // A relative name reaches sockets whose absolute one would not fit into an address.
+                // A relative name reaches sockets whose absolute name does not fit into an address.
                 if whole.as_os_str().len() <= LONGEST_SOCKET_PATH {
                     *path = whole;
                 }
@@ -366,7 +367,7 @@ impl Config {
     }
 }
 
-/// `sun_path` of macOS, which is the shorter one, less the NUL at its end.
+/// `sun_path` of macOS, which is the shorter one, less the trailing NUL.
 const LONGEST_SOCKET_PATH: usize = 103;
 
 impl Default for LimitsConfig {
@@ -423,7 +424,7 @@ impl ForwardedHeaders {
 }
 
 impl LogLevel {
-    /// Every level, the most important first.
+    /// Every level, most severe first.
     pub const ALL: [Self; 5] = [
         Self::Critical,
         Self::Error,

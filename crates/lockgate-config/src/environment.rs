@@ -1,6 +1,7 @@
-//! The environment: `LOCKGATE_*`, and what platforms set. Is given the variables and reads none itself. Judges no value.
+//! The environment as a source of settings: `LOCKGATE_*` and the variables of platforms. The caller passes the
+//! variables.
 //!
-//! An empty variable counts as unset, whatever its name.
+//! Every empty variable counts as unset.
 
 use std::ffi::OsString;
 
@@ -17,11 +18,11 @@ pub(crate) const CONFIG: &str = "LOCKGATE_CONFIG";
 
 const PREFIX: &str = "LOCKGATE_";
 
-/// The settings that `LOCKGATE_*` variables give, in the order of the environment, and what is wrong with the others.
+/// The settings in `LOCKGATE_*` variables, in the order of the environment, and the errors in the others.
 pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Vec<ConfigError>) {
     let (mut assignments, mut mistakes) = (Vec::new(), Vec::new());
     for (name, value) in environment {
-        // A name that is not text cannot name a setting.
+        // A name that is not UTF-8 cannot name a setting.
         let Some(name) = name
             .to_str()
             .filter(|name| name.starts_with(PREFIX) && *name != CONFIG)
@@ -50,8 +51,8 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Ve
     (assignments, mistakes)
 }
 
-/// Whether this is one of the variables that Kubernetes and Docker links set in every container, for a service whose
-/// name is `lockgate` or begins with `lockgate-`: `LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://10.0.0.1:80`,
+/// Whether Kubernetes or Docker links set this variable in every container, for a service whose name is `lockgate` or
+/// begins with `lockgate-`: `LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://10.0.0.1:80`,
 /// `LOCKGATE_STAGING_PORT_80_TCP_ADDR`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').skip(1).collect();
@@ -60,7 +61,7 @@ fn is_service_link(name: &str, value: &str) -> bool {
         .any(|scheme| value.starts_with(scheme));
     let is_number =
         |word: &str| !word.is_empty() && word.bytes().all(|digit| digit.is_ascii_digit());
-    // What stands before is the rest of the service's name.
+    // The words before are the rest of the service's name.
     (0..words.len()).any(|at| match &words[at..] {
         ["SERVICE", "HOST"] => true,
         // A port may have a name: SERVICE_PORT_HTTP.
@@ -75,9 +76,9 @@ fn is_service_link(name: &str, value: &str) -> bool {
     })
 }
 
-/// What platforms give under their own names, as Heroku, Cloud Run and systemd do, and a variable of gunicorn's. Weaker
-/// than anything that is Lockgate's; an empty one counts as unset. `LISTEN_FDS` must be there only if it is meant for this
-/// process (`LISTEN_PID`).
+/// The variables that platforms set under their own names, as Heroku, Cloud Run and systemd do, and one of gunicorn's.
+/// They are weaker than any source of Lockgate's own; an empty one counts as unset. `LISTEN_FDS` must be present only
+/// if it is meant for this process (`LISTEN_PID`).
 pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> {
     let mut assignments = Vec::new();
     let mut give = |setting: Option<&'static Setting>, variable: &str, value: String| {
@@ -93,7 +94,7 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
     if let Some(workers) = value_of(environment, "WEB_CONCURRENCY") {
         give(named("workers"), "WEB_CONCURRENCY", workers);
     }
-    // A socket is passed to one process on purpose, while a port may be set for all that run somewhere.
+    // A socket is passed to one process on purpose, while a port may be set for every process on a platform.
     let passed = value_of(environment, "LISTEN_FDS").and_then(|count| count.parse::<u32>().ok());
     if passed.is_some_and(|count| count > 0) {
         give(named("bind"), "LISTEN_FDS", "systemd".to_owned());
@@ -107,14 +108,14 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
             addresses,
         );
     }
-    // Scripts use that name for something else, so only a path counts.
+    // Scripts use that name for other purposes, so only a path counts.
     if let Some(path) = value_of(environment, SCRIPT_NAME).filter(|path| path.starts_with('/')) {
         give(named("root_path"), SCRIPT_NAME, path);
     }
     assignments
 }
 
-/// The value of a variable, unless it is empty. Bytes that are not text are replaced, and fail where they are read.
+/// The value of a variable, unless it is empty. Bytes that are not UTF-8 are replaced, and fail where they are parsed.
 pub(crate) fn value_of(environment: &[(OsString, OsString)], name: &str) -> Option<String> {
     let (_, value) = environment.iter().find(|(key, _)| key == name)?;
     let value = value.to_string_lossy();

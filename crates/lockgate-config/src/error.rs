@@ -1,11 +1,11 @@
-//! What an operator got wrong, in words that say what, with which value, where, and what to do. Prints and ends nothing.
+//! Configuration errors: each message says what is wrong, with which value, where, and what to do.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::Origin;
 
-/// One reason why there is no configuration.
+/// One reason why the configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigError {
     /// A flag that does not exist.
@@ -82,7 +82,7 @@ pub enum ConfigError {
         written: String,
         /// Where.
         origin: Origin,
-        /// What about it, and what to use instead.
+        /// Why, and what to use instead.
         advice: String,
     },
     /// A file that is not TOML.
@@ -102,7 +102,7 @@ pub enum ConfigError {
         /// A flag or a variable.
         origin: Origin,
     },
-    /// A value that its setting does not take.
+    /// A value that its setting does not accept.
     BadValue {
         /// The setting's canonical name.
         name: &'static str,
@@ -118,7 +118,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Whether the command line itself could not be understood: by custom such a program ends with 2, not 1.
+    /// Whether the command line could not be parsed: by convention the exit status is then 2, not 1.
     pub fn is_usage(&self) -> bool {
         match self {
             Self::UnknownFlag { .. }

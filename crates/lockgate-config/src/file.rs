@@ -1,4 +1,5 @@
-//! The configuration file: TOML, settings at the top level, each with its line. Is given the text and opens nothing. Judges no value.
+//! The configuration file as a source of settings: TOML, settings at the top level, each with its line. The caller
+//! passes the text.
 
 use std::path::Path;
 
@@ -8,9 +9,9 @@ use crate::resolve::Assignment;
 use crate::written::{Written, quoted};
 use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
 
-/// The settings that the file gives, in the order of its lines, and what is wrong with the other lines.
+/// The settings in the file, in the order of its lines, and the errors in the other lines.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError>) {
-    // Editors on other systems put a byte order mark there; TOML has none.
+    // Editors on other systems put a byte order mark here; TOML has none.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = |line| Origin::File {
         path: path.to_owned(),
@@ -21,7 +22,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
     let mut mistakes = Vec::new();
     for error in &errors {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
-        // What the parser says of a line after its first word of it is a consequence.
+        // Further errors of the parser on the same line are consequences of the first.
         if bad_lines.contains(&line) {
             continue;
         }
@@ -72,7 +73,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
 fn unquoted(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let (key, value) = (key.trim(), value.split(" #").next()?.trim());
-    // A line that is right by itself has another mistake, such as a second value for its key.
+    // A line that is valid by itself has another mistake, such as a second value for its key.
     let is_bare = !value.is_empty()
         && !value.contains(['"', '\\', '[', '{', '='])
         && DeTable::parse(line).is_err();
@@ -96,7 +97,7 @@ fn written(value: &DeValue<'_>) -> Written {
                 value,
                 radix: integer.radix(),
             },
-            // Beyond 64 bits: as text it is still a number, and still beyond every bound.
+            // Beyond 64 bits: as text it is still a number, and still exceeds every bound.
             Err(_) => Written::Text(integer.as_str().to_owned()),
         },
         DeValue::Float(float) => match float.as_str().parse() {
@@ -119,7 +120,7 @@ fn written(value: &DeValue<'_>) -> Written {
     }
 }
 
-/// The line, from 1, that the byte `at` stands on.
+/// The line, from 1, of the byte `at`.
 fn line_of(text: &str, at: usize) -> usize {
     let before = &text.as_bytes()[..at.min(text.len())];
     1 + before.iter().filter(|byte| **byte == b'\n').count()
@@ -142,7 +143,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> ConfigError {
             .chain([&setting.name]);
         candidates.extend(names.map(|name| ((*name).to_owned(), setting.name.to_owned())));
     }
-    // A table is somebody's section, not a setting with a typing error.
+    // A table is meant as a section, not as a misspelled setting.
     let suggestion = match value {
         DeValue::Table(_) => None,
         _ => nearest::nearest(key, &candidates).map(str::to_owned),

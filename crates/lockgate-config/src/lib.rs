@@ -1,8 +1,8 @@
-//! Every setting of Lockgate, declared once. Reads no file, environment or machine by itself:
-//! the caller passes the arguments, the variables, the text of the file and the facts about the machine.
+//! The settings of Lockgate, each declared once. The caller passes the arguments, the variables, the text of the file
+//! and the facts about the host.
 //!
 //! The table in [`settings()`] is the only list: flags, file keys, variables, help, `--print-config` and the reference
-//! page are derived from it. Every value remembers where it came from.
+//! page are derived from it. Every value keeps its origin.
 #![forbid(unsafe_code)]
 
 mod config;

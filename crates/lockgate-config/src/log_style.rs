@@ -1,13 +1,13 @@
-//! How lines of the logs look.
+//! The style of log lines: format, time zone, query strings.
 
-/// How lines of the logs look.
+/// The style of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStyle {
     /// The format of the error log.
     pub error_format: ErrorLogFormat,
     /// The time zone of both logs.
     pub timezone: LogTimezone,
-    /// Query strings are shown in the error log, and to operators.
+    /// Whether query strings are shown in the error log, and to operators.
     pub shows_queries: bool,
 }
 
@@ -26,7 +26,7 @@ impl Default for LogStyle {
 pub enum ErrorLogFormat {
     /// `[time] [pid] [LEVEL] message`
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -48,7 +48,7 @@ impl ErrorLogFormat {
 pub enum LogTimezone {
     /// UTC.
     Utc,
-    /// That of the machine, or of the variable TZ.
+    /// That of the host, or of the variable TZ.
     Local,
 }
 

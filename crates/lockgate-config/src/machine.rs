@@ -1,19 +1,19 @@
-//! How many workers suit a machine. The facts are given by the caller; this file measures nothing.
+//! The host's CPUs and memory, as the caller measured them, and how many workers suit them.
 
-/// What the caller found out about the machine, container limits included.
+/// Facts about the host, container limits included.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Machine {
-    /// Processors that this process may run on.
+    /// CPUs that this process may run on.
     pub affinity: usize,
-    /// Processors' worth of time that the control group may use; `None`: no quota.
+    /// CPU time that the control group may use, in CPUs; `None`: no quota.
     pub cpu_quota: Option<f64>,
     /// Bytes of memory that the control group may use; `None`: no limit.
     pub memory_limit: Option<u64>,
-    /// Bytes of memory that the machine has.
+    /// Bytes of memory that the host has.
     pub memory_total: u64,
 }
 
-/// Memory to allow for one worker: an interpreter with a framework and a mid-sized application.
+/// Memory for one worker: an interpreter with a framework and a mid-sized application.
 pub(crate) const MEMORY_PER_WORKER: u64 = 128 * 1024 * 1024;
 
 impl Machine {
@@ -23,7 +23,7 @@ impl Machine {
             .map_or(self.memory_total, |limit| limit.min(self.memory_total))
     }
 
-    /// The same, and whose it is.
+    /// The same in words, with its source.
     pub(crate) fn memory_words(&self) -> String {
         let whose = match self.memory_limit {
             Some(limit) if limit <= self.memory_total => "the control group's limit",
@@ -32,11 +32,11 @@ impl Machine {
         format!("{whose} of {}", gibibytes(self.memory()))
     }
 
-    /// The number that `workers = "auto"` stands for, at least 1, and why.
+    /// The number that `workers = "auto"` stands for, at least 1, and the reason.
     pub(crate) fn suitable_workers(&self) -> (usize, String) {
         let by_affinity = self.affinity.max(1);
         let by_quota = match self.cpu_quota {
-            // The cast saturates; a quota that is not a number or not above zero counts as the smallest one.
+            // The cast saturates; a quota that is not a positive number counts as the smallest one.
             Some(quota) => (quota.ceil() as usize).max(1),
             None => usize::MAX,
         };

@@ -1,14 +1,14 @@
-//! How much memory a worker may hold: as it is written, and in bytes on a machine that is known. Measures nothing.
+//! Memory bounds of a worker: as written, and in bytes on a known host.
 
 use crate::Machine;
 use crate::written::{quoted, size_text, size_words};
 
-/// How the memory of a worker is counted.
+/// How the memory of a worker is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryMeasure {
-    /// Its resident set: pages that it shares with others count in full.
+    /// Resident set size: shared pages count in full.
     Rss,
-    /// Its proportional set: of a page that it shares with others its part.
+    /// Proportional set size: a shared page is divided among the processes that share it.
     Pss,
 }
 
@@ -25,12 +25,12 @@ impl MemoryMeasure {
     }
 }
 
-/// A bound for one worker, as an operator gives it.
+/// A bound for one worker, as the operator wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryBound {
-    /// So many bytes; 0: none.
+    /// In bytes; 0: none.
     Bytes(u64),
-    /// Hundredths of a per cent of what all workers together may use.
+    /// Hundredths of a per cent of the memory that all workers together may use.
     Share(u32),
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum MemoryBound {
 pub(crate) const WHOLE: u32 = 10_000;
 
 impl MemoryBound {
-    /// What it comes to.
+    /// The bound in bytes.
     pub(crate) fn bytes(self, machine: &Machine) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -49,7 +49,7 @@ impl MemoryBound {
         }
     }
 
-    /// As the file takes it.
+    /// The bound as written in the file.
     pub(crate) fn text(self) -> String {
         match self {
             Self::Bytes(bytes) => size_text(bytes),
@@ -57,7 +57,7 @@ impl MemoryBound {
         }
     }
 
-    /// How it came to its bytes; `None` when it was given in bytes.
+    /// How the bytes were computed; `None` if the bound was given in bytes.
     pub(crate) fn reason(self, machine: &Machine) -> Option<String> {
         match self {
             Self::Bytes(_) => None,

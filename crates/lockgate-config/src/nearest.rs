@@ -1,6 +1,6 @@
-//! Which known name a wrong one was meant to be. Knows names only, not what they name.
+//! Suggestions for misspelled names.
 
-/// The candidate that `wrong` most likely stands for: the same but for case and separators, else the only one that
+/// The candidate that is most similar to `wrong`: the same except for case and separators, else the only one that
 /// begins with it, else the one with the fewest typing errors, if they are few. Each candidate is a name and an answer.
 pub(crate) fn nearest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Option<&'a str> {
     let wrong = folded(wrong);
@@ -26,7 +26,7 @@ pub(crate) fn nearest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Op
             return Some(only);
         }
     }
-    // One error in a short name, a third of a long one: `--port` is not meant to be `--user-port`.
+    // One error in a short name, a third of a long one: `--port` must not suggest `--user-port`.
     let most = (wrong.chars().count() / 3).max(1);
     folded_names()
         .map(|(name, answer)| (distance(&wrong, &name), answer))
@@ -42,7 +42,7 @@ fn folded(name: &str) -> String {
         .collect()
 }
 
-/// Letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
+/// Edit distance: letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();

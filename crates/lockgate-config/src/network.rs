@@ -1,4 +1,4 @@
-//! Networks that an operator names: addresses, CIDR blocks and `*`. Knows no connection and no header.
+//! Networks in settings: addresses, CIDR blocks and `*`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ pub struct Networks {
     networks: Vec<Network>,
 }
 
-/// A block of addresses; one address is a block of its own.
+/// A CIDR block; one address is a block of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Network {
     address: IpAddr,
@@ -18,7 +18,7 @@ struct Network {
 }
 
 impl Networks {
-    /// This machine by its loopback addresses: 127.0.0.1 and ::1.
+    /// The loopback addresses: 127.0.0.1 and ::1.
     pub fn loopback() -> Self {
         let host = |address: IpAddr| Network {
             address,
@@ -33,10 +33,11 @@ impl Networks {
         }
     }
 
-    /// Adds what one text names.
+    /// Adds the networks in one text.
     ///
     /// # Errors
-    /// What must stand there instead.
+    ///
+    /// What must be written instead.
     pub(crate) fn add(&mut self, text: &str) -> Result<(), String> {
         if text == "*" {
             self.has_all = true;
@@ -46,13 +47,13 @@ impl Networks {
         Ok(())
     }
 
-    /// Whether a peer with this address is among them.
+    /// Whether a peer's address is among them.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.has_all || self.blocks_of(address).next().is_some()
     }
 
-    /// Whether the address is named: `*` and a block of all addresses take any peer, but name nobody. Who trusts
-    /// everybody still does not mean that every address in a header belongs to a proxy.
+    /// Whether the address is listed explicitly: `*` and a block of all addresses match any peer but list none. Trust
+    /// in every peer does not mean that every address in a header belongs to a proxy.
     pub fn names(&self, address: IpAddr) -> bool {
         self.blocks_of(address).any(|network| network.prefix > 0)
     }
@@ -98,7 +99,7 @@ impl Network {
         Ok(network.canonical())
     }
 
-    /// A block of IPv4 addresses written as IPv6 is the block that peers are compared with.
+    /// An IPv4-mapped block becomes the IPv4 block that peers are compared with.
     fn canonical(self) -> Self {
         match self.address.to_canonical() {
             address if address != self.address && self.prefix >= 96 => Self {
@@ -152,7 +153,7 @@ impl fmt::Display for Network {
 }
 
 impl Networks {
-    /// Each as an operator would write it.
+    /// Each as an operator writes it.
     pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
         let all = self.has_all.then(|| "*".to_owned());
         all.into_iter()

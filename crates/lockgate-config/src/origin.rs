@@ -1,16 +1,16 @@
-//! Where a value came from, in the words that messages use. Knows no setting.
+//! The origin of a value, as messages name it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origin {
-    /// Nobody gave it.
+    /// The default: no source gave a value.
     #[default]
     Default,
-    /// An environment variable: `LOCKGATE_WORKERS`, or one of the platform's (`WEB_CONCURRENCY`, `PORT`).
+    /// An environment variable: `LOCKGATE_WORKERS`, or one that the platform sets (`WEB_CONCURRENCY`, `PORT`).
     Variable(String),
     /// A line of the configuration file; lines count from 1.
     File {
@@ -21,7 +21,7 @@ pub enum Origin {
     },
     /// A flag, by its first long spelling: `--workers`.
     Flag(String),
-    /// The argument that is not a flag: the application.
+    /// The positional argument: the application.
     Argument,
 }
 
@@ -44,7 +44,7 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// Where the setting of this canonical name got its value.
+    /// The origin of the setting with this canonical name.
     pub fn of(&self, name: &str) -> &Origin {
         static DEFAULT: Origin = Origin::Default;
         self.given.get(name).unwrap_or(&DEFAULT)

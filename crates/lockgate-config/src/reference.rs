@@ -1,4 +1,4 @@
-//! The reference page of settings, written from the table. Knows nothing that the table does not.
+//! The reference page of settings, generated from the table.
 
 use std::fmt::Write as _;
 
@@ -103,7 +103,7 @@ Using one of them is an error: no setting is accepted and then ignored.
 
 fn entry(page: &mut String, setting: &Setting) {
     push(page, format_args!("\n### `{}`\n\n", setting.name));
-    // A sentence per line, so that a change of one shows as a change of one.
+    // One sentence per line, so that a change to one sentence changes one line.
     push(
         page,
         format_args!("{}\n\n", setting.doc.replace(". ", ".\n")),

@@ -1,5 +1,5 @@
-//! From everything that the operator wrote to one configuration: the stronger source wins, and every value keeps its origin.
-//! Reads nothing by itself; finds no file and touches no machine.
+//! Resolution of all sources into one configuration: the stronger source wins, and every value keeps its origin. The
+//! caller passes all input.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,38 +14,38 @@ use crate::{
     command_line, environment, file, settings,
 };
 
-/// What the operator asks the program to do.
+/// The action that the operator requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// Serve.
     Serve,
-    /// Check the configuration and the application, and stop.
+    /// Check the configuration and the application, then exit.
     CheckConfig,
-    /// Print the configuration, and stop.
+    /// Print the configuration, then exit.
     PrintConfig,
-    /// Print this text, and stop. The configuration beside it names no application.
+    /// Print this text, then exit. The configuration beside it names no application.
     Help(String),
-    /// Print this text, and stop. The configuration beside it names no application.
+    /// Print this text, then exit. The configuration beside it names no application.
     Version(String),
 }
 
-/// A configuration, what to do with it, and how it came about.
+/// A configuration, the requested action, and the origins of the values.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     /// The configuration.
     pub config: Config,
-    /// What to do.
+    /// The action.
     pub invocation: Invocation,
-    /// Where each setting came from, by its canonical name.
+    /// The origin of each setting, by its canonical name.
     pub origins: Origins,
-    /// Sentences that an operator should see at the start, without a full stop.
+    /// Notes for the operator at startup, without a full stop.
     pub notes: Vec<String>,
     shown: Vec<(&'static Setting, String)>,
-    /// What values come to on this machine, by the name of the setting.
+    /// How values were computed on this host, by the name of the setting.
     reasons: Vec<(&'static str, String)>,
 }
 
-/// A value for a setting, from one place.
+/// A value for a setting, from one source.
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) setting: &'static Setting,
@@ -53,12 +53,14 @@ pub(crate) struct Assignment {
     pub(crate) origin: Origin,
 }
 
-/// Makes one configuration of the command line (its first argument is the program's name), the environment, the
-/// text of the file if there is one, and the machine. Strength: flags, file, `LOCKGATE_*`, the platform's variables, default.
+/// Resolves the command line (its first argument is the program's name), the environment, the text of the file if there
+/// is one, and the host into one configuration. Precedence: flags, file, `LOCKGATE_*`, the platform's variables,
+/// default.
 ///
 /// # Errors
-/// Everything that is wrong: the command line's grammar, variables, the file, then values in the order of strength. Values
-/// that a stronger source hides are checked too.
+///
+/// All mistakes: the command line's grammar, variables, the file, then values in order of precedence. Values that a
+/// stronger source overrides are checked too.
 pub fn resolve(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
@@ -87,7 +89,7 @@ pub fn resolve(
             mistakes.extend(wrong);
         }
         assignments.extend(command_line.assignments);
-        // The platform's variables are not addressed to us: where they do not count, they are not even checked.
+        // The platform's variables are not meant for Lockgate: where they are overridden, they are not checked.
         let mut platform = environment::platform(environment);
         platform.retain(|weak| {
             assignments
@@ -103,7 +105,7 @@ pub fn resolve(
         if !is_named {
             mistakes.push(ConfigError::MissingApplication);
         }
-        // Beside a value that is wrong, what follows from several of them is not known.
+        // With an invalid value, values that depend on several settings are unknown.
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
@@ -125,7 +127,7 @@ pub fn resolve(
     })
 }
 
-/// The file that the operator names, with `-c`/`--config` or LOCKGATE_CONFIG; the caller reads it and must find it.
+/// The file that the operator names with `-c`/`--config` or LOCKGATE_CONFIG, which must exist; the caller reads it.
 /// `None`: lockgate.toml in the working directory, if it exists.
 pub fn config_path(
     arguments: &[OsString],
@@ -138,11 +140,12 @@ pub fn config_path(
     }
 }
 
-/// The setting `admin_bind` alone, as a server that is started in the directory `start` would have it. Of mistakes in other
-/// settings nothing is said.
+/// The setting `admin_bind` alone, as in a server started in the directory `start`. Mistakes in other settings are not
+/// reported.
 ///
 /// # Errors
-/// When it is wrong, or may be in a part of the file that is not TOML.
+///
+/// The setting is invalid, or may be in a part of the file that is not TOML.
 pub fn admin_address(
     environment: &[(OsString, OsString)],
     file: Option<(&Path, &str)>,
@@ -171,16 +174,16 @@ pub fn admin_address(
 fn named_file(flag: Option<&str>, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
     let variable = || environment::value_of(environment, environment::CONFIG);
     let named = flag.map(str::to_owned).or_else(variable)?;
-    // gunicorn's way to say that it is a file.
+    // gunicorn's notation for a file.
     Some(PathBuf::from(named.strip_prefix("file:").unwrap_or(&named)))
 }
 
 impl Resolved {
-    /// Every setting with its value and its origin, by section: a file that gives the same configuration.
+    /// Every setting with its value and its origin, by section, as a file that gives the same configuration.
     pub fn print(&self) -> String {
         let assignment =
             |(setting, value): &(&Setting, String)| format!("{} = {value}", setting.name);
-        // One long list of addresses shall not push every origin off the screen.
+        // One long list of addresses must not push every origin off the screen.
         let width = self
             .shown
             .iter()
@@ -237,8 +240,8 @@ fn apply(
     Ok(())
 }
 
-/// gunicorn's way: SCRIPT_NAME in `env` says where the application is mounted, unless `root_path` does. It is stronger
-/// than the same variable of the process, which it replaces for the application.
+/// As in gunicorn, SCRIPT_NAME in `env` is the mount point, unless `root_path` is set. It overrides the same variable
+/// of the process, which it replaces for the application.
 fn mount_by_variable(draft: &mut Draft, origins: &mut Origins) -> Result<(), ConfigError> {
     let is_given = match origins.of("root_path") {
         Origin::Default => false,
@@ -263,7 +266,7 @@ fn mount_by_variable(draft: &mut Draft, origins: &mut Origins) -> Result<(), Con
     }
 }
 
-/// Fills in what depends on the machine or on several settings, and gives the notes.
+/// Fills in what depends on the host or on several settings; returns the notes.
 fn finish(
     draft: &mut Draft,
     origins: &Origins,
@@ -291,7 +294,7 @@ fn finish(
             }
         }
     }
-    // A script may have exported that name for itself.
+    // A script may have exported that name for its own use.
     if *origins.of("root_path") == Origin::Variable(environment::SCRIPT_NAME.to_owned()) {
         let path = &config.root_path;
         notes.push(format!(
@@ -316,7 +319,7 @@ fn finish(
     Ok(notes)
 }
 
-/// Turns bounds on memory into bytes; gives the settings whose values hang on the machine, and what they come to.
+/// Converts memory bounds to bytes; returns the settings whose values depend on the host, with the results.
 fn bound_memory(
     draft: &mut Draft,
     origins: &Origins,

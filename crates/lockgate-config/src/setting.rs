@@ -1,4 +1,4 @@
-//! What one setting is: names, kind, text for people, and how it is read and shown. Holds no setting itself.
+//! The declaration of one setting: names, kind, documentation, and how its value is read and shown.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,52 +8,52 @@ use crate::memory::MemoryBound;
 use crate::written::{Complaint, Given, Written, duration_words, size_words};
 use crate::{AppSpec, Threads};
 
-/// One setting. Everything that is told about it anywhere is derived from this value.
+/// One setting. Its documentation and its flags, keys and variables are all derived from this value.
 pub struct Setting {
-    /// Its canonical name in snake case: the key in the file, and behind `LOCKGATE_` (in capitals) the variable.
+    /// Its canonical name in snake case: the key in the file, and, in capitals after `LOCKGATE_`, the variable.
     pub name: &'static str,
-    /// The part of the reference that it belongs to.
+    /// Its section of the reference.
     pub section: Section,
-    /// One letter for the command line.
+    /// Its one-letter flag.
     pub short: Option<char>,
-    /// Long spellings for the command line, without dashes, the first one preferred.
+    /// Its long flags without dashes, the preferred one first.
     pub flags: &'static [&'static str],
     /// How often and in what form it is given.
     pub shape: Shape,
-    /// What values it takes.
+    /// The values that it accepts.
     pub kind: Kind,
     /// One paragraph; its first sentence is the summary.
     pub doc: &'static str,
-    /// gunicorn's names for it in Python; the file takes them too.
+    /// gunicorn's names for it in Python; the file accepts them too.
     pub gunicorn: &'static [&'static str],
-    /// uWSGI's names for it, or for what comes nearest.
+    /// uWSGI's names for it, or for its closest equivalent.
     pub uwsgi: &'static [&'static str],
     pub(crate) read: fn(&mut Draft, Given<'_>) -> Result<(), Complaint>,
     pub(crate) show: fn(&Draft) -> String,
 }
 
-/// The parts of the reference, in its order.
+/// The sections of the reference, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
-    /// What is served.
+    /// The application to serve.
     Application,
-    /// Where the server listens.
+    /// Listen addresses.
     Sockets,
-    /// How much runs at the same time.
+    /// Concurrency.
     Workers,
-    /// How workers begin, and when new ones take their place.
+    /// How workers start, and when they are replaced.
     Renewal,
-    /// How long things may take.
+    /// Timeouts and minimum rates.
     Deadlines,
-    /// How large things may be.
+    /// Size limits.
     Limits,
-    /// Whom to believe about who is speaking.
+    /// Trusted proxies.
     Proxies,
-    /// What the server adds to responses, and how it sends them.
+    /// Headers that the server adds to responses, and how responses are sent.
     Responses,
     /// How Python is run.
     Interpreter,
-    /// What is written down.
+    /// Logs.
     Logging,
     /// The process as the system sees it.
     Process,
@@ -62,19 +62,19 @@ pub enum Section {
 /// How often and in what form a setting is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// The argument that is not a flag.
+    /// The positional argument.
     Argument,
     /// Once; the last flag wins.
     Value,
     /// Several flags, or a list in the file.
     List,
-    /// Once; the flag may stand without a value and then means this one.
+    /// Once; a flag without a value means this one.
     ValueOrBare(&'static str),
     /// `--name` and `--no-name`.
     Switch,
 }
 
-/// What values a setting takes. Where zero is special, `Ok` says what it means and `Err` what to write instead.
+/// The values that a setting accepts. Where zero is special, `Ok` says what it means and `Err` what to write instead.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `module:attribute` or a file.
@@ -89,12 +89,12 @@ pub enum Kind {
         least: u64,
         /// Largest.
         most: u64,
-        /// Whether `auto` is taken too.
+        /// Whether `auto` is accepted too.
         auto: bool,
     },
     /// A time; a bare number is seconds.
     Duration {
-        /// Zero.
+        /// The meaning of zero.
         zero: Result<&'static str, &'static str>,
     },
     /// A short time in whole microseconds; a bare number is seconds.
@@ -110,14 +110,14 @@ pub enum Kind {
         least: u64,
         /// Largest.
         most: u64,
-        /// Zero.
+        /// The meaning of zero.
         zero: Result<&'static str, &'static str>,
     },
     /// A number of bytes, or a percentage of the memory that the workers may use together.
     Memory {
         /// Fewest bytes, apart from zero.
         least: u64,
-        /// Zero.
+        /// The meaning of zero.
         zero: &'static str,
     },
     /// A percentage, to a hundredth.
@@ -145,7 +145,7 @@ pub enum Kind {
     Mode,
 }
 
-/// A configuration on its way: what [`Config`] cannot say yet stands beside it.
+/// A configuration under construction, with the values that [`Config`] cannot express yet.
 #[derive(Clone)]
 pub(crate) struct Draft {
     pub(crate) config: Config,
@@ -182,7 +182,7 @@ impl Setting {
         self.flags.first().map(|flag| format!("--{flag}"))
     }
 
-    /// Every flag with dashes, as they are written: short, long, and the negations of a switch.
+    /// Every flag with dashes, as written: short, long, and the negations of a switch.
     pub fn spellings(&self) -> Vec<String> {
         let mut spellings: Vec<String> = self
             .short
@@ -206,7 +206,7 @@ impl Setting {
         &self.doc[..end]
     }
 
-    /// Its default, as the file takes it.
+    /// Its default, as written in the file.
     pub fn default_text(&self) -> String {
         (self.show)(&Draft::new())
     }
@@ -263,7 +263,7 @@ impl Section {
 }
 
 impl Kind {
-    /// What stands for the value in help.
+    /// The placeholder for the value in the help.
     pub fn placeholder(&self) -> &'static str {
         match self {
             Self::Application => "APP",
@@ -284,7 +284,7 @@ impl Kind {
         }
     }
 
-    /// The values that it takes, in words.
+    /// The values that it accepts, in words.
     pub fn accepts(&self) -> String {
         match self {
             Self::Application => {

@@ -1,6 +1,7 @@
-//! The table of every setting: one value each, in the order of the reference. Knows what they are, not where they are read.
+//! The table of every setting: one value each, in the order of the reference.
 //!
-//! A new setting is a field of `Config` with its default, and one entry in the file of its section. Nothing else lists settings.
+//! A new setting is a field of `Config` with its default, and one entry in the file of its section. There is no other
+//! list of settings.
 
 use crate::{Section, Setting};
 
@@ -38,7 +39,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
     }
 }
 
-/// The setting of this canonical name.
+/// The setting with this canonical name.
 pub(crate) fn named(name: &str) -> Option<&'static Setting> {
     settings().find(|setting| setting.name == name)
 }

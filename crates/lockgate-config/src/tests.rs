@@ -1,4 +1,4 @@
-//! Facts about the room as a whole, told through its public functions.
+//! Tests of the crate through its public functions.
 
 mod command_line;
 mod messages;
@@ -51,7 +51,7 @@ fn command(arguments: &[&str]) -> Vec<OsString> {
         .collect()
 }
 
-/// The messages of the errors that these must give, each on its line.
+/// The error messages that these must give, one per line.
 fn refused(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -> String {
     match given(arguments, variables, file) {
         Ok(resolved) => panic!(

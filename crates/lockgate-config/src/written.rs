@@ -1,6 +1,7 @@
-//! Values as an operator writes them, in any of the three places, and what they mean. Knows kinds of values, no setting.
+//! Raw values, as an operator writes them in a flag, a variable or the file, and their interpretation by kind.
 //!
-//! Invariant: what [`quoted`], [`duration_text`] and [`size_text`] write, a reader of the same kind reads as the same value.
+//! Invariant: what [`quoted`], [`duration_text`] and [`size_text`] write, a reader of the same kind reads as the same
+//! value.
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ pub(crate) enum Written {
     Date(String),
 }
 
-/// What is wrong with a value, and the piece of it that is wrong where it has several.
+/// What is wrong with a value, and which part of it if it has several.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Complaint {
     pub(crate) piece: Option<String>,
@@ -43,7 +44,7 @@ impl From<&str> for Complaint {
     }
 }
 
-/// A written value beside the kind that its setting declares: the bounds are the setting's, the reading is done here.
+/// A raw value with the kind that its setting declares: the setting has the bounds, the parsing is done here.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) kind: &'a Kind,
@@ -232,7 +233,7 @@ impl Given<'_> {
         Ok(rounded as u32)
     }
 
-    /// `true` or `false`, and for variables the usual words for them.
+    /// `true` or `false`, and in variables the usual words for them.
     pub(crate) fn switch(&self) -> Result<bool, Complaint> {
         match self.written {
             Written::Boolean(value) => Ok(*value),
@@ -245,25 +246,25 @@ impl Given<'_> {
         }
     }
 
-    /// Text without NUL or line ends. Whole numbers are taken as their digits.
+    /// Text without NUL or line ends. Whole numbers are accepted as their digits.
     pub(crate) fn text(&self) -> Result<String, Complaint> {
         one_line(self.written)
     }
 
-    /// Text that says something; blanks around it do not.
+    /// Text; blank text counts as none.
     pub(crate) fn optional_text(&self) -> Result<Option<String>, Complaint> {
         let text = self.text()?;
         let text = text.trim();
         Ok((!text.is_empty()).then(|| text.to_owned()))
     }
 
-    /// A path; the empty text means that there is none.
+    /// A path; empty text means none.
     pub(crate) fn optional_path(&self) -> Result<Option<PathBuf>, Complaint> {
         let text = self.text()?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
-    /// The items of a list. Text is split at `separator`; blanks around an item and empty items do not count.
+    /// The items of a list. Text is split at `separator`; blanks around an item and empty items are ignored.
     pub(crate) fn items(&self, separator: char) -> Result<Vec<String>, Complaint> {
         let mut items = Vec::new();
         let texts = match self.written {
@@ -303,7 +304,7 @@ const DURATION_UNITS: [(&str, f64); 5] = [
     ("h", 3600e3),
 ];
 
-/// K, M and G alone are powers of 1024, as everybody's `64K` means; KB, MB and GB are the decimal ones of SI.
+/// K, M and G alone are powers of 1024, the usual meaning of `64K`; KB, MB and GB are the decimal units of SI.
 const SIZE_UNITS: [(&str, f64); 10] = [
     ("kib", 1024.0),
     ("mib", 1048576.0),
@@ -321,7 +322,7 @@ fn whole_number(text: &str) -> Option<i128> {
     let text = text.trim();
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    // Only overflow can fail here; any number that long is beyond every bound.
+    // Only overflow can fail here; a number that long exceeds every bound.
     is_number.then(|| {
         text.parse().unwrap_or(if digits.len() < text.len() {
             i128::MIN
@@ -338,7 +339,7 @@ fn scaled(text: &str, units: &[(&str, f64)], bare: f64) -> Option<f64> {
         .iter()
         .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), *factor)));
     let (digits, factor) = with_unit.unwrap_or((&text, bare));
-    // Rust's float grammar also takes `inf`, `nan` and exponents; nobody means them here.
+    // Rust's float grammar also accepts `inf`, `nan` and exponents, which are not valid settings.
     let is_decimal = digits
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b'-');
@@ -360,7 +361,7 @@ fn one_line(written: &Written) -> Result<String, Complaint> {
     Ok(text)
 }
 
-/// Text as the file takes it: a TOML basic string.
+/// Text as written in the file: a TOML basic string.
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -382,7 +383,7 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// A list as the file takes it.
+/// A list as written in the file.
 pub(crate) fn quoted_list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
     let items: Vec<String> = items
         .into_iter()
@@ -391,7 +392,7 @@ pub(crate) fn quoted_list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -
     format!("[{}]", items.join(", "))
 }
 
-/// A time as the file takes it: whole seconds bare, anything else in milliseconds or microseconds.
+/// A time as written in the file: whole seconds bare, anything else in milliseconds or microseconds.
 pub(crate) fn duration_text(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         duration.as_secs().to_string()
@@ -412,7 +413,7 @@ pub(crate) fn duration_words(duration: Duration) -> String {
     }
 }
 
-/// A size as the file takes it: in the largest unit that divides it.
+/// A size as written in the file: in the largest unit that divides it.
 pub(crate) fn size_text(bytes: u64) -> String {
     let words = size_words(bytes);
     if words.bytes().all(|byte| byte.is_ascii_digit()) {

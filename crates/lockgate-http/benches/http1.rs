@@ -1,4 +1,4 @@
-//! Times the paths that every request takes. Knows only the public API; no statistics beyond a minimum.
+//! Benchmarks of the paths that every request takes, through the public API.
 //!
 //! `cargo bench -p lockgate-http`. Each figure is the fastest of many rounds, in nanoseconds per call.
 #![allow(

@@ -1,7 +1,7 @@
-//! One client's side of a connection: bytes in, events out. Knows no socket, clock or response.
+//! The receiving half of an HTTP/1 connection as a sans-I/O state machine: bytes in, events out.
 //!
-//! Invariants: the same bytes give the same events however they are cut; a refusal is final; nothing is
-//! stored but a partial head, a partial trailer section and the body bytes' count.
+//! Invariants: the same bytes give the same events however they are cut; a refusal is final; only a partial head, a
+//! partial trailer section and the body's byte count are stored.
 
 use crate::error::Refusal;
 use crate::http1::chunked::{ChunkedDecoder, Decoded};
@@ -9,18 +9,18 @@ use crate::http1::head::HeadReader;
 use crate::limits::Limits;
 use crate::request::{Framing, RequestHead};
 
-/// What [`Connection::step`] came to.
+/// The result of [`Connection::step`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     /// All input was used; more is needed.
     NeedMore,
-    /// The head is whole.
+    /// The head is complete.
     Head,
-    /// A part of the body, never empty, without chunk framing.
+    /// A non-empty part of the body, without chunk framing.
     Body(&'i [u8]),
-    /// The request is whole.
+    /// The request is complete.
     End,
-    /// The request was whole before: nothing is read until [`Connection::next_message`].
+    /// The request was complete before: nothing is read until [`Connection::next_message`].
     Paused,
 }
 
@@ -50,13 +50,13 @@ pub struct Connection {
 
 #[derive(Debug)]
 enum State {
-    /// Before a request line; so many bytes of empty lines were skipped.
+    /// Before a request line, after this many bytes of empty lines.
     Idle {
         skipped: u8,
     },
-    /// A part of a head is stored.
+    /// A partial head is stored.
     Head(Box<PartialHead>),
-    /// So many bytes of a body are to come.
+    /// This many bytes of a body are still expected.
     Body(u64),
     Chunked(ChunkedDecoder),
     Ended,
@@ -66,18 +66,18 @@ enum State {
 #[derive(Debug, Default)]
 struct PartialHead {
     reader: HeadReader,
-    /// Its bytes are what was received so far.
+    /// Its bytes are those received so far.
     head: RequestHead,
 }
 
-/// RFC 9112 §2.2 asks for at least one empty line to be ignored: old clients end a body with one.
+/// RFC 9112 §2.2 asks to ignore at least one empty line: old clients send one after a body.
 const SKIPPED_LIMIT: u8 = 2 * 2;
 
-/// How much input is copied at a time into a partial head, so that a body behind it is not.
+/// Input is copied into a partial head in steps of this size, so that a body behind it is not copied.
 const COPY_STEP: usize = 2048;
 
 impl Connection {
-    /// A connection on which nothing was received.
+    /// A connection that has received nothing yet.
     pub fn new(limits: Limits) -> Self {
         let head = limits.head.min(u32::MAX as usize);
         Self {
@@ -86,17 +86,16 @@ impl Connection {
         }
     }
 
-    /// Takes input; gives how much of it was used and what happened.
+    /// Takes input; returns how much of it was used and what happened.
     ///
-    /// Call it again with the rest until [`Event::NeedMore`] (all was used) or [`Event::Paused`].
-    /// `head` is filled when [`Event::Head`] comes; then come any number of [`Event::Body`] and one
-    /// [`Event::End`], also when there is no body. Between head and end `head` is not touched, and it
-    /// may be another one at each call.
+    /// Call it again with the rest until [`Event::NeedMore`] (all was used) or [`Event::Paused`]. `head` is filled at
+    /// [`Event::Head`]; any number of [`Event::Body`] and one [`Event::End`] follow, even without a body. Between head
+    /// and end `head` is not touched, and each call may pass a different one.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`] is final: answer its status and close. Further calls give it again. When it is
-    /// about the head, `head` holds what was read before the fault.
+    /// A [`Refusal`] is final: send its status and close. Further calls return it again. If it concerns the head,
+    /// `head` holds what was read before the fault.
     #[inline]
     pub fn step<'i>(
         &mut self,
@@ -136,20 +135,20 @@ impl Connection {
 
     /// The response is complete and the connection stays open: the next request may be read.
     ///
-    /// Does nothing before [`Event::End`] and after a refusal: a connection whose request was not read
-    /// to its end cannot go on, and must be closed.
+    /// Does nothing before [`Event::End`] and after a refusal: a connection with a partly read request cannot continue,
+    /// and must be closed.
     pub fn next_message(&mut self) {
         if matches!(self.state, State::Ended) {
             self.state = State::Idle { skipped: 0 };
         }
     }
 
-    /// The peer will send no more.
+    /// The peer has closed its sending side.
     ///
     /// # Errors
     ///
-    /// It closed inside a head or a body, or had been refused. A whole request, and no request at all,
-    /// are no error: a half-closed client still reads its answer.
+    /// It closed inside a head or a body, or was refused before. A complete request, or no request at all, is no error:
+    /// a half-closed client still reads its response.
     pub fn receive_eof(&mut self) -> Result<(), Refusal> {
         let refusal = match &self.state {
             State::Idle { .. } | State::Body(0) | State::Ended => return Ok(()),
@@ -161,8 +160,8 @@ impl Connection {
         Err(refusal)
     }
 
-    /// Whether the connection is between messages and no byte of a next head was seen. Empty lines
-    /// before a request line are no part of it.
+    /// Whether the connection is between messages and has received no byte of the next head. Empty lines before a
+    /// request line do not count.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle { .. })
     }
@@ -172,13 +171,13 @@ impl Connection {
         matches!(self.state, State::Head(_))
     }
 
-    /// Whether a head was received whose body is not whole.
+    /// Whether a head was received and its body is incomplete.
     pub fn is_reading_body(&self) -> bool {
         matches!(self.state, State::Body(1..) | State::Chunked(_))
     }
 
-    /// Bytes of a body of announced length that are still to come; `None` between messages and for chunked ones.
-    /// So much may be received straight to where the body is collected.
+    /// Bytes still expected of a body with a Content-Length; `None` between messages and for chunked bodies. This many
+    /// bytes may be received directly into the body's buffer.
     pub fn body_left(&self) -> Option<u64> {
         match self.state {
             State::Body(left @ 1..) => Some(left),
@@ -186,16 +185,16 @@ impl Connection {
         }
     }
 
-    /// So many bytes of the body were received without passing through [`Connection::step`]; more than
-    /// [`Connection::body_left`] are not counted. The next step tells the end.
+    /// Counts body bytes that were received without passing through [`Connection::step`], at most
+    /// [`Connection::body_left`]. The next step returns the end.
     pub fn note_body(&mut self, received: u64) {
         if let State::Body(left) = &mut self.state {
             *left = left.saturating_sub(received);
         }
     }
 
-    /// How many bytes of a partial head or trailer section are held: never more than
-    /// [`Limits::head`] or [`Limits::trailers`], and 0 between messages.
+    /// How many bytes of a partial head or trailer section are held: at most [`Limits::head`] or [`Limits::trailers`],
+    /// and 0 between messages.
     pub fn stored(&self) -> usize {
         match &self.state {
             State::Head(partial) => partial.head.bytes.len(),
@@ -204,7 +203,7 @@ impl Connection {
         }
     }
 
-    /// The usual way: a whole head in one piece is read where it lies and copied once.
+    /// The fast path: a head that arrives in one piece is parsed in place and copied once.
     #[inline]
     fn step_idle<'i>(
         &mut self,
@@ -214,7 +213,7 @@ impl Connection {
         let Some(first) = input.first() else {
             return Ok((0, Event::NeedMore));
         };
-        // Also before a fault in an empty line, which must not be logged with the request before it.
+        // Also before a fault in an empty line, so that it is not logged with the previous request.
         head.clear();
         let skipped = match first {
             b'\r' | b'\n' => self.skip_empty_lines(input)?,
@@ -294,7 +293,7 @@ impl Connection {
         };
     }
 
-    /// Skips CRLF before the request line; gives how many bytes of `input` that is.
+    /// Skips CRLF before the request line; returns how many bytes of `input` that is.
     #[cold]
     fn skip_empty_lines(&mut self, input: &[u8]) -> Result<usize, Refusal> {
         let State::Idle { skipped } = &mut self.state else {
@@ -318,7 +317,7 @@ impl Connection {
         Ok(used)
     }
 
-    /// A request line starts here: a CR before it needed its LF.
+    /// A request line starts here; a CR before it without its LF is a fault.
     #[inline]
     fn end_skipping(&self) -> Result<usize, Refusal> {
         match self.state {

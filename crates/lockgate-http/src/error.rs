@@ -1,7 +1,7 @@
-//! Every reason to refuse a request or a response, each with its status. Decides nothing else.
+//! The reasons to refuse a request or a response, each with its status.
 //!
-//! Invariant: a [`Refusal`] is final. Framing is in doubt after any of them, so the caller answers the
-//! status and closes (RFC 9112 §9.6).
+//! Invariant: a [`Refusal`] is final. Each leaves the framing in doubt, so the caller sends the status and closes
+//! (RFC 9112 §9.6).
 
 mod bad_response;
 
@@ -10,7 +10,7 @@ use std::fmt;
 
 pub use bad_response::{BadResponse, ShortBody};
 
-/// What the peer did wrong, or what we do not offer it.
+/// What the peer did wrong, or which feature the server does not offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -24,17 +24,17 @@ pub enum Refusal {
     BareLineFeed,
     /// CR that is not followed by LF (RFC 9112 §2.2).
     BareCarriageReturn,
-    /// A method with a byte that no token has (RFC 9110 §9.1, §5.6.2).
+    /// A method with a byte that is not allowed in a token (RFC 9110 §9.1, §5.6.2).
     InvalidMethod,
     /// White space other than the two single spaces of the request line (RFC 9112 §3).
     MisplacedWhitespace,
     /// A request line that ends after the method or the target: the style of HTTP/0.9 (RFC 9112 §3).
     MissingVersion,
-    /// Something else than `HTTP/` DIGIT `.` DIGIT where the version belongs (RFC 9112 §2.3).
+    /// Anything other than `HTTP/` DIGIT `.` DIGIT in place of the version (RFC 9112 §2.3).
     InvalidVersion,
     /// A major version other than 1 (RFC 9110 §15.6.6).
     UnsupportedVersion,
-    /// The method is longer than `limit` bytes: longer than any method that there is (RFC 9112 §3).
+    /// The method is longer than `limit` bytes: longer than any existing method (RFC 9112 §3).
     MethodTooLong {
         /// [`Limits::METHOD`](crate::Limits::METHOD)
         limit: usize,
@@ -54,24 +54,24 @@ pub enum Refusal {
     FragmentInTarget,
     /// A target that is neither a path, nor `*`, nor an absolute http or https URI (RFC 9112 §3.2).
     RelativeTarget,
-    /// `*` with another method than OPTIONS (RFC 9112 §3.2.4).
+    /// `*` with a method other than OPTIONS (RFC 9112 §3.2.4).
     AsteriskWithoutOptions,
     /// An absolute target whose authority is empty or malformed, or has user information
     /// (RFC 9112 §3.2.2, RFC 9110 §4.2.4).
     InvalidAuthority,
-    /// An `https` target on a connection that is not secured, and not a trusted gateway's (RFC 9110 §7.4).
+    /// An `https` target on a connection without TLS whose peer is not a trusted proxy (RFC 9110 §7.4).
     HttpsTargetOverPlainHttp,
     /// White space between the request line and the first field line (RFC 9112 §2.2).
     WhitespaceBeforeFirstField,
-    /// A field line that goes on in the next line (RFC 9112 §5.2).
+    /// A field line that continues on the next line (RFC 9112 §5.2).
     ObsoleteLineFolding,
     /// A field line that starts with its colon (RFC 9112 §5.1).
     EmptyFieldName,
     /// White space inside a field name or before its colon (RFC 9112 §5.1).
     WhitespaceInFieldName,
-    /// A field name with a byte that no token has (RFC 9110 §5.1).
+    /// A field name with a byte that is not allowed in a token (RFC 9110 §5.1).
     InvalidFieldName,
-    /// A line between request line and empty line that has no colon (RFC 9112 §5).
+    /// A line without a colon between the request line and the empty line (RFC 9112 §5).
     FieldWithoutColon,
     /// NUL or another control byte in a field value (RFC 9110 §5.5).
     ForbiddenByteInFieldValue,
@@ -94,16 +94,16 @@ pub enum Refusal {
     MissingHost,
     /// More than one Host line (RFC 9112 §3.2).
     RepeatedHost,
-    /// A Host that is not one `uri-host [ ":" port ]`, or is empty (RFC 9110 §7.2).
+    /// A Host that is empty or not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
     InvalidHost,
     /// More than one Content-Type line: readers may pick different ones (RFC 9110 §8.3, §5.3).
     RepeatedContentType,
-    /// A Content-Length that is not digits only (RFC 9110 §8.6).
+    /// A Content-Length with anything but digits (RFC 9110 §8.6).
     InvalidContentLength,
     /// More than one Content-Length line, even when they agree. RFC 9112 §6.3 lets equal ones pass;
     /// proxies in front of us may pick differently.
     RepeatedContentLength,
-    /// A Content-Length beyond 64 bits (RFC 9110 §8.6).
+    /// A Content-Length that exceeds 64 bits (RFC 9110 §8.6).
     ContentLengthOverflow,
     /// More than one Transfer-Encoding line (RFC 9112 §6.1).
     RepeatedTransferEncoding,
@@ -111,7 +111,7 @@ pub enum Refusal {
     InvalidTransferEncoding,
     /// `chunked` twice or not last, or `identity`, which no longer exists (RFC 9112 §6.1, §7).
     MisplacedTransferCoding,
-    /// A transfer coding that we do not decode (RFC 9112 §6.1).
+    /// An unsupported transfer coding (RFC 9112 §6.1).
     UnknownTransferCoding,
     /// Transfer-Encoding in HTTP/1.0, which does not have it (RFC 9112 §6.1).
     TransferEncodingInHttp10,
@@ -119,14 +119,14 @@ pub enum Refusal {
     BothLengthAndChunked,
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
     UnknownExpectation,
-    /// The body is, or is announced to be, longer than `limit` bytes (RFC 9110 §15.5.14).
+    /// The body, or its announced length, exceeds `limit` bytes (RFC 9110 §15.5.14).
     BodyTooLarge {
         /// [`Limits::body`](crate::Limits::body)
         limit: u64,
     },
-    /// A chunk size that is not hexadecimal digits only (RFC 9112 §7.1).
+    /// A chunk size with anything but hexadecimal digits (RFC 9112 §7.1).
     InvalidChunkSize,
-    /// A chunk size, or a body, beyond 64 bits (RFC 9112 §7.1).
+    /// A chunk size, or a body, that exceeds 64 bits (RFC 9112 §7.1).
     ChunkSizeOverflow,
     /// A chunk extension that is not `;name`, `;name=token` or `;name="string"` (RFC 9112 §7.1.1).
     InvalidChunkExtension,
@@ -135,47 +135,47 @@ pub enum Refusal {
         /// [`Limits::chunk_line`](crate::Limits::chunk_line)
         limit: usize,
     },
-    /// Much more chunk extensions than data (RFC 9112 §7.1.1 asks for such a limit).
+    /// Far more chunk extensions than data (RFC 9112 §7.1.1 asks for such a limit).
     TooMuchChunkOverhead,
-    /// Chunk data that is not followed by CRLF (RFC 9112 §7.1).
+    /// Chunk data without CRLF after it (RFC 9112 §7.1).
     ChunkWithoutEnd,
     /// The trailer section is longer than `limit` bytes (RFC 6585 §5).
     TrailersTooLarge {
         /// [`Limits::trailers`](crate::Limits::trailers)
         limit: usize,
     },
-    /// A trailer that decides framing, routing or authentication (RFC 9110 §6.5.1).
+    /// A trailer field that affects framing, routing or authentication (RFC 9110 §6.5.1).
     ForbiddenTrailer,
     /// The peer closed inside a head (RFC 9112 §8).
     TruncatedHead,
     /// The peer closed inside a body (RFC 9112 §8).
     TruncatedBody,
-    /// A trusted proxy's headers contradict each other about whether the client's scheme is https.
+    /// Headers of a trusted proxy that disagree on whether the client's scheme is https.
     ContradictorySchemes,
-    /// The host that a trusted proxy has forwarded is not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
+    /// A host forwarded by a trusted proxy that is not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
     InvalidForwardedHost,
-    /// The prefix that a trusted proxy has forwarded is not a path such as `/shop`.
+    /// A prefix forwarded by a trusted proxy that is not a path such as `/shop`.
     InvalidForwardedPrefix,
-    /// A field name with an underscore, where the operator has them refused.
+    /// A field name with an underscore, where the configuration refuses them.
     UnderscoreInFieldName,
-    /// Two fields that would be one key for the application, one of them with an underscore that is allowed.
+    /// Two fields with the same environ key, one of them with an allowed underscore.
     AmbiguousFieldName,
     /// A trusted proxy's `SCRIPT_NAME` is not the start of the path (RFC 3875 §4.1.13).
     PathOutsideScriptName,
-    /// The connection does not begin with a PROXY header, and must.
+    /// The connection does not begin with the required PROXY header.
     ProxyHeaderMissing,
-    /// The connection begins with a PROXY header that breaks its rules.
+    /// The connection begins with a malformed PROXY header.
     ProxyHeaderMalformed,
-    /// The peer is none of those who may connect where PROXY headers are spoken.
+    /// The peer is not among those that may connect where PROXY headers are required.
     ProxyHeaderForbidden,
-    /// The head did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
+    /// The head did not arrive in time; reported by the caller, which has the clock (RFC 9110 §15.5.9).
     HeadTooSlow,
-    /// The body did not arrive in time; said by the caller, who has the clock (RFC 9110 §15.5.9).
+    /// The body did not arrive in time; reported by the caller, which has the clock (RFC 9110 §15.5.9).
     BodyTooSlow,
 }
 
 impl Refusal {
-    /// The status to answer with.
+    /// The status of the error response.
     pub fn status(&self) -> u16 {
         match self {
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
@@ -196,7 +196,7 @@ impl Refusal {
         }
     }
 
-    /// The identifier of the rule, in access logs and documents: it stays when a variant is renamed.
+    /// The identifier of the rule in access logs and documents; it stays when a variant is renamed.
     pub fn name(&self) -> &'static str {
         match self {
             Self::TlsOnPlainPort => "tls_on_plain_port",
@@ -374,7 +374,7 @@ impl fmt::Display for Refusal {
 
 impl Error for Refusal {}
 
-/// The usual reason phrase of `status` (RFC 9110 §15 and the IANA registry), `Unknown` for others.
+/// The standard reason phrase of `status` (RFC 9110 §15 and the IANA registry), `Unknown` for other statuses.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",

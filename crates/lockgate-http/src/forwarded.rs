@@ -1,8 +1,7 @@
-//! Decides who is behind a trusted proxy: client, scheme and host. Sees a head and a judgement of addresses, never a socket.
+//! Client identity behind trusted proxies: the client's address, scheme and host, from forwarding headers.
 //!
-//! Invariant: what a header says counts only as far as every hop to its right is trusted. The walk goes from the right
-//! and ends at the first address that is not trusted, or before the first element that cannot be read: whatever stands
-//! to the left of that was written by somebody who may lie.
+//! Invariant: a header counts only as far as every hop to its right is trusted. Lists are read from the right and end
+//! at the first untrusted address, or before the first malformed element: anything to the left of that can be forged.
 
 mod element;
 mod underscore;
@@ -16,35 +15,35 @@ use crate::target::{decode_path, is_host};
 
 use element::{Element, address_and_port, split_last, split_last_quoted};
 
-/// Which headers of a trusted peer say who the client is.
+/// Which headers of a trusted peer identify the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HopHeaders {
-    /// `X-Forwarded-*` where the request has any of them, else `Forwarded`: one family for one request.
+    /// `X-Forwarded-*` if the request has any of them, else `Forwarded`: one family per request.
     #[default]
     Either,
     /// `X-Forwarded-*` only.
     XForwarded,
     /// `Forwarded` only (RFC 7239).
     Forwarded,
-    /// None: the peer stays the client. The scheme headers still count.
+    /// None: the peer is the client. The scheme headers still count.
     Neither,
 }
 
-/// A header by which a trusted peer says that the client spoke TLS to it.
+/// A header by which a trusted peer reports that the client used TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemeHeader {
-    /// Its name, in any case.
+    /// Its name, case-insensitive.
     pub name: Vec<u8>,
-    /// The value that means https, in any case; every other one means http.
+    /// The value that means https, case-insensitive; any other value means http.
     pub secure: Vec<u8>,
 }
 
-/// What headers about the client count for.
+/// How forwarding headers are interpreted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ForwardingRules {
-    /// Whose addresses count.
+    /// Which headers carry the addresses.
     pub hops: HopHeaders,
-    /// Headers that decide the scheme, together with `X-Forwarded-*`.
+    /// Headers that determine the scheme, together with `X-Forwarded-*`.
     pub scheme_headers: Vec<SchemeHeader>,
     /// Whether the forwarded host becomes the request's host.
     pub takes_host: bool,
@@ -52,44 +51,44 @@ pub struct ForwardingRules {
     pub takes_prefix: bool,
     /// Names with an underscore that a trusted peer may send; `*` for all.
     pub underscore_names: Vec<Vec<u8>>,
-    /// Whether any other name with an underscore is refused, and not just dropped.
+    /// Whether any other name with an underscore is refused instead of dropped.
     pub refuses_underscores: bool,
-    /// Whether headers about the client are removed when the peer is not trusted.
+    /// Whether forwarding headers of untrusted peers are removed.
     pub strips_untrusted: bool,
 }
 
-/// The address of a hop, and the port when it was told.
+/// The address of a hop, and its port if it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
-    /// Never an IPv4 address in the clothes of IPv6.
+    /// Never an IPv4-mapped IPv6 address.
     pub address: IpAddr,
-    /// The port that it sent from.
+    /// The source port.
     pub port: Option<u16>,
 }
 
-/// What a trusted peer tells of a request.
+/// What a trusted peer reports about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Told {
-    /// Who sent it; `None`: the peer itself, for all that is known.
+    /// The client; `None`: only the peer itself is known.
     pub client: Option<Hop>,
-    /// Whether the client spoke TLS; `None`: not told.
+    /// Whether the client used TLS; `None`: not reported.
     pub is_https: Option<bool>,
 }
 
 impl ForwardingRules {
-    /// Whether a scheme header begins with a letter that [`RequestHead::may_tell_of_client`] does not look for.
+    /// Whether a scheme header begins with a letter that [`RequestHead::may_tell_of_client`] does not check.
     pub fn has_unusual_names(&self) -> bool {
         self.scheme_headers
             .iter()
             .any(|header| !matches!(header.name.first(), Some(b'x' | b'X' | b'f' | b'F')))
     }
 
-    /// Reads what a trusted peer tells, and makes `head` say it: the forwarded host and prefix, names with an underscore
-    /// that are allowed. `is_trusted` judges the hops that the headers name.
+    /// Reads what a trusted peer reports and applies it to `head`: the forwarded host and prefix, and the allowed names
+    /// with an underscore. `is_trusted` judges the hops that the headers name.
     ///
     /// # Errors
     ///
-    /// The headers contradict each other, or what they say cannot be.
+    /// The headers contradict each other, or hold invalid values.
     pub fn read(
         &self,
         head: &mut RequestHead,
@@ -146,12 +145,11 @@ impl ForwardingRules {
         Ok(told)
     }
 
-    /// Takes the power of headers that say who the client is, where anybody may have sent them. Gives how many fields
-    /// were removed.
+    /// Removes the forwarding headers of an untrusted peer, if the rules say so; returns how many fields were removed.
     ///
     /// # Errors
     ///
-    /// A name with an underscore is to be refused.
+    /// A name with an underscore must be refused.
     pub fn strip(&self, head: &mut RequestHead) -> Result<usize, Refusal> {
         if self.refuses_underscores && head.dropped_fields() > 0 {
             head.summary.faulty = underscore::first_of(head);
@@ -180,7 +178,7 @@ impl ForwardingRules {
             .any(|header| header.name.eq_ignore_ascii_case(name))
     }
 
-    /// What the names say. `Err`: the name of a scheme header that contradicts one before it.
+    /// Finds forwarding headers by name. `Err`: the name of a scheme header that contradicts an earlier one.
     fn look(&self, head: &RequestHead) -> Result<Seen, Span> {
         let mut seen = Seen::default();
         for (name, value) in head.headers() {
@@ -204,7 +202,7 @@ impl ForwardingRules {
                 }
             }
             if self.hops == HopHeaders::Forwarded {
-                // The other family has no power, not even to have a request refused.
+                // The other family is ignored: it cannot even cause a refusal.
                 continue;
             }
             for header in &self.scheme_headers {
@@ -212,7 +210,7 @@ impl ForwardingRules {
                     continue;
                 }
                 seen.has_x_forwarded = true;
-                // Of a list, what the nearest proxy has added.
+                // Of a list, the element that the nearest proxy added.
                 let (_, scheme) = split_last(value);
                 let is_https = trim_whitespace(scheme).eq_ignore_ascii_case(&header.secure);
                 if seen.is_https.is_some_and(|earlier| earlier != is_https) {
@@ -227,8 +225,8 @@ impl ForwardingRules {
 
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 
-/// Beside `X-Forwarded-*`, names by which proxies say who the client is, whence it came and where the application is
-/// mounted, and which applications read.
+/// Names, besides `X-Forwarded-*`, by which proxies report the client, its origin and the application's mount point,
+/// and which applications read.
 const CLIENT_NAMES: [&[u8]; 6] = [
     b"forwarded",
     b"x-real-ip",
@@ -238,7 +236,7 @@ const CLIENT_NAMES: [&[u8]; 6] = [
     b"x-script-name",
 ];
 
-/// What a look at the names has found.
+/// The forwarding headers found by name.
 #[derive(Default)]
 struct Seen {
     has_forwarded: bool,
@@ -249,7 +247,7 @@ struct Seen {
     prefix: Option<Span>,
 }
 
-/// `SCRIPT_NAME` of a header that is allowed counts before a prefix.
+/// An allowed `SCRIPT_NAME` header takes precedence over a prefix.
 fn take_prefix(head: &mut RequestHead, prefix: Span) -> Result<(), Refusal> {
     let path = without_slashes(&head.bytes, prefix);
     if !is_prefix(path.of(&head.bytes)) {
@@ -262,7 +260,7 @@ fn take_prefix(head: &mut RequestHead, prefix: Span) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The path without slashes at its end: `/shop/` and `/shop` are one mount, and `/` is none.
+/// The path without trailing slashes: `/shop/` and `/shop` are one mount, and `/` is none.
 fn without_slashes(bytes: &[u8], path: Span) -> Span {
     let slashes = path
         .of(bytes)
@@ -272,7 +270,7 @@ fn without_slashes(bytes: &[u8], path: Span) -> Span {
     Span::new(path.start as usize, path.end as usize - slashes.count())
 }
 
-/// Whether links may begin with it. `//host`, which browsers also read in `/\host`, would lead to another site.
+/// Whether links may begin with it. `//host`, and `/\host`, which browsers read the same, would lead to another site.
 fn is_prefix(path: &[u8]) -> bool {
     let mut decoded = Vec::new();
     decode_path(path, &mut decoded);
@@ -290,7 +288,7 @@ fn is_x_forwarded(name: &[u8]) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(X_FORWARDED))
 }
 
-/// The values of all fields of that name, the last one first.
+/// The values of all fields with that name, last first.
 fn lines_from_last<'h>(
     head: &'h RequestHead,
     wanted: &'static [u8],
@@ -325,7 +323,7 @@ fn walk_x_forwarded_for(head: &RequestHead, is_trusted: impl Fn(IpAddr) -> bool)
     client
 }
 
-/// The client, and the element that the proxy next to it has written.
+/// The client, and the element that the proxy next to it wrote.
 fn walk_forwarded(
     head: &RequestHead,
     is_trusted: impl Fn(IpAddr) -> bool,

@@ -1,19 +1,19 @@
-//! The byte classes of RFC 9110 and RFC 3986, named after their tokens. Knows bytes, never messages.
+//! The byte classes of RFC 9110 and RFC 3986, named after their tokens.
 
-/// `tchar` (RFC 9110 §5.6.2): what methods, field names and other tokens are made of.
+/// `tchar` (RFC 9110 §5.6.2): the bytes of methods, field names and other tokens.
 pub(crate) const TCHAR: [bool; 256] = class(b"!#$%&'*+-.^_`|~");
 
-/// What a request target may be made of on the wire: visible ASCII but `#`.
+/// The bytes allowed in a request target: visible ASCII except `#`.
 ///
-/// RFC 3986 has fewer, but browsers send `|`, `{`, `"` or `[` raw in queries (WHATWG URL), and no proxy
-/// reads a line differently because of them. Bytes outside ASCII and `#` are where readers differ.
+/// RFC 3986 allows fewer, but browsers send `|`, `{`, `"` or `[` raw in queries (WHATWG URL), and no proxy reads a line
+/// differently because of them. Readers differ on `#` and on bytes outside ASCII.
 pub(crate) const TARGET: [bool; 256] = class(b"!\"$%&'()*+,-./:;<=>?@[\\]^_`{|}~");
 
-/// `reg-name` (RFC 3986 §3.2.2) without `%`, which needs its two digits, and without the comma, which
-/// is what a joined list of two hosts has.
+/// `reg-name` (RFC 3986 §3.2.2) without `%`, which needs its two digits, and without the comma, which joins two hosts
+/// into a list.
 pub(crate) const REG_NAME: [bool; 256] = class(b"-._~!$&'()*+;=");
 
-/// `tchar` as bits for field names: 0 no token byte, 1 token byte, 3 the underscore.
+/// `tchar` as bits for field names: 0 not allowed, 1 allowed, 3 the underscore.
 pub(crate) const FIELD_NAME: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
@@ -48,8 +48,8 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&byte| TCHAR[byte as usize])
 }
 
-/// How many bytes at the start of `bytes` may stand in a field value: HTAB, SP, VCHAR and obs-text
-/// (RFC 9110 §5.5). The byte after them, if there is one, is CR, LF or forbidden.
+/// How many bytes at the start of `bytes` are allowed in a field value: HTAB, SP, VCHAR and obs-text (RFC 9110 §5.5).
+/// The next byte, if there is one, is CR, LF or forbidden.
 #[inline]
 pub(crate) fn field_value_length(bytes: &[u8]) -> usize {
     let mut length = 0;
@@ -105,7 +105,7 @@ pub(crate) fn is_whitespace(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// A decimal number: digits only, at least one. `Ok(None)` when it is beyond 64 bits.
+/// A decimal number: digits only, at least one. `Ok(None)` if it exceeds 64 bits.
 pub(crate) fn parse_decimal(digits: &[u8]) -> Result<Option<u64>, NotDigits> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(NotDigits);
@@ -116,7 +116,7 @@ pub(crate) fn parse_decimal(digits: &[u8]) -> Result<Option<u64>, NotDigits> {
     Ok(number)
 }
 
-/// Something else than digits, or nothing, where a number belongs.
+/// Not a number: empty, or with bytes other than digits.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotDigits;
 

@@ -1,8 +1,8 @@
-//! HTTP/1.1, server side, as bytes in and events out. Knows no socket, clock or thread.
+//! HTTP/1.1, server side, sans I/O: bytes in, events out. Sockets, clocks and threads belong to the caller.
 //!
-//! Feed a [`Connection`] what arrived and take [`Event`]s; build a [`ResponseHead`] and let
-//! [`encode_head`] decide how its body is delimited. Every way in which a peer can be wrong is one
-//! variant of [`Refusal`], with its status; every fault of an application is a [`BadResponse`].
+//! Feed a [`Connection`] the received bytes and take [`Event`]s; build a [`ResponseHead`] and let [`encode_head`]
+//! decide how its body is delimited. Each fault of a peer is one variant of [`Refusal`], with its status; each fault of
+//! an application is a [`BadResponse`].
 #![forbid(unsafe_code)]
 
 mod connection;

@@ -1,9 +1,8 @@
-//! How much of a request a peer may make us read and store. Knows sizes only; times belong to the caller.
+//! Limits on the size of a request. Deadlines belong to the caller.
 
 /// The sizes beyond which a request is refused.
 ///
-/// Every limit is checked as soon as the bytes allow: a request line over its limit is refused without
-/// waiting for its end.
+/// Every limit is checked as soon as the bytes allow: a request line over its limit is refused before its end arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Longest request line in bytes, without its CRLF.
@@ -12,9 +11,9 @@ pub struct Limits {
     pub fields: usize,
     /// Longest field line in bytes: name, colon, white space, value and CRLF.
     pub field_size: usize,
-    /// Longest head in bytes, from the request line to the empty line. At most 4 GiB whatever is set.
+    /// Longest head in bytes, from the request line to the empty line. Capped at 4 GiB.
     pub head: usize,
-    /// Longest body in bytes, without chunk framing; 0 is no limit.
+    /// Longest body in bytes, without chunk framing; 0: unlimited.
     pub body: u64,
     /// Longest chunk-size line in bytes (size and extensions), without its CRLF.
     pub chunk_line: usize,
@@ -37,8 +36,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Longest method in bytes; a longer one gets 501 (RFC 9112 §3). The longest registered one has 17:
-    /// UPDATEREDIRECTREF (RFC 4437).
+    /// Longest method in bytes; a longer one gets 501 (RFC 9112 §3). The longest registered method, UPDATEREDIRECTREF
+    /// (RFC 4437), has 17.
     pub const METHOD: usize = 32;
 
     /// Whether a body of `length` bytes is longer than [`Limits::body`] allows.

@@ -1,7 +1,6 @@
-//! Reads the PROXY header that a proxy puts before everything else on a connection, in both of its versions
-//! (HAProxy's proxy-protocol.txt). Knows no socket and no trust; the bytes that have arrived are handed in.
+//! Parser of the PROXY protocol header, versions 1 and 2 (HAProxy's proxy-protocol.txt).
 //!
-//! Invariant: an answer is final. Once some bytes have one, the same bytes with more behind them have the same.
+//! Invariant: a result is final. Once some bytes give a result, the same bytes followed by more give the same one.
 
 use std::error::Error;
 use std::fmt;
@@ -9,81 +8,81 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::grammar::parse_decimal;
 
-/// Which versions are spoken.
+/// Which versions are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyProtocol {
-    /// The line of text.
+    /// The text line.
     V1,
     /// The binary header.
     V2,
-    /// Either, as the first bytes say.
+    /// Either; the first bytes decide.
     Auto,
 }
 
-/// A whole header.
+/// A complete header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyHeader {
     /// Its length in bytes; what follows belongs to the client.
     pub length: usize,
-    /// Whose connection it is.
+    /// The origin of the connection.
     pub source: ProxySource,
 }
 
-/// Whose connection the proxy passes on.
+/// The origin of a connection behind a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxySource {
-    /// Its own (LOCAL, as in health checks), or one of an unknown kind (UNKNOWN, UNSPEC): the peer is all that is known.
+    /// The proxy itself (LOCAL, as in health checks), or unknown (UNKNOWN, UNSPEC): only the peer is known.
     Peer,
     /// A client on the network.
     Network {
-        /// The client's end.
+        /// The client's address.
         source: SocketAddr,
-        /// The proxy's end: where the client believes to be connected to.
+        /// The proxy's address, to which the client connected.
         destination: SocketAddr,
     },
     /// A client on a unix socket of the proxy's machine.
     Unix,
 }
 
-/// What is wrong with the beginning of a connection.
+/// What is wrong with the start of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MalformedProxyHeader {
-    /// It is no PROXY header.
+    /// There is no PROXY header.
     Absent,
-    /// It is one of the version that is not spoken here.
+    /// A header of the version that is not accepted.
     OtherVersion,
-    /// A line of more than 107 bytes, the longest that version 1 can have.
+    /// A line of more than 107 bytes, the maximum of version 1.
     LineTooLong,
     /// A line that is not `PROXY TCP4|TCP6 source destination port port` or `PROXY UNKNOWN …`, ended by CRLF.
     BadLine,
     /// A version other than 2, or a command other than LOCAL and PROXY.
     BadCommand,
-    /// An address family or transport that a stream does not have.
+    /// An address family or transport that a stream cannot have.
     BadFamily,
-    /// A header that is too short for its addresses.
+    /// A header too short for its addresses.
     TooShort,
-    /// A header with more beside its addresses than anybody has to tell.
+    /// A header longer than 4112 bytes.
     TooLong,
 }
 
 /// `PROXY TCP6 ` with two addresses, two ports and CRLF at their longest (proxy-protocol.txt §2.1).
 const LONGEST_LINE: usize = 107;
 
-/// Most bytes after the first 16. The addresses take up to 216; names, certificates' subjects and cloud providers'
-/// identifiers come as further fields (TLVs, §2.2), a few hundred bytes in practice. Nothing of them is used.
+/// Most bytes after the first 16. The addresses take up to 216; host names, certificate subjects and cloud providers'
+/// identifiers follow as TLVs (§2.2), a few hundred bytes in practice. All TLVs are ignored.
 const MOST_PAYLOAD: usize = 4096;
 
 const LINE_START: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
 
-/// Reads a header from the first bytes of a connection; `None`: more are needed.
+/// Reads a header from the first bytes of a connection; `None`: more bytes are needed.
 ///
-/// Never looks at more than the 4112 bytes that a header may have.
+/// Examines at most the 4112 bytes that a header may have.
 ///
 /// # Errors
 ///
-/// They do not begin with a header that is spoken here.
+/// The bytes do not begin with a header of an accepted version.
 pub fn read_proxy_header(
     bytes: &[u8],
     spoken: ProxyProtocol,
@@ -99,7 +98,7 @@ pub fn read_proxy_header(
         return Ok(None);
     }
     if spoken != ProxyProtocol::Auto && spoken != version {
-        // A first byte decides nothing yet: an HTTP request may begin with `P`, or with an empty line.
+        // The first byte alone decides nothing: an HTTP request may begin with `P`, or with an empty line.
         let start = if version == ProxyProtocol::V1 {
             LINE_START
         } else {
@@ -116,7 +115,7 @@ pub fn read_proxy_header(
 
 type Reader = fn(&[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader>;
 
-/// Whether as much of `start` as can be is there.
+/// Whether the bytes received so far agree with `start`.
 fn begins_as(bytes: &[u8], start: &[u8]) -> bool {
     let length = bytes.len().min(start.len());
     bytes[..length] == start[..length]
@@ -148,7 +147,7 @@ fn source_of_line(line: &[u8]) -> Option<ProxySource> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split(' ').skip(1);
     let is_ipv4 = match words.next()? {
-        // Whatever follows is to be ignored.
+        // The rest of the line is to be ignored.
         "UNKNOWN" => return Some(ProxySource::Peer),
         "TCP4" => true,
         "TCP6" => false,
@@ -246,7 +245,7 @@ fn network_of(source: IpAddr, destination: IpAddr, ports: &[u8]) -> ProxySource 
     }
 }
 
-/// An IPv4 client of a dual-stack socket is told of as what it is.
+/// An IPv4-mapped address of a dual-stack socket becomes an IPv4 address.
 fn network(source: (IpAddr, u16), destination: (IpAddr, u16)) -> ProxySource {
     ProxySource::Network {
         source: SocketAddr::new(source.0.to_canonical(), source.1),

@@ -1,6 +1,6 @@
-//! A request head as it came, with what it asks for. Knows no connection and no environ.
+//! A request head as received, with its parsed parts.
 //!
-//! Invariant: every span lies inside `bytes`, which is the head's own copy of what was received.
+//! Invariant: every span lies inside `bytes`, which is the head's own copy of the received bytes.
 
 use crate::target::TargetParts;
 
@@ -36,11 +36,10 @@ pub enum Framing {
     Chunked,
 }
 
-/// One request head. Reused between messages, so that nothing allocates in steady state.
+/// One request head. Reused between messages, so that the steady state allocates nothing.
 ///
-/// After a [`Refusal`](crate::Refusal) it holds what had been read completely before the fault: for the
-/// access log the method, the target and the version, when they were whole, and of a target that is too
-/// long as much as may be.
+/// After a [`Refusal`](crate::Refusal) it holds what had been read completely before the fault: for the access log the
+/// method, the target and the version, if they were complete, and of a target that is too long its allowed part.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub(crate) bytes: Vec<u8>,
@@ -48,7 +47,7 @@ pub struct RequestHead {
     pub(crate) summary: Summary,
 }
 
-/// Everything about a head that is neither its bytes nor its list of fields.
+/// Everything about a head except its bytes and its list of fields.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Summary {
     pub(crate) method: Span,
@@ -62,9 +61,9 @@ pub(crate) struct Summary {
     pub(crate) asks_keep_alive: bool,
     pub(crate) expects_continue: bool,
     pub(crate) may_tell_of_client: bool,
-    /// What a trusted proxy says of the mount, without a slash at its end; empty: nothing.
+    /// The mount point that a trusted proxy forwarded, without a trailing slash; empty: none.
     pub(crate) script_name: Span,
-    /// The field that a refusal is about. Its value is at 0 when it was not read to its end.
+    /// The field that caused a refusal. Its value is at 0 if it was not read to its end.
     pub(crate) faulty: Option<Field>,
 }
 
@@ -76,7 +75,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// Offsets beyond 4 GiB cannot come: `Limits::head` is capped below.
+    /// Offsets stay below 4 GiB: `Limits::head` is capped below.
     #[inline]
     pub(crate) fn new(start: usize, end: usize) -> Self {
         Self {
@@ -85,7 +84,7 @@ impl Span {
         }
     }
 
-    /// Where `part`, which was cut out of `bytes`, lies in it.
+    /// The position of `part`, a subslice of `bytes`, in it.
     pub(crate) fn within(bytes: &[u8], part: &[u8]) -> Self {
         let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
         Self::new(start, start.wrapping_add(part.len()))
@@ -99,7 +98,7 @@ impl Span {
     }
 }
 
-/// One field line: its name as sent and its value without the white space around it.
+/// One field line: its name as sent and its value without surrounding white space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) name: Span,
@@ -107,7 +106,7 @@ pub(crate) struct Field {
 }
 
 impl RequestHead {
-    /// Forgets the request and keeps the memory.
+    /// Clears the request and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.fields.clear();
@@ -124,8 +123,7 @@ impl RequestHead {
         self.summary.target.of(&self.bytes)
     }
 
-    /// The path, raw and undecoded. Of an absolute target its path, `/` when that is empty; `*` for
-    /// `OPTIONS *`.
+    /// The path, raw and undecoded. For an absolute target its path, or `/` if that is empty; `*` for `OPTIONS *`.
     pub fn path(&self) -> &[u8] {
         match self.summary.parts.path {
             Some(path) => path.of(&self.bytes),
@@ -135,7 +133,7 @@ impl RequestHead {
         }
     }
 
-    /// Whether the request is about the server and not about one of its resources: `OPTIONS *` (RFC 9110 §9.3.7).
+    /// Whether the request concerns the server and not one of its resources: `OPTIONS *` (RFC 9110 §9.3.7).
     pub fn is_about_server(&self) -> bool {
         self.summary.parts.is_asterisk
     }
@@ -155,8 +153,8 @@ impl RequestHead {
         self.summary.version
     }
 
-    /// The version as it stands in the request line; empty where none was read. After a refusal it may be one that is
-    /// not spoken here.
+    /// The version as written in the request line; empty if none was read. After a refusal it may be an unsupported
+    /// one.
     pub fn protocol(&self) -> &[u8] {
         let start = self.summary.target.end as usize + 1;
         let end = start + "HTTP/1.1".len();
@@ -168,7 +166,7 @@ impl RequestHead {
 
     /// Every field in order: its name as sent, its value without SP and HTAB around it.
     ///
-    /// Fields with `_` in their names are not among them: see [`RequestHead::dropped_fields`].
+    /// Fields with `_` in their names are left out: see [`RequestHead::dropped_fields`].
     pub fn headers(
         &self,
     ) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> + ExactSizeIterator<Item = (&[u8], &[u8])>
@@ -178,22 +176,23 @@ impl RequestHead {
             .map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The value of the first field of that name, in any case.
+    /// The value of the first field with that name, case-insensitive.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers()
             .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
 
-    /// Whether there may be a header that says who the client is, a dropped field, or an `https` target: a name that begins
-    /// as `X-Forwarded-For` or `Forwarded` do, or has an underscore. Told while the head is read, so that asking costs nothing.
+    /// Whether there may be forwarding headers, a dropped field or an `https` target: a name that begins like
+    /// `X-Forwarded-For` or `Forwarded`, or has an underscore. Determined while the head is parsed, so that asking
+    /// costs nothing.
     pub fn may_tell_of_client(&self) -> bool {
         self.summary.may_tell_of_client
     }
 
     /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty. A host that a
-    /// trusted proxy has forwarded overrides both, where [`ForwardingRules`](crate::ForwardingRules) say so. The colon
-    /// before an empty port is left out (RFC 3986 §3.2.3: the normal form).
+    /// trusted proxy forwarded overrides both, if [`ForwardingRules`](crate::ForwardingRules) say so. The colon before
+    /// an empty port is left out (RFC 3986 §3.2.3: the normal form).
     pub fn host(&self) -> Option<&[u8]> {
         self.summary
             .parts
@@ -204,8 +203,8 @@ impl RequestHead {
             .filter(|host| !host.is_empty())
     }
 
-    /// Where the application is mounted, as a trusted proxy says it: raw, without a slash at the end; empty when it says
-    /// nothing.
+    /// The application's mount point, as a trusted proxy forwarded it: raw, without a trailing slash; empty if there is
+    /// none.
     pub fn script_name(&self) -> &[u8] {
         self.summary.script_name.of(&self.bytes)
     }
@@ -215,8 +214,8 @@ impl RequestHead {
         self.summary.framing
     }
 
-    /// What the client's version and Connection ask for: 1.1 stays open unless `close` is said, 1.0 only
-    /// when `keep-alive` is said and `close` is not (RFC 9112 §9.3).
+    /// Whether the client's version and Connection ask for persistence: 1.1 stays open unless `close` is given, 1.0
+    /// only if `keep-alive` is given and `close` is not (RFC 9112 §9.3).
     pub fn keep_alive(&self) -> bool {
         match self.summary.version {
             Version::Http11 => !self.summary.asks_close,
@@ -224,8 +223,8 @@ impl RequestHead {
         }
     }
 
-    /// Whether the client waits for `100 Continue` before it sends its body: said on 1.1, and there is a
-    /// body to send (RFC 9110 §10.1.1).
+    /// Whether the client waits for `100 Continue` before it sends its body: requested on 1.1, with a body to send
+    /// (RFC 9110 §10.1.1).
     pub fn expects_continue(&self) -> bool {
         self.summary.expects_continue
             && self.summary.version == Version::Http11
@@ -237,23 +236,23 @@ impl RequestHead {
         &self.bytes
     }
 
-    /// How many fields were dropped because their names have `_`.
+    /// How many fields were dropped because of `_` in their names.
     ///
-    /// CGI names (RFC 3875 §4.1.18) turn `-` into `_`: `X_Forwarded_For` would pass for the
-    /// `X-Forwarded-For` that a proxy in front has checked. They stay in [`RequestHead::head_bytes`].
+    /// CGI names (RFC 3875 §4.1.18) turn `-` into `_`: `X_Forwarded_For` would pass for the `X-Forwarded-For` that a
+    /// proxy in front has checked. Dropped fields stay in [`RequestHead::head_bytes`].
     pub fn dropped_fields(&self) -> usize {
         self.summary.dropped as usize
     }
 
-    /// After a refusal the field that it is about, if it is about one: its name, and the length of its value when that
-    /// was read to its end.
+    /// After a refusal the field that caused it, if one did: its name, and the length of its value if that was read to
+    /// its end.
     pub fn faulty_field(&self) -> Option<(&[u8], Option<usize>)> {
         let Field { name, value } = self.summary.faulty?;
         let length = (value.end > 0).then(|| value.of(&self.bytes).len());
         Some((name.of(&self.bytes), length))
     }
 
-    /// The refusal is about the field that has `part` in its line.
+    /// Records the field whose line contains `part` as the cause of the refusal.
     #[cold]
     pub(crate) fn blame(&mut self, part: Span) {
         let has_part =
@@ -261,7 +260,7 @@ impl RequestHead {
         self.summary.faulty = self.fields.iter().find(has_part).copied();
     }
 
-    /// Becomes a copy of `other`, in its own memory.
+    /// Copies `other` into its own memory.
     pub(crate) fn copy_from(&mut self, other: &Self) {
         self.clear();
         self.bytes.extend_from_slice(&other.bytes);

@@ -1,7 +1,7 @@
-//! A response head as the application said it, checked when it is said. Knows no version and no framing.
+//! A response head from the application, checked as it is built.
 //!
-//! Invariant: `block` is a run of whole `Name: value` lines with CRLF, without hop-by-hop fields, so
-//! that encoding is one copy.
+//! Invariant: `block` is a run of complete `Name: value` lines with CRLF, without hop-by-hop fields, so that encoding
+//! is one copy.
 
 use crate::error::BadResponse;
 use crate::grammar::{field_value_length, is_token, parse_decimal, trim_whitespace};
@@ -16,13 +16,13 @@ pub struct ResponseHead {
     fields: Vec<Field>,
     pub(crate) length: Option<Length>,
     wants_close: bool,
-    /// A 426 says which protocols would do.
+    /// A 426 names the protocols to upgrade to.
     pub(crate) has_upgrade: bool,
     pub(crate) has_date: bool,
     pub(crate) has_server: bool,
 }
 
-/// The application's Content-Length, and where its line lies in the block.
+/// The application's Content-Length, and the position of its line in the block.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Length {
     pub(crate) value: u64,
@@ -30,7 +30,7 @@ pub(crate) struct Length {
 }
 
 impl ResponseHead {
-    /// Forgets the response and keeps the memory. The status is then 0: none yet.
+    /// Clears the response and keeps the memory. The status is then 0: not set.
     pub fn clear(&mut self) {
         self.status = 0;
         self.reason.clear();
@@ -63,16 +63,16 @@ impl ResponseHead {
         Ok(())
     }
 
-    /// Adds a header behind those there are. The status has to be set before.
+    /// Appends a header. The status has to be set before.
     ///
-    /// Hop-by-hop fields (RFC 9110 §7.6.1) are ours to say: they are checked and then dropped, but
-    /// `Connection: close` is kept as a wish, and a 426 keeps its Upgrade, which it must have (§15.5.22).
-    /// A Content-Length may have white space around it; one that repeats an equal one is dropped.
+    /// Hop-by-hop fields (RFC 9110 §7.6.1) belong to the server: they are checked and then dropped, but `Connection:
+    /// close` is recorded, and a 426 keeps its Upgrade, which it must have (§15.5.22). A Content-Length may have white
+    /// space around it; one that repeats an equal one is dropped.
     ///
     /// # Errors
     ///
-    /// A name that is no token, a control byte but HTAB in the value, a Content-Length that is no
-    /// number or differs from an earlier one, headers beyond 4 GiB. The head is then as it was before.
+    /// A name that is not a token, a control byte other than HTAB in the value, a Content-Length that is not a number
+    /// or differs from an earlier one, headers beyond 4 GiB. The head is then unchanged.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
         if !is_token(name) {
             return Err(BadResponse::InvalidHeaderName);
@@ -150,7 +150,7 @@ impl ResponseHead {
             .map(|field| (field.name.of(&self.block), field.value.of(&self.block)))
     }
 
-    /// The value of the first header of that name, in any case.
+    /// The value of the first header with that name, case-insensitive.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers()
             .find(|(candidate, _)| candidate.eq_ignore_ascii_case(name.as_bytes()))
@@ -203,7 +203,7 @@ fn known_name(name: &[u8]) -> Known {
     }
 }
 
-/// Whether the comma-separated list `value` has `token`, in any case.
+/// Whether the comma-separated list `value` contains `token`, case-insensitive.
 pub(crate) fn has_token(value: &[u8], token: &[u8]) -> bool {
     value
         .split(|&byte| byte == b',')

@@ -1,6 +1,6 @@
-//! Takes a request target and a Host apart. Decides nothing about encodings or routes.
+//! Parser of request targets and of Host.
 //!
-//! Invariant: every byte of the target is in `grammar::TARGET` before it comes here.
+//! Invariant: every byte of the target has been checked against `grammar::TARGET`.
 
 use std::net::Ipv6Addr;
 
@@ -8,7 +8,7 @@ use crate::error::Refusal;
 use crate::grammar::{REG_NAME, hexadecimal_digit, parse_decimal};
 use crate::request::Span;
 
-/// Where the parts of a target lie in the head.
+/// The positions of a target's parts in the head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TargetParts {
     /// Absolute-form only.
@@ -16,14 +16,14 @@ pub(crate) struct TargetParts {
     /// `None` when an absolute-form has no path.
     pub(crate) path: Option<Span>,
     pub(crate) query: Span,
-    /// Asterisk-form, or what is the same: an absolute-form of OPTIONS without path and query (RFC 9112 §3.2.4).
+    /// Asterisk-form, or its equivalent: an absolute-form of OPTIONS without path and query (RFC 9112 §3.2.4).
     pub(crate) is_asterisk: bool,
     /// An absolute-form whose scheme is https.
     pub(crate) is_https: bool,
 }
 
-/// Appends `raw` to `out` with each `%XX` as its byte. Malformed escapes stay as they are, and `%2F`
-/// becomes a slash like any other: what the bytes mean is for the caller.
+/// Appends `raw` to `out` with each `%XX` decoded. Malformed escapes stay as they are, and `%2F` becomes a slash like
+/// any other: the caller interprets the bytes.
 pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) {
     out.reserve(raw.len());
     let mut rest = raw;

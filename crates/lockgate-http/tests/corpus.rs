@@ -1,5 +1,5 @@
-//! Replays corpus/http1: each file whole, cut in two at every byte, and byte by byte. Knows the file
-//! format of corpus/README.md and no rule of HTTP.
+//! Replays corpus/http1: each file whole, cut in two at every byte, and byte by byte. The file format is described in
+//! corpus/README.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,7 +25,7 @@ fn invalid_files_are_refused_as_expected_however_they_are_cut() {
     check_folder("invalid", 243, true);
 }
 
-/// `at_least` is how many files there were when this was written.
+/// `at_least` is the number of files when this was written.
 fn check_folder(folder: &str, at_least: usize, is_refused: bool) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/http1");
     let mut paths: Vec<PathBuf> = std::fs::read_dir(root.join(folder))
@@ -86,7 +86,7 @@ impl Sample {
             whole,
             "{name}, byte by byte"
         );
-        // Long samples are long because of one repeated byte: there a prime step hits what matters.
+        // Long samples are long because of one repeated byte: a prime step still hits the cuts that matter.
         let step = if bytes.len() > 2000 { 997 } else { 1 };
         for cut in (1..bytes.len()).step_by(step) {
             let (first, second) = bytes.split_at(cut);
@@ -99,7 +99,7 @@ impl Sample {
     }
 }
 
-/// A transcript in the words of `# expect:`.
+/// A transcript in the format of `# expect:`.
 fn tell(transcript: &Transcript) -> Vec<u8> {
     let mut parts: Vec<Vec<u8>> = transcript.messages.iter().map(tell_message).collect();
     if let Some(first) = parts.first_mut() {
@@ -173,7 +173,7 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-/// Reads escapes up to `end`, which is used up.
+/// Reads escapes up to `end`, which is consumed.
 fn unescape_until(rest: &mut &[u8], end: Option<u8>, out: &mut Vec<u8>) {
     loop {
         match *rest {

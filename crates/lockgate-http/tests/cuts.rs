@@ -1,5 +1,5 @@
-//! Generated input: whatever the bytes and wherever they are cut, the same comes of them, nothing
-//! panics, and what is accepted an independent parser accepts alike.
+//! Property tests over generated input: every cut of the same bytes gives the same events, nothing panics, and an
+//! independent parser reads accepted input the same way.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lockgate_http::Limits;
@@ -10,7 +10,7 @@ mod replay;
 
 use replay::{check_with_httparse, play};
 
-/// Small enough for generated input to reach them all.
+/// Small enough for generated input to reach every limit.
 const LIMITS: Limits = Limits {
     request_line: 60,
     fields: 5,
@@ -32,7 +32,7 @@ const REQUESTS: [&str; 8] = [
     "PUT /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
 ];
 
-/// What requests are made of, good and bad.
+/// Fragments of requests, valid and invalid.
 const SCRAPS: [&str; 44] = [
     "GET ",
     "POST ",

@@ -1,4 +1,4 @@
-//! Every reason for a refusal is in the documents, by the identifier that the access log has.
+//! Checks that the documents list every reason for a refusal, by its identifier in the access log.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 use std::collections::HashSet;

@@ -1,5 +1,5 @@
-//! Generated input about who is speaking: nothing panics, a cut changes nothing, and what a liar writes to the left of
-//! what trusted proxies have added does not change their answer.
+//! Property tests of client identity over generated input: nothing panics, a cut changes nothing, and elements forged
+//! to the left of those that trusted proxies appended do not change the result.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use lockgate_http::{
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What headers about hops are made of, good and bad.
+/// Fragments of forwarding headers, valid and invalid.
 const SCRAPS: [&str; 30] = [
     "for=",
     "For=",
@@ -45,7 +45,7 @@ const SCRAPS: [&str; 30] = [
     "é",
 ];
 
-/// What proxies add, as a list of its own.
+/// What proxies append, as a list of its own.
 const TRUTHS: [(&str, &str); 5] = [
     ("192.0.2.1", "for=192.0.2.1"),
     (

@@ -1,7 +1,7 @@
-//! The access log: one record in, exactly one line out. Knows no file, clock or connection.
+//! The access log: each record becomes exactly one line.
 //!
-//! Invariant: whatever the client sent, a line has one line feed, its last byte, and the columns of its format.
-//! Writing allocates nothing but what the given buffer needs to grow.
+//! Invariant: whatever the client sent, a line has one line feed, its last byte, and the columns of its format. Writing
+//! allocates only when the given buffer grows.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use crate::format::{BadFormat, Part, compile};
 use crate::json;
 use crate::percent::PercentDecoded;
 
-/// Apache's combined log format, the default of gunicorn, too.
+/// Apache's combined log format, which is also gunicorn's default.
 const COMBINED: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
 /// The common log format: the combined one without referer and user agent.
 const COMMON: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s"#;
 
-/// How an access line looks; compiled once, used for every request.
+/// A compiled access-log format, used for every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessFormat {
     layout: Layout,
     environ_names: Vec<String>,
 }
 
-/// What there is to say about one request. Values are as the client sent them: escaping happens here.
+/// The facts about one request. Values are as the client sent them: they are escaped here.
 #[derive(Clone, Copy)]
 pub struct AccessRecord<'a> {
     /// Address of the client without its port; empty or `-` on a unix socket.
     pub client: &'a str,
-    /// The user when something other than the `Authorization` header tells it; with `None` the
-    /// name in a Basic header is shown.
+    /// The user, if it is known from something other than the `Authorization` header; `None`: the name in a Basic
+    /// header is shown.
     pub user: Option<&'a [u8]>,
     /// Method; empty when no request line could be read.
     pub method: &'a [u8],
@@ -42,25 +42,25 @@ pub struct AccessRecord<'a> {
     pub query: &'a [u8],
     /// `HTTP/1.1` and the like; empty when no request line could be read.
     pub protocol: &'a str,
-    /// Status that was sent, or would have been.
+    /// The status that was sent, or would have been.
     pub status: u16,
     /// Bytes of the response's body that were sent, without chunk framing.
     pub body_bytes: u64,
-    /// When the first byte of the request came.
+    /// When the first byte of the request was received.
     pub started: WallTime,
-    /// From there to the last byte of the response, or to the end of the attempt.
+    /// From `started` to the last byte of the response, or to the end of the attempt.
     pub duration: Duration,
     /// The worker's process id.
     pub pid: u32,
-    /// First request header of a name, whatever its case.
+    /// The first request header with a name, case-insensitive.
     pub request_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
-    /// First response header of a name, whatever its case.
+    /// The first response header with a name, case-insensitive.
     pub response_header: &'a dyn Fn(&str) -> Option<&'a [u8]>,
     /// Values for [`AccessFormat::environ_names`]; names are compared without case.
     pub environ: &'a [(String, String)],
-    /// How it ended.
+    /// How the request ended.
     pub outcome: Outcome,
-    /// The identifier of the reason for which the server refused it.
+    /// The identifier of the reason for a refusal.
     pub reason: Option<&'a str>,
 }
 
@@ -77,9 +77,9 @@ pub enum Outcome {
     Aborted,
     /// A deadline passed.
     TimedOut,
-    /// There was no thread for it in time; the application never saw it.
+    /// No thread was free in time; the application never saw the request.
     Overloaded,
-    /// The application took longer than a request may.
+    /// The application exceeded the request timeout.
     Expired,
 }
 
@@ -92,8 +92,8 @@ enum Layout {
 impl AccessFormat {
     /// Compiles `combined`, `common`, `json` or a text with gunicorn's atoms.
     ///
-    /// A text that begins with `{` is taken for a JSON object written by hand, as many operators have one:
-    /// its values are escaped as JSON strings and `%(p)s` is a bare number.
+    /// A text that begins with `{` is taken for a hand-written JSON object, which many operators have: its values are
+    /// escaped as JSON strings and `%(p)s` is a bare number.
     ///
     /// # Errors
     /// [`BadFormat`] names the first fault and its place.
@@ -129,12 +129,12 @@ impl AccessFormat {
         })
     }
 
-    /// Names of the `%({name}e)s` atoms, once each, as they are written in the format.
+    /// Names of the `%({name}e)s` atoms, once each, as written in the format.
     pub fn environ_names(&self) -> &[String] {
         &self.environ_names
     }
 
-    /// Appends exactly one line, line feed included.
+    /// Appends exactly one line, including its line feed.
     pub fn write(&self, out: &mut Vec<u8>, record: &AccessRecord<'_>) {
         match &self.layout {
             Layout::Json => json::write_object(out, record),
@@ -193,7 +193,7 @@ impl<'a> AccessRecord<'a> {
                 Some(user) => column(out, escape, user),
                 None => out.push(b'-'),
             },
-            // gunicorn's and nginx's reading: the moment of the line, so that a log is in order.
+            // As in gunicorn and nginx: the time when the line is written, so that the log is in order.
             Part::Time => out.extend_from_slice(&self.started.after(self.duration).common_log()),
             Part::RequestLine => self.write_request_line(out, escape),
             Part::Method => text(out, escape, Some(self.method)),
@@ -244,7 +244,7 @@ impl<'a> AccessRecord<'a> {
     }
 }
 
-/// What is missing or empty becomes `-`, so that every column has something in it.
+/// A missing or empty value becomes `-`, so that no column is empty.
 fn text(out: &mut Vec<u8>, escape: Escape, value: Option<&[u8]>) {
     match value {
         None | Some(b"") => out.push(b'-'),
@@ -252,7 +252,7 @@ fn text(out: &mut Vec<u8>, escape: Escape, value: Option<&[u8]>) {
     }
 }
 
-/// A decoded value can hold spaces, and where it stands unquoted they would shift the columns behind it.
+/// A decoded value may contain spaces, which would shift the columns after it if it is not quoted.
 fn column(out: &mut Vec<u8>, escape: Escape, value: impl Iterator<Item = u8> + Clone) {
     match escape {
         Escape::Json => escape.bytes(out, value),

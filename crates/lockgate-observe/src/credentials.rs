@@ -1,20 +1,20 @@
-//! Finds the user name in an `Authorization: Basic` header (RFC 7617). Never shows or keeps the password.
+//! Parser of the user name in an `Authorization: Basic` header (RFC 7617). The password is neither shown nor kept.
 //!
 //! Invariant: nothing is allocated; the name is decoded while it is read and ends before the first colon.
 
 /// A user's name, read byte by byte.
 #[derive(Clone)]
 pub(crate) enum UserName<'a> {
-    /// Somebody else has found it out.
+    /// Known from another source.
     Plain(&'a [u8]),
-    /// It lies in front of the first colon of what is encoded.
+    /// The base64 text up to the first colon.
     Encoded(Base64<'a>),
 }
 
 impl<'a> UserName<'a> {
-    /// The user of an `Authorization` header; none unless it is well-formed Basic with a user in it.
+    /// The user of an `Authorization` header; `None` unless it is well-formed Basic with a user name.
     ///
-    /// A value without a colon gives none: it may be a whole secret in the wrong place.
+    /// A value without a colon gives none: it may be a secret in the wrong place.
     pub(crate) fn of_basic(authorization: &'a [u8]) -> Option<Self> {
         let (scheme, encoded) = authorization.split_at_checked(6)?;
         if !scheme.eq_ignore_ascii_case(b"basic ") {
@@ -57,7 +57,7 @@ pub(crate) struct Base64<'a> {
 }
 
 impl<'a> Base64<'a> {
-    /// Takes digits with or without their padding; none when something else is among them.
+    /// Takes digits with or without padding; `None` if there are other bytes among them.
     fn new(encoded: &'a [u8]) -> Option<Self> {
         let length = encoded
             .iter()

@@ -1,6 +1,6 @@
-//! Writes points in time the way HTTP and the logs want them. Asks no clock: seconds come in, text goes out.
+//! Timestamps in the formats of HTTP and the logs, from seconds that the caller passes.
 //!
-//! Invariant: every text has a fixed width, because years are held inside 0000 to 9999.
+//! Invariant: every text has a fixed width, because years are clamped to 0000 to 9999.
 
 /// Three letters per day, from Thursday: 1970-01-01 was one.
 const WEEKDAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
@@ -8,11 +8,11 @@ const MONTHS: [&[u8; 3]; 12] = [
     b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec",
 ];
 const SECONDS_PER_DAY: i64 = 86_400;
-/// 0000-01-01 00:00:00 and 9999-12-31 23:59:59 in seconds since 1970: what four digits of a year can say.
+/// 0000-01-01 00:00:00 and 9999-12-31 23:59:59 in seconds since 1970: the range of four-digit years.
 const FIRST_SECOND: i64 = -62_167_219_200;
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// A point in time as a person beside the machine would read it off the wall.
+/// A point in wall-clock time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WallTime {
     /// Seconds since 1970-01-01 00:00:00 UTC, without leap seconds.

@@ -1,10 +1,10 @@
-//! Makes any bytes harmless inside a log line. Knows no format: a value comes in, printable ASCII goes out.
+//! Escaping of values for log lines: any bytes in, printable ASCII out.
 //!
-//! Invariant: what is written holds no byte outside 0x20 to 0x7E, no bare `"` and no bare `\`.
+//! Invariant: the output has no byte outside 0x20 to 0x7E, no bare `"` and no bare `\`.
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// How the format around a value wants it escaped.
+/// The escaping that the format around a value requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Escape {
     /// `\xHH`, as nginx and Apache write it.
@@ -19,7 +19,7 @@ pub fn escape_into(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 impl Escape {
-    /// Appends a value that lies in memory; clean stretches are copied whole.
+    /// Appends a value from memory; runs without escapes are copied whole.
     pub(crate) fn slice(self, out: &mut Vec<u8>, value: &[u8]) {
         let mut rest = value;
         loop {
@@ -41,7 +41,7 @@ impl Escape {
         }
     }
 
-    /// Appends a value that is decoded while it is read, so that nothing is allocated for it.
+    /// Appends a value that is decoded while it is read, without allocation.
     pub(crate) fn bytes(self, out: &mut Vec<u8>, bytes: impl Iterator<Item = u8> + Clone) {
         match self {
             Self::Text => bytes.for_each(|byte| push_text(out, byte)),

@@ -1,4 +1,4 @@
-//! The error log: one event after the other, `[time] [pid] [LEVEL] message`. Decides neither where it goes nor what passes.
+//! The error log: one event after another, as `[time] [pid] [LEVEL] message` or as JSON.
 //!
 //! Invariant: only an event begins with `[`, so text quoted inside a message cannot pass for another event.
 
@@ -7,18 +7,18 @@ use std::borrow::Cow;
 use crate::date::WallTime;
 use crate::object::Json;
 
-/// How much an event matters; the later ones matter less.
+/// The severity of an event, most severe first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// The server cannot go on.
+    /// The server cannot continue.
     Critical,
-    /// Something failed and somebody noticed: a request, a worker.
+    /// Something failed with a visible effect: a request, a worker.
     Error,
-    /// Nothing failed yet.
+    /// Nothing has failed yet.
     Warning,
-    /// What an operator wants to see of a healthy server.
+    /// What operators want to know about a healthy server.
     Info,
-    /// What a developer of the server wants to see.
+    /// What developers of the server want to know.
     Debug,
 }
 
@@ -63,8 +63,8 @@ pub fn write_json_event(
 
 /// Appends one event: `[2026-11-22 14:00:30 +0000] [4711] [INFO] message`, ended by a line feed.
 ///
-/// A message of several lines (a traceback) keeps its lines; one that begins with `[` moves a space to the right.
-/// Control characters other than the tab are written as `\xHH`; trailing line ends are dropped.
+/// A message of several lines (a traceback) keeps its lines; one that begins with `[` is indented by one space. Control
+/// characters other than the tab are written as `\xHH`; trailing line ends are dropped.
 pub fn write_event(out: &mut Vec<u8>, at: &WallTime, pid: u32, level: Level, message: &str) {
     out.extend_from_slice(&at.event_log());
     out.extend_from_slice(b" [");
@@ -88,10 +88,10 @@ pub fn write_event(out: &mut Vec<u8>, at: &WallTime, pid: u32, level: Level, mes
     out.push(b'\n');
 }
 
-/// Appends text that an application writes, as far as it goes: control characters are escaped as in an event.
+/// Appends text that an application writes, possibly incomplete: control characters are escaped as in an event.
 ///
-/// A line that only begins within the text may be the rest of a value with line feeds in it: as in an event, it moves a
-/// space to the right when it begins with `[`.
+/// A line that begins inside the text may belong to a value with line feeds: as in an event, it is indented by one
+/// space if it begins with `[`.
 pub fn append_text(out: &mut Vec<u8>, text: &[u8]) {
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
         if index > 0 {
@@ -108,7 +108,7 @@ pub fn append_text(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Whether a line could pass for the beginning of an event.
+/// Whether a line could be mistaken for the beginning of an event.
 pub fn reads_as_event(line: &[u8]) -> bool {
     const TIME: &[u8] = b"[0000-00-00 00:00:00 +0000] [";
     let fits = |(&byte, &shape): (&u8, &u8)| match shape {
@@ -119,7 +119,7 @@ pub fn reads_as_event(line: &[u8]) -> bool {
     line.len() >= TIME.len() && line.iter().zip(TIME).all(fits)
 }
 
-/// The beginning and the end of a message that is longer than `most` bytes, and how much was between them.
+/// The beginning and the end of a message longer than `most` bytes, and how much was left out between them.
 pub fn shorten(message: &str, most: usize) -> Cow<'_, str> {
     if message.len() <= most {
         return Cow::Borrowed(message);
@@ -300,7 +300,7 @@ mod tests {
             shortened,
             "01234\n... 1 of 11 bytes are left out: an event of this log has at most 10 ...\n67890"
         );
-        // Characters stay whole.
+        // Characters are not split.
         let shortened = shorten("ééééééé", 10);
         assert!(shortened.starts_with("éé\n... 6 of 14 "), "{shortened}");
         assert!(shortened.ends_with("\néé"), "{shortened}");

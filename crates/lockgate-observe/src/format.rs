@@ -1,4 +1,4 @@
-//! Compiles the text of an access-log format into a list of parts. Writes no line and sees no request.
+//! Compiler of access-log formats: text in, a list of parts out.
 //!
 //! Invariant: after compilation no part holds a line end, and every atom is one that the writer knows.
 
@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BadFormat {
-    /// The text holds no atom at all; most likely a misspelled name of a format.
+    /// The text has no atom; most likely a misspelled format name.
     NoAtom {
         /// The whole text.
         text: String,
@@ -75,7 +75,7 @@ pub(crate) enum Part {
     Literal(Vec<u8>),
     /// `h`
     Client,
-    /// `l`, which nobody has filled in since RFC 1413.
+    /// `l`, the identity of RFC 1413: always `-`
     Identity,
     /// `u`
     User,
@@ -158,7 +158,7 @@ pub(crate) fn compile(text: &str) -> Result<Vec<Part>, BadFormat> {
     Ok(parts)
 }
 
-/// Reads the atom that `text` begins with; gives what follows it, too.
+/// Reads the atom at the start of `text`; also returns the text after it.
 fn compile_atom(text: &str, position: usize) -> Result<(Part, &str), BadFormat> {
     let inside = text
         .strip_prefix("%(")
@@ -170,7 +170,7 @@ fn compile_atom(text: &str, position: usize) -> Result<(Part, &str), BadFormat> 
         atom: format!("%({name})s"),
         position,
     })?;
-    // Formats reach us from Python's % operator, where numbers may also be asked for as %(D)d.
+    // Formats come from Python's % operator, where numbers may also be written as %(D)d.
     let behind = match behind.strip_prefix('s') {
         Some(behind) => behind,
         None if part.is_number() => behind

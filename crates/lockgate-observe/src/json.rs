@@ -1,4 +1,4 @@
-//! The access line as one JSON object with typed values. Knows no log file; leaves no key out.
+//! Access lines as JSON objects with typed values; every key is always present.
 //!
 //! Invariant: what is unknown is `null`, numbers are bare, and every text is ASCII.
 

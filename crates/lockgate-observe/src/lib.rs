@@ -1,7 +1,6 @@
-//! Every log line and counter of Lockgate, declared once. Writes into memory that it is given.
+//! The log lines and counters of Lockgate, each declared once. Times, process ids and values come from the caller.
 //!
-//! Knows no clock, file, socket or process: times, process ids and values come from the caller.
-//! Invariant: no value that a client made can end a line, begin one or leave its quotes.
+//! Invariant: no value made by a client can end a line, begin one or leave its quotes.
 
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,15 @@
-//! The shared page as Prometheus reads it: text format 0.0.4, all workers in one answer. Serves nothing, asks no clock.
+//! The shared page (scoreboard) as Prometheus metrics: text format 0.0.4, all workers in one response.
 //!
-//! Invariant: a family is one HELP line, one TYPE line and its samples, together; what counts never falls while the
-//! server lives, whatever becomes of its workers.
+//! Invariant: a family is one HELP line, one TYPE line and its samples, together; counters never fall while the server
+//! lives, even when workers die.
 
 use crate::page::{BOUNDS, ExitCause, FIRST_WAIT, Loss, Page, State, Totals, WorkerView};
 use crate::uwsgi::Memory;
 
-/// What the answer has to be called.
+/// The Content-Type of the response.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page; `memory` says what a process holds.
+/// Appends all metrics. `now` is the monotonic clock in nanoseconds, as on the page; `memory` gives a process's memory.
 pub fn write_metrics(
     out: &mut Vec<u8>,
     page: Page,
@@ -86,7 +86,7 @@ pub fn write_metrics(
     text.totals(&totals);
 }
 
-/// With three digits behind the point; 0 where no worker serves.
+/// With three decimals; 0 if no worker serves.
 fn busy_ratio(workers: &[WorkerView]) -> String {
     let serving = workers
         .iter()
@@ -104,7 +104,7 @@ struct Gauge {
     read: fn(&WorkerView) -> u64,
 }
 
-/// One sample for each worker that is alive.
+/// One sample per live worker.
 const GAUGES: [Gauge; 5] = [
     Gauge {
         name: "lockgate_connections",
@@ -165,7 +165,7 @@ impl Text<'_> {
             "counter",
             "Responses that have left in full, by the class of their status.",
         );
-        // Interim responses (1xx) are no answers and are not counted.
+        // Interim responses (1xx) are not counted.
         for (class, count) in (1..).zip(&totals.classes).skip(1) {
             self.sample(name, &format!("{{class=\"{class}xx\"}}"), count);
         }
@@ -223,7 +223,7 @@ impl Text<'_> {
         }
     }
 
-    /// The buckets from the first bound on, each with what is below it.
+    /// The cumulative buckets, from the bound `first` on.
     fn histogram(&mut self, name: &str, help: &str, (counts, sum): (&[u64], u64), first: usize) {
         self.family(name, "histogram", help);
         let bounds = BOUNDS.iter().map(|(_, text)| *text).chain(["+Inf"]);
@@ -265,7 +265,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// A parser of the format, no larger than what is written here. Gives every sample by name and labels.
+    /// A parser of the part of the format that is written here. Returns every sample by name and labels.
     fn parse(text: &str) -> BTreeMap<String, f64> {
         let mut families = BTreeSet::new();
         let mut samples = BTreeMap::new();

@@ -1,11 +1,10 @@
-//! A JSON text in the making: commas go where they have to, and whatever the values are, the text is ASCII. Knows no
-//! page, request or worker.
+//! A JSON writer: places the commas and escapes all values to ASCII.
 
 use std::fmt::Write;
 
 use crate::escape::Escape;
 
-/// See the module.
+/// A JSON text under construction.
 #[derive(Default)]
 pub(crate) struct Json {
     text: String,
@@ -20,7 +19,7 @@ impl Json {
         self.text.push(bracket);
     }
 
-    /// A comma, unless something has just been opened.
+    /// A comma, unless an object or array was just opened.
     pub(crate) fn separate(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with(['{', '[']) {
             self.text.push(',');
@@ -56,7 +55,7 @@ impl Json {
         let mut escaped = Vec::new();
         Escape::Json.slice(&mut escaped, value);
         self.text.push('"');
-        // What was escaped is ASCII.
+        // Escaped text is ASCII.
         self.text.push_str(&String::from_utf8_lossy(&escaped));
         self.text.push('"');
     }
@@ -71,7 +70,7 @@ impl Json {
         self.text.push_str("null");
     }
 
-    /// Appends the whole as a line.
+    /// Appends the JSON text as one line.
     pub(crate) fn finish(self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.text.as_bytes());
         out.push(b'\n');

@@ -1,11 +1,11 @@
-//! The shared page: what each worker tells its siblings and the operator, in memory that all processes of a server see.
+//! The shared page (scoreboard): what each worker reports to its siblings and to the operator, in memory that all
+//! processes of a server share. The caller provides the memory.
 //!
-//! Knows neither how that memory is made nor who reads it. A reader may see one worker's numbers a moment old, and
-//! nothing but a judgement may hang on them.
+//! A reader may see one worker's numbers a moment late, so they may serve heuristics only.
 //!
-//! First comes a record for each worker, together, because siblings look at all of them for each connection; behind
-//! the last record each worker has a [`Ledger`] and its lines, which only an operator reads, and behind those is how the
-//! last reload went, and how many workers have ended for which cause.
+//! Layout: one record per worker, adjacent because siblings read all of them for each connection; then per worker a
+//! [`Ledger`] and its lines, which only an operator reads; then the state of the last reload, and the numbers of worker
+//! exits by cause.
 
 mod exits;
 mod histogram;
@@ -26,11 +26,10 @@ pub use view::{State, WorkerView};
 use ledger::LEDGER;
 use line::{LINE, LINES};
 
-/// Words of a record: a cache line of its own, so that no worker slows another down by counting.
+/// Words of a record: a cache line of its own, so that counting in one worker does not slow down another.
 const RECORD: usize = 8;
 
-/// Words before the first record. The first of them says how many records were ever taken, so that readers need not
-/// look at the rest.
+/// Words before the first record. The first is the number of records ever taken, so that readers can skip the rest.
 const PREFIX: usize = RECORD;
 // The words of the prefix.
 const TAKEN: usize = 0;
@@ -43,32 +42,32 @@ const CONNECTIONS: usize = 1;
 const REQUESTS: usize = 2;
 const TURNS: usize = 3;
 
-/// All records. A copy is another view of the same memory.
+/// All records. A copy refers to the same memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
     words: &'static [AtomicU64],
 }
 
-/// Where the ledgers begin.
+/// Offset of the ledgers.
 const LEDGERS: usize = PREFIX + RECORD * Page::MOST_WORKERS;
-/// Where the reload is told of.
+/// Offset of the reload's state.
 const RELOAD: usize = LEDGERS + (LEDGER + LINE * LINES) * Page::MOST_WORKERS;
-/// Where ends of workers are counted.
+/// Offset of the exit counters.
 const EXITS: usize = RELOAD + reload::WORDS;
 
 impl Page {
-    /// More workers than this may run; those beyond have no record and take no part.
+    /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
-    /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only what is written is ever used.
+    /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only written pages take memory.
     pub const WORDS: usize = EXITS + exits::WORDS;
 
-    /// A page over zeroed memory; it has as many records as fit, and as many ledgers as fit behind
-    /// [`Page::MOST_WORKERS`] records. Best aligned to 64 bytes.
+    /// A page over zeroed memory, with as many records as fit, and as many ledgers as fit after [`Page::MOST_WORKERS`]
+    /// records. Best aligned to 64 bytes.
     pub fn new(words: &'static [AtomicU64]) -> Self {
         Self { words }
     }
 
-    /// The place of the worker in this slot (0 up), which only that worker may write to; `None` beyond the last record.
+    /// The record of the worker in this slot (from 0), which only that worker may write; `None` beyond the last record.
     pub fn seat(self, slot: usize) -> Option<Seat> {
         self.record(slot).map(|record| Seat {
             page: self,
@@ -77,7 +76,7 @@ impl Page {
         })
     }
 
-    /// The worker of this slot is dead: its numbers count no more. For whoever has seen it dead.
+    /// Clears the record of a dead worker: its numbers no longer count. The caller has seen that it is dead.
     pub fn clear(self, slot: usize) {
         if let Some(record) = self.record(slot) {
             record.vacate();
@@ -87,7 +86,7 @@ impl Page {
         }
     }
 
-    /// The server begins: its supervisor, and nanoseconds of the monotonic clock.
+    /// Records the start of the server: its supervisor, and nanoseconds of the monotonic clock.
     pub fn found(self, supervisor: u32, now: u64) {
         for (index, value) in [(SUPERVISOR, supervisor.into()), (FOUNDED, now)] {
             if let Some(word) = self.words.get(index) {
@@ -96,12 +95,12 @@ impl Page {
         }
     }
 
-    /// The supervisor's process id, and since when it runs.
+    /// The supervisor's process id, and its start time.
     pub fn founded(self) -> (u64, u64) {
         (self.prefix(SUPERVISOR), self.prefix(FOUNDED))
     }
 
-    /// The server has been asked to stop. Its workers may serve for a while yet.
+    /// Records that the server has been asked to stop. Its workers may continue to serve for a while.
     pub fn set_draining(self) {
         if let Some(word) = self.words.get(DRAINING) {
             word.store(1, Ordering::Relaxed);
@@ -124,7 +123,7 @@ impl Page {
         usize::try_from(self.prefix(TAKEN)).unwrap_or(usize::MAX)
     }
 
-    /// What the worker of this slot tells the operator.
+    /// What the worker of this slot reports to the operator.
     pub(crate) fn ledger(self, slot: usize) -> Option<Ledger> {
         const EACH: usize = LEDGER + LINE * LINES;
         if slot >= Self::MOST_WORKERS {
@@ -134,7 +133,7 @@ impl Page {
         Ledger::over(self.words.get(start..start + EACH)?)
     }
 
-    /// The workers that accept connections now: their slots and what they have counted.
+    /// The workers that accept connections now: their slots and counts.
     pub fn serving(self) -> impl Iterator<Item = (usize, Counts)> + Clone {
         let records = self.words.get(PREFIX..).unwrap_or_default();
         records
@@ -154,21 +153,21 @@ impl Page {
     }
 }
 
-/// What one worker has counted.
+/// The counts of one worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How many workers have served in this slot, this one included.
     pub generation: u64,
-    /// Connections it holds, those that wait and those whose request runs.
+    /// Connections that it holds, including those that wait and those with a running request.
     pub connections: u64,
-    /// Requests that it has taken up since it began.
+    /// Requests that it has taken up since it started.
     pub requests: u64,
-    /// How often the workers of this slot have looked for something to do: unchanged for a while, this one is in a
-    /// call or asleep.
+    /// Event loop turns of all workers of this slot: if it does not change for a while, this worker is in a call or
+    /// asleep.
     pub turns: u64,
 }
 
-/// One worker's place on the page.
+/// One worker's record on the page.
 #[derive(Debug)]
 pub struct Seat {
     page: Page,
@@ -182,32 +181,32 @@ impl Seat {
         self.record.set(CONNECTIONS, 0);
         self.record.set(REQUESTS, 0);
         let generation = (self.record.word(LIFE) >> 1) + 1;
-        // Released after the zeros: nobody counts what the predecessor left.
+        // Release ordering after the zeros: no reader counts what the predecessor left.
         self.record.0[LIFE].store(generation << 1 | 1, Ordering::Release);
         if let Some(taken) = self.page.words.get(TAKEN) {
             taken.fetch_max(self.slot as u64 + 1, Ordering::Release);
         }
     }
 
-    /// Where it counts for the operator.
+    /// Its ledger, for the operator.
     pub fn ledger(&self) -> Option<Ledger> {
         self.page.ledger(self.slot)
     }
 
-    /// The worker accepts no more connections; the others share them without it.
+    /// The worker accepts no more connections; the other workers share them.
     pub fn leave(&self) {
         self.record.vacate();
     }
 
-    /// The worker looks for something to do; it holds so many connections and has taken up so many requests.
+    /// Called once per turn of the event loop, with the connections held and the requests taken up.
     pub fn publish(&self, connections: u64, requests: u64) {
         self.record.set(CONNECTIONS, connections);
         self.record.set(REQUESTS, requests);
-        // Nobody else writes here, so this loses no count; it goes on where the predecessor stopped.
+        // This worker is the only writer, so no count is lost; it continues from the predecessor's count.
         self.record.set(TURNS, self.record.word(TURNS) + 1);
     }
 
-    /// See [`Page::serving`]; the worker itself left out.
+    /// See [`Page::serving`], without the worker itself.
     pub fn siblings(&self) -> impl Iterator<Item = (usize, Counts)> + Clone {
         let own = self.slot;
         self.page.serving().filter(move |(slot, _)| *slot != own)
@@ -218,7 +217,7 @@ impl Seat {
 struct Record(&'static [AtomicU64]);
 
 impl Record {
-    /// The lowest bit says that a worker serves, those above count workers.
+    /// The lowest bit says whether a worker serves, the bits above count workers.
     fn counts(&self) -> Option<Counts> {
         let life = self.0[LIFE].load(Ordering::Acquire);
         (life & 1 == 1).then(|| Counts {
@@ -335,7 +334,7 @@ mod tests {
             seat.publish(number, 7);
             let ledger = seat.ledger().unwrap();
             ledger.open(slot as u32 + 1000, number);
-            // Every line is taken, also the last one, which is nearest to the next ledger.
+            // Every line is claimed, including the last one, which is nearest to the next ledger.
             let threads = std::iter::from_fn(|| ledger.claim(number, number)).count();
             assert_eq!(threads, LINES);
             ledger.note_received(number);
@@ -353,7 +352,7 @@ mod tests {
         }
         let expected: Vec<_> = slots.map(|slot| (slot, slot as u64 + 1)).into();
         assert_eq!(held(page), expected);
-        // What one slot lets go of stays with the others.
+        // Lines released in one slot are not available to the others.
         page.clear(1);
         assert!(page.ledger(1).unwrap().claim(1, 1).is_some());
         assert!(page.ledger(0).unwrap().claim(1, 1).is_none());

@@ -1,4 +1,4 @@
-//! Reads `%XX` out of a path, byte by byte. Decides nothing about encodings, slashes or dots.
+//! Percent-decoding of a path, byte by byte. Slashes and dots are decoded like any other byte.
 //!
 //! Invariant: a malformed escape stays as it was sent, as it does in `PATH_INFO`.
 

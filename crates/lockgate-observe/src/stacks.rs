@@ -1,44 +1,43 @@
-//! Where the threads of each worker stand: what Python's `faulthandler` has written, read and told as one JSON object.
-//! Knows neither who asked for it nor how it came here.
+//! Thread dumps of all workers: the output of Python's `faulthandler`, parsed and written as one JSON object.
 //!
-//! `faulthandler` cuts off what is long: names after 500 letters, a stack after 100 frames, a process after 100 threads.
+//! `faulthandler` truncates: names after 500 letters, a stack after 100 frames, a process after 100 threads.
 
 use crate::object::Json;
 use crate::page::{Call, Running, WorkerView};
 
-/// A worker, what its threads ran, and what it said.
+/// A worker, the requests of its threads, and its dump.
 #[derive(Debug)]
 pub struct WorkerStacks {
-    /// The worker when it was asked.
+    /// The worker when the dump was requested.
     pub before: WorkerView,
-    /// The worker when it had answered, if it is still the same.
+    /// The worker when the dump had arrived, if it is still the same.
     pub after: Option<WorkerView>,
-    /// What `faulthandler` has written, or why there is nothing.
+    /// The output of `faulthandler`, or why there is none.
     pub dump: Result<Vec<u8>, String>,
 }
 
 /// A thread in a dump.
 #[derive(Debug, PartialEq, Eq)]
 struct Thread {
-    /// As Python numbers it.
+    /// Python's thread identifier.
     ident: u64,
-    /// As the kernel numbers it, where a line of the dump says so.
+    /// The kernel TID, if a line of the dump gives it.
     native: Option<u64>,
-    /// The innermost first.
+    /// Innermost first.
     frames: Vec<Frame>,
-    /// Whether there are more frames.
+    /// Whether frames were cut off.
     is_cut: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Frame {
     file: String,
-    /// 0 when it is not known.
+    /// 0 if unknown.
     line: u64,
     function: String,
 }
 
-/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
+/// Appends all dumps. `now` is the monotonic clock in nanoseconds, as on the page.
 pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
     let mut json = Json::default();
     json.open('{');
@@ -58,7 +57,7 @@ pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
         json.open('[');
         for thread in worker.dump.iter().flat_map(|dump| threads(dump)) {
             let call = worker.call(thread.ident);
-            // Whoever is looking has no Python code to show.
+            // Without a request or Python frames, as in the thread that writes the dump, there is nothing to show.
             if call.is_some() || !thread.frames.is_empty() {
                 json.thread(&thread, call, now);
             }
@@ -72,7 +71,8 @@ pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
 }
 
 impl WorkerStacks {
-    /// The thread's line, and the request that it ran: only one that was there before and after is that of the stack.
+    /// The thread's line and the request that it ran: the stack belongs to a request only if it ran before and after
+    /// the dump.
     fn call(&self, ident: u64) -> Option<(u64, Option<&Running>)> {
         let before = call_of(&self.before, ident)?;
         let after = (self.after.as_ref()).and_then(|after| call_of(after, ident));
@@ -121,7 +121,7 @@ impl Json {
         self.close('}');
     }
 
-    /// What is known of a request that runs, as an object.
+    /// The fields of a running request, as an object.
     pub(crate) fn request(&mut self, request: &Running, now: u64) {
         self.open('{');
         self.request_fields(request, now);
@@ -129,7 +129,7 @@ impl Json {
     }
 }
 
-/// Reads a dump. What it does not know is left out: newer Pythons write more.
+/// Parses a dump. Unknown lines are skipped: newer Pythons write more.
 fn threads(dump: &[u8]) -> Vec<Thread> {
     let text = String::from_utf8_lossy(dump);
     let natives: Vec<(u64, u64)> = text.lines().filter_map(native_id).collect();
@@ -159,7 +159,7 @@ fn threads(dump: &[u8]) -> Vec<Thread> {
 
 const NATIVE_ID_OF: &str = "Native id of 0x";
 
-/// What a worker adds to a dump for a thread: the number that the kernel gives it.
+/// The line that a worker adds to a dump for a thread: its kernel TID.
 pub fn native_id_line(ident: u64, native: u64) -> String {
     format!("{NATIVE_ID_OF}{ident:016x}: {native}\n")
 }
@@ -178,10 +178,10 @@ fn header(line: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// `  File "/srv/shop/views.py", line 42 in checkout`; a file, a line or a name that is not known is `???`.
+/// `  File "/srv/shop/views.py", line 42 in checkout`; an unknown file, line or name is `???`.
 fn frame(line: &str) -> Option<Frame> {
     let rest = line.strip_prefix("  File ")?;
-    // Names are the application's: the last of these marks is the real one, unless a function is called so.
+    // The application chooses the names: the last of these marks is the real one, unless a function name contains it.
     let at = rest.rfind(", line ")?;
     let (file, position) = (&rest[..at], &rest[at + ", line ".len()..]);
     let (number, function) = position.split_once(" in ")?;

@@ -1,11 +1,11 @@
-//! The shared page as one JSON object, for people and programs that ask now and then. Serves nothing, asks no clock.
+//! The shared page (scoreboard) as one JSON object, for people and for programs that poll rarely.
 //!
 //! Invariant: whatever clients sent, the text is one JSON object in ASCII.
 
 use crate::object::Json;
 use crate::page::{Call, Loss, Page, ReloadView, Running, Totals, WorkerView};
 
-/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page.
+/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the page.
 pub fn write_status(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
     let (supervisor, founded) = page.founded();
     let mut json = Json::default();
@@ -62,7 +62,7 @@ impl Json {
         self.close('}');
     }
 
-    /// What is known of a request that runs, without brackets.
+    /// The fields of a running request, without brackets.
     pub(crate) fn request_fields(&mut self, request: &Running, now: u64) {
         self.text("method", &request.method);
         self.text("target", &request.target);
@@ -74,7 +74,7 @@ impl Json {
     fn totals(&mut self, totals: &Totals) {
         self.key("responses");
         self.open('{');
-        // Interim responses (1xx) are no answers and are not counted.
+        // Interim responses (1xx) are not counted.
         for (class, count) in (1..).zip(&totals.classes).skip(1) {
             self.number(&format!("{class}xx"), *count);
         }

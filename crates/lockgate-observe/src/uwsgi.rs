@@ -1,11 +1,11 @@
-//! The shared page in the shape of uWSGI's stats server, for tools that read that one. Serves nothing, asks no clock.
+//! The shared page (scoreboard) in the format of uWSGI's stats server, for tools that read that format.
 //!
-//! What Lockgate does not count is 0 here, never a guess; docs/observing.md says what that is.
+//! Values that Lockgate does not count are 0, never a guess; docs/observing.md says which are counted.
 
 use crate::object::Json;
 use crate::page::{Call, Loss, Page, WorkerView};
 
-/// What a process holds, in bytes.
+/// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Memory {
     /// Memory in use.
@@ -14,8 +14,8 @@ pub struct Memory {
     pub address_space: u64,
 }
 
-/// Appends everything. `now` is the monotonic clock in nanoseconds, as on the page, and `wall` the same moment in seconds
-/// since 1970; `memory` says what a process holds.
+/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the page, and `wall` the same moment in
+/// seconds since 1970; `memory` gives a process's memory.
 pub fn write_uwsgi(
     out: &mut Vec<u8>,
     page: Page,
@@ -28,7 +28,7 @@ pub fn write_uwsgi(
     let mut json = Json::default();
     json.open('{');
     json.text("version", format!("lockgate-{version}").as_bytes());
-    // Requests in place of connections: each waits for a worker.
+    // Requests instead of connections: each waits for a worker.
     let waiting = workers.iter().map(|worker| worker.waiting).sum();
     json.number("listen_queue", waiting);
     json.number("listen_queue_errors", 0);

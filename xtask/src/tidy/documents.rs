@@ -1,11 +1,11 @@
 //! Rules for Markdown: links that lead somewhere, decisions that can be found, changes that can be folded.
 //!
-//! Knows no file system: what exists is asked of the caller.
+//! The caller says which files exist.
 
 use super::Violation;
 use crate::changelog::Fragment;
 
-/// A file of `changes/` is one sentence for the person upgrading; its name tells the kind.
+/// A file of `changes/` is one sentence for the person upgrading; its name gives the kind.
 pub fn change_fragment(path: &str, text: &str) -> Vec<Violation> {
     let name = path.rsplit('/').next().unwrap_or(path);
     if name == "README.md" {
@@ -18,9 +18,9 @@ pub fn change_fragment(path: &str, text: &str) -> Vec<Violation> {
         .collect()
 }
 
-/// Every relative link leads to something inside the repository, from wherever a clone lies.
+/// Every relative link leads to a file inside the repository, wherever it was cloned.
 ///
-/// `exists` is asked with paths relative to the repository's root.
+/// `exists` is called with paths relative to the repository's root.
 pub fn links(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (line, target) in link_targets(text) {
@@ -113,7 +113,7 @@ fn link_targets(text: &str) -> Vec<(usize, &str)> {
     targets
 }
 
-/// `https:`, `mailto:` and other addresses of the outside world.
+/// `https:`, `mailto:` and other absolute addresses.
 fn has_scheme(target: &str) -> bool {
     target.split_once(':').is_some_and(|(scheme, _)| {
         !scheme.is_empty()
@@ -123,7 +123,7 @@ fn has_scheme(target: &str) -> bool {
     })
 }
 
-/// The path that `target` means inside the file `from`; none when it is absolute or leaves the root.
+/// The path that `target` means inside the file `from`; `None` if it is absolute or leaves the root.
 fn resolve(from: &str, target: &str) -> Option<String> {
     if target.starts_with('/') {
         return None;

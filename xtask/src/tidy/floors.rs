@@ -1,8 +1,9 @@
-//! The floors of the house: which crate may name which. Reads manifests as text, with no TOML library.
+//! The layers ("floors") of the workspace: which crate may depend on which. Manifests are read as text, without a TOML
+//! library.
 
 use super::{Violation, crate_of};
 
-/// Each crate with the crates of this workspace that it may name; siblings never see each other.
+/// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
 const FLOORS: [(&str, &[&str]); 6] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
@@ -26,9 +27,9 @@ const FLOORS: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
-/// The only crate that knows Python.
+/// The only crate that depends on Python.
 const PYTHON_CRATE: &str = "lockgate-python";
-/// What a floor-0 crate must not call; everything there is given by the caller.
+/// What a floor-0 crate must not call; its caller passes all of it.
 const FLOOR_ZERO_BANS: [&str; 6] = [
     "std::time::Instant::now",
     "std::time::SystemTime::now",
@@ -38,7 +39,7 @@ const FLOOR_ZERO_BANS: [&str; 6] = [
     "std::fs::File",
 ];
 
-/// A manifest names only crates of lower floors, and PyO3 stays in one crate. All kinds of dependencies count.
+/// A manifest depends only on crates of lower floors, and PyO3 stays in one crate. All kinds of dependencies count.
 pub fn dependency_floors(path: &str, text: &str) -> Vec<Violation> {
     let Some(name) = crate_of(path) else {
         return Vec::new();

@@ -1,11 +1,11 @@
-//! Rust source as lines with their strings blanked and their comments set apart. No parser: enough to find words.
+//! Rust source as lines with strings blanked and comments set apart. Not a parser: it is enough to find words.
 
 /// One line of a source file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct SourceLine {
     /// What the compiler sees, literals blanked.
     pub code: String,
-    /// Whether an ordinary comment stands here; documentation is none.
+    /// Whether there is an ordinary comment on this line; documentation does not count.
     pub has_comment: bool,
 }
 
@@ -42,9 +42,9 @@ pub(super) fn source_lines(text: &str) -> Vec<SourceLine> {
     lines
 }
 
-/// How many lines lie above the file's test module, which is the last thing in a file.
+/// How many lines lie above the file's test module, which is the last item in a file.
 ///
-/// A file that is a test as a whole has none; `#[cfg(test)] mod tests;` keeps its code elsewhere and ends nothing.
+/// A file of tests only has none; `#[cfg(test)] mod tests;` keeps its code elsewhere and ends nothing.
 pub(super) fn production_length(lines: &[SourceLine]) -> usize {
     if lines
         .iter()
@@ -72,7 +72,7 @@ pub(super) fn production_length(lines: &[SourceLine]) -> usize {
         .unwrap_or(lines.len())
 }
 
-/// Whether `word` stands in `code` as a word of its own.
+/// Whether `word` occurs in `code` as a whole word.
 pub(super) fn has_word(code: &str, word: &str) -> bool {
     let is_part = |character: char| character.is_alphanumeric() || character == '_';
     code.match_indices(word).any(|(place, _)| {
@@ -80,7 +80,7 @@ pub(super) fn has_word(code: &str, word: &str) -> bool {
     })
 }
 
-/// Bytes of the comment or literal that `text` begins with; else of its first character.
+/// Bytes of the comment or literal at the start of `text`; else of its first character.
 fn token_length(text: &str, follows_word: bool) -> usize {
     let first = text.chars().next().map_or(0, char::len_utf8);
     if text.starts_with("//") {

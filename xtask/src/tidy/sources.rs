@@ -1,13 +1,13 @@
-//! Rules for Rust files: documentation, length, names, unsafe rooms and panics. Judges text, never meaning.
+//! Rules for Rust files: documentation, length, names, unsafe code and panics, checked on the text.
 
 use super::rust_text::{has_word, production_length, source_lines};
 use super::{Violation, crate_of};
 
 /// Lines of code that a file may have above its tests.
 const CODE_LIMIT: usize = 500;
-/// Lines that a file may have in all.
+/// Lines that a file may have in total.
 const TOTAL_LIMIT: usize = 800;
-/// Names that say nothing about what lives there.
+/// Names that do not say what a module contains.
 const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
@@ -19,7 +19,7 @@ const SAFE_CRATES: [&str; 5] = [
     "lockgate-worker",
     "xtask",
 ];
-/// Where unsafe code may live.
+/// Where unsafe code is allowed.
 const UNSAFE_ROOMS: [&str; 4] = [
     "crates/lockgate-supervisor/src/os.rs",
     "crates/lockgate-supervisor/src/os/",
@@ -27,7 +27,7 @@ const UNSAFE_ROOMS: [&str; 4] = [
     "crates/lockgate-python/src/ffi/",
 ];
 
-/// Every file opens with `//!`: what it is, and what it refuses to know.
+/// Every file opens with `//!`, which says what it is.
 pub fn module_documentation(path: &str, text: &str) -> Vec<Violation> {
     if text.starts_with("//! ") {
         return Vec::new();
@@ -39,7 +39,7 @@ pub fn module_documentation(path: &str, text: &str) -> Vec<Violation> {
     )]
 }
 
-/// A file holds at most 500 lines above its tests and 800 in all.
+/// A file has at most 500 lines above its tests and 800 in total.
 pub fn file_length(path: &str, text: &str) -> Vec<Violation> {
     let lines = source_lines(text);
     let code = if is_test_file(path) {
@@ -63,7 +63,7 @@ pub fn file_length(path: &str, text: &str) -> Vec<Violation> {
     violations
 }
 
-/// A module is a noun of the server, never a drawer such as `util`.
+/// A module is named after a noun of the server, never a drawer such as `util`.
 pub fn module_names(path: &str, text: &str) -> Vec<Violation> {
     let told = |name: &str| format!("`{name}` names a drawer: call the module after what is in it");
     let in_path = path
@@ -81,7 +81,7 @@ pub fn module_names(path: &str, text: &str) -> Vec<Violation> {
     in_path.chain(declared).collect()
 }
 
-/// The root of a safe crate forbids unsafe code, so that nobody below can allow it again.
+/// The root of a safe crate forbids unsafe code, so that no module below can allow it again.
 pub fn forbids_unsafe(path: &str, text: &str) -> Vec<Violation> {
     let name = crate_of(path)
         .or_else(|| path.split('/').next())
@@ -100,7 +100,7 @@ pub fn forbids_unsafe(path: &str, text: &str) -> Vec<Violation> {
     )]
 }
 
-/// Unsafe code lives in two rooms with a door each.
+/// Unsafe code is allowed only in `UNSAFE_ROOMS`.
 pub fn unsafe_rooms(path: &str, text: &str) -> Vec<Violation> {
     if UNSAFE_ROOMS.iter().any(|room| path.starts_with(room)) {
         return Vec::new();
@@ -122,7 +122,8 @@ pub fn unsafe_rooms(path: &str, text: &str) -> Vec<Violation> {
         .collect()
 }
 
-/// Outside tests a panic on `unwrap` or `expect` needs its proof in a comment on the same line or the one above.
+/// Outside tests an `unwrap` or `expect` needs a comment that proves it cannot panic, on the same line or the one
+/// above.
 pub fn unproven_unwraps(path: &str, text: &str) -> Vec<Violation> {
     if is_test_file(path) {
         return Vec::new();

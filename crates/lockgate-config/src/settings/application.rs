@@ -1,4 +1,4 @@
-//! Settings that say what is served.
+//! Settings: the application to serve.
 
 use std::path::PathBuf;
 
@@ -124,7 +124,7 @@ fn root_path(text: &str) -> Result<String, Complaint> {
     }
 }
 
-/// A path as the file takes it; the empty text for none.
+/// A path as written in the file; the empty text for none.
 pub(super) fn path(path: &Option<PathBuf>) -> String {
     quoted(
         &path
@@ -146,7 +146,8 @@ fn assignments(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> {
                 }),
             })
             .collect::<Result<Vec<_>, _>>()?,
-        // A value may hold commas and, from a flag or the file, whatever else; only in a variable do lines part.
+        // A value may contain commas and, in a flag or the file, line feeds; only in a variable do line feeds separate
+        // entries.
         Written::List(list) => list.iter().map(assignment).collect::<Result<Vec<_>, _>>()?,
         Written::Text(text) => text
             .lines()
@@ -156,7 +157,7 @@ fn assignments(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> {
         _ => return Err("must be a list of \"KEY=VALUE\" or a table".into()),
     };
     for (key, value) in &pairs {
-        // What setenv(3) refuses.
+        // setenv(3) refuses these.
         if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
             return Err(Complaint {
                 piece: Some(quoted(key)),

@@ -1,17 +1,17 @@
-//! Settings that say how long things may take.
+//! Settings: timeouts and minimum rates.
 
 use std::time::Duration;
 
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{duration_text, size_text};
 
-/// For deadlines that guard against clients: without them one silent client holds its connection for ever.
+/// For timeouts that guard against clients: without one, a silent client holds its connection for ever.
 const NO_ZERO: Kind = Kind::Duration {
     zero: Err("a client could hold its connection for ever; for a long time write 1h"),
 };
 
-/// Bytes in a second. Kestrel and IIS ask for 240, Apache's mod_reqtimeout for 500; the slowest line that people really
-/// use, a satellite telephone with 2,400 bit/s, brings 300.
+/// Bytes per second. Kestrel and IIS require 240, Apache's mod_reqtimeout 500; the slowest line in practical use, a
+/// satellite telephone with 2,400 bit/s, delivers 300.
 const RATE: Kind = Kind::Size {
     least: 1,
     most: 1 << 20,

@@ -1,4 +1,4 @@
-//! Settings that say how Python itself is run.
+//! Settings: how Python is run.
 
 use std::time::Duration;
 

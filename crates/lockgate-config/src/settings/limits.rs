@@ -1,4 +1,4 @@
-//! Settings that say how large a request may be, where its body is kept, and how much one client may hold.
+//! Settings: limits on the size of a request, where its body is kept, and limits per client.
 
 use super::application::path;
 use crate::setting::{Kind, Section, Setting, Shape};
@@ -95,7 +95,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         short: None,
         flags: &["limit-request-body"],
         shape: Shape::Value,
-        // 1 PiB: far beyond any disk that bodies are kept on, and exact in every number on the way.
+        // 1 PiB: far beyond any disk for bodies, and exact in every number type used on the way.
         kind: Kind::Size {
             least: 1,
             most: 1 << 50,

@@ -1,4 +1,4 @@
-//! Settings that say what is written down, and where.
+//! Settings: the logs.
 
 use std::path::PathBuf;
 
@@ -157,7 +157,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
-// Opened by path, these fail when the stream is a socket, as it is under systemd. So they mean the streams.
+// Opening these by path fails if the stream is a socket, as under systemd. So they mean the streams.
 const STDOUT: &str = "/dev/stdout";
 const STDERR: &str = "/dev/stderr";
 

@@ -1,4 +1,4 @@
-//! Settings of the process as the system sees it.
+//! Settings: the process as the operating system sees it.
 
 use super::application::path;
 use crate::setting::{Kind, Section, Setting, Shape};
@@ -114,7 +114,7 @@ fn account(given: Given<'_>) -> Result<Option<String>, Complaint> {
     Ok(account)
 }
 
-/// Only what is octal beyond doubt: gunicorn reads `22` as decimal, chmod(1) as octal.
+/// Only unambiguous octal: gunicorn reads `22` as decimal, chmod(1) as octal.
 fn mode(given: Given<'_>) -> Result<Option<u32>, Complaint> {
     const DEMAND: &str =
         "must be octal with a leading zero, from \"0\" to \"0777\", such as \"022\"";

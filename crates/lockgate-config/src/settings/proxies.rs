@@ -1,4 +1,4 @@
-//! Settings that say whom to believe about who is speaking.
+//! Settings: trusted proxies and their headers.
 
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, Given, Written, quoted, quoted_list};
@@ -248,7 +248,7 @@ fn scheme_headers(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> 
         }
     }
     for (name, value) in &pairs {
-        // Names with an underscore never come this far, so such an entry would be a trap.
+        // Names with an underscore are dropped before this header is read, so such an entry would never match.
         if !is_field_name(name) || name.contains('_') || name == "*" || value.is_empty() {
             return Err(complain(quoted(&format!("{name}={value}"))));
         }

@@ -1,4 +1,4 @@
-//! Settings that say how workers begin, and when new ones take their place.
+//! Settings: how workers start, and when they are replaced.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::memory::percent_words;
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, Given, duration_text, quoted, quoted_list};
 
-/// Less than this is no Python process.
+/// Every Python process needs more than this.
 pub(crate) const LEAST_MEMORY: u64 = 16 << 20;
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -239,7 +239,7 @@ const NUMBER: Kind = Kind::Number {
     auto: false,
 };
 
-/// What can stand in a request line as it is (RFC 9112 §3.2.1).
+/// Bytes that a request line may contain unencoded (RFC 9112 §3.2.1).
 fn targets(given: Given<'_>) -> Result<Vec<String>, Complaint> {
     let targets = given.items(',')?;
     match targets.iter().find(|target| {

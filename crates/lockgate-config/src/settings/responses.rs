@@ -1,4 +1,4 @@
-//! Settings that say what the server adds to responses, and how it sends them.
+//! Settings: headers that the server adds to responses, and how responses are sent.
 
 use crate::setting::{Kind, Section, Setting, Shape};
 use crate::written::{Complaint, quoted};

@@ -1,4 +1,4 @@
-//! Settings that say where the server listens.
+//! Settings: listen addresses.
 
 use crate::BindAddress;
 use crate::setting::{Kind, Section, Setting, Shape};
@@ -94,7 +94,7 @@ fn admin_address(text: &str) -> Result<Option<BindAddress>, Complaint> {
     }
     let address = BindAddress::parse(text)?;
     let is_fit = match &address {
-        // Where it really listens is known when it is there.
+        // Its real address is known only once systemd has passed the socket.
         BindAddress::Systemd(Some(_)) => true,
         BindAddress::Systemd(None) => {
             return Err("needs the name of the socket, as in systemd:admin".into());
@@ -118,7 +118,7 @@ fn addresses(given: Given<'_>) -> Result<Vec<BindAddress>, Complaint> {
             demand,
         };
         let address = BindAddress::parse(&text).map_err(complain)?;
-        // Port 0 is another port each time.
+        // Port 0 is a different port each time.
         let may_repeat = matches!(address, BindAddress::Tcp { port: 0, .. });
         if !may_repeat && addresses.contains(&address) {
             return Err(complain(

@@ -1,4 +1,4 @@
-//! Settings that say how much runs at the same time.
+//! Settings: concurrency.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

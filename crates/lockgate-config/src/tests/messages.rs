@@ -1,4 +1,4 @@
-//! Errors say what, with which value, where, and what to do.
+//! Tests of messages: each says what is wrong, with which value, where, and what to do.
 
 use super::{Arguments, File, Variables, given, refused};
 use crate::settings;
@@ -48,7 +48,7 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             None,
             "max_worker_memory = \"0.05%\" (from --max-worker-memory): must come to at least 16MiB here, and is 12MiB of the machine's memory of 24.0 GiB",
         ),
-        // A value that a stronger one hides is checked too.
+        // A value that a stronger source overrides is checked too.
         (
             &["a:b", "-w", "3"],
             &[],
@@ -216,7 +216,7 @@ fn every_mistake_is_named_at_once() {
                 "workers = 0 (from --workers): must be at least 1, or \"auto\"",
             ],
         ),
-        // What follows an unknown flag is its value or the application, and not judged.
+        // The word after an unknown flag is its value or the application, and is not checked.
         (
             &["--colour", "a:b"],
             &[],

@@ -1,4 +1,4 @@
-//! The reference page says what the table says.
+//! Tests that the reference page agrees with the table.
 
 use crate::{reference_page, settings};
 

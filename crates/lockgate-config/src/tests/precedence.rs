@@ -1,4 +1,4 @@
-//! The stronger source wins, for every setting and every set of sources.
+//! Tests of precedence: the stronger source wins, for every setting and every set of sources.
 
 use super::{Arguments, File, Variables, given};
 use crate::{Origin, Setting, Shape, settings};
@@ -226,7 +226,7 @@ fn the_platforms_variables_are_weaker_than_ours() {
             2,
             "127.0.0.1:8000",
         ),
-        // Where they do not count they are not even checked: they are not addressed to us.
+        // Where they are overridden they are not checked: they are not meant for Lockgate.
         (
             &["-w6", "-b:3"],
             &[("WEB_CONCURRENCY", "many"), ("PORT", "x")],
@@ -360,7 +360,7 @@ fn what_is_printed_is_a_file_that_gives_the_same_configuration() {
         let first = given(&[], &[], Some(file)).expect(file);
         let second = given(&[], &[], Some(&first.print())).expect("what was printed is taken");
         let mut config = second.config.clone();
-        // The one thing that speaks of origins.
+        // The only value that names origins.
         config
             .workers_reason
             .clone_from(&first.config.workers_reason);

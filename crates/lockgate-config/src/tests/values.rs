@@ -1,4 +1,4 @@
-//! What each setting makes of a value, good and bad.
+//! Tests of values, valid and invalid, of each setting.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -587,7 +587,7 @@ fn lists_are_given_by_repeating_a_flag_or_by_commas() {
         ["0.0.0.0:1", "0.0.0.0:2", "[::1]:3"]
     );
     assert_eq!(taken.pythonpath, ["a", "b", "c"].map(PathBuf::from));
-    // Port 0 is another port each time.
+    // Port 0 is a different port each time.
     assert_eq!(config("-b", ":0,:0").bind.len(), 2);
 }
 
@@ -605,7 +605,7 @@ fn a_variable_for_the_application_keeps_its_value_as_it_is() {
         taken.env,
         expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
     );
-    // A table may hold lines; a certificate is a common one.
+    // A table may contain line feeds; a certificate is a common case.
     let taken = given(&["a:b"], &[], Some("[env]\nKEY = \"a\\nb\""))
         .expect("taken")
         .config;

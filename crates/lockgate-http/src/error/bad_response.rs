@@ -1,15 +1,15 @@
-//! What an application does wrong in a response.
+//! The faults of an application in a response.
 
 use std::error::Error;
 use std::fmt;
 
-/// What the application did wrong in its response head. Nothing has been sent yet when it is told.
+/// What the application did wrong in its response head. It is reported before anything is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BadResponse {
     /// A status outside 200..=999 (RFC 9110 §15).
     InvalidStatus(u16),
-    /// An interim status (1xx) as the final one (RFC 9110 §15.2).
+    /// An interim status (1xx) as the final status (RFC 9110 §15.2).
     InterimStatus(u16),
     /// A control byte in the reason phrase: response splitting (RFC 9112 §4).
     ForbiddenByteInReason,
@@ -46,11 +46,11 @@ impl fmt::Display for BadResponse {
 
 impl Error for BadResponse {}
 
-/// The response body ended before its Content-Length: the connection must close, so that the client
-/// sees a truncated response and not a complete one (RFC 9112 §8).
+/// The response body ended before its Content-Length: the connection must close, so that the client sees a truncated
+/// response instead of a complete one (RFC 9112 §8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortBody {
-    /// Bytes that were announced and never came.
+    /// Bytes that were announced but not sent.
     pub missing: u64,
 }
 

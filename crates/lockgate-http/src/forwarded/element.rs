@@ -1,14 +1,14 @@
-//! The grammar of one hop: an element of `Forwarded` (RFC 7239 §4) or of `X-Forwarded-For`. Knows no trust.
+//! The grammar of one hop: an element of `Forwarded` (RFC 7239 §4) or of `X-Forwarded-For`.
 //!
-//! Lists are taken apart from their right end: what a trusted proxy has added there reads the same whatever a liar wrote
-//! to the left of it, an open quotation mark included.
+//! Lists are parsed from their right end: what a trusted proxy appended reads the same whatever stands to the left of
+//! it, even an open quotation mark.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::forwarded::Hop;
 use crate::grammar::{is_token, parse_decimal, trim_whitespace};
 
-/// Longer than any address with its port; what is longer is not even looked at.
+/// Longer than any address with its port; a longer value is not parsed.
 const LONGEST_NODE: usize = 64;
 
 /// One element of `Forwarded`. Values are without their quotation marks.
@@ -20,10 +20,10 @@ pub(super) struct Element<'h> {
 }
 
 impl<'h> Element<'h> {
-    /// Pairs with `;` between them. `None`: malformed, or a parameter is there twice (RFC 7239 §4).
+    /// Pairs separated by `;`. `None`: malformed, or a repeated parameter (RFC 7239 §4).
     ///
-    /// More liberal than the grammar, where that cannot change the meaning: white space around `;`, and addresses with a
-    /// port or brackets that are not quoted.
+    /// More liberal than the grammar where that cannot change the meaning: white space around `;`, and unquoted
+    /// addresses with a port or brackets.
     pub(super) fn parse(text: &'h [u8]) -> Option<Self> {
         let mut element = Self::default();
         let mut has_by = false;
@@ -70,18 +70,19 @@ impl<'h> Element<'h> {
         }
     }
 
-    /// Who sent to the proxy that wrote this; `None` for `unknown`, hidden names and nonsense.
+    /// The hop that sent to the proxy that wrote this; `None` for `unknown`, obfuscated identifiers and malformed
+    /// values.
     pub(super) fn hop(&self) -> Option<Hop> {
         let node = self.node?;
         match node {
-            // RFC 7239 §6: an IPv6 address stands in brackets here.
+            // RFC 7239 §6: an IPv6 address must have brackets here.
             [b'[', ..] => address_and_port(node),
             _ if node.iter().filter(|&&byte| byte == b':').count() > 1 => None,
             _ => address_and_port(node),
         }
     }
 
-    /// Whether the client spoke TLS; schemes other than http and https say nothing.
+    /// Whether the client used TLS; `None` for schemes other than http and https.
     pub(super) fn is_https(&self) -> Option<bool> {
         let proto = self.proto?;
         if proto.eq_ignore_ascii_case(b"https") {
@@ -94,7 +95,7 @@ impl<'h> Element<'h> {
     }
 }
 
-/// A value without its quotation marks, and what follows it. Escapes have no place in an address, a scheme or a host.
+/// A value without its quotation marks, and the text after it. Escapes are refused: no address, scheme or host has any.
 fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     if let [b'"', inner @ ..] = text {
         let end = inner.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
@@ -107,7 +108,7 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     (!value.is_empty() && value.iter().all(is_plain)).then(|| (value, &text[end..]))
 }
 
-/// What stands left of the last comma, and what stands right of it.
+/// The parts to the left and to the right of the last comma.
 pub(super) fn split_last(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
     match memchr::memrchr(b',', list) {
         Some(comma) => (Some(&list[..comma]), &list[comma + 1..]),
@@ -115,7 +116,7 @@ pub(super) fn split_last(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
     }
 }
 
-/// The same, where commas between quotation marks do not count. Reads from the right, each byte once.
+/// The same, but commas between quotation marks do not count. Reads from the right, each byte once.
 pub(super) fn split_last_quoted(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
     let mut is_quoted = false;
     let mut at = list.len();
@@ -128,7 +129,7 @@ pub(super) fn split_last_quoted(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
                     .rev()
                     .take_while(|byte| **byte == b'\\')
                     .count();
-                // Going left, an escaped mark can only be met inside a quoted text.
+                // Read from the right, an escaped mark occurs only inside a quoted string.
                 if !is_quoted || escapes % 2 == 0 {
                     is_quoted = !is_quoted;
                 }
@@ -141,7 +142,7 @@ pub(super) fn split_last_quoted(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
     (None, list)
 }
 
-/// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`; a hidden port (`_x`) counts as none.
+/// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`; an obfuscated port (`_x`) counts as none.
 pub(super) fn address_and_port(text: &[u8]) -> Option<Hop> {
     if text.len() > LONGEST_NODE {
         return None;
@@ -164,7 +165,7 @@ pub(super) fn address_and_port(text: &[u8]) -> Option<Hop> {
     })
 }
 
-/// Nothing, `:5`, or `:_hidden`; the outer `None` is for anything else.
+/// Nothing, `:5` or `:_hidden`; the outer `None` means anything else.
 fn port_of(suffix: &[u8]) -> Option<Option<u16>> {
     match suffix {
         [] => Some(None),

@@ -1,4 +1,4 @@
-//! Tables of what proxies and liars send, and what comes of it.
+//! Tables of forwarding headers, genuine and forged, with the expected results.
 
 use std::net::IpAddr;
 
@@ -36,7 +36,7 @@ fn rules() -> ForwardingRules {
     }
 }
 
-/// 10.0.0.0/8 and ::1 are ours.
+/// 10.0.0.0/8 and ::1 are trusted.
 fn is_trusted(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.octets()[0] == 10,
@@ -90,7 +90,7 @@ fn the_client_is_the_first_address_from_the_right_that_is_not_trusted() {
     for (value, expected) in cases {
         let fields = format!("X-Forwarded-For: {value}\r\n");
         assert_eq!(client(&fields).as_deref(), expected, "{value:?}");
-        // Everything left of it is a liar's: no prefix changes the answer, unless all are ours.
+        // Elements to the left are forged: no prefix changes the answer, unless all hops are trusted.
         if expected.is_some_and(|expected| !expected.starts_with("10.")) {
             for lie in ["7.7.7.7", "\"", "10.9.9.9", "unknown"] {
                 let fields = format!("X-Forwarded-For: {lie}, {value}\r\n");
@@ -266,7 +266,7 @@ fn scheme_headers_agree_or_the_request_is_refused() {
     for (fields, expected) in cases {
         let is_https = told(fields, HopHeaders::Either).map(|told| told.is_https);
         assert_eq!(is_https, expected, "{fields:?}");
-        // Where only Forwarded counts, they have no power, not even to have the request refused.
+        // Where only Forwarded counts, these are ignored: they cannot even cause a refusal.
         let answer = told(fields, HopHeaders::Forwarded);
         assert_eq!(answer, Ok(Told::default()), "{fields:?}");
     }
@@ -431,7 +431,7 @@ fn a_prefix_is_a_path_of_this_site_and_counts_where_it_is_taken() {
             "X-Forwarded-Prefix: /shop\r\nSCRIPT_NAME: /app\r\n",
             Ok("/app"),
         ),
-        // The other family counts, or none does.
+        // The other family counts, or neither does.
         (
             "Forwarded: for=192.0.2.1\r\nX-Forwarded-Prefix: /a\r\n",
             Ok("/a"),

@@ -1,7 +1,7 @@
-//! Names with an underscore that a trusted peer may send, and `SCRIPT_NAME` among them. Knows no addresses.
+//! Names with an underscore that a trusted peer may send, including `SCRIPT_NAME`.
 //!
-//! In an environ `X_Y` and `X-Y` are one key. They are never merged: where `X_Y` is allowed and `X-Y` is there too, the
-//! request is refused.
+//! In an environ `X_Y` and `X-Y` are one key. They are never merged: a request with an allowed `X_Y` and an `X-Y` is
+//! refused.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,11 @@ use crate::grammar::trim_whitespace;
 use crate::request::{Field, RequestHead, Span};
 
 impl ForwardingRules {
-    /// Puts the dropped fields that are allowed back into the head, and takes `SCRIPT_NAME` from them.
+    /// Restores the dropped fields that are allowed to the head, and takes `SCRIPT_NAME` from them.
     #[cold]
     pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<(), Refusal> {
         let mut script_name = None;
-        // What is put back has a key as well, so an allowed name may not be there twice either.
+        // Restored fields have keys as well, so an allowed name may not occur twice either.
         let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
         let mut at = 0;
         while let Some((field, next)) = next_line(&head.bytes, at) {
@@ -55,7 +55,7 @@ impl ForwardingRules {
     }
 }
 
-/// The first field whose name has an underscore.
+/// The first field with an underscore in its name.
 #[cold]
 pub(super) fn first_of(head: &RequestHead) -> Option<Field> {
     let mut at = 0;
@@ -69,7 +69,8 @@ pub(super) fn first_of(head: &RequestHead) -> Option<Field> {
     None
 }
 
-/// The field line that starts at or after `at`, and where the next one starts. The head was read before: its lines end in CRLF.
+/// The field line that starts at or after `at`, and where the next one starts. The head was parsed before: its lines
+/// end in CRLF.
 fn next_line(bytes: &[u8], at: usize) -> Option<(Option<Field>, usize)> {
     let length = memchr::memchr(b'\n', bytes.get(at..)?)?;
     let line = &bytes[at..at + length];
@@ -83,7 +84,7 @@ fn next_line(bytes: &[u8], at: usize) -> Option<(Option<Field>, usize)> {
     Some((field, at + length + 1))
 }
 
-/// What two names have in common that are one key of an environ.
+/// The form that names with the same environ key share.
 fn key_of(name: &[u8]) -> Vec<u8> {
     name.iter()
         .map(|byte| match byte {
@@ -93,7 +94,7 @@ fn key_of(name: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// `SCRIPT_NAME` must be the start of the path, up to a slash or its end.
+/// `SCRIPT_NAME` must be a prefix of the path, up to a slash or the path's end.
 fn take_script_name(head: &mut RequestHead, value: Span) -> Result<(), Refusal> {
     let script_name = without_slashes(&head.bytes, value);
     match head.path().strip_prefix(script_name.of(&head.bytes)) {

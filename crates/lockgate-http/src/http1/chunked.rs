@@ -1,20 +1,20 @@
-//! Decodes the chunked coding (RFC 9112 §7.1) byte by byte. Passes data through and drops trailers.
+//! Decoder of the chunked coding (RFC 9112 §7.1), byte by byte; trailers are checked and dropped.
 //!
-//! Stricter than the RFC where readers have differed: no field in a trailer that decides framing, routing
-//! or authentication. White space stands only where its grammar has it: around the marks of an extension.
+//! Stricter than the RFC where readers have differed: a trailer may not affect framing, routing or authentication.
+//! White space is allowed only where the grammar has it: around the delimiters of an extension.
 
 use crate::error::Refusal;
 use crate::grammar::{TCHAR, hexadecimal_digit};
 use crate::http1::field::{FieldReader, Found};
 use crate::limits::Limits;
 
-/// A place in a chunked body. Small; holds memory only inside a trailer section.
+/// A position in a chunked body. Small; holds heap memory only inside a trailer section.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkedDecoder {
     stage: Stage,
-    /// Of the current chunk: while its line is read its size, then the data bytes still to come.
+    /// The size of the current chunk while its line is read, then the data bytes left in it.
     size: u64,
-    /// Data bytes of all chunks, the current one included.
+    /// Data bytes of all chunks, including the current one.
     total: u64,
     /// Bytes of the current chunk-size line.
     line: usize,
@@ -34,12 +34,12 @@ struct Trailers {
 enum Stage {
     #[default]
     Size,
-    /// White space behind the size: an extension must follow.
+    /// White space after the size: an extension must follow.
     SizeGap,
     ExtensionName {
         is_empty: bool,
     },
-    /// White space behind the name: a value or the next extension must follow.
+    /// White space after the name: a value or the next extension must follow.
     NameGap,
     ExtensionValue {
         is_empty: bool,
@@ -47,7 +47,7 @@ enum Stage {
     Quoted,
     QuotedPair,
     QuotedEnd,
-    /// White space behind the value: the next extension must follow.
+    /// White space after the value: the next extension must follow.
     ValueGap,
     SizeLineFeed,
     Data,
@@ -58,23 +58,23 @@ enum Stage {
     LastLineFeed,
 }
 
-/// What a [`ChunkedDecoder`] came to.
+/// The result of a step of [`ChunkedDecoder`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Decoded<'i> {
     /// All input was used.
     NeedMore,
     /// Data, never empty.
     Data(&'i [u8]),
-    /// The body and its trailers are over.
+    /// The body and its trailers are complete.
     End,
 }
 
-/// How many bytes of extensions a body may have beyond 16 per chunk and twice its data: the measure
-/// that net/http took against CVE-2023-39326.
+/// The bytes of extensions allowed per body beyond 16 per chunk and twice its data: the limit that net/http adopted
+/// against CVE-2023-39326.
 const OVERHEAD_LIMIT: u64 = 16 * 1024;
 
 impl ChunkedDecoder {
-    /// Reads on in `input`; gives how much of it was used.
+    /// Decodes more of `input`; returns how much of it was used.
     pub(crate) fn decode<'i>(
         &mut self,
         input: &'i [u8],
@@ -128,7 +128,7 @@ impl ChunkedDecoder {
         Ok((input.len(), Decoded::NeedMore))
     }
 
-    /// How many bytes of trailers are held.
+    /// Bytes of trailers held.
     pub(crate) fn stored(&self) -> usize {
         self.trailers
             .as_ref()
@@ -156,7 +156,7 @@ impl ChunkedDecoder {
             }
         }
         let is_token_byte = TCHAR[usize::from(byte)];
-        // RFC 9112 §7.1.1 has "bad" white space around `;` and `=`, which must be understood (RFC 9110 §5.6.3).
+        // RFC 9112 §7.1.1 has "bad" white space around `;` and `=`, which must be parsed (RFC 9110 §5.6.3).
         let is_space = matches!(byte, b' ' | b'\t');
         self.stage = match (self.stage, byte) {
             (Stage::Size, b'\r' | b';' | b' ' | b'\t') if self.has_digits => {
@@ -215,7 +215,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Leading zeros are digits as well (RFC 9112 §7.1); the limit of the line bounds them.
+    /// Leading zeros count as digits (RFC 9112 §7.1); the limit of the line bounds them.
     fn add_digit(&mut self, byte: u8) -> Result<(), Refusal> {
         let Some(digit) = hexadecimal_digit(byte) else {
             return Err(Refusal::InvalidChunkSize);
@@ -228,7 +228,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Only behind the last digit: a size beyond 64 bits is no number here, and not a body that is too large.
+    /// Called after the last digit: a size beyond 64 bits is an invalid number, not a body that is too large.
     fn check_size(&self, limits: &Limits) -> Result<(), Refusal> {
         if limits.is_body_too_long(self.total.saturating_add(self.size)) {
             return Err(Refusal::BodyTooLarge { limit: limits.body });
@@ -255,7 +255,7 @@ impl ChunkedDecoder {
         Ok(())
     }
 
-    /// Gives how much of `input` belongs to the trailers, when their end is in it.
+    /// Returns how much of `input` belongs to the trailers, if their end is in it.
     fn read_trailers(&mut self, input: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
         let trailers = self.trailers.get_or_insert_default();
         let before = trailers.bytes.len();
@@ -292,8 +292,8 @@ impl ChunkedDecoder {
     }
 }
 
-/// Framing, routing, authentication, request modifiers and content processing (RFC 9110 §6.5.1). A
-/// Content-Type is dropped as trailers are: it can make nobody read another message than was sent.
+/// Framing, routing, authentication, request modifiers and content processing (RFC 9110 §6.5.1). Content-Type is only
+/// dropped, as all trailers are: it cannot make a recipient read another message.
 fn is_forbidden_trailer(name: &[u8]) -> bool {
     const FORBIDDEN: [&str; 20] = [
         "authorization",
@@ -326,7 +326,7 @@ fn is_forbidden_trailer(name: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// The data, how much was left behind the body, and how it ended; fed in pieces of `step` bytes.
+    /// The data, the number of bytes left after the body, and how it ended; fed in pieces of `step` bytes.
     fn decode(input: &[u8], step: usize) -> (Vec<u8>, usize, Result<bool, Refusal>) {
         let limits = Limits {
             body: 20,
@@ -401,7 +401,7 @@ mod tests {
                 let (got_data, got_left, got_end) = decode(input.as_bytes(), step);
                 assert_eq!(got_end, end, "{input:?} by {step}");
                 assert_eq!(got_data, data.as_bytes(), "{input:?} by {step}");
-                // What lies behind the body in a later piece was not offered yet.
+                // Bytes after the body in a later piece were not offered yet.
                 let is_whole = step == input.len();
                 assert!(!is_whole || got_left == left, "{input:?}: {got_left} left");
             }

@@ -1,27 +1,27 @@
-//! Writes response heads and decides how their bodies are delimited. Sends nothing itself.
+//! Encoder of response heads, and the framing of their bodies.
 //!
-//! Invariant: what the head says about length and persistence is what [`ResponseBody`] then does.
+//! Invariant: [`ResponseBody`] does what the head says about length and persistence.
 
 use crate::error::ShortBody;
 use crate::grammar::field_value_length;
 use crate::request::Version;
 use crate::response::ResponseHead;
 
-/// The interim answer to `Expect: 100-continue` (RFC 9110 §10.1.1).
+/// The interim response to `Expect: 100-continue` (RFC 9110 §10.1.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// What the server knows of the body's length when the head is written.
+/// What is known of the body's length when the head is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLength {
-    /// Exactly so many bytes.
+    /// Exactly this many bytes.
     Known(u64),
-    /// As many as the application will give.
+    /// Not known before the application has finished.
     Unknown,
 }
 
-/// What a response head depends on besides itself.
+/// What the encoding of a response head depends on besides the head itself.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseContext<'a> {
     /// The version of the request.
@@ -30,18 +30,18 @@ pub struct ResponseContext<'a> {
     pub is_head: bool,
     /// Whether the client asks for the connection to stay open and the server agrees.
     pub keep_alive: bool,
-    /// Now, as IMF-fixdate (RFC 9110 §5.6.7). Used unless the application said Date.
+    /// The current time, as IMF-fixdate (RFC 9110 §5.6.7). Used unless the application set Date.
     pub date: &'a [u8],
-    /// The Server field to add unless the application said one.
+    /// The Server field to add unless the application set one.
     pub server: Option<&'a [u8]>,
 }
 
 /// Appends the whole head to `out` and decides the framing of the body (RFC 9112 §6).
 ///
-/// The application's Content-Length wins over `length`. Without one, a known length is announced, an
-/// unknown one is chunked on 1.1 and ended by closing on 1.0. 204 and 304 have no body and no invented
-/// length, 205 has none and says so (RFC 9110 §15.3.6); HEAD has no body and announces what GET would have had, if that is known: a length of 0 is
-/// not told there, since applications leave out the body themselves (RFC 9110 §8.6, §9.3.2).
+/// The application's Content-Length takes precedence over `length`. Without one, a known length is announced; an
+/// unknown one is chunked on 1.1 and delimited by closing on 1.0. 204 and 304 have no body and no generated length; 205
+/// has none and announces 0 (RFC 9110 §15.3.6). HEAD has no body and announces the length of GET if it is known; a
+/// length of 0 is not announced there, since applications leave out the body themselves (RFC 9110 §8.6, §9.3.2).
 pub fn encode_head(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -75,7 +75,7 @@ pub fn encode_head(
     out.reserve(
         head.block.len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
     );
-    // RFC 9110 §6.2: the version is our own, also in answer to 1.0.
+    // RFC 9110 §6.2: the version is the server's own, also in a response to 1.0.
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&status_digits(status));
     out.extend_from_slice(head.reason());
@@ -105,7 +105,7 @@ pub fn encode_head(
     if delimiter == Delimiter::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    // RFC 9110 §7.8: who sends Upgrade names it in Connection too.
+    // RFC 9110 §7.8: a sender of Upgrade also names it in Connection.
     out.extend_from_slice(match (keep_alive, context.version, head.has_upgrade) {
         (true, Version::Http11, false) => b"\r\n",
         (true, Version::Http11, true) => b"Connection: upgrade\r\n\r\n",
@@ -121,9 +121,9 @@ pub fn encode_head(
     }
 }
 
-/// Appends a whole small `text/plain` answer that closes the connection; gives the bytes of its body.
+/// Appends a complete small `text/plain` response that closes the connection; returns the length of its body.
 ///
-/// `reason` and `server` must be free of control bytes: they are left out otherwise.
+/// `reason` and `server` are left out if they contain control bytes.
 pub fn encode_refusal(
     out: &mut Vec<u8>,
     status: u16,
@@ -171,7 +171,7 @@ pub fn encode_refusal(
     body_length
 }
 
-/// How the body of a response is delimited, and how much of it was framed.
+/// How the body of a response is delimited, and how much of it has been framed.
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseBody {
     delimiter: Delimiter,
@@ -186,22 +186,22 @@ enum Delimiter {
     /// Bytes still to come.
     Length(u64),
     Chunked,
-    /// The last chunk was given out.
+    /// The last chunk was returned.
     ChunkedEnd,
-    /// HTTP/1.0: the end of the connection.
+    /// HTTP/1.0: delimited by the end of the connection.
     Close,
 }
 
-/// What goes around a piece of the body.
+/// The framing of one piece of the body.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame {
-    /// What goes before: a chunk-size line, or nothing.
+    /// Sent before the piece: a chunk-size line, or nothing.
     pub prefix: FramePrefix,
     /// How many bytes of the piece to send.
     pub take: usize,
-    /// What goes after.
+    /// Sent after the piece.
     pub suffix: &'static [u8],
-    /// The piece goes beyond the announced length; what is beyond must not be sent.
+    /// The piece exceeds the announced length; the excess must not be sent.
     pub is_cut: bool,
 }
 
@@ -245,8 +245,7 @@ impl FramePrefix {
 }
 
 impl ResponseBody {
-    /// What to send for a piece of `piece` bytes. An empty piece sends nothing: an empty chunk would
-    /// end the body.
+    /// The framing of a piece of `piece` bytes. An empty piece sends nothing: an empty chunk would end the body.
     pub fn frame(&mut self, piece: usize) -> Frame {
         let mut frame = Frame {
             prefix: FramePrefix::EMPTY,
@@ -295,8 +294,8 @@ impl ResponseBody {
         self.keep_alive
     }
 
-    /// Whether no further byte may follow: the announced length is reached, no body is allowed, or the
-    /// last chunk was given out.
+    /// Whether no further byte may follow: the announced length is reached, no body is allowed, or the last chunk was
+    /// returned.
     pub fn is_complete(&self) -> bool {
         matches!(
             self.delimiter,
@@ -304,8 +303,8 @@ impl ResponseBody {
         )
     }
 
-    /// Whether only the end of the connection ends the body (HTTP/1.0 without a length): a client cannot tell
-    /// an orderly end from a complete response.
+    /// Whether only the end of the connection ends the body (HTTP/1.0 without a length): a client takes any orderly
+    /// close for the end of the response.
     pub fn ends_with_connection(&self) -> bool {
         self.delimiter == Delimiter::Close
     }
@@ -320,7 +319,7 @@ impl ResponseBody {
         self.sent
     }
 
-    /// Whether this response has a body at all; pieces of others are dropped.
+    /// Whether this response has a body; otherwise pieces are dropped.
     pub fn allows_body(&self) -> bool {
         self.delimiter != Delimiter::NoBody
     }
@@ -333,7 +332,7 @@ fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Three digits and a space; a head that was never given a status reads as 500.
+/// Three digits and a space; a head without a status reads as 500.
 fn status_digits(status: u16) -> [u8; 4] {
     let status = if (100..=999).contains(&status) {
         status
@@ -401,7 +400,7 @@ mod tests {
         );
     }
 
-    /// Status, headers, length, version, HEAD; the framing that is told, whether the connection stays.
+    /// Status, headers, length, version, HEAD; the expected framing, and whether the connection stays open.
     type Case<'a> = (
         u16,
         &'a [(&'a str, &'a str)],

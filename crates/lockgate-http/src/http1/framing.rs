@@ -1,4 +1,4 @@
-//! Decides how a request's body is delimited. Sees field values only; never a socket or a body byte.
+//! Message framing (RFC 9112 §6): how a request's body is delimited, decided from its fields.
 //!
 //! Invariant: a message has exactly one framing, chosen once; two claims are an error, not a choice.
 
@@ -15,7 +15,7 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    /// Takes the value of a Content-Length line, without the white space around it.
+    /// Takes the value of a Content-Length line, without surrounding white space.
     pub(crate) fn claim_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.length.is_some() {
             return Err(Refusal::RepeatedContentLength);
@@ -31,7 +31,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Takes the value of a Transfer-Encoding line, without the white space around it.
+    /// Takes the value of a Transfer-Encoding line, without surrounding white space.
     pub(crate) fn claim_coding(&mut self, value: &[u8], version: Version) -> Result<(), Refusal> {
         if self.is_chunked {
             return Err(Refusal::RepeatedTransferEncoding);
@@ -49,7 +49,7 @@ impl Claims {
         Ok(())
     }
 
-    /// The framing of the message, once all fields were read.
+    /// The framing of the message, once all fields have been read.
     pub(crate) fn decide(&self, limits: &Limits) -> Result<Framing, Refusal> {
         match (self.is_chunked, self.length) {
             (true, _) => Ok(Framing::Chunked),

@@ -1,8 +1,8 @@
-//! Reads a request head in one pass, resumable at any byte. Knows nothing of bodies.
+//! Parser of request heads: one pass, resumable at any byte.
 //!
-//! Invariant: faults of bytes are told at the byte, faults of meaning at the end of their line, faults
-//! of the whole (a missing Host, a body over its limit) at the end of the head. So the answer depends
-//! on the bytes alone and never on how they were cut.
+//! Invariant: syntax faults are reported at the byte, faults of meaning at the end of their line, faults of the whole
+//! head (a missing Host, a body over its limit) at its end. So the result depends on the bytes alone and not on how
+//! they were cut.
 
 use crate::error::Refusal;
 use crate::grammar::{TARGET, TCHAR, trim_whitespace};
@@ -12,11 +12,11 @@ use crate::limits::Limits;
 use crate::request::{Field, RequestHead, Span, Summary, Version};
 use crate::target::{is_host, split_target};
 
-/// A place in a head.
+/// A position in a head.
 #[derive(Debug, Default)]
 pub(crate) struct HeadReader {
     stage: Stage,
-    /// The first byte of the request line that was not looked at.
+    /// The first byte of the request line that was not examined.
     at: usize,
     fields: FieldReader,
     claims: Claims,
@@ -41,8 +41,8 @@ enum Stage {
 const VERSION_LENGTH: usize = b"HTTP/1.1\r\n".len();
 
 impl HeadReader {
-    /// Reads on in `bytes`, which start with the request line as they did before, and notes in `head`
-    /// what is found. Gives the length of the head when it is whole.
+    /// Continues in `bytes`, which start with the request line as they did before, and records the result in `head`.
+    /// Returns the length of the head when it is complete.
     pub(crate) fn advance(
         &mut self,
         bytes: &[u8],
@@ -89,8 +89,8 @@ impl HeadReader {
         }
     }
 
-    /// After a refusal: how many bytes at the start of the head were read as whole parts, which is what can be logged.
-    /// Of a field whose value is at fault that is its name, which is noted.
+    /// After a refusal: how many bytes at the start of the head were read as complete parts, which can be logged. Of a
+    /// field with a faulty value that is its name, which is recorded.
     #[cold]
     pub(crate) fn settle(&self, summary: &mut Summary) -> usize {
         match self.stage {
@@ -107,7 +107,7 @@ impl HeadReader {
         }
     }
 
-    /// Reads on in the request line; true when it is whole.
+    /// Continues in the request line; true when it is complete.
     fn advance_line(
         &mut self,
         bytes: &[u8],
@@ -149,7 +149,7 @@ impl HeadReader {
                 self.at = window.len();
                 let is_whole = pause();
                 if is_whole.is_err() {
-                    // As much of it as there was room for: the log says who was refused what.
+                    // As much of it as fits, so that the log shows which request was refused.
                     self.end_target(start, summary);
                 }
                 return is_whole;
@@ -188,7 +188,7 @@ impl HeadReader {
         Ok(true)
     }
 
-    /// The line ends with its target, or was cut there: what there is of it is settled.
+    /// The line ends with its target, or was cut there: records the part of the target that was received.
     #[cold]
     fn end_target(&mut self, start: usize, summary: &mut Summary) {
         summary.target = Span::new(start, self.at);
@@ -203,7 +203,7 @@ impl HeadReader {
         summary: &mut Summary,
     ) -> Result<(), Refusal> {
         if let Stage::Version { start } = self.stage {
-            // The line is whole and can be logged, whatever its version.
+            // The line is complete and can be logged, whatever its version.
             self.stage = Stage::Fields;
             self.fields = FieldReader::starting_at(start + VERSION_LENGTH);
         }
@@ -214,14 +214,14 @@ impl HeadReader {
                 summary.version = Version::Http10;
                 Ok(())
             }
-            // RFC 9110 §2.5: a higher minor version is read as the highest that is known here.
+            // RFC 9110 §2.5: a higher minor version is read as the highest supported one.
             (1, _) => Ok(()),
             (2, 0) if method == b"PRI" && target == b"*" => Err(Refusal::Http2Preface),
             _ => Err(Refusal::UnsupportedVersion),
         }
     }
 
-    /// Notes the fields that mean something to us. Their names differ in length, so one look decides.
+    /// Records the fields that the server interprets. Their names differ in length, so one comparison decides.
     #[inline]
     fn interpret(
         &mut self,
@@ -293,7 +293,7 @@ impl HeadReader {
     }
 }
 
-/// The digits of `HTTP/d.d` CRLF; `None` while `line` is a part of it.
+/// The digits of `HTTP/d.d` CRLF; `None` while `line` is incomplete.
 #[cold]
 fn version_line(line: &[u8]) -> Result<Option<(u8, u8)>, Refusal> {
     let mut digits = [0; 2];
@@ -351,7 +351,7 @@ fn head_too_large(limits: &Limits) -> Refusal {
 mod tests {
     use super::*;
 
-    /// Refusal, and the method, target and number of fields that were read before it.
+    /// The refusal, and the method, target and number of fields read before it.
     fn refuse(text: &str) -> (Refusal, String, String, usize) {
         let mut head = RequestHead::default();
         let mut reader = HeadReader::default();

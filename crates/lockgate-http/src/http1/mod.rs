@@ -1,5 +1,5 @@
-//! HTTP/1.0 and HTTP/1.1 on the wire: reading heads and bodies, writing heads and frames.
-//! Knows no connection state beyond the message it is in.
+//! HTTP/1.0 and HTTP/1.1 on the wire: parsers of heads and bodies, encoders of heads and frames. State is kept for one
+//! message only.
 
 pub(crate) mod head;
 

@@ -17,7 +17,7 @@ fn binary(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Reads `bytes` with something of the client behind, and checks that no shorter piece says anything else.
+/// Reads `bytes` followed by client data, and checks that no shorter piece gives a different result.
 fn read(bytes: &[u8], spoken: ProxyProtocol) -> Result<ProxySource, MalformedProxyHeader> {
     let mut all = bytes.to_vec();
     all.extend(b"GET / HTTP/1.1\r\n\r\n");

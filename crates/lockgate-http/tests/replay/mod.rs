@@ -1,4 +1,4 @@
-//! Plays bytes to a connection in pieces and writes down what came. Judges nothing.
+//! Feeds bytes to a connection in pieces and records the events.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -9,7 +9,7 @@
 
 use lockgate_http::{Connection, Event, Framing, Limits, Refusal, RequestHead, Version};
 
-/// Everything that came of some bytes.
+/// Everything that some bytes resulted in.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub struct Transcript {
     pub messages: Vec<Message>,
@@ -42,12 +42,12 @@ pub struct Refused {
     pub head_bytes: Vec<u8>,
 }
 
-/// Plays `pieces` one after another, then the end of the input.
+/// Feeds `pieces` one after another, then the end of the input.
 pub fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Transcript {
     let mut connection = Connection::new(limits);
     let mut transcript = Transcript::default();
     for piece in pieces {
-        // A new head for each piece: what is partial must be stored in the connection.
+        // A new head for each piece: partial data must be stored in the connection.
         let mut head = RequestHead::default();
         let outcome = play_piece(&mut connection, piece, &mut head, &mut transcript);
         assert!(connection.stored() <= limits.head.max(limits.trailers));
@@ -135,7 +135,7 @@ impl Message {
     }
 }
 
-/// What an independent parser must say of a head that was accepted: the same.
+/// Checks that an independent parser reads an accepted head the same way.
 pub fn check_with_httparse(message: &Message) {
     let mut fields = vec![httparse::EMPTY_HEADER; 20_010];
     let mut request = httparse::Request::new(&mut fields);
@@ -165,7 +165,7 @@ pub fn check_with_httparse(message: &Message) {
     assert_eq!(request.headers.len(), fields.len() + message.dropped);
 }
 
-/// httparse knows no minor version above 1, which RFC 9110 §2.5 has us read as 1.1.
+/// httparse refuses minor versions above 1, which RFC 9110 §2.5 has us read as 1.1.
 fn with_known_version(head: &[u8]) -> Vec<u8> {
     let mut head = head.to_vec();
     let line = head.iter().position(|&byte| byte == b'\r').unwrap_or(0);

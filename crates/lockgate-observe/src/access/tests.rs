@@ -1,8 +1,8 @@
-//! What access lines look like, and what clients cannot do to them.
+//! Access lines, and clients' attempts to forge them.
 
 use super::*;
 
-/// A request as a browser would send it; each test changes what it is about.
+/// A request as a browser sends it; each test changes the part that it tests.
 struct Sample {
     client: &'static str,
     user: Option<&'static [u8]>,
@@ -102,7 +102,7 @@ impl Sample {
     }
 }
 
-/// Header values with which clients have written into logs.
+/// Header values that clients have used to write into logs.
 const FORGERIES: &[&[u8]] = &[
     b"x\r\n203.0.113.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /admin HTTP/1.1\" 200 1 \"-\" \"-\"",
     b"x\" 200 1 \"-\" \"real",
@@ -215,7 +215,7 @@ fn a_decoded_path_cannot_forge_a_line_or_a_column() {
 
 #[test]
 fn a_user_cannot_forge_a_line_or_a_column() {
-    // "a b\r\n[x] \"" as user, then as one that the application gave.
+    // "a b\r\n[x] \"" as user, then as a user set by the application.
     let header = Sample::default().header("Authorization", b"Basic YSBiDQpbeF0gIjpwdw==");
     let given = Sample {
         user: Some(b"a b\r\n[x] \""),

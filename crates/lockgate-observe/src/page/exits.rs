@@ -1,4 +1,4 @@
-//! How workers have ended, counted by cause. Written by the supervisor alone, read by any process.
+//! Worker exits, counted by cause. Written by the supervisor only, read by any process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,14 +7,14 @@ use super::Page;
 /// Words of the region.
 pub(super) const WORDS: usize = ExitCause::ALL.len().next_multiple_of(8);
 
-/// Why a worker is no more.
+/// Why a worker exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitCause {
-    /// It was asked to leave, and left.
+    /// It was asked to exit, and did.
     Asked,
-    /// It gave no sign of life within `timeout`.
+    /// It made no progress within `timeout`.
     Timeout,
-    /// It was asked to leave, had not finished in time and was killed.
+    /// It was asked to exit, did not finish in time and was killed.
     Unfinished,
     /// It could not start.
     BootFailed,
@@ -57,14 +57,14 @@ impl ExitCause {
 }
 
 impl Page {
-    /// A worker has ended.
+    /// Counts a worker's exit.
     pub fn note_exit(self, cause: ExitCause) {
         if let Some(word) = self.exit_word(cause) {
             word.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How many workers have ended for this cause.
+    /// How many workers have exited for this cause.
     pub fn exits(self, cause: ExitCause) -> u64 {
         self.exit_word(cause)
             .map_or(0, |word| word.load(Ordering::Relaxed))

@@ -1,9 +1,9 @@
-//! How long requests took, in buckets. Knows durations in nanoseconds; no clock.
+//! Histograms of request durations, in nanoseconds.
 //!
 //! Invariant: every duration falls into exactly one bucket, the first whose bound is not less than it.
 
-/// Upper bounds in nanoseconds, with the same in seconds as text: 1, 2.5, 5 in each decade, which is how operators set
-/// their targets. The last bucket, beyond the last bound, has none.
+/// Upper bounds in nanoseconds, and the same in seconds as text: 1, 2.5, 5 in each decade, which matches how operators
+/// set their targets. The last bucket, above the last bound, has none.
 pub const BOUNDS: [(u64, &str); 18] = [
     (100_000, "0.0001"),
     (250_000, "0.00025"),
@@ -25,13 +25,13 @@ pub const BOUNDS: [(u64, &str); 18] = [
     (60_000_000_000, "60.0"),
 ];
 
-/// The first bound for waits of requests: 1 ms. Shorter ones are of no interest, and the most.
+/// The first bound for queue times: 1 ms. Shorter waits are the most frequent, and of no interest.
 pub const FIRST_WAIT: usize = 3;
 
-/// The bounded buckets and the one beyond.
+/// The bounded buckets and the unbounded one.
 pub const BUCKETS: usize = BOUNDS.len() + 1;
 
-/// From the short end: a request that takes long can pay for a few comparisons more.
+/// Searches from the short end: a long request can afford a few more comparisons.
 #[inline]
 pub(super) fn bucket(nanoseconds: u64) -> usize {
     let mut index = 0;

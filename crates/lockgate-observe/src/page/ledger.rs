@@ -1,28 +1,28 @@
-//! What one worker has counted for the operator: responses, bytes, times, losses. Knows no connection and no clock.
+//! Counters of one worker for the operator: responses, bytes, times, losses.
 //!
-//! Invariant: counters only grow, also over the deaths of the workers of a slot: a successor goes on where its
-//! predecessor stopped, so that sums over all slots never fall.
+//! Invariant: counters only grow, even when workers of a slot die: a successor continues where its predecessor stopped,
+//! so that sums over all slots never fall.
 //!
-//! Most responses are counted by whoever leads the lane. There is one leader at a time, so those counters are added to
-//! without a locked instruction; those of other threads are counted beside them, and readers add both.
+//! Most responses are counted by the leader of the lane (the thread that runs the event loop). There is one leader at a
+//! time, so its counters need no locked instruction; other threads have separate counters, and readers add both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BOUNDS, BUCKETS, FIRST_WAIT, bucket};
 use super::line::{LINE, LINES, Line};
 
-// The words of a ledger. The first eight are written once a turn.
+// The words of a ledger. The first eight are written once per turn of the event loop.
 const PID: usize = 0;
 const STARTED: usize = 1;
 const WAITING: usize = 2;
 const RECEIVED: usize = 3;
 const THREADS: usize = 4;
-/// What the leader counts.
+/// Offset of the leader's counters.
 const LED: usize = 8;
-/// What other threads count, on cache lines of its own.
+/// Offset of the other threads' counters, on separate cache lines.
 const AMONG_OTHERS: usize = LED + TALLY.next_multiple_of(8);
 const LOSSES: usize = AMONG_OTHERS + TALLY;
-/// Requests that waited for a thread, by how long; those that did not wait to speak of are not among them.
+/// Requests that waited for a thread, by queue time; negligible waits are not counted here.
 const WAITS: usize = LOSSES + Loss::ALL.len();
 /// Words of a ledger.
 pub(super) const LEDGER: usize = (WAITS + BUCKETS).next_multiple_of(8);
@@ -34,34 +34,34 @@ const DURATIONS: usize = 6;
 const DURATION: usize = DURATIONS + BUCKETS;
 const TALLY: usize = DURATION + 1;
 
-/// See the module. A copy is another view of the same words.
+/// The ledger of one worker. A copy refers to the same words.
 #[derive(Debug, Clone, Copy)]
 pub struct Ledger {
     words: &'static [AtomicU64; LEDGER],
     lines: &'static [AtomicU64],
 }
 
-/// A response that has left.
+/// A response that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Response {
     /// Its status.
     pub status: u16,
-    /// Bytes that were sent for it, its head included.
+    /// Bytes sent for it, including its head.
     pub bytes: u64,
     /// Nanoseconds from when its request was ready; `None` when the application never saw the request.
     pub duration: Option<u64>,
 }
 
-/// What became of a request that did not get the application's whole answer.
+/// Why a request did not get the application's complete response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Its client left before the response had.
+    /// The client left before the response was complete.
     ClientGone,
-    /// Its client read the response too slowly.
+    /// The client read the response too slowly.
     ClientTooSlow,
     /// The application failed in the middle of its response.
     Aborted,
-    /// It found the queue full.
+    /// The queue was full.
     QueueFull,
     /// It waited for a thread for too long.
     QueueTimeout,
@@ -102,21 +102,20 @@ pub struct Totals {
     pub received: u64,
     /// Bytes of finished responses that were sent.
     pub sent: u64,
-    /// Requests that the application answered, by how long that took; see [`BOUNDS`].
+    /// Requests that the application answered, by duration; see [`BOUNDS`].
     pub durations: [u64; BUCKETS],
-    /// Nanoseconds that they took together.
+    /// The sum of these durations in nanoseconds.
     pub duration: u64,
     /// In the order of [`Loss::ALL`].
     pub losses: [u64; Loss::ALL.len()],
-    /// Requests that a thread has taken, by how long they had waited for it. All that waited for no longer than
-    /// `BOUNDS[FIRST_WAIT]` are in that bucket.
+    /// Requests that a thread has taken, by queue time. All waits up to `BOUNDS[FIRST_WAIT]` are in that bucket.
     pub waits: [u64; BUCKETS],
-    /// Nanoseconds that they waited together.
+    /// The sum of their queue times in nanoseconds.
     pub waited: u64,
 }
 
 impl Totals {
-    /// Adds what another one has.
+    /// Adds the sums of `other`.
     pub fn add(&mut self, other: &Self) {
         let pairs = [
             (&mut self.classes[..], &other.classes[..]),
@@ -147,8 +146,8 @@ impl Ledger {
         Some(Self { words, lines })
     }
 
-    /// A worker begins: its process id, and nanoseconds of the monotonic clock. What its predecessor was doing is
-    /// forgotten, what it has counted stays.
+    /// A worker starts: its process id, and nanoseconds of the monotonic clock. Its predecessor's activity is cleared,
+    /// its counters stay.
     pub fn open(&self, pid: u32, now: u64) {
         self.close();
         self.set(WAITING, 0);
@@ -162,61 +161,61 @@ impl Ledger {
         self.lines().for_each(|line| line.release());
     }
 
-    /// Bytes were read since the last time. By the leader.
+    /// Counts bytes read since the last call. For the leader only.
     #[inline]
     pub fn note_received(&self, bytes: u64) {
         self.grow(RECEIVED, bytes);
     }
 
-    /// The worker may run so many requests at once.
+    /// Records how many requests the worker may run at once.
     pub fn note_threads(&self, threads: u64) {
         self.set(THREADS, threads);
     }
 
-    /// The thread of this line has taken a request that waited for so many nanoseconds. Most did not: then only words of
-    /// the thread's own are written.
+    /// The thread of this line has taken a request that waited for `waited` nanoseconds. Most did not wait: then only
+    /// words of the thread's own line are written.
     #[inline]
     pub fn note_taken(&self, line: Line, waited: u64) {
         line.note_taken(waited);
         if waited > BOUNDS[FIRST_WAIT].0 {
-            // After the count of all, so that a reader that sees this one sees that one too.
+            // After the total, so that a reader that sees this count also sees that one.
             self.words[WAITS + bucket(waited)].fetch_add(1, Ordering::Release);
         }
     }
 
-    /// So many requests wait for a thread. By the leader.
+    /// Records how many requests wait for a thread. For the leader only.
     #[inline]
     pub fn note_waiting(&self, waiting: u64) {
         self.set(WAITING, waiting);
     }
 
-    /// A response has left. By whoever leads the lane.
+    /// Counts a response that was sent. For the leader of the lane only.
     #[inline]
     pub fn note_response(&self, response: Response) {
         self.count(LED, response, |index, by| self.grow(index, by));
     }
 
-    /// A response has left, or what there was of one. By any thread.
+    /// Counts a response that was sent, in whole or in part. For any thread.
     pub fn note_response_among_others(&self, response: Response) {
         self.count(AMONG_OTHERS, response, |index, by| {
             self.words[index].fetch_add(by, Ordering::Relaxed);
         });
     }
 
-    /// Bytes have left for a response that will not be whole. By any thread.
+    /// Counts bytes sent for a response that will stay incomplete. For any thread.
     pub fn note_loss(&self, loss: Loss, bytes: u64) {
         self.words[LOSSES + loss as usize].fetch_add(1, Ordering::Relaxed);
         self.note_sent(bytes);
     }
 
-    /// Bytes were sent for a request whose loss is counted already.
+    /// Counts bytes sent for a request whose loss is already counted.
     pub fn note_sent(&self, bytes: u64) {
         self.words[AMONG_OTHERS + SENT].fetch_add(bytes, Ordering::Relaxed);
     }
 
     #[inline]
     fn count(&self, tally: usize, response: Response, add: impl Fn(usize, u64)) {
-        // A status has three digits (RFC 9110 §15), and the encoder lets nothing else pass.
+        // A status has three digits (RFC 9110 §15), and the encoder refuses any other.
         let class = usize::from(response.status / 100).clamp(1, 5) - 1;
         add(tally + CLASSES + class, 1);
         add(tally + SENT, response.bytes);
@@ -226,8 +225,8 @@ impl Ledger {
         }
     }
 
-    /// A line for a thread that will run requests, by its number in the system and in the application's language; `None`
-    /// when there is none left.
+    /// Claims a line for a thread that will run requests, by its kernel TID and its identifier in the application's
+    /// language; `None` if no line is free.
     pub fn claim(&self, thread: u64, ident: u64) -> Option<Line> {
         self.lines().find(|line| line.claim(thread, ident))
     }
@@ -252,7 +251,7 @@ impl Ledger {
     pub(super) fn totals(&self) -> Totals {
         let word = |index: usize| self.words[index].load(Ordering::Relaxed);
         let both = |index: usize| word(LED + index).wrapping_add(word(AMONG_OTHERS + index));
-        // Before the count of all.
+        // Read before the total.
         let mut waits: [u64; BUCKETS] =
             std::array::from_fn(|bucket| self.words[WAITS + bucket].load(Ordering::Acquire));
         let (taken, waited) = self.lines().map(Line::taken).fold((0, 0), |sum, line| {

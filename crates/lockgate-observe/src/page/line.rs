@@ -1,14 +1,15 @@
-//! A thread's line: the request that it runs. Written by that thread alone, read by any process.
+//! A thread's line: the request that it runs. Written by that thread only, read by any process.
 //!
-//! Invariant: what [`Line::read`] gives was written for one and the same request. The writer makes the line's version odd,
-//! writes, and makes it even again; a reader that finds it odd, or changed by the time it has read, has read nothing.
-//! (The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012.)
+//! Invariant: [`Line::read`] returns values of one and the same request (a seqlock). The writer makes the line's
+//! version odd, writes, and makes it even again; a reader discards its result if the version was odd, or has changed
+//! while it read. (The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory
+//! models?", 2012.)
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// Words of a line: four cache lines.
 pub(super) const LINE: usize = 32;
-/// Lines of a worker: as many as `threads = auto` may ever start, and some. Threads beyond are not shown.
+/// Lines of a worker: as many as `threads = auto` can start, and some spare. Further threads are not shown.
 pub(super) const LINES: usize = 160;
 
 // The words of a line.
@@ -24,7 +25,7 @@ const IDENT: usize = 29;
 const CALLS: usize = 30;
 const WAITED: usize = 31;
 
-// States: no thread has the line; its thread runs nothing; its thread runs a request.
+// States: no thread has the line; its thread is idle; its thread runs a request.
 const FREE: u64 = 0;
 const IDLE: u64 = 1;
 const RUNNING: u64 = 2;
@@ -34,21 +35,21 @@ const METHOD_BYTES: usize = (TARGET - METHOD) * 8;
 const TARGET_BYTES: usize = (CLIENT - TARGET) * 8;
 const CLIENT_BYTES: usize = (THREAD - CLIENT) * 8;
 
-/// How often a reader tries: a line that changes all the time has short requests, and those are of no interest.
+/// How often a reader tries: a line that changes all the time has short requests, which are of no interest.
 const ATTEMPTS: u32 = 8;
 
-/// See the module. A copy is another view of the same words.
+/// The line of one thread. A copy refers to the same words.
 #[derive(Debug, Clone, Copy)]
 pub struct Line {
     words: &'static [AtomicU64; LINE],
 }
 
-/// A thread, and what it does.
+/// A thread and the request that it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The thread, as the system numbers it.
+    /// The kernel TID.
     pub thread: u64,
-    /// The thread, as the application's language numbers it; 0 when it does not.
+    /// The thread's identifier in the application's language; 0 if there is none.
     pub ident: u64,
     /// The request that it runs.
     pub request: Option<Running>,
@@ -57,15 +58,15 @@ pub struct Call {
 /// A request that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// Since when it was there in full: nanoseconds of the monotonic clock.
+    /// When it was complete: nanoseconds of the monotonic clock.
     pub began: u64,
     /// The beginning of its method.
     pub method: Vec<u8>,
     /// The beginning of its target.
     pub target: Vec<u8>,
-    /// Whether there is more of the target.
+    /// Whether the target was cut off.
     pub is_cut: bool,
-    /// Who sent it; empty on a unix socket.
+    /// The client; empty on a unix socket.
     pub client: Vec<u8>,
 }
 
@@ -74,7 +75,7 @@ impl Line {
         Self { words }
     }
 
-    /// Says whether the line was free, and is now the caller's.
+    /// Claims the line; returns whether it was free.
     pub(super) fn claim(self, thread: u64, ident: u64) -> bool {
         let is_free = self.words[STATE]
             .compare_exchange(FREE, IDLE, Ordering::Acquire, Ordering::Relaxed)
@@ -86,12 +87,12 @@ impl Line {
         is_free
     }
 
-    /// Its thread ends, or has ended.
+    /// The thread ends, or has ended.
     pub fn release(self) {
         self.words[STATE].store(FREE, Ordering::Release);
     }
 
-    /// Its thread runs this from now on. `client` is left out when it is the same as the last time.
+    /// The thread runs this request from now on. `client` is omitted if it is the same as the last time.
     #[inline]
     pub fn begin(self, began: u64, method: &[u8], target: &[u8], client: Option<&[u8]>) {
         let version = self.word(VERSION);
@@ -107,7 +108,7 @@ impl Line {
             }
         };
         let method_length = method.len().min(METHOD_BYTES) as u64;
-        // One more than fits says that it was cut.
+        // One more than fits marks a target that was cut off.
         let target_length = target.len().min(TARGET_BYTES + 1) as u64;
         let lengths = client << 48 | target_length << 16 | method_length;
         self.words[LENGTHS].store(lengths, Ordering::Relaxed);
@@ -117,7 +118,8 @@ impl Line {
         self.words[VERSION].store(version.wrapping_add(2), Ordering::Release);
     }
 
-    /// Its thread has taken a request that waited for so many nanoseconds. These counts go on over the threads of a line.
+    /// The thread has taken a request that waited for `waited` nanoseconds. These counts continue across the threads of
+    /// a line.
     #[inline]
     pub(super) fn note_taken(self, waited: u64) {
         for (index, by) in [(CALLS, 1), (WAITED, waited)] {
@@ -126,7 +128,7 @@ impl Line {
         }
     }
 
-    /// How many requests its threads have taken, and how many nanoseconds those had waited.
+    /// How many requests its threads have taken, and the sum of their queue times in nanoseconds.
     pub(super) fn taken(self) -> (u64, u64) {
         (self.word(CALLS), self.word(WAITED))
     }
@@ -137,7 +139,7 @@ impl Line {
         self.words[STATE].store(IDLE, Ordering::Relaxed);
     }
 
-    /// The thread and its request; `None` when no thread has the line, or what it says changes all the time.
+    /// The thread and its request; `None` if no thread has the line, or if it changes all the time.
     pub(super) fn read(self) -> Option<Call> {
         (0..ATTEMPTS).find_map(|_| self.try_read()).flatten()
     }
@@ -183,7 +185,7 @@ fn running(words: &[u64; LINE]) -> Running {
     }
 }
 
-/// As much of a text as fits. What is behind its end stays as it was.
+/// Writes as much of a text as fits. The words after its end are left unchanged.
 #[inline]
 fn store(words: &[AtomicU64], text: &[u8]) {
     let (whole, rest) = text.as_chunks::<8>();
@@ -265,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Each request is made of one letter and one length, so that a mixture of two is seen.
+    /// Each request has one letter and one length, so that a mixture of two is detected.
     #[test]
     fn a_reader_never_sees_a_mixture_of_two_requests() {
         let line = line();
@@ -273,7 +275,7 @@ mod tests {
         let is_over = AtomicBool::new(false);
         let seen = std::thread::scope(|scope| {
             scope.spawn(|| {
-                // The last one is not ended: a reader that was never let run still finds it.
+                // The last request is not ended, so that a reader that was not scheduled before still finds it.
                 for round in 0..=400_000_u64 {
                     let letter = b'a' + (round % 26) as u8;
                     let length = (round % 26) as usize * 4 + 1;

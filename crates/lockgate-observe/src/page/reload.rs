@@ -1,7 +1,8 @@
-//! How the last reload went, for whoever has asked for it and waits. Written by the supervisor alone, read by any process.
+//! The state of the last reload, for the command that requested it and waits. Written by the supervisor only, read by
+//! any process.
 //!
-//! Invariant: what [`Page::reload`] gives was true at one moment: the words are under a version, as those of a line are.
-//! Reloads are counted, so that who asked for one can tell it from those before.
+//! Invariant: [`Page::reload`] returns values of a single moment: a version protects the words, as in a line. Reloads
+//! are numbered, so that a command can tell its own from earlier ones.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -22,7 +23,7 @@ const FAILURES: usize = 10;
 const WHY: usize = 16;
 /// Bytes of a reason that are kept.
 const WHY_BYTES: usize = 16 * 1024;
-/// Of a longer one so much of the beginning, which says what; the end of a traceback says why.
+/// Of a longer reason, this much of the beginning, which says what failed; the end of a traceback says why.
 const WHY_HEAD: usize = 2 * 1024;
 const GAP: &[u8] = b"\n[...]\n";
 
@@ -32,19 +33,19 @@ pub(super) const WORDS: usize = WHY + WHY_BYTES / 8;
 /// How often a reader tries; the writer needs microseconds.
 const ATTEMPTS: u32 = 1000;
 
-/// What a reload is doing, or how the last one ended.
+/// The progress of a reload, or its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReloadState {
     /// There has been none.
     #[default]
     Never,
-    /// Settings are read, and new workers boot.
+    /// Settings are read, and new workers start.
     Booting,
     /// The new workers begin to accept.
     Moving,
     /// The new workers have taken over.
     Done,
-    /// It came to nothing, and the old workers serve.
+    /// It failed, and the old workers serve.
     Failed,
 }
 
@@ -70,33 +71,33 @@ impl ReloadState {
     }
 }
 
-/// The reload that goes on, or the last one.
+/// The current reload, or the last one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReloadView {
-    /// What it is doing, or how it ended.
+    /// Its progress, or its result.
     pub state: ReloadState,
     /// How many reloads have begun, this one included.
     pub begun: u64,
     /// How many have ended.
     pub ended: u64,
-    /// The number of the last one that failed; 0: none has.
+    /// The number of the last one that failed; 0: none.
     pub failed: u64,
     /// How many have failed.
     pub failures: u64,
     /// New workers that are ready.
     pub ready: u64,
-    /// New workers that are wanted; 0 until the settings are read.
+    /// New workers that are expected; 0 until the settings are read.
     pub wanted: u64,
     /// When it began: nanoseconds of the monotonic clock.
     pub began_at: u64,
-    /// Nanoseconds that the last one took that has ended.
+    /// Duration of the last finished reload in nanoseconds.
     pub took: u64,
-    /// Why the last one that failed did, with the traceback if there is one.
+    /// Why the last failed reload failed, with the traceback if there is one.
     pub why: Vec<u8>,
 }
 
 impl Page {
-    /// A reload begins.
+    /// A reload starts.
     pub fn note_reload_begun(self, now: u64) {
         self.write_reload(ReloadState::Booting, |words| {
             let begun = &words[BEGUN];
@@ -107,7 +108,7 @@ impl Page {
         });
     }
 
-    /// So many of the new workers are ready.
+    /// `ready` of the `wanted` new workers are ready.
     pub fn note_reload_ready(self, ready: usize, wanted: usize) {
         self.write_reload(ReloadState::Booting, |words| {
             words[READY].store(ready as u64, Ordering::Relaxed);
@@ -115,7 +116,7 @@ impl Page {
         });
     }
 
-    /// The new workers may accept.
+    /// The new workers may accept connections.
     pub fn note_reload_moving(self) {
         self.write_reload(ReloadState::Moving, |_| {});
     }
@@ -125,7 +126,7 @@ impl Page {
         self.write_reload(ReloadState::Done, |words| end(words, now));
     }
 
-    /// The reload has come to nothing. Of a very long reason the middle is left out.
+    /// The reload has failed. Of a very long reason the middle is left out.
     pub fn note_reload_failed(self, why: &str, now: u64) {
         self.write_reload(ReloadState::Failed, |words| {
             end(words, now);
@@ -143,7 +144,7 @@ impl Page {
         });
     }
 
-    /// How the last reload goes or went.
+    /// The current reload, or the last one.
     pub fn reload(self) -> ReloadView {
         let Some(words) = self.reload_words() else {
             return ReloadView::default();
@@ -290,7 +291,7 @@ mod tests {
         assert_eq!(names.len(), ReloadState::ALL.len());
     }
 
-    /// Each failure is told with a text of one letter, so that a mixture of two is seen.
+    /// Each failure has a text of one letter, so that a mixture of two is detected.
     #[test]
     fn a_reader_never_sees_a_mixture_of_two_reloads() {
         let page = page();

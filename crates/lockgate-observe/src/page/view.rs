@@ -1,4 +1,4 @@
-//! The page as an operator sees it: each worker with its numbers and what its threads run. Writes nothing.
+//! The page as an operator sees it: each worker with its numbers and the requests that its threads run.
 
 use super::{Call, Page, Totals};
 
@@ -7,7 +7,7 @@ use super::{Call, Page, Totals};
 pub enum State {
     /// It accepts connections.
     Serving,
-    /// It finishes what it has and accepts nothing more.
+    /// It finishes its requests and accepts no more connections.
     Draining,
 }
 
@@ -24,30 +24,30 @@ impl State {
     }
 }
 
-/// A worker that is alive, as far as the page knows.
+/// A live worker, according to the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerView {
     /// Its slot.
     pub slot: usize,
     /// How many workers have served in this slot, this one included.
     pub generation: u64,
-    /// Its process.
+    /// Its process id.
     pub pid: u64,
     /// What it is doing.
     pub state: State,
-    /// Nanoseconds of the monotonic clock when it began.
+    /// Nanoseconds of the monotonic clock when it started.
     pub started: u64,
     /// Connections that it holds.
     pub connections: u64,
-    /// Requests that were ready, since it began.
+    /// Requests that became ready since it started.
     pub requests: u64,
-    /// How many requests it may run at once; 0 where it has not said so.
+    /// How many requests it may run at once; 0 if not recorded.
     pub threads: u64,
     /// Requests that wait for a thread.
     pub waiting: u64,
     /// What the workers of this slot have counted.
     pub totals: Totals,
-    /// Its threads, as far as they have a line.
+    /// Those of its threads that have a line.
     pub calls: Vec<Call>,
 }
 
@@ -67,7 +67,7 @@ impl Page {
         (0..self.taken().min(Self::MOST_WORKERS)).filter_map(move |slot| self.worker(slot))
     }
 
-    /// The worker of this slot: what it is doing, or was doing when it died, until [`Page::clear`].
+    /// The worker of this slot: its current state, or the last one before it died, until [`Page::clear`].
     pub fn worker(self, slot: usize) -> Option<WorkerView> {
         let ledger = self.ledger(slot)?;
         let record = self.record(slot)?;
@@ -92,7 +92,7 @@ impl Page {
         })
     }
 
-    /// What the threads of a worker ran when it died, the oldest request first; to be asked before [`Page::clear`].
+    /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Page::clear`].
     pub fn unfinished(self, slot: usize, pid: u32) -> Vec<Call> {
         let ledger = self
             .ledger(slot)
@@ -106,12 +106,12 @@ impl Page {
         calls
     }
 
-    /// What the workers of this slot have counted, one after the other.
+    /// The sums of all workers of this slot, past and present.
     pub fn totals_of(self, slot: usize) -> Option<Totals> {
         self.ledger(slot).map(|ledger| ledger.totals())
     }
 
-    /// What all workers have counted, those that have died included.
+    /// The sums of all workers, including dead ones.
     pub fn totals(self) -> Totals {
         let mut totals = Totals::default();
         (0..self.taken().min(Self::MOST_WORKERS))
