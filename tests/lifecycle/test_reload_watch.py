@@ -91,11 +91,13 @@ def test_new_connections_go_to_the_new_workers_first(watched, tmp_path):
     server.signal(signal.SIGHUP)
     server.wait_for_log("answer beside the old ones")
 
-    def are_all_new():
-        return all(server.get("/").body == b"two" for _ in range(20))
+    def are_nearly_all_new():
+        # A new worker that is not scheduled leaves a connection to an old one. With even shares,
+        # 36 of 40 come once in ten million times.
+        return [server.get("/").body for _ in range(40)].count(b"two") >= 36
 
-    # One connection at a time: whoever is first in the kernel's queue takes it.
-    eventually(are_all_new, what="20 answers of the new version")
+    # One connection at a time: the worker that is first in the kernel's queue takes it.
+    eventually(are_nearly_all_new, what="36 of 40 answers of the new version")
 
 
 def test_a_new_worker_that_dies_under_watch_rolls_back(watched, tmp_path):

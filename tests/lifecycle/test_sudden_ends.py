@@ -125,8 +125,8 @@ def test_a_thread_that_cannot_be_started_is_told_and_the_service_goes_on(start, 
     user = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
     open_to_others(tmp_path)
     tmp_path.chmod(0o777)
-    # The supervisor, the worker's main thread and its first two.
-    prefix = [*reachable_python(tmp_path), *user, "prlimit", "--nproc=4"]
+    # The supervisor; the worker's main thread, its thread of orders, and two of its pool.
+    prefix = [*reachable_python(tmp_path), *user, "prlimit", "--nproc=5"]
     server = start("gates:app", "--threads", "8", prefix=prefix)
     (worker,) = server.workers()
     gates = [tmp_path / f"gate{number}" for number in range(6)]
