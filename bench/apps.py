@@ -16,6 +16,24 @@ def hello(environ, start_response):
     return [HELLO]
 
 
+class Closing:
+    """An iterable of one piece with a close(), as frameworks return."""
+
+    def __init__(self):
+        self.pieces = iter((HELLO,))
+
+    def __iter__(self):
+        return self.pieces
+
+    def close(self):
+        pass
+
+
+def closing(environ, start_response):
+    start_response("200 OK", [("Content-Type", TEXT), ("Content-Length", "13")])
+    return Closing()
+
+
 def sleep10(environ, start_response):
     time.sleep(0.010)
     return hello(environ, start_response)

@@ -23,12 +23,12 @@ import peers
 from process import BENCH, BUILD, DidNotServe, free_port, process_tree
 
 # One thread each, so that no standby that looks at its clock is counted.
+LOCKGATE = ".venv/bin/python -m lockgate {app} -b 127.0.0.1:{{port}} -w 1 --threads 1 --timeout 0"
 SERVERS = {
     "Rust only": ("constant", "build/constant {port} 1"),
-    "through Python": (
-        "lockgate",
-        ".venv/bin/python -m lockgate apps:hello -b 127.0.0.1:{port} -w 1 --threads 1 --timeout 0",
-    ),
+    "through Python": ("lockgate", LOCKGATE.format(app="apps:hello")),
+    "an iterable with close()": ("lockgate", LOCKGATE.format(app="apps:closing")),
+    "a Flask view": ("lockgate", LOCKGATE.format(app="flask_apps:app")),
 }
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 ANSWER_END = b"Hello, World!"
