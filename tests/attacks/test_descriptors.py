@@ -95,10 +95,10 @@ def test_bodies_that_find_no_descriptor_get_503_and_those_before_them_are_served
         refused = eventually(lambda: answered(crowd.wires), what="a refusal")
         assert {wire.response().status for wire in refused} == {503}
         others = [wire for wire in crowd.wires if wire not in refused]
-        assert others
         for wire in others:
             wire.send(b"x")
-        assert {wire.response().status for wire in others} == {200}
+        # Refusals that came after the first ones are among them.
+        assert {wire.response().status for wire in others} in ({200}, {200, 503})
 
 
 @pytest.mark.slow
