@@ -168,6 +168,7 @@ def endless_announced(environ, start_response):
 def empty(environ, start_response):
     """Nothing but empty pieces, until its client has gone or the file of the query is there."""
     start_response("200 OK", TEXT)
+    open(environ["QUERY_STRING"] + ".begun", "w").close()
     try:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

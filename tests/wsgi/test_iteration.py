@@ -121,6 +121,8 @@ def test_a_body_of_empty_pieces_ends_when_its_client_has_gone(start, tmp_path, w
     server = start("iterating:app", "--threads", "1")
     with server.connect() as wire:
         wire.send(request("GET", f"/empty?{tmp_path / 'never'}"))
+        # A reset that overtakes the call takes the request along.
+        eventually((tmp_path / "never.begun").exists, what="the call has begun")
         if way == "half-closed":
             wire.finish_sending()
             assert wire.response().status == 503
