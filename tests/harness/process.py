@@ -107,6 +107,14 @@ class Server:
     def connect(self, timeout: float = 15.0) -> Wire:
         return Wire(self.address, timeout)
 
+    def accepts(self) -> bool:
+        """Whether a connection is accepted: one still queued when the listener closes is reset."""
+        try:
+            self.connect().close()
+        except (ConnectionRefusedError, ConnectionResetError):
+            return False
+        return True
+
     def get(self, target: str = "/", *headers: str, method: str = "GET") -> Response:
         return self.exchange(request(method, target, *headers, "Connection: close"), method)
 

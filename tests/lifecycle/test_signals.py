@@ -74,14 +74,6 @@ def assert_all_have_left(server):
     assert not re.search(r"was killed|did not ask it to|exited with|\[ERROR\]", errors), errors
 
 
-def accepts(server):
-    try:
-        server.connect().close()
-    except ConnectionRefusedError:
-        return False
-    return True
-
-
 @PRELOAD
 @pytest.mark.parametrize("way", WAYS)
 def test_term_finishes_a_request_whatever_handlers_the_application_has(
@@ -90,7 +82,7 @@ def test_term_finishes_a_request_whatever_handlers_the_application_has(
     server = site(way, *preload)
     held = Held(server, tmp_path)
     server.signal(signal.SIGTERM)
-    eventually(lambda: not accepts(server), what="the listener is closed")
+    eventually(lambda: not server.accepts(), what="the listener is closed")
     assert held.finish() == str(held.worker).encode()
     assert server.wait() == 0
     assert_all_have_left(server)
@@ -105,7 +97,7 @@ def test_term_to_all_processes_finishes_a_request_of_an_application_that_chains(
     held = Held(server, tmp_path)
     # As systemd does with KillMode=control-group.
     os.killpg(server.pid, signal.SIGTERM)
-    eventually(lambda: not accepts(server), what="the listener is closed")
+    eventually(lambda: not server.accepts(), what="the listener is closed")
     assert held.finish() == str(held.worker).encode()
     assert server.wait() == 0
     assert_all_have_left(server)
@@ -188,7 +180,7 @@ def test_coverage_with_sigterm_has_its_data(site, tmp_path):
             os.killpg(server.pid, signal.SIGTERM)
         else:
             server.signal(signal.SIGTERM)
-        eventually(lambda: not accepts(server), what="the listener is closed")  # noqa: B023
+        eventually(lambda: not server.accepts(), what="the listener is closed")  # noqa: B023
         held.finish()
         assert server.wait() == 0
         files = list(tmp_path.glob("note.*"))
@@ -251,7 +243,7 @@ def test_handlers_of_the_starter_do_not_run_in_the_supervisor(site, tmp_path, na
     server.signal(signal.SIGHUP)
     server.wait_for_log("reload: done")
     server.signal(signal.SIGTERM)
-    eventually(lambda: not accepts(server), what="the listener is closed")
+    eventually(lambda: not server.accepts(), what="the listener is closed")
     held.finish()
     assert server.wait() == 0
 
@@ -271,7 +263,7 @@ def test_handlers_of_a_program_that_calls_main_do_not_run_in_the_supervisor(site
     server = site("chain", prefix=[sys.executable, str(wrapper)])
     held = Held(server, tmp_path)
     server.signal(signal.SIGTERM)
-    eventually(lambda: not accepts(server), what="the listener is closed")
+    eventually(lambda: not server.accepts(), what="the listener is closed")
     held.finish()
     assert server.wait() == 0
     assert server.output == "the wrapper goes on\n"
@@ -289,7 +281,7 @@ def test_signals_that_the_starter_has_blocked_or_ignored_work(site, tmp_path):
     assert blocked == 0, f"{blocked:x}"
     held = Held(server, tmp_path)
     server.signal(signal.SIGTERM)
-    eventually(lambda: not accepts(server), what="the listener is closed")
+    eventually(lambda: not server.accepts(), what="the listener is closed")
     held.finish()
     assert server.wait() == 0
 

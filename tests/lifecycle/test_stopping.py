@@ -29,7 +29,7 @@ def test_a_request_in_flight_is_finished_after_term(start, tmp_path):
         wire.send(request("GET", f"/hold?{gate}"))
         wait_until_held(gate)
         server.signal(signal.SIGTERM)
-        eventually(lambda: not accepts(server), what="the listener is closed")
+        eventually(lambda: not server.accepts(), what="the listener is closed")
         gate.touch()
         response = wire.response()
         assert response.status == 200 and response.wants_close()
@@ -101,7 +101,7 @@ def test_a_second_signal_shortens_a_graceful_stop(start, tmp_path):
         wire.send(request("GET", f"/hold?{gate}"))
         wait_until_held(gate)
         server.signal(signal.SIGTERM)
-        eventually(lambda: not accepts(server), what="the listener is closed")
+        eventually(lambda: not server.accepts(), what="the listener is closed")
         server.signal(signal.SIGINT)
         assert server.wait(within=5) == 0
 
@@ -158,14 +158,6 @@ def test_a_stale_pid_file_is_replaced(start, tmp_path):
     path.write_text(f"{dead}\n")
     server = start("hello:app", "-p", str(path))
     assert path.read_text().strip() == str(server.pid)
-
-
-def accepts(server):
-    try:
-        server.connect().close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def wait_until_held(gate):
