@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lockgate_config::{BindAddress, Collection, Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerPost};
-use lockgate_worker::{Handle, Worker, note_ahead, try_directory};
+use lockgate_worker::{Handle, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
 use crate::collector::{Collector, freeze};
@@ -112,7 +112,9 @@ impl PythonHooks {
         py: Python<'_>,
         listeners: &[(BindAddress, OwnedFd)],
     ) -> Result<Py<PyAny>, LoadFailure> {
-        listeners.iter().for_each(|(_, socket)| note_ahead(socket));
+        listeners
+            .iter()
+            .for_each(|(_, socket)| register_ahead(socket));
         self.try_places();
         if let Err(error) = children::settle_when_forked(py) {
             self.log.write(

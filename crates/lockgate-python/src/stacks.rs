@@ -17,7 +17,7 @@ use lockgate_observe::{Level, native_id_line};
 use lockgate_supervisor::{StackAnswer, StackPlace};
 use lockgate_worker::Handle;
 use lockgate_worker::log::ErrorLog;
-use lockgate_worker::note_ahead;
+use lockgate_worker::register_ahead;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -74,7 +74,7 @@ fn collecting_file(place: &StackPlace) -> PyResult<File> {
     let file: OwnedFd = place.scratch_file()?;
     fcntl_setfl(&file, OFlags::APPEND).map_err(std::io::Error::from)?;
     // Open until the process ends; children that the application forks close it.
-    note_ahead(&file);
+    register_ahead(&file);
     Ok(file.into())
 }
 

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use crate::reply::Reply;
-use crate::request::Request;
+use crate::exchange::request::Request;
+use crate::exchange::response::Reply;
 
-/// The body of a crew thread.
+/// The body of a worker thread.
 pub type ThreadBody = Box<dyn FnOnce() + Send>;
 
 /// The application, and the Python interpreter that it runs in.
 ///
-/// A crew thread is *attached* to the interpreter (holds the GIL) for its whole life, except inside [`App::detached`]:
-/// only there it leads the lane, waits for locks and writes to sockets (ARCHITECTURE.md, rule 2).
+/// A worker thread is *attached* to the interpreter (holds the GIL) for its whole life, except inside [`App::detached`]:
+/// only there it leads the event loop, waits for locks and writes to sockets (ARCHITECTURE.md, rule 2).
 pub trait App: Send + Sync + 'static {
-    /// Answers one request. Called on a crew thread, attached. A reply that is neither finished nor aborted when this
+    /// Answers one request. Called on a worker thread, attached. A reply that is neither finished nor aborted when this
     /// returns (or panics) becomes a 500, or a closed connection when some of it has been sent already.
     fn call(&self, request: &mut Request, reply: &mut Reply);
 
@@ -23,13 +23,13 @@ pub trait App: Send + Sync + 'static {
     }
 
     /// Maintenance of the interpreter that no request should wait for, such as garbage collection. Called attached, on
-    /// a crew thread that has run what was ready and is about to wait; another thread may be in a call, or here.
-    /// `let_go` has the standby send the turn's responses meanwhile: call it before anything that takes longer than
-    /// waking a thread, some 50 µs. With one thread there is no standby, and the responses are sent when this returns.
+    /// a worker thread that has run what was ready and is about to wait; another thread may be in a call, or here.
+    /// `release` has the follower send the turn's responses meanwhile: call it before anything that takes longer than
+    /// waking a thread, some 50 µs. With one thread there is no follower, and the responses are sent when this returns.
     fn between_turns(&self, _let_go: &dyn Fn()) {}
 
     /// The number by which [`App::stack`], [`App::interrupt`] and stack dumps for operators name the current thread, a
-    /// crew thread. Called attached.
+    /// worker thread. Called attached.
     fn thread(&self) -> u64 {
         0
     }
@@ -54,7 +54,7 @@ pub trait App: Send + Sync + 'static {
     /// The current thread was idle for `thread_idle_timeout` and ends, while the worker continues. Called attached.
     fn thread_ends(&self) {}
 
-    /// Starts a crew thread; `body` runs attached and ends with the worker, or when the thread was idle for too long.
+    /// Starts a worker thread; `body` runs attached and ends with the worker, or when the thread was idle for too long.
     ///
     /// # Errors
     /// The system's error when it cannot start a thread.

@@ -2,8 +2,8 @@
 //! and [`ending`] enforce them.
 //!
 //! A connection has one owner, the thread that runs its request, also at the deadline. What changes hands is the right
-//! to answer: it belongs to the first to take it under the station's lock, the owner when its response starts
-//! ([`Station::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
+//! to answer: it belongs to the first to take it under the call slot's lock, the owner when its response starts
+//! ([`CallSlot::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
 
 mod ending;
 mod records;
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Config, Threads};
 
 use self::records::Record;
-use crate::access_log::Entry;
-use crate::descriptors::Noted;
+use crate::descriptors::TrackedFd;
+use crate::exchange::request::Client;
+use crate::log::access_log::Entry;
 use crate::log::shown_target;
-use crate::queue::Job;
-use crate::request::Client;
+use crate::queue::Exchange;
 use crate::transport::AbortHandle;
 
 pub use self::ending::Ending;
@@ -56,7 +56,7 @@ enum Stage {
     #[default]
     Idle,
     /// A thread has the request and waits for the GIL.
-    Waiting,
+    QueueExpiry,
     /// The application is running; there is no response yet.
     Open,
     /// The response has begun; some of it may have been sent.
@@ -71,7 +71,7 @@ struct Expiry {
     at: Instant,
     /// What the client got; `None` when it had its response already.
     ending: Option<Ending>,
-    is_told: bool,
+    is_logged: bool,
     is_stuck: bool,
 }
 
@@ -87,7 +87,7 @@ impl Default for Line {
     /// Reaches no client.
     fn default() -> Self {
         Self {
-            abort: Weak::<Noted>::new(),
+            abort: Weak::<TrackedFd>::new(),
             is_head_request: false,
             is_clear: false,
         }
@@ -99,9 +99,9 @@ impl Default for Line {
 enum Due {
     Expire,
     /// Write the record without a stack.
-    Tell,
+    LogWithoutStack,
     /// Declare the thread stuck.
-    Despair,
+    DeclareStuck,
     Sample,
 }
 
@@ -132,10 +132,10 @@ impl Call {
         }
         if let Some(expiry) = &self.expiry {
             let since = now.saturating_duration_since(expiry.at);
-            return if !expiry.is_told && since >= TELL_AFTER {
-                Some(Due::Tell)
+            return if !expiry.is_logged && since >= TELL_AFTER {
+                Some(Due::LogWithoutStack)
             } else if !expiry.is_stuck && since >= GRACE {
-                Some(Due::Despair)
+                Some(Due::DeclareStuck)
             } else {
                 None
             };
@@ -163,7 +163,7 @@ impl Call {
     fn next(&self) -> Option<Instant> {
         match (self.stage, &self.expiry) {
             (Stage::Idle, _) => None,
-            (_, Some(expiry)) if !expiry.is_told => Some(expiry.at + TELL_AFTER),
+            (_, Some(expiry)) if !expiry.is_logged => Some(expiry.at + TELL_AFTER),
             (_, Some(expiry)) => (!expiry.is_stuck).then_some(expiry.at + GRACE),
             (_, None) => [self.deadline, self.next_sample]
                 .into_iter()
@@ -173,8 +173,8 @@ impl Call {
     }
 }
 
-/// The call that one crew thread runs.
-pub struct Station {
+/// The call that one worker thread runs.
+pub struct CallSlot {
     /// The application's number for the thread.
     thread: u64,
     call: Mutex<Call>,
@@ -184,7 +184,7 @@ pub struct Station {
 #[derive(Debug)]
 pub struct Expired;
 
-impl Station {
+impl CallSlot {
     fn new(thread: u64, now: Instant) -> Self {
         Self {
             thread,
@@ -214,7 +214,7 @@ impl Station {
     }
 
     /// The application is about to be called. False when the deadline has passed meanwhile.
-    pub fn note_called(&self) -> bool {
+    pub fn on_called(&self) -> bool {
         let mut call = self.lock();
         if call.expiry.is_some() {
             return false;
@@ -224,7 +224,7 @@ impl Station {
     }
 
     /// Sets how the client can be reached, and the access-log entry, which belongs to the thread that answers.
-    pub fn note_line(&self, line: Line, entry: Option<Box<Entry>>) {
+    pub fn set_client_socket(&self, line: Line, entry: Option<Box<Entry>>) {
         let mut call = self.lock();
         call.line = line;
         call.entry = entry;
@@ -254,7 +254,7 @@ impl Station {
         (call.entry.take(), ending)
     }
 
-    pub fn note_environ(&self, values: Vec<(String, String)>) {
+    pub fn record_environ(&self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.lock().entry {
             entry.environ = values;
         }
@@ -268,14 +268,14 @@ impl Station {
 /// A request's deadline, for the application to read and to extend.
 #[derive(Clone)]
 pub struct Deadline {
-    station: Arc<Station>,
+    call_slot: Arc<CallSlot>,
     number: u64,
 }
 
 impl Deadline {
     /// Time left for the request; zero once it is over.
     pub fn remaining(&self, now: Instant) -> Duration {
-        let call = self.station.lock();
+        let call = self.call_slot.lock();
         match call.deadline {
             Some(deadline) if self.is_current(&call) => deadline.saturating_duration_since(now),
             _ => Duration::ZERO,
@@ -286,7 +286,7 @@ impl Deadline {
     /// the deadline has passed already.
     pub fn extend(&self, time: Duration, now: Instant) -> Duration {
         {
-            let mut call = self.station.lock();
+            let mut call = self.call_slot.lock();
             if self.is_current(&call)
                 && let (Some(deadline), Some(later)) = (call.deadline, now.checked_add(time))
             {
@@ -298,7 +298,7 @@ impl Deadline {
 
     /// Whether the request was ended by its deadline.
     pub fn is_expired(&self) -> bool {
-        let call = self.station.lock();
+        let call = self.call_slot.lock();
         call.number == self.number && call.expiry.is_some()
     }
 
@@ -325,7 +325,7 @@ pub struct Deadlines {
     request_timeout: Option<Duration>,
     slow_request: Option<Duration>,
     shows_queries: bool,
-    stations: Mutex<Vec<Arc<Station>>>,
+    call_slots: Mutex<Vec<Arc<CallSlot>>>,
     records: Mutex<Vec<Record>>,
     /// Since when a thread has waited for the GIL to look at a stack.
     asked_at: Mutex<Option<Instant>>,
@@ -342,45 +342,47 @@ impl Deadlines {
             request_timeout: config.request_timeout,
             slow_request: config.slow_request,
             shows_queries: config.log_style.shows_queries,
-            stations: Mutex::default(),
+            call_slots: Mutex::default(),
             records: Mutex::default(),
             asked_at: Mutex::default(),
             ask_for_replacement: OnceLock::new(),
         })
     }
 
-    /// Adds a station for a crew thread.
-    pub fn enlist(&self, thread: u64) -> Arc<Station> {
-        let station = Arc::new(Station::new(thread, Instant::now()));
-        self.stations().push(Arc::clone(&station));
-        station
+    /// Adds a call slot for a worker thread.
+    pub fn register(&self, thread: u64) -> Arc<CallSlot> {
+        let call_slot = Arc::new(CallSlot::new(thread, Instant::now()));
+        self.call_slots().push(Arc::clone(&call_slot));
+        call_slot
     }
 
-    /// A crew thread ends.
-    pub fn strike_off(&self, station: &Arc<Station>) {
-        self.stations().retain(|other| !Arc::ptr_eq(other, station));
+    /// A worker thread ends.
+    pub fn unregister(&self, call_slot: &Arc<CallSlot>) {
+        self.call_slots()
+            .retain(|other| !Arc::ptr_eq(other, call_slot));
     }
 
     /// A thread has taken this request.
-    pub fn begin(&self, station: &Arc<Station>, job: &mut Job, now: Instant) {
+    pub fn begin(&self, call_slot: &Arc<CallSlot>, exchange: &mut Exchange, now: Instant) {
         {
-            let mut call = station.lock();
+            let mut call = call_slot.lock();
             call.number += 1;
-            call.stage = Stage::Waiting;
+            call.stage = Stage::QueueExpiry;
             call.began = now;
-            call.ready_at = job.ready_at;
-            call.deadline = self.request_timeout.map(|limit| job.ready_at + limit);
+            call.ready_at = exchange.ready_at;
+            call.deadline = self.request_timeout.map(|limit| exchange.ready_at + limit);
             call.next_sample = self.slow_request.map(|threshold| now + threshold);
             call.samples.clear();
             call.expiry = None;
             call.is_held = false;
             call.is_interrupted = false;
             call.method.clear();
-            call.method.extend_from_slice(job.request.head.method());
+            call.method
+                .extend_from_slice(exchange.request.head.method());
             call.target.clear();
-            let target = shown_target(job.request.head.target(), self.shows_queries);
+            let target = shown_target(exchange.request.head.target(), self.shows_queries);
             call.target.extend_from_slice(target);
-            let client = job.request.client();
+            let client = exchange.request.client();
             if !(call.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client)) {
                 call.client = Some(Arc::clone(client));
             }
@@ -388,23 +390,23 @@ impl Deadlines {
             call.entry = None;
         }
         if self.request_timeout.is_some() {
-            job.channel.attend(station);
+            exchange.channel.watch_deadline(call_slot);
         }
     }
 
     /// The deadline of the call that a thread runs, if there are deadlines.
-    pub fn deadline_of(&self, station: &Arc<Station>) -> Option<Deadline> {
+    pub fn deadline_of(&self, call_slot: &Arc<CallSlot>) -> Option<Deadline> {
         self.request_timeout?;
-        let number = station.lock().number;
+        let number = call_slot.lock().number;
         Some(Deadline {
-            station: Arc::clone(station),
+            call_slot: Arc::clone(call_slot),
             number,
         })
     }
 
     /// The call is over, with any outcome. Called attached: an interruption is either seen here or has not begun.
-    pub fn end(&self, station: &Station, now: Instant) -> bool {
-        let mut call = station.lock();
+    pub fn end(&self, call_slot: &CallSlot, now: Instant) -> bool {
+        let mut call = call_slot.lock();
         call.stage = Stage::Idle;
         call.line = Line::default();
         call.entry = None;
@@ -418,9 +420,9 @@ impl Deadlines {
 
     /// Number of calls that are stuck and whose connections only their threads can close.
     pub fn stuck(&self) -> usize {
-        self.stations()
+        self.call_slots()
             .iter()
-            .filter(|station| station.lock().is_stuck())
+            .filter(|call_slot| call_slot.lock().is_stuck())
             .count()
     }
 
@@ -439,8 +441,10 @@ impl Deadlines {
         let _already_set = self.ask_for_replacement.set(ask);
     }
 
-    fn stations(&self) -> MutexGuard<'_, Vec<Arc<Station>>> {
-        self.stations.lock().unwrap_or_else(PoisonError::into_inner)
+    fn call_slots(&self) -> MutexGuard<'_, Vec<Arc<CallSlot>>> {
+        self.call_slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a record for the watcher to write: threads that run calls do not wait for logs.
@@ -455,7 +459,7 @@ impl Deadlines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reply::Presence;
+    use crate::exchange::response::Presence;
     use crate::seams::Client;
     use lockgate_config::AppSpec;
 
@@ -475,21 +479,21 @@ mod tests {
         Deadlines::new(&config).unwrap()
     }
 
-    fn job(ready_at: Instant) -> Job {
-        Job {
+    fn exchange(ready_at: Instant) -> Exchange {
+        Exchange {
             request: Box::default(),
             channel: Box::new(Client(Presence::There)),
             ready_at,
             ready_nanos: 0,
-            was_kept: false,
+            was_in_backlog: false,
         }
     }
 
-    fn expire(station: &Station, at: Instant) {
-        station.lock().expiry = Some(Expiry {
+    fn expire(call_slot: &CallSlot, at: Instant) {
+        call_slot.lock().expiry = Some(Expiry {
             at,
             ending: Some(Ending::Refused),
-            is_told: false,
+            is_logged: false,
             is_stuck: false,
         });
     }
@@ -499,10 +503,10 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let deadlines = watched(Some(LIMIT), Some(Duration::from_secs(2)));
-        let station = deadlines.enlist(1);
-        assert_eq!(station.lock().due(at(99_999)), None, "no call");
+        let call_slot = deadlines.register(1);
+        assert_eq!(call_slot.lock().due(at(99_999)), None, "no call");
         // It has waited for a second: that counts towards the deadline, not towards the duration of the call.
-        deadlines.begin(&station, &mut job(start), at(1000));
+        deadlines.begin(&call_slot, &mut exchange(start), at(1000));
         for (millis, due) in [
             (1000, None),
             (2999, None),
@@ -510,73 +514,73 @@ mod tests {
             (9999, Some(Due::Sample)),
             (10_000, Some(Due::Expire)),
         ] {
-            assert_eq!(station.lock().due(at(millis)), due, "{millis} ms");
+            assert_eq!(call_slot.lock().due(at(millis)), due, "{millis} ms");
         }
-        assert_eq!(station.lock().next(), Some(at(3000)));
-        expire(&station, at(10_000));
-        for (millis, is_told, is_stuck, due) in [
+        assert_eq!(call_slot.lock().next(), Some(at(3000)));
+        expire(&call_slot, at(10_000));
+        for (millis, is_logged, is_stuck, due) in [
             (10_499, false, false, None),
-            (10_500, false, false, Some(Due::Tell)),
+            (10_500, false, false, Some(Due::LogWithoutStack)),
             (10_500, true, false, None),
             (14_999, true, false, None),
-            (15_000, true, false, Some(Due::Despair)),
+            (15_000, true, false, Some(Due::DeclareStuck)),
             (15_000, true, true, None),
         ] {
-            let mut call = station.lock();
+            let mut call = call_slot.lock();
             let expiry = call.expiry.as_mut().unwrap();
-            (expiry.is_told, expiry.is_stuck) = (is_told, is_stuck);
+            (expiry.is_logged, expiry.is_stuck) = (is_logged, is_stuck);
             assert_eq!(
                 call.due(at(millis)),
                 due,
-                "{millis} ms, {is_told}, {is_stuck}"
+                "{millis} ms, {is_logged}, {is_stuck}"
             );
         }
-        deadlines.end(&station, at(16_000));
-        assert_eq!(station.lock().due(at(99_999)), None);
-        assert_eq!(station.lock().next(), None);
+        deadlines.end(&call_slot, at(16_000));
+        assert_eq!(call_slot.lock().due(at(99_999)), None);
+        assert_eq!(call_slot.lock().next(), None);
     }
 
     #[test]
     fn only_one_of_owner_and_watcher_answers() {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
-        let station = deadlines.enlist(1);
-        deadlines.begin(&station, &mut job(now), now);
-        assert!(station.note_called());
-        assert!(station.commit().is_ok());
-        assert!(station.commit().is_ok(), "a response may be replaced");
-        assert_eq!(station.release(false).1, None);
-        deadlines.end(&station, now);
-        deadlines.begin(&station, &mut job(now), now);
-        expire(&station, now);
-        assert!(!station.note_called());
-        assert!(station.commit().is_err());
-        assert_eq!(station.release(false).1, Some(Ending::Refused));
-        deadlines.end(&station, now);
-        deadlines.begin(&station, &mut job(now), now);
-        assert!(station.note_called(), "the next call has its own deadline");
+        let call_slot = deadlines.register(1);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
+        assert!(call_slot.on_called());
+        assert!(call_slot.commit().is_ok());
+        assert!(call_slot.commit().is_ok(), "a response may be replaced");
+        assert_eq!(call_slot.release(false).1, None);
+        deadlines.end(&call_slot, now);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
+        expire(&call_slot, now);
+        assert!(!call_slot.on_called());
+        assert!(call_slot.commit().is_err());
+        assert_eq!(call_slot.release(false).1, Some(Ending::Refused));
+        deadlines.end(&call_slot, now);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
+        assert!(call_slot.on_called(), "the next call has its own deadline");
     }
 
     #[test]
     fn a_deadline_is_extended_and_never_shortened_and_only_while_it_is_ahead() {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
-        let station = deadlines.enlist(1);
-        deadlines.begin(&station, &mut job(now), now);
-        let deadline = deadlines.deadline_of(&station).unwrap();
+        let call_slot = deadlines.register(1);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
+        let deadline = deadlines.deadline_of(&call_slot).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(deadline.remaining(now), LIMIT);
         assert_eq!(deadline.extend(seconds(3), now), LIMIT);
         assert_eq!(deadline.extend(seconds(30), now), seconds(30));
         assert_eq!(deadline.remaining(now + seconds(20)), seconds(10));
-        expire(&station, now + seconds(30));
+        expire(&call_slot, now + seconds(30));
         assert_eq!(deadline.extend(seconds(30), now), Duration::ZERO);
         assert!(deadline.is_expired());
-        deadlines.end(&station, now);
-        deadlines.begin(&station, &mut job(now), now);
+        deadlines.end(&call_slot, now);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
         assert_eq!(deadline.extend(seconds(99), now), Duration::ZERO);
         assert!(!deadline.is_expired());
-        let next = deadlines.deadline_of(&station).unwrap();
+        let next = deadlines.deadline_of(&call_slot).unwrap();
         assert_eq!(next.remaining(now), LIMIT);
     }
 
@@ -584,27 +588,27 @@ mod tests {
     fn stuck_calls_count_while_they_have_a_connection() {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
-        let station = deadlines.enlist(1);
-        deadlines.begin(&station, &mut job(now), now);
-        assert!(station.note_called());
-        expire(&station, now);
+        let call_slot = deadlines.register(1);
+        deadlines.begin(&call_slot, &mut exchange(now), now);
+        assert!(call_slot.on_called());
+        expire(&call_slot, now);
         assert_eq!(deadlines.stuck(), 0);
-        if let Some(expiry) = &mut station.lock().expiry {
+        if let Some(expiry) = &mut call_slot.lock().expiry {
             expiry.is_stuck = true;
         }
         assert_eq!(deadlines.stuck(), 1);
-        station.release(false);
+        call_slot.release(false);
         assert_eq!(deadlines.stuck(), 0);
-        station.release(true);
+        call_slot.release(true);
         assert_eq!(deadlines.stuck(), 1, "its connection waits for close()");
-        deadlines.end(&station, now);
+        deadlines.end(&call_slot, now);
         assert_eq!(deadlines.stuck(), 0);
     }
 
     #[test]
     fn with_one_thread_the_shorter_timeout_is_pointed_out() {
         let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
-        for (threads, timeout, request_timeout, is_told) in [
+        for (threads, timeout, request_timeout, is_logged) in [
             (1, 30, 60, true),
             (1, 30, 30, true),
             (1, 34, 30, true),
@@ -620,7 +624,7 @@ mod tests {
             let found = find_conflict(&config);
             assert_eq!(
                 found.is_some(),
-                is_told,
+                is_logged,
                 "{threads}, {timeout}, {request_timeout}: {found:?}"
             );
         }
@@ -630,7 +634,7 @@ mod tests {
     fn nothing_is_watched_unless_a_setting_asks_for_it() {
         assert!(Deadlines::new(&config()).is_none());
         let slow = watched(None, Some(LIMIT));
-        let station = slow.enlist(1);
-        assert!(slow.deadline_of(&station).is_none());
+        let call_slot = slow.register(1);
+        assert!(slow.deadline_of(&call_slot).is_none());
     }
 }

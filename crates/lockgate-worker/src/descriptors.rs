@@ -4,6 +4,8 @@
 //! One bit per number, set and cleared without a lock: the application may fork while another thread accepts or closes.
 //! A number is removed before it is closed, so a registered number never belongs to another file.
 
+pub mod budget;
+
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,24 +34,24 @@ pub fn move_up(descriptor: OwnedFd) -> OwnedFd {
 
 /// A descriptor that is registered as long as it is open.
 #[derive(Debug)]
-pub struct Noted {
+pub struct TrackedFd {
     descriptor: OwnedFd,
 }
 
-impl Noted {
+impl TrackedFd {
     pub fn new(descriptor: OwnedFd) -> Self {
-        note_ahead(&descriptor);
+        register_ahead(&descriptor);
         Self { descriptor }
     }
 }
 
-impl AsFd for Noted {
+impl AsFd for TrackedFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }
 }
 
-impl Drop for Noted {
+impl Drop for TrackedFd {
     fn drop(&mut self) {
         if let Some((word, bit)) = place(&self.descriptor) {
             word.fetch_and(!bit, Ordering::Relaxed);
@@ -64,7 +66,7 @@ fn place(descriptor: &OwnedFd) -> Option<(&'static AtomicU64, u64)> {
 
 /// Registers a descriptor that stays open, or a socket that a worker is about to take: the application may fork while
 /// it is imported.
-pub fn note_ahead(descriptor: &OwnedFd) {
+pub fn register_ahead(descriptor: &OwnedFd) {
     if let Some((word, bit)) = place(descriptor) {
         word.fetch_or(bit, Ordering::Relaxed);
     }
@@ -103,7 +105,10 @@ mod tests {
     #[test]
     fn a_number_is_noted_as_long_as_the_descriptor_is_open() {
         let (reader, writer) = io::pipe().unwrap();
-        let (reader, writer) = (Noted::new(reader.into()), Noted::new(OwnedFd::from(writer)));
+        let (reader, writer) = (
+            TrackedFd::new(reader.into()),
+            TrackedFd::new(OwnedFd::from(writer)),
+        );
         let numbers = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
         assert!(numbers.into_iter().all(is_noted));
         drop(reader);

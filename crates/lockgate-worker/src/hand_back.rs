@@ -1,7 +1,7 @@
 //! The queue through which threads return connections to the event loop, and whether the leader has to be woken for
 //! them.
 //!
-//! A Dekker-style pair, as in [`watch`](crate::watch): a thread queues and then checks whether the leader polls, the
+//! A Dekker-style pair, as in [`watch`](crate::thread_pool::parking): a thread queues and then checks whether the leader polls, the
 //! leader announces that it polls and then checks the queue. At least one of them sees the other.
 
 #[cfg(not(loom))]

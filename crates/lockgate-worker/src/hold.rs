@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::lane::Returned;
+use crate::event_loop::Returned;
+use crate::event_loop::slot::Slot;
 use crate::shared::{Shared, StopMode};
-use crate::slot::Slot;
 
 const FREE: u8 = 0;
 /// The application has not finished with the connection's request.

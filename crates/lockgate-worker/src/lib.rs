@@ -1,62 +1,46 @@
 //! The worker process of the server: event loop, transports and thread pool.
 //!
 //! Reading order: [`app`] is the interface to the application, [`request`] and [`reply`] cross it, [`worker`] starts
-//! everything, `crew` is the thread pool, `lane` is the event loop that its threads take turns to run.
+//! everything, `pool` is the thread pool, `event_loop` is the event loop that its threads take turns to run.
 #![forbid(unsafe_code)]
-// Boxes of connections and requests move between the lane, their slots and the crew as one pointer.
+// Boxes of connections and requests move between the event loop, their slots and the thread pool as one pointer.
 #![allow(clippy::vec_box)]
 
 pub mod app;
-pub mod reply;
-pub mod request;
+pub mod exchange;
+pub mod log;
+pub mod transport;
+pub mod warm_up;
 pub mod worker;
 
-mod accept;
-mod access_log;
-mod body_buffer;
-mod bookkeeping;
-mod connection;
-mod cork;
-mod crew;
-mod crowd;
+mod body;
 mod date;
 mod deadlines;
-mod descriptor_budget;
 mod descriptors;
-mod exchange;
+mod event_loop;
 mod hand_back;
 mod helper_thread;
 mod hold;
-mod lane;
-pub mod log;
-mod minimum_rate;
-mod outbox;
-mod overload;
-mod pace;
-mod poller;
+mod http1;
+mod listeners;
+mod load_shedding;
+mod metrics;
 mod queue;
-mod recurrence;
-mod rejection;
 mod seams;
-mod service;
 mod shared;
-mod sink;
-mod slot;
-mod spool;
-mod timers;
-pub mod transport;
-pub mod warm_up;
-mod watch;
-mod workbench;
+mod thread_pool;
+mod worker_thread;
 
 pub use app::App;
-pub use body_buffer::BodyBuffer;
-pub use bookkeeping::monotonic_nanos;
+pub use body::buffer::BodyBuffer;
+pub use body::spool::{SpoolFile, try_directory};
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
-pub use descriptors::{note_ahead, take_inherited as take_inherited_descriptors};
+pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
+pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
+pub use exchange::response::{
+    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+};
 pub use hold::HeldConnection;
-pub use queue::GivenUp;
-pub use reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
-pub use request::{Body, Client, Local, ProxyEnd, Request};
-pub use spool::{SpoolFile, try_directory};
+pub use metrics::monotonic_nanos;
+pub use queue::DropReason;
 pub use worker::{Handle, Worker};

@@ -15,11 +15,13 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::app::App;
 
-use crate::descriptors::Noted;
+use crate::descriptors::TrackedFd;
+use crate::exchange::request::{Body, Request};
+use crate::exchange::response::{
+    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+};
 use crate::log::ErrorLog;
-use crate::queue::{GivenUp, Job};
-use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
-use crate::request::{Body, Request};
+use crate::queue::{DropReason, Exchange};
 use crate::shared::StopMode;
 use crate::transport::{AbortHandle, Received, Transport};
 use crate::worker::{Handle, Worker};
@@ -27,7 +29,7 @@ use crate::worker::{Handle, Worker};
 /// A client that only stays or leaves.
 pub struct Client(pub Presence);
 
-impl ReplyChannel for Client {
+impl ResponseWriter for Client {
     fn start(&mut self, _: &ResponseHead, _: BodyLength) {}
     fn allows_body(&self) -> bool {
         true
@@ -51,12 +53,12 @@ impl ReplyChannel for Client {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
-    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
-    fn forget_response(&mut self) {}
+    fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
+    fn discard_response(&mut self) {}
     fn presence(&mut self, _: Look) -> Presence {
         self.0
     }
-    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+    fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 
 struct Function<F>(F);
@@ -153,8 +155,8 @@ impl Scrambled {
             })),
         });
         let owner = Arc::clone(&handle.shared);
-        handle.shared.with_lane(move |lane| {
-            lane.adopt(&owner, transport, Arc::default(), Arc::default());
+        handle.shared.with_event_loop(move |event_loop| {
+            event_loop.adopt(&owner, transport, Arc::default(), Arc::default());
         });
         client
     }
@@ -255,7 +257,7 @@ fn a_panic_in_the_event_loop_ends_the_worker_and_not_only_its_thread() {
         let handle = start(threads, |_, _| {});
         handle
             .shared
-            .with_lane(move |_| panic!("provoked by a test, with {threads} threads"));
+            .with_event_loop(move |_| panic!("provoked by a test, with {threads} threads"));
         let deadline = Instant::now() + Duration::from_secs(20);
         while !handle.is_finished() {
             assert!(Instant::now() < deadline, "{threads} threads");
@@ -394,7 +396,7 @@ impl Transport for Bottomless {
         Ok(Received { count, is_drained })
     }
     fn abort_handle(&self) -> Weak<dyn AbortHandle> {
-        Weak::<Noted>::new()
+        Weak::<TrackedFd>::new()
     }
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let piece = &pieces[0][..pieces[0].len().min(1 << 20)];
@@ -444,8 +446,8 @@ fn a_large_response_outlives_the_deadline_of_its_head() {
         });
         let shared = Arc::clone(&handle.shared);
         let owner = Arc::clone(&shared);
-        shared.with_lane(move |lane| {
-            lane.adopt(&owner, transport, Arc::default(), Arc::default());
+        shared.with_event_loop(move |event_loop| {
+            event_loop.adopt(&owner, transport, Arc::default(), Arc::default());
         });
         // The worker sends nothing on this socket; its end is the end of the connection.
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0);
@@ -467,7 +469,7 @@ struct Stream {
     is_committed: bool,
 }
 
-impl ReplyChannel for Stream {
+impl ResponseWriter for Stream {
     fn start(&mut self, head: &ResponseHead, _: BodyLength) {
         assert_eq!(head.status(), 200);
     }
@@ -502,12 +504,12 @@ impl ReplyChannel for Stream {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
-    fn forget_response(&mut self) {}
-    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
+    fn discard_response(&mut self) {}
+    fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
     fn presence(&mut self, _: Look) -> Presence {
         Presence::There
     }
-    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+    fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 
 #[test]
@@ -526,19 +528,19 @@ fn a_connection_may_have_several_requests_with_the_application_at_once() {
     });
     let connection = Arc::new(Multiplexed::default());
     let shared_by_streams = Arc::clone(&connection);
-    handle.shared.with_lane(move |lane| {
+    handle.shared.with_event_loop(move |event_loop| {
         for id in 0..STREAMS {
             let channel = Box::new(Stream {
                 id,
                 connection: Arc::clone(&shared_by_streams),
                 is_committed: false,
             });
-            lane.push_ready(Job {
+            event_loop.push_ready(Exchange {
                 request: Box::default(),
                 channel,
                 ready_at: Instant::now(),
                 ready_nanos: 0,
-                was_kept: false,
+                was_in_backlog: false,
             });
         }
     });

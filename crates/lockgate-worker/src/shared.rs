@@ -1,4 +1,4 @@
-//! The state that all threads of a worker share: settings, thread pool, logs, and the lane behind its lock.
+//! The state that all threads of a worker share: settings, thread pool, logs, and the event loop behind its lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -8,25 +8,25 @@ use lockgate_config::Config;
 use lockgate_http::Limits;
 use lockgate_observe::Level;
 
-use crate::access_log::AccessLog;
 use crate::app::App;
-use crate::bookkeeping::Books;
+use crate::log::access_log::AccessLog;
+use crate::metrics::WorkerMetrics;
 
-use crate::connection::{Connection, Next, Speakers};
-use crate::cork::Cork;
-use crate::crew::Crew;
+use crate::body::spool::{BodyStore, NotStored};
 use crate::deadlines::Deadlines;
-use crate::descriptor_budget::DescriptorBudget;
+use crate::descriptors::budget::DescriptorBudget;
+use crate::event_loop::poller::Waker;
+use crate::event_loop::{EventLoop, Returned};
+use crate::exchange::request::Client;
 use crate::hand_back::HandBack;
 use crate::helper_thread::PanicGuard;
-use crate::lane::{Lane, Returned};
+use crate::http1::{Connection, Next, TrustedProxies};
+use crate::load_shedding::SheddingReport;
 use crate::log::ErrorLog;
-use crate::outbox::Flushed;
-use crate::overload::Tally;
-use crate::poller::Waker;
-use crate::recurrence::{Recurrence, and_unsaid};
-use crate::request::Client;
-use crate::spool::{BodyStore, NotKept};
+use crate::log::throttle::{LogThrottle, and_suppressed};
+use crate::thread_pool::ThreadPool;
+use crate::transport::cork::Cork;
+use crate::transport::outbox::Flushed;
 
 /// How a worker was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,16 +46,16 @@ pub struct Shared {
     pub limits: Limits,
     pub descriptors: Arc<DescriptorBudget>,
     pub server_header: Option<Vec<u8>>,
-    pub speakers: Speakers,
+    pub proxies: TrustedProxies,
     pub app: Arc<dyn App>,
-    pub crew: Crew,
+    pub pool: ThreadPool,
     pub cork: Cork,
     pub bodies: BodyStore,
-    pub books: Books,
+    pub metrics: WorkerMetrics,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
-    pub spool_complaints: Mutex<Recurrence>,
-    pub lane: Mutex<Lane>,
+    pub spool_complaints: Mutex<LogThrottle>,
+    pub event_loop: Mutex<EventLoop>,
     pub returns: HandBack<Returned>,
     pub waker: Waker,
     pub finished: Waker,
@@ -65,7 +65,7 @@ pub struct Shared {
     pub panic_guard: PanicGuard,
     pub stop: AtomicU8,
     pub watched: Mutex<((u64, u64), Instant)>,
-    pub overload: Tally,
+    pub overload: SheddingReport,
     /// Set if a setting asks for calls to be watched.
     pub deadlines: Option<Arc<Deadlines>>,
 }
@@ -99,24 +99,24 @@ impl Shared {
             .min()
     }
 
-    /// Takes a connection whose response is complete from the crew thread that ran it.
-    pub fn hand_in(self: &Arc<Self>, connection: Box<Connection>) {
-        if self.crew.is_still_leading()
-            && let Some(mut lane) = self.try_lane()
-            && (!self.crew.is_single() || lane.has_many_ready())
+    /// Takes a connection whose response is complete from the worker thread that ran it.
+    pub fn return_finished(self: &Arc<Self>, connection: Box<Connection>) {
+        if self.pool.is_still_leading()
+            && let Some(mut event_loop) = self.try_event_loop()
+            && (!self.pool.is_single() || event_loop.has_many_ready())
         {
-            return lane.leave_unflushed(connection);
+            return event_loop.defer_flush(connection);
         }
         // The call has outlived its turn: only its client still waits for it.
         let mut connection = Some(connection);
         self.app.detached(&mut || {
             if let Some(connection) = connection.take() {
-                self.finish_here(connection);
+                self.finish_on_this_thread(connection);
             }
         });
     }
 
-    /// Drops a connection that a crew thread owns.
+    /// Drops a connection that a worker thread owns.
     pub fn discard(&self, connection: Box<Connection>) {
         // Only bookkeeping: it wakes no thread, unless the worker waits for its last connection. Done before the client
         // can see the close, so that the client's next connection finds the place of this one.
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// Sends a response from the thread that made it, and leaves the connection where the event loop finds it.
-    fn finish_here(&self, mut connection: Box<Connection>) {
+    fn finish_on_this_thread(&self, mut connection: Box<Connection>) {
         match connection.flush() {
             Ok(Flushed::Blocked | Flushed::Bounded) => {
                 return self.push_return(Returned::Connection(connection), true);
@@ -145,11 +145,11 @@ impl Shared {
         }
         let slot = Arc::clone(&connection.slot);
         let mut state = slot.lock();
-        let needs_lane = state.pending.readable
+        let needs_event_loop = state.pending.readable
             || state.pending.read_closed
             || state.pending.hung_up
             || state.armed.is_none_or(|armed| connection.deadline < armed);
-        if needs_lane {
+        if needs_event_loop {
             drop(state);
             return self.push_return(Returned::Connection(connection), true);
         }
@@ -171,15 +171,15 @@ impl Shared {
         }
     }
 
-    /// Runs `visit` on the lane, in the leader.
+    /// Runs `visit` on the event loop, in the leader.
     #[cfg(test)]
-    pub fn with_lane(&self, visit: impl FnOnce(&mut Lane) + Send + 'static) {
+    pub fn with_event_loop(&self, visit: impl FnOnce(&mut EventLoop) + Send + 'static) {
         self.push_return(Returned::Visit(Box::new(visit)), true);
     }
 
-    pub fn try_lane(&self) -> Option<MutexGuard<'_, Lane>> {
-        match self.lane.try_lock() {
-            Ok(lane) => Some(lane),
+    pub fn try_event_loop(&self) -> Option<MutexGuard<'_, EventLoop>> {
+        match self.event_loop.try_lock() {
+            Ok(event_loop) => Some(event_loop),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(_)) => {
                 self.report_fatal(
@@ -202,8 +202,8 @@ impl Shared {
         );
     }
 
-    pub fn report_spool_failure(&self, reason: &NotKept, now: Instant) {
-        let Some(unsaid) = self
+    pub fn report_spool_failure(&self, reason: &NotStored, now: Instant) {
+        let Some(suppressed) = self
             .spool_complaints
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -211,8 +211,8 @@ impl Shared {
         else {
             return;
         };
-        let others = and_unsaid(unsaid);
-        let NotKept::Disk(error) = reason else {
+        let others = and_suppressed(suppressed);
+        let NotStored::Disk(error) = reason else {
             let message = format!(
                 "cannot keep a request body on disk: {} others are there, and with the connections they have the \
                  descriptors (`ulimit -n`) that are not left to the application; the request is refused with 503{others}",
@@ -242,7 +242,7 @@ impl Shared {
 
     /// The worker cannot continue: logs the reason and ends it; the supervisor starts another.
     pub fn report_fatal(&self, message: &str) {
-        if !self.crew.is_over() {
+        if !self.pool.is_over() {
             self.error_log.write(Level::Critical, message);
             self.has_failed.store(true, Ordering::SeqCst);
             self.stop.fetch_max(StopMode::Stop as u8, Ordering::SeqCst);

@@ -8,9 +8,11 @@ use lockgate_config::Config;
 use lockgate_http::{BodyLength, Connection as Protocol, Event, ResponseHead, ShortBody};
 
 use crate::app::App;
-use crate::queue::GivenUp;
-use crate::reply::{ClientGone, Look, Presence, Reply, ReplyChannel, Sent, SharedBytes};
-use crate::request::{Client, Local, Request};
+use crate::exchange::request::{Client, Local, Request};
+use crate::exchange::response::{
+    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+};
+use crate::queue::DropReason;
 use crate::worker::limits_of;
 
 /// The status of the application's response to a GET request for `target`; `None` when the response broke off.
@@ -69,7 +71,7 @@ impl Nowhere {
     }
 }
 
-impl ReplyChannel for Nowhere {
+impl ResponseWriter for Nowhere {
     fn start(&mut self, head: &ResponseHead, _: BodyLength) {
         self.note(|answer| answer.status = Some(head.status()));
     }
@@ -96,14 +98,14 @@ impl ReplyChannel for Nowhere {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
-    fn give_up(self: Box<Self>, _: GivenUp, _: Instant) {}
-    fn forget_response(&mut self) {
+    fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
+    fn discard_response(&mut self) {
         self.note(|answer| answer.status = None);
     }
     fn presence(&mut self, _: Look) -> Presence {
         Presence::There
     }
-    fn note_environ(&mut self, _: Vec<(String, String)>) {}
+    fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 
 #[cfg(test)]

@@ -11,23 +11,23 @@ use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, Seat};
 use rustix::process::{Resource, getrlimit};
 
-use crate::access_log::AccessLog;
 use crate::app::App;
-use crate::body_buffer::BodyPool;
-use crate::bookkeeping::Books;
-use crate::connection::Speakers;
-use crate::cork::Cork;
-use crate::crew::Crew;
+use crate::body::buffer::BodyPool;
+use crate::body::spool::BodyStore;
 use crate::deadlines::{self, AskForReplacement, Deadlines};
-use crate::descriptor_budget::{DescriptorBudget, count_open};
+use crate::descriptors::budget::{DescriptorBudget, count_open};
+use crate::event_loop::poller::Waker;
+use crate::event_loop::{EventLoop, Returned};
 use crate::hand_back::HandBack;
 use crate::helper_thread::PanicGuard;
-use crate::lane::{Lane, Returned};
+use crate::http1::TrustedProxies;
+use crate::load_shedding::SheddingReport;
 use crate::log::ErrorLog;
-use crate::overload::Tally;
-use crate::poller::Waker;
+use crate::log::access_log::AccessLog;
+use crate::metrics::WorkerMetrics;
 use crate::shared::{Shared, StopMode};
-use crate::spool::BodyStore;
+use crate::thread_pool::ThreadPool;
+use crate::transport::cork::Cork;
 
 /// Starts workers.
 pub struct Worker;
@@ -46,7 +46,7 @@ impl Worker {
         Self::start_among(config, listeners, app, error_log, None)
     }
 
-    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the page that they share,
+    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the scoreboard that they share,
     /// none of them holds clearly more connections than the others while the others accept theirs.
     ///
     /// # Errors
@@ -96,8 +96,8 @@ impl Worker {
             limits: limits_of(&config),
             descriptors: Arc::clone(&descriptors),
             server_header: config.server_header.clone().map(String::into_bytes),
-            speakers: Speakers::new(&config.proxies),
-            crew: Crew::new(config.max_threads(), config.thread_idle_timeout),
+            proxies: TrustedProxies::new(&config.proxies),
+            pool: ThreadPool::new(config.max_threads(), config.thread_idle_timeout),
             cork: Cork::new(),
             bodies: BodyStore {
                 memory: config.body_memory,
@@ -105,8 +105,8 @@ impl Worker {
                 directory: config.spool_dir.clone(),
                 descriptors,
             },
-            books: Books::open(seat.as_ref(), are_counts_read(&config), &config),
-            lane: Mutex::new(Lane::new(listeners, &waker, seat)?),
+            metrics: WorkerMetrics::open(seat.as_ref(), are_counts_read(&config), &config),
+            event_loop: Mutex::new(EventLoop::new(listeners, &waker, seat)?),
             app,
             access_log,
             error_log,
@@ -119,7 +119,7 @@ impl Worker {
             panic_guard,
             stop: AtomicU8::new(0),
             watched: Mutex::new(((0, 0), Instant::now())),
-            overload: Tally::default(),
+            overload: SheddingReport::default(),
             deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
@@ -130,8 +130,8 @@ impl Worker {
             }
             deadlines::start(&shared, deadlines)?;
         }
-        for _ in 0..shared.crew.first_threads() {
-            shared.crew.enlist();
+        for _ in 0..shared.pool.initial_threads() {
+            shared.pool.register();
             let member = Arc::clone(&shared);
             shared
                 .app
@@ -181,9 +181,9 @@ impl Handle {
     pub fn stop(&self) {
         self.shared.ask_to_stop(StopMode::Stop);
         // With every thread in a call no thread leads; the caller does not want to wait for those calls.
-        if let Some(mut lane) = self.shared.try_lane() {
-            lane.let_go();
-            drop(lane);
+        if let Some(mut event_loop) = self.shared.try_event_loop() {
+            event_loop.close_all();
+            drop(event_loop);
             self.shared.end();
         }
     }
@@ -208,7 +208,7 @@ impl Handle {
     pub fn is_finished(&self) -> bool {
         let is_finished = self.shared.is_finished.load(Ordering::SeqCst);
         if !is_finished && self.shared.stop_mode() == StopMode::Stop {
-            // The lane may have been locked at the moment of the stop and released for a long call since.
+            // The event loop may have been locked at the moment of the stop and released for a long call since.
             self.stop();
         }
         is_finished
@@ -233,7 +233,7 @@ impl Handle {
 
     /// Whether no call is running.
     pub fn is_idle(&self) -> bool {
-        self.shared.crew.crowd().is_empty()
+        self.shared.pool.saturation().is_empty()
     }
 
     /// Readable once the worker is finished.
@@ -249,10 +249,10 @@ impl Handle {
         }
     }
 
-    /// Whether no thread has led the lane for longer than this: with `threads = 1`, a call that does not end and
+    /// Whether no thread has led the event loop for longer than this: with `threads = 1`, a call that does not end and
     /// streams nothing; with more threads one of them always leads. Has to be called once a second.
     pub fn is_stuck(&self, longer_than: Duration) -> bool {
-        let progress = self.shared.crew.progress();
+        let progress = self.shared.pool.progress();
         let mut watched = self
             .shared
             .watched

@@ -188,7 +188,7 @@ impl WsgiApp {
             application.call1((&environ, start_response))
         });
         children::end_here(py, &self.shared.log, returned.as_ref().map(drop));
-        self.note_environ(&environ, reply);
+        self.record_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
@@ -307,7 +307,7 @@ impl WsgiApp {
         self.shared.log(py, Level::Error, &message);
     }
 
-    fn note_environ(&self, environ: &Bound<'_, PyDict>, reply: &mut Reply) {
+    fn record_environ(&self, environ: &Bound<'_, PyDict>, reply: &mut Reply) {
         let names = &self.shared.settings.environ_names;
         if names.is_empty() {
             return;
@@ -321,7 +321,7 @@ impl WsgiApp {
                 .into_owned();
             Some((name.clone(), value))
         };
-        reply.note_environ(names.iter().filter_map(value).collect());
+        reply.record_environ(names.iter().filter_map(value).collect());
     }
 }
 

@@ -1,5 +1,5 @@
 //! How a client's connection ends at its request's deadline, from a thread that does not own the connection: 504 or a
-//! reset. The station's lock must be held.
+//! reset. The call slot's lock must be held.
 
 use lockgate_http::encode_refusal;
 
@@ -51,14 +51,14 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::descriptors::Noted;
+    use crate::descriptors::TrackedFd;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
     use std::sync::{Arc, Weak};
     use std::time::Duration;
 
-    fn pair() -> (Arc<Noted>, TcpStream) {
+    fn pair() -> (Arc<TrackedFd>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client
@@ -66,11 +66,11 @@ mod tests {
             .unwrap();
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        (Arc::new(Noted::new(server.into())), client)
+        (Arc::new(TrackedFd::new(server.into())), client)
     }
 
-    fn line(socket: &Arc<Noted>) -> Line {
-        let abort: Weak<Noted> = Arc::downgrade(socket);
+    fn line(socket: &Arc<TrackedFd>) -> Line {
+        let abort: Weak<TrackedFd> = Arc::downgrade(socket);
         Line {
             abort,
             is_head_request: false,
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_unix_socket_sees_an_end() {
         let (server, mut client) = UnixStream::pair().unwrap();
-        let server = Arc::new(Noted::new(server.into()));
+        let server = Arc::new(TrackedFd::new(server.into()));
         assert_eq!(line(&server).cut(), Ending::Cut);
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }

@@ -93,7 +93,7 @@ impl Record {
     /// The record of a call that is over; most have none.
     pub(super) fn of_end(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
-            if !std::mem::replace(&mut expiry.is_told, true) {
+            if !std::mem::replace(&mut expiry.is_logged, true) {
                 let limit = deadlines.request_timeout.unwrap_or_default();
                 return Some(Self::of_deadline(call, limit, Found::CameBack, now));
             }

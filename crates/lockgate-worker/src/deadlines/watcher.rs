@@ -12,7 +12,9 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use super::ending::STATUS;
 use super::records::{Found, Record};
-use super::{Call, Deadlines, Due, Ending, Expiry, ReplaceReason, SAMPLES_AT_MOST, Stage, Station};
+use super::{
+    Call, CallSlot, Deadlines, Due, Ending, Expiry, ReplaceReason, SAMPLES_AT_MOST, Stage,
+};
 use crate::shared::{Shared, StopMode};
 
 /// A new call is noticed after this long at the latest.
@@ -23,7 +25,7 @@ const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
 
 /// A stack to read, or a call to interrupt.
 struct Question {
-    station: Arc<Station>,
+    call_slot: Arc<CallSlot>,
     number: u64,
     kind: Kind,
 }
@@ -62,7 +64,7 @@ struct Watcher {
 
 impl Watcher {
     fn watch(self) {
-        while !self.shared.crew.is_over() {
+        while !self.shared.pool.is_over() {
             let now = Instant::now();
             let next = self.look(now);
             self.write_records();
@@ -74,36 +76,36 @@ impl Watcher {
 
     /// Does what is due; returns when something will be due, as far as is known now.
     fn look(&self, now: Instant) -> Option<Instant> {
-        let stations = self.deadlines.stations().clone();
-        stations
+        let call_slots = self.deadlines.call_slots().clone();
+        call_slots
             .iter()
-            .filter_map(|station| self.look_at(station, now))
+            .filter_map(|call_slot| self.look_at(call_slot, now))
             .min()
     }
 
-    fn look_at(&self, station: &Arc<Station>, now: Instant) -> Option<Instant> {
-        let mut call = station.lock();
+    fn look_at(&self, call_slot: &Arc<CallSlot>, now: Instant) -> Option<Instant> {
+        let mut call = call_slot.lock();
         let mut record = None;
         let mut held_up = None;
         match call.due(now) {
             None => {}
-            Some(Due::Expire) => record = self.expire(station, &mut call, now),
+            Some(Due::Expire) => record = self.expire(call_slot, &mut call, now),
             Some(Due::Sample) => {
                 let age = now.saturating_duration_since(call.began);
                 let is_last = call.samples.len() + 1 >= SAMPLES_AT_MOST;
                 call.next_sample = (!is_last).then_some(now + age);
-                self.ask(station, call.number, Kind::Sample);
+                self.ask(call_slot, call.number, Kind::Sample);
             }
-            Some(Due::Tell) => {
+            Some(Due::LogWithoutStack) => {
                 record = Some(self.tell(&mut call, Found::InterpreterHeld, now));
             }
-            Some(Due::Despair) => {
+            Some(Due::DeclareStuck) => {
                 if let Some(expiry) = &mut call.expiry {
                     expiry.is_stuck = true;
                     let since = now.saturating_duration_since(expiry.at);
                     record = Some(Record::of_despair(&call, since));
                     // Such a call has only waited for the GIL.
-                    held_up = Some(call.stage == Stage::Waiting);
+                    held_up = Some(call.stage == Stage::QueueExpiry);
                 }
             }
         }
@@ -121,11 +123,13 @@ impl Watcher {
     }
 
     /// The deadline has passed: the client gets 504 or a reset, and the inspector deals with the thread.
-    fn expire(&self, station: &Arc<Station>, call: &mut Call, now: Instant) -> Option<Record> {
+    fn expire(&self, call_slot: &Arc<CallSlot>, call: &mut Call, now: Instant) -> Option<Record> {
         let shared = &self.shared;
         let ending = match call.stage {
             Stage::Idle | Stage::Answered => None,
-            Stage::Waiting | Stage::Open => Some(call.line.refuse(shared.server_header.as_deref())),
+            Stage::QueueExpiry | Stage::Open => {
+                Some(call.line.refuse(shared.server_header.as_deref()))
+            }
             Stage::Committed => Some(call.line.cut()),
         };
         if let (Some(mut entry), Some(log)) = (call.entry.take(), &shared.access_log) {
@@ -136,34 +140,34 @@ impl Watcher {
             log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
         }
         if let Some(ending) = ending {
-            shared.books.count_expired(ending.has_answer());
+            shared.metrics.count_expired(ending.has_answer());
         }
         call.expiry = Some(Expiry {
             at: now,
             ending,
-            is_told: false,
+            is_logged: false,
             is_stuck: false,
         });
-        if call.stage == Stage::Waiting {
+        if call.stage == Stage::QueueExpiry {
             return Some(self.tell(call, Found::NotCalled, now));
         }
-        self.ask(station, call.number, Kind::Interrupt);
+        self.ask(call_slot, call.number, Kind::Interrupt);
         None
     }
 
     fn tell(&self, call: &mut Call, found: Found<'_>, now: Instant) -> Record {
         if let Some(expiry) = &mut call.expiry {
-            expiry.is_told = true;
+            expiry.is_logged = true;
         }
         let limit = self.deadlines.request_timeout.unwrap_or_default();
         Record::of_deadline(call, limit, found, now)
     }
 
-    fn ask(&self, station: &Arc<Station>, number: u64, kind: Kind) {
+    fn ask(&self, call_slot: &Arc<CallSlot>, number: u64, kind: Kind) {
         self.deadlines.asked_at().get_or_insert_with(Instant::now);
         // The inspector lives as long as the sender.
         let _received = self.questions.send(Question {
-            station: Arc::clone(station),
+            call_slot: Arc::clone(call_slot),
             number,
             kind,
         });
@@ -201,18 +205,21 @@ impl Inspector {
     }
 
     fn interrupt(&self, question: &Question) {
-        let station = &question.station;
+        let call_slot = &question.call_slot;
         let mut record = None;
-        let stack = self.shared.app.interrupt(station.thread, &mut |has_stack| {
-            let mut call = station.lock();
-            // The call ends on an attached thread, as this one is: either it is over by now or it finds this mark.
-            let is_due = call.number == question.number && call.stage != Stage::Idle;
-            if is_due {
-                call.is_interrupted = true;
-                record = self.begin_record(&mut call, has_stack, Instant::now());
-            }
-            is_due
-        });
+        let stack = self
+            .shared
+            .app
+            .interrupt(call_slot.thread, &mut |has_stack| {
+                let mut call = call_slot.lock();
+                // The call ends on an attached thread, as this one is: either it is over by now or it finds this mark.
+                let is_due = call.number == question.number && call.stage != Stage::Idle;
+                if is_due {
+                    call.is_interrupted = true;
+                    record = self.begin_record(&mut call, has_stack, Instant::now());
+                }
+                is_due
+            });
         if let Some(mut record) = record {
             record.text.push_str(stack.as_deref().unwrap_or_default());
             self.shared.error_log.write(record.level, &record.text);
@@ -224,7 +231,7 @@ impl Inspector {
         let was_told = call
             .expiry
             .as_mut()
-            .is_none_or(|expiry| std::mem::replace(&mut expiry.is_told, true));
+            .is_none_or(|expiry| std::mem::replace(&mut expiry.is_logged, true));
         match (has_stack, was_told) {
             (false, true) => None,
             (true, true) => Some(Record::of_stack(call, "")),
@@ -240,9 +247,9 @@ impl Inspector {
     }
 
     fn sample(&self, question: &Question) {
-        let station = &question.station;
-        let stack = self.shared.app.stack(station.thread);
-        let mut call = station.lock();
+        let call_slot = &question.call_slot;
+        let stack = self.shared.app.stack(call_slot.thread);
+        let mut call = call_slot.lock();
         if call.number == question.number && call.stage != Stage::Idle {
             let age = call.began.elapsed();
             call.samples.push((age, stack));
@@ -260,7 +267,7 @@ impl Shared {
         };
         let is_interpreter_held =
             is_interpreter_held || deadlines.is_interpreter_held(Instant::now());
-        if self.crew.is_single() || is_interpreter_held {
+        if self.pool.is_single() || is_interpreter_held {
             self.error_log.write(
                 Level::Error,
                 "the stuck call holds up all others: this worker ends at once",

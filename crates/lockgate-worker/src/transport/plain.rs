@@ -9,19 +9,19 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::{AbortHandle, Received, Transport};
-use crate::descriptors::Noted;
+use crate::descriptors::TrackedFd;
 
 /// A TCP or unix stream socket.
 #[derive(Debug)]
 pub struct Plain {
     /// Shared only with threads that may have to uncork it, or to end it at a deadline.
-    socket: Arc<Noted>,
+    socket: Arc<TrackedFd>,
     is_corked: bool,
 }
 
 impl Plain {
     /// Takes over a connected, non-blocking socket.
-    pub fn new(socket: Noted) -> Self {
+    pub fn new(socket: TrackedFd) -> Self {
         Self {
             socket: Arc::new(socket),
             is_corked: false,
@@ -57,13 +57,13 @@ impl Transport for Plain {
         self.is_corked = is_corked;
     }
 
-    fn corked_socket(&self) -> Weak<Noted> {
+    fn corked_socket(&self) -> Weak<TrackedFd> {
         Arc::downgrade(&self.socket)
     }
 
     fn abort_handle(&self) -> Weak<dyn AbortHandle> {
         // The annotation selects the type: a weak reference to the trait object is made from one to the socket.
-        let socket: Weak<Noted> = Arc::downgrade(&self.socket);
+        let socket: Weak<TrackedFd> = Arc::downgrade(&self.socket);
         socket
     }
 
@@ -99,7 +99,7 @@ impl Transport for Plain {
     }
 }
 
-impl AbortHandle for Noted {
+impl AbortHandle for TrackedFd {
     fn answer(&self, response: &[u8]) -> bool {
         let sent = rustix::net::send(self, response, SendFlags::NOSIGNAL);
         let is_sent = sent.is_ok_and(|count| count == response.len());

@@ -1,0 +1,125 @@
+//! A complete request as it is passed to the application: head, buffered body, client.
+
+use std::sync::Arc;
+
+use lockgate_http::RequestHead;
+
+use crate::body::buffer::BodyBuffer;
+use crate::body::spool::SpoolFile;
+
+/// The body of a request, complete before the application is called.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No body, or an empty one.
+    #[default]
+    Empty,
+    /// Up to `body_memory` bytes.
+    Memory(BodyBuffer),
+    /// Larger bodies, in an unnamed temporary file that is positioned at its start.
+    Spooled {
+        /// The file; it is deleted when it is closed.
+        file: SpoolFile,
+        /// Bytes in the file.
+        length: u64,
+    },
+}
+
+impl Body {
+    /// Bytes in the body.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Spooled { length, .. } => *length,
+        }
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The client of a request, as text for CGI variables and logs: the peer of the connection, or the client that a
+/// trusted proxy names. Both texts are empty on a unix socket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Client {
+    /// Address without port: `127.0.0.1`, `::1`.
+    pub host: String,
+    /// Port in decimal; empty when a proxy has not given it.
+    pub port: String,
+    /// The address that the client was connected to, when a PROXY header has given it.
+    pub proxy: Option<Box<ProxyEnd>>,
+}
+
+/// The address that a client connected to, as given by a PROXY header.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxyEnd {
+    /// `TCP4` or `TCP6`.
+    pub protocol: &'static str,
+    /// Address without port.
+    pub host: String,
+    /// Port in decimal.
+    pub port: String,
+}
+
+/// The listener that accepted the connection, as text for `SERVER_NAME` and `SERVER_PORT`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Address; `localhost` on a unix socket.
+    pub server_name: String,
+    /// Port in decimal; empty on a unix socket.
+    pub server_port: String,
+}
+
+/// One request. The boxes are reused, so in steady state nothing in here is allocated.
+#[derive(Default)]
+pub struct Request {
+    /// Request line and headers.
+    pub head: RequestHead,
+    pub(crate) body: Body,
+    pub(crate) has_body: bool,
+    pub(crate) client: Arc<Client>,
+    pub(crate) local: Arc<Local>,
+    pub(crate) is_https: bool,
+}
+
+impl Request {
+    /// Takes the body; a second call returns an empty one.
+    pub fn take_body(&mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+
+    /// Bytes in the body; `None` when the message had no body at all (neither length nor chunks).
+    pub fn body_length(&self) -> Option<u64> {
+        self.has_body.then(|| self.body.len())
+    }
+
+    /// The client that sent it.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The listener that it arrived at.
+    pub fn local(&self) -> &Arc<Local> {
+        &self.local
+    }
+
+    /// `http` or `https`, from the transport or a trusted proxy.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+
+    /// Most requests of a connection have the same client: comparing costs less than reference counting.
+    pub(crate) fn set_client(&mut self, client: &Arc<Client>) {
+        if !Arc::ptr_eq(&self.client, client) {
+            self.client = Arc::clone(client);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.head.clear();
+        self.body = Body::Empty;
+        self.has_body = false;
+    }
+}

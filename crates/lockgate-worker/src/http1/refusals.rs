@@ -1,0 +1,192 @@
+//! Warnings about refused requests that the operator can act on: a setting has refused the request, or a trusted proxy
+//! has forwarded it.
+//!
+//! Invariant: a warning contains the length of a header's value, never the value.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use lockgate_http::{Refusal, RequestHead};
+use lockgate_observe::Level;
+
+use super::Connection;
+use super::client_identity::shown;
+use crate::log::throttle::{LogThrottle, and_suppressed};
+
+/// Longer names are cut in a warning.
+const LONGEST_NAME: usize = 64;
+
+/// When each kind of refusal was last logged, so that clients cannot fill the log and one kind does not hide another.
+#[derive(Default)]
+pub(super) struct RefusalWarnings {
+    by_name: Mutex<HashMap<&'static str, LogThrottle>>,
+}
+
+impl RefusalWarnings {
+    /// As [`LogThrottle::note`], for this kind.
+    pub(super) fn note(&self, refusal: Refusal, now: Instant) -> Option<u64> {
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.entry(refusal.name()).or_default().note(now)
+    }
+}
+
+impl Connection {
+    /// Logs a refusal if the operator can act on it.
+    pub(crate) fn warn_of_refusal(&self, refusal: Refusal, head: &RequestHead, now: Instant) {
+        let proxies = &self.shared.proxies;
+        let is_trusted = (self.identity.is_trusted).unwrap_or_else(|| proxies.trusts(&self.client));
+        if !is_worth_a_warning(refusal, is_trusted) {
+            return;
+        }
+        if let Some(suppressed) = proxies.warnings.note(refusal, now) {
+            let mut text = describe(refusal, head, shown(&self.client), is_trusted);
+            text.push_str(&and_suppressed(suppressed));
+            self.shared
+                .error_log
+                .write_unless_blocked(Level::Warning, &text);
+        }
+    }
+}
+
+/// The setting that refused the request, or that names the peer whose headers caused the refusal.
+fn setting_of(refusal: Refusal) -> Option<&'static str> {
+    Some(match refusal {
+        Refusal::RequestLineTooLong { .. } => "limit_request_line",
+        Refusal::FieldTooLarge { .. } => "limit_request_field_size",
+        Refusal::TooManyFields { .. } => "limit_request_fields",
+        Refusal::HeadTooLarge { .. } => "limit_request_head",
+        Refusal::BodyTooLarge { .. } => "limit_request_body",
+        Refusal::ChunkLineTooLong { .. } => "limit_chunk_line",
+        Refusal::TrailersTooLarge { .. } => "limit_trailers",
+        Refusal::ContradictorySchemes => "secure_scheme_headers",
+        Refusal::InvalidForwardedHost => "forwarded_host",
+        Refusal::InvalidForwardedPrefix => "forwarded_prefix",
+        Refusal::UnderscoreInFieldName => "header_map",
+        Refusal::AmbiguousFieldName | Refusal::PathOutsideScriptName => "forwarder_headers",
+        Refusal::HttpsTargetOverPlainHttp => "forwarded_allow_ips",
+        _ => return None,
+    })
+}
+
+fn is_worth_a_warning(refusal: Refusal, is_trusted: bool) -> bool {
+    match refusal {
+        // The client left or was slow: not the operator's concern, even through a proxy.
+        Refusal::TruncatedHead
+        | Refusal::TruncatedBody
+        | Refusal::HeadTooSlow
+        | Refusal::BodyTooSlow => false,
+        // Logged with the connection.
+        Refusal::ProxyHeaderMissing
+        | Refusal::ProxyHeaderMalformed
+        | Refusal::ProxyHeaderForbidden => false,
+        _ => is_trusted || setting_of(refusal).is_some(),
+    }
+}
+
+fn describe(refusal: Refusal, head: &RequestHead, who: &str, is_trusted: bool) -> String {
+    let status = refusal.status();
+    let kind = if is_trusted { "trusted proxy " } else { "" };
+    let mut text = format!("refused a request of {kind}{who} with {status}: {refusal}");
+    if let Some((name, length)) = head.faulty_field() {
+        let shown = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
+        let cut = if name.len() > LONGEST_NAME { "..." } else { "" };
+        text.push_str("; header ");
+        text.push_str(&shown);
+        text.push_str(cut);
+        if let Some(length) = length {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " with a value of {length} bytes");
+        }
+    }
+    if let Some(setting) = setting_of(refusal) {
+        text.push_str("; see ");
+        text.push_str(setting);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_http::{Connection as Protocol, Limits};
+
+    #[test]
+    fn a_warning_names_the_header_the_length_and_the_setting_and_no_value() {
+        let limits = Limits {
+            field_size: 80,
+            ..Limits::default()
+        };
+        let long_name = "N".repeat(70);
+        let cases = [
+            (
+                format!("Cookie: secret{}", "x".repeat(80)),
+                false,
+                "refused a request of 10.0.0.1 with 431: a field line is too long (limit 80 bytes); \
+                 header Cookie; see limit_request_field_size"
+                    .to_owned(),
+            ),
+            (
+                "Content-Length: secret\r\n".to_owned(),
+                true,
+                "refused a request of trusted proxy 10.0.0.1 with 400: Content-Length is not a plain number; \
+                 header Content-Length with a value of 6 bytes"
+                    .to_owned(),
+            ),
+            (
+                format!("{long_name}: secret\0"),
+                true,
+                format!(
+                    "refused a request of trusted proxy 10.0.0.1 with 400: control byte in a field value; header {}...",
+                    &long_name[..64]
+                ),
+            ),
+            (
+                "\r\n".to_owned(),
+                true,
+                "refused a request of trusted proxy 10.0.0.1 with 400: Host is missing".to_owned(),
+            ),
+        ];
+        for (lines, is_trusted, expected) in cases {
+            let mut head = RequestHead::default();
+            let bytes = format!("GET /secret HTTP/1.1\r\n{lines}");
+            let refusal = Protocol::new(limits)
+                .step(bytes.as_bytes(), &mut head)
+                .unwrap_err();
+            assert_eq!(describe(refusal, &head, "10.0.0.1", is_trusted), expected);
+        }
+    }
+
+    #[test]
+    fn what_the_operator_cannot_change_is_told_of_trusted_proxies_only() {
+        for (refusal, of_any, of_trusted) in [
+            (Refusal::BodyTooLarge { limit: 1 }, true, true),
+            (Refusal::RequestLineTooLong { limit: 1 }, true, true),
+            (Refusal::ContradictorySchemes, true, true),
+            (Refusal::MissingHost, false, true),
+            (Refusal::BareLineFeed, false, true),
+            (Refusal::TruncatedBody, false, false),
+            (Refusal::HeadTooSlow, false, false),
+            (Refusal::ProxyHeaderMissing, false, false),
+        ] {
+            assert_eq!(is_worth_a_warning(refusal, false), of_any, "{refusal:?}");
+            assert_eq!(is_worth_a_warning(refusal, true), of_trusted, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_is_told_of_by_itself_and_not_again_at_once() {
+        let warnings = RefusalWarnings::default();
+        let now = Instant::now();
+        assert_eq!(warnings.note(Refusal::MissingHost, now), Some(0));
+        assert_eq!(warnings.note(Refusal::MissingHost, now), None);
+        assert_eq!(warnings.note(Refusal::RepeatedHost, now), Some(0));
+        for limit in [1, 2] {
+            let is_first = warnings
+                .note(Refusal::BodyTooLarge { limit }, now)
+                .is_some();
+            assert_eq!(is_first, limit == 1);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The error log: events of the server itself, by level.
+//!
+//! Invariant: an event is written or counted, and the first event written after a loss says how many are missing.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget};
+use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_event};
+
+use crate::date::Zone;
+use crate::log::output::{self, LogOutput};
+
+/// How long a thread waits for a slow reader of the log. Only once each time that the reader stops altogether: after
+/// that no thread waits until the log is read again.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// The source of an event in a JSON error log.
+const SERVER: &str = "lockgate";
+const APPLICATION: &str = "wsgi.errors";
+
+/// Maximum bytes of a target in the error log.
+const TARGET_AT_MOST: usize = 1024;
+
+/// The part of a request's target that operators see: with `log_query` off it ends at its `?`.
+#[inline]
+pub fn shown_target(target: &[u8], shows_queries: bool) -> &[u8] {
+    if shows_queries {
+        return target;
+    }
+    match target.iter().position(|&byte| byte == b'?') {
+        Some(at) => target.get(..=at).unwrap_or(target),
+        None => target,
+    }
+}
+
+/// Method and target for a line of the error log; a long target is cut.
+pub fn described(method: &[u8], target: &[u8]) -> String {
+    let mut text = Vec::new();
+    escape_into(&mut text, method);
+    text.push(b' ');
+    match target.get(..TARGET_AT_MOST) {
+        Some(beginning) if target.len() > TARGET_AT_MOST => {
+            escape_into(&mut text, beginning);
+            text.extend_from_slice(b"...");
+        }
+        _ => escape_into(&mut text, target),
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Creates a missing log file and gives it to an owner, by user and group, who will reopen it. Existing files stay
+/// unchanged.
+///
+/// # Errors
+/// When it does not exist and cannot be created.
+pub fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
+    output::create_missing(target, owner)
+}
+
+/// Opens a log file as the logs do, for a caller that writes to it in another way.
+///
+/// # Errors
+/// When it cannot be opened for appending.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    output::open_file(path)
+}
+
+/// Maximum length of an event: the text of an exception may contain a whole request or a database's answer.
+const LONGEST_EVENT: usize = 64 * 1024;
+
+/// The error log.
+#[derive(Debug)]
+pub struct ErrorLog {
+    output: LogOutput,
+    level: LogLevel,
+    format: ErrorLogFormat,
+    zone: Zone,
+    lost: AtomicU64,
+    /// The last line was not accepted: no thread waits for the next.
+    is_stuck: AtomicBool,
+}
+
+impl ErrorLog {
+    /// Opens the error log of the configuration. A missing file is created and given to the owner, by user and group.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending, or there is no local time zone; the text names the setting.
+    pub fn of(config: &Config, owner: Option<(u32, u32)>) -> Result<Self, String> {
+        let LogStyle {
+            error_format,
+            timezone,
+            ..
+        } = config.log_style;
+        let zone = Zone::open(timezone).map_err(|error| {
+            format!("log_timezone = local: {error}; set the variable TZ, or utc")
+        })?;
+        let opened = create_missing(&config.error_log, owner)
+            .and_then(|()| Self::open(&config.error_log, config.log_level));
+        let log = opened.map_err(|error| {
+            let place = match &config.error_log {
+                LogTarget::Stdout => "standard output".to_owned(),
+                LogTarget::Stderr => "standard error".to_owned(),
+                LogTarget::File(path) => path.display().to_string(),
+            };
+            format!("error_logfile = {place}: {error}")
+        })?;
+        Ok(Self {
+            format: error_format,
+            zone,
+            ..log
+        })
+    }
+
+    /// Opens the target, for text in UTC.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending.
+    pub fn open(target: &LogTarget, level: LogLevel) -> io::Result<Self> {
+        Ok(Self {
+            output: LogOutput::open(target)?,
+            level,
+            format: ErrorLogFormat::Text,
+            zone: Zone::Utc,
+            lost: AtomicU64::new(0),
+            is_stuck: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on a panic of any thread of this process is logged here, with the thread and the location, and with a
+    /// backtrace if `RUST_BACKTRACE` is set.
+    pub fn report_panics(self: &Arc<Self>) {
+        let log = Arc::clone(self);
+        std::panic::set_hook(Box::new(move |panic| {
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("without a name");
+            let place = panic
+                .location()
+                .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+            let payload = panic.payload();
+            let text = (payload.downcast_ref::<&str>().copied())
+                .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+                .unwrap_or("no message");
+            let mut message = format!("panic in the thread {name} at {place}: {text}");
+            let backtrace = Backtrace::capture();
+            if backtrace.status() == BacktraceStatus::Captured {
+                message.push_str(&format!("\n{backtrace}"));
+            }
+            log.write(Level::Critical, &message);
+        }));
+    }
+
+    /// Writes one event, unless its level is below the configured one.
+    pub fn write(&self, level: Level, message: &str) {
+        self.write_event(level, message, PATIENCE);
+    }
+
+    /// As [`ErrorLog::write`], for threads that must not wait.
+    pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
+        self.write_event(level, message, Duration::ZERO);
+    }
+
+    fn write_event(&self, level: Level, message: &str, patience: Duration) {
+        if rank(level) > rank_of_setting(self.level) {
+            return;
+        }
+        self.put(&self.event(level, message), patience);
+    }
+
+    fn event(&self, level: Level, message: &str) -> Vec<u8> {
+        let message = &shorten(message, LONGEST_EVENT);
+        let mut line = Vec::with_capacity(message.len() + 64);
+        let (now, pid) = (self.zone.now(), std::process::id());
+        match self.format {
+            ErrorLogFormat::Text => write_event(&mut line, &now, pid, level, message),
+            ErrorLogFormat::Json => {
+                write_json_event(&mut line, &now, pid, level, SERVER, message.as_bytes());
+            }
+        }
+        line
+    }
+
+    /// Writes lines of the application (`wsgi.errors`, which has escaped them): unchanged, or as an event each if the
+    /// log is JSON.
+    pub fn raw(&self, bytes: &[u8]) {
+        if self.format == ErrorLogFormat::Text {
+            return self.put(bytes, PATIENCE);
+        }
+        let (now, pid) = (self.zone.now(), std::process::id());
+        let mut lines = Vec::with_capacity(bytes.len() + 128);
+        for line in bytes.split(|&byte| byte == b'\n') {
+            if !line.is_empty() {
+                write_json_event(&mut lines, &now, pid, Level::Error, APPLICATION, line);
+            }
+        }
+        self.put(&lines, PATIENCE);
+    }
+
+    /// The time zone of the logs.
+    pub(crate) fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Logs how many lines were lost, if any were and the log accepts lines again. To be called now and then.
+    pub fn mention_losses(&self) {
+        if self.lost.load(Ordering::Relaxed) > 0 {
+            self.put(&[], Duration::ZERO);
+        }
+    }
+
+    fn put(&self, lines: &[u8], patience: Duration) {
+        let patience = if self.is_stuck.load(Ordering::Relaxed) {
+            Duration::ZERO
+        } else {
+            patience
+        };
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        let mention = self.mention_of(lost);
+        let text = if mention.is_empty() {
+            Cow::Borrowed(lines)
+        } else {
+            Cow::Owned([mention.as_slice(), lines].concat())
+        };
+        match self.output.write(&text, patience) {
+            Ok(()) => self.is_stuck.store(false, Ordering::Relaxed),
+            Err(unwritten) => {
+                let still_lost = if unwritten.done < mention.len() {
+                    lost
+                } else {
+                    0
+                };
+                let rest = lines
+                    .get(unwritten.done.saturating_sub(mention.len())..)
+                    .unwrap_or_default();
+                self.lost
+                    .fetch_add(still_lost + count_lines(rest), Ordering::Relaxed);
+                if !unwritten.is_contended {
+                    self.is_stuck.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Reopens the file after it was renamed.
+    ///
+    /// # Errors
+    /// When that fails; the old file stays in use.
+    pub fn reopen(&self) -> io::Result<()> {
+        self.output.reopen()
+    }
+}
+
+impl ErrorLog {
+    fn mention_of(&self, lost: u64) -> Vec<u8> {
+        if lost == 0 {
+            return Vec::new();
+        }
+        let lines = if lost == 1 {
+            "1 line"
+        } else {
+            &format!("{lost} lines")
+        };
+        let message = format!(
+            "{lines} of this log before this one were lost: it took none (is its disk full, or its reader gone?)"
+        );
+        self.event(Level::Error, &message)
+    }
+}
+
+/// Number of lines, an unterminated last line included.
+pub(crate) fn count_lines(text: &[u8]) -> u64 {
+    let ends = text.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    ends + u64::from(text.last().is_some_and(|&last| last != b'\n'))
+}
+
+fn rank(level: Level) -> u8 {
+    match level {
+        Level::Critical => 0,
+        Level::Error => 1,
+        Level::Warning => 2,
+        Level::Info => 3,
+        Level::Debug => 4,
+    }
+}
+
+fn rank_of_setting(level: LogLevel) -> u8 {
+    match level {
+        LogLevel::Critical => 0,
+        LogLevel::Error => 1,
+        LogLevel::Warning => 2,
+        LogLevel::Info => 3,
+        LogLevel::Debug => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::path::Path;
+
+    fn log_to(path: &Path) -> ErrorLog {
+        ErrorLog::open(&LogTarget::File(path.to_owned()), LogLevel::Info).unwrap()
+    }
+
+    #[test]
+    fn what_a_full_log_has_not_taken_is_counted_and_told_once_it_takes_lines_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let log = log_to(&path);
+        let mut reader = File::open(&path).unwrap();
+        let mut written = 0;
+        while log.lost.load(Ordering::Relaxed) == 0 {
+            log.write_unless_blocked(Level::Info, "a line");
+            written += 1;
+        }
+        written -= 1;
+        // No event waits any more: ten thousand times the patience would be 40 minutes.
+        for _ in 0..9_999 {
+            log.write(Level::Info, "another line");
+        }
+        assert_eq!(log.lost.load(Ordering::Relaxed), 10_000);
+        let mut bytes = vec![0; 1 << 20];
+        let count = reader.read(&mut bytes).unwrap();
+        assert_eq!(count_lines(&bytes[..count]), written);
+        log.mention_losses();
+        log.write(Level::Info, "at last");
+        log.mention_losses();
+        drop(log);
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        let lines: Vec<&str> = rest.lines().collect();
+        assert_eq!(lines.len(), 2, "{rest}");
+        assert!(lines[0].contains("10000 lines of this log"), "{rest}");
+        assert!(lines[1].ends_with("at last"), "{rest}");
+    }
+
+    #[test]
+    fn a_target_is_shown_without_its_query_where_that_is_wanted_and_cut_where_it_is_long() {
+        for (target, shown) in [
+            ("/a?b=c?d", "/a?"),
+            ("/a", "/a"),
+            ("*", "*"),
+            ("?", "?"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_target(target.as_bytes(), false), shown.as_bytes());
+            assert_eq!(shown_target(target.as_bytes(), true), target.as_bytes());
+        }
+        assert_eq!(described(b"GET", b"/a\nb"), "GET /a\\x0ab");
+        let whole = [b'x'; TARGET_AT_MOST];
+        assert_eq!(described(b"GET", &whole).len(), 4 + TARGET_AT_MOST);
+        let long = described(b"GET", &[b'x'; TARGET_AT_MOST + 1]);
+        assert!(long.ends_with("xx...") && long.len() == 4 + TARGET_AT_MOST + 3);
+    }
+
+    #[test]
+    fn lines_are_counted_with_one_that_has_no_end() {
+        for (text, count) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2)] {
+            assert_eq!(count_lines(text.as_bytes()), count, "{text:?}");
+        }
+    }
+}

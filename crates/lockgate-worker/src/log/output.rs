@@ -1,0 +1,519 @@
+//! Log output: a file, a pipe, a socket or a terminal. Writes whole lines or returns how much it could not write, and
+//! waits for a slow reader no longer than the caller allows.
+//!
+//! Invariant: a line that could not be written whole does not garble another: its beginning is overwritten in place by
+//! an empty line (regular files opened here) or ended with a line break before the next line (everything else). The
+//! file is never truncated: other processes append to it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lockgate_config::LogTarget;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::net::SendFlags;
+
+/// A pipe takes this much whole or not at all (pipe(7), PIPE_BUF): lines of several processes do not mix.
+const WHOLE_AT_MOST: usize = 4096;
+
+/// Log files contain data of clients, so they are not readable by all users.
+const MODE: u32 = 0o640;
+
+/// Delay between two attempts to lock, or to find room that was there a moment ago. Only a log in trouble pays it.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// What a write has not written.
+#[derive(Debug)]
+pub(crate) struct Unwritten {
+    /// Bytes that are written, all of them whole lines.
+    pub(crate) done: usize,
+    /// `WouldBlock`: the reader made no room in time.
+    pub(crate) error: io::Error,
+    /// Another thread was writing: no statement about the log itself.
+    pub(crate) is_contended: bool,
+}
+
+/// An open log target.
+#[derive(Debug)]
+pub(crate) struct LogOutput {
+    target: LogTarget,
+    outlet: Mutex<Outlet>,
+}
+
+impl LogOutput {
+    pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
+        Ok(Self {
+            target: target.clone(),
+            outlet: Mutex::new(Outlet::open(target)?),
+        })
+    }
+
+    /// Writes lines, waiting at most `patience` for a slow reader.
+    ///
+    /// # Errors
+    /// The system's, or `WouldBlock` when the time is over, with what was written up to then.
+    pub(crate) fn write(&self, lines: &[u8], patience: Duration) -> Result<(), Unwritten> {
+        let now = Instant::now();
+        let give_up_at = now + patience;
+        // A line takes microseconds: even a caller that waits for no reader waits for another writer.
+        match self.lock_until(give_up_at.max(now + MOMENT)) {
+            Some(mut outlet) => outlet.write(lines, give_up_at),
+            None => Err(Unwritten {
+                done: 0,
+                error: io::ErrorKind::WouldBlock.into(),
+                is_contended: true,
+            }),
+        }
+    }
+
+    /// Reopens the file; when that fails the old one stays in use.
+    pub(crate) fn reopen(&self) -> io::Result<()> {
+        if let LogTarget::File(_) = self.target {
+            let fresh = Outlet::open(&self.target)?;
+            *self.outlet.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
+        Ok(())
+    }
+
+    /// Tries to lock instead of blocking: the holder may itself wait for room, and in a child that the application has
+    /// forked it may not exist.
+    fn lock_until(&self, give_up_at: Instant) -> Option<MutexGuard<'_, Outlet>> {
+        loop {
+            match self.outlet.try_lock() {
+                Ok(outlet) => return Some(outlet),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if Instant::now() >= give_up_at => return None,
+                Err(TryLockError::WouldBlock) => thread::sleep(MOMENT / 20),
+            }
+        }
+    }
+}
+
+/// How a descriptor is written to without waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A file never blocks on a reader; a file opened here may be repaired.
+    File {
+        is_ours: bool,
+    },
+    Socket,
+    /// A pipe or a device.
+    Stream,
+}
+
+#[derive(Debug)]
+struct Outlet {
+    file: File,
+    kind: Kind,
+    /// What was written last is the beginning of a line that will not be completed.
+    is_torn: bool,
+}
+
+impl Outlet {
+    fn open(target: &LogTarget) -> io::Result<Self> {
+        let (file, is_ours) = match target {
+            LogTarget::Stdout => (io::stdout().as_fd().try_clone_to_owned()?.into(), false),
+            LogTarget::Stderr => (io::stderr().as_fd().try_clone_to_owned()?.into(), false),
+            LogTarget::File(path) => (open_file(path)?, true),
+        };
+        Ok(Self::of(file, is_ours))
+    }
+
+    fn of(file: File, is_ours: bool) -> Self {
+        let kind = match file.metadata().map(|metadata| metadata.file_type()) {
+            Ok(found) if found.is_file() => Kind::File { is_ours },
+            Ok(found) if found.is_socket() => Kind::Socket,
+            _ => Kind::Stream,
+        };
+        Self {
+            file,
+            kind,
+            is_torn: false,
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], give_up_at: Instant) -> Result<(), Unwritten> {
+        if self.is_torn {
+            self.put(b"\n", give_up_at)
+                .map_err(|(error, _)| Unwritten {
+                    done: 0,
+                    error,
+                    is_contended: false,
+                })?;
+            self.is_torn = false;
+        }
+        let mut done = 0;
+        while done < lines.len() {
+            let piece = self.next_piece(&lines[done..]);
+            let Err((error, count)) = self.put(piece, give_up_at) else {
+                done += piece.len();
+                continue;
+            };
+            let written = &piece[..count];
+            let whole = last_line_end(written).unwrap_or(0);
+            let fragment = &written[whole..];
+            self.is_torn = !fragment.is_empty() && !self.blank_out(fragment);
+            return Err(Unwritten {
+                done: done + whole,
+                error,
+                is_contended: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// What is written in one system call, if the system takes it whole.
+    fn next_piece<'a>(&self, lines: &'a [u8]) -> &'a [u8] {
+        if matches!(self.kind, Kind::File { .. }) || lines.len() <= WHOLE_AT_MOST {
+            return lines;
+        }
+        let end = last_line_end(&lines[..WHOLE_AT_MOST])
+            .or_else(|| Some(lines.iter().position(|&byte| byte == b'\n')? + 1));
+        &lines[..end.unwrap_or(lines.len())]
+    }
+
+    /// # Errors
+    /// With the number of bytes that were written all the same.
+    fn put(&mut self, piece: &[u8], give_up_at: Instant) -> Result<(), (io::Error, usize)> {
+        let mut count = 0;
+        let mut has_waited = false;
+        while count < piece.len() {
+            match self.write_now(&piece[count..]) {
+                Ok(0) => return Err((io::ErrorKind::WriteZero.into(), count)),
+                Ok(written) => {
+                    count += written;
+                    has_waited = false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let left = give_up_at.saturating_duration_since(Instant::now());
+                    if left.is_zero() || !self.wait_for_room(left) {
+                        return Err((error, count));
+                    }
+                    // There was room, but another writer took it, or it is too small for the piece.
+                    if std::mem::replace(&mut has_waited, true) {
+                        thread::sleep(MOMENT);
+                    }
+                }
+                Err(error) => return Err((error, count)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_now(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match self.kind {
+            Kind::File { .. } => self.file.write(piece),
+            Kind::Socket => {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                Ok(rustix::net::send(&self.file, piece, flags)?)
+            }
+            Kind::Stream => self.write_to_stream(piece),
+        }
+    }
+
+    /// The descriptor is shared with the parent process, so only the single write is made non-blocking.
+    #[cfg(target_os = "linux")]
+    fn write_to_stream(&mut self, piece: &[u8]) -> io::Result<usize> {
+        use rustix::io::{Errno, ReadWriteFlags, pwritev2};
+        // An offset of -1 is the stream's position (pwritev2(2)).
+        let pieces = [io::IoSlice::new(piece)];
+        match pwritev2(&self.file, &pieces, u64::MAX, ReadWriteFlags::NOWAIT) {
+            // Pipes support the flag since Linux 6.5; terminals and sandboxes may never do.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::SPIPE) => {
+                self.write_if_ready(piece)
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn write_to_stream(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.write_if_ready(piece)
+    }
+
+    /// A stream that is ready takes PIPE_BUF bytes at once, unless another process is quicker.
+    fn write_if_ready(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if !self.wait_for_room(Duration::ZERO) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.file.write(&piece[..piece.len().min(WHOLE_AT_MOST)])
+    }
+
+    fn wait_for_room(&self, at_most: Duration) -> bool {
+        let mut watched = [PollFd::new(&self.file, PollFlags::OUT)];
+        let at_most = Timespec {
+            tv_sec: at_most.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: at_most.subsec_nanos().into(),
+        };
+        // A signal is not room, but no reason to give up either: the next write decides.
+        poll(&mut watched, Some(&at_most)).map_or(true, |ready| ready > 0)
+    }
+
+    /// Overwrites the beginning of a line, which the last write has left at the descriptor's position, with spaces and
+    /// a line break. Overwriting allocates no blocks, so it works on a full disk, and it changes no bytes of others.
+    fn blank_out(&mut self, fragment: &[u8]) -> bool {
+        if self.kind != (Kind::File { is_ours: true }) {
+            return false;
+        }
+        let mut blank = vec![b' '; fragment.len()];
+        if let Some(last) = blank.last_mut() {
+            *last = b'\n';
+        }
+        let overwritten = (|| {
+            let end = self.file.stream_position()?;
+            let start = end
+                .checked_sub(fragment.len() as u64)
+                .ok_or(io::ErrorKind::InvalidInput)?;
+            let file = self.open_for_overwriting()?;
+            let mut found = vec![0; fragment.len()];
+            file.read_exact_at(&mut found, start)?;
+            // The position is shared with processes that inherited the descriptor: it may be after their line.
+            if found != fragment {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            file.write_all_at(&blank, start)
+        })();
+        overwritten.is_ok()
+    }
+
+    /// The same file without O_APPEND, under which pwrite(2) appends on Linux, whatever the offset.
+    fn open_for_overwriting(&self) -> io::Result<File> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        let (ours, opened) = (self.file.metadata()?, file.metadata()?);
+        if (ours.dev(), ours.ino()) != (opened.dev(), opened.ino()) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(file)
+    }
+}
+
+/// The position after the last line break in these bytes.
+fn last_line_end(bytes: &[u8]) -> Option<usize> {
+    Some(bytes.iter().rposition(|&byte| byte == b'\n')? + 1)
+}
+
+pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        // Opened for reading and writing (fifo(7)): the open waits for no reader, and readers may come and go.
+        return OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path);
+    }
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(MODE).open(path)
+}
+
+/// Creates a missing log file for an owner who will have to reopen it. An existing file is left unchanged: any user who
+/// may write to its directory could have put a link to anything there.
+pub(crate) fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let LogTarget::File(path) = target else {
+        return Ok(());
+    };
+    let made = OpenOptions::new()
+        .append(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(path);
+    match (made, owner) {
+        (Ok(file), Some((user, group))) => {
+            match std::os::unix::fs::fchown(&file, Some(user), Some(group)) {
+                // Without the right to chown a process cannot switch user either, and that is reported elsewhere.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                outcome => outcome,
+            }
+        }
+        (Err(error), _) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    const AT_ONCE: Duration = Duration::ZERO;
+    const LINE: &[u8] = b"one line, as long as lines are\n";
+
+    fn outlet(file: impl Into<std::os::fd::OwnedFd>) -> Outlet {
+        Outlet::of(File::from(file.into()), false)
+    }
+
+    /// Fills an outlet until it takes nothing more; returns what it took.
+    fn fill(outlet: &mut Outlet) -> Vec<u8> {
+        let mut taken = Vec::new();
+        loop {
+            match outlet.write(LINE, Instant::now()) {
+                Ok(()) => taken.extend_from_slice(LINE),
+                Err(unwritten) => {
+                    assert_eq!(unwritten.error.kind(), io::ErrorKind::WouldBlock);
+                    assert_eq!(unwritten.done, 0);
+                    return taken;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_makes_nobody_wait_and_holds_whole_lines() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut outlet = outlet(writer);
+        let mut taken = fill(&mut outlet);
+        let long = [&[b'x'; 10_000][..], b"\n"].concat();
+        assert_eq!(outlet.write(&long, Instant::now()).unwrap_err().done, 0);
+        let mut read = vec![0; taken.len()];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, taken);
+        outlet.write(LINE, Instant::now()).unwrap();
+        taken = LINE.to_vec();
+        drop(outlet);
+        let mut rest = Vec::new();
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, taken);
+    }
+
+    #[test]
+    fn a_stream_without_the_flag_is_asked_before_it_is_written_to() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let mut outlet = outlet(writer);
+        let mut taken = 0;
+        let error = loop {
+            match outlet.write_if_ready(&[b'x'; 10_000]) {
+                Ok(count) => taken += count,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(taken >= WHOLE_AT_MOST);
+    }
+
+    #[test]
+    fn a_line_that_a_socket_has_taken_half_is_ended_before_the_next() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut outlet = outlet(ours);
+        let endless = vec![b'x'; 64 << 20];
+        let unwritten = outlet.write(&endless, Instant::now()).unwrap_err();
+        assert_eq!(unwritten.done, 0);
+        assert!(outlet.is_torn);
+        let reader = thread::spawn(move || {
+            let mut all = Vec::new();
+            theirs.read_to_end(&mut all).unwrap();
+            all
+        });
+        outlet
+            .write(LINE, Instant::now() + Duration::from_secs(20))
+            .unwrap();
+        drop(outlet);
+        let all = reader.join().unwrap();
+        let (fragment, line) = all.split_at(all.len() - LINE.len());
+        assert_eq!(line, LINE);
+        assert!(fragment.ends_with(b"x\n"));
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_an_error_and_no_signal() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let unwritten = outlet(writer).write(LINE, Instant::now()).unwrap_err();
+        assert_eq!(unwritten.error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// A file in a directory that lives as long as the test.
+    fn log_with(content: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, content).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_is_blanked_out_only_where_it_was_written_in_a_file_of_ours() {
+        for (target, before, fragment, after, is_blank, left) in [
+            ("ours", "one\n", "two", "", true, "one\n  \n"),
+            ("ours", "one\n", "t", "", true, "one\n\n"),
+            ("ours", "one\n", "two", "three\n", true, "one\n  \nthree\n"),
+            ("theirs", "one\n", "two", "", false, "one\ntwo"),
+        ] {
+            let (_folder, path) = log_with(before);
+            let mut outlet = Outlet::of(open_file(&path).unwrap(), target == "ours");
+            outlet.write_now(fragment.as_bytes()).unwrap();
+            // Another process appends before the fragment is repaired.
+            open_file(&path)
+                .unwrap()
+                .write_all(after.as_bytes())
+                .unwrap();
+            assert_eq!(outlet.blank_out(fragment.as_bytes()), is_blank, "{before}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), left);
+        }
+    }
+
+    #[test]
+    fn a_position_that_another_process_has_moved_overwrites_nothing() {
+        let (_folder, path) = log_with("");
+        let mut outlet = Outlet::of(open_file(&path).unwrap(), true);
+        outlet.write_now(b"two").unwrap();
+        // A child that inherited the descriptor shares its position.
+        outlet
+            .file
+            .try_clone()
+            .unwrap()
+            .write_all(b"of a child\n")
+            .unwrap();
+        assert!(!outlet.blank_out(b"two"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "twoof a child\n");
+    }
+
+    #[test]
+    fn a_named_pipe_without_a_reader_is_opened_and_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        let output = LogOutput::open(&LogTarget::File(path.clone())).unwrap();
+        output.write(LINE, AT_ONCE).unwrap();
+        let mut read = vec![0; LINE.len()];
+        File::open(&path).unwrap().read_exact(&mut read).unwrap();
+        assert_eq!(read, LINE);
+    }
+
+    #[test]
+    fn a_lock_that_is_never_given_back_costs_the_patience_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = LogOutput::open(&LogTarget::File(folder.path().join("log"))).unwrap();
+        let held = output.outlet.lock().unwrap();
+        thread::scope(|scope| {
+            let other = scope.spawn(|| output.write(LINE, Duration::from_millis(5)));
+            let unwritten = other.join().unwrap().unwrap_err();
+            assert_eq!(unwritten.error.kind(), io::ErrorKind::WouldBlock);
+        });
+        drop(held);
+        output.write(LINE, AT_ONCE).unwrap();
+    }
+
+    #[test]
+    fn only_a_log_file_that_was_not_there_is_given_to_an_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fresh, secret) = (folder.path().join("log"), folder.path().join("secret"));
+        let link = folder.path().join("link");
+        fs::write(&secret, "mine").unwrap();
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        // -1 leaves user and group unchanged: this test does not need root.
+        for path in [&fresh, &secret, &link] {
+            create_missing(&LogTarget::File(path.clone()), Some((u32::MAX, u32::MAX))).unwrap();
+        }
+        assert_eq!(fs::read(&fresh).unwrap(), b"");
+        assert_eq!(fs::read(&secret).unwrap(), b"mine");
+    }
+}

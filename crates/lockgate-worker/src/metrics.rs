@@ -1,0 +1,202 @@
+//! Worker metrics on the scoreboard (the scoreboard): response counts, and the request that each thread runs.
+//!
+//! The cost per request is bounded: no allocation, no clock read, and no locked instruction where the leader sends the
+//! response. What each thread runs is always recorded, so that it is known for a worker that has died; responses are
+//! counted only where a setting reads the counts. Without a seat nothing is recorded.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockgate_config::Config;
+use lockgate_observe::{Ledger, Line, Loss, Response, Seat};
+use rustix::thread::gettid;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::exchange::request::{Client, Request};
+use crate::http1::Connection;
+use crate::log::shown_target;
+
+/// The metrics of one worker.
+pub struct WorkerMetrics {
+    ledger: Option<Ledger>,
+    /// The same ledger, if responses are counted.
+    counted: Option<Ledger>,
+    shows_queries: bool,
+    /// The same moment on both clocks: an `Instant` means nothing to another process.
+    base: Instant,
+    base_nanos: u64,
+}
+
+impl WorkerMetrics {
+    /// Opens the metrics of the worker that has this seat, with or without counts.
+    pub fn open(seat: Option<&Seat>, are_counts_read: bool, config: &Config) -> Self {
+        let base = Instant::now();
+        let base_nanos = monotonic_nanos();
+        let ledger = seat.and_then(Seat::ledger);
+        if let Some(ledger) = &ledger {
+            ledger.open(std::process::id(), base_nanos);
+            ledger.note_threads(config.max_threads() as u64);
+        }
+        Self {
+            ledger,
+            counted: ledger.filter(|_| are_counts_read),
+            shows_queries: config.log_style.shows_queries,
+            base,
+            base_nanos,
+        }
+    }
+
+    /// Adds bytes read since the last call.
+    pub fn record_received(&self, bytes: u64) {
+        if let Some(ledger) = &self.counted {
+            ledger.note_received(bytes);
+        }
+    }
+
+    /// Records how many requests wait for a thread.
+    pub fn note_waiting(&self, waiting: usize) {
+        if let Some(ledger) = &self.counted {
+            ledger.note_waiting(waiting as u64);
+        }
+    }
+
+    /// A request was dropped at its deadline: its client was answered 504 or cut off. It is counted then and not when
+    /// its thread returns, because the thread may never return.
+    #[cold]
+    pub fn count_expired(&self, is_answered: bool) {
+        let Some(ledger) = self.counted else { return };
+        ledger.note_loss(Loss::RequestTimeout, 0);
+        if is_answered {
+            ledger.note_response_among_others(Response {
+                status: 504,
+                bytes: 0,
+                duration: None,
+            });
+        }
+    }
+
+    /// An entry for the calling thread, which is going to run requests; `ident` is the application's number for it.
+    pub fn recorder(&self, ident: impl FnOnce() -> u64) -> ThreadRecorder {
+        let thread = gettid().as_raw_nonzero().get().unsigned_abs();
+        ThreadRecorder {
+            line: (self.ledger).and_then(|ledger| ledger.claim(thread.into(), ident())),
+            client: None,
+            shows_queries: self.shows_queries,
+            counted: self.counted,
+        }
+    }
+
+    /// A moment on the scoreboard's clock; 0 where nothing is recorded.
+    #[inline]
+    pub fn nanos(&self, at: Instant) -> u64 {
+        if self.ledger.is_none() {
+            return 0;
+        }
+        self.base_nanos + nanos(at.saturating_duration_since(self.base))
+    }
+}
+
+/// Where a thread records what it runs; dropping it frees the entry for another thread.
+pub struct ThreadRecorder {
+    line: Option<Line>,
+    /// The client whose name the entry has: many consecutive requests have the same client.
+    client: Option<Arc<Client>>,
+    shows_queries: bool,
+    counted: Option<Ledger>,
+}
+
+impl ThreadRecorder {
+    /// The thread runs this request, which was complete at `ready_at` on the scoreboard's clock and has waited since.
+    #[inline]
+    pub fn begin(&mut self, request: &Request, ready_at: u64, waited: Duration) {
+        let Some(line) = self.line else { return };
+        if let Some(ledger) = &self.counted {
+            ledger.note_taken(line, nanos(waited));
+        }
+        let client = request.client();
+        let is_known = (self.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client));
+        if !is_known {
+            self.client = Some(Arc::clone(client));
+        }
+        line.begin(
+            ready_at,
+            request.head.method(),
+            shown_target(request.head.target(), self.shows_queries),
+            (!is_known).then_some(client.host.as_bytes()),
+        );
+    }
+
+    /// The request has ended.
+    #[inline]
+    pub fn end(&self) {
+        if let Some(line) = self.line {
+            line.end();
+        }
+    }
+}
+
+impl Drop for ThreadRecorder {
+    fn drop(&mut self) {
+        if let Some(line) = self.line {
+            line.release();
+        }
+    }
+}
+
+impl Connection {
+    /// The response has been sent in full, by the thread that leads the event loop.
+    pub fn count_response(&mut self, now: Instant) {
+        if let Some(ledger) = self.shared.metrics.counted {
+            ledger.note_response(self.response(now));
+        }
+    }
+
+    /// The response has been sent in full, by a thread that does not lead.
+    pub fn count_response_among_others(&mut self, now: Instant) {
+        if let Some(ledger) = self.shared.metrics.counted {
+            ledger.note_response_among_others(self.response(now));
+        }
+    }
+
+    /// The current request, if any, does not get the application's complete response. It may itself be incomplete.
+    #[cold]
+    pub fn count_loss(&mut self, loss: Loss) {
+        let is_request = self.ready_at.take().is_some() || self.protocol.is_reading_body();
+        if is_request && let Some(ledger) = self.shared.metrics.counted {
+            ledger.note_loss(loss, self.out.take_departed());
+        }
+    }
+
+    /// The loss of the current request was counted at its deadline: only the bytes sent are left to count.
+    #[cold]
+    pub fn count_rest(&mut self) {
+        self.ready_at = None;
+        if let Some(ledger) = self.shared.metrics.counted {
+            ledger.note_sent(self.out.take_departed());
+        }
+    }
+
+    fn response(&mut self, now: Instant) -> Response {
+        let now = self.shared.metrics.nanos(now);
+        Response {
+            status: self.status,
+            bytes: self.out.take_departed(),
+            duration: self
+                .ready_at
+                .take()
+                .map(|ready_at| now.saturating_sub(ready_at)),
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    // u64 nanoseconds last for five centuries.
+    duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
+}
+
+/// CLOCK_MONOTONIC, which all processes of a machine share.
+pub fn monotonic_nanos() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}

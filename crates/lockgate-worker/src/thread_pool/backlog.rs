@@ -1,0 +1,75 @@
+//! The thread pool's backlog: requests kept because no thread may run them for now.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::ThreadPool;
+use crate::queue::{DropReason, Exchange, QueueDiscipline};
+
+impl ThreadPool {
+    /// Keeps a request for the next free thread. Returns it if a follower has become available.
+    pub fn put_back(&self, mut exchange: Exchange) -> Option<Exchange> {
+        let mut roster = self.roster();
+        let may_call = !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait();
+        if roster.follower.is_some() && may_call {
+            return Some(exchange);
+        }
+        exchange.was_in_backlog = true;
+        roster.backlog.push(exchange);
+        self.backlog_len
+            .store(roster.backlog.len(), Ordering::SeqCst);
+        None
+    }
+
+    /// Takes a request in the backlog, the oldest first unless clients have been leaving.
+    pub fn take_from_backlog(&self) -> Option<Exchange> {
+        if self.backlog_len.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut roster = self.roster();
+        let exchange = roster.backlog.take(&self.order);
+        self.backlog_len
+            .store(roster.backlog.len(), Ordering::SeqCst);
+        exchange
+    }
+
+    /// Whether there is a request in the backlog that a thread may run now. For the leader.
+    pub fn can_take_from_backlog(&self) -> bool {
+        self.backlog_len.load(Ordering::SeqCst) > 0 && self.may_call()
+    }
+
+    /// Number of kept requests.
+    pub fn kept(&self) -> usize {
+        self.backlog_len.load(Ordering::Relaxed)
+    }
+
+    /// When the oldest of them was complete.
+    pub fn oldest_in_backlog(&self) -> Option<Instant> {
+        if self.kept() == 0 {
+            return None;
+        }
+        self.roster().backlog.oldest()
+    }
+
+    /// Takes out the kept requests not worth a call any more; see [`Queue::drop_request`](crate::queue::Queue::give_up).
+    pub fn drop_from_backlog(
+        &self,
+        now: Instant,
+        limit: Option<Duration>,
+        into: &mut Vec<(Exchange, DropReason)>,
+    ) -> Option<Instant> {
+        if self.kept() == 0 {
+            return None;
+        }
+        let mut roster = self.roster();
+        let check_again = roster.backlog.drop_request(now, limit, into);
+        self.backlog_len
+            .store(roster.backlog.len(), Ordering::SeqCst);
+        check_again
+    }
+
+    /// The queue discipline: from which end waiting requests are taken.
+    pub fn order(&self) -> &QueueDiscipline {
+        &self.order
+    }
+}

@@ -1,0 +1,132 @@
+//! How threads that do not lead wait: parked, or as follower, watching the running call.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::ThreadPool;
+
+/// Ticks without a call after which the follower sleeps until it is woken.
+const DEEP_AFTER: u32 = 50;
+
+/// A deep sleep is bounded, so that a lost wake-up would delay the service by 100 ms and not stop it.
+const BELT: Duration = Duration::from_millis(100);
+
+impl ThreadPool {
+    /// Sleeps until this thread becomes the follower (true) or has to end (false): the worker is over, or the thread was
+    /// idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst ends
+    /// even while requests keep arriving.
+    pub fn wait_parked(&self) -> bool {
+        let me = thread::current().id();
+        let ends_at = self.idle_timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if self.is_over() {
+                return false;
+            }
+            let mut roster = self.roster();
+            if roster
+                .follower
+                .as_ref()
+                .is_some_and(|follower| follower.id() == me)
+            {
+                return true;
+            }
+            let left = ends_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) && roster.threads > self.initial_threads() {
+                roster.parked.retain(|thread| thread.id() != me);
+                roster.threads -= 1;
+                return false;
+            }
+            drop(roster);
+            match (left, self.idle_timeout) {
+                // It is one of the last two threads now, and may not stay one of them.
+                (Some(Duration::ZERO), Some(timeout)) => thread::park_timeout(timeout),
+                (Some(left), _) => thread::park_timeout(left),
+                (None, _) => thread::park(),
+            }
+        }
+    }
+
+    /// Sleeps until the event loop should be taken from a call that has outlived a tick, or is expected to. False when the
+    /// worker is over. `tried` is the call whose event loop turned out not to be free: that call is given a full tick.
+    pub fn wait_as_follower(&self, tried: &mut u64) -> bool {
+        sharpen_sleep();
+        let mut quiet_ticks = 0;
+        let mut seen_calls = self.last_call.load(Ordering::Relaxed);
+        loop {
+            if self.is_over() {
+                return false;
+            }
+            let call = self.watch.call();
+            if self.hand_off.do_calls_wait() {
+                if call != 0 && call != *tried {
+                    *tried = call;
+                    return true;
+                }
+                if call == 0 {
+                    self.sleep_deeply();
+                    continue;
+                }
+            }
+            self.sleep_a_tick(call);
+            if call != 0 && self.watch.call() == call {
+                return true;
+            }
+            let calls = self.last_call.load(Ordering::Relaxed);
+            if calls != seen_calls {
+                quiet_ticks = 0;
+                seen_calls = calls;
+                self.hand_off.record_quiet_tick();
+                continue;
+            }
+            quiet_ticks += 1;
+            if quiet_ticks > DEEP_AFTER {
+                self.sleep_deeply();
+                // Woken by the time limit alone, it sleeps again after one look.
+                quiet_ticks = DEEP_AFTER;
+                self.hand_off.record_pause();
+            }
+        }
+    }
+
+    /// The follower has the event loop now and is no longer the follower.
+    pub fn stop_following(&self) {
+        let mut roster = self.roster();
+        self.set_follower(&mut roster, None);
+    }
+
+    fn sleep_a_tick(&self, call: u64) {
+        let until = Instant::now() + self.hand_off.tick();
+        loop {
+            if call != 0 && self.promote.load(Ordering::SeqCst) == call || self.is_over() {
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn sleep_deeply(&self) {
+        self.watch.sleep_deeply(|| {
+            if !self.is_over() {
+                thread::park_timeout(BELT);
+            }
+        });
+    }
+}
+
+/// Sets the timer slack to 1 ns, once per thread: the default of 50 µs may delay a sleep by as much as a short tick.
+fn sharpen_sleep() {
+    thread_local! {
+        static IS_SHARP: Cell<bool> = const { Cell::new(false) };
+    }
+    if !IS_SHARP.replace(true) {
+        #[cfg(target_os = "linux")]
+        // If this is refused, the tick is only less exact.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+    }
+}

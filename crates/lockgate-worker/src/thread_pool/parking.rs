@@ -1,0 +1,90 @@
+//! Parking: how the leader and its follower sleep and wake each other without a lock.
+//!
+//! A Dekker-style pair: each side writes its own word, fences, then reads the other's. With both fences SeqCst at least
+//! one of them sees the other; without them the model below deadlocks (the leader sees no sleeping follower while the
+//! follower sees no call).
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Watch {
+    /// 0 while a leader holds the event loop, else the call for which it was released.
+    call: AtomicU64,
+    is_deep: AtomicBool,
+}
+
+impl Watch {
+    pub fn new() -> Self {
+        Self {
+            call: AtomicU64::new(0),
+            is_deep: AtomicBool::new(false),
+        }
+    }
+
+    /// The leader releases the event loop for a call. True: the follower is in deep sleep and has to be woken.
+    pub fn release(&self, call: u64) -> bool {
+        self.call.store(call, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.is_deep.load(Ordering::Relaxed)
+    }
+
+    /// As [`Watch::release`], without a follower.
+    pub fn release_without_follower(&self, call: u64) {
+        self.call.store(call, Ordering::Relaxed);
+    }
+
+    /// A leader holds the event loop.
+    pub fn retake(&self) {
+        self.call.store(0, Ordering::Relaxed);
+    }
+
+    /// The call that the event loop is free for; 0 when it is held.
+    pub fn call(&self) -> u64 {
+        self.call.load(Ordering::Relaxed)
+    }
+
+    /// The follower sleeps until it is woken, unless the event loop is free already. `sleep` may return spuriously.
+    pub fn sleep_deeply(&self, sleep: impl FnOnce()) {
+        self.is_deep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.call.load(Ordering::Relaxed) == 0 {
+            sleep();
+        }
+        self.is_deep.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// The event loop is free for one call, then held, then free for another; the follower, which sleeps without a time limit
+    /// here, must not miss the last one.
+    #[test]
+    fn a_standby_that_sleeps_deeply_is_woken_by_the_next_call() {
+        loom::model(|| {
+            let watch = Arc::new(Watch::new());
+            watch.release_without_follower(1);
+            let follower = {
+                let watch = Arc::clone(&watch);
+                thread::spawn(move || {
+                    while watch.call() != 2 {
+                        watch.sleep_deeply(thread::park);
+                        thread::yield_now();
+                    }
+                })
+            };
+            watch.retake();
+            if watch.release(2) {
+                follower.thread().unpark();
+            }
+            follower.join().unwrap();
+        });
+    }
+}

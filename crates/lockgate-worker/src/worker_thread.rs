@@ -1,0 +1,359 @@
+//! The main loop of a worker thread: lead the event loop, call the application, lead again; or follow, or sleep.
+//!
+//! Two rules keep event loop and GIL from deadlock: an attached thread only *tries* to lock the event loop, and a thread waits for
+//! the GIL only after it has released the event loop.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use lockgate_observe::Level;
+
+use crate::app::App;
+use crate::deadlines::{CallSlot, Deadline, Deadlines};
+use crate::event_loop::{EventLoop, Turn};
+use crate::exchange::request::Request;
+use crate::exchange::response::{Look, Reply};
+use crate::metrics::ThreadRecorder;
+use crate::queue::{Exchange, drop_reason};
+use crate::shared::{Shared, StopMode};
+use crate::thread_pool::{Post, forced_wait};
+
+impl Shared {
+    /// The main function of a worker thread. Runs attached. A panic in a call costs that request; anywhere else it may
+    /// have left the event loop in an inconsistent state, so the worker ends.
+    pub fn serve(self: &Arc<Self>) {
+        if catch_unwind(AssertUnwindSafe(|| self.serve_until_over())).is_err() {
+            self.report_fatal(
+                "a thread has panicked outside of a request; this worker ends and is replaced",
+            );
+        }
+    }
+
+    /// Runs requests, and between them the work that the thread pool needs.
+    fn serve_until_over(self: &Arc<Self>) {
+        let mut reply = Reply::default();
+        let mut spare = None;
+        let watch = Watch::new(self);
+        let mut recorder = self.metrics.recorder(|| self.app.thread());
+        let forced_wait = forced_wait(self.config.switch_interval);
+        loop {
+            let mut next = None;
+            let mut asked = None;
+            self.app.detached(&mut || {
+                next = self.next_job(&mut spare);
+                let now = Instant::now();
+                asked = Some(now);
+                // From here on, because the request may wait for the GIL in vain.
+                if let Some(exchange) = &mut next {
+                    watch.begin(exchange, now);
+                }
+            });
+            let mut began = Instant::now();
+            let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
+            if self.pool.on_attached(waited, waited >= forced_wait, began) {
+                self.waker.wake();
+            }
+            let Some(mut exchange) = next else {
+                if !self.pool.is_over() {
+                    self.app.thread_ends();
+                }
+                return;
+            };
+            // Not earlier: until this thread has the GIL, a new leader could not call anything.
+            self.pool.wake_follower_if_due();
+            loop {
+                if self.pool.take_spawn_order() {
+                    self.spawn_thread();
+                }
+                if !watch.on_called() {
+                    spare = Some(self.drop_expired(exchange));
+                    watch.end(&self.app, began);
+                    break;
+                }
+                let waited = began.saturating_duration_since(exchange.ready_at);
+                if let Some(look) = exchange.look(waited) {
+                    match self.check(exchange, look, waited, began) {
+                        Ok(checked) => exchange = checked,
+                        Err(request) => {
+                            // Its response should not wait for the next call.
+                            spare = Some(request);
+                            watch.end(&self.app, began);
+                            break;
+                        }
+                    }
+                }
+                spare = Some(self.run(
+                    exchange,
+                    waited,
+                    &mut reply,
+                    watch.deadline(),
+                    &mut recorder,
+                ));
+                watch.end_now(&self.app);
+                match self.continue_turn(&mut spare, &mut began) {
+                    Some(following) => {
+                        exchange = following;
+                        watch.begin(&mut exchange, began);
+                    }
+                    None => break,
+                }
+            }
+            self.app.between_turns(&|| self.pool.promote_now());
+        }
+    }
+
+    fn spawn_thread(self: &Arc<Self>) {
+        let shared = Arc::clone(self);
+        if let Err(error) = self
+            .app
+            .spawn("lockgate-crew".to_owned(), Box::new(move || shared.serve()))
+        {
+            self.pool.unregister();
+            self.pool
+                .pause_growth(Instant::now() + Duration::from_secs(1));
+            self.error_log.write(
+                Level::Warning,
+                &format!("cannot start another thread: {error}"),
+            );
+        }
+    }
+
+    /// Gives up a request that has waited for too long, or whose client has left.
+    fn check(
+        &self,
+        mut exchange: Exchange,
+        look: Look,
+        waited: Duration,
+        now: Instant,
+    ) -> Result<Exchange, Box<Request>> {
+        let presence = exchange.channel.presence(look);
+        let Some(why) = drop_reason(waited, presence, self.longest_wait()) else {
+            return Ok(exchange);
+        };
+        self.pool.order().record_drops(1);
+        exchange.channel.drop_request(why, now);
+        exchange.request.clear();
+        Err(exchange.request)
+    }
+
+    /// The deadline passed while this thread waited for the GIL: the client has been answered.
+    #[cold]
+    fn drop_expired(&self, mut exchange: Exchange) -> Box<Request> {
+        exchange.channel.abort();
+        exchange.request.clear();
+        exchange.request
+    }
+
+    /// Calls the application and handles every outcome.
+    fn run(
+        &self,
+        mut exchange: Exchange,
+        waited: Duration,
+        reply: &mut Reply,
+        deadline: Option<Deadline>,
+        recorder: &mut ThreadRecorder,
+    ) -> Box<Request> {
+        recorder.begin(&exchange.request, exchange.ready_nanos, waited);
+        reply.open(exchange.channel, deadline);
+        self.pool.saturation().on_call_begin();
+        let call = catch_unwind(AssertUnwindSafe(|| {
+            self.app.call(&mut exchange.request, reply)
+        }));
+        self.pool.saturation().on_call_end();
+        recorder.end();
+        if call.is_err() {
+            self.error_log.write(
+                Level::Critical,
+                "a bug in the server: a request's thread panicked; the request gets 500",
+            );
+        }
+        if !reply.is_over() {
+            reply.fail_and_close(500, "Internal Server Error");
+        }
+        exchange.request.clear();
+        exchange.request
+    }
+
+    /// After a call, attached: the next request of the same turn, if this thread still leads.
+    fn continue_turn(
+        &self,
+        spare: &mut Option<Box<Request>>,
+        began: &mut Instant,
+    ) -> Option<Exchange> {
+        if !self.pool.is_still_leading() {
+            // Another thread leads the event loop. A request that was kept for lack of threads runs here and now, without
+            // releasing the GIL in between.
+            let exchange = self.pool.take_from_backlog();
+            if exchange.is_some() {
+                self.pool.begin_backlog_call();
+                *began = Instant::now();
+            }
+            return exchange;
+        }
+        let now = Instant::now();
+        self.pool
+            .record_call_time(now.saturating_duration_since(*began));
+        *began = now;
+        let mut event_loop = self.try_event_loop()?;
+        if let Some(request) = spare.take() {
+            event_loop.reuse(request);
+        }
+        if event_loop.must_flush(now)
+            || event_loop.must_poll(now)
+            || self.stop_mode() == StopMode::Stop
+            || !self.pool.has_follower()
+        {
+            return None;
+        }
+        let order = self.pool.order();
+        let exchange = self
+            .pool
+            .take_from_backlog()
+            .or_else(|| event_loop.take_ready(order))?;
+        self.release(event_loop, false);
+        Some(exchange)
+    }
+
+    /// Without the GIL: leads, follows or sleeps until there is a request for this thread. `None`: over.
+    fn next_job(self: &Arc<Self>, spare: &mut Option<Box<Request>>) -> Option<Exchange> {
+        loop {
+            if self.pool.is_over() {
+                return None;
+            }
+            if let Some(event_loop) = self.try_event_loop() {
+                return self.lead(event_loop, spare);
+            }
+            match self.pool.report() {
+                Post::Run(exchange) => {
+                    self.pool.begin_backlog_call();
+                    return Some(exchange);
+                }
+                Post::Follow => {}
+                Post::Park if self.pool.wait_parked() => {}
+                Post::Park => return None,
+            }
+            let mut tried = 0;
+            while self.pool.wait_as_follower(&mut tried) {
+                if let Some(event_loop) = self.try_event_loop() {
+                    self.pool.stop_following();
+                    return self.lead(event_loop, spare);
+                }
+            }
+        }
+    }
+
+    fn lead(
+        self: &Arc<Self>,
+        mut event_loop: MutexGuard<'_, EventLoop>,
+        spare: &mut Option<Box<Request>>,
+    ) -> Option<Exchange> {
+        if self.pool.on_led() {
+            self.cork.pull();
+        }
+        if let Some(request) = spare.take() {
+            event_loop.reuse(request);
+        }
+        loop {
+            if event_loop.turn(self) == Turn::Over {
+                event_loop.close_all();
+                self.end();
+                return None;
+            }
+            let kept = if self.pool.can_take_from_backlog() {
+                self.pool.take_from_backlog()
+            } else {
+                None
+            };
+            let Some(exchange) = kept.or_else(|| event_loop.take_ready(self.pool.order())) else {
+                continue;
+            };
+            if self.pool.may_call() {
+                self.release(event_loop, true);
+                return Some(exchange);
+            }
+            if let Some(exchange) = self.pool.put_back(exchange) {
+                self.release(event_loop, true);
+                return Some(exchange);
+            }
+        }
+    }
+
+    /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
+    fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_interpreter: bool) {
+        self.metrics.note_waiting(event_loop.queued(self));
+        self.pool.begin_call(waits_for_interpreter);
+        drop(event_loop);
+        if !waits_for_interpreter {
+            self.pool.wake_follower_if_due();
+        }
+    }
+
+    pub fn end(&self) {
+        self.pool.shut_down();
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
+        self.is_finished.store(true, Ordering::SeqCst);
+        self.finished.wake();
+    }
+}
+
+/// A worker thread's own call slot, if calls are watched.
+struct Watch {
+    posted: Option<(Arc<Deadlines>, Arc<CallSlot>)>,
+}
+
+impl Watch {
+    fn new(shared: &Shared) -> Self {
+        let register = |deadlines: &Arc<Deadlines>| {
+            let call_slot = deadlines.register(shared.app.thread());
+            (Arc::clone(deadlines), call_slot)
+        };
+        Self {
+            posted: shared.deadlines.as_ref().map(register),
+        }
+    }
+
+    fn begin(&self, exchange: &mut Exchange, now: Instant) {
+        if let Some((deadlines, call_slot)) = &self.posted {
+            deadlines.begin(call_slot, exchange, now);
+        }
+    }
+
+    /// False when the deadline has passed.
+    fn on_called(&self) -> bool {
+        match &self.posted {
+            Some((_, call_slot)) => call_slot.on_called(),
+            None => true,
+        }
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let (deadlines, call_slot) = self.posted.as_ref()?;
+        deadlines.deadline_of(call_slot)
+    }
+
+    fn end_now(&self, app: &Arc<dyn App>) {
+        if self.posted.is_some() {
+            self.end(app, Instant::now());
+        }
+    }
+
+    fn end(&self, app: &Arc<dyn App>, now: Instant) {
+        if let Some((deadlines, call_slot)) = &self.posted
+            && deadlines.end(call_slot, now)
+        {
+            app.forget_interruption();
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((deadlines, call_slot)) = &self.posted {
+            deadlines.unregister(call_slot);
+        }
+    }
+}
