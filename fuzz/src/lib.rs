@@ -1,7 +1,7 @@
 //! What the fuzz targets share: a player of bytes, limits that short input reaches, and the parsers of
 //! others to compare with. Knows no rule of HTTP beyond what those parsers say.
 
-pub mod other_server;
+pub mod hyper_server;
 
 #[path = "../../crates/lockgate-http/tests/replay/mod.rs"]
 pub mod replay;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lockgate_fuzz::other_server::{self, End};
+use lockgate_fuzz::hyper_server::{self, End};
 use lockgate_fuzz::replay::play;
 use lockgate_http::Limits;
 
@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     if !ours.messages.first().is_some_and(|first| first.is_whole) {
         return;
     }
-    let (others, end) = other_server::read(bytes);
+    let (others, end) = hyper_server::read(bytes);
     for (index, message) in ours.messages.iter().enumerate() {
         if !message.is_whole {
             return;

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use lockgate_http::{
-    Connection, Event, ForwardingRules, HopHeaders, Limits, RequestHead, SchemeHeader, Told,
+    Event, ForwardedIdentity, ForwardingRules, HopHeaders, Limits, RequestHead, RequestParser,
+    SchemeHeader,
 };
 
 const EVERY_KIND: [HopHeaders; 4] = [
@@ -80,7 +81,9 @@ fn check_left_of_untrusted(rules: &ForwardingRules, head: &RequestHead, lines: &
     let Some(lied) = head_with(&[lie, lines]) else {
         return;
     };
-    let read = |head: &RequestHead| -> Option<Told> { rules.read(&mut head.clone(), nobody).ok() };
+    let read = |head: &RequestHead| -> Option<ForwardedIdentity> {
+        rules.read(&mut head.clone(), nobody).ok()
+    };
     let truth = read(head);
     if truth.is_some_and(|told| told.client.is_some()) {
         assert_eq!(read(&lied), truth);
@@ -103,7 +106,7 @@ fn head_with(lines: &[&[u8]]) -> Option<RequestHead> {
     let start: &[u8] = b"GET /a/b HTTP/1.1\r\nHost: h\r\n";
     let bytes = [start, &lines.concat(), b"\r\n\r\n"].concat();
     let mut head = RequestHead::default();
-    match Connection::new(Limits::default()).step(&bytes, &mut head) {
+    match RequestParser::new(Limits::default()).step(&bytes, &mut head) {
         Ok((_, Event::Head)) => Some(head),
         _ => None,
     }

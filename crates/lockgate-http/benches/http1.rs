@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use lockgate_http::{
-    BodyLength, Connection, Event, Limits, RequestHead, ResponseContext, ResponseHead, Version,
+    BodyLength, Event, Limits, RequestHead, RequestParser, ResponseContext, ResponseHead, Version,
     encode_head,
 };
 
@@ -37,29 +37,29 @@ fn main() {
         ("browser GET", BROWSER),
         ("chunked POST", CHUNKED),
     ] {
-        let mut connection = Connection::new(Limits::default());
+        let mut parser = RequestParser::new(Limits::default());
         measure(
             &format!("step to the end: {name}, {} bytes", bytes.len()),
             || {
                 let mut rest = black_box(bytes);
                 loop {
-                    let (used, event) = connection.step(rest, &mut head).unwrap();
+                    let (used, event) = parser.step(rest, &mut head).unwrap();
                     rest = &rest[used..];
                     if event == Event::End {
                         break;
                     }
                 }
-                connection.next_message();
+                parser.next_message();
             },
         );
     }
-    let mut connection = Connection::new(Limits::default());
+    let mut parser = RequestParser::new(Limits::default());
     measure("step to the end: browser GET, cut in two", || {
         let (first, second) = black_box(BROWSER).split_at(300);
-        connection.step(first, &mut head).unwrap();
-        connection.step(second, &mut head).unwrap();
-        connection.step(b"", &mut head).unwrap();
-        connection.next_message();
+        parser.step(first, &mut head).unwrap();
+        parser.step(second, &mut head).unwrap();
+        parser.step(b"", &mut head).unwrap();
+        parser.next_message();
     });
     for (name, bytes) in [("small GET", SMALL), ("browser GET", BROWSER)] {
         measure(&format!("httparse alone, for comparison: {name}"), || {

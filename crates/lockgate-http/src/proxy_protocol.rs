@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::grammar::parse_decimal;
+use crate::rules::grammar::parse_decimal;
 
 /// Which versions are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

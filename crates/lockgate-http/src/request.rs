@@ -2,7 +2,8 @@
 //!
 //! Invariant: every span lies inside `bytes`, which is the head's own copy of the received bytes.
 
-use crate::target::TargetParts;
+use crate::rules::target::TargetParts;
+use crate::span::{Field, Span};
 
 /// The version in a request line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -60,49 +61,11 @@ pub(crate) struct Summary {
     pub(crate) asks_close: bool,
     pub(crate) asks_keep_alive: bool,
     pub(crate) expects_continue: bool,
-    pub(crate) may_tell_of_client: bool,
+    pub(crate) may_have_forwarding_headers: bool,
     /// The mount point that a trusted proxy forwarded, without a trailing slash; empty: none.
     pub(crate) script_name: Span,
     /// The field that caused a refusal. Its value is at 0 if it was not read to its end.
     pub(crate) faulty: Option<Field>,
-}
-
-/// A part of a head: offsets from the first byte of its request line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: u32,
-    pub(crate) end: u32,
-}
-
-impl Span {
-    /// Offsets stay below 4 GiB: `Limits::head` is capped below.
-    #[inline]
-    pub(crate) fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u32,
-            end: end as u32,
-        }
-    }
-
-    /// The position of `part`, a subslice of `bytes`, in it.
-    pub(crate) fn within(bytes: &[u8], part: &[u8]) -> Self {
-        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-        Self::new(start, start.wrapping_add(part.len()))
-    }
-
-    #[inline]
-    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes
-            .get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
-    }
-}
-
-/// One field line: its name as sent and its value without surrounding white space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Field {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
 }
 
 impl RequestHead {
@@ -134,7 +97,7 @@ impl RequestHead {
     }
 
     /// Whether the request concerns the server and not one of its resources: `OPTIONS *` (RFC 9110 §9.3.7).
-    pub fn is_about_server(&self) -> bool {
+    pub fn is_server_wide_options(&self) -> bool {
         self.summary.parts.is_asterisk
     }
 
@@ -186,8 +149,8 @@ impl RequestHead {
     /// Whether there may be forwarding headers, a dropped field or an `https` target: a name that begins like
     /// `X-Forwarded-For` or `Forwarded`, or has an underscore. Determined while the head is parsed, so that asking
     /// costs nothing.
-    pub fn may_tell_of_client(&self) -> bool {
-        self.summary.may_tell_of_client
+    pub fn may_have_forwarding_headers(&self) -> bool {
+        self.summary.may_have_forwarding_headers
     }
 
     /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty. A host that a
@@ -254,7 +217,7 @@ impl RequestHead {
 
     /// Records the field whose line contains `part` as the cause of the refusal.
     #[cold]
-    pub(crate) fn blame(&mut self, part: Span) {
+    pub(crate) fn set_faulty_field(&mut self, part: Span) {
         let has_part =
             |field: &&Field| field.name.start <= part.start && part.end <= field.value.end;
         self.summary.faulty = self.fields.iter().find(has_part).copied();
@@ -272,11 +235,11 @@ impl RequestHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Connection, Limits};
+    use crate::{Limits, RequestParser};
 
     fn read(text: &str) -> RequestHead {
         let mut head = RequestHead::default();
-        Connection::new(Limits::default())
+        RequestParser::new(Limits::default())
             .step(text.as_bytes(), &mut head)
             .unwrap();
         head
@@ -319,7 +282,7 @@ mod tests {
 
     #[test]
     fn only_options_without_a_path_is_about_the_server() {
-        for (line, is_about_server, path) in [
+        for (line, is_server_wide_options, path) in [
             ("OPTIONS *", true, "*"),
             ("OPTIONS http://h", true, "*"),
             ("OPTIONS http://h:", true, "*"),
@@ -330,7 +293,11 @@ mod tests {
             ("GET http://h", false, "/"),
         ] {
             let head = read(&format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n"));
-            assert_eq!(head.is_about_server(), is_about_server, "{line}");
+            assert_eq!(
+                head.is_server_wide_options(),
+                is_server_wide_options,
+                "{line}"
+            );
             assert_eq!(head.path(), path.as_bytes(), "{line}");
         }
     }
@@ -376,10 +343,10 @@ mod tests {
             let mut head = RequestHead::default();
             let bytes = text.as_bytes();
             for cut in 0..bytes.len() {
-                let mut connection = Connection::new(limits);
-                let refusal = connection
+                let mut parser = RequestParser::new(limits);
+                let refusal = parser
                     .step(&bytes[..cut], &mut head)
-                    .and_then(|_| connection.step(&bytes[cut..], &mut head));
+                    .and_then(|_| parser.step(&bytes[cut..], &mut head));
                 assert!(refusal.is_err(), "{text:?}");
                 let told = [head.method(), head.target(), head.protocol()];
                 let expected = [method, target, protocol].map(str::as_bytes);

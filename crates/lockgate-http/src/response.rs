@@ -4,8 +4,8 @@
 //! is one copy.
 
 use crate::error::BadResponse;
-use crate::grammar::{field_value_length, is_token, parse_decimal, trim_whitespace};
-use crate::request::{Field, Span};
+use crate::rules::grammar::{field_value_length, is_token, parse_decimal, trim_whitespace};
+use crate::span::{Field, Span};
 
 /// One response head: status, reason and headers. Reused between messages.
 #[derive(Clone, Debug, Default)]

@@ -358,7 +358,7 @@ impl EventLoop {
                     let ready_nanos = connection.shared.metrics.nanos(self.arrival_clock.came_at);
                     connection.begin_exchange(self.scratch.outputs.pop(), ready_nanos);
                     self.requests += 1;
-                    if request.head.is_about_server() {
+                    if request.head.is_server_wide_options() {
                         return self.answer_about_server(request, connection);
                     }
                     if self.is_queue_full(&connection.shared) {

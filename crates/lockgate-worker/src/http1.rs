@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_http::{Connection as Protocol, Refusal, ResponseBody};
+use lockgate_http::{Refusal, RequestParser, ResponseBody};
 use lockgate_observe::{Loss, Outcome};
 
 use crate::body::minimum_rate::{MinimumRate, ReadRate};
@@ -99,7 +99,7 @@ pub struct Connection {
     /// When the current request was complete, by the clock of the scoreboard; `None` once its response has been sent or is no
     /// longer waited for.
     pub ready_at: Option<u64>,
-    pub protocol: Protocol,
+    pub protocol: RequestParser,
     unread: Vec<u8>,
     pub request: Option<Box<Request>>,
     pub spool: Spool,
@@ -123,7 +123,7 @@ impl Connection {
         let deadline = now + shared.config.head_timeout;
         let identity = ClientIdentity::new(&shared.proxies);
         Self {
-            protocol: Protocol::new(shared.limits),
+            protocol: RequestParser::new(shared.limits),
             slot,
             shared,
             transport,
@@ -317,7 +317,7 @@ impl Connection {
             Phase::Reading if self.protocol.is_reading_body() => {
                 self.refuse(Refusal::BodyTooSlow.into(), Outcome::TimedOut, now)
             }
-            Phase::Reading if self.protocol.has_begun_head() => {
+            Phase::Reading if self.protocol.is_reading_head() => {
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
             Phase::Writing => {

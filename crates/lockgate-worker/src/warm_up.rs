@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lockgate_config::Config;
-use lockgate_http::{BodyLength, Connection as Protocol, Event, ResponseHead, ShortBody};
+use lockgate_http::{BodyLength, Event, RequestParser, ResponseHead, ShortBody};
 
 use crate::app::App;
 use crate::exchange::request::{Client, Local, Request};
@@ -23,7 +23,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     let text = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: lockgate-warmup\r\nConnection: close\r\n\r\n"
     );
-    let mut protocol = Protocol::new(limits_of(config));
+    let mut protocol = RequestParser::new(limits_of(config));
     let mut rest = text.as_bytes();
     loop {
         let (used, event) = protocol.step(rest, &mut request.head).ok()?;

@@ -4,9 +4,9 @@
 //! White space is allowed only where the grammar has it: around the delimiters of an extension.
 
 use crate::error::Refusal;
-use crate::grammar::{TCHAR, hexadecimal_digit};
-use crate::http1::field::{FieldReader, Found};
+use crate::http1::field::{FieldReader, NextLine};
 use crate::limits::Limits;
+use crate::rules::grammar::{TCHAR, hexadecimal_digit};
 
 /// A position in a chunked body. Small; holds heap memory only inside a trailer section.
 #[derive(Debug, Default)]
@@ -129,7 +129,7 @@ impl ChunkedDecoder {
     }
 
     /// Bytes of trailers held.
-    pub(crate) fn stored(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.trailers
             .as_ref()
             .map_or(0, |trailers| trailers.bytes.len())
@@ -268,21 +268,21 @@ impl ChunkedDecoder {
             let line_end = trailers.fields.line().saturating_add(limits.field_size);
             let end = line_end.min(limits.trailers);
             match trailers.fields.next(bytes, end, limits.fields)? {
-                Found::Field { field, .. } if is_forbidden_trailer(field.name.of(bytes)) => {
+                NextLine::Field { field, .. } if is_forbidden_trailer(field.name.of(bytes)) => {
                     return Err(Refusal::ForbiddenTrailer);
                 }
-                Found::Field { .. } => {}
-                Found::End(length) => {
+                NextLine::Field { .. } => {}
+                NextLine::End(length) => {
                     self.trailers = None;
                     return Ok(Some(length - before));
                 }
-                Found::NeedMore => return Ok(None),
-                Found::TooLarge if line_end < limits.trailers => {
+                NextLine::NeedMore => return Ok(None),
+                NextLine::TooLarge if line_end < limits.trailers => {
                     return Err(Refusal::FieldTooLarge {
                         limit: limits.field_size,
                     });
                 }
-                Found::TooLarge => {
+                NextLine::TooLarge => {
                     return Err(Refusal::TrailersTooLarge {
                         limit: limits.trailers,
                     });
@@ -421,7 +421,7 @@ mod tests {
             decoder.decode(&body[6..], &limits),
             Ok((6, Decoded::NeedMore))
         );
-        assert_eq!((decoder.stored(), decoder.trailers.is_none()), (0, true));
+        assert_eq!((decoder.buffered(), decoder.trailers.is_none()), (0, true));
         assert_eq!(decoder.decode(b"\n", &limits), Ok((1, Decoded::End)));
     }
 }

@@ -5,12 +5,13 @@
 //! they were cut.
 
 use crate::error::Refusal;
-use crate::grammar::{TARGET, TCHAR, trim_whitespace};
-use crate::http1::field::{FieldReader, Found};
-use crate::http1::framing::Claims;
+use crate::http1::field::{FieldReader, NextLine};
 use crate::limits::Limits;
-use crate::request::{Field, RequestHead, Span, Summary, Version};
-use crate::target::{is_host, split_target};
+use crate::request::{RequestHead, Summary, Version};
+use crate::rules::fields::FieldRules;
+use crate::rules::grammar::{TARGET, TCHAR};
+use crate::rules::target::split_target;
+use crate::span::{Field, Span};
 
 /// A position in a head.
 #[derive(Debug, Default)]
@@ -18,11 +19,8 @@ pub(crate) struct HeadReader {
     stage: Stage,
     /// The first byte of the request line that was not examined.
     at: usize,
-    fields: FieldReader,
-    claims: Claims,
-    has_host: bool,
-    has_content_type: bool,
-    has_unknown_expectation: bool,
+    lines: FieldReader,
+    rules: FieldRules,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,36 +53,36 @@ impl HeadReader {
             return Ok(None);
         }
         loop {
-            let line_end = self.fields.line().saturating_add(limits.field_size);
+            let line_end = self.lines.line().saturating_add(limits.field_size);
             match self
-                .fields
+                .lines
                 .next(bytes, line_end.min(limits.head), limits.fields)?
             {
-                Found::Field {
+                NextLine::Field {
                     has_underscore: true,
                     ..
                 } => {
                     head.summary.dropped += 1;
-                    head.summary.may_tell_of_client = true;
+                    head.summary.may_have_forwarding_headers = true;
                 }
-                Found::Field { field, .. } => {
+                NextLine::Field { field, .. } => {
                     head.fields.push(field);
-                    if let Err(refusal) = self.interpret(field, bytes, &mut head.summary) {
+                    if let Err(refusal) = self.rules.apply(field, bytes, &mut head.summary) {
                         head.summary.faulty = Some(field);
                         return Err(refusal);
                     }
                 }
-                Found::End(length) => {
-                    self.conclude(&mut head.summary, limits)?;
+                NextLine::End(length) => {
+                    self.rules.finish(&mut head.summary, limits)?;
                     return Ok(Some(length));
                 }
-                Found::NeedMore => return Ok(None),
-                Found::TooLarge if line_end < limits.head => {
+                NextLine::NeedMore => return Ok(None),
+                NextLine::TooLarge if line_end < limits.head => {
                     return Err(Refusal::FieldTooLarge {
                         limit: limits.field_size,
                     });
                 }
-                Found::TooLarge => return Err(head_too_large(limits)),
+                NextLine::TooLarge => return Err(head_too_large(limits)),
             }
         }
     }
@@ -92,17 +90,17 @@ impl HeadReader {
     /// After a refusal: how many bytes at the start of the head were read as complete parts, which can be logged. Of a
     /// field with a faulty value that is its name, which is recorded.
     #[cold]
-    pub(crate) fn settle(&self, summary: &mut Summary) -> usize {
+    pub(crate) fn loggable_length(&self, summary: &mut Summary) -> usize {
         match self.stage {
             Stage::Method => 0,
             Stage::Target { start } | Stage::Version { start } => start,
-            Stage::Fields => match self.fields.name_in_progress() {
+            Stage::Fields => match self.lines.name_in_progress() {
                 Some(name) => {
                     let value = Span::default();
                     summary.faulty = Some(Field { name, value });
                     name.end as usize
                 }
-                None => self.fields.line(),
+                None => self.lines.line(),
             },
         }
     }
@@ -176,14 +174,14 @@ impl HeadReader {
             }
             let at = start + VERSION_LENGTH;
             self.stage = Stage::Fields;
-            self.fields = FieldReader::starting_at(at);
+            self.lines = FieldReader::starting_at(at);
             let method = summary.method.of(bytes);
             if method == b"CONNECT" || method == b"TRACE" {
                 return Err(Refusal::MethodNotImplemented);
             }
             let target = summary.target.of(bytes);
             summary.parts = split_target(target, summary.target.start as usize, method)?;
-            summary.may_tell_of_client = summary.parts.is_https;
+            summary.may_have_forwarding_headers = summary.parts.is_https;
         }
         Ok(true)
     }
@@ -205,7 +203,7 @@ impl HeadReader {
         if let Stage::Version { start } = self.stage {
             // The line is complete and can be logged, whatever its version.
             self.stage = Stage::Fields;
-            self.fields = FieldReader::starting_at(start + VERSION_LENGTH);
+            self.lines = FieldReader::starting_at(start + VERSION_LENGTH);
         }
         let method = summary.method.of(bytes);
         let target = summary.target.of(bytes);
@@ -219,77 +217,6 @@ impl HeadReader {
             (2, 0) if method == b"PRI" && target == b"*" => Err(Refusal::Http2Preface),
             _ => Err(Refusal::UnsupportedVersion),
         }
-    }
-
-    /// Records the fields that the server interprets. Their names differ in length, so one comparison decides.
-    #[inline]
-    fn interpret(
-        &mut self,
-        field: Field,
-        bytes: &[u8],
-        summary: &mut Summary,
-    ) -> Result<(), Refusal> {
-        let name = field.name.of(bytes);
-        summary.may_tell_of_client |= matches!(name, [b'x' | b'X' | b'f' | b'F', ..]);
-        match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.has_host {
-                    return Err(Refusal::RepeatedHost);
-                }
-                self.has_host = true;
-                summary.host = Some(field.value);
-                let host = field.value.of(bytes);
-                let may_be_empty = summary.version == Version::Http10;
-                let is_valid = is_host(host) || (host.is_empty() && may_be_empty);
-                if !is_valid {
-                    return Err(Refusal::InvalidHost);
-                }
-            }
-            6 if name.eq_ignore_ascii_case(b"expect") => {
-                // A list, whose empty elements do not count (RFC 9110 §10.1.1, §5.6.1.2).
-                for expectation in field.value.of(bytes).split(|&byte| byte == b',') {
-                    let expectation = trim_whitespace(expectation);
-                    if expectation.eq_ignore_ascii_case(b"100-continue") {
-                        summary.expects_continue = true;
-                    } else if !expectation.is_empty() {
-                        self.has_unknown_expectation = true;
-                    }
-                }
-            }
-            10 if name.eq_ignore_ascii_case(b"connection") => {
-                for option in field.value.of(bytes).split(|&byte| byte == b',') {
-                    let option = trim_whitespace(option);
-                    summary.asks_close |= option.eq_ignore_ascii_case(b"close");
-                    summary.asks_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                }
-            }
-            12 if name.eq_ignore_ascii_case(b"content-type") => {
-                if self.has_content_type {
-                    return Err(Refusal::RepeatedContentType);
-                }
-                self.has_content_type = true;
-            }
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                self.claims.claim_length(field.value.of(bytes))?;
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                self.claims
-                    .claim_coding(field.value.of(bytes), summary.version)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn conclude(&self, summary: &mut Summary, limits: &Limits) -> Result<(), Refusal> {
-        if !self.has_host && summary.version == Version::Http11 {
-            return Err(Refusal::MissingHost);
-        }
-        if self.has_unknown_expectation {
-            return Err(Refusal::UnknownExpectation);
-        }
-        summary.framing = self.claims.decide(limits)?;
-        Ok(())
     }
 }
 
@@ -365,7 +292,7 @@ mod tests {
             .advance(text.as_bytes(), &mut head, &limits)
             .unwrap_err();
         head.bytes
-            .extend_from_slice(&text.as_bytes()[..reader.settle(&mut head.summary)]);
+            .extend_from_slice(&text.as_bytes()[..reader.loggable_length(&mut head.summary)]);
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
             refusal,

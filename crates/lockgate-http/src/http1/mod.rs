@@ -1,11 +1,13 @@
-//! HTTP/1.0 and HTTP/1.1 on the wire: parsers of heads and bodies, encoders of heads and frames. State is kept for one
-//! message only.
+//! HTTP/1.0 and HTTP/1.1 on the wire: parser of requests, encoder of responses.
 
-pub(crate) mod head;
+pub(crate) mod parser;
 
-pub(crate) mod field;
-pub(crate) mod framing;
+mod head;
 
-pub(crate) mod chunked;
+mod field;
 
-pub mod encode;
+mod chunked;
+
+pub(crate) mod encode;
+
+pub(crate) mod response_body;

@@ -1,4 +1,4 @@
-//! Feeds bytes to a connection in pieces and records the events.
+//! Feeds bytes to a parser in pieces and records the events.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -7,7 +7,7 @@
     missing_docs
 )]
 
-use lockgate_http::{Connection, Event, Framing, Limits, Refusal, RequestHead, Version};
+use lockgate_http::{Event, Framing, Limits, Refusal, RequestHead, RequestParser, Version};
 
 /// Everything that some bytes resulted in.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -44,15 +44,15 @@ pub struct Refused {
 
 /// Feeds `pieces` one after another, then the end of the input.
 pub fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> Transcript {
-    let mut connection = Connection::new(limits);
+    let mut parser = RequestParser::new(limits);
     let mut transcript = Transcript::default();
     for piece in pieces {
-        // A new head for each piece: partial data must be stored in the connection.
+        // A new head for each piece: partial data must be stored in the parser.
         let mut head = RequestHead::default();
-        let outcome = play_piece(&mut connection, piece, &mut head, &mut transcript);
-        assert!(connection.stored() <= limits.head.max(limits.trailers));
+        let outcome = play_piece(&mut parser, piece, &mut head, &mut transcript);
+        assert!(parser.buffered() <= limits.head.max(limits.trailers));
         if let Err(refusal) = outcome {
-            let again = connection.step(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut head);
+            let again = parser.step(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &mut head);
             assert_eq!(again, Err(refusal), "a refusal is final");
             let is_of_head = transcript.messages.last().is_none_or(|last| last.is_whole);
             if !is_of_head {
@@ -67,7 +67,7 @@ pub fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> T
             return transcript;
         }
     }
-    if let Err(refusal) = connection.receive_eof() {
+    if let Err(refusal) = parser.receive_eof() {
         transcript.refusal = Some(Refused {
             refusal,
             method: Vec::new(),
@@ -79,14 +79,14 @@ pub fn play<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limits: Limits) -> T
 }
 
 fn play_piece(
-    connection: &mut Connection,
+    parser: &mut RequestParser,
     piece: &[u8],
     head: &mut RequestHead,
     transcript: &mut Transcript,
 ) -> Result<(), Refusal> {
     let mut rest = piece;
     loop {
-        let (used, event) = connection.step(rest, head)?;
+        let (used, event) = parser.step(rest, head)?;
         rest = &rest[used..];
         match event {
             Event::NeedMore => {
@@ -102,9 +102,9 @@ fn play_piece(
             Event::End => {
                 let message = transcript.messages.last_mut().expect("an end has a head");
                 message.is_whole = true;
-                assert_eq!(connection.step(rest, head), Ok((0, Event::Paused)));
-                connection.next_message();
-                assert!(connection.is_idle());
+                assert_eq!(parser.step(rest, head), Ok((0, Event::Paused)));
+                parser.next_message();
+                assert!(parser.is_idle());
             }
             Event::Paused => panic!("paused before the end"),
         }

@@ -110,7 +110,7 @@ fn describe(refusal: Refusal, head: &RequestHead, who: &str, is_trusted: bool) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockgate_http::{Connection as Protocol, Limits};
+    use lockgate_http::{Limits, RequestParser};
 
     #[test]
     fn a_warning_names_the_header_the_length_and_the_setting_and_no_value() {
@@ -151,7 +151,7 @@ mod tests {
         for (lines, is_trusted, expected) in cases {
             let mut head = RequestHead::default();
             let bytes = format!("GET /secret HTTP/1.1\r\n{lines}");
-            let refusal = Protocol::new(limits)
+            let refusal = RequestParser::new(limits)
                 .step(bytes.as_bytes(), &mut head)
                 .unwrap_err();
             assert_eq!(describe(refusal, &head, "10.0.0.1", is_trusted), expected);

@@ -98,7 +98,7 @@ impl Connection {
                 self.readable = !is_drained || self.read_closing;
                 scratch.received += count as u64;
                 self.spool.record_received(count);
-                self.protocol.note_body(count as u64);
+                self.protocol.advance_body(count as u64);
                 self.extend_body_deadline(count, scratch.now);
                 self.feed(&[], &mut scratch.requests, scratch.now)
             }
@@ -153,7 +153,7 @@ impl Connection {
                             return Some(self.refuse(rejection, Outcome::Refused, now));
                         }
                     } else {
-                        if self.protocol.has_begun_head() {
+                        if self.protocol.is_reading_head() {
                             self.on_head_begun(now);
                         }
                         spare.push(request);
@@ -265,7 +265,7 @@ impl Connection {
         self.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
         request.is_https = self.transport.is_encrypted();
-        if head.may_tell_of_client() || self.shared.proxies.looks_at_all() {
+        if head.may_have_forwarding_headers() || self.shared.proxies.looks_at_all() {
             self.identify(request)?;
         } else {
             request.set_client(&self.client);

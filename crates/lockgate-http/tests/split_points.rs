@@ -33,7 +33,7 @@ const REQUESTS: [&str; 8] = [
 ];
 
 /// Fragments of requests, valid and invalid.
-const SCRAPS: [&str; 44] = [
+const FRAGMENTS: [&str; 44] = [
     "GET ",
     "POST ",
     "OPTIONS ",
@@ -92,7 +92,7 @@ fn any_change() -> impl Strategy<Value = Change> {
     let byte = prop_oneof![any::<u8>(), select(&b"\r\n :;,\t\0/=\"_+x09"[..])];
     prop_oneof![
         (any::<Index>(), byte).prop_map(|(at, byte)| Change::Replace(at, byte)),
-        (any::<Index>(), select(&SCRAPS[..])).prop_map(|(at, scrap)| Change::Insert(at, scrap)),
+        (any::<Index>(), select(&FRAGMENTS[..])).prop_map(|(at, scrap)| Change::Insert(at, scrap)),
         (any::<Index>(), 1..20_usize).prop_map(|(at, length)| Change::Remove(at, length)),
         (any::<Index>(), 1..60_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
     ]
@@ -126,7 +126,7 @@ fn apply(change: &Change, bytes: &mut Vec<u8>) {
 
 fn any_input() -> impl Strategy<Value = Vec<u8>> {
     let raw = prop::collection::vec(any::<u8>(), 0..200);
-    let scraps = prop::collection::vec(select(&SCRAPS[..]), 0..40)
+    let scraps = prop::collection::vec(select(&FRAGMENTS[..]), 0..40)
         .prop_map(|scraps| scraps.concat().into_bytes());
     let changed = (
         prop::collection::vec(select(&REQUESTS[..]), 1..4),

@@ -9,9 +9,11 @@ mod underscore;
 use std::net::IpAddr;
 
 use crate::error::Refusal;
-use crate::grammar::trim_whitespace;
-use crate::request::{RequestHead, Span};
-use crate::target::{decode_path, is_host};
+use crate::request::RequestHead;
+use crate::rules::grammar::trim_whitespace;
+use crate::rules::host::is_host;
+use crate::rules::target::decode_path;
+use crate::span::Span;
 
 use element::{Element, address_and_port, split_last, split_last_quoted};
 
@@ -68,7 +70,7 @@ pub struct Hop {
 
 /// What a trusted peer reports about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Told {
+pub struct ForwardedIdentity {
     /// The client; `None`: only the peer itself is known.
     pub client: Option<Hop>,
     /// Whether the client used TLS; `None`: not reported.
@@ -76,7 +78,7 @@ pub struct Told {
 }
 
 impl ForwardingRules {
-    /// Whether a scheme header begins with a letter that [`RequestHead::may_tell_of_client`] does not check.
+    /// Whether a scheme header begins with a letter that [`RequestHead::may_have_forwarding_headers`] does not check.
     pub fn has_unusual_names(&self) -> bool {
         self.scheme_headers
             .iter()
@@ -93,15 +95,15 @@ impl ForwardingRules {
         &self,
         head: &mut RequestHead,
         is_trusted: impl Fn(IpAddr) -> bool,
-    ) -> Result<Told, Refusal> {
-        let mut told = Told::default();
+    ) -> Result<ForwardedIdentity, Refusal> {
+        let mut told = ForwardedIdentity::default();
         if head.dropped_fields() > 0 {
-            self.admit_underscores(head)?;
+            self.restore_allowed_underscores(head)?;
         }
         let seen = match self.look(head) {
             Ok(seen) => seen,
             Err(contradiction) => {
-                head.blame(contradiction);
+                head.set_faulty_field(contradiction);
                 return Err(Refusal::ContradictorySchemes);
             }
         };
@@ -113,7 +115,7 @@ impl ForwardingRules {
         };
         if takes_forwarded {
             if seen.has_forwarded {
-                let (client, element) = walk_forwarded(head, is_trusted);
+                let (client, element) = client_of_forwarded(head, is_trusted);
                 told.client = client;
                 told.is_https = element.is_https();
                 host = element.host.map(|host| Span::within(&head.bytes, host));
@@ -123,7 +125,7 @@ impl ForwardingRules {
             if self.hops != HopHeaders::Neither {
                 told.client = seen
                     .has_addresses
-                    .then(|| walk_x_forwarded_for(head, is_trusted))
+                    .then(|| client_of_x_forwarded_for(head, is_trusted))
                     .flatten();
                 (host, prefix) = (seen.host, seen.prefix);
             }
@@ -132,7 +134,7 @@ impl ForwardingRules {
             && let Some(host) = host
         {
             if !is_host(host.of(&head.bytes)) {
-                head.blame(host);
+                head.set_faulty_field(host);
                 return Err(Refusal::InvalidForwardedHost);
             }
             head.summary.parts.authority = Some(host);
@@ -160,12 +162,12 @@ impl ForwardingRules {
         }
         let before = head.fields.len();
         let RequestHead { bytes, fields, .. } = head;
-        fields.retain(|field| !self.tells_of_client(field.name.of(bytes)));
+        fields.retain(|field| !self.is_forwarding_header(field.name.of(bytes)));
         Ok(before - head.fields.len())
     }
 
-    fn tells_of_client(&self, name: &[u8]) -> bool {
-        CLIENT_NAMES
+    fn is_forwarding_header(&self, name: &[u8]) -> bool {
+        FORWARDING_NAMES
             .iter()
             .any(|known| known.eq_ignore_ascii_case(name))
             || is_x_forwarded(name)
@@ -179,8 +181,8 @@ impl ForwardingRules {
     }
 
     /// Finds forwarding headers by name. `Err`: the name of a scheme header that contradicts an earlier one.
-    fn look(&self, head: &RequestHead) -> Result<Seen, Span> {
-        let mut seen = Seen::default();
+    fn look(&self, head: &RequestHead) -> Result<ForwardingHeaders, Span> {
+        let mut seen = ForwardingHeaders::default();
         for (name, value) in head.headers() {
             if name.eq_ignore_ascii_case(b"forwarded") {
                 seen.has_forwarded = true;
@@ -227,7 +229,7 @@ const X_FORWARDED: &[u8] = b"x-forwarded-";
 
 /// Names, besides `X-Forwarded-*`, by which proxies report the client, its origin and the application's mount point,
 /// and which applications read.
-const CLIENT_NAMES: [&[u8]; 6] = [
+const FORWARDING_NAMES: [&[u8]; 6] = [
     b"forwarded",
     b"x-real-ip",
     b"x-client-ip",
@@ -238,7 +240,7 @@ const CLIENT_NAMES: [&[u8]; 6] = [
 
 /// The forwarding headers found by name.
 #[derive(Default)]
-struct Seen {
+struct ForwardingHeaders {
     has_forwarded: bool,
     has_x_forwarded: bool,
     has_addresses: bool,
@@ -251,7 +253,7 @@ struct Seen {
 fn take_prefix(head: &mut RequestHead, prefix: Span) -> Result<(), Refusal> {
     let path = without_slashes(&head.bytes, prefix);
     if !is_prefix(path.of(&head.bytes)) {
-        head.blame(prefix);
+        head.set_faulty_field(prefix);
         return Err(Refusal::InvalidForwardedPrefix);
     }
     if head.summary.script_name == Span::default() {
@@ -299,7 +301,10 @@ fn lines_from_last<'h>(
         .map(|(_, value)| value)
 }
 
-fn walk_x_forwarded_for(head: &RequestHead, is_trusted: impl Fn(IpAddr) -> bool) -> Option<Hop> {
+fn client_of_x_forwarded_for(
+    head: &RequestHead,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Option<Hop> {
     let mut client = None;
     for line in lines_from_last(head, b"x-forwarded-for") {
         let mut rest = Some(line);
@@ -324,7 +329,7 @@ fn walk_x_forwarded_for(head: &RequestHead, is_trusted: impl Fn(IpAddr) -> bool)
 }
 
 /// The client, and the element that the proxy next to it wrote.
-fn walk_forwarded(
+fn client_of_forwarded(
     head: &RequestHead,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> (Option<Hop>, Element<'_>) {

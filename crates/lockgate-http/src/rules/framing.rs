@@ -1,22 +1,22 @@
 //! Message framing (RFC 9112 §6): how a request's body is delimited, decided from its fields.
 //!
-//! Invariant: a message has exactly one framing, chosen once; two claims are an error, not a choice.
+//! Invariant: a message has exactly one framing, chosen once; two framing are an error, not a choice.
 
 use crate::error::Refusal;
-use crate::grammar::{is_token, parse_decimal, trim_whitespace};
 use crate::limits::Limits;
 use crate::request::{Framing, Version};
+use crate::rules::grammar::{is_token, parse_decimal, trim_whitespace};
 
 /// What the fields read so far say about the body.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Claims {
+pub(crate) struct FramingFields {
     length: Option<u64>,
     is_chunked: bool,
 }
 
-impl Claims {
+impl FramingFields {
     /// Takes the value of a Content-Length line, without surrounding white space.
-    pub(crate) fn claim_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    pub(crate) fn add_content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.length.is_some() {
             return Err(Refusal::RepeatedContentLength);
         }
@@ -32,7 +32,11 @@ impl Claims {
     }
 
     /// Takes the value of a Transfer-Encoding line, without surrounding white space.
-    pub(crate) fn claim_coding(&mut self, value: &[u8], version: Version) -> Result<(), Refusal> {
+    pub(crate) fn add_transfer_encoding(
+        &mut self,
+        value: &[u8],
+        version: Version,
+    ) -> Result<(), Refusal> {
         if self.is_chunked {
             return Err(Refusal::RepeatedTransferEncoding);
         }
@@ -87,12 +91,12 @@ mod tests {
     #[test]
     fn only_one_plain_chunked_is_a_coding() {
         for value in ["chunked", "CHUNKED", "Chunked"] {
-            let mut claims = Claims::default();
+            let mut framing = FramingFields::default();
             assert_eq!(
-                claims.claim_coding(value.as_bytes(), Version::Http11),
+                framing.add_transfer_encoding(value.as_bytes(), Version::Http11),
                 Ok(())
             );
-            assert_eq!(claims.decide(&Limits::default()), Ok(Framing::Chunked));
+            assert_eq!(framing.decide(&Limits::default()), Ok(Framing::Chunked));
         }
         let bad: [(&[u8], Refusal); 17] = [
             (b"xchunked", Refusal::UnknownTransferCoding),
@@ -114,7 +118,7 @@ mod tests {
             (b"chunked chunked", Refusal::InvalidTransferEncoding),
         ];
         for (value, refusal) in bad {
-            let answer = Claims::default().claim_coding(value, Version::Http11);
+            let answer = FramingFields::default().add_transfer_encoding(value, Version::Http11);
             assert_eq!(answer, Err(refusal), "{value:?}");
         }
     }
@@ -122,25 +126,27 @@ mod tests {
     #[test]
     fn two_claims_are_an_error_and_not_a_choice() {
         let (length, chunked) = (&b"3"[..], &b"chunked"[..]);
-        let mut claims = Claims::default();
-        claims.claim_length(length).unwrap();
-        let answer = claims.claim_coding(chunked, Version::Http11);
+        let mut framing = FramingFields::default();
+        framing.add_content_length(length).unwrap();
+        let answer = framing.add_transfer_encoding(chunked, Version::Http11);
         assert_eq!(answer, Err(Refusal::BothLengthAndChunked));
         assert_eq!(
-            claims.claim_length(length),
+            framing.add_content_length(length),
             Err(Refusal::RepeatedContentLength)
         );
 
-        let mut claims = Claims::default();
-        claims.claim_coding(chunked, Version::Http11).unwrap();
+        let mut framing = FramingFields::default();
+        framing
+            .add_transfer_encoding(chunked, Version::Http11)
+            .unwrap();
         assert_eq!(
-            claims.claim_length(length),
+            framing.add_content_length(length),
             Err(Refusal::BothLengthAndChunked)
         );
-        let answer = claims.claim_coding(chunked, Version::Http11);
+        let answer = framing.add_transfer_encoding(chunked, Version::Http11);
         assert_eq!(answer, Err(Refusal::RepeatedTransferEncoding));
 
-        let answer = Claims::default().claim_coding(chunked, Version::Http10);
+        let answer = FramingFields::default().add_transfer_encoding(chunked, Version::Http10);
         assert_eq!(answer, Err(Refusal::TransferEncodingInHttp10));
     }
 
@@ -155,9 +161,9 @@ mod tests {
             ..Limits::default()
         };
         let decide = |raw: &[u8], limits: &Limits| {
-            let mut claims = Claims::default();
-            claims.claim_length(raw)?;
-            claims.decide(limits)
+            let mut framing = FramingFields::default();
+            framing.add_content_length(raw)?;
+            framing.decide(limits)
         };
         let too_large = Refusal::BodyTooLarge { limit: 10 };
         assert_eq!(decide(b"10", &limits), Ok(Framing::Length(10)));

@@ -5,8 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::forwarded::Hop;
-use crate::grammar::{is_token, parse_decimal, trim_whitespace};
+use crate::rules::forwarded::Hop;
+use crate::rules::grammar::{is_token, parse_decimal, trim_whitespace};
 
 /// Longer than any address with its port; a longer value is not parsed.
 const LONGEST_NODE: usize = 64;

@@ -5,14 +5,14 @@
 use std::net::IpAddr;
 
 use lockgate_http::{
-    Connection, Event, ForwardingRules, HopHeaders, Limits, ProxyProtocol, RequestHead,
-    SchemeHeader, Told, read_proxy_header,
+    Event, ForwardedIdentity, ForwardingRules, HopHeaders, Limits, ProxyProtocol, RequestHead,
+    RequestParser, SchemeHeader, read_proxy_header,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Fragments of forwarding headers, valid and invalid.
-const SCRAPS: [&str; 30] = [
+const FRAGMENTS: [&str; 30] = [
     "for=",
     "For=",
     "proto=",
@@ -79,10 +79,10 @@ fn is_trusted(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(address) if address.octets()[0] == 10)
 }
 
-fn read(name: &str, value: &str, hops: HopHeaders) -> Told {
+fn read(name: &str, value: &str, hops: HopHeaders) -> ForwardedIdentity {
     let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{name}: {value}\r\n\r\n");
     let mut head = RequestHead::default();
-    let (_, event) = Connection::new(Limits::default())
+    let (_, event) = RequestParser::new(Limits::default())
         .step(text.as_bytes(), &mut head)
         .unwrap();
     assert_eq!(event, Event::Head);
@@ -98,7 +98,7 @@ fn read(name: &str, value: &str, hops: HopHeaders) -> Told {
 }
 
 fn scraps() -> impl Strategy<Value = String> {
-    prop::collection::vec(select(&SCRAPS[..]), 0..24).prop_map(|scraps| scraps.concat())
+    prop::collection::vec(select(&FRAGMENTS[..]), 0..24).prop_map(|scraps| scraps.concat())
 }
 
 proptest! {

@@ -1,4 +1,4 @@
-//! The receiving half of an HTTP/1 connection as a sans-I/O state machine: bytes in, events out.
+//! Parser of HTTP/1 requests as a sans-I/O state machine: received bytes in, events out.
 //!
 //! Invariants: the same bytes give the same events however they are cut; a refusal is final; only a partial head, a
 //! partial trailer section and the body's byte count are stored.
@@ -9,7 +9,7 @@ use crate::http1::head::HeadReader;
 use crate::limits::Limits;
 use crate::request::{Framing, RequestHead};
 
-/// The result of [`Connection::step`].
+/// The result of [`RequestParser::step`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     /// All input was used; more is needed.
@@ -20,30 +20,30 @@ pub enum Event<'i> {
     Body(&'i [u8]),
     /// The request is complete.
     End,
-    /// The request was complete before: nothing is read until [`Connection::next_message`].
+    /// The request was complete before: nothing is read until [`RequestParser::next_message`].
     Paused,
 }
 
-/// The receiving half of a connection. Small and without heap memory between messages.
+/// Parser of the requests of one connection. Small and without heap memory between messages.
 ///
 /// ```
-/// use lockgate_http::{Connection, Event, Limits, Refusal, RequestHead};
+/// use lockgate_http::{Event, Limits, Refusal, RequestHead, RequestParser};
 ///
-/// let mut connection = Connection::new(Limits::default());
+/// let mut parser = RequestParser::new(Limits::default());
 /// let mut head = RequestHead::default();
 /// let input = b"GET /gates?open HTTP/1.1\r\nHost: example.com\r\n\r\n";
-/// let (used, event) = connection.step(input, &mut head)?;
+/// let (used, event) = parser.step(input, &mut head)?;
 /// assert_eq!((used, event), (input.len(), Event::Head));
 /// assert_eq!(head.path(), b"/gates");
-/// assert_eq!(connection.step(b"", &mut head)?, (0, Event::End));
+/// assert_eq!(parser.step(b"", &mut head)?, (0, Event::End));
 ///
-/// connection.next_message();
-/// let refusal = connection.step(b"GET /\n", &mut head).unwrap_err();
+/// parser.next_message();
+/// let refusal = parser.step(b"GET /\n", &mut head).unwrap_err();
 /// assert_eq!((refusal, refusal.status()), (Refusal::BareLineFeed, 400));
 /// # Ok::<(), Refusal>(())
 /// ```
 #[derive(Debug)]
-pub struct Connection {
+pub struct RequestParser {
     limits: Limits,
     state: State,
 }
@@ -76,8 +76,8 @@ const SKIPPED_LIMIT: u8 = 2 * 2;
 /// Input is copied into a partial head in steps of this size, so that a body behind it is not copied.
 const COPY_STEP: usize = 2048;
 
-impl Connection {
-    /// A connection that has received nothing yet.
+impl RequestParser {
+    /// The parser of a new connection.
     pub fn new(limits: Limits) -> Self {
         let head = limits.head.min(u32::MAX as usize);
         Self {
@@ -160,14 +160,14 @@ impl Connection {
         Err(refusal)
     }
 
-    /// Whether the connection is between messages and has received no byte of the next head. Empty lines before a
+    /// Whether the parser is between messages and has received no byte of the next head. Empty lines before a
     /// request line do not count.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle { .. })
     }
 
     /// Whether a part of a head was received.
-    pub fn has_begun_head(&self) -> bool {
+    pub fn is_reading_head(&self) -> bool {
         matches!(self.state, State::Head(_))
     }
 
@@ -185,9 +185,9 @@ impl Connection {
         }
     }
 
-    /// Counts body bytes that were received without passing through [`Connection::step`], at most
-    /// [`Connection::body_left`]. The next step returns the end.
-    pub fn note_body(&mut self, received: u64) {
+    /// Counts body bytes that were received without passing through [`RequestParser::step`], at most
+    /// [`RequestParser::body_left`]. The next step returns the end.
+    pub fn advance_body(&mut self, received: u64) {
         if let State::Body(left) = &mut self.state {
             *left = left.saturating_sub(received);
         }
@@ -195,10 +195,10 @@ impl Connection {
 
     /// How many bytes of a partial head or trailer section are held: at most [`Limits::head`] or [`Limits::trailers`],
     /// and 0 between messages.
-    pub fn stored(&self) -> usize {
+    pub fn buffered(&self) -> usize {
         match &self.state {
             State::Head(partial) => partial.head.bytes.len(),
-            State::Chunked(decoder) => decoder.stored(),
+            State::Chunked(decoder) => decoder.buffered(),
             _ => 0,
         }
     }
@@ -242,8 +242,8 @@ impl Connection {
                 Ok((input.len(), Event::NeedMore))
             }
             Err(refusal) => {
-                let settled = reader.settle(&mut head.summary);
-                head.bytes.extend_from_slice(&bytes[..settled]);
+                let loggable = reader.loggable_length(&mut head.summary);
+                head.bytes.extend_from_slice(&bytes[..loggable]);
                 Err(refusal)
             }
         }
@@ -271,7 +271,7 @@ impl Connection {
             }
             bytes.truncate(match outcome {
                 Ok(Some(length)) => length,
-                _ => partial.reader.settle(&mut partial.head.summary),
+                _ => partial.reader.loggable_length(&mut partial.head.summary),
             });
             partial.head.bytes = bytes;
             head.copy_from(&partial.head);
@@ -333,16 +333,16 @@ mod tests {
 
     const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
-    fn connection() -> Connection {
-        Connection::new(Limits::default())
+    fn parser() -> RequestParser {
+        RequestParser::new(Limits::default())
     }
 
     #[test]
-    fn an_idle_connection_is_small() {
+    fn a_parser_is_small() {
         assert!(
-            size_of::<Connection>() <= 160,
+            size_of::<RequestParser>() <= 160,
             "{}",
-            size_of::<Connection>()
+            size_of::<RequestParser>()
         );
     }
 
@@ -370,11 +370,7 @@ mod tests {
         ];
         for (bytes, refusal) in cases {
             let mut head = RequestHead::default();
-            assert_eq!(
-                connection().step(bytes, &mut head),
-                Err(refusal),
-                "{bytes:?}"
-            );
+            assert_eq!(parser().step(bytes, &mut head), Err(refusal), "{bytes:?}");
         }
     }
 
@@ -387,12 +383,12 @@ mod tests {
         let bytes =
             b"PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n";
         for first in [bytes.len(), 30] {
-            let mut connection = Connection::new(limits);
+            let mut parser = RequestParser::new(limits);
             let mut head = RequestHead::default();
             let (first, second) = bytes.split_at(first);
-            let outcome = connection
+            let outcome = parser
                 .step(first, &mut head)
-                .and_then(|_| connection.step(second, &mut head));
+                .and_then(|_| parser.step(second, &mut head));
             assert_eq!(outcome, Err(Refusal::BodyTooLarge { limit: 10 }));
             assert_eq!(head.head_bytes(), bytes);
             assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/x"[..]));
@@ -422,11 +418,11 @@ mod tests {
         for (lines, expected) in cases {
             let bytes = format!("GET / HTTP/1.1\r\n{lines}");
             for cut in 0..bytes.len() {
-                let mut connection = Connection::new(limits);
+                let mut parser = RequestParser::new(limits);
                 let mut head = RequestHead::default();
-                let outcome = connection
+                let outcome = parser
                     .step(&bytes.as_bytes()[..cut], &mut head)
-                    .and_then(|_| connection.step(&bytes.as_bytes()[cut..], &mut head));
+                    .and_then(|_| parser.step(&bytes.as_bytes()[cut..], &mut head));
                 assert!(outcome.is_err(), "{lines:?}");
                 let expected = expected.map(|(name, length)| (name.as_bytes(), length));
                 assert_eq!(head.faulty_field(), expected, "{lines:?} cut at {cut}");
@@ -436,25 +432,22 @@ mod tests {
 
     #[test]
     fn a_body_may_be_received_past_the_engine() {
-        let mut connection = connection();
+        let mut parser = parser();
         let mut head = RequestHead::default();
         let bytes = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n";
-        assert_eq!(connection.body_left(), None);
+        assert_eq!(parser.body_left(), None);
         assert_eq!(
-            connection.step(bytes, &mut head),
+            parser.step(bytes, &mut head),
             Ok((bytes.len(), Event::Head))
         );
+        assert_eq!(parser.step(b"abc", &mut head), Ok((3, Event::Body(b"abc"))));
+        assert_eq!(parser.body_left(), Some(7));
+        parser.advance_body(7);
         assert_eq!(
-            connection.step(b"abc", &mut head),
-            Ok((3, Event::Body(b"abc")))
-        );
-        assert_eq!(connection.body_left(), Some(7));
-        connection.note_body(7);
-        assert_eq!(
-            (connection.body_left(), connection.is_reading_body()),
+            (parser.body_left(), parser.is_reading_body()),
             (None, false)
         );
-        assert_eq!(connection.step(b"GET", &mut head), Ok((0, Event::End)));
+        assert_eq!(parser.step(b"GET", &mut head), Ok((0, Event::End)));
     }
 
     #[test]
@@ -469,53 +462,50 @@ mod tests {
             (&[6, 2], None),
             (&[u64::MAX], None),
         ] {
-            let mut connection = connection();
+            let mut parser = parser();
             let mut head = RequestHead::default();
-            connection.step(bytes, &mut head).unwrap();
-            parts.iter().for_each(|part| connection.note_body(*part));
-            assert_eq!(connection.body_left(), left, "{parts:?}");
-            assert_eq!(connection.is_reading_body(), left.is_some(), "{parts:?}");
+            parser.step(bytes, &mut head).unwrap();
+            parts.iter().for_each(|part| parser.advance_body(*part));
+            assert_eq!(parser.body_left(), left, "{parts:?}");
+            assert_eq!(parser.is_reading_body(), left.is_some(), "{parts:?}");
             if left.is_none() {
-                assert_eq!(connection.step(b"", &mut head), Ok((0, Event::End)));
-                connection.note_body(1);
-                assert_eq!(connection.body_left(), None);
+                assert_eq!(parser.step(b"", &mut head), Ok((0, Event::End)));
+                parser.advance_body(1);
+                assert_eq!(parser.body_left(), None);
             }
         }
     }
 
     #[test]
     fn what_is_stored_is_bounded_and_let_go() {
-        let mut connection = connection();
+        let mut parser = parser();
         let mut head = RequestHead::default();
-        assert!(connection.is_idle() && connection.stored() == 0);
+        assert!(parser.is_idle() && parser.buffered() == 0);
         assert_eq!(
-            connection.step(&GET[..20], &mut head),
+            parser.step(&GET[..20], &mut head),
             Ok((20, Event::NeedMore))
         );
-        assert!(connection.has_begun_head() && !connection.is_idle());
-        assert_eq!(connection.stored(), 20);
+        assert!(parser.is_reading_head() && !parser.is_idle());
+        assert_eq!(parser.buffered(), 20);
         let mut rest = GET[20..].to_vec();
         rest.extend_from_slice(&[b'x'; 5000]);
         assert_eq!(
-            connection.step(&rest, &mut head),
+            parser.step(&rest, &mut head),
             Ok((GET.len() - 20, Event::Head))
         );
-        assert_eq!(connection.stored(), 0);
+        assert_eq!(parser.buffered(), 0);
         assert_eq!(head.head_bytes(), GET);
     }
 
     #[test]
     fn a_reused_head_keeps_its_memory() {
-        let mut connection = connection();
+        let mut parser = parser();
         let mut head = RequestHead::default();
         let mut places = Vec::new();
         for _ in 0..3 {
-            assert_eq!(
-                connection.step(GET, &mut head),
-                Ok((GET.len(), Event::Head))
-            );
-            assert_eq!(connection.step(b"", &mut head), Ok((0, Event::End)));
-            connection.next_message();
+            assert_eq!(parser.step(GET, &mut head), Ok((GET.len(), Event::Head)));
+            assert_eq!(parser.step(b"", &mut head), Ok((0, Event::End)));
+            parser.next_message();
             places.push((head.bytes.as_ptr(), head.fields.as_ptr()));
         }
         assert_eq!(places[0], places[1]);
@@ -523,22 +513,22 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_not_at_its_end_cannot_go_on() {
-        let mut connection = connection();
+    fn a_parser_that_is_inside_a_message_does_not_start_the_next_one() {
+        let mut parser = parser();
         let mut head = RequestHead::default();
         let post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
-        connection.step(post, &mut head).unwrap();
-        connection.next_message();
-        assert!(connection.is_reading_body());
+        parser.step(post, &mut head).unwrap();
+        parser.next_message();
+        assert!(parser.is_reading_body());
         assert_eq!(
-            connection.step(b"abcd", &mut head),
+            parser.step(b"abcd", &mut head),
             Ok((3, Event::Body(b"abc")))
         );
-        assert_eq!(connection.step(b"d", &mut head), Ok((0, Event::End)));
-        assert_eq!(connection.step(b"d", &mut head), Ok((0, Event::Paused)));
-        assert_eq!(connection.receive_eof(), Ok(()));
-        connection.next_message();
-        assert!(connection.is_idle());
+        assert_eq!(parser.step(b"d", &mut head), Ok((0, Event::End)));
+        assert_eq!(parser.step(b"d", &mut head), Ok((0, Event::Paused)));
+        assert_eq!(parser.receive_eof(), Ok(()));
+        parser.next_message();
+        assert!(parser.is_idle());
     }
 
     #[test]
@@ -558,10 +548,10 @@ mod tests {
             ),
         ];
         for (bytes, answer) in cases {
-            let mut connection = connection();
+            let mut parser = parser();
             let mut head = RequestHead::default();
-            connection.step(bytes, &mut head).unwrap();
-            assert_eq!(connection.receive_eof(), answer, "{bytes:?}");
+            parser.step(bytes, &mut head).unwrap();
+            assert_eq!(parser.receive_eof(), answer, "{bytes:?}");
         }
     }
 }

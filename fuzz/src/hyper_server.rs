@@ -15,7 +15,7 @@ use hyper::{Request, Response};
 
 /// One request as hyper understood it.
 #[derive(Debug, Default)]
-pub struct OtherRequest {
+pub struct HyperRequest {
     pub method: String,
     pub path: String,
     pub query: String,
@@ -38,7 +38,7 @@ pub enum End {
 }
 
 /// The requests that hyper finds in `bytes`, behind which the client closes its half.
-pub fn read(bytes: &[u8]) -> (Vec<OtherRequest>, End) {
+pub fn read(bytes: &[u8]) -> (Vec<HyperRequest>, End) {
     let seen = Seen::default();
     let mut builder = http1::Builder::new();
     let connection = builder.half_close(true).serve_connection(
@@ -64,7 +64,7 @@ pub fn read(bytes: &[u8]) -> (Vec<OtherRequest>, End) {
     (requests, end)
 }
 
-type Seen = Arc<Mutex<Vec<OtherRequest>>>;
+type Seen = Arc<Mutex<Vec<HyperRequest>>>;
 
 /// Sends its bytes, then closes its half; takes every answer.
 struct Client(Vec<u8>, usize);
@@ -121,12 +121,12 @@ impl Service<Request<Incoming>> for Recorder {
             };
             let index = {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                seen.push(OtherRequest {
+                seen.push(HyperRequest {
                     method: parts.method.to_string(),
                     path: path.to_owned(),
                     query: parts.uri.query().unwrap_or_default().to_owned(),
                     is_last: parts.headers.contains_key("upgrade"),
-                    ..OtherRequest::default()
+                    ..HyperRequest::default()
                 });
                 seen.len() - 1
             };

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::{Connection, Limits};
+use crate::{Limits, RequestParser};
 
 fn read_head(fields: &str) -> RequestHead {
     let mut head = RequestHead::default();
@@ -13,7 +13,7 @@ fn read_head(fields: &str) -> RequestHead {
         head: 1 << 21,
         ..Limits::default()
     };
-    Connection::new(limits)
+    RequestParser::new(limits)
         .step(text.as_bytes(), &mut head)
         .unwrap();
     head
@@ -44,7 +44,7 @@ fn is_trusted(address: IpAddr) -> bool {
     }
 }
 
-fn told(fields: &str, hops: HopHeaders) -> Result<Told, Refusal> {
+fn told(fields: &str, hops: HopHeaders) -> Result<ForwardedIdentity, Refusal> {
     let rules = ForwardingRules { hops, ..rules() };
     rules.read(&mut read_head(fields), is_trusted)
 }
@@ -268,7 +268,7 @@ fn scheme_headers_agree_or_the_request_is_refused() {
         assert_eq!(is_https, expected, "{fields:?}");
         // Where only Forwarded counts, these are ignored: they cannot even cause a refusal.
         let answer = told(fields, HopHeaders::Forwarded);
-        assert_eq!(answer, Ok(Told::default()), "{fields:?}");
+        assert_eq!(answer, Ok(ForwardedIdentity::default()), "{fields:?}");
     }
 }
 
@@ -315,7 +315,7 @@ fn an_untrusted_peer_tells_nothing_and_the_application_is_not_told_either() {
     let fields = "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nX-FORWARDED-ANYTHING: x\r\n\
                   x-real-ip: 1.1.1.1\r\nX-Forwarded: kept\r\nFrom: kept\r\nX-Other: kept\r\nAccept: kept\r\n";
     let mut head = read_head(fields);
-    assert!(head.may_tell_of_client());
+    assert!(head.may_have_forwarding_headers());
     assert_eq!(rules().strip(&mut head), Ok(4));
     let left: Vec<_> = head.headers().map(|(_, value)| value.to_vec()).collect();
     assert_eq!(left, [&b"inner"[..], b"kept", b"kept", b"kept", b"kept"]);
@@ -336,7 +336,7 @@ fn ordinary_heads_need_no_look() {
     ];
     for (fields, expected) in cases {
         assert_eq!(
-            read_head(fields).may_tell_of_client(),
+            read_head(fields).may_have_forwarding_headers(),
             expected,
             "{fields:?}"
         );

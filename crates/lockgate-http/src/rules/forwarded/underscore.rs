@@ -6,14 +6,18 @@
 use std::collections::HashSet;
 
 use crate::error::Refusal;
-use crate::forwarded::{ForwardingRules, without_slashes};
-use crate::grammar::trim_whitespace;
-use crate::request::{Field, RequestHead, Span};
+use crate::request::RequestHead;
+use crate::rules::forwarded::{ForwardingRules, without_slashes};
+use crate::rules::grammar::trim_whitespace;
+use crate::span::{Field, Span};
 
 impl ForwardingRules {
     /// Restores the dropped fields that are allowed to the head, and takes `SCRIPT_NAME` from them.
     #[cold]
-    pub(super) fn admit_underscores(&self, head: &mut RequestHead) -> Result<(), Refusal> {
+    pub(super) fn restore_allowed_underscores(
+        &self,
+        head: &mut RequestHead,
+    ) -> Result<(), Refusal> {
         let mut script_name = None;
         // Restored fields have keys as well, so an allowed name may not occur twice either.
         let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
@@ -103,7 +107,7 @@ fn take_script_name(head: &mut RequestHead, value: Span) -> Result<(), Refusal> 
             Ok(())
         }
         _ => {
-            head.blame(value);
+            head.set_faulty_field(value);
             Err(Refusal::PathOutsideScriptName)
         }
     }

@@ -1,0 +1,94 @@
+//! Rules for the fields of a request that the server interprets: Host, Connection, Expect, Content-Type and those that
+//! frame the body.
+
+use crate::error::Refusal;
+use crate::limits::Limits;
+use crate::request::{Summary, Version};
+use crate::rules::framing::FramingFields;
+use crate::rules::grammar::trim_whitespace;
+use crate::rules::host::is_host;
+use crate::span::Field;
+
+/// The fields of one head that have been checked so far.
+#[derive(Debug, Default)]
+pub(crate) struct FieldRules {
+    framing: FramingFields,
+    has_host: bool,
+    has_content_type: bool,
+    has_unknown_expectation: bool,
+}
+
+impl FieldRules {
+    /// Checks and records the fields that the server interprets. Their names differ in length, so one comparison
+    /// decides.
+    #[inline]
+    pub(crate) fn apply(
+        &mut self,
+        field: Field,
+        bytes: &[u8],
+        summary: &mut Summary,
+    ) -> Result<(), Refusal> {
+        let name = field.name.of(bytes);
+        summary.may_have_forwarding_headers |= matches!(name, [b'x' | b'X' | b'f' | b'F', ..]);
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => {
+                if self.has_host {
+                    return Err(Refusal::RepeatedHost);
+                }
+                self.has_host = true;
+                summary.host = Some(field.value);
+                let host = field.value.of(bytes);
+                let may_be_empty = summary.version == Version::Http10;
+                let is_valid = is_host(host) || (host.is_empty() && may_be_empty);
+                if !is_valid {
+                    return Err(Refusal::InvalidHost);
+                }
+            }
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                // A list, whose empty elements do not count (RFC 9110 §10.1.1, §5.6.1.2).
+                for expectation in field.value.of(bytes).split(|&byte| byte == b',') {
+                    let expectation = trim_whitespace(expectation);
+                    if expectation.eq_ignore_ascii_case(b"100-continue") {
+                        summary.expects_continue = true;
+                    } else if !expectation.is_empty() {
+                        self.has_unknown_expectation = true;
+                    }
+                }
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                for option in field.value.of(bytes).split(|&byte| byte == b',') {
+                    let option = trim_whitespace(option);
+                    summary.asks_close |= option.eq_ignore_ascii_case(b"close");
+                    summary.asks_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            12 if name.eq_ignore_ascii_case(b"content-type") => {
+                if self.has_content_type {
+                    return Err(Refusal::RepeatedContentType);
+                }
+                self.has_content_type = true;
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.framing.add_content_length(field.value.of(bytes))?;
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.framing
+                    .add_transfer_encoding(field.value.of(bytes), summary.version)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Checks the rules about the whole head, and decides the framing.
+    pub(crate) fn finish(&self, summary: &mut Summary, limits: &Limits) -> Result<(), Refusal> {
+        if !self.has_host && summary.version == Version::Http11 {
+            return Err(Refusal::MissingHost);
+        }
+        if self.has_unknown_expectation {
+            return Err(Refusal::UnknownExpectation);
+        }
+        summary.framing = self.framing.decide(limits)?;
+        Ok(())
+    }
+}
