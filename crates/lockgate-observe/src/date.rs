@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn log_times_are_local_and_tell_their_offset() {
+    fn log_times_are_local_and_have_their_offset() {
         let table: &[(i32, &str, &str, &str)] = &[
             (
                 0,

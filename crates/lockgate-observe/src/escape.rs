@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn text_escapes_whatever_could_forge_a_line() {
+    fn text_escapes_every_byte_that_could_forge_a_line() {
         let table: &[(&[u8], &str)] = &[
             (b"", ""),
             (b"plain ~text!", "plain ~text!"),

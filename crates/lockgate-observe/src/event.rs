@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_tells_time_process_level_and_message() {
+    fn an_event_has_time_process_level_and_message() {
         let table: &[(Level, &str, &str)] = &[
             (
                 Level::Info,
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_application_writes_can_neither_forge_an_event_nor_drive_a_terminal() {
+    fn text_of_an_application_can_neither_forge_an_event_nor_drive_a_terminal() {
         for (text, expected) in [
             (&b"plain \t text"[..], &b"plain \t text"[..]),
             (b"two\nlines\r\n", b"two\nlines\n"),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_the_shape_of_an_event_reads_as_one() {
+    fn only_a_line_with_the_shape_of_an_event_reads_as_one() {
         let written = event(Level::Error, "x");
         assert!(reads_as_event(written.as_bytes()));
         assert!(reads_as_event(b"[2026-11-22 14:00:30 -0330] [7] ["));
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_is_too_long_keeps_its_two_ends_and_says_what_is_missing() {
+    fn a_message_that_is_too_long_keeps_both_ends_and_says_how_much_is_missing() {
         assert_eq!(shorten("0123456789", 10), "0123456789");
         let shortened = shorten("01234567890", 10);
         assert_eq!(

@@ -13,8 +13,8 @@ mod format;
 mod json;
 mod metrics;
 mod object;
-mod page;
 mod percent;
+mod scoreboard;
 mod stacks;
 mod status;
 mod uwsgi;
@@ -25,9 +25,9 @@ pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
-pub use page::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, Ledger, Line, Loss, Page, ReloadState, ReloadView,
-    Response, Running, Seat, State, Totals, WorkerView,
+pub use scoreboard::{
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, Loss, ReloadState, ReloadView, Response, Running,
+    Scoreboard, State, ThreadEntry, Totals, WorkerCounters, WorkerSlot, WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use status::write_status;

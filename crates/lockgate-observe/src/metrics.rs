@@ -1,25 +1,28 @@
-//! The shared page (scoreboard) as Prometheus metrics: text format 0.0.4, all workers in one response.
+//! The scoreboard as Prometheus metrics: text format 0.0.4, all workers in one response.
 //!
 //! Invariant: a family is one HELP line, one TYPE line and its samples, together; counters never fall while the server
 //! lives, even when workers die.
 
-use crate::page::{BOUNDS, ExitCause, FIRST_WAIT, Loss, Page, State, Totals, WorkerView};
+use crate::scoreboard::{
+    BOUNDS, ExitCause, FIRST_WAIT, Loss, Scoreboard, State, Totals, WorkerView,
+};
 use crate::uwsgi::Memory;
 
 /// The Content-Type of the response.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Appends all metrics. `now` is the monotonic clock in nanoseconds, as on the page; `memory` gives a process's memory.
+/// Appends all metrics. `now` is the monotonic clock in nanoseconds, as on the scoreboard; `memory` gives a process's
+/// memory.
 pub fn write_metrics(
     out: &mut Vec<u8>,
-    page: Page,
+    scoreboard: Scoreboard,
     version: &str,
     now: u64,
     memory: impl Fn(u64) -> Memory,
 ) {
-    let workers: Vec<WorkerView> = page.workers().collect();
-    let totals = page.totals();
-    let (_, founded) = page.founded();
+    let workers: Vec<WorkerView> = scoreboard.workers().collect();
+    let totals = scoreboard.totals();
+    let (_, started) = scoreboard.supervisor();
     let mut text = Text { out };
 
     text.family("lockgate_info", "gauge", "The server that answers.");
@@ -36,7 +39,7 @@ pub fn write_metrics(
     text.sample(
         "lockgate_uptime_seconds",
         "",
-        &Seconds(now.saturating_sub(founded)),
+        &Seconds(now.saturating_sub(started)),
     );
     text.family("lockgate_workers", "gauge", "Workers by what they do.");
     for state in State::ALL {
@@ -49,8 +52,8 @@ pub fn write_metrics(
         "counter",
         "Workers that have served so far, those that are alive included.",
     );
-    text.sample("lockgate_worker_starts_total", "", &page.starts());
-    text.exits_and_reloads(page);
+    text.sample("lockgate_worker_starts_total", "", &scoreboard.starts());
+    text.exits_and_reloads(scoreboard);
     for gauge in &GAUGES {
         text.family(gauge.name, "gauge", gauge.help);
         for worker in &workers {
@@ -207,14 +210,14 @@ impl Text<'_> {
         );
     }
 
-    fn exits_and_reloads(&mut self, page: Page) {
+    fn exits_and_reloads(&mut self, scoreboard: Scoreboard) {
         let name = "lockgate_worker_exits_total";
         self.family(name, "counter", "Workers that have ended, by why.");
         for cause in ExitCause::ALL {
             let label = format!("{{cause=\"{}\"}}", cause.name());
-            self.sample(name, &label, &page.exits(cause));
+            self.sample(name, &label, &scoreboard.exits(cause));
         }
-        let reload = page.reload();
+        let reload = scoreboard.reload();
         let name = "lockgate_reloads_total";
         self.family(name, "counter", "Reloads that have ended, by how.");
         let done = reload.ended.saturating_sub(reload.failures);
@@ -247,21 +250,21 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::atomic::AtomicU64;
 
-    use crate::page::Response;
+    use crate::scoreboard::Response;
 
-    fn page() -> Page {
-        Page::new(Vec::leak(
-            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+    fn scoreboard() -> Scoreboard {
+        Scoreboard::new(Vec::leak(
+            (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect(),
         ))
     }
 
-    fn written(page: Page, now: u64) -> String {
+    fn written(scoreboard: Scoreboard, now: u64) -> String {
         let mut out = Vec::new();
         let memory = |pid| Memory {
             resident: 1000 * pid,
             address_space: 0,
         };
-        write_metrics(&mut out, page, "1.2.3", now, memory);
+        write_metrics(&mut out, scoreboard, "1.2.3", now, memory);
         String::from_utf8(out).unwrap()
     }
 
@@ -303,10 +306,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_workers_has_its_families_all_the_same() {
-        let page = page();
-        page.found(7, 1_000_000_000);
-        let samples = parse(&written(page, 3_500_000_000));
+    fn a_server_without_workers_has_all_families() {
+        let scoreboard = scoreboard();
+        scoreboard.record_start(7, 1_000_000_000);
+        let samples = parse(&written(scoreboard, 3_500_000_000));
         assert_eq!(samples["lockgate_uptime_seconds"], 2.5);
         assert_eq!(samples["lockgate_info{version=\"1.2.3\"}"], 1.0);
         assert_eq!(samples["lockgate_workers{state=\"serving\"}"], 0.0);
@@ -314,39 +317,39 @@ mod tests {
     }
 
     #[test]
-    fn what_workers_have_counted_is_added_up_over_their_deaths() {
-        let page = page();
+    fn counts_of_dead_workers_are_included_in_the_sums() {
+        let scoreboard = scoreboard();
         for (slot, count) in [(0, 3), (1, 4), (2, 5)] {
-            let seat = page.seat(slot).unwrap();
-            seat.enter();
-            seat.publish(slot as u64, 9);
-            let ledger = seat.ledger().unwrap();
-            ledger.open(100 + slot as u32, 0);
-            ledger.note_threads(4);
-            let line = ledger.claim(1, 0).unwrap();
-            ledger.note_taken(line, 2_000_000);
-            ledger.note_taken(line, 20_000);
+            let worker_slot = scoreboard.worker_slot(slot).unwrap();
+            worker_slot.enter();
+            worker_slot.publish(slot as u64, 9);
+            let counters = worker_slot.counters().unwrap();
+            counters.open(100 + slot as u32, 0);
+            counters.record_threads(4);
+            let entry = counters.claim(1, 0).unwrap();
+            counters.record_taken(entry, 2_000_000);
+            counters.record_taken(entry, 20_000);
             if slot == 1 {
-                line.begin(2_000_000_000, b"GET", b"/", None);
+                entry.begin(2_000_000_000, b"GET", b"/", None);
             }
             for index in 0..count {
-                ledger.note_response(Response {
+                counters.record_response(Response {
                     status: if index == 0 { 404 } else { 200 },
                     bytes: 10,
                     duration: Some(200_000),
                 });
             }
-            ledger.note_loss(Loss::QueueFull, 0);
+            counters.record_loss(Loss::QueueFull, 0);
         }
-        page.clear(2);
-        page.note_exit(ExitCause::Signal);
+        scoreboard.clear(2);
+        scoreboard.record_exit(ExitCause::Signal);
         for _ in 0..3 {
-            page.note_reload_begun(1);
-            page.note_reload_done(2);
+            scoreboard.record_reload_begun(1);
+            scoreboard.record_reload_done(2);
         }
-        page.note_reload_begun(3);
-        page.note_reload_failed("no", 4);
-        let samples = parse(&written(page, 5_000_000_000));
+        scoreboard.record_reload_begun(3);
+        scoreboard.record_reload_failed("no", 4);
+        let samples = parse(&written(scoreboard, 5_000_000_000));
         for (key, value) in [
             ("lockgate_workers{state=\"serving\"}", 2.0),
             ("lockgate_worker_starts_total", 3.0),

@@ -3,7 +3,7 @@
 //! `faulthandler` truncates: names after 500 letters, a stack after 100 frames, a process after 100 threads.
 
 use crate::object::Json;
-use crate::page::{Call, Running, WorkerView};
+use crate::scoreboard::{Call, Running, WorkerView};
 
 /// A worker, the requests of its threads, and its dump.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Frame {
     function: String,
 }
 
-/// Appends all dumps. `now` is the monotonic clock in nanoseconds, as on the page.
+/// Appends all dumps. `now` is the monotonic clock in nanoseconds, as on the scoreboard.
 pub fn write_stacks(out: &mut Vec<u8>, workers: &[WorkerStacks], now: u64) {
     let mut json = Json::default();
     json.open('{');
@@ -198,7 +198,7 @@ mod tests {
 
     use serde_json::Value;
 
-    use crate::page::{State, Totals};
+    use crate::scoreboard::{State, Totals};
 
     const DUMP: &str = "\
 Current thread 0x00000000000000ff [looker] (most recent call first):
@@ -284,7 +284,7 @@ Thread 0x0000000000000001 (most recent call first):
     }
 
     #[test]
-    fn what_is_no_dump_has_no_threads() {
+    fn a_text_that_is_not_a_dump_has_no_threads() {
         for text in [
             "",
             "\n\n",

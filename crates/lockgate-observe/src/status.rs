@@ -1,28 +1,28 @@
-//! The shared page (scoreboard) as one JSON object, for people and for programs that poll rarely.
+//! The scoreboard as one JSON object, for people and for programs that poll rarely.
 //!
 //! Invariant: whatever clients sent, the text is one JSON object in ASCII.
 
 use crate::object::Json;
-use crate::page::{Call, Loss, Page, ReloadView, Running, Totals, WorkerView};
+use crate::scoreboard::{Call, Loss, ReloadView, Running, Scoreboard, Totals, WorkerView};
 
-/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the page.
-pub fn write_status(out: &mut Vec<u8>, page: Page, version: &str, now: u64) {
-    let (supervisor, founded) = page.founded();
+/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the scoreboard.
+pub fn write_status(out: &mut Vec<u8>, scoreboard: Scoreboard, version: &str, now: u64) {
+    let (supervisor, started) = scoreboard.supervisor();
     let mut json = Json::default();
     json.open('{');
     json.text("name", b"lockgate");
     json.text("version", version.as_bytes());
     json.number("pid", supervisor);
-    json.seconds("uptime", now.saturating_sub(founded));
-    json.number("worker_starts", page.starts());
-    json.totals(&page.totals());
+    json.seconds("uptime", now.saturating_sub(started));
+    json.number("worker_starts", scoreboard.starts());
+    json.totals(&scoreboard.totals());
     json.key("workers");
     json.open('[');
-    for worker in page.workers() {
+    for worker in scoreboard.workers() {
         json.worker(&worker, now);
     }
     json.close(']');
-    json.reload(&page.reload(), now);
+    json.reload(&scoreboard.reload(), now);
     json.close('}');
     json.finish(out);
 }
@@ -117,36 +117,39 @@ mod tests {
 
     use serde_json::Value;
 
-    fn page() -> Page {
-        Page::new(Vec::leak(
-            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+    fn scoreboard() -> Scoreboard {
+        Scoreboard::new(Vec::leak(
+            (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect(),
         ))
     }
 
-    fn status(page: Page, now: u64) -> Value {
+    fn status(scoreboard: Scoreboard, now: u64) -> Value {
         let mut out = Vec::new();
-        write_status(&mut out, page, "1.2.3", now);
+        write_status(&mut out, scoreboard, "1.2.3", now);
         assert!(out.is_ascii());
         serde_json::from_slice(&out).unwrap()
     }
 
     #[test]
     fn the_status_says_what_each_thread_runs_whatever_clients_send() {
-        let page = page();
-        page.found(7, 1_000_000_000);
-        assert_eq!(status(page, 2_000_000_000)["workers"], Value::Array(vec![]));
+        let scoreboard = scoreboard();
+        scoreboard.record_start(7, 1_000_000_000);
+        assert_eq!(
+            status(scoreboard, 2_000_000_000)["workers"],
+            Value::Array(vec![])
+        );
         for slot in [0, 1] {
-            let seat = page.seat(slot).unwrap();
-            seat.enter();
-            let ledger = seat.ledger().unwrap();
-            ledger.open(100 + slot as u32, 1_500_000_000);
-            ledger.claim(55, 0).unwrap();
+            let worker_slot = scoreboard.worker_slot(slot).unwrap();
+            worker_slot.enter();
+            let counters = worker_slot.counters().unwrap();
+            counters.open(100 + slot as u32, 1_500_000_000);
+            counters.claim(55, 0).unwrap();
             for target in [&b"/a?\"quoted\"\\"[..], b"/\xff\xc3\xa9\x1b[2J"] {
-                let line = ledger.claim(56, 0).unwrap();
-                line.begin(2_000_000_000, b"GET", target, Some(b"::1"));
+                let entry = counters.claim(56, 0).unwrap();
+                entry.begin(2_000_000_000, b"GET", target, Some(b"::1"));
             }
         }
-        let found = status(page, 4_250_000_000);
+        let found = status(scoreboard, 4_250_000_000);
         assert_eq!(
             (&found["pid"], &found["version"]),
             (&7.into(), &"1.2.3".into())
@@ -169,12 +172,12 @@ mod tests {
 
     #[test]
     fn the_status_says_how_the_last_reload_went() {
-        let page = page();
-        let reload = |now| status(page, now)["reload"].clone();
+        let scoreboard = scoreboard();
+        let reload = |now| status(scoreboard, now)["reload"].clone();
         assert_eq!(reload(5)["state"], "never");
         assert_eq!(reload(5)["seconds"], 0.0);
-        page.note_reload_begun(1_000_000_000);
-        page.note_reload_ready(3, 12);
+        scoreboard.record_reload_begun(1_000_000_000);
+        scoreboard.record_reload_ready(3, 12);
         let found = reload(2_500_000_000);
         assert_eq!((&found["ready"], &found["wanted"]), (&3.into(), &12.into()));
         assert_eq!((&found["begun"], &found["ended"]), (&1.into(), &0.into()));
@@ -182,7 +185,7 @@ mod tests {
             (&found["state"], &found["seconds"]),
             (&"booting".into(), &1.5.into())
         );
-        page.note_reload_failed("no \"shop\"\nTraceback", 3_000_000_000);
+        scoreboard.record_reload_failed("no \"shop\"\nTraceback", 3_000_000_000);
         let found = reload(9_000_000_000);
         assert_eq!(
             (&found["state"], &found["last_seconds"]),

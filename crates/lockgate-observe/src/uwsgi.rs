@@ -1,9 +1,9 @@
-//! The shared page (scoreboard) in the format of uWSGI's stats server, for tools that read that format.
+//! The scoreboard in the format of uWSGI's stats server, for tools that read that format.
 //!
 //! Values that Lockgate does not count are 0, never a guess; docs/observing.md says which are counted.
 
 use crate::object::Json;
-use crate::page::{Call, Loss, Page, WorkerView};
+use crate::scoreboard::{Call, Loss, Scoreboard, WorkerView};
 
 /// The memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,17 +14,17 @@ pub struct Memory {
     pub address_space: u64,
 }
 
-/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the page, and `wall` the same moment in
+/// Appends the object. `now` is the monotonic clock in nanoseconds, as on the scoreboard, and `wall` the same moment in
 /// seconds since 1970; `memory` gives a process's memory.
 pub fn write_uwsgi(
     out: &mut Vec<u8>,
-    page: Page,
+    scoreboard: Scoreboard,
     version: &str,
     (now, wall): (u64, u64),
     memory: impl Fn(u64) -> Memory,
 ) {
-    let workers: Vec<WorkerView> = page.workers().collect();
-    let (supervisor, _) = page.founded();
+    let workers: Vec<WorkerView> = scoreboard.workers().collect();
+    let (supervisor, _) = scoreboard.supervisor();
     let mut json = Json::default();
     json.open('{');
     json.text("version", format!("lockgate-{version}").as_bytes());
@@ -118,41 +118,41 @@ mod tests {
 
     use serde_json::Value;
 
-    use crate::page::Response;
+    use crate::scoreboard::Response;
 
     #[test]
-    fn a_worker_is_told_in_the_units_of_uwsgi() {
-        let page = Page::new(Vec::leak(
-            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+    fn a_worker_is_written_in_the_units_of_uwsgi() {
+        let scoreboard = Scoreboard::new(Vec::leak(
+            (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect(),
         ));
-        page.found(7, 0);
+        scoreboard.record_start(7, 0);
         for _replaced_once in 0..2 {
-            page.seat(1).unwrap().enter();
+            scoreboard.worker_slot(1).unwrap().enter();
         }
-        let ledger = page.seat(1).unwrap().ledger().unwrap();
-        ledger.open(70, 2_000_000_000);
+        let counters = scoreboard.worker_slot(1).unwrap().counters().unwrap();
+        counters.open(70, 2_000_000_000);
         for duration in [Some(3_000_000), Some(1_000_000), None] {
-            ledger.note_response(Response {
+            counters.record_response(Response {
                 status: 200,
                 bytes: 100,
                 duration,
             });
         }
-        ledger.note_loss(Loss::RequestTimeout, 0);
-        ledger.note_waiting(4);
-        ledger.claim(71, 1).unwrap();
-        let line = ledger.claim(72, 2).unwrap();
+        counters.record_loss(Loss::RequestTimeout, 0);
+        counters.record_waiting(4);
+        counters.claim(71, 1).unwrap();
+        let entry = counters.claim(72, 2).unwrap();
         let told = || {
             let mut out = Vec::new();
             let memory = |pid| Memory {
                 resident: pid * 2,
                 address_space: pid * 3,
             };
-            write_uwsgi(&mut out, page, "1.2", (12_500_000_000, 1000), memory);
+            write_uwsgi(&mut out, scoreboard, "1.2", (12_500_000_000, 1000), memory);
             serde_json::from_slice::<Value>(&out).unwrap()
         };
         assert_eq!(told()["workers"][0]["status"], "idle");
-        line.begin(5, b"GET", b"/", Some(b""));
+        entry.begin(5, b"GET", b"/", Some(b""));
         let found = told();
         assert_eq!(
             (&found["pid"], &found["listen_queue"]),

@@ -14,8 +14,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_http::BodyLength;
 use lockgate_observe::{
-    METRICS_CONTENT_TYPE, Memory, Page, WorkerStacks, WorkerView, write_metrics, write_stacks,
-    write_status, write_uwsgi,
+    METRICS_CONTENT_TYPE, Memory, Scoreboard, WorkerStacks, WorkerView, write_metrics,
+    write_stacks, write_status, write_uwsgi,
 };
 use lockgate_supervisor::{Attended, OperatorRequests, StackBoard, WorkerPost};
 use lockgate_worker::log::ErrorLog;
@@ -39,7 +39,7 @@ pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
     mut post: WorkerPost,
-    page: Page,
+    scoreboard: Scoreboard,
     requests: OperatorRequests,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut post.listeners);
@@ -47,10 +47,10 @@ pub(crate) fn run(
     let actions = Actions {
         requests,
         log: Arc::clone(log),
-        supervisor: page.founded().0,
+        supervisor: scoreboard.supervisor().0,
     };
     let app = Arc::new(Admin {
-        page,
+        scoreboard,
         stacks,
         actions,
     });
@@ -82,7 +82,7 @@ fn settings(config: &Config) -> Config {
 }
 
 struct Admin {
-    page: Page,
+    scoreboard: Scoreboard,
     /// Locked while workers are asked: one dump at a time.
     stacks: Mutex<Option<StackBoard>>,
     actions: Actions,
@@ -147,24 +147,24 @@ impl Admin {
         let mut body = Vec::new();
         match path {
             b"/metrics" => {
-                write_metrics(&mut body, self.page, VERSION, now, memory);
+                write_metrics(&mut body, self.scoreboard, VERSION, now, memory);
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
-                write_status(&mut body, self.page, VERSION, now);
+                write_status(&mut body, self.scoreboard, VERSION, now);
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),
             b"/uwsgi" => {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH);
                 let moment = (now, wall.map_or(0, |wall| wall.as_secs()));
-                write_uwsgi(&mut body, self.page, VERSION, moment, memory);
+                write_uwsgi(&mut body, self.scoreboard, VERSION, moment, memory);
                 Answer::ok(JSON, body)
             }
             // This process never outlives the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
-            b"/readyz" => match self.page.serving().count() {
-                _ if self.page.is_draining() => {
+            b"/readyz" => match self.scoreboard.serving().count() {
+                _ if self.scoreboard.is_draining() => {
                     Answer::text(503, "Service Unavailable", "draining\n")
                 }
                 0 => Answer::text(503, "Service Unavailable", "no worker is ready\n"),
@@ -186,14 +186,15 @@ impl Admin {
             let text = "stacks are shown on Linux only\n";
             return Answer::text(501, "Not Implemented", text);
         };
-        let workers: Vec<WorkerView> = self.page.workers().collect();
+        let workers: Vec<WorkerView> = self.scoreboard.workers().collect();
         let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
         let answers = board.ask(&slots, PATIENCE);
         let told: Vec<WorkerStacks> = workers
             .into_iter()
             .zip(answers)
             .map(|(before, answer)| WorkerStacks {
-                after: (self.page.worker(before.slot)).filter(|after| after.pid == before.pid),
+                after: (self.scoreboard.worker(before.slot))
+                    .filter(|after| after.pid == before.pid),
                 dump: answer
                     .unwrap_or_else(|| Err(format!("it has not answered within {PATIENCE:?}"))),
                 before,

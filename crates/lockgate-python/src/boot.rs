@@ -238,7 +238,7 @@ impl PythonHooks {
             listeners,
             Arc::new(app),
             Arc::clone(&self.log),
-            post.seat.take(),
+            post.worker_slot.take(),
         )
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.tell_stacks(py, post, &handle);

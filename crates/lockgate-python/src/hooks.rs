@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate_config::{BindAddress, Config};
-use lockgate_observe::{Level, Page};
+use lockgate_observe::{Level, Scoreboard};
 use lockgate_supervisor::{
     Attended, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay,
     Successor, WorkerPost,
@@ -163,7 +163,12 @@ impl Hooks for PythonHooks {
         shutdown::finish(watch, process);
     }
 
-    fn run_admin(&mut self, post: WorkerPost, page: Page, requests: OperatorRequests) -> i32 {
+    fn run_admin(
+        &mut self,
+        post: WorkerPost,
+        scoreboard: Scoreboard,
+        requests: OperatorRequests,
+    ) -> i32 {
         Python::attach(|py| process_title::set(py, &self.config, Role::Admin));
         if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
             let problem = Python::attach(|py| exceptions::summary(py, &error));
@@ -174,7 +179,7 @@ impl Hooks for PythonHooks {
         if !post.note_new_identity() {
             return 0;
         }
-        admin::run(&self.config, &self.log, post, page, requests).unwrap_or_else(|error| {
+        admin::run(&self.config, &self.log, post, scoreboard, requests).unwrap_or_else(|error| {
             let message = format!("operators are not answered: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use lockgate_config::{BindAddress, Config};
-use lockgate_observe::{Level, Page};
+use lockgate_observe::{Level, Scoreboard};
 #[cfg(target_os = "linux")]
 use rustix::process::Signal;
 use rustix::process::{Pid, getppid};
@@ -42,7 +42,7 @@ pub(crate) struct Inheritance {
     pub(crate) generation: u64,
     pub(crate) lifeline: OwnedFd,
     pub(crate) listeners: Vec<(BindAddress, OwnedFd)>,
-    page: Option<Page>,
+    scoreboard: Option<Scoreboard>,
     stacks: Option<StackBoard>,
 }
 
@@ -73,7 +73,9 @@ impl Inheritance {
             generation: self.generation,
             config: self.config,
             listeners: self.listeners,
-            seat: self.page.and_then(|page| page.seat(slot)),
+            worker_slot: self
+                .scoreboard
+                .and_then(|scoreboard| scoreboard.worker_slot(slot)),
             stacks: self.stacks,
             supervisor: self.supervisor,
             mailbox: Arc::new(mailbox),
@@ -135,7 +137,7 @@ impl MainLoop {
             site,
             next,
             lifeline: (lifeline, _writing_end),
-            page,
+            scoreboard,
             admin,
             ..
         } = self;
@@ -158,7 +160,7 @@ impl MainLoop {
                 .into_iter()
                 .filter_map(Listener::into_socket)
                 .collect(),
-            page,
+            scoreboard,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{OwnedFd, RawFd};
 
-use lockgate_observe::Page;
+use lockgate_observe::Scoreboard;
 
 use crate::handover::{Handover, form_line};
 use crate::mailbox::Receiver;
@@ -41,7 +41,7 @@ pub(crate) struct Estate {
     pub(crate) generation: u64,
     pub(crate) inherited: Inherited,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
-    pub(crate) page: Option<(Page, OwnedFd)>,
+    pub(crate) scoreboard: Option<(Scoreboard, OwnedFd)>,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
@@ -62,11 +62,14 @@ impl Estate {
         will.rewind()?;
         will.read_to_string(&mut text)?;
         let left = Handover::decode(&text).map_err(|error| io::Error::other(error.to_string()))?;
-        let page = match left.page {
+        let scoreboard = match left.scoreboard {
             None => None,
             Some(number) => {
                 let memory = take_over(number)?;
-                Some((Page::new(map_words(&memory, Page::WORDS)?), memory))
+                Some((
+                    Scoreboard::new(map_words(&memory, Scoreboard::WORDS)?),
+                    memory,
+                ))
             }
         };
         let mut children = HashMap::new();
@@ -88,7 +91,7 @@ impl Estate {
                 children: left.children.iter().map(|heir| heir.known).collect(),
             },
             lifeline: (take_over(reading)?, take_over(writing)?),
-            page,
+            scoreboard,
             pid_file: left.pid_file.map(take_over).transpose()?,
             listeners: taken(&left.listeners)?,
             admin_listeners: taken(&left.admin_listeners)?,

@@ -8,12 +8,12 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use lockgate_observe::Page;
+use lockgate_observe::Scoreboard;
 
 use crate::supervisor::Known;
 
 /// The format version; see the module.
-const FORM: u32 = 3;
+const FORM: u32 = 4;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) struct Handover {
     /// How many workers are wanted.
     pub(crate) wanted: usize,
     /// The memory of the scoreboard.
-    pub(crate) page: Option<RawFd>,
+    pub(crate) scoreboard: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -82,7 +82,7 @@ impl fmt::Display for HandoverError {
 
 /// The first line, on which both versions have to agree.
 pub(crate) fn form_line() -> String {
-    format!("lockgate {FORM} {}", Page::WORDS)
+    format!("lockgate {FORM} {}", Scoreboard::WORDS)
 }
 
 impl Handover {
@@ -97,7 +97,10 @@ impl Handover {
             format!("workers\t{}\t{}", self.workers, self.wanted),
             format!("lifeline\t{}\t{}", self.lifeline.0, self.lifeline.1),
         ];
-        lines.extend(self.page.map(|page| format!("page\t{page}")));
+        lines.extend(
+            self.scoreboard
+                .map(|scoreboard| format!("scoreboard\t{scoreboard}")),
+        );
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let sockets = (self.listeners.iter().map(|socket| ("listener", socket))).chain(
@@ -146,7 +149,7 @@ impl Handover {
             generation: 0,
             workers: 0,
             wanted: 0,
-            page: None,
+            scoreboard: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -183,7 +186,7 @@ impl Handover {
                 self.wanted = wanted.parse().ok()?;
             }
             ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
-            ["page", fd] => self.page = Some(fd.parse().ok()?),
+            ["scoreboard", fd] => self.scoreboard = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(socket(rest)?),
@@ -256,7 +259,7 @@ mod tests {
             generation: 3,
             workers: 2,
             wanted: 4,
-            page: Some(5),
+            scoreboard: Some(5),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],
@@ -269,7 +272,7 @@ mod tests {
     #[test]
     fn what_is_left_is_what_is_found() {
         let empty = Handover {
-            page: None,
+            scoreboard: None,
             pid_file: None,
             listeners: Vec::new(),
             admin_listeners: Vec::new(),
@@ -291,7 +294,7 @@ mod tests {
                 "OtherForm",
             ),
             (text.replace("worker\t0", "worker\tx"), "Senseless"),
-            (text.replace("page\t", "pages\t"), "Senseless"),
+            (text.replace("scoreboard\t", "pages\t"), "Senseless"),
             (text.replace("end\n", ""), "Senseless"),
             (String::new(), "OtherForm"),
         ] {

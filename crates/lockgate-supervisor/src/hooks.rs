@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::{BindAddress, Config};
-use lockgate_observe::{Level, Page};
+use lockgate_observe::{Level, Scoreboard};
 
 use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerPost};
 
@@ -91,11 +91,16 @@ pub trait Hooks {
     fn finish(&mut self, _watch: ExitWatch) {}
 
     /// Answers operators from the scoreboard, in a child process; returns its exit code. Only called where `admin_bind`
-    /// is set. The post has the admin listeners and no seat. Operators' requests go to the supervisor through
+    /// is set. The post has the admin listeners and no worker_slot. Operators' requests go to the supervisor through
     /// `requests`.
     ///
     /// Must call [`WorkerPost::attend`]. Signals have no effect in this process: it answers to the end.
-    fn run_admin(&mut self, _post: WorkerPost, _page: Page, _requests: OperatorRequests) -> i32 {
+    fn run_admin(
+        &mut self,
+        _post: WorkerPost,
+        _scoreboard: Scoreboard,
+        _requests: OperatorRequests,
+    ) -> i32 {
         0
     }
 

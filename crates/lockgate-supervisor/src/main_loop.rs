@@ -18,7 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use lockgate_observe::{Level, Page};
+use lockgate_observe::{Level, Scoreboard};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -69,9 +69,9 @@ pub(crate) struct MainLoop {
     /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     /// The scoreboard; made before the first worker, so that all processes share the same memory.
-    pub(crate) page: Option<Page>,
+    pub(crate) scoreboard: Option<Scoreboard>,
     /// The memory of the scoreboard, for the next program in this process.
-    page_memory: Option<OwnedFd>,
+    scoreboard_memory: Option<OwnedFd>,
     pub(crate) children: HashMap<u32, Child>,
     measures: Measures,
     oom: OomCounter,
@@ -204,7 +204,10 @@ impl MainLoop {
     /// Samples the workers' counters and memory when it is due.
     fn measure(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
-        events.extend(self.measures.take(Instant::now(), children, self.page));
+        events.extend(
+            self.measures
+                .take(Instant::now(), children, self.scoreboard),
+        );
         if let Some(warning) = self.measures.take_warning() {
             hooks.log(Level::Warning, &warning);
         }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use lockgate_config::MemoryMeasure;
-use lockgate_observe::{Loss, Page};
+use lockgate_observe::{Loss, Scoreboard};
 
 use crate::supervisor::{Event, Responses, Rules};
 
@@ -66,7 +66,7 @@ impl Measures {
         &mut self,
         now: Instant,
         children: impl Iterator<Item = (u32, usize)>,
-        page: Option<Page>,
+        scoreboard: Option<Scoreboard>,
     ) -> Vec<Event> {
         let (Some(every), Some(at)) = (self.every, self.next) else {
             return Vec::new();
@@ -81,7 +81,10 @@ impl Measures {
         if let Some(every) = weighs {
             self.weighs_at = Some(now + every);
         }
-        let counts: Vec<_> = page.into_iter().flat_map(Page::serving).collect();
+        let counts: Vec<_> = scoreboard
+            .into_iter()
+            .flat_map(Scoreboard::serving)
+            .collect();
         children
             .filter_map(|(pid, slot)| {
                 let (_, counts) = counts.iter().find(|(counted, _)| *counted == slot)?;
@@ -98,10 +101,10 @@ impl Measures {
 /// The response counts of the workers so far.
 pub(crate) fn responses(
     children: impl Iterator<Item = (u32, usize)>,
-    page: Option<Page>,
+    scoreboard: Option<Scoreboard>,
 ) -> Vec<Responses> {
     let of = |(pid, slot)| {
-        let totals = page?.totals_of(slot)?;
+        let totals = scoreboard?.totals_of(slot)?;
         // Aborted responses are not among those that were sent in full.
         let aborted = totals.losses[Loss::Aborted as usize];
         Some(Responses {

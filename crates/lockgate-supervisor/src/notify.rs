@@ -135,9 +135,9 @@ impl MainLoop {
     /// Reports the server's status to the service manager and to readiness checks.
     pub(crate) fn tell(&mut self, status: &Status, hooks: &dyn Hooks) {
         if matches!(status, Status::Stopping { .. })
-            && let Some(page) = self.page
+            && let Some(scoreboard) = self.scoreboard
         {
-            page.set_draining();
+            scoreboard.set_draining();
         }
         if let Some(notifier) = &mut self.notifier {
             let message = message(status, std::process::id(), monotonic_micros());

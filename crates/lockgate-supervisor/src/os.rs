@@ -69,7 +69,7 @@ pub(crate) fn take_over(number: RawFd) -> io::Result<OwnedFd> {
 pub(crate) fn shared_memory(words: usize) -> io::Result<OwnedFd> {
     let bytes = byte_count(words)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let memory = memfd_create("lockgate-page", flags)?;
+    let memory = memfd_create("lockgate-scoreboard", flags)?;
     ftruncate(&memory, bytes as u64)?;
     fcntl_add_seals(&memory, SEALS)?;
     Ok(memory)

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockgate_observe::Page;
+use lockgate_observe::Scoreboard;
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 
@@ -52,7 +52,7 @@ impl StackBoard {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             file: system::file()?,
-            words: shared_bells(PLACE * Page::MOST_WORKERS)?,
+            words: shared_bells(PLACE * Scoreboard::MOST_WORKERS)?,
         })
     }
 

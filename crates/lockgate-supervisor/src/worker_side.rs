@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::{BindAddress, Config};
-use lockgate_observe::Seat;
+use lockgate_observe::WorkerSlot;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, getppid};
@@ -61,10 +61,10 @@ pub struct WorkerPost {
     pub config: Arc<Config>,
     /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
     pub listeners: Vec<(BindAddress, OwnedFd)>,
-    /// Its seat on the scoreboard; `None` when there is no scoreboard, or when it has fewer seats than there are
+    /// Its slot on the scoreboard; `None` when there is no scoreboard, or when it has fewer slots than there are
     /// workers. The worker enters when it accepts connections, leaves when it drains; when it dies its numbers are
     /// cleared.
-    pub seat: Option<Seat>,
+    pub worker_slot: Option<WorkerSlot>,
     /// Where it writes thread dumps for operators; `None` without an admin listener or where the system cannot do that.
     pub stacks: Option<StackBoard>,
     pub(crate) supervisor: Option<Pid>,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
-use lockgate_observe::Seat;
+use lockgate_observe::WorkerSlot;
 
 use self::accepting::AcceptThrottles;
 use self::draining::Drain;
@@ -101,11 +101,11 @@ impl EventLoop {
     pub fn new(
         listeners: Vec<(BindAddress, OwnedFd)>,
         waker: &crate::event_loop::poller::Waker,
-        seat: Option<Seat>,
+        worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         poller.watch_waker(waker, WAKER)?;
-        let acceptor = Acceptor::new(listeners, seat)?;
+        let acceptor = Acceptor::new(listeners, worker_slot)?;
         Ok(Self {
             scratch: Scratch::new(READ_BUFFER, Instant::now()),
             ready: Queue::default(),
@@ -162,7 +162,7 @@ impl EventLoop {
                 self.looks_for_quiet_at(),
             ];
             let timeout = self.time_to_wait(wakes);
-            shared.metrics.note_waiting(self.queued(shared));
+            shared.metrics.record_waiting(self.queued(shared));
             self.poll(shared, timeout);
         }
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::BindAddress;
-use lockgate_observe::Seat;
+use lockgate_observe::WorkerSlot;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
@@ -62,7 +62,7 @@ pub struct Acceptor {
 
 /// The workers that accept from the same listeners, and what this worker remembers of them.
 struct Siblings {
-    seat: Seat,
+    worker_slot: WorkerSlot,
     balance: Balance,
     /// The current pause leaves a connection to the siblings.
     is_waiting: bool,
@@ -71,8 +71,11 @@ struct Siblings {
 }
 
 impl Acceptor {
-    /// With a seat, the worker shares arrivals with the other workers on the same listeners.
-    pub fn new(listeners: Vec<(BindAddress, OwnedFd)>, seat: Option<Seat>) -> io::Result<Self> {
+    /// With a worker slot, the worker shares arrivals with the other workers on the same listeners.
+    pub fn new(
+        listeners: Vec<(BindAddress, OwnedFd)>,
+        worker_slot: Option<WorkerSlot>,
+    ) -> io::Result<Self> {
         let listeners = listeners
             .into_iter()
             .map(|(_, socket)| {
@@ -88,8 +91,8 @@ impl Acceptor {
         Ok(Self {
             listeners,
             resumes: None,
-            siblings: seat.map(|seat| Siblings {
-                seat,
+            siblings: worker_slot.map(|worker_slot| Siblings {
+                worker_slot,
                 balance: Balance::default(),
                 is_waiting: false,
                 has_waited: false,
@@ -101,7 +104,7 @@ impl Acceptor {
     /// The siblings count this worker from now on; to be called before the first `watch`.
     pub fn enter(&self) {
         if let Some(siblings) = &self.siblings {
-            siblings.seat.enter();
+            siblings.worker_slot.enter();
         }
     }
 
@@ -130,7 +133,7 @@ impl Acceptor {
     pub fn may_resume(&self, own: usize) -> bool {
         self.resumes.is_some()
             && self.siblings.as_ref().is_none_or(|siblings| {
-                !siblings.is_waiting || fair_room(own, siblings.seat.siblings()) > 0
+                !siblings.is_waiting || fair_room(own, siblings.worker_slot.siblings()) > 0
             })
     }
 
@@ -154,9 +157,10 @@ impl Acceptor {
         let Some(siblings) = &mut self.siblings else {
             return usize::MAX;
         };
-        let share = siblings
-            .balance
-            .room(own, siblings.seat.siblings(), siblings.has_waited);
+        let share =
+            siblings
+                .balance
+                .room(own, siblings.worker_slot.siblings(), siblings.has_waited);
         if share == 0 {
             siblings.is_waiting = true;
             self.rest(poller, now + COURTESY);
@@ -171,7 +175,7 @@ impl Acceptor {
         let has_part = self
             .siblings
             .as_ref()
-            .is_some_and(|siblings| fair_room(own, siblings.seat.siblings()) == 0);
+            .is_some_and(|siblings| fair_room(own, siblings.worker_slot.siblings()) == 0);
         match has_part {
             true => self.go_behind(poller),
             false => Ok(()),
@@ -192,7 +196,7 @@ impl Acceptor {
     /// Publishes to the siblings how many connections this worker holds and how many requests it has served.
     pub fn publish(&self, own: usize, requests: u64) {
         if let Some(siblings) = &self.siblings {
-            siblings.seat.publish(own as u64, requests);
+            siblings.worker_slot.publish(own as u64, requests);
         }
     }
 
@@ -225,7 +229,7 @@ impl Acceptor {
         self.resumes = None;
         self.listeners.clear();
         if let Some(siblings) = self.siblings.take() {
-            siblings.seat.leave();
+            siblings.worker_slot.leave();
         }
     }
 

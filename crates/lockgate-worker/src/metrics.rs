@@ -1,14 +1,14 @@
-//! Worker metrics on the scoreboard (the scoreboard): response counts, and the request that each thread runs.
+//! Worker metrics on the scoreboard: response counts, and the request that each thread runs.
 //!
 //! The cost per request is bounded: no allocation, no clock read, and no locked instruction where the leader sends the
 //! response. What each thread runs is always recorded, so that it is known for a worker that has died; responses are
-//! counted only where a setting reads the counts. Without a seat nothing is recorded.
+//! counted only where a setting reads the counts. Without a worker slot nothing is recorded.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
-use lockgate_observe::{Ledger, Line, Loss, Response, Seat};
+use lockgate_observe::{Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -18,9 +18,9 @@ use crate::log::shown_target;
 
 /// The metrics of one worker.
 pub struct WorkerMetrics {
-    ledger: Option<Ledger>,
-    /// The same ledger, if responses are counted.
-    counted: Option<Ledger>,
+    counters: Option<WorkerCounters>,
+    /// The same counters, if responses are counted.
+    counted: Option<WorkerCounters>,
     shows_queries: bool,
     /// The same moment on both clocks: an `Instant` means nothing to another process.
     base: Instant,
@@ -28,18 +28,18 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Opens the metrics of the worker that has this seat, with or without counts.
-    pub fn open(seat: Option<&Seat>, are_counts_read: bool, config: &Config) -> Self {
+    /// Opens the metrics of the worker that has this slot, with or without counts.
+    pub fn open(worker_slot: Option<&WorkerSlot>, are_counts_read: bool, config: &Config) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
-        let ledger = seat.and_then(Seat::ledger);
-        if let Some(ledger) = &ledger {
-            ledger.open(std::process::id(), base_nanos);
-            ledger.note_threads(config.max_threads() as u64);
+        let counters = worker_slot.and_then(WorkerSlot::counters);
+        if let Some(counters) = &counters {
+            counters.open(std::process::id(), base_nanos);
+            counters.record_threads(config.max_threads() as u64);
         }
         Self {
-            ledger,
-            counted: ledger.filter(|_| are_counts_read),
+            counters,
+            counted: counters.filter(|_| are_counts_read),
             shows_queries: config.log_style.shows_queries,
             base,
             base_nanos,
@@ -48,15 +48,15 @@ impl WorkerMetrics {
 
     /// Adds bytes read since the last call.
     pub fn record_received(&self, bytes: u64) {
-        if let Some(ledger) = &self.counted {
-            ledger.note_received(bytes);
+        if let Some(counters) = &self.counted {
+            counters.record_received(bytes);
         }
     }
 
     /// Records how many requests wait for a thread.
-    pub fn note_waiting(&self, waiting: usize) {
-        if let Some(ledger) = &self.counted {
-            ledger.note_waiting(waiting as u64);
+    pub fn record_waiting(&self, waiting: usize) {
+        if let Some(counters) = &self.counted {
+            counters.record_waiting(waiting as u64);
         }
     }
 
@@ -64,10 +64,10 @@ impl WorkerMetrics {
     /// its thread returns, because the thread may never return.
     #[cold]
     pub fn count_expired(&self, is_answered: bool) {
-        let Some(ledger) = self.counted else { return };
-        ledger.note_loss(Loss::RequestTimeout, 0);
+        let Some(counters) = self.counted else { return };
+        counters.record_loss(Loss::RequestTimeout, 0);
         if is_answered {
-            ledger.note_response_among_others(Response {
+            counters.record_response_among_others(Response {
                 status: 504,
                 bytes: 0,
                 duration: None,
@@ -79,7 +79,7 @@ impl WorkerMetrics {
     pub fn recorder(&self, ident: impl FnOnce() -> u64) -> ThreadRecorder {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
         ThreadRecorder {
-            line: (self.ledger).and_then(|ledger| ledger.claim(thread.into(), ident())),
+            entry: (self.counters).and_then(|counters| counters.claim(thread.into(), ident())),
             client: None,
             shows_queries: self.shows_queries,
             counted: self.counted,
@@ -89,7 +89,7 @@ impl WorkerMetrics {
     /// A moment on the scoreboard's clock; 0 where nothing is recorded.
     #[inline]
     pub fn nanos(&self, at: Instant) -> u64 {
-        if self.ledger.is_none() {
+        if self.counters.is_none() {
             return 0;
         }
         self.base_nanos + nanos(at.saturating_duration_since(self.base))
@@ -98,27 +98,27 @@ impl WorkerMetrics {
 
 /// Where a thread records what it runs; dropping it frees the entry for another thread.
 pub struct ThreadRecorder {
-    line: Option<Line>,
+    entry: Option<ThreadEntry>,
     /// The client whose name the entry has: many consecutive requests have the same client.
     client: Option<Arc<Client>>,
     shows_queries: bool,
-    counted: Option<Ledger>,
+    counted: Option<WorkerCounters>,
 }
 
 impl ThreadRecorder {
     /// The thread runs this request, which was complete at `ready_at` on the scoreboard's clock and has waited since.
     #[inline]
     pub fn begin(&mut self, request: &Request, ready_at: u64, waited: Duration) {
-        let Some(line) = self.line else { return };
-        if let Some(ledger) = &self.counted {
-            ledger.note_taken(line, nanos(waited));
+        let Some(entry) = self.entry else { return };
+        if let Some(counters) = &self.counted {
+            counters.record_taken(entry, nanos(waited));
         }
         let client = request.client();
         let is_known = (self.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client));
         if !is_known {
             self.client = Some(Arc::clone(client));
         }
-        line.begin(
+        entry.begin(
             ready_at,
             request.head.method(),
             shown_target(request.head.target(), self.shows_queries),
@@ -129,16 +129,16 @@ impl ThreadRecorder {
     /// The request has ended.
     #[inline]
     pub fn end(&self) {
-        if let Some(line) = self.line {
-            line.end();
+        if let Some(entry) = self.entry {
+            entry.end();
         }
     }
 }
 
 impl Drop for ThreadRecorder {
     fn drop(&mut self) {
-        if let Some(line) = self.line {
-            line.release();
+        if let Some(entry) = self.entry {
+            entry.release();
         }
     }
 }
@@ -146,15 +146,15 @@ impl Drop for ThreadRecorder {
 impl Connection {
     /// The response has been sent in full, by the thread that leads the event loop.
     pub fn count_response(&mut self, now: Instant) {
-        if let Some(ledger) = self.shared.metrics.counted {
-            ledger.note_response(self.response(now));
+        if let Some(counters) = self.shared.metrics.counted {
+            counters.record_response(self.response(now));
         }
     }
 
     /// The response has been sent in full, by a thread that does not lead.
     pub fn count_response_among_others(&mut self, now: Instant) {
-        if let Some(ledger) = self.shared.metrics.counted {
-            ledger.note_response_among_others(self.response(now));
+        if let Some(counters) = self.shared.metrics.counted {
+            counters.record_response_among_others(self.response(now));
         }
     }
 
@@ -162,8 +162,8 @@ impl Connection {
     #[cold]
     pub fn count_loss(&mut self, loss: Loss) {
         let is_request = self.ready_at.take().is_some() || self.protocol.is_reading_body();
-        if is_request && let Some(ledger) = self.shared.metrics.counted {
-            ledger.note_loss(loss, self.out.take_departed());
+        if is_request && let Some(counters) = self.shared.metrics.counted {
+            counters.record_loss(loss, self.out.take_departed());
         }
     }
 
@@ -171,8 +171,8 @@ impl Connection {
     #[cold]
     pub fn count_rest(&mut self) {
         self.ready_at = None;
-        if let Some(ledger) = self.shared.metrics.counted {
-            ledger.note_sent(self.out.take_departed());
+        if let Some(counters) = self.shared.metrics.counted {
+            counters.record_sent(self.out.take_departed());
         }
     }
 

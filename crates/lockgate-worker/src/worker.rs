@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::{BindAddress, Config};
 use lockgate_http::Limits;
-use lockgate_observe::{AccessFormat, Level, Seat};
+use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use rustix::process::{Resource, getrlimit};
 
 use crate::app::App;
@@ -46,7 +46,7 @@ impl Worker {
         Self::start_among(config, listeners, app, error_log, None)
     }
 
-    /// As [`Worker::start`], for one of several workers on the same listeners: with a seat on the scoreboard that they share,
+    /// As [`Worker::start`], for one of several workers on the same listeners: with a worker slot on the scoreboard that they share,
     /// none of them holds clearly more connections than the others while the others accept theirs.
     ///
     /// # Errors
@@ -56,9 +56,9 @@ impl Worker {
         listeners: Vec<(BindAddress, OwnedFd)>,
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
-        seat: Option<Seat>,
+        worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Handle> {
-        let handle = Self::prepare(config, listeners, app, error_log, seat)?;
+        let handle = Self::prepare(config, listeners, app, error_log, worker_slot)?;
         handle.open();
         Ok(handle)
     }
@@ -73,7 +73,7 @@ impl Worker {
         listeners: Vec<(BindAddress, OwnedFd)>,
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
-        seat: Option<Seat>,
+        worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Handle> {
         let panic_guard = PanicGuard::default();
         let access_log = match &config.access_log {
@@ -105,8 +105,8 @@ impl Worker {
                 directory: config.spool_dir.clone(),
                 descriptors,
             },
-            metrics: WorkerMetrics::open(seat.as_ref(), are_counts_read(&config), &config),
-            event_loop: Mutex::new(EventLoop::new(listeners, &waker, seat)?),
+            metrics: WorkerMetrics::open(worker_slot.as_ref(), are_counts_read(&config), &config),
+            event_loop: Mutex::new(EventLoop::new(listeners, &waker, worker_slot)?),
             app,
             access_log,
             error_log,

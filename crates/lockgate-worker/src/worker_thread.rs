@@ -282,7 +282,7 @@ impl Shared {
 
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
     fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_interpreter: bool) {
-        self.metrics.note_waiting(event_loop.queued(self));
+        self.metrics.record_waiting(event_loop.queued(self));
         self.pool.begin_call(waits_for_interpreter);
         drop(event_loop);
         if !waits_for_interpreter {

@@ -301,7 +301,7 @@ fn a_refusal_has_its_reason_in_every_format() {
 }
 
 #[test]
-fn json_of_forgeries_reads_back_as_they_were_sent() {
+fn json_of_forged_values_reads_back_as_they_were_sent() {
     for forgery in FORGERIES {
         let expected = std::str::from_utf8(forgery).map_or_else(
             |_| None, // not UTF-8: the table of escapes says what comes out
@@ -334,7 +334,7 @@ fn a_json_format_written_by_hand_stays_json() {
 }
 
 #[test]
-fn the_wanted_environ_names_are_told_once_each() {
+fn the_wanted_environ_names_are_listed_once_each() {
     let format = AccessFormat::parse("%({A}e)s %({b.c}e)s %({A}e)s %({h}i)s").unwrap();
     assert_eq!(format.environ_names(), ["A", "b.c"]);
     assert!(
@@ -352,7 +352,7 @@ fn the_wanted_environ_names_are_told_once_each() {
 }
 
 #[test]
-fn a_misspelled_name_of_a_format_is_told() {
+fn a_misspelled_name_of_a_format_is_reported() {
     for text in ["combind", "JSON", ""] {
         assert_eq!(
             AccessFormat::parse(text),

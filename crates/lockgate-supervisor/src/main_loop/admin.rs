@@ -115,7 +115,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut d
     // Another process of the workers' user must not be able to impersonate it (ptrace(2), proc(5)).
     let _elsewhere = set_undumpable();
     // Only the supervisor ends it: it ignores signals to the process group, as from a terminal.
-    let (Ok(signals), Some(page)) = (WorkerSignals::quiet(), main_loop.page) else {
+    let (Ok(signals), Some(scoreboard)) = (WorkerSignals::quiet(), main_loop.scoreboard) else {
         return CHILD_WITHOUT_SIGNALS;
     };
     die_with_parent(true);
@@ -152,7 +152,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut d
             .into_iter()
             .filter_map(Listener::into_socket)
             .collect(),
-        seat: None,
+        worker_slot: None,
         stacks,
         supervisor: pid,
         timeout: Some(SILENCE),
@@ -167,7 +167,7 @@ pub(super) fn live(main_loop: MainLoop, mailbox: Sender, ear: Ear, hooks: &mut d
     };
     // Before the process switches to the workers' user.
     let requests = OperatorRequests::new(mailbox, geteuid().as_raw());
-    hooks.run_admin(post, page, requests)
+    hooks.run_admin(post, scoreboard, requests)
 }
 
 #[cfg(target_os = "linux")]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use lockgate_config::Config;
-use lockgate_observe::{Level, Page};
+use lockgate_observe::{Level, Scoreboard};
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
@@ -145,13 +145,17 @@ fn serve(
 }
 
 /// The scoreboard; optional: without it workers still serve.
-fn new_page(hooks: &dyn Hooks) -> Option<(Page, OwnedFd)> {
-    let made = shared_memory(Page::WORDS)
-        .and_then(|memory| Ok((Page::new(map_words(&memory, Page::WORDS)?), memory)));
+fn new_scoreboard(hooks: &dyn Hooks) -> Option<(Scoreboard, OwnedFd)> {
+    let made = shared_memory(Scoreboard::WORDS).and_then(|memory| {
+        Ok((
+            Scoreboard::new(map_words(&memory, Scoreboard::WORDS)?),
+            memory,
+        ))
+    });
     match made {
-        Ok((page, memory)) => {
-            page.found(std::process::id(), admin::monotonic_nanos());
-            Some((page, memory))
+        Ok((scoreboard, memory)) => {
+            scoreboard.record_start(std::process::id(), admin::monotonic_nanos());
+            Some((scoreboard, memory))
         }
         Err(error) => {
             let message = format!(
@@ -175,12 +179,12 @@ impl MainLoop {
             Some(estate) => Ok((
                 signals,
                 estate.lifeline,
-                estate.page,
+                estate.scoreboard,
                 Some((estate.inherited, estate.children)),
             )),
             None => Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None)),
         });
-        let (signals, lifeline, page, heirs) = match held {
+        let (signals, lifeline, scoreboard, heirs) = match held {
             Ok(held) => held,
             Err(error) => {
                 site.remove_files();
@@ -201,7 +205,7 @@ impl MainLoop {
             }
             None => (Event::Start, HashMap::new()),
         };
-        let (page, page_memory) = page.or_else(|| new_page(hooks)).unzip();
+        let (scoreboard, scoreboard_memory) = scoreboard.or_else(|| new_scoreboard(hooks)).unzip();
         let rules = site.rules();
         Ok(Self {
             supervisor: Supervisor::new(rules),
@@ -213,8 +217,8 @@ impl MainLoop {
             site,
             next: None,
             lifeline,
-            page,
-            page_memory,
+            scoreboard,
+            scoreboard_memory,
             children,
             admin,
             trial: None,

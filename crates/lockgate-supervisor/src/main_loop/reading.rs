@@ -9,18 +9,18 @@ impl MainLoop {
     /// The response counts of every worker so far.
     pub(super) fn count_responses(&self) -> Event {
         let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
-        Event::Counted(responses(children, self.page))
+        Event::Counted(responses(children, self.scoreboard))
     }
 
-    /// Clears a dead worker's seat for its successor; returns its unfinished requests.
+    /// Clears the scoreboard slot of a dead worker for its successor; returns the requests that were in flight.
     pub(super) fn take_off_page(&self, pid: u32, slot: usize) -> Vec<Unfinished> {
-        let Some(page) = self.page else {
+        let Some(scoreboard) = self.scoreboard else {
             return Vec::new();
         };
-        let calls = page.unfinished(slot, pid).into_iter();
+        let calls = scoreboard.in_flight(slot, pid).into_iter();
         let now = admin::monotonic_nanos();
         let unfinished = calls.filter_map(|call| Unfinished::of(call, now)).collect();
-        page.clear(slot);
+        scoreboard.clear(slot);
         unfinished
     }
 }

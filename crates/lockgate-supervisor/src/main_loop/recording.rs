@@ -6,14 +6,16 @@ use crate::supervisor::Fact;
 
 impl MainLoop {
     pub(super) fn record(&self, fact: Fact) {
-        let Some(page) = self.page else { return };
+        let Some(scoreboard) = self.scoreboard else {
+            return;
+        };
         match fact {
-            Fact::ReloadBegun => page.note_reload_begun(monotonic_nanos()),
-            Fact::ReloadReady { ready, wanted } => page.note_reload_ready(ready, wanted),
-            Fact::ReloadMoving => page.note_reload_moving(),
-            Fact::ReloadDone => page.note_reload_done(monotonic_nanos()),
-            Fact::WorkerExited(cause) => page.note_exit(cause),
-            Fact::ReloadFailed { why } => page.note_reload_failed(&why, monotonic_nanos()),
+            Fact::ReloadBegun => scoreboard.record_reload_begun(monotonic_nanos()),
+            Fact::ReloadReady { ready, wanted } => scoreboard.record_reload_ready(ready, wanted),
+            Fact::ReloadMoving => scoreboard.record_reload_moving(),
+            Fact::ReloadDone => scoreboard.record_reload_done(monotonic_nanos()),
+            Fact::WorkerExited(cause) => scoreboard.record_exit(cause),
+            Fact::ReloadFailed { why } => scoreboard.record_reload_failed(&why, monotonic_nanos()),
         }
     }
 }

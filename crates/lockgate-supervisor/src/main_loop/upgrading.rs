@@ -135,7 +135,7 @@ impl MainLoop {
                 generation: self.site.generation,
                 workers,
                 wanted,
-                page: self.page_memory.as_ref().map(AsRawFd::as_raw_fd),
+                scoreboard: self.scoreboard_memory.as_ref().map(AsRawFd::as_raw_fd),
                 pid_file: (self.pid_file.as_ref()).map(|file| file.as_fd().as_raw_fd()),
                 lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
                 listeners: described(&self.site.listeners)?,
@@ -164,7 +164,7 @@ impl MainLoop {
         let listeners = self.site.listeners.iter().chain(admin);
         let (reading, writing) = &self.lifeline;
         let mut fds = vec![reading.as_fd(), writing.as_fd()];
-        fds.extend(self.page_memory.as_ref().map(AsFd::as_fd));
+        fds.extend(self.scoreboard_memory.as_ref().map(AsFd::as_fd));
         fds.extend(self.pid_file.as_ref().map(AsFd::as_fd));
         fds.extend(listeners.filter_map(Listener::socket));
         for child in self.children.values() {

@@ -142,7 +142,7 @@ impl Supervisor {
                 tallies: Vec::new(),
             });
         }
-        // Before the first of them accepts: earlier counts in its seat belong to another worker.
+        // Before the first of them accepts: earlier counts in its slot belong to another worker.
         self.actions.push(Action::Count);
         self.log(
             Level::Info,

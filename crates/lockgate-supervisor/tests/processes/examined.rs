@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config};
-use lockgate_observe::{Level, Seat};
+use lockgate_observe::{Level, WorkerSlot};
 use lockgate_supervisor::{Attended, Fork, Hooks, LoadFailure, WorkerPost, run};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -129,18 +129,18 @@ impl Hooks for TestHooks {
             "own session" => drop(rustix::process::setsid()),
             _ => {}
         }
-        let seat = post.seat.take().unwrap();
+        let worker_slot = post.worker_slot.take().unwrap();
         if !post.ready() {
             return 0;
         }
-        seat.enter();
+        worker_slot.enter();
         say!("worker (pid {}) accepts", std::process::id());
         if self.behaviour == "mute" {
             std::thread::sleep(Duration::from_secs(60));
         }
         let worker: Arc<dyn Attended> = Arc::new(TestWorker {
             behaviour: self.behaviour.clone(),
-            seat,
+            worker_slot,
             is_finished: AtomicBool::new(false),
             finished: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
         });
@@ -167,7 +167,7 @@ impl Hooks for TestHooks {
 
 struct TestWorker {
     behaviour: String,
-    seat: Seat,
+    worker_slot: WorkerSlot,
     is_finished: AtomicBool,
     finished: OwnedFd,
 }
@@ -200,7 +200,7 @@ impl Attended for TestWorker {
     }
 
     fn reopen_logs(&self) {
-        let siblings = self.seat.siblings().count();
+        let siblings = self.worker_slot.siblings().count();
         say!("{} reopens beside {siblings}", std::process::id());
     }
 

@@ -9,9 +9,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BOUNDS, BUCKETS, FIRST_WAIT, bucket};
-use super::line::{LINE, LINES, Line};
+use super::thread_entry::{ENTRIES, ENTRY, ThreadEntry};
 
-// The words of a ledger. The first eight are written once per turn of the event loop.
+// The words of the counters. The first eight are written once per turn of the event loop.
 const PID: usize = 0;
 const STARTED: usize = 1;
 const WAITING: usize = 2;
@@ -24,8 +24,8 @@ const AMONG_OTHERS: usize = LED + TALLY.next_multiple_of(8);
 const LOSSES: usize = AMONG_OTHERS + TALLY;
 /// Requests that waited for a thread, by queue time; negligible waits are not counted here.
 const WAITS: usize = LOSSES + Loss::ALL.len();
-/// Words of a ledger.
-pub(super) const LEDGER: usize = (WAITS + BUCKETS).next_multiple_of(8);
+/// Words of the counters.
+pub(super) const COUNTERS: usize = (WAITS + BUCKETS).next_multiple_of(8);
 
 // The words of a tally.
 const CLASSES: usize = 0;
@@ -34,11 +34,11 @@ const DURATIONS: usize = 6;
 const DURATION: usize = DURATIONS + BUCKETS;
 const TALLY: usize = DURATION + 1;
 
-/// The ledger of one worker. A copy refers to the same words.
+/// The counters of one worker. A copy refers to the same words.
 #[derive(Debug, Clone, Copy)]
-pub struct Ledger {
-    words: &'static [AtomicU64; LEDGER],
-    lines: &'static [AtomicU64],
+pub struct WorkerCounters {
+    words: &'static [AtomicU64; COUNTERS],
+    entries: &'static [AtomicU64],
 }
 
 /// A response that was sent.
@@ -93,7 +93,7 @@ impl Loss {
     }
 }
 
-/// Sums, over one ledger or several.
+/// Sums, over the counters of one worker or several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Responses by the first digit of their status, 1 to 5.
@@ -140,10 +140,10 @@ impl Totals {
     }
 }
 
-impl Ledger {
+impl WorkerCounters {
     pub(super) fn over(words: &'static [AtomicU64]) -> Option<Self> {
-        let (words, lines) = words.split_first_chunk::<LEDGER>()?;
-        Some(Self { words, lines })
+        let (words, entries) = words.split_first_chunk::<COUNTERS>()?;
+        Some(Self { words, entries })
     }
 
     /// A worker starts: its process id, and nanoseconds of the monotonic clock. Its predecessor's activity is cleared,
@@ -158,25 +158,25 @@ impl Ledger {
     /// The worker is dead.
     pub(super) fn close(&self) {
         self.set(PID, 0);
-        self.lines().for_each(|line| line.release());
+        self.entries().for_each(|entry| entry.release());
     }
 
     /// Counts bytes read since the last call. For the leader only.
     #[inline]
-    pub fn note_received(&self, bytes: u64) {
+    pub fn record_received(&self, bytes: u64) {
         self.grow(RECEIVED, bytes);
     }
 
     /// Records how many requests the worker may run at once.
-    pub fn note_threads(&self, threads: u64) {
+    pub fn record_threads(&self, threads: u64) {
         self.set(THREADS, threads);
     }
 
-    /// The thread of this line has taken a request that waited for `waited` nanoseconds. Most did not wait: then only
-    /// words of the thread's own line are written.
+    /// The thread of this entry has taken a request that waited for `waited` nanoseconds. Most did not wait: then only
+    /// words of the thread's own entry are written.
     #[inline]
-    pub fn note_taken(&self, line: Line, waited: u64) {
-        line.note_taken(waited);
+    pub fn record_taken(&self, entry: ThreadEntry, waited: u64) {
+        entry.record_taken(waited);
         if waited > BOUNDS[FIRST_WAIT].0 {
             // After the total, so that a reader that sees this count also sees that one.
             self.words[WAITS + bucket(waited)].fetch_add(1, Ordering::Release);
@@ -185,31 +185,31 @@ impl Ledger {
 
     /// Records how many requests wait for a thread. For the leader only.
     #[inline]
-    pub fn note_waiting(&self, waiting: u64) {
+    pub fn record_waiting(&self, waiting: u64) {
         self.set(WAITING, waiting);
     }
 
     /// Counts a response that was sent. For the leader of the lane only.
     #[inline]
-    pub fn note_response(&self, response: Response) {
+    pub fn record_response(&self, response: Response) {
         self.count(LED, response, |index, by| self.grow(index, by));
     }
 
     /// Counts a response that was sent, in whole or in part. For any thread.
-    pub fn note_response_among_others(&self, response: Response) {
+    pub fn record_response_among_others(&self, response: Response) {
         self.count(AMONG_OTHERS, response, |index, by| {
             self.words[index].fetch_add(by, Ordering::Relaxed);
         });
     }
 
     /// Counts bytes sent for a response that will stay incomplete. For any thread.
-    pub fn note_loss(&self, loss: Loss, bytes: u64) {
+    pub fn record_loss(&self, loss: Loss, bytes: u64) {
         self.words[LOSSES + loss as usize].fetch_add(1, Ordering::Relaxed);
-        self.note_sent(bytes);
+        self.record_sent(bytes);
     }
 
     /// Counts bytes sent for a request whose loss is already counted.
-    pub fn note_sent(&self, bytes: u64) {
+    pub fn record_sent(&self, bytes: u64) {
         self.words[AMONG_OTHERS + SENT].fetch_add(bytes, Ordering::Relaxed);
     }
 
@@ -225,10 +225,10 @@ impl Ledger {
         }
     }
 
-    /// Claims a line for a thread that will run requests, by its kernel TID and its identifier in the application's
-    /// language; `None` if no line is free.
-    pub fn claim(&self, thread: u64, ident: u64) -> Option<Line> {
-        self.lines().find(|line| line.claim(thread, ident))
+    /// Claims an entry for a thread that will run requests, by its kernel TID and its identifier in the application's
+    /// language; `None` if no entry is free.
+    pub fn claim(&self, thread: u64, ident: u64) -> Option<ThreadEntry> {
+        self.entries().find(|entry| entry.claim(thread, ident))
     }
 
     pub(super) fn pid(&self) -> u64 {
@@ -254,12 +254,15 @@ impl Ledger {
         // Read before the total.
         let mut waits: [u64; BUCKETS] =
             std::array::from_fn(|bucket| self.words[WAITS + bucket].load(Ordering::Acquire));
-        let (taken, waited) = self.lines().map(Line::taken).fold((0, 0), |sum, line| {
-            (
-                u64::wrapping_add(sum.0, line.0),
-                u64::wrapping_add(sum.1, line.1),
-            )
-        });
+        let (taken, waited) = self
+            .entries()
+            .map(ThreadEntry::taken)
+            .fold((0, 0), |sum, entry| {
+                (
+                    u64::wrapping_add(sum.0, entry.0),
+                    u64::wrapping_add(sum.1, entry.1),
+                )
+            });
         waits[FIRST_WAIT] = taken.saturating_sub(waits.iter().sum());
         Totals {
             waits,
@@ -273,13 +276,13 @@ impl Ledger {
         }
     }
 
-    pub(super) fn lines(&self) -> impl Iterator<Item = Line> + use<> {
-        self.lines
-            .as_chunks::<LINE>()
+    pub(super) fn entries(&self) -> impl Iterator<Item = ThreadEntry> + use<> {
+        self.entries
+            .as_chunks::<ENTRY>()
             .0
             .iter()
-            .take(LINES)
-            .map(Line::over)
+            .take(ENTRIES)
+            .map(ThreadEntry::over)
     }
 
     #[inline]
@@ -302,11 +305,11 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn ledger() -> Ledger {
-        let words: Vec<AtomicU64> = (0..LEDGER + LINE * LINES)
+    fn counters() -> WorkerCounters {
+        let words: Vec<AtomicU64> = (0..COUNTERS + ENTRY * ENTRIES)
             .map(|_| AtomicU64::new(0))
             .collect();
-        Ledger::over(Vec::leak(words)).unwrap()
+        WorkerCounters::over(Vec::leak(words)).unwrap()
     }
 
     fn response(status: u16, duration: Option<u64>) -> Response {
@@ -319,13 +322,13 @@ mod tests {
 
     #[test]
     fn the_leaders_responses_and_those_of_other_threads_add_up() {
-        let ledger = ledger();
+        let counters = counters();
         for (status, duration) in [(200, 50_000), (304, 200_000), (500, 70_000_000_000)] {
-            ledger.note_response(response(status, Some(duration)));
-            ledger.note_response_among_others(response(status, Some(duration)));
+            counters.record_response(response(status, Some(duration)));
+            counters.record_response_among_others(response(status, Some(duration)));
         }
-        ledger.note_response(response(400, None));
-        let totals = ledger.totals();
+        counters.record_response(response(400, None));
+        let totals = counters.totals();
         assert_eq!(totals.classes, [0, 2, 2, 1, 2]);
         assert_eq!((totals.responses(), totals.sent), (7, 700));
         assert_eq!(totals.durations.iter().sum::<u64>(), 6, "400 never ran");
@@ -335,18 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_told_by_their_length_over_the_deaths_of_workers() {
-        let ledger = ledger();
+    fn waits_are_counted_by_length_across_successive_workers() {
+        let counters = counters();
         for pid in [7, 8] {
-            ledger.open(pid, 0);
+            counters.open(pid, 0);
             for thread in [1, 2] {
-                let line = ledger.claim(thread, 0).unwrap();
+                let entry = counters.claim(thread, 0).unwrap();
                 for waited in [0, 999_999, 1_000_000, 1_000_001, 3_000_000, 90_000_000_000] {
-                    ledger.note_taken(line, waited);
+                    counters.record_taken(entry, waited);
                 }
             }
         }
-        let totals = ledger.totals();
+        let totals = counters.totals();
         assert_eq!(totals.waits.iter().sum::<u64>(), 24);
         assert_eq!(totals.waits[..FIRST_WAIT], [0; FIRST_WAIT]);
         assert_eq!(totals.waits[FIRST_WAIT..][..3], [12, 4, 4]);
@@ -356,44 +359,44 @@ mod tests {
 
     #[test]
     fn threads_that_count_at_the_same_time_lose_nothing() {
-        let ledger = ledger();
+        let counters = counters();
         std::thread::scope(|scope| {
             for loss in Loss::ALL {
                 scope.spawn(move || {
                     for _ in 0..1000 {
-                        ledger.note_response_among_others(response(200, Some(1)));
-                        ledger.note_loss(loss, 3);
+                        counters.record_response_among_others(response(200, Some(1)));
+                        counters.record_loss(loss, 3);
                     }
                 });
             }
         });
-        let totals = ledger.totals();
+        let totals = counters.totals();
         assert_eq!(totals.losses, [1000; Loss::ALL.len()]);
         assert_eq!(totals.classes[1], 6000);
         assert_eq!(totals.sent, 6000 * 103);
     }
 
     #[test]
-    fn a_successor_goes_on_counting_and_forgets_what_ran() {
-        let ledger = ledger();
-        ledger.open(7, 5);
-        assert!(ledger.claim(70, 0).is_some());
-        ledger.note_waiting(3);
-        ledger.note_received(11);
-        ledger.note_response(response(200, Some(1)));
-        ledger.open(8, 9);
+    fn a_successor_continues_the_counts_and_clears_the_running_requests() {
+        let counters = counters();
+        counters.open(7, 5);
+        assert!(counters.claim(70, 0).is_some());
+        counters.record_waiting(3);
+        counters.record_received(11);
+        counters.record_response(response(200, Some(1)));
+        counters.open(8, 9);
         assert_eq!(
-            (ledger.pid(), ledger.started(), ledger.waiting()),
+            (counters.pid(), counters.started(), counters.waiting()),
             (8, 9, 0)
         );
-        assert!(ledger.lines().all(|line| line.read().is_none()));
-        ledger.note_received(11);
-        assert_eq!(ledger.totals().received, 22);
-        assert_eq!(ledger.totals().classes[1], 1);
+        assert!(counters.entries().all(|entry| entry.read().is_none()));
+        counters.record_received(11);
+        assert_eq!(counters.totals().received, 22);
+        assert_eq!(counters.totals().classes[1], 1);
     }
 
     #[test]
-    fn every_loss_has_its_own_place_and_name() {
+    fn every_loss_has_its_own_word_and_name() {
         for (index, loss) in Loss::ALL.into_iter().enumerate() {
             assert_eq!(loss as usize, index);
         }

@@ -1,6 +1,6 @@
-//! The page as an operator sees it: each worker with its numbers and the requests that its threads run.
+//! The scoreboard as an operator sees it: each worker with its numbers and the requests that its threads run.
 
-use super::{Call, Page, Totals};
+use super::{Call, Scoreboard, Totals};
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl State {
     }
 }
 
-/// A live worker, according to the page.
+/// A live worker, according to the scoreboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerView {
     /// Its slot.
@@ -47,7 +47,7 @@ pub struct WorkerView {
     pub waiting: u64,
     /// What the workers of this slot have counted.
     pub totals: Totals,
-    /// Those of its threads that have a line.
+    /// Those of its threads that have an entry.
     pub calls: Vec<Call>,
 }
 
@@ -61,17 +61,17 @@ impl WorkerView {
     }
 }
 
-impl Page {
+impl Scoreboard {
     /// The workers that are alive, by slot.
     pub fn workers(self) -> impl Iterator<Item = WorkerView> {
         (0..self.taken().min(Self::MOST_WORKERS)).filter_map(move |slot| self.worker(slot))
     }
 
-    /// The worker of this slot: its current state, or the last one before it died, until [`Page::clear`].
+    /// The worker of this slot: its current state, or the last one before it died, until [`Scoreboard::clear`].
     pub fn worker(self, slot: usize) -> Option<WorkerView> {
-        let ledger = self.ledger(slot)?;
+        let counters = self.counters(slot)?;
         let record = self.record(slot)?;
-        let pid = ledger.pid();
+        let pid = counters.pid();
         let life = record.word(super::LIFE);
         let state = match life & 1 {
             1 => State::Serving,
@@ -82,24 +82,27 @@ impl Page {
             generation: life >> 1,
             pid,
             state,
-            started: ledger.started(),
+            started: counters.started(),
             connections: record.word(super::CONNECTIONS),
             requests: record.word(super::REQUESTS),
-            threads: ledger.threads(),
-            waiting: ledger.waiting(),
-            totals: ledger.totals(),
-            calls: ledger.lines().filter_map(super::Line::read).collect(),
+            threads: counters.threads(),
+            waiting: counters.waiting(),
+            totals: counters.totals(),
+            calls: counters
+                .entries()
+                .filter_map(super::ThreadEntry::read)
+                .collect(),
         })
     }
 
-    /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Page::clear`].
-    pub fn unfinished(self, slot: usize, pid: u32) -> Vec<Call> {
-        let ledger = self
-            .ledger(slot)
-            .filter(|ledger| ledger.pid() == u64::from(pid));
-        let lines = ledger.iter().flat_map(super::Ledger::lines);
-        let mut calls: Vec<Call> = lines
-            .filter_map(super::Line::read)
+    /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Scoreboard::clear`].
+    pub fn in_flight(self, slot: usize, pid: u32) -> Vec<Call> {
+        let counters = self
+            .counters(slot)
+            .filter(|counters| counters.pid() == u64::from(pid));
+        let entries = counters.iter().flat_map(super::WorkerCounters::entries);
+        let mut calls: Vec<Call> = entries
+            .filter_map(super::ThreadEntry::read)
             .filter(|call| call.request.is_some())
             .collect();
         calls.sort_by_key(|call| call.request.as_ref().map(|request| request.began));
@@ -108,15 +111,15 @@ impl Page {
 
     /// The sums of all workers of this slot, past and present.
     pub fn totals_of(self, slot: usize) -> Option<Totals> {
-        self.ledger(slot).map(|ledger| ledger.totals())
+        self.counters(slot).map(|counters| counters.totals())
     }
 
     /// The sums of all workers, including dead ones.
     pub fn totals(self) -> Totals {
         let mut totals = Totals::default();
         (0..self.taken().min(Self::MOST_WORKERS))
-            .filter_map(|slot| self.ledger(slot))
-            .for_each(|ledger| totals.add(&ledger.totals()));
+            .filter_map(|slot| self.counters(slot))
+            .for_each(|counters| totals.add(&counters.totals()));
         totals
     }
 
@@ -133,59 +136,62 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64;
 
-    use crate::page::Response;
+    use crate::scoreboard::Response;
 
-    fn page() -> Page {
-        Page::new(Vec::leak(
-            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+    fn scoreboard() -> Scoreboard {
+        Scoreboard::new(Vec::leak(
+            (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect(),
         ))
     }
 
     #[test]
     fn a_worker_serves_drains_and_is_gone_but_its_counters_stay() {
-        let page = page();
-        assert_eq!(page.workers().count(), 0);
-        let seat = page.seat(2).unwrap();
-        seat.enter();
-        let ledger = seat.ledger().unwrap();
-        ledger.open(77, 1000);
-        ledger
+        let scoreboard = scoreboard();
+        assert_eq!(scoreboard.workers().count(), 0);
+        let worker_slot = scoreboard.worker_slot(2).unwrap();
+        worker_slot.enter();
+        let counters = worker_slot.counters().unwrap();
+        counters.open(77, 1000);
+        counters
             .claim(78, 0)
             .unwrap()
             .begin(5, b"GET", b"/x", Some(b""));
-        ledger.claim(79, 0).unwrap();
-        ledger.claim(80, 0).unwrap().begin(3, b"POST", b"/y", None);
-        seat.publish(4, 9);
-        ledger.note_response(Response {
+        counters.claim(79, 0).unwrap();
+        counters
+            .claim(80, 0)
+            .unwrap()
+            .begin(3, b"POST", b"/y", None);
+        worker_slot.publish(4, 9);
+        counters.record_response(Response {
             status: 200,
             bytes: 10,
             duration: Some(5),
         });
-        let worker = page.workers().next().unwrap();
+        let worker = scoreboard.workers().next().unwrap();
         assert_eq!((worker.slot, worker.pid, worker.generation), (2, 77, 1));
         assert_eq!((worker.state, worker.connections), (State::Serving, 4));
         assert_eq!((worker.calls.len(), worker.busy()), (3, 2));
         let threads = |pid| {
-            let calls = page.unfinished(2, pid).into_iter();
+            let calls = scoreboard.in_flight(2, pid).into_iter();
             calls.map(|call| call.thread).collect::<Vec<_>>()
         };
         assert_eq!(threads(77), [80, 78]);
         assert!(threads(76).is_empty(), "another worker's");
-        seat.leave();
-        assert_eq!(page.workers().next().unwrap().state, State::Draining);
-        page.clear(2);
-        assert_eq!(page.workers().count(), 0);
+        worker_slot.leave();
+        assert_eq!(scoreboard.workers().next().unwrap().state, State::Draining);
+        scoreboard.clear(2);
+        assert_eq!(scoreboard.workers().count(), 0);
         assert!(threads(77).is_empty());
-        assert_eq!(page.totals().classes[1], 1);
-        assert_eq!(page.totals_of(2), Some(page.totals()));
-        assert_eq!(page.starts(), 1);
+        assert_eq!(scoreboard.totals().classes[1], 1);
+        assert_eq!(scoreboard.totals_of(2), Some(scoreboard.totals()));
+        assert_eq!(scoreboard.starts(), 1);
     }
 
     #[test]
-    fn the_last_worker_has_its_place_and_one_more_has_none() {
-        let page = page();
-        assert!(page.ledger(Page::MOST_WORKERS - 1).is_some());
-        assert!(page.ledger(Page::MOST_WORKERS).is_none());
-        assert!(page.seat(Page::MOST_WORKERS).is_none());
+    fn only_the_first_most_workers_slots_exist() {
+        let scoreboard = scoreboard();
+        assert!(scoreboard.counters(Scoreboard::MOST_WORKERS - 1).is_some());
+        assert!(scoreboard.counters(Scoreboard::MOST_WORKERS).is_none());
+        assert!(scoreboard.worker_slot(Scoreboard::MOST_WORKERS).is_none());
     }
 }

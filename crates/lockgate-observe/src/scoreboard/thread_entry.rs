@@ -1,18 +1,18 @@
-//! A thread's line: the request that it runs. Written by that thread only, read by any process.
+//! A thread's entry: the request that it runs. Written by that thread only, read by any process.
 //!
-//! Invariant: [`Line::read`] returns values of one and the same request (a seqlock). The writer makes the line's
-//! version odd, writes, and makes it even again; a reader discards its result if the version was odd, or has changed
-//! while it read. (The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language memory
-//! models?", 2012.)
+//! Invariant: [`ThreadEntry::read`] returns values of one and the same request (a seqlock). The writer makes the
+//! entry's version odd, writes, and makes it even again; a reader discards its result if the version was odd, or has
+//! changed while it read. (The fences are those of H.-J. Boehm, "Can seqlocks get along with programming language
+//! memory models?", 2012.)
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Words of a line: four cache lines.
-pub(super) const LINE: usize = 32;
+/// Words of an entry: four cache lines.
+pub(super) const ENTRY: usize = 32;
 /// Lines of a worker: as many as `threads = auto` can start, and some spare. Further threads are not shown.
-pub(super) const LINES: usize = 160;
+pub(super) const ENTRIES: usize = 160;
 
-// The words of a line.
+// The words of an entry.
 const VERSION: usize = 0;
 const STATE: usize = 1;
 const BEGAN: usize = 2;
@@ -25,7 +25,7 @@ const IDENT: usize = 29;
 const CALLS: usize = 30;
 const WAITED: usize = 31;
 
-// States: no thread has the line; its thread is idle; its thread runs a request.
+// States: no thread has the entry; its thread is idle; its thread runs a request.
 const FREE: u64 = 0;
 const IDLE: u64 = 1;
 const RUNNING: u64 = 2;
@@ -35,13 +35,13 @@ const METHOD_BYTES: usize = (TARGET - METHOD) * 8;
 const TARGET_BYTES: usize = (CLIENT - TARGET) * 8;
 const CLIENT_BYTES: usize = (THREAD - CLIENT) * 8;
 
-/// How often a reader tries: a line that changes all the time has short requests, which are of no interest.
+/// How often a reader tries: an entry that changes all the time has short requests, which are of no interest.
 const ATTEMPTS: u32 = 8;
 
-/// The line of one thread. A copy refers to the same words.
+/// The entry of one thread. A copy refers to the same words.
 #[derive(Debug, Clone, Copy)]
-pub struct Line {
-    words: &'static [AtomicU64; LINE],
+pub struct ThreadEntry {
+    words: &'static [AtomicU64; ENTRY],
 }
 
 /// A thread and the request that it runs.
@@ -70,12 +70,12 @@ pub struct Running {
     pub client: Vec<u8>,
 }
 
-impl Line {
-    pub(super) fn over(words: &'static [AtomicU64; LINE]) -> Self {
+impl ThreadEntry {
+    pub(super) fn over(words: &'static [AtomicU64; ENTRY]) -> Self {
         Self { words }
     }
 
-    /// Claims the line; returns whether it was free.
+    /// Claims the entry; returns whether it was free.
     pub(super) fn claim(self, thread: u64, ident: u64) -> bool {
         let is_free = self.words[STATE]
             .compare_exchange(FREE, IDLE, Ordering::Acquire, Ordering::Relaxed)
@@ -119,9 +119,9 @@ impl Line {
     }
 
     /// The thread has taken a request that waited for `waited` nanoseconds. These counts continue across the threads of
-    /// a line.
+    /// an entry.
     #[inline]
-    pub(super) fn note_taken(self, waited: u64) {
+    pub(super) fn record_taken(self, waited: u64) {
         for (index, by) in [(CALLS, 1), (WAITED, waited)] {
             let sum = self.word(index).wrapping_add(by);
             self.words[index].store(sum, Ordering::Relaxed);
@@ -139,14 +139,14 @@ impl Line {
         self.words[STATE].store(IDLE, Ordering::Relaxed);
     }
 
-    /// The thread and its request; `None` if no thread has the line, or if it changes all the time.
+    /// The thread and its request; `None` if no thread has the entry, or if it changes all the time.
     pub(super) fn read(self) -> Option<Call> {
         (0..ATTEMPTS).find_map(|_| self.try_read()).flatten()
     }
 
     fn try_read(self) -> Option<Option<Call>> {
         let version = self.words[VERSION].load(Ordering::Acquire);
-        let words: [u64; LINE] = std::array::from_fn(|index| self.word(index));
+        let words: [u64; ENTRY] = std::array::from_fn(|index| self.word(index));
         fence(Ordering::Acquire);
         let is_whole = version.is_multiple_of(2) && self.word(VERSION) == version;
         is_whole.then(|| match words[STATE] {
@@ -165,7 +165,7 @@ impl Line {
     }
 }
 
-fn running(words: &[u64; LINE]) -> Running {
+fn running(words: &[u64; ENTRY]) -> Running {
     let lengths = words[LENGTHS];
     let text = |from: usize, to: usize, length: u64| {
         let mut bytes: Vec<u8> = words[from..to]
@@ -218,47 +218,47 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicBool;
 
-    fn line() -> Line {
-        let words: Vec<AtomicU64> = (0..LINE).map(|_| AtomicU64::new(0)).collect();
-        Line::over(Vec::leak(words).first_chunk().unwrap())
+    fn entry() -> ThreadEntry {
+        let words: Vec<AtomicU64> = (0..ENTRY).map(|_| AtomicU64::new(0)).collect();
+        ThreadEntry::over(Vec::leak(words).first_chunk().unwrap())
     }
 
     #[test]
-    fn a_line_tells_what_its_thread_runs() {
-        let line = line();
-        assert_eq!(line.read(), None, "nobody's");
-        assert!(line.claim(70, 7));
-        assert!(!line.claim(71, 0), "it is taken");
+    fn an_entry_has_what_its_thread_runs() {
+        let entry = entry();
+        assert_eq!(entry.read(), None, "not claimed");
+        assert!(entry.claim(70, 7));
+        assert!(!entry.claim(71, 0), "it is taken");
         let idle = Call {
             thread: 70,
             ident: 7,
             request: None,
         };
-        assert_eq!(line.read(), Some(idle.clone()));
-        line.begin(5, b"GET", b"/", Some(b"127.0.0.1"));
-        let request = line.read().unwrap().request.unwrap();
+        assert_eq!(entry.read(), Some(idle.clone()));
+        entry.begin(5, b"GET", b"/", Some(b"127.0.0.1"));
+        let request = entry.read().unwrap().request.unwrap();
         assert_eq!((request.began, &request.method[..]), (5, &b"GET"[..]));
         assert_eq!((&request.target[..], request.is_cut), (&b"/"[..], false));
         assert_eq!(request.client, b"127.0.0.1");
-        line.end();
-        assert_eq!(line.read(), Some(idle));
-        line.begin(6, b"DELETE", b"/a/longer/one?and=more", None);
-        let request = line.read().unwrap().request.unwrap();
+        entry.end();
+        assert_eq!(entry.read(), Some(idle));
+        entry.begin(6, b"DELETE", b"/a/longer/one?and=more", None);
+        let request = entry.read().unwrap().request.unwrap();
         assert_eq!(request.target, b"/a/longer/one?and=more");
         assert_eq!(request.client, b"127.0.0.1", "as before");
-        line.release();
-        assert_eq!(line.read(), None);
-        assert!(line.claim(71, 0));
+        entry.release();
+        assert_eq!(entry.read(), None);
+        assert!(entry.claim(71, 0));
     }
 
     #[test]
     fn texts_of_every_length_are_kept_as_far_as_they_fit() {
-        let line = line();
-        line.claim(1, 0);
+        let entry = entry();
+        entry.claim(1, 0);
         for length in 0..200 {
             let text: Vec<u8> = (0..length).map(|index| b'a' + index % 26).collect();
-            line.begin(1, &text, &text, Some(&text));
-            let request = line.read().unwrap().request.unwrap();
+            entry.begin(1, &text, &text, Some(&text));
+            let request = entry.read().unwrap().request.unwrap();
             let cut = |room: usize| &text[..text.len().min(room)];
             assert_eq!(request.method, cut(METHOD_BYTES), "{length}");
             assert_eq!(request.target, cut(TARGET_BYTES), "{length}");
@@ -270,8 +270,8 @@ mod tests {
     /// Each request has one letter and one length, so that a mixture of two is detected.
     #[test]
     fn a_reader_never_sees_a_mixture_of_two_requests() {
-        let line = line();
-        line.claim(1, 0);
+        let entry = entry();
+        entry.claim(1, 0);
         let is_over = AtomicBool::new(false);
         let seen = std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -280,16 +280,16 @@ mod tests {
                     let letter = b'a' + (round % 26) as u8;
                     let length = (round % 26) as usize * 4 + 1;
                     let text = [letter; 128];
-                    line.begin(round, &text[..8], &text[..length], Some(&text[..40]));
+                    entry.begin(round, &text[..8], &text[..length], Some(&text[..40]));
                     if round % 3 == 0 {
-                        line.end();
+                        entry.end();
                     }
                 }
                 is_over.store(true, Ordering::SeqCst);
             });
             let mut seen = 0_u64;
             while !is_over.load(Ordering::SeqCst) || seen == 0 {
-                let Some(request) = line.read().and_then(|call| call.request) else {
+                let Some(request) = entry.read().and_then(|call| call.request) else {
                     continue;
                 };
                 let letter = b'a' + (request.began % 26) as u8;

@@ -1,12 +1,12 @@
 //! The state of the last reload, for the command that requested it and waits. Written by the supervisor only, read by
 //! any process.
 //!
-//! Invariant: [`Page::reload`] returns values of a single moment: a version protects the words, as in a line. Reloads
-//! are numbered, so that a command can tell its own from earlier ones.
+//! Invariant: [`Scoreboard::reload`] returns values of a single moment: a version protects the words, as in an entry.
+//! Reloads are numbered, so that a command can tell its own from earlier ones.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::Page;
+use super::Scoreboard;
 
 // The words of the region.
 const VERSION: usize = 0;
@@ -50,7 +50,7 @@ pub enum ReloadState {
 }
 
 impl ReloadState {
-    /// Every state, in the order of their numbers on the page.
+    /// Every state, in the order of their numbers on the scoreboard.
     const ALL: [Self; 5] = [
         Self::Never,
         Self::Booting,
@@ -96,9 +96,9 @@ pub struct ReloadView {
     pub why: Vec<u8>,
 }
 
-impl Page {
+impl Scoreboard {
     /// A reload starts.
-    pub fn note_reload_begun(self, now: u64) {
+    pub fn record_reload_begun(self, now: u64) {
         self.write_reload(ReloadState::Booting, |words| {
             let begun = &words[BEGUN];
             begun.store(begun.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -109,7 +109,7 @@ impl Page {
     }
 
     /// `ready` of the `wanted` new workers are ready.
-    pub fn note_reload_ready(self, ready: usize, wanted: usize) {
+    pub fn record_reload_ready(self, ready: usize, wanted: usize) {
         self.write_reload(ReloadState::Booting, |words| {
             words[READY].store(ready as u64, Ordering::Relaxed);
             words[WANTED].store(wanted as u64, Ordering::Relaxed);
@@ -117,17 +117,17 @@ impl Page {
     }
 
     /// The new workers may accept connections.
-    pub fn note_reload_moving(self) {
+    pub fn record_reload_moving(self) {
         self.write_reload(ReloadState::Moving, |_| {});
     }
 
     /// The new workers have taken over.
-    pub fn note_reload_done(self, now: u64) {
+    pub fn record_reload_done(self, now: u64) {
         self.write_reload(ReloadState::Done, |words| end(words, now));
     }
 
     /// The reload has failed. Of a very long reason the middle is left out.
-    pub fn note_reload_failed(self, why: &str, now: u64) {
+    pub fn record_reload_failed(self, why: &str, now: u64) {
         self.write_reload(ReloadState::Failed, |words| {
             end(words, now);
             let number = words[BEGUN].load(Ordering::Relaxed);
@@ -220,47 +220,47 @@ fn shortened(why: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn page() -> Page {
-        Page::new(Vec::leak(
-            (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect(),
+    fn scoreboard() -> Scoreboard {
+        Scoreboard::new(Vec::leak(
+            (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect(),
         ))
     }
 
     #[test]
-    fn a_reload_is_counted_and_its_steps_are_told() {
-        let page = page();
-        assert_eq!(page.reload(), ReloadView::default());
-        page.note_reload_begun(100);
-        page.note_reload_ready(1, 3);
-        let view = page.reload();
+    fn a_reload_is_counted_and_its_steps_are_recorded() {
+        let scoreboard = scoreboard();
+        assert_eq!(scoreboard.reload(), ReloadView::default());
+        scoreboard.record_reload_begun(100);
+        scoreboard.record_reload_ready(1, 3);
+        let view = scoreboard.reload();
         assert_eq!(
             (view.state, view.begun, view.ended),
             (ReloadState::Booting, 1, 0)
         );
         assert_eq!((view.ready, view.wanted, view.began_at), (1, 3, 100));
         assert_eq!(view.took, 0);
-        page.note_reload_moving();
-        assert_eq!(page.reload().state, ReloadState::Moving);
-        page.note_reload_done(900);
-        let view = page.reload();
+        scoreboard.record_reload_moving();
+        assert_eq!(scoreboard.reload().state, ReloadState::Moving);
+        scoreboard.record_reload_done(900);
+        let view = scoreboard.reload();
         assert_eq!((view.state, view.ended), (ReloadState::Done, 1));
         assert_eq!((view.took, view.failed), (800, 0));
-        page.note_reload_begun(1000);
-        let view = page.reload();
+        scoreboard.record_reload_begun(1000);
+        let view = scoreboard.reload();
         assert_eq!((view.begun, view.ended, view.wanted), (2, 1, 0));
-        assert_eq!(view.took, 800, "of the one before");
+        assert_eq!(view.took, 800, "of the previous reload");
     }
 
     #[test]
-    fn the_reason_of_the_last_failure_stays_whatever_its_length() {
-        let page = page();
+    fn the_reason_of_the_last_failure_is_kept_at_any_length() {
+        let scoreboard = scoreboard();
         let long = format!("the first line\n{}\nthe last line", "x".repeat(40_000));
         for why in ["", "é", "12345678", "a reason of some length", &long] {
-            page.note_reload_begun(1);
-            page.note_reload_failed(why, 2);
-            page.note_reload_begun(3);
-            page.note_reload_done(4);
-            let view = page.reload();
+            scoreboard.record_reload_begun(1);
+            scoreboard.record_reload_failed(why, 2);
+            scoreboard.record_reload_begun(3);
+            scoreboard.record_reload_done(4);
+            let view = scoreboard.reload();
             assert_eq!(
                 (view.state, view.failed),
                 (ReloadState::Done, view.begun - 1)
@@ -276,10 +276,10 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_the_region_takes_and_tells_nothing() {
-        let page = Page::new(&[]);
-        page.note_reload_failed("why", 1);
-        assert_eq!(page.reload(), ReloadView::default());
+    fn a_scoreboard_without_the_region_records_nothing() {
+        let scoreboard = Scoreboard::new(&[]);
+        scoreboard.record_reload_failed("why", 1);
+        assert_eq!(scoreboard.reload(), ReloadView::default());
     }
 
     #[test]
@@ -294,20 +294,20 @@ mod tests {
     /// Each failure has a text of one letter, so that a mixture of two is detected.
     #[test]
     fn a_reader_never_sees_a_mixture_of_two_reloads() {
-        let page = page();
+        let scoreboard = scoreboard();
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || {
                 for round in 0..20_000_u64 {
-                    page.note_reload_begun(round);
+                    scoreboard.record_reload_begun(round);
                     let letter = char::from(b'a' + (round % 26) as u8);
-                    page.note_reload_failed(
+                    scoreboard.record_reload_failed(
                         &letter.to_string().repeat(1 + round as usize % 50),
                         round,
                     );
                 }
             });
             while !writer.is_finished() {
-                let view = page.reload();
+                let view = scoreboard.reload();
                 if view.state == ReloadState::Failed {
                     assert_eq!(view.failed, view.began_at + 1);
                     assert_eq!(view.why.len() as u64, 1 + view.began_at % 50);

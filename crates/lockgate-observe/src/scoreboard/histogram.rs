@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_rise_and_say_the_same_twice() {
+    fn bounds_rise_and_agree_with_their_texts() {
         assert!(BOUNDS.is_sorted_by(|low, high| low.0 < high.0));
         for (nanoseconds, text) in BOUNDS {
             let seconds: f64 = text.parse().unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Page;
+use super::Scoreboard;
 
 /// Words of the region.
 pub(super) const WORDS: usize = ExitCause::ALL.len().next_multiple_of(8);
@@ -56,9 +56,9 @@ impl ExitCause {
     }
 }
 
-impl Page {
+impl Scoreboard {
     /// Counts a worker's exit.
-    pub fn note_exit(self, cause: ExitCause) {
+    pub fn record_exit(self, cause: ExitCause) {
         if let Some(word) = self.exit_word(cause) {
             word.fetch_add(1, Ordering::Relaxed);
         }
@@ -81,16 +81,16 @@ mod tests {
 
     #[test]
     fn each_cause_has_its_own_count_and_name() {
-        let words: Vec<AtomicU64> = (0..Page::WORDS).map(|_| AtomicU64::new(0)).collect();
-        let page = Page::new(Vec::leak(words));
+        let words: Vec<AtomicU64> = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
+        let scoreboard = Scoreboard::new(Vec::leak(words));
         for (index, cause) in ExitCause::ALL.into_iter().enumerate() {
             assert_eq!(cause as usize, index);
-            (0..=index).for_each(|_| page.note_exit(cause));
+            (0..=index).for_each(|_| scoreboard.record_exit(cause));
         }
-        let counts = ExitCause::ALL.map(|cause| page.exits(cause));
+        let counts = ExitCause::ALL.map(|cause| scoreboard.exits(cause));
         assert_eq!(counts, [1, 2, 3, 4, 5, 6, 7, 8]);
         let names: std::collections::BTreeSet<_> = ExitCause::ALL.map(ExitCause::name).into();
         assert_eq!(names.len(), ExitCause::ALL.len());
-        Page::new(&[]).note_exit(ExitCause::Asked);
+        Scoreboard::new(&[]).record_exit(ExitCause::Asked);
     }
 }

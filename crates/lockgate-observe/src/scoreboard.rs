@@ -1,30 +1,30 @@
-//! The shared page (scoreboard): what each worker reports to its siblings and to the operator, in memory that all
+//! The scoreboard: what each worker reports to its siblings and to the operator, in memory that all
 //! processes of a server share. The caller provides the memory.
 //!
 //! A reader may see one worker's numbers a moment late, so they may serve heuristics only.
 //!
 //! Layout: one record per worker, adjacent because siblings read all of them for each connection; then per worker a
-//! [`Ledger`] and its lines, which only an operator reads; then the state of the last reload, and the numbers of worker
-//! exits by cause.
+//! [`WorkerCounters`] and its entries, which only an operator reads; then the state of the last reload, and the numbers
+//! of worker exits by cause.
 
+mod counters;
 mod exits;
 mod histogram;
-mod ledger;
-mod line;
 mod reload;
+mod thread_entry;
 mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use counters::{Loss, Response, Totals, WorkerCounters};
 pub use exits::ExitCause;
 pub use histogram::{BOUNDS, BUCKETS, FIRST_WAIT};
-pub use ledger::{Ledger, Loss, Response, Totals};
-pub use line::{Call, Line, Running};
 pub use reload::{ReloadState, ReloadView};
+pub use thread_entry::{Call, Running, ThreadEntry};
 pub use view::{State, WorkerView};
 
-use ledger::LEDGER;
-use line::{LINE, LINES};
+use counters::COUNTERS;
+use thread_entry::{ENTRIES, ENTRY};
 
 /// Words of a record: a cache line of its own, so that counting in one worker does not slow down another.
 const RECORD: usize = 8;
@@ -34,7 +34,7 @@ const PREFIX: usize = RECORD;
 // The words of the prefix.
 const TAKEN: usize = 0;
 const SUPERVISOR: usize = 1;
-const FOUNDED: usize = 2;
+const STARTED: usize = 2;
 const DRAINING: usize = RECORD - 1;
 // The words of a record.
 const LIFE: usize = 0;
@@ -44,33 +44,34 @@ const TURNS: usize = 3;
 
 /// All records. A copy refers to the same memory.
 #[derive(Debug, Clone, Copy)]
-pub struct Page {
+pub struct Scoreboard {
     words: &'static [AtomicU64],
 }
 
-/// Offset of the ledgers.
-const LEDGERS: usize = PREFIX + RECORD * Page::MOST_WORKERS;
+/// Offset of the counters.
+const ALL_COUNTERS: usize = PREFIX + RECORD * Scoreboard::MOST_WORKERS;
 /// Offset of the reload's state.
-const RELOAD: usize = LEDGERS + (LEDGER + LINE * LINES) * Page::MOST_WORKERS;
+const RELOAD: usize = ALL_COUNTERS + (COUNTERS + ENTRY * ENTRIES) * Scoreboard::MOST_WORKERS;
 /// Offset of the exit counters.
 const EXITS: usize = RELOAD + reload::WORDS;
 
-impl Page {
+impl Scoreboard {
     /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
-    /// How many words a page for [`Page::MOST_WORKERS`] has: 11 MiB, of which only written pages take memory.
+    /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 11 MiB, of which only written pages take
+    /// memory.
     pub const WORDS: usize = EXITS + exits::WORDS;
 
-    /// A page over zeroed memory, with as many records as fit, and as many ledgers as fit after [`Page::MOST_WORKERS`]
-    /// records. Best aligned to 64 bytes.
+    /// A scoreboard over zeroed memory, with as many records as fit, and as many counters as fit after
+    /// [`Scoreboard::MOST_WORKERS`] records. Best aligned to 64 bytes.
     pub fn new(words: &'static [AtomicU64]) -> Self {
         Self { words }
     }
 
     /// The record of the worker in this slot (from 0), which only that worker may write; `None` beyond the last record.
-    pub fn seat(self, slot: usize) -> Option<Seat> {
-        self.record(slot).map(|record| Seat {
-            page: self,
+    pub fn worker_slot(self, slot: usize) -> Option<WorkerSlot> {
+        self.record(slot).map(|record| WorkerSlot {
+            scoreboard: self,
             slot,
             record,
         })
@@ -81,14 +82,14 @@ impl Page {
         if let Some(record) = self.record(slot) {
             record.vacate();
         }
-        if let Some(ledger) = self.ledger(slot) {
-            ledger.close();
+        if let Some(counters) = self.counters(slot) {
+            counters.close();
         }
     }
 
     /// Records the start of the server: its supervisor, and nanoseconds of the monotonic clock.
-    pub fn found(self, supervisor: u32, now: u64) {
-        for (index, value) in [(SUPERVISOR, supervisor.into()), (FOUNDED, now)] {
+    pub fn record_start(self, supervisor: u32, now: u64) {
+        for (index, value) in [(SUPERVISOR, supervisor.into()), (STARTED, now)] {
             if let Some(word) = self.words.get(index) {
                 word.store(value, Ordering::Relaxed);
             }
@@ -96,8 +97,8 @@ impl Page {
     }
 
     /// The supervisor's process id, and its start time.
-    pub fn founded(self) -> (u64, u64) {
-        (self.prefix(SUPERVISOR), self.prefix(FOUNDED))
+    pub fn supervisor(self) -> (u64, u64) {
+        (self.prefix(SUPERVISOR), self.prefix(STARTED))
     }
 
     /// Records that the server has been asked to stop. Its workers may continue to serve for a while.
@@ -124,13 +125,13 @@ impl Page {
     }
 
     /// What the worker of this slot reports to the operator.
-    pub(crate) fn ledger(self, slot: usize) -> Option<Ledger> {
-        const EACH: usize = LEDGER + LINE * LINES;
+    pub(crate) fn counters(self, slot: usize) -> Option<WorkerCounters> {
+        const EACH: usize = COUNTERS + ENTRY * ENTRIES;
         if slot >= Self::MOST_WORKERS {
             return None;
         }
-        let start = LEDGERS + slot * EACH;
-        Ledger::over(self.words.get(start..start + EACH)?)
+        let start = ALL_COUNTERS + slot * EACH;
+        WorkerCounters::over(self.words.get(start..start + EACH)?)
     }
 
     /// The workers that accept connections now: their slots and counts.
@@ -167,15 +168,15 @@ pub struct Counts {
     pub turns: u64,
 }
 
-/// One worker's record on the page.
+/// One worker's record on the scoreboard.
 #[derive(Debug)]
-pub struct Seat {
-    page: Page,
+pub struct WorkerSlot {
+    scoreboard: Scoreboard,
     slot: usize,
     record: Record,
 }
 
-impl Seat {
+impl WorkerSlot {
     /// The worker accepts connections from now on.
     pub fn enter(&self) {
         self.record.set(CONNECTIONS, 0);
@@ -183,14 +184,14 @@ impl Seat {
         let generation = (self.record.word(LIFE) >> 1) + 1;
         // Release ordering after the zeros: no reader counts what the predecessor left.
         self.record.0[LIFE].store(generation << 1 | 1, Ordering::Release);
-        if let Some(taken) = self.page.words.get(TAKEN) {
+        if let Some(taken) = self.scoreboard.words.get(TAKEN) {
             taken.fetch_max(self.slot as u64 + 1, Ordering::Release);
         }
     }
 
-    /// Its ledger, for the operator.
-    pub fn ledger(&self) -> Option<Ledger> {
-        self.page.ledger(self.slot)
+    /// Its counters, for the operator.
+    pub fn counters(&self) -> Option<WorkerCounters> {
+        self.scoreboard.counters(self.slot)
     }
 
     /// The worker accepts no more connections; the other workers share them.
@@ -206,10 +207,12 @@ impl Seat {
         self.record.set(TURNS, self.record.word(TURNS) + 1);
     }
 
-    /// See [`Page::serving`], without the worker itself.
+    /// See [`Scoreboard::serving`], without the worker itself.
     pub fn siblings(&self) -> impl Iterator<Item = (usize, Counts)> + Clone {
         let own = self.slot;
-        self.page.serving().filter(move |(slot, _)| *slot != own)
+        self.scoreboard
+            .serving()
+            .filter(move |(slot, _)| *slot != own)
     }
 }
 
@@ -245,126 +248,134 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn page(records: usize) -> Page {
+    fn scoreboard(records: usize) -> Scoreboard {
         let words: Vec<AtomicU64> = (0..PREFIX + RECORD * records)
             .map(|_| AtomicU64::new(0))
             .collect();
-        Page::new(Vec::leak(words))
+        Scoreboard::new(Vec::leak(words))
     }
 
-    fn serve(page: Page, slot: usize, connections: u64) -> Seat {
-        let seat = page.seat(slot).unwrap();
-        seat.enter();
-        seat.publish(connections, 7);
-        seat
+    fn serve(scoreboard: Scoreboard, slot: usize, connections: u64) -> WorkerSlot {
+        let worker_slot = scoreboard.worker_slot(slot).unwrap();
+        worker_slot.enter();
+        worker_slot.publish(connections, 7);
+        worker_slot
     }
 
-    fn held(page: Page) -> Vec<(usize, u64)> {
-        page.serving()
+    fn held(scoreboard: Scoreboard) -> Vec<(usize, u64)> {
+        scoreboard
+            .serving()
             .map(|(slot, counts)| (slot, counts.connections))
             .collect()
     }
 
     #[test]
-    fn a_new_page_has_nobody_on_it() {
-        assert_eq!(held(page(4)), []);
-        assert_eq!(held(Page::new(&[])), []);
+    fn a_new_scoreboard_is_empty() {
+        assert_eq!(held(scoreboard(4)), []);
+        assert_eq!(held(Scoreboard::new(&[])), []);
     }
 
     #[test]
-    fn those_who_serve_are_seen_and_those_who_left_or_died_are_not() {
-        let page = page(4);
-        let seats = [(0, 5), (1, 7), (3, 11)].map(|(slot, held)| serve(page, slot, held));
-        assert_eq!(held(page), [(0, 5), (1, 7), (3, 11)]);
-        assert_eq!(seats[1].siblings().map(|(slot, _)| slot).sum::<usize>(), 3);
-        seats[1].leave();
-        assert_eq!(held(page), [(0, 5), (3, 11)]);
-        page.clear(3);
-        page.clear(99);
-        assert_eq!(held(page), [(0, 5)]);
+    fn only_workers_that_serve_are_listed() {
+        let scoreboard = scoreboard(4);
+        let worker_slots =
+            [(0, 5), (1, 7), (3, 11)].map(|(slot, held)| serve(scoreboard, slot, held));
+        assert_eq!(held(scoreboard), [(0, 5), (1, 7), (3, 11)]);
+        assert_eq!(
+            worker_slots[1]
+                .siblings()
+                .map(|(slot, _)| slot)
+                .sum::<usize>(),
+            3
+        );
+        worker_slots[1].leave();
+        assert_eq!(held(scoreboard), [(0, 5), (3, 11)]);
+        scoreboard.clear(3);
+        scoreboard.clear(99);
+        assert_eq!(held(scoreboard), [(0, 5)]);
     }
 
     #[test]
-    fn a_server_that_is_to_stop_is_draining_while_its_workers_serve() {
-        let page = page(1);
-        serve(page, 0, 3);
-        assert!(!page.is_draining());
-        page.set_draining();
-        assert!(page.is_draining());
-        assert_eq!(held(page), [(0, 3)]);
+    fn a_server_that_was_asked_to_stop_is_draining_while_its_workers_serve() {
+        let scoreboard = scoreboard(1);
+        serve(scoreboard, 0, 3);
+        assert!(!scoreboard.is_draining());
+        scoreboard.set_draining();
+        assert!(scoreboard.is_draining());
+        assert_eq!(held(scoreboard), [(0, 3)]);
     }
 
     #[test]
-    fn a_successor_begins_at_nothing_in_the_next_generation() {
-        let page = page(1);
+    fn a_successor_begins_at_zero_in_the_next_generation() {
+        let scoreboard = scoreboard(1);
         for generation in 1..4 {
-            let seat = page.seat(0).unwrap();
-            seat.enter();
+            let worker_slot = scoreboard.worker_slot(0).unwrap();
+            worker_slot.enter();
             let fresh = Counts {
                 generation,
                 turns: generation - 1,
                 ..Counts::default()
             };
-            assert_eq!(page.serving().next(), Some((0, fresh)));
-            seat.publish(3, 9);
-            page.clear(0);
-            assert_eq!(page.serving().next(), None);
+            assert_eq!(scoreboard.serving().next(), Some((0, fresh)));
+            worker_slot.publish(3, 9);
+            scoreboard.clear(0);
+            assert_eq!(scoreboard.serving().next(), None);
         }
     }
 
     #[test]
     fn a_predecessor_that_was_never_cleared_is_overwritten() {
-        let page = page(1);
-        serve(page, 0, 3);
-        serve(page, 0, 0);
-        let (_, counts) = page.serving().next().unwrap();
+        let scoreboard = scoreboard(1);
+        serve(scoreboard, 0, 3);
+        serve(scoreboard, 0, 0);
+        let (_, counts) = scoreboard.serving().next().unwrap();
         assert_eq!((counts.generation, counts.connections), (2, 0));
     }
 
     #[test]
-    fn ledgers_of_two_slots_share_no_word_with_each_other_or_with_records() {
-        let words = Page::WORDS;
+    fn counters_of_two_slots_share_no_word_with_each_other_or_with_records() {
+        let words = Scoreboard::WORDS;
         let memory: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-        let page = Page::new(Vec::leak(memory));
-        let slots = [0, 1, 2, Page::MOST_WORKERS - 1];
+        let scoreboard = Scoreboard::new(Vec::leak(memory));
+        let slots = [0, 1, 2, Scoreboard::MOST_WORKERS - 1];
         for slot in slots {
             let number = slot as u64 + 1;
-            let seat = page.seat(slot).unwrap();
-            seat.enter();
-            seat.publish(number, 7);
-            let ledger = seat.ledger().unwrap();
-            ledger.open(slot as u32 + 1000, number);
-            // Every line is claimed, including the last one, which is nearest to the next ledger.
-            let threads = std::iter::from_fn(|| ledger.claim(number, number)).count();
-            assert_eq!(threads, LINES);
-            ledger.note_received(number);
+            let worker_slot = scoreboard.worker_slot(slot).unwrap();
+            worker_slot.enter();
+            worker_slot.publish(number, 7);
+            let counters = worker_slot.counters().unwrap();
+            counters.open(slot as u32 + 1000, number);
+            // Every entry is claimed, including the last one, which is nearest to the counters of the next slot.
+            let threads = std::iter::from_fn(|| counters.claim(number, number)).count();
+            assert_eq!(threads, ENTRIES);
+            counters.record_received(number);
             for loss in Loss::ALL {
-                ledger.note_loss(loss, number);
+                counters.record_loss(loss, number);
             }
         }
         for slot in slots {
-            let (number, ledger) = (slot as u64 + 1, page.ledger(slot).unwrap());
-            assert_eq!((ledger.pid(), ledger.started()), (number + 999, number));
-            let totals = ledger.totals();
+            let (number, counters) = (slot as u64 + 1, scoreboard.counters(slot).unwrap());
+            assert_eq!((counters.pid(), counters.started()), (number + 999, number));
+            let totals = counters.totals();
             assert_eq!(totals.losses, [1; Loss::ALL.len()]);
             assert_eq!((totals.received, totals.sent), (number, 6 * number));
             assert_eq!(totals.classes, [0; 5]);
         }
         let expected: Vec<_> = slots.map(|slot| (slot, slot as u64 + 1)).into();
-        assert_eq!(held(page), expected);
+        assert_eq!(held(scoreboard), expected);
         // Lines released in one slot are not available to the others.
-        page.clear(1);
-        assert!(page.ledger(1).unwrap().claim(1, 1).is_some());
-        assert!(page.ledger(0).unwrap().claim(1, 1).is_none());
-        assert!(page.ledger(2).unwrap().claim(1, 1).is_none());
+        scoreboard.clear(1);
+        assert!(scoreboard.counters(1).unwrap().claim(1, 1).is_some());
+        assert!(scoreboard.counters(0).unwrap().claim(1, 1).is_none());
+        assert!(scoreboard.counters(2).unwrap().claim(1, 1).is_none());
     }
 
     #[test]
-    fn beyond_the_last_record_there_is_no_seat() {
-        let page = page(2);
-        assert!(page.seat(1).is_some());
-        for slot in [2, Page::MOST_WORKERS, usize::MAX / RECORD, usize::MAX] {
-            assert!(page.seat(slot).is_none(), "{slot}");
+    fn beyond_the_last_record_there_is_no_slot() {
+        let scoreboard = scoreboard(2);
+        assert!(scoreboard.worker_slot(1).is_some());
+        for slot in [2, Scoreboard::MOST_WORKERS, usize::MAX / RECORD, usize::MAX] {
+            assert!(scoreboard.worker_slot(slot).is_none(), "{slot}");
         }
     }
 }
