@@ -6,10 +6,10 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::raw_value::RawValue;
 use crate::resolve::Assignment;
 use crate::setting::{Setting, Shape};
-use crate::written::Written;
-use crate::{AppSpec, ConfigError, Invocation, Origin, absent, nearest, settings};
+use crate::{AppSpec, ConfigError, Invocation, Origin, settings, suggestions, unsupported};
 
 /// A flag for an action, not a setting.
 pub(crate) struct Control {
@@ -187,35 +187,35 @@ fn assignment(
     setting: &'static Setting,
 ) -> Result<Option<Assignment>, ConfigError> {
     let origin = setting.flag().map_or(Origin::Argument, Origin::Flag);
-    let (written, origin) = match setting.shape {
-        Shape::Switch if matches.get_flag(setting.name) => (Some(Written::Boolean(true)), origin),
+    let (value, origin) = match setting.shape {
+        Shape::Switch if matches.get_flag(setting.name) => (Some(RawValue::Boolean(true)), origin),
         Shape::Switch if matches.get_flag(&negation(setting.name)) => {
             let flag = setting.flags.first().map(|flag| format!("--no-{flag}"));
             (
-                Some(Written::Boolean(false)),
+                Some(RawValue::Boolean(false)),
                 flag.map_or(origin, Origin::Flag),
             )
         }
         Shape::Switch => (None, origin),
         Shape::List => {
             let texts = texts(matches, setting.name, &origin)?;
-            let list = texts.into_iter().map(Written::Text).collect::<Vec<_>>();
-            ((!list.is_empty()).then_some(Written::List(list)), origin)
+            let list = texts.into_iter().map(RawValue::Text).collect::<Vec<_>>();
+            ((!list.is_empty()).then_some(RawValue::List(list)), origin)
         }
         Shape::Argument => (
-            one_application(texts(matches, setting.name, &origin)?)?.map(Written::Text),
+            one_application(texts(matches, setting.name, &origin)?)?.map(RawValue::Text),
             origin,
         ),
         Shape::Value | Shape::ValueOrBare(_) => (
             texts(matches, setting.name, &origin)?
                 .pop()
-                .map(Written::Text),
+                .map(RawValue::Text),
             origin,
         ),
     };
-    Ok(written.map(|written| Assignment {
+    Ok(value.map(|value| Assignment {
         setting,
-        written,
+        value,
         origin,
     }))
 }
@@ -449,11 +449,11 @@ fn refused(error: &clap::Error) -> (ConfigError, String) {
 }
 
 fn unknown_flag(flag: String) -> ConfigError {
-    if let Some(absent) = absent::by_flag(&flag) {
-        return ConfigError::AbsentSetting {
+    if let Some(unsupported) = unsupported::by_flag(&flag) {
+        return ConfigError::UnsupportedSetting {
             origin: Origin::Flag(flag.clone()),
-            written: flag,
-            advice: absent.message(),
+            name: flag,
+            advice: unsupported.message(),
         };
     }
     let mut candidates = Vec::new();
@@ -487,7 +487,7 @@ fn unknown_flag(flag: String) -> ConfigError {
     );
     // A one-letter flag has no neighbours worth suggesting.
     let suggestion = if flag.starts_with("--") {
-        nearest::nearest(&flag, &candidates)
+        suggestions::suggest(&flag, &candidates)
     } else {
         None
     };

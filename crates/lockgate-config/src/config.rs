@@ -53,9 +53,9 @@ pub struct Config {
     /// Paths that each worker requests from its application before it serves.
     pub warmup: Vec<String>,
     /// How long the old workers run beside the new ones after a reload; `None`: not at all.
-    pub reload_watch: Option<Duration>,
+    pub canary_period: Option<Duration>,
     /// By how many hundredths of a per cent the new workers' error rate may exceed the old ones' in that time.
-    pub reload_watch_errors: u32,
+    pub canary_max_error_increase: u32,
     /// After how many requests a worker is replaced; 0: never.
     pub max_requests: u64,
     /// The maximum that is added to `max_requests`, different for each worker.
@@ -277,7 +277,7 @@ impl Config {
             admin_bind: None,
             backlog: 2048,
             workers: 1,
-            workers_reason: "workers = 1 (nothing is known of the machine)".to_owned(),
+            workers_reason: "workers = 1 (the host was not examined)".to_owned(),
             threads: Threads::Auto,
             thread_idle_timeout: Some(Duration::from_secs(30)),
             worker_connections: 10_000,
@@ -291,8 +291,8 @@ impl Config {
             boot_timeout: None,
             preload: false,
             warmup: Vec::new(),
-            reload_watch: None,
-            reload_watch_errors: 500,
+            canary_period: None,
+            canary_max_error_increase: 500,
             max_requests: 0,
             max_requests_jitter: 0,
             max_worker_age: None,

@@ -5,10 +5,10 @@
 
 use std::ffi::OsString;
 
+use crate::raw_value::RawValue;
 use crate::resolve::Assignment;
 use crate::settings::named;
-use crate::written::Written;
-use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
+use crate::{ConfigError, Origin, Setting, settings, suggestions, unsupported};
 
 /// gunicorn's name for `root_path`.
 pub(crate) const SCRIPT_NAME: &str = "SCRIPT_NAME";
@@ -42,7 +42,7 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Ve
         match value.to_str() {
             Some(text) => assignments.push(Assignment {
                 setting,
-                written: Written::Text(text.to_owned()),
+                value: RawValue::Text(text.to_owned()),
                 origin,
             }),
             None => mistakes.push(ConfigError::NotText { origin }),
@@ -86,7 +86,7 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
             let origin = Origin::Variable(variable.to_owned());
             assignments.push(Assignment {
                 setting,
-                written: Written::Text(value),
+                value: RawValue::Text(value),
                 origin,
             });
         }
@@ -125,11 +125,11 @@ pub(crate) fn value_of(environment: &[(OsString, OsString)], name: &str) -> Opti
 
 fn unknown(name: &str, origin: Origin) -> ConfigError {
     let key = name.trim_start_matches(PREFIX).to_ascii_lowercase();
-    if let Some(absent) = absent::by_name(&key) {
-        return ConfigError::AbsentSetting {
-            written: name.to_owned(),
+    if let Some(unsupported) = unsupported::by_name(&key) {
+        return ConfigError::UnsupportedSetting {
+            name: name.to_owned(),
             origin,
-            advice: absent.message(),
+            advice: unsupported.message(),
         };
     }
     let mut candidates = vec![("config".to_owned(), CONFIG.to_owned())];
@@ -141,7 +141,7 @@ fn unknown(name: &str, origin: Origin) -> ConfigError {
             .chain([&setting.name]);
         candidates.extend(names.map(|name| ((*name).to_owned(), setting.variable())));
     }
-    let suggestion = nearest::nearest(&key, &candidates).map(str::to_owned);
+    let suggestion = suggestions::suggest(&key, &candidates).map(str::to_owned);
     ConfigError::UnknownVariable {
         name: name.to_owned(),
         suggestion,

@@ -77,9 +77,9 @@ pub enum ConfigError {
         suggestion: Option<String>,
     },
     /// One of gunicorn's settings that Lockgate does not have, or not here.
-    AbsentSetting {
+    UnsupportedSetting {
         /// As written: a flag, a key or a variable.
-        written: String,
+        name: String,
         /// Where.
         origin: Origin,
         /// Why, and what to use instead.
@@ -111,7 +111,7 @@ pub enum ConfigError {
         /// Where.
         origin: Origin,
         /// What it must be.
-        demand: String,
+        requirement: String,
     },
     /// No application anywhere.
     MissingApplication,
@@ -128,7 +128,7 @@ impl ConfigError {
             | Self::PartedApplication { .. }
             | Self::NoCommand { .. }
             | Self::BadUsage { .. } => true,
-            Self::AbsentSetting { origin, .. }
+            Self::UnsupportedSetting { origin, .. }
             | Self::NotText { origin }
             | Self::BadValue { origin, .. } => {
                 matches!(origin, Origin::Flag(_) | Origin::Argument)
@@ -176,10 +176,10 @@ impl fmt::Display for ConfigError {
                 write!(f, "{name} (from the environment): there is no such setting; ")?;
                 suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are the server's")
             }
-            Self::AbsentSetting { written, origin: Origin::File { path, line }, advice } => {
-                write!(f, "{written} (from {} line {line}): {advice}", path.display())
+            Self::UnsupportedSetting { name, origin: Origin::File { path, line }, advice } => {
+                write!(f, "{name} (from {} line {line}): {advice}", path.display())
             }
-            Self::AbsentSetting { written, advice, .. } => write!(f, "{written}: {advice}"),
+            Self::UnsupportedSetting { name, advice, .. } => write!(f, "{name}: {advice}"),
             Self::MalformedFile { origin, problem } => write!(f, "{origin}: {problem}"),
             Self::PythonFile { path } => write!(
                 f,
@@ -187,7 +187,7 @@ impl fmt::Display for ConfigError {
                 path.display()
             ),
             Self::NotText { origin } => write!(f, "{origin}: must be UTF-8"),
-            Self::BadValue { name, value, origin, demand } => write!(f, "{name} = {value} (from {origin}): {demand}"),
+            Self::BadValue { name, value, origin, requirement } => write!(f, "{name} = {value} (from {origin}): {requirement}"),
             Self::MissingApplication => {
                 f.write_str("no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml")
             }

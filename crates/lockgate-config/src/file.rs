@@ -5,9 +5,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::raw_value::{RawValue, quoted};
 use crate::resolve::Assignment;
-use crate::written::{Written, quoted};
-use crate::{ConfigError, Origin, Setting, absent, nearest, settings};
+use crate::{ConfigError, Origin, Setting, settings, suggestions, unsupported};
 
 /// The settings in the file, in the order of its lines, and the errors in the other lines.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError>) {
@@ -27,8 +27,8 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
             continue;
         }
         bad_lines.push(line);
-        let written = text.lines().nth(line - 1).unwrap_or_default();
-        let problem = unquoted(written)
+        let source = text.lines().nth(line - 1).unwrap_or_default();
+        let problem = unquoted(source)
             .unwrap_or_else(|| error.message().trim_end_matches('.').replace('\n', "; "));
         mistakes.push(ConfigError::MalformedFile {
             origin: origin(line),
@@ -62,7 +62,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
         }
         assignments.push(Assignment {
             setting,
-            written: written(value.get_ref()),
+            value: raw_value(value.get_ref()),
             origin: origin(line),
         });
     }
@@ -89,33 +89,33 @@ fn by_key(key: &str) -> Option<&'static Setting> {
     settings().find(|setting| setting.name == key || setting.gunicorn.contains(&key))
 }
 
-fn written(value: &DeValue<'_>) -> Written {
+fn raw_value(value: &DeValue<'_>) -> RawValue {
     match value {
-        DeValue::String(text) => Written::Text(text.to_string()),
+        DeValue::String(text) => RawValue::Text(text.to_string()),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(value) => Written::Integer {
+            Ok(value) => RawValue::Integer {
                 value,
                 radix: integer.radix(),
             },
             // Beyond 64 bits: as text it is still a number, and still exceeds every bound.
-            Err(_) => Written::Text(integer.as_str().to_owned()),
+            Err(_) => RawValue::Text(integer.as_str().to_owned()),
         },
         DeValue::Float(float) => match float.as_str().parse() {
-            Ok(value) => Written::Float(value),
-            Err(_) => Written::Text(float.as_str().to_owned()),
+            Ok(value) => RawValue::Float(value),
+            Err(_) => RawValue::Text(float.as_str().to_owned()),
         },
-        DeValue::Boolean(value) => Written::Boolean(*value),
-        DeValue::Datetime(date) => Written::Date(date.to_string()),
+        DeValue::Boolean(value) => RawValue::Boolean(*value),
+        DeValue::Datetime(date) => RawValue::Date(date.to_string()),
         DeValue::Array(items) => {
-            Written::List(items.iter().map(|item| written(item.get_ref())).collect())
+            RawValue::List(items.iter().map(|item| raw_value(item.get_ref())).collect())
         }
         DeValue::Table(table) => {
             let mut entries: Vec<_> = table.iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
             let pairs = entries
                 .into_iter()
-                .map(|(key, value)| (key.get_ref().to_string(), written(value.get_ref())));
-            Written::Table(pairs.collect())
+                .map(|(key, value)| (key.get_ref().to_string(), raw_value(value.get_ref())));
+            RawValue::Table(pairs.collect())
         }
     }
 }
@@ -127,11 +127,11 @@ fn line_of(text: &str, at: usize) -> usize {
 }
 
 fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> ConfigError {
-    if let Some(absent) = absent::by_name(key) {
-        return ConfigError::AbsentSetting {
-            written: key.to_owned(),
+    if let Some(unsupported) = unsupported::by_name(key) {
+        return ConfigError::UnsupportedSetting {
+            name: key.to_owned(),
             origin,
-            advice: absent.message(),
+            advice: unsupported.message(),
         };
     }
     let mut candidates = Vec::new();
@@ -146,7 +146,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> ConfigError {
     // A table is meant as a section, not as a misspelled setting.
     let suggestion = match value {
         DeValue::Table(_) => None,
-        _ => nearest::nearest(key, &candidates).map(str::to_owned),
+        _ => suggestions::suggest(key, &candidates).map(str::to_owned),
     };
     ConfigError::UnknownKey {
         key: key.to_owned(),
@@ -170,10 +170,10 @@ mod tests {
                 (
                     assignment.setting.name,
                     assignment.origin.to_string(),
-                    assignment.written.to_string(),
+                    assignment.value.to_string(),
                 )
             })
-            .map(|(name, origin, written)| format!("{name} | {origin} | {written}"))
+            .map(|(name, origin, value)| format!("{name} | {origin} | {value}"))
             .collect();
         assert_eq!(
             found,

@@ -20,9 +20,9 @@ pub use bind::BindAddress;
 mod network;
 pub use network::Networks;
 
+mod host;
 mod log_style;
-mod machine;
-pub use machine::Machine;
+pub use host::Host;
 
 mod memory;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
@@ -34,7 +34,7 @@ pub use setting::{Kind, Section, Setting, Shape};
 mod settings;
 pub use settings::settings;
 
-mod written;
+mod raw_value;
 
 mod resolve;
 pub use resolve::{Invocation, Resolved, admin_address, config_path, resolve};
@@ -49,8 +49,8 @@ mod command_line;
 mod environment;
 mod file;
 
-mod absent;
-mod nearest;
+mod suggestions;
+mod unsupported;
 
 mod reference;
 pub use reference::reference_page;

@@ -1,7 +1,7 @@
 //! Memory bounds of a worker: as written, and in bytes on a known host.
 
-use crate::Machine;
-use crate::written::{quoted, size_text, size_words};
+use crate::Host;
+use crate::raw_value::{quoted, size_text, size_words};
 
 /// How the memory of a worker is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,11 @@ pub(crate) const WHOLE: u32 = 10_000;
 
 impl MemoryBound {
     /// The bound in bytes.
-    pub(crate) fn bytes(self, machine: &Machine) -> u64 {
+    pub(crate) fn bytes(self, host: &Host) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
             Self::Share(share) => {
-                let bytes = u128::from(machine.memory()) * u128::from(share) / u128::from(WHOLE);
+                let bytes = u128::from(host.memory()) * u128::from(share) / u128::from(WHOLE);
                 u64::try_from(bytes).unwrap_or(u64::MAX)
             }
         }
@@ -58,13 +58,13 @@ impl MemoryBound {
     }
 
     /// How the bytes were computed; `None` if the bound was given in bytes.
-    pub(crate) fn reason(self, machine: &Machine) -> Option<String> {
+    pub(crate) fn reason(self, host: &Host) -> Option<String> {
         match self {
             Self::Bytes(_) => None,
             Self::Share(_) => Some(format!(
                 "{} of {}",
-                size_words(self.bytes(machine) >> 20 << 20),
-                machine.memory_words()
+                size_words(self.bytes(host) >> 20 << 20),
+                host.memory_words()
             )),
         }
     }
@@ -86,8 +86,8 @@ mod tests {
 
     const GIB: u64 = 1 << 30;
 
-    fn machine(memory_limit: Option<u64>) -> Machine {
-        Machine {
+    fn host(memory_limit: Option<u64>) -> Host {
+        Host {
             affinity: 1,
             cpu_quota: None,
             memory_limit,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_one_of_the_control_groups_limit_or_else_of_the_machine() {
+    fn a_share_is_one_of_the_control_groups_limit_or_else_of_the_host() {
         let cases = [
             (MemoryBound::Bytes(7), None, 7),
             (MemoryBound::Bytes(0), Some(GIB), 0),
@@ -107,19 +107,19 @@ mod tests {
             (MemoryBound::Share(1250), Some(GIB), GIB / 8),
         ];
         for (bound, limit, bytes) in cases {
-            assert_eq!(bound.bytes(&machine(limit)), bytes, "{bound:?} {limit:?}");
+            assert_eq!(bound.bytes(&host(limit)), bytes, "{bound:?} {limit:?}");
         }
     }
 
     #[test]
     fn a_share_says_what_it_comes_to_and_of_what() {
-        let words = |limit| MemoryBound::Share(2500).reason(&machine(limit)).unwrap();
+        let words = |limit| MemoryBound::Share(2500).reason(&host(limit)).unwrap();
         assert_eq!(
             words(Some(GIB)),
             "256MiB of the control group's limit of 1.0 GiB"
         );
-        assert_eq!(words(None), "2GiB of the machine's memory of 8.0 GiB");
-        assert_eq!(MemoryBound::Bytes(5).reason(&machine(None)), None);
+        assert_eq!(words(None), "2GiB of the host's memory of 8.0 GiB");
+        assert_eq!(MemoryBound::Bytes(5).reason(&host(None)), None);
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Networks {
 
 impl Network {
     fn parse(text: &str) -> Result<Self, String> {
-        const DEMAND: &str =
+        const REQUIREMENT: &str =
             "must be an address such as 10.0.0.1, a network such as 10.0.0.0/8 or fd00::/8, or *";
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
@@ -77,7 +77,7 @@ impl Network {
         let address = address
             .trim_matches(|bracket| bracket == '[' || bracket == ']')
             .parse::<IpAddr>()
-            .map_err(|_| DEMAND.to_owned())?;
+            .map_err(|_| REQUIREMENT.to_owned())?;
         let most = longest_prefix(address);
         let is_number =
             |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -232,8 +232,8 @@ mod tests {
             ("**", "must be an address"),
         ];
         for (text, part) in cases {
-            let demand = Networks::default().add(text).unwrap_err();
-            assert!(demand.contains(part), "{text}: {demand}");
+            let requirement = Networks::default().add(text).unwrap_err();
+            assert!(requirement.contains(part), "{text}: {requirement}");
         }
     }
 }

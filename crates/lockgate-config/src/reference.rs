@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::absent::{ABSENT, Absence};
 use crate::command_line::CONTROLS;
 use crate::settings::in_section;
+use crate::unsupported::{Support, UNSUPPORTED};
 use crate::{Section, Setting, Shape};
 
 /// The page `docs/reference/settings.md`, complete.
@@ -34,19 +34,22 @@ pub fn reference_page() -> String {
             ),
         );
     }
-    page.push_str(ABSENT_SETTINGS);
-    for absent in ABSENT
+    page.push_str(UNSUPPORTED_SETTINGS);
+    for unsupported in UNSUPPORTED
         .iter()
-        .filter(|absent| absent.absence != Absence::CommandLine)
+        .filter(|unsupported| unsupported.support != Support::CommandLine)
     {
-        let state = if absent.absence == Absence::NotYet {
+        let state = if unsupported.support == Support::NotYet {
             "not yet"
         } else {
             "no"
         };
         push(
             &mut page,
-            format_args!("| `{}` | {state} | {} |\n", absent.name, absent.advice),
+            format_args!(
+                "| `{}` | {state} | {} |\n",
+                unsupported.name, unsupported.advice
+            ),
         );
     }
     page
@@ -92,7 +95,7 @@ const COMMANDS: &str = "
 | --- | --- |
 ";
 
-const ABSENT_SETTINGS: &str = "
+const UNSUPPORTED_SETTINGS: &str = "
 ## gunicorn's settings that Lockgate does not have
 
 Using one of them is an error: no setting is accepted and then ignored.

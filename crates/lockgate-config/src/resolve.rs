@@ -4,13 +4,13 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::machine::MEMORY_PER_WORKER;
+use crate::host::MEMORY_PER_WORKER;
 use crate::memory::MemoryBound;
-use crate::setting::Draft;
+use crate::raw_value::{RawValue, size_words};
+use crate::setting::ConfigBuilder;
 use crate::settings::renewal::LEAST_MEMORY;
-use crate::written::{Written, size_words};
 use crate::{
-    BindAddress, Config, ConfigError, Machine, Origin, Origins, Section, Setting, Threads,
+    BindAddress, Config, ConfigError, Host, Origin, Origins, Section, Setting, Threads,
     command_line, environment, file, settings,
 };
 
@@ -49,7 +49,7 @@ pub struct Resolved {
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) setting: &'static Setting,
-    pub(crate) written: Written,
+    pub(crate) value: RawValue,
     pub(crate) origin: Origin,
 }
 
@@ -65,10 +65,10 @@ pub fn resolve(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
     file: Option<(&Path, &str)>,
-    machine: &Machine,
+    host: &Host,
 ) -> Result<Resolved, Vec<ConfigError>> {
     let command_line = command_line::read(arguments);
-    let mut draft = Draft::new();
+    let mut builder = ConfigBuilder::new();
     let mut origins = Origins::default();
     let (mut notes, mut reasons) = (Vec::new(), Vec::new());
     let is_text_only = matches!(
@@ -84,8 +84,8 @@ pub fn resolve(
         let (mut assignments, wrong) = environment::read(environment);
         mistakes.extend(wrong);
         if let Some((path, text)) = file {
-            let (given, wrong) = file::read(path, text);
-            assignments.extend(given);
+            let (in_file, wrong) = file::read(path, text);
+            assignments.extend(in_file);
             mistakes.extend(wrong);
         }
         assignments.extend(command_line.assignments);
@@ -97,11 +97,13 @@ pub fn resolve(
                 .all(|strong| strong.setting.name != weak.setting.name)
         });
         let is_named = command_line.is_application_unclear
-            || assignments.iter().any(|given| given.setting.name == "app");
+            || assignments
+                .iter()
+                .any(|assignment| assignment.setting.name == "app");
         for assignment in platform.into_iter().chain(assignments) {
-            mistakes.extend(apply(&mut draft, &mut origins, assignment).err());
+            mistakes.extend(apply(&mut builder, &mut origins, assignment).err());
         }
-        mistakes.extend(mount_by_variable(&mut draft, &mut origins).err());
+        mistakes.extend(mount_by_variable(&mut builder, &mut origins).err());
         if !is_named {
             mistakes.push(ConfigError::MissingApplication);
         }
@@ -109,16 +111,16 @@ pub fn resolve(
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let complain = |mistake| vec![mistake];
-        notes = finish(&mut draft, &origins, environment, machine).map_err(complain)?;
-        reasons = bound_memory(&mut draft, &origins, machine).map_err(complain)?;
-        reasons.push(("workers", draft.config.workers_reason.clone()));
+        let alone = |mistake| vec![mistake];
+        notes = finish(&mut builder, &origins, environment, host).map_err(alone)?;
+        reasons = bound_memory(&mut builder, &origins, host).map_err(alone)?;
+        reasons.push(("workers", builder.config.workers_reason.clone()));
     }
     let shown = settings()
-        .map(|setting| (setting, (setting.show)(&draft)))
+        .map(|setting| (setting, (setting.show)(&builder)))
         .collect();
     Ok(Resolved {
-        config: draft.config,
+        config: builder.config,
         invocation: command_line.invocation,
         origins,
         notes,
@@ -154,18 +156,18 @@ pub fn admin_address(
     let (mut assignments, _) = environment::read(environment);
     let mut malformed = Vec::new();
     if let Some((path, text)) = file {
-        let (given, mistakes) = file::read(path, text);
-        assignments.extend(given);
+        let (in_file, mistakes) = file::read(path, text);
+        assignments.extend(in_file);
         malformed = mistakes;
         malformed.retain(|mistake| matches!(mistake, ConfigError::MalformedFile { .. }));
     }
-    let (mut draft, mut origins) = (Draft::new(), Origins::default());
-    assignments.retain(|given| ["admin_bind", "chdir"].contains(&given.setting.name));
+    let (mut builder, mut origins) = (ConfigBuilder::new(), Origins::default());
+    assignments.retain(|assignment| ["admin_bind", "chdir"].contains(&assignment.setting.name));
     for assignment in assignments {
-        apply(&mut draft, &mut origins, assignment).map_err(|mistake| vec![mistake])?;
+        apply(&mut builder, &mut origins, assignment).map_err(|mistake| vec![mistake])?;
     }
-    draft.config.make_absolute(start);
-    match draft.config.admin_bind {
+    builder.config.make_absolute(start);
+    match builder.config.admin_bind {
         None if !malformed.is_empty() => Err(malformed),
         address => Ok(address),
     }
@@ -219,22 +221,22 @@ fn is_python(path: &Path) -> bool {
 }
 
 fn apply(
-    draft: &mut Draft,
+    builder: &mut ConfigBuilder,
     origins: &mut Origins,
     assignment: Assignment,
 ) -> Result<(), ConfigError> {
     let Assignment {
         setting,
-        written,
+        value,
         origin,
     } = assignment;
     setting
-        .apply(draft, &written)
-        .map_err(|complaint| ConfigError::BadValue {
+        .apply(builder, &value)
+        .map_err(|error| ConfigError::BadValue {
             name: setting.name,
-            value: complaint.piece.unwrap_or_else(|| written.to_string()),
+            value: error.piece.unwrap_or_else(|| value.to_string()),
             origin: origin.clone(),
-            demand: complaint.demand,
+            requirement: error.requirement,
         })?;
     origins.record(setting.name, origin);
     Ok(())
@@ -242,25 +244,28 @@ fn apply(
 
 /// As in gunicorn, SCRIPT_NAME in `env` is the mount point, unless `root_path` is set. It overrides the same variable
 /// of the process, which it replaces for the application.
-fn mount_by_variable(draft: &mut Draft, origins: &mut Origins) -> Result<(), ConfigError> {
-    let is_given = match origins.of("root_path") {
+fn mount_by_variable(
+    builder: &mut ConfigBuilder,
+    origins: &mut Origins,
+) -> Result<(), ConfigError> {
+    let is_set = match origins.of("root_path") {
         Origin::Default => false,
         Origin::Variable(name) => name != environment::SCRIPT_NAME,
         _ => true,
     };
-    let variables = draft.config.env.iter().rev();
+    let variables = builder.config.env.iter().rev();
     let path = variables
         .filter(|(name, _)| name == environment::SCRIPT_NAME)
         .map(|(_, path)| path.clone())
         .next();
     match (path, settings().find(|setting| setting.name == "root_path")) {
-        (Some(path), Some(setting)) if !is_given => {
+        (Some(path), Some(setting)) if !is_set => {
             let assignment = Assignment {
                 setting,
-                written: Written::Text(path),
+                value: RawValue::Text(path),
                 origin: origins.of("env").clone(),
             };
-            apply(draft, origins, assignment)
+            apply(builder, origins, assignment)
         }
         _ => Ok(()),
     }
@@ -268,17 +273,17 @@ fn mount_by_variable(draft: &mut Draft, origins: &mut Origins) -> Result<(), Con
 
 /// Fills in what depends on the host or on several settings; returns the notes.
 fn finish(
-    draft: &mut Draft,
+    builder: &mut ConfigBuilder,
     origins: &Origins,
     environment: &[(OsString, OsString)],
-    machine: &Machine,
+    host: &Host,
 ) -> Result<Vec<String>, ConfigError> {
     let mut notes = Vec::new();
-    draft.config.app = draft.app.clone().ok_or(ConfigError::MissingApplication)?;
-    let config = &mut draft.config;
-    match draft.workers {
+    builder.config.app = builder.app.clone().ok_or(ConfigError::MissingApplication)?;
+    let config = &mut builder.config;
+    match builder.workers {
         Threads::Auto => {
-            let (workers, reason) = machine.suitable_workers();
+            let (workers, reason) = host.suitable_workers();
             config.workers = workers;
             config.workers_reason = format!("workers = {workers} ({reason})");
         }
@@ -286,8 +291,8 @@ fn finish(
             config.workers = workers.get();
             config.workers_reason = format!("workers = {workers} (from {})", origins.of("workers"));
             let needed = (workers.get() as u64).saturating_mul(MEMORY_PER_WORKER);
-            if workers.get() > 1 && needed > machine.memory() {
-                let (suitable, reason) = machine.suitable_workers();
+            if workers.get() > 1 && needed > host.memory() {
+                let (suitable, reason) = host.suitable_workers();
                 notes.push(format!(
                     "workers = {workers} may need more memory than there is; auto would give {suitable} ({reason})"
                 ));
@@ -321,46 +326,46 @@ fn finish(
 
 /// Converts memory bounds to bytes; returns the settings whose values depend on the host, with the results.
 fn bound_memory(
-    draft: &mut Draft,
+    builder: &mut ConfigBuilder,
     origins: &Origins,
-    machine: &Machine,
+    host: &Host,
 ) -> Result<Vec<(&'static str, String)>, ConfigError> {
     const SOFT: &str = "max_worker_memory";
     const HARD: &str = "max_worker_memory_hard";
     let bounds = [
-        (SOFT, draft.max_worker_memory),
-        (HARD, draft.max_worker_memory_hard),
+        (SOFT, builder.max_worker_memory),
+        (HARD, builder.max_worker_memory_hard),
     ];
-    let complain = |name, bound: MemoryBound, demand| ConfigError::BadValue {
+    let refuse = |name, bound: MemoryBound, requirement| ConfigError::BadValue {
         name,
         value: bound.text(),
         origin: origins.of(name).clone(),
-        demand,
+        requirement,
     };
     let mut reasons = Vec::new();
     for (name, bound) in bounds {
-        let bytes = bound.bytes(machine);
-        let Some(reason) = bound.reason(machine) else {
+        let bytes = bound.bytes(host);
+        let Some(reason) = bound.reason(host) else {
             continue;
         };
         if bytes < LEAST_MEMORY {
-            let demand = format!(
+            let requirement = format!(
                 "must come to at least {} here, and is {reason}",
                 size_words(LEAST_MEMORY)
             );
-            return Err(complain(name, bound, demand));
+            return Err(refuse(name, bound, requirement));
         }
         reasons.push((name, format!("{name} = {reason}")));
     }
     let [(_, soft), (_, hard)] = bounds;
-    draft.config.max_worker_memory = soft.bytes(machine);
-    draft.config.max_worker_memory_hard = hard.bytes(machine);
-    if (1..=draft.config.max_worker_memory).contains(&draft.config.max_worker_memory_hard) {
-        let demand = format!(
+    builder.config.max_worker_memory = soft.bytes(host);
+    builder.config.max_worker_memory_hard = hard.bytes(host);
+    if (1..=builder.config.max_worker_memory).contains(&builder.config.max_worker_memory_hard) {
+        let requirement = format!(
             "must be more than {SOFT} = {}: a worker is to be replaced before it is ended",
             soft.text()
         );
-        return Err(complain(HARD, hard, demand));
+        return Err(refuse(HARD, hard, requirement));
     }
     Ok(reasons)
 }

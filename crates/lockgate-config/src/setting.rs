@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::memory::MemoryBound;
-use crate::written::{Complaint, Given, Written, duration_words, size_words};
+use crate::raw_value::{RawValue, ValueError, ValueReader, duration_words, size_words};
 use crate::{AppSpec, Threads};
 
 /// One setting. Its documentation and its flags, keys and variables are all derived from this value.
@@ -28,8 +28,8 @@ pub struct Setting {
     pub gunicorn: &'static [&'static str],
     /// uWSGI's names for it, or for its closest equivalent.
     pub uwsgi: &'static [&'static str],
-    pub(crate) read: fn(&mut Draft, Given<'_>) -> Result<(), Complaint>,
-    pub(crate) show: fn(&Draft) -> String,
+    pub(crate) read: fn(&mut ConfigBuilder, ValueReader<'_>) -> Result<(), ValueError>,
+    pub(crate) show: fn(&ConfigBuilder) -> String,
 }
 
 /// The sections of the reference, in order.
@@ -147,7 +147,7 @@ pub enum Kind {
 
 /// A configuration under construction, with the values that [`Config`] cannot express yet.
 #[derive(Clone)]
-pub(crate) struct Draft {
+pub(crate) struct ConfigBuilder {
     pub(crate) config: Config,
     pub(crate) app: Option<AppSpec>,
     pub(crate) workers: Threads,
@@ -155,7 +155,7 @@ pub(crate) struct Draft {
     pub(crate) max_worker_memory_hard: MemoryBound,
 }
 
-impl Draft {
+impl ConfigBuilder {
     pub(crate) fn new() -> Self {
         let nothing = AppSpec::Module {
             module: String::new(),
@@ -208,15 +208,19 @@ impl Setting {
 
     /// Its default, as written in the file.
     pub fn default_text(&self) -> String {
-        (self.show)(&Draft::new())
+        (self.show)(&ConfigBuilder::new())
     }
 
-    pub(crate) fn apply(&self, draft: &mut Draft, written: &Written) -> Result<(), Complaint> {
+    pub(crate) fn apply(
+        &self,
+        builder: &mut ConfigBuilder,
+        raw: &RawValue,
+    ) -> Result<(), ValueError> {
         (self.read)(
-            draft,
-            Given {
+            builder,
+            ValueReader {
                 kind: &self.kind,
-                written,
+                raw,
             },
         )
     }
@@ -324,7 +328,7 @@ impl Kind {
             }
             Self::Memory { least, zero } => format!(
                 "size of at least {}, or a percentage such as `25%` of the control group's memory limit, or where it has none \
-                 of the machine's memory; 0: {zero}",
+                 of the host's memory; 0: {zero}",
                 size_words(*least)
             ),
             Self::Percentage => "percentage from `0%` to `100%`".into(),

@@ -49,7 +49,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::setting::Draft;
+    use crate::setting::ConfigBuilder;
 
     #[test]
     fn names_and_flags_are_unique_and_well_formed() {
@@ -125,10 +125,10 @@ mod tests {
             let (mut assignments, mistakes) = crate::file::read("x.toml".as_ref(), &text);
             assert_eq!(mistakes, [], "{text}");
             let assignment = assignments.remove(0);
-            let mut draft = Draft::new();
-            setting.apply(&mut draft, &assignment.written).expect(&text);
-            assert_eq!(draft.config, Draft::new().config, "{text}");
-            assert_eq!(draft.workers, Draft::new().workers, "{text}");
+            let mut builder = ConfigBuilder::new();
+            setting.apply(&mut builder, &assignment.value).expect(&text);
+            assert_eq!(builder.config, ConfigBuilder::new().config, "{text}");
+            assert_eq!(builder.workers, ConfigBuilder::new().workers, "{text}");
         }
     }
 }

@@ -2,16 +2,16 @@
 
 mod command_line;
 mod messages;
-mod page;
 mod precedence;
+mod reference;
 mod values;
 
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::{ConfigError, Machine, Resolved, resolve};
+use crate::{ConfigError, Host, Resolved, resolve};
 
-const MACHINE: Machine = Machine {
+const MACHINE: Host = Host {
     affinity: 2,
     cpu_quota: Some(2.0),
     memory_limit: None,

@@ -13,7 +13,7 @@ use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::{exceptions, machine};
+use crate::{exceptions, host};
 
 /// Read if it exists and no other file is named.
 const DEFAULT_FILE: &str = "lockgate.toml";
@@ -79,7 +79,7 @@ impl Sources {
             Ok(Some((path, text))) => Some((path.as_path(), text.as_str())),
             _ => None,
         };
-        let resolved = resolve(&self.arguments, &environment, text, &machine::facts());
+        let resolved = resolve(&self.arguments, &environment, text, &host::facts());
         let is_configured = matches!(file, Ok(Some(_)));
         let mut mistakes: Vec<String> = file.err().into_iter().collect();
         let mut resolved = match resolved {

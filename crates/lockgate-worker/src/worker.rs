@@ -143,7 +143,7 @@ impl Worker {
 
 /// Whether any setting reads the response counts.
 fn are_counts_read(config: &Config) -> bool {
-    config.admin_bind.is_some() || config.reload_watch.is_some()
+    config.admin_bind.is_some() || config.canary_period.is_some()
 }
 
 /// A running worker, for the thread that supervises it.

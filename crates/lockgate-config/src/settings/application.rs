@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use crate::AppSpec;
+use crate::raw_value::{RawValue, ValueError, ValueReader, quoted, quoted_list};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, Written, quoted, quoted_list};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -16,16 +16,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Application,
         doc: "The WSGI application to serve. It is `module:attribute`, where the attribute may be a dotted path or a \
               factory with its arguments as Python literals, as in `shop:create_app(debug=True)`; or a Python file, \
-              alone or with `:attribute`. Given on the command line without a flag. \
+              alone or with `:attribute`. ValueReader on the command line without a flag. \
               Without an attribute Lockgate looks for the usual names.",
         gunicorn: &["wsgi_app"],
         uwsgi: &["module", "wsgi", "wsgi-file", "mount"],
-        read: |draft, given| {
-            draft.app = Some(AppSpec::parse(&given.text()?)?);
+        read: |builder, value| {
+            builder.app = Some(AppSpec::parse(&value.text()?)?);
             Ok(())
         },
-        show: |draft| {
-            draft
+        show: |builder| {
+            builder
                 .app
                 .as_ref()
                 .map_or_else(|| quoted(""), |app| quoted(&app.to_string()))
@@ -44,11 +44,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               Empty: the root.",
         gunicorn: &["root_path"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.root_path = root_path(&given.text()?)?;
+        read: |builder, value| {
+            builder.config.root_path = root_path(&value.text()?)?;
             Ok(())
         },
-        show: |draft| quoted(&draft.config.root_path),
+        show: |builder| quoted(&builder.config.root_path),
     },
     Setting {
         name: "chdir",
@@ -61,11 +61,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               Python looks for modules in. Empty: the directory that the server was started in.",
         gunicorn: &["chdir"],
         uwsgi: &["chdir"],
-        read: |draft, given| {
-            draft.config.chdir = given.optional_path()?;
+        read: |builder, value| {
+            builder.config.chdir = value.optional_path()?;
             Ok(())
         },
-        show: |draft| path(&draft.config.chdir),
+        show: |builder| path(&builder.config.chdir),
     },
     Setting {
         name: "pythonpath",
@@ -78,11 +78,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               A list; in one text they are separated by commas.",
         gunicorn: &["pythonpath"],
         uwsgi: &["pythonpath", "python-path", "pp"],
-        read: |draft, given| {
-            draft.config.pythonpath = given.items(',')?.into_iter().map(PathBuf::from).collect();
+        read: |builder, value| {
+            builder.config.pythonpath = value.items(',')?.into_iter().map(PathBuf::from).collect();
             Ok(())
         },
-        show: |draft| quoted_list(draft.config.pythonpath.iter().map(|path| path.display())),
+        show: |builder| quoted_list(builder.config.pythonpath.iter().map(|path| path.display())),
     },
     Setting {
         name: "env",
@@ -96,13 +96,13 @@ pub(super) const SETTINGS: &[Setting] = &[
               variable LOCKGATE_ENV takes one assignment per line.",
         gunicorn: &["raw_env"],
         uwsgi: &["env"],
-        read: |draft, given| {
-            draft.config.env = assignments(given)?;
+        read: |builder, value| {
+            builder.config.env = assignments(value)?;
             Ok(())
         },
-        show: |draft| {
+        show: |builder| {
             quoted_list(
-                draft
+                builder
                     .config
                     .env
                     .iter()
@@ -112,7 +112,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
-fn root_path(text: &str) -> Result<String, Complaint> {
+fn root_path(text: &str) -> Result<String, ValueError> {
     let path = text.trim().trim_end_matches('/');
     let is_plain = |character: char| !character.is_control() && !"?#\\".contains(character);
     match path {
@@ -134,50 +134,50 @@ pub(super) fn path(path: &Option<PathBuf>) -> String {
     )
 }
 
-fn assignments(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> {
-    let pairs = match given.written {
-        Written::Table(table) => table
+fn assignments(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueError> {
+    let pairs = match value.raw {
+        RawValue::Table(table) => table
             .iter()
             .map(|(key, value)| match value {
-                Written::Text(value) => Ok((key.clone(), value.clone())),
-                value => Err(Complaint {
+                RawValue::Text(value) => Ok((key.clone(), value.clone())),
+                value => Err(ValueError {
                     piece: Some(format!("{key} = {value}")),
-                    demand: "the value of a variable must be text, in quotes".to_owned(),
+                    requirement: "the value of a variable must be text, in quotes".to_owned(),
                 }),
             })
             .collect::<Result<Vec<_>, _>>()?,
         // A value may contain commas and, in a flag or the file, line feeds; only in a variable do line feeds separate
         // entries.
-        Written::List(list) => list.iter().map(assignment).collect::<Result<Vec<_>, _>>()?,
-        Written::Text(text) => text
+        RawValue::List(list) => list.iter().map(assignment).collect::<Result<Vec<_>, _>>()?,
+        RawValue::Text(text) => text
             .lines()
             .filter(|line| !line.trim().is_empty())
-            .map(|line| assignment(&Written::Text(line.to_owned())))
+            .map(|line| assignment(&RawValue::Text(line.to_owned())))
             .collect::<Result<Vec<_>, _>>()?,
         _ => return Err("must be a list of \"KEY=VALUE\" or a table".into()),
     };
     for (key, value) in &pairs {
         // setenv(3) refuses these.
         if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
-            return Err(Complaint {
+            return Err(ValueError {
                 piece: Some(quoted(key)),
-                demand: "is no name for a variable".to_owned(),
+                requirement: "is no name for a variable".to_owned(),
             });
         }
     }
     Ok(pairs)
 }
 
-fn assignment(written: &Written) -> Result<(String, String), Complaint> {
-    let pair = match written {
-        Written::Text(text) => text.split_once('='),
+fn assignment(raw: &RawValue) -> Result<(String, String), ValueError> {
+    let pair = match raw {
+        RawValue::Text(text) => text.split_once('='),
         _ => None,
     };
     match pair {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
-        None => Err(Complaint {
-            piece: Some(written.to_string()),
-            demand: "must be KEY=VALUE".to_owned(),
+        None => Err(ValueError {
+            piece: Some(raw.to_string()),
+            requirement: "must be KEY=VALUE".to_owned(),
         }),
     }
 }

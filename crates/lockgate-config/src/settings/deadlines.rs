@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::raw_value::{duration_text, size_text};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{duration_text, size_text};
 
 /// For timeouts that guard against clients: without one, a silent client holds its connection for ever.
 const NO_ZERO: Kind = Kind::Duration {
@@ -37,12 +37,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               requests are meant to be long; for a site that people look at, 60s is a good start.",
         gunicorn: &[],
         uwsgi: &["harakiri"],
-        read: |draft, given| {
-            let timeout = given.duration()?;
-            draft.config.request_timeout = (timeout > Duration::ZERO).then_some(timeout);
+        read: |builder, value| {
+            let timeout = value.duration()?;
+            builder.config.request_timeout = (timeout > Duration::ZERO).then_some(timeout);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.request_timeout.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.request_timeout.unwrap_or_default()),
     },
     Setting {
         name: "slow_request",
@@ -58,12 +58,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               doubled.",
         gunicorn: &[],
         uwsgi: &["log-slow"],
-        read: |draft, given| {
-            let threshold = given.duration()?;
-            draft.config.slow_request = (threshold > Duration::ZERO).then_some(threshold);
+        read: |builder, value| {
+            let threshold = value.duration()?;
+            builder.config.slow_request = (threshold > Duration::ZERO).then_some(threshold);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.slow_request.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.slow_request.unwrap_or_default()),
     },
     Setting {
         name: "timeout",
@@ -81,12 +81,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               before the request is interrupted.",
         gunicorn: &["timeout"],
         uwsgi: &[],
-        read: |draft, given| {
-            let timeout = given.duration()?;
-            draft.config.timeout = (timeout > Duration::ZERO).then_some(timeout);
+        read: |builder, value| {
+            let timeout = value.duration()?;
+            builder.config.timeout = (timeout > Duration::ZERO).then_some(timeout);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.timeout.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.timeout.unwrap_or_default()),
     },
     Setting {
         name: "graceful_timeout",
@@ -101,11 +101,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               executors and exit functions of the application. What still runs then is cut off.",
         gunicorn: &["graceful_timeout"],
         uwsgi: &["worker-reload-mercy", "reload-mercy"],
-        read: |draft, given| {
-            draft.config.graceful_timeout = given.duration()?;
+        read: |builder, value| {
+            builder.config.graceful_timeout = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.graceful_timeout),
+        show: |builder| duration_text(builder.config.graceful_timeout),
     },
     Setting {
         name: "drain_delay",
@@ -122,11 +122,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               ends the delay; INT and QUIT have none.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.drain_delay = given.duration()?;
+        read: |builder, value| {
+            builder.config.drain_delay = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.drain_delay),
+        show: |builder| duration_text(builder.config.drain_delay),
     },
     Setting {
         name: "keep_alive",
@@ -142,11 +142,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               gunicorn's default is 2.",
         gunicorn: &["keepalive"],
         uwsgi: &["http-keepalive"],
-        read: |draft, given| {
-            draft.config.keep_alive = given.duration()?;
+        read: |builder, value| {
+            builder.config.keep_alive = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.keep_alive),
+        show: |builder| duration_text(builder.config.keep_alive),
     },
     Setting {
         name: "head_timeout",
@@ -159,11 +159,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               A slower one gets 408.",
         gunicorn: &[],
         uwsgi: &["http-timeout", "http-headers-timeout"],
-        read: |draft, given| {
-            draft.config.head_timeout = given.duration()?;
+        read: |builder, value| {
+            builder.config.head_timeout = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.head_timeout),
+        show: |builder| duration_text(builder.config.head_timeout),
     },
     Setting {
         name: "body_timeout",
@@ -176,11 +176,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               upload that keeps coming, at `body_min_rate` or faster, is not touched.",
         gunicorn: &[],
         uwsgi: &["socket-timeout"],
-        read: |draft, given| {
-            draft.config.body_timeout = given.duration()?;
+        read: |builder, value| {
+            builder.config.body_timeout = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.body_timeout),
+        show: |builder| duration_text(builder.config.body_timeout),
     },
     Setting {
         name: "body_min_rate",
@@ -194,11 +194,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               connection.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.body_min_rate = given.size()?;
+        read: |builder, value| {
+            builder.config.body_min_rate = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(u64::from(draft.config.body_min_rate)),
+        show: |builder| size_text(u64::from(builder.config.body_min_rate)),
     },
     Setting {
         name: "write_timeout",
@@ -211,11 +211,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               long download that keeps going, at `write_min_rate` or faster, is not touched.",
         gunicorn: &[],
         uwsgi: &["socket-send-timeout"],
-        read: |draft, given| {
-            draft.config.write_timeout = given.duration()?;
+        read: |builder, value| {
+            builder.config.write_timeout = value.duration()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.write_timeout),
+        show: |builder| duration_text(builder.config.write_timeout),
     },
     Setting {
         name: "write_min_rate",
@@ -229,10 +229,10 @@ pub(super) const SETTINGS: &[Setting] = &[
               time in which the client's line was full counts, never that in which the application produced nothing.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.write_min_rate = given.size()?;
+        read: |builder, value| {
+            builder.config.write_min_rate = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(u64::from(draft.config.write_min_rate)),
+        show: |builder| size_text(u64::from(builder.config.write_min_rate)),
     },
 ];

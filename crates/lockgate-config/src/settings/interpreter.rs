@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::Collection;
+use crate::raw_value::{ValueError, duration_text, quoted};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, duration_text, quoted};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -24,15 +24,15 @@ pub(super) const SETTINGS: &[Setting] = &[
               later, keeps what it chose, and the server does not collect.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
-            draft.config.gc = Collection::ALL
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.gc = Collection::ALL
                 .into_iter()
                 .find(|choice| choice.name() == word)
-                .ok_or_else(|| Complaint::from("must be freeze, idle or off"))?;
+                .ok_or_else(|| ValueError::from("must be freeze, idle or off"))?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.gc.name()),
+        show: |builder| quoted(builder.config.gc.name()),
     },
     Setting {
         name: "switch_interval",
@@ -50,11 +50,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               the application is imported; one that sets another keeps it.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.switch_interval = given.interval()?;
+        read: |builder, value| {
+            builder.config.switch_interval = value.interval()?;
             Ok(())
         },
-        show: |draft| duration_text(draft.config.switch_interval),
+        show: |builder| duration_text(builder.config.switch_interval),
     },
     Setting {
         name: "allow_patched_threads",
@@ -68,10 +68,10 @@ pub(super) const SETTINGS: &[Setting] = &[
               requests run on real threads, and two that want the same lock of gevent or eventlet can hang for ever.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.allow_patched_threads = given.switch()?;
+        read: |builder, value| {
+            builder.config.allow_patched_threads = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.allow_patched_threads.to_string(),
+        show: |builder| builder.config.allow_patched_threads.to_string(),
     },
 ];

@@ -1,8 +1,8 @@
 //! Settings: limits on the size of a request, where its body is kept, and limits per client.
 
 use super::application::path;
+use crate::raw_value::size_text;
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::size_text;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -23,11 +23,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               gunicorn's default is 4094, and 8190 is the most that it really allows.",
         gunicorn: &["limit_request_line"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.request_line = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.request_line = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.request_line as u64),
+        show: |builder| size_text(builder.config.limits.request_line as u64),
     },
     Setting {
         name: "limit_request_fields",
@@ -43,11 +43,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "How many header fields a request may have. More get 431.",
         gunicorn: &["limit_request_fields"],
         uwsgi: &["max-vars"],
-        read: |draft, given| {
-            draft.config.limits.request_fields = given.number()?;
+        read: |builder, value| {
+            builder.config.limits.request_fields = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.limits.request_fields.to_string(),
+        show: |builder| builder.config.limits.request_fields.to_string(),
     },
     Setting {
         name: "limit_request_field_size",
@@ -63,11 +63,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Largest header field: name, value and line end. A longer one gets 431.",
         gunicorn: &["limit_request_field_size"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.request_field_size = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.request_field_size = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.request_field_size as u64),
+        show: |builder| size_text(builder.config.limits.request_field_size as u64),
     },
     Setting {
         name: "limit_request_head",
@@ -83,11 +83,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Largest head of a request: its request line and all its header fields together. A larger one gets 431.",
         gunicorn: &[],
         uwsgi: &["buffer-size"],
-        read: |draft, given| {
-            draft.config.limits.request_head = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.request_head = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.request_head as u64),
+        show: |builder| size_text(builder.config.limits.request_head as u64),
     },
     Setting {
         name: "limit_request_body",
@@ -104,11 +104,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Largest body of a request. A larger one gets 413. gunicorn has no such limit.",
         gunicorn: &[],
         uwsgi: &["limit-post"],
-        read: |draft, given| {
-            draft.config.limits.request_body = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.request_body = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.request_body),
+        show: |builder| size_text(builder.config.limits.request_body),
     },
     Setting {
         name: "limit_chunk_line",
@@ -124,11 +124,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Longest line before a chunk of a chunked body: its size and its extensions. A longer one gets 400.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.chunk_line = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.chunk_line = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.chunk_line as u64),
+        show: |builder| size_text(builder.config.limits.chunk_line as u64),
     },
     Setting {
         name: "limit_trailers",
@@ -147,11 +147,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               as do more fields than `limit_request_fields` or a field over `limit_request_field_size`.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.trailers = given.size()?;
+        read: |builder, value| {
+            builder.config.limits.trailers = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.limits.trailers as u64),
+        show: |builder| size_text(builder.config.limits.trailers as u64),
     },
     Setting {
         name: "limit_requests_per_connection",
@@ -169,11 +169,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               time. nginx calls it keepalive_requests.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.requests_per_connection = given.number()?;
+        read: |builder, value| {
+            builder.config.limits.requests_per_connection = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.limits.requests_per_connection.to_string(),
+        show: |builder| builder.config.limits.requests_per_connection.to_string(),
     },
     Setting {
         name: "limit_connections_per_address",
@@ -192,11 +192,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               people may share one address: a company, a school, a mobile network.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.limits.connections_per_address = given.number()?;
+        read: |builder, value| {
+            builder.config.limits.connections_per_address = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.limits.connections_per_address.to_string(),
+        show: |builder| builder.config.limits.connections_per_address.to_string(),
     },
     Setting {
         name: "body_memory",
@@ -213,11 +213,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               until the request is done.",
         gunicorn: &[],
         uwsgi: &["post-buffering"],
-        read: |draft, given| {
-            draft.config.body_memory = given.size()?;
+        read: |builder, value| {
+            builder.config.body_memory = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.body_memory as u64),
+        show: |builder| size_text(builder.config.body_memory as u64),
     },
     Setting {
         name: "body_memory_total",
@@ -235,11 +235,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               8 KiB of each body are always held in memory.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.body_memory_total = given.size()?;
+        read: |builder, value| {
+            builder.config.body_memory_total = value.size()?;
             Ok(())
         },
-        show: |draft| size_text(draft.config.body_memory_total as u64),
+        show: |builder| size_text(builder.config.body_memory_total as u64),
     },
     Setting {
         name: "spool_dir",
@@ -252,10 +252,10 @@ pub(super) const SETTINGS: &[Setting] = &[
               Empty: the system's directory for temporary files; where that is held in memory, name a directory on disk.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.spool_dir = given.optional_path()?;
+        read: |builder, value| {
+            builder.config.spool_dir = value.optional_path()?;
             Ok(())
         },
-        show: |draft| path(&draft.config.spool_dir),
+        show: |builder| path(&builder.config.spool_dir),
     },
 ];

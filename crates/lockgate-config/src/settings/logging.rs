@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::raw_value::{ValueError, quoted};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, quoted};
 use crate::{ErrorLogFormat, LogLevel, LogTarget, LogTimezone};
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -18,11 +18,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               off, anything else is a file to append to.",
         gunicorn: &["accesslog"],
         uwsgi: &["req-logger", "logto"],
-        read: |draft, given| {
-            draft.config.access_log = target(&given.text()?, LogTarget::Stdout);
+        read: |builder, value| {
+            builder.config.access_log = target(&value.text()?, LogTarget::Stdout);
             Ok(())
         },
-        show: |draft| match &draft.config.access_log {
+        show: |builder| match &builder.config.access_log {
             None => quoted("none"),
             Some(LogTarget::Stdout) => quoted("-"),
             Some(LogTarget::Stderr) => quoted(STDERR),
@@ -40,15 +40,15 @@ pub(super) const SETTINGS: &[Setting] = &[
               `%(h)s %(r)s %(s)s`; `%(R)s` is why the server refused the request.",
         gunicorn: &["access_log_format"],
         uwsgi: &["log-format", "logformat"],
-        read: |draft, given| {
-            draft.config.access_log_format = given.optional_text()?.ok_or_else(|| {
-                Complaint::from(
+        read: |builder, value| {
+            builder.config.access_log_format = value.optional_text()?.ok_or_else(|| {
+                ValueError::from(
                     "must not be empty; to turn the log off, set access_logfile to none",
                 )
             })?;
             Ok(())
         },
-        show: |draft| quoted(&draft.config.access_log_format),
+        show: |builder| quoted(&builder.config.access_log_format),
     },
     Setting {
         name: "error_logfile",
@@ -61,14 +61,16 @@ pub(super) const SETTINGS: &[Setting] = &[
               file to append to. They cannot be turned off; see `log_level`.",
         gunicorn: &["errorlog"],
         uwsgi: &["logger", "logto2"],
-        read: |draft, given| {
-            draft.config.error_log =
-                target(&given.text()?, LogTarget::Stderr).ok_or_else(|| {
-                    Complaint::from("must be -, or a file; to hear less, set log_level to critical")
+        read: |builder, value| {
+            builder.config.error_log =
+                target(&value.text()?, LogTarget::Stderr).ok_or_else(|| {
+                    ValueError::from(
+                        "must be -, or a file; to hear less, set log_level to critical",
+                    )
                 })?;
             Ok(())
         },
-        show: |draft| match &draft.config.error_log {
+        show: |builder| match &builder.config.error_log {
             LogTarget::Stderr => quoted("-"),
             LogTarget::Stdout => quoted(STDOUT),
             LogTarget::File(path) => quoted(&path.display().to_string()),
@@ -84,17 +86,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "The least important of the server's messages that are still written.",
         gunicorn: &["loglevel"],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
-            draft.config.log_level = LogLevel::ALL
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.log_level = LogLevel::ALL
                 .into_iter()
                 .find(|level| level.name() == word)
                 .ok_or_else(|| {
-                    Complaint::from("must be critical, error, warning, info or debug")
+                    ValueError::from("must be critical, error, warning, info or debug")
                 })?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.log_level.name()),
+        show: |builder| quoted(builder.config.log_level.name()),
     },
     Setting {
         name: "error_logformat",
@@ -107,15 +109,15 @@ pub(super) const SETTINGS: &[Setting] = &[
               `logger` and `message`; what the application writes to `wsgi.errors` has a line of it each.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
-            draft.config.log_style.error_format = ErrorLogFormat::ALL
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.log_style.error_format = ErrorLogFormat::ALL
                 .into_iter()
                 .find(|format| format.name() == word)
-                .ok_or_else(|| Complaint::from("must be text or json"))?;
+                .ok_or_else(|| ValueError::from("must be text or json"))?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.log_style.error_format.name()),
+        show: |builder| quoted(builder.config.log_style.error_format.name()),
     },
     Setting {
         name: "log_timezone",
@@ -124,19 +126,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["log-timezone"],
         shape: Shape::Value,
         kind: Kind::Word(&["utc", "local"]),
-        doc: "Time zone of both logs. `local` is that of the machine, or of the variable TZ; each line has its distance \
+        doc: "Time zone of both logs. `local` is that of the host, or of the variable TZ; each line has its distance \
               from UTC. gunicorn logs local time.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
-            draft.config.log_style.timezone = LogTimezone::ALL
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.log_style.timezone = LogTimezone::ALL
                 .into_iter()
                 .find(|zone| zone.name() == word)
-                .ok_or_else(|| Complaint::from("must be utc or local"))?;
+                .ok_or_else(|| ValueError::from("must be utc or local"))?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.log_style.timezone.name()),
+        show: |builder| quoted(builder.config.log_style.timezone.name()),
     },
     Setting {
         name: "log_query",
@@ -149,11 +151,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               a target then ends at its `?`. What the access log shows is decided by `access_logformat`.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.log_style.shows_queries = given.switch()?;
+        read: |builder, value| {
+            builder.config.log_style.shows_queries = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.log_style.shows_queries.to_string(),
+        show: |builder| builder.config.log_style.shows_queries.to_string(),
     },
 ];
 

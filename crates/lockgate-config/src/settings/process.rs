@@ -1,8 +1,8 @@
 //! Settings: the process as the operating system sees it.
 
 use super::application::path;
+use crate::raw_value::{RawValue, ValueError, ValueReader, quoted};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, Written, quoted};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -17,11 +17,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               too. Empty: the user that started the server; a warning says so where that is root.",
         gunicorn: &["user"],
         uwsgi: &["uid"],
-        read: |draft, given| {
-            draft.config.user = account(given)?;
+        read: |builder, value| {
+            builder.config.user = account(value)?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.user.as_deref().unwrap_or_default()),
+        show: |builder| quoted(builder.config.user.as_deref().unwrap_or_default()),
     },
     Setting {
         name: "group",
@@ -33,11 +33,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Group that the workers run as, by name or number. Only root can change it. Empty: the group of the server.",
         gunicorn: &["group"],
         uwsgi: &["gid"],
-        read: |draft, given| {
-            draft.config.group = account(given)?;
+        read: |builder, value| {
+            builder.config.group = account(value)?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.group.as_deref().unwrap_or_default()),
+        show: |builder| quoted(builder.config.group.as_deref().unwrap_or_default()),
     },
     Setting {
         name: "umask",
@@ -50,13 +50,13 @@ pub(super) const SETTINGS: &[Setting] = &[
               unix sockets are for owner and group only (mode 660); gunicorn's default is 0, which lets everybody write.",
         gunicorn: &["umask"],
         uwsgi: &["umask"],
-        read: |draft, given| {
-            draft.config.umask = mode(given)?;
+        read: |builder, value| {
+            builder.config.umask = mode(value)?;
             Ok(())
         },
-        show: |draft| {
+        show: |builder| {
             quoted(
-                &draft
+                &builder
                     .config
                     .umask
                     .map(|mode| format!("{mode:04o}"))
@@ -76,11 +76,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               Empty: there is none.",
         gunicorn: &["pidfile"],
         uwsgi: &["pidfile"],
-        read: |draft, given| {
-            draft.config.pidfile = given.optional_path()?;
+        read: |builder, value| {
+            builder.config.pidfile = value.optional_path()?;
             Ok(())
         },
-        show: |draft| path(&draft.config.pidfile),
+        show: |builder| path(&builder.config.pidfile),
     },
     Setting {
         name: "name",
@@ -95,16 +95,16 @@ pub(super) const SETTINGS: &[Setting] = &[
               lockgate.",
         gunicorn: &["proc_name"],
         uwsgi: &["procname", "procname-master"],
-        read: |draft, given| {
-            draft.config.proc_name = given.optional_text()?;
+        read: |builder, value| {
+            builder.config.proc_name = value.optional_text()?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.proc_name.as_deref().unwrap_or_default()),
+        show: |builder| quoted(builder.config.proc_name.as_deref().unwrap_or_default()),
     },
 ];
 
-fn account(given: Given<'_>) -> Result<Option<String>, Complaint> {
-    let account = given.optional_text()?;
+fn account(value: ValueReader<'_>) -> Result<Option<String>, ValueError> {
+    let account = value.optional_text()?;
     if account
         .as_ref()
         .is_some_and(|name| name.contains([':', '/', ' ', ',']))
@@ -115,12 +115,12 @@ fn account(given: Given<'_>) -> Result<Option<String>, Complaint> {
 }
 
 /// Only unambiguous octal: gunicorn reads `22` as decimal, chmod(1) as octal.
-fn mode(given: Given<'_>) -> Result<Option<u32>, Complaint> {
-    const DEMAND: &str =
+fn mode(value: ValueReader<'_>) -> Result<Option<u32>, ValueError> {
+    const REQUIREMENT: &str =
         "must be octal with a leading zero, from \"0\" to \"0777\", such as \"022\"";
-    let mode = match given.written {
-        Written::Text(text) if text.trim().is_empty() => return Ok(None),
-        Written::Text(text) => {
+    let mode = match value.raw {
+        RawValue::Text(text) if text.trim().is_empty() => return Ok(None),
+        RawValue::Text(text) => {
             let text = text.trim();
             let digits = text.strip_prefix("0o").or_else(|| text.strip_prefix('0'));
             let is_octal = |digits: &&str| digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
@@ -130,13 +130,13 @@ fn mode(given: Given<'_>) -> Result<Option<u32>, Complaint> {
                 None => None,
             }
         }
-        Written::Integer { value, radix } if *radix == 8 || *value == 0 => {
+        RawValue::Integer { value, radix } if *radix == 8 || *value == 0 => {
             u32::try_from(*value).ok()
         }
         _ => None,
     };
     match mode {
         Some(mode) if mode <= 0o777 => Ok(Some(mode)),
-        _ => Err(DEMAND.into()),
+        _ => Err(REQUIREMENT.into()),
     }
 }

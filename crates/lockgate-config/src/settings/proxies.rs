@@ -1,7 +1,7 @@
 //! Settings: trusted proxies and their headers.
 
+use crate::raw_value::{RawValue, ValueError, ValueReader, quoted, quoted_list};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, Written, quoted, quoted_list};
 use crate::{ForwardedHeaders, Networks, ProxyVersion};
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -18,11 +18,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               gives it, too.",
         gunicorn: &["forwarded_allow_ips"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.trusted = networks(given)?;
+        read: |builder, value| {
+            builder.config.proxies.trusted = networks(value)?;
             Ok(())
         },
-        show: |draft| quoted_list(draft.config.proxies.trusted.texts()),
+        show: |builder| quoted_list(builder.config.proxies.trusted.texts()),
     },
     Setting {
         name: "forwarded_headers",
@@ -38,15 +38,15 @@ pub(super) const SETTINGS: &[Setting] = &[
               `off` leaves the address of the proxy, as gunicorn does; `secure_scheme_headers` still count.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
-            draft.config.proxies.headers = ForwardedHeaders::ALL
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.proxies.headers = ForwardedHeaders::ALL
                 .into_iter()
                 .find(|choice| choice.name() == word)
-                .ok_or_else(|| Complaint::from("must be auto, x-forwarded, forwarded or off"))?;
+                .ok_or_else(|| ValueError::from("must be auto, x-forwarded, forwarded or off"))?;
             Ok(())
         },
-        show: |draft| quoted(draft.config.proxies.headers.name()),
+        show: |builder| quoted(builder.config.proxies.headers.name()),
     },
     Setting {
         name: "forwarded_host",
@@ -60,11 +60,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               if the proxy sets that header on every request: many pass on what the client has sent.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.host = given.switch()?;
+        read: |builder, value| {
+            builder.config.proxies.host = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.proxies.host.to_string(),
+        show: |builder| builder.config.proxies.host.to_string(),
     },
     Setting {
         name: "forwarded_prefix",
@@ -78,11 +78,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               if the proxy sets that header on every request: many pass on what the client has sent.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.prefix = given.switch()?;
+        read: |builder, value| {
+            builder.config.proxies.prefix = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.proxies.prefix.to_string(),
+        show: |builder| builder.config.proxies.prefix.to_string(),
     },
     Setting {
         name: "secure_scheme_headers",
@@ -96,12 +96,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               `secure_scheme_headers = { X-FORWARDED-PROTO = \"https\" }`.",
         gunicorn: &["secure_scheme_headers"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.scheme_headers = scheme_headers(given)?;
+        read: |builder, value| {
+            builder.config.proxies.scheme_headers = scheme_headers(value)?;
             Ok(())
         },
-        show: |draft| {
-            let pairs = draft.config.proxies.scheme_headers.iter();
+        show: |builder| {
+            let pairs = builder.config.proxies.scheme_headers.iter();
             quoted_list(pairs.map(|(name, value)| format!("{name}={value}")))
         },
     },
@@ -117,11 +117,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               has sent them. gunicorn passes them on.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.strip_untrusted = given.switch()?;
+        read: |builder, value| {
+            builder.config.proxies.strip_untrusted = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.proxies.strip_untrusted.to_string(),
+        show: |builder| builder.config.proxies.strip_untrusted.to_string(),
     },
     Setting {
         name: "forwarder_headers",
@@ -135,18 +135,18 @@ pub(super) const SETTINGS: &[Setting] = &[
               A request that has the same name with a hyphen as well gets 400.",
         gunicorn: &["forwarder_headers"],
         uwsgi: &[],
-        read: |draft, given| {
-            let names = given.items(',')?;
+        read: |builder, value| {
+            let names = value.items(',')?;
             if let Some(name) = names.iter().find(|name| !is_field_name(name)) {
-                return Err(Complaint {
+                return Err(ValueError {
                     piece: Some(quoted(name)),
-                    demand: "is no name of a header".to_owned(),
+                    requirement: "is no name of a header".to_owned(),
                 });
             }
-            draft.config.proxies.underscore_names = names;
+            builder.config.proxies.underscore_names = names;
             Ok(())
         },
-        show: |draft| quoted_list(&draft.config.proxies.underscore_names),
+        show: |builder| quoted_list(&builder.config.proxies.underscore_names),
     },
     Setting {
         name: "header_map",
@@ -160,12 +160,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               and one of them may be what a proxy has checked. gunicorn's `dangerous` is not offered.",
         gunicorn: &["header_map"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.refuse_underscores = refuses_underscores(given)?;
+        read: |builder, value| {
+            builder.config.proxies.refuse_underscores = refuses_underscores(value)?;
             Ok(())
         },
-        show: |draft| {
-            let is_strict = draft.config.proxies.refuse_underscores;
+        show: |builder| {
+            let is_strict = builder.config.proxies.refuse_underscores;
             quoted(if is_strict { "refuse" } else { "drop" })
         },
     },
@@ -182,12 +182,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               the PROXY header names is in `forwarded_allow_ips`. The file also takes true (`auto`) and false.",
         gunicorn: &["proxy_protocol"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.protocol = proxy_version(given)?;
+        read: |builder, value| {
+            builder.config.proxies.protocol = proxy_version(value)?;
             Ok(())
         },
-        show: |draft| {
-            quoted(match draft.config.proxies.protocol {
+        show: |builder| {
+            quoted(match builder.config.proxies.protocol {
                 None => "off",
                 Some(ProxyVersion::V1) => "v1",
                 Some(ProxyVersion::V2) => "v2",
@@ -206,51 +206,49 @@ pub(super) const SETTINGS: &[Setting] = &[
               may.",
         gunicorn: &["proxy_allow_ips"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.proxies.protocol_peers = networks(given)?;
+        read: |builder, value| {
+            builder.config.proxies.protocol_peers = networks(value)?;
             Ok(())
         },
-        show: |draft| quoted_list(draft.config.proxies.protocol_peers.texts()),
+        show: |builder| quoted_list(builder.config.proxies.protocol_peers.texts()),
     },
 ];
 
-fn networks(given: Given<'_>) -> Result<Networks, Complaint> {
+fn networks(value: ValueReader<'_>) -> Result<Networks, ValueError> {
     let mut networks = Networks::default();
-    for text in given.items(',')? {
-        networks.add(&text).map_err(|demand| Complaint {
+    for text in value.items(',')? {
+        networks.add(&text).map_err(|requirement| ValueError {
             piece: Some(quoted(&text)),
-            demand,
+            requirement,
         })?;
     }
     Ok(networks)
 }
 
-fn scheme_headers(given: Given<'_>) -> Result<Vec<(String, String)>, Complaint> {
-    const DEMAND: &str = "must be NAME=VALUE, such as X-FORWARDED-PROTO=https";
-    let complain = |piece: String| Complaint {
+fn scheme_headers(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueError> {
+    const REQUIREMENT: &str = "must be NAME=VALUE, such as X-FORWARDED-PROTO=https";
+    let refuse = |piece: String| ValueError {
         piece: Some(piece),
-        demand: DEMAND.to_owned(),
+        requirement: REQUIREMENT.to_owned(),
     };
     let mut pairs = Vec::new();
-    if let Written::Table(table) = given.written {
+    if let RawValue::Table(table) = value.raw {
         for (name, value) in table {
             match value {
-                Written::Text(value) => pairs.push((name.clone(), value.clone())),
-                value => return Err(complain(format!("{name} = {value}"))),
+                RawValue::Text(value) => pairs.push((name.clone(), value.clone())),
+                value => return Err(refuse(format!("{name} = {value}"))),
             }
         }
     } else {
-        for text in given.items(',')? {
-            let (name, value) = text
-                .split_once('=')
-                .ok_or_else(|| complain(quoted(&text)))?;
+        for text in value.items(',')? {
+            let (name, value) = text.split_once('=').ok_or_else(|| refuse(quoted(&text)))?;
             pairs.push((name.trim().to_owned(), value.trim().to_owned()));
         }
     }
     for (name, value) in &pairs {
         // Names with an underscore are dropped before this header is read, so such an entry would never match.
         if !is_field_name(name) || name.contains('_') || name == "*" || value.is_empty() {
-            return Err(complain(quoted(&format!("{name}={value}"))));
+            return Err(refuse(quoted(&format!("{name}={value}"))));
         }
     }
     Ok(pairs)
@@ -262,8 +260,8 @@ fn is_field_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_token)
 }
 
-fn refuses_underscores(given: Given<'_>) -> Result<bool, Complaint> {
-    match given.text()?.trim().to_ascii_lowercase().as_str() {
+fn refuses_underscores(value: ValueReader<'_>) -> Result<bool, ValueError> {
+    match value.text()?.trim().to_ascii_lowercase().as_str() {
         "drop" => Ok(false),
         "refuse" => Ok(true),
         "dangerous" => Err(
@@ -274,11 +272,11 @@ fn refuses_underscores(given: Given<'_>) -> Result<bool, Complaint> {
     }
 }
 
-fn proxy_version(given: Given<'_>) -> Result<Option<ProxyVersion>, Complaint> {
-    if let Ok(is_on) = given.switch() {
+fn proxy_version(value: ValueReader<'_>) -> Result<Option<ProxyVersion>, ValueError> {
+    if let Ok(is_on) = value.switch() {
         return Ok(is_on.then_some(ProxyVersion::Auto));
     }
-    let word = given.text().unwrap_or_default();
+    let word = value.text().unwrap_or_default();
     match word.trim().to_ascii_lowercase().as_str() {
         "v1" => Ok(Some(ProxyVersion::V1)),
         "v2" => Ok(Some(ProxyVersion::V2)),

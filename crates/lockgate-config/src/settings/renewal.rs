@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::MemoryMeasure;
 use crate::memory::percent_words;
+use crate::raw_value::{ValueError, ValueReader, duration_text, quoted, quoted_list};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, duration_text, quoted, quoted_list};
 
 /// Every Python process needs more than this.
 pub(crate) const LEAST_MEMORY: u64 = 16 << 20;
@@ -24,11 +24,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               A list, as in `[\"/healthz\", \"/?page=2\"]`; in one text they are separated by commas.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.warmup = targets(given)?;
+        read: |builder, value| {
+            builder.config.warmup = targets(value)?;
             Ok(())
         },
-        show: |draft| quoted_list(&draft.config.warmup),
+        show: |builder| quoted_list(&builder.config.warmup),
     },
     Setting {
         name: "boot_timeout",
@@ -43,12 +43,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               takes longer is ended, as if its import had failed.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let timeout = given.duration()?;
-            draft.config.boot_timeout = (timeout > Duration::ZERO).then_some(timeout);
+        read: |builder, value| {
+            let timeout = value.duration()?;
+            builder.config.boot_timeout = (timeout > Duration::ZERO).then_some(timeout);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.boot_timeout.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.boot_timeout.unwrap_or_default()),
     },
     Setting {
         name: "preload",
@@ -63,53 +63,53 @@ pub(super) const SETTINGS: &[Setting] = &[
               unharmed: the log names them.",
         gunicorn: &["preload_app"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.preload = given.switch()?;
+        read: |builder, value| {
+            builder.config.preload = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.preload.to_string(),
+        show: |builder| builder.config.preload.to_string(),
     },
     Setting {
-        name: "reload_watch",
+        name: "canary_period",
         section: Section::Renewal,
         short: None,
-        flags: &["reload-watch"],
+        flags: &["canary-period"],
         shape: Shape::Value,
         kind: Kind::Duration {
             zero: Ok("new workers take over when all of them are ready"),
         },
         doc: "How long old workers answer beside new ones, so that errors roll a reload back. When all new \
               workers are ready they begin to accept, and the old ones go on accepting behind them: two versions answer \
-              side by side for so long. When more of the new ones' responses are errors than `reload_watch_errors` allows, or one of \
+              side by side for so long. When more of the new ones' responses are errors than `canary_max_error_increase` allows, or one of \
               them dies, the new ones leave, the old ones stay, and the reload has failed. Otherwise the old ones leave \
               at the end. Set it before the reload that it is to watch: the workers that serve have to count.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let watch = given.duration()?;
-            draft.config.reload_watch = (watch > Duration::ZERO).then_some(watch);
+        read: |builder, value| {
+            let watch = value.duration()?;
+            builder.config.canary_period = (watch > Duration::ZERO).then_some(watch);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.reload_watch.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.canary_period.unwrap_or_default()),
     },
     Setting {
-        name: "reload_watch_errors",
+        name: "canary_max_error_increase",
         section: Section::Renewal,
         short: None,
-        flags: &["reload-watch-errors"],
+        flags: &["canary-max-error-increase"],
         shape: Shape::Value,
         kind: Kind::Percentage,
-        doc: "By how much new workers' share of errors may exceed the old ones' in `reload_watch`. Errors are \
+        doc: "By how much new workers' share of errors may exceed the old ones' in `canary_period`. Errors are \
               responses with 500 or more, and those that the application broke off. With `5%`, new workers that fail in \
               7 of 100 are rolled back when the old ones fail in 1 of 100, and are not when those fail in 3. At least \
               20 responses of the new workers have to be there.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.reload_watch_errors = given.percentage()?;
+        read: |builder, value| {
+            builder.config.canary_max_error_increase = value.percentage()?;
             Ok(())
         },
-        show: |draft| quoted(&percent_words(draft.config.reload_watch_errors)),
+        show: |builder| quoted(&percent_words(builder.config.canary_max_error_increase)),
     },
     Setting {
         name: "max_requests",
@@ -123,11 +123,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               as many as come while its replacement boots.",
         gunicorn: &["max_requests"],
         uwsgi: &["max-requests"],
-        read: |draft, given| {
-            draft.config.max_requests = given.number()?;
+        read: |builder, value| {
+            builder.config.max_requests = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.max_requests.to_string(),
+        show: |builder| builder.config.max_requests.to_string(),
     },
     Setting {
         name: "max_requests_jitter",
@@ -140,11 +140,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               at a time in any case.",
         gunicorn: &["max_requests_jitter"],
         uwsgi: &["max-requests-delta"],
-        read: |draft, given| {
-            draft.config.max_requests_jitter = given.number()?;
+        read: |builder, value| {
+            builder.config.max_requests_jitter = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.max_requests_jitter.to_string(),
+        show: |builder| builder.config.max_requests_jitter.to_string(),
     },
     Setting {
         name: "max_worker_age",
@@ -158,12 +158,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "How long a worker serves before it is replaced by a new one, as by `max_requests`.",
         gunicorn: &[],
         uwsgi: &["max-worker-lifetime"],
-        read: |draft, given| {
-            let age = given.duration()?;
-            draft.config.max_worker_age = (age > Duration::ZERO).then_some(age);
+        read: |builder, value| {
+            let age = value.duration()?;
+            builder.config.max_worker_age = (age > Duration::ZERO).then_some(age);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.max_worker_age.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.max_worker_age.unwrap_or_default()),
     },
     Setting {
         name: "max_worker_memory",
@@ -176,11 +176,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               What counts says `worker_memory_measure`; it is looked at once a second (Linux only).",
         gunicorn: &[],
         uwsgi: &["reload-on-rss"],
-        read: |draft, given| {
-            draft.max_worker_memory = given.memory()?;
+        read: |builder, value| {
+            builder.max_worker_memory = value.memory()?;
             Ok(())
         },
-        show: |draft| draft.max_worker_memory.text(),
+        show: |builder| builder.max_worker_memory.text(),
     },
     Setting {
         name: "max_worker_memory_hard",
@@ -191,15 +191,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: MEMORY,
         doc: "A worker that holds more memory is ended, even when no replacement is ready. It accepts nothing more, has \
               `graceful_timeout` to finish what it has, and a new one is made at once. So a worker that grows faster than \
-              replacements boot does not take the machine's memory from the others. It must be more than \
+              replacements boot does not take the host's memory from the others. It must be more than \
               `max_worker_memory`, and is measured in the same way.",
         gunicorn: &[],
         uwsgi: &["evil-reload-on-rss"],
-        read: |draft, given| {
-            draft.max_worker_memory_hard = given.memory()?;
+        read: |builder, value| {
+            builder.max_worker_memory_hard = value.memory()?;
             Ok(())
         },
-        show: |draft| draft.max_worker_memory_hard.text(),
+        show: |builder| builder.max_worker_memory_hard.text(),
     },
     Setting {
         name: "worker_memory_measure",
@@ -215,16 +215,16 @@ pub(super) const SETTINGS: &[Setting] = &[
               resident set counts, and a warning says so.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let word = given.text()?.trim().to_ascii_lowercase();
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
             let mut all = MemoryMeasure::ALL.into_iter();
             match all.find(|measure| measure.name() == word) {
-                Some(measure) => draft.config.worker_memory_measure = measure,
+                Some(measure) => builder.config.worker_memory_measure = measure,
                 None => return Err("must be rss or pss".into()),
             }
             Ok(())
         },
-        show: |draft| quoted(draft.config.worker_memory_measure.name()),
+        show: |builder| quoted(builder.config.worker_memory_measure.name()),
     },
 ];
 
@@ -240,14 +240,14 @@ const NUMBER: Kind = Kind::Number {
 };
 
 /// Bytes that a request line may contain unencoded (RFC 9112 §3.2.1).
-fn targets(given: Given<'_>) -> Result<Vec<String>, Complaint> {
-    let targets = given.items(',')?;
+fn targets(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
+    let targets = value.items(',')?;
     match targets.iter().find(|target| {
         !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
     }) {
-        Some(target) => Err(Complaint {
+        Some(target) => Err(ValueError {
             piece: Some(quoted(target)),
-            demand: "must begin with a slash and have no space, fragment or letter beyond ASCII in it: write those as %XX"
+            requirement: "must begin with a slash and have no space, fragment or letter beyond ASCII in it: write those as %XX"
                 .to_owned(),
         }),
         None => Ok(targets),

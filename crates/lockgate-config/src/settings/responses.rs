@@ -1,7 +1,7 @@
 //! Settings: headers that the server adds to responses, and how responses are sent.
 
+use crate::raw_value::{ValueError, quoted};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, quoted};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -15,20 +15,20 @@ pub(super) const SETTINGS: &[Setting] = &[
               is left alone.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let value = given.optional_text()?;
+        read: |builder, value| {
+            let value = value.optional_text()?;
             // RFC 9110 §5.5, and ASCII only: a product name needs no more.
             let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
             if value
                 .as_ref()
                 .is_some_and(|value| !value.bytes().all(is_visible))
             {
-                return Err(Complaint::from("must be printable ASCII"));
+                return Err(ValueError::from("must be printable ASCII"));
             }
-            draft.config.server_header = value;
+            builder.config.server_header = value;
             Ok(())
         },
-        show: |draft| quoted(draft.config.server_header.as_deref().unwrap_or_default()),
+        show: |builder| quoted(builder.config.server_header.as_deref().unwrap_or_default()),
     },
     Setting {
         name: "sendfile",
@@ -41,10 +41,10 @@ pub(super) const SETTINGS: &[Setting] = &[
               Turn it off where the file system does not support it.",
         gunicorn: &["sendfile"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.sendfile = given.switch()?;
+        read: |builder, value| {
+            builder.config.sendfile = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.sendfile.to_string(),
+        show: |builder| builder.config.sendfile.to_string(),
     },
 ];

@@ -1,8 +1,8 @@
 //! Settings: listen addresses.
 
 use crate::BindAddress;
+use crate::raw_value::{ValueError, ValueReader, quoted, quoted_list};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, quoted, quoted_list};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -20,11 +20,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               used; when it has not and the variable PORT is set, the address is `0.0.0.0:$PORT`.",
         gunicorn: &["bind"],
         uwsgi: &["http", "http-socket", "http11-socket"],
-        read: |draft, given| {
-            draft.config.bind = addresses(given)?;
+        read: |builder, value| {
+            builder.config.bind = addresses(value)?;
             Ok(())
         },
-        show: |draft| quoted_list(&draft.config.bind),
+        show: |builder| quoted_list(&builder.config.bind),
     },
     Setting {
         name: "admin_bind",
@@ -39,11 +39,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               also from systemd (`systemd:NAME`); `none` turns it off.",
         gunicorn: &[],
         uwsgi: &["stats", "stats-server", "stats-http"],
-        read: |draft, given| {
-            draft.config.admin_bind = admin_address(&given.text()?)?;
+        read: |builder, value| {
+            builder.config.admin_bind = admin_address(&value.text()?)?;
             Ok(())
         },
-        show: |draft| match &draft.config.admin_bind {
+        show: |builder| match &builder.config.admin_bind {
             None => quoted("none"),
             Some(address) => quoted(&address.to_string()),
         },
@@ -63,11 +63,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               The kernel caps it silently at its own limit (net.core.somaxconn).",
         gunicorn: &["backlog"],
         uwsgi: &["listen"],
-        read: |draft, given| {
-            draft.config.backlog = given.number()?;
+        read: |builder, value| {
+            builder.config.backlog = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.backlog.to_string(),
+        show: |builder| builder.config.backlog.to_string(),
     },
     Setting {
         name: "reuse_port",
@@ -80,15 +80,15 @@ pub(super) const SETTINGS: &[Setting] = &[
               from another. The workers of one server share its sockets either way.",
         gunicorn: &["reuse_port"],
         uwsgi: &["reuse-port"],
-        read: |draft, given| {
-            draft.config.reuse_port = given.switch()?;
+        read: |builder, value| {
+            builder.config.reuse_port = value.switch()?;
             Ok(())
         },
-        show: |draft| draft.config.reuse_port.to_string(),
+        show: |builder| builder.config.reuse_port.to_string(),
     },
 ];
 
-fn admin_address(text: &str) -> Result<Option<BindAddress>, Complaint> {
+fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueError> {
     if matches!(text, "" | "none" | "None") {
         return Ok(None);
     }
@@ -110,18 +110,18 @@ fn admin_address(text: &str) -> Result<Option<BindAddress>, Complaint> {
     }
 }
 
-fn addresses(given: Given<'_>) -> Result<Vec<BindAddress>, Complaint> {
+fn addresses(value: ValueReader<'_>) -> Result<Vec<BindAddress>, ValueError> {
     let mut addresses: Vec<BindAddress> = Vec::new();
-    for text in given.items(',')? {
-        let complain = |demand: String| Complaint {
+    for text in value.items(',')? {
+        let refuse = |requirement: String| ValueError {
             piece: Some(quoted(&text)),
-            demand,
+            requirement,
         };
-        let address = BindAddress::parse(&text).map_err(complain)?;
+        let address = BindAddress::parse(&text).map_err(refuse)?;
         // Port 0 is a different port each time.
         let may_repeat = matches!(address, BindAddress::Tcp { port: 0, .. });
         if !may_repeat && addresses.contains(&address) {
-            return Err(complain(
+            return Err(refuse(
                 "is given twice; an address can be bound once".to_owned(),
             ));
         }

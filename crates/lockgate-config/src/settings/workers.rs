@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::Threads;
+use crate::raw_value::{ValueError, ValueReader, duration_text, quoted};
 use crate::setting::{Kind, Section, Setting, Shape};
-use crate::written::{Complaint, Given, duration_text, quoted};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -24,11 +24,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               its number. When nothing else gives the number, the variable WEB_CONCURRENCY does. gunicorn's default is 1.",
         gunicorn: &["workers"],
         uwsgi: &["processes", "workers"],
-        read: |draft, given| {
-            draft.workers = count(given)?;
+        read: |builder, value| {
+            builder.workers = count(value)?;
             Ok(())
         },
-        show: |draft| shown(draft.workers),
+        show: |builder| shown(builder.workers),
     },
     Setting {
         name: "threads",
@@ -48,11 +48,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               no thread wait, see `queue_size` and `queue_timeout`. gunicorn's default is 1.",
         gunicorn: &["threads"],
         uwsgi: &["threads"],
-        read: |draft, given| {
-            draft.config.threads = count(given)?;
+        read: |builder, value| {
+            builder.config.threads = count(value)?;
             Ok(())
         },
-        show: |draft| shown(draft.config.threads),
+        show: |builder| shown(builder.config.threads),
     },
     Setting {
         name: "thread_idle_timeout",
@@ -68,12 +68,12 @@ pub(super) const SETTINGS: &[Setting] = &[
               than the pause between two bursts of requests, each burst starts threads and opens connections again.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let timeout = given.duration()?;
-            draft.config.thread_idle_timeout = (timeout > Duration::ZERO).then_some(timeout);
+        read: |builder, value| {
+            let timeout = value.duration()?;
+            builder.config.thread_idle_timeout = (timeout > Duration::ZERO).then_some(timeout);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.thread_idle_timeout.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.thread_idle_timeout.unwrap_or_default()),
     },
     Setting {
         name: "worker_connections",
@@ -90,11 +90,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               idle longest is closed for a new client; where none is idle, new clients wait until one ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
         gunicorn: &["worker_connections"],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.worker_connections = given.number()?;
+        read: |builder, value| {
+            builder.config.worker_connections = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.worker_connections.to_string(),
+        show: |builder| builder.config.worker_connections.to_string(),
     },
     Setting {
         name: "queue_size",
@@ -112,11 +112,11 @@ pub(super) const SETTINGS: &[Setting] = &[
               The kernel's queue of connections is `backlog`.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            draft.config.queue_size = given.number()?;
+        read: |builder, value| {
+            builder.config.queue_size = value.number()?;
             Ok(())
         },
-        show: |draft| draft.config.queue_size.to_string(),
+        show: |builder| builder.config.queue_size.to_string(),
     },
     Setting {
         name: "queue_timeout",
@@ -133,20 +133,20 @@ pub(super) const SETTINGS: &[Setting] = &[
               time of a usual call. gunicorn has no such limit.",
         gunicorn: &[],
         uwsgi: &[],
-        read: |draft, given| {
-            let timeout = given.duration()?;
-            draft.config.queue_timeout = (timeout > Duration::ZERO).then_some(timeout);
+        read: |builder, value| {
+            let timeout = value.duration()?;
+            builder.config.queue_timeout = (timeout > Duration::ZERO).then_some(timeout);
             Ok(())
         },
-        show: |draft| duration_text(draft.config.queue_timeout.unwrap_or_default()),
+        show: |builder| duration_text(builder.config.queue_timeout.unwrap_or_default()),
     },
 ];
 
-fn count(given: Given<'_>) -> Result<Threads, Complaint> {
-    if given.is_auto() {
+fn count(value: ValueReader<'_>) -> Result<Threads, ValueError> {
+    if value.is_auto() {
         return Ok(Threads::Auto);
     }
-    given
+    value
         .number::<usize>()
         .map(|count| NonZeroUsize::new(count).map_or(Threads::Auto, Threads::Count))
 }

@@ -46,7 +46,7 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &["a:b", "--max-worker-memory", "0.05%"],
             &[],
             None,
-            "max_worker_memory = \"0.05%\" (from --max-worker-memory): must come to at least 16MiB here, and is 12MiB of the machine's memory of 24.0 GiB",
+            "max_worker_memory = \"0.05%\" (from --max-worker-memory): must come to at least 16MiB here, and is 12MiB of the host's memory of 24.0 GiB",
         ),
         // A value that a stronger source overrides is checked too.
         (

@@ -69,8 +69,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("warmup", "/a", "['/b', '/c?d=1']", "/e, /f"),
     ("boot_timeout", "10", "'1m'", "90s"),
     ("preload", "true", "false", "1"),
-    ("reload_watch", "30s", "'1m'", "10"),
-    ("reload_watch_errors", "1%", "'12.5%'", "0%"),
+    ("canary_period", "30s", "'1m'", "10"),
+    ("canary_max_error_increase", "1%", "'12.5%'", "0%"),
     ("max_requests", "1000", "2000", "0"),
     ("max_requests_jitter", "10", "20", "30"),
     ("max_worker_age", "1h", "7200", "90s"),
@@ -380,7 +380,7 @@ fn a_share_of_memory_is_printed_as_given_and_says_what_it_comes_to() {
     assert!(line.starts_with("max_worker_memory = \"25%\" "), "{line}");
     assert!(
         line.ends_with(
-            "# --max-worker-memory; max_worker_memory = 6GiB of the machine's memory of 24.0 GiB"
+            "# --max-worker-memory; max_worker_memory = 6GiB of the host's memory of 24.0 GiB"
         ),
         "{line}"
     );

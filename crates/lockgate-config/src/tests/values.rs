@@ -304,9 +304,9 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         ("boot_timeout", &[("'soon'", "must be a time")]),
         ("preload", &[("'x'", "true or false")]),
-        ("reload_watch", &[("'soon'", "must be a time")]),
+        ("canary_period", &[("'soon'", "must be a time")]),
         (
-            "reload_watch_errors",
+            "canary_max_error_increase",
             &[("5", "must be a percentage"), ("'101%'", "from 0% to 100%")],
         ),
         (

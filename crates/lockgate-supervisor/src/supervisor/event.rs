@@ -22,9 +22,9 @@ pub struct Rules {
     /// How long a worker may take to become ready; `None`: forever.
     pub boot_timeout: Option<Duration>,
     /// How long the old workers run beside the new ones after a reload (canary period); `None`: not at all.
-    pub reload_watch: Option<Duration>,
+    pub canary_period: Option<Duration>,
     /// By how many hundredths of a percent the new workers' error rate may exceed the old ones' during that time.
-    pub reload_watch_errors: u32,
+    pub canary_max_error_increase: u32,
     /// Requests after which a worker is replaced; 0: never.
     pub max_requests: u64,
     /// Largest random addition to `max_requests`, different for each worker.

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// With fewer responses than this from the new workers there is no verdict.
 const ENOUGH: u64 = 20;
 /// For log messages about a rollback.
-pub(super) const WATCHED: &str = "while it was watched (setting: reload_watch)";
+pub(super) const WATCHED: &str = "while it was watched (setting: canary_period)";
 /// Hundredths of a percent in a whole.
 const WHOLE: u128 = 10_000;
 
@@ -84,7 +84,7 @@ impl Watch {
         new.all >= ENOUGH
             && new.exceeds(
                 old.or_no_failure(),
-                u128::from(self.rules.reload_watch_errors),
+                u128::from(self.rules.canary_max_error_increase),
             )
     }
 }
@@ -119,13 +119,13 @@ impl Supervisor {
     /// All new workers are ready. Returns whether there is a canary period before they take over; if so they begin to
     /// accept.
     pub(super) fn begin_watch(&mut self, rules: Rules, now: Instant) -> bool {
-        let Some(watch) = rules.reload_watch else {
+        let Some(watch) = rules.canary_period else {
             return false;
         };
-        if self.rules.reload_watch.is_none() {
+        if self.rules.canary_period.is_none() {
             self.log(
                 Level::Warning,
-                "reload: not watched, because the workers that serve were started without reload_watch",
+                "reload: not watched, because the workers that serve were started without canary_period",
             );
             return false;
         }
@@ -147,7 +147,7 @@ impl Supervisor {
         self.log(
             Level::Info,
             format!(
-                "reload: the new workers answer beside the old ones for {} (setting: reload_watch)",
+                "reload: the new workers answer beside the old ones for {} (setting: canary_period)",
                 Seconds(watch)
             ),
         );
@@ -218,10 +218,10 @@ impl Supervisor {
         watch.note(counts, role_of);
         let (new, old) = (watch.sum(true), watch.sum(false));
         if watch.is_worse() {
-            let allowed = percent_words(watch.rules.reload_watch_errors);
+            let allowed = percent_words(watch.rules.canary_max_error_increase);
             let why = format!(
                 "{new} of the new workers were errors, and {old} of the old ones in the same time \
-                 (setting: reload_watch_errors = {allowed}): rolled back"
+                 (setting: canary_max_error_increase = {allowed}): rolled back"
             );
             return self.fail_reload(&why, None, now);
         }

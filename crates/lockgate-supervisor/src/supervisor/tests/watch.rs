@@ -5,7 +5,7 @@ use super::*;
 /// A reload of two workers; the new ones, 102 and 103, are in a canary period of 10 s that began at 20 s.
 fn watched() -> Script {
     let rules = Rules {
-        reload_watch: Some(Duration::from_secs(10)),
+        canary_period: Some(Duration::from_secs(10)),
         ..rules(2)
     };
     let mut script = Script::meeting(rules);
@@ -82,7 +82,7 @@ fn a_new_generation_that_fails_too_often_is_rolled_back_at_once() {
     script.at(22.3);
     script.did(&["22.25 retire 102", "22.25 retire 103", "22.25 discard"]);
     script.said(&[
-        "Error: reload failed: 8.0 % of 50 responses of the new workers were errors, and 1.0 % of 200 responses of the old ones in the same time (setting: reload_watch_errors = 5%): rolled back; the workers that served before go on unchanged",
+        "Error: reload failed: 8.0 % of 50 responses of the new workers were errors, and 1.0 % of 200 responses of the old ones in the same time (setting: canary_max_error_increase = 5%): rolled back; the workers that served before go on unchanged",
     ]);
     script.forget();
     script.exits(102, CLEAN);
@@ -115,7 +115,7 @@ fn a_new_worker_that_dies_rolls_back() {
     assert!(script.logs[0].starts_with("Error: worker 3 (pid 103) was killed by SIGKILL"));
     assert_eq!(
         script.logs[1],
-        "Error: reload failed: worker 3 (pid 103) has died while it was watched (setting: reload_watch); the workers that served before go on unchanged"
+        "Error: reload failed: worker 3 (pid 103) has died while it was watched (setting: canary_period); the workers that served before go on unchanged"
     );
     script.forget();
     script.exits(102, CLEAN);
@@ -186,7 +186,7 @@ fn old_workers_that_are_killed_and_not_yet_dead_do_not_serve() {
 #[test]
 fn old_workers_give_way_when_all_new_ones_accept_and_only_once() {
     let mut script = Script::meeting(Rules {
-        reload_watch: Some(Duration::from_secs(10)),
+        canary_period: Some(Duration::from_secs(10)),
         ..rules(2)
     });
     script.asks(Request::Reload);
@@ -237,7 +237,7 @@ fn signals_during_a_watch_count_after_it_and_a_stop_ends_both_generations() {
 fn a_watch_needs_workers_that_have_counted_before() {
     let mut script = Script::meeting(rules(1));
     script.prepared = Event::Prepared(Rules {
-        reload_watch: Some(Duration::from_secs(10)),
+        canary_period: Some(Duration::from_secs(10)),
         ..rules(1)
     });
     script.asks(Request::Reload);

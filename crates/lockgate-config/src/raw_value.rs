@@ -12,56 +12,56 @@ use crate::setting::Kind;
 
 /// A value as it was written. Flags and variables give text; the file gives types.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Written {
+pub(crate) enum RawValue {
     Text(String),
     Integer { value: i64, radix: u32 },
     Float(f64),
     Boolean(bool),
-    List(Vec<Written>),
-    Table(Vec<(String, Written)>),
+    List(Vec<RawValue>),
+    Table(Vec<(String, RawValue)>),
     Date(String),
 }
 
 /// What is wrong with a value, and which part of it if it has several.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Complaint {
+pub(crate) struct ValueError {
     pub(crate) piece: Option<String>,
-    pub(crate) demand: String,
+    pub(crate) requirement: String,
 }
 
-impl From<String> for Complaint {
-    fn from(demand: String) -> Self {
+impl From<String> for ValueError {
+    fn from(requirement: String) -> Self {
         Self {
             piece: None,
-            demand,
+            requirement,
         }
     }
 }
 
-impl From<&str> for Complaint {
-    fn from(demand: &str) -> Self {
-        Self::from(demand.to_owned())
+impl From<&str> for ValueError {
+    fn from(requirement: &str) -> Self {
+        Self::from(requirement.to_owned())
     }
 }
 
 /// A raw value with the kind that its setting declares: the setting has the bounds, the parsing is done here.
 #[derive(Clone, Copy)]
-pub(crate) struct Given<'a> {
+pub(crate) struct ValueReader<'a> {
     pub(crate) kind: &'a Kind,
-    pub(crate) written: &'a Written,
+    pub(crate) raw: &'a RawValue,
 }
 
-impl Given<'_> {
+impl ValueReader<'_> {
     /// A whole number inside the bounds of the kind.
-    pub(crate) fn number<N: TryFrom<u64>>(&self) -> Result<N, Complaint> {
+    pub(crate) fn number<N: TryFrom<u64>>(&self) -> Result<N, ValueError> {
         let (least, most, auto) = match *self.kind {
             Kind::Number { least, most, auto } => (least, most, auto),
             _ => (0, u64::MAX, false),
         };
         let or_auto = if auto { ", or \"auto\"" } else { "" };
-        let number = match self.written {
-            Written::Integer { value, .. } => i128::from(*value),
-            Written::Text(text) => match whole_number(text) {
+        let number = match self.raw {
+            RawValue::Integer { value, .. } => i128::from(*value),
+            RawValue::Text(text) => match whole_number(text) {
                 Some(number) => number,
                 None => return Err(format!("must be a whole number{or_auto}").into()),
             },
@@ -70,7 +70,7 @@ impl Given<'_> {
         if number < i128::from(least) {
             return Err(format!("must be at least {least}{or_auto}").into());
         }
-        let too_large = || Complaint::from(format!("must be at most {most}{or_auto}"));
+        let too_large = || ValueError::from(format!("must be at most {most}{or_auto}"));
         if number > i128::from(most) {
             return Err(too_large());
         }
@@ -80,19 +80,19 @@ impl Given<'_> {
 
     /// Whether the value is the word `auto`.
     pub(crate) fn is_auto(&self) -> bool {
-        matches!(self.written, Written::Text(text) if text.trim().eq_ignore_ascii_case("auto"))
+        matches!(self.raw, RawValue::Text(text) if text.trim().eq_ignore_ascii_case("auto"))
     }
 
     /// A time of whole milliseconds inside the bounds of the kind; a bare number is seconds.
-    pub(crate) fn duration(&self) -> Result<Duration, Complaint> {
+    pub(crate) fn duration(&self) -> Result<Duration, ValueError> {
         let zero = match self.kind {
             Kind::Duration { zero } => *zero,
             _ => Ok(""),
         };
-        let milliseconds = match self.written {
-            Written::Integer { value, .. } => *value as f64 * 1000.0,
-            Written::Float(seconds) => seconds * 1000.0,
-            Written::Text(text) => match scaled(text, &DURATION_UNITS, 1000.0) {
+        let milliseconds = match self.raw {
+            RawValue::Integer { value, .. } => *value as f64 * 1000.0,
+            RawValue::Float(seconds) => seconds * 1000.0,
+            RawValue::Text(text) => match scaled(text, &DURATION_UNITS, 1000.0) {
                 Some(milliseconds) => milliseconds,
                 None => return Err(NOT_A_DURATION.into()),
             },
@@ -122,15 +122,15 @@ impl Given<'_> {
     }
 
     /// A time of whole microseconds inside the bounds of the kind; a bare number is seconds.
-    pub(crate) fn interval(&self) -> Result<Duration, Complaint> {
+    pub(crate) fn interval(&self) -> Result<Duration, ValueError> {
         let (least, most) = match self.kind {
             Kind::Interval { least, most } => (*least, *most),
             _ => (Duration::ZERO, LONGEST_DURATION),
         };
-        let milliseconds = match self.written {
-            Written::Integer { value, .. } => Some(*value as f64 * 1000.0),
-            Written::Float(seconds) => Some(seconds * 1000.0),
-            Written::Text(text) => scaled(text, &DURATION_UNITS, 1000.0),
+        let milliseconds = match self.raw {
+            RawValue::Integer { value, .. } => Some(*value as f64 * 1000.0),
+            RawValue::Float(seconds) => Some(seconds * 1000.0),
+            RawValue::Text(text) => scaled(text, &DURATION_UNITS, 1000.0),
             _ => None,
         };
         let Some(milliseconds) = milliseconds.filter(|number| number.is_finite()) else {
@@ -149,17 +149,17 @@ impl Given<'_> {
     }
 
     /// A number of bytes inside the bounds of the kind; a bare number is bytes.
-    pub(crate) fn size<N: TryFrom<u64>>(&self) -> Result<N, Complaint> {
+    pub(crate) fn size<N: TryFrom<u64>>(&self) -> Result<N, ValueError> {
         let (least, most, zero) = match self.kind {
             Kind::Size { least, most, zero } => (*least, *most, *zero),
             _ => (0, u64::MAX, Ok("")),
         };
-        let bytes = match self.written {
-            Written::Integer { value, .. } if *value < 0 => {
+        let bytes = match self.raw {
+            RawValue::Integer { value, .. } if *value < 0 => {
                 return Err("must not be negative".into());
             }
-            Written::Integer { value, .. } => *value as f64,
-            Written::Text(text) => match scaled(text, &SIZE_UNITS, 1.0) {
+            RawValue::Integer { value, .. } => *value as f64,
+            RawValue::Text(text) => match scaled(text, &SIZE_UNITS, 1.0) {
                 Some(bytes) if bytes < 0.0 => return Err("must not be negative".into()),
                 Some(bytes) if bytes.fract() == 0.0 => bytes,
                 _ => return Err(NOT_A_SIZE.into()),
@@ -174,7 +174,7 @@ impl Given<'_> {
         if bytes != 0.0 && bytes < least as f64 {
             return Err(format!("must be at least {}", size_words(least)).into());
         }
-        let too_large = || Complaint::from(format!("must be at most {}", size_words(most)));
+        let too_large = || ValueError::from(format!("must be at most {}", size_words(most)));
         if bytes > most as f64 {
             return Err(too_large());
         }
@@ -183,12 +183,12 @@ impl Given<'_> {
     }
 
     /// A number of bytes or a percentage, as a bound for one worker.
-    pub(crate) fn memory(&self) -> Result<MemoryBound, Complaint> {
+    pub(crate) fn memory(&self) -> Result<MemoryBound, ValueError> {
         let least = match self.kind {
             Kind::Memory { least, .. } => *least,
             _ => 0,
         };
-        if matches!(self.written, Written::Text(text) if text.trim_end().ends_with('%')) {
+        if matches!(self.raw, RawValue::Text(text) if text.trim_end().ends_with('%')) {
             return match self.percentage()? {
                 0 => Err("must be more than 0%: for no bound write 0".into()),
                 share => Ok(MemoryBound::Share(share)),
@@ -199,24 +199,21 @@ impl Given<'_> {
             most: MOST_MEMORY,
             zero: Ok(""),
         };
-        let written = self.written;
-        let size = Given {
-            kind: &kind,
-            written,
-        };
-        size.size().map(MemoryBound::Bytes).map_err(|complaint| {
-            if complaint.demand == NOT_A_SIZE {
+        let raw = self.raw;
+        let size = ValueReader { kind: &kind, raw };
+        size.size().map(MemoryBound::Bytes).map_err(|error| {
+            if error.requirement == NOT_A_SIZE {
                 format!("{NOT_A_SIZE}, or a percentage such as 25%").into()
             } else {
-                complaint
+                error
             }
         })
     }
 
     /// Hundredths of a per cent, at most a whole.
-    pub(crate) fn percentage(&self) -> Result<u32, Complaint> {
-        let number = match self.written {
-            Written::Text(text) => text.trim_end().strip_suffix('%'),
+    pub(crate) fn percentage(&self) -> Result<u32, ValueError> {
+        let number = match self.raw {
+            RawValue::Text(text) => text.trim_end().strip_suffix('%'),
             _ => None,
         };
         let hundredths = number
@@ -234,10 +231,10 @@ impl Given<'_> {
     }
 
     /// `true` or `false`, and in variables the usual words for them.
-    pub(crate) fn switch(&self) -> Result<bool, Complaint> {
-        match self.written {
-            Written::Boolean(value) => Ok(*value),
-            Written::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
+    pub(crate) fn switch(&self) -> Result<bool, ValueError> {
+        match self.raw {
+            RawValue::Boolean(value) => Ok(*value),
+            RawValue::Text(text) => match text.trim().to_ascii_lowercase().as_str() {
                 "1" | "true" | "yes" | "on" => Ok(true),
                 "0" | "false" | "no" | "off" => Ok(false),
                 _ => Err("must be true or false".into()),
@@ -247,32 +244,32 @@ impl Given<'_> {
     }
 
     /// Text without NUL or line ends. Whole numbers are accepted as their digits.
-    pub(crate) fn text(&self) -> Result<String, Complaint> {
-        one_line(self.written)
+    pub(crate) fn text(&self) -> Result<String, ValueError> {
+        one_line(self.raw)
     }
 
     /// Text; blank text counts as none.
-    pub(crate) fn optional_text(&self) -> Result<Option<String>, Complaint> {
+    pub(crate) fn optional_text(&self) -> Result<Option<String>, ValueError> {
         let text = self.text()?;
         let text = text.trim();
         Ok((!text.is_empty()).then(|| text.to_owned()))
     }
 
     /// A path; empty text means none.
-    pub(crate) fn optional_path(&self) -> Result<Option<PathBuf>, Complaint> {
+    pub(crate) fn optional_path(&self) -> Result<Option<PathBuf>, ValueError> {
         let text = self.text()?;
         Ok((!text.is_empty()).then(|| PathBuf::from(text)))
     }
 
     /// The items of a list. Text is split at `separator`; blanks around an item and empty items are ignored.
-    pub(crate) fn items(&self, separator: char) -> Result<Vec<String>, Complaint> {
+    pub(crate) fn items(&self, separator: char) -> Result<Vec<String>, ValueError> {
         let mut items = Vec::new();
-        let texts = match self.written {
-            Written::List(list) => list.as_slice(),
+        let texts = match self.raw {
+            RawValue::List(list) => list.as_slice(),
             single => std::slice::from_ref(single),
         };
-        for written in texts {
-            let Written::Text(text) = written else {
+        for item in texts {
+            let RawValue::Text(text) = item else {
                 return Err("must be text or a list of texts".into());
             };
             let pieces = text
@@ -280,7 +277,7 @@ impl Given<'_> {
                 .map(str::trim)
                 .filter(|piece| !piece.is_empty());
             for piece in pieces {
-                items.push(one_line(&Written::Text(piece.to_owned()))?);
+                items.push(one_line(&RawValue::Text(piece.to_owned()))?);
             }
         }
         Ok(items)
@@ -291,7 +288,7 @@ const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m or
 const NOT_AN_INTERVAL: &str = "must be a time, such as 5ms, 500us or 0.005";
 const NOT_A_SIZE: &str = "must be a size in bytes, such as 1048576, 512KiB, 64K or 1GiB";
 const NOT_A_PERCENTAGE: &str = "must be a percentage, such as 5% or 12.5%";
-/// More than any machine has.
+/// More than any host has.
 const MOST_MEMORY: u64 = 1 << 50;
 const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -349,10 +346,10 @@ fn scaled(text: &str, units: &[(&str, f64)], bare: f64) -> Option<f64> {
     digits.parse::<f64>().ok().map(|number| number * factor)
 }
 
-fn one_line(written: &Written) -> Result<String, Complaint> {
-    let text = match written {
-        Written::Text(text) => text.clone(),
-        Written::Integer { value, radix: 10 } => value.to_string(),
+fn one_line(raw: &RawValue) -> Result<String, ValueError> {
+    let text = match raw {
+        RawValue::Text(text) => text.clone(),
+        RawValue::Integer { value, radix: 10 } => value.to_string(),
         _ => return Err("must be text".into()),
     };
     if text.contains(['\0', '\n', '\r']) {
@@ -433,7 +430,7 @@ pub(crate) fn size_words(bytes: u64) -> String {
     bytes.to_string()
 }
 
-impl fmt::Display for Written {
+impl fmt::Display for RawValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Flags and variables are text throughout: a number reads best without quotes.
@@ -457,8 +454,8 @@ impl fmt::Display for Written {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Written {
-        Written::Text(text.to_owned())
+    fn text(text: &str) -> RawValue {
+        RawValue::Text(text.to_owned())
     }
 
     #[test]
@@ -479,18 +476,18 @@ mod tests {
             (text("8760h"), Some(31_536_000_000)),
             (text("8761h"), None),
             (
-                Written::Integer {
+                RawValue::Integer {
                     value: 7,
                     radix: 10,
                 },
                 Some(7_000),
             ),
-            (Written::Float(0.25), Some(250)),
-            (Written::Float(f64::NAN), None),
-            (Written::Float(f64::INFINITY), None),
-            (Written::Boolean(true), None),
+            (RawValue::Float(0.25), Some(250)),
+            (RawValue::Float(f64::NAN), None),
+            (RawValue::Float(f64::INFINITY), None),
+            (RawValue::Boolean(true), None),
             (
-                Written::Integer {
+                RawValue::Integer {
                     value: i64::MAX,
                     radix: 10,
                 },
@@ -504,16 +501,16 @@ mod tests {
             (text("s"), None),
             (text(""), None),
         ];
-        for (written, expected) in cases {
-            let read = Given {
+        for (raw, expected) in cases {
+            let read = ValueReader {
                 kind: &kind,
-                written: &written,
+                raw: &raw,
             }
             .duration();
             assert_eq!(
                 read.clone().ok(),
                 expected.map(Duration::from_millis),
-                "{written}: {read:?}"
+                "{raw}: {read:?}"
             );
         }
     }
@@ -530,30 +527,30 @@ mod tests {
             (text("500us"), Ok(500)),
             (text("0.0002"), Ok(200)),
             (text("1"), Ok(1_000_000)),
-            (Written::Float(0.001), Ok(1_000)),
+            (RawValue::Float(0.001), Ok(1_000)),
             (text("99us"), Err("must be at least 100us")),
             (text("0"), Err("must be at least 100us")),
             (text("-1"), Err("must be at least 100us")),
             (text("1.1s"), Err("must be at most 1s")),
             (text("soon"), Err(NOT_AN_INTERVAL)),
-            (Written::Float(f64::NAN), Err(NOT_AN_INTERVAL)),
-            (Written::Boolean(true), Err(NOT_AN_INTERVAL)),
+            (RawValue::Float(f64::NAN), Err(NOT_AN_INTERVAL)),
+            (RawValue::Boolean(true), Err(NOT_AN_INTERVAL)),
         ];
-        for (written, expected) in cases {
-            let given = Given {
+        for (raw, expected) in cases {
+            let reader = ValueReader {
                 kind: &kind,
-                written: &written,
+                raw: &raw,
             };
-            let read = given.interval().map_err(|complaint| complaint.demand);
+            let read = reader.interval().map_err(|error| error.requirement);
             let expected = expected.map(Duration::from_micros).map_err(str::to_owned);
-            assert_eq!(read, expected, "{written}");
+            assert_eq!(read, expected, "{raw}");
             if let Ok(interval) = read {
                 let again = text(duration_text(interval).trim_matches('"'));
-                let given = Given {
+                let reader = ValueReader {
                     kind: &kind,
-                    written: &again,
+                    raw: &again,
                 };
-                assert_eq!(given.interval(), Ok(interval), "{written}");
+                assert_eq!(reader.interval(), Ok(interval), "{raw}");
             }
         }
     }
@@ -583,28 +580,28 @@ mod tests {
             (text("big"), None),
             (text(""), None),
             (
-                Written::Integer {
+                RawValue::Integer {
                     value: 64,
                     radix: 10,
                 },
                 Some(64),
             ),
             (
-                Written::Integer {
+                RawValue::Integer {
                     value: -1,
                     radix: 10,
                 },
                 None,
             ),
-            (Written::Float(64.0), None),
+            (RawValue::Float(64.0), None),
         ];
-        for (written, expected) in cases {
-            let read = Given {
+        for (raw, expected) in cases {
+            let read = ValueReader {
                 kind: &kind,
-                written: &written,
+                raw: &raw,
             }
             .size::<u64>();
-            assert_eq!(read.clone().ok(), expected, "{written}: {read:?}");
+            assert_eq!(read.clone().ok(), expected, "{raw}: {read:?}");
         }
     }
 
@@ -632,22 +629,22 @@ mod tests {
             (text("%"), Err(NOT_A_PERCENTAGE)),
             (text("x%"), Err(NOT_A_PERCENTAGE)),
             (text("much"), Err(not_a_size.as_str())),
-            (Written::Boolean(true), Err(not_a_size.as_str())),
+            (RawValue::Boolean(true), Err(not_a_size.as_str())),
         ];
-        for (written, expected) in cases {
-            let given = Given {
+        for (raw, expected) in cases {
+            let reader = ValueReader {
                 kind: &kind,
-                written: &written,
+                raw: &raw,
             };
-            let read = given.memory().map_err(|complaint| complaint.demand);
-            assert_eq!(read, expected.map_err(str::to_owned), "{written}");
+            let read = reader.memory().map_err(|error| error.requirement);
+            assert_eq!(read, expected.map_err(str::to_owned), "{raw}");
             if let Ok(bound) = read {
                 let again = text(bound.text().trim_matches('"'));
-                let given = Given {
+                let reader = ValueReader {
                     kind: &kind,
-                    written: &again,
+                    raw: &again,
                 };
-                assert_eq!(given.memory(), Ok(bound), "{written}");
+                assert_eq!(reader.memory(), Ok(bound), "{raw}");
             }
         }
     }
@@ -662,21 +659,21 @@ mod tests {
             most: 9,
             zero: Err("write 9"),
         };
-        let written = text("0");
-        let complaint = Given {
+        let raw = text("0");
+        let error = ValueReader {
             kind: &time,
-            written: &written,
+            raw: &raw,
         }
         .duration()
         .unwrap_err();
-        assert_eq!(complaint.demand, "must be more than 0: write 1h");
-        let complaint = Given {
+        assert_eq!(error.requirement, "must be more than 0: write 1h");
+        let error = ValueReader {
             kind: &size,
-            written: &written,
+            raw: &raw,
         }
         .size::<u64>()
         .unwrap_err();
-        assert_eq!(complaint.demand, "must be more than 0: write 9");
+        assert_eq!(error.requirement, "must be more than 0: write 9");
     }
 
     #[test]
@@ -700,27 +697,27 @@ mod tests {
             (text("1.0"), Err("must be a whole number, or \"auto\"")),
             (text("+1"), Err("must be a whole number, or \"auto\"")),
             (
-                Written::Float(1.0),
+                RawValue::Float(1.0),
                 Err("must be a whole number, or \"auto\""),
             ),
             (
-                Written::Integer {
+                RawValue::Integer {
                     value: 16,
                     radix: 16,
                 },
                 Ok(16),
             ),
         ];
-        for (written, expected) in cases {
-            let read = Given {
+        for (raw, expected) in cases {
+            let read = ValueReader {
                 kind: &kind,
-                written: &written,
+                raw: &raw,
             }
             .number::<u8>();
             assert_eq!(
-                read.map_err(|complaint| complaint.demand),
+                read.map_err(|error| error.requirement),
                 expected.map_err(str::to_owned),
-                "{written}"
+                "{raw}"
             );
         }
     }
@@ -732,24 +729,24 @@ mod tests {
             let table =
                 toml::de::DeTable::parse(&format!("x = {}", duration_text(duration))).is_ok();
             assert!(table, "{milliseconds}");
-            let written = text(duration_text(duration).trim_matches('"'));
-            let given = Given {
+            let raw = text(duration_text(duration).trim_matches('"'));
+            let reader = ValueReader {
                 kind: &Kind::Duration { zero: Ok("") },
-                written: &written,
+                raw: &raw,
             };
-            assert_eq!(given.duration(), Ok(duration));
+            assert_eq!(reader.duration(), Ok(duration));
         }
         for bytes in [0_u64, 1, 1000, 1024, 1536, 1 << 20, 3 << 30] {
-            let written = text(size_text(bytes).trim_matches('"'));
-            let given = Given {
+            let raw = text(size_text(bytes).trim_matches('"'));
+            let reader = ValueReader {
                 kind: &Kind::Size {
                     least: 0,
                     most: 1 << 40,
                     zero: Ok(""),
                 },
-                written: &written,
+                raw: &raw,
             };
-            assert_eq!(given.size(), Ok(bytes));
+            assert_eq!(reader.size(), Ok(bytes));
         }
         for odd in ["", "a\"b\\c", "tab\t nul\0 é \u{7f}", "\r\n"] {
             let file = format!("x = {}", quoted(odd));

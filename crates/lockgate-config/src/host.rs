@@ -2,7 +2,7 @@
 
 /// Facts about the host, container limits included.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Machine {
+pub struct Host {
     /// CPUs that this process may run on.
     pub affinity: usize,
     /// CPU time that the control group may use, in CPUs; `None`: no quota.
@@ -16,7 +16,7 @@ pub struct Machine {
 /// Memory for one worker: an interpreter with a framework and a mid-sized application.
 pub(crate) const MEMORY_PER_WORKER: u64 = 128 * 1024 * 1024;
 
-impl Machine {
+impl Host {
     /// Bytes of memory that all workers together may use.
     pub(crate) fn memory(&self) -> u64 {
         self.memory_limit
@@ -27,7 +27,7 @@ impl Machine {
     pub(crate) fn memory_words(&self) -> String {
         let whose = match self.memory_limit {
             Some(limit) if limit <= self.memory_total => "the control group's limit",
-            _ => "the machine's memory",
+            _ => "the host's memory",
         };
         format!("{whose} of {}", gibibytes(self.memory()))
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn auto_takes_the_scarcest_of_processors_quota_and_memory() {
         let cases = [
-            // affinity, quota, memory limit, memory of the machine, workers
+            // affinity, quota, memory limit, memory of the host, workers
             (2, Some(2.0), None, 24 * GIB, 2),
             (64, Some(2.0), Some(GIB), 256 * GIB, 2),
             (64, Some(1.5), None, 256 * GIB, 2),
@@ -88,36 +88,36 @@ mod tests {
             (8, None, None, 0, 1),
         ];
         for (affinity, cpu_quota, memory_limit, memory_total, expected) in cases {
-            let machine = Machine {
+            let host = Host {
                 affinity,
                 cpu_quota,
                 memory_limit,
                 memory_total,
             };
-            assert_eq!(machine.suitable_workers().0, expected, "{machine:?}");
+            assert_eq!(host.suitable_workers().0, expected, "{host:?}");
         }
     }
 
     #[test]
     fn the_reason_names_every_fact() {
-        let machine = Machine {
+        let host = Host {
             affinity: 2,
             cpu_quota: Some(2.0),
             memory_limit: None,
             memory_total: 24 * GIB,
         };
         assert_eq!(
-            machine.suitable_workers().1,
+            host.suitable_workers().1,
             "auto: 2 CPUs by affinity, cgroup quota 2.0, memory 24.0 GiB allows 192"
         );
-        let machine = Machine {
+        let host = Host {
             affinity: 1,
             cpu_quota: None,
             memory_limit: Some(GIB / 2),
             memory_total: 24 * GIB,
         };
         assert_eq!(
-            machine.suitable_workers().1,
+            host.suitable_workers().1,
             "auto: 1 CPU by affinity, no cgroup quota, memory 0.5 GiB allows 4"
         );
     }

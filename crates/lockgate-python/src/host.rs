@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use lockgate_config::Machine;
+use lockgate_config::Host;
 
 /// Where control groups are mounted (cgroups(7)).
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -14,14 +14,14 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const UNKNOWN_MEMORY: u64 = 1 << 40;
 
 /// Processors and memory of this machine or container.
-pub(crate) fn facts() -> Machine {
+pub(crate) fn facts() -> Host {
     let groups = fs::read_to_string("/proc/self/cgroup")
         .map_or_else(|_| Vec::new(), |text| group_paths(&text));
     let limits: Vec<_> = groups
         .iter()
         .flat_map(|path| path.ancestors().map(Path::to_owned))
         .collect();
-    Machine {
+    Host {
         affinity: affinity(),
         cpu_quota: limits
             .iter()

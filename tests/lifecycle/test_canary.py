@@ -37,7 +37,7 @@ def watched(tmp_path, start):
     write(tmp_path, "one")
 
     def watched(longest, *arguments):
-        arguments += ("--reload-watch", longest, "--warmup", "/")
+        arguments += ("--canary-period", longest, "--warmup", "/")
         return start("site_app:app", *arguments, chdir=tmp_path, workers=2)
 
     return watched

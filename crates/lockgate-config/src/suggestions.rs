@@ -1,8 +1,10 @@
 //! Suggestions for misspelled names.
 
+use strsim::osa_distance;
+
 /// The candidate that is most similar to `wrong`: the same except for case and separators, else the only one that
 /// begins with it, else the one with the fewest typing errors, if they are few. Each candidate is a name and an answer.
-pub(crate) fn nearest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Option<&'a str> {
+pub(crate) fn suggest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Option<&'a str> {
     let wrong = folded(wrong);
     if wrong.is_empty() {
         return None;
@@ -29,7 +31,7 @@ pub(crate) fn nearest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Op
     // One error in a short name, a third of a long one: `--port` must not suggest `--user-port`.
     let most = (wrong.chars().count() / 3).max(1);
     folded_names()
-        .map(|(name, answer)| (distance(&wrong, &name), answer))
+        .map(|(name, answer)| (osa_distance(&wrong, &name), answer))
         .filter(|(errors, _)| *errors <= most)
         .min_by_key(|(errors, _)| *errors)
         .map(|(_, answer)| answer)
@@ -42,48 +44,9 @@ fn folded(name: &str) -> String {
         .collect()
 }
 
-/// Edit distance: letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
-fn distance(left: &str, right: &str) -> usize {
-    let left: Vec<char> = left.chars().collect();
-    let right: Vec<char> = right.chars().collect();
-    let mut two_back: Vec<usize> = Vec::new();
-    let mut back: Vec<usize> = (0..=right.len()).collect();
-    for (i, &from) in left.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, &to) in right.iter().enumerate() {
-            let replaced = back[j] + usize::from(from != to);
-            let mut best = replaced.min(back[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && from == right[j - 1] && left[i - 1] == to {
-                best = best.min(two_back[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        two_back = std::mem::replace(&mut back, row);
-    }
-    back[right.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances_count_typing_errors() {
-        let cases = [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("workers", "workers", 0),
-            ("wokers", "workers", 1),
-            ("wrokers", "workers", 1),
-            ("workerss", "workers", 1),
-            ("workars", "workers", 1),
-            ("kitten", "sitting", 3),
-        ];
-        for (left, right, expected) in cases {
-            assert_eq!(distance(left, right), expected, "{left} {right}");
-        }
-    }
 
     #[test]
     fn a_wrong_name_finds_the_one_it_was_meant_to_be() {
@@ -115,7 +78,7 @@ mod tests {
             ("--", None),
         ];
         for (wrong, expected) in cases {
-            assert_eq!(nearest(wrong, &candidates), expected, "{wrong}");
+            assert_eq!(suggest(wrong, &candidates), expected, "{wrong}");
         }
     }
 }
