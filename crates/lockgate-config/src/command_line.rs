@@ -6,10 +6,11 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use crate::assignment::Assignment;
+use crate::invocation::Invocation;
 use crate::raw_value::RawValue;
-use crate::resolve::Assignment;
 use crate::setting::{Setting, Shape};
-use crate::{AppSpec, ConfigError, Invocation, Origin, settings, suggestions, unsupported};
+use crate::{AppSpec, ConfigError, Origin, settings, suggestions, unsupported};
 
 /// A flag for an action, not a setting.
 pub(crate) struct Control {

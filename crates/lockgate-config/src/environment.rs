@@ -5,8 +5,8 @@
 
 use std::ffi::OsString;
 
+use crate::assignment::Assignment;
 use crate::raw_value::RawValue;
-use crate::resolve::Assignment;
 use crate::settings::named;
 use crate::{ConfigError, Origin, Setting, settings, suggestions, unsupported};
 

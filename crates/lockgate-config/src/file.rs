@@ -5,8 +5,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::raw_value::{RawValue, quoted};
-use crate::resolve::Assignment;
+use crate::assignment::Assignment;
+use crate::notation::quoted;
+use crate::raw_value::RawValue;
 use crate::{ConfigError, Origin, Setting, settings, suggestions, unsupported};
 
 /// The settings in the file, in the order of its lines, and the errors in the other lines.

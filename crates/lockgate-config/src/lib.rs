@@ -5,11 +5,13 @@
 //! page are derived from it. Every value keeps its origin.
 #![forbid(unsafe_code)]
 
-mod config;
-pub use config::{
-    Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,
-    ProxyVersion, Threads,
-};
+mod notation;
+
+mod host;
+pub use host::Host;
+
+mod memory;
+pub use memory::{MemoryMeasure, percent_words};
 
 mod application;
 pub use application::{AppSpec, Attribute};
@@ -20,24 +22,27 @@ pub use bind::BindAddress;
 mod network;
 pub use network::Networks;
 
-mod host;
 mod log_style;
-pub use host::Host;
-
-mod memory;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
-pub use memory::{MemoryMeasure, percent_words};
 
-mod setting;
-pub use setting::{Kind, Section, Setting, Shape};
+mod config;
+pub use config::{
+    Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,
+    ProxyVersion, Threads,
+};
 
-mod settings;
-pub use settings::settings;
+mod kind;
+pub use kind::Kind;
 
 mod raw_value;
 
-mod resolve;
-pub use resolve::{Invocation, Resolved, admin_address, config_path, resolve};
+mod builder;
+
+mod setting;
+pub use setting::{Section, Setting, Shape};
+
+mod settings;
+pub use settings::settings;
 
 mod origin;
 pub use origin::{Origin, Origins};
@@ -45,12 +50,20 @@ pub use origin::{Origin, Origins};
 mod error;
 pub use error::ConfigError;
 
-mod command_line;
+mod suggestions;
+mod unsupported;
+
+mod assignment;
 mod environment;
 mod file;
 
-mod suggestions;
-mod unsupported;
+mod invocation;
+pub use invocation::Invocation;
+
+mod command_line;
+
+mod resolve;
+pub use resolve::{Resolved, admin_address, config_path, resolve};
 
 mod reference;
 pub use reference::reference_page;

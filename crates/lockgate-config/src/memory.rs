@@ -1,7 +1,7 @@
 //! Memory bounds of a worker: as written, and in bytes on a known host.
 
-use crate::Host;
-use crate::raw_value::{quoted, size_text, size_words};
+use crate::host::Host;
+use crate::notation::{quoted, size_text, size_words};
 
 /// How the memory of a worker is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

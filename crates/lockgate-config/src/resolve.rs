@@ -4,30 +4,18 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::assignment::Assignment;
+use crate::builder::ConfigBuilder;
 use crate::host::MEMORY_PER_WORKER;
+use crate::invocation::Invocation;
 use crate::memory::MemoryBound;
-use crate::raw_value::{RawValue, size_words};
-use crate::setting::ConfigBuilder;
+use crate::notation::size_words;
+use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
     BindAddress, Config, ConfigError, Host, Origin, Origins, Section, Setting, Threads,
     command_line, environment, file, settings,
 };
-
-/// The action that the operator requested.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Invocation {
-    /// Serve.
-    Serve,
-    /// Check the configuration and the application, then exit.
-    CheckConfig,
-    /// Print the configuration, then exit.
-    PrintConfig,
-    /// Print this text, then exit. The configuration beside it names no application.
-    Help(String),
-    /// Print this text, then exit. The configuration beside it names no application.
-    Version(String),
-}
 
 /// A configuration, the requested action, and the origins of the values.
 #[derive(Debug, Clone)]
@@ -43,14 +31,6 @@ pub struct Resolved {
     shown: Vec<(&'static Setting, String)>,
     /// How values were computed on this host, by the name of the setting.
     reasons: Vec<(&'static str, String)>,
-}
-
-/// A value for a setting, from one source.
-#[derive(Debug)]
-pub(crate) struct Assignment {
-    pub(crate) setting: &'static Setting,
-    pub(crate) value: RawValue,
-    pub(crate) origin: Origin,
 }
 
 /// Resolves the command line (its first argument is the program's name), the environment, the text of the file if there

@@ -49,7 +49,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::setting::ConfigBuilder;
+    use crate::builder::ConfigBuilder;
 
     #[test]
     fn names_and_flags_are_unique_and_well_formed() {

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use crate::AppSpec;
-use crate::raw_value::{RawValue, ValueError, ValueReader, quoted, quoted_list};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{quoted, quoted_list};
+use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

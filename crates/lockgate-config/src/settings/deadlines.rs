@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::raw_value::{duration_text, size_text};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{duration_text, size_text};
+use crate::setting::{Section, Setting, Shape};
 
 /// For timeouts that guard against clients: without one, a silent client holds its connection for ever.
 const NO_ZERO: Kind = Kind::Duration {

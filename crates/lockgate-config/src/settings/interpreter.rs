@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::Collection;
-use crate::raw_value::{ValueError, duration_text, quoted};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{duration_text, quoted};
+use crate::raw_value::ValueError;
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

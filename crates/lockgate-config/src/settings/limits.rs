@@ -1,8 +1,9 @@
 //! Settings: limits on the size of a request, where its body is kept, and limits per client.
 
 use super::application::path;
-use crate::raw_value::size_text;
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::size_text;
+use crate::setting::{Section, Setting, Shape};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::raw_value::{ValueError, quoted};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::quoted;
+use crate::raw_value::ValueError;
+use crate::setting::{Section, Setting, Shape};
 use crate::{ErrorLogFormat, LogLevel, LogTarget, LogTimezone};
 
 pub(super) const SETTINGS: &[Setting] = &[

@@ -1,8 +1,10 @@
 //! Settings: the process as the operating system sees it.
 
 use super::application::path;
-use crate::raw_value::{RawValue, ValueError, ValueReader, quoted};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::quoted;
+use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

@@ -1,7 +1,9 @@
 //! Settings: trusted proxies and their headers.
 
-use crate::raw_value::{RawValue, ValueError, ValueReader, quoted, quoted_list};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{quoted, quoted_list};
+use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 use crate::{ForwardedHeaders, Networks, ProxyVersion};
 
 pub(super) const SETTINGS: &[Setting] = &[

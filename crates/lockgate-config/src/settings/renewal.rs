@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::MemoryMeasure;
+use crate::kind::Kind;
 use crate::memory::percent_words;
-use crate::raw_value::{ValueError, ValueReader, duration_text, quoted, quoted_list};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::notation::{duration_text, quoted, quoted_list};
+use crate::raw_value::{ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 
 /// Every Python process needs more than this.
 pub(crate) const LEAST_MEMORY: u64 = 16 << 20;

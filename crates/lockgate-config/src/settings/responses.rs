@@ -1,7 +1,9 @@
 //! Settings: headers that the server adds to responses, and how responses are sent.
 
-use crate::raw_value::{ValueError, quoted};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::quoted;
+use crate::raw_value::ValueError;
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

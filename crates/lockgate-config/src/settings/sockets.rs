@@ -1,8 +1,10 @@
 //! Settings: listen addresses.
 
 use crate::BindAddress;
-use crate::raw_value::{ValueError, ValueReader, quoted, quoted_list};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{quoted, quoted_list};
+use crate::raw_value::{ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::Threads;
-use crate::raw_value::{ValueError, ValueReader, duration_text, quoted};
-use crate::setting::{Kind, Section, Setting, Shape};
+use crate::kind::Kind;
+use crate::notation::{duration_text, quoted};
+use crate::raw_value::{ValueError, ValueReader};
+use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{File, Variables, given, refused};
-use crate::setting::Kind;
+use crate::kind::Kind;
 use crate::{
     BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
 };

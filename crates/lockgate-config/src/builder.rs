@@ -1,0 +1,31 @@
+//! A configuration under construction: what the settings write into.
+
+use crate::AppSpec;
+use crate::config::{Config, Threads};
+use crate::memory::MemoryBound;
+
+/// A configuration under construction, with the values that [`Config`] cannot express yet.
+#[derive(Clone)]
+pub(crate) struct ConfigBuilder {
+    pub(crate) config: Config,
+    pub(crate) app: Option<AppSpec>,
+    pub(crate) workers: Threads,
+    pub(crate) max_worker_memory: MemoryBound,
+    pub(crate) max_worker_memory_hard: MemoryBound,
+}
+
+impl ConfigBuilder {
+    pub(crate) fn new() -> Self {
+        let nothing = AppSpec::Module {
+            module: String::new(),
+            attribute: None,
+        };
+        Self {
+            config: Config::with_defaults(nothing),
+            app: None,
+            workers: Threads::Auto,
+            max_worker_memory: MemoryBound::Bytes(0),
+            max_worker_memory_hard: MemoryBound::Bytes(0),
+        }
+    }
+}
