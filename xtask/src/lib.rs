@@ -1,8 +1,9 @@
 //! Checks and generators for this repository; not part of any wheel.
 //!
-//! Decisions are pure functions over a path and a text; `main.rs` and the tests do the reading and writing.
+//! Decisions are pure functions over a path and a text; `tree` reads the files, and `main.rs` writes them.
 
 #![forbid(unsafe_code)]
 
 pub mod changelog;
 pub mod tidy;
+pub mod tree;

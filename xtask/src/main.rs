@@ -1,4 +1,4 @@
-//! The repository's own commands: `cargo run -p xtask -- docs` and `… -- changelog VERSION`.
+//! The repository's own commands: `cargo run -p xtask -- COMMAND`.
 //!
 //! This file reads and writes files; other modules decide on their content.
 
@@ -14,18 +14,22 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use xtask::changelog::{Fragment, fold};
+use xtask::tidy::ModuleGraph;
+use xtask::tree;
 
 const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
 
   docs                 write docs/reference/settings.md from the declared settings
+  cycles               print for each crate its floors, and the modules that depend on each other
   changelog VERSION    fold changes/*.md into CHANGELOG.md under the heading VERSION";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = tree::root();
     let result = match arguments[..] {
         ["docs"] => write_reference(&root),
+        ["cycles"] => print_cycles(&root),
         ["changelog", version] => fold_changes(&root, version),
         _ => {
             eprintln!("{USAGE}");
@@ -33,8 +37,8 @@ fn main() -> ExitCode {
         }
     };
     match result {
-        Ok(told) => {
-            println!("{told}");
+        Ok(report) => {
+            println!("{report}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -52,6 +56,32 @@ fn write_reference(root: &Path) -> io::Result<String> {
         lockgate_config::reference_page(),
     )?;
     Ok("docs/reference/settings.md is written".to_owned())
+}
+
+fn print_cycles(root: &Path) -> io::Result<String> {
+    let sources = tree::files(root, tree::is_source)?;
+    let mut lines = Vec::new();
+    for (name, files) in tree::crates(sources) {
+        let graph = ModuleGraph::of_crate(&files)
+            .map_err(|error| io::Error::other(format!("{name}: {error}")))?;
+        lines.push(format!(
+            "{name}: {} modules on {} floors",
+            graph.modules.len(),
+            graph.floors()
+        ));
+        for cycle in graph.cycles() {
+            lines.push(format!("  {} depend on each other:", cycle.len()));
+            for (module, uses) in graph.modules.iter().zip(&graph.uses) {
+                let name = |index: &usize| graph.modules[*index].as_str();
+                let inside = |used: &&str| cycle.contains(used);
+                let uses: Vec<&str> = uses.iter().map(name).filter(inside).collect();
+                if cycle.contains(&module.as_str()) {
+                    lines.push(format!("    {module} -> {}", uses.join(", ")));
+                }
+            }
+        }
+    }
+    Ok(lines.join("\n"))
 }
 
 fn fold_changes(root: &Path, version: &str) -> io::Result<String> {

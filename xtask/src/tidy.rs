@@ -4,13 +4,17 @@
 
 use std::fmt;
 
+mod cycles;
 mod documents;
 mod floors;
+mod modules;
 mod rust_text;
 mod sources;
 
+pub use cycles::module_cycles;
 pub use documents::{change_fragment, decision_index, links};
 pub use floors::{dependency_floors, floor_zero_bans};
+pub use modules::ModuleGraph;
 pub use sources::{
     file_length, forbids_unsafe, module_documentation, module_names, unproven_unwraps, unsafe_rooms,
 };

@@ -3,21 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use xtask::tidy::{self, Violation};
-
-/// Folders with built, installed or downloaded files.
-const FOREIGN: [&str; 8] = [
-    "target",
-    "dist",
-    "build",
-    "node_modules",
-    "__pycache__",
-    "site",
-    "htmlcov",
-    "venv",
-];
+use xtask::tree;
 
 #[test]
 fn dependencies_never_climb_a_floor() {
@@ -68,6 +57,18 @@ fn no_panic_is_left_without_its_proof() {
     let mut sources = sources();
     sources.retain(|(path, _)| path.starts_with("crates/"));
     check(sources, tidy::unproven_unwraps);
+}
+
+#[test]
+fn modules_depend_on_each_other_only_in_small_groups() {
+    let crates = tree::crates(sources());
+    assert!(crates.len() > 5, "the rule saw {} crates", crates.len());
+    let found: Vec<String> = crates
+        .iter()
+        .flat_map(|(name, files)| tidy::module_cycles(name, files))
+        .map(|violation| violation.to_string())
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
@@ -126,46 +127,13 @@ fn crate_manifests() -> Vec<(String, String)> {
 }
 
 fn sources() -> Vec<(String, String)> {
-    files(|path| {
-        let is_source = path.starts_with("crates/") && path.contains("/src/");
-        path.ends_with(".rs") && (is_source || path.starts_with("xtask/src/"))
-    })
+    files(tree::is_source)
 }
 
-/// Path from the root, and text, of every wanted file.
 fn files(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let kind = entry.file_type().unwrap();
-            if kind.is_dir() {
-                if !name.starts_with('.') && !FOREIGN.contains(&name.as_str()) {
-                    folders.push(entry.path());
-                }
-                continue;
-            }
-            let path = entry
-                .path()
-                .strip_prefix(root())
-                .unwrap()
-                .to_string_lossy()
-                .into_owned();
-            if kind.is_file() && is_wanted(&path) {
-                let text = fs::read_to_string(entry.path()).unwrap();
-                found.push((path, text));
-            }
-        }
-    }
-    found.sort();
-    found
+    tree::files(&root(), is_wanted).unwrap()
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    tree::root()
 }
