@@ -8,6 +8,8 @@
 mod request;
 mod response;
 
+mod local_response;
+
 mod error;
 mod limits;
 mod status;
@@ -20,10 +22,12 @@ mod proxy_protocol;
 mod span;
 
 pub use error::{BadResponse, Refusal, ShortBody};
-pub use http1::encode::{BodyLength, CONTINUE, ResponseContext, encode_head, encode_refusal};
+pub use http1::encode::{BodyLength, ResponseContext, encode_head};
+pub use http1::interim::{CONTINUE, encode_interim_head};
 pub use http1::parser::{Event, RequestParser};
 pub use http1::response_body::{Frame, FramePrefix, ResponseBody};
 pub use limits::Limits;
+pub use local_response::LocalResponse;
 pub use proxy_protocol::{
     MalformedProxyHeader, ProxyHeader, ProxyProtocol, ProxySource, read_proxy_header,
 };

@@ -1,32 +1,25 @@
-//! A response head from the application, checked as it is built.
+//! A response head: status, reason phrase and headers, checked as they are set.
 //!
-//! Invariant: `block` is a run of complete `Name: value` lines with CRLF, without hop-by-hop fields, so that encoding
-//! is one copy.
+//! Invariant: `block` is the lines of `fields`, in order and without gaps: `Name: value` with CRLF, no hop-by-hop
+//! fields. So encoding is one copy.
 
 use crate::error::BadResponse;
-use crate::rules::grammar::{field_value_length, is_token, parse_decimal, trim_whitespace};
+use crate::rules::grammar::{is_field_value, is_token, parse_decimal, trim_whitespace};
 use crate::span::{Field, Span};
 
-/// One response head: status, reason and headers. Reused between messages.
+/// One response head. Reused between messages.
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     status: u16,
     reason: Vec<u8>,
-    pub(crate) block: Vec<u8>,
+    block: Vec<u8>,
     fields: Vec<Field>,
-    pub(crate) length: Option<Length>,
+    content_length: Option<u64>,
     wants_close: bool,
     /// A 426 names the protocols to upgrade to.
-    pub(crate) has_upgrade: bool,
-    pub(crate) has_date: bool,
-    pub(crate) has_server: bool,
-}
-
-/// The application's Content-Length, and the position of its line in the block.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Length {
-    pub(crate) value: u64,
-    pub(crate) line: Span,
+    has_upgrade: bool,
+    has_date: bool,
+    has_server: bool,
 }
 
 impl ResponseHead {
@@ -36,7 +29,7 @@ impl ResponseHead {
         self.reason.clear();
         self.block.clear();
         self.fields.clear();
-        self.length = None;
+        self.content_length = None;
         self.wants_close = false;
         self.has_upgrade = false;
         self.has_date = false;
@@ -47,15 +40,18 @@ impl ResponseHead {
     ///
     /// # Errors
     ///
-    /// A status out of range, an interim one (1xx), or a control byte in the reason.
+    /// A status out of range, an interim one (1xx), or a control byte in the reason. The head is then unchanged.
     pub fn set_status(&mut self, status: u16, reason: &[u8]) -> Result<(), BadResponse> {
         match status {
             100..=199 => return Err(BadResponse::InterimStatus(status)),
             200..=999 => {}
             _ => return Err(BadResponse::InvalidStatus(status)),
         }
-        if field_value_length(reason) != reason.len() {
+        if !is_field_value(reason) {
             return Err(BadResponse::ForbiddenByteInReason);
+        }
+        if self.has_upgrade && status != UPGRADE_REQUIRED {
+            self.remove(b"upgrade");
         }
         self.status = status;
         self.reason.clear();
@@ -74,52 +70,112 @@ impl ResponseHead {
     /// A name that is not a token, a control byte other than HTAB in the value, a Content-Length that is not a number
     /// or differs from an earlier one, headers beyond 4 GiB. The head is then unchanged.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
-        if !is_token(name) {
-            return Err(BadResponse::InvalidHeaderName);
-        }
-        if field_value_length(value) != value.len() {
-            return Err(BadResponse::ForbiddenByteInHeaderValue);
-        }
-        if self.block.len() + name.len() + value.len() + 4 > u32::MAX as usize {
-            return Err(BadResponse::HeadTooLarge);
-        }
-        match known_name(name) {
-            Known::Other => self.append(name, value),
-            Known::Connection => self.wants_close |= has_token(value, b"close"),
-            Known::Upgrade if self.status == UPGRADE_REQUIRED => {
-                self.has_upgrade = true;
-                self.append(name, value);
+        self.check(name, value)?;
+        match known_field(name) {
+            KnownField::Other => {}
+            KnownField::Connection => {
+                self.wants_close |= has_token(value, b"close");
+                return Ok(());
             }
-            Known::HopByHop | Known::Upgrade => {}
-            Known::Date => {
-                self.has_date = true;
-                self.append(name, value);
-            }
-            Known::Server => {
-                self.has_server = true;
-                self.append(name, value);
-            }
-            Known::ContentLength => {
-                let value = trim_whitespace(value);
-                let Ok(Some(length)) = parse_decimal(value) else {
-                    return Err(BadResponse::InvalidContentLength);
-                };
-                match self.length {
-                    Some(earlier) if earlier.value != length => {
+            KnownField::Upgrade if self.status == UPGRADE_REQUIRED => self.has_upgrade = true,
+            KnownField::HopByHop | KnownField::Upgrade => return Ok(()),
+            KnownField::Date => self.has_date = true,
+            KnownField::Server => self.has_server = true,
+            KnownField::ContentLength => {
+                let (length, digits) = parse_length(value)?;
+                match self.content_length {
+                    Some(earlier) if earlier != length => {
                         return Err(BadResponse::ConflictingContentLength);
                     }
                     Some(_) => {}
                     None => {
-                        let start = self.block.len();
-                        self.append(name, value);
-                        self.length = Some(Length {
-                            value: length,
-                            line: Span::new(start, self.block.len()),
-                        });
+                        self.content_length = Some(length);
+                        self.append(name, digits);
                     }
                 }
+                return Ok(());
             }
         }
+        self.append(name, value);
+        Ok(())
+    }
+
+    /// Sets a header: replaces the first of that name, removes the others, and appends it if there is none. For names
+    /// and values [`ResponseHead::push`] has the rules.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ResponseHead::push`], except that a Content-Length may differ from the one it replaces.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+        self.check(name, value)?;
+        let value = match known_field(name) {
+            KnownField::ContentLength => {
+                let (length, digits) = parse_length(value)?;
+                if self.content_length.replace(length).is_none() {
+                    self.append(name, digits);
+                    return Ok(());
+                }
+                digits
+            }
+            _ => value,
+        };
+        let Some(first) = self.position(name) else {
+            self.remove(name);
+            return self.push(name, value);
+        };
+        self.retain(|index, other| index <= first || !other.eq_ignore_ascii_case(name));
+        let span = self.fields[first].value;
+        self.splice(span, value);
+        self.fields[first].value =
+            Span::new(span.start as usize, span.start as usize + value.len());
+        Ok(())
+    }
+
+    /// Removes all headers of that name, case-insensitive; returns whether there were any.
+    pub fn remove(&mut self, name: &[u8]) -> bool {
+        match known_field(name) {
+            KnownField::Connection => return std::mem::take(&mut self.wants_close),
+            KnownField::HopByHop => return false,
+            KnownField::ContentLength => self.content_length = None,
+            KnownField::Upgrade => self.has_upgrade = false,
+            KnownField::Date => self.has_date = false,
+            KnownField::Server => self.has_server = false,
+            KnownField::Other => {}
+        }
+        let before = self.fields.len();
+        self.retain(|_, other| !other.eq_ignore_ascii_case(name));
+        self.fields.len() < before
+    }
+
+    /// Adds `item` to a header whose value is a comma-separated list, such as Vary, unless the list has it
+    /// (case-insensitive), or is a Vary with `*`. A head without that header gets one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ResponseHead::push`].
+    pub fn add_to_list(&mut self, name: &[u8], item: &[u8]) -> Result<(), BadResponse> {
+        self.check(name, item)?;
+        let is_vary = name.eq_ignore_ascii_case(b"vary");
+        let mut last = None;
+        for (index, (other, list)) in self.headers().enumerate() {
+            if other.eq_ignore_ascii_case(name) {
+                if has_token(list, item) || (is_vary && has_token(list, b"*")) {
+                    return Ok(());
+                }
+                last = Some((index, list.is_empty()));
+            }
+        }
+        let Some((index, is_empty)) =
+            last.filter(|_| matches!(known_field(name), KnownField::Other))
+        else {
+            return self.push(name, item);
+        };
+        let mut end = self.fields[index].value.end;
+        for part in [if is_empty { &b""[..] } else { b", " }, item] {
+            self.splice(Span { start: end, end }, part);
+            end += part.len() as u32;
+        }
+        self.fields[index].value.end = end;
         Ok(())
     }
 
@@ -135,7 +191,7 @@ impl ResponseHead {
 
     /// The application's own Content-Length.
     pub fn content_length(&self) -> Option<u64> {
-        self.length.map(|length| length.value)
+        self.content_length
     }
 
     /// Whether the application said `Connection: close`.
@@ -157,9 +213,48 @@ impl ResponseHead {
             .map(|(_, value)| value)
     }
 
+    /// All header lines, each with its CRLF.
+    pub(crate) fn block(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// The header lines before and after Content-Length.
+    #[cold]
+    pub(crate) fn block_without_length(&self) -> (&[u8], &[u8]) {
+        match self.position(b"content-length") {
+            Some(index) => {
+                let line = self.fields[index].line();
+                let (before, rest) = self.block.split_at(line.start as usize);
+                (before, &rest[(line.end - line.start) as usize..])
+            }
+            None => (&self.block, b""),
+        }
+    }
+
+    pub(crate) fn has_upgrade(&self) -> bool {
+        self.has_upgrade
+    }
+
+    pub(crate) fn has_date(&self) -> bool {
+        self.has_date
+    }
+
+    pub(crate) fn has_server(&self) -> bool {
+        self.has_server
+    }
+
+    #[inline]
+    fn check(&self, name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+        check_header(name, value)?;
+        if self.block.len() + name.len() + value.len() + 4 > u32::MAX as usize {
+            return Err(BadResponse::HeadTooLarge);
+        }
+        Ok(())
+    }
+
+    #[inline]
     fn append(&mut self, name: &[u8], value: &[u8]) {
         let start = self.block.len();
-        self.block.reserve(name.len() + value.len() + 4);
         self.block.extend_from_slice(name);
         self.block.extend_from_slice(b": ");
         self.block.extend_from_slice(value);
@@ -170,12 +265,69 @@ impl ResponseHead {
             value: Span::new(value_start, value_start + value.len()),
         });
     }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.headers()
+            .position(|(other, _)| other.eq_ignore_ascii_case(name))
+    }
+
+    /// Keeps the headers for which `is_kept` returns true, and closes the gaps in the block.
+    fn retain(&mut self, is_kept: impl Fn(usize, &[u8]) -> bool) {
+        let Self { block, fields, .. } = self;
+        let (mut index, mut end) = (0, 0_u32);
+        fields.retain_mut(|field| {
+            let keeps = is_kept(index, field.name.of(block));
+            index += 1;
+            if keeps {
+                let line = field.line();
+                block.copy_within(line.start as usize..line.end as usize, end as usize);
+                field.shift(end.wrapping_sub(line.start));
+                end += line.end - line.start;
+            }
+            keeps
+        });
+        block.truncate(end as usize);
+    }
+
+    /// Replaces a part of the block, and moves the headers behind it.
+    fn splice(&mut self, span: Span, with: &[u8]) {
+        let range = span.start as usize..span.end as usize;
+        let by = (with.len() as u32).wrapping_sub(span.end - span.start);
+        self.block.splice(range, with.iter().copied());
+        let is_behind = |field: &&mut Field| field.name.start >= span.end;
+        for field in self.fields.iter_mut().filter(is_behind) {
+            field.shift(by);
+        }
+    }
 }
 
 /// RFC 9110 §15.5.22.
 const UPGRADE_REQUIRED: u16 = 426;
 
-enum Known {
+/// Whether a header can be written as it is.
+#[inline]
+pub(crate) fn check_header(name: &[u8], value: &[u8]) -> Result<(), BadResponse> {
+    if !is_token(name) {
+        return Err(BadResponse::InvalidHeaderName);
+    }
+    if !is_field_value(value) {
+        return Err(BadResponse::ForbiddenByteInHeaderValue);
+    }
+    Ok(())
+}
+
+/// A Content-Length, and its digits without white space around them.
+fn parse_length(value: &[u8]) -> Result<(u64, &[u8]), BadResponse> {
+    let digits = trim_whitespace(value);
+    match parse_decimal(digits) {
+        Ok(Some(length)) => Ok((length, digits)),
+        _ => Err(BadResponse::InvalidContentLength),
+    }
+}
+
+/// The fields of a response that the server interprets or writes itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KnownField {
     ContentLength,
     Connection,
     Upgrade,
@@ -185,21 +337,24 @@ enum Known {
     Other,
 }
 
-fn known_name(name: &[u8]) -> Known {
+#[inline]
+pub(crate) fn known_field(name: &[u8]) -> KnownField {
     let is = |candidate: &[u8]| name.eq_ignore_ascii_case(candidate);
-    match name.len() {
-        2 if is(b"te") => Known::HopByHop,
-        4 if is(b"date") => Known::Date,
-        6 if is(b"server") => Known::Server,
-        7 if is(b"upgrade") => Known::Upgrade,
-        7 if is(b"trailer") => Known::HopByHop,
-        8 if is(b"trailers") => Known::HopByHop,
-        10 if is(b"connection") => Known::Connection,
-        10 if is(b"keep-alive") => Known::HopByHop,
-        14 if is(b"content-length") => Known::ContentLength,
-        17 if is(b"transfer-encoding") => Known::HopByHop,
-        7.. if name[..6].eq_ignore_ascii_case(b"proxy-") => Known::HopByHop,
-        _ => Known::Other,
+    // The length and the first letter leave at most one name.
+    let first = name.first().map_or(0, |byte| byte | 0x20);
+    match (first, name.len()) {
+        (b'c', 14) if is(b"content-length") => KnownField::ContentLength,
+        (b'c', 10) if is(b"connection") => KnownField::Connection,
+        (b'd', 4) if is(b"date") => KnownField::Date,
+        (b's', 6) if is(b"server") => KnownField::Server,
+        (b'k', 10) if is(b"keep-alive") => KnownField::HopByHop,
+        (b't', 2) if is(b"te") => KnownField::HopByHop,
+        (b't', 7) if is(b"trailer") => KnownField::HopByHop,
+        (b't', 8) if is(b"trailers") => KnownField::HopByHop,
+        (b't', 17) if is(b"transfer-encoding") => KnownField::HopByHop,
+        (b'u', 7) if is(b"upgrade") => KnownField::Upgrade,
+        (b'p', 7..) if name[..6].eq_ignore_ascii_case(b"proxy-") => KnownField::HopByHop,
+        _ => KnownField::Other,
     }
 }
 
@@ -211,142 +366,4 @@ pub(crate) fn has_token(value: &[u8], token: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_is_final_and_its_reason_cannot_split_the_response() {
-        let cases: [(u16, &[u8], Result<(), BadResponse>); 8] = [
-            (200, b"OK", Ok(())),
-            (200, b"", Ok(())),
-            (999, b"d\xe9j\xe0\tvu", Ok(())),
-            (100, b"Continue", Err(BadResponse::InterimStatus(100))),
-            (101, b"Switching", Err(BadResponse::InterimStatus(101))),
-            (99, b"", Err(BadResponse::InvalidStatus(99))),
-            (1000, b"", Err(BadResponse::InvalidStatus(1000))),
-            (200, b"OK\r\nX: y", Err(BadResponse::ForbiddenByteInReason)),
-        ];
-        for (status, reason, answer) in cases {
-            assert_eq!(ResponseHead::default().set_status(status, reason), answer);
-        }
-    }
-
-    #[test]
-    fn a_bad_header_is_refused_and_leaves_no_trace() {
-        let cases: [(&[u8], &[u8], BadResponse); 13] = [
-            (b"", b"x", BadResponse::InvalidHeaderName),
-            (b"X Y", b"x", BadResponse::InvalidHeaderName),
-            (b"X:", b"x", BadResponse::InvalidHeaderName),
-            (b"X\r\n", b"x", BadResponse::InvalidHeaderName),
-            (b"X\xe9", b"x", BadResponse::InvalidHeaderName),
-            (b"X", b"a\r\nY: b", BadResponse::ForbiddenByteInHeaderValue),
-            (b"X", b"a\nb", BadResponse::ForbiddenByteInHeaderValue),
-            (b"X", b"a\rb", BadResponse::ForbiddenByteInHeaderValue),
-            (b"X", b"a\0b", BadResponse::ForbiddenByteInHeaderValue),
-            (b"X", b"a\x7fb", BadResponse::ForbiddenByteInHeaderValue),
-            (
-                b"Connection",
-                b"a\x0bb",
-                BadResponse::ForbiddenByteInHeaderValue,
-            ),
-            (b"Content-Length", b"+3", BadResponse::InvalidContentLength),
-            (
-                b"Content-Length",
-                b"4",
-                BadResponse::ConflictingContentLength,
-            ),
-        ];
-        let mut head = ResponseHead::default();
-        head.push(b"content-length", b"3").unwrap();
-        for (name, value, answer) in cases {
-            assert_eq!(head.push(name, value), Err(answer), "{name:?} {value:?}");
-        }
-        assert_eq!(head.headers().count(), 1);
-        assert_eq!(head.block, b"content-length: 3\r\n");
-    }
-
-    #[test]
-    fn hop_by_hop_fields_are_ours_to_say() {
-        let mut head = ResponseHead::default();
-        let names = [
-            "Connection",
-            "keep-alive",
-            "Proxy-Authenticate",
-            "Proxy-Connection",
-            "TE",
-            "Trailer",
-            "Trailers",
-            "Transfer-Encoding",
-            "UPGRADE",
-        ];
-        for name in names {
-            head.push(name.as_bytes(), b"chunked").unwrap();
-        }
-        assert_eq!(head.headers().count(), 0);
-        assert!(!head.wants_close());
-        head.push(b"connection", b"x,  Close").unwrap();
-        assert!(head.wants_close());
-        head.clear();
-        assert!(!head.wants_close());
-    }
-
-    #[test]
-    fn only_a_426_says_upgrade() {
-        for (status, is_kept) in [(426, true), (200, false), (400, false), (505, false)] {
-            let mut head = ResponseHead::default();
-            head.set_status(status, b"").unwrap();
-            head.push(b"Upgrade", b"HTTP/3.0, websocket").unwrap();
-            let kept = head.header("upgrade") == Some(b"HTTP/3.0, websocket");
-            assert_eq!((kept, head.has_upgrade), (is_kept, is_kept), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_content_length_may_have_white_space_around_it_and_not_within() {
-        for (value, length) in [
-            (" 5 ", Some(5)),
-            ("\t5", Some(5)),
-            ("1 5", None),
-            (" ", None),
-            ("", None),
-        ] {
-            let mut head = ResponseHead::default();
-            let pushed = head.push(b"Content-Length", value.as_bytes());
-            assert_eq!(pushed.is_ok(), length.is_some(), "{value:?}");
-            assert_eq!(head.content_length(), length, "{value:?}");
-            if length.is_some() {
-                assert_eq!(head.block, b"Content-Length: 5\r\n");
-            }
-        }
-    }
-
-    #[test]
-    fn headers_come_back_as_they_were_said() {
-        let mut head = ResponseHead::default();
-        head.push(b"Set-Cookie", b"a=1").unwrap();
-        head.push(b"Set-Cookie", b"b=2").unwrap();
-        head.push(b"Content-Length", b"007").unwrap();
-        head.push(b"content-length", b"7").unwrap();
-        let headers: Vec<_> = head.headers().collect();
-        assert_eq!(headers.len(), 3);
-        assert_eq!(headers[1], (&b"Set-Cookie"[..], &b"b=2"[..]));
-        assert_eq!(head.header("set-cookie"), Some(&b"a=1"[..]));
-        assert_eq!(head.content_length(), Some(7));
-        assert_eq!(head.header("x"), None);
-    }
-
-    #[test]
-    fn a_cleared_head_remembers_nothing() {
-        let mut head = ResponseHead::default();
-        head.set_status(426, b"Upgrade Required").unwrap();
-        for name in ["Content-Length", "Date", "Server", "Upgrade"] {
-            head.push(name.as_bytes(), b"3").unwrap();
-        }
-        head.clear();
-        assert_eq!((head.status(), head.reason()), (0, &b""[..]));
-        assert_eq!(head.headers().count(), 0);
-        assert_eq!(head.content_length(), None);
-        assert!(!head.has_date && !head.has_server && !head.has_upgrade);
-        assert_eq!(head.push(b"Content-Length", b"4"), Ok(()));
-    }
-}
+mod tests;

@@ -37,3 +37,23 @@ pub(crate) struct Field {
     pub(crate) name: Span,
     pub(crate) value: Span,
 }
+
+impl Field {
+    /// The whole line with its CRLF, where the value ends right before it.
+    #[inline]
+    pub(crate) fn line(self) -> Span {
+        Span {
+            start: self.name.start,
+            end: self.value.end + 2,
+        }
+    }
+
+    /// Moves the field by `by` bytes, modulo 2^32: so also to the front.
+    #[inline]
+    pub(crate) fn shift(&mut self, by: u32) {
+        for span in [&mut self.name, &mut self.value] {
+            span.start = span.start.wrapping_add(by);
+            span.end = span.end.wrapping_add(by);
+        }
+    }
+}

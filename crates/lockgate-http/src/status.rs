@@ -5,6 +5,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
     match status {
         100 => "Continue",
         101 => "Switching Protocols",
+        102 => "Processing",
         103 => "Early Hints",
         200 => "OK",
         201 => "Created",
@@ -15,7 +16,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         206 => "Partial Content",
         300 => "Multiple Choices",
         301 => "Moved Permanently",
-        302 => "NextLine",
+        302 => "Found",
         303 => "See Other",
         304 => "Not Modified",
         307 => "Temporary Redirect",
@@ -23,7 +24,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",
-        404 => "Not NextLine",
+        404 => "Not Found",
         405 => "Method Not Allowed",
         406 => "Not Acceptable",
         408 => "Request Timeout",
@@ -51,5 +52,26 @@ pub fn reason_phrase(status: u16) -> &'static str {
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
         _ => "Unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_phrases_are_those_of_the_registry() {
+        for (status, reason) in [
+            (101, "Switching Protocols"),
+            (200, "OK"),
+            (302, "Found"),
+            (404, "Not Found"),
+            (413, "Content Too Large"),
+            (431, "Request Header Fields Too Large"),
+            (507, "Insufficient Storage"),
+            (599, "Unknown"),
+        ] {
+            assert_eq!(reason_phrase(status), reason);
+        }
     }
 }

@@ -11,6 +11,10 @@ pub enum BadResponse {
     InvalidStatus(u16),
     /// An interim status (1xx) as the final status (RFC 9110 §15.2).
     InterimStatus(u16),
+    /// A status outside 100..=199 as an interim status (RFC 9110 §15.2).
+    InvalidInterimStatus(u16),
+    /// A 101 that does not name the protocol to switch to (RFC 9110 §15.2.2).
+    MissingUpgrade,
     /// A control byte in the reason phrase: response splitting (RFC 9112 §4).
     ForbiddenByteInReason,
     /// A header name that is empty or not a token (RFC 9110 §5.1).
@@ -32,6 +36,10 @@ impl fmt::Display for BadResponse {
             Self::InterimStatus(status) => {
                 write!(out, "status {status} is interim and cannot end a request")
             }
+            Self::InvalidInterimStatus(status) => {
+                write!(out, "interim status {status} is not in 100..=199")
+            }
+            Self::MissingUpgrade => out.write_str("101 without Upgrade"),
             Self::ForbiddenByteInReason => out.write_str("control byte in the reason phrase"),
             Self::InvalidHeaderName => out.write_str("a header name is not a token"),
             Self::ForbiddenByteInHeaderValue => out.write_str("control byte in a header value"),

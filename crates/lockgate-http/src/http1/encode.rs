@@ -5,10 +5,6 @@
 use crate::http1::response_body::{Delimiter, ResponseBody};
 use crate::request::Version;
 use crate::response::ResponseHead;
-use crate::rules::grammar::field_value_length;
-
-/// The interim response to `Expect: 100-continue` (RFC 9110 §10.1.1).
-pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What is known of the body's length when the head is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +30,19 @@ pub struct ResponseContext<'a> {
     pub server: Option<&'a [u8]>,
 }
 
+impl<'a> ResponseContext<'a> {
+    /// The context of the last response of a connection, which does not depend on the version.
+    pub fn closing(is_head: bool, date: &'a [u8], server: Option<&'a [u8]>) -> Self {
+        Self {
+            version: Version::Http11,
+            is_head,
+            keep_alive: false,
+            date,
+            server,
+        }
+    }
+}
+
 /// Appends the whole head to `out` and decides the framing of the body (RFC 9112 §6).
 ///
 /// The application's Content-Length takes precedence over `length`. Without one, a known length is announced; an
@@ -49,7 +58,7 @@ pub fn encode_head(
     let status = head.status();
     let is_length_ours = status == 204 || status == 205;
     let mut announced = None;
-    let delimiter = match (head.length, length) {
+    let delimiter = match (head.content_length(), length) {
         _ if status == 204 || status == 304 => Delimiter::NoBody,
         _ if status == 205 => {
             announced = Some(0);
@@ -60,7 +69,7 @@ pub fn encode_head(
             Delimiter::NoBody
         }
         _ if context.is_head => Delimiter::NoBody,
-        (Some(explicit), _) => Delimiter::Length(explicit.value),
+        (Some(explicit), _) => Delimiter::Length(explicit),
         (None, BodyLength::Known(length)) => {
             announced = Some(length);
             Delimiter::Length(length)
@@ -71,25 +80,25 @@ pub fn encode_head(
     let keep_alive = context.keep_alive && !head.wants_close() && delimiter != Delimiter::Close;
 
     out.reserve(
-        head.block.len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
+        head.block().len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
     );
     // RFC 9110 §6.2: the version is the server's own, also in a response to 1.0.
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&status_digits(status));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
-    match head.length {
-        Some(length) if is_length_ours => {
-            out.extend_from_slice(&head.block[..length.line.start as usize]);
-            out.extend_from_slice(&head.block[length.line.end as usize..]);
-        }
-        _ => out.extend_from_slice(&head.block),
+    if is_length_ours {
+        let (before, after) = head.block_without_length();
+        out.extend_from_slice(before);
+        out.extend_from_slice(after);
+    } else {
+        out.extend_from_slice(head.block());
     }
-    if !head.has_date {
+    if !head.has_date() {
         push_line(out, b"Date: ", context.date);
     }
     if let Some(server) = context.server
-        && !head.has_server
+        && !head.has_server()
     {
         push_line(out, b"Server: ", server);
     }
@@ -104,7 +113,7 @@ pub fn encode_head(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     // RFC 9110 §7.8: a sender of Upgrade also names it in Connection.
-    out.extend_from_slice(match (keep_alive, context.version, head.has_upgrade) {
+    out.extend_from_slice(match (keep_alive, context.version, head.has_upgrade()) {
         (true, Version::Http11, false) => b"\r\n",
         (true, Version::Http11, true) => b"Connection: upgrade\r\n\r\n",
         (true, Version::Http10, false) => b"Connection: keep-alive\r\n\r\n",
@@ -115,58 +124,8 @@ pub fn encode_head(
     ResponseBody::new(delimiter, keep_alive)
 }
 
-/// Appends a complete small `text/plain` response that closes the connection; returns the length of its body.
-///
-/// `reason` and `server` are left out if they contain control bytes.
-pub fn encode_refusal(
-    out: &mut Vec<u8>,
-    status: u16,
-    reason: &str,
-    detail: &str,
-    date: &[u8],
-    server: Option<&[u8]>,
-) -> usize {
-    let is_clean = |bytes: &[u8]| field_value_length(bytes) == bytes.len();
-    let reason = if is_clean(reason.as_bytes()) {
-        reason
-    } else {
-        ""
-    };
-    let digits = status_digits(status);
-    let separator: &[u8] = if detail.is_empty() { b"" } else { b": " };
-    let body_parts: [&[u8]; 5] = [
-        &digits,
-        reason.as_bytes(),
-        separator,
-        detail.as_bytes(),
-        b"\n",
-    ];
-    let body_length: usize = body_parts.iter().map(|part| part.len()).sum();
-
-    out.reserve(body_length + reason.len() + 200);
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&digits);
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    push_line(out, b"Date: ", date);
-    if let Some(server) = server.filter(|server| is_clean(server)) {
-        push_line(out, b"Server: ", server);
-    }
-    push_line(out, b"Content-Type: ", b"text/plain; charset=utf-8");
-    push_line(
-        out,
-        b"Content-Length: ",
-        itoa::Buffer::new().format(body_length).as_bytes(),
-    );
-    out.extend_from_slice(b"Connection: close\r\n\r\n");
-    for part in body_parts {
-        out.extend_from_slice(part);
-    }
-    body_length
-}
-
 #[inline]
-fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
@@ -334,25 +293,5 @@ mod tests {
             );
             assert_eq!(body.keep_alive(), !wants_close);
         }
-    }
-
-    #[test]
-    fn a_refusal_is_a_whole_answer_that_closes() {
-        let mut out = Vec::new();
-        let body = encode_refusal(
-            &mut out,
-            400,
-            "Bad Request",
-            "LF without CR",
-            DATE,
-            Some(b"lockgate"),
-        );
-        assert_eq!(body, 31);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "HTTP/1.1 400 Bad Request\r\nDate: Sun, 22 Nov 2026 14:32:23 GMT\r\n\
-             Server: lockgate\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: 31\r\nConnection: close\r\n\r\n400 Bad Request: LF without CR\n"
-        );
     }
 }

@@ -11,3 +11,5 @@ mod chunked;
 pub(crate) mod encode;
 
 pub(crate) mod response_body;
+
+pub(crate) mod interim;

@@ -1,6 +1,6 @@
 //! Message framing (RFC 9112 §6): how a request's body is delimited, decided from its fields.
 //!
-//! Invariant: a message has exactly one framing, chosen once; two framing are an error, not a choice.
+//! Invariant: a message has exactly one framing, chosen once; two are an error, not a choice.
 
 use crate::error::Refusal;
 use crate::limits::Limits;

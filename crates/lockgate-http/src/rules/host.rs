@@ -2,66 +2,67 @@
 
 use std::net::Ipv6Addr;
 
-use crate::rules::grammar::{REG_NAME, parse_decimal};
+use crate::rules::grammar::REG_NAME;
 
 /// Whether `host` is one `uri-host [ ":" port ]`, not empty (RFC 9110 §7.2, RFC 3986 §3.2.2).
 ///
 /// Stricter than the grammar where readers differ: no comma (a joined list), no port above 65535, no
 /// IPvFuture, no zone identifier. The port may be empty (RFC 3986 §3.2.3).
 pub(crate) fn is_host(host: &[u8]) -> bool {
-    let (name, port) = match host {
-        [b'[', inner @ ..] => {
-            let Some(end) = memchr::memchr(b']', inner) else {
-                return false;
-            };
-            if !is_ipv6(&inner[..end]) {
-                return false;
-            }
-            (&host[..end + 2], &inner[end + 1..])
-        }
-        _ => {
-            let end = memchr::memchr(b':', host).unwrap_or(host.len());
-            if !is_reg_name(&host[..end]) {
-                return false;
-            }
-            host.split_at(end)
-        }
-    };
-    !name.is_empty() && is_port_suffix(port)
-}
-
-fn is_ipv6(text: &[u8]) -> bool {
-    std::str::from_utf8(text).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
-}
-
-fn is_reg_name(name: &[u8]) -> bool {
-    if name.iter().all(|&byte| REG_NAME[byte as usize]) {
-        return true;
-    }
-    let mut rest = name;
-    while let [first, after @ ..] = rest {
-        rest = match (first, after) {
-            (b'%', [high, low, after @ ..])
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
-                after
-            }
-            (byte, after) if REG_NAME[*byte as usize] => after,
-            _ => return false,
-        };
-    }
-    true
-}
-
-fn is_port_suffix(suffix: &[u8]) -> bool {
-    match suffix {
-        [] => true,
-        [b':'] => true,
-        [b':', digits @ ..] => {
-            matches!(parse_decimal(digits), Ok(Some(port)) if port <= u64::from(u16::MAX))
-        }
+    let end = reg_name_length(host);
+    match (end, &host[end..]) {
+        (0, [b'[', literal @ ..]) => is_bracketed(literal),
+        (0, _) => false,
+        (_, []) => true,
+        (_, [b':', port @ ..]) => is_port(port),
         _ => false,
     }
+}
+
+/// How many bytes at the start of `host` are a `reg-name` (RFC 3986 §3.2.2): unreserved, sub-delims, and escapes.
+#[inline]
+fn reg_name_length(host: &[u8]) -> usize {
+    let mut length = 0;
+    loop {
+        let rest = &host[length..];
+        length += rest
+            .iter()
+            .position(|&byte| !REG_NAME[usize::from(byte)])
+            .unwrap_or(rest.len());
+        match &host[length..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                length += 3;
+            }
+            _ => return length,
+        }
+    }
+}
+
+/// What follows the opening bracket: an IPv6 address, the closing bracket, and perhaps a port.
+fn is_bracketed(literal: &[u8]) -> bool {
+    let Some(end) = memchr::memchr(b']', literal) else {
+        return false;
+    };
+    let is_address =
+        std::str::from_utf8(&literal[..end]).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    is_address
+        && match &literal[end + 1..] {
+            [] => true,
+            [b':', port @ ..] => is_port(port),
+            _ => false,
+        }
+}
+
+/// Digits up to 65535, perhaps with leading zeros; or nothing.
+#[inline]
+fn is_port(digits: &[u8]) -> bool {
+    digits
+        .iter()
+        .try_fold(0_u32, |number, digit| {
+            let number = number * 10 + u32::from(digit.wrapping_sub(b'0'));
+            (digit.is_ascii_digit() && number <= u32::from(u16::MAX)).then_some(number)
+        })
+        .is_some()
 }
 
 #[cfg(test)]

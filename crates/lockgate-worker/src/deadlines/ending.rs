@@ -1,7 +1,7 @@
 //! How a client's connection ends at its request's deadline, from a thread that does not own the connection: 504 or a
 //! reset. The call slot's lock must be held.
 
-use lockgate_http::encode_refusal;
+use lockgate_http::{LocalResponse, ResponseContext};
 
 use super::Line;
 use crate::date::with_date;
@@ -25,13 +25,11 @@ impl Line {
             return self.cut();
         };
         let mut answer = Vec::new();
-        let detail = "the request took too long";
-        let body_length = with_date(|date| {
-            encode_refusal(&mut answer, STATUS, "Gateway Timeout", detail, date, server)
+        let response = LocalResponse::text(STATUS, "the request took too long").closing();
+        with_date(|date| {
+            let context = ResponseContext::closing(self.is_head_request, date, server);
+            response.encode(&mut answer, &context)
         });
-        if self.is_head_request {
-            answer.truncate(answer.len() - body_length);
-        }
         if handle.answer(&answer) {
             Ending::Refused
         } else {

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use lockgate_http::{encode_refusal, reason_phrase};
+use lockgate_http::{LocalResponse, ResponseContext};
 use lockgate_observe::Level;
 
 use super::EventLoop;
@@ -117,17 +117,11 @@ impl EventLoop {
                 .write_unless_blocked(Level::Warning, &message);
         }
         let mut answer = Vec::new();
-        let (status, detail) = (429, "this address has too many connections");
+        let response = LocalResponse::text(429, "this address has too many connections").closing();
         with_date(|date| {
             let server = shared.server_header.as_deref();
-            encode_refusal(
-                &mut answer,
-                status,
-                reason_phrase(status),
-                detail,
-                date,
-                server,
-            )
+            let context = ResponseContext::closing(false, date, server);
+            response.encode(&mut answer, &context)
         });
         let mut transport = Plain::new(arrival.socket);
         // A failure here has no remedy: the connection is dropped in any case.

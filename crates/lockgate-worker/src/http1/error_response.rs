@@ -3,7 +3,9 @@
 use std::io;
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, Refusal, RequestHead, ResponseHead, encode_refusal};
+use lockgate_http::{
+    BodyLength, LocalResponse, Refusal, RequestHead, ResponseContext, ResponseHead,
+};
 use lockgate_observe::Outcome;
 
 use crate::body::minimum_rate::ReadRate;
@@ -66,23 +68,14 @@ impl Connection {
         }
         self.log_refused_head(&mut request.head, now);
         self.spool = Spool::Empty;
-        let (status, reason, detail) = match &rejection {
-            Rejection::OfPeer(refusal) => (refusal.status(), refusal.reason(), refusal.to_string()),
+        let (status, detail) = match &rejection {
+            Rejection::OfPeer(refusal) => (refusal.status(), refusal.to_string()),
             Rejection::NoDescriptors => (
                 503,
-                "Service Unavailable",
                 "too many large request bodies are being received".to_owned(),
             ),
-            Rejection::DiskFull => (
-                507,
-                "Insufficient Storage",
-                "the request body could not be stored".to_owned(),
-            ),
-            Rejection::NotStored => (
-                500,
-                "Internal Server Error",
-                "the request body could not be stored".to_owned(),
-            ),
+            Rejection::DiskFull => (507, "the request body could not be stored".to_owned()),
+            Rejection::NotStored => (500, "the request body could not be stored".to_owned()),
         };
         self.shared.report_refusal(&self.client, &detail);
         if let Some(entry) = &mut self.entry {
@@ -94,12 +87,10 @@ impl Connection {
         let server = self.shared.server_header.as_deref();
         let tail = self.out.tail();
         let from = tail.len();
-        let mut body_bytes =
-            with_date(|date| encode_refusal(tail, status, reason, &detail, date, server));
-        if is_head {
-            // RFC 9110 §9.3.2: no content, with any status; the client would read it as another response.
-            tail.truncate(tail.len() - std::mem::take(&mut body_bytes));
-        }
+        let response = LocalResponse::text(status, &detail).closing();
+        let body_bytes = with_date(|date| {
+            response.encode(tail, &ResponseContext::closing(is_head, date, server))
+        });
         let added = tail.len() - from;
         self.out.record_appended(added);
         debug_assert!(self.out.len() > length_before);

@@ -1,0 +1,139 @@
+//! Tables of statuses and headers, and of edits.
+
+use super::*;
+
+#[test]
+fn a_status_is_final_and_its_reason_cannot_split_the_response() {
+    let cases: [(u16, &[u8], Result<(), BadResponse>); 8] = [
+        (200, b"OK", Ok(())),
+        (200, b"", Ok(())),
+        (999, b"d\xe9j\xe0\tvu", Ok(())),
+        (100, b"Continue", Err(BadResponse::InterimStatus(100))),
+        (101, b"Switching", Err(BadResponse::InterimStatus(101))),
+        (99, b"", Err(BadResponse::InvalidStatus(99))),
+        (1000, b"", Err(BadResponse::InvalidStatus(1000))),
+        (200, b"OK\r\nX: y", Err(BadResponse::ForbiddenByteInReason)),
+    ];
+    for (status, reason, answer) in cases {
+        assert_eq!(ResponseHead::default().set_status(status, reason), answer);
+    }
+}
+
+#[test]
+fn a_bad_header_is_refused_and_leaves_no_trace() {
+    let cases: [(&[u8], &[u8], BadResponse); 13] = [
+        (b"", b"x", BadResponse::InvalidHeaderName),
+        (b"X Y", b"x", BadResponse::InvalidHeaderName),
+        (b"X:", b"x", BadResponse::InvalidHeaderName),
+        (b"X\r\n", b"x", BadResponse::InvalidHeaderName),
+        (b"X\xe9", b"x", BadResponse::InvalidHeaderName),
+        (b"X", b"a\r\nY: b", BadResponse::ForbiddenByteInHeaderValue),
+        (b"X", b"a\nb", BadResponse::ForbiddenByteInHeaderValue),
+        (b"X", b"a\rb", BadResponse::ForbiddenByteInHeaderValue),
+        (b"X", b"a\0b", BadResponse::ForbiddenByteInHeaderValue),
+        (b"X", b"a\x7fb", BadResponse::ForbiddenByteInHeaderValue),
+        (
+            b"Connection",
+            b"a\x0bb",
+            BadResponse::ForbiddenByteInHeaderValue,
+        ),
+        (b"Content-Length", b"+3", BadResponse::InvalidContentLength),
+        (
+            b"Content-Length",
+            b"4",
+            BadResponse::ConflictingContentLength,
+        ),
+    ];
+    let mut head = ResponseHead::default();
+    head.push(b"content-length", b"3").unwrap();
+    for (name, value, answer) in cases {
+        assert_eq!(head.push(name, value), Err(answer), "{name:?} {value:?}");
+    }
+    assert_eq!(head.headers().count(), 1);
+    assert_eq!(head.block, b"content-length: 3\r\n");
+}
+
+#[test]
+fn hop_by_hop_fields_are_ours_to_say() {
+    let mut head = ResponseHead::default();
+    let names = [
+        "Connection",
+        "keep-alive",
+        "Proxy-Authenticate",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Trailers",
+        "Transfer-Encoding",
+        "UPGRADE",
+    ];
+    for name in names {
+        head.push(name.as_bytes(), b"chunked").unwrap();
+    }
+    assert_eq!(head.headers().count(), 0);
+    assert!(!head.wants_close());
+    head.push(b"connection", b"x,  Close").unwrap();
+    assert!(head.wants_close());
+    head.clear();
+    assert!(!head.wants_close());
+}
+
+#[test]
+fn only_a_426_says_upgrade() {
+    for (status, is_kept) in [(426, true), (200, false), (400, false), (505, false)] {
+        let mut head = ResponseHead::default();
+        head.set_status(status, b"").unwrap();
+        head.push(b"Upgrade", b"HTTP/3.0, websocket").unwrap();
+        let kept = head.header("upgrade") == Some(b"HTTP/3.0, websocket");
+        assert_eq!((kept, head.has_upgrade), (is_kept, is_kept), "{status}");
+    }
+}
+
+#[test]
+fn a_content_length_may_have_white_space_around_it_and_not_within() {
+    for (value, length) in [
+        (" 5 ", Some(5)),
+        ("\t5", Some(5)),
+        ("1 5", None),
+        (" ", None),
+        ("", None),
+    ] {
+        let mut head = ResponseHead::default();
+        let pushed = head.push(b"Content-Length", value.as_bytes());
+        assert_eq!(pushed.is_ok(), length.is_some(), "{value:?}");
+        assert_eq!(head.content_length(), length, "{value:?}");
+        if length.is_some() {
+            assert_eq!(head.block, b"Content-Length: 5\r\n");
+        }
+    }
+}
+
+#[test]
+fn headers_come_back_as_they_were_said() {
+    let mut head = ResponseHead::default();
+    head.push(b"Set-Cookie", b"a=1").unwrap();
+    head.push(b"Set-Cookie", b"b=2").unwrap();
+    head.push(b"Content-Length", b"007").unwrap();
+    head.push(b"content-length", b"7").unwrap();
+    let headers: Vec<_> = head.headers().collect();
+    assert_eq!(headers.len(), 3);
+    assert_eq!(headers[1], (&b"Set-Cookie"[..], &b"b=2"[..]));
+    assert_eq!(head.header("set-cookie"), Some(&b"a=1"[..]));
+    assert_eq!(head.content_length(), Some(7));
+    assert_eq!(head.header("x"), None);
+}
+
+#[test]
+fn a_cleared_head_remembers_nothing() {
+    let mut head = ResponseHead::default();
+    head.set_status(426, b"Upgrade Required").unwrap();
+    for name in ["Content-Length", "Date", "Server", "Upgrade"] {
+        head.push(name.as_bytes(), b"3").unwrap();
+    }
+    head.clear();
+    assert_eq!((head.status(), head.reason()), (0, &b""[..]));
+    assert_eq!(head.headers().count(), 0);
+    assert_eq!(head.content_length(), None);
+    assert!(!head.has_date && !head.has_server && !head.has_upgrade);
+    assert_eq!(head.push(b"Content-Length", b"4"), Ok(()));
+}
