@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 import time
+import weakref
 from wsgiref.validate import validator
 
 TEXT = [("Content-Type", "text/plain")]
 ROUTES = {}
 closed = []
 kept = []
+weak = []
 gates = {}
 gates_lock = threading.Lock()
 remembered = contextvars.ContextVar("remembered", default="nothing")
@@ -235,6 +237,21 @@ def use_kept_start_response(environ, start_response):
                 environ["wsgi.errors"].write(f"a stale call was refused: {error!r}\n")
     start_response("200 OK", [*TEXT, ("X-Own", "yes")])
     return [b"own %d" % tried]
+
+
+@route("/keep-weak-references")
+def keep_weak_references(environ, start_response):
+    write = start_response("200 OK", TEXT)
+    functions = (start_response, write, environ["lockgate.client_disconnected"])
+    index = int(environ["QUERY_STRING"])
+    weak[:] = [weakref.ref(functions[index])]
+    return [type(functions[index]).__name__.encode()]
+
+
+@route("/follow-weak-references")
+def follow_weak_references(environ, start_response):
+    start_response("200 OK", TEXT)
+    return [repr([reference() for reference in weak]).encode()]
 
 
 @route("/errors")

@@ -145,6 +145,17 @@ def test_a_start_response_kept_from_another_request_changes_nothing(protocol):
         wire.expect_close()
 
 
+@pytest.mark.parametrize("function", ["start_response", "write", "client_disconnected"])
+def test_a_weak_reference_from_another_request_leads_to_nothing(protocol, function):
+    index = ["start_response", "write", "client_disconnected"].index(function)
+    with protocol.connect() as wire:
+        wire.send(request("GET", f"/keep-weak-references?{index}"))
+        assert wire.response().body == b"builtin_function_or_method"
+        wire.send(request("GET", "/follow-weak-references", "Connection: close"))
+        assert wire.response().body == b"[None]"
+        wire.expect_close()
+
+
 def assert_clean_500(server, target):
     """The client learns nothing of the fault; the connection stays in step."""
     with server.connect() as wire:

@@ -11,10 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::slice;
 
+use lockgate_worker::DetachedWork;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyCFunction, PyString, PyTuple, PyType};
 
 use crate::interpreter;
 
@@ -24,7 +25,8 @@ use crate::interpreter;
 pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
     // A slice is never longer than isize::MAX, so the cast keeps its value.
     let length = bytes.len() as ffi::Py_ssize_t;
-    if bytes.is_empty() || !bytes.is_ascii() {
+    // CPython has each string of one character once.
+    if bytes.len() < 2 || !bytes.is_ascii() {
         // SAFETY: pointer and length describe `bytes`; no error handler is given (NULL is allowed).
         let string =
             unsafe { ffi::PyUnicode_DecodeLatin1(bytes.as_ptr().cast(), length, ptr::null()) };
@@ -39,10 +41,39 @@ pub(crate) fn latin1<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, 
     Ok(string)
 }
 
-/// The object's reference count, our own reference included.
-pub(crate) fn reference_count(object: &Bound<'_, PyAny>) -> isize {
+/// The content of a `str` that is all ASCII; `None` for any other.
+pub(crate) fn ascii<'a>(string: &'a Bound<'_, PyString>) -> Option<&'a [u8]> {
+    // In UTF-8, only ASCII has one byte per code point. CPython has both lengths at hand, and the bytes need no scan.
+    let bytes = string.to_str().ok()?.as_bytes();
+    // SAFETY: attached, and the object is a `str`, which `to_str` has made ready.
+    let length = unsafe { ffi::PyUnicode_GET_LENGTH(string.as_ptr()) };
+    (length as usize == bytes.len()).then_some(bytes)
+}
+
+/// Whether nothing but `references` strong references leads to the object. A weak one is another way to it.
+pub(crate) fn is_unshared(object: &Bound<'_, PyAny>, references: isize) -> bool {
     // SAFETY: a bound reference is a live object, and we are attached.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+    let count = unsafe { ffi::Py_REFCNT(object.as_ptr()) };
+    count == references && !has_weak_references(object)
+}
+
+/// `PyObject_GET_WEAKREFS_LISTPTR` is a macro of C.
+fn has_weak_references(object: &Bound<'_, PyAny>) -> bool {
+    let class = object.get_type_ptr();
+    // SAFETY: the class of a live object is alive, and this member never changes.
+    let offset = unsafe { (*class).tp_weaklistoffset };
+    match offset {
+        0 => false,
+        1.. => {
+            // SAFETY: a positive offset is inside of each object of the class.
+            let list = unsafe { object.as_ptr().byte_offset(offset) };
+            let list = list.cast::<*mut ffi::PyObject>();
+            // SAFETY: there the object has the head of its list, which only attached threads change.
+            !unsafe { *list }.is_null()
+        }
+        // In front of the object, as classes written in Python have it. Where is a matter of CPython's version.
+        _ => true,
+    }
 }
 
 /// A `contextvars` context that is current until it is dropped.
@@ -79,15 +110,16 @@ impl Drop for ContextScope<'_> {
 }
 
 /// Runs `work` detached, on this thread.
-pub(crate) fn detach(py: Python<'_>, work: &mut dyn FnMut()) {
-    struct Here<'a>(&'a mut dyn FnMut());
+pub(crate) fn detach(py: Python<'_>, work: DetachedWork<'_>) {
+    struct Here<'a>(DetachedWork<'a>);
     impl Here<'_> {
         fn run(self) {
-            (self.0)();
+            self.0.run();
         }
     }
-    // SAFETY: PyO3 wants `Send` so that no attached reference is smuggled into detached code; the closure stays on
-    // this thread. It comes from the worker, a crate without PyO3, which cannot hold such a reference.
+    // SAFETY: PyO3 wants `Send` so that no attached reference gets into detached code; the work stays on this thread.
+    // Only lockgate-worker constructs it, a crate without PyO3: what it has from this crate is `Send` and `'static`,
+    // which a token or a bound reference is not.
     unsafe impl Send for Here<'_> {}
     let here = Here(work);
     py.detach(move || here.run());
@@ -181,7 +213,7 @@ impl Definition {
     pub(crate) fn bind<'py>(
         &'static self,
         receiver: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Bound<'py, PyCFunction>> {
         // SAFETY: the definition is static; the receiver is alive and is referenced by the new object.
         let function =
             unsafe { ffi::PyCFunction_NewEx(self.0.get(), receiver.as_ptr(), ptr::null_mut()) };

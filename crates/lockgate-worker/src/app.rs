@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::detached_work::DetachedWork;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 
@@ -18,8 +19,8 @@ pub trait App: Send + Sync + 'static {
     fn call(&self, request: &mut Request, reply: &mut Reply);
 
     /// Runs `work` without the GIL; returns when `work` is done and the GIL is held again.
-    fn detached(&self, work: &mut dyn FnMut()) {
-        work();
+    fn detached(&self, work: DetachedWork<'_>) {
+        work.run();
     }
 
     /// Maintenance of the interpreter that no request should wait for, such as garbage collection. Called attached, on

@@ -17,6 +17,7 @@ mod body;
 mod date;
 mod deadlines;
 mod descriptors;
+mod detached_work;
 mod event_loop;
 mod hand_back;
 mod helper_thread;
@@ -36,6 +37,7 @@ pub use body::buffer::BodyBuffer;
 pub use body::spool::{SpoolFile, try_directory};
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
+pub use detached_work::DetachedWork;
 pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
 pub use exchange::response::{
     ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,

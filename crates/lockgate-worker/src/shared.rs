@@ -9,6 +9,7 @@ use lockgate_http::Limits;
 use lockgate_observe::Level;
 
 use crate::app::App;
+use crate::detached_work::DetachedWork;
 use crate::log::access_log::AccessLog;
 use crate::metrics::WorkerMetrics;
 
@@ -109,11 +110,11 @@ impl Shared {
         }
         // The call has outlived its turn: only its client still waits for it.
         let mut connection = Some(connection);
-        self.app.detached(&mut || {
+        self.app.detached(DetachedWork::new(&mut || {
             if let Some(connection) = connection.take() {
                 self.finish_on_this_thread(connection);
             }
-        });
+        }));
     }
 
     /// Drops a connection that a worker thread owns.

@@ -12,6 +12,7 @@ use lockgate_observe::Level;
 
 use crate::app::App;
 use crate::deadlines::{CallSlot, Deadline, Deadlines};
+use crate::detached_work::DetachedWork;
 use crate::event_loop::{EventLoop, Turn};
 use crate::exchange::request::Request;
 use crate::exchange::response::{Look, Reply};
@@ -41,7 +42,7 @@ impl Shared {
         loop {
             let mut next = None;
             let mut asked = None;
-            self.app.detached(&mut || {
+            self.app.detached(DetachedWork::new(&mut || {
                 next = self.next_job(&mut spare);
                 let now = Instant::now();
                 asked = Some(now);
@@ -49,7 +50,7 @@ impl Shared {
                 if let Some(exchange) = &mut next {
                     watch.begin(exchange, now);
                 }
-            });
+            }));
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
             if self.pool.on_attached(waited, waited >= forced_wait, began) {

@@ -8,7 +8,7 @@ use lockgate_http::RequestHead;
 use lockgate_observe::{Level, escape_into};
 use lockgate_worker::app::ThreadBody;
 use lockgate_worker::log::{ErrorLog, described, shown_target};
-use lockgate_worker::{App, Reply, Request};
+use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
@@ -335,7 +335,7 @@ impl App for WsgiApp {
         });
     }
 
-    fn detached(&self, work: &mut dyn FnMut()) {
+    fn detached(&self, work: DetachedWork<'_>) {
         Python::attach(|py| ffi::detach(py, work));
     }
 

@@ -12,6 +12,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
+use crate::ffi;
+
 /// Accepts `ddd reason`, or `ddd` alone, as other servers do; on the wire the space is kept and the reason is empty
 /// (PEP 3333, RFC 9112 §4).
 pub(crate) fn set_status(
@@ -82,8 +84,29 @@ fn set_header(
             return Err(wrong_length(index, pair.len()));
         }
         let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+        if let (Some(name), Some(value)) = (ascii_of(&name), ascii_of(&value))
+            && head.push(name, value).is_ok()
+        {
+            return Ok(());
+        }
         return set_field(head, scratch, index, &name, &value);
     }
+    set_listed_header(head, scratch, index, header)
+}
+
+/// The bytes of a `str` of ASCII, as nearly every name and value is.
+fn ascii_of<'a>(object: &'a Bound<'_, PyAny>) -> Option<&'a [u8]> {
+    ffi::ascii(object.cast::<PyString>().ok()?)
+}
+
+/// A header that is a list and not a tuple.
+#[cold]
+fn set_listed_header(
+    head: &mut ResponseHead,
+    scratch: &mut Vec<u8>,
+    index: usize,
+    header: &Bound<'_, PyAny>,
+) -> PyResult<()> {
     let Ok(pair) = header.cast::<PyList>() else {
         let what = format!("header {}", index + 1);
         return Err(wrong_type(&what, "a tuple of a name and a value", header));
@@ -101,6 +124,8 @@ fn wrong_length(index: usize, length: usize) -> PyErr {
     ))
 }
 
+/// Any other name and value, and the ones that are refused, whose fault is named here.
+#[cold]
 fn set_field(
     head: &mut ResponseHead,
     scratch: &mut Vec<u8>,
@@ -144,10 +169,10 @@ fn latin1_bytes<'a>(
     what: impl Fn() -> String,
 ) -> PyResult<&'a [u8]> {
     let outside = || PyValueError::new_err(format!("{} has a character outside latin-1", what()));
-    let text = text.to_str().map_err(|_| outside())?;
-    if text.is_ascii() {
-        return Ok(text.as_bytes());
+    if let Some(ascii) = ffi::ascii(text) {
+        return Ok(ascii);
     }
+    let text = text.to_str().map_err(|_| outside())?;
     scratch.clear();
     for character in text.chars() {
         scratch.push(u8::try_from(character).map_err(|_| outside())?);

@@ -4,7 +4,7 @@
 //! application is kept. One set of function objects serves all requests of a thread, one after the other; an
 //! application that keeps one of the functions keeps that set, and the thread makes a new one.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -13,9 +13,9 @@ use lockgate_worker::Reply;
 use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
-use pyo3::types::{PyBool, PyBytes};
+use pyo3::types::{PyBool, PyBytes, PyCFunction};
 
-use crate::ffi::{Definition, reference_count, trampoline};
+use crate::ffi::{Definition, is_unshared, trampoline};
 use crate::interpreter;
 use crate::wsgi::body::queue;
 use crate::wsgi::response_head::{sequence_of, set_headers, set_status, wrong_type};
@@ -74,9 +74,11 @@ pub(crate) struct Responder {
 struct State {
     phase: Phase,
     head: ResponseHead,
-    /// The request's reply while code of the application runs: `write` sends through it, `client_disconnected` queries
-    /// it.
-    reply: Option<Reply>,
+    /// The request's reply while it is lent and no `write` is sending through it; otherwise a spare one. Lending swaps
+    /// the two, so nothing is constructed or dropped.
+    reply: Reply,
+    /// Whether `reply` is the request's.
+    has_reply: bool,
     /// Whether the request is still running.
     is_current: bool,
     loan: Option<Loaned>,
@@ -84,7 +86,7 @@ struct State {
     /// The thread that calls the application and iterates over what it returns.
     thread: ThreadId,
     /// The function that `start_response` returns. A reference cycle, which `Responder::retire` breaks.
-    write: Option<Py<PyAny>>,
+    write: Option<Py<PyCFunction>>,
     scratch: Vec<u8>,
 }
 
@@ -108,29 +110,15 @@ impl Responder {
         progress: &mut Progress,
         iterate: impl FnOnce() -> T,
     ) -> T {
-        let loan = self.lend(py, reply, *progress, Loaned::ToIteration);
-        let made = iterate();
-        *progress = loan.end();
-        made
-    }
-
-    fn lend<'a, 'py>(
-        &'a self,
-        py: Python<'py>,
-        reply: &'a mut Reply,
-        progress: Progress,
-        to: Loaned,
-    ) -> Loan<'a, 'py> {
-        let mut state = self.lock(py);
-        state.reply = Some(mem::take(reply));
-        state.progress = progress;
-        state.loan = Some(to);
-        drop(state);
-        Loan {
+        (self.lock(py)).lend(reply, *progress, Loaned::ToIteration);
+        let loan = Loan {
             py,
             responder: self,
             reply,
-        }
+        };
+        let made = iterate();
+        *progress = loan.end();
+        made
     }
 
     /// Disables all functions permanently.
@@ -146,6 +134,22 @@ impl Responder {
 }
 
 impl State {
+    fn lend(&mut self, reply: &mut Reply, progress: Progress, to: Loaned) {
+        mem::swap(&mut self.reply, reply);
+        self.has_reply = true;
+        self.progress = progress;
+        self.loan = Some(to);
+    }
+
+    /// Ends the loan. If another thread's `write` is sending, `reply` stays the spare one, which is over.
+    fn give_back(&mut self, reply: &mut Reply) -> Progress {
+        self.loan = None;
+        if mem::take(&mut self.has_reply) {
+            mem::swap(&mut self.reply, reply);
+        }
+        self.progress
+    }
+
     fn commit(&mut self, reply: &mut Reply) -> bool {
         if self.phase != Phase::Described {
             return false;
@@ -159,8 +163,8 @@ impl State {
 /// One thread's set of functions.
 pub(crate) struct Functions {
     responder: Py<Responder>,
-    start_response: Py<PyAny>,
-    client_disconnected: Py<PyAny>,
+    start_response: Py<PyCFunction>,
+    client_disconnected: Py<PyCFunction>,
 }
 
 impl Functions {
@@ -168,7 +172,8 @@ impl Functions {
         let state = State {
             phase: Phase::Closed,
             head: ResponseHead::default(),
-            reply: None,
+            reply: Reply::default(),
+            has_reply: false,
             is_current: false,
             loan: None,
             progress: Progress::default(),
@@ -193,25 +198,22 @@ impl Functions {
         })
     }
 
-    /// Ends the request. Returns whether the application still holds one of the functions.
+    /// Ends the request. Returns whether the application can still reach one of the functions.
     pub(crate) fn end_request(&self, py: Python<'_>) -> bool {
         // One reference to start_response is ours, one to write is the responder's; client_disconnected has ours and
         // one in the environ template.
         let is_write_kept = {
             let mut state = self.responder.get().lock(py);
             state.is_current = false;
-            state
-                .write
-                .as_ref()
-                .is_some_and(|write| reference_count(write.bind(py)) != 1)
+            (state.write.as_ref()).is_some_and(|write| !is_unshared(write.bind(py), 1))
         };
         is_write_kept
-            || reference_count(self.start_response.bind(py)) != 1
-            || reference_count(self.client_disconnected.bind(py)) != 2
+            || !is_unshared(self.start_response.bind(py), 1)
+            || !is_unshared(self.client_disconnected.bind(py), 2)
     }
 
     /// The value of `lockgate.client_disconnected` in environ.
-    pub(crate) fn client_disconnected<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+    pub(crate) fn client_disconnected<'py>(&self, py: Python<'py>) -> &Bound<'py, PyCFunction> {
         self.client_disconnected.bind(py)
     }
 
@@ -229,15 +231,20 @@ impl Functions {
         &self,
         py: Python<'py>,
         reply: &mut Reply,
-        call: impl FnOnce(&Bound<'py, PyAny>) -> T,
+        call: impl FnOnce(&Bound<'py, PyCFunction>) -> T,
     ) -> (T, Progress) {
+        let responder = self.responder.get();
         {
-            let mut state = self.responder.get().lock(py);
+            let mut state = responder.lock(py);
             state.phase = Phase::Silent;
             state.is_current = true;
+            state.lend(reply, Progress::default(), Loaned::ToCall);
         }
-        let responder = self.responder.get();
-        let loan = responder.lend(py, reply, Progress::default(), Loaned::ToCall);
+        let loan = Loan {
+            py,
+            responder,
+            reply,
+        };
         let result = call(self.start_response.bind(py));
         (result, loan.end())
     }
@@ -252,17 +259,16 @@ struct Loan<'a, 'py> {
 
 impl Loan<'_, '_> {
     fn end(self) -> Progress {
-        self.responder.lock(self.py).progress
+        // `drop` would lock a second time.
+        let mut loan = ManuallyDrop::new(self);
+        let responder = loan.responder;
+        responder.lock(loan.py).give_back(loan.reply)
     }
 }
 
 impl Drop for Loan<'_, '_> {
     fn drop(&mut self) {
-        let mut state = self.responder.lock(self.py);
-        state.loan = None;
-        if let Some(reply) = state.reply.take() {
-            *self.reply = reply;
-        }
+        self.responder.lock(self.py).give_back(self.reply);
     }
 }
 
@@ -298,10 +304,11 @@ fn client_disconnected<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = receiver.py();
     let mut state = receiver.cast::<Responder>()?.get().lock(py);
-    let has_left = match &mut state.reply {
-        Some(reply) => reply.has_client_left(),
-        // Without a reply here the request is over, or a piece is being sent, which detects a disconnect itself.
-        None => !state.is_current,
+    let has_left = if state.has_reply {
+        state.reply.has_client_left()
+    } else {
+        // The request is over, or a piece is being sent, which detects a disconnect itself.
+        !state.is_current
     };
     Ok(PyBool::new(py, has_left).to_owned().into_any())
 }
@@ -348,7 +355,7 @@ fn start_response<'py>(
     set_headers(head, scratch, &headers?)?;
     state.phase = Phase::Described;
     match &state.write {
-        Some(write) => Ok(write.bind(py).clone()),
+        Some(write) => Ok(write.bind(py).clone().into_any()),
         None => Err(PyRuntimeError::new_err(
             "start_response() was called after its request was over",
         )),
@@ -401,11 +408,12 @@ fn write<'py>(
             }
             Some(_) => {}
         }
-        let Some(mut reply) = state.reply.take() else {
+        if !mem::take(&mut state.has_reply) {
             return Err(PyRuntimeError::new_err(
                 "write() was called while another thread's write() was going on",
             ));
-        };
+        }
+        let mut reply = mem::take(&mut state.reply);
         // Empty pieces send no headers, as in an iterable.
         if !data.as_bytes().is_empty() && state.commit(&mut reply) {
             state.progress.announced = reply.head().content_length();
@@ -427,7 +435,8 @@ fn write<'py>(
     let mut state = responder.lock(py);
     state.progress = progress;
     if state.loan == loan {
-        state.reply = Some(reply);
+        state.reply = reply;
+        state.has_reply = true;
         drop(state);
     } else {
         // Called on another thread, and the application did not wait for it: the rest of the body is unknown.

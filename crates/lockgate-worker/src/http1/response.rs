@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::body::minimum_rate::ReadRate;
 use crate::date::with_date;
 use crate::deadlines::{CallSlot, Ending, Expired, Line};
+use crate::detached_work::DetachedWork;
 use crate::event_loop::Returned;
 use crate::exchange::response::{ClientGone, Look, Presence, ResponseWriter, Sent, SharedBytes};
 use crate::hold::HeldConnection;
@@ -223,7 +224,7 @@ impl ResponseWriter for Connection {
         let shared = Arc::clone(&self.shared);
         let is_watched = self.begin_corked(&shared);
         let mut outcome = Ok(());
-        shared.app.detached(&mut || outcome = self.transmit());
+        (shared.app).detached(DetachedWork::new(&mut || outcome = self.transmit()));
         if is_watched {
             shared
                 .cork
@@ -270,7 +271,7 @@ impl ResponseWriter for Connection {
         // What was produced so far may still be useful, if only to show where it broke off: send what the socket takes,
         // then close without the end of message that the framing requires.
         let app = Arc::clone(&self.shared.app);
-        app.detached(&mut || {
+        app.detached(DetachedWork::new(&mut || {
             let _ = self.flush_quietly();
             self.end_corked();
             let now = Instant::now();
@@ -281,7 +282,7 @@ impl ResponseWriter for Connection {
             };
             self.record(outcome, now);
             self.count_loss(loss);
-        });
+        }));
         if self.is_committed && self.body.is_some_and(|body| body.ends_with_connection()) {
             self.transport.reset_on_close();
         }
