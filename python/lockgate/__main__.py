@@ -7,7 +7,7 @@ from lockgate._lockgate import run
 
 
 def main() -> None:
-    """Runs the server, or asks one; the exit code is that of the process."""
+    """Runs the server, or a command for a running one (`ctl`, `top`)."""
     leave_own_directory()
     if sys.argv[1:2] in (["ctl"], ["top"]):
         from lockgate import control
@@ -17,9 +17,9 @@ def main() -> None:
 
 
 def leave_own_directory() -> None:
-    """Takes out of `sys.path` what Python has put in front of it: the working directory (`-m`), or
+    """Removes from `sys.path` the entry that Python has put first: the working directory (`-m`), or
     the directory of the console script. The server's own imports must not find a `json.py` there.
-    The working directory comes back when the application is imported.
+    The working directory is added again when the application is imported.
     """
     program = os.path.realpath(sys.argv[0])
     is_module = os.path.realpath(__file__) == program

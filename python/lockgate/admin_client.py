@@ -11,15 +11,15 @@ ANSWER_SECONDS = 5.0
 
 
 class Unreachable(Exception):
-    """The text says which address was asked, why it did not answer and what to do."""
+    """No usable answer; the text has the address, the reason and what to do."""
 
 
 class Gone(Unreachable):
-    """No process listens there (any more)."""
+    """No process listens at the address (any more)."""
 
 
 class Refused(Unreachable):
-    """The server answers, and says that it cannot tell, or not now."""
+    """The server refuses the request, or is busy."""
 
 
 def read_status(address: str) -> Any:
@@ -34,7 +34,7 @@ def read_object(address: str, path: str) -> Any:
             return found
     except (ValueError, KeyError, TypeError):
         pass
-    raise Unreachable(f"what answers at {address} is not Lockgate's admin listener")
+    raise Unreachable(f"{address} answers, and is not Lockgate's admin listener")
 
 
 def ask(address: str, path: str) -> bytes:
@@ -49,10 +49,12 @@ def ask(address: str, path: str) -> bytes:
 
 
 def act(address: str, action: str) -> Any:
-    """Has the server do something. It decides who may, by the user of this process."""
+    """Requests an action. The server checks the user of this process."""
     status, text = exchange(address, "POST", f"/actions/{action}", {"Lockgate-Action": "ctl"})
     if status == 405:
-        raise Unreachable(f"the server at {address} takes no actions: signal its process instead")
+        raise Unreachable(
+            f"the server at {address} does not support actions: send its process a signal instead"
+        )
     if status in (400, 403, 404, 503):
         raise Refused(printable(text.decode(errors="replace").strip()))
     try:
@@ -61,7 +63,7 @@ def act(address: str, action: str) -> Any:
             return receipt
     except (ValueError, KeyError, TypeError):
         pass
-    raise Unreachable(f"what answers at {address} is not Lockgate's admin listener")
+    raise Unreachable(f"{address} answers, and is not Lockgate's admin listener")
 
 
 def exchange(
@@ -82,14 +84,14 @@ def exchange(
 
 def advice(error: Exception) -> str:
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-        return "; does the server run, with this address as its admin_bind?"
+        return "; is the server running, with this address as its admin_bind?"
     if isinstance(error, PermissionError):
         return "; the socket belongs to the server's user and group"
     return ""
 
 
 class Connection(http.client.HTTPConnection):
-    """HTTP to an address as `admin_bind` has it."""
+    """HTTP to an address in the form of `admin_bind`."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -119,13 +121,13 @@ def tcp_address(address: str) -> tuple[str, int]:
     host, _, port = address.rstrip("/").rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise Unreachable(
-            f"{address} is no address: write unix:/run/lockgate/admin.sock or 127.0.0.1:9000"
+            f"{address} is not an address: write unix:/run/lockgate/admin.sock or 127.0.0.1:9000"
         )
     return host.strip("[]"), int(port)
 
 
 def printable(text: str) -> str:
-    """Clients choose these texts, and a terminal obeys what it is sent."""
+    """Escapes control characters: clients choose these texts, and a terminal would obey them."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text

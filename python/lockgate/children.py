@@ -1,8 +1,8 @@
-"""Processes that the application forks from a worker: they are its own, and no workers.
+"""Child processes that the application forks from a worker or template.
 
-`multiprocessing` and `os.fork` copy a worker with all that it has taken over. A child gives that
-back: signals mean what they mean to any process, and the server's sockets, pipes and events are not
-held open.
+`multiprocessing` and `os.fork` copy a worker with its signal handlers and descriptors. An at-fork
+hook restores default signal dispositions in the child, and closes the server's sockets, pipes and
+events there.
 """
 
 import os
@@ -12,8 +12,8 @@ from lockgate import signals
 
 
 def settle_when_forked(inherited: Callable[[], Collection[int] | None]) -> None:
-    """From now on children of this process settle; `inherited` tells the server's descriptors, or
-    None in a child of the server's own."""
+    """Registers the at-fork hook. `inherited` returns the server's descriptors, or None in a child
+    that the server itself has forked."""
 
     def after_in_child() -> None:
         descriptors = inherited()
@@ -29,13 +29,13 @@ def settle(descriptors: Collection[int]) -> None:
 
 
 def release(descriptors: Collection[int]) -> None:
-    """Puts something harmless in the place of each: whoever still uses the number hurts nobody."""
+    """Replaces each descriptor by /dev/null, in case objects of the parent still use the number."""
     try:
-        harmless = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        devnull = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         for number in descriptors:
             os.close(number)
         return
     for number in descriptors:
-        os.dup2(harmless, number, inheritable=False)
-    os.close(harmless)
+        os.dup2(devnull, number, inheritable=False)
+    os.close(devnull)

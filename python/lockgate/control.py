@@ -1,7 +1,7 @@
-"""`lockgate ctl` and `lockgate top`: what an operator asks of a running server.
+"""`lockgate ctl` and `lockgate top`: commands for a running server.
 
-Both go through the admin listener (setting `admin_bind`), which decides by the user of this process
-whether it may act. No process is signalled from here: who answers could name any.
+Both use the admin listener (setting `admin_bind`), which checks the user of this process before an
+action. No process is signalled from here, because the pid in an answer is not to be trusted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VARIABLE = "LOCKGATE_ADMIN_BIND"
 ACTIONS = {
     "reload": "asked to reload",
     "reopen": "asked to reopen its log files",
-    "upgrade": "asked to go on in place as the version that is installed now",
+    "upgrade": "asked to upgrade in place to the installed version",
     "shutdown": "asked to finish its requests and stop",
 }
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser()
     options = commands.parse_args(arguments[1:])
     if getattr(options, "timeout", None) is not None and not options.wait:
-        commands.error("--timeout goes with --wait")
+        commands.error("--timeout needs --wait")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names and targets are untrusted; characters that the terminal cannot encode are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -67,13 +67,13 @@ def configured_address() -> str:
         raise Unreachable(f"{mistakes}; or name the server's admin_bind with --admin") from None
     if address is None:
         raise Unreachable(
-            "no admin listener is named: start the server with --admin-bind "
-            "unix:/run/lockgate/admin.sock, and name the same here with --admin, in "
+            "no address of an admin listener: start the server with --admin-bind "
+            "unix:/run/lockgate/admin.sock, and give the same address here with --admin, in "
             f"{VARIABLE}, or as admin_bind in lockgate.toml"
         )
     if address.startswith("systemd"):
         raise Unreachable(
-            f"admin_bind = {address}: only systemd knows where that is; name the address of its "
+            f"admin_bind = {address}: only systemd knows the address; give that of the "
             "socket unit (ListenStream=) with --admin"
         )
     return address
@@ -81,7 +81,7 @@ def configured_address() -> str:
 
 def parser() -> argparse.ArgumentParser:
     main_parser = argparse.ArgumentParser(
-        prog="lockgate", description="Asks a running server, or has it do something."
+        prog="lockgate", description="Commands for a running server."
     )
     commands = main_parser.add_subparsers(dest="command", required=True)
     where = argparse.ArgumentParser(add_help=False)
@@ -89,42 +89,42 @@ def parser() -> argparse.ArgumentParser:
         "--admin",
         metavar="ADDRESS",
         default=argparse.SUPPRESS,
-        help="the server's admin_bind, as unix:/run/lockgate/admin.sock; default: what "
-        f"lockgate.toml in the working directory or {VARIABLE} says",
+        help="the server's admin_bind, such as unix:/run/lockgate/admin.sock; default: that of "
+        f"lockgate.toml in the working directory, or {VARIABLE}",
     )
     main_parser.set_defaults(admin=None)
     ctl = commands.add_parser(
-        "ctl", parents=[where], help="one question or one action", description="One at a time."
+        "ctl", parents=[where], help="run one command", description="Runs one command."
     )
     verbs = ctl.add_subparsers(dest="verb", required=True, metavar="WHAT")
+    verbs.add_parser("status", parents=[where], help="show the status of the server as JSON")
     verbs.add_parser(
-        "status", parents=[where], help="everything that the server tells of itself, as JSON"
+        "requests", parents=[where], help="list the running requests, the oldest first"
     )
     verbs.add_parser(
-        "requests", parents=[where], help="the requests that run now, the oldest first"
+        "metrics", parents=[where], help="show the metrics in the format of Prometheus"
     )
-    verbs.add_parser("metrics", parents=[where], help="the metrics as Prometheus reads them")
-    verbs.add_parser("stacks", parents=[where], help="where every thread stands in its code")
+    verbs.add_parser("stacks", parents=[where], help="show the stacks of all threads")
     reload = verbs.add_parser("reload", parents=[where], help="replace the workers")
     reload.add_argument(
-        "--wait", action="store_true", help="show how it goes; 0 when the new workers serve, else 1"
+        "--wait", action="store_true", help="show the progress; exit code 0: the new workers serve"
     )
     reload.add_argument(
-        "--timeout", type=duration, metavar="SECONDS", help="with --wait: wait for so long at most"
+        "--timeout", type=duration, metavar="SECONDS", help="with --wait: the longest time to wait"
     )
-    verbs.add_parser("upgrade", parents=[where], help="go on as the installed version, in place")
+    verbs.add_parser("upgrade", parents=[where], help="upgrade in place to the installed version")
     verbs.add_parser("reopen", parents=[where], help="reopen log files")
-    verbs.add_parser("shutdown", parents=[where], help="finish what runs and stop")
-    workers = verbs.add_parser("workers", parents=[where], help="more or fewer workers")
-    workers.add_argument("change", type=change, metavar="+N|-N", help="as in +1 or -1")
+    verbs.add_parser("shutdown", parents=[where], help="finish the running requests and stop")
+    workers = verbs.add_parser("workers", parents=[where], help="start or stop workers")
+    workers.add_argument("change", type=change, metavar="+N|-N", help="such as +1 or -1")
     watch = commands.add_parser(
         "top",
         parents=[where],
-        help="a live view",
-        description="Workers, and the requests that they run, the oldest first.",
+        help="show a live view",
+        description="Shows workers and their running requests, the oldest first.",
     )
-    watch.add_argument("--stacks", action="store_true", help="whole stacks of the requests")
-    watch.add_argument("--once", action="store_true", help="print it once, and stop")
+    watch.add_argument("--stacks", action="store_true", help="show whole stacks of the requests")
+    watch.add_argument("--once", action="store_true", help="print the view once and exit")
     watch.add_argument(
         "--interval", type=duration, default=1.0, metavar="SECONDS", help="default: 1"
     )
@@ -166,7 +166,7 @@ def control(address: str, options: argparse.Namespace) -> int:
         receipt = act(address, f"workers?change={options.change}")
         word = "more" if options.change > 0 else "fewer"
         times = abs(options.change)
-        tell(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
+        report(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
     elif options.verb == "shutdown":
         shut_down(address)
     else:
@@ -175,11 +175,11 @@ def control(address: str, options: argparse.Namespace) -> int:
 
 
 def perform(address: str, verb: str) -> None:
-    tell(act(address, verb), ACTIONS[verb])
+    report(act(address, verb), ACTIONS[verb])
 
 
 def shut_down(address: str) -> None:
-    """A server with nothing to finish may be gone before its answer is."""
+    """A server without running requests may exit before it answers."""
     pid = read_status(address)["pid"]
     try:
         perform(address, "shutdown")
@@ -189,12 +189,12 @@ def shut_down(address: str) -> None:
         try:
             read_status(address)
         except Gone:
-            tell({"pid": pid}, "has stopped")
+            report({"pid": pid}, "has stopped")
         except Unreachable:
             raise problem from None
         else:
             raise
 
 
-def tell(receipt: Any, said: str) -> None:
-    print(f"pid {printable(str(receipt['pid']))}: {said}", flush=True)
+def report(receipt: Any, outcome: str) -> None:
+    print(f"pid {printable(str(receipt['pid']))}: {outcome}", flush=True)

@@ -1,6 +1,6 @@
-"""What an operator may have meant, when the application is not where it was looked for.
+"""Hints for an application that cannot be found or imported.
 
-Each function gives lines for the end of an error, or none. Nothing is imported.
+Each function returns lines for the end of an error message, or none. Nothing is imported.
 """
 
 import difflib
@@ -30,8 +30,8 @@ COMMANDS = {
 }
 
 
-def for_import(error: BaseException, module: str, told: str) -> list[str]:
-    """For an import that failed; `told` is its traceback."""
+def for_import(error: BaseException, module: str, trace: str) -> list[str]:
+    """Hints for an import that failed with this traceback."""
     hints = []
     if isinstance(error, ModuleNotFoundError) and error.name:
         missing = error.name
@@ -46,7 +46,7 @@ def for_import(error: BaseException, module: str, told: str) -> list[str]:
     elif isinstance(error, ImportError) and "relative import" in str(error):
         hints += relative_import(module)
     if isinstance(error, (ImportError, AttributeError)):
-        hints += shadowing(told)
+        hints += shadowing(trace)
     return lines(hints)
 
 
@@ -67,7 +67,7 @@ def near_names(wanted: str, known: Sequence[str]) -> list[str]:
 
 
 def near_modules(name: str) -> list[str]:
-    """Modules beside the missing one that are spelt almost like it."""
+    """Modules in the same place with a similar name."""
     package, _, last = name.rpartition(".")
     parent = sys.modules.get(package)
     where = list(getattr(parent, "__path__", [])) if package else sys.path[:3]
@@ -78,7 +78,7 @@ def near_modules(name: str) -> list[str]:
 
 
 def elsewhere(name: str) -> list[str]:
-    """The directory one floor below that has the missing module."""
+    """A subdirectory that has the missing module."""
     top = name.partition(".")[0]
     here = Path.cwd()
     for found in [*sorted(here.glob(f"*/{top}.py")), *sorted(here.glob(f"*/{top}/__init__.py"))]:
@@ -88,11 +88,11 @@ def elsewhere(name: str) -> list[str]:
 
 
 def commands(name: str) -> list[str]:
-    return [f"{name} is no command: {COMMANDS[name]}"] if name in COMMANDS else []
+    return [f"{name} is not a command: {COMMANDS[name]}"] if name in COMMANDS else []
 
 
 def inside_package(name: str) -> list[str]:
-    """The package that is missing is the working directory itself, or one above it."""
+    """The missing package is the working directory itself, or a parent of it."""
     top = name.partition(".")[0]
     here = Path.cwd()
     for steps, place in enumerate([here, *here.parents][:3], start=1):
@@ -103,17 +103,17 @@ def inside_package(name: str) -> list[str]:
 
 
 def relative_import(module: str) -> list[str]:
-    """The module was named without its package."""
+    """The module was given without its package."""
     spec = importlib.util.find_spec(module) if "." not in module else None
     directory = Path(spec.origin).parent if spec and spec.origin else Path.cwd()
     return [
-        f"{module} belongs to the package {directory.name}: name {directory.name}.{module}, "
+        f"{module} belongs to the package {directory.name}: write {directory.name}.{module}, "
         f"with --chdir {directory.parent}"
     ]
 
 
 def replaced(name: str) -> list[str]:
-    """A module of Python's own was imported in place of the operator's file of that name."""
+    """A module of the standard library was imported instead of the operator's file of that name."""
     top = name.partition(".")[0]
     module = sys.modules.get(top)
     file = getattr(module, "__file__", None) or "Python itself"
@@ -125,16 +125,16 @@ def replaced(name: str) -> list[str]:
     return []
 
 
-def shadowing(told: str) -> list[str]:
-    """Files of the operator that are imported in place of modules of Python's own."""
+def shadowing(trace: str) -> list[str]:
+    """Files of the operator that are imported instead of modules of the standard library."""
     found = []
     for name in sorted(sys.stdlib_module_names):
         module = sys.modules.get(name)
         for own in own_files(name):
             file = getattr(module, "__file__", None) or own
             is_imported = os.path.realpath(file).startswith(os.path.realpath(own))
-            if is_imported and (module is not None or own in told):
-                found.append(f"{own} is imported in place of Python's own module {name}: rename it")
+            if is_imported and (module is not None or own in trace):
+                found.append(f"{own} is imported instead of Python's own module {name}: rename it")
     return found
 
 
@@ -170,7 +170,7 @@ def closed_places() -> list[str]:
 
 
 def wsgi_modules(package: str = "") -> list[str]:
-    """Modules that are called wsgi, in the package or one floor below the working directory."""
+    """Modules named wsgi, in the package or in a subdirectory of the working directory."""
     module = sys.modules.get(package)
     if package:
         directories = [Path(path) for path in getattr(module, "__path__", [])]
@@ -179,14 +179,14 @@ def wsgi_modules(package: str = "") -> list[str]:
 
 
 def for_module(module: ModuleType) -> list[str]:
-    """For a module that has no application."""
+    """Hints for a module that has no application."""
     found = wsgi_modules(module.__name__) or wsgi_modules()
     hints = [f"the application of a Django project is in its wsgi module: {name}" for name in found]
     return lines(replaced(module.__name__) or hints[:1])
 
 
 def callables(where: Any) -> list[str]:
-    """Public names that could be an application or a factory, without those of other modules."""
+    """Public names that could be an application or a factory and belong to this module."""
     found = []
     for name, value in vars(where).items():
         is_foreign = (

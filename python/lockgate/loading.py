@@ -1,7 +1,7 @@
-"""From the name of an application to the callable. What goes wrong is told in the operator's terms.
+"""Application loading: from a name such as `module:attribute` to the callable.
 
-The two errors carry the exit code of the server and a text that is complete: it has the traceback,
-if one helps, without a frame that is not the operator's.
+The two errors have the exit code of the server and a complete text for the operator. Tracebacks in
+it have no frames of the server and of the import machinery.
 """
 
 import ast
@@ -11,7 +11,7 @@ import importlib.util
 import inspect
 import os
 import sys
-import tempfile  # noqa: F401 (of use later, when the application's own directories come first)
+import tempfile  # noqa: F401 (before the application's directories are first in sys.path)
 import threading  # noqa: F401 (as well)
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -29,13 +29,13 @@ USUAL_FACTORIES = ("create_app", "make_app")
 
 
 class AppImportError(Exception):
-    """Importing the application failed: what it raised is its own matter."""
+    """The import of the application raised an exception."""
 
     exit_code: ClassVar[int] = 3
 
 
 class AppNotFound(Exception):
-    """The import went well, but the application is not there, or is nothing that can be called."""
+    """The module has no such attribute, or the attribute is not an application."""
 
     exit_code: ClassVar[int] = 4
 
@@ -48,7 +48,7 @@ def load(
     arguments: str | None = None,
     pythonpath: Iterable[os.PathLike[str] | str] = (),
 ) -> Application:
-    """The application: `attribute` of `module` or `file`, or what it gives for `arguments`."""
+    """Returns `attribute` of `module` or `file`, or with `arguments` what a call of it returns."""
     own = [*(os.fspath(directory) for directory in pythonpath), os.getcwd()]
     hints.OWN_PLACES[:] = map(os.path.abspath, own)
     prepend(own)
@@ -70,7 +70,7 @@ def load(
 
 
 def prepend(directories: Sequence[str]) -> None:
-    """Puts directories in front of `sys.path`, in order, each once."""
+    """Moves directories to the front of `sys.path`, in this order."""
     absolute = list(dict.fromkeys(os.path.abspath(directory) for directory in directories))
     sys.path[:] = absolute + [entry for entry in sys.path if entry not in absolute]
 
@@ -90,7 +90,7 @@ def import_file(path: Path) -> ModuleType:
         cures = near or hints.closed_places()
         raise AppImportError("\n".join([*lines, *hints.lines(cures), *hints.places()]))
     prepend([str(path.parent)])
-    # Under its own name, so that its neighbours can import it, unless that name is already taken.
+    # Under its own name, so that other modules can import it, unless that name is already taken.
     name = path.stem if path.stem not in sys.modules else f"lockgate_application_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -105,19 +105,19 @@ def import_file(path: Path) -> ModuleType:
 
 
 def failed_import(error: BaseException, module: str) -> str:
-    """The text of an import that failed."""
-    told = trimmed(error)
-    lines = [f"cannot import {module}", told, *hints.for_import(error, module, told)]
+    """The error message for an import that failed."""
+    trace = trimmed(error)
+    lines = [f"cannot import {module}", trace, *hints.for_import(error, module, trace)]
     if isinstance(error, ModuleNotFoundError):
         lines += hints.places()
     return "\n".join(lines)
 
 
 def trimmed(error: BaseException) -> str:
-    """The traceback as Python prints it, without our frames and those of the import machinery."""
-    told = traceback.TracebackException.from_exception(error)
+    """The traceback as Python prints it, without frames of the server and the import machinery."""
+    report = traceback.TracebackException.from_exception(error)
     seen: set[int] = set()
-    chain: list[traceback.TracebackException | None] = [told]
+    chain: list[traceback.TracebackException | None] = [report]
     while chain:
         link = chain.pop()
         if link is None or id(link) in seen:
@@ -125,10 +125,10 @@ def trimmed(error: BaseException) -> str:
         seen.add(id(link))
         link.stack[:] = [frame for frame in link.stack if not is_machinery(frame.filename)]
         chain += [link.__cause__, link.__context__]
-    has_chain = told.__cause__ is not None or (
-        told.__context__ is not None and not told.__suppress_context__
+    has_chain = report.__cause__ is not None or (
+        report.__context__ is not None and not report.__suppress_context__
     )
-    lines = told.format() if told.stack or has_chain else told.format_exception_only()
+    lines = report.format() if report.stack or has_chain else report.format_exception_only()
     return "".join(lines).rstrip()
 
 
@@ -154,13 +154,13 @@ def look_up(module: ModuleType, path: str, name: str) -> Any:
 
 
 def alternatives(wanted: str, where: Any) -> str:
-    """What could have been meant, among what can be called there."""
+    """Names that the operator may have meant."""
     known = hints.callables(where)
     usual_ones = [name for name in (*USUAL_NAMES, *USUAL_FACTORIES) if name in known]
     near = difflib.get_close_matches(wanted, known) or usual_ones
     if near:
         return f"; did you mean {' or '.join(map(repr, near))}?"
-    return f"; what can be called there: {listed(known)}"
+    return f"; callables there: {listed(known)}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -170,7 +170,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def usual(module: ModuleType, name: str) -> Application:
-    """The application under one of its usual names."""
+    """The application or factory under one of its usual names."""
     for candidate in USUAL_NAMES:
         found = getattr(module, candidate, None)
         if callable(found):
@@ -181,8 +181,8 @@ def usual(module: ModuleType, name: str) -> Application:
             return call_factory(found, "", f"{name}:{candidate}")
     looked_for = [*USUAL_NAMES, *(f"{factory}()" for factory in USUAL_FACTORIES)]
     text = (
-        f"{name} has none of {', '.join(looked_for)}; name the application as {name}:NAME; "
-        f"what can be called there: {listed(hints.callables(module))}"
+        f"{name} has none of {', '.join(looked_for)}; write {name}:NAME; "
+        f"callables there: {listed(hints.callables(module))}"
     )
     raise AppNotFound("\n".join([text, *hints.for_module(module)]))
 
@@ -191,7 +191,7 @@ def call_factory(factory: Any, arguments: str, spec: str) -> Application:
     positional, keywords = literals(arguments, spec)
     spec = f"{spec}({arguments})"
     if not callable(factory):
-        raise AppNotFound(f"{spec}: {what_it_is(factory)} is no factory: it cannot be called")
+        raise AppNotFound(f"{spec}: {what_it_is(factory)} is not a factory: it is not callable")
     try:
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
@@ -213,7 +213,7 @@ def call_factory(factory: Any, arguments: str, spec: str) -> Application:
 
 
 def literals(arguments: str, spec: str) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a factory; nothing but literals, because nothing is evaluated."""
+    """Parses the arguments of a factory; only literals, because nothing is evaluated."""
     try:
         call = ast.parse(f"factory({arguments})", mode="eval").body
         if not isinstance(call, ast.Call):
@@ -234,10 +234,10 @@ def checked(application: Any, spec: str) -> Application:
         raise AppNotFound(f"{spec} is a module; write lockgate {application.__name__}")
     if not callable(application):
         raise AppNotFound(
-            f"{spec} is {what_it_is(application)}, which cannot be called; name a WSGI "
+            f"{spec} is {what_it_is(application)}, which is not callable; name a WSGI "
             "application, such as a Flask object or a function of (environ, start_response)"
         )
-    call = getattr(application, "__call__", None)  # noqa: B004 (the method itself is looked at)
+    call = getattr(application, "__call__", None)  # noqa: B004 (the method itself is inspected)
     if inspect.iscoroutinefunction(application) or inspect.iscoroutinefunction(call):
         raise AppNotFound(
             f"{spec} is asynchronous, as ASGI applications are; Lockgate serves WSGI applications"
@@ -249,12 +249,12 @@ def checked(application: Any, spec: str) -> Application:
         except TypeError:
             raise AppNotFound(
                 f"{spec} takes {signature} and not (environ, start_response); "
-                f"if it makes the application, write {spec}() in quotes"
+                f"if it is a factory, write {spec}() in quotes"
             ) from None
     return application  # type: ignore[no-any-return]
 
 
 def what_it_is(value: Any) -> str:
-    """As in `an int`, `a Config`."""
+    """Such as `an int` or `a Config`."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -1,7 +1,7 @@
-"""Whether a library has put coroutines in the place of Python's threads, as gevent and eventlet do.
+"""Detection of monkey-patched threads: gevent and eventlet replace Python's threads and locks.
 
 Requests run on real threads. A lock of such a library does not wake a thread that waits for it, so
-two requests that want it at the same time can hang for ever.
+two requests that need it at the same time can deadlock.
 """
 
 import _thread
@@ -12,19 +12,19 @@ from typing import Any
 
 
 class PatchedThreads(Exception):
-    """The application cannot be served as it is."""
+    """Threads are patched, and `allow_patched_threads` is not set."""
 
     exit_code = 3
 
 
 def patched_by() -> str | None:
-    """The package whose locks are in the place of Python's, if any."""
+    """The package that has replaced Python's locks, if any."""
     module = getattr(_thread.allocate_lock, "__module__", None) or "a library"
     return None if module == _thread.__name__ else module.partition(".")[0]
 
 
 def refuse(when: str) -> None:
-    """Raises when threads are patched; `when` says when that was found."""
+    """Raises PatchedThreads if threads are patched; `when` is for the message."""
     package = patched_by()
     if package is None:
         return
@@ -39,7 +39,7 @@ def refuse(when: str) -> None:
 
 
 def start_new_thread() -> Callable[..., Any]:
-    """Python's own function, whatever `_thread` holds."""
+    """Python's own function, even if `_thread` is patched."""
     spec = BuiltinImporter.find_spec("_thread")
     if spec is None:
         raise ImportError("this Python has no threads")

@@ -1,4 +1,4 @@
-"""Becoming another user. Called in a worker, before a line of the application runs."""
+"""User and group of a worker, changed before any code of the application runs."""
 
 import grp
 import os
@@ -6,7 +6,7 @@ import pwd
 
 
 def become(user: str | None, group: str | None) -> None:
-    """Takes the identity of `user` and `group`, names or numbers, with the user's other groups."""
+    """Changes to `user` and `group`, names or numbers, and to the user's supplementary groups."""
     name, uid, gid = identify(user, group)
     if (uid, gid) == (os.geteuid(), os.getegid()):
         return
@@ -19,7 +19,7 @@ def become(user: str | None, group: str | None) -> None:
 
 
 def check_interpreter(user: str | None, group: str | None) -> None:
-    """Whether the present user can import anything: Python's library, and this package."""
+    """Checks that the current user can import the standard library and this package."""
     for file in (os.__file__, __file__):
         closed = closed_to_user(os.path.dirname(file))
         if closed:
@@ -30,7 +30,7 @@ def check_interpreter(user: str | None, group: str | None) -> None:
 
 
 def closed_to_user(directory: str) -> str | None:
-    """Why the present user cannot import from a directory; None where nothing is in the way."""
+    """Why the current user cannot import from a directory; None if it can."""
     parts = os.path.realpath(directory).split(os.sep)
     for count in range(1, len(parts) + 1):
         place = os.sep.join(parts[:count]) or os.sep
@@ -52,7 +52,7 @@ def user_name() -> str:
 
 
 def identify(user: str | None, group: str | None) -> tuple[str | None, int, int]:
-    """The name, if there is one, and the numbers of the user and the group."""
+    """The user name, if there is one, and the numeric IDs of user and group."""
     if user is None:
         name, uid, gid = None, os.geteuid(), os.getegid()
     else:

@@ -1,7 +1,7 @@
-"""The command line that `ps` shows, where the package `setproctitle` is installed.
+"""Process titles, which `ps` shows as the command line, if `setproctitle` is installed.
 
-It is imported in the supervisor, before the first fork, and found there by its children: a worker
-that has become another user may not be able to read it.
+The package is imported in the supervisor, before the first fork: a worker that has changed to
+another user may be unable to read it.
 """
 
 from __future__ import annotations

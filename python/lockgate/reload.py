@@ -1,4 +1,4 @@
-"""`lockgate ctl reload --wait`: asks for a reload, shows how it goes and says how it ended."""
+"""`lockgate ctl reload --wait`: requests a reload, shows its progress and its result."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 from lockgate.admin_client import Gone, Unreachable, printable, read_status
 
 #: Seconds between two status requests.
-LOOK = 0.1
-#: How long a running server may not answer: the admin process may be restarting.
-SILENCE = 5.0
+POLL_INTERVAL = 0.1
+#: How long a running server may be unreachable: the admin process may be restarting.
+UNREACHABLE_FOR = 5.0
 
 
 def reload_and_wait(address: str, ask: Callable[[], None], timeout: float | None) -> int:
-    """`ask` asks the server to reload. The exit code is 0 when the new workers serve."""
+    """Calls `ask`, which requests the reload. Returns 0 when the new workers serve, else 1."""
     status = read_status(address)
     if "reload" not in status:
         raise Unreachable(
-            f"the server is Lockgate {status['version']}, which does not tell how a reload goes: "
-            "ask without --wait, and read its log"
+            f"the server is Lockgate {status['version']}, which does not report the progress of a "
+            "reload: omit --wait, and read the log"
         )
     pid, before = status["pid"], status["reload"]
     # The next reload to begin reads the current settings, whatever triggered it.
     number = before["begun"] + 1
     ask()
     if before["begun"] > before["ended"]:
-        say("another reload is under way: waiting for the one that follows it")
+        say("another reload is in progress: waiting for the next one")
     deadline = None if timeout is None else time.monotonic() + timeout
     wanted, shown = 0, ""
     while True:
-        reload = look(address, pid)
+        reload = read_progress(address, pid)
         is_over, has_failed = reload["ended"] >= number, reload["failed"] >= number
         progress = ""
         if reload["begun"] == number and reload["wanted"]:
@@ -45,16 +45,16 @@ def reload_and_wait(address: str, ask: Callable[[], None], timeout: float | None
             say(progress)
             shown = progress
         if is_over:
-            return tell_end(reload, has_failed)
+            return report_end(reload, has_failed)
         if deadline is not None and time.monotonic() >= deadline:
             raise Unreachable(
-                f"the reload is not done after {timeout:g} s ({shown or 'no worker is ready'}), "
-                "and goes on; the workers that served before do so until it is"
+                f"the reload is not done after {timeout:g} s ({shown or 'no worker is ready'}) and "
+                "continues; until it is done the old workers serve"
             )
-        time.sleep(LOOK)
+        time.sleep(POLL_INTERVAL)
 
 
-def tell_end(reload: Any, has_failed: bool) -> int:
+def report_end(reload: Any, has_failed: bool) -> int:
     if has_failed:
         print("lockgate: reload failed:", file=sys.stderr, end=" ")
         for line in reload["why"].splitlines():
@@ -64,9 +64,9 @@ def tell_end(reload: Any, has_failed: bool) -> int:
     return 0
 
 
-def look(address: str, pid: int) -> Any:
-    """How the reload goes, as long as the server lives."""
-    until = time.monotonic() + SILENCE
+def read_progress(address: str, pid: int) -> Any:
+    """The progress of the reload, while the server is running."""
+    until = time.monotonic() + UNREACHABLE_FOR
     while True:
         try:
             status = read_status(address)
@@ -75,8 +75,8 @@ def look(address: str, pid: int) -> Any:
             raise Unreachable(f"the server (pid {pid}) has ended during the reload") from None
         except Unreachable as problem:
             if time.monotonic() >= until:
-                raise Unreachable(f"the server (pid {pid}) answers no more: {problem}") from None
-            time.sleep(LOOK)
+                raise Unreachable(f"the server (pid {pid}) no longer answers: {problem}") from None
+            time.sleep(POLL_INTERVAL)
             continue
         if status["pid"] != pid:
             raise Unreachable(

@@ -1,5 +1,5 @@
-"""The end of the application in a process: its threads are joined as at the end of a Python
-program, and what a slow exit waits for is named.
+"""Application shutdown at process exit: joins threads as a Python program does at its end, and
+names the threads and processes that a slow exit waits for.
 """
 
 import os
@@ -18,31 +18,31 @@ _server_threads: WeakSet[threading.Thread] = WeakSet()
 
 
 def enter_server_thread() -> None:
-    """To be called by each thread of the server. It is started as a daemon, so that no exit waits
-    for it; a thread that the application starts in a request would inherit that."""
+    """Call on each thread of the server. It was started as a daemon, so that the exit does not wait
+    for it; a thread that the application starts in a request would inherit the flag."""
     thread = threading.current_thread()
     thread._daemonic = False  # type: ignore[attr-defined]
     _server_threads.add(thread)
 
 
 def finish_threads() -> None:
-    """Python's own shutdown of threads: callbacks of executors, then a join of each thread that is
-    no daemon. The server's threads are daemons."""
+    """Python's own shutdown of threads: callbacks of executors, then a join of each non-daemon
+    thread. The server's threads are daemons."""
     _forget_processes_of_others()
     shutdown = getattr(threading, "_shutdown")  # noqa: B009  (unknown to typeshed)
     shutdown()
 
 
 def _forget_processes_of_others() -> None:
-    """In a worker that was forked from a template, `multiprocessing` still knows the processes that
+    """In a worker that was forked from a template, `multiprocessing` still lists the processes that
     the template has started: its exit function would terminate them for all other workers, and then
-    fail because they cannot be joined from here."""
+    fail because this process cannot join them."""
     children = _children()
     children -= {process for process in children if process._parent_pid != os.getpid()}
 
 
 def _children() -> set[Any]:
-    """The processes that `multiprocessing` has started here, or before a fork, if it is used."""
+    """The processes that `multiprocessing` has started in this process or before a fork."""
     module = sys.modules.get("multiprocessing.process")
     children: set[Any] = getattr(module, "_children", set())
     return children
@@ -67,7 +67,7 @@ def waits_for() -> list[str]:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Where a thread stands: in the innermost frame that is not of the standard library, if any."""
+    """The innermost frame outside the standard library, or the innermost frame."""
     frames = list(_outwards(frame))
     if not frames:
         return ""

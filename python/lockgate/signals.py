@@ -1,8 +1,8 @@
-"""Signals as Python knows them: defaults in the supervisor, handlers in workers and templates.
+"""Signal handlers of Python: defaults in the supervisor, handlers in workers and templates.
 
-The supervisor has handlers of its own below Python. Workers have Python handlers, so that an
-application that saves the handler it finds, installs its own and calls the saved one gets what the
-server does with the signal. Orders of the supervisor are no signals and need no handler.
+The supervisor handles signals below Python. Workers have Python handlers, so that an application
+can save the handler that it finds, install its own, and call the saved one to get the server's
+behaviour. The supervisor's messages to a worker are not signals and need no handler.
 """
 
 import os
@@ -11,27 +11,29 @@ from collections.abc import Callable, Collection
 from types import FrameType
 
 #: Signals that the supervisor handles.
-HEARD = (
+HANDLED_BY_SUPERVISOR = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2,
     signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD,
 )  # fmt: skip
 
 #: Signals that workers handle, or that must not end them.
-HEARD_BY_WORKERS = tuple(number for number in HEARD if number is not signal.SIGCHLD)
+HANDLED_BY_WORKERS = tuple(
+    number for number in HANDLED_BY_SUPERVISOR if number is not signal.SIGCHLD
+)
 
 
 def prepare_supervisor() -> None:
-    """Leaves no Python handler of a wrapper, of sitecustomize or of an agent for a signal that the
-    supervisor handles: it would run beside the supervisor's own, and end or delay the server."""
-    for number in HEARD:
+    """Removes Python handlers that a wrapper, sitecustomize or an agent has installed for the
+    supervisor's signals: they would run as well, and could end or delay the server."""
+    for number in HANDLED_BY_SUPERVISOR:
         signal.signal(number, signal.SIG_DFL)
     # Python's default: writing to a worker that has just died fails with EPIPE instead of a signal.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
 
 class Relayed:
-    """The handler that the application finds. `deliver` does what the server does with the signal,
-    or says False in a process that the application has forked."""
+    """The handler that the application finds. `deliver` performs the server's action, or
+    returns False in a process that the application has forked."""
 
     def __init__(self, deliver: Callable[[int], bool]) -> None:
         self.deliver = deliver
@@ -42,27 +44,27 @@ class Relayed:
             os.kill(os.getpid(), number)
 
     def __repr__(self) -> str:
-        return "<Lockgate's handler of signals>"
+        return "<Lockgate's signal handler>"
 
 
 def install(deliver: Callable[[int], bool]) -> None:
-    """To be called in a worker or a template before the application is imported."""
+    """Call in a worker or a template, before the application is imported."""
     handler = Relayed(deliver)
-    for number in HEARD_BY_WORKERS:
+    for number in HANDLED_BY_WORKERS:
         signal.signal(number, handler)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def wake(descriptor: int) -> int:
-    """From now on a signal that has a Python handler writes to `descriptor`; gives the descriptor
-    that was written to before, or -1."""
+    """Makes each signal with a Python handler write to `descriptor`; returns the previous wakeup
+    descriptor, or -1."""
     return signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
 
 def give_back(descriptors: Collection[int]) -> None:
-    """In a process that the application has forked signals mean what they mean to any process.
-    Handlers of the application stay, and a wakeup descriptor that is not of `descriptors`."""
-    for number in HEARD:
+    """Restores default dispositions in a process that the application has forked. Handlers of the
+    application stay, and so does a wakeup descriptor that is not in `descriptors`."""
+    for number in HANDLED_BY_SUPERVISOR:
         known = signal.getsignal(number)
         if isinstance(known, Relayed | signal.Handlers) or known is None:
             signal.signal(number, signal.SIG_DFL)
@@ -72,9 +74,9 @@ def give_back(descriptors: Collection[int]) -> None:
 
 
 def block() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_BY_SUPERVISOR)
 
 
 def unblock() -> None:
-    """All of them, also what the process that started this one has blocked."""
+    """Unblocks all signals, including those that the parent process has blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())

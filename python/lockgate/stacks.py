@@ -1,4 +1,4 @@
-"""Where the threads of a running server stand, read for people."""
+"""Thread dumps of a running server, formatted for `lockgate ctl stacks` and `lockgate top`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_stacks(address: str) -> Any:
 
 
 def innermost(frames: list[Any]) -> str:
-    """The frame that says most: the innermost of the application's own code, if there is one."""
+    """The innermost frame of the application's own code, or of any code but the server's."""
     frames = [frame for frame in frames if LOCKGATE not in frame["file"]]
     own = [frame for frame in frames if not LIBRARY.search(frame["file"])]
     for frame in own or frames:
@@ -39,7 +39,7 @@ def innermost(frames: list[Any]) -> str:
 
 
 def places(stacks: Any) -> dict[tuple[int, int], str]:
-    """Where each thread stands, by its worker's process and its number."""
+    """The innermost frame of each thread, by the pid of its worker and its native ID."""
     return {
         (worker["pid"], thread["thread"]): innermost(thread["frames"])
         for worker in stacks["workers"]
@@ -48,7 +48,7 @@ def places(stacks: Any) -> dict[tuple[int, int], str]:
 
 
 def all_lines(stacks: Any) -> Iterator[str]:
-    """Every thread of every worker."""
+    """The stacks of all threads of all workers."""
     for worker in stacks["workers"]:
         name = f"worker {worker['slot']} (pid {worker['pid']})"
         if worker["problem"] is not None:
@@ -61,7 +61,7 @@ def all_lines(stacks: Any) -> Iterator[str]:
 
 
 def request_stacks(stacks: Any) -> Iterator[str]:
-    """The stack of each request that runs, the oldest first."""
+    """The stacks of all running requests, the oldest first."""
     rows = [
         (thread["request"]["age"], worker, thread)
         for worker in stacks["workers"]

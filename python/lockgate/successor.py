@@ -1,7 +1,7 @@
-"""The program that this process would be if it were started anew, and becoming it (exec).
+"""The exec of an upgrade: this process starts its program again, from disk.
 
-Signals are blocked on the way (`lockgate.signals`), so that none finds the new program without a
-handler: they come in when it has unblocked them.
+Signals are blocked meanwhile (`lockgate.signals`), because the new program has no handlers at
+first. Those that arrive stay pending until the new program unblocks them.
 """
 
 import os
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 
 def command() -> list[str]:
-    """The interpreter, and its arguments as they were given."""
+    """The interpreter and the original arguments."""
     if not sys.executable:
-        raise RuntimeError("Python does not know its own executable (sys.executable)")
+        raise RuntimeError("Python does not know its executable: sys.executable is empty")
     return [sys.executable, *sys.orig_argv[1:]]
 
 
@@ -21,7 +21,7 @@ def become(
     environment: Mapping[str, str],
     directory: str | None,
 ) -> None:
-    """Replaces this program by `arguments`. Comes back only by an OSError, with nothing changed."""
+    """Replaces this program by `arguments`. Raises OSError if that fails, with nothing changed."""
     # Not by path: a deploy may move or remove the directory in the meantime.
     before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:

@@ -1,5 +1,5 @@
-"""What an import has left in a process that workers will be forked from: threads, which do not
-survive a fork, and sockets, which all workers would share. Nothing is closed here, only named.
+"""Detection of threads and sockets that an import has left in a template: threads do not survive
+the fork of a worker, and all workers would share the sockets.
 """
 
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 def sockets() -> set[int]:
-    """The descriptors that are sockets now."""
+    """The descriptors of sockets."""
     return {number for number, target in _descriptors() if target.startswith("socket:")}
 
 
 def leftovers(before: set[int]) -> list[str]:
-    """A phrase for each thread, and for each socket that was not there before."""
+    """Describes each thread, and each socket that is not in `before`."""
     main = threading.main_thread()
     threads = [thread for thread in threading.enumerate() if thread is not main]
     found = [f"the thread {thread.name!r} is not copied to workers" for thread in threads]
@@ -50,4 +50,4 @@ def _descriptors() -> Iterator[tuple[int, str]]:
         try:
             yield int(entry), os.readlink(f"/proc/self/fd/{entry}")
         except OSError:
-            continue  # the one that listed them
+            continue  # the descriptor of the listing itself

@@ -1,4 +1,4 @@
-"""`lockgate top`: workers, the requests that they run, and where those stand."""
+"""`lockgate top`: a live view of workers and running requests."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def running_lines(address: str, status: Any, with_stacks: bool) -> list[str]:
 
 
 def request_lines(status: Any, at: dict[tuple[int, int], str] | None = None) -> list[str]:
-    """A line for each request that runs, the oldest first; with `at`, also where it stands."""
+    """A line for each running request, the oldest first; with `at`, also its innermost frame."""
     rows = [
         (request["age"], worker, request)
         for worker in status["workers"]
@@ -70,14 +70,14 @@ def show(stream: TextIO, lines: list[str]) -> None:
     columns, rows = 80, 24
     if stream.isatty():
         size = os.get_terminal_size(stream.fileno())
-        # A terminal that does not know its size reports 0: serial lines, and some containers.
+        # A terminal without a known size reports 0: serial lines, and some containers.
         columns, rows = size.columns or columns, size.lines or rows
     stream.write(CLEAR_SCREEN + "\n".join(line[:columns] for line in lines[: rows - 1]) + "\n")
     stream.flush()
 
 
 def top_lines(status: Any, before: Any, running: list[str]) -> list[str]:
-    """What `top` shows. Rates are those since `before`, or since the start."""
+    """All lines of the view. Rates are since `before`, or since the start."""
     seconds = status["uptime"] - (before["uptime"] if before else 0)
     lost = sum(status["lost"].values())
     lines = [

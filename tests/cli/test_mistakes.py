@@ -60,7 +60,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["shop:app"],
         {},
         4,
-        "there is no 'app' in shop; what can be called there: serve_shop\n",
+        "there is no 'app' in shop; callables there: serve_shop\n",
     ),
     "a name that is nearly in the module": (
         {"shop.py": APP},
@@ -74,15 +74,15 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["shop"],
         {},
         4,
-        "shop has none of application, app, create_app(), make_app(); name the application as "
-        "shop:NAME; what can be called there: main\n",
+        "shop has none of application, app, create_app(), make_app(); write "
+        "shop:NAME; callables there: main\n",
     ),
     "not an application": (
         {"shop.py": "app = 42\n"},
         ["shop:app"],
         {},
         4,
-        "shop:app is an int, which cannot be called; name a WSGI application, such as a Flask "
+        "shop:app is an int, which is not callable; name a WSGI application, such as a Flask "
         "object or a function of (environ, start_response)\n",
     ),
     "a factory without parentheses": (
@@ -91,14 +91,14 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         {},
         4,
         "shop:create_app takes (config=None) and not (environ, start_response); "
-        "if it makes the application, write shop:create_app() in quotes\n",
+        "if it is a factory, write shop:create_app() in quotes\n",
     ),
     "no factory": (
         {"shop.py": "app = 42\n"},
         ["shop:app()"],
         {},
         4,
-        "shop:app(): an int is no factory: it cannot be called\n",
+        "shop:app(): an int is not a factory: it is not callable\n",
     ),
     "a module in place of an application": (
         {"shop/__init__.py": "from shop import wsgi\n", "shop/wsgi.py": APP},
@@ -112,8 +112,8 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["shop"],
         {},
         4,
-        "shop has none of application, app, create_app(), make_app(); name the application as "
-        "shop:NAME; what can be called there: nothing\n"
+        "shop has none of application, app, create_app(), make_app(); write "
+        "shop:NAME; callables there: nothing\n"
         "  hint: the application of a Django project is in its wsgi module: shop.wsgi\n",
     ),
     "a Django project without .wsgi, with a name": (
@@ -121,7 +121,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["shop:application"],
         {},
         4,
-        "there is no 'application' in shop; what can be called there: nothing\n"
+        "there is no 'application' in shop; callables there: nothing\n"
         "  hint: the application of a Django project is in its wsgi module: shop.wsgi\n",
     ),
     "started inside the package": (
@@ -145,7 +145,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         '  File "DIR/shop/wsgi.py", line 1, in <module>\n'
         "    from . import urls\n"
         "ImportError: attempted relative import with no known parent package\n"
-        "  hint: wsgi belongs to the package shop: name shop.wsgi, with --chdir DIR\n",
+        "  hint: wsgi belongs to the package shop: write shop.wsgi, with --chdir DIR\n",
     ),
     "one directory too high": (
         {"backend/shop.py": APP},
@@ -176,7 +176,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         3,
         "cannot import status\n"
         "ModuleNotFoundError: No module named 'status'\n"
-        "  hint: status is no command: lockgate ctl status asks a running server\n"
+        "  hint: status is not a command: lockgate ctl status asks a running server\n"
         "  working directory: DIR\n"
         "  sys.path begins with: DIR, PATH\n",
     ),
@@ -240,7 +240,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         '  File "DIR/shop.py", line 1, in <module>\n'
         "    from queue import Queue\n"
         "ImportError: cannot import name 'Queue' from 'queue' (DIR/queue.py)\n"
-        "  hint: DIR/queue.py is imported in place of Python's own module queue: rename it\n",
+        "  hint: DIR/queue.py is imported instead of Python's own module queue: rename it\n",
     ),
 }
 

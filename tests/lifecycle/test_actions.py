@@ -266,4 +266,4 @@ def test_a_socket_that_nobody_listens_on_is_told_by_ctl(tmp_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     said = run("ctl", "--admin", f"unix:{path}", "shutdown")
-    assert said.returncode == 1 and "does the server run" in said.stderr, said
+    assert said.returncode == 1 and "is the server running" in said.stderr, said

@@ -27,8 +27,8 @@ def test_ctl_has_the_server_act(start, tmp_path):
 def test_ctl_without_a_server_says_what_to_do(tmp_path):
     for arguments, part in [
         (["status"], "--admin-bind"),
-        (["--admin", f"unix:{tmp_path}/none.sock", "status"], "does the server run"),
-        (["--admin", f"127.0.0.1:{free_port()}", "shutdown"], "does the server run"),
+        (["--admin", f"unix:{tmp_path}/none.sock", "status"], "is the server running"),
+        (["--admin", f"127.0.0.1:{free_port()}", "shutdown"], "is the server running"),
         (["--admin", "nonsense", "status"], "is no address"),
     ]:
         said = run("ctl", *arguments)
@@ -71,8 +71,8 @@ def test_the_server_is_found_by_flag_file_and_variable(start, tmp_path, argument
     [
         (
             "",
-            "no admin listener is named: start the server with --admin-bind "
-            "unix:/run/lockgate/admin.sock, and name the same here with --admin, in "
+            "no address of an admin listener: start the server with --admin-bind "
+            "unix:/run/lockgate/admin.sock, and give the same address here with --admin, in "
             "LOCKGATE_ADMIN_BIND, or as admin_bind in lockgate.toml",
         ),
         (
@@ -82,7 +82,7 @@ def test_the_server_is_found_by_flag_file_and_variable(start, tmp_path, argument
         ),
         (
             'admin_bind = "systemd:admin"',
-            "admin_bind = systemd:admin: only systemd knows where that is; name the address of its "
+            "admin_bind = systemd:admin: only systemd knows the address; give that of the "
             "socket unit (ListenStream=) with --admin",
         ),
     ],
@@ -208,7 +208,7 @@ def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
             outputs = [process.communicate(timeout=20) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs
     (one, _), (other, _) = outputs
-    assert "another reload is under way" in other and "another" not in one
+    assert "another reload is in progress" in other and "another" not in one
     assert "3/3 ready" in one and "3/3 ready" in other
     eventually(lambda: version(site) == "three", what="the new version")
     assert site.status()["reload"]["ended"] == 2
