@@ -1,6 +1,6 @@
 """What hostile clients do, one function each, and the process that does it. Measures nothing.
 
-Each attack holds so many connections, and opens one anew when the server has closed it.
+Each attack holds a number of connections, and reopens one when the server has closed it.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Attackers:
         )
 
     def _work(self) -> None:
-        # Whoever measures shares the processor with this and must not wait for it.
+        # The process that measures shares the CPU with this one and must not wait for it.
         os.nice(19)
         allow_descriptors(self.clients + 100)
         clients: dict[int, Iterator[float]] = {}

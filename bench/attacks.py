@@ -20,7 +20,7 @@ from process import BUILD, DidNotServe, Running, process_tree
 
 LOCKGATE = f"{sys.executable} -m lockgate {{app}} -b 127.0.0.1:{{port}} -w 1 --threads 1"
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-# A client that behaves asks so often, and gives up after so long.
+# The interval and the timeout of a client that behaves.
 PAUSE = 0.005
 PATIENCE = 5.0
 # What connections cost is given back when they are gone.
@@ -56,8 +56,8 @@ HEADING = """\
 def main() -> int:
     options = arguments()
     names = [*ATTACKS] if options.attacks == "all" else options.attacks.split(",")
-    if strangers := [name for name in names if name not in ATTACKS]:
-        print(f"attacks: no attack is called {', '.join(strangers)}: see --list", file=sys.stderr)
+    if unknown := [name for name in names if name not in ATTACKS]:
+        print(f"attacks: no attack is called {', '.join(unknown)}: see --list", file=sys.stderr)
         return 2
     if options.list:
         for name, attack in ATTACKS.items():
@@ -70,7 +70,7 @@ def main() -> int:
     print(f"{notes['processor']}, {notes['cores']} cores, {notes['kernel']}, {notes['commit']}\n")
     print(HEADING, flush=True)
     failed = 0
-    for name in ["nobody", *names]:
+    for name in ["none", *names]:
         if name in ATTACKS and (reason := ATTACKS[name].obstacle()):
             print(f"| {name} | skipped: {reason} |", flush=True)
             continue

@@ -45,7 +45,7 @@ class Scenario:
     pinned: bool = True
     # The figure that this scenario is about, "cpu" or "rate": it orders the table and the chart.
     headline: str = "cpu"
-    # Whom to measure when nobody is named.
+    # The servers that are measured when none is named.
     servers: tuple[str, ...] = ("@default",)
 
 
@@ -267,7 +267,7 @@ DEFAULT_SCENARIOS = ("hello", "flask_hello", "flask_json")
 
 
 def choose_servers(wanted: Iterable[str]) -> list[Server]:
-    """Servers by name, `@tag` or `all`, in the order asked for; a KeyError names the stranger."""
+    """Servers by name, `@tag` or `all`, in the given order; a KeyError has the unknown name."""
     chosen: dict[str, Server] = {}
     for word in wanted:
         found = [
@@ -284,7 +284,7 @@ def choose_servers(wanted: Iterable[str]) -> list[Server]:
 
 
 def choose_scenarios(wanted: Iterable[str]) -> list[Scenario]:
-    """Scenarios by name or all with `all`; a KeyError names the stranger."""
+    """Scenarios by name or all with `all`; a KeyError has the unknown name."""
     chosen: dict[str, Scenario] = {}
     for word in wanted:
         found = [scenario for scenario in SCENARIOS if word in (scenario.name, "all")]

@@ -22,7 +22,7 @@ from statistics import median
 import peers
 from process import BENCH, BUILD, DidNotServe, free_port, process_tree
 
-# One thread each, so that no standby that looks at its clock is counted.
+# One thread each, so that no follower that looks at its clock is counted.
 LOCKGATE = ".venv/bin/python -m lockgate {app} -b 127.0.0.1:{{port}} -w 1 --threads 1 --timeout 0"
 SERVERS = {
     "Rust only": ("constant", "build/constant {port} 1"),
@@ -76,7 +76,7 @@ def per_request(command: str, requests: int) -> float:
 
 
 def instructions(command: str, requests: int) -> int:
-    """Of all processes of one server that starts, answers so many requests and stops."""
+    """Of all processes of one server that starts, answers that number of requests and stops."""
     port = free_port()
     folder = BUILD / f"callgrind-{port}"
     folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Notes about the machine, so that figures can be read years later. Knows no server."""
+"""Notes about the machine, so that figures can be read years later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One measurement: a fresh server, a warm-up, a measured run. Decides no order, prints nothing."""
+"""One measurement: a fresh server, a warm-up, a measured run."""
 
 from __future__ import annotations
 

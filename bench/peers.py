@@ -157,8 +157,8 @@ def _reason(text: str) -> str:
     """The line that says why, of the many that say where."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if "fatal error" in line]
-    told = [line for line in lines if "error" in line.lower()]
-    return (fatal or told or lines or ["no reason given"])[0].replace(str(ROOT), ".")[:160]
+    reported = [line for line in lines if "error" in line.lower()]
+    return (fatal or reported or lines or ["no reason given"])[0].replace(str(ROOT), ".")[:160]
 
 
 def _first_line(command: list[str]) -> str:

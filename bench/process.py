@@ -1,4 +1,4 @@
-"""One server under measurement: started, watched through /proc, stopped. Knows nothing of load.
+"""One server under measurement: started, watched through /proc, stopped.
 
 Only processes that it started are ever signalled: by pid, and only while the start time matches.
 """

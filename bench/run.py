@@ -39,8 +39,8 @@ def main() -> int:
         scenarios = choose_scenarios(words(options.scenarios))
         wanted = choose_servers(words(options.servers)) if options.servers else None
         installed = peers.set_up(again=options.setup_only)
-    except KeyError as stranger:
-        print(f"bench: no server or scenario is called {stranger}: see --list", file=sys.stderr)
+    except KeyError as unknown:
+        print(f"bench: no server or scenario is called {unknown}: see --list", file=sys.stderr)
         return 2
     except peers.CannotSetUp as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A client that keeps one connection and times single requests. Puts no load on anybody."""
+"""A client that keeps one connection and times single requests, without load on the server."""
 
 from __future__ import annotations
 

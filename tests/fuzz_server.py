@@ -124,7 +124,7 @@ class Finding:
     kind: str
     seed: str
     data: bytes
-    told: str
+    reported: str
 
 
 def pieces_of(data: bytes, chance: random.Random) -> list[bytes]:
@@ -137,27 +137,27 @@ def pieces_of(data: bytes, chance: random.Random) -> list[bytes]:
 
 def judge(data: bytes, responses: list[Response], end: str) -> tuple[str, str] | None:
     final = [response for response in responses if response.status >= 200]
-    told = f"{'+'.join(str(response.status) for response in responses)} {end}"
+    reported = f"{'+'.join(str(response.status) for response in responses)} {end}"
     if end == "hang":
-        return "hang", told
+        return "hang", reported
     if end.startswith("malformed"):
-        return "malformed", told
+        return "malformed", reported
     # An empty one is the server's own answer to OPTIONS *.
     seen = [json.loads(response.body) for response in final if response.status == 200
             and response.body]  # fmt: skip
     lines = len(re.findall(rb"HTTP/[0-9]", data)) + data.count(b"\n\r\n")
     if len(final) > max(lines, 1):
-        return "excess", told
+        return "excess", reported
     paths = [request["path"] for request in seen]
     if paths[:1] != ["/before"] or paths.count("/before") != 1 or paths.count("/after") > 1:
-        return "smuggled", f"{told}: {paths}"
+        return "smuggled", f"{reported}: {paths}"
     if "/after" in paths and paths[-1] != "/after":
-        return "smuggled", f"{told}: {paths}"
+        return "smuggled", f"{reported}: {paths}"
     refused = [at for at, response in enumerate(final) if response.status != 200]
     if refused and refused[0] != len(final) - 1:
-        return "smuggled", f"{told}: an answer behind a refusal"
+        return "smuggled", f"{reported}: an answer behind a refusal"
     if refused and not final[-1].wants_close():
-        return "malformed", f"{told}: a refusal that does not close"
+        return "malformed", f"{reported}: a refusal that does not close"
     return unlike(data, seen) if h11 else None
 
 
@@ -263,7 +263,7 @@ def main() -> int:
 
 def report(options: argparse.Namespace, count: int, accepted: int, found: list[Finding]) -> int:
     for number, finding in enumerate(found):
-        print(f"{finding.kind}  seed {finding.seed}  {finding.told}\n    {finding.data!r}")
+        print(f"{finding.kind}  seed {finding.seed}  {finding.reported}\n    {finding.data!r}")
         if options.artifacts:
             options.artifacts.mkdir(parents=True, exist_ok=True)
             (options.artifacts / f"{finding.kind}-{number}").write_bytes(finding.data)

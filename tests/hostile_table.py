@@ -43,10 +43,10 @@ class Answer:
     end: str  # closed, open, hang or what is wrong with the bytes
     is_late: bool = False  # only after the sample had been continued
 
-    def told(self) -> str:
+    def reported(self) -> str:
         parts = [self._of(response) for response in self.responses]
-        told = " + ".join([*parts, *([self.end] if self.end != "open" else [])])
-        return f"waits, then {told}" if self.is_late else told
+        reported = " + ".join([*parts, *([self.end] if self.end != "open" else [])])
+        return f"waits, then {reported}" if self.is_late else reported
 
     @staticmethod
     def _of(response: Response) -> str:
@@ -317,7 +317,7 @@ def print_table(address: tuple[str, int], rows: list[Row], only_faults: bool) ->
     print(f"{'':5}  {'case':24}  {'expected':22}  got")
     for row in rows:
         sample = read_sample(CORPUS / "http1" / f"{row.file}.http")
-        expected = " + ".join(told_expectation(expected) for expected in answers_of(sample))
+        expected = " + ".join(expectation_words(expected) for expected in answers_of(sample))
         if sample.limits:
             # It needs a server with settings of its own; tests/http/test_corpus.py starts that.
             counts["skipped"] += 1
@@ -326,7 +326,7 @@ def print_table(address: tuple[str, int], rows: list[Row], only_faults: bool) ->
         verdict = judge(row, sample, answer)
         counts[verdict] += 1
         if not (only_faults and verdict == "OK"):
-            line = f"{verdict:5}  {row.title:24}  {expected:22}  {answer.told()}"
+            line = f"{verdict:5}  {row.title:24}  {expected:22}  {answer.reported()}"
             print(line.rstrip(), flush=True)
     took = time.monotonic() - began
     words = [f"{count} {verdict}" for verdict, count in counts.items() if count]
@@ -334,7 +334,7 @@ def print_table(address: tuple[str, int], rows: list[Row], only_faults: bool) ->
     return counts["NOT"]
 
 
-def told_expectation(expected: Expected) -> str:
+def expectation_words(expected: Expected) -> str:
     return f"{expected.status} + closed" if expected.refusal else str(expected.status)
 
 

@@ -149,15 +149,15 @@ def answers(address: tuple[str, int], pieces: Iterable[bytes]) -> tuple[list[Res
 
 def difference(case: Case, responses: list[Response], end: str) -> str | None:
     statuses = [response.status for response in responses]
-    told = f"got {' + '.join(map(str, statuses)) or 'nothing'}, {end}"
+    reported = f"got {' + '.join(map(str, statuses)) or 'nothing'}, {end}"
     if end != "closed":
-        return told
+        return reported
     if not case.wanted:
         # To a client that left within its request, silence is a refusal too.
         refused = not statuses or (400 <= statuses[-1] < 600)
-        return None if refused else f"is to be refused, {told}"
+        return None if refused else f"is to be refused, {reported}"
     if statuses != [200] * len(case.wanted):
-        return f"wanted {len(case.wanted)} x 200, {told}"
+        return f"wanted {len(case.wanted)} x 200, {reported}"
     for response, wanted in zip(responses, case.wanted, strict=True):
         if Expected(200, wanted.method, wanted.target).is_about_server and not response.body:
             continue  # answered by the server itself (RFC 9110 §9.3.7)
@@ -258,15 +258,15 @@ def replay_all(cases: list[Case], servers: Servers, splits: int, seed: int) -> i
             for wanted in case.wanted:
                 if wanted.version == "1.1":
                     wanted.headers = [("HOST", "lockgate.test"), *wanted.headers]
-        told: dict[str, list[str]] = {}
+        reported: dict[str, list[str]] = {}
         for way, pieces in ways(data, splits, seed):
             reason = difference(case, *answers(address, pieces))
             score = scores.setdefault((folder, way), [0, 0])
             score[0] += reason is None
             score[1] += 1
             if reason:
-                told.setdefault(reason, []).append(way)
-        for reason, in_ways in told.items():
+                reported.setdefault(reason, []).append(way)
+        for reason, in_ways in reported.items():
             explained = EXPLAINED.get(case.name)
             without = f" [without {', '.join(missing)}]" if missing else ""
             shown = "" if len(in_ways) == 2 + splits else f" ({', '.join(in_ways)} only)"

@@ -1,4 +1,4 @@
-"""Where notes and attachments are kept: one SQLite file and a folder. Knows no page.
+"""Where notes and attachments are kept: one SQLite file and a folder.
 
 Every request has a connection of its own, so any number of threads and workers may share the file.
 """

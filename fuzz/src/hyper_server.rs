@@ -1,4 +1,4 @@
-//! hyper's HTTP/1 server over bytes in memory: which requests it finds in them. Judges nothing.
+//! hyper's HTTP/1 server over bytes in memory: which requests it finds in them.
 
 use std::convert::Infallible;
 use std::future::Future;

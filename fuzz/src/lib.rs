@@ -1,5 +1,5 @@
 //! What the fuzz targets share: a player of bytes, limits that short input reaches, and the parsers of
-//! others to compare with. Knows no rule of HTTP beyond what those parsers say.
+//! others to compare with.
 
 pub mod hyper_server;
 

@@ -23,7 +23,7 @@ fuzz_target!(|lines: &[u8]| {
     };
     for hops in EVERY_KIND {
         let rules = rules(hops);
-        for is_trusted in [nobody, private, everybody] {
+        for is_trusted in [no_peer, private, every_peer] {
             let mut seen = head.clone();
             if rules.read(&mut seen, is_trusted).is_ok() {
                 let script_name = seen.script_name();
@@ -56,11 +56,11 @@ fn rules(hops: HopHeaders) -> ForwardingRules {
     }
 }
 
-fn nobody(_: IpAddr) -> bool {
+fn no_peer(_: IpAddr) -> bool {
     false
 }
 
-fn everybody(_: IpAddr) -> bool {
+fn every_peer(_: IpAddr) -> bool {
     true
 }
 
@@ -82,10 +82,10 @@ fn check_left_of_untrusted(rules: &ForwardingRules, head: &RequestHead, lines: &
         return;
     };
     let read = |head: &RequestHead| -> Option<ForwardedIdentity> {
-        rules.read(&mut head.clone(), nobody).ok()
+        rules.read(&mut head.clone(), no_peer).ok()
     };
     let truth = read(head);
-    if truth.is_some_and(|told| told.client.is_some()) {
+    if truth.is_some_and(|identity| identity.client.is_some()) {
         assert_eq!(read(&lied), truth);
     }
 }

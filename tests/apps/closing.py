@@ -1,6 +1,6 @@
 """Applications that finish their work in close(), which waits for a file.
 
-The query of such a request is a path: PATH.started says that close() runs, PATH lets it go on, and
+The query of such a request is a path: PATH.started says that close() runs, PATH ends it, and
 PATH.closed is its work.
 """
 

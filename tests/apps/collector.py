@@ -1,4 +1,4 @@
-"""Shows the state of the interpreter, and makes circles of objects that nobody refers to."""
+"""Shows the state of the interpreter, and makes unreferenced cycles of objects."""
 
 import gc
 import json

@@ -28,7 +28,7 @@ def app(environ, start_response):
 
 
 def read(environ, length):
-    """So much as is announced; of a body without a length all of it, if the server ends it."""
+    """The announced number of bytes; all of a body without a length, if the server ends it."""
     if length:
         return environ["wsgi.input"].read(int(length))
     if environ.get("wsgi.input_terminated") or "HTTP_TRANSFER_ENCODING" in environ:

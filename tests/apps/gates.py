@@ -24,7 +24,7 @@ def app(environ, start_response):
 
 
 def hold(gate, body):
-    """The gate is a path: PATH.started tells who serves, and PATH itself lets it go on."""
+    """The gate is a path: PATH.started has the pid that serves, and PATH makes it continue."""
     started = Path(gate + ".started")
     started.with_suffix(".writing").write_bytes(body)
     started.with_suffix(".writing").rename(started)
@@ -42,7 +42,7 @@ def halfway(gate, body):
 
 
 def leave_an_orphan():
-    """A grandchild whose parent is gone before it; whoever is process 1 has to reap it."""
+    """A grandchild whose parent exits before it; process 1 has to reap it."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:

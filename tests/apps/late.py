@@ -176,8 +176,8 @@ def keep(environ, start_response):
 def kept(environ, start_response):
     own = environ["lockgate.deadline"]
     before = own.remaining()
-    told = [deadline.extend(1000) for deadline in KEPT]
-    return answer(start_response, f"{told} {own.remaining() <= before}")
+    reported = [deadline.extend(1000) for deadline in KEPT]
+    return answer(start_response, f"{reported} {own.remaining() <= before}")
 
 
 def mistaken(environ, start_response):

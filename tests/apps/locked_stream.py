@@ -1,6 +1,6 @@
 """A standard stream with a lock, and a thread started by the import that holds it most of the time.
 
-LOCKED says which stream, and UNTIL at which fork the thread lets go for good.
+LOCKED says which stream, and UNTIL at which fork the thread releases it.
 """
 
 import os

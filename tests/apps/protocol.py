@@ -209,7 +209,7 @@ def thread_of_each_step(environ, start_response):
         for _ in range(5):
             threads.append(threading.get_ident())
             yield b"."
-            time.sleep(0.005)  # longer than a tick, so that a standby may take over the lane
+            time.sleep(0.005)  # longer than a tick, so that a follower may take over the event loop
         yield str(len(set(threads))).encode()
 
     start_response("200 OK", TEXT)

@@ -1,4 +1,4 @@
-"""Stacks that grow and shrink all the time: whoever looks at one from outside sees it change."""
+"""Stacks that grow and shrink all the time, and so change while they are read from outside."""
 
 import time
 

@@ -18,7 +18,7 @@ def wait_for(gate):
 
 
 def is_first(mark):
-    """Whether nobody has been here: the first worker passes where the others wait."""
+    """Whether this is the first worker, which continues where the others wait."""
     try:
         mark.touch(exist_ok=False)
     except FileExistsError:

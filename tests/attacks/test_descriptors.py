@@ -20,7 +20,7 @@ LIMIT = 96
 
 
 def limited(limit):
-    """A prefix for a server whose processes may have so many descriptors."""
+    """A prefix for a server whose processes may have that number of descriptors."""
     return ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh"]
 
 
@@ -63,7 +63,7 @@ def test_no_descriptor_at_all_is_waited_out_without_spinning(poor, still_serves)
             assert server.errors.count("cannot accept") == 1
             kept.send(request("GET", "/let-go"))
             assert kept.response().status == 200
-            # Whoever waited is served as soon as there is a descriptor.
+            # A client that waited is served as soon as there is a descriptor.
             assert all(answer.endswith(b"GET /waiting ") for answer in crowd.answers())
     still_serves(server)
 

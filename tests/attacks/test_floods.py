@@ -37,7 +37,7 @@ def test_resets_right_after_connect_leak_no_descriptor(alone, still_serves, said
     eventually(lambda: descriptors(worker) <= before, what=f"{before} descriptors again")
 
 
-def test_many_idle_connections_cost_little_and_keep_nobody_out(alone, still_serves):
+def test_many_idle_connections_cost_little_and_do_not_block_new_clients(alone, still_serves):
     may_have = allow_descriptors(7_000)
     count = min(5_000, may_have - may_have // 8 - 200)
     server = alone()
@@ -99,7 +99,7 @@ def test_nothing_behind_a_refused_request_is_answered(alone, refused, status):
 
 
 @pytest.mark.parametrize("size", [1, 64 * 1024, 2_000_000])
-def test_a_request_behind_a_body_that_nobody_reads_is_answered_and_no_part_of_it(alone, size):
+def test_a_request_behind_an_unread_body_is_answered_and_is_not_part_of_it(alone, size):
     server = alone(app="hello:app")
     body = (b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * (size // 35 + 1))[:size]
     with server.connect() as wire:
@@ -129,7 +129,7 @@ def test_a_pipeline_that_is_never_read_is_bounded_and_gives_way(alone, still_ser
         assert resident_kibibytes(worker) - before < 32 * 1024
 
 
-def test_very_many_chunks_of_one_byte_keep_nobody_out(alone, still_serves):
+def test_very_many_chunks_of_one_byte_do_not_block_other_clients(alone, still_serves):
     server = alone()
     chunks = 1_000_000
     piece = b"1\r\nx\r\n" * 10_000

@@ -10,7 +10,7 @@ POST = request("POST", "/slow", "Content-Length: 1000000")
 
 
 def drip(crowd, within=20.0):
-    """One byte from each, again and again, until nobody is left; gives what they were answered."""
+    """One byte from each, again and again, until all are closed; returns the answers."""
     deadline = time.monotonic() + within
     waiting = list(crowd.wires)
     for wire in waiting:
@@ -27,7 +27,7 @@ def drip(crowd, within=20.0):
     return [wire.pending for wire in crowd.wires]
 
 
-def test_heads_that_never_end_hold_nobody_up_and_end_with_408(alone, still_serves):
+def test_heads_that_never_end_delay_no_other_client_and_end_with_408(alone, still_serves):
     server = alone("--head-timeout", "2")
     with Crowd(server, MANY, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ") as crowd:
         still_serves(server)
@@ -43,14 +43,14 @@ def test_one_byte_and_then_silence_ends_with_408(alone, still_serves):
         assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in crowd.answers())
 
 
-def test_silence_from_the_start_ends_without_a_word(alone, still_serves):
+def test_a_connection_without_a_request_is_closed_without_a_response(alone, still_serves):
     server = alone("--head-timeout", "1")
     with Crowd(server, MANY) as crowd:
         still_serves(server)
         assert set(crowd.answers()) == {b""}
 
 
-def test_silence_after_a_response_ends_without_a_word(alone, still_serves):
+def test_an_idle_connection_is_closed_without_a_response(alone, still_serves):
     server = alone("--keep-alive", "1")
 
     def be_served(wire):
@@ -62,7 +62,7 @@ def test_silence_after_a_response_ends_without_a_word(alone, still_serves):
         assert set(crowd.answers()) == {b""}
 
 
-def test_bodies_that_hardly_come_hold_nobody_up_and_end_with_408(alone, still_serves, tmp_path):
+def test_slow_bodies_delay_no_other_client_and_end_with_408(alone, still_serves, tmp_path):
     log = tmp_path / "access.log"
     form = '%(s)s "%(r)s" %(B)s'
     # Far above what a byte at a time can be, so that the last one left is still too slow.
@@ -106,7 +106,7 @@ def test_a_body_that_keeps_its_rate_is_read_to_its_end(alone):
 
 
 @pytest.mark.parametrize("target", ["/large?megabytes=8", "/file?size=8000000"])
-def test_responses_that_nobody_reads_hold_nobody_up_and_are_given_up(alone, still_serves, target):
+def test_unread_responses_delay_no_other_client_and_are_aborted(alone, still_serves, target):
     server = alone("--write-timeout", "1")
     (worker,) = server.workers()
     before = sockets(worker)
@@ -118,7 +118,7 @@ def test_responses_that_nobody_reads_hold_nobody_up_and_are_given_up(alone, stil
     still_serves(server)
 
 
-def test_a_stream_that_nobody_reads_gives_its_thread_back(alone, still_serves):
+def test_an_unread_stream_frees_its_thread(alone, still_serves):
     server = alone("--write-timeout", "1")
     opening = request("GET", "/large-stream?megabytes=50")
     with Crowd(server, 3, opening, receive_buffer=4096):
@@ -126,7 +126,7 @@ def test_a_stream_that_nobody_reads_gives_its_thread_back(alone, still_serves):
         still_serves(server)
 
 
-def test_a_stream_that_is_read_slower_than_its_least_rate_is_given_up(alone, still_serves):
+def test_a_stream_that_is_read_below_the_minimum_rate_is_aborted(alone, still_serves):
     server = alone("--write-timeout", "1", "--write-min-rate", "1M")
     opening = request("GET", "/large-stream?megabytes=50")
     with Crowd(server, 1, opening, receive_buffer=4096) as crowd:
@@ -139,11 +139,11 @@ def test_a_stream_that_is_read_slower_than_its_least_rate_is_given_up(alone, sti
             if not wire.receive():
                 break
             taken += len(wire.pending)
-            assert taken < 20_000_000, "it was let go on"
+            assert taken < 20_000_000, "it was not stopped"
     still_serves(server)
 
 
-def test_an_application_that_takes_its_time_is_no_slow_client(alone):
+def test_the_time_of_a_slow_application_is_not_charged_to_the_client(alone):
     server = alone("--write-timeout", "1", "--write-min-rate", "1M", app="slow_and_hoarding:app")
     with server.connect() as wire:
         wire.send(request("GET", "/slow"))

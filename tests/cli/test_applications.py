@@ -58,7 +58,7 @@ def test_the_console_script_does_the_same_as_the_module():
     ("app", "message"),
     [
         ("broken_import:app", "RuntimeError: the database address is missing"),
-        ("missing_dependency:app", "No module named 'a_module_that_nobody_has_installed'"),
+        ("missing_dependency:app", "No module named 'a_module_that_is_not_installed'"),
         ("broken_syntax:app", "SyntaxError"),
     ],
 )
@@ -114,7 +114,7 @@ def test_an_application_that_is_not_there_is_exit_4_with_a_hint(tmp_path, app, p
 @pytest.mark.parametrize(
     "app", ["hello:app)", "hello:make(", "hello:make(1 +", "hello:make(x)", ""]
 )
-def test_a_name_that_cannot_be_read_is_told_without_a_traceback(app):
+def test_an_application_name_that_cannot_be_parsed_is_reported_without_a_traceback(app):
     refused = boot(app)
     assert refused.returncode in (2, 4)
     assert TRACEBACK not in refused.stderr and "panicked" not in refused.stderr

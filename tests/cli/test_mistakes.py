@@ -21,14 +21,14 @@ CASES = {
         {"LOCKGATE_TIMEOUT": "soon", "LOCKGATE_COLOUR": "red", "LOCKGATE_BACKLOG": ""},
         2,
         """\
-lockgate: --treads: there is no such flag; is it --threads?
-lockgate: LOCKGATE_COLOUR (from the environment): there is no such setting; unset it; names that begin with LOCKGATE_ are the server's
-lockgate: lockgate.toml line 1: 127.0.0.1:1 is no value in TOML, where text has quotes; write bind = "127.0.0.1:1"
-lockgate: wrokers (from lockgate.toml line 2): there is no such setting; is it workers?
+lockgate: --treads: unknown flag; did you mean --threads?
+lockgate: LOCKGATE_COLOUR (from the environment): unknown setting; unset it; names that begin with LOCKGATE_ are reserved for the server
+lockgate: lockgate.toml line 1: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = "127.0.0.1:1"
+lockgate: wrokers (from lockgate.toml line 2): unknown setting; did you mean workers?
 lockgate: timeout = "soon" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h
 lockgate: threads = 0 (from lockgate.toml line 3): must be at least 1, or "auto"
 lockgate: preload = 3 (from lockgate.toml line 4): must be true or false
-lockgate: app = "my-app:app" (from the command line): my-app is not a module name: Python's names have no hyphen; is it my_app?
+lockgate: app = "my-app:app" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?
 lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
 """,
     ),
@@ -37,14 +37,14 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["app", ":", "app"],
         {},
         2,
-        "lockgate: app : app: an application is one word; write app:app, without spaces\n",
+        "lockgate: app : app: an application has no spaces; write app:app\n",
     ),
     "a command of another server": (
         {},
         ["run", "app:app"],
         {},
         2,
-        "lockgate: run: there is no such command, besides ctl and top; "
+        "lockgate: run: unknown command; the commands are ctl and top; "
         "to serve, write lockgate app:app\n",
     ),
     "no application": (
@@ -52,7 +52,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         [],
         {},
         2,
-        "lockgate: no application is named; write lockgate module:attribute, "
+        "lockgate: no application is given; write lockgate module:attribute, "
         'or app = "module:attribute" in lockgate.toml\n',
     ),
     "a name that is not in the module": (
@@ -246,7 +246,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
 
 
 @pytest.mark.parametrize("mistake", CASES)
-def test_a_mistake_is_told_with_its_cure(tmp_path, mistake):
+def test_a_mistake_is_reported_with_its_cure(tmp_path, mistake):
     files, arguments, variables, code, expected = CASES[mistake]
     for name, text in files.items():
         path = tmp_path / name
@@ -254,7 +254,7 @@ def test_a_mistake_is_told_with_its_cure(tmp_path, mistake):
         path.write_text(text)
     environment = {"VIRTUAL_ENV": sys.prefix, **variables}
     refused = run(*arguments, "--check-config", chdir=tmp_path, environment=environment)
-    told = [
+    reported = [
         line.partition(", ")[0] + ", PATH" if "sys.path begins" in line else line
         for line in refused.stderr.splitlines()
     ]
@@ -266,9 +266,9 @@ def test_a_mistake_is_told_with_its_cure(tmp_path, mistake):
     }.items():
         expected = expected.replace(word, str(value))
     # What belongs to newer Pythons alone: the marks below a line, and advice of their own.
-    told = [line for line in told if not set(line.strip()) <= set("^~")]
-    told = [re.sub(r"\(consider renaming '([^']*)'.*\)", r"(\1)", line) for line in told]
-    assert told == expected.splitlines()
+    reported = [line for line in reported if not set(line.strip()) <= set("^~")]
+    reported = [re.sub(r"\(consider renaming '([^']*)'.*\)", r"(\1)", line) for line in reported]
+    assert reported == expected.splitlines()
     assert refused.returncode == code
     assert refused.stdout == ""
 

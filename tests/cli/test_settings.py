@@ -1,4 +1,4 @@
-"""Flags, file and environment: which one wins, and how mistakes in them are told."""
+"""Flags, file and environment: which one wins, and how mistakes in them are reported."""
 
 import re
 import signal
@@ -123,11 +123,11 @@ def test_a_misspelt_key_is_exit_2_and_names_the_nearest_and_the_line(tmp_path):
         assert part in refused.stderr
 
 
-def test_a_misspelt_variable_is_told_with_the_nearest():
-    told = run("hello:app", "--check-config", environment={"LOCKGATE_TREADS": "2"})
-    assert told.returncode in (0, 2)
-    assert "LOCKGATE_TREADS" in told.stderr + told.stdout
-    assert "LOCKGATE_THREADS" in told.stderr + told.stdout
+def test_a_misspelt_variable_is_reported_with_a_suggestion():
+    reported = run("hello:app", "--check-config", environment={"LOCKGATE_TREADS": "2"})
+    assert reported.returncode in (0, 2)
+    assert "LOCKGATE_TREADS" in reported.stderr + reported.stdout
+    assert "LOCKGATE_THREADS" in reported.stderr + reported.stdout
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_start_is_called_a_start_and_the_end_of_a_worker_its_service(start):
     assert re.search(r"worker 0 \(pid \d+\) stopped after [\d.]+ s of service\n", server.errors)
 
 
-def test_all_that_only_the_system_can_judge_is_told_at_once(tmp_path):
+def test_all_errors_that_only_the_system_can_find_are_reported_together(tmp_path):
     refused = run(
         "hello:app", "--check-config", "-u", "no_such_user", "--chdir", "missing", chdir=tmp_path
     )
@@ -197,7 +197,7 @@ def test_all_that_only_the_system_can_judge_is_told_at_once(tmp_path):
     ]
 
 
-def test_a_file_that_is_missing_is_told_beside_other_mistakes(tmp_path):
+def test_a_missing_file_is_reported_together_with_other_mistakes(tmp_path):
     refused = run("-c", "missing.toml", "-w", "0", "hello:app", chdir=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.splitlines() == [
@@ -235,7 +235,7 @@ def test_logs_stay_where_they_are_when_the_application_changes_directory(start, 
     assert not (tmp_path / "server.pid").exists()
 
 
-def test_workers_auto_tells_its_reasoning(start):
+def test_workers_auto_gives_its_reason(start):
     server = start("hello:app", workers="auto")
     line = server.wait_for_log(r"[^\n]*workers[^\n]*")
     assert str(len(server.workers())) in line

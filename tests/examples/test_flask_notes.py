@@ -26,20 +26,20 @@ def server(shared, tmp_path_factory):
 
 @pytest.fixture
 def browser(server):
-    """Somebody who has chosen a nickname."""
+    """A user who has chosen a nickname."""
     browser = Browser(server.url)
     page = browser.submit("/login", nickname="ann")
     assert "Welcome, ann!" in page.text
     return browser
 
 
-def test_the_first_page_is_there_for_strangers(server):
+def test_the_first_page_needs_no_nickname(server):
     page = Browser(server.url).open("/")
     assert page.status == 200 and "New note" in page.text
     assert "lockgate" in page.text.lower()
 
 
-def test_a_stranger_is_asked_for_a_nickname_and_then_led_back(server):
+def test_a_visitor_without_a_nickname_is_asked_for_one_and_redirected_back(server):
     browser = Browser(server.url)
     page = browser.open("/notes/new")
     assert "/login?next=" in page.url and "choose a nickname first" in page.text
@@ -137,7 +137,7 @@ def test_many_writers_at_once_lose_nothing(server):
     assert len([note for note in listed if note["author"] == "crowd"]) == 80
 
 
-def test_the_factory_takes_other_places(shared, tmp_path):
+def test_the_factory_accepts_other_paths(shared, tmp_path):
     database, uploads = tmp_path / "data" / "n.sqlite3", tmp_path / "files"
     copy = tmp_path / "flask_notes"
     ignored = shutil.ignore_patterns("instance", "__pycache__")

@@ -71,7 +71,7 @@ def test_a_session_cookie(browser, server):
     assert Browser(server.url).open("/session").text == "1"
 
 
-def test_an_error_in_a_view_is_a_500_and_the_server_goes_on(browser):
+def test_an_error_in_a_view_is_a_500_and_the_server_continues(browser):
     assert browser.open("/error").status == 500
     assert browser.open("/").status == 200
 

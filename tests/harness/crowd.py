@@ -77,7 +77,7 @@ class Crowd:
 
 
 def allow_descriptors(wanted: int) -> int:
-    """Lets this process, and servers that it starts from now on, have so many, if it may."""
+    """Raises the limit of this process and of servers that it starts from now on, if it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:
         soft = min(wanted, hard)

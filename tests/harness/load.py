@@ -1,4 +1,4 @@
-"""A small threaded load that counts every failure and forgives only what it was told to expect."""
+"""A small threaded load that counts every failure and accepts only the failures that it expects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd is to a service: a socket to be told at, and sockets that listen already."""
+"""What systemd is to a service: a notification socket, and sockets that already listen."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ PRIVATE_MOUNTS = ["unshare", "--mount", "sh", "-c"]
 
 
 def mounted(script: str) -> list[str]:
-    """A prefix for a server that sees what `script` mounts, and nobody else does.
+    """A prefix for a server that alone sees what `script` mounts.
 
     Skips the test where mounting is not allowed.
     """

@@ -43,7 +43,7 @@ class SteadyLoad:
         return self.answers.total()
 
     def expect_stop(self) -> None:
-        """From now on a client ends when nobody accepts its connection; what is accepted counts."""
+        """Ends each client whose connection is refused; accepted connections count."""
         self._ends_with_server.set()
 
     def join(self, within: float = 30.0) -> None:

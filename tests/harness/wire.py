@@ -127,7 +127,7 @@ class Wire:
         return response
 
     def part(self, size: int) -> bytes:
-        """Reads so many bytes of a body that has no chunks."""
+        """Reads that number of bytes of a body that has no chunks."""
         return self._take(size)
 
     def has_begun(self) -> bool:

@@ -102,7 +102,7 @@ def test_a_client_that_leaves_in_the_response_is_one_line(logged):
 def test_a_client_that_leaves_has_499_unless_something_of_the_response_had_left(
     start, tmp_path, threads, has_begun
 ):
-    """And one loss in the metrics either way, whose status is nobody's answer."""
+    """And one loss in the metrics either way, whose status no client received."""
     log, gate = tmp_path / "access.log", tmp_path / "gate"
     admin = Admin(
         start, tmp_path, "gates:app", "--threads", threads, "--access-logfile", str(log),
@@ -131,7 +131,7 @@ def test_a_client_that_leaves_has_499_unless_something_of_the_response_had_left(
     assert admin.status()["lost"]["client_gone"] == 1
 
 
-def test_a_connection_that_says_nothing_is_no_line(logged):
+def test_a_connection_without_a_request_is_not_logged(logged):
     server, lines = logged()
     server.connect().close()
     server.get("/only")

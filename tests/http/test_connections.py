@@ -47,7 +47,7 @@ def test_nothing_is_answered_behind_a_close(server):
 
 
 @pytest.mark.parametrize("connection", [["Connection: close"], ["Connection: Keep-Alive, CLOSE"]])
-def test_a_client_that_wants_to_close_is_told_so(server, connection):
+def test_a_client_that_wants_to_close_gets_connection_close(server, connection):
     with server.connect() as wire:
         wire.send(request("GET", "/", *connection))
         assert wire.response().wants_close()

@@ -1,4 +1,4 @@
-"""Requests that were changed at random are answered rightly, and a wrong answer is told."""
+"""Requests that were changed at random are answered correctly, and a wrong answer is found."""
 
 import json
 
@@ -42,7 +42,7 @@ REFUSED = reply("", 400, close=True)
         (PLAIN, [reply("/before"), reply("/other")], "closed", "unlike"),
     ],
 )
-def test_the_judge_tells_a_wrong_answer(data, responses, end, kind):
+def test_the_check_finds_a_wrong_answer(data, responses, end, kind):
     if kind == "unlike":
         pytest.importorskip("h11")
     wrong = judge(data, responses, end)

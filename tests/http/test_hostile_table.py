@@ -20,7 +20,7 @@ def server(shared):
 def test_every_row_is_answered_as_it_should_be(server, row):
     sample = read_sample(CORPUS / f"http1/{row.file}.http")
     answer = ask(server.address, sample, len(answers_of(sample)))
-    assert judge(row, sample, answer) == "OK", answer.told()
+    assert judge(row, sample, answer) == "OK", answer.reported()
 
 
 def test_every_case_of_the_table_is_a_file_of_the_corpus():
@@ -55,6 +55,6 @@ SPOOFED = SEEN.replace(b"[]", b'["HTTP_X_FORWARDED_FOR"]')
         ("invalid/closed_inside_body", [], "closed", "OK"),
     ],
 )  # fmt: skip
-def test_the_judge_tells_a_fault(file, responses, end, verdict):
+def test_the_check_finds_a_fault(file, responses, end, verdict):
     sample = read_sample(CORPUS / f"http1/{file}.http")
     assert judge(Row(file, file), sample, Answer(responses, end)) == verdict

@@ -1,4 +1,4 @@
-"""How much one client, one connection and all together may have, and what they are told then."""
+"""Limits per client, per connection and in all, and the responses above them."""
 
 import socket
 
@@ -31,7 +31,7 @@ def test_the_last_request_of_a_connection_says_so(shared):
             wire.expect_close()
 
 
-def test_an_address_has_so_many_connections_and_the_next_is_told_429(shared):
+def test_connections_above_the_limit_of_an_address_get_429(shared):
     server = shared("wire_app:app", "--limit-connections-per-address", "3", *NO_PROXY)
     wires = [server.connect() for _ in range(3)]
     try:
@@ -83,10 +83,10 @@ def test_a_balancer_that_speaks_the_proxy_protocol_has_as_many_as_it_needs(share
         wire.close()
 
 
-def test_the_place_of_a_connection_that_the_server_has_closed_is_free_at_once(shared):
+def test_a_connection_that_the_server_closed_stops_counting_at_once(shared):
     server = shared("patience:app", "--limit-connections-per-address", "2", *NO_PROXY)
     for _ in range(30):
-        # Calls that wait are promoted: their threads close the connections, and the lane is
+        # Calls that wait are promoted: their threads close the connections, and the event loop is
         # with others.
         wires = [server.connect() for _ in range(2)]
         for wire in wires:
@@ -108,7 +108,7 @@ def test_clients_on_a_unix_socket_are_not_counted(shared, tmp_path):
         wire.close()
 
 
-def test_a_worker_takes_so_many_connections_and_the_next_one_waits(shared):
+def test_a_worker_takes_worker_connections_and_the_next_one_waits(shared):
     server = shared("wire_app:app", "--worker-connections", "2")
     first, second, third = (server.connect() for _ in range(3))
     assert is_served(first) and is_served(second)

@@ -28,12 +28,12 @@ def held(start, tmp_path):
         started = tmp_path / "gate.started"
         eventually(lambda: len(lines(started)) == threads, what="all threads are in a call")
 
-        def let_go():
+        def release():
             gate.touch()
             for wire in wires:
                 assert wire.response().body == b"held"
 
-        return server, let_go
+        return server, release
 
     yield begin
     for wire in wires:
@@ -52,14 +52,14 @@ def test_ten_requests_of_clients_that_left_the_queue_never_reach_the_application
     held, tmp_path, threads, by_reset
 ):
     log = tmp_path / "access.log"
-    server, let_go = held(threads, "--access-logfile", str(log))
+    server, release = held(threads, "--access-logfile", str(log))
     for number in range(10):
         wire = server.connect()
         wire.send(request("GET", f"/note?{tmp_path}/gone{number}"))
         leave(wire, by_reset=by_reset)
     # How long they have waited is what decides.
     time.sleep(0.4)
-    let_go()
+    release()
     assert server.get(f"/note?{tmp_path}/after").body == b"noted"
     assert not list(tmp_path.glob("gone*"))
     # A reset that comes before the request was read takes it along: nothing is known of it.
@@ -75,7 +75,7 @@ def test_ten_requests_of_clients_that_left_the_queue_never_reach_the_application
 
 def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp_path):
     log = tmp_path / "access.log"
-    server, let_go = held(
+    server, release = held(
         2, "--queue-timeout", "300ms", "--access-logfile", str(log), "--access-logformat", "json"
     )
     began = time.monotonic()
@@ -85,7 +85,7 @@ def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp
         assert time.monotonic() - began >= 0.3
         assert (response.status, response.header("Retry-After")) == (503, "1")
         assert not response.wants_close()
-        let_go()
+        release()
         wire.send(request("GET", "/ask"))
         assert wire.response().body == b"False"
     assert not (tmp_path / "late").exists()
@@ -99,15 +99,15 @@ def test_a_request_is_refused_when_it_has_waited_for_the_queue_timeout(held, tmp
 
 
 def test_a_request_that_finds_the_queue_full_is_refused_at_once(held, tmp_path):
-    server, let_go = held(2, "--queue-size", "2")
+    server, release = held(2, "--queue-size", "2")
     with server.connect() as first, server.connect() as second:
         for wire in (first, second):
             wire.send(request("GET", "/ask"))
-        # The lane itself refuses such a line, after all that came before it.
+        # The event loop itself refuses such a line, after all that came before it.
         assert server.exchange(b"GET / HTTP/9.9\r\n\r\n").status == 505
         response = server.get(f"/note?{tmp_path}/beyond")
         assert (response.status, response.header("Retry-After")) == (503, "1")
-        let_go()
+        release()
         assert first.response().status == second.response().status == 200
     assert not (tmp_path / "beyond").exists()
     server.wait_for_log(r"refused with 503: 1 found queue_size = 2 others waiting")
@@ -182,7 +182,7 @@ def test_a_client_that_closed_its_sending_side_counts_as_left_and_is_answered(sh
         assert wire.response().body == b"done"
 
 
-def test_what_an_application_kept_speaks_of_no_later_request(shared):
+def test_a_client_check_that_an_application_kept_does_not_answer_for_later_requests(shared):
     server = shared("patience:app", "--threads", "1")
     with server.connect() as wire:
         for _ in range(2):

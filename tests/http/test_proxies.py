@@ -1,4 +1,4 @@
-"""Who is speaking: what trusted proxies tell counts, and what anybody else tells does not."""
+"""Client identity: headers of trusted proxies count, and those of other peers do not."""
 
 import json
 import socket
@@ -16,8 +16,8 @@ def ask(server, *headers, target="/environ"):
     return server.get(target, *headers)
 
 
-def told(server, *headers, target="/environ"):
-    """Address, port and scheme that the application is told."""
+def reported(server, *headers, target="/environ"):
+    """Address, port and scheme that the application sees."""
     environ = json.loads(ask(server, *headers, target=target).body)
     return environ["REMOTE_ADDR"], environ["REMOTE_PORT"], environ["wsgi.url_scheme"]
 
@@ -81,19 +81,19 @@ def behind_balancer(shared):
     ],
 )
 def test_the_first_untrusted_hop_from_the_right_is_the_client(chain, value, address, port):
-    assert told(chain, f"X-Forwarded-For: {value}") == (address, port, "http")
+    assert reported(chain, f"X-Forwarded-For: {value}") == (address, port, "http")
 
 
 def test_a_thousand_hops_in_several_lines_are_walked(shared):
     server = shared("protocol:app", "--forwarded-allow-ips", "127.0.0.1,10.0.0.0/8")
     hops = ["X-Forwarded-For: " + ",".join(["10.0.0.1"] * 100)] * 10
-    assert told(server, "X-Forwarded-For: 6.6.6.6, 192.0.2.1", *hops)[0] == "192.0.2.1"
-    assert told(server, *hops)[0] == "10.0.0.1"
+    assert reported(server, "X-Forwarded-For: 6.6.6.6, 192.0.2.1", *hops)[0] == "192.0.2.1"
+    assert reported(server, *hops)[0] == "10.0.0.1"
 
 
 @pytest.mark.parametrize("value", ["unknown", "_hidden", "localhost", "1.2.3.4.5", "", "999.1.1.1"])
 def test_a_hop_that_cannot_be_read_leaves_the_peer(defaults, value):
-    assert told(defaults, f"X-Forwarded-For: 6.6.6.6, {value or '?'}")[0] == "127.0.0.1"
+    assert reported(defaults, f"X-Forwarded-For: 6.6.6.6, {value or '?'}")[0] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -111,17 +111,17 @@ def test_a_hop_that_cannot_be_read_leaves_the_peer(defaults, value):
     ],
 )  # fmt: skip
 def test_forwarded_is_read_as_the_rfc_writes_it(chain, value, address, port, scheme):
-    found = told(chain, f"Forwarded: {value}")
+    found = reported(chain, f"Forwarded: {value}")
     assert found == (address, found[1] if port is None else port, scheme)
 
 
 def test_forwarded_has_no_power_beside_x_forwarded_headers(defaults, start):
     both = ("Forwarded: for=6.6.6.6;proto=https", "X-Forwarded-For: 192.0.2.1")
-    assert told(defaults, *both) == ("192.0.2.1", "", "http")
+    assert reported(defaults, *both) == ("192.0.2.1", "", "http")
     only = start("protocol:app", "--forwarded-headers", "forwarded")
-    assert told(only, *both) == ("6.6.6.6", "", "https")
+    assert reported(only, *both) == ("6.6.6.6", "", "https")
     none = start("protocol:app", "--forwarded-headers", "off")
-    address, _, scheme = told(none, *both, "X-Forwarded-Proto: https")
+    address, _, scheme = reported(none, *both, "X-Forwarded-Proto: https")
     assert (address, scheme) == ("127.0.0.1", "https")
 
 
@@ -138,7 +138,7 @@ def test_forwarded_has_no_power_beside_x_forwarded_headers(defaults, start):
     ],
 )
 def test_scheme_headers_of_a_trusted_peer_decide_the_scheme(defaults, headers, scheme):
-    assert told(defaults, *headers)[2] == scheme
+    assert reported(defaults, *headers)[2] == scheme
 
 
 def test_an_https_target_over_plain_http_is_for_trusted_gateways_only(start):
@@ -249,8 +249,8 @@ def test_other_scheme_headers_can_be_named(start, tmp_path):
         'secure_scheme_headers = { CloudFront-Forwarded-Proto = "https" }\n'
     )
     server = start("protocol:app", "-c", str(tmp_path / "lockgate.toml"))
-    assert told(server, "CloudFront-Forwarded-Proto: https")[2] == "https"
-    assert told(server, "X-Forwarded-Proto: https")[2] == "http"
+    assert reported(server, "CloudFront-Forwarded-Proto: https")[2] == "https"
+    assert reported(server, "X-Forwarded-Proto: https")[2] == "http"
 
 
 SPOOFS = [
@@ -263,7 +263,7 @@ SPOOFS = [
 ]
 
 
-def test_an_untrusted_peer_decides_nothing_and_does_not_reach_the_application(start):
+def test_headers_of_an_untrusted_peer_have_no_effect_and_do_not_reach_the_application(start):
     server = start("protocol:app", "--forwarded-allow-ips", "10.0.0.0/8")
     environ = json.loads(ask(server, *SPOOFS, "X-Kept: yes", "SCRIPT_NAME: /environ").body)
     assert environ["REMOTE_ADDR"] == "127.0.0.1"
@@ -300,12 +300,12 @@ def test_trust_is_a_matter_of_the_connection_not_of_the_server(defaults):
 def test_an_asterisk_trusts_every_peer_but_no_hop(start):
     for allowed in ("*", "0.0.0.0/0"):
         server = start("protocol:app", "--forwarded-allow-ips", allowed)
-        assert told(server, "X-Forwarded-For: 6.6.6.6, 192.0.2.1")[0] == "192.0.2.1"
+        assert reported(server, "X-Forwarded-For: 6.6.6.6, 192.0.2.1")[0] == "192.0.2.1"
 
 
 def test_gunicorns_variable_names_the_trusted(start):
     server = start("protocol:app", environment={"FORWARDED_ALLOW_IPS": "10.0.0.1"})
-    assert told(server, "X-Forwarded-For: 192.0.2.1")[0] == "127.0.0.1"
+    assert reported(server, "X-Forwarded-For: 192.0.2.1")[0] == "127.0.0.1"
 
 
 def test_a_peer_on_a_unix_socket_is_trusted(start, tmp_path):
@@ -391,7 +391,7 @@ def test_underscores_are_dropped_allowed_or_refused_and_never_merged(defaults, s
 
 
 def environ_behind(server, *pieces):
-    """What the application is told when the connection begins with these pieces."""
+    """What the application sees when the connection begins with these pieces."""
     with server.connect() as wire:
         for piece in pieces:
             wire.send(piece)
@@ -439,7 +439,7 @@ def test_a_proxys_own_connection_keeps_its_own_address(behind_balancer, header):
     assert "PROXY_ADDR" not in environ
 
 
-def test_clients_over_ipv6_and_unix_sockets_are_told_of(behind_balancer):
+def test_clients_over_ipv6_and_unix_sockets_are_forwarded(behind_balancer):
     environ = environ_behind(behind_balancer, b"PROXY TCP6 2001:db8::1 ::1 1 2\r\n" + GET)
     assert (environ["REMOTE_ADDR"], environ["PROXY_PROTOCOL"]) == ("2001:db8::1", "TCP6")
     payload = socket.inet_pton(socket.AF_INET6, "2001:db8::1") * 2 + struct.pack("!HH", 5, 6)
@@ -504,7 +504,7 @@ def test_a_connection_that_does_not_begin_so_is_refused(
     assert environ_behind(behind_balancer, V1 + GET)["REMOTE_ADDR"] == "192.0.2.1"
 
 
-def test_a_peer_that_may_not_speak_it_is_refused_with_a_line_in_the_log(start):
+def test_a_peer_that_may_not_send_the_proxy_protocol_is_refused_and_logged(start):
     server = start("protocol:app", "--proxy-protocol", "v2", "--proxy-allow-from", "127.0.0.3")
     with server.connect() as wire:
         wire.send(V2 + GET)
@@ -596,7 +596,7 @@ def test_the_variable_script_name_mounts_the_application_as_with_gunicorn(
     assert (warning in server.errors) == is_from_process
 
 
-def test_what_a_trusted_proxy_says_of_the_mount_takes_the_place_of_root_path(start):
+def test_the_prefix_of_a_trusted_proxy_replaces_root_path(start):
     server = start("environment:app", "--root-path", "/shop", "--forwarded-prefix",
                    "--forwarded-allow-ips", "127.0.0.1")  # fmt: skip
     prefix = "X-Forwarded-Prefix: "
@@ -609,7 +609,7 @@ def test_what_a_trusted_proxy_says_of_the_mount_takes_the_place_of_root_path(sta
     for wrong in ("//evil.test", "/\\evil.test", "/%2f/evil.test", "evil", "https://evil.test"):
         assert server.get("/cart", prefix + wrong).status == 400, wrong
     server.wait_for_log(r"400: the forwarded prefix is not .*; see forwarded_prefix")
-    # Nothing of one request is left in the next, and nobody else is believed.
+    # Nothing of one request is left in the next, and no other peer is trusted.
     assert mounted(server.get("/shop/cart")) == ("/shop", "/cart")
     with connect_from(server, "127.0.0.2") as wire:
         wire.send(request("GET", "/new/cart", prefix + "/new", "Connection: close"))
@@ -623,7 +623,7 @@ def test_a_forwarded_prefix_counts_only_where_that_is_wanted(defaults):
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Port", "X-Forwarded-User", "X-Forwarded-Head"])
-def test_a_name_as_long_as_x_forwarded_host_is_no_host(shared, name):
+def test_another_header_as_long_as_x_forwarded_host_does_not_set_the_host(shared, name):
     server = shared("protocol:app", "--forwarded-host")
     response = ask(server, "X-Forwarded-Host: real.test", f"{name}: other.test")
     assert json.loads(response.body)["HTTP_HOST"] == "real.test"

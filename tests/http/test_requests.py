@@ -139,7 +139,7 @@ def test_an_early_413_reaches_a_client_that_is_still_sending(limited, framing):
         ([], request("GET", "/", *["X-A: " + "1" * 8000] * 40), 431),
     ],
 )
-def test_limits_are_told_by_their_status(shared, arguments, data, status):
+def test_each_limit_has_its_status(shared, arguments, data, status):
     server = shared("wire_app:app", *arguments)
     with server.connect() as wire:
         wire.send_while_open(data)

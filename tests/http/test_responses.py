@@ -84,7 +84,7 @@ def test_a_large_response_arrives_whole(server, path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", ["/large?megabytes=50", "/file?size=50000000"])
-def test_a_slow_reader_of_a_large_response_blocks_nobody(server, path):
+def test_a_slow_reader_of_a_large_response_blocks_no_other_client(server, path):
     """One thread, and it is free again although its response is far from delivered."""
     with server.connect() as slow:
         slow.send(request("GET", path, "Connection: close"))
@@ -96,7 +96,7 @@ def test_a_slow_reader_of_a_large_response_blocks_nobody(server, path):
 
 
 @pytest.mark.slow
-def test_a_slow_reader_of_a_stream_blocks_nobody_when_there_is_another_thread(shared):
+def test_a_slow_reader_of_a_stream_blocks_no_other_client_when_another_thread_is_free(shared):
     server = shared("wire_app:app", "--threads", "4")
     with server.connect() as slow:
         slow.send(request("GET", "/large-stream?megabytes=30", "Connection: close"))
@@ -109,7 +109,7 @@ def test_a_slow_reader_of_a_stream_blocks_nobody_when_there_is_another_thread(sh
         assert total == 30 << 20
 
 
-def test_a_client_that_leaves_in_a_large_response_harms_nobody(server):
+def test_a_client_that_leaves_in_a_large_response_affects_no_other_client(server):
     for path in ("/large?megabytes=20", "/large-stream?megabytes=20", "/file?size=20000000"):
         with server.connect() as wire:
             wire.send(request("GET", path))

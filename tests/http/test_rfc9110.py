@@ -112,13 +112,13 @@ def test_8_6_a_length_that_the_application_gave_to_head_is_the_one_of_get(server
         wire.expect_close()
 
 
-def test_9_1_a_method_that_nobody_knows_is_the_applications_business(echoing):
+def test_9_1_an_unknown_method_reaches_the_application(echoing):
     data = request("BREW", "/", "Connection: close")
     assert seen_by(echoing.exchange(data))["method"] == "BREW"
 
 
 @pytest.mark.parametrize("path", ["/", "/stream", "/large?megabytes=1", "/file", "/pid"])
-def test_9_3_2_head_has_no_content_whatever_get_has(server, path):
+def test_9_3_2_head_has_no_content_where_get_has_some(server, path):
     with server.connect() as wire:
         wire.send(request("HEAD", path) + request("GET", "/next", "Connection: close"))
         wire.response("HEAD")
@@ -274,7 +274,7 @@ def test_15_3_5_204_and_15_4_5_304_end_with_their_heads(server):
         wire.expect_close()
 
 
-def test_15_3_6_205_has_no_content_whatever_the_application_gives(server):
+def test_15_3_6_205_has_no_content_even_if_the_application_returns_some(server):
     with server.connect() as wire:
         for method in ("GET", "HEAD"):
             wire.send(request(method, "/status?code=205&body=content"))

@@ -170,7 +170,7 @@ def test_5_2_folded_lines_are_refused(server):
     refused(server, request("GET", "/", "X: a\r\n ", "Y: b"))
 
 
-def test_6_a_body_is_told_by_its_framing_and_not_by_the_method(echoing):
+def test_6_a_body_is_recognised_by_its_framing_and_not_by_the_method(echoing):
     for method in ("GET", "DELETE", "OPTIONS", "HEAD", "SURPRISE"):
         with echoing.connect() as wire:
             wire.send(request(method, "/", body=b"abc") + request("GET", "/2", "Connection: close"))
@@ -317,7 +317,7 @@ def test_9_3_http_1_1_persists_unless_close_is_said_in_any_case_and_list(server)
             assert not wire.response().wants_close(), connection
 
 
-def test_9_3_http_1_0_persists_only_when_it_asks_and_is_told(server):
+def test_9_3_http_1_0_persists_only_on_request_and_with_keep_alive_in_the_response(server):
     with server.connect() as wire:
         wire.send(request("GET", "/", "Connection: x, Keep-Alive", version="1.0"))
         assert wire.response().header("Connection").lower() == "keep-alive"

@@ -73,7 +73,7 @@ def impostor():
 
 @pytest.mark.parametrize("place", ["unix", "tcp"])
 @pytest.mark.parametrize("is_group", [False, True], ids=["a process", "a group"])
-def test_whoever_answers_cannot_have_ctl_signal_another_process(
+def test_the_process_that_answers_cannot_make_ctl_signal_another_process(
     impostor, tmp_path, place, is_group
 ):
     victim = subprocess.Popen(["sleep", "600"], start_new_session=True)
@@ -261,7 +261,7 @@ def test_an_action_while_the_admin_process_is_replaced_is_not_lost_unseen(start,
         assert "no answer" in said.stderr or "try again" in said.stderr, said
 
 
-def test_a_socket_that_nobody_listens_on_is_told_by_ctl(tmp_path):
+def test_ctl_reports_a_socket_without_a_listener(tmp_path):
     path = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))

@@ -1,4 +1,4 @@
-"""The admin listener: what operators are told, also while nothing else answers."""
+"""The admin listener: what it reports, also while no worker answers."""
 
 import json
 import os
@@ -172,7 +172,7 @@ def test_what_is_read_is_not_posted_to(start, tmp_path):
     assert admin.ask("/status", method="HEAD").status == 200
 
 
-def test_connections_that_ask_nothing_keep_nobody_from_asking(start, tmp_path):
+def test_idle_connections_do_not_block_the_admin_listener(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app")
     wires = []
     try:
@@ -226,7 +226,7 @@ def test_an_admin_address_that_is_taken_stops_the_start(start, tmp_path):
     assert "another process listens on" in said.stderr and "--admin-bind" in said.stderr
 
 
-def test_the_numbers_are_also_told_in_the_shape_of_uwsgi(start, tmp_path):
+def test_the_status_is_also_available_in_the_format_of_uwsgi(start, tmp_path):
     admin = Admin(start, tmp_path, "gates:app", workers=2)
     for _ in range(10):
         assert admin.server.get("/brief").status == 200

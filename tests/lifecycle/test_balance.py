@@ -36,7 +36,7 @@ def test_connections_opened_one_after_another_are_spread_over_the_workers(even):
         expect_even(Counter(map(ask, wires)))
 
 
-def test_connections_opened_before_any_asks_are_spread_over_the_workers(even):
+def test_connections_opened_before_the_first_request_are_spread_over_the_workers(even):
     with ExitStack() as open_wires:
         wires = [open_wires.enter_context(even.connect()) for _ in range(CONNECTIONS)]
         expect_even(Counter(map(ask, wires)))
@@ -70,7 +70,7 @@ def test_a_new_worker_takes_new_connections_until_it_holds_its_part(even):
 
 
 @pytest.mark.parametrize("busy", range(1, WORKERS))
-def test_nobody_waits_for_a_worker_in_a_long_call(even, tmp_path, busy):
+def test_no_client_waits_for_a_worker_in_a_long_call(even, tmp_path, busy):
     with ExitStack() as open_wires:
         taken = []
         with held_workers(even, tmp_path, busy) as held:
@@ -80,7 +80,7 @@ def test_nobody_waits_for_a_worker_in_a_long_call(even, tmp_path, busy):
                 taken.append(time.monotonic() - began)
                 assert pid not in held
     taken.sort()
-    # Being left to a sibling costs 1 ms, and only a few pay: those who find that it does not come.
+    # A connection that is left to a sibling waits 1 ms longer; only a few are.
     assert taken[CONNECTIONS // 2] < 0.05 and sum(taken) < 1, taken
 
 
@@ -94,7 +94,7 @@ def test_a_burst_is_not_left_waiting_for_workers_in_long_calls(even, tmp_path):
 
 @contextmanager
 def held_workers(server, directory, count):
-    """So many workers, each in a call that lasts as long as the context."""
+    """Keeps that number of workers each in a call that lasts as long as the context."""
     gates = [directory / f"{time.monotonic_ns()}-{number}" for number in range(count)]
     with ExitStack() as open_wires:
         wires = []

@@ -33,7 +33,7 @@ def write(directory, version, third="200 OK"):
 
 @pytest.fixture
 def watched(tmp_path, start):
-    """Starts a server of version one whose reloads are watched for so long."""
+    """Starts a server of version one with this canary period."""
     write(tmp_path, "one")
 
     def watched(longest, *arguments):
@@ -62,7 +62,9 @@ def test_a_version_that_fails_often_is_rolled_back_and_the_old_one_serves_on(wat
 
 
 @pytest.mark.slow
-def test_a_good_version_takes_over_after_the_watch_and_both_answer_until_then(watched, tmp_path):
+def test_a_good_version_takes_over_after_the_canary_period_and_both_answer_until_then(
+    watched, tmp_path
+):
     server = watched("10s")
     old = set(server.workers())
     write(tmp_path, "two")
@@ -100,7 +102,7 @@ def test_new_connections_go_to_the_new_workers_first(watched, tmp_path):
     eventually(are_nearly_all_new, what="36 of 40 answers of the new version")
 
 
-def test_a_new_worker_that_dies_under_watch_rolls_back(watched, tmp_path):
+def test_a_new_worker_that_dies_in_the_canary_period_rolls_back(watched, tmp_path):
     server = watched("60s")
     old = set(server.workers())
     write(tmp_path, "two")

@@ -26,15 +26,15 @@ def ask(server, target):
     return json.loads(response.body)
 
 
-def lets_go(pid):
+def releases_sockets(pid):
     """Waits until the child holds no socket, as it does when it has settled."""
 
-    def has_let_go():
+    def has_released():
         return not any(
             place.startswith(("socket:", "anon_inode:[eventpoll]")) for place in open_files(pid)
         )
 
-    eventually(has_let_go, within=5, what=f"{pid} holds no socket")
+    eventually(has_released, within=5, what=f"{pid} holds no socket")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -49,7 +49,7 @@ def test_a_child_holds_no_connection_open(start, way):
             child = json.loads(wire.response().body)
             wire.expect_close()
         assert is_alive(child)
-        lets_go(child)
+        releases_sockets(child)
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
@@ -80,7 +80,7 @@ def test_a_handler_that_chains_ends_a_child(start, tmp_path, preload):
     note = tmp_path / "note"
     server = start("handlers:app", *preload, environment={"HANDLERS": "chain", "NOTE": str(note)})
     child = int(server.get("/fork").body)
-    lets_go(child)
+    releases_sockets(child)
     os.kill(child, signal.SIGTERM)
     eventually(lambda: not is_alive(child), what="the child has ended by the signal")
     assert note.read_text() == f"{child} handler {signal.SIGTERM:d}\n"
@@ -105,7 +105,7 @@ def test_a_child_does_not_keep_the_port(start, way):
 def test_signals_end_a_child_as_they_end_any_process(start, way, name):
     server = start("forking:app")
     child = ask(server, way)
-    lets_go(child)
+    releases_sockets(child)
     os.kill(child, getattr(signal, name))
     assert ask(server, f"/wait?{child}") == -getattr(signal, name)
 
@@ -113,7 +113,7 @@ def test_signals_end_a_child_as_they_end_any_process(start, way, name):
 def test_a_child_keeps_the_handlers_of_the_application(start):
     server = start("forking:app")
     child = ask(server, "/fork")
-    lets_go(child)
+    releases_sockets(child)
     os.kill(child, signal.SIGUSR2)
     assert ask(server, f"/wait?{child}") == 22
 
@@ -160,7 +160,7 @@ def test_children_under_connections_that_come_and_go_hold_none(start):
     kept = [server.connect() for _ in range(20)]
     for number in range(30):
         child = ask(server, "/fork")
-        lets_go(child)
+        releases_sockets(child)
         os.kill(child, signal.SIGKILL)
         kept.pop(0).close()
         kept.append(Wire(server.address))

@@ -77,7 +77,7 @@ def test_the_server_is_found_by_flag_file_and_variable(start, tmp_path, argument
         ),
         (
             "admin_bind = unix:/run/a\n",
-            "lockgate.toml line 1: unix:/run/a is no value in TOML, where text has quotes; write "
+            "lockgate.toml line 1: unix:/run/a is not a TOML value: text must be quoted; write "
             'admin_bind = "unix:/run/a"; or name the server\'s admin_bind with --admin',
         ),
         (
@@ -87,14 +87,14 @@ def test_the_server_is_found_by_flag_file_and_variable(start, tmp_path, argument
         ),
     ],
 )
-def test_a_server_that_cannot_be_found_is_told_with_the_cure(tmp_path, file, message):
+def test_a_server_that_cannot_be_found_is_reported_with_the_cure(tmp_path, file, message):
     (tmp_path / "lockgate.toml").write_text(file)
     said = run("ctl", "status", chdir=tmp_path)
     assert said.returncode == 1
     assert said.stderr == f"lockgate: {message}\n"
 
 
-def test_ctl_tells_lockgate_from_other_servers(start):
+def test_ctl_distinguishes_lockgate_from_other_servers(start):
     server = start("hello:app")
     said = run("ctl", "--admin", f"127.0.0.1:{server.port}", "status")
     assert said.returncode == 1 and "is not Lockgate's admin listener" in said.stderr
@@ -215,7 +215,7 @@ def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
 
 
 @pytest.mark.parametrize("end", ["is killed", "stops", "takes too long"])
-def test_a_reload_that_does_not_end_is_told_as_what_it_is(end, site, tmp_path):
+def test_a_reload_that_does_not_end_is_reported_as_unfinished(end, site, tmp_path):
     gate = ImportGate(tmp_path)
     deploy(tmp_path, "two", preamble=gate.preamble)
     limit = ["--timeout", "0.5"] if end == "takes too long" else []
@@ -239,7 +239,7 @@ def test_a_reload_that_does_not_end_is_told_as_what_it_is(end, site, tmp_path):
     gate.open()
 
 
-def test_mistakes_on_the_command_line_are_told():
+def test_mistakes_on_the_command_line_are_reported():
     for arguments in (
         ["reload", "--timeout", "5"],
         ["reload", "--wait", "--timeout", "0"],
@@ -251,7 +251,7 @@ def test_mistakes_on_the_command_line_are_told():
 
 
 @pytest.mark.parametrize("interval", ["nan", "inf", "-1", "often"])
-def test_an_interval_that_is_no_time_is_told(interval):
+def test_an_interval_that_is_not_a_time_is_reported(interval):
     said = run("top", "--admin", "unix:/x", f"--interval={interval}")
     assert said.returncode == 2 and "Traceback" not in said.stderr, said
 

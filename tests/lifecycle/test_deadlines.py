@@ -56,7 +56,7 @@ def expect_504(server, target):
 
 @pytest.mark.parametrize("threads", ["1", "4", "auto"])
 @pytest.mark.parametrize("target", INTERRUPTED)
-def test_a_loop_is_interrupted_where_it_stands_and_the_worker_goes_on(shared, threads, target):
+def test_a_loop_is_interrupted_where_it_is_and_the_worker_continues(shared, threads, target):
     server = shared("late:app", *LATE, "--threads", threads)
     (worker,) = server.workers()
     logged = len(server.errors)
@@ -69,7 +69,7 @@ def test_a_loop_is_interrupted_where_it_stands_and_the_worker_goes_on(shared, th
     )
     assert "late.py" in record
     server.wait_for_log(r"its thread is free again", since=logged)
-    # Told once, where it stood; not again as a failure of the application.
+    # Logged once, with its stack; not again as a failure of the application.
     assert "Error handling request" not in server.errors[logged:]
     assert int(server.get("/pid").body) == worker
 
@@ -84,7 +84,7 @@ def test_others_are_answered_while_a_call_computes_until_its_deadline(shared):
         assert load.failures == []
 
 
-def test_what_is_raised_is_no_exception_that_code_handles_by_accident(shared, tmp_path):
+def test_the_raised_exception_is_not_caught_by_except_exception(shared, tmp_path):
     server = shared("late:app", *LATE, "--threads", "4")
     notes = tmp_path / "notes"
     expect_504(server, f"/cleaned?{notes}")
@@ -149,9 +149,7 @@ def test_a_call_that_was_interrupted_is_counted_once(start, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "4"])
-def test_a_call_that_never_gives_the_interpreter_away_is_ended_and_hurts_no_other_worker(
-    start, threads
-):
+def test_a_call_that_never_releases_the_gil_is_ended_and_affects_no_other_worker(start, threads):
     server = start("late:app", *LATE, "--threads", threads, workers=2)
     before = set(server.workers())
     expect_504(server, "/hold-interpreter")
@@ -197,9 +195,7 @@ def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp
 
 
 @pytest.mark.slow
-def test_who_waits_for_an_interpreter_that_an_extended_call_holds_is_not_left_waiting(
-    start, tmp_path
-):
+def test_a_request_that_waits_for_the_gil_of_an_extended_call_is_answered(start, tmp_path):
     server = start("late:app", *LATE, "--threads", "4")
     (worker,) = server.workers()
     with server.connect() as culprit:
@@ -224,7 +220,7 @@ def test_a_server_that_stops_does_not_wait_for_a_stuck_call(start):
 
 
 @pytest.mark.slow
-def test_who_waits_for_a_held_interpreter_is_answered_too(start, tmp_path):
+def test_a_request_that_waits_for_the_held_gil_is_answered_too(start, tmp_path):
     server = start("late:app", *LATE, "--threads", "4")
     # So that there are threads: to start another one takes the interpreter.
     gates = [tmp_path / f"gate{number}" for number in range(3)]
@@ -306,7 +302,7 @@ def test_a_response_at_the_very_deadline_is_whole_and_leaves_the_next_request_al
     assert "Error handling request" not in server.errors
 
 
-def test_the_access_log_tells_of_504(start, tmp_path):
+def test_the_access_log_has_504(start, tmp_path):
     log = tmp_path / "access.log"
     server = start("late:app", *LATE, "--access-logfile", str(log), "--access-logformat", "json")
     expect_504(server, "/spin")
@@ -377,7 +373,7 @@ def test_an_application_can_extend_its_own_deadline(shared):
     assert unchanged > 1
 
 
-def test_what_an_application_kept_extends_no_later_request(shared):
+def test_a_deadline_that_an_application_kept_extends_no_later_request(shared):
     server = shared("late:app", *LATE, "--threads", "1")
     with server.connect() as wire:
         wire.send(request("GET", "/keep"))

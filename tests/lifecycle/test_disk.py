@@ -46,7 +46,7 @@ def expect_service(server, spool):
     assert not [place for place in held if place.startswith(str(spool))], held
 
 
-def test_a_body_that_finds_the_disk_full_is_507_and_the_service_goes_on(start, spool):
+def test_a_body_on_a_full_disk_is_507_and_the_service_continues(start, spool):
     server = start(
         "bodies:app", "--body-memory", "64KiB", "--spool-dir", str(spool), prefix=small_disk(spool)
     )
@@ -79,14 +79,14 @@ def test_a_client_that_only_sends_still_gets_its_507(start, spool):
 def test_a_body_over_the_limit_for_files_is_507_and_ends_no_worker(start, spool):
     server = start("bodies:app", "--body-memory", "64KiB", "--spool-dir", str(spool))
     (worker,) = server.workers()
-    # Beyond it the system sends SIGXFSZ, which would end the process if nobody had said otherwise.
+    # Beyond it the system sends SIGXFSZ, which would end the process by default.
     resource.prlimit(worker, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
     assert upload(server).status == 507
     expect_service(server, spool)
     assert server.workers() == [worker]
 
 
-def test_a_spool_directory_that_has_gone_is_500_until_it_is_back(start, spool):
+def test_a_missing_spool_directory_is_500_until_it_is_back(start, spool):
     server = start("bodies:app", "--body-memory", "64KiB", "--spool-dir", str(spool))
     shutil.rmtree(spool)
     assert upload(server).status == 500
@@ -110,7 +110,7 @@ def test_a_spool_directory_that_becomes_read_only_is_500(start, spool):
     expect_service(server, spool)
 
 
-def test_a_spool_directory_that_cannot_be_written_to_is_told_at_the_start(start, spool):
+def test_a_spool_directory_that_is_not_writable_is_reported_at_startup(start, spool):
     read_only = mounted(f"mount -t tmpfs -o ro tmpfs {spool}")
     server = start("bodies:app", "--spool-dir", str(spool), prefix=read_only, wait=False)
     assert server.wait() == 2
@@ -124,20 +124,20 @@ mount -t tmpfs -o ro tmpfs /tmp &&
 ! touch /read-only 2>/dev/null"""
 
 
-def test_nothing_writable_no_home_and_an_unknown_user_are_no_reason_to_complain(start, tmp_path):
+def test_no_writable_directory_no_home_and_an_unknown_user_cause_no_warning(start, tmp_path):
     if shutil.which("setpriv") is None:
         pytest.skip("setpriv is not installed")
     prefix = mounted(f"{reach_python(tmp_path)} && {READ_ONLY_EVERYTHING}")
-    nobody = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+    unused = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
     tried = subprocess.run(
-        [*prefix, *nobody, "env", "-u", "HOME", sys.executable, "-c", "import os"],
+        [*prefix, *unused, "env", "-u", "HOME", sys.executable, "-c", "import os"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if tried.returncode != 0:
         pytest.skip(f"no other user here: {tried.stderr.strip()}")
     server = start(
         "bodies:app", "--access-logfile", "-",
-        prefix=[*prefix, *nobody, "env", "-u", "HOME", "-u", "USER", "-u", "TMPDIR"],
+        prefix=[*prefix, *unused, "env", "-u", "HOME", "-u", "USER", "-u", "TMPDIR"],
         workers=2, wait=False,
     )  # fmt: skip
     server.wait_until_ready()
@@ -152,7 +152,7 @@ def test_nothing_writable_no_home_and_an_unknown_user_are_no_reason_to_complain(
     assert server.stop() == 0
 
 
-def test_an_access_log_on_a_full_disk_holds_nobody_and_loses_nothing_uncounted(start, tmp_path):
+def test_an_access_log_on_a_full_disk_delays_no_request_and_counts_lost_lines(start, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     server = start(
@@ -219,7 +219,9 @@ def test_an_access_log_that_stays_full_costs_bounded_memory_and_counts_what_is_l
     assert {len(line) for line in lines} == {len("/full ") + 20_000}
 
 
-def test_an_error_log_on_a_full_disk_holds_nobody_and_says_later_what_is_missing(start, tmp_path):
+def test_an_error_log_on_a_full_disk_delays_no_request_and_reports_lost_lines_later(
+    start, tmp_path
+):
     disk = tmp_path / "disk"
     disk.mkdir()
     log = disk / "error.log"

@@ -155,7 +155,7 @@ def test_a_worker_that_exits_slowly_by_itself_is_followed_at_once(finishing):
     expect_no_process(server)
 
 
-def test_a_quick_stop_shortens_an_exit_that_goes_on(finishing):
+def test_a_quick_stop_shortens_an_exit_in_progress(finishing):
     server, _ = finishing("--graceful-timeout", "300")
     server.get(works("endless,endless,0"))
     server.signal(signal.SIGTERM)
@@ -166,7 +166,7 @@ def test_a_quick_stop_shortens_an_exit_that_goes_on(finishing):
 
 
 @pytest.mark.parametrize("imports, code", [("endless", 0), ("endless,fail", 3)])
-def test_check_config_ends_whatever_threads_the_import_has_started(tmp_path, imports, code):
+def test_check_config_ends_with_any_threads_that_the_import_started(tmp_path, imports, code):
     environment = {"NOTES": str(tmp_path / "notes"), "IMPORT": imports}
     done = run("--check-config", "finishing:app", environment=environment)
     assert done.returncode == code
@@ -186,7 +186,7 @@ def test_check_config_leaves_no_process(tmp_path):
 
 
 @PRELOAD
-def test_a_failed_start_ends_whatever_threads_the_import_has_started(finishing, preload):
+def test_a_failed_start_ends_with_any_threads_that_the_import_started(finishing, preload):
     server, _ = finishing(*preload, environment={"IMPORT": "endless,fail"}, wait=False)
     assert server.wait() == 3
     expect_no_process(server)

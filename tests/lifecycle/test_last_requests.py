@@ -135,7 +135,7 @@ def test_stacks_go_into_the_file_of_the_error_log_and_follow_it(dying, tmp_path)
     log.rename(moved)
     before = moved.stat().st_size
     server.signal(signal.SIGUSR1)
-    eventually(lambda: log.exists() and not holds(worker, moved), what="the log is opened anew")
+    eventually(lambda: log.exists() and not holds(worker, moved), what="the log is reopened")
     ask_for_death(server, "/touch-nothing")
     says(log, r"Segmentation fault\n(.*\n)*.*in touch_nothing")
     assert "Segmentation fault" not in moved.read_text()[before:]

@@ -61,7 +61,7 @@ def test_the_time_zone_of_both_logs(start, arguments, offset):
         assert abs(time - datetime.now(UTC)) < timedelta(minutes=5), text
 
 
-def test_a_time_zone_that_does_not_exist_is_told_at_the_start():
+def test_a_time_zone_that_does_not_exist_is_reported_at_startup():
     said = run("hello:app", "--log-timezone", "local", environment={"TZ": "Mars/Olympus"})
     assert said.returncode == 2 and "log_timezone = local" in said.stderr, said
 

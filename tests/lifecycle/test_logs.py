@@ -95,7 +95,7 @@ def test_logs_that_root_created_can_be_opened_again_by_the_user_of_the_workers(
     assert server.stop() == 0
 
 
-def test_a_log_of_somebody_else_is_not_given_away(start, tmp_path, common_place):
+def test_a_log_of_another_user_keeps_its_owner(start, tmp_path, common_place):
     errors = common_place / "error.log"
     errors.write_text("")
     errors.chmod(0o644)
@@ -128,7 +128,7 @@ def test_a_unix_socket_belongs_to_the_user_of_the_workers(start, tmp_path, commo
 
 @pytest.mark.parametrize("threads", ["1", "4"])
 @pytest.mark.parametrize("stream", ["access", "error"])
-def test_a_pipe_that_nobody_reads_holds_no_request_up(start, tmp_path, threads, stream):
+def test_an_unread_pipe_delays_no_request(start, tmp_path, threads, stream):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     holder = os.open(fifo, os.O_RDWR)
@@ -195,7 +195,7 @@ def test_a_named_pipe_is_a_log_whose_readers_come_and_go(start, tmp_path):
 @pytest.mark.parametrize(
     "closed", ["2>&-", ">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"], ids=lambda text: text
 )
-def test_closed_standard_streams_are_nobody_elses(start, closed):
+def test_closed_standard_streams_are_not_reused(start, closed):
     prefix = ["sh", "-c", f'exec "$0" "$@" {closed}']
     server = start(
         "faults:app", "--access-logfile", "-", "--error-logfile", "-",
@@ -214,7 +214,7 @@ def test_closed_standard_streams_are_nobody_elses(start, closed):
 
 
 @pytest.mark.parametrize("stream", [1, 2])
-def test_a_reader_that_leaves_ends_nobody(start, stream):
+def test_a_log_reader_that_leaves_ends_no_process(start, stream):
     reader, writer = os.pipe()
     arguments = ["--access-logfile", "-", "--access-logformat", FORMAT] if stream == 1 else []
     prefix = ["sh", "-c", f'exec "$0" "$@" {stream}>/proc/{os.getpid()}/fd/{writer}']

@@ -93,7 +93,7 @@ def ask(address):
     ],
     ids=["by default", "with its group", "with its group and another user", "open to all"],
 )
-def test_nginx_reaches_a_unix_socket_where_its_group_or_everybody_may(
+def test_nginx_reaches_a_unix_socket_where_its_group_or_all_users_may(
     start, nginx, tmp_path, arguments, status
 ):
     open_to_others(tmp_path)

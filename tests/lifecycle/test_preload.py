@@ -113,7 +113,7 @@ def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve
 
 
 @pytest.mark.parametrize(
-    "preamble, code, told",
+    "preamble, code, reported",
     [
         ("import no_such_module_at_all", 3, "No module named 'no_such_module_at_all'"),
         ("raise RuntimeError('not today')", 3, "RuntimeError: not today"),
@@ -122,15 +122,15 @@ def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve
         ("os.kill(os.getpid(), 11)", 3, "was killed by SIGSEGV"),
     ],
 )
-def test_what_cannot_be_loaded_ends_the_start_with_its_code_and_is_told_once(
-    site, preamble, code, told
+def test_an_application_that_cannot_be_loaded_ends_the_start_with_its_code_and_is_logged_once(
+    site, preamble, code, reported
 ):
     site.write()
     path = site.directory / "site_app.py"
     path.write_text(path.read_text() + preamble + "\n")
     ended = run("site_app:app", "--preload", "-w", "4", "-b", "127.0.0.1:0", chdir=site.directory)
     assert ended.returncode == code, ended.stderr
-    assert ended.stderr.count(told) == 1, ended.stderr
+    assert ended.stderr.count(reported) == 1, ended.stderr
     assert len(site.imports()) == 1
 
 
@@ -175,19 +175,19 @@ def test_an_import_that_leaves_nothing_is_not_warned_of(serve):
     assert "WARNING" not in server.errors
 
 
-def test_a_child_that_the_application_forks_is_no_worker(serve):
+def test_a_child_that_the_application_forks_is_not_a_worker(serve):
     server = serve(workers=1)
     assert server.get("/fork").status == 200
     assert "came back from the application's call; it ends here" in server.errors
 
 
-def test_nobody_outlives_a_killed_supervisor(site, serve):
+def test_no_process_outlives_a_killed_supervisor(site, serve):
     server = serve()
-    everybody = children(server.pid)
-    assert len(everybody) == 3
+    processes = children(server.pid)
+    assert len(processes) == 3
     server.signal(signal.SIGKILL)
     server.wait()
-    eventually(lambda: not any(map(is_alive, everybody)), within=1.5, what="all are gone")
+    eventually(lambda: not any(map(is_alive, processes)), within=1.5, what="all are gone")
 
 
 def test_the_application_is_imported_as_the_user_of_the_workers(site, start, tmp_path):
@@ -265,10 +265,10 @@ def test_workers_share_what_the_import_has_made(site, serve):
     server = serve(workers=4)
     for _ in range(8):
         assert server.get("/").status == 200
-    everybody = [*workers(site, server), *templates(site, server)]
-    assert len(everybody) == 5
-    assert all(resident_bytes(pid) > 100_000_000 for pid in everybody)
-    proportional = sum(proportional_bytes(pid) for pid in everybody)
+    processes = [*workers(site, server), *templates(site, server)]
+    assert len(processes) == 5
+    assert all(resident_bytes(pid) > 100_000_000 for pid in processes)
+    proportional = sum(proportional_bytes(pid) for pid in processes)
     assert proportional < 250_000_000, proportional
 
 

@@ -14,15 +14,15 @@ REPEATS = int(os.environ.get("LOCKGATE_TEST_REPEATS", "2"))
 def test_workers_are_replaced_after_their_requests_and_nothing_fails(start):
     server = start("gates:app", "--max-requests", "50", "--max-requests-jitter", "10", workers=8)
     first = set(server.workers())
-    told = "is to be replaced: it has taken up"
+    reported = "is to be replaced: it has taken up"
     with SteadyLoad(server.address) as load:
         for _ in range(REPEATS):
-            more = server.errors.count(told) + 6
-            eventually(lambda: server.errors.count(told) >= more, within=40, what="6 more")  # noqa: B023
+            more = server.errors.count(reported) + 6
+            eventually(lambda: server.errors.count(reported) >= more, within=40, what="6 more")  # noqa: B023
         eventually(lambda: first.isdisjoint(server.workers()), within=60, what="all are new")
     assert load.failures == []
     assert len(load.answers) > 12, load.answers
-    # Its replacement boots while it serves on; nobody serves many times its number.
+    # Its replacement boots while it continues to serve; no worker serves many times its number.
     assert max(load.answers.values()) < 500, load.answers
     eventually(lambda: len(server.workers()) == 8, within=20, what="eight workers again")
     assert server.stop() == 0

@@ -131,7 +131,7 @@ def test_a_good_reload_brings_the_new_version_and_no_failure(workers, deployed, 
 
 
 @pytest.mark.slow
-def test_a_slow_import_with_one_worker_keeps_nobody_waiting(deployed, tmp_path):
+def test_a_slow_import_with_one_worker_delays_no_request(deployed, tmp_path):
     server = deployed(workers=1)
     with SteadyLoad(server.address) as load:
         for number in range(REPEATS):
@@ -152,7 +152,7 @@ def test_a_term_under_load_fails_nothing_that_was_accepted(deployed):
             load.expect_stop()
             assert server.stop() == 0
             load.join()
-        # Connections that nobody had accepted are reset with the queue that held them.
+        # Connections that no worker had accepted are reset with the queue that held them.
         assert [failure for failure in load.failures if "kept" in failure] == []
 
 
@@ -194,7 +194,7 @@ def test_a_request_that_runs_is_finished_by_the_old_worker(start, tmp_path):
     eventually(lambda: server.workers() == [new], within=15, what="the old worker has left")
 
 
-def test_an_idle_kept_connection_learns_in_a_response_that_it_ends(deployed):
+def test_an_idle_connection_gets_connection_close_in_its_last_response(deployed):
     server = deployed(workers=1)
     with server.connect() as wire:
         wire.send(request("GET", "/pid"))

@@ -45,7 +45,7 @@ def site(start, tmp_path):
 
 
 class Held:
-    """A request that a worker is in the middle of, until it is let go."""
+    """A request in progress in a worker, until it is released."""
 
     def __init__(self, server, directory, name="gate"):
         self.gate = directory / name
@@ -76,9 +76,7 @@ def assert_all_have_left(server):
 
 @PRELOAD
 @pytest.mark.parametrize("way", WAYS)
-def test_term_finishes_a_request_whatever_handlers_the_application_has(
-    site, tmp_path, way, preload
-):
+def test_term_finishes_a_request_with_any_handlers_of_the_application(site, tmp_path, way, preload):
     server = site(way, *preload)
     held = Held(server, tmp_path)
     server.signal(signal.SIGTERM)
@@ -105,7 +103,7 @@ def test_term_to_all_processes_finishes_a_request_of_an_application_that_chains(
 
 @PRELOAD
 @pytest.mark.parametrize("way", WAYS)
-def test_a_reload_finishes_a_request_whatever_handlers_the_application_has(
+def test_a_reload_finishes_a_request_with_any_handlers_of_the_application(
     site, tmp_path, way, preload
 ):
     server = site(way, *preload)
@@ -301,7 +299,7 @@ def test_under_nohup_hup_reloads(site):
     ],
     ids=["atexit", "thread"],
 )
-def test_a_supervisor_that_has_stopped_ends_whatever_its_starter_has_left(site, tmp_path, code):
+def test_a_stopped_supervisor_exits_whatever_sitecustomize_has_started(site, tmp_path, code):
     (tmp_path / "sitecustomize.py").write_text(SITE.format(code=code))
     server = site("none", environment={"PYTHONPATH": str(tmp_path)})
     server.signal(signal.SIGTERM)
@@ -309,7 +307,7 @@ def test_a_supervisor_that_has_stopped_ends_whatever_its_starter_has_left(site, 
     assert f"the supervisor (pid {server.pid}): not finished within 2.00 s" in server.errors
 
 
-def test_a_worker_that_stands_still_gets_its_order_when_it_goes_on(site, tmp_path):
+def test_a_suspended_worker_receives_its_order_when_it_continues(site, tmp_path):
     server = site("none", "--graceful-timeout", "60s", workers=1)
     (worker,) = server.workers()
     os.kill(worker, signal.SIGSTOP)
@@ -322,7 +320,7 @@ def test_a_worker_that_stands_still_gets_its_order_when_it_goes_on(site, tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 @PRELOAD
-def test_a_signal_to_all_processes_is_no_news_of_the_admin_process(
+def test_a_signal_to_all_processes_is_not_logged_as_a_failure_of_the_admin_process(
     start, tmp_path, number, preload
 ):
     admin = Admin(start, tmp_path, "hello:app", *preload, workers=2)

@@ -1,4 +1,4 @@
-"""Where threads stand: told of every worker, also of one that a C call holds up; harmless."""
+"""Thread dumps of every worker, also of one that a C call blocks; without side effects."""
 
 import os
 import threading
@@ -42,7 +42,7 @@ def test_a_request_that_sleeps_is_shown_with_its_file_and_line(start, tmp_path):
         assert f"worker {worker['slot']} (pid {worker['pid']})\n" in said.stdout
 
 
-def test_a_call_that_holds_the_interpreter_is_shown_and_hurts_no_other_worker(start, tmp_path):
+def test_a_call_that_holds_the_gil_is_shown_and_affects_no_other_worker(start, tmp_path):
     admin = Admin(start, tmp_path, "late:app", "--threads", "2", workers=2)
     with admin.server.connect() as wire:
         wire.send(request("GET", "/hold-interpreter"))
@@ -82,7 +82,7 @@ def test_looking_at_stacks_a_hundred_times_fails_no_request(start, tmp_path):
     assert "go_down" in seen
 
 
-def test_while_somebody_asks_for_stacks_others_are_answered(start, tmp_path):
+def test_other_requests_are_answered_while_stacks_are_collected(start, tmp_path):
     admin = Admin(start, tmp_path, "late:app", "--threads", "2", workers=1)
     with admin.server.connect() as wire:
         wire.send(request("GET", "/hold-interpreter"))
@@ -96,7 +96,7 @@ def test_while_somebody_asks_for_stacks_others_are_answered(start, tmp_path):
             statuses.add(admin.ask("/stacks").status)
         asking.join()
         assert {*answers, *statuses} <= {200, 503} and 200 in {*answers, *statuses}
-        # Who is told to try again does so.
+        # A client that is asked to try again does so.
         assert admin.ctl("stacks").returncode == 0
 
 
@@ -107,7 +107,7 @@ def test_an_application_keeps_its_own_signal_and_its_own_faulthandler(start, tmp
     for _ in range(3):
         assert admin.stacks()[0]["problem"] is None
     assert notes.read_text() == ""
-    assert admin.server.get("/show").body == b"0", "nobody has sent the application's signal"
+    assert admin.server.get("/show").body == b"0", "the application's signal was not sent"
     assert "most recent call first" in eventually(notes.read_text, what="its own stacks")
     with admin.server.connect() as wire:
         wire.send(request("GET", "/hold-interpreter"))

@@ -37,7 +37,7 @@ def test_a_number_in_the_pid_file_never_stops_a_start(start, tmp_path, unrelated
     assert not path.exists()
 
 
-def test_a_second_server_is_refused_and_told_which_one_holds_the_file(start, tmp_path):
+def test_a_second_server_is_refused_with_the_pid_of_the_first(start, tmp_path):
     path = tmp_path / "server.pid"
     server = start("hello:app", "--pid", str(path))
     second = run("hello:app", "-b", "127.0.0.1:0", "--pid", str(path))

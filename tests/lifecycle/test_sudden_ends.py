@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or starved: who is left knows it, and nobody else is hurt."""
+"""Processes that are killed, stopped or starved: the others notice it and continue."""
 
 import os
 import shutil
@@ -106,7 +106,7 @@ def test_a_stopped_worker_is_replaced_after_the_timeout_and_its_sibling_serves(s
     assert server.get("/").status == 200
 
 
-def test_a_stopped_worker_that_goes_on_in_time_has_lost_nothing(start):
+def test_a_suspended_worker_that_continues_in_time_loses_nothing(start):
     server = start("gates:app", "--threads", "1")
     (worker,) = server.workers()
     with server.connect() as wire:
@@ -118,7 +118,7 @@ def test_a_stopped_worker_that_goes_on_in_time_has_lost_nothing(start):
     assert server.workers() == [worker]
 
 
-def test_a_thread_that_cannot_be_started_is_told_and_the_service_goes_on(start, tmp_path):
+def test_a_thread_that_cannot_be_started_is_logged_and_the_service_continues(start, tmp_path):
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root, and setpriv for another user: root has no limit of threads")
     # A user of its own: the limit counts all processes of a user.

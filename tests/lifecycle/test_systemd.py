@@ -1,4 +1,4 @@
-"""Under systemd: what it is told, its watchdog, its sockets; and the delay of a stop."""
+"""Under systemd: notifications, the watchdog, sockets; and the delay of a stop."""
 
 import json
 import os
@@ -72,7 +72,9 @@ def open_gate(gate, word="open"):
     draft.rename(gate)
 
 
-def test_ready_is_told_when_every_worker_of_the_first_generation_is(start, notified, tmp_path):
+def test_ready_is_sent_when_every_worker_of_the_first_generation_is_ready(
+    start, notified, tmp_path
+):
     environment, gate = gated(notified, tmp_path)
     server = start("serviced:app", workers=2, environment=environment, wait=False)
     notified.wait_for("STATUS", "booting: 1 of 2 workers are ready")
@@ -90,17 +92,17 @@ def test_ready_is_told_when_every_worker_of_the_first_generation_is(start, notif
     assert left == ["draining: 2 workers left", "draining: 1 worker left"]
 
 
-def test_an_abstract_socket_is_told_too(start, tmp_path):
+def test_an_abstract_socket_is_notified_too(start, tmp_path):
     name = f"lockgate-test-{os.getpid()}-{tmp_path.name}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.bind("\0" + name)
-        told.settimeout(10)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as reported:
+        reported.bind("\0" + name)
+        reported.settimeout(10)
         start("hello:app", environment={"NOTIFY_SOCKET": "@" + name})
-        assert told.recv(4096).startswith(b"STATUS=booting: 0 of 1")
-        assert told.recv(4096).startswith(b"READY=1\n")
+        assert reported.recv(4096).startswith(b"STATUS=booting: 0 of 1")
+        assert reported.recv(4096).startswith(b"READY=1\n")
 
 
-def test_a_first_boot_that_fails_is_never_told_as_ready(start, notified):
+def test_a_first_boot_that_fails_never_sends_ready(start, notified):
     server = start("broken_import:app", workers=2, environment=notified.environment, wait=False)
     assert server.wait() == 3
     stopping = notified.wait_for("STOPPING")
@@ -109,7 +111,7 @@ def test_a_first_boot_that_fails_is_never_told_as_ready(start, notified):
 
 
 @pytest.mark.parametrize("word", ["open", "no such luck"])
-def test_a_reload_is_told_from_its_beginning_to_its_end(start, notified, tmp_path, word):
+def test_a_reload_is_notified_from_beginning_to_end(start, notified, tmp_path, word):
     environment, gate = gated(notified, tmp_path)
     server = start("serviced:app", workers=1, environment=environment)
     notified.wait_for("READY")
@@ -133,7 +135,7 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(start, notified, tmp_pat
     assert server.get("/environ").status == 200
 
 
-def test_a_reload_with_wrong_settings_is_told_as_failed(start, notified, tmp_path):
+def test_a_reload_with_wrong_settings_is_notified_as_failed(start, notified, tmp_path):
     settings = tmp_path / "site.toml"
     settings.write_text("workers = 1\n")
     server = start("hello:app", "-c", str(settings), workers=None, environment=notified.environment)
@@ -146,9 +148,7 @@ def test_a_reload_with_wrong_settings_is_told_as_failed(start, notified, tmp_pat
     assert "RELOADING" in notified.messages[before]
 
 
-def test_the_watchdog_hears_of_a_server_that_boots_and_of_one_that_serves(
-    start, notified, tmp_path
-):
+def test_the_watchdog_is_notified_while_the_server_boots_and_serves(start, notified, tmp_path):
     environment, gate = gated(notified, tmp_path)
     environment["WATCHDOG_USEC"] = "400000"
     server = start("serviced:app", workers=2, environment=environment, wait=False)
@@ -187,7 +187,7 @@ def test_the_watchdog_of_another_process_is_not_served(start, notified):
     assert notified.count("WATCHDOG") == 0
 
 
-def test_the_application_knows_nothing_of_the_service_manager(
+def test_the_application_does_not_see_the_variables_of_the_service_manager(
     activate, passed, notified, monkeypatch
 ):
     sockets = passed("web")
@@ -320,7 +320,7 @@ def test_sockets_survive_reloads_also_one_that_drops_them(activate, passed, tmp_
     assert load.ok > 0
 
 
-def test_an_upgrade_is_told_as_a_reload_and_keeps_passed_sockets(activate, passed, notified):
+def test_an_upgrade_is_notified_as_a_reload_and_keeps_passed_sockets(activate, passed, notified):
     sockets = passed("web", "api")
     environment = notified.environment | {"WATCHDOG_USEC": "10000000"}
     server = activate(
@@ -422,8 +422,8 @@ def test_after_the_delay_the_server_drains(start, tmp_path, notified):
     assert delayed.server.stop() == 0
     log = delayed.server.errors
     assert log.index("setting: drain_delay") < log.index("stopping: workers finish")
-    told = notified.statuses()
-    assert told.index("asked to stop: serving for another 0.30 s") < told.index(
+    reported = notified.statuses()
+    assert reported.index("asked to stop: serving for another 0.30 s") < reported.index(
         "draining: 2 workers left"
     )
 

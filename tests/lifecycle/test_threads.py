@@ -69,7 +69,7 @@ def test_a_default_postgresql_survives_django_with_persistent_connections(start,
 
 
 @pytest.mark.parametrize("gc", ["freeze", "idle"])
-def test_what_an_idle_thread_kept_is_freed_when_it_ends(start, gc):
+def test_thread_locals_of_an_idle_thread_are_freed_when_it_ends(start, gc):
     server = start("thread_locals:app", "--thread-idle-timeout=1s", f"--gc={gc}")
     (worker,) = server.workers()
     before = thread_count(worker)

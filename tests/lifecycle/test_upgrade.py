@@ -90,8 +90,8 @@ def test_what_cannot_be_loaded_leaves_the_workers_of_before(serve, site):
     server = serve("--admin-bind", "unix:admin.sock")
     before = set(server.workers())
     write(site, "two", "import no_such_module_at_all")
-    told = upgrade(server, r"reload failed: .*")
-    assert "No module named 'no_such_module_at_all'" in told
+    reported = upgrade(server, r"reload failed: .*")
+    assert "No module named 'no_such_module_at_all'" in reported
     assert server.get("/").body == b"one"
     # Apart from the process that answers operators, which is a new one.
     assert len(before & set(server.workers())) == 2
@@ -106,8 +106,8 @@ def test_settings_that_are_wrong_now_leave_the_program_of_before(serve, site):
     server = serve(workers=None)
     workers = server.workers()
     (site / "lockgate.toml").write_text("workerz = 2\n")
-    told = upgrade(server, r"upgrade failed: .*\n?.*workerz.*")
-    assert "the server goes on unchanged" in told
+    reported = upgrade(server, r"upgrade failed: .*\n?.*workerz.*")
+    assert "the server goes on unchanged" in reported
     assert server.workers() == workers
     assert server.get("/").body == b"one"
 
@@ -138,20 +138,20 @@ def serve_from(python, start, site):
 @pytest.mark.skipif(
     not Path(sys.prefix, "pyvenv.cfg").exists(), reason="Python is in no virtual environment"
 )
-def test_the_package_on_disk_is_what_goes_on_and_a_broken_one_does_not(start, site):
+def test_an_upgrade_runs_the_package_on_disk_and_refuses_a_broken_one(start, site):
     python, package = interpreter_of_its_own(site)
     server = serve_from(python, start, site)
     workers = server.workers()
     face = package / "__init__.py"
     good = face.read_text()
     face.write_text("raise ImportError('half a package')\n")
-    told = upgrade(server, r"upgrade failed: .*\n(.*\n)*.*half a package.*")
-    assert "the server goes on unchanged" in told
+    reported = upgrade(server, r"upgrade failed: .*\n(.*\n)*.*half a package.*")
+    assert "the server goes on unchanged" in reported
     assert server.workers() == workers
     assert server.get("/").body == b"one"
     face.write_text(f"{good}\nimport sys\nprint('the other version', file=sys.stderr)\n")
-    told = upgrade(server, r"reload: done in")
-    assert "the other version" in told
+    reported = upgrade(server, r"reload: done in")
+    assert "the other version" in reported
     assert server.get("/").body == b"one"
     assert server.stop() == 0
 
@@ -160,23 +160,23 @@ def test_signals_on_the_way_are_neither_lost_nor_deadly(serve, site):
     server = serve("--error-logfile", str(site / "log"), wait=False)
     log = site / "log"
 
-    def told(what):
+    def reported(what):
         return log.read_text().count(what) if log.exists() else 0
 
-    eventually(lambda: told("workers are ready"), what="two workers")
+    eventually(lambda: reported("workers are ready"), what="two workers")
     upgrades, reloads = "goes on with the program on disk", "reload: done"
     for _ in range(3 * REPEATS):
-        before, done = told(upgrades), told(reloads)
+        before, done = reported(upgrades), reported(reloads)
         server.signal(signal.SIGUSR2)
-        eventually(lambda: told(upgrades) > before, what="an upgrade")  # noqa: B023
+        eventually(lambda: reported(upgrades) > before, what="an upgrade")  # noqa: B023
         # Python starts now, and none of these has a handler yet.
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGTTIN, signal.SIGTTOU):
             server.signal(number)
         # The upgrade's own, and the one that was asked for.
-        eventually(lambda: told(reloads) == done + 2, within=20, what="two reloads")  # noqa: B023
-    before = told(upgrades)
+        eventually(lambda: reported(reloads) == done + 2, within=20, what="two reloads")  # noqa: B023
+    before = reported(upgrades)
     server.signal(signal.SIGUSR2)
-    eventually(lambda: told(upgrades) > before, what="an upgrade")
+    eventually(lambda: reported(upgrades) > before, what="an upgrade")
     assert server.stop() == 0
 
 
@@ -198,7 +198,7 @@ def rests(pid):
     return {look[0] for look in looks} == {"S"} and looks[0][11:13] == looks[-1][11:13]
 
 
-def test_a_stop_that_comes_in_together_with_the_quiet_for_an_upgrade_is_a_stop(serve, site):
+def test_a_stop_that_arrives_with_an_upgrade_is_a_stop(serve, site):
     gate = site / "gate"
     gate.touch()
     write(site, "one", f"while not os.path.exists({str(gate)!r}): pass")
@@ -242,7 +242,7 @@ def test_the_number_of_workers_that_signals_have_set_stays(serve, site):
     assert len(server.workers()) == 3
 
 
-def test_a_new_address_is_bound_and_one_that_is_gone_is_closed(serve, site, start):
+def test_a_new_address_is_bound_and_a_removed_one_is_closed(serve, site, start):
     config = site / "lockgate.toml"
     config.write_text("bind = ['unix:one.sock', 'unix:two.sock']\n")
     server = start("site_app:app", chdir=site, bind=[], workers=1)
@@ -268,7 +268,7 @@ def test_an_application_does_not_see_what_is_handed_over(serve, site):
     assert server.get("/").body == b"seen:"
 
 
-def test_a_directory_that_was_replaced_is_where_the_server_goes_on(site, start):
+def test_the_server_continues_in_a_directory_that_was_replaced(site, start):
     directory = site / "current"
     directory.mkdir()
     write(directory, "one")

@@ -11,7 +11,7 @@ from harness import eventually, free_port, run
 from harness.admin import Admin
 from harness.other_user import open_to_others, reachable_python
 
-NOBODY = 12345
+UNUSED = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
 
 
@@ -54,7 +54,7 @@ def test_root_without_a_user_is_warned_once(start):
 
 
 @needs_root
-def test_workers_of_another_user_are_no_reason_to_warn(start, tmp_path):
+def test_workers_of_another_user_cause_no_warning(start, tmp_path):
     open_to_others(tmp_path)
     prefix = reachable_python(tmp_path)
     for user in (["--user", "12345", "--group", "12345"], ["--user", "root"]):
@@ -132,12 +132,12 @@ def test_a_user_who_owns_the_directory_of_a_socket_gets_no_file_of_roots(tmp_pat
     victim.chmod(0o600)
     hostile = tmp_path / "hostile"
     hostile.mkdir()
-    os.chown(hostile, NOBODY, NOBODY)
+    os.chown(hostile, UNUSED, UNUSED)
     path, bait = hostile / "app.sock", hostile / "bait"
     swapper = subprocess.Popen(
         [
             *reachable_python(tmp_path),
-            "setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
+            "setpriv", "--reuid", str(UNUSED), "--regid", str(UNUSED), "--clear-groups",
             sys.executable, "-c", textwrap.dedent(SWAPPER), path, bait, victim,
         ],
         stdout=subprocess.PIPE,
@@ -149,7 +149,7 @@ def test_a_user_who_owns_the_directory_of_a_socket_gets_no_file_of_roots(tmp_pat
             said = subprocess.Popen(
                 [
                     sys.executable, "-m", "lockgate", "hello:app", "-b", f"unix:{path}",
-                    "--user", str(NOBODY), "--group", str(NOBODY),
+                    "--user", str(UNUSED), "--group", str(UNUSED),
                 ],
                 stderr=subprocess.PIPE,
                 text=True,

@@ -46,7 +46,7 @@ def test_where_setproctitle_is_installed_the_command_line_says_it_too(start, tmp
     eventually(lambda: set(titles.read_text().splitlines()) == expected, what="three titles")
 
 
-def test_ends_of_workers_are_counted_by_their_cause(start, tmp_path):
+def test_worker_exits_are_counted_by_cause(start, tmp_path):
     admin = Admin(start, tmp_path, "gates:app", "--timeout", "1s", workers=1)
 
     def exits():
@@ -83,7 +83,7 @@ def test_reloads_are_counted_by_their_result(start, tmp_path):
     assert samples['lockgate_reloads_total{result="failed"}'] == 2
 
 
-def test_memory_busy_threads_and_time_in_the_queue_are_told(start, tmp_path):
+def test_memory_busy_threads_and_queue_time_are_shown(start, tmp_path):
     admin = Admin(start, tmp_path, "gates:app", "--threads", "2", workers=1)
     gates = [tmp_path / f"gate{number}" for number in range(2)]
     wires = [admin.server.connect() for _ in range(3)]
@@ -122,7 +122,7 @@ def test_memory_busy_threads_and_time_in_the_queue_are_told(start, tmp_path):
 
 
 @pytest.mark.parametrize("preload", [False, True])
-def test_live_gauges_of_a_dead_worker_go_with_its_replacement(start, tmp_path, preload):
+def test_live_gauges_of_a_dead_worker_are_removed_with_its_replacement(start, tmp_path, preload):
     require_module("prometheus_client")
     directory = tmp_path / "prometheus"
     directory.mkdir()

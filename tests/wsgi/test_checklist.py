@@ -37,7 +37,7 @@ def test_a_body_shorter_than_its_content_length_closes_the_connection(faults, pa
             rest = wire.rest()
             assert rest == (b"" if path == "/short-empty" else b"1234")
         else:
-            # Nothing had left yet, so the fault could still be told honestly.
+            # Nothing had been sent yet, so the failure could still get a 500.
             assert head.status == 500 and head.wants_close()
             wire.rest()
     assert faults.get("/pid").status == 200
@@ -144,7 +144,7 @@ def test_close_is_called_when_the_client_leaves(protocol):
     assert_closed(protocol, "endless")
 
 
-def test_an_exception_in_close_does_not_harm_the_connection_or_the_log(faults):
+def test_an_exception_in_close_affects_neither_the_connection_nor_the_log(faults):
     with faults.connect() as wire:
         wire.send(request("GET", "/raise-in-close"))
         assert wire.response().body == b"whole"
@@ -210,7 +210,7 @@ def test_a_piece_before_a_pause_does_not_wait_for_the_kernel_to_give_up(protocol
     # The kernel, which gathers pieces, sends them by itself after 200 ms: 40 times that is 8 s.
     deadline = time.monotonic() + 4
     for turn in range(40):
-        # Where most calls wait, the lane is taken from each of them at once.
+        # Where most calls wait, the event loop is taken from each of them at once.
         for _ in range(4):
             protocol.get("/hello")
         with protocol.connect() as wire:

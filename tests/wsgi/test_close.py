@@ -38,7 +38,7 @@ def test_a_response_leaves_before_close_and_the_next_request_is_called_after_it(
     server, gate, method, kind, status, body, is_pipelined
 ):
     if kind == "large" and server.threads == "1":
-        pytest.skip("with one thread nobody sends during close() what the socket has not taken")
+        pytest.skip("with one thread the rest of the response is not sent during close()")
     first = request(method, f"/{kind}?{gate}", body=b"news" if method == "POST" else None)
     following = request("GET", f"/is-closed?{gate}")
     with server.connect() as wire:
@@ -77,7 +77,7 @@ def test_a_response_that_ends_its_connection_ends_it_before_close(server, gate, 
     assert server.get(f"/is-closed?{gate}").body == b"yes"
 
 
-def test_a_client_that_leaves_is_closed_for_and_its_place_is_free_again(start, gate):
+def test_close_is_called_when_a_client_leaves_and_its_slot_is_freed(start, gate):
     server = start("closing:app", "--threads", "2", "--worker-connections", "3")
     for turn in range(4):
         path = gate.with_name(f"gate-{turn}")

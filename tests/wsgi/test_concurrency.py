@@ -15,7 +15,7 @@ def single(shared):
     ("workers", "threads", "expected"),
     [(1, "1", (False, False)), (1, "3", (True, False)), (2, "1", (False, True))],
 )
-def test_the_flags_tell_how_the_application_is_run(shared, workers, threads, expected):
+def test_the_flags_describe_how_the_application_is_run(shared, workers, threads, expected):
     server = shared("protocol:app", "--threads", threads, workers=workers)
     environ = json.loads(server.get("/environ").body)
     assert (environ["wsgi.multithread"], environ["wsgi.multiprocess"]) == expected

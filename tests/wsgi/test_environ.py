@@ -1,4 +1,4 @@
-"""What the application is told about a request."""
+"""What the application sees of a request."""
 
 import json
 
@@ -179,7 +179,7 @@ def test_variables_of_the_process_stay_out_of_the_environ(server):
     assert "PATH" not in environ and "HOME" not in environ
 
 
-def test_http_1_0_is_told_as_such(server):
+def test_http_1_0_is_the_server_protocol_of_a_1_0_request(server):
     environ = environ_of(server, request("GET", "/environ", version="1.0", host=None))
     assert environ["SERVER_PROTOCOL"] == "HTTP/1.0"
     assert "HTTP_HOST" not in environ

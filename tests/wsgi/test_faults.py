@@ -50,8 +50,8 @@ def test_a_long_exception_has_its_beginning_and_its_end_in_the_log(server):
     entry = server.wait_for_log(r"(?s)GET /long-exception\n.*x end\n", since=seen)
     assert "Traceback (most recent call last)" in entry and "ValueError: begin xxx" in entry
     assert len(entry) < 100_000
-    told = re.search(r"\.\.\. (\d+) of (\d+) bytes are left out", entry)
-    assert told and 2_900_000 < int(told[1]) < int(told[2])
+    reported = re.search(r"\.\.\. (\d+) of (\d+) bytes are left out", entry)
+    assert reported and 2_900_000 < int(reported[1]) < int(reported[2])
 
 
 def test_the_log_names_the_request_and_has_the_traceback(server):

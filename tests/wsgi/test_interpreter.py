@@ -11,7 +11,7 @@ def state(server, path="/"):
     return json.loads(server.get(path).body)
 
 
-def test_automatic_collection_stays_on_and_the_import_is_frozen_unless_told_otherwise(start):
+def test_automatic_collection_stays_on_and_the_import_is_frozen_by_default(start):
     seen = state(start("collector:app"))
     assert seen["is_enabled"] and seen["frozen"] > 1000
 

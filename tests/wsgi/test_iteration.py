@@ -89,21 +89,23 @@ def test_a_client_that_leaves_ends_an_iteration_that_writes(server):
 
 def test_write_is_refused_in_close(server):
     assert server.get("/in-close").body == b"whole"
-    told = eventually(lambda: refusals(server), what="a refusal")
-    assert len(told) == 1 and "after the response's body had ended" in told[0]
+    reported = eventually(lambda: refusals(server), what="a refusal")
+    assert len(reported) == 1 and "after the response's body had ended" in reported[0]
 
 
 def test_write_is_refused_after_its_request(server):
     for number in range(3):
         assert server.get("/later").body == b"%d" % number
-    told = refusals(server)
-    assert len(told) == 3 and all("after the response's body had ended" in text for text in told)
+    reported = refusals(server)
+    assert len(reported) == 3 and all(
+        "after the response's body had ended" in text for text in reported
+    )
 
 
 def test_write_is_refused_on_another_thread_than_the_one_that_iterates(server):
     assert server.get("/other-thread").body == b"one two"
-    [told] = refusals(server)
-    assert "on another thread" in told
+    [reported] = refusals(server)
+    assert "on another thread" in reported
 
 
 def test_an_endless_body_ends_at_its_content_length(server):

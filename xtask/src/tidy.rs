@@ -10,6 +10,7 @@ mod floors;
 mod modules;
 mod rust_text;
 mod sources;
+mod words;
 
 pub use cycles::module_cycles;
 pub use documents::{change_fragment, decision_index, links};
@@ -18,6 +19,7 @@ pub use modules::ModuleGraph;
 pub use sources::{
     file_length, forbids_unsafe, module_documentation, module_names, unproven_unwraps, unsafe_rooms,
 };
+pub use words::{has_prose, plain_words};
 
 /// One violation of one rule.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -72,6 +72,15 @@ fn modules_depend_on_each_other_only_in_small_groups() {
 }
 
 #[test]
+fn comments_texts_and_documents_are_plain_english() {
+    let found: Vec<String> = tidy::plain_words(&files(tidy::has_prose))
+        .iter()
+        .map(|violation| violation.to_string())
+        .collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
 fn every_change_is_one_sentence() {
     let is_change = |path: &str| path.starts_with("changes/");
     check(files(is_change), tidy::change_fragment);

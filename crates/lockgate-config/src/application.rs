@@ -50,7 +50,7 @@ impl AppSpec {
             None => (text, None),
         };
         if place.is_empty() {
-            return Err("names no module before the colon; write module:attribute".to_owned());
+            return Err("has no module before the colon; write module:attribute".to_owned());
         }
         if place.ends_with(".py") && place != ".py" && !place.ends_with("/.py") {
             return Ok(Self::File {
@@ -60,7 +60,7 @@ impl AppSpec {
         }
         if place.contains('/') || place == "." || place == ".." {
             return Err(format!(
-                "{place} is not a Python file; name one that ends in .py, or a module, and let --chdir name its directory"
+                "{place} is not a Python file; give a file that ends in .py, or a module, with its directory in --chdir"
             ));
         }
         check_module(place)?;
@@ -79,7 +79,7 @@ impl Attribute {
             None => (text, None),
         };
         if path.is_empty() {
-            return Err("names nothing after the colon; write module:attribute".to_owned());
+            return Err("has no attribute after the colon; write module:attribute".to_owned());
         }
         if let Some(wrong) = path.split('.').find(|name| !is_identifier(name)) {
             return Err(format!("after the colon, {wrong:?} is not a Python name"));
@@ -124,7 +124,7 @@ fn check_module(name: &str) -> Result<(), String> {
     match name.split('.').find(|part| !is_identifier(part)) {
         None => Ok(()),
         Some(part) if is_identifier(&part.replace('-', "_")) => Err(format!(
-            "{name} is not a module name: Python's names have no hyphen; is it {}?",
+            "{name} is not a module name: Python names have no hyphen; did you mean {}?",
             name.replace('-', "_")
         )),
         Some("") => Err(format!(
@@ -306,14 +306,14 @@ mod tests {
     fn what_is_no_application_is_refused_with_advice() {
         let cases = [
             ("", "is empty"),
-            (":app", "names no module"),
-            ("app:", "names nothing"),
-            ("app:()", "names nothing"),
+            (":app", "has no module"),
+            ("app:", "has no attribute"),
+            ("app:()", "has no attribute"),
             (".", "ends in .py"),
-            ("src/", "let --chdir name its directory"),
+            ("src/", "its directory in --chdir"),
             ("src/app:app", "ends in .py"),
             ("/.py", "is not a Python file"),
-            ("my-app:app", "is it my_app?"),
+            ("my-app:app", "did you mean my_app?"),
             ("a..b", "each side of a dot"),
             (".app", "each side of a dot"),
             ("2app", "\"2app\" is not a Python name"),

@@ -128,7 +128,7 @@ const LONGEST_UNIX_NAME: usize = 107;
 
 fn unix_path(path: &str) -> Result<BindAddress, String> {
     if path.is_empty() {
-        return Err("names no path; write unix:/run/app.sock".to_owned());
+        return Err("has no path; write unix:/run/app.sock".to_owned());
     }
     if path.len() > LONGEST_UNIX_NAME {
         return Err(format!(
@@ -140,7 +140,7 @@ fn unix_path(path: &str) -> Result<BindAddress, String> {
 
 fn abstract_name(name: &str) -> Result<BindAddress, String> {
     if name.is_empty() {
-        return Err("names no abstract socket; write unix:@name".to_owned());
+        return Err("has no name; write unix:@name".to_owned());
     }
     if name.len() > LONGEST_UNIX_NAME {
         return Err(format!(
@@ -332,10 +332,10 @@ mod tests {
             ("http://h:80/path", "must be a number"),
             ("https://h:443", "does not have TLS yet"),
             ("ftp://h", "called ftp://"),
-            ("unix:", "names no path"),
-            ("unix://", "names no path"),
-            ("unix:@", "names no abstract"),
-            ("unix-abstract:", "names no abstract"),
+            ("unix:", "has no path"),
+            ("unix://", "has no path"),
+            ("unix:@", "has no name"),
+            ("unix-abstract:", "has no name"),
             ("fd://x", "fd://3"),
             ("fd://-1", "fd://3"),
             ("systemd:", "FileDescriptorName="),

@@ -27,31 +27,31 @@ pub(crate) const CONTROLS: [Control; 5] = [
         long: CONFIG,
         placeholder: Some("PATH"),
         doc: "Read settings from this file instead of lockgate.toml in the working directory. \
-              The variable LOCKGATE_CONFIG names one too, more weakly.",
+              The variable LOCKGATE_CONFIG has the same effect, unless the flag is given.",
     },
     Control {
         short: None,
         long: CHECK_CONFIG,
         placeholder: None,
-        doc: "Check the settings, load the application, and stop. Ends with 0 when both are right.",
+        doc: "Check the settings, load the application, and exit. The exit status is 0 if both succeed.",
     },
     Control {
         short: None,
         long: PRINT_CONFIG,
         placeholder: None,
-        doc: "Print every setting with its value and where it comes from, as a file that can be used, and stop.",
+        doc: "Print every setting with its value and origin, as a valid configuration file, and exit.",
     },
     Control {
         short: Some('v'),
         long: VERSION,
         placeholder: None,
-        doc: "Print the version, and stop. -V does the same.",
+        doc: "Print the version and exit. -V does the same.",
     },
     Control {
         short: Some('h'),
         long: "help",
         placeholder: None,
-        doc: "Print every flag, and stop. -h gives a line for each, --help everything.",
+        doc: "Print every flag and exit. -h prints one line for each, --help the whole text.",
     },
 ];
 
@@ -273,8 +273,8 @@ fn command() -> Command {
         .after_help(
             "Example:\n  \
              lockgate shop.wsgi:application -b 0.0.0.0:8000 -w 4 --access-logfile -\n\n\
-             Every setting can also stand in lockgate.toml (its name with underscores) and in the environment\n\
-             (LOCKGATE_ and its name in capitals). Flags win over the file, the file over the environment.\n\
+             Every setting can also be set in lockgate.toml (its name with underscores) and in the environment\n\
+             (LOCKGATE_ and its name in capitals). Flags override the file, the file overrides the environment.\n\
              Signals: TERM stops gracefully, INT quickly, HUP reloads, USR1 reopens log files, USR2 upgrades\n\
              in place; README.md and docs/deploying.md describe them.",
         )

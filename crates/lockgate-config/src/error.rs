@@ -149,32 +149,32 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownFlag { flag, suggestion } => {
-                write!(f, "{flag}: there is no such flag; ")?;
+                write!(f, "{flag}: unknown flag; ")?;
                 suggest(f, suggestion, "see lockgate --help")
             }
-            Self::MissingValue { flag } => write!(f, "{flag}: a value must follow"),
-            Self::NeedlessValue { flag } => write!(f, "{flag}: takes no value; write it alone"),
+            Self::MissingValue { flag } => write!(f, "{flag}: requires a value"),
+            Self::NeedlessValue { flag } => write!(f, "{flag}: does not take a value"),
             Self::SecondApplication { argument, first } => {
-                write!(f, "{argument}: only one application can be served, and {first} was named before")
+                write!(f, "{argument}: only one application can be served, and {first} is already given")
             }
             Self::PartedApplication { written, application } => {
-                write!(f, "{written}: an application is one word; write {application}, without spaces")
+                write!(f, "{written}: an application has no spaces; write {application}")
             }
             Self::NoCommand { command, application } => write!(
                 f,
-                "{command}: there is no such command, besides ctl and top; to serve, write lockgate {application}"
+                "{command}: unknown command; the commands are ctl and top; to serve, write lockgate {application}"
             ),
             Self::BadUsage { problem } => f.write_str(problem),
             Self::UnknownKey { key, origin, suggestion } => {
-                write!(f, "{key} (from {origin}): there is no such setting; ")?;
-                suggest(f, suggestion, "see lockgate --help; settings stand at the top level, without sections")
+                write!(f, "{key} (from {origin}): unknown setting; ")?;
+                suggest(f, suggestion, "see lockgate --help; settings are at the top level, without sections")
             }
             Self::RepeatedKey { key, origin, first_line } => {
-                write!(f, "{key} (from {origin}): was given before on line {first_line}; keep one of them")
+                write!(f, "{key} (from {origin}): is already set on line {first_line}; keep one of them")
             }
             Self::UnknownVariable { name, suggestion } => {
-                write!(f, "{name} (from the environment): there is no such setting; ")?;
-                suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are the server's")
+                write!(f, "{name} (from the environment): unknown setting; ")?;
+                suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are reserved for the server")
             }
             Self::UnsupportedSetting { name, origin: Origin::File { path, line }, advice } => {
                 write!(f, "{name} (from {} line {line}): {advice}", path.display())
@@ -183,13 +183,13 @@ impl fmt::Display for ConfigError {
             Self::MalformedFile { origin, problem } => write!(f, "{origin}: {problem}"),
             Self::PythonFile { path } => write!(
                 f,
-                "{}: a configuration in Python cannot be read; write its settings into lockgate.toml, under the same names",
+                "{}: configuration files in Python are not supported; write the settings into lockgate.toml, under the same names",
                 path.display()
             ),
             Self::NotText { origin } => write!(f, "{origin}: must be UTF-8"),
             Self::BadValue { name, value, origin, requirement } => write!(f, "{name} = {value} (from {origin}): {requirement}"),
             Self::MissingApplication => {
-                f.write_str("no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml")
+                f.write_str("no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml")
             }
         }
     }
@@ -201,7 +201,7 @@ fn suggest(
     otherwise: &str,
 ) -> fmt::Result {
     match suggestion {
-        Some(name) => write!(f, "is it {name}?"),
+        Some(name) => write!(f, "did you mean {name}?"),
         None => f.write_str(otherwise),
     }
 }

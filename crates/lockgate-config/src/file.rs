@@ -83,7 +83,7 @@ fn unquoted(line: &str) -> Option<String> {
         _ => format!("{key} = {}", quoted(value)),
     };
     (is_bare && DeTable::parse(&cure).is_ok())
-        .then(|| format!("{value} is no value in TOML, where text has quotes; write {cure}"))
+        .then(|| format!("{value} is not a TOML value: text must be quoted; write {cure}"))
 }
 
 fn by_key(key: &str) -> Option<&'static Setting> {
@@ -196,33 +196,33 @@ mod tests {
             ),
             (
                 "keepalive = 2\n\nkeep_alive = 3\n",
-                "keep_alive (from x.toml line 3): was given before on line 1",
+                "keep_alive (from x.toml line 3): is already set on line 1",
             ),
             (
                 "\nwrokers = 2\n",
-                "wrokers (from x.toml line 2): there is no such setting; is it workers?",
+                "wrokers (from x.toml line 2): unknown setting; did you mean workers?",
             ),
-            ("graceful-timeout = 2\n", "is it graceful_timeout?"),
-            ("processes = 2\n", "is it workers?"),
-            ("harakiri = 2\n", "is it request_timeout?"),
+            ("graceful-timeout = 2\n", "did you mean graceful_timeout?"),
+            ("processes = 2\n", "did you mean workers?"),
+            ("harakiri = 2\n", "did you mean request_timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
                 "statsd_host = 2\n",
-                "statsd_host (from x.toml line 1): Lockgate does not have this setting yet",
+                "statsd_host (from x.toml line 1): Lockgate does not support this setting yet",
             ),
-            ("certfile = \"x\"\n", "yet: terminate TLS in front"),
+            ("certfile = \"x\"\n", "yet: terminate TLS in a proxy"),
             (
                 "check_config = true\n",
-                "only be asked for on the command line: --check-config",
+                "is available on the command line only: --check-config",
             ),
             ("name = 'a\n", "x.toml line 1: "),
             (
                 "bind = 127.0.0.1:1\n",
-                "x.toml line 1: 127.0.0.1:1 is no value in TOML, where text has quotes; write bind = \"127.0.0.1:1\"",
+                "x.toml line 1: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = \"127.0.0.1:1\"",
             ),
             (
                 "app = shop.wsgi:app # the shop\n",
-                "where text has quotes; write app = \"shop.wsgi:app\"",
+                "text must be quoted; write app = \"shop.wsgi:app\"",
             ),
             ("timeout = 30s\n", "write timeout = \"30s\""),
             ("chdir = /srv/x\n", "write chdir = \"/srv/x\""),

@@ -136,8 +136,8 @@ impl Kind {
                 )
             }
             Self::Memory { least, zero } => format!(
-                "size of at least {}, or a percentage such as `25%` of the control group's memory limit, or where it has none \
-                 of the host's memory; 0: {zero}",
+                "size of at least {}, or a percentage such as `25%` of the control group's memory limit, or of the host's memory \
+                 if there is no limit; 0: {zero}",
                 size_words(*least)
             ),
             Self::Percentage => "percentage from `0%` to `100%`".into(),

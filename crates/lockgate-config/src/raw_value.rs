@@ -105,7 +105,7 @@ impl ValueReader<'_> {
         if milliseconds == 0.0 {
             return match zero {
                 Ok(_) => Ok(Duration::ZERO),
-                Err(advice) => Err(format!("must be more than 0: {advice}").into()),
+                Err(advice) => Err(format!("must be greater than 0: {advice}").into()),
             };
         }
         let milliseconds = milliseconds.round();
@@ -167,7 +167,7 @@ impl ValueReader<'_> {
         if bytes == 0.0
             && let Err(advice) = zero
         {
-            return Err(format!("must be more than 0: {advice}").into());
+            return Err(format!("must be greater than 0: {advice}").into());
         }
         if bytes != 0.0 && bytes < least as f64 {
             return Err(format!("must be at least {}", size_words(least)).into());
@@ -188,7 +188,7 @@ impl ValueReader<'_> {
         };
         if matches!(self.raw, RawValue::Text(text) if text.trim_end().ends_with('%')) {
             return match self.percentage()? {
-                0 => Err("must be more than 0%: for no bound write 0".into()),
+                0 => Err("must be more than 0%: to disable the limit write 0".into()),
                 share => Ok(MemoryBound::Share(share)),
             };
         }
@@ -351,7 +351,7 @@ fn one_line(raw: &RawValue) -> Result<String, ValueError> {
         _ => return Err("must be text".into()),
     };
     if text.contains(['\0', '\n', '\r']) {
-        return Err("must not contain a NUL or a line end".into());
+        return Err("must not contain NUL or a line break".into());
     }
     Ok(text)
 }
@@ -548,7 +548,7 @@ mod tests {
             (text("1MiB"), Err("must be at least 16MiB")),
             (
                 text("0%"),
-                Err("must be more than 0%: for no bound write 0"),
+                Err("must be more than 0%: to disable the limit write 0"),
             ),
             (text("101%"), Err("must be from 0% to 100%")),
             (text("-1%"), Err("must be from 0% to 100%")),
@@ -593,14 +593,14 @@ mod tests {
         }
         .duration()
         .unwrap_err();
-        assert_eq!(error.requirement, "must be more than 0: write 1h");
+        assert_eq!(error.requirement, "must be greater than 0: write 1h");
         let error = ValueReader {
             kind: &size,
             raw: &raw,
         }
         .size::<u64>()
         .unwrap_err();
-        assert_eq!(error.requirement, "must be more than 0: write 9");
+        assert_eq!(error.requirement, "must be greater than 0: write 9");
     }
 
     #[test]

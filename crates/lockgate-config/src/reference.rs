@@ -60,7 +60,7 @@ const INTRODUCTION: &str = "\
 
 # Settings
 
-Every setting can be given in three places, under one name.
+Every setting can be set in three places, under one name.
 
 | Place | Form | Example |
 | --- | --- | --- |
@@ -68,37 +68,37 @@ Every setting can be given in three places, under one name.
 | `lockgate.toml` | the name with underscores, at the top level | `graceful_timeout = \"30s\"` |
 | environment | `LOCKGATE_` and the name in capitals | `LOCKGATE_GRACEFUL_TIMEOUT=30s` |
 
-Flags win over the file, the file over the environment, the environment over the default.
-A list replaces a weaker list; it is not added to it.
-An unknown flag, key or `LOCKGATE_` variable is an error, and so is a value that cannot be meant; all mistakes are reported at once.
+Flags override the file, the file overrides the environment, and the environment overrides the default.
+A list replaces the list that it overrides; it does not extend it.
+An unknown flag, key or `LOCKGATE_` variable is an error, and so is an invalid value; all errors are reported together.
 An empty variable counts as unset.
 Variables that Kubernetes and Docker links set for a service called `lockgate` or `lockgate-NAME` (`LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://…`, `LOCKGATE_PORT_80_TCP_ADDR`) are ignored.
-`lockgate --print-config` shows every setting with its value and where it comes from.
+`lockgate --print-config` shows every setting with its value and its origin.
 
 The file is `lockgate.toml` in the working directory, or the one that `-c` or `LOCKGATE_CONFIG` names.
-It takes gunicorn's Python names as well, as in `keepalive = 5`.
-The variables `WEB_CONCURRENCY`, `PORT` and `FORWARDED_ALLOW_IPS`, which platforms set, stand in for `workers`, `bind` and `forwarded_allow_ips` when nothing else gives them.
+It also accepts gunicorn's Python names, as in `keepalive = 5`.
+The variables `WEB_CONCURRENCY`, `PORT` and `FORWARDED_ALLOW_IPS`, which platforms set, are used for `workers`, `bind` and `forwarded_allow_ips` where these are not set otherwise.
 
-A relative path begins in the working directory: `chdir` where that is set, else the directory in which the server was started.
-`chdir` itself and the configuration file begin in the directory of the start.
-Paths are made absolute when the settings are read, so that logs stay where they are when the application changes its directory.
+A relative path is relative to `chdir`, or without it to the directory in which the server was started.
+`chdir` itself and the path of the configuration file are always relative to the latter.
+Paths are made absolute when the settings are read, so an application that changes its working directory does not move the logs.
 
 A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`; at most a year.
-A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` count in 1024, `KB`, `MB` and `GB` in 1000.
-In the file, a value with a unit stands in quotes.
+A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` are powers of 1024, `KB`, `MB` and `GB` powers of 1000.
+In the file, a value with a unit is written in quotes.
 ";
 
 const COMMANDS: &str = "
-## Flags that set nothing
+## Other flags
 
 | Flag | What it does |
 | --- | --- |
 ";
 
 const UNSUPPORTED_SETTINGS: &str = "
-## gunicorn's settings that Lockgate does not have
+## Settings of gunicorn that Lockgate does not support
 
-Using one of them is an error: no setting is accepted and then ignored.
+Using one of them is an error: Lockgate does not accept settings that it would ignore.
 
 | gunicorn | In Lockgate | Instead |
 | --- | --- | --- |
@@ -132,7 +132,7 @@ fn entry(page: &mut String, setting: &Setting) {
         format!("{several}{}{bare}", setting.kind.accepts()),
     );
     if setting.flags.is_empty() {
-        row("Default", "none; it must be given".to_owned());
+        row("Default", "none; required".to_owned());
     } else {
         row("Default", format!("`{}`", setting.default_text()));
     }
@@ -140,7 +140,7 @@ fn entry(page: &mut String, setting: &Setting) {
         row("gunicorn", code_list(setting.gunicorn));
     }
     if !setting.uwsgi.is_empty() {
-        row("uWSGI, or nearest to it", code_list(setting.uwsgi));
+        row("uWSGI (closest equivalent)", code_list(setting.uwsgi));
     }
 }
 

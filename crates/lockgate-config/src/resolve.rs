@@ -330,7 +330,7 @@ fn bound_memory(
         };
         if bytes < LEAST_MEMORY {
             let requirement = format!(
-                "must come to at least {} here, and is {reason}",
+                "must be at least {} on this host, but is {reason}",
                 size_words(LEAST_MEMORY)
             );
             return Err(refuse(name, bound, requirement));
@@ -342,7 +342,7 @@ fn bound_memory(
     builder.config.max_worker_memory_hard = hard.bytes(host);
     if (1..=builder.config.max_worker_memory).contains(&builder.config.max_worker_memory_hard) {
         let requirement = format!(
-            "must be more than {SOFT} = {}: a worker is to be replaced before it is ended",
+            "must be greater than {SOFT} = {}, so that a worker is replaced before it is stopped",
             soft.text()
         );
         return Err(refuse(HARD, hard, requirement));

@@ -27,9 +27,9 @@ impl Unsupported {
     /// The message for the operator.
     pub(crate) fn message(&self) -> String {
         let start = match self.support {
-            NotYet => "Lockgate does not have this setting yet",
-            Never => "Lockgate does not have this setting",
-            CommandLine => "this can only be asked for on the command line",
+            NotYet => "Lockgate does not support this setting yet",
+            Never => "Lockgate does not support this setting",
+            CommandLine => "this is available on the command line only",
         };
         if self.advice.is_empty() {
             start.to_owned()
@@ -78,13 +78,13 @@ const fn unsupported(
 }
 
 const ASGI: &str = "Lockgate serves WSGI only";
-const STRICT: &str = "requests that break the rules of HTTP are refused";
-const SYSLOG: &str = "log to standard error, and let the service manager pass it on";
+const STRICT: &str = "requests that violate HTTP are refused";
+const SYSLOG: &str = "log to standard error, which the service manager forwards";
 const LOGGING: &str = "configure Python's logging in the application";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
-const TLS: &str = "terminate TLS in front";
-const HTTP1: &str = "it speaks HTTP/1.1";
-const DIRTY: &str = "use a task queue, or a process of your own";
+const TLS: &str = "terminate TLS in a proxy";
+const HTTP1: &str = "only HTTP/1.1 is supported";
+const DIRTY: &str = "use a task queue or a separate process";
 const HOOK: &str = "hooks are functions, and lockgate.toml is not Python";
 const RELOAD: &str = "restart the server after a change";
 const CONTROL: &str = "use admin_bind and lockgate ctl, or send signals";
@@ -103,7 +103,7 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
         "worker_class",
         &["worker-class", "k"],
         Never,
-        "Lockgate has one engine: use --threads",
+        "there is one kind of worker: use --threads",
     ),
     unsupported("http_parser", &[], Never, "there is one parser; remove it"),
     unsupported("asgi_loop", &[], Never, ASGI),
@@ -118,7 +118,7 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
         "daemon",
         &["daemon", "D"],
         Never,
-        "let systemd or another service manager run it",
+        "run it under systemd or another service manager",
     ),
     unsupported(
         "worker_tmp_dir",

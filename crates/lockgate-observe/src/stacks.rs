@@ -246,7 +246,7 @@ Thread 0x0000000000000001 (most recent call first):
         }
     }
 
-    fn told(before: Vec<Call>, after: Option<Vec<Call>>, dump: Result<&str, &str>) -> Value {
+    fn reported(before: Vec<Call>, after: Option<Vec<Call>>, dump: Result<&str, &str>) -> Value {
         let mut out = Vec::new();
         let worker = WorkerStacks {
             before: view(before),
@@ -306,7 +306,7 @@ Thread 0x0000000000000001 (most recent call first):
             (Some(vec![call(ident, None)]), false),
             (None, false),
         ] {
-            let worker = told(same(), after, Ok(DUMP));
+            let worker = reported(same(), after, Ok(DUMP));
             assert_eq!((&worker["slot"], &worker["pid"]), (&3.into(), &70.into()));
             let thread = &worker["threads"][0];
             assert_eq!(thread["thread"], 71);
@@ -324,7 +324,7 @@ Thread 0x0000000000000001 (most recent call first):
     #[test]
     fn a_thread_without_a_request_has_the_number_of_the_kernel_where_the_worker_knows_it() {
         let dump = format!("{}{DUMP}", native_id_line(1, 70));
-        let worker = told(Vec::new(), None, Ok(&dump));
+        let worker = reported(Vec::new(), None, Ok(&dump));
         let numbers: Vec<&Value> = (worker["threads"].as_array().unwrap().iter())
             .map(|thread| &thread["thread"])
             .collect();
@@ -333,7 +333,7 @@ Thread 0x0000000000000001 (most recent call first):
 
     #[test]
     fn a_worker_without_an_answer_says_why() {
-        let worker = told(Vec::new(), None, Err("it was \"asleep\""));
+        let worker = reported(Vec::new(), None, Err("it was \"asleep\""));
         assert_eq!(worker["problem"], "it was \"asleep\"");
         assert_eq!(worker["threads"], Value::Array(Vec::new()));
     }

@@ -142,7 +142,7 @@ mod tests {
         counters.record_waiting(4);
         counters.claim(71, 1).unwrap();
         let entry = counters.claim(72, 2).unwrap();
-        let told = || {
+        let reported = || {
             let mut out = Vec::new();
             let memory = |pid| Memory {
                 resident: pid * 2,
@@ -151,9 +151,9 @@ mod tests {
             write_uwsgi(&mut out, scoreboard, "1.2", (12_500_000_000, 1000), memory);
             serde_json::from_slice::<Value>(&out).unwrap()
         };
-        assert_eq!(told()["workers"][0]["status"], "idle");
+        assert_eq!(reported()["workers"][0]["status"], "idle");
         entry.begin(5, b"GET", b"/", Some(b""));
-        let found = told();
+        let found = reported();
         assert_eq!(
             (&found["pid"], &found["listen_queue"]),
             (&7.into(), &4.into())

@@ -65,18 +65,19 @@ pub fn file_length(path: &str, text: &str) -> Vec<Violation> {
 
 /// A module is named after a noun of the server, never a drawer such as `util`.
 pub fn module_names(path: &str, text: &str) -> Vec<Violation> {
-    let told = |name: &str| format!("`{name}` names a drawer: call the module after what is in it");
+    let reported =
+        |name: &str| format!("`{name}` names a drawer: call the module after what is in it");
     let in_path = path
         .split('/')
         .map(|part| part.strip_suffix(".rs").unwrap_or(part))
         .filter(|part| DRAWERS.contains(part))
-        .map(|part| Violation::new(path, 1, told(part)));
+        .map(|part| Violation::new(path, 1, reported(part)));
     let lines = source_lines(text);
     let declared = lines.iter().enumerate().filter_map(|(index, line)| {
         let mut words = line.code.split(|c: char| !c.is_alphanumeric() && c != '_');
         words.find(|word| *word == "mod")?;
         let name = words.next().filter(|name| DRAWERS.contains(name))?;
-        Some(Violation::new(path, index + 1, told(name)))
+        Some(Violation::new(path, index + 1, reported(name)))
     });
     in_path.chain(declared).collect()
 }

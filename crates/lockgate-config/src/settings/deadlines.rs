@@ -8,7 +8,7 @@ use crate::setting::{Section, Setting, Shape};
 
 /// For timeouts that guard against clients: without one, a silent client holds its connection for ever.
 const NO_ZERO: Kind = Kind::Duration {
-    zero: Err("a client could hold its connection for ever; for a long time write 1h"),
+    zero: Err("a client could keep its connection open forever; for a long time write 1h"),
 };
 
 /// Bytes per second. Kestrel and IIS require 240, Apache's mod_reqtimeout 500; the slowest line in practical use, a
@@ -29,13 +29,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no deadline"),
         },
-        doc: "How long a request may take, from the moment when it was there in full. So waiting for a thread counts, \
-              and a slow upload does not. At its deadline the client gets 504, or its connection is cut if the response has \
-              begun; the error log tells the request and where its code stands; and `lockgate.RequestTimeout` is raised \
-              there. Only if the call is still running 5 s later is the worker replaced, after its other requests. A request \
-              that finds no thread in time gets 503 and is never run. An application can read and extend its own deadline: \
-              `environ[\"lockgate.deadline\"]`. There is none unless you set one, because only you know which of your \
-              requests are meant to be long; for a site that people look at, 60s is a good start.",
+        doc: "Maximum time from the complete request to the end of its response. Time spent waiting for a thread \
+              counts, a slow upload does not. At the deadline the client gets 504, or its connection is closed if \
+              the response has begun; the error log shows the request and the stack of its thread; and \
+              `lockgate.RequestTimeout` is raised in the application. If the call still runs 5 s later, the worker \
+              is replaced after its other requests have finished. A request that gets no thread in time gets 503 and \
+              does not reach the application. An application can read and extend its own deadline: \
+              `environ[\"lockgate.deadline\"]`. There is no default, because only the application determines how \
+              long requests may take; for an interactive site, 60s is a good start.",
         gunicorn: &[],
         uwsgi: &["harakiri"],
         read: |builder, value| {
@@ -52,11 +53,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["slow-request"],
         shape: Shape::Value,
         kind: Kind::Duration {
-            zero: Ok("no record"),
+            zero: Ok("disabled"),
         },
-        doc: "A call that takes longer than this leaves a warning in the error log. It tells the \
-              request, how long it took, and where its code stood when it became slow, and each time that its age had \
-              doubled.",
+        doc: "Time after which a running call is logged as a warning. The message contains the request, its duration \
+              so far, and the stack of its thread. It is repeated each time the duration has doubled.",
         gunicorn: &[],
         uwsgi: &["log-slow"],
         read: |builder, value| {
@@ -75,11 +75,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no deadline"),
         },
-        doc: "How long a worker with `threads = 1` may stand still. A call that neither ends nor streams for so long \
-              holds up every client of that worker, so the worker is ended and replaced, as by gunicorn. With more \
-              threads such a call holds up nobody else and is left alone: `request_timeout` bounds each request, whatever the \
-              threads. With one thread keep `timeout` a few seconds longer than `request_timeout`, or the worker is ended \
-              before the request is interrupted.",
+        doc: "Maximum time for which a worker with `threads = 1` may make no progress. A call that neither returns \
+              nor streams blocks every client of that worker, so the worker is killed and replaced, as by gunicorn. \
+              With more threads such a call blocks no other client, and this setting does not apply; \
+              `request_timeout` limits every request in any case. With one thread, set `timeout` a few seconds \
+              longer than `request_timeout`; otherwise the worker is killed before the request is interrupted.",
         gunicorn: &["timeout"],
         uwsgi: &[],
         read: |builder, value| {
@@ -96,10 +96,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["graceful-timeout"],
         shape: Shape::Value,
         kind: Kind::Duration {
-            zero: Ok("running requests are not waited for"),
+            zero: Ok("running requests are aborted at once"),
         },
-        doc: "How long a worker that was asked to stop may take to finish. It finishes its requests, then the threads, \
-              executors and exit functions of the application. What still runs then is cut off.",
+        doc: "Maximum time for a worker to finish when it is asked to stop. It finishes its requests, then the \
+              threads, executors and exit functions of the application. What still runs after that is aborted.",
         gunicorn: &["graceful_timeout"],
         uwsgi: &["worker-reload-mercy", "reload-mercy"],
         read: |builder, value| {
@@ -117,10 +117,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("draining begins at once"),
         },
-        doc: "How long the server goes on serving as before when it is asked to stop (TERM). Meanwhile `/readyz` of the admin listener \
-              answers 503, so that whoever sends clients here has time to send them elsewhere: in Kubernetes, \
-              endpoints are removed some seconds after the signal. `graceful_timeout` begins afterwards. A second TERM \
-              ends the delay; INT and QUIT have none.",
+        doc: "Time for which the server continues to serve after it was asked to stop (TERM). During this time \
+              `/readyz` of the admin listener returns 503, so that load balancers can remove the server: in \
+              Kubernetes, endpoints are removed some seconds after the signal. `graceful_timeout` begins afterwards. \
+              A second TERM ends the delay; INT and QUIT skip it.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -138,9 +138,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("a connection is closed after its first response"),
         },
-        doc: "How long an idle connection is kept for the next request. Make it longer than the idle time of the proxy in \
-              front, or the proxy will now and then send a request into a connection that is just closing. \
-              gunicorn's default is 2.",
+        doc: "Time for which an idle connection is kept open for the next request. Set it longer than the idle \
+              timeout of the proxy in front; otherwise the proxy occasionally sends a request on a connection that \
+              is being closed. gunicorn's default is 2.",
         gunicorn: &["keepalive"],
         uwsgi: &["http-keepalive"],
         read: |builder, value| {
@@ -156,8 +156,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["head-timeout"],
         shape: Shape::Value,
         kind: NO_ZERO,
-        doc: "How long a client may take to send the head of a request, from its first byte to its last. \
-              A slower one gets 408.",
+        doc: "Maximum time from the first byte of a request's head to its last. A slower client gets 408.",
         gunicorn: &[],
         uwsgi: &["http-timeout", "http-headers-timeout"],
         read: |builder, value| {
@@ -173,8 +172,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["body-timeout"],
         shape: Shape::Value,
         kind: NO_ZERO,
-        doc: "How long a client may be silent while it sends the body of a request. After that it gets 408. A long \
-              upload that keeps coming, at `body_min_rate` or faster, is not touched.",
+        doc: "Maximum time without data while a request's body is received. After that the client gets 408. The \
+              total time of an upload is not limited as long as it keeps to `body_min_rate`.",
         gunicorn: &[],
         uwsgi: &["socket-timeout"],
         read: |builder, value| {
@@ -190,9 +189,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["body-min-rate"],
         shape: Shape::Value,
         kind: RATE,
-        doc: "Bytes that a client has to send each second of the body of a request. It may fall behind \
-              by as much as `body_timeout`; one that falls further behind gets 408. So a byte now and then holds no \
-              connection.",
+        doc: "Minimum rate at which a client sends a request's body, in bytes per second. A client may fall behind \
+              by `body_timeout`; if it falls further behind, it gets 408. This ends connections that are kept open \
+              by a byte now and then.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -208,8 +207,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["write-timeout"],
         shape: Shape::Value,
         kind: NO_ZERO,
-        doc: "How long a client may read nothing of a response that waits for it. After that its connection is closed. A \
-              long download that keeps going, at `write_min_rate` or faster, is not touched.",
+        doc: "Maximum time for which a client reads nothing of a response that is ready for it. After that its \
+              connection is closed. The total time of a download is not limited as long as it keeps to \
+              `write_min_rate`.",
         gunicorn: &[],
         uwsgi: &["socket-send-timeout"],
         read: |builder, value| {
@@ -225,9 +225,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["write-min-rate"],
         shape: Shape::Value,
         kind: RATE,
-        doc: "Bytes that a client has to read each second of a response that waits for it. It may fall \
-              behind by as much as `write_timeout`; the connection of one that falls further behind is closed. Only \
-              time in which the client's line was full counts, never that in which the application produced nothing.",
+        doc: "Minimum rate at which a client reads a response, in bytes per second. A client may fall behind by \
+              `write_timeout`; if it falls further behind, its connection is closed. Only time in which the send \
+              buffer was full counts, not time in which the application produced nothing.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

@@ -16,14 +16,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["gc"],
         shape: Shape::Value,
         kind: Kind::Word(&["freeze", "idle", "off"]),
-        doc: "When Python's cyclic garbage collector runs. `freeze` collects once the application is loaded and hides what \
-              is left from the collector (gc.freeze), which goes on to run by itself in the middle of requests. `idle` \
-              freezes too, turns the automatic collector off, and each worker collects between requests: when many \
-              objects were made, fully when those that stay have grown by a quarter, or when its memory has grown a lot. \
-              `off` only turns it off: objects that refer to each other in a circle are then never freed, and a worker \
-              grows until it is restarted, unless the application collects by itself. \
-              With `idle` and `off`, an application that turned the collector off when it was imported, or turns it on \
-              later, keeps what it chose, and the server does not collect.",
+        doc: "When Python's cyclic garbage collector runs. `freeze` runs a collection after the application is \
+              loaded and excludes the remaining objects from later collections (gc.freeze); the collector then \
+              continues to run automatically, also during requests. `idle` freezes too, disables the automatic \
+              collector, and collects between requests: after many allocations, and in full when the surviving \
+              objects have grown by a quarter or the memory has grown considerably. `off` only disables the \
+              collector: reference cycles are never freed, and a worker grows until it is restarted, unless the \
+              application collects by itself. With `idle` and `off`, an application that disables the collector \
+              during import or enables it later keeps its choice, and the server does not collect.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -46,10 +46,10 @@ pub(super) const SETTINGS: &[Setting] = &[
             least: Duration::from_micros(100),
             most: Duration::from_secs(1),
         },
-        doc: "How long a thread may compute in Python while another one waits for it. It is what sys.setswitchinterval takes. \
-              Shorter makes requests that wait for a database answer sooner beside requests that compute, and costs the \
-              latter little, more below `1ms`; Python's own default is `5ms`. It is set before \
-              the application is imported; one that sets another keeps it.",
+        doc: "How long a thread may run Python code while another one waits for the GIL. The value for \
+              sys.setswitchinterval. A shorter interval makes requests that wait for a database faster when other \
+              requests compute, at a small cost for the latter, which grows below `1ms`; Python's default is `5ms`. \
+              It is set before the application is imported, which may change it.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -65,9 +65,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["allow-patched-threads"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Serve an application that has replaced Python's threads and locks. `gevent.monkey.patch_all()` and \
-              `eventlet.monkey_patch()` do that. Without this setting such an application is refused at the start with exit code 3: \
-              requests run on real threads, and two that want the same lock of gevent or eventlet can hang for ever.",
+        doc: "Serve an application that has monkey-patched Python's threads and locks. `gevent.monkey.patch_all()` \
+              and `eventlet.monkey_patch()` do that. Without this setting such an application is refused at startup \
+              with exit code 3: requests run on real threads, and two threads that wait for the same lock of gevent \
+              or eventlet can deadlock.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

@@ -20,8 +20,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: MIB,
             zero: Err("a request line cannot be unlimited; for long ones write 64K"),
         },
-        doc: "Largest request line: method, target and version. A longer one gets 414. \
-              gunicorn's default is 4094, and 8190 is the most that it really allows.",
+        doc: "Maximum size of the request line: method, target and version. A longer one gets 414. gunicorn's \
+              default is 4094, and its real maximum is 8190.",
         gunicorn: &["limit_request_line"],
         uwsgi: &[],
         read: |builder, value| {
@@ -41,7 +41,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 32_768,
             auto: false,
         },
-        doc: "How many header fields a request may have. More get 431.",
+        doc: "Maximum number of header fields in a request. More get 431.",
         gunicorn: &["limit_request_fields"],
         uwsgi: &["max-vars"],
         read: |builder, value| {
@@ -61,7 +61,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: MIB,
             zero: Err("a header field cannot be unlimited; for long ones write 64K"),
         },
-        doc: "Largest header field: name, value and line end. A longer one gets 431.",
+        doc: "Maximum size of a header field: name, value and line end. A larger one gets 431.",
         gunicorn: &["limit_request_field_size"],
         uwsgi: &[],
         read: |builder, value| {
@@ -81,7 +81,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 16 * MIB,
             zero: Err("a head cannot be unlimited; for large ones write 1MiB"),
         },
-        doc: "Largest head of a request: its request line and all its header fields together. A larger one gets 431.",
+        doc: "Maximum size of a request's head: the request line and all header fields. A larger one gets 431.",
         gunicorn: &[],
         uwsgi: &["buffer-size"],
         read: |builder, value| {
@@ -102,7 +102,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1 << 50,
             zero: Ok("unlimited"),
         },
-        doc: "Largest body of a request. A larger one gets 413. gunicorn has no such limit.",
+        doc: "Maximum size of a request's body. A larger one gets 413. gunicorn has no such limit.",
         gunicorn: &[],
         uwsgi: &["limit-post"],
         read: |builder, value| {
@@ -122,7 +122,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 64 * KIB,
             zero: Err("a line cannot be unlimited; for long ones write 4K"),
         },
-        doc: "Longest line before a chunk of a chunked body: its size and its extensions. A longer one gets 400.",
+        doc: "Maximum length of a chunk-size line of a chunked body, extensions included. A longer one gets 400.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -144,8 +144,8 @@ pub(super) const SETTINGS: &[Setting] = &[
                 "trailers cannot be unlimited; to refuse all write 2, the size of the empty line",
             ),
         },
-        doc: "Largest trailer section of a chunked body: its fields and the empty line behind them. A larger one gets 431, \
-              as do more fields than `limit_request_fields` or a field over `limit_request_field_size`.",
+        doc: "Maximum size of the trailer section of a chunked body: fields and the empty line. A larger one gets \
+              431, as do more fields than `limit_request_fields` or a field larger than `limit_request_field_size`.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -165,9 +165,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1_000_000_000,
             auto: false,
         },
-        doc: "How many requests one connection serves; 0: unlimited. The response to the last one says `Connection: \
-              close`. Nothing gathers on a connection, so this is only for a proxy that should connect anew from time to \
-              time. nginx calls it keepalive_requests.",
+        doc: "Maximum number of requests on one connection; 0: unlimited. The response to the last one contains \
+              `Connection: close`. Connections accumulate no state, so this is useful only if a proxy should \
+              reconnect from time to time. nginx calls it keepalive_requests.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -187,10 +187,10 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1_000_000,
             auto: false,
         },
-        doc: "How many connections one client address may hold; 0: unlimited. Each worker counts for itself. One more \
-              gets 429 and is closed. An IPv6 client counts by its /64 network; unix sockets, the proxies in \
-              `forwarded_allow_ips`, and with `proxy_protocol` those in `proxy_allow_ips`, are not counted. Mind that many \
-              people may share one address: a company, a school, a mobile network.",
+        doc: "Maximum number of connections of one client address; 0: unlimited. Each worker counts separately. A \
+              further connection gets 429 and is closed. An IPv6 client is identified by its /64 network. Unix \
+              sockets, the proxies in `forwarded_allow_ips` and, with `proxy_protocol`, those in `proxy_allow_ips` \
+              are not counted. Note that many users may share one address: a company, a school, a mobile network.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -210,8 +210,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1 << 30,
             zero: Ok("every body goes to disk"),
         },
-        doc: "How much of a request's body is held in memory. A larger body is kept on disk, in `spool_dir`, \
-              until the request is done.",
+        doc: "Size up to which a request's body is held in memory. A larger body is spooled to disk, in `spool_dir`, \
+              until the request ends.",
         gunicorn: &[],
         uwsgi: &["post-buffering"],
         read: |builder, value| {
@@ -231,9 +231,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1 << 40,
             zero: Ok("only bodies up to 8 KiB are held in memory"),
         },
-        doc: "How much memory the bodies of all requests of one worker hold together. Bodies that are still arriving count. \
-              A body that finds no room goes to disk, in `spool_dir`, although it is smaller than `body_memory`. The first \
-              8 KiB of each body are always held in memory.",
+        doc: "Maximum memory of the bodies of all requests of one worker together. Bodies that are still being \
+              received count. Beyond it a body is spooled to disk, in `spool_dir`, even if it is smaller than \
+              `body_memory`. The first 8 KiB of each body are always held in memory.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -249,8 +249,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["spool-dir"],
         shape: Shape::Value,
         kind: Kind::Path,
-        doc: "Directory for bodies that are too large for memory. Its files have no names and vanish with the server. \
-              Empty: the system's directory for temporary files; where that is held in memory, name a directory on disk.",
+        doc: "Directory for request bodies that are spooled to disk. The files have no names and disappear when the \
+              server exits. Empty: the system's directory for temporary files; if that directory is in memory \
+              (tmpfs), set one on disk.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

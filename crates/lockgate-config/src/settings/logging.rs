@@ -16,8 +16,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["access-logfile"],
         shape: Shape::Value,
         kind: Kind::LogTarget { optional: true },
-        doc: "Where the access log goes. `-` is standard output, `/dev/stderr` standard error, `none` or nothing turns it \
-              off, anything else is a file to append to.",
+        doc: "File of the access log. `-` is standard output, `/dev/stderr` standard error; `none` or an empty value \
+              disables the log; any other value is a file, to which lines are appended.",
         gunicorn: &["accesslog"],
         uwsgi: &["req-logger", "logto"],
         read: |builder, value| {
@@ -38,14 +38,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["access-logformat"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Format of a line in the access log. `combined`, `common`, `json`, or text with gunicorn's atoms, as in \
-              `%(h)s %(r)s %(s)s`; `%(R)s` is why the server refused the request.",
+        doc: "Format of the access log. `combined`, `common`, `json`, or a format with gunicorn's atoms, as in \
+              `%(h)s %(r)s %(s)s`; `%(R)s` is the reason why the server refused the request.",
         gunicorn: &["access_log_format"],
         uwsgi: &["log-format", "logformat"],
         read: |builder, value| {
             builder.config.access_log_format = value.optional_text()?.ok_or_else(|| {
                 ValueError::from(
-                    "must not be empty; to turn the log off, set access_logfile to none",
+                    "must not be empty; to disable the log, set access_logfile to none",
                 )
             })?;
             Ok(())
@@ -59,15 +59,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["error-logfile", "log-file"],
         shape: Shape::Value,
         kind: Kind::LogTarget { optional: false },
-        doc: "Where the server's own messages go. `-` is standard error, `/dev/stdout` standard output, anything else is a \
-              file to append to. They cannot be turned off; see `log_level`.",
+        doc: "File of the error log. `-` is standard error, `/dev/stdout` standard output; any other value is a \
+              file, to which messages are appended. The error log cannot be disabled; see `log_level`.",
         gunicorn: &["errorlog"],
         uwsgi: &["logger", "logto2"],
         read: |builder, value| {
             builder.config.error_log =
                 target(&value.text()?, LogTarget::Stderr).ok_or_else(|| {
                     ValueError::from(
-                        "must be -, or a file; to hear less, set log_level to critical",
+                        "must be - or a file; for fewer messages, set log_level to critical",
                     )
                 })?;
             Ok(())
@@ -85,7 +85,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["log-level"],
         shape: Shape::Value,
         kind: Kind::Word(&["critical", "error", "warning", "info", "debug"]),
-        doc: "The least important of the server's messages that are still written.",
+        doc: "Minimum severity of messages in the error log.",
         gunicorn: &["loglevel"],
         uwsgi: &[],
         read: |builder, value| {
@@ -107,8 +107,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["error-logformat"],
         shape: Shape::Value,
         kind: Kind::Word(&["text", "json"]),
-        doc: "Format of the server's own messages. `json` is one object a line, with the keys `time`, `level`, `pid`, \
-              `logger` and `message`; what the application writes to `wsgi.errors` has a line of it each.",
+        doc: "Format of the error log. `json` is one object per line, with the keys `time`, `level`, `pid`, `logger` \
+              and `message`; text that the application writes to `wsgi.errors` becomes such objects too.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -128,8 +128,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["log-timezone"],
         shape: Shape::Value,
         kind: Kind::Word(&["utc", "local"]),
-        doc: "Time zone of both logs. `local` is that of the host, or of the variable TZ; each line has its distance \
-              from UTC. gunicorn logs local time.",
+        doc: "Time zone of both logs. `local` is the time zone of the host, or of the variable TZ; each time \
+              includes its offset from UTC. gunicorn logs local time.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -149,8 +149,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["log-query"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Show query strings in the error log, in `/status` and in `/stacks`. Turn it off where they hold secrets; \
-              a target then ends at its `?`. What the access log shows is decided by `access_logformat`.",
+        doc: "Show query strings in the error log, in `/status` and in `/stacks`. Disable it if they contain \
+              secrets; targets then end at the `?`. The access log depends on `access_logformat` only.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

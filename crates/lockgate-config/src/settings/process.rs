@@ -14,9 +14,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["user"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "User that the workers run as, by name or number. Only root can change it. Unix sockets, and log files that \
-              are not there yet, are made the user's. A number that the password database does not have needs `group` \
-              too. Empty: the user that started the server; a warning says so where that is root.",
+        doc: "User that the workers run as, by name or number. Only root can change it. Unix sockets and new log \
+              files are owned by this user. A number without an entry in the password database requires `group`. \
+              Empty: the user that started the server; a warning is logged if that is root.",
         gunicorn: &["user"],
         uwsgi: &["uid"],
         read: |builder, value| {
@@ -32,7 +32,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["group"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Group that the workers run as, by name or number. Only root can change it. Empty: the group of the server.",
+        doc: "Group that the workers run as, by name or number. Only root can change it. Empty: the group of the \
+              server.",
         gunicorn: &["group"],
         uwsgi: &["gid"],
         read: |builder, value| {
@@ -48,8 +49,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["umask"],
         shape: Shape::Value,
         kind: Kind::Mode,
-        doc: "Permissions that new files and sockets do not get, in octal. Empty: as the server was started, and \
-              unix sockets are for owner and group only (mode 660); gunicorn's default is 0, which lets everybody write.",
+        doc: "File mode creation mask, in octal. Empty: inherited, and unix sockets are accessible to owner and \
+              group only (mode 660); gunicorn's default is 0, which makes them writable by all users.",
         gunicorn: &["umask"],
         uwsgi: &["umask"],
         read: |builder, value| {
@@ -73,9 +74,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["pid"],
         shape: Shape::Value,
         kind: Kind::Path,
-        doc: "File that holds the process id of the supervisor while it runs. It is locked until the server begins to drain: \
-              a second server with the same file is refused, and what a dead process has left in it does not count. \
-              Empty: there is none.",
+        doc: "File for the process id of the supervisor. It is locked until the server begins to drain: a second \
+              server with the same file is refused, and the content that a dead process has left does not matter. \
+              Empty: none.",
         gunicorn: &["pidfile"],
         uwsgi: &["pidfile"],
         read: |builder, value| {
@@ -91,10 +92,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["name"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Name of the server in process listings. In those that show the short name (`ps -o comm`, 15 bytes) the \
-              supervisor has this name, the others `NAME-w0` (a worker), `NAME-tmpl` (the template) and `NAME-admin`. \
-              Where the package setproctitle is installed, the command line is `NAME: worker 0 [app:app]`. Empty: \
-              lockgate.",
+        doc: "Name of the server in process listings. In the short name (`ps -o comm`, 15 bytes) the supervisor has \
+              this name, the others are `NAME-w0` (a worker), `NAME-tmpl` (the template) and `NAME-admin`. If the \
+              package setproctitle is installed, the command line is `NAME: worker 0 [app:app]`. Empty: lockgate.",
         gunicorn: &["proc_name"],
         uwsgi: &["procname", "procname-master"],
         read: |builder, value| {

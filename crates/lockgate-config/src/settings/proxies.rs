@@ -14,10 +14,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["forwarded-allow-ips"],
         shape: Shape::List,
         kind: Kind::Network,
-        doc: "Proxies whose headers are believed about the client's address and scheme. \
-              They are given as addresses or networks; peers on a unix socket are believed in any case. `*` believes every peer, but passes over none of the addresses that a \
-              header names: where proxies stand one behind the other, name them. The variable FORWARDED_ALLOW_IPS \
-              gives it, too.",
+        doc: "Trusted proxies, whose headers determine the client's address and scheme. Addresses or networks; peers \
+              on a unix socket are always trusted. `*` trusts every peer, but no address within a forwarding header: \
+              list the proxies if there are several in a row. The variable FORWARDED_ALLOW_IPS sets it too.",
         gunicorn: &["forwarded_allow_ips"],
         uwsgi: &[],
         read: |builder, value| {
@@ -33,11 +32,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["forwarded-headers"],
         shape: Shape::Value,
         kind: Kind::Word(&["auto", "x-forwarded", "forwarded", "off"]),
-        doc: "Which headers of a believed proxy say who the client is. `x-forwarded` is X-Forwarded-For with \
-              `secure_scheme_headers`, `forwarded` is the Forwarded of RFC 7239. `auto` takes the first family where a \
-              request has any of it, else the second, and never mixes them. \
-              Name the one that your proxy writes, if it lets the other pass from clients. \
-              `off` leaves the address of the proxy, as gunicorn does; `secure_scheme_headers` still count.",
+        doc: "Headers of a trusted proxy that identify the client. `x-forwarded` is X-Forwarded-For together with \
+              `secure_scheme_headers`; `forwarded` is Forwarded (RFC 7239). `auto` uses the first of the two \
+              families that a request contains, and never mixes them. Set the family that your proxy writes if it \
+              passes the other one on from clients. `off` keeps the address of the proxy, as gunicorn does; \
+              `secure_scheme_headers` still apply.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -57,9 +56,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["forwarded-host"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Whether the host that a believed proxy forwards becomes HTTP_HOST. It stands in X-Forwarded-Host or in \
-              Forwarded. Turn it on only \
-              if the proxy sets that header on every request: many pass on what the client has sent.",
+        doc: "Use the host that a trusted proxy forwards as HTTP_HOST. It is taken from X-Forwarded-Host or \
+              Forwarded. Enable it only if the proxy sets that header on every request: many proxies pass on what \
+              the client has sent.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -75,9 +74,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["forwarded-prefix"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Whether the X-Forwarded-Prefix of a believed proxy becomes SCRIPT_NAME. It takes the place of `root_path`. \
-              A path that begins with it is cut there; any other path counts as cut by the proxy. Turn it on only \
-              if the proxy sets that header on every request: many pass on what the client has sent.",
+        doc: "Use the X-Forwarded-Prefix of a trusted proxy as SCRIPT_NAME. It replaces `root_path`. If the request \
+              path begins with it, it is removed from the path; otherwise the proxy is assumed to have removed it. \
+              Enable it only if the proxy sets that header on every request: many proxies pass on what the client \
+              has sent.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -93,9 +93,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["secure-scheme-headers"],
         shape: Shape::List,
         kind: Kind::Assignment,
-        doc: "Headers by which a believed proxy says that the client spoke HTTPS to it. Each is given as `NAME=VALUE`. Any other \
-              value means http, and headers that contradict each other get 400. The file also takes a table, as in \
-              `secure_scheme_headers = { X-FORWARDED-PROTO = \"https\" }`.",
+        doc: "Headers by which a trusted proxy indicates that the client used HTTPS. Each is given as `NAME=VALUE`. \
+              Any other value means http, and contradicting headers get 400. The file also accepts a table, as in \
+              `secure_scheme_headers = { X-FORWARDED-PROTO = \"https\"}`.",
         gunicorn: &["secure_scheme_headers"],
         uwsgi: &[],
         read: |builder, value| {
@@ -114,9 +114,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["strip-untrusted-headers"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Remove headers about the client unless a believed proxy has sent them. That is Forwarded, \
-              X-Forwarded-*, X-Real-IP and the like: applications and frameworks read them as well, and cannot know who \
-              has sent them. gunicorn passes them on.",
+        doc: "Remove headers about the client that do not come from a trusted proxy. These are Forwarded, \
+              X-Forwarded-*, X-Real-IP and similar headers: applications and frameworks read them too, and cannot \
+              determine who sent them. gunicorn passes them on.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -132,9 +132,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["forwarder-headers"],
         shape: Shape::List,
         kind: Kind::FieldName,
-        doc: "Names with an underscore that a believed proxy may send. `*` stands for all. SCRIPT_NAME says where the application \
-              is mounted, and the path must begin with it; others reach the application as HTTP_ and their name. \
-              A request that has the same name with a hyphen as well gets 400.",
+        doc: "Header names with an underscore that a trusted proxy may send. `*` allows all. SCRIPT_NAME sets the \
+              mount point of the application, and the path must begin with it; other names reach the application \
+              with the prefix HTTP_. A request that contains the same name with a hyphen as well gets 400.",
         gunicorn: &["forwarder_headers"],
         uwsgi: &[],
         read: |builder, value| {
@@ -142,7 +142,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             if let Some(name) = names.iter().find(|name| !is_field_name(name)) {
                 return Err(ValueError {
                     piece: Some(quoted(name)),
-                    requirement: "is no name of a header".to_owned(),
+                    requirement: "is not a valid header name".to_owned(),
                 });
             }
             builder.config.proxies.underscore_names = names;
@@ -157,9 +157,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["header-map"],
         shape: Shape::Value,
         kind: Kind::Word(&["drop", "refuse"]),
-        doc: "What becomes of headers with an underscore that `forwarder_headers` does not allow. They are \
-              dropped, with a warning for each name, or the request gets 400: to an application X_Y and X-Y are one name, \
-              and one of them may be what a proxy has checked. gunicorn's `dangerous` is not offered.",
+        doc: "How to handle headers with an underscore that `forwarder_headers` does not allow. `drop` removes them \
+              and logs a warning for each name; `refuse` responds with 400. To an application X_Y and X-Y are the \
+              same name, and one of them may have been checked by a proxy. gunicorn's `dangerous` is not supported.",
         gunicorn: &["header_map"],
         uwsgi: &[],
         read: |builder, value| {
@@ -178,10 +178,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["proxy-protocol"],
         shape: Shape::ValueOrBare("auto"),
         kind: Kind::Word(&["off", "v1", "v2", "auto"]),
-        doc: "Every connection begins with a PROXY header that names the client. HAProxy and load balancers of clouds \
-              send it: the line of version 1, the binary header of version 2, or either. One without it is refused, and so \
-              is a peer that is not in `proxy_allow_ips`. Headers about the client are then believed if the address that \
-              the PROXY header names is in `forwarded_allow_ips`. The file also takes true (`auto`) and false.",
+        doc: "Require a PROXY protocol header, which names the client, on every connection. HAProxy and cloud load \
+              balancers send it. `v1` is the text line, `v2` the binary header, `auto` either. A connection without \
+              it is refused, and so is a peer that is not in `proxy_allow_ips`. Headers about the client are then \
+              trusted if the address in the PROXY header is in `forwarded_allow_ips`. The file also accepts true \
+              (`auto`) and false.",
         gunicorn: &["proxy_protocol"],
         uwsgi: &[],
         read: |builder, value| {
@@ -204,8 +205,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["proxy-allow-ips", "proxy-allow-from"],
         shape: Shape::List,
         kind: Kind::Network,
-        doc: "Who may connect when `proxy_protocol` is on. Peers on a unix socket always \
-              may.",
+        doc: "Peers that may connect when `proxy_protocol` is enabled. Peers on a unix socket always may.",
         gunicorn: &["proxy_allow_ips"],
         uwsgi: &[],
         read: |builder, value| {
@@ -267,7 +267,7 @@ fn refuses_underscores(value: ValueReader<'_>) -> Result<bool, ValueError> {
         "drop" => Ok(false),
         "refuse" => Ok(true),
         "dangerous" => Err(
-            "would let anybody pass for a proxy, and is not offered: name the headers that your proxy sends in forwarder_headers"
+            "would let any client pose as a proxy, and is not supported: list the headers that your proxy sends in forwarder_headers"
                 .into(),
         ),
         _ => Err("must be drop or refuse".into()),

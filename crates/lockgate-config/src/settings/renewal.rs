@@ -20,10 +20,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["warmup"],
         shape: Shape::List,
         kind: Kind::Text,
-        doc: "Paths that each new worker asks its application for before it serves. The application is called as for a \
-              GET request of `localhost`, and its answer goes nowhere. A worker whose application answers with 500 or \
-              more, or raises, is no good: the server does not start, or the reload fails and the old workers stay. \
-              A list, as in `[\"/healthz\", \"/?page=2\"]`; in one text they are separated by commas.",
+        doc: "Paths that each new worker requests from its application before it serves. The application is called \
+              as for a GET request to `localhost`, and the response is discarded. If the application responds with a \
+              status of 500 or more, or raises an exception, the worker is rejected: the server does not start, or \
+              the reload fails and the old workers stay. A list, as in `[\"/healthz\", \"/?page=2\"]`; in flags and \
+              variables, items are separated by commas.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -41,8 +42,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no limit"),
         },
-        doc: "How long a new worker may take to be ready. Importing the application and `warmup` count together. One that \
-              takes longer is ended, as if its import had failed.",
+        doc: "Maximum time for a new worker to become ready. It includes the import of the application and `warmup`. \
+              A worker that takes longer is ended, as if its import had failed.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -59,10 +60,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["preload"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Load the application once for all workers (Linux only). A process of its own, the template, imports it and \
-              makes the workers by fork, so that they share its memory and are there in milliseconds. A reload makes a new \
-              template, and so loads the new code. Threads and connections that an import opens do not survive the fork \
-              unharmed: the log names them.",
+        doc: "Load the application once for all workers (Linux only). A separate process, the template, imports it \
+              and forks the workers, which share its memory and start within milliseconds. A reload starts a new \
+              template, which loads the new code. Threads and connections opened by an import do not survive the \
+              fork; the log lists them.",
         gunicorn: &["preload_app"],
         uwsgi: &[],
         read: |builder, value| {
@@ -80,11 +81,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("new workers take over when all of them are ready"),
         },
-        doc: "How long old workers answer beside new ones, so that errors roll a reload back. When all new \
-              workers are ready they begin to accept, and the old ones go on accepting behind them: two versions answer \
-              side by side for so long. When more of the new ones' responses are errors than `canary_max_error_increase` allows, or one of \
-              them dies, the new ones leave, the old ones stay, and the reload has failed. Otherwise the old ones leave \
-              at the end. Set it before the reload that it is to watch: the workers that serve have to count.",
+        doc: "Time for which old and new workers serve side by side after a reload. When all new workers are ready, \
+              they begin to accept connections, and the old ones continue to. If the error rate of the new workers \
+              exceeds that of the old ones by more than `canary_max_error_increase`, or if a new worker dies, the \
+              reload is rolled back: the new workers are stopped and the old ones stay. Otherwise the old workers \
+              are stopped at the end of the period. It must be set before the reload to which it applies, because \
+              workers count their responses only if it is set.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -101,10 +103,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["canary-max-error-increase"],
         shape: Shape::Value,
         kind: Kind::Percentage,
-        doc: "By how much new workers' share of errors may exceed the old ones' in `canary_period`. Errors are \
-              responses with 500 or more, and those that the application broke off. With `5%`, new workers that fail in \
-              7 of 100 are rolled back when the old ones fail in 1 of 100, and are not when those fail in 3. At least \
-              20 responses of the new workers have to be there.",
+        doc: "Maximum increase of the error rate of new workers during `canary_period`. Errors are responses with a \
+              status of 500 or more, and responses that the application aborted. With `5%`, new workers with 7% of \
+              errors are rolled back if the old ones have 1%, but not if they have 3%. The rates are compared once \
+              the new workers have sent at least 20 responses.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -120,9 +122,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["max-requests"],
         shape: Shape::Value,
         kind: NUMBER,
-        doc: "After how many requests a worker is replaced by a new one; 0: never. The new one is ready before the old \
-              one stops accepting, and workers are replaced one at a time. So a worker serves somewhat more than that: \
-              as many as come while its replacement boots.",
+        doc: "Number of requests after which a worker is replaced; 0: never. The replacement is ready before the old \
+              worker stops accepting connections, and workers are replaced one at a time. A worker therefore serves \
+              somewhat more requests than that: those that arrive while its replacement starts.",
         gunicorn: &["max_requests"],
         uwsgi: &["max-requests"],
         read: |builder, value| {
@@ -138,8 +140,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["max-requests-jitter"],
         shape: Shape::Value,
         kind: NUMBER,
-        doc: "By how many requests more, at most, `max_requests` differs from worker to worker. Workers are replaced one \
-              at a time in any case.",
+        doc: "Maximum number that is added to `max_requests`, different for each worker. Workers are replaced one at \
+              a time in any case.",
         gunicorn: &["max_requests_jitter"],
         uwsgi: &["max-requests-delta"],
         read: |builder, value| {
@@ -155,9 +157,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["max-worker-age"],
         shape: Shape::Value,
         kind: Kind::Duration {
-            zero: Ok("for ever"),
+            zero: Ok("no limit"),
         },
-        doc: "How long a worker serves before it is replaced by a new one, as by `max_requests`.",
+        doc: "Age at which a worker is replaced, in the same way as by `max_requests`.",
         gunicorn: &[],
         uwsgi: &["max-worker-lifetime"],
         read: |builder, value| {
@@ -174,8 +176,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["max-worker-memory"],
         shape: Shape::Value,
         kind: MEMORY,
-        doc: "A worker that holds more memory is replaced by a new one, as by `max_requests`. The new one is ready first. \
-              What counts says `worker_memory_measure`; it is looked at once a second (Linux only).",
+        doc: "Memory above which a worker is replaced, in the same way as by `max_requests`. The replacement is \
+              ready first. `worker_memory_measure` selects how memory is measured; it is measured once per second \
+              (Linux only).",
         gunicorn: &[],
         uwsgi: &["reload-on-rss"],
         read: |builder, value| {
@@ -191,10 +194,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["max-worker-memory-hard"],
         shape: Shape::Value,
         kind: MEMORY,
-        doc: "A worker that holds more memory is ended, even when no replacement is ready. It accepts nothing more, has \
-              `graceful_timeout` to finish what it has, and a new one is made at once. So a worker that grows faster than \
-              replacements boot does not take the host's memory from the others. It must be more than \
-              `max_worker_memory`, and is measured in the same way.",
+        doc: "Memory above which a worker is stopped without waiting for a replacement. It stops accepting \
+              connections, has `graceful_timeout` to finish its requests, and a new worker is started immediately. \
+              This keeps a worker that grows faster than its replacement starts from exhausting the host's memory. \
+              It must be greater than `max_worker_memory`, and is measured in the same way.",
         gunicorn: &[],
         uwsgi: &["evil-reload-on-rss"],
         read: |builder, value| {
@@ -210,11 +213,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["worker-memory-measure"],
         shape: Shape::Value,
         kind: Kind::Word(&["rss", "pss"]),
-        doc: "What counts for `max_worker_memory` and `max_worker_memory_hard`. `rss` is the resident set of the process: \
-              pages that workers share count in each of them. `pss` is the proportional set, in which a page that four \
-              processes share counts a quarter in each. The kernel has to walk through the whole process for it, so it is \
-              looked at every 5 seconds, and only where the resident set is over the limit; where it cannot be read, the \
-              resident set counts, and a warning says so.",
+        doc: "How memory is measured for `max_worker_memory` and `max_worker_memory_hard`. `rss` is the resident set \
+              size: pages shared by workers count in full in each of them. `pss` is the proportional set size: a \
+              page shared by four processes counts as a quarter in each. To determine it the kernel has to walk the \
+              whole address space, so it is read every 5 seconds, and only if the resident set size exceeds the \
+              limit. If it cannot be read, the resident set size is used, and a warning is logged.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -232,7 +235,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 const MEMORY: Kind = Kind::Memory {
     least: LEAST_MEMORY,
-    zero: "however much",
+    zero: "no limit",
 };
 
 const NUMBER: Kind = Kind::Number {
@@ -249,7 +252,7 @@ fn targets(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
     }) {
         Some(target) => Err(ValueError {
             piece: Some(quoted(target)),
-            requirement: "must begin with a slash and have no space, fragment or letter beyond ASCII in it: write those as %XX"
+            requirement: "must begin with a slash and contain no space, fragment or non-ASCII character: encode those as %XX"
                 .to_owned(),
         }),
         None => Ok(targets),

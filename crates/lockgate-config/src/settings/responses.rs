@@ -13,8 +13,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["server-header"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Value of the `Server` header. Empty: the header is not sent. An application that sets the header itself \
-              is left alone.",
+        doc: "Value of the `Server` response header. Empty: the header is not sent. A header set by the application \
+              is not changed.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -39,8 +39,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["sendfile"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Send files that the application returns through `wsgi.file_wrapper` with sendfile(2). \
-              Turn it off where the file system does not support it.",
+        doc: "Send files that the application returns through `wsgi.file_wrapper` with sendfile(2). Disable it if \
+              the file system does not support it.",
         gunicorn: &["sendfile"],
         uwsgi: &[],
         read: |builder, value| {

@@ -14,12 +14,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["bind"],
         shape: Shape::List,
         kind: Kind::Address,
-        doc: "Address to listen on. May be given several times; in one text, addresses are separated by commas. \
-              A host alone gets port 8000, `:PORT` is every IPv4 interface, `unix:@NAME` (or `unix-abstract:NAME`) is a \
-              socket in Linux's abstract namespace, `fd://N` is a listening socket that was inherited. \
-              `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), `systemd` all \
-              that no other address names. When nothing says where to bind and systemd has passed sockets, those are \
-              used; when it has not and the variable PORT is set, the address is `0.0.0.0:$PORT`.",
+        doc: "Address to listen on. The flag may be repeated; in flags and variables, addresses are separated by \
+              commas. A host without a port listens on port 8000. `:PORT` is every IPv4 interface, `unix:@NAME` (or \
+              `unix-abstract:NAME`) a socket in Linux's abstract namespace, and `fd://N` an inherited listening \
+              socket. `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), and \
+              `systemd` all passed sockets that no other address names. If `bind` is not set, sockets passed by \
+              systemd are used; without them, and if the variable PORT is set, the address is `0.0.0.0:$PORT`.",
         gunicorn: &["bind"],
         uwsgi: &["http", "http-socket", "http11-socket"],
         read: |builder, value| {
@@ -35,10 +35,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["admin-bind"],
         shape: Shape::Value,
         kind: Kind::AdminAddress,
-        doc: "Address at which operators are answered. There are `/metrics` for Prometheus, `/healthz`, `/readyz` and \
-              `/status`, also while every thread of every worker is in a call; `lockgate ctl` and `lockgate top` ask \
-              there. What clients ask for can be read there, so that only a unix socket or a loopback address is taken, \
-              also from systemd (`systemd:NAME`); `none` turns it off.",
+        doc: "Address of the admin listener. It serves `/metrics` for Prometheus, `/healthz`, `/readyz` and \
+              `/status`, even while every thread of every worker is busy; `lockgate ctl` and `lockgate top` connect \
+              to it. Its responses contain the targets of requests, so only a unix socket or a loopback address is \
+              accepted, also from systemd (`systemd:NAME`). `none` disables it.",
         gunicorn: &[],
         uwsgi: &["stats", "stats-server", "stats-http"],
         read: |builder, value| {
@@ -61,8 +61,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 65_535,
             auto: false,
         },
-        doc: "How many connections may wait in the kernel to be accepted. \
-              The kernel caps it silently at its own limit (net.core.somaxconn).",
+        doc: "Maximum length of the kernel's queue of connections that wait to be accepted. The kernel silently \
+              reduces it to its own limit (net.core.somaxconn).",
         gunicorn: &["backlog"],
         uwsgi: &["listen"],
         read: |builder, value| {
@@ -78,8 +78,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["reuse-port"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Allow another server to listen on the same addresses (SO_REUSEPORT). One version can so take over \
-              from another. The workers of one server share its sockets either way.",
+        doc: "Allow another server to listen on the same addresses (SO_REUSEPORT). This makes it possible to start a \
+              new version beside the old one. The workers of one server share its sockets in any case.",
         gunicorn: &["reuse_port"],
         uwsgi: &["reuse-port"],
         read: |builder, value| {
@@ -106,7 +106,7 @@ fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueError> {
     if is_fit {
         Ok(Some(address))
     } else {
-        Err("would let others read what clients ask for; take a unix socket (unix:/run/lockgate/admin.sock) or a \
+        Err("would let others read the targets of requests; use a unix socket (unix:/run/lockgate/admin.sock) or a \
              loopback address (127.0.0.1:9000), and a proxy with authentication in front of it for others"
             .into())
     }
@@ -124,13 +124,13 @@ fn addresses(value: ValueReader<'_>) -> Result<Vec<BindAddress>, ValueError> {
         let may_repeat = matches!(address, BindAddress::Tcp { port: 0, .. });
         if !may_repeat && addresses.contains(&address) {
             return Err(refuse(
-                "is given twice; an address can be bound once".to_owned(),
+                "is listed twice; an address can be bound only once".to_owned(),
             ));
         }
         addresses.push(address);
     }
     if addresses.is_empty() {
-        return Err("must name at least one address, such as 127.0.0.1:8000".into());
+        return Err("must contain at least one address, such as 127.0.0.1:8000".into());
     }
     Ok(addresses)
 }

@@ -21,9 +21,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 4096,
             auto: true,
         },
-        doc: "Number of worker processes. `auto` is one for each processor that the server may use (its affinity, and the \
-              quota of its control group), but no more than one for each 128 MiB of memory; the log says how it came to \
-              its number. When nothing else gives the number, the variable WEB_CONCURRENCY does. gunicorn's default is 1.",
+        doc: "Number of worker processes. `auto` is one per CPU that the server may use (CPU affinity and the quota \
+              of its control group), but at most one per 128 MiB of memory; the log states how the number was \
+              determined. If `workers` is not set, the variable WEB_CONCURRENCY is used. gunicorn's default is 1.",
         gunicorn: &["workers"],
         uwsgi: &["processes", "workers"],
         read: |builder, value| {
@@ -43,11 +43,12 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 4096,
             auto: true,
         },
-        doc: "Number of threads in each worker that run the application. A worker starts with two threads and adds one when \
-              all others are in calls that wait. `auto` allows 64 threads for all workers together, and at least 4 in each: \
-              an application that holds one database connection per thread stays below the 100 connections that PostgreSQL \
-              accepts by default. With 1, requests of one worker run strictly one after another. Requests that find \
-              no thread wait, see `queue_size` and `queue_timeout`. gunicorn's default is 1.",
+        doc: "Maximum number of threads in each worker that run the application. A worker starts with two threads \
+              and adds one when all others are in calls that wait. `auto` allows 64 threads for all workers \
+              together, but at least 4 in each: an application that holds one database connection per thread stays \
+              below the 100 connections that PostgreSQL accepts by default. With 1, a worker runs one request at a \
+              time. Requests that find no free thread wait; see `queue_size` and `queue_timeout`. gunicorn's default \
+              is 1.",
         gunicorn: &["threads"],
         uwsgi: &["threads"],
         read: |builder, value| {
@@ -65,9 +66,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("threads do not end"),
         },
-        doc: "How long a thread may be idle before it ends; two threads always stay. What the application keeps for each \
-              thread, such as a database connection, is closed within a few seconds after that. With a time shorter \
-              than the pause between two bursts of requests, each burst starts threads and opens connections again.",
+        doc: "Time after which an idle thread ends; two threads are always kept. Objects that the application keeps \
+              per thread, such as a database connection, are closed within a few seconds after that. If this time is \
+              shorter than the pause between two bursts of requests, each burst starts threads and opens connections \
+              again.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -88,8 +90,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1_000_000,
             auto: false,
         },
-        doc: "How many connections one worker holds at a time, idle ones included. At the limit the kept connection that was \
-              idle longest is closed for a new client; where none is idle, new clients wait until one ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
+        doc: "Maximum number of connections of one worker, idle ones included. At the limit, the connection that has \
+              been idle longest is closed for a new client; if none is idle, new clients wait until a connection \
+              ends. An idle connection costs a few hundred bytes and no thread. gunicorn's default is 1000.",
         gunicorn: &["worker_connections"],
         uwsgi: &[],
         read: |builder, value| {
@@ -109,9 +112,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 1_000_000,
             auto: false,
         },
-        doc: "How many requests may wait for a thread in one worker. A request that finds so many others waiting gets 503 \
-              with Retry-After at once. It bounds what an overload costs in memory; how long clients wait is `queue_timeout`. \
-              The kernel's queue of connections is `backlog`.",
+        doc: "Maximum number of requests in one worker that wait for a thread. Further requests get 503 with \
+              Retry-After immediately. This limits the memory that an overload costs; `queue_timeout` limits how \
+              long clients wait. The kernel's queue of connections is `backlog`.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -129,10 +132,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Duration {
             zero: Ok("no limit"),
         },
-        doc: "How long a request may wait for a thread, from its last byte on. One that waits longer gets 503 with \
-              Retry-After and never reaches the application. Requests whose clients leave while they wait are dropped in any \
-              case, with 499 in the access log. Set it to what your clients or the proxy in front wait for at most, less the \
-              time of a usual call. gunicorn has no such limit.",
+        doc: "Maximum time that a complete request waits for a thread. A request that waits longer gets 503 with \
+              Retry-After and does not reach the application. Requests whose clients close the connection while they \
+              wait are always dropped, with status 499 in the access log. Set it to the timeout of your clients or \
+              of the proxy in front, minus the usual duration of a call. gunicorn has no such limit.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

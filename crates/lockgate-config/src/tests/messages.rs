@@ -40,13 +40,13 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &["a:b", "--max-worker-memory", "1GiB"],
             &[("LOCKGATE_MAX_WORKER_MEMORY_HARD", "4%")],
             None,
-            "max_worker_memory_hard = \"4%\" (from LOCKGATE_MAX_WORKER_MEMORY_HARD): must be more than max_worker_memory = \"1GiB\": a worker is to be replaced before it is ended",
+            "max_worker_memory_hard = \"4%\" (from LOCKGATE_MAX_WORKER_MEMORY_HARD): must be greater than max_worker_memory = \"1GiB\", so that a worker is replaced before it is stopped",
         ),
         (
             &["a:b", "--max-worker-memory", "0.05%"],
             &[],
             None,
-            "max_worker_memory = \"0.05%\" (from --max-worker-memory): must come to at least 16MiB here, and is 12MiB of the host's memory of 24.0 GiB",
+            "max_worker_memory = \"0.05%\" (from --max-worker-memory): must be at least 16MiB on this host, but is 12MiB of the host's memory of 24.0 GiB",
         ),
         // A value that a stronger source overrides is checked too.
         (
@@ -59,135 +59,135 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &["a:b", "--wrokers", "3"],
             &[],
             None,
-            "--wrokers: there is no such flag; is it --workers?",
+            "--wrokers: unknown flag; did you mean --workers?",
         ),
         (
             &["a:b", "--keepalive=3"],
             &[],
             None,
-            "--keepalive: there is no such flag; is it --keep-alive?",
+            "--keepalive: unknown flag; did you mean --keep-alive?",
         ),
         (
             &["a:b", "--no-sendfil"],
             &[],
             None,
-            "--no-sendfil: there is no such flag; is it --no-sendfile?",
+            "--no-sendfil: unknown flag; did you mean --no-sendfile?",
         ),
         (
             &["a:b", "--print"],
             &[],
             None,
-            "--print: there is no such flag; is it --print-config?",
+            "--print: unknown flag; did you mean --print-config?",
         ),
         (
             &["a:b", "--processes", "3"],
             &[],
             None,
-            "--processes: there is no such flag; is it --workers?",
+            "--processes: unknown flag; did you mean --workers?",
         ),
         (
             &["a:b", "--colour"],
             &[],
             None,
-            "--colour: there is no such flag; see lockgate --help",
+            "--colour: unknown flag; see lockgate --help",
         ),
         (
             &["a:b", "-x"],
             &[],
             None,
-            "-x: there is no such flag; see lockgate --help",
+            "-x: unknown flag; see lockgate --help",
         ),
-        (&["a:b", "--bind"], &[], None, "--bind: a value must follow"),
-        (&["a:b", "-b"], &[], None, "--bind: a value must follow"),
+        (&["a:b", "--bind"], &[], None, "--bind: requires a value"),
+        (&["a:b", "-b"], &[], None, "--bind: requires a value"),
         (
             &["a:b", "--reuse-port=yes"],
             &[],
             None,
-            "--reuse-port: takes no value; write it alone",
+            "--reuse-port: does not take a value",
         ),
         (
             &["a:b", "c:d"],
             &[],
             None,
-            "c:d: only one application can be served, and a:b was named before",
+            "c:d: only one application can be served, and a:b is already given",
         ),
         (
             &["app", ":", "app"],
             &[],
             None,
-            "app : app: an application is one word; write app:app, without spaces",
+            "app : app: an application has no spaces; write app:app",
         ),
         (
             &["shop.wsgi:", "app", "-w3"],
             &[],
             None,
-            "shop.wsgi: app: an application is one word; write shop.wsgi:app, without spaces",
+            "shop.wsgi: app: an application has no spaces; write shop.wsgi:app",
         ),
         (
             &["run", "app:app"],
             &[],
             None,
-            "run: there is no such command, besides ctl and top; to serve, write lockgate app:app",
+            "run: unknown command; the commands are ctl and top; to serve, write lockgate app:app",
         ),
         (
             &["a:b", "-k", "gthread"],
             &[],
             None,
-            "-k: Lockgate does not have this setting: Lockgate has one engine: use --threads",
+            "-k: Lockgate does not support this setting: there is one kind of worker: use --threads",
         ),
         (
             &["a:b", "--worker-class=gthread"],
             &[],
             None,
-            "--worker-class: Lockgate does not have this setting: Lockgate has one engine: use --threads",
+            "--worker-class: Lockgate does not support this setting: there is one kind of worker: use --threads",
         ),
         (
             &["a:b", "--statsd-host", "9"],
             &[],
             None,
-            "--statsd-host: Lockgate does not have this setting yet",
+            "--statsd-host: Lockgate does not support this setting yet",
         ),
         (
             &["a:b"],
             &[("LOCKGATE_CERTFILE", "x")],
             None,
-            "LOCKGATE_CERTFILE: Lockgate does not have this setting yet: terminate TLS in front",
+            "LOCKGATE_CERTFILE: Lockgate does not support this setting yet: terminate TLS in a proxy",
         ),
         (
             &["a:b"],
             &[("LOCKGATE_WROKERS", "3")],
             None,
-            "LOCKGATE_WROKERS (from the environment): there is no such setting; is it LOCKGATE_WORKERS?",
+            "LOCKGATE_WROKERS (from the environment): unknown setting; did you mean LOCKGATE_WORKERS?",
         ),
         (
             &["a:b"],
             &[("LOCKGATE_PIDFILE", "x")],
             None,
-            "LOCKGATE_PIDFILE (from the environment): there is no such setting; is it LOCKGATE_PID?",
+            "LOCKGATE_PIDFILE (from the environment): unknown setting; did you mean LOCKGATE_PID?",
         ),
         (
             &["a:b"],
             &[("LOCKGATE_COLOUR", "3")],
             None,
-            "LOCKGATE_COLOUR (from the environment): there is no such setting; unset it; names that begin with LOCKGATE_ are the server's",
+            "LOCKGATE_COLOUR (from the environment): unknown setting; unset it; names that begin with LOCKGATE_ are reserved for the server",
         ),
         (
             &[],
             &[],
             None,
-            "no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
+            "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
         ),
         (
             &["a:b", "-c", "gunicorn.conf.py"],
             &[],
             None,
-            "gunicorn.conf.py: a configuration in Python cannot be read; write its settings into lockgate.toml, under the same names",
+            "gunicorn.conf.py: configuration files in Python are not supported; write the settings into lockgate.toml, under the same names",
         ),
         (
             &["my-app:app"],
             &[],
             None,
-            "app = \"my-app:app\" (from the command line): my-app is not a module name: Python's names have no hyphen; is it my_app?",
+            "app = \"my-app:app\" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?",
         ),
     ];
     for (arguments, variables, file, expected) in cases {
@@ -203,16 +203,16 @@ fn every_mistake_is_named_at_once() {
             &[("LOCKGATE_TREADS", "2"), ("LOCKGATE_TIMEOUT", "soon")],
             Some("wrokers = 2\n\nbind = 127.0.0.1:1\nthreads = 0\ncertfile = 'x'\n"),
             &[
-                "--wrokers: there is no such flag; is it --workers?",
-                "-x: there is no such flag; see lockgate --help",
-                "--colour: there is no such flag; see lockgate --help",
-                "LOCKGATE_TREADS (from the environment): there is no such setting; is it LOCKGATE_THREADS?",
-                "lockgate.toml line 3: 127.0.0.1:1 is no value in TOML, where text has quotes; write bind = \"127.0.0.1:1\"",
-                "wrokers (from lockgate.toml line 1): there is no such setting; is it workers?",
-                "certfile (from lockgate.toml line 5): Lockgate does not have this setting yet: terminate TLS in front",
+                "--wrokers: unknown flag; did you mean --workers?",
+                "-x: unknown flag; see lockgate --help",
+                "--colour: unknown flag; see lockgate --help",
+                "LOCKGATE_TREADS (from the environment): unknown setting; did you mean LOCKGATE_THREADS?",
+                "lockgate.toml line 3: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = \"127.0.0.1:1\"",
+                "wrokers (from lockgate.toml line 1): unknown setting; did you mean workers?",
+                "certfile (from lockgate.toml line 5): Lockgate does not support this setting yet: terminate TLS in a proxy",
                 "timeout = \"soon\" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h",
                 "threads = 0 (from lockgate.toml line 4): must be at least 1, or \"auto\"",
-                "app = \"my-app:app\" (from the command line): my-app is not a module name: Python's names have no hyphen; is it my_app?",
+                "app = \"my-app:app\" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?",
                 "workers = 0 (from --workers): must be at least 1, or \"auto\"",
             ],
         ),
@@ -221,15 +221,15 @@ fn every_mistake_is_named_at_once() {
             &["--colour", "a:b"],
             &[],
             None,
-            &["--colour: there is no such flag; see lockgate --help"],
+            &["--colour: unknown flag; see lockgate --help"],
         ),
         (
             &["--colour", "3", "a:b", "c:d"],
             &[],
             None,
             &[
-                "--colour: there is no such flag; see lockgate --help",
-                "c:d: only one application can be served, and a:b was named before",
+                "--colour: unknown flag; see lockgate --help",
+                "c:d: only one application can be served, and a:b is already given",
             ],
         ),
         (
@@ -237,9 +237,9 @@ fn every_mistake_is_named_at_once() {
             &[],
             None,
             &[
-                "--reuse-port: takes no value; write it alone",
-                "--timeout: a value must follow",
-                "--bind: a value must follow",
+                "--reuse-port: does not take a value",
+                "--timeout: requires a value",
+                "--bind: requires a value",
             ],
         ),
         (
@@ -248,17 +248,17 @@ fn every_mistake_is_named_at_once() {
             None,
             &[
                 "workers = \"x\" (from --workers): must be a whole number, or \"auto\"",
-                "no application is named; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
+                "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
             ],
         ),
     ];
     for (arguments, variables, file, expected) in cases {
-        let told = refused(arguments, variables, *file);
-        let mut told: Vec<&str> = told.lines().collect();
+        let reported = refused(arguments, variables, *file);
+        let mut reported: Vec<&str> = reported.lines().collect();
         let mut expected = expected.to_vec();
-        told.sort_unstable();
+        reported.sort_unstable();
         expected.sort_unstable();
-        assert_eq!(told, expected, "{arguments:?}");
+        assert_eq!(reported, expected, "{arguments:?}");
     }
 }
 
@@ -325,12 +325,9 @@ fn variables_of_a_service_called_lockgate_are_not_settings() {
         ("LOCKGATE_STAGING", "tcp://10.96.1.7:80"),
     ];
     for mistake in mistakes {
-        let told = refused(&["a:b"], &[*mistake], None);
-        let start = format!(
-            "{} (from the environment): there is no such setting",
-            mistake.0
-        );
-        assert!(told.starts_with(&start), "{told}");
+        let reported = refused(&["a:b"], &[*mistake], None);
+        let start = format!("{} (from the environment): unknown setting", mistake.0);
+        assert!(reported.starts_with(&start), "{reported}");
     }
 }
 

@@ -345,8 +345,8 @@ fn script_name_mounts_the_application_as_with_gunicorn() {
         assert_eq!(taken.config.root_path, path, "{arguments:?} {variables:?}");
         let found = taken.origins.of("root_path").to_string();
         assert_eq!(found, origin, "{arguments:?} {variables:?}");
-        let is_told = taken.notes.iter().any(|note| note.contains("mounted at"));
-        assert_eq!(is_told, origin == "SCRIPT_NAME", "{:?}", taken.notes);
+        let is_noted = taken.notes.iter().any(|note| note.contains("mounted at"));
+        assert_eq!(is_noted, origin == "SCRIPT_NAME", "{:?}", taken.notes);
     }
 }
 

@@ -20,14 +20,14 @@ fn every_setting_refuses_what_it_cannot_mean() {
         (
             "app",
             &[
-                ("'my-app'", "is it my_app?"),
+                ("'my-app'", "did you mean my_app?"),
                 ("1", "is not a Python name"),
                 ("['a']", "must be text"),
             ],
         ),
         (
             "chdir",
-            &[("true", "must be text"), ("\"a\\nb\"", "line end")],
+            &[("true", "must be text"), ("\"a\\nb\"", "line break")],
         ),
         (
             "pythonpath",
@@ -40,7 +40,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                     "'A'",
                     "env = \"A\" (from lockgate.toml line 1): must be KEY=VALUE",
                 ),
-                ("['=1']", "no name"),
+                ("['=1']", "valid"),
                 ("[1]", "must be KEY=VALUE"),
                 (
                     "{ A = 1 }",
@@ -59,7 +59,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'[::]:9000'", "loopback"),
                 ("'fd://3'", "loopback"),
                 ("'systemd'", "systemd:admin"),
-                ("'unix:'", "names no path"),
+                ("'unix:'", "has no path"),
                 ("['127.0.0.1:9000']", "must be text"),
             ],
         ),
@@ -70,7 +70,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("''", "at least one address"),
                 (
                     "[':1', ':1']",
-                    "bind = \":1\" (from lockgate.toml line 1): is given twice",
+                    "bind = \":1\" (from lockgate.toml line 1): is listed twice",
                 ),
                 ("':x'", "the port must be"),
                 ("8000", "a list of texts"),
@@ -151,9 +151,9 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         (
             "head_timeout",
-            &[("0", "for ever"), ("0.0001", "at least 1ms")],
+            &[("0", "forever"), ("0.0001", "at least 1ms")],
         ),
-        ("body_timeout", &[("0", "for ever")]),
+        ("body_timeout", &[("0", "forever")]),
         (
             "body_min_rate",
             &[
@@ -162,7 +162,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'1s'", "must be a size"),
             ],
         ),
-        ("write_timeout", &[("'0s'", "for ever")]),
+        ("write_timeout", &[("'0s'", "forever")]),
         ("write_min_rate", &[("0.5", "must be a size")]),
         (
             "limit_request_line",
@@ -271,7 +271,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
         (
             "forwarder_headers",
             &[
-                ("'A B'", "is no name of a header"),
+                ("'A B'", "is not a valid header name"),
                 ("true", "a list of texts"),
             ],
         ),
@@ -280,7 +280,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[
                 (
                     "'dangerous'",
-                    "name the headers that your proxy sends in forwarder_headers",
+                    "list the headers that your proxy sends in forwarder_headers",
                 ),
                 ("'x'", "must be drop or refuse"),
             ],
@@ -325,7 +325,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             "server_header",
             &[
                 ("'é'", "printable ASCII"),
-                ("\"a\\r\\nb\"", "line end"),
+                ("\"a\\r\\nb\"", "line break"),
                 ("false", "must be text"),
             ],
         ),
