@@ -18,9 +18,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 
 use crate::hooks::PythonHooks;
-use crate::process_title::{self, Role};
-use crate::reading::{Sources, hide_service_manager, set_environment};
-use crate::{exceptions, interpreter, loading, privileges, shutdown, signals};
+use crate::interpreter::exceptions;
+use crate::process::title::{self, Role};
+use crate::process::{privileges, signals};
+use crate::settings_source::{Sources, hide_service_manager, set_environment};
+use crate::worker::shutdown;
+use crate::{interpreter, loading};
 
 /// Exit code: the command line or a setting is wrong.
 const BAD_CONFIGURATION: i32 = 2;
@@ -212,7 +215,7 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
         log.write(Level::Critical, &message);
         return CANNOT_START;
     }
-    process_title::set(py, config, Role::Supervisor);
+    title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
     let code = lockgate_supervisor::run(config, &mut hooks, left);
     // The code that runs from here on is not the server's: exit functions and threads of a wrapper, of `sitecustomize`,

@@ -17,7 +17,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyString, PyTuple, PyType};
 
-use crate::interpreter;
+use crate::interpreter::deferred_drops;
 
 /// A Python `str` of one code point per byte, which is how PEP 3333 passes bytes.
 ///
@@ -152,7 +152,7 @@ impl PinnedBytes {
 impl Drop for PinnedBytes {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
-            interpreter::bury(object);
+            deferred_drops::defer(object);
         }
     }
 }

@@ -19,11 +19,14 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::boot::{CANNOT_START, FAILED};
-use crate::process_title::{self, Role};
-use crate::reading::Sources;
-use crate::stack_log::StackLog;
-use crate::{admin, children, exceptions, interpreter, privileges, shutdown, signals};
+use crate::interpreter::{deferred_drops, exceptions};
+use crate::process::title::{self, Role};
+use crate::process::{children, privileges, signals};
+use crate::settings_source::Sources;
+use crate::worker::faulthandler_log::FaulthandlerLog;
+use crate::worker::shutdown;
+use crate::worker::startup::{CANNOT_START, FAILED};
+use crate::{admin, interpreter};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -33,7 +36,7 @@ pub(crate) struct PythonHooks {
     sources: Sources,
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker: where a crash writes the stacks.
-    pub(crate) stack_log: Option<Arc<StackLog>>,
+    pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
     /// User and group of the workers, if configured.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
@@ -118,7 +121,7 @@ impl Hooks for PythonHooks {
         listeners: &[(BindAddress, OwnedFd)],
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
-        Python::attach(|py| process_title::set(py, config, Role::Template));
+        Python::attach(|py| title::set(py, config, Role::Template));
         Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
     }
 
@@ -130,7 +133,7 @@ impl Hooks for PythonHooks {
         let relay = post.signal_relay();
         signals::lead_to(relay.clone());
         Python::attach(|py| {
-            process_title::set(py, &post.config, Role::Worker(post.slot));
+            title::set(py, &post.config, Role::Worker(post.slot));
             let handle = match self.start_worker(py, post) {
                 Ok(handle) => handle,
                 Err(code) => return code,
@@ -169,7 +172,7 @@ impl Hooks for PythonHooks {
         scoreboard: Scoreboard,
         requests: OperatorRequests,
     ) -> i32 {
-        Python::attach(|py| process_title::set(py, &self.config, Role::Admin));
+        Python::attach(|py| title::set(py, &self.config, Role::Admin));
         if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
             let problem = Python::attach(|py| exceptions::summary(py, &error));
             let message = format!("operators are not answered: cannot change user: {problem}");
@@ -300,7 +303,7 @@ impl Hooks for PythonHooks {
 pub(crate) struct AttendedWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
-    stack_log: Option<Arc<StackLog>>,
+    stack_log: Option<Arc<FaulthandlerLog>>,
 }
 
 impl Attended for AttendedWorker {
@@ -334,8 +337,8 @@ impl Attended for AttendedWorker {
         let is_finished = self.handle.is_finished();
         self.log.mention_losses();
         // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
-        if !is_finished && interpreter::has_graves() && self.handle.is_idle() {
-            Python::attach(interpreter::empty_graveyard);
+        if !is_finished && deferred_drops::is_pending() && self.handle.is_idle() {
+            Python::attach(deferred_drops::run);
         }
         is_finished
     }

@@ -1,34 +1,22 @@
 //! The Python binding and the composition root: the only crate that depends on PyO3.
 //!
-//! Reading order: `entry` is the start of the program, `hooks` implements what the supervisor needs from Python, `wsgi`
-//! is the WSGI bridge, `interpreter` holds thread and GIL helpers. `ffi` is the only module with unsafe code.
+//! Reading order: `entry` is the start of the program, `hooks` implements what the supervisor needs from Python, `worker`
+//! is the life of a worker process, `wsgi` the WSGI bridge. Below them are `interpreter` and `process`. `ffi` is the only
+//! module with unsafe code.
 #![deny(unsafe_code)]
 
 mod admin;
-mod boot;
-mod children;
-mod collector;
 mod entry;
 mod hooks;
 mod host;
 mod loading;
-mod privileges;
-mod process_title;
-mod reading;
-mod shutdown;
-mod signals;
-mod stack_log;
-mod stacks;
-mod stream_check;
-mod sweeper;
-mod warming;
+mod settings_source;
+mod worker;
 mod wsgi;
 
-mod exceptions;
 mod ffi;
-mod frames;
 mod interpreter;
-mod interruption;
+mod process;
 
 /// The extension module `lockgate._lockgate`.
 // The GIL stays enabled: memory safety does not depend on it, but the bridge has not been measured or tested on a
@@ -42,8 +30,8 @@ mod _lockgate {
 
     use crate::entry;
     #[pymodule_export]
-    use crate::interruption::RequestTimeout;
-    use crate::reading::Sources;
+    use crate::interpreter::async_exception::RequestTimeout;
+    use crate::settings_source::Sources;
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
     #[pymodule_export]

@@ -5,7 +5,7 @@ use lockgate_supervisor::LoadFailure;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::exceptions;
+use crate::interpreter::exceptions;
 
 /// The exit code of a failed import.
 const IMPORT_FAILED: i32 = 3;

@@ -12,14 +12,16 @@ use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::collector::Collector;
-use crate::interruption::RequestTimeout;
-use crate::sweeper::Sweeper;
-use crate::wsgi::body::{Failure, Transmission};
-use crate::wsgi::context::ImportedContext;
-use crate::wsgi::start_response::Progress;
-use crate::wsgi::thread_state::ThreadState;
-use crate::{children, exceptions, ffi, interpreter, interruption};
+use super::context::ImportedContext;
+use super::response::body::{Failure, Transmission};
+use super::response::start_response::Progress;
+use super::thread_state::{ThreadState, drop_thread_state};
+use crate::ffi;
+use crate::interpreter::async_exception::RequestTimeout;
+use crate::interpreter::gc::IdleGc;
+use crate::interpreter::thread_local_gc::ThreadLocalGc;
+use crate::interpreter::{async_exception, deferred_drops, exceptions, threads};
+use crate::process::children;
 
 /// Settings of the bridge.
 #[derive(Debug, Default)]
@@ -97,8 +99,8 @@ pub(crate) struct WsgiApp {
     application: Py<PyAny>,
     context: ImportedContext,
     /// Present when the server collects garbage.
-    collector: Option<Arc<Collector>>,
-    sweeper: Arc<Sweeper>,
+    collector: Option<Arc<IdleGc>>,
+    sweeper: Arc<ThreadLocalGc>,
     shared: Arc<Shared>,
 }
 
@@ -106,14 +108,14 @@ impl WsgiApp {
     pub(crate) fn new(
         application: Py<PyAny>,
         context: ImportedContext,
-        collector: Option<Arc<Collector>>,
+        collector: Option<Arc<IdleGc>>,
         settings: Settings,
         log: Arc<ErrorLog>,
     ) -> Self {
         Self {
             application,
             context,
-            sweeper: Sweeper::new(collector.clone(), Arc::clone(&log)),
+            sweeper: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
             collector,
             shared: Arc::new(Shared {
                 settings,
@@ -328,7 +330,7 @@ impl WsgiApp {
 impl App for WsgiApp {
     fn call(&self, request: &mut Request, reply: &mut Reply) {
         Python::attach(|py| {
-            interpreter::empty_graveyard(py);
+            deferred_drops::run(py);
             self.serve(py, request, reply);
             // Also a child that was forked while the body was produced.
             children::end_here(py, &self.shared.log, Ok(()));
@@ -347,30 +349,30 @@ impl App for WsgiApp {
 
     fn thread(&self) -> u64 {
         // Without thread support there are no stacks to read. No thread has the number 0.
-        Python::attach(|py| interruption::present_thread(py).unwrap_or(0))
+        Python::attach(|py| async_exception::present_thread(py).unwrap_or(0))
     }
 
     fn stack(&self, thread: u64) -> Option<String> {
-        let frames = Python::attach(|py| interruption::stack(py, thread, &self.shared.log));
+        let frames = Python::attach(|py| async_exception::stack(py, thread, &self.shared.log));
         frames.map(|frames| frames.text())
     }
 
     fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
         Python::attach(|py| {
             // Formatted at once: as soon as the GIL is released the thread continues, and its end is logged as well.
-            let stack = interruption::stack(py, thread, &self.shared.log);
+            let stack = async_exception::stack(py, thread, &self.shared.log);
             let stack = stack.map(|frames| frames.text());
             // Reading the stack allocates, which can trigger a collection: the thread may have run on in the meantime.
             if !is_due(stack.is_some()) {
                 return None;
             }
-            interruption::interrupt(py, thread);
+            async_exception::interrupt(py, thread);
             stack
         })
     }
 
     fn forget_interruption(&self) {
-        Python::attach(interruption::forget);
+        Python::attach(async_exception::forget);
     }
 
     fn thread_ends(&self) {
@@ -378,7 +380,12 @@ impl App for WsgiApp {
     }
 
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
-        interpreter::spawn(name, body)
+        let body = move || {
+            body();
+            // While still attached: thread-local destructors run after Python has deleted the thread state.
+            Python::attach(drop_thread_state);
+        };
+        threads::spawn(name, Box::new(body))
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use crate::wsgi::app::Shared;
-use crate::wsgi::environ::Environ;
-use crate::wsgi::errors::ErrorStream;
-use crate::wsgi::start_response::Functions;
+use super::app::Shared;
+use super::environ::Environ;
+use super::errors::ErrorStream;
+use super::response::start_response::Functions;
 
 /// Builders and reused objects of one thread.
 pub(crate) struct ThreadState {
@@ -65,7 +65,7 @@ impl ThreadState {
 }
 
 /// Drops this thread's state; called attached, when the thread ends.
-pub(crate) fn forget_thread(py: Python<'_>) {
+pub(crate) fn drop_thread_state(py: Python<'_>) {
     if let Some(state) = STATE.take() {
         state.functions.retire(py);
     }

@@ -5,8 +5,9 @@ use lockgate_worker::log::ErrorLog;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
-use crate::frames::Frames;
-use crate::{exceptions, ffi};
+use super::exceptions;
+use super::traceback::Traceback;
+use crate::ffi;
 
 pyo3::create_exception!(
     lockgate,
@@ -25,8 +26,8 @@ pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
 }
 
 /// The stack of a thread; `None` when it runs no Python code.
-pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Frames> {
-    Frames::of_thread(py, thread).unwrap_or_else(|error| {
+pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Traceback> {
+    Traceback::of_thread(py, thread).unwrap_or_else(|error| {
         let message = format!(
             "cannot look at a thread's stack: {}",
             exceptions::summary(py, &error)

@@ -1,5 +1,5 @@
 //! Python's cyclic garbage collector under the setting `gc`, and collections between turns of the event loop. `Ledger`
-//! decides, from counts and a time that are passed in; `Collector` calls Python and collects.
+//! decides, from counts and a time that are passed in; `IdleGc` calls Python and collects.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 
-use crate::{exceptions, interpreter};
+use super::{exceptions, threads};
 
 /// Containers allocated since the last collection that make a young collection due, unless the application's own
 /// threshold is higher. The default of CPython 3.13 and later; earlier versions use 700.
@@ -144,7 +144,7 @@ pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Collects between turns, for `gc = "idle"`.
-pub(crate) struct Collector {
+pub(crate) struct IdleGc {
     functions: Functions,
     /// Locked with `try_lock` only: a second thread has nothing to do here, and a finalizer may release the GIL.
     ledger: Mutex<Option<Ledger>>,
@@ -160,7 +160,7 @@ struct Functions {
     collect: Py<PyAny>,
 }
 
-impl Collector {
+impl IdleGc {
     /// Applies the setting `gc` once the application is loaded; returns the collector to call between turns, if any.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Collector {
         gc.call_method0("disable")?;
         let watching = Arc::clone(&collector);
         // Not on the thread that receives the supervisor's messages: a call that holds the GIL must not delay signals.
-        let started = interpreter::spawn(
+        let started = threads::spawn(
             "lockgate-collector".to_owned(),
             Box::new(move || watching.watch()),
         );
@@ -250,7 +250,7 @@ impl Collector {
         }
     }
 
-    /// As [`Collector::look`], unless the last look was less than `quiet` ago. False when the server does not collect.
+    /// As [`IdleGc::look`], unless the last look was less than `quiet` ago. False when the server does not collect.
     fn look_since(&self, py: Python<'_>, quiet: Duration, let_go: &dyn Fn()) -> bool {
         let mut place = match self.ledger.try_lock() {
             Ok(place) => place,

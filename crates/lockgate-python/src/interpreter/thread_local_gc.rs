@@ -10,22 +10,22 @@ use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
-use crate::collector::Collector;
-use crate::{exceptions, interpreter};
+use super::gc::IdleGc;
+use super::{exceptions, threads};
 
 /// Threads started by a burst end at about the same time: one collection is enough for them.
 const DELAY: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub(crate) struct Sweeper {
+pub(crate) struct ThreadLocalGc {
     /// With `gc = "idle"`: collects in place of Python.
-    collector: Option<Arc<Collector>>,
+    collector: Option<Arc<IdleGc>>,
     is_pending: AtomicBool,
     log: Arc<ErrorLog>,
 }
 
-impl Sweeper {
-    pub(crate) fn new(collector: Option<Arc<Collector>>, log: Arc<ErrorLog>) -> Arc<Self> {
+impl ThreadLocalGc {
+    pub(crate) fn new(collector: Option<Arc<IdleGc>>, log: Arc<ErrorLog>) -> Arc<Self> {
         Arc::new(Self {
             collector,
             is_pending: AtomicBool::new(false),
@@ -41,7 +41,7 @@ impl Sweeper {
         let sweeper = Arc::clone(self);
         // On a separate thread: the ending one cannot free its thread-locals itself, and a collection on the main
         // thread would delay the supervisor's messages.
-        let spawned = interpreter::spawn(
+        let spawned = threads::spawn(
             "lockgate-sweeper".to_owned(),
             Box::new(move || Python::attach(|py| sweeper.run(py))),
         );

@@ -12,7 +12,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use crate::{exceptions, interpreter};
+use crate::interpreter::{self, exceptions};
 
 /// The application forked this process; only the forking thread exists in it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);

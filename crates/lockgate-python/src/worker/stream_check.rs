@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use crate::interpreter;
+use crate::interpreter::threads;
 
 /// How long the check may take. Nothing is written, so a slow reader does not matter.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const STREAMS: [&str; 2] = ["stdout", "stderr"];
 /// When the system cannot create a thread.
 pub(crate) fn find_hanging_stream(py: Python<'_>) -> PyResult<Option<&'static str>> {
     let (sender, receiver) = channel();
-    interpreter::spawn(
+    threads::spawn(
         "lockgate-streams".to_owned(),
         Box::new(move || {
             for name in STREAMS {

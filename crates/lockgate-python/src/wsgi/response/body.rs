@@ -11,10 +11,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::file_wrapper::FileWrapper;
+use super::start_response::{Progress, Responder};
 use crate::ffi::PinnedBytes;
-use crate::interpreter;
-use crate::wsgi::file_wrapper::FileWrapper;
-use crate::wsgi::start_response::{Progress, Responder};
+use crate::interpreter::deferred_drops;
 
 /// Smaller pieces are copied behind the queued bytes: a copy costs less than a second buffer in `writev`.
 const SMALLEST_SHARED: usize = 4096;
@@ -207,7 +207,7 @@ impl Transmission<'_, '_> {
                 self.reply.flush()?;
                 queued = 0;
                 // Otherwise a long stream would keep every piece that it has sent.
-                interpreter::empty_graveyard(self.py);
+                deferred_drops::run(self.py);
             }
         }
         if !self.reply.is_over() {

@@ -11,8 +11,8 @@ use lockgate_supervisor::{ExitWatch, Exiting};
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
-use crate::exceptions;
 use crate::hooks::AttendedWorker;
+use crate::interpreter::exceptions;
 
 /// What `Py_FinalizeEx` calls before it finalizes, in the same order.
 const STEPS: [(&str, &str); 2] = [

@@ -1,4 +1,4 @@
-//! A thread's Python traceback. Frames are recorded without running Python code, so that the GIL is held for
+//! A thread's Python traceback. Traceback are recorded without running Python code, so that the GIL is held for
 //! microseconds and the frames are of one moment; the text is made without the GIL.
 //!
 //! Python's own `traceback` checks every source file and releases the GIL each time: beside CPU-bound threads it gets
@@ -23,9 +23,9 @@ struct Frame {
 
 /// The frames of a thread, outermost first.
 #[derive(Debug)]
-pub(crate) struct Frames(Vec<Frame>);
+pub(crate) struct Traceback(Vec<Frame>);
 
-impl Frames {
+impl Traceback {
     /// The frames of a thread; `None` when it runs no Python code.
     ///
     /// # Errors
@@ -128,6 +128,6 @@ mod tests {
              [Previous line repeated 2 more times]\n  \
              File \"{source}\", line 99999, in last"
         );
-        assert_eq!(Frames(frames).text(), expected);
+        assert_eq!(Traceback(frames).text(), expected);
     }
 }

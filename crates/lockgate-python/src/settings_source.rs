@@ -13,7 +13,8 @@ use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::{exceptions, host};
+use crate::host;
+use crate::interpreter::exceptions;
 
 /// Read if it exists and no other file is named.
 const DEFAULT_FILE: &str = "lockgate.toml";

@@ -11,13 +11,16 @@ use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerPost};
 use lockgate_worker::{Handle, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
-use crate::collector::{Collector, freeze};
+use super::faulthandler_log::FaulthandlerLog;
+use super::stream_check::find_hanging_stream;
+use super::thread_dump;
+use super::warm_up::warm_up;
 use crate::hooks::PythonHooks;
-use crate::stack_log::StackLog;
-use crate::stream_check::find_hanging_stream;
-use crate::warming::warm_up;
+use crate::interpreter::gc::{IdleGc, freeze};
+use crate::interpreter::{exceptions, threads};
+use crate::process::{children, privileges, signals};
 use crate::wsgi::{ImportedContext, Settings, WsgiApp};
-use crate::{children, exceptions, interpreter, loading, privileges, signals, stacks};
+use crate::{interpreter, loading};
 
 /// The exit code of a worker that could not start, for a reason outside the application.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -146,7 +149,7 @@ impl PythonHooks {
         }
         let application = loading::load(py, &self.config)?;
         // `loading` refuses this unless the operator has allowed it.
-        if let Ok(Some(package)) = interpreter::patched_by(py) {
+        if let Ok(Some(package)) = threads::patched_by(py) {
             let message = format!(
                 "{package} has replaced Python's threads and locks, and allow_patched_threads = true: requests run on \
                  real threads all the same, and two that want the same lock of {package} can hang"
@@ -203,7 +206,7 @@ impl PythonHooks {
                 self.load(py, &post.listeners)?
             }
         };
-        let collector = Collector::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
+        let collector = IdleGc::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
             self.log.write(
                 Level::Warning,
                 &format!(
@@ -263,7 +266,7 @@ impl PythonHooks {
 
     /// Sets up the file to which a crash writes the stacks of this worker's threads.
     fn show_stacks_at_death(&mut self, py: Python<'_>) {
-        let problem = match StackLog::open(&self.config.error_log) {
+        let problem = match FaulthandlerLog::open(&self.config.error_log) {
             Ok(stacks) => {
                 let shown = stacks.show_stacks_at_death(py);
                 self.stack_log = Some(Arc::new(stacks));
@@ -283,7 +286,7 @@ impl PythonHooks {
     fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
         let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
         if let Some(place) = place
-            && let Err(error) = stacks::tell_when_asked(py, place, &self.log, handle)
+            && let Err(error) = thread_dump::tell_when_asked(py, place, &self.log, handle)
         {
             let message = format!(
                 "operators will not see where this worker's threads stand: {}",

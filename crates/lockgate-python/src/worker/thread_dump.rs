@@ -23,7 +23,7 @@ use pyo3::types::PyDict;
 use rustix::fs::{OFlags, fcntl_setfl};
 use signal_hook::low_level::raise;
 
-use crate::{exceptions, interpreter};
+use crate::interpreter::{self, exceptions};
 
 /// The minimum time to wait for the GIL.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -16,12 +16,12 @@ use rustix::io::{DupFlags, dup3};
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct StackLog {
+pub(crate) struct FaulthandlerLog {
     /// `None`: standard error, which is never reopened.
     file: Option<(PathBuf, Mutex<OwnedFd>)>,
 }
 
-impl StackLog {
+impl FaulthandlerLog {
     /// Opens the error log's target for stacks.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{Local, warm_up};
 use pyo3::prelude::*;
 
-use crate::wsgi::{WsgiApp, forget_thread};
+use crate::wsgi::{WsgiApp, drop_thread_state};
 
 /// Status codes from here on are server errors (RFC 9110 §15.6).
 const FIRST_FAILURE: u16 = 500;
@@ -28,7 +28,7 @@ pub(crate) fn warm_up(
         let status = warm_up::ask(app, path, local(address), config);
         let overheard = app.stop_overhearing();
         // This thread runs no requests later.
-        forget_thread(py);
+        drop_thread_state(py);
         let outcome = match status {
             Some(status) if status < FIRST_FAILURE => {
                 if status >= 400 {

@@ -15,10 +15,10 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBool, PyBytes, PyCFunction};
 
+use super::body::queue;
+use super::head::{sequence_of, set_headers, set_status, wrong_type};
 use crate::ffi::{Definition, is_unshared, trampoline};
-use crate::interpreter;
-use crate::wsgi::body::queue;
-use crate::wsgi::response_head::{sequence_of, set_headers, set_status, wrong_type};
+use crate::interpreter::deferred_drops;
 
 /// The state of a request's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -431,7 +431,7 @@ fn write<'py>(
         queue(&mut reply, data.to_owned(), &mut progress).and_then(|_| reply.flush())
     };
     progress.is_client_gone = outcome.is_err();
-    interpreter::empty_graveyard(py);
+    deferred_drops::run(py);
     let mut state = responder.lock(py);
     state.progress = progress;
     if state.loan == loan {

@@ -8,7 +8,7 @@ use lockgate_supervisor::SignalRelay;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use crate::children;
+use super::children;
 
 /// What signals do in this process; empty in a template, which the supervisor ends.
 static RELAY: Mutex<Option<SignalRelay>> = Mutex::new(None);

@@ -1,0 +1,77 @@
+//! Threads that Python knows: the server's own are started by `threading.Thread`.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use lockgate_worker::app::ThreadBody;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::exceptions;
+
+/// The package that has replaced Python's threads and locks (gevent, eventlet), if any.
+///
+/// # Errors
+/// When Python raises an exception.
+pub(crate) fn patched_by(py: Python<'_>) -> PyResult<Option<String>> {
+    patching(py)?.call_method0("patched_by")?.extract()
+}
+
+fn patching(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("lockgate.patching")
+}
+
+/// Starts a thread that Python knows: thread-locals, debuggers and tracing work in it, and its thread state lives as
+/// long as the thread. It is a daemon thread, so that exiting the interpreter does not wait for it.
+///
+/// # Errors
+/// When the system cannot create a thread.
+pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
+    Python::attach(|py| -> PyResult<()> {
+        let target = Bound::new(
+            py,
+            Target {
+                body: Mutex::new(Some(body)),
+            },
+        )?;
+        if patched_by(py)?.is_some() {
+            let start = patching(py)?.call_method0("start_new_thread")?;
+            return start.call1((target, ())).map(drop);
+        }
+        let options = PyDict::new(py);
+        options.set_item("target", target)?;
+        options.set_item("name", name)?;
+        options.set_item("daemon", true)?;
+        let thread = py
+            .import("threading")?
+            .getattr("Thread")?
+            .call((), Some(&options))?;
+        thread.call_method0("start").map(drop)
+    })
+    .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
+}
+
+/// The target of a pool thread; runs once.
+#[pyclass(frozen, module = "lockgate._lockgate")]
+struct Target {
+    body: Mutex<Option<ThreadBody>>,
+}
+
+#[pymethods]
+impl Target {
+    fn __call__(&self, py: Python<'_>) {
+        let body = self
+            .body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(body) = body {
+            let entered = (py.import("lockgate.shutdown"))
+                .and_then(|module| module.call_method0("enter_server_thread"));
+            if let Err(error) = entered {
+                error.write_unraisable(py, None);
+            }
+            body();
+        }
+    }
+}

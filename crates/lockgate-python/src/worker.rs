@@ -1,0 +1,10 @@
+//! The life of a worker process: startup and warm-up, thread dumps and crash log while it serves, and shutdown.
+
+pub(crate) mod startup;
+mod stream_check;
+mod warm_up;
+
+pub(crate) mod faulthandler_log;
+mod thread_dump;
+
+pub(crate) mod shutdown;
