@@ -3,41 +3,25 @@
 //!
 //! A connection has one owner, the thread that runs its request, also at the deadline. What changes hands is the right
 //! to answer: it belongs to the first to take it under the call slot's lock, the owner when its response starts
-//! ([`CallSlot::commit`]) or the watcher at the deadline. With neither setting on there are no stations.
+//! ([`CallSlot::commit`]) or the watcher at the deadline. With neither setting on there are no call slots.
 
-mod ending;
-mod records;
-mod watcher;
+pub(crate) mod call_slot;
+pub(crate) mod ending;
+pub(crate) mod records;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockgate_config::{Config, Threads};
 
+use self::call_slot::{Call, CallSlot, ClientSocket, GRACE, Stage};
 use self::records::Record;
-use crate::descriptors::TrackedFd;
-use crate::exchange::request::Client;
-use crate::log::access_log::Entry;
+use crate::exchange::request::Request;
 use crate::log::shown_target;
-use crate::queue::Exchange;
-use crate::transport::AbortHandle;
-
-pub use self::ending::Ending;
-pub use self::watcher::start;
-
-/// Time between the deadline, with its interruption, and the conclusion that the thread is stuck: an application may
-/// first have to roll back a transaction.
-const GRACE: Duration = Duration::from_secs(5);
-
-/// If the GIL cannot be acquired for this long, the record is written without its stack.
-const TELL_AFTER: Duration = Duration::from_millis(500);
 
 /// No GIL for this long: a call holds it in C code. Threads that compute in Python release it after the switch
 /// interval, a few milliseconds.
 const HELD_FROM: Duration = Duration::from_secs(1);
-
-/// A slow request is sampled when it becomes slow and each time its age has doubled, at most this often.
-const SAMPLES_AT_MOST: usize = 4;
 
 /// Why a worker asks to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,222 +32,6 @@ pub enum ReplaceReason {
 
 /// Passes on a worker's request to be replaced.
 pub type AskForReplacement = Box<dyn Fn(ReplaceReason) + Send + Sync>;
-
-/// The progress of a call and its response.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Stage {
-    /// There is no call.
-    #[default]
-    Idle,
-    /// A thread has the request and waits for the GIL.
-    QueueExpiry,
-    /// The application is running; there is no response yet.
-    Open,
-    /// The response has begun; some of it may have been sent.
-    Committed,
-    /// The response is complete and the connection has another owner. The call may still be in `close()`.
-    Answered,
-}
-
-/// What happened to a call at its deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Expiry {
-    at: Instant,
-    /// What the client got; `None` when it had its response already.
-    ending: Option<Ending>,
-    is_logged: bool,
-    is_stuck: bool,
-}
-
-/// How to reach a client without the connection's owner.
-pub struct Line {
-    pub abort: Weak<dyn AbortHandle>,
-    pub is_head_request: bool,
-    /// No earlier output is pending, so an answer may be written to the socket.
-    pub is_clear: bool,
-}
-
-impl Default for Line {
-    /// Reaches no client.
-    fn default() -> Self {
-        Self {
-            abort: Weak::<TrackedFd>::new(),
-            is_head_request: false,
-            is_clear: false,
-        }
-    }
-}
-
-/// What the watcher should do about a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Expire,
-    /// Write the record without a stack.
-    LogWithoutStack,
-    /// Declare the thread stuck.
-    DeclareStuck,
-    Sample,
-}
-
-struct Call {
-    /// Counts the calls of this thread, so that nothing meant for one call reaches the next.
-    number: u64,
-    stage: Stage,
-    began: Instant,
-    ready_at: Instant,
-    deadline: Option<Instant>,
-    next_sample: Option<Instant>,
-    samples: Vec<(Duration, Option<String>)>,
-    expiry: Option<Expiry>,
-    is_interrupted: bool,
-    method: Vec<u8>,
-    target: Vec<u8>,
-    client: Option<Arc<Client>>,
-    line: Line,
-    entry: Option<Box<Entry>>,
-    /// The response is complete, and the connection waits for `close()`.
-    is_held: bool,
-}
-
-impl Call {
-    fn due(&self, now: Instant) -> Option<Due> {
-        if self.stage == Stage::Idle {
-            return None;
-        }
-        if let Some(expiry) = &self.expiry {
-            let since = now.saturating_duration_since(expiry.at);
-            return if !expiry.is_logged && since >= TELL_AFTER {
-                Some(Due::LogWithoutStack)
-            } else if !expiry.is_stuck && since >= GRACE {
-                Some(Due::DeclareStuck)
-            } else {
-                None
-            };
-        }
-        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if has_come(self.deadline) {
-            Some(Due::Expire)
-        } else if has_come(self.next_sample) {
-            Some(Due::Sample)
-        } else {
-            None
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        let has_connection = match self.stage {
-            Stage::Idle => false,
-            Stage::Answered => self.is_held,
-            _ => true,
-        };
-        has_connection && self.expiry.is_some_and(|expiry| expiry.is_stuck)
-    }
-
-    /// When the next action is due, as far as is known now.
-    fn next(&self) -> Option<Instant> {
-        match (self.stage, &self.expiry) {
-            (Stage::Idle, _) => None,
-            (_, Some(expiry)) if !expiry.is_logged => Some(expiry.at + TELL_AFTER),
-            (_, Some(expiry)) => (!expiry.is_stuck).then_some(expiry.at + GRACE),
-            (_, None) => [self.deadline, self.next_sample]
-                .into_iter()
-                .flatten()
-                .min(),
-        }
-    }
-}
-
-/// The call that one worker thread runs.
-pub struct CallSlot {
-    /// The application's number for the thread.
-    thread: u64,
-    call: Mutex<Call>,
-}
-
-/// The right to answer has passed to the watcher.
-#[derive(Debug)]
-pub struct Expired;
-
-impl CallSlot {
-    fn new(thread: u64, now: Instant) -> Self {
-        Self {
-            thread,
-            call: Mutex::new(Call {
-                number: 0,
-                stage: Stage::Idle,
-                began: now,
-                ready_at: now,
-                deadline: None,
-                next_sample: None,
-                samples: Vec::new(),
-                expiry: None,
-                is_interrupted: false,
-                method: Vec::new(),
-                target: Vec::new(),
-                client: None,
-                line: Line::default(),
-                entry: None,
-                is_held: false,
-            }),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Call> {
-        // The fields are plain; only an allocation can panic under this lock.
-        self.call.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The application is about to be called. False when the deadline has passed meanwhile.
-    pub fn on_called(&self) -> bool {
-        let mut call = self.lock();
-        if call.expiry.is_some() {
-            return false;
-        }
-        call.stage = Stage::Open;
-        true
-    }
-
-    /// Sets how the client can be reached, and the access-log entry, which belongs to the thread that answers.
-    pub fn set_client_socket(&self, line: Line, entry: Option<Box<Entry>>) {
-        let mut call = self.lock();
-        call.line = line;
-        call.entry = entry;
-    }
-
-    /// The owner is about to answer: from now on only the owner may.
-    ///
-    /// # Errors
-    /// [`Expired`] when the watcher has the right to answer already.
-    pub fn commit(&self) -> Result<Option<Box<Entry>>, Expired> {
-        let mut call = self.lock();
-        if call.expiry.is_some() {
-            return Err(Expired);
-        }
-        call.stage = Stage::Committed;
-        Ok(call.entry.take())
-    }
-
-    /// The owner passes the connection on and no longer touches it from here. Returns what the client got if the
-    /// deadline came first. `is_held`: the connection's slot stays in use until the call is over.
-    pub fn release(&self, is_held: bool) -> (Option<Box<Entry>>, Option<Ending>) {
-        let mut call = self.lock();
-        call.stage = Stage::Answered;
-        call.is_held = is_held;
-        call.line = Line::default();
-        let ending = call.expiry.and_then(|expiry| expiry.ending);
-        (call.entry.take(), ending)
-    }
-
-    pub fn record_environ(&self, values: Vec<(String, String)>) {
-        if let Some(entry) = &mut self.lock().entry {
-            entry.environ = values;
-        }
-    }
-
-    pub fn is_expired(&self) -> bool {
-        self.lock().expiry.is_some()
-    }
-}
 
 /// A request's deadline, for the application to read and to extend.
 #[derive(Clone)]
@@ -322,14 +90,14 @@ pub fn find_conflict(config: &Config) -> Option<String> {
 
 /// The stations of a worker, with their limits.
 pub struct Deadlines {
-    request_timeout: Option<Duration>,
-    slow_request: Option<Duration>,
+    pub(crate) request_timeout: Option<Duration>,
+    pub(crate) slow_request: Option<Duration>,
     shows_queries: bool,
     call_slots: Mutex<Vec<Arc<CallSlot>>>,
-    records: Mutex<Vec<Record>>,
+    pub(crate) records: Mutex<Vec<Record>>,
     /// Since when a thread has waited for the GIL to look at a stack.
     asked_at: Mutex<Option<Instant>>,
-    ask_for_replacement: OnceLock<AskForReplacement>,
+    pub(crate) ask_for_replacement: OnceLock<AskForReplacement>,
 }
 
 impl Deadlines {
@@ -362,36 +130,40 @@ impl Deadlines {
             .retain(|other| !Arc::ptr_eq(other, call_slot));
     }
 
-    /// A thread has taken this request.
-    pub fn begin(&self, call_slot: &Arc<CallSlot>, exchange: &mut Exchange, now: Instant) {
+    /// A thread has taken a request that was complete at `ready_at`. Returns whether the request has a deadline, of which
+    /// its writer has to know.
+    pub fn begin(
+        &self,
+        call_slot: &CallSlot,
+        request: &Request,
+        ready_at: Instant,
+        now: Instant,
+    ) -> bool {
         {
             let mut call = call_slot.lock();
             call.number += 1;
-            call.stage = Stage::QueueExpiry;
+            call.stage = Stage::Waiting;
             call.began = now;
-            call.ready_at = exchange.ready_at;
-            call.deadline = self.request_timeout.map(|limit| exchange.ready_at + limit);
+            call.ready_at = ready_at;
+            call.deadline = self.request_timeout.map(|limit| ready_at + limit);
             call.next_sample = self.slow_request.map(|threshold| now + threshold);
             call.samples.clear();
             call.expiry = None;
             call.is_held = false;
             call.is_interrupted = false;
             call.method.clear();
-            call.method
-                .extend_from_slice(exchange.request.head.method());
+            call.method.extend_from_slice(request.head.method());
             call.target.clear();
-            let target = shown_target(exchange.request.head.target(), self.shows_queries);
+            let target = shown_target(request.head.target(), self.shows_queries);
             call.target.extend_from_slice(target);
-            let client = exchange.request.client();
+            let client = request.client();
             if !(call.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client)) {
                 call.client = Some(Arc::clone(client));
             }
-            call.line = Line::default();
+            call.client_socket = ClientSocket::default();
             call.entry = None;
         }
-        if self.request_timeout.is_some() {
-            exchange.channel.watch_deadline(call_slot);
-        }
+        self.request_timeout.is_some()
     }
 
     /// The deadline of the call that a thread runs, if there are deadlines.
@@ -408,7 +180,7 @@ impl Deadlines {
     pub fn end(&self, call_slot: &CallSlot, now: Instant) -> bool {
         let mut call = call_slot.lock();
         call.stage = Stage::Idle;
-        call.line = Line::default();
+        call.client_socket = ClientSocket::default();
         call.entry = None;
         let is_interrupted = std::mem::take(&mut call.is_interrupted);
         if let Some(record) = Record::of_end(&mut call, self, now) {
@@ -432,7 +204,7 @@ impl Deadlines {
         asked_at.is_some_and(|at| now.saturating_duration_since(at) >= HELD_FROM)
     }
 
-    fn asked_at(&self) -> MutexGuard<'_, Option<Instant>> {
+    pub(crate) fn asked_at(&self) -> MutexGuard<'_, Option<Instant>> {
         self.asked_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -441,7 +213,7 @@ impl Deadlines {
         let _already_set = self.ask_for_replacement.set(ask);
     }
 
-    fn call_slots(&self) -> MutexGuard<'_, Vec<Arc<CallSlot>>> {
+    pub(crate) fn call_slots(&self) -> MutexGuard<'_, Vec<Arc<CallSlot>>> {
         self.call_slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -458,9 +230,9 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use super::call_slot::{Due, Expiry};
+    use super::ending::Ending;
     use super::*;
-    use crate::exchange::response::Presence;
-    use crate::seams::Client;
     use lockgate_config::AppSpec;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -479,14 +251,8 @@ mod tests {
         Deadlines::new(&config).unwrap()
     }
 
-    fn exchange(ready_at: Instant) -> Exchange {
-        Exchange {
-            request: Box::default(),
-            channel: Box::new(Client(Presence::There)),
-            ready_at,
-            ready_nanos: 0,
-            was_in_backlog: false,
-        }
+    fn begin(deadlines: &Deadlines, call_slot: &CallSlot, ready_at: Instant, now: Instant) {
+        deadlines.begin(call_slot, &Request::default(), ready_at, now);
     }
 
     fn expire(call_slot: &CallSlot, at: Instant) {
@@ -506,7 +272,7 @@ mod tests {
         let call_slot = deadlines.register(1);
         assert_eq!(call_slot.lock().due(at(99_999)), None, "no call");
         // It has waited for a second: that counts towards the deadline, not towards the duration of the call.
-        deadlines.begin(&call_slot, &mut exchange(start), at(1000));
+        begin(&deadlines, &call_slot, start, at(1000));
         for (millis, due) in [
             (1000, None),
             (2999, None),
@@ -545,19 +311,19 @@ mod tests {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
         let call_slot = deadlines.register(1);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         assert!(call_slot.on_called());
         assert!(call_slot.commit().is_ok());
         assert!(call_slot.commit().is_ok(), "a response may be replaced");
         assert_eq!(call_slot.release(false).1, None);
         deadlines.end(&call_slot, now);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         expire(&call_slot, now);
         assert!(!call_slot.on_called());
         assert!(call_slot.commit().is_err());
         assert_eq!(call_slot.release(false).1, Some(Ending::Refused));
         deadlines.end(&call_slot, now);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         assert!(call_slot.on_called(), "the next call has its own deadline");
     }
 
@@ -566,7 +332,7 @@ mod tests {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
         let call_slot = deadlines.register(1);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         let deadline = deadlines.deadline_of(&call_slot).unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(deadline.remaining(now), LIMIT);
@@ -577,7 +343,7 @@ mod tests {
         assert_eq!(deadline.extend(seconds(30), now), Duration::ZERO);
         assert!(deadline.is_expired());
         deadlines.end(&call_slot, now);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         assert_eq!(deadline.extend(seconds(99), now), Duration::ZERO);
         assert!(!deadline.is_expired());
         let next = deadlines.deadline_of(&call_slot).unwrap();
@@ -589,7 +355,7 @@ mod tests {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
         let call_slot = deadlines.register(1);
-        deadlines.begin(&call_slot, &mut exchange(now), now);
+        begin(&deadlines, &call_slot, now, now);
         assert!(call_slot.on_called());
         expire(&call_slot, now);
         assert_eq!(deadlines.stuck(), 0);

@@ -1,4 +1,61 @@
-//! One request and its response, whatever the protocol.
+//! One request and its response, whatever the protocol: what waits for a thread, and what a handler may answer.
 
+pub(crate) mod answer;
+pub(crate) mod client_identity;
+pub(crate) mod handler;
+pub(crate) mod queue;
+pub(crate) mod refusals;
 pub mod request;
 pub mod response;
+pub mod writer;
+
+use std::time::{Duration, Instant};
+
+use self::request::Request;
+use self::writer::{Look, ResponseWriter};
+
+/// A client that sends nothing may have gone: after this long in the queue it is looked at before its request is called.
+/// Few clients leave sooner, and the look is a system call.
+const LOOK_AFTER: Duration = Duration::from_millis(5);
+
+/// A request that is ready to run, and the writer of its response. One per request, or per stream of a multiplexed
+/// connection.
+pub struct Exchange {
+    pub(crate) request: Box<Request>,
+    pub(crate) writer: Box<dyn ResponseWriter>,
+    /// When the request was complete, as far as the event loop can know.
+    pub(crate) ready_at: Instant,
+    /// The same moment on the clock of the scoreboard.
+    pub(crate) ready_nanos: u64,
+    /// It was kept because no thread was free.
+    pub(crate) was_in_backlog: bool,
+}
+
+impl Exchange {
+    /// A complete request.
+    pub(crate) fn new(
+        request: Box<Request>,
+        writer: Box<dyn ResponseWriter>,
+        ready_at: Instant,
+        ready_nanos: u64,
+    ) -> Self {
+        Self {
+            request,
+            writer,
+            ready_at,
+            ready_nanos,
+            was_in_backlog: false,
+        }
+    }
+
+    /// Where to look for the client before the call, if anywhere.
+    pub(crate) fn look(&self, waited: Duration) -> Option<Look> {
+        if waited >= LOOK_AFTER {
+            Some(Look::AtSocket)
+        } else if self.was_in_backlog {
+            Some(Look::AtEvents)
+        } else {
+            None
+        }
+    }
+}

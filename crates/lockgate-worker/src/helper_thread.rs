@@ -5,20 +5,21 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
-use crate::shared::Shared;
+/// Ends the worker; the argument says why.
+type OnPanic = Box<dyn Fn(&str) + Send + Sync>;
 
-/// The worker that a panic of its helper threads ends; set once, when the worker is complete.
+/// What a panic of a helper thread does; set once, when the worker is complete.
 #[derive(Clone, Default)]
-pub(crate) struct PanicGuard(Arc<OnceLock<Weak<Shared>>>);
+pub(crate) struct PanicGuard(Arc<OnceLock<OnPanic>>);
 
 impl PanicGuard {
-    /// From now on panics end this worker. One that came earlier has been logged by the panic hook.
-    pub(crate) fn watch_for(&self, shared: &Arc<Shared>) {
+    /// From now on a panic calls this. One that came earlier has been logged by the panic hook.
+    pub(crate) fn on_panic(&self, end_worker: impl Fn(&str) + Send + Sync + 'static) {
         // A worker is completed once.
-        let _set_once = self.0.set(Arc::downgrade(shared));
+        let _set_once = self.0.set(Box::new(end_worker));
     }
 
     /// Starts a thread whose panic ends the worker.
@@ -33,9 +34,9 @@ impl PanicGuard {
         let guard = self.clone();
         let guarded = move || {
             if catch_unwind(AssertUnwindSafe(body)).is_err()
-                && let Some(shared) = guard.0.get().and_then(Weak::upgrade)
+                && let Some(end_worker) = guard.0.get()
             {
-                shared.report_fatal(&format!(
+                end_worker(&format!(
                     "the thread {name} has panicked; this worker ends and is replaced"
                 ));
             }

@@ -14,23 +14,19 @@ pub mod warm_up;
 pub mod worker;
 
 mod body;
+mod connection;
 mod date;
 mod deadlines;
 mod descriptors;
 mod detached_work;
 mod event_loop;
-mod hand_back;
+mod handlers;
 mod helper_thread;
-mod hold;
-mod http1;
-mod listeners;
-mod load_shedding;
 mod metrics;
-mod queue;
+mod poller;
+mod protocol;
 mod seams;
-mod shared;
 mod thread_pool;
-mod worker_thread;
 
 pub use app::App;
 pub use body::buffer::BodyBuffer;
@@ -39,10 +35,10 @@ pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use detached_work::DetachedWork;
 pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
-pub use exchange::response::{
-    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+pub use exchange::response::Reply;
+pub use exchange::writer::{
+    ClientGone, DropReason, HeldConnection, Look, Presence, ResponseWriter, Sent,
 };
-pub use hold::HeldConnection;
 pub use metrics::monotonic_nanos;
-pub use queue::DropReason;
+pub use transport::outbox::SharedBytes;
 pub use worker::{Handle, Worker};

@@ -13,7 +13,6 @@ use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::exchange::request::{Client, Request};
-use crate::http1::Connection;
 use crate::log::shown_target;
 
 /// The metrics of one worker.
@@ -44,6 +43,12 @@ impl WorkerMetrics {
             base,
             base_nanos,
         }
+    }
+
+    /// The counters, if responses are counted.
+    #[inline]
+    pub fn counted(&self) -> Option<WorkerCounters> {
+        self.counted
     }
 
     /// Adds bytes read since the last call.
@@ -139,52 +144,6 @@ impl Drop for ThreadRecorder {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
             entry.release();
-        }
-    }
-}
-
-impl Connection {
-    /// The response has been sent in full, by the thread that leads the event loop.
-    pub fn count_response(&mut self, now: Instant) {
-        if let Some(counters) = self.shared.metrics.counted {
-            counters.record_response(self.response(now));
-        }
-    }
-
-    /// The response has been sent in full, by a thread that does not lead.
-    pub fn count_response_among_others(&mut self, now: Instant) {
-        if let Some(counters) = self.shared.metrics.counted {
-            counters.record_response_among_others(self.response(now));
-        }
-    }
-
-    /// The current request, if any, does not get the application's complete response. It may itself be incomplete.
-    #[cold]
-    pub fn count_loss(&mut self, loss: Loss) {
-        let is_request = self.ready_at.take().is_some() || self.protocol.is_reading_body();
-        if is_request && let Some(counters) = self.shared.metrics.counted {
-            counters.record_loss(loss, self.out.take_departed());
-        }
-    }
-
-    /// The loss of the current request was counted at its deadline: only the bytes sent are left to count.
-    #[cold]
-    pub fn count_rest(&mut self) {
-        self.ready_at = None;
-        if let Some(counters) = self.shared.metrics.counted {
-            counters.record_sent(self.out.take_departed());
-        }
-    }
-
-    fn response(&mut self, now: Instant) -> Response {
-        let now = self.shared.metrics.nanos(now);
-        Response {
-            status: self.status,
-            bytes: self.out.take_departed(),
-            duration: self
-                .ready_at
-                .take()
-                .map(|ready_at| now.saturating_sub(ready_at)),
         }
     }
 }

@@ -14,15 +14,18 @@ use lockgate_config::{AppSpec, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::app::App;
-
+use crate::connection::inbox::{Returned, StopMode};
 use crate::descriptors::TrackedFd;
+use crate::event_loop::EventLoop;
+use crate::exchange::Exchange;
+use crate::exchange::answer::Answer;
 use crate::exchange::request::{Body, Request};
-use crate::exchange::response::{
-    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+use crate::exchange::response::Reply;
+use crate::exchange::writer::{
+    ClientGone, ClientProbe, DropReason, ExchangeControl, Look, Presence, ResponseWriter, Sent,
 };
 use crate::log::ErrorLog;
-use crate::queue::{DropReason, Exchange};
-use crate::shared::StopMode;
+use crate::transport::outbox::SharedBytes;
 use crate::transport::{AbortHandle, Received, Transport};
 use crate::worker::{Handle, Worker};
 
@@ -53,12 +56,39 @@ impl ResponseWriter for Client {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
+    fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
     fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
     fn discard_response(&mut self) {}
+    fn client(&mut self) -> &mut dyn ClientProbe {
+        self
+    }
+    fn control(&mut self) -> &mut dyn ExchangeControl {
+        self
+    }
+}
+
+impl ClientProbe for Client {
     fn presence(&mut self, _: Look) -> Presence {
         self.0
     }
+}
+
+impl ExchangeControl for Client {
     fn record_environ(&mut self, _: Vec<(String, String)>) {}
+}
+
+/// Runs `visit` on the event loop, in the leader.
+fn with_event_loop(handle: &Handle, visit: impl FnOnce(&mut EventLoop) + Send + 'static) {
+    let inbox = &handle.thread.context.inbox;
+    inbox.push(Returned::Visit(Box::new(visit)), true);
+}
+
+/// Serves a connection over this transport.
+fn adopt(handle: &Handle, transport: Box<dyn Transport>) {
+    let protocols = handle.thread.protocols.clone();
+    with_event_loop(handle, move |event_loop| {
+        event_loop.adopt(&protocols, transport)
+    });
 }
 
 struct Function<F>(F);
@@ -154,10 +184,7 @@ impl Scrambled {
                 outgoing: Vec::new(),
             })),
         });
-        let owner = Arc::clone(&handle.shared);
-        handle.shared.with_event_loop(move |event_loop| {
-            event_loop.adopt(&owner, transport, Arc::default(), Arc::default());
-        });
+        adopt(handle, transport);
         client
     }
 
@@ -255,25 +282,25 @@ fn read_to_end(client: &mut UnixStream) -> String {
 fn a_panic_in_the_event_loop_ends_the_worker_and_not_only_its_thread() {
     for threads in [1, 2, 8] {
         let handle = start(threads, |_, _| {});
-        handle
-            .shared
-            .with_event_loop(move |_| panic!("provoked by a test, with {threads} threads"));
+        with_event_loop(&handle, move |_| {
+            panic!("provoked by a test, with {threads} threads")
+        });
         let deadline = Instant::now() + Duration::from_secs(20);
         while !handle.is_finished() {
             assert!(Instant::now() < deadline, "{threads} threads");
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(handle.has_failed(), "{threads} threads");
-        assert_eq!(handle.shared.stop_mode(), StopMode::Stop);
+        assert_eq!(handle.thread.context.inbox.stop_mode(), StopMode::Stop);
     }
 }
 
 #[test]
 fn a_fault_never_softens_a_stop() {
     let handle = start(1, |_, _| {});
-    handle.shared.ask_to_stop(StopMode::Stop);
-    handle.shared.report_fatal("provoked by a test");
-    assert_eq!(handle.shared.stop_mode(), StopMode::Stop);
+    handle.thread.context.inbox.ask_to_stop(StopMode::Stop);
+    handle.thread.context.report_fatal("provoked by a test");
+    assert_eq!(handle.thread.context.inbox.stop_mode(), StopMode::Stop);
 }
 
 #[test]
@@ -444,11 +471,7 @@ fn a_large_response_outlives_the_deadline_of_its_head() {
             socket: ours,
             taken: Arc::clone(&taken),
         });
-        let shared = Arc::clone(&handle.shared);
-        let owner = Arc::clone(&shared);
-        shared.with_event_loop(move |event_loop| {
-            event_loop.adopt(&owner, transport, Arc::default(), Arc::default());
-        });
+        adopt(&handle, transport);
         // The worker sends nothing on this socket; its end is the end of the connection.
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0);
         assert!(taken.lock().unwrap().len() > LENGTH, "{threads} threads");
@@ -505,10 +528,23 @@ impl ResponseWriter for Stream {
     }
     fn abort(self: Box<Self>) {}
     fn discard_response(&mut self) {}
+    fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
     fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
+    fn client(&mut self) -> &mut dyn ClientProbe {
+        self
+    }
+    fn control(&mut self) -> &mut dyn ExchangeControl {
+        self
+    }
+}
+
+impl ClientProbe for Stream {
     fn presence(&mut self, _: Look) -> Presence {
         Presence::There
     }
+}
+
+impl ExchangeControl for Stream {
     fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 
@@ -528,20 +564,15 @@ fn a_connection_may_have_several_requests_with_the_application_at_once() {
     });
     let connection = Arc::new(Multiplexed::default());
     let shared_by_streams = Arc::clone(&connection);
-    handle.shared.with_event_loop(move |event_loop| {
+    with_event_loop(&handle, move |event_loop| {
         for id in 0..STREAMS {
-            let channel = Box::new(Stream {
+            let writer = Box::new(Stream {
                 id,
                 connection: Arc::clone(&shared_by_streams),
                 is_committed: false,
             });
-            event_loop.push_ready(Exchange {
-                request: Box::default(),
-                channel,
-                ready_at: Instant::now(),
-                ready_nanos: 0,
-                was_in_backlog: false,
-            });
+            let request = Box::default();
+            event_loop.dispatch(Exchange::new(request, writer, Instant::now(), 0));
         }
     });
     let deadline = Instant::now() + Duration::from_secs(20);

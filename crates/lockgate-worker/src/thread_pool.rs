@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::queue::{Exchange, Queue, QueueDiscipline};
+use crate::exchange::Exchange;
+use crate::exchange::queue::{Queue, QueueDiscipline};
 use crate::thread_pool::hand_off::HandOffPolicy;
 use crate::thread_pool::parking::Watch;
 use crate::thread_pool::saturation::CpuSaturation;
@@ -73,7 +74,7 @@ pub struct ThreadPool {
     /// A thread that has a request waits for the GIL.
     is_one_waiting: AtomicBool,
     backlog_len: AtomicUsize,
-    order: QueueDiscipline,
+    discipline: QueueDiscipline,
     saturation: CpuSaturation,
     born: Instant,
     /// No thread is started before this many microseconds after `born`: the last start failed.
@@ -97,7 +98,7 @@ impl ThreadPool {
             is_spawn_wanted: AtomicBool::new(false),
             is_one_waiting: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
-            order: QueueDiscipline::default(),
+            discipline: QueueDiscipline::default(),
             saturation: CpuSaturation::new(),
             born: Instant::now(),
             grows_at: AtomicU64::new(0),
@@ -319,7 +320,7 @@ impl ThreadPool {
     pub fn report(&self) -> Post {
         let mut roster = self.roster();
         if !self.is_one_waiting.load(Ordering::Relaxed)
-            && let Some(exchange) = roster.backlog.take(&self.order)
+            && let Some(exchange) = roster.backlog.take(&self.discipline)
         {
             self.backlog_len
                 .store(roster.backlog.len(), Ordering::SeqCst);

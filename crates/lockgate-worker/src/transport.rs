@@ -24,6 +24,20 @@ pub struct Received {
     pub is_drained: bool,
 }
 
+/// The state of a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handshake {
+    /// Bytes of the application may pass.
+    Done {
+        /// The protocol that both sides have agreed on (ALPN, RFC 7301).
+        alpn: Option<Vec<u8>>,
+    },
+    /// It continues when the socket is readable.
+    WantRead,
+    /// It continues when the socket is writable.
+    WantWrite,
+}
+
 /// Ends a connection whose owner is busy, from any thread. No part of the response has been written when
 /// [`AbortHandle::answer`] is called; the owner sees a dead connection afterwards.
 pub trait AbortHandle: Send + Sync {
@@ -39,6 +53,14 @@ pub trait AbortHandle: Send + Sync {
 /// A transport may transform bytes (TLS) and so buffer some: `has_pending_output` then returns that `write` has
 /// accepted more than the socket took, and `push` has to be called again when the socket is writable.
 pub trait Transport: Send {
+    /// Begins or continues the handshake, before anything else is read or written.
+    ///
+    /// # Errors
+    /// The handshake has failed: the connection ends.
+    fn handshake(&mut self) -> io::Result<Handshake> {
+        Ok(Handshake::Done { alpn: None })
+    }
+
     /// Reads what has arrived. A count of 0 is the end of the peer's stream.
     ///
     /// # Errors

@@ -8,11 +8,13 @@ use lockgate_config::Config;
 use lockgate_http::{BodyLength, Event, RequestParser, ResponseHead, ShortBody};
 
 use crate::app::App;
+use crate::exchange::answer::Answer;
 use crate::exchange::request::{Client, Local, Request};
-use crate::exchange::response::{
-    ClientGone, Look, Presence, Reply, ResponseWriter, Sent, SharedBytes,
+use crate::exchange::response::Reply;
+use crate::exchange::writer::{
+    ClientGone, ClientProbe, DropReason, ExchangeControl, Look, Presence, ResponseWriter, Sent,
 };
-use crate::queue::DropReason;
+use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
 
 /// The status of the application's response to a GET request for `target`; `None` when the response broke off.
@@ -40,7 +42,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
         proxy: None,
     });
     request.local = Arc::new(local);
-    let answer = Arc::<Mutex<Answer>>::default();
+    let answer = Arc::<Mutex<Outcome>>::default();
     let mut reply = Reply::default();
     let channel = Box::new(Nowhere {
         answer: Arc::clone(&answer),
@@ -55,18 +57,18 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
 }
 
 #[derive(Default)]
-struct Answer {
+struct Outcome {
     status: Option<u16>,
     is_whole: bool,
 }
 
 /// Accepts everything and keeps the status. Nothing is sent, so a response that fails half-way can still become a 500.
 struct Nowhere {
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Mutex<Outcome>>,
 }
 
 impl Nowhere {
-    fn note(&self, note: impl FnOnce(&mut Answer)) {
+    fn note(&self, note: impl FnOnce(&mut Outcome)) {
         note(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
@@ -98,13 +100,26 @@ impl ResponseWriter for Nowhere {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
+    fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
     fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
     fn discard_response(&mut self) {
         self.note(|answer| answer.status = None);
     }
+    fn client(&mut self) -> &mut dyn ClientProbe {
+        self
+    }
+    fn control(&mut self) -> &mut dyn ExchangeControl {
+        self
+    }
+}
+
+impl ClientProbe for Nowhere {
     fn presence(&mut self, _: Look) -> Presence {
         Presence::There
     }
+}
+
+impl ExchangeControl for Nowhere {
     fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 

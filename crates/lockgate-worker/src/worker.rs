@@ -1,8 +1,11 @@
 //! Starts a worker and provides its handle: drain, stop, reopen logs, check for a stuck worker.
 
+mod deadline_watcher;
+mod thread;
+
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,21 +14,25 @@ use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use rustix::process::{Resource, getrlimit};
 
+use self::thread::WorkerThread;
 use crate::app::App;
 use crate::body::buffer::BodyPool;
 use crate::body::spool::BodyStore;
+use crate::connection::inbox::{Inbox, Returned, StopMode};
 use crate::deadlines::{self, AskForReplacement, Deadlines};
 use crate::descriptors::budget::{DescriptorBudget, count_open};
-use crate::event_loop::poller::Waker;
-use crate::event_loop::{EventLoop, Returned};
-use crate::hand_back::HandBack;
+use crate::event_loop::EventLoop;
+use crate::event_loop::context::{Context, Lifecycle};
+use crate::event_loop::handle::SharedEventLoop;
+use crate::event_loop::load_shedding::SheddingReport;
+use crate::exchange::client_identity::TrustedProxies;
+use crate::handlers;
 use crate::helper_thread::PanicGuard;
-use crate::http1::TrustedProxies;
-use crate::load_shedding::SheddingReport;
 use crate::log::ErrorLog;
 use crate::log::access_log::AccessLog;
 use crate::metrics::WorkerMetrics;
-use crate::shared::{Shared, StopMode};
+use crate::poller::Waker;
+use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
 use crate::transport::cork::Cork;
 
@@ -91,54 +98,83 @@ impl Worker {
             getrlimit(Resource::Nofile).current,
             count_open(),
         ));
-        let waker = Waker::new()?;
-        let shared = Arc::new(Shared {
+        let finished = Waker::new()?;
+        let context = Arc::new(Context {
             limits: limits_of(&config),
-            descriptors: Arc::clone(&descriptors),
             server_header: config.server_header.clone().map(String::into_bytes),
-            proxies: TrustedProxies::new(&config.proxies),
-            pool: ThreadPool::new(config.max_threads(), config.thread_idle_timeout),
+            app,
+            pool: Arc::new(ThreadPool::new(
+                config.max_threads(),
+                config.thread_idle_timeout,
+            )),
+            inbox: Arc::new(Inbox::new()?),
             cork: Cork::new(),
             bodies: BodyStore {
                 memory: config.body_memory,
                 pool: Arc::new(BodyPool::new(config.body_memory_total)),
                 directory: config.spool_dir.clone(),
-                descriptors,
+                descriptors: Arc::clone(&descriptors),
             },
+            descriptors,
+            proxies: TrustedProxies::new(&config.proxies),
             metrics: WorkerMetrics::open(worker_slot.as_ref(), are_counts_read(&config), &config),
-            event_loop: Mutex::new(EventLoop::new(listeners, &waker, worker_slot)?),
-            app,
             access_log,
             error_log,
-            spool_complaints: Mutex::default(),
-            returns: HandBack::new(),
-            waker,
-            finished: Waker::new()?,
-            is_finished: AtomicBool::new(false),
-            has_failed: AtomicBool::new(false),
-            panic_guard,
-            stop: AtomicU8::new(0),
-            watched: Mutex::new(((0, 0), Instant::now())),
-            overload: SheddingReport::default(),
+            spool_failures: Mutex::default(),
+            shedding: SheddingReport::default(),
+            lifecycle: Lifecycle {
+                finished,
+                is_finished: AtomicBool::new(false),
+                has_failed: AtomicBool::new(false),
+                panic_guard,
+            },
             deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
-        shared.panic_guard.watch_for(&shared);
-        if let Some(deadlines) = &shared.deadlines {
-            if let Some(warning) = deadlines::find_conflict(&shared.config) {
-                shared.error_log.write(Level::Warning, &warning);
-            }
-            deadlines::start(&shared, deadlines)?;
-        }
-        for _ in 0..shared.pool.initial_threads() {
-            shared.pool.register();
-            let member = Arc::clone(&shared);
-            shared
-                .app
-                .spawn("lockgate-crew".to_owned(), Box::new(move || member.serve()))?;
-        }
-        Ok(Handle { shared })
+        let event_loop = EventLoop::new(
+            Arc::clone(&context),
+            listeners,
+            handlers::all(),
+            worker_slot,
+        )?;
+        let event_loop = Arc::new(SharedEventLoop::new(event_loop, Arc::clone(&context)));
+        let thread = WorkerThread {
+            protocols: Protocols {
+                context: Arc::clone(&context),
+                event_loop: Arc::clone(&event_loop),
+            },
+            event_loop,
+            context,
+        };
+        start_threads(&thread)?;
+        Ok(Handle {
+            thread,
+            progress: Arc::new(Mutex::new(((0, 0), Instant::now()))),
+        })
     }
+}
+
+fn start_threads(thread: &WorkerThread) -> io::Result<()> {
+    let context = &thread.context;
+    let guarded = Arc::downgrade(context);
+    context.lifecycle.panic_guard.on_panic(move |message| {
+        if let Some(context) = guarded.upgrade() {
+            context.report_fatal(message);
+        }
+    });
+    if let Some(deadlines) = &context.deadlines {
+        if let Some(warning) = deadlines::find_conflict(&context.config) {
+            context.error_log.write(Level::Warning, &warning);
+        }
+        deadline_watcher::start(context, deadlines)?;
+    }
+    for _ in 0..context.pool.initial_threads() {
+        context.pool.register();
+        let member = thread.clone();
+        let body = Box::new(move || member.run());
+        context.app.spawn(thread::NAME.to_owned(), body)?;
+    }
+    Ok(())
 }
 
 /// Whether any setting reads the response counts.
@@ -149,55 +185,62 @@ fn are_counts_read(config: &Config) -> bool {
 /// A running worker, for the thread that supervises it.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) thread: WorkerThread,
+    /// The last progress that was seen, and since when it has been the same.
+    progress: Arc<Mutex<((u64, u64), Instant)>>,
 }
 
 impl Handle {
+    fn context(&self) -> &Context {
+        &self.thread.context
+    }
+
+    fn inbox(&self) -> &Inbox {
+        &self.thread.context.inbox
+    }
+
     /// Starts accepting.
     pub fn open(&self) {
-        self.shared.push_return(Returned::Opening, true);
-        // An item pushed before any thread leads would be found anyway.
-        self.shared.waker.wake();
+        self.inbox().push(Returned::Opening, true);
     }
 
     /// Continues accepting, behind the other workers on the same listeners: an idle one of them is woken first.
     pub fn give_way(&self) {
-        self.shared.push_return(Returned::GivingWay, true);
-        self.shared.waker.wake();
+        self.inbox().push(Returned::GivingWay, true);
     }
 
     /// Accepts nothing new, finishes what is there, then ends. It may take its time: clients with a keep-alive
     /// connection get a response that is marked as the last one.
     pub fn retire(&self) {
-        self.shared.ask_to_stop(StopMode::Retire);
+        self.inbox().ask_to_stop(StopMode::Retire);
     }
 
     /// Accepts nothing new, finishes what is there, then ends.
     pub fn drain(&self) {
-        self.shared.ask_to_stop(StopMode::Drain);
+        self.inbox().ask_to_stop(StopMode::Drain);
     }
 
     /// Ends at once; running calls are abandoned, and end with the process.
     pub fn stop(&self) {
-        self.shared.ask_to_stop(StopMode::Stop);
+        self.inbox().ask_to_stop(StopMode::Stop);
         // With every thread in a call no thread leads; the caller does not want to wait for those calls.
-        if let Some(mut event_loop) = self.shared.try_event_loop() {
+        if let Some(mut event_loop) = self.thread.event_loop.try_lock() {
             event_loop.close_all();
             drop(event_loop);
-            self.shared.end();
+            self.context().end();
         }
     }
 
     /// Reopens the log files.
     pub fn reopen_logs(&self) {
         let access = self
-            .shared
+            .context()
             .access_log
             .as_ref()
             .map_or(Ok(()), |log| log.reopen());
-        for outcome in [self.shared.error_log.reopen(), access] {
+        for outcome in [self.context().error_log.reopen(), access] {
             if let Err(error) = outcome {
-                self.shared
+                self.context()
                     .error_log
                     .write(Level::Error, &format!("cannot reopen a log file: {error}"));
             }
@@ -206,8 +249,8 @@ impl Handle {
 
     /// Whether nothing is left to do.
     pub fn is_finished(&self) -> bool {
-        let is_finished = self.shared.is_finished.load(Ordering::SeqCst);
-        if !is_finished && self.shared.stop_mode() == StopMode::Stop {
+        let is_finished = self.context().lifecycle.is_finished.load(Ordering::SeqCst);
+        if !is_finished && self.inbox().stop_mode() == StopMode::Stop {
             // The event loop may have been locked at the moment of the stop and released for a long call since.
             self.stop();
         }
@@ -216,7 +259,7 @@ impl Handle {
 
     /// Whether the worker has ended because of its own fault, such as a panic, which the error log describes.
     pub fn has_failed(&self) -> bool {
-        self.shared.has_failed.load(Ordering::SeqCst)
+        self.context().lifecycle.has_failed.load(Ordering::SeqCst)
     }
 
     /// Starts a thread whose panic ends the worker.
@@ -228,23 +271,23 @@ impl Handle {
         name: &'static str,
         body: impl FnOnce() + Send + 'static,
     ) -> io::Result<()> {
-        self.shared.panic_guard.spawn(name, body)
+        self.context().lifecycle.panic_guard.spawn(name, body)
     }
 
     /// Whether no call is running.
     pub fn is_idle(&self) -> bool {
-        self.shared.pool.saturation().is_empty()
+        self.context().pool.saturation().is_empty()
     }
 
     /// Readable once the worker is finished.
     pub fn finished_fd(&self) -> BorrowedFd<'_> {
-        self.shared.finished.descriptor()
+        self.context().lifecycle.finished.descriptor()
     }
 
     /// Sets the handler for calls that are stuck after their deadline. Without one the worker drains and ends when only
     /// such calls are left, or at once if they block everything else.
     pub fn set_replacement(&self, ask: AskForReplacement) {
-        if let Some(deadlines) = &self.shared.deadlines {
+        if let Some(deadlines) = &self.context().deadlines {
             deadlines.set_replacement(ask);
         }
     }
@@ -252,12 +295,8 @@ impl Handle {
     /// Whether no thread has led the event loop for longer than this: with `threads = 1`, a call that does not end and
     /// streams nothing; with more threads one of them always leads. Has to be called once a second.
     pub fn is_stuck(&self, longer_than: Duration) -> bool {
-        let progress = self.shared.pool.progress();
-        let mut watched = self
-            .shared
-            .watched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let progress = self.context().pool.progress();
+        let mut watched = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.0 == 0 || watched.0 != progress {
             *watched = (progress, Instant::now());
         }

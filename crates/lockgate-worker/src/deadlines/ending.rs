@@ -3,7 +3,7 @@
 
 use lockgate_http::{LocalResponse, ResponseContext};
 
-use super::Line;
+use super::call_slot::ClientSocket;
 use crate::date::with_date;
 
 /// What the client got.
@@ -18,7 +18,7 @@ pub enum Ending {
 /// The status of a request whose deadline has passed (RFC 9110 §15.6.5).
 pub const STATUS: u16 = 504;
 
-impl Line {
+impl ClientSocket {
     /// Sends 504 and ends our side. A socket that does not take it at once is cut.
     pub fn refuse(&self, server: Option<&[u8]>) -> Ending {
         let Some(handle) = self.abort.upgrade().filter(|_| self.is_clear) else {
@@ -67,9 +67,9 @@ mod tests {
         (Arc::new(TrackedFd::new(server.into())), client)
     }
 
-    fn line(socket: &Arc<TrackedFd>) -> Line {
+    fn line(socket: &Arc<TrackedFd>) -> ClientSocket {
         let abort: Weak<TrackedFd> = Arc::downgrade(socket);
-        Line {
+        ClientSocket {
             abort,
             is_head_request: false,
             is_clear: true,
@@ -83,7 +83,7 @@ mod tests {
             (true, ""),
         ] {
             let (server, mut client) = pair();
-            let line = Line {
+            let line = ClientSocket {
                 is_head_request,
                 ..line(&server)
             };
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_connection_with_something_else_on_its_way_is_reset() {
         let (server, mut client) = pair();
-        let line = Line {
+        let line = ClientSocket {
             is_clear: false,
             ..line(&server)
         };
@@ -121,9 +121,9 @@ mod tests {
 
     #[test]
     fn a_line_without_a_socket_reaches_nobody() {
-        let line = Line {
+        let line = ClientSocket {
             is_clear: true,
-            ..Line::default()
+            ..ClientSocket::default()
         };
         assert_eq!(line.refuse(None), Ending::Cut);
     }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::{Call, Deadlines, Ending};
+use super::Deadlines;
+use super::call_slot::Call;
+use super::ending::Ending;
 use crate::log;
 
 /// One event of the error log.
@@ -91,7 +93,7 @@ impl Record {
     }
 
     /// The record of a call that is over; most have none.
-    pub(super) fn of_end(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
+    pub(crate) fn of_end(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
             if !std::mem::replace(&mut expiry.is_logged, true) {
                 let limit = deadlines.request_timeout.unwrap_or_default();

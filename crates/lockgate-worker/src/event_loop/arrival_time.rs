@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::event_loop::poller::EVENTS_AT_ONCE;
+use crate::poller::EVENTS_AT_ONCE;
 
 /// A wait for events that took less found them there. For arrival times a shorter sleep makes no difference.
 const SLEPT: Duration = Duration::from_millis(1);

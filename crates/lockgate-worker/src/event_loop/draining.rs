@@ -1,12 +1,12 @@
 //! Draining: how a worker that was asked to stop closes its connections. Nothing new is accepted, and connections
 //! between two requests stay open for a while, because the next request may be on its way.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::EventLoop;
-use crate::event_loop::slot::Slot;
-use crate::shared::{Shared, StopMode};
+use super::{EventLoop, Opener};
+use crate::connection::Activity;
+use crate::connection::inbox::StopMode;
+use crate::connection::slot::Slot;
 
 /// When the server stops, connections without a request stay open this long at most…
 const DRAIN_LINGER: Duration = Duration::from_secs(1);
@@ -30,11 +30,11 @@ pub(super) struct Drain {
 
 impl EventLoop {
     /// Begins to drain as the worker was asked to, or makes a drain in progress harsher.
-    pub(super) fn apply_stop(&mut self, shared: &Arc<Shared>) {
-        let mode = shared.stop_mode();
+    pub(super) fn apply_stop(&mut self, opener: &dyn Opener) {
+        let mode = self.context.inbox.stop_mode();
         let linger = match mode {
             StopMode::Serve => return,
-            StopMode::Retire => RETIREMENT_LINGER.min(shared.config.graceful_timeout / 2),
+            StopMode::Retire => RETIREMENT_LINGER.min(self.context.config.graceful_timeout / 2),
             StopMode::Drain | StopMode::Stop => DRAIN_LINGER,
         };
         let is_last = mode != StopMode::Retire;
@@ -42,12 +42,12 @@ impl EventLoop {
         if present.is_some_and(|drain| drain.quiet.is_some() || !is_last) {
             return;
         }
-        let quiet = is_last.then_some((self.scratch.now + QUIET, self.requests));
+        let quiet = is_last.then_some((self.turn.now + QUIET, self.turn.served));
         if self.drain.replace(Drain { linger, quiet }).is_none() {
             let mut arrivals = Vec::new();
-            self.acceptor.close(&self.poller, &mut arrivals);
+            self.accepting.acceptor.close(&self.poller, &mut arrivals);
             for arrival in arrivals {
-                self.admit(shared, arrival);
+                self.admit(opener, arrival);
             }
         }
         self.shorten_waiting(linger);
@@ -64,7 +64,7 @@ impl EventLoop {
 
     /// Closes idle connections if no request has been in progress since the last check.
     pub(super) fn look_for_quiet(&mut self) {
-        let now = self.scratch.now;
+        let now = self.turn.now;
         let Some(Drain {
             linger,
             quiet: Some((at, requests)),
@@ -76,7 +76,7 @@ impl EventLoop {
             return;
         }
         *at = now + QUIET;
-        let is_quiet = std::mem::replace(requests, self.requests) == self.requests
+        let is_quiet = std::mem::replace(requests, self.turn.served) == self.turn.served
             && self.slots.iter().all(|slot| is_idle(slot));
         if is_quiet {
             *linger = Duration::ZERO;
@@ -85,25 +85,21 @@ impl EventLoop {
     }
 
     fn shorten_waiting(&mut self, linger: Duration) {
-        let by = self.scratch.now + linger;
-        let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
-        for token in tokens {
-            let held = self
-                .slots
-                .get(token)
-                .and_then(|slot| slot.lock().connection.take());
-            if let Some(mut connection) = held {
+        let by = self.turn.now + linger;
+        for token in self.slots.tokens() {
+            if let Some(mut connection) = self.slots.take(token) {
                 connection.shorten_waiting(by);
                 self.put_back(connection);
             }
         }
     }
 
-    pub(super) fn is_over(&self, shared: &Shared) -> bool {
-        match shared.stop_mode() {
+    pub(super) fn is_over(&self) -> bool {
+        match self.context.inbox.stop_mode() {
             StopMode::Serve => false,
             StopMode::Retire | StopMode::Drain => {
-                let stuck = (shared.deadlines.as_ref()).map_or(0, |deadlines| deadlines.stuck());
+                let stuck =
+                    (self.context.deadlines.as_ref()).map_or(0, |deadlines| deadlines.stuck());
                 self.drain.is_some() && self.slots.in_use() <= stuck
             }
             StopMode::Stop => true,
@@ -113,15 +109,11 @@ impl EventLoop {
     /// The worker has finished, but its process may take some time to exit: no client is to wait here for an answer.
     pub fn close_all(&mut self) {
         let mut arrivals = Vec::new();
-        self.acceptor.close(&self.poller, &mut arrivals);
-        let tokens: Vec<u64> = self.slots.iter().map(|slot| slot.token()).collect();
-        for token in tokens {
-            let held = self
-                .slots
-                .get(token)
-                .and_then(|slot| slot.lock().connection.take());
-            if let Some(connection) = held {
-                self.close(connection);
+        self.accepting.acceptor.close(&self.poller, &mut arrivals);
+        for token in self.slots.tokens() {
+            if let Some(connection) = self.slots.take(token) {
+                drop(connection);
+                self.release(token);
             }
         }
     }
@@ -133,5 +125,7 @@ fn is_idle(slot: &Slot) -> bool {
     let state = slot.lock();
     let connection = state.connection.as_ref();
     !slot.hold().is_held()
-        && connection.is_some_and(|connection| connection.is_kept() && !state.pending.any())
+        && connection.is_some_and(|connection| {
+            connection.activity() == Activity::KeepAlive && !state.pending.any()
+        })
 }

@@ -52,6 +52,17 @@ pub struct Client {
     pub proxy: Option<Box<ProxyEnd>>,
 }
 
+impl Client {
+    /// For the error log.
+    pub(crate) fn shown(&self) -> &str {
+        if self.host.is_empty() {
+            "a client on a unix socket"
+        } else {
+            &self.host
+        }
+    }
+}
+
 /// The address that a client connected to, as given by a PROXY header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProxyEnd {

@@ -4,128 +4,22 @@
 
 use std::fs::File;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
-use crate::deadlines::{CallSlot, Deadline};
-use crate::hold::HeldConnection;
-use crate::queue::{DropReason, HALF_CLOSED_FOR};
-
-/// The client closed the connection, or stopped reading for longer than `write_timeout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientGone;
-
-impl std::fmt::Display for ClientGone {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the client has gone")
-    }
-}
-
-impl std::error::Error for ClientGone {}
-
-/// What is known about a client that sends nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Presence {
-    /// Its connection is open.
-    There,
-    /// The client will send no more. It may still be reading, or it has closed its socket: TCP signals both in the same
-    /// way until something is sent to it.
-    HalfClosed,
-    /// Its connection is dead.
-    Gone,
-}
-
-/// Where to look for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// At the events that the poller has reported.
-    AtEvents,
-    /// At the socket itself, where no thread has polled meanwhile.
-    AtSocket,
-}
-
-/// The result of sending a piece of the body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// The piece exceeded the announced Content-Length; the excess was dropped.
-    pub is_cut: bool,
-    /// The announced length is reached: nothing more can be sent.
-    pub is_complete: bool,
-}
-
-/// Bytes with another owner (a Python `bytes`), sent without a copy and dropped on any thread.
-pub trait SharedBytes: Send {
-    /// The bytes; they neither move nor change while the owner lives.
-    fn bytes(&self) -> &[u8];
-}
-
-/// One response in flight. HTTP/1 owns its whole connection through it; a multiplexed protocol owns one stream,
-/// so that several may be open on several worker threads at once.
-pub trait ResponseWriter: Send {
-    /// Encodes the head and queues it; nothing needs to be sent yet.
-    fn start(&mut self, head: &ResponseHead, length: BodyLength);
-    /// Whether pieces reach the client at all (not for HEAD, 204, 205 and 304).
-    fn allows_body(&self) -> bool;
-    /// Queues a copy of `bytes`.
-    ///
-    /// # Errors
-    /// [`ClientGone`] when the client cannot receive it any more.
-    fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone>;
-    /// Queues bytes without copying them.
-    ///
-    /// # Errors
-    /// As [`ResponseWriter::send_copy`].
-    fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone>;
-    /// Queues a range of a file; the transport may let the kernel copy it.
-    ///
-    /// # Errors
-    /// As [`ResponseWriter::send_copy`].
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone>;
-    /// Transmits all that is queued; waits for a client that reads too slowly.
-    ///
-    /// # Errors
-    /// As [`ResponseWriter::send_copy`].
-    fn flush(&mut self) -> Result<(), ClientGone>;
-    /// Whether some of the response may have been sent.
-    fn is_committed(&self) -> bool;
-    /// Ends the response and gives the channel back.
-    ///
-    /// # Errors
-    /// [`ShortBody`] when less than the announced length was sent: the connection is closed then.
-    fn finish(self: Box<Self>) -> Result<(), ShortBody>;
-    /// Closes the connection (resets the stream) so that the client does not take the response for complete.
-    fn abort(self: Box<Self>);
-    /// Ends a request that the application never saw: with a 503, or without a response when the client has gone.
-    /// Called attached or not, also by the leader: neither waits nor touches the socket.
-    fn drop_request(self: Box<Self>, why: DropReason, now: Instant);
-    /// Forgets a queued, uncommitted response, so that another can be started.
-    fn discard_response(&mut self);
-    /// Whether the client still waits for the response, as far as can be known without sending anything.
-    fn presence(&mut self, look: Look) -> Presence;
-    /// From now on the call has a deadline, at which another thread may answer. Called before [`ResponseWriter::start`].
-    /// A channel that ignores this is not ended at the deadline; its thread is interrupted all the same.
-    fn watch_deadline(&mut self, _station: &Arc<CallSlot>) {}
-    /// The connection's socket, for information about the peer that only the system has.
-    fn socket(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-    /// Keeps the connection's next request back until the value is dropped, in protocols where the requests of a
-    /// connection are ordered. The response is sent all the same.
-    fn hold(&mut self) -> Option<HeldConnection> {
-        None
-    }
-    /// Values of the application's environ for the access log.
-    fn record_environ(&mut self, values: Vec<(String, String)>);
-}
+use super::writer::{
+    ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Look, Presence, ResponseWriter, Sent,
+};
+use crate::deadlines::Deadline;
+use crate::transport::outbox::SharedBytes;
 
 /// While no output is produced for a client, its socket is checked this often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What these checks have shown.
 #[derive(Debug, Clone, Copy, Default)]
-struct QueueExpiry {
+struct Absence {
     looked_at: Option<Instant>,
     half_closed_since: Option<Instant>,
 }
@@ -140,20 +34,20 @@ enum State {
 /// The response to one request. Kept by a worker thread and reused from request to request.
 pub struct Reply {
     head: ResponseHead,
-    channel: Option<Box<dyn ResponseWriter>>,
+    writer: Option<Box<dyn ResponseWriter>>,
     state: State,
     deadline: Option<Deadline>,
-    waiting: QueueExpiry,
+    absence: Absence,
 }
 
 impl Default for Reply {
     fn default() -> Self {
         Self {
             head: ResponseHead::default(),
-            channel: None,
+            writer: None,
             state: State::Over,
             deadline: None,
-            waiting: QueueExpiry::default(),
+            absence: Absence::default(),
         }
     }
 }
@@ -166,11 +60,11 @@ impl Drop for Reply {
 }
 
 impl Reply {
-    pub(crate) fn open(&mut self, channel: Box<dyn ResponseWriter>, deadline: Option<Deadline>) {
+    pub(crate) fn open(&mut self, writer: Box<dyn ResponseWriter>, deadline: Option<Deadline>) {
         self.deadline = deadline;
-        self.waiting = QueueExpiry::default();
+        self.absence = Absence::default();
         self.head.clear();
-        self.channel = Some(channel);
+        self.writer = Some(writer);
         self.state = State::Building;
     }
 
@@ -181,8 +75,8 @@ impl Reply {
 
     /// Encodes the head as it stands and queues it. Nothing is sent yet.
     pub fn start(&mut self, length: BodyLength) {
-        if let (State::Building, Some(channel)) = (self.state, &mut self.channel) {
-            channel.start(&self.head, length);
+        if let (State::Building, Some(writer)) = (self.state, &mut self.writer) {
+            writer.start(&self.head, length);
             self.state = State::Started;
         }
     }
@@ -209,21 +103,23 @@ impl Reply {
 
     /// Whether some of the response may have been sent, so that it cannot be replaced any more.
     pub fn is_committed(&self) -> bool {
-        self.channel
+        self.writer
             .as_ref()
-            .is_none_or(|channel| channel.is_committed())
+            .is_none_or(|writer| writer.is_committed())
     }
 
     /// The connection's socket, for information that only the system has; `None` when the response is over.
-    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.channel.as_ref().and_then(|channel| channel.socket())
+    pub fn socket(&mut self) -> Option<BorrowedFd<'_>> {
+        self.writer
+            .as_mut()
+            .and_then(|writer| writer.client().socket())
     }
 
     /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 205, 304).
     pub fn allows_body(&self) -> bool {
-        self.channel
+        self.writer
             .as_ref()
-            .is_some_and(|channel| channel.allows_body())
+            .is_some_and(|writer| writer.allows_body())
     }
 
     /// Queues a copy of `bytes`, for pieces whose copy costs less than a second buffer in `writev`.
@@ -231,7 +127,7 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
-        self.channel.as_mut().ok_or(ClientGone)?.send_copy(bytes)
+        self.writer.as_mut().ok_or(ClientGone)?.send_copy(bytes)
     }
 
     /// Queues bytes without copying them.
@@ -239,7 +135,7 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
-        self.channel.as_mut().ok_or(ClientGone)?.send_shared(bytes)
+        self.writer.as_mut().ok_or(ClientGone)?.send_shared(bytes)
     }
 
     /// Queues `length` bytes of `file` from `offset` on.
@@ -247,7 +143,7 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
-        self.channel
+        self.writer
             .as_mut()
             .ok_or(ClientGone)?
             .send_file(file, offset, length)
@@ -258,7 +154,7 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn flush(&mut self) -> Result<(), ClientGone> {
-        self.channel.as_mut().ok_or(ClientGone)?.flush()
+        self.writer.as_mut().ok_or(ClientGone)?.flush()
     }
 
     /// Ends the response. The connection goes back to the event loop, which flushes it with the rest of its turn.
@@ -270,16 +166,14 @@ impl Reply {
             return Ok(());
         }
         self.state = State::Over;
-        self.channel
-            .take()
-            .map_or(Ok(()), |channel| channel.finish())
+        self.writer.take().map_or(Ok(()), |writer| writer.finish())
     }
 
     /// Closes the connection with the response unfinished.
     pub fn abort(&mut self) {
         self.state = State::Over;
-        if let Some(channel) = self.channel.take() {
-            channel.abort();
+        if let Some(writer) = self.writer.take() {
+            writer.abort();
         }
     }
 
@@ -298,8 +192,8 @@ impl Reply {
         if self.is_committed() {
             return self.abort();
         }
-        if let Some(channel) = &mut self.channel {
-            channel.discard_response();
+        if let Some(writer) = &mut self.writer {
+            writer.discard_response();
         }
         self.state = State::Building;
         self.head.clear();
@@ -331,8 +225,8 @@ impl Reply {
         if self.is_committed() || self.state == State::Over {
             return false;
         }
-        if let Some(channel) = &mut self.channel {
-            channel.discard_response();
+        if let Some(writer) = &mut self.writer {
+            writer.discard_response();
         }
         self.head.clear();
         self.state = State::Building;
@@ -346,23 +240,23 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the application need not continue.
     pub fn check_client(&mut self, now: Instant) -> Result<(), ClientGone> {
-        let channel = self.channel.as_mut().ok_or(ClientGone)?;
+        let writer = self.writer.as_mut().ok_or(ClientGone)?;
         let since = |at: Instant| now.saturating_duration_since(at);
-        let look = match self.waiting.looked_at {
+        let look = match self.absence.looked_at {
             Some(at) if since(at) >= LOOK_EVERY => Look::AtSocket,
             _ => Look::AtEvents,
         };
-        if look == Look::AtSocket || self.waiting.looked_at.is_none() {
-            self.waiting.looked_at = Some(now);
+        if look == Look::AtSocket || self.absence.looked_at.is_none() {
+            self.absence.looked_at = Some(now);
         }
-        match channel.presence(look) {
+        match writer.client().presence(look) {
             Presence::There => {
-                self.waiting.half_closed_since = None;
+                self.absence.half_closed_since = None;
                 Ok(())
             }
-            Presence::HalfClosed if channel.is_committed() => Ok(()),
+            Presence::HalfClosed if writer.is_committed() => Ok(()),
             Presence::HalfClosed => {
-                if since(*self.waiting.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
+                if since(*self.absence.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
                     return Ok(());
                 }
                 self.drop_request(DropReason::HalfClosed, now);
@@ -374,29 +268,31 @@ impl Reply {
 
     fn drop_request(&mut self, why: DropReason, now: Instant) {
         self.state = State::Over;
-        if let Some(channel) = self.channel.take() {
-            channel.drop_request(why, now);
+        if let Some(writer) = self.writer.take() {
+            writer.drop_request(why, now);
         }
     }
 
     /// Checks whether the client is still connected in both directions; does not wait, and costs a system call.
     pub fn has_client_left(&mut self) -> bool {
-        self.channel
+        self.writer
             .as_mut()
-            .is_none_or(|channel| channel.presence(Look::AtSocket) != Presence::There)
+            .is_none_or(|writer| writer.client().presence(Look::AtSocket) != Presence::There)
     }
 
     /// For an application that continues after its response, in `close()`: the connection's next request is called only
     /// after the value is dropped. Must be called before [`Reply::finish`].
     #[must_use]
     pub fn hold(&mut self) -> Option<HeldConnection> {
-        self.channel.as_mut().and_then(|channel| channel.hold())
+        self.writer
+            .as_mut()
+            .and_then(|writer| writer.control().hold())
     }
 
     /// Values for `%({name}e)s` in the access log.
     pub fn record_environ(&mut self, values: Vec<(String, String)>) {
-        if let Some(channel) = &mut self.channel {
-            channel.record_environ(values);
+        if let Some(writer) = &mut self.writer {
+            writer.control().record_environ(values);
         }
     }
 }

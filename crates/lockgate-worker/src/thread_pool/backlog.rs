@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::ThreadPool;
-use crate::queue::{DropReason, Exchange, QueueDiscipline};
+use crate::exchange::Exchange;
+use crate::exchange::queue::QueueDiscipline;
+use crate::exchange::writer::DropReason;
 
 impl ThreadPool {
     /// Keeps a request for the next free thread. Returns it if a follower has become available.
@@ -27,7 +29,7 @@ impl ThreadPool {
             return None;
         }
         let mut roster = self.roster();
-        let exchange = roster.backlog.take(&self.order);
+        let exchange = roster.backlog.take(&self.discipline);
         self.backlog_len
             .store(roster.backlog.len(), Ordering::SeqCst);
         exchange
@@ -39,37 +41,37 @@ impl ThreadPool {
     }
 
     /// Number of kept requests.
-    pub fn kept(&self) -> usize {
+    pub fn backlog_len(&self) -> usize {
         self.backlog_len.load(Ordering::Relaxed)
     }
 
     /// When the oldest of them was complete.
     pub fn oldest_in_backlog(&self) -> Option<Instant> {
-        if self.kept() == 0 {
+        if self.backlog_len() == 0 {
             return None;
         }
         self.roster().backlog.oldest()
     }
 
-    /// Takes out the kept requests not worth a call any more; see [`Queue::drop_request`](crate::queue::Queue::give_up).
+    /// Takes out the kept requests not worth a call any more; see [`Queue::drop_request`](crate::exchange::queue::Queue::give_up).
     pub fn drop_from_backlog(
         &self,
         now: Instant,
         limit: Option<Duration>,
         into: &mut Vec<(Exchange, DropReason)>,
     ) -> Option<Instant> {
-        if self.kept() == 0 {
+        if self.backlog_len() == 0 {
             return None;
         }
         let mut roster = self.roster();
-        let check_again = roster.backlog.drop_request(now, limit, into);
+        let check_again = roster.backlog.drop_requests(now, limit, into);
         self.backlog_len
             .store(roster.backlog.len(), Ordering::SeqCst);
         check_again
     }
 
     /// The queue discipline: from which end waiting requests are taken.
-    pub fn order(&self) -> &QueueDiscipline {
-        &self.order
+    pub fn discipline(&self) -> &QueueDiscipline {
+        &self.discipline
     }
 }

@@ -7,11 +7,16 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 
-use crate::exchange::response::SharedBytes;
 use crate::transport::Transport;
 
 /// `writev` accepts up to IOV_MAX buffers (1,024); beyond a few of them the cost is all in the kernel's copy.
 const PIECES_AT_ONCE: usize = 16;
+
+/// Bytes with another owner (a Python `bytes`), sent without a copy and dropped on any thread.
+pub trait SharedBytes: Send {
+    /// The bytes; they neither move nor change while the owner lives.
+    fn bytes(&self) -> &[u8];
+}
 
 enum Piece {
     Copied(Vec<u8>),

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::event_loop::Returned;
-use crate::event_loop::slot::Slot;
-use crate::shared::{Shared, StopMode};
+use super::inbox::Returned;
+use super::slot::Slot;
+use crate::exchange::writer::{Held, HeldConnection};
 
 const FREE: u8 = 0;
 /// The application has not finished with the connection's request.
@@ -58,32 +58,20 @@ impl Hold {
     }
 }
 
-/// A connection that is held as long as this value lives.
-pub struct HeldConnection {
-    slot: Arc<Slot>,
-    shared: Arc<Shared>,
-}
-
-impl HeldConnection {
-    pub(crate) fn new(slot: &Arc<Slot>, shared: &Arc<Shared>) -> Self {
-        slot.hold().begin();
-        Self {
-            slot: Arc::clone(slot),
-            shared: Arc::clone(shared),
-        }
+impl Slot {
+    /// Keeps the connection's next request back until the value is dropped.
+    pub fn begin_hold(self: &Arc<Self>) -> HeldConnection {
+        self.hold().begin();
+        let held: Arc<Self> = Arc::clone(self);
+        HeldConnection::new(held)
     }
 }
 
-impl Drop for HeldConnection {
-    fn drop(&mut self) {
-        let token = self.slot.token();
-        match self.slot.hold().end() {
-            NEXT_WAITS => self.shared.push_return(Returned::Released(token), true),
-            // Only a worker that waits for its last connection to end needs this at once.
-            SLOT_WAITS => {
-                let wakes = self.shared.stop_mode() != StopMode::Serve;
-                self.shared.push_return(Returned::Closed(token), wakes);
-            }
+impl Held for Slot {
+    fn release(&self) {
+        match self.hold().end() {
+            NEXT_WAITS => self.inbox.push(Returned::Released(self.token()), true),
+            SLOT_WAITS => self.inbox.push_closed(self.token()),
             _ => {}
         }
     }

@@ -6,13 +6,14 @@ use std::time::Instant;
 use lockgate_http::{
     BodyLength, LocalResponse, Refusal, RequestHead, ResponseContext, ResponseHead,
 };
-use lockgate_observe::Outcome;
+use lockgate_observe::{Level, Outcome};
 
+use super::{Http1, Next, Phase};
 use crate::body::minimum_rate::ReadRate;
 use crate::body::spool::{NotStored, Spool};
 use crate::date::with_date;
-use crate::exchange::response::ResponseWriter;
-use crate::http1::{Connection, Next, Phase};
+use crate::exchange::answer::Answer;
+use crate::exchange::writer::ResponseWriter;
 use crate::log::access_log::Entry;
 
 /// Why a request does not reach the application.
@@ -58,16 +59,16 @@ impl Rejection {
     }
 }
 
-impl Connection {
+impl Http1 {
     /// Queues the response to a request that does not go to the application.
-    pub fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
-        let mut request = self.request.take().unwrap_or_default();
+    pub(super) fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
+        let mut request = self.reader.request.take().unwrap_or_default();
         let is_head = request.head.method() == b"HEAD";
         if let Rejection::OfPeer(refusal) = rejection {
             self.warn_of_refusal(refusal, &request.head, now);
         }
         self.log_refused_head(&mut request.head, now);
-        self.spool = Spool::Empty;
+        self.reader.spool = Spool::Empty;
         let (status, detail) = match &rejection {
             Rejection::OfPeer(refusal) => (refusal.status(), refusal.to_string()),
             Rejection::NoDescriptors => (
@@ -77,57 +78,78 @@ impl Connection {
             Rejection::DiskFull => (507, "the request body could not be stored".to_owned()),
             Rejection::NotStored => (500, "the request body could not be stored".to_owned()),
         };
-        self.shared.report_refusal(&self.client, &detail);
-        if let Some(entry) = &mut self.entry {
+        self.context.report_refusal(&self.link.client, &detail);
+        if let Some(entry) = &mut self.response.entry {
             entry.status = status;
             entry.reason = Some(rejection.name());
         }
-        self.status = status;
-        let length_before = self.out.len();
-        let server = self.shared.server_header.as_deref();
-        let tail = self.out.tail();
+        self.response.status = status;
+        let length_before = self.link.out.len();
+        let server = self.context.server_header.as_deref();
+        let tail = self.link.out.tail();
         let from = tail.len();
         let response = LocalResponse::text(status, &detail).closing();
         let body_bytes = with_date(|date| {
             response.encode(tail, &ResponseContext::closing(is_head, date, server))
         });
         let added = tail.len() - from;
-        self.out.record_appended(added);
-        debug_assert!(self.out.len() > length_before);
+        self.link.out.record_appended(added);
+        debug_assert!(self.link.out.len() > length_before);
         self.record_body(body_bytes as u64, outcome, now);
-        self.read_rate = ReadRate::default();
-        self.close_after_response = true;
-        self.body = None;
+        self.link.read_rate = ReadRate::default();
+        self.response.closes = true;
+        self.response.body = None;
         self.phase = Phase::Writing;
-        self.deadline = now + self.shared.config.write_timeout;
+        self.link.deadline = now + self.context.config.write_timeout;
         // The client may have sent more than was read: close by lingering.
-        self.readable = !self.read_closed;
+        self.link.readable = !self.link.read_closed;
         Next::Flush
     }
 
-    /// Queues a complete response of the server's own to a request that was read in full: the connection may continue.
-    pub fn queue_own_response(&mut self, head: &ResponseHead, body: &[u8], now: Instant) {
-        self.start(head, BodyLength::Known(body.len() as u64));
-        if self.allows_body() {
+    /// Queues an answer of the server itself to a request that was read in full: the connection may continue.
+    pub(super) fn queue_answer(&mut self, answer: &Answer, now: Instant) {
+        let body = &*answer.response.body;
+        let mut head = ResponseHead::default();
+        answer.response.write_head(&mut head);
+        self.start(&head, BodyLength::Known(body.len() as u64));
+        let is_body_sent = self.allows_body();
+        if is_body_sent {
             // A client that has gone is found by the flush.
             let _ = self.send_copy(body);
         }
-        let may_go_on = self
-            .body
-            .as_mut()
-            .is_some_and(|body| body.finish().is_ok() && body.keep_alive());
-        self.close_after_response |= !may_go_on;
+        self.response.closes |= !self.response.finish_body();
         self.phase = Phase::Writing;
-        self.deadline = now + self.shared.config.write_timeout;
+        self.link.deadline = now + self.context.config.write_timeout;
+        if let Some(account) = answer.account {
+            if let Some(entry) = &mut self.response.entry {
+                entry.reason = account.reason;
+                entry.status = account.logged_status.unwrap_or(entry.status);
+            }
+            let is_seen = is_body_sent && account.outcome != Outcome::ClientGone;
+            let body_bytes = if is_seen { body.len() } else { 0 };
+            self.record_body(body_bytes as u64, account.outcome, now);
+            self.count_loss(account.loss);
+        }
+    }
+
+    fn warn_of_refusal(&mut self, refusal: Refusal, head: &RequestHead, now: Instant) {
+        let proxies = &self.context.proxies;
+        let client = &self.link.client;
+        let is_trusted = self.reader.identity.is_trusted(client, proxies);
+        if let Some(text) = (proxies.warnings).warning(refusal, head, client, is_trusted, now) {
+            self.context
+                .error_log
+                .write_unless_blocked(Level::Warning, &text);
+        }
     }
 
     /// Makes sure that a head which never became a request is logged, too.
     fn log_refused_head(&mut self, head: &mut RequestHead, now: Instant) {
-        if self.entry.is_none() && self.shared.access_log.is_some() {
+        if self.response.entry.is_none() && self.context.access_log.is_some() {
             let mut entry = Box::<Entry>::default();
             std::mem::swap(&mut entry.head, head);
             entry.started = Some(now);
-            self.entry = Some(entry);
+            self.response.entry = Some(entry);
         }
     }
 }

@@ -7,16 +7,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::exchange::request::Request;
-use crate::exchange::response::{Look, Presence, ResponseWriter};
-
-/// Requests that have waited for less are called without a look at their clients' sockets: few clients leave so soon,
-/// and the look is a system call.
-const LOOK_AFTER: Duration = Duration::from_millis(5);
-
-/// A client that has closed its sending side counts as gone once its request has waited this long; see
-/// docs/decisions/0010-a-client-that-closes-while-it-waits-has-gone.md.
-pub const HALF_CLOSED_FOR: Duration = Duration::from_millis(100);
+use super::Exchange;
+use super::writer::{DropReason, HALF_CLOSED_FOR, Look, Presence};
 
 /// After each request dropped, the next 16 are taken LIFO. At a load of 1 + 1/16 of the capacity that is all of them.
 /// A single impatient client without overload delays the others by at most this many calls.
@@ -24,44 +16,6 @@ const TURNED_BY: u32 = 16;
 
 /// The queue returns to FIFO after this many calls without another request dropped.
 const TURNED_AT_MOST: u32 = 64;
-
-/// A request that is ready to run, with the channel for its response.
-pub struct Exchange {
-    pub request: Box<Request>,
-    pub channel: Box<dyn ResponseWriter>,
-    /// When it was complete, as far as the event loop can know.
-    pub ready_at: Instant,
-    /// The same moment on the clock of the scoreboard.
-    pub ready_nanos: u64,
-    /// It was kept because no thread was free.
-    pub was_in_backlog: bool,
-}
-
-impl Exchange {
-    /// Where to look for the client before the call, if anywhere.
-    pub fn look(&self, waited: Duration) -> Option<Look> {
-        if waited >= LOOK_AFTER {
-            Some(Look::AtSocket)
-        } else if self.was_in_backlog {
-            Some(Look::AtEvents)
-        } else {
-            None
-        }
-    }
-}
-
-/// Why a request is not passed on to the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DropReason {
-    /// The client has gone: nothing can reach it.
-    Gone,
-    /// The client has closed its sending side and has most likely gone.
-    HalfClosed,
-    /// The request has waited longer than `queue_timeout` or `request_timeout`.
-    TooLate,
-    /// `queue_size` other requests wait already.
-    QueueFull,
-}
 
 /// Whether a request that has waited is still worth a call. `limit` is how long it may wait.
 pub fn drop_reason(
@@ -139,7 +93,7 @@ impl Queue {
 
     /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
     /// Returns when to look again because of a client that has only just closed its sending side.
-    pub fn drop_request(
+    pub fn drop_requests(
         &mut self,
         now: Instant,
         limit: Option<Duration>,
@@ -150,7 +104,7 @@ impl Queue {
             let Some(mut exchange) = self.exchanges.pop_front() else {
                 break;
             };
-            let presence = exchange.channel.presence(Look::AtEvents);
+            let presence = exchange.writer.client().presence(Look::AtEvents);
             match drop_reason(
                 now.saturating_duration_since(exchange.ready_at),
                 presence,
@@ -179,13 +133,12 @@ mod tests {
     fn queue_of(start: Instant, exchanges: &[(u64, Presence)]) -> Queue {
         let mut queue = Queue::default();
         for &(millis, presence) in exchanges {
-            queue.push(Exchange {
-                request: Box::default(),
-                channel: Box::new(Client(presence)),
-                ready_at: start + Duration::from_millis(millis),
-                ready_nanos: 0,
-                was_in_backlog: false,
-            });
+            queue.push(Exchange::new(
+                Box::default(),
+                Box::new(Client(presence)),
+                start + Duration::from_millis(millis),
+                0,
+            ));
         }
         queue
     }
@@ -281,7 +234,7 @@ mod tests {
         );
         let mut dropped = Vec::new();
         let now = start + Duration::from_millis(1000);
-        let again = queue.drop_request(now, Some(Duration::from_secs(1)), &mut dropped);
+        let again = queue.drop_requests(now, Some(Duration::from_secs(1)), &mut dropped);
         let reasons: Vec<DropReason> = dropped.iter().map(|(_, why)| *why).collect();
         use DropReason::{Gone, HalfClosed, TooLate};
         assert_eq!(reasons, [TooLate, Gone, HalfClosed, Gone]);

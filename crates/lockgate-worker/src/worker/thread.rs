@@ -1,48 +1,64 @@
 //! The main loop of a worker thread: lead the event loop, call the application, lead again; or follow, or sleep.
 //!
-//! Two rules keep event loop and GIL from deadlock: an attached thread only *tries* to lock the event loop, and a thread waits for
-//! the GIL only after it has released the event loop.
+//! Two rules keep event loop and GIL from deadlock: an attached thread only *tries* to lock the event loop, and a thread
+//! waits for the GIL only after it has released the event loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
 use crate::app::App;
-use crate::deadlines::{CallSlot, Deadline, Deadlines};
+use crate::connection::inbox::StopMode;
+use crate::deadlines::call_slot::CallSlot;
+use crate::deadlines::{Deadline, Deadlines};
 use crate::detached_work::DetachedWork;
-use crate::event_loop::{EventLoop, Turn};
+use crate::event_loop::context::Context;
+use crate::event_loop::handle::SharedEventLoop;
+use crate::event_loop::{EventLoop, Exit};
+use crate::exchange::Exchange;
+use crate::exchange::queue::drop_reason;
 use crate::exchange::request::Request;
-use crate::exchange::response::{Look, Reply};
+use crate::exchange::response::Reply;
+use crate::exchange::writer::Look;
 use crate::metrics::ThreadRecorder;
-use crate::queue::{Exchange, drop_reason};
-use crate::shared::{Shared, StopMode};
+use crate::protocol::Protocols;
 use crate::thread_pool::{Post, forced_wait};
 
-impl Shared {
+/// The name of a worker thread, for debuggers and `top -H`.
+pub const NAME: &str = "lockgate-worker";
+
+/// What every worker thread needs.
+#[derive(Clone)]
+pub struct WorkerThread {
+    pub context: Arc<Context>,
+    pub event_loop: Arc<SharedEventLoop>,
+    pub protocols: Protocols,
+}
+
+impl WorkerThread {
     /// The main function of a worker thread. Runs attached. A panic in a call costs that request; anywhere else it may
     /// have left the event loop in an inconsistent state, so the worker ends.
-    pub fn serve(self: &Arc<Self>) {
-        if catch_unwind(AssertUnwindSafe(|| self.serve_until_over())).is_err() {
-            self.report_fatal(
+    pub fn run(&self) {
+        if catch_unwind(AssertUnwindSafe(|| self.run_until_over())).is_err() {
+            self.context.report_fatal(
                 "a thread has panicked outside of a request; this worker ends and is replaced",
             );
         }
     }
 
     /// Runs requests, and between them the work that the thread pool needs.
-    fn serve_until_over(self: &Arc<Self>) {
+    fn run_until_over(&self) {
         let mut reply = Reply::default();
         let mut spare = None;
-        let watch = Watch::new(self);
-        let mut recorder = self.metrics.recorder(|| self.app.thread());
-        let forced_wait = forced_wait(self.config.switch_interval);
+        let watch = CallWatch::new(&self.context);
+        let mut recorder = self.context.metrics.recorder(|| self.context.app.thread());
+        let forced_wait = forced_wait(self.context.config.switch_interval);
         loop {
             let mut next = None;
             let mut asked = None;
-            self.app.detached(DetachedWork::new(&mut || {
+            self.context.app.detached(DetachedWork::new(&mut || {
                 next = self.next_job(&mut spare);
                 let now = Instant::now();
                 asked = Some(now);
@@ -53,24 +69,28 @@ impl Shared {
             }));
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
-            if self.pool.on_attached(waited, waited >= forced_wait, began) {
-                self.waker.wake();
+            if self
+                .context
+                .pool
+                .on_attached(waited, waited >= forced_wait, began)
+            {
+                self.context.inbox.wake();
             }
             let Some(mut exchange) = next else {
-                if !self.pool.is_over() {
-                    self.app.thread_ends();
+                if !self.context.pool.is_over() {
+                    self.context.app.thread_ends();
                 }
                 return;
             };
             // Not earlier: until this thread has the GIL, a new leader could not call anything.
-            self.pool.wake_follower_if_due();
+            self.context.pool.wake_follower_if_due();
             loop {
-                if self.pool.take_spawn_order() {
+                if self.context.pool.take_spawn_order() {
                     self.spawn_thread();
                 }
                 if !watch.on_called() {
                     spare = Some(self.drop_expired(exchange));
-                    watch.end(&self.app, began);
+                    watch.end(&self.context.app, began);
                     break;
                 }
                 let waited = began.saturating_duration_since(exchange.ready_at);
@@ -80,19 +100,19 @@ impl Shared {
                         Err(request) => {
                             // Its response should not wait for the next call.
                             spare = Some(request);
-                            watch.end(&self.app, began);
+                            watch.end(&self.context.app, began);
                             break;
                         }
                     }
                 }
-                spare = Some(self.run(
+                spare = Some(self.call(
                     exchange,
                     waited,
                     &mut reply,
                     watch.deadline(),
                     &mut recorder,
                 ));
-                watch.end_now(&self.app);
+                watch.end_now(&self.context.app);
                 match self.continue_turn(&mut spare, &mut began) {
                     Some(following) => {
                         exchange = following;
@@ -101,20 +121,22 @@ impl Shared {
                     None => break,
                 }
             }
-            self.app.between_turns(&|| self.pool.promote_now());
+            self.context
+                .app
+                .between_turns(&|| self.context.pool.promote_now());
         }
     }
 
-    fn spawn_thread(self: &Arc<Self>) {
-        let shared = Arc::clone(self);
-        if let Err(error) = self
-            .app
-            .spawn("lockgate-crew".to_owned(), Box::new(move || shared.serve()))
+    fn spawn_thread(&self) {
+        let thread = self.clone();
+        if let Err(error) =
+            (self.context.app).spawn(NAME.to_owned(), Box::new(move || thread.run()))
         {
-            self.pool.unregister();
-            self.pool
+            self.context.pool.unregister();
+            self.context
+                .pool
                 .pause_growth(Instant::now() + Duration::from_secs(1));
-            self.error_log.write(
+            self.context.error_log.write(
                 Level::Warning,
                 &format!("cannot start another thread: {error}"),
             );
@@ -129,12 +151,12 @@ impl Shared {
         waited: Duration,
         now: Instant,
     ) -> Result<Exchange, Box<Request>> {
-        let presence = exchange.channel.presence(look);
-        let Some(why) = drop_reason(waited, presence, self.longest_wait()) else {
+        let presence = exchange.writer.client().presence(look);
+        let Some(why) = drop_reason(waited, presence, self.context.longest_wait()) else {
             return Ok(exchange);
         };
-        self.pool.order().record_drops(1);
-        exchange.channel.drop_request(why, now);
+        self.context.pool.discipline().record_drops(1);
+        exchange.writer.drop_request(why, now);
         exchange.request.clear();
         Err(exchange.request)
     }
@@ -142,13 +164,13 @@ impl Shared {
     /// The deadline passed while this thread waited for the GIL: the client has been answered.
     #[cold]
     fn drop_expired(&self, mut exchange: Exchange) -> Box<Request> {
-        exchange.channel.abort();
+        exchange.writer.abort();
         exchange.request.clear();
         exchange.request
     }
 
     /// Calls the application and handles every outcome.
-    fn run(
+    fn call(
         &self,
         mut exchange: Exchange,
         waited: Duration,
@@ -157,15 +179,15 @@ impl Shared {
         recorder: &mut ThreadRecorder,
     ) -> Box<Request> {
         recorder.begin(&exchange.request, exchange.ready_nanos, waited);
-        reply.open(exchange.channel, deadline);
-        self.pool.saturation().on_call_begin();
+        reply.open(exchange.writer, deadline);
+        self.context.pool.saturation().on_call_begin();
         let call = catch_unwind(AssertUnwindSafe(|| {
-            self.app.call(&mut exchange.request, reply)
+            self.context.app.call(&mut exchange.request, reply)
         }));
-        self.pool.saturation().on_call_end();
+        self.context.pool.saturation().on_call_end();
         recorder.end();
         if call.is_err() {
-            self.error_log.write(
+            self.context.error_log.write(
                 Level::Critical,
                 "a bug in the server: a request's thread panicked; the request gets 500",
             );
@@ -183,62 +205,63 @@ impl Shared {
         spare: &mut Option<Box<Request>>,
         began: &mut Instant,
     ) -> Option<Exchange> {
-        if !self.pool.is_still_leading() {
+        if !self.context.pool.is_still_leading() {
             // Another thread leads the event loop. A request that was kept for lack of threads runs here and now, without
             // releasing the GIL in between.
-            let exchange = self.pool.take_from_backlog();
+            let exchange = self.context.pool.take_from_backlog();
             if exchange.is_some() {
-                self.pool.begin_backlog_call();
+                self.context.pool.begin_backlog_call();
                 *began = Instant::now();
             }
             return exchange;
         }
         let now = Instant::now();
-        self.pool
+        self.context
+            .pool
             .record_call_time(now.saturating_duration_since(*began));
         *began = now;
-        let mut event_loop = self.try_event_loop()?;
+        let mut event_loop = self.event_loop.try_lock()?;
         if let Some(request) = spare.take() {
             event_loop.reuse(request);
         }
         if event_loop.must_flush(now)
             || event_loop.must_poll(now)
-            || self.stop_mode() == StopMode::Stop
-            || !self.pool.has_follower()
+            || self.context.inbox.stop_mode() == StopMode::Stop
+            || !self.context.pool.has_follower()
         {
             return None;
         }
-        let order = self.pool.order();
         let exchange = self
+            .context
             .pool
             .take_from_backlog()
-            .or_else(|| event_loop.take_ready(order))?;
+            .or_else(|| event_loop.take_ready())?;
         self.release(event_loop, false);
         Some(exchange)
     }
 
     /// Without the GIL: leads, follows or sleeps until there is a request for this thread. `None`: over.
-    fn next_job(self: &Arc<Self>, spare: &mut Option<Box<Request>>) -> Option<Exchange> {
+    fn next_job(&self, spare: &mut Option<Box<Request>>) -> Option<Exchange> {
         loop {
-            if self.pool.is_over() {
+            if self.context.pool.is_over() {
                 return None;
             }
-            if let Some(event_loop) = self.try_event_loop() {
+            if let Some(event_loop) = self.event_loop.try_lock() {
                 return self.lead(event_loop, spare);
             }
-            match self.pool.report() {
+            match self.context.pool.report() {
                 Post::Run(exchange) => {
-                    self.pool.begin_backlog_call();
+                    self.context.pool.begin_backlog_call();
                     return Some(exchange);
                 }
                 Post::Follow => {}
-                Post::Park if self.pool.wait_parked() => {}
+                Post::Park if self.context.pool.wait_parked() => {}
                 Post::Park => return None,
             }
             let mut tried = 0;
-            while self.pool.wait_as_follower(&mut tried) {
-                if let Some(event_loop) = self.try_event_loop() {
-                    self.pool.stop_following();
+            while self.context.pool.wait_as_follower(&mut tried) {
+                if let Some(event_loop) = self.event_loop.try_lock() {
+                    self.context.pool.stop_following();
                     return self.lead(event_loop, spare);
                 }
             }
@@ -246,35 +269,35 @@ impl Shared {
     }
 
     fn lead(
-        self: &Arc<Self>,
+        &self,
         mut event_loop: MutexGuard<'_, EventLoop>,
         spare: &mut Option<Box<Request>>,
     ) -> Option<Exchange> {
-        if self.pool.on_led() {
-            self.cork.pull();
+        if self.context.pool.on_led() {
+            self.context.cork.pull();
         }
         if let Some(request) = spare.take() {
             event_loop.reuse(request);
         }
         loop {
-            if event_loop.turn(self) == Turn::Over {
+            if event_loop.run(&self.protocols) == Exit::Over {
                 event_loop.close_all();
-                self.end();
+                self.context.end();
                 return None;
             }
-            let kept = if self.pool.can_take_from_backlog() {
-                self.pool.take_from_backlog()
+            let kept = if self.context.pool.can_take_from_backlog() {
+                self.context.pool.take_from_backlog()
             } else {
                 None
             };
-            let Some(exchange) = kept.or_else(|| event_loop.take_ready(self.pool.order())) else {
+            let Some(exchange) = kept.or_else(|| event_loop.take_ready()) else {
                 continue;
             };
-            if self.pool.may_call() {
+            if self.context.pool.may_call() {
                 self.release(event_loop, true);
                 return Some(exchange);
             }
-            if let Some(exchange) = self.pool.put_back(exchange) {
+            if let Some(exchange) = self.context.pool.put_back(exchange) {
                 self.release(event_loop, true);
                 return Some(exchange);
             }
@@ -283,43 +306,36 @@ impl Shared {
 
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
     fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_interpreter: bool) {
-        self.metrics.record_waiting(event_loop.queued(self));
-        self.pool.begin_call(waits_for_interpreter);
+        self.context.metrics.record_waiting(event_loop.queued());
+        self.context.pool.begin_call(waits_for_interpreter);
         drop(event_loop);
         if !waits_for_interpreter {
-            self.pool.wake_follower_if_due();
+            self.context.pool.wake_follower_if_due();
         }
-    }
-
-    pub fn end(&self) {
-        self.pool.shut_down();
-        if let Some(log) = &self.access_log {
-            log.close();
-        }
-        self.is_finished.store(true, Ordering::SeqCst);
-        self.finished.wake();
     }
 }
 
 /// A worker thread's own call slot, if calls are watched.
-struct Watch {
+struct CallWatch {
     posted: Option<(Arc<Deadlines>, Arc<CallSlot>)>,
 }
 
-impl Watch {
-    fn new(shared: &Shared) -> Self {
+impl CallWatch {
+    fn new(context: &Context) -> Self {
         let register = |deadlines: &Arc<Deadlines>| {
-            let call_slot = deadlines.register(shared.app.thread());
+            let call_slot = deadlines.register(context.app.thread());
             (Arc::clone(deadlines), call_slot)
         };
         Self {
-            posted: shared.deadlines.as_ref().map(register),
+            posted: context.deadlines.as_ref().map(register),
         }
     }
 
     fn begin(&self, exchange: &mut Exchange, now: Instant) {
-        if let Some((deadlines, call_slot)) = &self.posted {
-            deadlines.begin(call_slot, exchange, now);
+        if let Some((deadlines, call_slot)) = &self.posted
+            && deadlines.begin(call_slot, &exchange.request, exchange.ready_at, now)
+        {
+            exchange.writer.control().watch_deadline(call_slot);
         }
     }
 
@@ -351,7 +367,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for CallWatch {
     fn drop(&mut self) {
         if let Some((deadlines, call_slot)) = &self.posted {
             deadlines.unregister(call_slot);

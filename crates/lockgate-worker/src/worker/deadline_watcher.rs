@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use lockgate_observe::{Level, Outcome};
 use rustix::process::{Signal, getpid, kill_process};
 
-use super::ending::STATUS;
-use super::records::{Found, Record};
-use super::{
-    Call, CallSlot, Deadlines, Due, Ending, Expiry, ReplaceReason, SAMPLES_AT_MOST, Stage,
-};
-use crate::shared::{Shared, StopMode};
+use crate::connection::inbox::StopMode;
+use crate::deadlines::call_slot::{Call, CallSlot, Due, Expiry, SAMPLES_AT_MOST, Stage};
+use crate::deadlines::ending::{Ending, STATUS};
+use crate::deadlines::records::{Found, Record};
+use crate::deadlines::{Deadlines, ReplaceReason};
+use crate::event_loop::context::Context;
 
 /// A new call is noticed after this long at the latest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -39,24 +39,24 @@ enum Kind {
 ///
 /// # Errors
 /// When the system has no threads to give.
-pub fn start(shared: &Arc<Shared>, deadlines: &Arc<Deadlines>) -> io::Result<()> {
+pub fn start(context: &Arc<Context>, deadlines: &Arc<Deadlines>) -> io::Result<()> {
     let (questions, to_answer) = channel();
     let watcher = Watcher {
-        shared: Arc::clone(shared),
+        context: Arc::clone(context),
         deadlines: Arc::clone(deadlines),
         questions,
     };
     let inspector = Inspector {
-        shared: Arc::clone(shared),
+        context: Arc::clone(context),
         deadlines: Arc::clone(deadlines),
     };
-    let guard = &shared.panic_guard;
+    let guard = &context.lifecycle.panic_guard;
     guard.spawn("lockgate-inspector", move || inspector.answer(&to_answer))?;
     guard.spawn("lockgate-deadlines", move || watcher.watch())
 }
 
 struct Watcher {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     deadlines: Arc<Deadlines>,
     /// Dropping it ends the inspector, unless the inspector waits for the GIL.
     questions: Sender<Question>,
@@ -64,7 +64,7 @@ struct Watcher {
 
 impl Watcher {
     fn watch(self) {
-        while !self.shared.pool.is_over() {
+        while !self.context.pool.is_over() {
             let now = Instant::now();
             let next = self.look(now);
             self.write_records();
@@ -105,34 +105,34 @@ impl Watcher {
                     let since = now.saturating_duration_since(expiry.at);
                     record = Some(Record::of_despair(&call, since));
                     // Such a call has only waited for the GIL.
-                    held_up = Some(call.stage == Stage::QueueExpiry);
+                    held_up = Some(call.stage == Stage::Waiting);
                 }
             }
         }
         let next = call.next();
         drop(call);
         if let Some(record) = record {
-            self.shared.error_log.write(record.level, &record.text);
+            self.context.error_log.write(record.level, &record.text);
         }
         if let Some(is_interpreter_held) = held_up {
-            (self.shared).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
+            (self.context).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
             // The worker may have nothing else left to finish, and no other event may wake it.
-            self.shared.waker.wake();
+            self.context.inbox.wake();
         }
         next
     }
 
     /// The deadline has passed: the client gets 504 or a reset, and the inspector deals with the thread.
     fn expire(&self, call_slot: &Arc<CallSlot>, call: &mut Call, now: Instant) -> Option<Record> {
-        let shared = &self.shared;
+        let context = &self.context;
         let ending = match call.stage {
             Stage::Idle | Stage::Answered => None,
-            Stage::QueueExpiry | Stage::Open => {
-                Some(call.line.refuse(shared.server_header.as_deref()))
+            Stage::Waiting | Stage::Open => {
+                Some(call.client_socket.refuse(context.server_header.as_deref()))
             }
-            Stage::Committed => Some(call.line.cut()),
+            Stage::Committed => Some(call.client_socket.cut()),
         };
-        if let (Some(mut entry), Some(log)) = (call.entry.take(), &shared.access_log) {
+        if let (Some(mut entry), Some(log)) = (call.entry.take(), &context.access_log) {
             entry.status = STATUS;
             entry.reason = Some("request_timeout");
             let nobody = Arc::default();
@@ -140,7 +140,7 @@ impl Watcher {
             log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
         }
         if let Some(ending) = ending {
-            shared.metrics.count_expired(ending.has_answer());
+            context.metrics.count_expired(ending.has_answer());
         }
         call.expiry = Some(Expiry {
             at: now,
@@ -148,7 +148,7 @@ impl Watcher {
             is_logged: false,
             is_stuck: false,
         });
-        if call.stage == Stage::QueueExpiry {
+        if call.stage == Stage::Waiting {
             return Some(self.tell(call, Found::NotCalled, now));
         }
         self.ask(call_slot, call.number, Kind::Interrupt);
@@ -182,13 +182,13 @@ impl Watcher {
                 .unwrap_or_else(PoisonError::into_inner),
         );
         for record in records {
-            self.shared.error_log.write(record.level, &record.text);
+            self.context.error_log.write(record.level, &record.text);
         }
     }
 }
 
 struct Inspector {
-    shared: Arc<Shared>,
+    context: Arc<Context>,
     deadlines: Arc<Deadlines>,
 }
 
@@ -208,7 +208,7 @@ impl Inspector {
         let call_slot = &question.call_slot;
         let mut record = None;
         let stack = self
-            .shared
+            .context
             .app
             .interrupt(call_slot.thread, &mut |has_stack| {
                 let mut call = call_slot.lock();
@@ -222,7 +222,7 @@ impl Inspector {
             });
         if let Some(mut record) = record {
             record.text.push_str(stack.as_deref().unwrap_or_default());
-            self.shared.error_log.write(record.level, &record.text);
+            self.context.error_log.write(record.level, &record.text);
         }
     }
 
@@ -248,7 +248,7 @@ impl Inspector {
 
     fn sample(&self, question: &Question) {
         let call_slot = &question.call_slot;
-        let stack = self.shared.app.stack(call_slot.thread);
+        let stack = self.context.app.stack(call_slot.thread);
         let mut call = call_slot.lock();
         if call.number == question.number && call.stage != Stage::Idle {
             let age = call.began.elapsed();
@@ -257,7 +257,7 @@ impl Inspector {
     }
 }
 
-impl Shared {
+impl Context {
     /// Asks for a replacement; a worker that cannot be replaced finishes what it has and ends. When the call has the
     /// only thread, or the GIL, nothing can be finished, and a regular exit may be impossible: then the worker aborts,
     /// which logs the stacks of all threads, and another one is started at once.
@@ -278,7 +278,7 @@ impl Shared {
         }
         match deadlines.ask_for_replacement.get() {
             Some(ask) => ask(reason),
-            None => self.ask_to_stop(StopMode::Drain),
+            None => self.inbox.ask_to_stop(StopMode::Drain),
         }
     }
 }

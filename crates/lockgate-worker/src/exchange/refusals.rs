@@ -9,10 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use lockgate_http::{Refusal, RequestHead};
-use lockgate_observe::Level;
 
-use super::Connection;
-use super::client_identity::shown;
+use super::request::Client;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 
 /// Longer names are cut in a warning.
@@ -20,33 +18,33 @@ const LONGEST_NAME: usize = 64;
 
 /// When each kind of refusal was last logged, so that clients cannot fill the log and one kind does not hide another.
 #[derive(Default)]
-pub(super) struct RefusalWarnings {
+pub(crate) struct RefusalWarnings {
     by_name: Mutex<HashMap<&'static str, LogThrottle>>,
 }
 
 impl RefusalWarnings {
+    /// The warning about a refusal that the operator can act on, if it is one and it is due.
+    pub(crate) fn warning(
+        &self,
+        refusal: Refusal,
+        head: &RequestHead,
+        client: &Client,
+        is_trusted: bool,
+        now: Instant,
+    ) -> Option<String> {
+        if !is_worth_a_warning(refusal, is_trusted) {
+            return None;
+        }
+        let suppressed = self.note(refusal, now)?;
+        let mut text = describe(refusal, head, client.shown(), is_trusted);
+        text.push_str(&and_suppressed(suppressed));
+        Some(text)
+    }
+
     /// As [`LogThrottle::note`], for this kind.
-    pub(super) fn note(&self, refusal: Refusal, now: Instant) -> Option<u64> {
+    pub(crate) fn note(&self, refusal: Refusal, now: Instant) -> Option<u64> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.entry(refusal.name()).or_default().note(now)
-    }
-}
-
-impl Connection {
-    /// Logs a refusal if the operator can act on it.
-    pub(crate) fn warn_of_refusal(&self, refusal: Refusal, head: &RequestHead, now: Instant) {
-        let proxies = &self.shared.proxies;
-        let is_trusted = (self.identity.is_trusted).unwrap_or_else(|| proxies.trusts(&self.client));
-        if !is_worth_a_warning(refusal, is_trusted) {
-            return;
-        }
-        if let Some(suppressed) = proxies.warnings.note(refusal, now) {
-            let mut text = describe(refusal, head, shown(&self.client), is_trusted);
-            text.push_str(&and_suppressed(suppressed));
-            self.shared
-                .error_log
-                .write_unless_blocked(Level::Warning, &text);
-        }
     }
 }
 

@@ -19,8 +19,8 @@ use socket2::SockRef;
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
 use crate::descriptors::{TrackedFd, move_up};
-use crate::event_loop::poller::Poller;
 use crate::exchange::request::{Client, Local};
+use crate::poller::Poller;
 
 /// Listener `n` has this token plus `n`; slots never do, because their generation is never 0.
 pub const FIRST_LISTENER: u64 = 1;

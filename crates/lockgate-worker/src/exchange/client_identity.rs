@@ -7,19 +7,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use lockgate_config::{ForwardedHeaders, Networks, ProxiesConfig, ProxyVersion};
 use lockgate_http::{
     ForwardingRules, Hop, HopHeaders, MalformedProxyHeader, ProxyProtocol, ProxySource, Refusal,
     SchemeHeader, read_proxy_header,
 };
-use lockgate_observe::{Level, Outcome};
 
 use super::refusals::RefusalWarnings;
-use super::{Connection, Next};
-use crate::exchange::request::{Client, ProxyEnd, Request};
-use crate::log::throttle::and_suppressed;
+use super::request::{Client, ProxyEnd, Request};
 
 /// The proxies that a worker trusts, and what it takes from them.
 pub struct TrustedProxies {
@@ -27,9 +23,9 @@ pub struct TrustedProxies {
     trusted: Networks,
     protocol: Option<ProxyProtocol>,
     protocol_peers: Networks,
-    looks_at_all: bool,
-    has_told_of_stripping: AtomicBool,
-    pub(super) warnings: RefusalWarnings,
+    examines_all_heads: bool,
+    has_reported_stripping: AtomicBool,
+    pub(crate) warnings: RefusalWarnings,
 }
 
 impl TrustedProxies {
@@ -60,7 +56,7 @@ impl TrustedProxies {
             strips_untrusted: config.strip_untrusted,
         };
         Self {
-            looks_at_all: rules.has_unusual_names(),
+            examines_all_heads: rules.has_unusual_names(),
             rules,
             trusted: config.trusted.clone(),
             protocol: config.protocol.map(|version| match version {
@@ -69,7 +65,7 @@ impl TrustedProxies {
                 ProxyVersion::Auto => ProxyProtocol::Auto,
             }),
             protocol_peers: config.protocol_peers.clone(),
-            has_told_of_stripping: AtomicBool::new(false),
+            has_reported_stripping: AtomicBool::new(false),
             warnings: RefusalWarnings::default(),
         }
     }
@@ -80,29 +76,35 @@ impl TrustedProxies {
         may_pass_on || self.trusts(peer)
     }
 
-    pub(super) fn trusts(&self, peer: &Client) -> bool {
+    pub(crate) fn trusts(&self, peer: &Client) -> bool {
         is_among(&self.trusted, peer)
     }
 
+    /// True the first time.
+    pub(crate) fn reports_stripping(&self) -> bool {
+        let has_reported = &self.has_reported_stripping;
+        !has_reported.load(Ordering::Relaxed) && !has_reported.swap(true, Ordering::Relaxed)
+    }
+
     /// Whether every head is examined, because a header with an unusual name may name the client.
-    pub fn looks_at_all(&self) -> bool {
-        self.looks_at_all
+    pub fn examines_all_heads(&self) -> bool {
+        self.examines_all_heads
     }
 }
 
 /// What a connection knows about its client.
 #[derive(Default)]
-pub(super) struct ClientIdentity {
+pub(crate) struct ClientIdentity {
     /// What has arrived of the PROXY header, while it is awaited.
     header: Option<Vec<u8>>,
     /// Whether the peer's headers are trusted, once that was decided.
-    pub(super) is_trusted: Option<bool>,
+    is_trusted: Option<bool>,
     /// The last client identified, and the hop that named it: proxies send several requests of a client in a row.
-    told: Option<Box<(Hop, Arc<Client>)>>,
+    named: Option<Box<(Hop, Arc<Client>)>>,
 }
 
 impl ClientIdentity {
-    pub(super) fn new(proxies: &TrustedProxies) -> Self {
+    pub(crate) fn new(proxies: &TrustedProxies) -> Self {
         Self {
             header: proxies.protocol.map(|_| Vec::new()),
             ..Self::default()
@@ -110,13 +112,13 @@ impl ClientIdentity {
     }
 
     /// Whether the PROXY header has not arrived yet.
-    pub(super) fn awaits_proxy_header(&self) -> bool {
+    pub(crate) fn awaits_proxy_header(&self) -> bool {
         self.header.is_some()
     }
 
     fn client_of(&mut self, hop: Hop, peer: &Client) -> &Arc<Client> {
-        let told = match self.told.take() {
-            Some(told) if told.0 == hop => told,
+        let named = match self.named.take() {
+            Some(named) if named.0 == hop => named,
             _ => {
                 let client = Client {
                     host: hop.address.to_string(),
@@ -126,77 +128,93 @@ impl ClientIdentity {
                 Box::new((hop, Arc::new(client)))
             }
         };
-        &self.told.insert(told).1
+        &self.named.insert(named).1
     }
 }
 
-impl Connection {
-    /// Identifies the client of a request from headers that may name it.
+/// What a connection that begins with a PROXY header has shown.
+pub(crate) enum ProxyHeaderRead<'i> {
+    /// More is needed.
+    Incomplete,
+    /// The header is complete; this is the input after it.
+    Complete(&'i [u8]),
+    /// The header is missing, malformed or not allowed.
+    Refused {
+        refusal: Refusal,
+        reason: String,
+        /// The client sends HTTP or a line of text, so it can read an answer.
+        is_readable: bool,
+    },
+}
+
+impl ClientIdentity {
+    /// Identifies the client of a request from headers that may name it. Returns whether headers were removed because
+    /// the peer is not trusted.
     #[cold]
-    pub(super) fn identify(&mut self, request: &mut Request) -> Result<(), Refusal> {
-        let proxies = &self.shared.proxies;
-        let is_trusted = *self
-            .identity
-            .is_trusted
-            .get_or_insert_with(|| proxies.trusts(&self.client));
-        if !is_trusted {
-            request.set_client(&self.client);
+    pub(crate) fn identify(
+        &mut self,
+        request: &mut Request,
+        peer: &Arc<Client>,
+        proxies: &TrustedProxies,
+    ) -> Result<bool, Refusal> {
+        if !self.is_trusted(peer, proxies) {
+            request.set_client(peer);
             // RFC 9110 §7.4: only a trusted gateway may forward a request that was meant for a secured connection.
             if request.head.has_https_target() && !request.is_https {
                 return Err(Refusal::HttpsTargetOverPlainHttp);
             }
-            if proxies.rules.strip(&mut request.head)? > 0 {
-                self.tell_of_stripping();
-            }
-            return Ok(());
+            return Ok(proxies.rules.strip(&mut request.head)? > 0);
         }
-        let told = proxies
+        let named = proxies
             .rules
             .read(&mut request.head, |address| proxies.trusted.names(address))?;
-        request.is_https = told.is_https.unwrap_or(request.is_https);
-        match told.client {
-            Some(hop) => request.set_client(self.identity.client_of(hop, &self.client)),
-            None => request.set_client(&self.client),
+        request.is_https = named.is_https.unwrap_or(request.is_https);
+        match named.client {
+            Some(hop) => request.set_client(self.client_of(hop, peer)),
+            None => request.set_client(peer),
         }
-        Ok(())
+        Ok(false)
     }
 
-    /// Takes the PROXY header from the first bytes of the connection. Returns the input after it, or what to do when
-    /// the header is incomplete or invalid.
+    /// Whether the peer's headers are trusted.
+    pub(crate) fn is_trusted(&mut self, peer: &Client, proxies: &TrustedProxies) -> bool {
+        *self.is_trusted.get_or_insert_with(|| proxies.trusts(peer))
+    }
+
+    /// Takes the PROXY header from the first bytes of the connection, and the client that it names.
     #[cold]
-    pub(super) fn take_proxy_header<'i>(
+    pub(crate) fn read_proxy_header<'i>(
         &mut self,
         input: &'i [u8],
-        now: Instant,
-    ) -> Result<&'i [u8], Option<Next>> {
-        let proxies = &self.shared.proxies;
-        let (Some(mut header), Some(protocol)) = (self.identity.header.take(), proxies.protocol)
-        else {
-            return Ok(input);
+        peer: &mut Arc<Client>,
+        proxies: &TrustedProxies,
+    ) -> ProxyHeaderRead<'i> {
+        let (Some(mut header), Some(protocol)) = (self.header.take(), proxies.protocol) else {
+            return ProxyHeaderRead::Complete(input);
         };
         let before = header.len();
         header.extend_from_slice(input);
-        if !header.is_empty() && !is_among(&proxies.protocol_peers, &self.client) {
-            let reason = "it is not in proxy_allow_ips";
-            return Err(self.refuse_connection(
-                &header,
-                Refusal::ProxyHeaderForbidden,
-                reason,
-                now,
-            ));
+        let refused = |refusal, reason| ProxyHeaderRead::Refused {
+            refusal,
+            reason,
+            is_readable: header.first().is_some_and(u8::is_ascii_alphabetic),
+        };
+        if !header.is_empty() && !is_among(&proxies.protocol_peers, peer) {
+            let reason = "it is not in proxy_allow_ips".to_owned();
+            return refused(Refusal::ProxyHeaderForbidden, reason);
         }
         let read = match read_proxy_header(&header, protocol) {
             Ok(Some(read)) => read,
             Ok(None) => {
-                self.identity.header = Some(header);
-                return Err(None);
+                self.header = Some(header);
+                return ProxyHeaderRead::Incomplete;
             }
             Err(malformed) => {
                 let refusal = match malformed {
                     MalformedProxyHeader::Absent => Refusal::ProxyHeaderMissing,
                     _ => Refusal::ProxyHeaderMalformed,
                 };
-                return Err(self.refuse_connection(&header, refusal, &malformed.to_string(), now));
+                return refused(refusal, malformed.to_string());
             }
         };
         match read.source {
@@ -204,54 +222,15 @@ impl Connection {
             ProxySource::Network {
                 source,
                 destination,
-            } => self.client = Arc::new(client_behind(source, destination)),
+            } => *peer = Arc::new(client_behind(source, destination)),
             ProxySource::Unix => {
                 // The client of a unix socket, perhaps on another machine, has no name and no trust here.
-                self.client = Arc::default();
-                self.identity.is_trusted = Some(false);
+                *peer = Arc::default();
+                self.is_trusted = Some(false);
             }
         }
         // More input does not change the result: the header ends in the bytes that have arrived now.
-        Ok(&input[read.length.saturating_sub(before)..])
-    }
-
-    /// Ends a connection without a valid PROXY header; a client that sends HTTP or a line of text gets the reason.
-    fn refuse_connection(
-        &mut self,
-        first: &[u8],
-        refusal: Refusal,
-        reason: &str,
-        now: Instant,
-    ) -> Option<Next> {
-        let warnings = &self.shared.proxies.warnings;
-        if let Some(suppressed) = warnings.note(refusal, now) {
-            let more = and_suppressed(suppressed);
-            let who = shown(&self.client);
-            self.shared.error_log.write_unless_blocked(
-                Level::Warning,
-                &format!("refused a connection of {who}: {reason}{more}"),
-            );
-        }
-        if first.first().is_some_and(u8::is_ascii_alphabetic) {
-            Some(self.refuse(refusal.into(), Outcome::Refused, now))
-        } else {
-            Some(Next::Close)
-        }
-    }
-
-    fn tell_of_stripping(&self) {
-        let has_told = &self.shared.proxies.has_told_of_stripping;
-        if has_told.load(Ordering::Relaxed) || has_told.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let who = shown(&self.client);
-        self.shared.error_log.write_unless_blocked(
-            Level::Warning,
-            &format!(
-                "removed headers about the client (X-Forwarded-For, Forwarded or the like) from a request of {who}, \
-                 which is not in forwarded_allow_ips; if that is your proxy, name it there (said once)"
-            ),
-        );
+        ProxyHeaderRead::Complete(&input[read.length.saturating_sub(before)..])
     }
 }
 
@@ -259,14 +238,6 @@ impl Connection {
 fn is_among(networks: &Networks, peer: &Client) -> bool {
     let address = || peer.host.parse::<IpAddr>();
     peer.host.is_empty() || address().is_ok_and(|address| networks.contains(address))
-}
-
-pub(super) fn shown(client: &Client) -> &str {
-    if client.host.is_empty() {
-        "a client on a unix socket"
-    } else {
-        &client.host
-    }
 }
 
 fn client_behind(source: SocketAddr, destination: SocketAddr) -> Client {

@@ -1,0 +1,79 @@
+//! Connections as the event loop and the thread pool see them: the seam between event loop and protocol, what every
+//! connection has, and where it is kept while it waits.
+//!
+//! Invariant: a connection has one owner at a time: the event loop, or the thread that runs its request. A protocol
+//! that runs several requests of one connection at a time keeps the connection with the event loop and hands out one
+//! [`ResponseWriter`](crate::exchange::writer::ResponseWriter) a stream.
+
+pub mod hand_back;
+pub mod hold;
+pub mod inbox;
+pub mod link;
+pub mod slot;
+pub mod turn;
+
+use std::time::Instant;
+
+use self::link::Link;
+use self::turn::Turn;
+
+/// A connection and the protocol that it speaks. The event loop calls it with what has become possible; complete
+/// requests leave it as exchanges ([`Turn::dispatch`]).
+pub trait Protocol: Send {
+    /// What every connection has.
+    fn link(&self) -> &Link;
+
+    /// As [`Protocol::link`].
+    fn link_mut(&mut self) -> &mut Link;
+
+    /// Continues with what the link can do now: sends, reads, parses and dispatches, for a bounded time.
+    fn drive(self: Box<Self>, turn: &mut Turn) -> Driven;
+
+    /// The deadline of the link has passed.
+    fn expire(self: Box<Self>, turn: &mut Turn) -> Driven;
+
+    /// The application has finished with the request that kept the next one back ([`hold`]).
+    fn resume(self: Box<Self>, turn: &mut Turn) -> Driven {
+        self.drive(turn)
+    }
+
+    /// What it is doing.
+    fn activity(&self) -> Activity;
+
+    /// The server stops: a connection that waits for a request or for the client's close waits until `by` at most.
+    fn shorten_waiting(&mut self, by: Instant);
+}
+
+/// What a connection that the event loop owns is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// It has served a request and waits for the next one.
+    KeepAlive,
+    /// Its input may be a request.
+    Receiving,
+    /// Its input is a part of a body, so that other connections may come first.
+    ReceivingBody,
+    /// It sends a response.
+    Sending,
+    /// The response has been sent and only the client's close is awaited.
+    Lingering,
+}
+
+impl Activity {
+    /// Whether its input is neither a request nor the beginning of one.
+    pub fn is_bulk(self) -> bool {
+        matches!(self, Self::ReceivingBody | Self::Lingering)
+    }
+}
+
+/// The result of driving a connection.
+pub enum Driven {
+    /// An event or the deadline continues it.
+    Wait(Box<dyn Protocol>),
+    /// There is more to do, but other connections come first.
+    Again(Box<dyn Protocol>),
+    /// It belongs to the thread that runs its request.
+    Lent,
+    /// It is closed; this is the token of its slot.
+    Closed(u64),
+}

@@ -1,0 +1,195 @@
+//! What every connection has, whatever its protocol: the transport, the output queue, the deadline, and what the poller
+//! has reported.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::slot::Slot;
+use crate::body::minimum_rate::{MinimumRate, ReadRate};
+use crate::exchange::request::{Client, Local};
+use crate::exchange::writer::{Look, Presence};
+use crate::poller::Readiness;
+use crate::transport::outbox::{Flushed, Outbox};
+use crate::transport::{Received, Transport};
+
+/// See the module documentation.
+pub struct Link {
+    pub slot: Arc<Slot>,
+    pub transport: Box<dyn Transport>,
+    pub out: Outbox,
+    /// The deadline of what the protocol is doing.
+    pub deadline: Instant,
+    /// The edge was reported, and the socket has not been read until it was empty.
+    pub readable: bool,
+    /// The peer has announced the end of its stream; reads continue until they return it.
+    pub read_closing: bool,
+    pub read_closed: bool,
+    pub hung_up: bool,
+    /// How fast the client takes the current response.
+    pub read_rate: ReadRate,
+    pub client: Arc<Client>,
+    pub local: Arc<Local>,
+}
+
+/// The result of one read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// This many bytes, at least one.
+    Bytes(usize),
+    /// The peer has ended its stream.
+    End,
+    /// Nothing is there; an event reports when to read again.
+    Blocked,
+    /// Try again.
+    Interrupted,
+    /// The connection is dead.
+    Dead,
+}
+
+impl Link {
+    pub fn new(
+        slot: Arc<Slot>,
+        transport: Box<dyn Transport>,
+        client: Arc<Client>,
+        local: Arc<Local>,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            slot,
+            transport,
+            out: Outbox::default(),
+            deadline,
+            readable: true,
+            read_closing: false,
+            read_closed: false,
+            hung_up: false,
+            read_rate: ReadRate::default(),
+            client,
+            local,
+        }
+    }
+
+    /// Records what the poller has reported.
+    pub fn record(&mut self, readiness: Readiness) {
+        self.readable |= readiness.readable || readiness.read_closed;
+        self.read_closing |= readiness.read_closed;
+        self.hung_up |= readiness.hung_up;
+    }
+
+    /// Records what the poller has reported since the connection left its slot.
+    pub fn record_pending(&mut self) {
+        let pending = std::mem::take(&mut self.slot.lock().pending);
+        self.record(pending);
+    }
+
+    /// Whether output is pending, here or in the transport.
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty() || self.transport.has_pending_output()
+    }
+
+    /// Whether the client can neither send nor, as far as is known, receive.
+    pub fn is_over(&self) -> bool {
+        self.hung_up || self.read_closed
+    }
+
+    /// Reads what has arrived.
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> Read {
+        let outcome = self.transport.read(buffer);
+        self.on_read(outcome)
+    }
+
+    /// Accounts for a read that went past [`Link::read`], into a buffer that belongs to the same connection.
+    #[inline]
+    pub fn on_read(&mut self, outcome: io::Result<Received>) -> Read {
+        match outcome {
+            Ok(Received { count: 0, .. }) => {
+                self.readable = false;
+                self.read_closed = true;
+                Read::End
+            }
+            Ok(Received { count, is_drained }) => {
+                // The end of the stream carries no bytes: once it is announced, reading goes on until a read returns
+                // it.
+                self.readable = !is_drained || self.read_closing;
+                Read::Bytes(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                Read::Blocked
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Read::Interrupted,
+            Err(_) => Read::Dead,
+        }
+    }
+
+    /// Moves queued output to the socket. A client that does not take it at `rate` runs into the deadline.
+    ///
+    /// # Errors
+    /// When the peer can receive nothing more.
+    #[inline]
+    pub fn flush(&mut self, rate: impl FnOnce() -> MinimumRate) -> io::Result<Flushed> {
+        let before = self.out.len();
+        let flushed = self.out.flush(&mut *self.transport)?;
+        // Also for a bounded flush: what is left has the deadline of a response, not that of an earlier phase.
+        if flushed != Flushed::All || self.read_rate.is_behind() {
+            self.record_read_rate(&rate(), before - self.out.len(), flushed != Flushed::All);
+        }
+        Ok(flushed)
+    }
+
+    #[cold]
+    fn record_read_rate(&mut self, rate: &MinimumRate, bytes: u64, is_blocked: bool) {
+        let now = Instant::now();
+        if is_blocked {
+            self.deadline = self
+                .read_rate
+                .record_blocked(rate, self.deadline, bytes, now);
+        } else {
+            self.read_rate.record_clear(rate, self.deadline, bytes, now);
+        }
+    }
+
+    /// Whether the client is still there, as far as can be known without sending anything.
+    pub fn presence(&mut self, look: Look) -> Presence {
+        self.record_pending();
+        if look == Look::AtSocket && !self.hung_up {
+            let seen = self.look_at_socket();
+            self.record(seen);
+        }
+        if self.hung_up {
+            Presence::Gone
+        } else if self.read_closing || self.read_closed {
+            Presence::HalfClosed
+        } else {
+            Presence::There
+        }
+    }
+
+    fn look_at_socket(&self) -> Readiness {
+        let Some(seen) = self.poll_at_once(PollFlags::RDHUP) else {
+            // Nothing was learnt; an error of the socket shows when the response is sent.
+            return Readiness::default();
+        };
+        Readiness {
+            read_closed: seen.contains(PollFlags::RDHUP),
+            hung_up: seen.intersects(PollFlags::HUP | PollFlags::ERR),
+            ..Readiness::default()
+        }
+    }
+
+    /// Whether the kernel holds no input that has not been read.
+    pub fn is_silent(&self) -> bool {
+        self.poll_at_once(PollFlags::IN)
+            .is_some_and(|seen| seen.is_empty())
+    }
+
+    fn poll_at_once(&self, flags: PollFlags) -> Option<PollFlags> {
+        let mut watched = [PollFd::from_borrowed_fd(self.transport.descriptor(), flags)];
+        poll(&mut watched, Some(&Timespec::default())).ok()?;
+        Some(watched[0].revents())
+    }
+}

@@ -1,0 +1,155 @@
+//! What the event loop, the connections and the threads of a worker share: settings, application, thread pool, logs and
+//! metrics. It has no connection and no event loop.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockgate_config::Config;
+use lockgate_http::Limits;
+use lockgate_observe::Level;
+
+use super::load_shedding::SheddingReport;
+use crate::app::App;
+use crate::body::minimum_rate::MinimumRate;
+use crate::body::spool::{BodyStore, NotStored};
+use crate::connection::inbox::{Inbox, StopMode};
+use crate::deadlines::Deadlines;
+use crate::descriptors::budget::DescriptorBudget;
+use crate::exchange::client_identity::TrustedProxies;
+use crate::exchange::request::Client;
+use crate::helper_thread::PanicGuard;
+use crate::log::ErrorLog;
+use crate::log::access_log::AccessLog;
+use crate::log::throttle::{LogThrottle, and_suppressed};
+use crate::metrics::WorkerMetrics;
+use crate::poller::Waker;
+use crate::thread_pool::ThreadPool;
+use crate::transport::cork::Cork;
+
+/// See the module documentation.
+pub struct Context {
+    pub config: Arc<Config>,
+    pub limits: Limits,
+    pub server_header: Option<Vec<u8>>,
+    pub app: Arc<dyn App>,
+    pub pool: Arc<ThreadPool>,
+    pub inbox: Arc<Inbox>,
+    pub cork: Cork,
+    pub bodies: BodyStore,
+    pub descriptors: Arc<DescriptorBudget>,
+    pub proxies: TrustedProxies,
+    pub metrics: WorkerMetrics,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub error_log: Arc<ErrorLog>,
+    pub spool_failures: Mutex<LogThrottle>,
+    pub shedding: SheddingReport,
+    pub lifecycle: Lifecycle,
+    /// Set if a setting asks for calls to be watched.
+    pub deadlines: Option<Arc<Deadlines>>,
+}
+
+/// How the worker's end is announced.
+pub struct Lifecycle {
+    pub finished: Waker,
+    pub is_finished: AtomicBool,
+    /// The worker ends because of its own fault.
+    pub has_failed: AtomicBool,
+    pub panic_guard: PanicGuard,
+}
+
+impl Context {
+    /// Whether responses may leave a connection open.
+    pub fn keeps_connections(&self) -> bool {
+        self.inbox.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()
+    }
+
+    /// How long a request may wait for a thread: a call without time left would be useless.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        [self.config.queue_timeout, self.config.request_timeout]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How fast a client has to send a body.
+    pub fn body_rate(&self) -> MinimumRate {
+        MinimumRate {
+            bytes_per_second: self.config.body_min_rate,
+            grace: self.config.body_timeout,
+        }
+    }
+
+    /// How fast a client has to take a response.
+    pub fn write_rate(&self) -> MinimumRate {
+        MinimumRate {
+            bytes_per_second: self.config.write_min_rate,
+            grace: self.config.write_timeout,
+        }
+    }
+
+    pub fn report_refusal(&self, client: &Client, refusal: &str) {
+        self.error_log.write_unless_blocked(
+            Level::Debug,
+            &format!("refused a request of {}: {refusal}", client.shown()),
+        );
+    }
+
+    pub fn report_spool_failure(&self, reason: &NotStored, now: Instant) {
+        let Some(suppressed) = self
+            .spool_failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(now)
+        else {
+            return;
+        };
+        let others = and_suppressed(suppressed);
+        let NotStored::Disk(error) = reason else {
+            let message = format!(
+                "cannot keep a request body on disk: {} others are there, and with the connections they have the \
+                 descriptors (`ulimit -n`) that are not left to the application; the request is refused with 503{others}",
+                self.descriptors.files()
+            );
+            return (self.error_log).write_unless_blocked(Level::Warning, &message);
+        };
+        let directory = (self.bodies.directory.clone()).unwrap_or_else(std::env::temp_dir);
+        let setting = match self.bodies.directory {
+            Some(_) => "spool_dir",
+            None => "spool_dir, here the system's directory for temporary files",
+        };
+        let message = format!(
+            "cannot keep a request body in {}: {error}; the request is refused{others}. Bodies over body_memory \
+             need room there: make some, or name another directory (setting: {setting})",
+            directory.display()
+        );
+        self.error_log.write_unless_blocked(Level::Error, &message);
+    }
+
+    pub fn report_short_file(&self) {
+        self.error_log.write_unless_blocked(
+            Level::Error,
+            "a file became shorter while it was sent; the connection is closed",
+        );
+    }
+
+    /// The worker cannot continue: logs the reason and ends it; the supervisor starts another.
+    pub fn report_fatal(&self, message: &str) {
+        if !self.pool.is_over() {
+            self.error_log.write(Level::Critical, message);
+            self.lifecycle.has_failed.store(true, Ordering::SeqCst);
+            self.inbox.ask_to_stop(StopMode::Stop);
+            self.end();
+        }
+    }
+
+    /// The worker has finished.
+    pub fn end(&self) {
+        self.pool.shut_down();
+        if let Some(log) = &self.access_log {
+            log.close();
+        }
+        self.lifecycle.is_finished.store(true, Ordering::SeqCst);
+        self.lifecycle.finished.wake();
+    }
+}

@@ -1,0 +1,145 @@
+//! Load shedding: the response to requests that get no thread (503, or none for clients that have gone), and a warning
+//! for the operator. The queue decides which requests those are.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use lockgate_http::LocalResponse;
+use lockgate_observe::{Level, Loss, Outcome};
+
+use super::context::Context;
+use crate::exchange::answer::{Account, Answer};
+use crate::exchange::writer::DropReason;
+use crate::log::throttle::LogThrottle;
+
+/// Seconds until the client should try again. The queue recovers from an overload within a second; where it does not, a
+/// refusal costs less than the idle time of a longer pause.
+const RETRY_AFTER: &str = "1";
+
+/// Refusals that have not been logged yet.
+#[derive(Default)]
+pub struct SheddingReport {
+    refusals: Mutex<Refusals>,
+}
+
+#[derive(Default)]
+struct Refusals {
+    throttle: LogThrottle,
+    too_late: u64,
+    queue_full: u64,
+}
+
+impl SheddingReport {
+    /// Counts a refusal. When a line is due: how many were too late, and how many found the queue full.
+    fn note(&self, why: DropReason, now: Instant) -> Option<(u64, u64)> {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        match why {
+            DropReason::TooLate => refusals.too_late += 1,
+            DropReason::QueueFull => refusals.queue_full += 1,
+            DropReason::Gone | DropReason::HalfClosed => return None,
+        }
+        refusals.throttle.note(now)?;
+        Some((
+            std::mem::take(&mut refusals.too_late),
+            std::mem::take(&mut refusals.queue_full),
+        ))
+    }
+}
+
+impl Context {
+    /// Logs that requests are refused, from time to time.
+    pub fn report_overload(&self, why: DropReason, now: Instant) {
+        let Some((too_late, queue_full)) = self.shedding.note(why, now) else {
+            return;
+        };
+        let mut parts = Vec::new();
+        if too_late > 0 {
+            let limit = self.longest_wait().unwrap_or_default();
+            let setting = if self.config.queue_timeout == Some(limit) {
+                "queue_timeout"
+            } else {
+                "request_timeout"
+            };
+            parts.push(format!(
+                "{too_late} waited for a thread for longer than {setting} = {limit:?}"
+            ));
+        }
+        if queue_full > 0 {
+            let size = self.config.queue_size;
+            parts.push(format!(
+                "{queue_full} found queue_size = {size} others waiting"
+            ));
+        }
+        let message = format!(
+            "more requests than this worker can answer; refused with 503: {}",
+            parts.join(", ")
+        );
+        self.error_log
+            .write_unless_blocked(Level::Warning, &message);
+    }
+}
+
+/// What the client of a dropped request reads; `None` if the client has gone.
+pub fn detail_of(why: DropReason) -> Option<&'static str> {
+    match why {
+        DropReason::Gone => None,
+        DropReason::TooLate => Some("no thread became free in time"),
+        DropReason::QueueFull => Some("too many requests are waiting"),
+        DropReason::HalfClosed => {
+            Some("the client closed its side of the connection while it waited")
+        }
+    }
+}
+
+/// The answer to a dropped request. The request was read in full, so the connection may continue: opening another one
+/// would cost both sides more than the refusal.
+pub fn answer_to(why: DropReason, detail: &str) -> Answer {
+    let response = LocalResponse::text(503, detail).with_header("Retry-After", RETRY_AFTER);
+    let overloaded = |loss, reason| Account {
+        outcome: Outcome::Overloaded,
+        loss,
+        reason: Some(reason),
+        logged_status: None,
+    };
+    match why {
+        DropReason::TooLate => Answer {
+            response,
+            account: Some(overloaded(Loss::QueueTimeout, "queue_timeout")),
+        },
+        DropReason::QueueFull => Answer {
+            response,
+            account: Some(overloaded(Loss::QueueFull, "queue_full")),
+        },
+        // The client has most likely gone, and 499 is the accurate status. A client that was only half closed is
+        // answered all the same.
+        DropReason::HalfClosed | DropReason::Gone => Answer {
+            response: response.closing(),
+            account: Some(Account {
+                outcome: Outcome::ClientGone,
+                loss: Loss::ClientGone,
+                reason: None,
+                logged_status: Some(499),
+            }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn refusals_are_told_of_at_once_and_then_together() {
+        let born = Instant::now();
+        let tally = SheddingReport::default();
+        let at = |seconds| born + Duration::from_secs(seconds);
+        assert_eq!(tally.note(DropReason::Gone, at(0)), None);
+        assert_eq!(tally.note(DropReason::QueueFull, at(0)), Some((0, 1)));
+        assert_eq!(tally.note(DropReason::QueueFull, at(1)), None);
+        assert_eq!(tally.note(DropReason::TooLate, at(9)), None);
+        assert_eq!(tally.note(DropReason::HalfClosed, at(11)), None);
+        assert_eq!(tally.note(DropReason::TooLate, at(11)), Some((2, 1)));
+        assert_eq!(tally.note(DropReason::TooLate, at(20)), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! An answer of the server itself to a request that does not reach the application, and how it is counted.
+
+use lockgate_http::LocalResponse;
+use lockgate_observe::{Loss, Outcome};
+
+/// See the module documentation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub response: LocalResponse,
+    /// How the access log and the metrics count it; `None`: as a complete response.
+    pub account: Option<Account>,
+}
+
+/// How a refused request is logged and counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    pub outcome: Outcome,
+    pub loss: Loss,
+    /// The identifier of the reason in the access log.
+    pub reason: Option<&'static str>,
+    /// The status in the access log, where it is another one than the client gets.
+    pub logged_status: Option<u16>,
+}
+
+impl From<LocalResponse> for Answer {
+    fn from(response: LocalResponse) -> Self {
+        Self {
+            response,
+            account: None,
+        }
+    }
+}

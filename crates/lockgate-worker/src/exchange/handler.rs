@@ -1,0 +1,20 @@
+//! Handlers: what may answer a request in the event loop, without a thread and without the interpreter, or change how
+//! its response is written.
+
+use super::Exchange;
+use super::answer::Answer;
+
+/// Looks at each complete request before it waits for a thread.
+pub trait Handler: Send {
+    /// Answers the request or passes it on, perhaps with another writer. Runs in the event loop: it neither waits nor
+    /// reads a file.
+    fn handle(&self, exchange: Exchange) -> Handled;
+}
+
+/// The result of a handler.
+pub enum Handled {
+    /// The next handler or the application answers.
+    Pass(Exchange),
+    /// The server answers.
+    Answer(Exchange, Answer),
+}

@@ -1,0 +1,19 @@
+//! `OPTIONS *`: a question about the server and not about the application (RFC 9110 §9.3.7).
+
+use lockgate_http::LocalResponse;
+
+use crate::exchange::Exchange;
+use crate::exchange::handler::{Handled, Handler};
+
+/// See the module documentation.
+pub struct ServerOptions;
+
+impl Handler for ServerOptions {
+    fn handle(&self, exchange: Exchange) -> Handled {
+        if exchange.request.head.is_server_wide_options() {
+            Handled::Answer(exchange, LocalResponse::new(200).into())
+        } else {
+            Handled::Pass(exchange)
+        }
+    }
+}

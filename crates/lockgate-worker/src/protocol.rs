@@ -1,0 +1,56 @@
+//! The protocols that connections speak, and which of them a new connection begins with.
+
+pub(crate) mod handshake;
+pub(crate) mod http1;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::connection::Protocol;
+use crate::connection::link::Link;
+use crate::event_loop::context::Context;
+use crate::event_loop::handle::SharedEventLoop;
+use crate::event_loop::{Opened, Opener};
+use crate::transport::Handshake;
+
+use self::handshake::Handshaking;
+use self::http1::Http1;
+
+/// Opens connections for the event loop of one worker.
+#[derive(Clone)]
+pub struct Protocols {
+    pub context: Arc<Context>,
+    pub event_loop: Arc<SharedEventLoop>,
+}
+
+impl Opener for Protocols {
+    fn open(&self, opened: Opened, now: Instant) -> Box<dyn Protocol> {
+        let Opened {
+            slot,
+            mut transport,
+            client,
+            local,
+        } = opened;
+        let deadline = now + self.context.config.head_timeout;
+        let outcome = transport.handshake();
+        let link = Link::new(slot, transport, client, local, deadline);
+        match outcome {
+            Ok(Handshake::Done { alpn }) => self.speak(alpn.as_deref(), link),
+            // A failed handshake is found again when the connection is driven.
+            Ok(Handshake::WantRead | Handshake::WantWrite) | Err(_) => {
+                Box::new(Handshaking::new(self.clone(), link))
+            }
+        }
+    }
+}
+
+impl Protocols {
+    /// The protocol that client and server have agreed on (ALPN, RFC 7301); without an agreement HTTP/1.
+    pub(crate) fn speak(&self, _alpn: Option<&[u8]>, link: Link) -> Box<dyn Protocol> {
+        Box::new(Http1::new(
+            Arc::clone(&self.context),
+            Arc::clone(&self.event_loop),
+            link,
+        ))
+    }
+}

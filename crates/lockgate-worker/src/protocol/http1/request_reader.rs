@@ -1,0 +1,389 @@
+//! The request reader: reads, parses and collects the bytes of a connection until a request is complete.
+//! `lockgate-http` parses; faults are answered in `error_response`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
+use lockgate_observe::{Level, Outcome};
+
+use super::error_response::Rejection;
+use super::{Http1, Next};
+use crate::body::spool::{NotStored, Spool};
+use crate::connection::link::Read;
+use crate::connection::turn::Turn;
+use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedProxies};
+use crate::exchange::request::{Body, Request};
+use crate::log::access_log::Entry;
+use crate::log::throttle::and_suppressed;
+
+/// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
+pub(super) const READS_AT_ONCE: usize = 16;
+
+/// Fewer for a chunked body: its chunks may be of one byte, which cost about 10 ns a byte. 4 × 64 KiB.
+const PARSED_AT_ONCE: usize = 4;
+
+/// Smaller pieces of a body on disk are written together with the rest of what was read with them.
+const WRITTEN_AT_ONCE: usize = 4096;
+
+/// What has been received of the next request.
+pub(super) struct RequestReader {
+    parser: RequestParser,
+    /// Input behind the current request.
+    unread: Vec<u8>,
+    /// The request whose body is being received.
+    pub(super) request: Option<Box<Request>>,
+    pub(super) spool: Spool,
+    /// The link's deadline is that of a request head.
+    has_begun_head: bool,
+    pub(super) identity: ClientIdentity,
+}
+
+impl RequestReader {
+    pub(super) fn new(parser: RequestParser, proxies: &TrustedProxies) -> Self {
+        Self {
+            parser,
+            unread: Vec::new(),
+            request: None,
+            spool: Spool::Empty,
+            has_begun_head: false,
+            identity: ClientIdentity::new(proxies),
+        }
+    }
+
+    /// Whether no byte of a request has arrived.
+    pub(super) fn is_idle(&self) -> bool {
+        self.parser.is_idle() && self.unread.is_empty()
+    }
+
+    /// Whether input has been received that was not parsed yet.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    pub(super) fn drop_unread(&mut self) {
+        self.unread = Vec::new();
+    }
+
+    pub(super) fn is_reading_body(&self) -> bool {
+        self.parser.is_reading_body()
+    }
+
+    pub(super) fn has_begun_head(&self) -> bool {
+        self.parser.is_reading_head()
+    }
+
+    /// The next request may be read.
+    pub(super) fn next_message(&mut self) {
+        self.parser.next_message();
+    }
+}
+
+impl Http1 {
+    /// Reads and parses until a request is complete, the socket is empty or the connection is over.
+    pub(super) fn receive(&mut self, turn: &mut Turn) -> Next {
+        if self.reader.has_unread() {
+            let unread = std::mem::take(&mut self.reader.unread);
+            if let Some(next) = self.feed(&unread, &mut turn.requests, turn.now) {
+                return next;
+            }
+        }
+        for count in 0..READS_AT_ONCE {
+            if !self.link.readable {
+                return Next::Wait;
+            }
+            let body_left = self.reader.parser.body_left();
+            if count >= PARSED_AT_ONCE && body_left.is_none() {
+                return Next::Again;
+            }
+            let next = match self.receive_directly(body_left, turn) {
+                Some(next) => next,
+                None => self.receive_and_parse(turn),
+            };
+            if let Some(next) = next {
+                return next;
+            }
+        }
+        Next::Again
+    }
+
+    /// Reads into the shared buffer and parses. `None`: nothing to do yet.
+    fn receive_and_parse(&mut self, turn: &mut Turn) -> Option<Next> {
+        let Turn {
+            buffer,
+            requests,
+            now,
+            received,
+            ..
+        } = turn;
+        match self.link.read(buffer) {
+            Read::Bytes(count) => {
+                *received += count as u64;
+                self.feed(&buffer[..count], requests, *now)
+            }
+            Read::Blocked | Read::Interrupted => None,
+            Read::End => Some(self.receive_eof(*now)),
+            Read::Dead => Some(self.lose(*now)),
+        }
+    }
+
+    /// Receives a part of a large body into the buffer that collects it: this saves a copy, the main cost of such a body
+    /// besides the system calls. The outer `None`: this body is not received so.
+    fn receive_directly(
+        &mut self,
+        body_left: Option<u64>,
+        turn: &mut Turn,
+    ) -> Option<Option<Next>> {
+        let memory = self.context.bodies.memory;
+        let room = self.reader.spool.room(body_left?, memory)?;
+        let next = match self.link.read(room) {
+            Read::Bytes(count) => {
+                turn.received += count as u64;
+                self.reader.spool.record_received(count);
+                self.reader.parser.advance_body(count as u64);
+                self.extend_body_deadline(count, turn.now);
+                self.feed(&[], &mut turn.requests, turn.now)
+            }
+            Read::Blocked | Read::Interrupted => None,
+            Read::End => Some(self.receive_eof(turn.now)),
+            Read::Dead => Some(self.lose(turn.now)),
+        };
+        Some(next)
+    }
+
+    fn receive_eof(&mut self, now: Instant) -> Next {
+        match self.reader.parser.receive_eof() {
+            Ok(()) => Next::Close,
+            Err(refusal) => self.refuse(refusal.into(), Outcome::Refused, now),
+        }
+    }
+
+    /// Parses `input`; what lies beyond the end of a message is kept. `None`: all used, nothing to do yet.
+    fn feed(&mut self, input: &[u8], spare: &mut Vec<Box<Request>>, now: Instant) -> Option<Next> {
+        let mut rest = if self.reader.identity.awaits_proxy_header() {
+            match self.take_proxy_header(input, now) {
+                Ok(rest) => rest,
+                Err(next) => return next,
+            }
+        } else {
+            input
+        };
+        let mut request = self
+            .reader
+            .request
+            .take()
+            .or_else(|| spare.pop())
+            .unwrap_or_default();
+        // A body in chunks of one byte would cost a system call per byte: what one read returned is written at once.
+        let mut small = Vec::new();
+        let next = loop {
+            let (used, event) = match self.reader.parser.step(rest, &mut request.head) {
+                Ok(step) => step,
+                Err(refusal) => {
+                    self.reader.request = Some(request);
+                    return Some(self.refuse(refusal.into(), Outcome::Refused, now));
+                }
+            };
+            rest = &rest[used..];
+            match event {
+                Event::NeedMore => {
+                    if self.reader.parser.is_reading_body() {
+                        self.extend_body_deadline(input.len(), now);
+                        if let Err(rejection) = self.store(&mut small, now) {
+                            self.reader.request = Some(request);
+                            return Some(self.refuse(rejection, Outcome::Refused, now));
+                        }
+                    } else {
+                        if self.reader.parser.is_reading_head() {
+                            self.on_head_begun(now);
+                        }
+                        spare.push(request);
+                        return None;
+                    }
+                    break None;
+                }
+                Event::Head => {
+                    if let Err(refusal) = self.take_head(&mut request, rest.is_empty(), now) {
+                        self.reader.request = Some(request);
+                        return Some(self.refuse(refusal.into(), Outcome::Refused, now));
+                    }
+                }
+                Event::Body(bytes)
+                    if self.reader.spool.is_on_disk() && bytes.len() < WRITTEN_AT_ONCE =>
+                {
+                    small.extend_from_slice(bytes);
+                }
+                Event::Body(bytes) => {
+                    if let Err(rejection) = self
+                        .store(&mut small, now)
+                        .and_then(|()| self.collect(bytes, now))
+                    {
+                        self.reader.request = Some(request);
+                        return Some(self.refuse(rejection, Outcome::Refused, now));
+                    }
+                }
+                Event::End => match self
+                    .store(&mut small, now)
+                    .and_then(|()| self.take_body(now))
+                {
+                    Ok(body) => {
+                        request.body = body;
+                        self.reader.unread.extend_from_slice(rest);
+                        return Some(Next::Dispatch(request));
+                    }
+                    Err(rejection) => {
+                        self.reader.request = Some(request);
+                        return Some(self.refuse(rejection, Outcome::Refused, now));
+                    }
+                },
+                Event::Paused => {
+                    self.reader.unread.extend_from_slice(rest);
+                    break None;
+                }
+            }
+        };
+        self.reader.request = Some(request);
+        if self.link.out.is_empty() {
+            next
+        } else {
+            Some(Next::Flush)
+        }
+    }
+
+    fn store(&mut self, small: &mut Vec<u8>, now: Instant) -> Result<(), Rejection> {
+        if small.is_empty() {
+            return Ok(());
+        }
+        self.collect(&std::mem::take(small), now)
+    }
+
+    fn collect(&mut self, bytes: &[u8], now: Instant) -> Result<(), Rejection> {
+        self.reader
+            .spool
+            .append(bytes, &self.context.bodies)
+            .map_err(|reason| self.not_stored(&reason, now))
+    }
+
+    fn take_body(&mut self, now: Instant) -> Result<Body, Rejection> {
+        std::mem::take(&mut self.reader.spool)
+            .into_body()
+            .map_err(|reason| self.not_stored(&reason, now))
+    }
+
+    fn not_stored(&self, reason: &NotStored, now: Instant) -> Rejection {
+        self.context.report_spool_failure(reason, now);
+        Rejection::of_body(reason)
+    }
+
+    fn on_head_begun(&mut self, now: Instant) {
+        // Counted from the first byte and never extended: trickling bytes gains no time.
+        if !self.reader.has_begun_head {
+            self.reader.has_begun_head = true;
+            self.link.deadline = now + self.context.config.head_timeout;
+        }
+    }
+
+    /// Counts bytes as received, chunk framing included: the rate is that at which the client sends.
+    fn extend_body_deadline(&mut self, received: usize, now: Instant) {
+        self.link.deadline =
+            self.context
+                .body_rate()
+                .extend(self.link.deadline, received as u64, now);
+    }
+
+    fn take_head(
+        &mut self,
+        request: &mut Request,
+        is_input_used: bool,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let head = &request.head;
+        self.response.is_head_request = head.method() == b"HEAD";
+        self.response.is_http10 = head.version() == lockgate_http::Version::Http10;
+        self.response.client_keeps_alive = head.keep_alive();
+        self.response.closes = false;
+        self.reader.has_begun_head = false;
+        request.has_body = !matches!(head.framing(), Framing::None);
+        request.is_https = self.link.transport.is_encrypted();
+        if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
+            self.identify(request)?;
+        } else {
+            request.set_client(&self.link.client);
+        }
+        let head = &request.head;
+        if !Arc::ptr_eq(&request.local, &self.link.local) {
+            request.local = Arc::clone(&self.link.local);
+        }
+        if self.context.access_log.is_some() {
+            let mut entry = Box::<Entry>::default();
+            entry.head.clone_from(head);
+            entry.client = Some(Arc::clone(&request.client));
+            entry.started = Some(now);
+            self.response.entry = Some(entry);
+        }
+        if let Framing::Length(length) = head.framing() {
+            self.reader.spool = Spool::with_length(&self.context.bodies, length);
+        }
+        if request.has_body {
+            self.link.deadline = self.context.body_rate().begin(now);
+            // The head is within the limits and the body is about to be buffered: request it, unless it has arrived.
+            if head.expects_continue() && is_input_used {
+                self.link.out.append(CONTINUE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Identifies the client of a request from headers that may name it.
+    #[cold]
+    fn identify(&mut self, request: &mut Request) -> Result<(), Refusal> {
+        let proxies = &self.context.proxies;
+        let identity = &mut self.reader.identity;
+        let has_stripped = identity.identify(request, &self.link.client, proxies)?;
+        if has_stripped && proxies.reports_stripping() {
+            self.context.error_log.write_unless_blocked(
+                Level::Warning,
+                &format!(
+                    "removed headers about the client (X-Forwarded-For, Forwarded or the like) from a request of {}, \
+                     which is not in forwarded_allow_ips; if that is your proxy, name it there (said once)",
+                    self.link.client.shown()
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Takes the PROXY header from the first bytes of the connection. Returns the input after it, or what to do when
+    /// the header is incomplete or invalid.
+    #[cold]
+    fn take_proxy_header<'i>(
+        &mut self,
+        input: &'i [u8],
+        now: Instant,
+    ) -> Result<&'i [u8], Option<Next>> {
+        let identity = &mut self.reader.identity;
+        match identity.read_proxy_header(input, &mut self.link.client, &self.context.proxies) {
+            ProxyHeaderRead::Complete(rest) => Ok(rest),
+            ProxyHeaderRead::Incomplete => Err(None),
+            ProxyHeaderRead::Refused {
+                refusal,
+                reason,
+                is_readable,
+            } => {
+                if let Some(suppressed) = self.context.proxies.warnings.note(refusal, now) {
+                    let more = and_suppressed(suppressed);
+                    let client = self.link.client.shown();
+                    self.context.error_log.write_unless_blocked(
+                        Level::Warning,
+                        &format!("refused a connection of {client}: {reason}{more}"),
+                    );
+                }
+                if is_readable {
+                    Err(Some(self.refuse(refusal.into(), Outcome::Refused, now)))
+                } else {
+                    Err(Some(Next::Close))
+                }
+            }
+        }
+    }
+}
