@@ -48,7 +48,7 @@ enum Refused {
 }
 
 impl Actions {
-    pub(super) fn answer(&self, request: &Request, reply: &Reply) -> Answer {
+    pub(super) fn answer(&self, request: &Request, reply: &mut Reply) -> Answer {
         match self.act(request, reply) {
             Ok(action) => Answer {
                 status: (202, "Accepted"),
@@ -60,7 +60,7 @@ impl Actions {
         }
     }
 
-    fn act(&self, request: &Request, reply: &Reply) -> Result<Action, Refused> {
+    fn act(&self, request: &Request, reply: &mut Reply) -> Result<Action, Refused> {
         let head = &request.head;
         let name = head.path().strip_prefix(PREFIX).unwrap_or_default();
         let action = read(head.method(), name, head.query(), |name| {
