@@ -84,6 +84,8 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Trusted proxies and their headers.
     pub proxies: ProxiesConfig,
+    /// Prefixes of paths whose requests reach the application before their bodies are complete.
+    pub stream_request_body: Vec<String>,
     /// Bytes of a request's body that are held in memory; a larger body is spooled to disk.
     pub body_memory: usize,
     /// Bytes that the bodies of all requests of a worker hold in memory; beyond that they are spooled to disk.
@@ -307,6 +309,7 @@ impl Config {
             write_min_rate: 240,
             limits: LimitsConfig::default(),
             proxies: ProxiesConfig::default(),
+            stream_request_body: Vec::new(),
             body_memory: 512 * 1024,
             body_memory_total: 64 * 1024 * 1024,
             spool_dir: None,

@@ -2,7 +2,8 @@
 
 use super::application::path;
 use crate::kind::Kind;
-use crate::notation::size_text;
+use crate::notation::{quoted, quoted_list, size_text};
+use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 
 const KIB: u64 = 1024;
@@ -200,6 +201,26 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| builder.config.limits.connections_per_address.to_string(),
     },
     Setting {
+        name: "stream_request_body",
+        section: Section::Limits,
+        short: None,
+        flags: &["stream-request-body"],
+        shape: Shape::List,
+        kind: Kind::Text,
+        doc: "Prefixes of the paths whose request bodies are streamed. The application is then called when the head of \
+              the request is complete, and `wsgi.input` reads from the connection and waits for the client. A slow \
+              client occupies a thread. Empty: the application is called when the whole body has arrived. Prefixes are \
+              compared with the path as the client has sent it, percent-encoded. A list, as in `[\"/upload/\", \
+              \"/git/\"]`; in flags and variables, items are separated by commas.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.stream_request_body = prefixes(value)?;
+            Ok(())
+        },
+        show: |builder| quoted_list(&builder.config.stream_request_body),
+    },
+    Setting {
         name: "body_memory",
         section: Section::Limits,
         short: None,
@@ -261,3 +282,23 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| path(&builder.config.spool_dir),
     },
 ];
+
+/// Prefixes of paths, without a query.
+fn prefixes(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
+    let prefixes = value.items(',')?;
+    let is_path = |prefix: &String| {
+        prefix.starts_with('/')
+            && prefix
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"?#".contains(&byte))
+    };
+    match prefixes.iter().find(|prefix| !is_path(prefix)) {
+        Some(prefix) => Err(ValueError {
+            piece: Some(quoted(prefix)),
+            requirement: "must begin with a slash and contain no space, query, fragment or non-ASCII character: encode \
+                          those as %XX"
+                .to_owned(),
+        }),
+        None => Ok(prefixes),
+    }
+}

@@ -43,6 +43,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("limit_trailers", "1K", "2", "3K"),
     ("limit_requests_per_connection", "1", "0", "3"),
     ("limit_connections_per_address", "1", "0", "3"),
+    ("stream_request_body", "/a", "['/b', '/c/']", "/e, /f"),
     ("body_memory", "1K", "0", "3K"),
     ("body_memory_total", "1M", "0", "3M"),
     ("spool_dir", "/a", "'/b'", "/c"),

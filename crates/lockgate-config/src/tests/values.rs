@@ -221,6 +221,14 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("-1", "negative"), ("'2GiB'", "at most 1GiB")],
         ),
         (
+            "stream_request_body",
+            &[
+                ("'upload'", "must begin with a slash"),
+                ("['/a', '/b?c']", "no space, query"),
+                ("7", "a list of texts"),
+            ],
+        ),
+        (
             "body_memory_total",
             &[("-1", "negative"), ("'2048GiB'", "at most 1024GiB")],
         ),
