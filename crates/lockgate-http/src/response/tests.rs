@@ -137,3 +137,158 @@ fn a_cleared_head_remembers_nothing() {
     assert!(!head.has_date && !head.has_server && !head.has_upgrade);
     assert_eq!(head.push(b"Content-Length", b"4"), Ok(()));
 }
+
+/// The headers, one a line.
+fn lines(head: &ResponseHead) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let line = |(name, value): (&[u8], &[u8])| format!("{}: {}\r\n", text(name), text(value));
+    let lines: String = head.headers().map(line).collect();
+    assert_eq!(lines.as_bytes(), head.block());
+    lines
+}
+
+#[test]
+fn a_head_can_be_edited() {
+    type Edit = fn(&mut ResponseHead) -> Result<(), BadResponse>;
+    let cases: [(&str, Edit, &str); 12] = [
+        (
+            "set the first of two",
+            |head| head.set(b"set-cookie", b"c=345"),
+            "ETag: x\r\nSet-Cookie: c=345\r\nContent-Length: 3\r\nVary: Cookie\r\n",
+        ),
+        (
+            "set a new one",
+            |head| head.set(b"Age", b"1"),
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie\r\nAge: 1\r\n",
+        ),
+        (
+            "set a length",
+            |head| head.set(b"Content-Length", b" 1234 "),
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 1234\r\nSet-Cookie: b=2\r\nVary: Cookie\r\n",
+        ),
+        (
+            "set nothing",
+            |head| head.set(b"ETag", b""),
+            "ETag: \r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie\r\n",
+        ),
+        (
+            "remove two",
+            |head| {
+                assert!(head.remove(b"SET-COOKIE"));
+                Ok(())
+            },
+            "ETag: x\r\nContent-Length: 3\r\nVary: Cookie\r\n",
+        ),
+        (
+            "remove the first and the last",
+            |head| {
+                assert!(head.remove(b"etag") && head.remove(b"vary"));
+                Ok(())
+            },
+            "Set-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\n",
+        ),
+        (
+            "remove a length and push another",
+            |head| {
+                assert!(head.remove(b"content-length") && head.content_length().is_none());
+                head.push(b"Content-Length", b"44")
+            },
+            "ETag: x\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nVary: Cookie\r\nContent-Length: 44\r\n",
+        ),
+        (
+            "remove what is not there",
+            |head| {
+                assert!(!head.remove(b"Age"));
+                Ok(())
+            },
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie\r\n",
+        ),
+        (
+            "add to a list",
+            |head| head.add_to_list(b"vary", b"Accept-Encoding"),
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie, Accept-Encoding\r\n",
+        ),
+        (
+            "add what a list has",
+            |head| head.add_to_list(b"Vary", b"cookie"),
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie\r\n",
+        ),
+        (
+            "add to a list that has everything",
+            |head| {
+                head.set(b"Vary", b"*")?;
+                head.add_to_list(b"Vary", b"Cookie")
+            },
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: *\r\n",
+        ),
+        (
+            "add to no list",
+            |head| head.add_to_list(b"Allow", b"GET"),
+            "ETag: x\r\nSet-Cookie: a=1\r\nContent-Length: 3\r\nSet-Cookie: b=2\r\nVary: Cookie\r\nAllow: GET\r\n",
+        ),
+    ];
+    for (what, edit, expected) in cases {
+        let mut head = ResponseHead::default();
+        head.set_status(200, b"OK").unwrap();
+        for (name, value) in [
+            ("ETag", "x"),
+            ("Set-Cookie", "a=1"),
+            ("Content-Length", "3"),
+            ("Set-Cookie", "b=2"),
+            ("Vary", "Cookie"),
+        ] {
+            head.push(name.as_bytes(), value.as_bytes()).unwrap();
+        }
+        edit(&mut head).unwrap();
+        assert_eq!(lines(&head), expected, "{what}");
+        let length = head.header("content-length").map(<[u8]>::to_vec);
+        let length = length.map(|digits| String::from_utf8(digits).unwrap().parse().unwrap());
+        assert_eq!(head.content_length(), length, "{what}");
+    }
+}
+
+#[test]
+fn an_edit_that_is_refused_changes_nothing() {
+    let mut head = ResponseHead::default();
+    head.push(b"Content-Length", b"3").unwrap();
+    head.push(b"Vary", b"Cookie").unwrap();
+    for (answer, fault) in [
+        (
+            head.set(b"Vary", b"a\0"),
+            BadResponse::ForbiddenByteInHeaderValue,
+        ),
+        (head.set(b"V ary", b"a"), BadResponse::InvalidHeaderName),
+        (
+            head.set(b"Content-Length", b"x"),
+            BadResponse::InvalidContentLength,
+        ),
+        (
+            head.add_to_list(b"Vary", b"a\n"),
+            BadResponse::ForbiddenByteInHeaderValue,
+        ),
+        (head.set_status(100, b""), BadResponse::InterimStatus(100)),
+    ] {
+        assert_eq!(answer, Err(fault));
+    }
+    assert_eq!(lines(&head), "Content-Length: 3\r\nVary: Cookie\r\n");
+    assert_eq!(head.content_length(), Some(3));
+}
+
+#[test]
+fn fields_that_the_server_writes_follow_edits() {
+    let mut head = ResponseHead::default();
+    head.set_status(426, b"Upgrade Required").unwrap();
+    for name in [&b"Date"[..], b"Server", b"Upgrade"] {
+        head.push(name, b"x").unwrap();
+        assert!(head.remove(name));
+        head.set(name, b"y").unwrap();
+    }
+    assert!(head.has_date() && head.has_server() && head.has_upgrade());
+    head.set_status(200, b"OK").unwrap();
+    assert_eq!(lines(&head), "Date: y\r\nServer: y\r\n");
+    assert!(!head.has_upgrade());
+    head.set(b"Connection", b"close").unwrap();
+    assert!(head.wants_close());
+    head.set(b"Connection", b"keep-alive").unwrap();
+    assert!(!head.wants_close());
+}
