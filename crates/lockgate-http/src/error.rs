@@ -71,7 +71,8 @@ pub enum Refusal {
     EmptyFieldName,
     /// White space inside a field name or before its colon (RFC 9112 §5.1).
     WhitespaceInFieldName,
-    /// A field name with a byte that is not allowed in a token (RFC 9110 §5.1).
+    /// A field name with a byte that is not allowed in a token (RFC 9110 §5.1), or an upper-case letter in HTTP/2 (RFC
+    /// 9113 §8.2.1).
     InvalidFieldName,
     /// A line without a colon between the request line and the empty line (RFC 9112 §5).
     FieldWithoutColon,
@@ -98,6 +99,14 @@ pub enum Refusal {
     RepeatedHost,
     /// A Host that is empty or not one `uri-host [ ":" port ]` (RFC 9110 §7.2).
     InvalidHost,
+    /// HTTP/2: a Host that differs from `:authority` (RFC 9113 §8.3.1).
+    ContradictoryHost,
+    /// HTTP/2: a `:scheme` other than http and https (RFC 9113 §8.3.1).
+    UnknownScheme,
+    /// HTTP/2: a field about the connection, such as Connection or Transfer-Encoding (RFC 9113 §8.2.2).
+    ConnectionSpecificField,
+    /// HTTP/2: a field value that begins or ends with white space (RFC 9113 §8.2.1).
+    WhitespaceAroundFieldValue,
     /// More than one Content-Type line: readers may pick different ones (RFC 9110 §8.3, §5.3).
     RepeatedContentType,
     /// A Content-Length with anything but digits (RFC 9110 §8.6).
@@ -234,6 +243,10 @@ impl Refusal {
             Self::MissingHost => "missing_host",
             Self::RepeatedHost => "repeated_host",
             Self::InvalidHost => "invalid_host",
+            Self::ContradictoryHost => "contradictory_host",
+            Self::UnknownScheme => "unknown_scheme",
+            Self::ConnectionSpecificField => "connection_specific_field",
+            Self::WhitespaceAroundFieldValue => "whitespace_around_field_value",
             Self::RepeatedContentType => "repeated_content_type",
             Self::InvalidContentLength => "invalid_content_length",
             Self::RepeatedContentLength => "repeated_content_length",
@@ -312,6 +325,10 @@ impl Refusal {
             Self::MissingHost => "Host is missing",
             Self::RepeatedHost => "more than one Host",
             Self::InvalidHost => "Host is not one host with an optional port",
+            Self::ContradictoryHost => "Host and :authority differ",
+            Self::UnknownScheme => "the scheme is not http or https",
+            Self::ConnectionSpecificField => "a field about the connection in HTTP/2",
+            Self::WhitespaceAroundFieldValue => "white space around a field value",
             Self::RepeatedContentType => "more than one Content-Type",
             Self::InvalidContentLength => "Content-Length is not a plain number",
             Self::RepeatedContentLength => "more than one Content-Length",

@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod request;
+mod request_builder;
+
 mod response;
 
 mod local_response;
@@ -32,6 +34,7 @@ pub use proxy_protocol::{
     MalformedProxyHeader, ProxyHeader, ProxyProtocol, ProxySource, read_proxy_header,
 };
 pub use request::{Framing, RequestHead, Version};
+pub use request_builder::{ControlData, RequestHeadBuilder};
 pub use response::ResponseHead;
 pub use rules::forwarded::{ForwardedIdentity, ForwardingRules, Hop, HopHeaders, SchemeHeader};
 pub use rules::target::decode_path;

@@ -5,7 +5,7 @@
 use crate::rules::target::TargetParts;
 use crate::span::{Field, Span};
 
-/// The version in a request line.
+/// The version of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Version {
     /// HTTP/1.0
@@ -13,19 +13,22 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     Http11,
+    /// HTTP/2
+    Http2,
 }
 
 impl Version {
-    /// `HTTP/1.0` or `HTTP/1.1`, as in SERVER_PROTOCOL.
+    /// `HTTP/` and two digits, as in SERVER_PROTOCOL (RFC 3875 §4.1.16).
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2.0",
         }
     }
 }
 
-/// How the body of a request is delimited (RFC 9112 §6).
+/// How the body of a request is delimited (RFC 9112 §6, RFC 9113 §8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
     /// There is none.
@@ -35,6 +38,8 @@ pub enum Framing {
     Length(u64),
     /// Transfer-Encoding: chunked.
     Chunked,
+    /// The end of the stream, without a length (RFC 9113 §8.1).
+    EndOfStream,
 }
 
 /// One request head. Reused between messages, so that the steady state allocates nothing.
@@ -178,19 +183,20 @@ impl RequestHead {
     }
 
     /// Whether the client's version and Connection ask for persistence: 1.1 stays open unless `close` is given, 1.0
-    /// only if `keep-alive` is given and `close` is not (RFC 9112 §9.3).
+    /// only if `keep-alive` is given and `close` is not (RFC 9112 §9.3). HTTP/2 always stays open.
     pub fn keep_alive(&self) -> bool {
         match self.summary.version {
+            Version::Http2 => true,
             Version::Http11 => !self.summary.asks_close,
             Version::Http10 => self.summary.asks_keep_alive && !self.summary.asks_close,
         }
     }
 
-    /// Whether the client waits for `100 Continue` before it sends its body: requested on 1.1, with a body to send
+    /// Whether the client waits for `100 Continue` before it sends its body: requested, not on 1.0, with a body to send
     /// (RFC 9110 §10.1.1).
     pub fn expects_continue(&self) -> bool {
         self.summary.expects_continue
-            && self.summary.version == Version::Http11
+            && self.summary.version != Version::Http10
             && !matches!(self.summary.framing, Framing::None | Framing::Length(0))
     }
 
@@ -213,6 +219,11 @@ impl RequestHead {
         let Field { name, value } = self.summary.faulty?;
         let length = (value.end > 0).then(|| value.of(&self.bytes).len());
         Some((name.of(&self.bytes), length))
+    }
+
+    /// The value of Host; empty if there is none.
+    pub(crate) fn host_field(&self) -> &[u8] {
+        self.summary.host.map_or(b"", |host| host.of(&self.bytes))
     }
 
     /// Records the field whose line contains `part` as the cause of the refusal.

@@ -74,8 +74,8 @@ pub fn encode_head(
             announced = Some(length);
             Delimiter::Length(length)
         }
-        (None, BodyLength::Unknown) if context.version == Version::Http11 => Delimiter::Chunked,
-        (None, BodyLength::Unknown) => Delimiter::Close,
+        (None, BodyLength::Unknown) if context.version == Version::Http10 => Delimiter::Close,
+        (None, BodyLength::Unknown) => Delimiter::Chunked,
     };
     let keep_alive = context.keep_alive && !head.wants_close() && delimiter != Delimiter::Close;
 
@@ -113,11 +113,12 @@ pub fn encode_head(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     // RFC 9110 §7.8: a sender of Upgrade also names it in Connection.
-    out.extend_from_slice(match (keep_alive, context.version, head.has_upgrade()) {
-        (true, Version::Http11, false) => b"\r\n",
-        (true, Version::Http11, true) => b"Connection: upgrade\r\n\r\n",
-        (true, Version::Http10, false) => b"Connection: keep-alive\r\n\r\n",
-        (true, Version::Http10, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
+    let is_http10 = context.version == Version::Http10;
+    out.extend_from_slice(match (keep_alive, is_http10, head.has_upgrade()) {
+        (true, false, false) => b"\r\n",
+        (true, false, true) => b"Connection: upgrade\r\n\r\n",
+        (true, true, false) => b"Connection: keep-alive\r\n\r\n",
+        (true, true, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
         (false, _, false) => b"Connection: close\r\n\r\n",
         (false, _, true) => b"Connection: close, upgrade\r\n\r\n",
     });
@@ -253,7 +254,7 @@ mod tests {
                 .collect();
             assert_eq!(told.join(" "), framing, "case {index}");
             let connection = match (keep, version) {
-                (true, Http11) => None,
+                (true, Http11 | Version::Http2) => None,
                 (true, Http10) => Some("Connection: keep-alive"),
                 (false, _) => Some("Connection: close"),
             };

@@ -10,7 +10,8 @@ use crate::limits::Limits;
 use crate::request::{RequestHead, Summary, Version};
 use crate::rules::fields::FieldRules;
 use crate::rules::grammar::{TARGET, TCHAR};
-use crate::rules::target::split_target;
+use crate::rules::method::check_method;
+use crate::rules::target::{forbidden_byte, split_target};
 use crate::span::{Field, Span};
 
 /// A position in a head.
@@ -176,9 +177,7 @@ impl HeadReader {
             self.stage = Stage::Fields;
             self.lines = FieldReader::starting_at(at);
             let method = summary.method.of(bytes);
-            if method == b"CONNECT" || method == b"TRACE" {
-                return Err(Refusal::MethodNotImplemented);
-            }
+            check_method(method)?;
             let target = summary.target.of(bytes);
             summary.parts = split_target(target, summary.target.start as usize, method)?;
             summary.may_have_forwarding_headers = summary.parts.is_https;
@@ -263,9 +262,7 @@ fn target_fault(byte: u8) -> Refusal {
         b'\n' => Refusal::BareLineFeed,
         b'\r' => Refusal::MissingVersion,
         b' ' | b'\t' => Refusal::MisplacedWhitespace,
-        b'#' => Refusal::FragmentInTarget,
-        0x80.. => Refusal::NonAsciiInTarget,
-        _ => Refusal::ForbiddenByteInTarget,
+        _ => forbidden_byte(byte),
     }
 }
 

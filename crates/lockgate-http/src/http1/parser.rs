@@ -287,7 +287,8 @@ impl RequestParser {
     #[inline]
     fn begin_body(&mut self, framing: Framing) {
         self.state = match framing {
-            Framing::None => State::Body(0),
+            // A head that was parsed here has no stream.
+            Framing::None | Framing::EndOfStream => State::Body(0),
             Framing::Length(length) => State::Body(length),
             Framing::Chunked => State::Chunked(ChunkedDecoder::default()),
         };

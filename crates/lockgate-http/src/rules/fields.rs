@@ -5,7 +5,7 @@ use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::request::{Summary, Version};
 use crate::rules::framing::FramingFields;
-use crate::rules::grammar::trim_whitespace;
+use crate::rules::grammar::{FIELD_NAME, is_field_value, is_whitespace, trim_whitespace};
 use crate::rules::host::is_host;
 use crate::span::Field;
 
@@ -82,7 +82,7 @@ impl FieldRules {
 
     /// Checks the rules about the whole head, and decides the framing.
     pub(crate) fn finish(&self, summary: &mut Summary, limits: &Limits) -> Result<(), Refusal> {
-        if !self.has_host && summary.version == Version::Http11 {
+        if !self.has_host && summary.version != Version::Http10 {
             return Err(Refusal::MissingHost);
         }
         if self.has_unknown_expectation {
@@ -91,4 +91,42 @@ impl FieldRules {
         summary.framing = self.framing.decide(limits)?;
         Ok(())
     }
+}
+
+/// Whether `name` is a field name; returns whether it has an underscore.
+pub(crate) fn check_name(name: &[u8]) -> Result<bool, Refusal> {
+    if name.is_empty() {
+        return Err(Refusal::EmptyFieldName);
+    }
+    let mut classes = 0;
+    for &byte in name {
+        match FIELD_NAME[usize::from(byte)] {
+            0 if is_whitespace(byte) => return Err(Refusal::WhitespaceInFieldName),
+            0 => return Err(Refusal::InvalidFieldName),
+            class => classes |= class,
+        }
+    }
+    Ok(classes > 1)
+}
+
+/// Whether `value` is a field value.
+pub(crate) fn check_value(value: &[u8]) -> Result<(), Refusal> {
+    if is_field_value(value) {
+        Ok(())
+    } else {
+        Err(Refusal::ForbiddenByteInFieldValue)
+    }
+}
+
+/// Whether a field is about the connection, which HTTP/2 manages itself (RFC 9113 §8.2.2).
+pub(crate) fn is_connection_specific(name: &[u8], value: &[u8]) -> bool {
+    const NAMES: [&[u8]; 5] = [
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"transfer-encoding",
+        b"upgrade",
+    ];
+    let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    NAMES.into_iter().any(is) || (is(b"te") && !value.eq_ignore_ascii_case(b"trailers"))
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod fields;
 
+pub(crate) mod method;
+
 pub(crate) mod target;
 
 pub(crate) mod host;

@@ -3,7 +3,7 @@
 //! Invariant: every byte of the target has been checked against `grammar::TARGET`.
 
 use crate::error::Refusal;
-use crate::rules::grammar::hexadecimal_digit;
+use crate::rules::grammar::{TARGET, hexadecimal_digit};
 use crate::rules::host::is_host;
 use crate::span::Span;
 
@@ -45,6 +45,24 @@ pub fn decode_path(raw: &[u8], out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(rest);
+}
+
+/// Whether every byte of `target` may be in one.
+pub(crate) fn check_target(target: &[u8]) -> Result<(), Refusal> {
+    match target.iter().find(|&&byte| !TARGET[usize::from(byte)]) {
+        Some(&byte) => Err(forbidden_byte(byte)),
+        None => Ok(()),
+    }
+}
+
+/// Why a byte may not be in a target.
+#[cold]
+pub(crate) fn forbidden_byte(byte: u8) -> Refusal {
+    match byte {
+        b'#' => Refusal::FragmentInTarget,
+        0x80.. => Refusal::NonAsciiInTarget,
+        _ => Refusal::ForbiddenByteInTarget,
+    }
 }
 
 /// Splits `target`, which starts `offset` bytes into its head (RFC 9112 §3.2).
