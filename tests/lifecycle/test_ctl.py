@@ -29,7 +29,7 @@ def test_ctl_without_a_server_says_what_to_do(tmp_path):
         (["status"], "--admin-bind"),
         (["--admin", f"unix:{tmp_path}/none.sock", "status"], "is the server running"),
         (["--admin", f"127.0.0.1:{free_port()}", "shutdown"], "is the server running"),
-        (["--admin", "nonsense", "status"], "is no address"),
+        (["--admin", "nonsense", "status"], "is not an address"),
     ]:
         said = run("ctl", *arguments)
         assert said.returncode == 1 and part in said.stderr, said

@@ -5,5 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod changelog;
+pub mod messages;
 pub mod tidy;
 pub mod tree;

@@ -15,13 +15,16 @@ use std::{fs, io};
 
 use xtask::changelog::{Fragment, fold};
 use xtask::tidy::ModuleGraph;
-use xtask::tree;
+use xtask::{messages, tree};
 
 const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
 
-  docs                 write docs/reference/settings.md from the declared settings
+  docs                 write the generated pages of docs/reference
+  messages             bring docs/messages.toml up to date with the log messages in the source
   cycles               print for each crate its floors, and the modules that depend on each other
   changelog VERSION    fold changes/*.md into CHANGELOG.md under the heading VERSION";
+
+const EXPLANATIONS: &str = "docs/messages.toml";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let root = tree::root();
     let result = match arguments[..] {
         ["docs"] => write_reference(&root),
+        ["messages"] => update_messages(&root),
         ["cycles"] => print_cycles(&root),
         ["changelog", version] => fold_changes(&root, version),
         _ => {
@@ -55,7 +59,32 @@ fn write_reference(root: &Path) -> io::Result<String> {
         folder.join("settings.md"),
         lockgate_config::reference_page(),
     )?;
-    Ok("docs/reference/settings.md is written".to_owned())
+    if !root.join(EXPLANATIONS).exists() {
+        return Ok("docs/reference/settings.md is written".to_owned());
+    }
+    let page = messages::page(&find_messages(root)?, &read_explanations(root)?);
+    fs::write(folder.join("messages.md"), page)?;
+    Ok("docs/reference/settings.md and messages.md are written".to_owned())
+}
+
+fn update_messages(root: &Path) -> io::Result<String> {
+    let found = find_messages(root)?;
+    let (explanations, mut report) = messages::updated(&found, &read_explanations(root)?);
+    fs::write(root.join(EXPLANATIONS), explanations.write())?;
+    report.extend(messages::unexplained(&found, &explanations));
+    report.push(format!("{} messages", found.messages.len()));
+    Ok(report.join("\n"))
+}
+
+fn find_messages(root: &Path) -> io::Result<messages::Found> {
+    let crates = tree::crates(tree::files(root, tree::is_source)?);
+    messages::find(&crates).map_err(io::Error::other)
+}
+
+fn read_explanations(root: &Path) -> io::Result<messages::Explanations> {
+    let text = fs::read_to_string(root.join(EXPLANATIONS)).unwrap_or_default();
+    messages::Explanations::read(&text)
+        .map_err(|error| io::Error::other(format!("{EXPLANATIONS}: {error}")))
 }
 
 fn print_cycles(root: &Path) -> io::Result<String> {

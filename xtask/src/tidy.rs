@@ -16,6 +16,7 @@ pub use cycles::module_cycles;
 pub use documents::{change_fragment, decision_index, links};
 pub use floors::{dependency_floors, floor_zero_bans};
 pub use modules::ModuleGraph;
+pub(crate) use modules::is_test;
 pub use sources::{
     file_length, forbids_unsafe, module_documentation, module_names, unproven_unwraps, unsafe_rooms,
 };

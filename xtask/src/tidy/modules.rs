@@ -284,7 +284,8 @@ fn leaves(tree: &UseTree, prefix: &mut Vec<String>, names: &mut Vec<(String, Vec
     }
 }
 
-fn is_test(attributes: &[Attribute]) -> bool {
+/// Whether an item is compiled for tests only.
+pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let text = attribute
             .meta
