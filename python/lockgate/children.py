@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from lockgate import signals
 
 
-def settle_when_forked(inherited: Callable[[], Collection[int] | None]) -> None:
+def prepare_forked_children(inherited: Callable[[], Collection[int] | None]) -> None:
     """Registers the at-fork hook. `inherited` returns the server's descriptors, or None in a child
     that the server itself has forked."""
 

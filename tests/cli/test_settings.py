@@ -285,8 +285,8 @@ def test_a_file_of_gunicorns_is_not_passed_over_in_silence(start, tmp_path, has_
         (tmp_path / "lockgate.toml").write_text("backlog = 99\n")
     server = start("hello:app", "--pythonpath", str(APPS), chdir=tmp_path)
     line = (
-        "[WARNING] gunicorn.conf.py is in the working directory and is not read: write its "
-        "settings into lockgate.toml, where most have the same names, or remove it\n"
+        "[WARNING] gunicorn.conf.py is in the working directory and is not read: move its "
+        "settings to lockgate.toml, where most have the same names, or remove it\n"
     )
     assert server.errors.count(line) == warnings
     checked = run("hello:app", "--check-config", "--pythonpath", str(APPS), chdir=tmp_path)

@@ -131,7 +131,7 @@ def test_the_worker_keeps_its_own_handlers(start):
 @pytest.mark.parametrize(
     "way, code, logged",
     [
-        ("/returns", 0, r"WARNING.*came back from the application's call"),
+        ("/returns", 0, r"WARNING.*has returned from the application's call"),
         ("/exits", 5, None),
         ("/fails", 1, r"ERROR.*child process(?s:.*)raised in the child"),
         ("/logs", 0, "written by a child"),

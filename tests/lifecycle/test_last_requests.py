@@ -126,7 +126,7 @@ def test_stacks_go_into_the_file_of_the_error_log_and_follow_it(dying, tmp_path)
         )
 
     says(log, "the only worker is ready")
-    assert "will not tell where its threads were" not in log.read_text()
+    assert "will not log the stacks of its threads" not in log.read_text()
     ask_for_death(server, "/touch-nothing")
     says(log, r"Segmentation fault\n(.*\n)*.*in touch_nothing")
     says(log, r"was killed by SIGSEGV.*\n  GET /touch-nothing ")

@@ -105,7 +105,7 @@ def test_a_log_of_another_user_keeps_its_owner(start, tmp_path, common_place):
     )  # fmt: skip
     eventually(lambda: "ready" in errors.read_text(), what="it is ready")
     assert errors.stat().st_uid == 0
-    assert re.search(r"WARNING.*error_logfile.*cannot open it anew", errors.read_text())
+    assert re.search(r"WARNING.*error_logfile.*cannot reopen it", errors.read_text())
     server.signal(signal.SIGUSR1)
     eventually(lambda: "cannot reopen" in errors.read_text(), what="the worker says so again")
     assert server.get("/").body == b"hello"

@@ -178,7 +178,7 @@ def test_an_import_that_leaves_nothing_is_not_warned_of(serve):
 def test_a_child_that_the_application_forks_is_not_a_worker(serve):
     server = serve(workers=1)
     assert server.get("/fork").status == 200
-    assert "came back from the application's call; it ends here" in server.errors
+    assert "has returned from the application's call and exits now" in server.errors
 
 
 def test_no_process_outlives_a_killed_supervisor(site, serve):

@@ -76,7 +76,7 @@ def test_no_response_waits_for_the_full_collection_after_it(start, tmp_path):
 
 def test_an_application_that_turned_the_collector_off_is_left_to_it(start):
     server = start("collector:app", "--gc", "idle", environment={"COLLECTOR": "disabled"})
-    server.wait_for_log("has turned the garbage collector off")
+    server.wait_for_log("has disabled the garbage collector")
     for _ in range(20):
         seen = state(server, "/circles")
     assert (seen["is_enabled"], seen["generations"][:2]) == (False, [0, 0])

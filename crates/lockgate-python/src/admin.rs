@@ -28,11 +28,10 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The text of a 404 response.
-const PLACES: &str =
-    "there are /metrics, /healthz, /readyz, /status, /stacks, /uwsgi and /actions/\n";
+const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi or /actions/\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
-const PATIENCE: Duration = Duration::from_millis(2500);
+const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// Serves until the supervisor has exited or asks this process to stop; returns the exit code.
 pub(crate) fn run(
@@ -125,14 +124,18 @@ impl App for Admin {
             Answer::text(
                 403,
                 "Forbidden",
-                "the Host must be an address, or localhost\n",
+                "the Host header must be an IP address or localhost\n",
             )
         } else if head.path().starts_with(actions::PREFIX) {
             self.actions.answer(request, reply)
         } else if !matches!(head.method(), b"GET" | b"HEAD") {
             Answer {
                 allow: "GET, HEAD",
-                ..Answer::text(405, "Method Not Allowed", "this can only be read\n")
+                ..Answer::text(
+                    405,
+                    "Method Not Allowed",
+                    "only GET and HEAD are allowed here\n",
+                )
             }
         } else {
             self.answer(head.path())
@@ -179,29 +182,29 @@ impl Admin {
     /// The stacks of all threads of all workers.
     fn stacks(&self) -> Answer {
         let Ok(board) = self.stacks.try_lock() else {
-            let text = "somebody else is asking for the stacks: try again\n";
+            let text = "another thread dump is in progress: try again\n";
             return Answer::text(503, "Service Unavailable", text);
         };
         let Some(board) = board.as_ref() else {
-            let text = "stacks are shown on Linux only\n";
+            let text = "thread dumps are available on Linux only\n";
             return Answer::text(501, "Not Implemented", text);
         };
         let workers: Vec<WorkerView> = self.scoreboard.workers().collect();
         let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
-        let answers = board.ask(&slots, PATIENCE);
-        let told: Vec<WorkerStacks> = workers
+        let answers = board.ask(&slots, DUMP_TIMEOUT);
+        let stacks: Vec<WorkerStacks> = workers
             .into_iter()
             .zip(answers)
             .map(|(before, answer)| WorkerStacks {
                 after: (self.scoreboard.worker(before.slot))
                     .filter(|after| after.pid == before.pid),
                 dump: answer
-                    .unwrap_or_else(|| Err(format!("it has not answered within {PATIENCE:?}"))),
+                    .unwrap_or_else(|| Err(format!("it has not answered within {DUMP_TIMEOUT:?}"))),
                 before,
             })
             .collect();
         let mut body = Vec::new();
-        write_stacks(&mut body, &told, monotonic_nanos());
+        write_stacks(&mut body, &stacks, monotonic_nanos());
         Answer::ok(JSON, body)
     }
 }

@@ -26,7 +26,7 @@ use crate::worker::shutdown;
 use crate::{interpreter, loading};
 
 /// Exit code: the command line or a setting is wrong.
-const BAD_CONFIGURATION: i32 = 2;
+const INVALID_CONFIGURATION: i32 = 2;
 /// Exit code: the server could not start.
 const CANNOT_START: i32 = 1;
 /// Programs that the application starts inherit the limit, and some close every descriptor below it, one by one.
@@ -35,38 +35,38 @@ const MOST_DESCRIPTORS: u64 = 1 << 20;
 /// Runs the command line and returns the exit code.
 pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
     open_standard_streams();
-    let left = match take_handover(py) {
-        Ok(left) => left,
+    let handover = match take_handover(py) {
+        Ok(handover) => handover,
         Err(error) => {
             let problem = exceptions::summary(py, &error);
-            say(
+            print(
                 &mut io::stderr(),
                 &format!("lockgate: {HANDOVER}: {problem}\n"),
             );
             return CANNOT_START;
         }
     };
-    let agreement = left.as_deref().and_then(agrees_with);
+    let agreement = handover.as_deref().and_then(agrees_with);
     let sources = Sources::new(arguments, served_process(agreement.is_some()));
     if let Err(error) = hide_service_manager(py) {
         let problem = exceptions::summary(py, &error);
-        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
     }
     let resolved = match sources.read() {
         Ok(resolved) => resolved,
-        Err(mistakes) => {
-            complain(&mistakes);
-            return BAD_CONFIGURATION;
+        Err(errors) => {
+            report_errors(&errors);
+            return INVALID_CONFIGURATION;
         }
     };
     match &resolved.invocation {
         Invocation::Help(text) | Invocation::Version(text) => {
-            say(&mut io::stdout(), &format!("{}\n", text.trim_end()));
+            print(&mut io::stdout(), &format!("{}\n", text.trim_end()));
             0
         }
         Invocation::PrintConfig => {
-            say(
+            print(
                 &mut io::stdout(),
                 &format!("{}\n", resolved.print().trim_end()),
             );
@@ -74,9 +74,9 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         }
         Invocation::CheckConfig => check(py, &resolved),
         Invocation::Serve => match agreement {
-            None => serve(py, &resolved, sources, left.as_deref()),
+            None => serve(py, &resolved, sources, handover.as_deref()),
             Some(agreement) => {
-                let code = try_out(py, &resolved, &sources, agreement);
+                let code = check_upgrade(py, &resolved, &sources, agreement);
                 // Threads and exit functions from before the start of this server must not delay the upgrade.
                 interpreter::leave(py, code)
             }
@@ -94,17 +94,17 @@ fn served_process(is_trial: bool) -> u32 {
 
 /// Takes the handover payload of the previous program in this process out of the environment.
 fn take_handover(py: Python<'_>) -> PyResult<Option<String>> {
-    let left: Option<String> = py
+    let handover: Option<String> = py
         .import("os")?
         .getattr("environ")?
         .call_method1("pop", (HANDOVER, py.None()))?
         .extract()?;
-    Ok(left.filter(|left| !left.trim().is_empty()))
+    Ok(handover.filter(|handover| !handover.trim().is_empty()))
 }
 
 /// Whether this program could take over from another version: it starts, its settings are valid, and the two versions
 /// are compatible. The application is not loaded, because this user may have no access to it; workers load it.
-fn try_out(
+fn check_upgrade(
     py: Python<'_>,
     resolved: &Resolved,
     sources: &Sources,
@@ -117,9 +117,9 @@ fn try_out(
         .and_then(|()| prepare(py, &config));
     match tried {
         Ok(_prepared) => 0,
-        Err(mistakes) => {
-            complain(&mistakes);
-            BAD_CONFIGURATION
+        Err(errors) => {
+            report_errors(&errors);
+            INVALID_CONFIGURATION
         }
     }
 }
@@ -141,51 +141,51 @@ fn open_standard_streams() {
 /// Loads the application in this process, without a fork, and reports its errors.
 fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     for note in &resolved.notes {
-        say(&mut io::stderr(), &format!("lockgate: {note}\n"));
+        print(&mut io::stderr(), &format!("lockgate: {note}\n"));
     }
     let config = &resolved.config;
     let log = match prepare(py, config) {
         Ok((log, _identity)) => log,
-        Err(mistakes) => {
-            complain(&mistakes);
-            return BAD_CONFIGURATION;
+        Err(errors) => {
+            report_errors(&errors);
+            return INVALID_CONFIGURATION;
         }
     };
     let code = match loading::load(py, config) {
         Ok(_) => {
             let app = &config.app;
-            say(
+            print(
                 &mut io::stdout(),
                 &format!("lockgate: configuration valid, {app} loads\n"),
             );
             0
         }
         Err(failure) => {
-            say(&mut io::stderr(), &format!("{}\n", failure.text));
+            print(&mut io::stderr(), &format!("{}\n", failure.text));
             failure.code
         }
     };
     // Not through Python's own exit: a thread that the import has started may never end.
     let watch = ExitWatch::alone("lockgate --check-config".to_owned(), code);
-    shutdown::finish(watch, shutdown::Process { log, worker: None });
+    shutdown::finish(watch, shutdown::ExitingProcess { log, worker: None });
     interpreter::leave(py, code)
 }
 
-fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&str>) -> i32 {
+fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, handover: Option<&str>) -> i32 {
     let mut config = resolved.config.clone();
     let manager = sources.service_manager();
     if let Err(problem) = manager.find_sockets(&mut config) {
-        say(&mut io::stderr(), &format!("lockgate: {problem}\n"));
-        return BAD_CONFIGURATION;
+        print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return INVALID_CONFIGURATION;
     }
     // Programs that the application starts must not inherit these sockets.
     manager.close_at_exec(true);
     let config = &config;
     let (log, identity) = match prepare(py, config) {
         Ok(prepared) => prepared,
-        Err(mistakes) => {
-            complain(&mistakes);
-            return BAD_CONFIGURATION;
+        Err(errors) => {
+            report_errors(&errors);
+            return INVALID_CONFIGURATION;
         }
     };
     log.write(
@@ -205,25 +205,25 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, left: Option<&st
     if config.user.is_none() && rustix::process::geteuid().is_root() {
         log.write(
             Level::Warning,
-            "the workers run as root: a fault of the application is then one of the whole machine or container; \
-             name another user (settings: user, group)",
+            "the workers run as root: a vulnerability of the application then affects the whole host or container; \
+             configure another user (settings: user, group)",
         );
     }
     if let Err(error) = signals::prepare_supervisor(py) {
         let problem = exceptions::summary(py, &error);
-        let message = format!("cannot take over signals: {problem}");
+        let message = format!("cannot set signal handlers: {problem}");
         log.write(Level::Critical, &message);
         return CANNOT_START;
     }
     title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
-    let code = lockgate_supervisor::run(config, &mut hooks, left);
+    let code = lockgate_supervisor::run(config, &mut hooks, handover);
     // The code that runs from here on is not the server's: exit functions and threads of a wrapper, of `sitecustomize`,
     // of an agent (`ddtrace-run`), and the code after a call of `main()`.
     let log = Arc::clone(&hooks.log);
     let watch = ExitWatch::alone(format!("the supervisor (pid {})", std::process::id()), code);
     if watch
-        .start(Arc::new(shutdown::Process { log, worker: None }))
+        .start(Arc::new(shutdown::ExitingProcess { log, worker: None }))
         .is_err()
     {
         // Without a thread to watch them the server does not wait for them.
@@ -238,45 +238,45 @@ type Identity = Option<(u32, u32)>;
 /// Applies settings that only the system can judge, before anything is imported, bound or written. Returns the error
 /// log, and the user and group of the workers.
 fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity), Vec<String>> {
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     if let Some(directory) = &config.chdir {
         let changed = std::env::set_current_dir(directory);
-        mistakes.extend(named("chdir", directory, changed).err());
+        errors.extend(named("chdir", directory, changed).err());
     }
-    let identity = privileges::identity(py, config).map_err(|mistake| mistakes.push(mistake));
+    let identity = privileges::identity(py, config).map_err(|error| errors.push(error));
     if let Err(error) = set_environment(py, &config.env) {
-        mistakes.push(format!("env: {}", exceptions::summary(py, &error)));
+        errors.push(format!("env: {}", exceptions::summary(py, &error)));
     }
     match identity {
-        Ok(identity) if mistakes.is_empty() => Ok((open_log(config, identity)?, identity)),
-        _ => Err(mistakes),
+        Ok(identity) if errors.is_empty() => Ok((open_log(config, identity)?, identity)),
+        _ => Err(errors),
     }
 }
 
 /// Opens the error log, and tries the other files that are written to later, when an error would be harder to act on.
 /// Missing log files are created as the workers' user, which has to reopen them.
 fn open_log(config: &Config, identity: Identity) -> Result<Arc<ErrorLog>, Vec<String>> {
-    let mut mistakes = Vec::new();
+    let mut errors = Vec::new();
     if let Some(target @ LogTarget::File(path)) = &config.access_log {
         let tried = create_missing(target, identity).and_then(|()| try_log(path));
-        mistakes.extend(named("access_logfile", path, tried).err());
+        errors.extend(named("access_logfile", path, tried).err());
     }
     if let Some(directory) = &config.spool_dir {
         let tried = match directory.is_dir() {
             true => try_directory(directory),
             false => Err(io::Error::other("there is no such directory")),
         };
-        mistakes.extend(named("spool_dir", directory, tried).err());
+        errors.extend(named("spool_dir", directory, tried).err());
     }
     match ErrorLog::of(config, identity) {
-        Ok(log) if mistakes.is_empty() => {
+        Ok(log) if errors.is_empty() => {
             let log = Arc::new(log);
             log.report_panics();
             Ok(log)
         }
         opened => {
-            mistakes.extend(opened.err());
-            Err(mistakes)
+            errors.extend(opened.err());
+            Err(errors)
         }
     }
 }
@@ -321,14 +321,14 @@ fn raise_descriptor_limit(log: &ErrorLog) {
 }
 
 /// Writes each error as a line on standard error.
-fn complain(mistakes: &[String]) {
-    for mistake in mistakes {
-        say(&mut io::stderr(), &format!("lockgate: {mistake}\n"));
+fn report_errors(errors: &[String]) {
+    for error in errors {
+        print(&mut io::stderr(), &format!("lockgate: {error}\n"));
     }
 }
 
 /// Writes to a standard stream and ignores errors: a stream without a reader is no reason to fail.
-fn say(stream: &mut dyn Write, text: &str) {
+fn print(stream: &mut dyn Write, text: &str) {
     let _ = stream
         .write_all(text.as_bytes())
         .and_then(|()| stream.flush());

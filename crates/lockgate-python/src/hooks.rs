@@ -40,7 +40,7 @@ pub(crate) struct PythonHooks {
     /// User and group of the workers, if configured.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
-    worker: Option<Arc<AttendedWorker>>,
+    worker: Option<Arc<RunningWorker>>,
     /// The application that this process loaded as a template.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
@@ -92,8 +92,8 @@ impl PythonHooks {
         let message = match signals::wake_main_thread(py, relay) {
             Ok(None) => return,
             Ok(Some(before)) => format!(
-                "the application has called signal.set_wakeup_fd({before}) at its import: the worker uses another \
-                 descriptor in its place"
+                "the application has called signal.set_wakeup_fd({before}) at its import: the worker replaces the \
+                 descriptor by its own"
             ),
             Err(error) => format!(
                 "signal.set_wakeup_fd: {}; signal handlers of Python may run up to a second late",
@@ -122,7 +122,9 @@ impl Hooks for PythonHooks {
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Python::attach(|py| title::set(py, config, Role::Template));
-        Python::attach(|py| self.load_once(py, config, generation, listeners, note_new_identity))
+        Python::attach(|py| {
+            self.preload_application(py, config, generation, listeners, note_new_identity)
+        })
     }
 
     fn note_descriptors(&mut self, numbers: Vec<RawFd>) {
@@ -131,7 +133,7 @@ impl Hooks for PythonHooks {
 
     fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
         let relay = post.signal_relay();
-        signals::lead_to(relay.clone());
+        signals::set_relay(relay.clone());
         Python::attach(|py| {
             title::set(py, &post.config, Role::Worker(post.slot));
             let handle = match self.start_worker(py, post) {
@@ -145,7 +147,7 @@ impl Hooks for PythonHooks {
                 return 0;
             }
             handle.open();
-            let attended = Arc::new(AttendedWorker {
+            let attended = Arc::new(RunningWorker {
                 handle,
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
@@ -159,7 +161,7 @@ impl Hooks for PythonHooks {
     }
 
     fn finish(&mut self, watch: ExitWatch) {
-        let process = shutdown::Process {
+        let process = shutdown::ExitingProcess {
             log: Arc::clone(&self.log),
             worker: self.worker.take(),
         };
@@ -173,9 +175,10 @@ impl Hooks for PythonHooks {
         requests: OperatorRequests,
     ) -> i32 {
         Python::attach(|py| title::set(py, &self.config, Role::Admin));
-        if let Err(error) = Python::attach(|py| privileges::become_configured(py, &self.config)) {
+        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
             let problem = Python::attach(|py| exceptions::summary(py, &error));
-            let message = format!("operators are not answered: cannot change user: {problem}");
+            let message =
+                format!("the admin listener is not served: cannot change user: {problem}");
             self.log.write(Level::Error, &message);
             return CANNOT_START;
         }
@@ -183,7 +186,7 @@ impl Hooks for PythonHooks {
             return 0;
         }
         admin::run(&self.config, &self.log, post, scoreboard, requests).unwrap_or_else(|error| {
-            let message = format!("operators are not answered: {error}");
+            let message = format!("the admin listener is not served: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })
@@ -224,7 +227,7 @@ impl Hooks for PythonHooks {
         if let Err(problem) = Python::attach(|py| self.change_settings(py, config, generation)) {
             self.log.write(
                 Level::Error,
-                &format!("the supervisor stays with the settings of before: {problem}"),
+                &format!("the supervisor keeps its old settings: {problem}"),
             );
         }
     }
@@ -260,7 +263,7 @@ impl Hooks for PythonHooks {
                 .map(drop)
         });
         match failed {
-            Ok(()) => io::Error::other("exec came back without an error"),
+            Ok(()) => io::Error::other("exec returned without an error"),
             Err(error) => error.into(),
         }
     }
@@ -300,13 +303,13 @@ impl Hooks for PythonHooks {
 
 /// The running worker, as seen by its control code. Every method is called detached, on the main thread or on the
 /// thread that receives the supervisor's messages.
-pub(crate) struct AttendedWorker {
+pub(crate) struct RunningWorker {
     handle: Handle,
     log: Arc<ErrorLog>,
     stack_log: Option<Arc<FaulthandlerLog>>,
 }
 
-impl Attended for AttendedWorker {
+impl Attended for RunningWorker {
     fn give_way(&self) {
         self.handle.give_way();
     }
@@ -326,7 +329,9 @@ impl Attended for AttendedWorker {
     fn reopen_logs(&self) {
         self.handle.reopen_logs();
         if let Some(Err(error)) = self.stack_log.as_ref().map(|stacks| stacks.reopen()) {
-            let message = format!("stacks at death go on into the old error log: {error}");
+            let message = format!(
+                "cannot reopen the error log for faulthandler: {error}; stacks go to the old file"
+            );
             self.log.write(Level::Error, &message);
         }
     }
@@ -362,7 +367,7 @@ impl Attended for AttendedWorker {
             {
                 self.log.write(
                     Level::Info,
-                    "a signal handler of the application asks to exit",
+                    "a signal handler of the application has requested an exit",
                 );
                 return self.handle.drain();
             }

@@ -20,7 +20,7 @@ use crate::interpreter::exceptions;
 const DEFAULT_FILE: &str = "lockgate.toml";
 
 /// gunicorn's file; not read, but a note is logged if it exists.
-const GUNICORNS_FILE: &str = "gunicorn.conf.py";
+const GUNICORN_FILE: &str = "gunicorn.conf.py";
 
 /// The process's inputs before the server changed anything.
 pub(crate) struct Sources {
@@ -72,7 +72,7 @@ impl Sources {
     /// Reads all settings.
     ///
     /// # Errors
-    /// With every mistake that the operator has to correct: which value, from where, what to do.
+    /// With every error that the operator has to correct: which value, from where, what to do.
     pub(crate) fn read(&self) -> Result<Resolved, Vec<String>> {
         let environment = self.settings_environment();
         let file = self.read_file(config_path(&self.arguments, &environment));
@@ -82,20 +82,20 @@ impl Sources {
         };
         let resolved = resolve(&self.arguments, &environment, text, &host::facts());
         let is_configured = matches!(file, Ok(Some(_)));
-        let mut mistakes: Vec<String> = file.err().into_iter().collect();
+        let mut errors: Vec<String> = file.err().into_iter().collect();
         let mut resolved = match resolved {
             Ok(resolved) => resolved,
             Err(others) => {
-                mistakes.extend(others.iter().map(ToString::to_string));
-                return Err(mistakes);
+                errors.extend(others.iter().map(ToString::to_string));
+                return Err(errors);
             }
         };
         if let Some(directory) = &self.directory {
             resolved.config.make_absolute(directory);
         }
-        if !is_configured && self.located(Path::new(GUNICORNS_FILE)).is_file() {
+        if !is_configured && self.located(Path::new(GUNICORN_FILE)).is_file() {
             resolved.notes.push(format!(
-                "{GUNICORNS_FILE} is in the working directory and is not read: write its settings into {DEFAULT_FILE}, \
+                "{GUNICORN_FILE} is in the working directory and is not read: move its settings to {DEFAULT_FILE}, \
                  where most have the same names, or remove it"
             ));
         }
@@ -103,7 +103,7 @@ impl Sources {
         let format = &resolved.config.access_log_format;
         if let Err(error) = AccessFormat::parse(format) {
             let origin = resolved.origins.of("access_logformat");
-            mistakes.push(format!(
+            errors.push(format!(
                 "access_logformat = {format:?} (from {origin}): {error}"
             ));
         }
@@ -112,10 +112,10 @@ impl Sources {
             resolved.invocation,
             Invocation::Help(_) | Invocation::Version(_)
         );
-        if mistakes.is_empty() || is_text_only {
+        if errors.is_empty() || is_text_only {
             Ok(resolved)
         } else {
-            Err(mistakes)
+            Err(errors)
         }
     }
 
@@ -134,7 +134,7 @@ impl Sources {
         let start = self.directory().unwrap_or(Path::new(""));
         match admin_address(&environment, text, start) {
             Ok(address) => Ok(address.map(|address| address.to_string())),
-            Err(mistakes) => Err(mistakes.iter().map(ToString::to_string).collect()),
+            Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
         }
     }
 

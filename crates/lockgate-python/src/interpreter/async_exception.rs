@@ -1,4 +1,4 @@
-//! Request interruption: reads a thread's Python stack, and raises `RequestTimeout` in it.
+//! Asynchronous exceptions: raises `RequestTimeout` in a thread at its request's deadline, and reads the thread's stack.
 
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
@@ -21,15 +21,15 @@ pyo3::create_exception!(
 ///
 /// # Errors
 /// When Python has no `_thread` module.
-pub(crate) fn present_thread(py: Python<'_>) -> PyResult<u64> {
+pub(crate) fn current_thread_id(py: Python<'_>) -> PyResult<u64> {
     py.import("_thread")?.call_method0("get_ident")?.extract()
 }
 
 /// The stack of a thread; `None` when it runs no Python code.
-pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Traceback> {
+pub(crate) fn traceback_of(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Traceback> {
     Traceback::of_thread(py, thread).unwrap_or_else(|error| {
         let message = format!(
-            "cannot look at a thread's stack: {}",
+            "cannot read the stack of a thread: {}",
             exceptions::summary(py, &error)
         );
         py.detach(|| log.write(Level::Warning, &message));
@@ -38,14 +38,14 @@ pub(crate) fn stack(py: Python<'_>, thread: u64, log: &ErrorLog) -> Option<Trace
 }
 
 /// Makes the thread raise [`RequestTimeout`].
-pub(crate) fn interrupt(py: Python<'_>, thread: u64) {
+pub(crate) fn raise_in(py: Python<'_>, thread: u64) {
     // A thread that has ended in the meantime needs no interruption.
     let _is_there = ffi::set_async_exception(thread, Some(&py.get_type::<RequestTimeout>()), py);
 }
 
 /// Cancels an exception that is pending for the current thread.
-pub(crate) fn forget(py: Python<'_>) {
-    if let Ok(thread) = present_thread(py) {
+pub(crate) fn cancel(py: Python<'_>) {
+    if let Ok(thread) = current_thread_id(py) {
         let _is_there = ffi::set_async_exception(thread, None, py);
     }
 }

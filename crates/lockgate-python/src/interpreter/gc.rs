@@ -1,5 +1,4 @@
-//! Python's cyclic garbage collector under the setting `gc`, and collections between turns of the event loop. `Ledger`
-//! decides, from counts and a time that are passed in; `IdleGc` calls Python and collects.
+//! Cyclic garbage collection: the setting `gc`, and collections between turns of the event loop. `Counts` decides, from counts and a time that are passed in; `IdleGc` calls Python and collects.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +35,7 @@ const MEMORY_GROWTH: u64 = 64 << 20;
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 
 /// After this time without a turn, garbage of long requests and of the application's own threads is collected anyway.
-const LONGEST_WITHOUT_LOOK: Duration = Duration::from_secs(1);
+const LONGEST_WITHOUT_CHECK: Duration = Duration::from_secs(1);
 
 /// A young collection of more containers than this may take longer than waking a thread.
 const LONG: u64 = 10_000;
@@ -63,7 +62,7 @@ impl Due {
 
 /// Counts of containers created and freed, as far as they can be observed.
 #[derive(Debug)]
-struct Ledger {
+struct Counts {
     young: u64,
     /// Containers that survived the last full collection, frozen ones included.
     long_lived: u64,
@@ -73,10 +72,10 @@ struct Ledger {
     /// Resident memory after the last full collection, in bytes.
     resident: u64,
     next_memory: Instant,
-    looked_at: Instant,
+    checked_at: Instant,
 }
 
-impl Ledger {
+impl Counts {
     fn new(young: u64, frozen: u64, resident: u64, now: Instant) -> Self {
         Self {
             young,
@@ -85,13 +84,13 @@ impl Ledger {
             since_middle: 0,
             resident,
             next_memory: now + MEMORY_EVERY,
-            looked_at: now,
+            checked_at: now,
         }
     }
 
     /// `made`: containers allocated minus containers freed since the last collection.
     fn due(&mut self, made: u64, now: Instant, resident: impl FnOnce() -> u64) -> Due {
-        self.looked_at = now;
+        self.checked_at = now;
         if now >= self.next_memory {
             self.next_memory = now + MEMORY_EVERY;
             if resident() > self.resident + MEMORY_GROWTH {
@@ -111,7 +110,7 @@ impl Ledger {
     }
 
     /// Records a collection that freed `freed` containers.
-    fn note(&mut self, what: Due, made: u64, freed: u64, resident: impl FnOnce() -> u64) {
+    fn record(&mut self, what: Due, made: u64, freed: u64, resident: impl FnOnce() -> u64) {
         let left = (self.pending + made).saturating_sub(freed);
         match what {
             Due::Full => {
@@ -147,8 +146,8 @@ pub(crate) fn freeze(py: Python<'_>) -> PyResult<()> {
 pub(crate) struct IdleGc {
     functions: Functions,
     /// Locked with `try_lock` only: a second thread has nothing to do here, and a finalizer may release the GIL.
-    ledger: Mutex<Option<Ledger>>,
-    /// The next look runs a full collection, whatever the counts.
+    counts: Mutex<Option<Counts>>,
+    /// The next check runs a full collection, whatever the counts.
     is_full_due: AtomicBool,
     log: Arc<ErrorLog>,
 }
@@ -181,7 +180,7 @@ impl IdleGc {
         if threshold == 0 || !gc.call_method0("isenabled")?.is_truthy()? {
             log.write(
                 Level::Info,
-                "the application has turned the garbage collector off and is left to it",
+                "the application has disabled the garbage collector; the server does not collect",
             );
             return Ok(None);
         }
@@ -195,7 +194,7 @@ impl IdleGc {
             Some(&[("after_in_child", gc.getattr("enable")?)].into_py_dict(py)?),
         )?;
         let frozen = gc.call_method0("get_freeze_count")?.extract()?;
-        let ledger = Ledger::new(threshold.max(YOUNG), frozen, resident(), Instant::now());
+        let counts = Counts::new(threshold.max(YOUNG), frozen, resident(), Instant::now());
         let collector = Arc::new(Self {
             functions: Functions {
                 get_count: gc.getattr("get_count")?.unbind(),
@@ -203,17 +202,14 @@ impl IdleGc {
                 enable: gc.getattr("enable")?.unbind(),
                 collect: gc.getattr("collect")?.unbind(),
             },
-            ledger: Mutex::new(Some(ledger)),
+            counts: Mutex::new(Some(counts)),
             is_full_due: AtomicBool::new(false),
             log: Arc::clone(log),
         });
         gc.call_method0("disable")?;
         let watching = Arc::clone(&collector);
         // Not on the thread that receives the supervisor's messages: a call that holds the GIL must not delay signals.
-        let started = threads::spawn(
-            "lockgate-collector".to_owned(),
-            Box::new(move || watching.watch()),
-        );
+        let started = threads::spawn("lockgate-gc".to_owned(), Box::new(move || watching.watch()));
         if let Err(error) = started {
             gc.call_method0("enable")?;
             return Err(error.into());
@@ -225,8 +221,8 @@ impl IdleGc {
     fn watch(&self) {
         loop {
             let is_ours = Python::attach(|py| {
-                py.detach(|| thread::sleep(LONGEST_WITHOUT_LOOK));
-                self.look_since(py, LONGEST_WITHOUT_LOOK, &|| {})
+                py.detach(|| thread::sleep(LONGEST_WITHOUT_CHECK));
+                self.collect_if_due_since(py, LONGEST_WITHOUT_CHECK, &|| {})
             });
             if !is_ours {
                 return;
@@ -234,58 +230,59 @@ impl IdleGc {
         }
     }
 
-    /// Collects if a collection is due. `let_go` is called before anything long.
-    pub(crate) fn look(&self, py: Python<'_>, let_go: &dyn Fn()) {
-        self.look_since(py, Duration::ZERO, let_go);
+    /// Collects if a collection is due. `hand_off` is called before a long collection.
+    pub(crate) fn collect_if_due(&self, py: Python<'_>, hand_off: &dyn Fn()) {
+        self.collect_if_due_since(py, Duration::ZERO, hand_off);
     }
 
     /// Requests a full collection within two seconds. False when the server does not collect.
     pub(crate) fn collect_soon(&self) -> bool {
         self.is_full_due.store(true, Ordering::Relaxed);
-        match self.ledger.try_lock() {
-            Ok(place) => place.is_some(),
+        match self.counts.try_lock() {
+            Ok(guard) => guard.is_some(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().is_some(),
             // Another thread is collecting.
             Err(TryLockError::WouldBlock) => true,
         }
     }
 
-    /// As [`IdleGc::look`], unless the last look was less than `quiet` ago. False when the server does not collect.
-    fn look_since(&self, py: Python<'_>, quiet: Duration, let_go: &dyn Fn()) -> bool {
-        let mut place = match self.ledger.try_lock() {
-            Ok(place) => place,
+    /// As [`IdleGc::collect_if_due`], unless the last check was less than `quiet` ago. False when the server does not
+    /// collect.
+    fn collect_if_due_since(&self, py: Python<'_>, quiet: Duration, hand_off: &dyn Fn()) -> bool {
+        let mut guard = match self.counts.try_lock() {
+            Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return true,
         };
-        let Some(ledger) = place.as_mut() else {
+        let Some(counts) = guard.as_mut() else {
             return false;
         };
         let now = Instant::now();
-        if now.saturating_duration_since(ledger.looked_at) < quiet {
+        if now.saturating_duration_since(counts.checked_at) < quiet {
             return true;
         }
         let is_full_due = self.is_full_due.swap(false, Ordering::Relaxed);
-        match (self.functions).look(py, ledger, now, is_full_due, let_go) {
+        match (self.functions).collect_if_due(py, counts, now, is_full_due, hand_off) {
             Ok(true) => return true,
             Ok(false) => {
-                *place = None;
-                drop(place);
+                *guard = None;
+                drop(guard);
                 self.report(
                     py,
                     Level::Info,
-                    "the application has turned the automatic garbage collector on; the server collects no more",
+                    "the application has enabled the automatic garbage collector; the server no longer collects",
                 );
             }
             Err(error) => {
                 // Another attempt would fail again at every turn; Python's automatic collector takes over.
-                *place = None;
-                drop(place);
+                *guard = None;
+                drop(guard);
                 let is_handed_back = self.functions.enable.bind(py).call0().is_ok();
                 let traceback = exceptions::traceback(py, &error);
                 self.report(
                     py,
                     Level::Error,
-                    &format!("collecting garbage failed; automatic collection is on: {is_handed_back}\n{traceback}"),
+                    &format!("garbage collection failed; the automatic collector is enabled: {is_handed_back}\n{traceback}"),
                 );
             }
         }
@@ -300,16 +297,16 @@ impl IdleGc {
 
 impl Functions {
     /// False when the application has enabled the automatic collector.
-    fn look(
+    fn collect_if_due(
         &self,
         py: Python<'_>,
-        ledger: &mut Ledger,
+        counts: &mut Counts,
         now: Instant,
         is_full_due: bool,
-        let_go: &dyn Fn(),
+        hand_off: &dyn Fn(),
     ) -> PyResult<bool> {
         let made = self.get_count.bind(py).call0()?.get_item(0)?.extract()?;
-        let due = match ledger.due(made, now, resident) {
+        let due = match counts.due(made, now, resident) {
             _ if is_full_due => Due::Full,
             due => due,
         };
@@ -320,14 +317,14 @@ impl Functions {
             return Ok(false);
         }
         if due == Due::Full || made > LONG {
-            let_go();
+            hand_off();
         }
         let freed = self
             .collect
             .bind(py)
             .call1((due.generation(),))?
             .extract()?;
-        ledger.note(due, made, freed, resident);
+        counts.record(due, made, freed, resident);
         Ok(true)
     }
 }
@@ -345,58 +342,58 @@ fn resident() -> u64 {
 mod tests {
     use super::*;
 
-    fn ledger(frozen: u64) -> (Ledger, Instant) {
+    fn counts(frozen: u64) -> (Counts, Instant) {
         let now = Instant::now();
-        (Ledger::new(2_000, frozen, 100 << 20, now), now)
+        (Counts::new(2_000, frozen, 100 << 20, now), now)
     }
 
     #[test]
     fn little_garbage_is_left_alone() {
-        let (mut ledger, now) = ledger(0);
-        assert_eq!(ledger.due(1_999, now, || 0), Due::Nothing);
-        assert_eq!(ledger.due(2_000, now, || 0), Due::Young);
+        let (mut counts, now) = counts(0);
+        assert_eq!(counts.due(1_999, now, || 0), Due::Nothing);
+        assert_eq!(counts.due(2_000, now, || 0), Due::Young);
     }
 
     #[test]
     fn every_tenth_collection_takes_the_middle_generation() {
-        let (mut ledger, now) = ledger(0);
+        let (mut counts, now) = counts(0);
         for round in 1..=30 {
-            let due = ledger.due(2_000, now, || 0);
+            let due = counts.due(2_000, now, || 0);
             let expected = if round % 10 == 0 {
                 Due::Middle
             } else {
                 Due::Young
             };
             assert_eq!(due, expected, "{round}");
-            ledger.note(due, 2_000, 2_000, || 0);
+            counts.record(due, 2_000, 2_000, || 0);
         }
     }
 
     #[test]
     fn a_full_collection_waits_for_a_quarter_more_that_stays() {
-        let (mut ledger, now) = ledger(80_000);
+        let (mut counts, now) = counts(80_000);
         for _ in 0..10 {
-            let due = ledger.due(2_000, now, || 0);
+            let due = counts.due(2_000, now, || 0);
             assert_ne!(due, Due::Full);
-            ledger.note(due, 2_000, 0, || 0);
+            counts.record(due, 2_000, 0, || 0);
         }
-        assert_eq!(ledger.due(2_000, now, || 0), Due::Full);
-        ledger.note(Due::Full, 2_000, 2_000, || 0);
-        assert_eq!(ledger.long_lived, 100_000);
-        assert_eq!(ledger.due(25_001, now, || 0), Due::Full);
-        assert_ne!(ledger.due(25_000, now, || 0), Due::Full);
+        assert_eq!(counts.due(2_000, now, || 0), Due::Full);
+        counts.record(Due::Full, 2_000, 2_000, || 0);
+        assert_eq!(counts.long_lived, 100_000);
+        assert_eq!(counts.due(25_001, now, || 0), Due::Full);
+        assert_ne!(counts.due(25_000, now, || 0), Due::Full);
     }
 
     #[test]
-    fn memory_is_looked_at_once_a_second_and_measured_anew_after_a_full_collection() {
-        let (mut ledger, now) = ledger(0);
+    fn memory_is_read_once_a_second_and_again_after_a_full_collection() {
+        let (mut counts, now) = counts(0);
         let grown = 165 << 20;
-        assert_eq!(ledger.due(0, now, || grown), Due::Nothing);
+        assert_eq!(counts.due(0, now, || grown), Due::Nothing);
         let later = now + MEMORY_EVERY;
-        assert_eq!(ledger.due(0, later, || grown), Due::Full);
-        ledger.note(Due::Full, 0, 0, || grown);
-        assert_eq!(ledger.due(0, later, || u64::MAX), Due::Nothing);
-        assert_eq!(ledger.due(0, later + MEMORY_EVERY, || grown), Due::Nothing);
+        assert_eq!(counts.due(0, later, || grown), Due::Full);
+        counts.record(Due::Full, 0, 0, || grown);
+        assert_eq!(counts.due(0, later, || u64::MAX), Due::Nothing);
+        assert_eq!(counts.due(0, later + MEMORY_EVERY, || grown), Due::Nothing);
     }
 
     #[test]

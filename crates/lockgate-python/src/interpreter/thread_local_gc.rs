@@ -16,7 +16,7 @@ use super::{exceptions, threads};
 /// Threads started by a burst end at about the same time: one collection is enough for them.
 const DELAY: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// Runs the collector once after threads have ended.
 pub(crate) struct ThreadLocalGc {
     /// With `gc = "idle"`: collects in place of Python.
     collector: Option<Arc<IdleGc>>,
@@ -34,16 +34,16 @@ impl ThreadLocalGc {
     }
 
     /// Schedules a collection; the calling thread is about to end.
-    pub(crate) fn note_thread_end(self: &Arc<Self>, py: Python<'_>) {
+    pub(crate) fn on_thread_end(self: &Arc<Self>, py: Python<'_>) {
         if self.is_pending.swap(true, Ordering::Relaxed) {
             return;
         }
-        let sweeper = Arc::clone(self);
+        let gc = Arc::clone(self);
         // On a separate thread: the ending one cannot free its thread-locals itself, and a collection on the main
         // thread would delay the supervisor's messages.
         let spawned = threads::spawn(
-            "lockgate-sweeper".to_owned(),
-            Box::new(move || Python::attach(|py| sweeper.run(py))),
+            "lockgate-thread-gc".to_owned(),
+            Box::new(move || Python::attach(|py| gc.run(py))),
         );
         if let Err(error) = spawned {
             self.is_pending.store(false, Ordering::Relaxed);

@@ -54,7 +54,7 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
 ///
 /// # Errors
 /// When Python raises an exception.
-pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
+pub(crate) fn prepare_forked_children(py: Python<'_>) -> PyResult<()> {
     let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         if IS_OWN_FORK.load(Ordering::Relaxed) {
             return None;
@@ -70,25 +70,25 @@ pub(crate) fn settle_when_forked(py: Python<'_>) -> PyResult<()> {
     };
     let inherited = PyCFunction::new_closure(py, None, None, inherited)?;
     py.import("lockgate.children")?
-        .call_method1("settle_when_forked", (inherited,))
+        .call_method1("prepare_forked_children", (inherited,))
         .map(drop)
 }
 
 /// Ends a child that has returned from the application's call: the request, its connection and the worker's threads
 /// belong to its parent.
 #[inline]
-pub(crate) fn end_here(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) {
+pub(crate) fn exit_if_child(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) {
     if is_child() {
-        end(py, log, outcome);
+        exit(py, log, outcome);
     }
 }
 
 #[cold]
-fn end(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) -> ! {
+fn exit(py: Python<'_>, log: &ErrorLog, outcome: Result<(), &PyErr>) -> ! {
     let code = match outcome {
         Ok(()) => {
-            let advice = "a child process that the application forked came back from the application's call; \
-                          it ends here (end it with os._exit, or use multiprocessing)";
+            let advice = "a child process that the application forked has returned from the application's call and \
+                          exits now (end it with os._exit, or use multiprocessing)";
             log.write(Level::Warning, advice);
             0
         }

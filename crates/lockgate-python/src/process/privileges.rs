@@ -23,7 +23,7 @@ pub(crate) fn identity(py: Python<'_>, config: &Config) -> Result<Option<(u32, u
 ///
 /// # Errors
 /// When the system call fails.
-pub(crate) fn become_configured(py: Python<'_>, config: &Config) -> PyResult<()> {
+pub(crate) fn change_user(py: Python<'_>, config: &Config) -> PyResult<()> {
     call(py, config, "become").map(drop)
 }
 

@@ -45,8 +45,8 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     module(py)?.call_method1("install", (deliver,)).map(drop)
 }
 
-/// From now on signals act on the worker of this relay.
-pub(crate) fn lead_to(relay: SignalRelay) {
+/// Directs signals to the worker of this relay.
+pub(crate) fn set_relay(relay: SignalRelay) {
     *RELAY.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay);
 }
 

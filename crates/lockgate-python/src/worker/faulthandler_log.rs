@@ -14,7 +14,7 @@ use lockgate_worker::log::open_file;
 use pyo3::prelude::*;
 use rustix::io::{DupFlags, dup3};
 
-/// See the module.
+/// The file of the crash log.
 #[derive(Debug)]
 pub(crate) struct FaulthandlerLog {
     /// `None`: standard error, which is never reopened.
@@ -41,7 +41,7 @@ impl FaulthandlerLog {
     ///
     /// # Errors
     /// When there is no usable descriptor.
-    pub(crate) fn show_stacks_at_death(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn enable(&self, py: Python<'_>) -> PyResult<()> {
         let enable = py.import("faulthandler")?.getattr("enable")?;
         match &self.file {
             Some((_, file)) => {

@@ -11,7 +11,7 @@ use lockgate_supervisor::{ExitWatch, Exiting};
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
-use crate::hooks::AttendedWorker;
+use crate::hooks::RunningWorker;
 use crate::interpreter::exceptions;
 
 /// What `Py_FinalizeEx` calls before it finalizes, in the same order.
@@ -21,11 +21,11 @@ const STEPS: [(&str, &str); 2] = [
 ];
 
 /// Waits for threads, executors and exit functions of the application, under the exit watch.
-pub(crate) fn finish(watch: ExitWatch, process: Process) {
+pub(crate) fn finish(watch: ExitWatch, process: ExitingProcess) {
     let log = Arc::clone(&process.log);
     if let Err(error) = watch.start(Arc::new(process)) {
         let message = format!(
-            "no thread to watch the exit: {error}; threads and exit functions of the application are not waited for"
+            "cannot start the thread that watches the exit: {error}; the exit does not wait for threads and exit functions of the application"
         );
         return log.write(Level::Error, &message);
     }
@@ -44,36 +44,38 @@ pub(crate) fn finish(watch: ExitWatch, process: Process) {
 }
 
 /// The process that exits, as the exit watch sees it.
-pub(crate) struct Process {
+pub(crate) struct ExitingProcess {
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker that has served.
-    pub(crate) worker: Option<Arc<AttendedWorker>>,
+    pub(crate) worker: Option<Arc<RunningWorker>>,
 }
 
-impl Exiting for Process {
+impl Exiting for ExitingProcess {
     /// On a separate thread, because C code may never release the GIL.
     fn waits_for(&self, patience: Duration) -> Result<Vec<String>, String> {
         let (sender, receiver) = channel();
         thread::Builder::new()
-            .name("lockgate-look".to_owned())
+            .name("lockgate-exit-check".to_owned())
             .spawn(move || {
                 let phrases = Python::attach(|py| {
-                    let look = || -> PyResult<Vec<String>> {
+                    let waits_for = || -> PyResult<Vec<String>> {
                         py.import("lockgate.shutdown")?
                             .call_method0("waits_for")?
                             .extract()
                     };
-                    look().map_err(|error| exceptions::summary(py, &error))
+                    waits_for().map_err(|error| exceptions::summary(py, &error))
                 });
                 // The receiver may have timed out.
-                let _nobody_waits = sender.send(phrases);
+                let _timed_out = sender.send(phrases);
             })
-            .map_err(|error| format!("no thread to look with: {error}"))?;
+            .map_err(|error| format!("cannot start a thread for the check: {error}"))?;
         receiver
             .recv_timeout(patience)
             .unwrap_or_else(|error| match error {
                 RecvTimeoutError::Timeout => Err("a call holds the GIL".to_owned()),
-                RecvTimeoutError::Disconnected => Err("the look has failed".to_owned()),
+                RecvTimeoutError::Disconnected => {
+                    Err("the thread of the check has failed".to_owned())
+                }
             })
     }
 

@@ -38,7 +38,7 @@ fn cannot_start(text: String) -> LoadFailure {
 
 impl PythonHooks {
     /// Loads the application in a template.
-    pub(crate) fn load_once(
+    pub(crate) fn preload_application(
         &mut self,
         py: Python<'_>,
         config: &Arc<Config>,
@@ -46,7 +46,7 @@ impl PythonHooks {
         listeners: &[(BindAddress, OwnedFd)],
         note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
-        self.settle(py, config, generation)?;
+        self.apply_settings(py, config, generation)?;
         if !note_new_identity() {
             return Err(LoadFailure {
                 code: 0,
@@ -57,10 +57,11 @@ impl PythonHooks {
             .import("lockgate.template")
             .and_then(|module| module.call_method0("sockets"));
         let application = self.load(py, listeners)?;
-        if let Err(error) = before.and_then(|before| self.name_leftovers(py, &before)) {
+        if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
             let problem = exceptions::summary(py, &error);
-            let message =
-                format!("what the import has left in the template is not known: {problem}");
+            let message = format!(
+                "cannot list the threads and sockets that the import has left in the template: {problem}"
+            );
             self.log.write(Level::Warning, &message);
         }
         if self.config.gc != Collection::Off {
@@ -73,15 +74,15 @@ impl PythonHooks {
         Ok(())
     }
 
-    fn name_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn warn_of_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
         let found: Vec<String> = py
             .import("lockgate.template")?
             .call_method1("leftovers", (before,))?
             .extract()?;
         if !found.is_empty() {
             let message = format!(
-                "preload: the import of the application has left something in the template: {}; \
-                 start and open such things at their first use, or by os.register_at_fork",
+                "preload: the import of the application has left threads or sockets in the template: {}; \
+                 start and open them at their first use, or by os.register_at_fork",
                 found.join("; ")
             );
             self.log.write(Level::Warning, &message);
@@ -90,7 +91,7 @@ impl PythonHooks {
     }
 
     /// Applies these settings to the process, and changes to the user that they name.
-    fn settle(
+    fn apply_settings(
         &mut self,
         py: Python<'_>,
         config: &Arc<Config>,
@@ -100,7 +101,7 @@ impl PythonHooks {
             self.change_settings(py, config, generation)
                 .map_err(cannot_start)?;
         }
-        privileges::become_configured(py, &self.config).map_err(|error| {
+        privileges::change_user(py, &self.config).map_err(|error| {
             cannot_start(format!(
                 "cannot change user: {}",
                 exceptions::summary(py, &error)
@@ -118,8 +119,8 @@ impl PythonHooks {
         listeners
             .iter()
             .for_each(|(_, socket)| register_ahead(socket));
-        self.try_places();
-        if let Err(error) = children::settle_when_forked(py) {
+        self.warn_of_unusable_paths();
+        if let Err(error) = children::prepare_forked_children(py) {
             self.log.write(
                 Level::Warning,
                 &format!(
@@ -134,7 +135,7 @@ impl PythonHooks {
                 exceptions::summary(py, &error)
             ))
         })?;
-        self.show_stacks_at_death(py);
+        self.enable_faulthandler(py);
         // While the file can be read: at exit the directory may have been replaced or removed.
         py.import("lockgate.shutdown")
             .map_err(|error| cannot_start(exceptions::summary(py, &error)))?;
@@ -151,8 +152,8 @@ impl PythonHooks {
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
             let message = format!(
-                "{package} has replaced Python's threads and locks, and allow_patched_threads = true: requests run on \
-                 real threads all the same, and two that want the same lock of {package} can hang"
+                "{package} has replaced Python's threads and locks, and allow_patched_threads = true: requests still run \
+                 on real threads, and two that need the same lock of {package} can deadlock"
             );
             self.log.write(Level::Warning, &message);
         }
@@ -165,7 +166,7 @@ impl PythonHooks {
         py: Python<'_>,
         post: &mut WorkerPost,
     ) -> Result<Handle, i32> {
-        match self.begin(py, post) {
+        match self.prepare_worker(py, post) {
             Ok(Some(handle)) => Ok(handle),
             Ok(None) => Err(0),
             Err(failure) => {
@@ -180,7 +181,7 @@ impl PythonHooks {
     }
 
     /// `None`: the supervisor has exited.
-    fn begin(
+    fn prepare_worker(
         &mut self,
         py: Python<'_>,
         post: &mut WorkerPost,
@@ -199,7 +200,7 @@ impl PythonHooks {
                 application
             }
             None => {
-                self.settle(py, &Arc::clone(&post.config), post.generation)?;
+                self.apply_settings(py, &Arc::clone(&post.config), post.generation)?;
                 if !post.note_new_identity() {
                     return Ok(None);
                 }
@@ -244,7 +245,7 @@ impl PythonHooks {
             post.worker_slot.take(),
         )
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
-        self.tell_stacks(py, post, &handle);
+        self.start_thread_dumps(py, post, &handle);
         Ok(Some(handle))
     }
 
@@ -265,10 +266,10 @@ impl PythonHooks {
     }
 
     /// Sets up the file to which a crash writes the stacks of this worker's threads.
-    fn show_stacks_at_death(&mut self, py: Python<'_>) {
+    fn enable_faulthandler(&mut self, py: Python<'_>) {
         let problem = match FaulthandlerLog::open(&self.config.error_log) {
             Ok(stacks) => {
-                let shown = stacks.show_stacks_at_death(py);
+                let shown = stacks.enable(py);
                 self.stack_log = Some(Arc::new(stacks));
                 shown.err().map(|error| exceptions::summary(py, &error))
             }
@@ -276,20 +277,20 @@ impl PythonHooks {
         };
         if let Some(problem) = problem {
             let message = format!(
-                "a worker that is ended or crashes will not tell where its threads were: {problem}"
+                "faulthandler: {problem}; a worker that crashes or is aborted will not log the stacks of its threads"
             );
             self.log.write(Level::Warning, &message);
         }
     }
 
     /// Starts to answer requests for thread dumps. After the import: the application may claim the signal first.
-    fn tell_stacks(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
+    fn start_thread_dumps(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
         let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
         if let Some(place) = place
-            && let Err(error) = thread_dump::tell_when_asked(py, place, &self.log, handle)
+            && let Err(error) = thread_dump::answer_requests(py, place, &self.log, handle)
         {
             let message = format!(
-                "operators will not see where this worker's threads stand: {}",
+                "thread dumps of this worker are unavailable: {}",
                 exceptions::summary(py, &error)
             );
             self.log.write(Level::Warning, &message);
@@ -297,7 +298,7 @@ impl PythonHooks {
     }
 
     /// Logs what this worker's user will not be able to open later: such an error would be hard to trace to the user.
-    fn try_places(&self) {
+    fn warn_of_unusable_paths(&self) {
         if let Some(directory) = &self.config.spool_dir
             && let Err(error) = try_directory(directory)
         {
@@ -311,7 +312,7 @@ impl PythonHooks {
             && let Err(error) = OpenOptions::new().append(true).open(path)
         {
             let message = format!(
-                "error_logfile = {}: {error}; the user of the workers cannot open it anew at USR1",
+                "error_logfile = {}: {error}; the user of the workers cannot reopen it at USR1",
                 path.display()
             );
             self.log.write(Level::Warning, &message);

@@ -26,7 +26,7 @@ use signal_hook::low_level::raise;
 use crate::interpreter::{self, exceptions};
 
 /// The minimum time to wait for the GIL.
-const PATIENCE: Duration = Duration::from_secs(1);
+const GIL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A CPU-bound thread releases the GIL after the switch interval, to any of the threads that wait, so a dump waits for
 /// several turns of each thread. Before: a crash every 30 dumps, with 30 recursing threads and an interval of 100 ms.
@@ -34,25 +34,25 @@ const TURNS: u32 = 4;
 
 /// The wait is counted in steps and not by the clock: while the whole process is frozen (CPU quota of its control
 /// group, a suspended machine), no thread can release the GIL.
-const MOMENT: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(10);
 
 /// The signal of a dump without the GIL, counted down from SIGRTMAX. Real-time signals have no meaning to the kernel.
 /// The C library uses the first ones, valgrind the last; other programs usually take one at either end.
 const FROM_LAST: i32 = 3;
 
-/// Starts to answer requests for thread dumps. Call when the application is loaded.
+/// Starts the thread that answers requests for thread dumps. Call when the application is loaded.
 ///
 /// # Errors
 /// When the system cannot create a descriptor or a thread.
-pub(crate) fn tell_when_asked(
+pub(crate) fn answer_requests(
     py: Python<'_>,
     mut place: StackPlace,
     log: &Arc<ErrorLog>,
     worker: &Handle,
 ) -> PyResult<()> {
-    let mut looks = Looks {
-        calm: Arc::new(collecting_file(&place)?),
-        forced: Forced::register(py, collecting_file(&place)?, log)?,
+    let mut dumper = ThreadDumper {
+        with_gil: Arc::new(collecting_file(&place)?),
+        without_gil: DumpWithoutGil::register(py, collecting_file(&place)?, log)?,
         switch_interval: interpreter::switch_interval(py)?,
         pending: None,
     };
@@ -60,10 +60,11 @@ pub(crate) fn tell_when_asked(
     let body = move || {
         loop {
             if let Err(error) = place.wait() {
-                let message = format!("operators see no stacks of this worker any more: {error}");
+                let message =
+                    format!("thread dumps of this worker are no longer available: {error}");
                 return log.write(Level::Warning, &message);
             }
-            place.answer(&looks.look());
+            place.answer(&dumper.dump());
         }
     };
     Ok(worker.spawn_helper("lockgate-stacks", body)?)
@@ -78,16 +79,16 @@ fn collecting_file(place: &StackPlace) -> PyResult<File> {
     Ok(file.into())
 }
 
-struct Looks {
-    calm: Arc<File>,
-    forced: Forced,
+struct ThreadDumper {
+    with_gil: Arc<File>,
+    without_gil: DumpWithoutGil,
     switch_interval: Duration,
     /// A dump that still waits for the GIL.
     pending: Option<Receiver<StackAnswer>>,
 }
 
-impl Looks {
-    fn look(&mut self) -> StackAnswer {
+impl ThreadDumper {
+    fn dump(&mut self) -> StackAnswer {
         let still_waiting = self.pending.take().filter(|pending| {
             // A dump that finished in the meantime is out of date.
             matches!(pending.try_recv(), Err(TryRecvError::Empty))
@@ -96,39 +97,39 @@ impl Looks {
             Some(pending) => pending,
             None => self.begin()?,
         };
-        for _ in 0..moments(self.switch_interval, threads()) {
-            match pending.recv_timeout(MOMENT) {
+        for _ in 0..steps(self.switch_interval, threads()) {
+            match pending.recv_timeout(STEP) {
                 Ok(answer) => return answer,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Err("its thread has failed".to_owned());
+                    return Err("the thread of the dump has failed".to_owned());
                 }
             }
         }
         self.pending = Some(pending);
-        self.forced.look()
+        self.without_gil.dump()
     }
 
     /// On a separate thread, because it may wait for long.
     fn begin(&self) -> Result<Receiver<StackAnswer>, String> {
         let (sender, receiver) = channel();
-        let file = Arc::clone(&self.calm);
+        let file = Arc::clone(&self.with_gil);
         thread::Builder::new()
-            .name("lockgate-look".to_owned())
+            .name("lockgate-dump".to_owned())
             .spawn(move || {
                 let answer = Python::attach(|py| {
-                    calm_look(py, &file).map_err(|error| exceptions::summary(py, &error))
+                    dump_with_gil(py, &file).map_err(|error| exceptions::summary(py, &error))
                 });
                 // The receiver may be gone.
                 let _too_late = sender.send(answer);
             })
-            .map_err(|error| format!("it has no thread to look with: {error}"))?;
+            .map_err(|error| format!("cannot start a thread for the dump: {error}"))?;
         Ok(receiver)
     }
 }
 
 /// With the GIL held: other threads cannot change their stacks.
-fn calm_look(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
+fn dump_with_gil(py: Python<'_>, file: &File) -> PyResult<Vec<u8>> {
     file.set_len(0)?;
     let options = PyDict::new(py);
     options.set_item("file", file.as_raw_fd())?;
@@ -170,8 +171,8 @@ fn main_thread(py: Python<'_>) -> PyResult<u64> {
         .extract()
 }
 
-/// Dumps without the GIL.
-struct Forced {
+/// A dump without the GIL, by the signal handler of `faulthandler`.
+struct DumpWithoutGil {
     /// Never closed: the handler writes to its number whenever the signal arrives.
     file: &'static File,
     /// `None` when the application handles the signal.
@@ -180,7 +181,7 @@ struct Forced {
     main: String,
 }
 
-impl Forced {
+impl DumpWithoutGil {
     /// In processes that the application forks the handler stays installed, but the signal is never sent.
     fn register(py: Python<'_>, file: File, log: &ErrorLog) -> PyResult<Self> {
         let file: &File = Box::leak(Box::new(file));
@@ -189,7 +190,7 @@ impl Forced {
         let number = last - FROM_LAST;
         if is_caught(number) {
             let message = format!(
-                "signal {number} is the application's: operators see no stacks of this worker while a call holds the interpreter"
+                "the application handles signal {number}: thread dumps of this worker are unavailable while a call holds the GIL"
             );
             log.write(Level::Info, &message);
             return Ok(Self {
@@ -208,26 +209,24 @@ impl Forced {
         Ok(Self { file, signal, main })
     }
 
-    fn look(&self) -> StackAnswer {
-        const HELD: &str = "a call holds the interpreter";
+    fn dump(&self) -> StackAnswer {
+        const HELD: &str = "a call holds the GIL";
         let Some(signal) = self.signal else {
             return Err(format!(
-                "{HELD}, and the signal to look nevertheless is the application's"
+                "{HELD}, and the application handles the signal for a dump without it"
             ));
         };
         let text = (self.file.set_len(0))
             // To this thread alone: when raise(3) returns, the handler has run.
             .and_then(|()| raise(signal))
             .and_then(|()| whole(self.file))
-            .map_err(|error| format!("{HELD}, and to look nevertheless has failed: {error}"))?;
+            .map_err(|error| format!("{HELD}, and the dump without it has failed: {error}"))?;
         if text.is_empty() {
-            return Err(format!(
-                "{HELD}, and signal {signal} does not show what runs"
-            ));
+            return Err(format!("{HELD}, and signal {signal} wrote no stacks"));
         }
-        let mut told = self.main.clone().into_bytes();
-        told.extend(text);
-        Ok(told)
+        let mut dump = self.main.clone().into_bytes();
+        dump.extend(text);
+        Ok(dump)
     }
 }
 
@@ -239,9 +238,9 @@ fn whole(file: &File) -> std::io::Result<Vec<u8>> {
 }
 
 /// How many steps to wait for the GIL with this many threads.
-fn moments(switch_interval: Duration, threads: u32) -> u128 {
+fn steps(switch_interval: Duration, threads: u32) -> u128 {
     let turns = switch_interval.saturating_mul(threads.saturating_mul(TURNS));
-    PATIENCE.saturating_add(turns).as_millis() / MOMENT.as_millis()
+    GIL_TIMEOUT.saturating_add(turns).as_millis() / STEP.as_millis()
 }
 
 /// Number of threads of this process, those of C code included. Without /proc the number is taken to be small.
@@ -278,18 +277,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_interpreter_is_waited_for_longer_the_more_threads_may_have_it_first() {
+    fn the_wait_for_the_gil_grows_with_the_number_of_threads() {
         for (milliseconds, threads, expected) in
             [(2, 0, 100), (2, 25, 120), (100, 30, 1300), (5000, 2, 4100)]
         {
             let interval = Duration::from_millis(milliseconds);
             assert_eq!(
-                moments(interval, threads),
+                steps(interval, threads),
                 expected,
                 "{interval:?}, {threads}"
             );
         }
-        assert!(moments(Duration::MAX, u32::MAX) > 100);
+        assert!(steps(Duration::MAX, u32::MAX) > 100);
         assert_eq!(field("Name:\tx\nThreads:\t12\n", "Threads:"), Some("12"));
     }
 

@@ -24,9 +24,9 @@ pub(crate) fn warm_up(
     log: &ErrorLog,
 ) -> Result<(), String> {
     for path in &config.warmup {
-        app.overhear();
+        app.capture_errors();
         let status = warm_up::ask(app, path, local(address), config);
-        let overheard = app.stop_overhearing();
+        let captured = app.take_captured_errors();
         // This thread runs no requests later.
         drop_thread_state(py);
         let outcome = match status {
@@ -38,16 +38,16 @@ pub(crate) fn warm_up(
                     );
                 }
                 // Errors logged during a good response do not keep the worker from starting.
-                for complaint in overheard {
-                    log.write(Level::Error, &complaint);
+                for error in captured {
+                    log.write(Level::Error, &error);
                 }
                 continue;
             }
             Some(status) => format!("was answered with {status}"),
-            None => "was not answered in full".to_owned(),
+            None => "was not answered completely".to_owned(),
         };
         let lines: Vec<String> = std::iter::once(format!("warmup: {path} {outcome}"))
-            .chain(overheard)
+            .chain(captured)
             .collect();
         return Err(lines.join("\n"));
     }

@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     /// Header names with an underscore that were already warned about.
     warned: Mutex<HashSet<Vec<u8>>>,
     /// Errors of requests, while they are collected instead of logged.
-    overheard: Mutex<Option<Vec<String>>>,
+    captured: Mutex<Option<Vec<String>>>,
 }
 
 /// Clients invent header names; after this many there are no more warnings.
@@ -100,7 +100,7 @@ pub(crate) struct WsgiApp {
     context: ImportedContext,
     /// Present when the server collects garbage.
     collector: Option<Arc<IdleGc>>,
-    sweeper: Arc<ThreadLocalGc>,
+    thread_local_gc: Arc<ThreadLocalGc>,
     shared: Arc<Shared>,
 }
 
@@ -115,30 +115,30 @@ impl WsgiApp {
         Self {
             application,
             context,
-            sweeper: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
+            thread_local_gc: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
             collector,
             shared: Arc::new(Shared {
                 settings,
                 log,
                 warned: Mutex::default(),
-                overheard: Mutex::default(),
+                captured: Mutex::default(),
             }),
         }
     }
 
     /// From now on errors of requests are collected instead of logged.
-    pub(crate) fn overhear(&self) {
-        *self.overheard() = Some(Vec::new());
+    pub(crate) fn capture_errors(&self) {
+        *self.captured() = Some(Vec::new());
     }
 
     /// Returns what was collected; errors are logged again.
-    pub(crate) fn stop_overhearing(&self) -> Vec<String> {
-        self.overheard().take().unwrap_or_default()
+    pub(crate) fn take_captured_errors(&self) -> Vec<String> {
+        self.captured().take().unwrap_or_default()
     }
 
-    fn overheard(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+    fn captured(&self) -> MutexGuard<'_, Option<Vec<String>>> {
         self.shared
-            .overheard
+            .captured
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -147,7 +147,7 @@ impl WsgiApp {
         let mut thread = match ThreadState::take(py, &self.shared) {
             Ok(thread) => thread,
             Err(error) => {
-                return self.settle(
+                return self.end_incomplete(
                     py,
                     request,
                     reply,
@@ -156,8 +156,8 @@ impl WsgiApp {
                 );
             }
         };
-        if let Err(error) = self.exchange(py, request, reply, &mut thread) {
-            self.settle(
+        if let Err(error) = self.handle(py, request, reply, &mut thread) {
+            self.end_incomplete(
                 py,
                 request,
                 reply,
@@ -173,7 +173,7 @@ impl WsgiApp {
     ///
     /// # Errors
     /// When the application could not be called.
-    fn exchange(
+    fn handle(
         &self,
         py: Python<'_>,
         request: &mut Request,
@@ -189,12 +189,12 @@ impl WsgiApp {
         let (returned, progress) = thread.functions.lend(py, reply, |start_response| {
             application.call1((&environ, start_response))
         });
-        children::end_here(py, &self.shared.log, returned.as_ref().map(drop));
+        children::exit_if_child(py, &self.shared.log, returned.as_ref().map(drop));
         self.record_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
-                self.settle(py, request, reply, &progress, Failure::Raised(error));
+                self.end_incomplete(py, request, reply, &progress, Failure::Raised(error));
                 return Ok(());
             }
         };
@@ -213,7 +213,7 @@ impl WsgiApp {
         let (progress, missing) = (transmission.progress, transmission.missing);
         match outcome {
             Ok(()) => self.report_length(py, request, &progress, missing),
-            Err(failure) => self.settle(py, request, reply, &progress, failure),
+            Err(failure) => self.end_incomplete(py, request, reply, &progress, failure),
         }
         // After the end of the reply, so that the client does not wait for the application's close().
         if let Err(error) = close(&result)
@@ -226,7 +226,7 @@ impl WsgiApp {
     }
 
     /// Ends a reply that the application left incomplete.
-    fn settle(
+    fn end_incomplete(
         &self,
         py: Python<'_>,
         request: &Request,
@@ -248,7 +248,7 @@ impl WsgiApp {
                 }
                 Some(text)
             }
-            Failure::Misused(rule) => Some(rule),
+            Failure::Violation(rule) => Some(rule),
         };
         match text {
             None => {
@@ -274,7 +274,7 @@ impl WsgiApp {
             "Error handling request {}\n{text}",
             self.shared.described(request)
         );
-        if let Some(messages) = &mut *self.overheard() {
+        if let Some(messages) = &mut *self.captured() {
             return messages.push(message);
         }
         self.shared.log(py, Level::Error, &message);
@@ -333,7 +333,7 @@ impl App for WsgiApp {
             deferred_drops::run(py);
             self.serve(py, request, reply);
             // Also a child that was forked while the body was produced.
-            children::end_here(py, &self.shared.log, Ok(()));
+            children::exit_if_child(py, &self.shared.log, Ok(()));
         });
     }
 
@@ -341,42 +341,43 @@ impl App for WsgiApp {
         Python::attach(|py| ffi::detach(py, work));
     }
 
-    fn between_turns(&self, let_go: &dyn Fn()) {
+    fn between_turns(&self, hand_off: &dyn Fn()) {
         if let Some(collector) = &self.collector {
-            Python::attach(|py| collector.look(py, let_go));
+            Python::attach(|py| collector.collect_if_due(py, hand_off));
         }
     }
 
     fn thread(&self) -> u64 {
         // Without thread support there are no stacks to read. No thread has the number 0.
-        Python::attach(|py| async_exception::present_thread(py).unwrap_or(0))
+        Python::attach(|py| async_exception::current_thread_id(py).unwrap_or(0))
     }
 
     fn stack(&self, thread: u64) -> Option<String> {
-        let frames = Python::attach(|py| async_exception::stack(py, thread, &self.shared.log));
+        let frames =
+            Python::attach(|py| async_exception::traceback_of(py, thread, &self.shared.log));
         frames.map(|frames| frames.text())
     }
 
     fn interrupt(&self, thread: u64, is_due: &mut dyn FnMut(bool) -> bool) -> Option<String> {
         Python::attach(|py| {
             // Formatted at once: as soon as the GIL is released the thread continues, and its end is logged as well.
-            let stack = async_exception::stack(py, thread, &self.shared.log);
+            let stack = async_exception::traceback_of(py, thread, &self.shared.log);
             let stack = stack.map(|frames| frames.text());
             // Reading the stack allocates, which can trigger a collection: the thread may have run on in the meantime.
             if !is_due(stack.is_some()) {
                 return None;
             }
-            async_exception::interrupt(py, thread);
+            async_exception::raise_in(py, thread);
             stack
         })
     }
 
     fn forget_interruption(&self) {
-        Python::attach(async_exception::forget);
+        Python::attach(async_exception::cancel);
     }
 
     fn thread_ends(&self) {
-        Python::attach(|py| self.sweeper.note_thread_end(py));
+        Python::attach(|py| self.thread_local_gc.on_thread_end(py));
     }
 
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {

@@ -69,7 +69,7 @@ keys! {
 const METHODS: [&str; 7] = ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"];
 
 /// Longer header values are not compared with the previous value.
-const LONGEST_REMEMBERED: usize = 256;
+const LONGEST_KEPT: usize = 256;
 
 /// One thread's builder.
 pub(crate) struct Environ {
@@ -80,8 +80,8 @@ pub(crate) struct Environ {
     https: Py<PyString>,
     names: HeaderNames,
     /// The last value of each common header: clients and proxies repeat themselves.
-    values: Vec<Remembered>,
-    host: Remembered,
+    values: Vec<LastValue>,
+    host: LastValue,
     /// The client whose address and port are in the template.
     client: Option<Arc<Client>>,
     /// The local address whose name and port are in the template.
@@ -93,12 +93,12 @@ pub(crate) struct Environ {
 }
 
 #[derive(Default)]
-struct Remembered {
+struct LastValue {
     bytes: Vec<u8>,
     string: Option<Py<PyString>>,
 }
 
-impl Remembered {
+impl LastValue {
     fn get<'py>(&mut self, py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyString>> {
         if let Some(string) = &self.string
             && self.bytes == bytes
@@ -106,7 +106,7 @@ impl Remembered {
             return Ok(string.bind(py).clone());
         }
         let string = ffi::latin1(py, bytes)?;
-        if bytes.len() <= LONGEST_REMEMBERED {
+        if bytes.len() <= LONGEST_KEPT {
             self.bytes.clear();
             self.bytes.extend_from_slice(bytes);
             self.string = Some(string.clone().unbind());
@@ -167,8 +167,8 @@ impl Environ {
             http10: PyString::intern(py, "HTTP/1.0").unbind(),
             https: PyString::intern(py, "https").unbind(),
             names: HeaderNames::new(py),
-            values: COMMON.iter().map(|_| Remembered::default()).collect(),
-            host: Remembered::default(),
+            values: COMMON.iter().map(|_| LastValue::default()).collect(),
+            host: LastValue::default(),
             client: None,
             local: None,
             root,
@@ -181,7 +181,10 @@ impl Environ {
     ///
     /// # Errors
     /// When there is no memory.
-    pub(crate) fn offer(&self, client_disconnected: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn set_client_disconnected(
+        &self,
+        client_disconnected: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         self.template
             .bind(client_disconnected.py())
             .set_item(&self.keys.client_disconnected, client_disconnected)
@@ -198,7 +201,7 @@ impl Environ {
         deadline: Option<&Deadline>,
         shared: &Shared,
     ) -> PyResult<Bound<'py, PyDict>> {
-        self.follow_ends(py, request)?;
+        self.update_addresses(py, request)?;
         let environ = self.template.bind(py).copy()?;
         self.set_request_line(&environ, &request.head)?;
         if !self.root.is_empty() || !request.head.script_name().is_empty() {
@@ -223,7 +226,7 @@ impl Environ {
     }
 
     /// Updates client and local address in the template when they differ from the previous request's.
-    fn follow_ends(&mut self, py: Python<'_>, request: &Request) -> PyResult<()> {
+    fn update_addresses(&mut self, py: Python<'_>, request: &Request) -> PyResult<()> {
         let template = self.template.bind(py);
         let client = request.client();
         if !self

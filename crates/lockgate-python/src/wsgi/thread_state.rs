@@ -44,7 +44,7 @@ impl ThreadState {
                 return;
             };
             let function = functions.client_disconnected(py);
-            if self.environ.offer(function).is_err() {
+            if self.environ.set_client_disconnected(function).is_err() {
                 return;
             }
             self.functions = functions;

@@ -27,7 +27,7 @@ pub(crate) enum Failure {
     /// The application raised an exception.
     Raised(PyErr),
     /// The application broke a rule of PEP 3333.
-    Misused(String),
+    Violation(String),
     /// The client has disconnected.
     ClientGone,
 }
@@ -46,11 +46,11 @@ impl From<ClientGone> for Failure {
 
 /// When pieces of an iterable are transmitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
+enum FlushPolicy {
     /// Each one before the next one is requested (PEP 3333, "Buffering and Streaming").
-    Each,
+    EachPiece,
     /// Gathered: the iterable is the server's own wrapper around a file.
-    Blocks,
+    Batches,
 }
 
 /// A response body that is being sent.
@@ -88,7 +88,7 @@ impl Transmission<'_, '_> {
         if let Ok(wrapper) = result.cast_exact::<FileWrapper>() {
             return self.send_file(result, wrapper.get());
         }
-        self.send_each(result, BodyLength::Unknown, Pace::Each)
+        self.send_each(result, BodyLength::Unknown, FlushPolicy::EachPiece)
     }
 
     /// A sequence of one piece.
@@ -133,10 +133,14 @@ impl Transmission<'_, '_> {
         wrapper: &FileWrapper,
     ) -> Result<(), Failure> {
         let Some(region) = wrapper.region(result.py()) else {
-            return self.send_each(result, BodyLength::Unknown, Pace::Blocks);
+            return self.send_each(result, BodyLength::Unknown, FlushPolicy::Batches);
         };
         if !self.is_sendfile_on {
-            return self.send_each(result, BodyLength::Known(region.length), Pace::Blocks);
+            return self.send_each(
+                result,
+                BodyLength::Known(region.length),
+                FlushPolicy::Batches,
+            );
         }
         if !self.reply.is_started() {
             self.begin(self.length_of(region.length))?;
@@ -159,9 +163,13 @@ impl Transmission<'_, '_> {
         &mut self,
         result: &Bound<'_, PyAny>,
         length: BodyLength,
-        pace: Pace,
+        policy: FlushPolicy,
     ) -> Result<(), Failure> {
-        let batch = if pace == Pace::Blocks { FILE_BATCH } else { 0 };
+        let batch = if policy == FlushPolicy::Batches {
+            FILE_BATCH
+        } else {
+            0
+        };
         let mut pieces = self
             .lend(|| result.try_iter())
             .map_err(|error| not_iterable(result, error))?;
@@ -199,8 +207,8 @@ impl Transmission<'_, '_> {
                 // more and to run the code after its last piece.
                 self.finish();
                 // A file may be longer than the length that the application announced: that is no error.
-                self.progress.is_cut &= pace == Pace::Each;
-                if sent.is_cut || pace == Pace::Blocks {
+                self.progress.is_cut &= policy == FlushPolicy::EachPiece;
+                if sent.is_cut || policy == FlushPolicy::Batches {
                     return Ok(());
                 }
             } else if queued > batch {
@@ -228,7 +236,7 @@ impl Transmission<'_, '_> {
     /// Queues the head.
     fn begin(&mut self, length: BodyLength) -> Result<(), Failure> {
         if !self.responder.commit(self.py, self.reply) {
-            return Err(Failure::Misused(
+            return Err(Failure::Violation(
                 "the application gave a body without a successful call of start_response()"
                     .to_owned(),
             ));
@@ -240,7 +248,7 @@ impl Transmission<'_, '_> {
 
     /// The length to announce for a body of `total` bytes, unless the application has set one.
     fn length_of(&self, total: u64) -> BodyLength {
-        // A HEAD is often answered with an empty body, which does not tell the length that GET would have.
+        // A HEAD is often answered with an empty body, which does not have the length of the GET response.
         if self.is_head && total == 0 {
             BodyLength::Unknown
         } else {
@@ -281,7 +289,7 @@ impl SharedBytes for PinnedBytes {
 
 fn bytes_of<'a, 'py>(piece: &'a Bound<'py, PyAny>) -> Result<&'a Bound<'py, PyBytes>, Failure> {
     piece.cast::<PyBytes>().map_err(|_| {
-        Failure::Misused(format!(
+        Failure::Violation(format!(
             "the application's iterable gave {}, not bytes",
             type_name(piece)
         ))
@@ -293,7 +301,7 @@ fn not_iterable(result: &Bound<'_, PyAny>, error: PyErr) -> Failure {
     let py = result.py();
     if error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none() {
         let kind = type_name(result);
-        Failure::Misused(format!(
+        Failure::Violation(format!(
             "the application returned {kind}, which is not iterable"
         ))
     } else {

@@ -57,7 +57,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Records bytes that are not sent; they count as excess if the response is complete.
-    fn note_excess(&mut self, length: usize, is_complete: bool) {
+    fn record_excess(&mut self, length: usize, is_complete: bool) {
         if is_complete {
             self.produced += length as u64;
             self.is_cut = true;
@@ -292,7 +292,7 @@ trampoline!(
 static CLIENT_DISCONNECTED: Definition = Definition::fast(
     c"client_disconnected",
     client_disconnected_entry,
-    c"client_disconnected()\n--\n\nWhether nobody waits for the response any more; looks at the connection.",
+    c"client_disconnected()\n--\n\nWhether the client has disconnected; checks the connection.",
 );
 
 trampoline!(write_entry, ["data"], write);
@@ -342,7 +342,7 @@ fn start_response<'py>(
             drop(state);
             return Err(exc_info.map_or_else(
                 || PyAssertionError::new_err(()),
-                |exc_info| given_error(&exc_info),
+                |exc_info| exception_of(&exc_info),
             ));
         }
         Phase::Silent | Phase::Described => {}
@@ -363,7 +363,7 @@ fn start_response<'py>(
 }
 
 /// The exception of an `exc_info` triple, to be raised again.
-fn given_error(exc_info: &Bound<'_, PyAny>) -> PyErr {
+fn exception_of(exc_info: &Bound<'_, PyAny>) -> PyErr {
     let parts = exc_info.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>();
     match parts {
         Ok((_, value, traceback)) if !value.is_none() => {
@@ -410,7 +410,7 @@ fn write<'py>(
         }
         if !mem::take(&mut state.has_reply) {
             return Err(PyRuntimeError::new_err(
-                "write() was called while another thread's write() was going on",
+                "write() was called during a write() on another thread",
             ));
         }
         let mut reply = mem::take(&mut state.reply);
@@ -425,7 +425,7 @@ fn write<'py>(
         Ok(())
     } else if !reply.is_started() {
         // The Content-Length was reached and the response is complete; or start_response() has rejected its arguments.
-        progress.note_excess(data.as_bytes().len(), reply.is_over());
+        progress.record_excess(data.as_bytes().len(), reply.is_over());
         Ok(())
     } else {
         queue(&mut reply, data.to_owned(), &mut progress).and_then(|_| reply.flush())
