@@ -203,10 +203,10 @@ impl EventLoop {
         now.saturating_duration_since(self.polled_at) >= POLL_WITHIN
     }
 
-    /// Takes a request that did not come from a connection of this event loop.
+    /// Puts a handler before the others.
     #[cfg(test)]
-    pub fn dispatch(&mut self, exchange: Exchange) {
-        self.turn.dispatch(exchange);
+    pub fn add_handler(&mut self, handler: Box<dyn Handler>) {
+        self.turn.add_handler(handler);
     }
 
     /// Whether a burst is in progress: without a follower that would send it, a response is only delayed in a burst.

@@ -1,6 +1,7 @@
 //! One request and its response, whatever the protocol: what waits for a thread, and what a handler may answer.
 
 pub(crate) mod answer;
+pub mod body_stream;
 pub(crate) mod client_identity;
 pub(crate) mod handler;
 pub(crate) mod queue;

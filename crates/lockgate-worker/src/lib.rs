@@ -34,10 +34,11 @@ pub use body::spool::{SpoolFile, try_directory};
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use detached_work::DetachedWork;
+pub use exchange::body_stream::{BodyError, BodyStream};
 pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{
-    ClientGone, DropReason, HeldConnection, Look, Presence, ResponseWriter, Sent,
+    ClientGone, DropReason, HeldConnection, Look, Presence, ResponseWriter, Sent, TakenOver,
 };
 pub use metrics::monotonic_nanos;
 pub use transport::outbox::SharedBytes;

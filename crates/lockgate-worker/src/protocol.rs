@@ -33,12 +33,15 @@ impl Opener for Protocols {
         } = opened;
         let deadline = now + self.context.config.head_timeout;
         let outcome = transport.handshake();
-        let link = Link::new(slot, transport, client, local, deadline);
+        let mut link = Link::new(slot, transport, client, local, deadline);
+        link.hung_up = outcome.is_err();
         match outcome {
             Ok(Handshake::Done { alpn }) => self.speak(alpn.as_deref(), link),
-            // A failed handshake is found again when the connection is driven.
+            // One that has failed is closed when it is driven.
             Ok(Handshake::WantRead | Handshake::WantWrite) | Err(_) => {
-                Box::new(Handshaking::new(self.clone(), link))
+                let protocols = self.clone();
+                let speak = move |alpn: Option<&[u8]>, link| protocols.speak(alpn, link);
+                Box::new(Handshaking::new(link, Box::new(speak)))
             }
         }
     }

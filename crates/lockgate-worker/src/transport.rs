@@ -48,6 +48,24 @@ pub trait AbortHandle: Send + Sync {
     fn abort(&self);
 }
 
+/// Reads from a connection whose owner, another thread perhaps, writes to it.
+pub trait SharedTransport: Send + Sync {
+    /// As [`Transport::read`].
+    ///
+    /// # Errors
+    /// As [`Transport::read`].
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Received>;
+
+    /// Writes a few bytes while nothing else is on its way to the peer.
+    ///
+    /// # Errors
+    /// The peer does not take all of them at once, or the connection is dead.
+    fn write(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// The descriptor to wait for.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+}
+
 /// A connected, non-blocking byte stream with a descriptor that a poller can watch.
 ///
 /// A transport may transform bytes (TLS) and so buffer some: `has_pending_output` then returns that `write` has
@@ -91,6 +109,9 @@ pub trait Transport: Send {
 
     /// Ends this connection from a thread that does not own it: a request's deadline does not wait for the owner.
     fn abort_handle(&self) -> Weak<dyn AbortHandle>;
+
+    /// The receiving half, for an application that reads while the response is written. It ends with the connection.
+    fn share(&self) -> Weak<dyn SharedTransport>;
 
     /// Whether accepted output has not reached the socket yet.
     fn has_pending_output(&self) -> bool {

@@ -42,18 +42,19 @@ impl MinimumRate {
     }
 }
 
-/// How fast a client takes one response, over all the pieces that the application sends.
+/// How fast a client takes one response, over all the pieces that the application sends, or sends one body that the
+/// application reads piece by piece.
 ///
-/// Time counts only while the socket is full: time with an empty send buffer is not charged to the client.
+/// Time counts only while the server waits for the client (is *blocked*): the application's time is not charged to it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct ReadRate {
+pub struct ClientRate {
     /// The last flush left something behind.
     is_blocked: bool,
     /// How much of the grace was used up when the socket was last full; zero for every client that keeps up.
     debt: Duration,
 }
 
-impl ReadRate {
+impl ClientRate {
     /// Whether a flush that leaves nothing behind has to be recorded.
     pub fn is_behind(&self) -> bool {
         self.is_blocked || !self.debt.is_zero()
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn only_time_with_a_full_socket_counts_against_a_reader() {
         let mut now = Instant::now();
-        let mut read_rate = ReadRate::default();
+        let mut read_rate = ClientRate::default();
         let mut deadline = now;
         assert!(!read_rate.is_behind());
         for round in 0..4 {
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn a_reader_that_catches_up_has_its_whole_grace_again() {
         let start = Instant::now();
-        let mut read_rate = ReadRate::default();
+        let mut read_rate = ClientRate::default();
         let deadline = read_rate.record_blocked(&RATE, start, 0, start);
         let later = start + seconds(20.0);
         read_rate.record_clear(&RATE, deadline, 240 * 10, later);
@@ -217,7 +218,7 @@ mod tests {
     fn a_slow_read_of_small_pieces_ends_too() {
         // Each piece is blocked for 29 s and then taken: 1 KiB every 29 s is 35 bytes a second.
         let mut now = Instant::now();
-        let mut read_rate = ReadRate::default();
+        let mut read_rate = ClientRate::default();
         let mut deadline = now;
         let mut rounds = 0;
         while rounds < 100 {

@@ -245,6 +245,7 @@ mod tests {
             }
             let whole = pieces.concat();
             match spool.into_body().unwrap() {
+                Body::Stream(_) => unreachable!("a spool is complete"),
                 Body::Empty => assert!(whole.is_empty()),
                 Body::Memory(bytes) => {
                     assert!(!on_disk);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::slot::Slot;
-use crate::body::minimum_rate::{MinimumRate, ReadRate};
+use crate::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::request::{Client, Local};
 use crate::exchange::writer::{Look, Presence};
 use crate::poller::Readiness;
@@ -29,7 +29,7 @@ pub struct Link {
     pub read_closed: bool,
     pub hung_up: bool,
     /// How fast the client takes the current response.
-    pub read_rate: ReadRate,
+    pub read_rate: ClientRate,
     pub client: Arc<Client>,
     pub local: Arc<Local>,
 }
@@ -66,7 +66,7 @@ impl Link {
             read_closing: false,
             read_closed: false,
             hung_up: false,
-            read_rate: ReadRate::default(),
+            read_rate: ClientRate::default(),
             client,
             local,
         }

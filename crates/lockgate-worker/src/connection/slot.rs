@@ -85,12 +85,26 @@ impl Slot {
         &self.hold
     }
 
+    /// Keeps the slot of a connection that left the event loop in use until the value is dropped.
+    pub fn reserve(self: &Arc<Self>) -> ReservedSlot {
+        ReservedSlot(Arc::clone(self))
+    }
+
     pub fn content(&self) -> &SlotContent<Box<dyn Protocol>> {
         &self.content
     }
 
     pub fn lock(&self) -> MutexGuard<'_, SlotState<Box<dyn Protocol>>> {
         self.content.lock()
+    }
+}
+
+/// See [`Slot::reserve`].
+pub struct ReservedSlot(Arc<Slot>);
+
+impl Drop for ReservedSlot {
+    fn drop(&mut self) {
+        self.0.inbox.push_closed(self.0.token);
     }
 }
 

@@ -60,6 +60,12 @@ impl Turn {
         }
     }
 
+    /// Puts a handler before the others.
+    #[cfg(test)]
+    pub fn add_handler(&mut self, handler: Box<dyn Handler>) {
+        self.handlers.insert(0, handler);
+    }
+
     /// Takes a complete request: a handler answers it, or it waits for a thread, or it is refused because the queue is
     /// full.
     pub fn dispatch(&mut self, mut exchange: Exchange) {

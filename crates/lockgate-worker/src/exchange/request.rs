@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use lockgate_http::RequestHead;
 
+use super::body_stream::BodyStream;
 use crate::body::buffer::BodyBuffer;
 use crate::body::spool::SpoolFile;
 
-/// The body of a request, complete before the application is called.
+/// The body of a request. Unless it is streamed, it is complete before the application is called.
 #[derive(Debug, Default)]
 pub enum Body {
     /// No body, or an empty one.
@@ -22,21 +23,19 @@ pub enum Body {
         /// Bytes in the file.
         length: u64,
     },
+    /// The client is still sending it (`stream_request_body`).
+    Stream(BodyStream),
 }
 
 impl Body {
-    /// Bytes in the body.
-    pub fn len(&self) -> u64 {
+    /// Bytes in the body; `None` for a streamed body whose length the client has not announced.
+    pub fn length(&self) -> Option<u64> {
         match self {
-            Self::Empty => 0,
-            Self::Memory(bytes) => bytes.len() as u64,
-            Self::Spooled { length, .. } => *length,
+            Self::Empty => Some(0),
+            Self::Memory(bytes) => Some(bytes.len() as u64),
+            Self::Spooled { length, .. } => Some(*length),
+            Self::Stream(stream) => stream.length(),
         }
-    }
-
-    /// Whether there is nothing to read.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -101,9 +100,10 @@ impl Request {
         std::mem::take(&mut self.body)
     }
 
-    /// Bytes in the body; `None` when the message had no body at all (neither length nor chunks).
+    /// Bytes in the body; `None` when the message had no body at all (neither length nor chunks), or when the length of
+    /// a streamed body is not known.
     pub fn body_length(&self) -> Option<u64> {
-        self.has_body.then(|| self.body.len())
+        self.has_body.then(|| self.body.length()).flatten()
     }
 
     /// The client that sent it.

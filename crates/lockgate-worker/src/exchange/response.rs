@@ -10,6 +10,7 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::writer::{
     ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Look, Presence, ResponseWriter, Sent,
+    TakenOver,
 };
 use crate::deadlines::Deadline;
 use crate::transport::outbox::SharedBytes;
@@ -167,6 +168,18 @@ impl Reply {
         }
         self.state = State::Over;
         self.writer.take().map_or(Ok(()), |writer| writer.finish())
+    }
+
+    /// Sends an interim head, which has to be 101, and takes the connection over from HTTP.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when the client has gone, when a response was started, or when the protocol has no such step.
+    pub fn take_over(&mut self, head: &[u8]) -> Result<TakenOver, ClientGone> {
+        if self.state != State::Building {
+            return Err(ClientGone);
+        }
+        self.state = State::Over;
+        self.writer.take().ok_or(ClientGone)?.take_over(head)
     }
 
     /// Closes the connection with the response unfinished.

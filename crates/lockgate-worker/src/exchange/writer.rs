@@ -14,6 +14,7 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
 use crate::deadlines::call_slot::CallSlot;
+use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 
 /// A client that has closed its sending side counts as gone once its request has waited this long; see
@@ -130,11 +131,31 @@ pub trait ResponseWriter: Send {
     /// Called as [`ResponseWriter::answer`].
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant);
 
+    /// Sends an interim head, which has to be 101, and gives the connection to the caller: no HTTP follows on it. Waits
+    /// for a client that reads too slowly.
+    ///
+    /// # Errors
+    /// [`ClientGone`] when the client cannot receive it any more, when a response was started, or when the protocol has
+    /// no such step.
+    fn take_over(self: Box<Self>, _head: &[u8]) -> Result<TakenOver, ClientGone> {
+        Err(ClientGone)
+    }
+
     /// What is known of the client.
     fn client(&mut self) -> &mut dyn ClientProbe;
 
     /// Where the server keeps what the response does not need.
     fn control(&mut self) -> &mut dyn ExchangeControl;
+}
+
+/// A connection that left HTTP. It counts as one of the worker's connections until this value is dropped.
+pub struct TakenOver {
+    /// The byte stream; it does not block.
+    pub transport: Box<dyn Transport>,
+    /// What the client has sent behind its request.
+    pub unread: Vec<u8>,
+    /// Dropped last: the place is free when the connection is closed.
+    pub(crate) _place: Box<dyn Send>,
 }
 
 /// What can be found out about a client without sending it anything.

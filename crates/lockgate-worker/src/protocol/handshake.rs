@@ -3,21 +3,23 @@
 
 use std::time::Instant;
 
-use super::Protocols;
 use crate::connection::link::Link;
 use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
 use crate::transport::Handshake;
 
+/// Makes the connection for the protocol that the handshake has agreed on.
+pub type Speak = Box<dyn Fn(Option<&[u8]>, Link) -> Box<dyn Protocol> + Send>;
+
 /// See the module documentation.
 pub struct Handshaking {
-    protocols: Protocols,
     link: Link,
+    speak: Speak,
 }
 
 impl Handshaking {
-    pub fn new(protocols: Protocols, link: Link) -> Self {
-        Self { protocols, link }
+    pub fn new(link: Link, speak: Speak) -> Self {
+        Self { link, speak }
     }
 }
 
@@ -38,8 +40,8 @@ impl Protocol for Handshaking {
             Ok(Handshake::Done { alpn }) => {
                 // What follows the handshake may have arrived with it, and no edge reports it again.
                 self.link.readable = true;
-                let Self { protocols, link } = *self;
-                protocols.speak(alpn.as_deref(), link).drive(turn)
+                let Self { link, speak } = *self;
+                speak(alpn.as_deref(), link).drive(turn)
             }
             Ok(Handshake::WantRead | Handshake::WantWrite) => Driven::Wait(self),
             Err(_) => Driven::Closed(self.link.slot.token()),

@@ -5,6 +5,7 @@
 //! Invariants: at most one request is with the application at a time; input beyond it waits in `unread`; the link's
 //! deadline is always the one of the current phase.
 
+mod body_source;
 mod error_response;
 mod hand_over;
 mod request_reader;
@@ -111,6 +112,7 @@ impl Http1 {
             };
         }
         match self.flush_link() {
+            Ok(Flushed::Blocked) if self.reader.discards_input() => self.discard_input(turn),
             Ok(Flushed::Blocked) => Next::Wait,
             Ok(Flushed::Bounded) => Next::Again,
             Ok(Flushed::All) if self.phase == Phase::Writing => {
@@ -136,6 +138,23 @@ impl Http1 {
                 Read::Blocked => return Next::Wait,
                 Read::Interrupted => {}
                 Read::End | Read::Dead => return Next::Close,
+            }
+        }
+        Next::Again
+    }
+
+    /// Reads and drops the rest of a body that the application has not read: a client that sends all of its request
+    /// before it reads the response would wait for the server, and the server for the client.
+    #[cold]
+    fn discard_input(&mut self, turn: &mut Turn) -> Next {
+        for _ in 0..request_reader::READS_AT_ONCE {
+            if !self.link.readable {
+                return Next::Wait;
+            }
+            match self.link.read(&mut turn.buffer) {
+                Read::Bytes(_) | Read::Interrupted => {}
+                Read::Blocked | Read::End => return Next::Wait,
+                Read::Dead => return self.lose(turn.now),
             }
         }
         Next::Again
@@ -185,7 +204,7 @@ impl Http1 {
 
     /// Closes our side and waits for the client to notice.
     fn begin_lingering(&mut self, now: Instant) -> Next {
-        self.reader.drop_unread();
+        self.reader.take_unread();
         self.link.out.clear();
         if self.link.transport.shutdown_write().is_err() {
             return Next::Close;

@@ -328,7 +328,7 @@ mod tests {
     use std::sync::Weak;
 
     use crate::descriptors::TrackedFd;
-    use crate::transport::{AbortHandle, Received};
+    use crate::transport::{AbortHandle, Received, SharedTransport};
 
     /// Takes at most `appetite` bytes a call and `WouldBlock` every other time.
     struct Picky {
@@ -355,6 +355,9 @@ mod tests {
             Err(io::ErrorKind::WouldBlock.into())
         }
         fn abort_handle(&self) -> Weak<dyn AbortHandle> {
+            Weak::<TrackedFd>::new()
+        }
+        fn share(&self) -> Weak<dyn SharedTransport> {
             Weak::<TrackedFd>::new()
         }
         fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use super::{AbortHandle, Received, Transport};
+use super::{AbortHandle, Received, SharedTransport, Transport};
 use crate::descriptors::TrackedFd;
 
 /// A TCP or unix stream socket.
@@ -31,10 +31,7 @@ impl Plain {
 
 impl Transport for Plain {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Received> {
-        let (count, _) = rustix::net::recv(&*self.socket, &mut *buffer, RecvFlags::empty())?;
-        // A short read has emptied the socket (epoll(7), "for stream-oriented files").
-        let is_drained = count < buffer.len();
-        Ok(Received { count, is_drained })
+        SharedTransport::read(&*self.socket, buffer)
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -63,6 +60,11 @@ impl Transport for Plain {
 
     fn abort_handle(&self) -> Weak<dyn AbortHandle> {
         // The annotation selects the type: a weak reference to the trait object is made from one to the socket.
+        let socket: Weak<TrackedFd> = Arc::downgrade(&self.socket);
+        socket
+    }
+
+    fn share(&self) -> Weak<dyn SharedTransport> {
         let socket: Weak<TrackedFd> = Arc::downgrade(&self.socket);
         socket
     }
@@ -96,6 +98,26 @@ impl Transport for Plain {
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl SharedTransport for TrackedFd {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        let (count, _) = rustix::net::recv(self, &mut *buffer, RecvFlags::empty())?;
+        // A short read has emptied the socket (epoll(7), "for stream-oriented files").
+        let is_drained = count < buffer.len();
+        Ok(Received { count, is_drained })
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        match rustix::net::send(self, bytes, SendFlags::NOSIGNAL)? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.as_fd()
     }
 }
 

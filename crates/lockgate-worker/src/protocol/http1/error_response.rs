@@ -9,7 +9,7 @@ use lockgate_http::{
 use lockgate_observe::{Level, Outcome};
 
 use super::{Http1, Next, Phase};
-use crate::body::minimum_rate::ReadRate;
+use crate::body::minimum_rate::ClientRate;
 use crate::body::spool::{NotStored, Spool};
 use crate::date::with_date;
 use crate::exchange::answer::Answer;
@@ -96,7 +96,7 @@ impl Http1 {
         self.link.out.record_appended(added);
         debug_assert!(self.link.out.len() > length_before);
         self.record_body(body_bytes as u64, outcome, now);
-        self.link.read_rate = ReadRate::default();
+        self.link.read_rate = ClientRate::default();
         self.response.closes = true;
         self.response.body = None;
         self.phase = Phase::Writing;
@@ -118,6 +118,7 @@ impl Http1 {
             let _ = self.send_copy(body);
         }
         self.response.closes |= !self.response.finish_body();
+        self.end_body_stream();
         self.phase = Phase::Writing;
         self.link.deadline = now + self.context.config.write_timeout;
         if let Some(account) = answer.account {

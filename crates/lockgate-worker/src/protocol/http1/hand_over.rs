@@ -75,6 +75,14 @@ impl Http1 {
         self.context.inbox.push_closed(self.link.slot.token());
     }
 
+    /// The application reads no more of a streamed body. What the client still sends of it is dropped.
+    pub(super) fn end_body_stream(&mut self) {
+        if !self.reader.end_stream() {
+            self.response.closes = true;
+            self.link.readable = true;
+        }
+    }
+
     /// The connection is about to change its owner. Returns what its client got, if the deadline came first.
     pub(super) fn leave_call_slot(&mut self) -> Option<Ending> {
         let is_held = self.link.slot.hold().is_held();
@@ -92,6 +100,7 @@ impl Http1 {
         // Unless this was done at the deadline.
         self.record(Outcome::Expired, now);
         self.count_rest();
+        self.end_body_stream();
         self.response.closes = true;
         if ending.has_answer() && matches!(self.begin_lingering(now), Next::Again) {
             return self.return_to_event_loop();

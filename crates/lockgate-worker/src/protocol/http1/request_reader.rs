@@ -7,11 +7,13 @@ use std::time::Instant;
 use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
 use lockgate_observe::{Level, Outcome};
 
+use super::body_source::BodyReceiver;
 use super::error_response::Rejection;
 use super::{Http1, Next};
 use crate::body::spool::{NotStored, Spool};
 use crate::connection::link::Read;
 use crate::connection::turn::Turn;
+use crate::exchange::body_stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedProxies};
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
@@ -37,6 +39,10 @@ pub(super) struct RequestReader {
     /// The link's deadline is that of a request head.
     has_begun_head: bool,
     pub(super) identity: ClientIdentity,
+    /// The application reads the body of the current request from the connection.
+    stream: Option<Arc<SharedBody<BodyReceiver>>>,
+    /// The rest of the current request is read and dropped.
+    discards_input: bool,
 }
 
 impl RequestReader {
@@ -48,6 +54,8 @@ impl RequestReader {
             spool: Spool::Empty,
             has_begun_head: false,
             identity: ClientIdentity::new(proxies),
+            stream: None,
+            discards_input: false,
         }
     }
 
@@ -61,8 +69,39 @@ impl RequestReader {
         !self.unread.is_empty()
     }
 
-    pub(super) fn drop_unread(&mut self) {
-        self.unread = Vec::new();
+    /// Input behind the current request.
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Whether what the client still sends of the current request is dropped.
+    pub(super) fn discards_input(&self) -> bool {
+        self.discards_input
+    }
+
+    /// The response to a streamed request begins. Returns whether the body is complete: if not, the connection cannot
+    /// serve another request.
+    pub(super) fn begin_response(&mut self) -> bool {
+        let Some(stream) = &self.stream else {
+            return true;
+        };
+        let is_complete = stream.with(|receiver| {
+            receiver.on_response();
+            receiver.is_complete()
+        });
+        is_complete == Some(true)
+    }
+
+    /// The response ends: the application reads no more of the body. Returns whether the body is complete.
+    pub(super) fn end_stream(&mut self) -> bool {
+        let Some(receiver) = self.stream.take().and_then(|stream| stream.take()) else {
+            return true;
+        };
+        match receiver.into_parts() {
+            Some((parser, unread)) => (self.parser, self.unread) = (parser, unread),
+            None => self.discards_input = true,
+        }
+        !self.discards_input
     }
 
     pub(super) fn is_reading_body(&self) -> bool {
@@ -207,6 +246,10 @@ impl Http1 {
                         self.reader.request = Some(request);
                         return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                     }
+                    if self.streams_body_of(&request) {
+                        self.stream_body(&mut request, rest, now);
+                        return Some(Next::Dispatch(request));
+                    }
                 }
                 Event::Body(bytes)
                     if self.reader.spool.is_on_disk() && bytes.len() < WRITTEN_AT_ONCE =>
@@ -321,6 +364,9 @@ impl Http1 {
             entry.started = Some(now);
             self.response.entry = Some(entry);
         }
+        if self.streams_body_of(request) {
+            return Ok(());
+        }
         if let Framing::Length(length) = head.framing() {
             self.reader.spool = Spool::with_length(&self.context.bodies, length);
         }
@@ -332,6 +378,42 @@ impl Http1 {
             }
         }
         Ok(())
+    }
+
+    /// Whether the application reads the body of this request while the client sends it.
+    fn streams_body_of(&self, request: &Request) -> bool {
+        let prefixes = &self.context.config.stream_request_body;
+        if prefixes.is_empty()
+            || matches!(request.head.framing(), Framing::None | Framing::Length(0))
+        {
+            return false;
+        }
+        let path = request.head.path();
+        (prefixes.iter()).any(|prefix| path.starts_with(prefix.as_bytes()))
+    }
+
+    /// Hands the receiving half of the connection to the application; `rest` is input behind the head.
+    fn stream_body(&mut self, request: &mut Request, rest: &[u8], now: Instant) {
+        let context = &self.context;
+        let parser = RequestParser::new(context.limits);
+        let mut receiver = BodyReceiver::new(
+            std::mem::replace(&mut self.reader.parser, parser),
+            rest.to_vec(),
+            self.link.transport.share(),
+            Arc::clone(&context.pool),
+            context.body_rate(),
+            now,
+        );
+        if request.head.expects_continue() {
+            receiver.expect_continue();
+        }
+        let length = match request.head.framing() {
+            Framing::Length(length) => Some(length),
+            Framing::None | Framing::Chunked => None,
+        };
+        let body = Arc::new(SharedBody::new(receiver));
+        request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
+        self.reader.stream = Some(body);
     }
 
     /// Identifies the client of a request from headers that may name it.

@@ -11,7 +11,7 @@ use lockgate_observe::{Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Http1, Phase};
-use crate::body::minimum_rate::ReadRate;
+use crate::body::minimum_rate::ClientRate;
 use crate::date::with_date;
 use crate::deadlines::call_slot::{CallSlot, ClientSocket, Expired};
 use crate::detached_work::DetachedWork;
@@ -19,7 +19,7 @@ use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Look, Presence,
-    ResponseWriter, Sent,
+    ResponseWriter, Sent, TakenOver,
 };
 use crate::transport::outbox::{Flushed, SharedBytes};
 
@@ -33,7 +33,7 @@ impl Http1 {
         if let Some(entry) = &mut self.response.entry {
             entry.response_begins_at = self.link.out.departed() + self.response.begins_at;
         }
-        self.link.read_rate = ReadRate::default();
+        self.link.read_rate = ClientRate::default();
     }
 
     /// Corks a piece of a stream if a follower watches over the call. Returns whether it did.
@@ -160,6 +160,7 @@ impl ResponseWriter for Http1 {
                 }
             }
         }
+        self.response.closes |= !self.reader.begin_response();
         let context = Arc::clone(&self.context);
         let keep_alive = self.response.client_keeps_alive
             && !self.response.closes
@@ -255,6 +256,7 @@ impl ResponseWriter for Http1 {
             Ok(last) => {
                 self.response.closes |= !body.keep_alive();
                 self.link.out.append(last);
+                self.end_body_stream();
                 self.end_corked();
                 self.phase = Phase::Writing;
                 self.return_finished();
@@ -272,6 +274,7 @@ impl ResponseWriter for Http1 {
         if let Some(ending) = self.leave_call_slot() {
             return self.follow(ending);
         }
+        self.end_body_stream();
         // What was produced so far may still be useful, if only to show where it broke off: send what the socket takes,
         // then close without the end of message that the framing requires.
         let app = Arc::clone(&self.context.app);
@@ -319,6 +322,36 @@ impl ResponseWriter for Http1 {
         self.context.report_overload(why, now);
         self.context.report_refusal(&self.link.client, detail);
         self.answer(&load_shedding::answer_to(why, detail), now);
+    }
+
+    fn take_over(mut self: Box<Self>, head: &[u8]) -> Result<TakenOver, ClientGone> {
+        if let Some(ending) = self.leave_call_slot() {
+            self.follow(ending);
+            return Err(ClientGone);
+        }
+        self.end_body_stream();
+        if self.response.body.is_some() || self.reader.discards_input() {
+            self.abort();
+            return Err(ClientGone);
+        }
+        self.link.out.append(head);
+        self.response.status = 101;
+        if let Some(entry) = &mut self.response.entry {
+            entry.status = 101;
+        }
+        if let Err(error) = self.flush() {
+            self.abort();
+            return Err(error);
+        }
+        let now = Instant::now();
+        self.record(Outcome::Complete, now);
+        self.count_response_among_others(now);
+        let place = Box::new(self.link.slot.reserve());
+        Ok(TakenOver {
+            transport: self.link.transport,
+            unread: self.reader.take_unread(),
+            _place: place,
+        })
     }
 
     fn client(&mut self) -> &mut dyn ClientProbe {

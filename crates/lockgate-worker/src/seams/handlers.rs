@@ -1,0 +1,167 @@
+//! A handler that answers in the event loop, and one that wraps the writer of the response.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
+
+use super::tls::{Scrambled, read_to_end, scramble};
+use super::{answer, start, with_event_loop};
+use crate::exchange::Exchange;
+use crate::exchange::answer::Answer;
+use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::writer::{
+    ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
+};
+use crate::transport::outbox::SharedBytes;
+use crate::worker::Handle;
+
+fn add_handler(handle: &Handle, handler: impl Handler + 'static) {
+    let (done, is_done) = std::sync::mpsc::channel();
+    with_event_loop(handle, move |event_loop| {
+        event_loop.add_handler(Box::new(handler));
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(20)).unwrap();
+}
+
+/// Answers below `/local`.
+struct Local;
+
+impl Handler for Local {
+    fn handle(&self, exchange: Exchange) -> Handled {
+        match exchange.request.head.path() {
+            b"/local" => {
+                let response =
+                    LocalResponse::text(203, "from a handler").with_header("X-By", "handler");
+                Handled::Answer(exchange, response.into())
+            }
+            _ => Handled::Pass(exchange),
+        }
+    }
+}
+
+#[test]
+fn a_handler_answers_without_a_thread() {
+    for threads in [1, 2] {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let handle = start(threads, move |_, reply| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            answer(reply, b"application");
+        });
+        add_handler(&handle, Local);
+        let mut client = Scrambled::connect(&handle);
+        let requests = "GET /local HTTP/1.1\r\nHost: a\r\n\r\n\
+             HEAD /local HTTP/1.1\r\nHost: a\r\n\r\n\
+             POST /local HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\
+             GET / HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /local HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(&scramble(requests.as_bytes())).unwrap();
+        let text = read_to_end(&mut client);
+        assert_eq!(text.matches("HTTP/1.1 203 ").count(), 4, "{text}");
+        assert_eq!(text.matches("X-By: handler\r\n").count(), 4, "{text}");
+        assert_eq!(text.matches(": from a handler\n").count(), 3, "{text}");
+        assert_eq!(text.matches("\r\n\r\napplication").count(), 1, "{text}");
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        handle.stop();
+    }
+}
+
+/// Writes bodies in capitals and keeps them, as compression and a cache do.
+struct Capitals {
+    inner: Box<dyn ResponseWriter>,
+    kept: Arc<Mutex<Vec<u8>>>,
+}
+
+impl ResponseWriter for Capitals {
+    fn start(&mut self, head: &ResponseHead, length: BodyLength) {
+        let mut head = head.clone();
+        head.push(b"X-Case", b"upper").unwrap();
+        self.inner.start(&head, length);
+    }
+    fn allows_body(&self) -> bool {
+        self.inner.allows_body()
+    }
+    fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
+        let bytes = bytes.to_ascii_uppercase();
+        self.kept.lock().unwrap().extend_from_slice(&bytes);
+        self.inner.send_copy(&bytes)
+    }
+    fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
+        self.send_copy(bytes.bytes())
+    }
+    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+        Err(ClientGone)
+    }
+    fn flush(&mut self) -> Result<(), ClientGone> {
+        self.inner.flush()
+    }
+    fn is_committed(&self) -> bool {
+        self.inner.is_committed()
+    }
+    fn discard_response(&mut self) {
+        self.kept.lock().unwrap().clear();
+        self.inner.discard_response();
+    }
+    fn finish(self: Box<Self>) -> Result<(), ShortBody> {
+        self.inner.finish()
+    }
+    fn abort(self: Box<Self>) {
+        self.inner.abort();
+    }
+    fn answer(self: Box<Self>, answer: &Answer, now: Instant) {
+        self.inner.answer(answer, now);
+    }
+    fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {
+        self.inner.drop_request(why, now);
+    }
+    fn client(&mut self) -> &mut dyn ClientProbe {
+        self.inner.client()
+    }
+    fn control(&mut self) -> &mut dyn ExchangeControl {
+        self.inner.control()
+    }
+}
+
+struct Wrapping(Arc<Mutex<Vec<u8>>>);
+
+impl Handler for Wrapping {
+    fn handle(&self, exchange: Exchange) -> Handled {
+        Handled::Pass(Exchange {
+            writer: Box::new(Capitals {
+                inner: exchange.writer,
+                kept: Arc::clone(&self.0),
+            }),
+            ..exchange
+        })
+    }
+}
+
+#[test]
+fn a_handler_may_wrap_the_writer_of_the_response() {
+    for threads in [1, 2] {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let handle = start(threads, |request, reply| {
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.start(BodyLength::Unknown);
+            reply.send_copy(b"first ").unwrap();
+            reply.flush().unwrap();
+            reply.send_copy(request.head.path()).unwrap();
+            reply.finish().unwrap();
+        });
+        add_handler(&handle, Wrapping(Arc::clone(&kept)));
+        let mut client = Scrambled::connect(&handle);
+        let requests = "GET /one HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /two HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(&scramble(requests.as_bytes())).unwrap();
+        let text = read_to_end(&mut client);
+        assert_eq!(text.matches("X-Case: upper\r\n").count(), 2, "{text}");
+        assert_eq!(text.matches("FIRST ").count(), 2, "{text}");
+        assert_eq!(&*kept.lock().unwrap(), b"FIRST /ONEFIRST /TWO");
+        handle.stop();
+    }
+}
