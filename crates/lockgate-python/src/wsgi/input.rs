@@ -1,7 +1,9 @@
-//! `wsgi.input`: the body of a request as a readable stream. The body is complete before Python runs, so a read never
-//! waits for the client and ends with the body.
+//! `wsgi.input`: the body of a request as a readable stream. Unless the body is streamed, it is complete before Python
+//! runs, so a read never waits for the client. In both cases a read ends with the body.
 //!
 //! File reads release the GIL; when several threads read, each byte is returned once.
+
+mod streamed;
 
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +13,8 @@ use pyo3::exceptions::{PyEOFError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
+
+use self::streamed::Streamed;
 
 /// The stream. An empty one never changes, so requests without a body share it.
 #[pyclass(frozen, module = "lockgate._lockgate")]
@@ -22,6 +26,7 @@ enum Source {
     Ended,
     Memory { bytes: BodyBuffer, position: usize },
     Spooled(Spooled),
+    Streamed(Streamed),
 }
 
 /// `buffer[start..]` was read from the file and not returned yet; `unread` bytes are still in the file.
@@ -53,6 +58,7 @@ impl Input {
                 buffer: Vec::new(),
                 start: 0,
             }),
+            Body::Stream(stream) => Source::Streamed(Streamed::new(stream)),
         };
         Self {
             source: Mutex::new(source),
@@ -175,6 +181,7 @@ impl Source {
                 self.take_from_memory(py, length)
             }
             Self::Spooled(spooled) => spooled.take(py, limit),
+            Self::Streamed(streamed) => streamed.take(py, limit),
         }
     }
 
@@ -190,6 +197,7 @@ impl Source {
                 self.take_from_memory(py, length)
             }
             Self::Spooled(spooled) => spooled.take_line(py, limit),
+            Self::Streamed(streamed) => streamed.take_line(py, limit),
         }
     }
 

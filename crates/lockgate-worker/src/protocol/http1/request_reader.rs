@@ -409,7 +409,7 @@ impl Http1 {
         }
         let length = match request.head.framing() {
             Framing::Length(length) => Some(length),
-            Framing::None | Framing::Chunked => None,
+            Framing::None | Framing::Chunked | Framing::EndOfStream => None,
         };
         let body = Arc::new(SharedBody::new(receiver));
         request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
