@@ -28,6 +28,11 @@ pub enum Body {
 }
 
 impl Body {
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.length() == Some(0)
+    }
+
     /// Bytes in the body; `None` for a streamed body whose length the client has not announced.
     pub fn length(&self) -> Option<u64> {
         match self {
