@@ -1,4 +1,5 @@
 //! A handler that answers in the event loop, and one that wraps the writer of the response.
+#![cfg(test)]
 
 use std::fs::File;
 use std::io::Write;

@@ -4,6 +4,7 @@
 //! A frame is a stream, a kind and a length, one byte each, and that many bytes. `R` is a request whose bytes are the
 //! path, `W` lets the server send as many more bytes of the stream's body as its length says. The server sends `H` (a
 //! head), `D` (data) and `E` (the end).
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 use std::fs::File;

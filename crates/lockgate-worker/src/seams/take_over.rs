@@ -1,4 +1,5 @@
 //! A connection that the application takes over from HTTP, as for a WebSocket.
+#![cfg(test)]
 
 use std::io::{self, IoSlice, Read, Write};
 use std::time::{Duration, Instant};

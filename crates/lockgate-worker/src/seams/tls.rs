@@ -1,4 +1,5 @@
 //! A transport that does to its caller what a TLS session does.
+#![cfg(test)]
 
 use std::collections::VecDeque;
 use std::fs::File;
