@@ -68,7 +68,8 @@ pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
 
 /// How many bytes at the start of `bytes` are allowed in a field value: HTAB, SP, VCHAR and obs-text (RFC 9110 §5.5).
 /// The next byte, if there is one, is CR, LF or forbidden.
-#[inline]
+// Never inlined: its loop needs more registers than the parser of heads has left.
+#[inline(never)]
 pub(crate) fn field_value_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     loop {
