@@ -20,24 +20,24 @@ pub struct HyperRequest {
     pub path: String,
     pub query: String,
     pub body: Vec<u8>,
-    /// The body came to its end.
+    /// Whether the body is complete.
     pub is_whole: bool,
-    /// The request asks to close.
+    /// Whether the request asks for `close`.
     pub is_last: bool,
 }
 
 /// Why hyper stopped reading.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// All was read, or a request asked to close.
+    /// All input was read, or a request asked for `close`.
     Clean,
     /// The bytes end inside a request.
     Truncated,
-    /// It found a request that it does not accept.
+    /// hyper refused a request.
     Refused,
 }
 
-/// The requests that hyper finds in `bytes`, behind which the client closes its half.
+/// The requests that hyper finds in `bytes`; the client closes its sending side after them.
 pub fn read(bytes: &[u8]) -> (Vec<HyperRequest>, End) {
     let seen = Seen::default();
     let mut builder = http1::Builder::new();
@@ -49,13 +49,13 @@ pub fn read(bytes: &[u8]) -> (Vec<HyperRequest>, End) {
     );
     let mut connection = pin!(connection);
     let mut context = Context::from_waker(Waker::noop());
-    // Nothing here ever waits, so each poll makes progress; the bound turns a spin into a finding.
+    // The input is in memory, so each poll makes progress; an endless loop becomes a finding.
     let outcome = (0..10_000).find_map(|_| match connection.as_mut().poll(&mut context) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,
     });
     let end = match outcome {
-        None => panic!("hyper does not come to an end"),
+        None => panic!("hyper does not end"),
         Some(Ok(())) => End::Clean,
         Some(Err(error)) if error.is_incomplete_message() => End::Truncated,
         Some(Err(_)) => End::Refused,
@@ -66,7 +66,7 @@ pub fn read(bytes: &[u8]) -> (Vec<HyperRequest>, End) {
 
 type Seen = Arc<Mutex<Vec<HyperRequest>>>;
 
-/// Sends its bytes, then closes its half; takes every answer.
+/// Sends its bytes, then closes its sending side; accepts every response.
 struct Client(Vec<u8>, usize);
 
 impl Read for Client {
@@ -101,7 +101,7 @@ impl Write for Client {
     }
 }
 
-/// An application that reads every body to its end and answers with nothing.
+/// An application that reads every body to its end and responds without a body.
 struct Recorder {
     seen: Seen,
 }
@@ -153,7 +153,7 @@ impl Service<Request<Incoming>> for Recorder {
     }
 }
 
-/// The body of every answer.
+/// An empty body.
 struct NoBody;
 
 impl Body for NoBody {

@@ -8,7 +8,7 @@ pub mod replay;
 
 use lockgate_http::Limits;
 
-/// Small enough for generated input to reach them all.
+/// Small enough for generated input to reach every limit.
 pub const SMALL: Limits = Limits {
     request_line: 60,
     fields: 5,
@@ -19,7 +19,7 @@ pub const SMALL: Limits = Limits {
     trailers: 50,
 };
 
-/// The memory that a connection holds, and what it gives, stay inside its limits.
+/// Checks that heads and bodies stay inside the limits.
 pub fn check_bounds(transcript: &replay::Transcript, limits: &Limits) {
     for message in &transcript.messages {
         assert!(message.head_bytes.len() <= limits.head);

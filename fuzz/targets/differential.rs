@@ -1,5 +1,5 @@
-//! Another server reads what we accept with the same meaning: the same requests with the same bodies, ended at the same
-//! bytes. Either may refuse what the other accepts, but not read it differently.
+//! hyper reads each accepted request in the same way: the same requests with the same bodies, which end at the same
+//! byte. Either server may refuse what the other accepts.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,22 +8,26 @@ use lockgate_fuzz::replay::play;
 use lockgate_http::Limits;
 
 fuzz_target!(|bytes: &[u8]| {
-    let ours = play([bytes], Limits::default());
-    if !ours.messages.first().is_some_and(|first| first.is_whole) {
+    let transcript = play([bytes], Limits::default());
+    if !transcript
+        .messages
+        .first()
+        .is_some_and(|first| first.is_whole)
+    {
         return;
     }
-    let (others, end) = hyper_server::read(bytes);
-    for (index, message) in ours.messages.iter().enumerate() {
+    let (requests, end) = hyper_server::read(bytes);
+    for (index, message) in transcript.messages.iter().enumerate() {
         if !message.is_whole {
             return;
         }
-        let Some(other) = others.get(index).filter(|other| other.is_whole) else {
-            // hyper ignores a Connection header with bytes beyond ASCII; we keep the connection of an HTTP/1.0 client
-            // that asks for keep-alive in such a header.
+        let Some(other) = requests.get(index).filter(|other| other.is_whole) else {
+            // hyper ignores a Connection header with bytes beyond ASCII; Lockgate keeps the connection of an HTTP/1.0
+            // client that asks for keep-alive in such a header.
             let may_end = end == End::Clean && !bytes.is_ascii();
             assert!(
                 end == End::Refused || may_end,
-                "request {index} is whole for us, and not for the other: {end:?}"
+                "request {index} is complete, but not for hyper: {end:?}"
             );
             return;
         };

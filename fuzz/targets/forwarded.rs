@@ -64,7 +64,7 @@ fn every_peer(_: IpAddr) -> bool {
     true
 }
 
-fn private(address: IpAddr) -> bool {
+fn trusts_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback(),
@@ -73,20 +73,20 @@ fn private(address: IpAddr) -> bool {
 
 /// Checks that nothing a client sends ahead of its proxy's own elements changes the result.
 fn check_left_of_untrusted(rules: &ForwardingRules, head: &RequestHead, lines: &[u8]) {
-    let lie: &[u8] = match rules.hops {
+    let forged: &[u8] = match rules.hops {
         HopHeaders::XForwarded => b"X-Forwarded-For: 192.0.2.66\r\n",
-        HopHeaders::Forwarded => b"Forwarded: for=192.0.2.66;proto=https;host=lie\r\n",
+        HopHeaders::Forwarded => b"Forwarded: for=192.0.2.66;proto=https;host=forged\r\n",
         HopHeaders::Either | HopHeaders::Neither => return,
     };
-    let Some(lied) = head_with(&[lie, lines]) else {
+    let Some(with_forged) = head_with(&[forged, lines]) else {
         return;
     };
     let read = |head: &RequestHead| -> Option<ForwardedIdentity> {
         rules.read(&mut head.clone(), no_peer).ok()
     };
-    let truth = read(head);
-    if truth.is_some_and(|identity| identity.client.is_some()) {
-        assert_eq!(read(&lied), truth);
+    let expected = read(head);
+    if expected.is_some_and(|identity| identity.client.is_some()) {
+        assert_eq!(read(&with_forged), expected);
     }
 }
 

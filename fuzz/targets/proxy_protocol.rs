@@ -12,12 +12,12 @@ const LONGEST: usize = 16 + 4096;
 
 fuzz_target!(|bytes: &[u8]| {
     let auto = read_proxy_header(bytes, ProxyProtocol::Auto);
-    for spoken in [ProxyProtocol::V1, ProxyProtocol::V2] {
-        let outcome = read_proxy_header(bytes, spoken);
+    for accepted in [ProxyProtocol::V1, ProxyProtocol::V2] {
+        let outcome = read_proxy_header(bytes, accepted);
         if let Ok(Some(_)) = outcome {
             assert_eq!(outcome, auto);
         }
-        check_final(bytes, spoken);
+        check_final(bytes, accepted);
     }
     check_final(bytes, ProxyProtocol::Auto);
     if let Ok(Some(header)) = auto {
@@ -43,10 +43,10 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 /// Checks that bytes with a result give the same result when more bytes follow.
-fn check_final(bytes: &[u8], spoken: ProxyProtocol) {
-    let whole = read_proxy_header(bytes, spoken);
+fn check_final(bytes: &[u8], accepted: ProxyProtocol) {
+    let whole = read_proxy_header(bytes, accepted);
     for end in 0..bytes.len().min(300) {
-        match read_proxy_header(&bytes[..end], spoken) {
+        match read_proxy_header(&bytes[..end], accepted) {
             Ok(None) => {}
             earlier => {
                 assert_eq!(earlier, whole, "after {end} bytes");

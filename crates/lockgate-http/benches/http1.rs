@@ -102,7 +102,7 @@ fn main() {
     response.clear();
     response.set_status(200, b"OK").unwrap();
     response.push(b"Content-Type", b"text/plain").unwrap();
-    measure("encode_head with 1 header and a length of ours", || {
+    measure("encode_head with 1 header and a generated length", || {
         out.clear();
         black_box(encode_head(
             &mut out,

@@ -12,17 +12,17 @@ pub use bad_response::{BadResponse, ShortBody};
 
 use crate::status::reason_phrase;
 
-/// What the peer did wrong, or which feature the server does not offer.
+/// What the peer did wrong, or which feature the server does not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A TLS record on a port that speaks plain HTTP (RFC 8446 §5.1: content type 22).
+    /// A TLS record on a port for plain HTTP (RFC 8446 §5.1: content type 22).
     TlsOnPlainPort,
     /// The HTTP/2 connection preface (RFC 9113 §3.4).
     Http2Preface,
     /// More than two empty lines before the request line (RFC 9112 §2.2 asks for "at least one").
     LeadingBlankLines,
-    /// LF without CR. RFC 9112 §2.2 lets us read it as a line end; proxies in front may not.
+    /// LF without CR. RFC 9112 §2.2 allows it as a line end; a proxy in front may read it differently.
     BareLineFeed,
     /// CR that is not followed by LF (RFC 9112 §2.2).
     BareCarriageReturn,
@@ -46,7 +46,7 @@ pub enum Refusal {
         /// [`Limits::request_line`](crate::Limits::request_line)
         limit: usize,
     },
-    /// CONNECT or TRACE: tunnels and echoes are not offered (RFC 9110 §9.3.6, §9.3.8).
+    /// CONNECT or TRACE: tunnels and echoes are not supported (RFC 9110 §9.3.6, §9.3.8).
     MethodNotImplemented,
     /// A control byte in the target (RFC 9112 §3.2).
     ForbiddenByteInTarget,
@@ -107,12 +107,12 @@ pub enum Refusal {
     ConnectionSpecificField,
     /// HTTP/2: a field value that begins or ends with white space (RFC 9113 §8.2.1).
     WhitespaceAroundFieldValue,
-    /// More than one Content-Type line: readers may pick different ones (RFC 9110 §8.3, §5.3).
+    /// More than one Content-Type line: applications may use different ones (RFC 9110 §8.3, §5.3).
     RepeatedContentType,
     /// A Content-Length with anything but digits (RFC 9110 §8.6).
     InvalidContentLength,
-    /// More than one Content-Length line, even when they agree. RFC 9112 §6.3 lets equal ones pass;
-    /// proxies in front of us may pick differently.
+    /// More than one Content-Length line, also with equal values. RFC 9112 §6.3 allows equal ones; a proxy in front may
+    /// use a different one.
     RepeatedContentLength,
     /// A Content-Length that exceeds 64 bits (RFC 9110 §8.6).
     ContentLengthOverflow,
@@ -290,8 +290,8 @@ impl Refusal {
 
     fn sentence(&self) -> &'static str {
         match self {
-            Self::TlsOnPlainPort => "TLS was spoken to a plain HTTP port",
-            Self::Http2Preface => "HTTP/2 was spoken to an HTTP/1.1 port",
+            Self::TlsOnPlainPort => "TLS on a plain HTTP port",
+            Self::Http2Preface => "HTTP/2 preface on an HTTP/1.1 port",
             Self::LeadingBlankLines => "too many empty lines before the request line",
             Self::BareLineFeed => "LF without CR",
             Self::BareCarriageReturn => "CR without LF",
@@ -299,10 +299,10 @@ impl Refusal {
             Self::MisplacedWhitespace => "misplaced white space in the request line",
             Self::MissingVersion => "the request line has no version",
             Self::InvalidVersion => "the version is not HTTP/digit.digit",
-            Self::UnsupportedVersion => "only HTTP/1 is spoken here",
+            Self::UnsupportedVersion => "only HTTP/1.0 and HTTP/1.1 are supported",
             Self::MethodTooLong { .. } => "the method is too long",
             Self::RequestLineTooLong { .. } => "the request line is too long",
-            Self::MethodNotImplemented => "CONNECT and TRACE are not offered",
+            Self::MethodNotImplemented => "CONNECT and TRACE are not supported",
             Self::ForbiddenByteInTarget => "control byte in the request target",
             Self::NonAsciiInTarget => "unencoded byte outside ASCII in the request target",
             Self::FragmentInTarget => "fragment in the request target",
@@ -310,7 +310,7 @@ impl Refusal {
             Self::AsteriskWithoutOptions => "the request target * is for OPTIONS only",
             Self::InvalidAuthority => "the authority of the request target is malformed",
             Self::HttpsTargetOverPlainHttp => {
-                "the request target is an https URI and the connection is not secured"
+                "the request target is an https URI, but the connection does not use TLS"
             }
             Self::WhitespaceBeforeFirstField => "white space before the first field",
             Self::ObsoleteLineFolding => "folded field line",
@@ -327,30 +327,30 @@ impl Refusal {
             Self::InvalidHost => "Host is not one host with an optional port",
             Self::ContradictoryHost => "Host and :authority differ",
             Self::UnknownScheme => "the scheme is not http or https",
-            Self::ConnectionSpecificField => "a field about the connection in HTTP/2",
+            Self::ConnectionSpecificField => "connection-specific field in HTTP/2",
             Self::WhitespaceAroundFieldValue => "white space around a field value",
             Self::RepeatedContentType => "more than one Content-Type",
             Self::InvalidContentLength => "Content-Length is not a plain number",
             Self::RepeatedContentLength => "more than one Content-Length",
-            Self::ContentLengthOverflow => "Content-Length is beyond 64 bits",
+            Self::ContentLengthOverflow => "Content-Length exceeds 64 bits",
             Self::RepeatedTransferEncoding => "more than one Transfer-Encoding",
             Self::InvalidTransferEncoding => "Transfer-Encoding is malformed",
             Self::MisplacedTransferCoding => {
                 "Transfer-Encoding must name chunked once, last, and never identity"
             }
-            Self::UnknownTransferCoding => "only the transfer coding chunked is understood",
+            Self::UnknownTransferCoding => "only the transfer coding chunked is supported",
             Self::TransferEncodingInHttp10 => "Transfer-Encoding in HTTP/1.0",
             Self::BothLengthAndChunked => "both Content-Length and Transfer-Encoding",
-            Self::UnknownExpectation => "only the expectation 100-continue is understood",
+            Self::UnknownExpectation => "only the expectation 100-continue is supported",
             Self::BodyTooLarge { .. } => "the request body is too large",
             Self::InvalidChunkSize => "a chunk size is not a plain hexadecimal number",
-            Self::ChunkSizeOverflow => "a chunk size, or the body, is beyond 64 bits",
+            Self::ChunkSizeOverflow => "a chunk size, or the body, exceeds 64 bits",
             Self::InvalidChunkExtension => "malformed chunk extension",
             Self::ChunkLineTooLong { .. } => "a chunk-size line is too long",
-            Self::TooMuchChunkOverhead => "too many chunk extensions for so little data",
+            Self::TooMuchChunkOverhead => "too many chunk extensions for the amount of data",
             Self::ChunkWithoutEnd => "chunk data is not followed by CRLF",
             Self::TrailersTooLarge { .. } => "the trailer section is too large",
-            Self::ForbiddenTrailer => "a trailer field that is not allowed there",
+            Self::ForbiddenTrailer => "forbidden trailer field",
             Self::TruncatedHead => "the client closed inside the request head",
             Self::TruncatedBody => "the client closed inside the request body",
             Self::ContradictorySchemes => "the scheme headers of the proxy contradict each other",
@@ -365,9 +365,7 @@ impl Refusal {
             Self::PathOutsideScriptName => "the path does not begin with the proxy's SCRIPT_NAME",
             Self::ProxyHeaderMissing => "the connection does not begin with a PROXY header",
             Self::ProxyHeaderMalformed => "the connection begins with a malformed PROXY header",
-            Self::ProxyHeaderForbidden => {
-                "the peer is not one of the proxies that may connect here"
-            }
+            Self::ProxyHeaderForbidden => "the peer is not an allowed proxy",
             Self::HeadTooSlow => "the request head did not arrive in time",
             Self::BodyTooSlow => "the request body did not arrive in time",
         }
@@ -398,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_small_and_speaks_its_limit() {
+    fn a_refusal_is_small_and_names_its_limit() {
         assert!(size_of::<Refusal>() <= 16);
         let cases = [
             (

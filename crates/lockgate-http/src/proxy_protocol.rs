@@ -65,12 +65,12 @@ pub enum MalformedProxyHeader {
     TooLong,
 }
 
-/// `PROXY TCP6 ` with two addresses, two ports and CRLF at their longest (proxy-protocol.txt §2.1).
-const LONGEST_LINE: usize = 107;
+/// The longest line: `PROXY TCP6 `, two addresses, two ports and CRLF (proxy-protocol.txt §2.1).
+const MAX_LINE: usize = 107;
 
-/// Most bytes after the first 16. The addresses take up to 216; host names, certificate subjects and cloud providers'
+/// Maximum number of bytes after the first 16. The addresses take up to 216; host names, certificate subjects and cloud providers'
 /// identifiers follow as TLVs (§2.2), a few hundred bytes in practice. All TLVs are ignored.
-const MOST_PAYLOAD: usize = 4096;
+const MAX_PAYLOAD: usize = 4096;
 
 const LINE_START: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -85,11 +85,11 @@ const FIXED: usize = 16;
 /// The bytes do not begin with a header of an accepted version.
 pub fn read_proxy_header(
     bytes: &[u8],
-    spoken: ProxyProtocol,
+    accepted: ProxyProtocol,
 ) -> Result<Option<ProxyHeader>, MalformedProxyHeader> {
-    let (reader, version): (Reader, _) = if begins_as(bytes, LINE_START) {
+    let (reader, version): (Reader, _) = if matches_start(bytes, LINE_START) {
         (read_line, ProxyProtocol::V1)
-    } else if begins_as(bytes, SIGNATURE) {
+    } else if matches_start(bytes, SIGNATURE) {
         (read_binary, ProxyProtocol::V2)
     } else {
         return Err(MalformedProxyHeader::Absent);
@@ -97,8 +97,8 @@ pub fn read_proxy_header(
     if bytes.is_empty() {
         return Ok(None);
     }
-    if spoken != ProxyProtocol::Auto && spoken != version {
-        // The first byte alone decides nothing: an HTTP request may begin with `P`, or with an empty line.
+    if accepted != ProxyProtocol::Auto && accepted != version {
+        // One byte is not enough: an HTTP request may begin with `P`, or with an empty line.
         let start = if version == ProxyProtocol::V1 {
             LINE_START
         } else {
@@ -115,16 +115,16 @@ pub fn read_proxy_header(
 
 type Reader = fn(&[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader>;
 
-/// Whether the bytes received so far agree with `start`.
-fn begins_as(bytes: &[u8], start: &[u8]) -> bool {
+/// Whether the bytes received so far match `start`.
+fn matches_start(bytes: &[u8], start: &[u8]) -> bool {
     let length = bytes.len().min(start.len());
     bytes[..length] == start[..length]
 }
 
 fn read_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader> {
-    let window = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let window = &bytes[..bytes.len().min(MAX_LINE)];
     let Some(end) = memchr::memchr2(b'\r', b'\n', window) else {
-        return if window.len() == LONGEST_LINE {
+        return if window.len() == MAX_LINE {
             Err(MalformedProxyHeader::LineTooLong)
         } else {
             Ok(None)
@@ -132,7 +132,7 @@ fn read_line(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader> 
     };
     match window.get(end..end + 2) {
         Some(b"\r\n") => {}
-        None if window.len() == LONGEST_LINE => return Err(MalformedProxyHeader::LineTooLong),
+        None if window.len() == MAX_LINE => return Err(MalformedProxyHeader::LineTooLong),
         None if window[end] == b'\r' => return Ok(None),
         _ => return Err(MalformedProxyHeader::BadLine),
     }
@@ -162,7 +162,7 @@ fn source_of_line(line: &[u8]) -> Option<ProxySource> {
         }
     };
     let (source, destination) = (address()?, address()?);
-    let mut port = || port_of_word(words.next()?);
+    let mut port = || parse_port(words.next()?);
     let (source_port, destination_port) = (port()?, port()?);
     if words.next().is_some() {
         return None;
@@ -174,7 +174,7 @@ fn source_of_line(line: &[u8]) -> Option<ProxySource> {
 }
 
 /// Leading zeros are not permitted (§2.1).
-fn port_of_word(word: &str) -> Option<u16> {
+fn parse_port(word: &str) -> Option<u16> {
     let number = parse_decimal(word.as_bytes()).ok()??;
     let is_plain = word == "0" || !word.starts_with('0');
     u16::try_from(number).ok().filter(|_| is_plain)
@@ -204,7 +204,7 @@ fn read_binary(bytes: &[u8]) -> Result<Option<ProxyHeader>, MalformedProxyHeader
     if payload < needed {
         return Err(MalformedProxyHeader::TooShort);
     }
-    if payload > MOST_PAYLOAD {
+    if payload > MAX_PAYLOAD {
         return Err(MalformedProxyHeader::TooLong);
     }
     let Some(addresses) = bytes.get(FIXED..FIXED + payload) else {
@@ -258,12 +258,12 @@ impl fmt::Display for MalformedProxyHeader {
         out.write_str(match self {
             Self::Absent => "it does not begin with a PROXY header",
             Self::OtherVersion => {
-                "its PROXY header is of the version that proxy_protocol leaves out"
+                "its PROXY header has a version that proxy_protocol does not accept"
             }
             Self::LineTooLong => "its PROXY line is longer than 107 bytes",
             Self::BadLine => "its PROXY line is malformed",
             Self::BadCommand => "its PROXY header has an unknown version or command",
-            Self::BadFamily => "its PROXY header is not about a stream",
+            Self::BadFamily => "its PROXY header is for a transport other than a stream",
             Self::TooShort => "its PROXY header is too short for its addresses",
             Self::TooLong => "its PROXY header is longer than 4112 bytes",
         })

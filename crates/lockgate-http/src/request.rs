@@ -44,8 +44,8 @@ pub enum Framing {
 
 /// One request head. Reused between messages, so that the steady state allocates nothing.
 ///
-/// After a [`Refusal`](crate::Refusal) it holds what had been read completely before the fault: for the access log the
-/// method, the target and the version, if they were complete, and of a target that is too long its allowed part.
+/// After a [`Refusal`](crate::Refusal) it has the parts that were complete before the fault: for the access log the
+/// method, the target and the version, and the allowed part of a target that is too long.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub(crate) bytes: Vec<u8>,
@@ -159,8 +159,8 @@ impl RequestHead {
     }
 
     /// The authority of an absolute target (RFC 9112 §3.2.2: it overrides Host), else Host, if not empty. A host that a
-    /// trusted proxy forwarded overrides both, if [`ForwardingRules`](crate::ForwardingRules) say so. The colon before
-    /// an empty port is left out (RFC 3986 §3.2.3: the normal form).
+    /// trusted proxy forwarded overrides both, if [`ForwardingRules`](crate::ForwardingRules) allow it. The colon
+    /// before an empty port is left out (RFC 3986 §3.2.3: the normal form).
     pub fn host(&self) -> Option<&[u8]> {
         self.summary
             .parts
@@ -207,8 +207,8 @@ impl RequestHead {
 
     /// How many fields were dropped because of `_` in their names.
     ///
-    /// CGI names (RFC 3875 §4.1.18) turn `-` into `_`: `X_Forwarded_For` would pass for the `X-Forwarded-For` that a
-    /// proxy in front has checked. Dropped fields stay in [`RequestHead::head_bytes`].
+    /// CGI names (RFC 3875 §4.1.18) turn `-` into `_`: `X_Forwarded_For` would become the same key as the
+    /// `X-Forwarded-For` that a proxy in front has checked. Dropped fields stay in [`RequestHead::head_bytes`].
     pub fn dropped_fields(&self) -> usize {
         self.summary.dropped as usize
     }
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_stays_open_as_version_and_connection_say() {
+    fn version_and_connection_decide_about_persistence() {
         let cases = [
             ("1.1", "", true),
             ("1.1", "Connection: close\r\n", false),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn only_options_without_a_path_is_about_the_server() {
+    fn only_options_without_a_path_is_server_wide() {
         for (line, is_server_wide_options, path) in [
             ("OPTIONS *", true, "*"),
             ("OPTIONS http://h", true, "*"),
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_head_tells_of_its_request_line_what_was_there() {
+    fn a_refused_head_has_the_complete_parts_of_its_request_line() {
         let cases: [(&str, &str, &str, &str); 8] = [
             ("GET /a\r\n", "GET", "/a", ""),
             ("GET /a\n", "GET", "/a", ""),
@@ -359,9 +359,9 @@ mod tests {
                     .step(&bytes[..cut], &mut head)
                     .and_then(|_| parser.step(&bytes[cut..], &mut head));
                 assert!(refusal.is_err(), "{text:?}");
-                let told = [head.method(), head.target(), head.protocol()];
+                let found = [head.method(), head.target(), head.protocol()];
                 let expected = [method, target, protocol].map(str::as_bytes);
-                assert_eq!(told, expected, "{text:?} cut at {cut}");
+                assert_eq!(found, expected, "{text:?} cut at {cut}");
             }
         }
     }

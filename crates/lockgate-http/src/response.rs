@@ -16,7 +16,7 @@ pub struct ResponseHead {
     fields: Vec<Field>,
     content_length: Option<u64>,
     wants_close: bool,
-    /// A 426 names the protocols to upgrade to.
+    /// There is an Upgrade in the block; only a 426 may have one.
     has_upgrade: bool,
     has_date: bool,
     has_server: bool,
@@ -61,7 +61,7 @@ impl ResponseHead {
 
     /// Appends a header. The status has to be set before.
     ///
-    /// Hop-by-hop fields (RFC 9110 §7.6.1) belong to the server: they are checked and then dropped, but `Connection:
+    /// Hop-by-hop fields (RFC 9110 §7.6.1) are set by the server: they are checked and then dropped, but `Connection:
     /// close` is recorded, and a 426 keeps its Upgrade, which it must have (§15.5.22). A Content-Length may have white
     /// space around it; one that repeats an equal one is dropped.
     ///
@@ -194,7 +194,7 @@ impl ResponseHead {
         self.content_length
     }
 
-    /// Whether the application said `Connection: close`.
+    /// Whether the application has set `Connection: close`.
     pub fn wants_close(&self) -> bool {
         self.wants_close
     }

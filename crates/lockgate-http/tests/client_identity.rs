@@ -46,7 +46,7 @@ const FRAGMENTS: [&str; 30] = [
 ];
 
 /// What proxies append, as a list of its own.
-const TRUTHS: [(&str, &str); 5] = [
+const GENUINE: [(&str, &str); 5] = [
     ("192.0.2.1", "for=192.0.2.1"),
     (
         "192.0.2.1:80, 10.0.0.1",
@@ -97,28 +97,28 @@ fn read(name: &str, value: &str, hops: HopHeaders) -> ForwardedIdentity {
     rules.read(&mut head, is_trusted).unwrap()
 }
 
-fn scraps() -> impl Strategy<Value = String> {
-    prop::collection::vec(select(&FRAGMENTS[..]), 0..24).prop_map(|scraps| scraps.concat())
+fn fragments() -> impl Strategy<Value = String> {
+    prop::collection::vec(select(&FRAGMENTS[..]), 0..24).prop_map(|fragments| fragments.concat())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn what_stands_left_of_the_truth_is_never_heard(lie in scraps(), truth in select(&TRUTHS[..])) {
+    fn forged_elements_to_the_left_change_nothing(forged in fragments(), genuine in select(&GENUINE[..])) {
         let cases = [
-            ("X-Forwarded-For", truth.0, HopHeaders::XForwarded),
-            ("Forwarded", truth.1, HopHeaders::Forwarded),
+            ("X-Forwarded-For", genuine.0, HopHeaders::XForwarded),
+            ("Forwarded", genuine.1, HopHeaders::Forwarded),
         ];
-        for (name, truth, hops) in cases {
-            let alone = read(name, truth, hops);
+        for (name, genuine, hops) in cases {
+            let alone = read(name, genuine, hops);
             prop_assert!(alone.client.is_some());
-            prop_assert_eq!(read(name, &format!("{lie}, {truth}"), hops), alone);
+            prop_assert_eq!(read(name, &format!("{forged}, {genuine}"), hops), alone);
         }
     }
 
     #[test]
-    fn whatever_is_sent_an_address_comes_of_it_in_one_form_or_none(value in scraps()) {
+    fn an_address_is_never_an_ipv4_mapped_one(value in fragments()) {
         for name in ["X-Forwarded-For", "Forwarded"] {
             if let Some(hop) = read(name, &value, HopHeaders::Either).client {
                 prop_assert_eq!(hop.address, hop.address.to_canonical());
@@ -127,7 +127,7 @@ proptest! {
     }
 
     #[test]
-    fn a_hop_by_hop_walk_over_a_plain_list_comes_to_the_same(octets in prop::collection::vec(select(vec![1_u8, 10, 192]), 1..40)) {
+    fn a_plain_list_gives_the_last_untrusted_address(octets in prop::collection::vec(select(vec![1_u8, 10, 192]), 1..40)) {
         let hops: Vec<IpAddr> = (0_u8..).zip(&octets).map(|(index, first)| IpAddr::from([*first, 0, 0, index])).collect();
         let list: Vec<String> = hops.iter().map(IpAddr::to_string).collect();
         let expected = hops.iter().rev().find(|hop| !is_trusted(**hop)).or(hops.first());
@@ -139,16 +139,16 @@ proptest! {
     }
 
     #[test]
-    fn a_proxy_header_reads_the_same_wherever_it_is_cut(
+    fn a_proxy_header_is_read_the_same_wherever_it_is_cut(
         start in select(&STARTS[..]),
         rest in prop::collection::vec(prop_oneof![any::<u8>(), select(PROXY_BYTES)], 0..200),
-        spoken in select(vec![ProxyProtocol::V1, ProxyProtocol::V2, ProxyProtocol::Auto]),
+        accepted in select(vec![ProxyProtocol::V1, ProxyProtocol::V2, ProxyProtocol::Auto]),
     ) {
         let bytes = [start, &rest].concat();
-        let whole = read_proxy_header(&bytes, spoken);
+        let whole = read_proxy_header(&bytes, accepted);
         let mut is_decided = false;
         for length in 0..=bytes.len() {
-            let piece = read_proxy_header(&bytes[..length], spoken);
+            let piece = read_proxy_header(&bytes[..length], accepted);
             prop_assert!(piece == whole || (piece == Ok(None) && !is_decided), "{length}: {piece:?}, not {whole:?}");
             is_decided |= piece != Ok(None);
             if let Ok(Some(header)) = piece {

@@ -11,12 +11,12 @@ use replay::{Message, Transcript, check_with_httparse, play};
 use samples::{Sample, read_folder};
 
 #[test]
-fn valid_files_are_read_as_expected_however_they_are_cut() {
+fn valid_files_are_read_as_expected_wherever_they_are_cut() {
     check_folder("valid", 88, false);
 }
 
 #[test]
-fn invalid_files_are_refused_as_expected_however_they_are_cut() {
+fn invalid_files_are_refused_as_expected_wherever_they_are_cut() {
     check_folder("invalid", 243, true);
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 #[test]
-fn every_reason_for_a_refusal_has_its_row_in_the_documents() {
+fn every_refusal_has_a_row_in_the_documents() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let source = std::fs::read_to_string(root.join("src/error.rs")).unwrap();
     let documents = std::fs::read_to_string(root.join("../../docs/supported-http.md")).unwrap();

@@ -92,7 +92,8 @@ fn any_change() -> impl Strategy<Value = Change> {
     let byte = prop_oneof![any::<u8>(), select(&b"\r\n :;,\t\0/=\"_+x09"[..])];
     prop_oneof![
         (any::<Index>(), byte).prop_map(|(at, byte)| Change::Replace(at, byte)),
-        (any::<Index>(), select(&FRAGMENTS[..])).prop_map(|(at, scrap)| Change::Insert(at, scrap)),
+        (any::<Index>(), select(&FRAGMENTS[..]))
+            .prop_map(|(at, fragment)| Change::Insert(at, fragment)),
         (any::<Index>(), 1..20_usize).prop_map(|(at, length)| Change::Remove(at, length)),
         (any::<Index>(), 1..60_usize).prop_map(|(at, length)| Change::Repeat(at, length)),
     ]
@@ -108,9 +109,9 @@ fn apply(change: &Change, bytes: &mut Vec<u8>) {
             let at = at.index(bytes.len());
             bytes[at] = *byte;
         }
-        Change::Insert(at, scrap) => {
+        Change::Insert(at, fragment) => {
             let at = at.index(bytes.len());
-            bytes.splice(at..at, scrap.bytes());
+            bytes.splice(at..at, fragment.bytes());
         }
         Change::Remove(at, length) => {
             let at = at.index(bytes.len());
@@ -126,8 +127,8 @@ fn apply(change: &Change, bytes: &mut Vec<u8>) {
 
 fn any_input() -> impl Strategy<Value = Vec<u8>> {
     let raw = prop::collection::vec(any::<u8>(), 0..200);
-    let scraps = prop::collection::vec(select(&FRAGMENTS[..]), 0..40)
-        .prop_map(|scraps| scraps.concat().into_bytes());
+    let fragments = prop::collection::vec(select(&FRAGMENTS[..]), 0..40)
+        .prop_map(|fragments| fragments.concat().into_bytes());
     let changed = (
         prop::collection::vec(select(&REQUESTS[..]), 1..4),
         prop::collection::vec(any_change(), 0..4),
@@ -139,7 +140,7 @@ fn any_input() -> impl Strategy<Value = Vec<u8>> {
             }
             bytes
         });
-    prop_oneof![1 => raw, 2 => scraps, 5 => changed]
+    prop_oneof![1 => raw, 2 => fragments, 5 => changed]
 }
 
 fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
@@ -160,7 +161,7 @@ proptest! {
     })]
 
     #[test]
-    fn the_same_comes_of_the_same_bytes_however_they_are_cut(
+    fn the_same_bytes_give_the_same_events_wherever_they_are_cut(
         bytes in any_input(),
         cuts in prop::collection::vec(any::<Index>(), 0..6),
     ) {
@@ -176,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn every_target_that_is_accepted_another_parser_accepts(target in "[!-~]{0,30}") {
+    fn another_parser_accepts_every_accepted_target(target in "[!-~]{0,30}") {
         let bytes = format!("GET /{target} HTTP/1.1\r\nHost: h\r\n\r\n");
         let whole = play([bytes.as_bytes()], LIMITS);
         prop_assert_eq!(whole.messages.is_empty(), target.contains('#'));

@@ -8,7 +8,7 @@ use crate::http1::field::{FieldReader, NextLine};
 use crate::limits::Limits;
 use crate::rules::grammar::{TCHAR, hexadecimal_digit};
 
-/// A position in a chunked body. Small; holds heap memory only inside a trailer section.
+/// A position in a chunked body. Small; uses heap memory only inside a trailer section.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkedDecoder {
     stage: Stage,
@@ -19,7 +19,7 @@ pub(crate) struct ChunkedDecoder {
     /// Bytes of the current chunk-size line.
     line: usize,
     has_digits: bool,
-    /// Bytes of chunk-size lines beyond what the data justifies.
+    /// Bytes of chunk-size lines beyond the allowance for the data.
     overhead: u64,
     trailers: Option<Box<Trailers>>,
 }
@@ -128,7 +128,7 @@ impl ChunkedDecoder {
         Ok((input.len(), Decoded::NeedMore))
     }
 
-    /// Bytes of trailers held.
+    /// Bytes of trailers that are buffered.
     pub(crate) fn buffered(&self) -> usize {
         self.trailers
             .as_ref()
@@ -240,8 +240,8 @@ impl ChunkedDecoder {
     }
 
     fn end_size_line(&mut self) -> Result<(), Refusal> {
-        let justified = self.size.saturating_mul(2).saturating_add(16);
-        self.overhead = (self.overhead + self.line as u64 + 2).saturating_sub(justified);
+        let allowance = self.size.saturating_mul(2).saturating_add(16);
+        self.overhead = (self.overhead + self.line as u64 + 2).saturating_sub(allowance);
         if self.overhead > OVERHEAD_LIMIT {
             return Err(Refusal::TooMuchChunkOverhead);
         }
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_comes_of_a_body_in_pieces_of_any_size() {
+    fn a_body_decodes_the_same_in_pieces_of_any_size() {
         let cases: [(&str, &str, usize, Result<bool, Refusal>); 14] = [
             ("0\r\n\r\nGET", "", 3, Ok(true)),
             ("3\r\nabc\r\n0\r\n\r\nGET", "abc", 3, Ok(true)),
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_stored_without_trailers() {
+    fn nothing_is_buffered_without_trailers() {
         let limits = Limits::default();
         let mut decoder = ChunkedDecoder::default();
         let body = b"3\r\nabc\r\n0\r\n\r";

@@ -1,6 +1,6 @@
 //! Encoder of response heads.
 //!
-//! Invariant: [`ResponseBody`] does what the head says about length and persistence.
+//! Invariant: [`ResponseBody`] delimits the body, and keeps the connection open, as the head announces.
 
 use crate::http1::response_body::{Delimiter, ResponseBody};
 use crate::request::Version;
@@ -22,7 +22,7 @@ pub struct ResponseContext<'a> {
     pub version: Version,
     /// Whether the request was HEAD.
     pub is_head: bool,
-    /// Whether the client asks for the connection to stay open and the server agrees.
+    /// Whether the client asks for persistence and the server allows it.
     pub keep_alive: bool,
     /// The current time, as IMF-fixdate (RFC 9110 §5.6.7). Used unless the application set Date.
     pub date: &'a [u8],
@@ -56,7 +56,7 @@ pub fn encode_head(
     context: &ResponseContext<'_>,
 ) -> ResponseBody {
     let status = head.status();
-    let is_length_ours = status == 204 || status == 205;
+    let replaces_length = status == 204 || status == 205;
     let mut announced = None;
     let delimiter = match (head.content_length(), length) {
         _ if status == 204 || status == 304 => Delimiter::NoBody,
@@ -87,7 +87,7 @@ pub fn encode_head(
     out.extend_from_slice(&status_digits(status));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
-    if is_length_ours {
+    if replaces_length {
         let (before, after) = head.block_without_length();
         out.extend_from_slice(before);
         out.extend_from_slice(after);
@@ -112,7 +112,7 @@ pub fn encode_head(
     if delimiter == Delimiter::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    // RFC 9110 §7.8: a sender of Upgrade also names it in Connection.
+    // RFC 9110 §7.8: a sender of Upgrade also lists it in Connection.
     let is_http10 = context.version == Version::Http10;
     out.extend_from_slice(match (keep_alive, is_http10, head.has_upgrade()) {
         (true, false, false) => b"\r\n",
@@ -248,11 +248,11 @@ mod tests {
             cases.into_iter().enumerate()
         {
             let (text, body) = encode(&response(status, headers), length, version, is_head);
-            let told: Vec<&str> = text
+            let announced: Vec<&str> = text
                 .lines()
                 .filter(|line| line.starts_with("Content-Length") || line.starts_with("Transfer"))
                 .collect();
-            assert_eq!(told.join(" "), framing, "case {index}");
+            assert_eq!(announced.join(" "), framing, "case {index}");
             let connection = match (keep, version) {
                 (true, Http11 | Version::Http2) => None,
                 (true, Http10) => Some("Connection: keep-alive"),
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_close_is_told() {
+    fn connection_close_of_the_application_is_sent() {
         let head = response(200, &[("Connection", "close")]);
         let (text, body) = encode(&head, Known(0), Http11, false);
         assert!(text.ends_with("\r\nConnection: close\r\n\r\n"));

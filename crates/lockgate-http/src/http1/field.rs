@@ -38,7 +38,7 @@ pub(crate) enum NextLine {
     Field { field: Field, has_underscore: bool },
     /// The empty line; the section ends before this offset.
     End(usize),
-    /// All was read; more is needed.
+    /// All input was read; more is needed.
     NeedMore,
     /// The line does not end before the given offset.
     TooLarge,
@@ -65,8 +65,8 @@ impl FieldReader {
             .then(|| Span::new(self.line, self.name_end))
     }
 
-    /// Continues in `bytes`, which start as they did before, to the end of one line. The line must end before `end`,
-    /// and may be a field only if fewer than `most` came before it.
+    /// Continues in `bytes`, which start with the same bytes as before, to the end of one line. The line must end
+    /// before `end`; after `max_count` fields it must be the empty line.
     // Always: with two callers the compiler does not inline it by itself, and a head of nine fields takes 240 ns
     // instead of 200 (benches/http1.rs).
     #[inline(always)]
@@ -74,7 +74,7 @@ impl FieldReader {
         &mut self,
         bytes: &[u8],
         end: usize,
-        most: usize,
+        max_count: usize,
     ) -> Result<NextLine, Refusal> {
         let window = &bytes[..bytes.len().min(end)];
         if self.stage == Stage::LineStart {
@@ -89,8 +89,8 @@ impl FieldReader {
                 }
                 Some(b' ' | b'\t') => return Err(Refusal::ObsoleteLineFolding),
                 Some(b'\n') => return Err(Refusal::BareLineFeed),
-                Some(_) if self.count >= most => {
-                    return Err(Refusal::TooManyFields { limit: most });
+                Some(_) if self.count >= max_count => {
+                    return Err(Refusal::TooManyFields { limit: max_count });
                 }
                 Some(_) => Stage::Name,
             };
@@ -192,13 +192,13 @@ fn name_fault(stop: u8) -> Refusal {
 mod tests {
     use super::*;
 
-    fn read(text: &[u8], end: usize, most: usize) -> Result<Vec<(String, String)>, String> {
+    fn read(text: &[u8], end: usize, max_count: usize) -> Result<Vec<(String, String)>, String> {
         let mut reader = FieldReader::default();
         let mut fields = Vec::new();
         // One more byte each time: every stage is interrupted and resumed.
         for length in 0..=text.len() {
             loop {
-                match reader.next(&text[..length], end, most) {
+                match reader.next(&text[..length], end, max_count) {
                     Ok(NextLine::NeedMore) => break,
                     Ok(NextLine::Field { field, .. }) => {
                         let part = |span: Span| String::from_utf8_lossy(span.of(text)).into_owned();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_is_told_at_its_first_byte() {
+    fn each_fault_is_reported_at_its_first_byte() {
         let cases: [(&[u8], &str); 15] = [
             (b" A: b\r\n\r\n", "WhitespaceBeforeFirstField at 1"),
             (b"A: b\r\n c\r\n\r\n", "ObsoleteLineFolding at 7"),

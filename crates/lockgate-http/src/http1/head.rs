@@ -40,7 +40,7 @@ enum Stage {
 const VERSION_LENGTH: usize = b"HTTP/1.1\r\n".len();
 
 impl HeadReader {
-    /// Continues in `bytes`, which start with the request line as they did before, and records the result in `head`.
+    /// Continues in `bytes`, which start with the same bytes as before, and records the result in `head`.
     /// Returns the length of the head when it is complete.
     pub(crate) fn advance(
         &mut self,
@@ -290,17 +290,17 @@ mod tests {
             .unwrap_err();
         head.bytes
             .extend_from_slice(&text.as_bytes()[..reader.loggable_length(&mut head.summary)]);
-        let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let text_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (
             refusal,
-            word(head.method()),
-            word(head.target()),
+            text_of(head.method()),
+            text_of(head.target()),
             head.headers().len(),
         )
     }
 
     #[test]
-    fn what_was_read_before_a_fault_can_be_logged() {
+    fn the_parts_before_a_fault_can_be_logged() {
         let long = "x".repeat(40);
         let cut = format!("/{}", "x".repeat(42 - "GET /".len()));
         let too_large = Refusal::FieldTooLarge { limit: 30 };
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_of_a_partial_request_line_is_looked_at_twice() {
+    fn each_byte_of_a_partial_request_line_is_examined_once() {
         for text in ["GET", "GET /a", "GET /abc"] {
             let mut reader = HeadReader::default();
             let mut head = RequestHead::default();

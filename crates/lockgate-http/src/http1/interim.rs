@@ -10,9 +10,9 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Appends an interim head with `headers` to `out`. Only a client that speaks HTTP/1.1 may get one (RFC 9110 §15.2).
+/// Appends an interim head with `headers` to `out`. Only an HTTP/1.1 client may get one (RFC 9110 §15.2).
 ///
-/// Hop-by-hop fields and Content-Length are checked and left out (RFC 9110 §8.6), but a 101 has its Upgrade, and names
+/// Hop-by-hop fields and Content-Length are checked and left out (RFC 9110 §8.6), but a 101 keeps its Upgrade, and lists
 /// it in Connection (§7.8).
 ///
 /// # Errors

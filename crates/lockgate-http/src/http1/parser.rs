@@ -1,6 +1,6 @@
 //! Parser of HTTP/1 requests as a sans-I/O state machine: received bytes in, events out.
 //!
-//! Invariants: the same bytes give the same events however they are cut; a refusal is final; only a partial head, a
+//! Invariants: the same bytes give the same events wherever they are cut; a refusal is final; only a partial head, a
 //! partial trailer section and the body's byte count are stored.
 
 use crate::error::Refusal;
@@ -193,7 +193,7 @@ impl RequestParser {
         }
     }
 
-    /// How many bytes of a partial head or trailer section are held: at most [`Limits::head`] or [`Limits::trailers`],
+    /// How many bytes of a partial head or trailer section are buffered: at most [`Limits::head`] or [`Limits::trailers`],
     /// and 0 between messages.
     pub fn buffered(&self) -> usize {
         match &self.state {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_told_without_waiting_for_more() {
+    fn a_fault_is_reported_at_its_first_byte() {
         let cases: [(&[u8], Refusal); 15] = [
             (b"\x16", Refusal::TlsOnPlainPort),
             (b" ", Refusal::MisplacedWhitespace),
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_over_its_limit_is_refused_with_a_whole_head_to_log() {
+    fn a_body_over_its_limit_is_refused_with_its_whole_head() {
         let limits = Limits {
             body: 10,
             ..Limits::default()
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_field_that_it_is_about() {
+    fn a_refusal_records_the_field_that_caused_it() {
         let limits = Limits {
             field_size: 30,
             ..Limits::default()
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_be_received_past_the_engine() {
+    fn body_bytes_may_be_received_without_the_parser() {
         let mut parser = parser();
         let mut head = RequestHead::default();
         let bytes = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n";
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_received_past_the_engine_may_come_in_parts() {
+    fn body_bytes_without_the_parser_may_come_in_parts() {
         let bytes = b"PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 7\r\n\r\n";
         for (parts, left) in [
             (&[3][..], Some(4)),
@@ -478,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_is_bounded_and_let_go() {
+    fn a_partial_head_is_buffered_until_it_is_complete() {
         let mut parser = parser();
         let mut head = RequestHead::default();
         assert!(parser.is_idle() && parser.buffered() == 0);

@@ -132,7 +132,7 @@ impl ResponseBody {
         }
     }
 
-    /// Whether the connection stays open after this response, as its head said.
+    /// Whether the connection stays open after this response, as its head announced.
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
     }
@@ -147,12 +147,12 @@ impl ResponseBody {
     }
 
     /// Whether only the end of the connection ends the body (HTTP/1.0 without a length): a client takes any orderly
-    /// close for the end of the response.
+    /// close as the end of the response.
     pub fn ends_with_connection(&self) -> bool {
         self.delimiter == Delimiter::Close
     }
 
-    /// Whether the body goes out in chunks.
+    /// Whether the body is sent in chunks.
     pub fn is_chunked(&self) -> bool {
         matches!(self.delimiter, Delimiter::Chunked | Delimiter::ChunkedEnd)
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_have_their_size_in_front() {
+    fn a_chunk_begins_with_its_size() {
         let mut body = ResponseBody::new(Delimiter::Chunked, true);
         for (piece, prefix) in [
             (1, "1\r\n"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_cannot_go_beyond_its_length_nor_end_before_it() {
+    fn a_body_has_exactly_its_announced_length() {
         let mut body = ResponseBody::new(Delimiter::Length(5), true);
         let frame = body.frame(3);
         assert_eq!(

@@ -18,18 +18,18 @@ fn binary(command: u8, family: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Reads `bytes` followed by client data, and checks that no shorter piece gives a different result.
-fn read(bytes: &[u8], spoken: ProxyProtocol) -> Result<ProxySource, MalformedProxyHeader> {
+fn read(bytes: &[u8], accepted: ProxyProtocol) -> Result<ProxySource, MalformedProxyHeader> {
     let mut all = bytes.to_vec();
     all.extend(b"GET / HTTP/1.1\r\n\r\n");
-    let answer = read_proxy_header(&all, spoken);
+    let answer = read_proxy_header(&all, accepted);
     let mut is_decided = false;
     for length in 0..=all.len() {
-        let piece = read_proxy_header(&all[..length], spoken);
+        let piece = read_proxy_header(&all[..length], accepted);
         assert!(piece == Ok(None) || piece == answer, "{length}: {piece:?}");
         assert!(!is_decided || piece == answer, "{length} takes it back");
         is_decided |= piece != Ok(None);
         if let Ok(Some(header)) = piece {
-            assert!(length >= header.length, "{length} knows the future");
+            assert!(length >= header.length, "a result after {length} bytes");
         }
     }
     answer.map(|header| {
@@ -86,8 +86,8 @@ fn lines_of_version_1_are_read_to_the_letter() {
         ("PROXY \r\n", bad),
     ];
     for (line, expected) in cases {
-        for spoken in [ProxyProtocol::V1, ProxyProtocol::Auto] {
-            assert_eq!(read(line.as_bytes(), spoken), expected, "{line:?}");
+        for accepted in [ProxyProtocol::V1, ProxyProtocol::Auto] {
+            assert_eq!(read(line.as_bytes(), accepted), expected, "{line:?}");
         }
         assert_eq!(
             read(line.as_bytes(), ProxyProtocol::V2),
@@ -180,8 +180,8 @@ fn headers_of_version_2_are_read_with_what_they_have_beside_addresses() {
     for (command, family, payload, expected) in cases {
         let bytes = binary(command, family, &payload);
         let what = format!("{command:#x} {family:#x} {}", payload.len());
-        for spoken in [ProxyProtocol::V2, ProxyProtocol::Auto] {
-            assert_eq!(read(&bytes, spoken), expected, "{what}");
+        for accepted in [ProxyProtocol::V2, ProxyProtocol::Auto] {
+            assert_eq!(read(&bytes, accepted), expected, "{what}");
         }
         assert_eq!(
             read(&bytes, ProxyProtocol::V1),
@@ -192,7 +192,7 @@ fn headers_of_version_2_are_read_with_what_they_have_beside_addresses() {
 }
 
 #[test]
-fn what_is_no_header_is_told_at_its_first_other_byte() {
+fn a_start_that_is_no_header_is_refused_at_its_first_other_byte() {
     for text in [
         "GET / HTTP/1.1\r\n",
         "PROXYING",

@@ -20,7 +20,7 @@ fn a_status_is_final_and_its_reason_cannot_split_the_response() {
 }
 
 #[test]
-fn a_bad_header_is_refused_and_leaves_no_trace() {
+fn a_bad_header_is_refused_and_changes_nothing() {
     let cases: [(&[u8], &[u8], BadResponse); 13] = [
         (b"", b"x", BadResponse::InvalidHeaderName),
         (b"X Y", b"x", BadResponse::InvalidHeaderName),
@@ -54,7 +54,7 @@ fn a_bad_header_is_refused_and_leaves_no_trace() {
 }
 
 #[test]
-fn hop_by_hop_fields_are_ours_to_say() {
+fn hop_by_hop_fields_are_dropped() {
     let mut head = ResponseHead::default();
     let names = [
         "Connection",
@@ -79,7 +79,7 @@ fn hop_by_hop_fields_are_ours_to_say() {
 }
 
 #[test]
-fn only_a_426_says_upgrade() {
+fn only_a_426_has_an_upgrade() {
     for (status, is_kept) in [(426, true), (200, false), (400, false), (505, false)] {
         let mut head = ResponseHead::default();
         head.set_status(status, b"").unwrap();
@@ -90,7 +90,7 @@ fn only_a_426_says_upgrade() {
 }
 
 #[test]
-fn a_content_length_may_have_white_space_around_it_and_not_within() {
+fn a_content_length_may_have_white_space_around_it_only() {
     for (value, length) in [
         (" 5 ", Some(5)),
         ("\t5", Some(5)),
@@ -109,7 +109,7 @@ fn a_content_length_may_have_white_space_around_it_and_not_within() {
 }
 
 #[test]
-fn headers_come_back_as_they_were_said() {
+fn headers_are_kept_as_they_were_set() {
     let mut head = ResponseHead::default();
     head.push(b"Set-Cookie", b"a=1").unwrap();
     head.push(b"Set-Cookie", b"b=2").unwrap();
@@ -124,7 +124,7 @@ fn headers_come_back_as_they_were_said() {
 }
 
 #[test]
-fn a_cleared_head_remembers_nothing() {
+fn a_cleared_head_is_empty() {
     let mut head = ResponseHead::default();
     head.set_status(426, b"Upgrade Required").unwrap();
     for name in ["Content-Length", "Date", "Server", "Upgrade"] {

@@ -68,7 +68,7 @@ pub struct Hop {
     pub port: Option<u16>,
 }
 
-/// What a trusted peer reports about a request.
+/// What the headers of a trusted peer report about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ForwardedIdentity {
     /// The client; `None`: only the peer itself is known.
@@ -86,22 +86,22 @@ impl ForwardingRules {
     }
 
     /// Reads what a trusted peer reports and applies it to `head`: the forwarded host and prefix, and the allowed names
-    /// with an underscore. `is_trusted` judges the hops that the headers name.
+    /// with an underscore. `is_trusted` decides about the hops in the headers.
     ///
     /// # Errors
     ///
-    /// The headers contradict each other, or hold invalid values.
+    /// The headers contradict each other, or have invalid values.
     pub fn read(
         &self,
         head: &mut RequestHead,
         is_trusted: impl Fn(IpAddr) -> bool,
     ) -> Result<ForwardedIdentity, Refusal> {
-        let mut told = ForwardedIdentity::default();
+        let mut identity = ForwardedIdentity::default();
         if head.dropped_fields() > 0 {
             self.restore_allowed_underscores(head)?;
         }
-        let seen = match self.look(head) {
-            Ok(seen) => seen,
+        let found = match self.find_headers(head) {
+            Ok(found) => found,
             Err(contradiction) => {
                 head.set_faulty_field(contradiction);
                 return Err(Refusal::ContradictorySchemes);
@@ -110,24 +110,24 @@ impl ForwardingRules {
         let (mut host, mut prefix) = (None, None);
         let takes_forwarded = match self.hops {
             HopHeaders::Forwarded => true,
-            HopHeaders::Either => !seen.has_x_forwarded,
+            HopHeaders::Either => !found.has_x_forwarded,
             HopHeaders::XForwarded | HopHeaders::Neither => false,
         };
         if takes_forwarded {
-            if seen.has_forwarded {
+            if found.has_forwarded {
                 let (client, element) = client_of_forwarded(head, is_trusted);
-                told.client = client;
-                told.is_https = element.is_https();
+                identity.client = client;
+                identity.is_https = element.is_https();
                 host = element.host.map(|host| Span::within(&head.bytes, host));
             }
         } else {
-            told.is_https = seen.is_https;
+            identity.is_https = found.is_https;
             if self.hops != HopHeaders::Neither {
-                told.client = seen
+                identity.client = found
                     .has_addresses
                     .then(|| client_of_x_forwarded_for(head, is_trusted))
                     .flatten();
-                (host, prefix) = (seen.host, seen.prefix);
+                (host, prefix) = (found.host, found.prefix);
             }
         }
         if self.takes_host
@@ -144,10 +144,10 @@ impl ForwardingRules {
         {
             take_prefix(head, prefix)?;
         }
-        Ok(told)
+        Ok(identity)
     }
 
-    /// Removes the forwarding headers of an untrusted peer, if the rules say so; returns how many fields were removed.
+    /// Removes the forwarding headers of an untrusted peer, if the rules require it; returns how many were removed.
     ///
     /// # Errors
     ///
@@ -181,47 +181,47 @@ impl ForwardingRules {
     }
 
     /// Finds forwarding headers by name. `Err`: the name of a scheme header that contradicts an earlier one.
-    fn look(&self, head: &RequestHead) -> Result<ForwardingHeaders, Span> {
-        let mut seen = ForwardingHeaders::default();
+    fn find_headers(&self, head: &RequestHead) -> Result<ForwardingHeaders, Span> {
+        let mut found = ForwardingHeaders::default();
         for (name, value) in head.headers() {
             if name.eq_ignore_ascii_case(b"forwarded") {
-                seen.has_forwarded = true;
+                found.has_forwarded = true;
                 continue;
             }
             if is_x_forwarded(name) {
-                seen.has_x_forwarded = true;
+                found.has_x_forwarded = true;
                 match &name[X_FORWARDED.len()..] {
-                    kind if kind.eq_ignore_ascii_case(b"for") => seen.has_addresses = true,
+                    kind if kind.eq_ignore_ascii_case(b"for") => found.has_addresses = true,
                     kind if kind.eq_ignore_ascii_case(b"host") => {
                         let (_, host) = split_last(value);
-                        seen.host = Some(Span::within(&head.bytes, trim_whitespace(host)));
+                        found.host = Some(Span::within(&head.bytes, trim_whitespace(host)));
                     }
                     kind if kind.eq_ignore_ascii_case(b"prefix") => {
                         let (_, prefix) = split_last(value);
-                        seen.prefix = Some(Span::within(&head.bytes, trim_whitespace(prefix)));
+                        found.prefix = Some(Span::within(&head.bytes, trim_whitespace(prefix)));
                     }
                     _ => {}
                 }
             }
             if self.hops == HopHeaders::Forwarded {
-                // The other family is ignored: it cannot even cause a refusal.
+                // The other family is ignored, also where its headers are malformed.
                 continue;
             }
             for header in &self.scheme_headers {
                 if !header.name.eq_ignore_ascii_case(name) {
                     continue;
                 }
-                seen.has_x_forwarded = true;
+                found.has_x_forwarded = true;
                 // Of a list, the element that the nearest proxy added.
                 let (_, scheme) = split_last(value);
                 let is_https = trim_whitespace(scheme).eq_ignore_ascii_case(&header.secure);
-                if seen.is_https.is_some_and(|earlier| earlier != is_https) {
+                if found.is_https.is_some_and(|earlier| earlier != is_https) {
                     return Err(Span::within(&head.bytes, name));
                 }
-                seen.is_https = Some(is_https);
+                found.is_https = Some(is_https);
             }
         }
-        Ok(seen)
+        Ok(found)
     }
 }
 

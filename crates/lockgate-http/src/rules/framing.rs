@@ -1,13 +1,13 @@
 //! Message framing (RFC 9112 §6): how a request's body is delimited, decided from its fields.
 //!
-//! Invariant: a message has exactly one framing, chosen once; two are an error, not a choice.
+//! Invariant: a message has exactly one framing; two fields that announce one are an error.
 
 use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::request::{Framing, Version};
 use crate::rules::grammar::{is_token, parse_decimal, trim_whitespace};
 
-/// What the fields read so far say about the body.
+/// Content-Length and Transfer-Encoding, as far as they have been read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FramingFields {
     length: Option<u64>,
@@ -66,7 +66,7 @@ impl FramingFields {
     }
 }
 
-/// Why a list of codings is not the one word `chunked`.
+/// Why a list of codings is not exactly `chunked`.
 #[cold]
 fn coding_fault(value: &[u8]) -> Refusal {
     let codings = || value.split(|&byte| byte == b',').map(trim_whitespace);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_plain_chunked_is_a_coding() {
+    fn chunked_once_and_alone_is_supported() {
         for value in ["chunked", "CHUNKED", "Chunked"] {
             let mut framing = FramingFields::default();
             assert_eq!(
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn two_claims_are_an_error_and_not_a_choice() {
+    fn two_fields_that_announce_a_framing_are_an_error() {
         let (length, chunked) = (&b"3"[..], &b"chunked"[..]);
         let mut framing = FramingFields::default();
         framing.add_content_length(length).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_held_against_the_limit() {
+    fn a_length_over_the_limit_is_refused() {
         let limits = Limits {
             body: 10,
             ..Limits::default()

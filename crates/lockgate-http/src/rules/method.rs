@@ -16,7 +16,7 @@ pub(crate) fn check_method_name(name: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the server offers `method`: tunnels and echoes are not offered.
+/// Whether the server supports `method`: tunnels and echoes are not supported.
 #[inline]
 pub(crate) fn check_method(method: &[u8]) -> Result<(), Refusal> {
     if method == b"CONNECT" || method == b"TRACE" {

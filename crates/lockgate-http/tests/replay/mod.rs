@@ -165,7 +165,7 @@ pub fn check_with_httparse(message: &Message) {
     assert_eq!(request.headers.len(), fields.len() + message.dropped);
 }
 
-/// httparse refuses minor versions above 1, which RFC 9110 §2.5 has us read as 1.1.
+/// httparse refuses minor versions above 1, which are to be read as 1.1 (RFC 9110 §2.5).
 fn with_known_version(head: &[u8]) -> Vec<u8> {
     let mut head = head.to_vec();
     let line = head.iter().position(|&byte| byte == b'\r').unwrap_or(0);

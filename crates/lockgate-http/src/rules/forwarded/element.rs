@@ -1,15 +1,15 @@
 //! The grammar of one hop: an element of `Forwarded` (RFC 7239 §4) or of `X-Forwarded-For`.
 //!
-//! Lists are parsed from their right end: what a trusted proxy appended reads the same whatever stands to the left of
-//! it, even an open quotation mark.
+//! Lists are parsed from their right end: what a trusted proxy appended has the same meaning whatever stands to the
+//! left of it, even an open quotation mark.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::rules::forwarded::Hop;
 use crate::rules::grammar::{is_token, parse_decimal, trim_whitespace};
 
-/// Longer than any address with its port; a longer value is not parsed.
-const LONGEST_NODE: usize = 64;
+/// Longer than any address with its port. Longer values are not parsed.
+const MAX_NODE: usize = 64;
 
 /// One element of `Forwarded`. Values are without their quotation marks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,7 +144,7 @@ pub(super) fn split_last_quoted(list: &[u8]) -> (Option<&[u8]>, &[u8]) {
 
 /// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`; an obfuscated port (`_x`) counts as none.
 pub(super) fn address_and_port(text: &[u8]) -> Option<Hop> {
-    if text.len() > LONGEST_NODE {
+    if text.len() > MAX_NODE {
         return None;
     }
     let text = std::str::from_utf8(text).ok()?;

@@ -44,13 +44,13 @@ fn is_trusted(address: IpAddr) -> bool {
     }
 }
 
-fn told(fields: &str, hops: HopHeaders) -> Result<ForwardedIdentity, Refusal> {
+fn read(fields: &str, hops: HopHeaders) -> Result<ForwardedIdentity, Refusal> {
     let rules = ForwardingRules { hops, ..rules() };
     rules.read(&mut read_head(fields), is_trusted)
 }
 
 fn client(fields: &str) -> Option<String> {
-    let hop = told(fields, HopHeaders::Either).unwrap().client?;
+    let hop = read(fields, HopHeaders::Either).unwrap().client?;
     Some(match hop.port {
         Some(port) => format!("{} {port}", hop.address),
         None => hop.address.to_string(),
@@ -92,10 +92,10 @@ fn the_client_is_the_first_address_from_the_right_that_is_not_trusted() {
         assert_eq!(client(&fields).as_deref(), expected, "{value:?}");
         // Elements to the left are forged: no prefix changes the answer, unless all hops are trusted.
         if expected.is_some_and(|expected| !expected.starts_with("10.")) {
-            for lie in ["7.7.7.7", "\"", "10.9.9.9", "unknown"] {
-                let fields = format!("X-Forwarded-For: {lie}, {value}\r\n");
+            for forged in ["7.7.7.7", "\"", "10.9.9.9", "unknown"] {
+                let fields = format!("X-Forwarded-For: {forged}, {value}\r\n");
                 assert_eq!(client(&fields).as_deref(), expected, "{fields:?}");
-                let fields = format!("X-Forwarded-For: {lie}\r\nx-forwarded-for: {value}\r\n");
+                let fields = format!("X-Forwarded-For: {forged}\r\nx-forwarded-for: {value}\r\n");
                 assert_eq!(client(&fields).as_deref(), expected, "{fields:?}");
             }
         }
@@ -159,7 +159,7 @@ fn forwarded_is_read_as_rfc_7239_writes_it() {
         ("=x", None, None),
     ];
     for (value, expected, is_https) in cases {
-        let answer = told(&format!("Forwarded: {value}\r\n"), HopHeaders::Either).unwrap();
+        let answer = read(&format!("Forwarded: {value}\r\n"), HopHeaders::Either).unwrap();
         assert_eq!(answer.is_https, is_https, "{value:?}");
         let answer = client(&format!("Forwarded: {value}\r\n"));
         assert_eq!(answer.as_deref(), expected, "{value:?}");
@@ -168,7 +168,7 @@ fn forwarded_is_read_as_rfc_7239_writes_it() {
 
 #[test]
 fn an_open_quotation_mark_of_a_liar_does_not_swallow_what_the_proxy_adds() {
-    let lies = [
+    let forged_elements = [
         "for=\"",
         "for=6.6.6.6;a=\"",
         "for=\"6.6.6.6",
@@ -177,19 +177,19 @@ fn an_open_quotation_mark_of_a_liar_does_not_swallow_what_the_proxy_adds() {
         "\"\\\\",
         ",\",",
     ];
-    let truths = [
+    let genuine_elements = [
         "for=192.0.2.1",
         "for=\"192.0.2.1:4\"",
         "for=\"[2001:db8::1]\";proto=https",
     ];
-    for truth in truths {
-        let expected = client(&format!("Forwarded: {truth}\r\n"));
+    for genuine in genuine_elements {
+        let expected = client(&format!("Forwarded: {genuine}\r\n"));
         assert!(expected.is_some());
-        for lie in lies {
+        for forged in forged_elements {
             for fields in [
-                format!("Forwarded: {lie}, {truth}\r\n"),
-                format!("Forwarded: {lie},{truth}, for=10.0.0.1\r\n"),
-                format!("Forwarded: {lie}\r\nForwarded: {truth}\r\n"),
+                format!("Forwarded: {forged}, {genuine}\r\n"),
+                format!("Forwarded: {forged},{genuine}, for=10.0.0.1\r\n"),
+                format!("Forwarded: {forged}\r\nForwarded: {genuine}\r\n"),
             ] {
                 assert_eq!(client(&fields), expected, "{fields:?}");
             }
@@ -225,10 +225,10 @@ fn one_family_of_headers_decides_for_one_request() {
         (only_forwarded, HopHeaders::Neither, None, None),
     ];
     for (fields, hops, address, is_https) in cases {
-        let told = told(fields, hops).unwrap();
-        let found = told.client.map(|hop| hop.address.to_string());
+        let identity = read(fields, hops).unwrap();
+        let found = identity.client.map(|hop| hop.address.to_string());
         assert_eq!(
-            (found.as_deref(), told.is_https),
+            (found.as_deref(), identity.is_https),
             (address, is_https),
             "{fields:?} {hops:?}"
         );
@@ -264,10 +264,10 @@ fn scheme_headers_agree_or_the_request_is_refused() {
         ),
     ];
     for (fields, expected) in cases {
-        let is_https = told(fields, HopHeaders::Either).map(|told| told.is_https);
+        let is_https = read(fields, HopHeaders::Either).map(|identity| identity.is_https);
         assert_eq!(is_https, expected, "{fields:?}");
         // Where only Forwarded counts, these are ignored: they cannot even cause a refusal.
-        let answer = told(fields, HopHeaders::Forwarded);
+        let answer = read(fields, HopHeaders::Forwarded);
         assert_eq!(answer, Ok(ForwardedIdentity::default()), "{fields:?}");
     }
 }
@@ -276,17 +276,17 @@ fn scheme_headers_agree_or_the_request_is_refused() {
 fn the_host_is_taken_only_where_that_is_asked_for() {
     let cases = [
         ("X-Forwarded-Host: a.test:81\r\n", Ok("a.test:81")),
-        ("X-Forwarded-Host: lie.test, a.test\r\n", Ok("a.test")),
+        ("X-Forwarded-Host: forged.test, a.test\r\n", Ok("a.test")),
         (
             "Forwarded: host=\"a.test:8\";for=192.0.2.1\r\n",
             Ok("a.test:8"),
         ),
         (
-            "Forwarded: host=lie;for=6.6.6.6, host=a.test;for=192.0.2.1, host=b;for=10.0.0.1\r\n",
+            "Forwarded: host=forged;for=6.6.6.6, host=a.test;for=192.0.2.1, host=b;for=10.0.0.1\r\n",
             Ok("a.test"),
         ),
         (
-            "Forwarded: host=lie\r\nX-Forwarded-For: 192.0.2.1\r\n",
+            "Forwarded: host=forged\r\nX-Forwarded-For: 192.0.2.1\r\n",
             Ok("inner"),
         ),
         (
@@ -311,7 +311,7 @@ fn the_host_is_taken_only_where_that_is_asked_for() {
 }
 
 #[test]
-fn an_untrusted_peer_tells_nothing_and_the_application_is_not_told_either() {
+fn forwarding_headers_of_an_untrusted_peer_are_ignored_and_removed() {
     let fields = "X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\nX-FORWARDED-ANYTHING: x\r\n\
                   x-real-ip: 1.1.1.1\r\nX-Forwarded: kept\r\nFrom: kept\r\nX-Other: kept\r\nAccept: kept\r\n";
     let mut head = read_head(fields);
@@ -381,8 +381,8 @@ fn underscores_are_let_through_by_name_and_never_merged() {
     ];
     for (fields, expected) in cases {
         let mut head = read_head(fields);
-        let told = rules().read(&mut head, is_trusted);
-        let answer = told.map(|_| (head.script_name(), head.headers().len()));
+        let identity = rules().read(&mut head, is_trusted);
+        let answer = identity.map(|_| (head.script_name(), head.headers().len()));
         let expected = expected.map(|(script_name, count)| (script_name.as_bytes(), count));
         assert_eq!(answer, expected, "{fields:?}");
     }
@@ -471,7 +471,7 @@ fn a_prefix_is_a_path_of_this_site_and_counts_where_it_is_taken() {
 }
 
 #[test]
-fn names_of_one_length_are_told_apart() {
+fn names_of_one_length_are_distinguished() {
     let takes = ForwardingRules {
         takes_host: true,
         takes_prefix: true,
@@ -489,9 +489,9 @@ fn names_of_one_length_are_told_apart() {
         "Forwarder: for=192.0.2.1;proto=https;host=other.test\r\n",
     ] {
         let mut head = read_head(fields);
-        let told = takes.read(&mut head, is_trusted).unwrap();
-        assert_eq!(told.client, None, "{fields}");
-        assert_ne!(told.is_https, Some(true), "{fields}");
+        let identity = takes.read(&mut head, is_trusted).unwrap();
+        assert_eq!(identity.client, None, "{fields}");
+        assert_ne!(identity.is_https, Some(true), "{fields}");
         assert_eq!(
             (head.host(), head.script_name()),
             (Some(&b"inner"[..]), &b""[..]),
