@@ -64,7 +64,7 @@ fn every_peer(_: IpAddr) -> bool {
     true
 }
 
-fn trusts_private(address: IpAddr) -> bool {
+fn private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_private() || address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback(),
