@@ -8,10 +8,10 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use lockgate_config::{
-    AppSpec, BindAddress, ConfigError, Invocation, Machine, Resolved, config_path, resolve,
+    AppSpec, BindAddress, ConfigError, Host, Invocation, Resolved, config_path, resolve,
 };
 
-const MACHINE: Machine = Machine {
+const HOST: Host = Host {
     affinity: 2,
     cpu_quota: Some(1.5),
     memory_limit: None,
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let _ = config_path(&arguments, &variables);
-    check(resolve(&arguments, &variables, None, &MACHINE));
+    check(resolve(&arguments, &variables, None, &HOST));
 
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         &arguments,
         &[],
         Some((Path::new(FILE), text)),
-        &MACHINE,
+        &HOST,
     ));
 
     for line in text.lines() {
@@ -84,7 +84,7 @@ fn check(outcome: Result<Resolved, Vec<ConfigError>>) {
 fn check_printed(resolved: &Resolved) {
     let printed = resolved.print();
     let arguments = [OsString::from("lockgate")];
-    let again = resolve(&arguments, &[], Some((Path::new(FILE), &printed)), &MACHINE);
+    let again = resolve(&arguments, &[], Some((Path::new(FILE), &printed)), &HOST);
     let mut again = match again {
         Ok(again) => again.config,
         Err(mistakes) => panic!("{mistakes:?}\n{printed}"),
@@ -105,7 +105,7 @@ fn check_message(error: &ConfigError) {
         | ConfigError::NeedlessValue { flag } => flag,
         ConfigError::UnknownKey { key, .. } | ConfigError::RepeatedKey { key, .. } => key,
         ConfigError::UnknownVariable { name, .. } => name.as_str(),
-        ConfigError::AbsentSetting { written, .. } => written,
+        ConfigError::UnsupportedSetting { name, .. } => name,
         _ => "",
     };
     assert!(
