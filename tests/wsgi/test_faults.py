@@ -50,7 +50,7 @@ def test_a_long_exception_has_its_beginning_and_its_end_in_the_log(server):
     entry = server.wait_for_log(r"(?s)GET /long-exception\n.*x end\n", since=seen)
     assert "Traceback (most recent call last)" in entry and "ValueError: begin xxx" in entry
     assert len(entry) < 100_000
-    reported = re.search(r"\.\.\. (\d+) of (\d+) bytes are left out", entry)
+    reported = re.search(r"\.\.\. (\d+) of (\d+) bytes omitted", entry)
     assert reported and 2_900_000 < int(reported[1]) < int(reported[2])
 
 

@@ -119,7 +119,7 @@ pub fn reads_as_event(line: &[u8]) -> bool {
     line.len() >= TIME.len() && line.iter().zip(TIME).all(fits)
 }
 
-/// The beginning and the end of a message longer than `most` bytes, and how much was left out between them.
+/// The beginning and the end of a message longer than `most` bytes, and how many bytes between them are omitted.
 pub fn shorten(message: &str, most: usize) -> Cow<'_, str> {
     if message.len() <= most {
         return Cow::Borrowed(message);
@@ -130,7 +130,7 @@ pub fn shorten(message: &str, most: usize) -> Cow<'_, str> {
         .find(is_boundary)
         .unwrap_or(message.len());
     Cow::Owned(format!(
-        "{}\n... {} of {} bytes are left out: an event of this log has at most {most} ...\n{}",
+        "{}\n... {} of {} bytes omitted: the limit of a message is {most} bytes ...\n{}",
         &message[..head_end],
         tail_start - head_end,
         message.len(),
@@ -298,7 +298,7 @@ mod tests {
         let shortened = shorten("01234567890", 10);
         assert_eq!(
             shortened,
-            "01234\n... 1 of 11 bytes are left out: an event of this log has at most 10 ...\n67890"
+            "01234\n... 1 of 11 bytes omitted: the limit of a message is 10 bytes ...\n67890"
         );
         // Characters are not split.
         let shortened = shorten("ééééééé", 10);

@@ -25,7 +25,7 @@ pub fn write_metrics(
     let (_, started) = scoreboard.supervisor();
     let mut text = Text { out };
 
-    text.family("lockgate_info", "gauge", "The server that answers.");
+    text.family("lockgate_info", "gauge", "Version of the server.");
     text.sample(
         "lockgate_info",
         &format!("{{version=\"{version}\"}}"),
@@ -34,14 +34,14 @@ pub fn write_metrics(
     text.family(
         "lockgate_uptime_seconds",
         "gauge",
-        "Time since the server was started.",
+        "Time since the server started.",
     );
     text.sample(
         "lockgate_uptime_seconds",
         "",
         &Seconds(now.saturating_sub(started)),
     );
-    text.family("lockgate_workers", "gauge", "Workers by what they do.");
+    text.family("lockgate_workers", "gauge", "Number of workers by state.");
     for state in State::ALL {
         let count = workers.iter().filter(|worker| worker.state == state);
         let label = format!("{{state=\"{}\"}}", state.name());
@@ -50,7 +50,7 @@ pub fn write_metrics(
     text.family(
         "lockgate_worker_starts_total",
         "counter",
-        "Workers that have served so far, those that are alive included.",
+        "Number of workers that have begun to serve.",
     );
     text.sample("lockgate_worker_starts_total", "", &scoreboard.starts());
     text.exits_and_reloads(scoreboard);
@@ -62,7 +62,7 @@ pub fn write_metrics(
         }
     }
     let name = "lockgate_worker_memory_bytes";
-    text.family(name, "gauge", "Resident memory of a worker.");
+    text.family(name, "gauge", "Resident set size of a worker.");
     for worker in &workers {
         let label = format!("{{worker=\"{}\"}}", worker.slot);
         text.sample(name, &label, &memory(worker.pid).resident);
@@ -71,13 +71,13 @@ pub fn write_metrics(
     text.family(
         name,
         "gauge",
-        "Requests that run, as a part of those that may run at once, over all workers that serve.",
+        "Running requests divided by the number that may run at once, over all serving workers.",
     );
     text.sample(name, "", &busy_ratio(&workers));
     text.family(
         "lockgate_longest_request_seconds",
         "gauge",
-        "Age of the oldest request that a thread runs, its wait for the thread included; 0 when none runs.",
+        "Age of the oldest running request, including its wait for a thread; 0 if none is running.",
     );
     let began = workers
         .iter()
@@ -111,27 +111,27 @@ struct Gauge {
 const GAUGES: [Gauge; 5] = [
     Gauge {
         name: "lockgate_connections",
-        help: "Connections that a worker holds.",
+        help: "Open connections of a worker.",
         read: |worker| worker.connections,
     },
     Gauge {
         name: "lockgate_requests_waiting",
-        help: "Requests that wait for a thread, when the worker last looked.",
+        help: "Requests that wait for a thread.",
         read: |worker| worker.waiting,
     },
     Gauge {
         name: "lockgate_threads_limit",
-        help: "Requests that a worker may run at once.",
+        help: "Maximum number of requests that a worker runs at once.",
         read: |worker| worker.threads,
     },
     Gauge {
         name: "lockgate_threads",
-        help: "Threads that can run requests.",
+        help: "Threads of a worker that run requests.",
         read: |worker| worker.calls.len() as u64,
     },
     Gauge {
         name: "lockgate_threads_busy",
-        help: "Threads that run a request.",
+        help: "Threads of a worker that are running a request.",
         read: |worker| worker.busy() as u64,
     },
 ];
@@ -163,11 +163,7 @@ impl Text<'_> {
 
     fn totals(&mut self, totals: &Totals) {
         let name = "lockgate_responses_total";
-        self.family(
-            name,
-            "counter",
-            "Responses that have left in full, by the class of their status.",
-        );
+        self.family(name, "counter", "Responses sent in full, by status class.");
         // Interim responses (1xx) are not counted.
         for (class, count) in (1..).zip(&totals.classes).skip(1) {
             self.sample(name, &format!("{{class=\"{class}xx\"}}"), count);
@@ -176,7 +172,7 @@ impl Text<'_> {
         self.family(
             name,
             "counter",
-            "Requests that did not get the application's whole answer, by why.",
+            "Requests that did not get the application's complete response, by reason.",
         );
         for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
             self.sample(name, &format!("{{reason=\"{}\"}}", loss.name()), count);
@@ -189,7 +185,7 @@ impl Text<'_> {
             ),
             (
                 "lockgate_sent_bytes_total",
-                "Bytes sent for requests that are over.",
+                "Bytes sent for finished requests.",
                 totals.sent,
             ),
         ] {
@@ -198,13 +194,13 @@ impl Text<'_> {
         }
         self.histogram(
             "lockgate_request_duration_seconds",
-            "Time from when a request was there in full to when its response had left, for what the application answered.",
+            "Time from the complete request to the end of its response, for requests that the application answered.",
             (&totals.durations, totals.duration),
             0,
         );
         self.histogram(
             "lockgate_queue_duration_seconds",
-            "Time from when a request was there in full to when a thread had taken it.",
+            "Time from the complete request to its start on a thread.",
             (&totals.waits, totals.waited),
             FIRST_WAIT,
         );
@@ -212,14 +208,14 @@ impl Text<'_> {
 
     fn exits_and_reloads(&mut self, scoreboard: Scoreboard) {
         let name = "lockgate_worker_exits_total";
-        self.family(name, "counter", "Workers that have ended, by why.");
+        self.family(name, "counter", "Worker exits by cause.");
         for cause in ExitCause::ALL {
             let label = format!("{{cause=\"{}\"}}", cause.name());
             self.sample(name, &label, &scoreboard.exits(cause));
         }
         let reload = scoreboard.reload();
         let name = "lockgate_reloads_total";
-        self.family(name, "counter", "Reloads that have ended, by how.");
+        self.family(name, "counter", "Finished reloads by result.");
         let done = reload.ended.saturating_sub(reload.failures);
         for (result, count) in [("done", done), ("failed", reload.failures)] {
             self.sample(name, &format!("{{result=\"{result}\"}}"), &count);

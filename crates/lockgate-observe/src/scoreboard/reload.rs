@@ -126,7 +126,7 @@ impl Scoreboard {
         self.write_reload(ReloadState::Done, |words| end(words, now));
     }
 
-    /// The reload has failed. Of a very long reason the middle is left out.
+    /// The reload has failed. The middle of a very long reason is omitted.
     pub fn record_reload_failed(self, why: &str, now: u64) {
         self.write_reload(ReloadState::Failed, |words| {
             end(words, now);
