@@ -10,6 +10,11 @@ use super::template::{Part, Template, ValueSource};
 
 /// Functions whose argument becomes a message elsewhere: name, position of the argument, level.
 const REASONS: &[(&str, usize, Level)] = &[("cannot_start", 0, Level::Error)];
+/// Errors whose own text is the message.
+const ERRORS: &[(&str, Level)] = &[
+    ("PidFileError", Level::Critical),
+    ("BindFailure", Level::Critical),
+];
 
 /// How far a text is followed.
 const DEEPEST: usize = 7;
@@ -28,6 +33,8 @@ pub struct Site {
     pub line: usize,
     /// What it writes.
     pub texts: Vec<Template>,
+    /// Whether the call has the level itself, and is not one of a function that logs its parameter.
+    pub is_direct: bool,
 }
 
 /// The search in one crate.
@@ -40,6 +47,8 @@ pub struct Flow<'a> {
 struct Texts {
     templates: Vec<Template>,
     parameters: Vec<String>,
+    /// Whether there may be other texts, which were not found.
+    is_partial: bool,
 }
 
 impl<'a> Flow<'a> {
@@ -59,6 +68,27 @@ impl<'a> Flow<'a> {
         for index in 0..self.source.functions.len() {
             for (level, line, message) in self.pairs(index) {
                 self.add(index, level, line, &message, &mut sites, &mut forwarders);
+            }
+        }
+        for site in &mut sites {
+            site.is_direct = true;
+        }
+        for (name, level) in ERRORS {
+            let name = format!("Display for {name}");
+            let mut texts = Texts::default();
+            for (index, function) in self.source.functions.iter().enumerate() {
+                if function.name == name {
+                    for value in &function.returns {
+                        self.follow(value, index, 0, &mut texts);
+                    }
+                    sites.push(Site {
+                        level: *level,
+                        path: function.path.clone(),
+                        line: 1,
+                        texts: std::mem::take(&mut texts.templates),
+                        is_direct: false,
+                    });
+                }
             }
         }
         let mut done = 0;
@@ -106,6 +136,7 @@ impl<'a> Flow<'a> {
                 path: function.path.clone(),
                 line,
                 texts: texts.templates,
+                is_direct: false,
             });
         }
     }
@@ -182,9 +213,14 @@ impl<'a> Flow<'a> {
     }
 
     fn follow(&self, expression: &Expr, index: usize, depth: usize, texts: &mut Texts) {
-        if depth > DEEPEST {
-            return;
+        let before = texts.templates.len();
+        if depth <= DEEPEST {
+            self.follow_into(expression, index, depth, texts);
         }
+        texts.is_partial |= texts.templates.len() == before;
+    }
+
+    fn follow_into(&self, expression: &Expr, index: usize, depth: usize, texts: &mut Texts) {
         let mut inside = |expression: &Expr| self.follow(expression, index, depth + 1, texts);
         match expression {
             Expr::Lit(literal) => {
@@ -249,6 +285,7 @@ impl<'a> Flow<'a> {
                     "to_string" | "to_owned" | "into" | "as_str" | "clone" | "as_deref"
                     | "as_ref" | "take" | "trim_end" | "cloned" | "unwrap_or_default" | "err"
                     | "ok" | "iter" | "drain" => inside(&call.receiver),
+                    "write_str" => call.args.iter().for_each(inside),
                     "map" | "map_err" | "and_then" | "unwrap_or_else" | "unwrap_or" | "then"
                     | "map_or" | "ok_or_else" | "ok_or" | "then_some" | "filter" | "or_else" => {
                         inside(&call.receiver);
@@ -289,6 +326,7 @@ impl<'a> Flow<'a> {
                 let mut own = Texts::default();
                 self.follow(value, other, depth + 1, &mut own);
                 texts.templates.extend(own.templates);
+                texts.is_partial |= own.is_partial;
             }
         }
     }
@@ -361,7 +399,8 @@ impl<'a> Flow<'a> {
             .retain(|template| seen.insert(template.text()));
         // Additions such as ` (and 3 more)` begin with a space and stay placeholders.
         let is_addition = |template: &Template| matches!(template.parts.first(), Some(Part::Fixed(text)) if text.starts_with(' '));
-        if texts.templates.iter().all(is_long) && !texts.templates.iter().any(is_addition) {
+        let is_complete = !texts.is_partial && texts.templates.iter().all(is_long);
+        if is_complete && !texts.templates.iter().any(is_addition) {
             texts.templates
         } else {
             Vec::new()

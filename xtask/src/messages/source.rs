@@ -6,8 +6,8 @@ use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
     Arm, Attribute, Block, Expr, ExprAssign, ExprCall, ExprForLoop, ExprLet, ExprMatch,
-    ExprMethodCall, ExprReturn, ExprStruct, ExprTuple, FnArg, ImplItem, Item, Local, Member, Pat,
-    Signature, TraitItem,
+    ExprMethodCall, ExprReturn, ExprStruct, ExprTuple, FnArg, ImplItem, Item, ItemImpl, Local,
+    Member, Pat, Signature, TraitItem,
 };
 
 use crate::tidy::is_test;
@@ -73,10 +73,16 @@ impl Crate {
                     }
                 }
                 Item::Impl(item) if !is_test(&item.attrs) => {
+                    let displayed = displayed(item);
                     for item in &item.items {
                         match item {
                             ImplItem::Fn(item) => {
                                 self.function(path, &item.attrs, &item.sig, &item.block);
+                                if let (Some(name), Some(last)) =
+                                    (&displayed, self.functions.last_mut())
+                                {
+                                    last.name = format!("Display for {name}");
+                                }
                             }
                             ImplItem::Const(item) => {
                                 self.constants
@@ -130,6 +136,17 @@ impl Crate {
         }
         self.functions.push(function);
     }
+}
+
+/// The type that an `impl Display` is for.
+fn displayed(item: &ItemImpl) -> Option<String> {
+    let (path, _) = item.trait_.as_ref()?;
+    let is_display = path.segments.last()?.ident == "Display";
+    let syn::Type::Path(own) = &*item.self_ty else {
+        return None;
+    };
+    let name = own.path.segments.last()?.ident.to_string();
+    is_display.then_some(name)
 }
 
 /// The expression that a block ends in.

@@ -60,7 +60,7 @@ impl Template {
 /// Whether a text has words of its own, and not only placeholders.
 pub fn has_words(text: &str) -> bool {
     let mut depth = 0;
-    if !text.contains(' ') {
+    if !text.contains(' ') || text.starts_with([';', ',']) {
         return false;
     }
     let fixed = text.chars().filter(|character| {
