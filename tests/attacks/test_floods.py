@@ -110,7 +110,7 @@ def test_a_request_behind_an_unread_body_is_answered_and_is_not_part_of_it(alone
         wire.expect_close()
 
 
-def test_a_pipeline_that_is_never_read_is_bounded_and_gives_way(alone, still_serves):
+def test_an_unread_pipeline_is_bounded_and_yields_to_others(alone, still_serves):
     server = alone()
     still_serves(server)
     worker = worker_of(server)
@@ -156,7 +156,7 @@ def test_very_many_chunks_of_one_byte_do_not_block_other_clients(alone, still_se
     ],
     ids=["one name", "many names", "long value", "long target", "long chunk line", "trailers"],
 )  # fmt: skip
-def test_what_is_over_its_limit_is_answered_although_the_rest_is_still_coming(
+def test_a_request_over_a_limit_is_answered_before_the_rest_arrives(
     alone, still_serves, data, status
 ):
     server = alone()

@@ -78,7 +78,7 @@ def test_slow_bodies_delay_no_other_client_and_end_with_408(alone, still_serves,
     still_serves(server)
 
 
-def test_a_body_that_comes_slower_than_its_least_rate_is_refused_although_it_comes(alone):
+def test_a_body_below_the_minimum_rate_is_refused_while_it_arrives(alone):
     server = alone("--body-timeout", "1", "--body-min-rate", "1M")
     with server.connect(timeout=0.02) as wire:
         wire.send(request("POST", "/", "Content-Length: 100000000"))

@@ -121,7 +121,7 @@ def test_an_application_name_that_cannot_be_parsed_is_reported_without_a_traceba
     assert refused.stderr.strip()
 
 
-def test_a_failed_boot_frees_the_port_and_says_nothing_of_being_ready(tmp_path):
+def test_a_failed_boot_frees_the_port_and_never_sends_ready(tmp_path):
     refused = boot("broken_import:app", chdir=prepared(tmp_path))
     assert not re.search(r"\bready\b", refused.stderr)
 

@@ -312,7 +312,7 @@ def closed(tmp_path):
     return closed
 
 
-def test_a_user_who_cannot_read_lockgate_is_named_with_the_directory_that_is_closed(
+def test_a_user_that_cannot_read_lockgate_is_named_with_the_closed_directory(
     start, tmp_path, closed
 ):
     server = start(
@@ -326,7 +326,7 @@ def test_a_user_who_cannot_read_lockgate_is_named_with_the_directory_that_is_clo
     ) in server.errors
 
 
-def test_a_user_who_cannot_read_the_application_is_named_with_the_directory_that_is_closed(
+def test_a_user_that_cannot_read_the_application_is_named_with_the_closed_directory(
     start, tmp_path, closed
 ):
     (closed / "shop.py").write_text(APP)

@@ -172,7 +172,7 @@ def test_no_application_is_exit_2(tmp_path):
     assert "lockgate app:app" in refused.stderr or "application" in refused.stderr.lower()
 
 
-def test_check_config_says_that_all_is_well():
+def test_check_config_reports_success():
     checked = run("hello:app", "--check-config")
     assert checked.returncode == 0
     assert checked.stdout == "lockgate: configuration valid, hello:app loads\n"
@@ -254,7 +254,7 @@ def test_an_unset_setting_of_gunicorn_has_the_same_spelling(tmp_path):
     assert "12" in line_of(printed, "timeout")
 
 
-def test_the_log_level_hides_what_is_less(start):
+def test_the_log_level_hides_less_severe_messages(start):
     quiet = start("hello:app", "--log-level", "error", wait=False)
     with_answer = None
     while with_answer is None:

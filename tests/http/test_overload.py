@@ -113,7 +113,7 @@ def test_a_request_that_finds_the_queue_full_is_refused_at_once(held, tmp_path):
     server.wait_for_log(r"refused with 503: 1 found queue_size = 2 others waiting")
 
 
-def test_what_came_in_time_is_answered_however_much_there_is_after_a_long_call(start, tmp_path):
+def test_requests_that_arrived_in_time_are_answered_after_a_long_call(start, tmp_path):
     # More requests than one look at the sockets shows, more uploads than are read at once:
     # their deadlines pass while the only thread is in a call.
     server = start("patience:app", "--threads", "1", "--keep-alive", "1s", "--body-timeout", "1s")

@@ -92,7 +92,7 @@ def test_a_thousand_hops_in_several_lines_are_walked(shared):
 
 
 @pytest.mark.parametrize("value", ["unknown", "_hidden", "localhost", "1.2.3.4.5", "", "999.1.1.1"])
-def test_a_hop_that_cannot_be_read_leaves_the_peer(defaults, value):
+def test_an_unparsable_hop_keeps_the_address_of_the_peer(defaults, value):
     assert reported(defaults, f"X-Forwarded-For: 6.6.6.6, {value or '?'}")[0] == "127.0.0.1"
 
 
@@ -280,7 +280,7 @@ def test_headers_of_an_untrusted_peer_have_no_effect_and_do_not_reach_the_applic
     assert server.errors.count("removed headers") == 1
 
 
-def test_they_reach_it_when_that_is_wanted_and_still_decide_nothing(start):
+def test_headers_of_an_untrusted_peer_reach_the_application_if_allowed_and_have_no_effect(start):
     server = start(
         "protocol:app", "--forwarded-allow-ips", "10.0.0.1", "--no-strip-untrusted-headers"
     )

@@ -165,7 +165,7 @@ def test_the_admin_process_is_replaced_when_it_dies_and_ends_with_the_server(sta
     eventually(lambda: not is_alive(after), what="it does not outlive the supervisor")
 
 
-def test_what_is_read_is_not_posted_to(start, tmp_path):
+def test_read_only_admin_paths_refuse_post(start, tmp_path):
     admin = Admin(start, tmp_path, "hello:app")
     assert admin.ask("/status", method="POST").status == 405
     assert admin.ask("/").status == 404

@@ -144,7 +144,7 @@ def test_a_worker_that_exits_slowly_holds_up_nothing(finishing, preload):
     expect_no_process(server)
 
 
-def test_a_worker_that_exits_slowly_by_itself_is_followed_at_once(finishing):
+def test_a_worker_that_exits_slowly_by_itself_is_replaced_at_once(finishing):
     server, _ = finishing("--graceful-timeout", "300")
     first = int(server.get(works("endless,endless,0")).body)
     os.kill(first, signal.SIGTERM)

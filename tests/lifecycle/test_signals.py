@@ -139,7 +139,7 @@ def test_the_application_finds_callable_handlers(site, preload):
 
 
 @PRELOAD
-def test_a_handler_that_chains_leads_to_what_the_signal_does(site, tmp_path, preload):
+def test_a_handler_that_chains_reaches_the_default_action(site, tmp_path, preload):
     server = site("chain", *preload)
     held = Held(server, tmp_path)
     os.kill(held.worker, signal.SIGTERM)

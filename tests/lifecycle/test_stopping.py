@@ -70,7 +70,7 @@ def test_half_a_head_delays_the_end_no_longer_than_its_own_deadline(start):
         assert time.monotonic() - began < 4
 
 
-def test_the_graceful_timeout_ends_what_does_not_end(start, tmp_path):
+def test_the_graceful_timeout_aborts_what_still_runs(start, tmp_path):
     server = start("gates:app", "--graceful-timeout", "1", "--threads", "2")
     gate = tmp_path / "gate"
     with server.connect() as wire:

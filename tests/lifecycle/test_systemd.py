@@ -233,7 +233,7 @@ def test_sockets_are_found_by_their_names_and_without_bind(activate, passed, bin
     assert server.errors.count("listening at") == len(served)
 
 
-def test_what_the_operator_binds_is_bound_and_nothing_else(activate, passed):
+def test_only_the_configured_addresses_are_bound(activate, passed):
     sockets = passed("web")
     server = activate(sockets, "hello:app", bind=None)
     assert server.get("/").body == b"hello"
@@ -339,9 +339,7 @@ def test_an_upgrade_is_notified_as_a_reload_and_keeps_passed_sockets(activate, p
     assert notified.count("STOPPING") == 1
 
 
-def test_an_upgrade_to_a_name_that_was_not_passed_leaves_the_program_of_before(
-    activate, passed, tmp_path
-):
+def test_an_upgrade_to_a_name_that_was_not_passed_keeps_the_old_program(activate, passed, tmp_path):
     sockets = passed("web")
     settings = tmp_path / "site.toml"
     settings.write_text('bind = "systemd:web"\n')
@@ -436,7 +434,7 @@ def test_a_quick_stop_has_no_delay(start, tmp_path, notified, number):
 
 
 @pytest.mark.parametrize("kind", ["notify", "notify-reload"])
-def test_the_unit_files_are_what_systemd_takes(tmp_path, kind):
+def test_systemd_accepts_the_unit_files(tmp_path, kind):
     require_program("systemd-analyze", package="systemd")
     version = subprocess.run(["systemd-analyze", "--version"], capture_output=True, check=True)
     if kind == "notify-reload" and int(version.stdout.split()[1]) < 253:

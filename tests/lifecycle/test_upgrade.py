@@ -86,7 +86,7 @@ def test_no_client_sees_an_upgrade_and_nothing_is_left_open(serve, site, preload
     assert not (site / "admin.sock").exists() and not (site / "pid").exists()
 
 
-def test_what_cannot_be_loaded_leaves_the_workers_of_before(serve, site):
+def test_a_failed_load_keeps_the_old_workers(serve, site):
     server = serve("--admin-bind", "unix:admin.sock")
     before = set(server.workers())
     write(site, "two", "import no_such_module_at_all")
@@ -101,7 +101,7 @@ def test_what_cannot_be_loaded_leaves_the_workers_of_before(serve, site):
     eventually(lambda: server.get("/").body == b"three", what="the new version")
 
 
-def test_settings_that_are_wrong_now_leave_the_program_of_before(serve, site):
+def test_wrong_settings_keep_the_old_program(serve, site):
     (site / "lockgate.toml").write_text("workers = 2\n")
     server = serve(workers=None)
     workers = server.workers()

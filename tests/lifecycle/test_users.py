@@ -124,7 +124,7 @@ while True:
 
 
 @needs_root
-def test_a_user_who_owns_the_directory_of_a_socket_gets_no_file_of_roots(tmp_path):
+def test_a_user_that_owns_the_directory_of_a_socket_gets_no_file_of_root(tmp_path):
     """Each start either serves at its own socket or says that the path was replaced."""
     open_to_others(tmp_path)
     victim = tmp_path / "shadow"

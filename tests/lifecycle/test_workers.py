@@ -24,7 +24,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_named_in_the_log(start)
 
 
 @pytest.mark.slow
-def test_killing_a_worker_under_load_fails_no_more_than_what_it_was_serving(start):
+def test_killing_a_worker_under_load_fails_only_its_running_requests(start):
     server = start("gates:app", "--threads", "2", workers=2)
     with Load(server.address, clients=4, keep_alive=False, path="/brief") as load:
         eventually(lambda: load.ok >= 50, what="50 answers")
@@ -57,7 +57,7 @@ def test_a_request_in_another_worker_survives_the_kill(start, tmp_path):
             assert second.response().body == str(survivor).encode()
 
 
-def test_a_worker_that_leaves_by_itself_is_replaced_and_its_code_logged(start):
+def test_a_worker_that_exits_by_itself_is_replaced_and_its_code_logged(start):
     server = start("gates:app")
     (before,) = server.workers()
     with server.connect() as wire:

@@ -206,7 +206,7 @@ def test_a_piece_is_transmitted_before_the_next_is_asked_for(protocol, path):
         wire.expect_close()
 
 
-def test_a_piece_before_a_pause_does_not_wait_for_the_kernel_to_give_up(protocol):
+def test_a_piece_before_a_pause_is_sent_without_delay(protocol):
     # The kernel, which gathers pieces, sends them by itself after 200 ms: 40 times that is 8 s.
     deadline = time.monotonic() + 4
     for turn in range(40):

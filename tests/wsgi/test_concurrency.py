@@ -52,7 +52,7 @@ def test_the_context_of_a_request_lasts_as_long_as_its_body(single):
         request("POST", "/validated?q", "Content-Type: text/plain", "Connection: close", body=b""),
     ],
 )
-def test_the_validator_of_the_standard_library_is_content(single, data):
+def test_wsgiref_validate_reports_no_error(single, data):
     response = single.exchange(data)
     assert (response.status, response.body[-1:]) == (200, b"!"), single.errors
 

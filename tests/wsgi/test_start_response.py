@@ -68,7 +68,7 @@ def test_a_refused_header_is_named_in_the_log_and_its_value_is_not(faults, name,
 
 
 @pytest.mark.parametrize("name", FAULTS.TOLERATED)
-def test_what_gunicorn_and_waitress_take_is_taken(faults, name):
+def test_requests_that_gunicorn_and_waitress_accept_are_accepted(faults, name):
     with faults.connect() as wire:
         wire.send(request("GET", f"/tolerated?{name}") + request("GET", "/pid"))
         response = wire.response()
