@@ -37,7 +37,6 @@ use crate::connection::{Activity, Driven, Protocol};
 use crate::exchange::Exchange;
 use crate::exchange::handler::Handler;
 use crate::exchange::request::{Client, Local, Request};
-use crate::log::throttle::LogThrottle;
 use crate::poller::{Poller, Readiness};
 use crate::transport::Transport;
 
@@ -102,7 +101,6 @@ pub struct EventLoop {
     arrival_clock: ArrivalClock,
     expiry: QueueExpiry,
     events: Vec<(u64, Readiness)>,
-    saturated: LogThrottle,
     /// Set once nothing more is accepted.
     drain: Option<Drain>,
 }
@@ -137,7 +135,6 @@ impl EventLoop {
             arrival_clock: ArrivalClock::new(now),
             expiry: QueueExpiry::new(now),
             events: Vec::new(),
-            saturated: LogThrottle::default(),
             drain: None,
             context,
         })
@@ -157,13 +154,13 @@ impl EventLoop {
                 if self.must_poll(self.turn.now) {
                     self.poll(opener, Some(Duration::ZERO));
                 }
-                if self.drop_expired_requests() {
+                if self.expiry.drop_requests(&mut self.turn, &self.context) {
                     // Their answers should not wait for a call.
                     continue;
                 }
                 return Exit::Ready;
             }
-            if self.drop_expired_requests() {
+            if self.expiry.drop_requests(&mut self.turn, &self.context) {
                 continue;
             }
             if self.is_over() {
@@ -171,8 +168,8 @@ impl EventLoop {
             }
             let wakes = [
                 self.context.pool.admits_at(),
-                self.next_expiry(),
-                self.report_saturation(),
+                self.expiry.next(&self.turn, &self.context),
+                self.expiry.report_saturation(&self.turn, &self.context),
                 self.looks_for_quiet_at(),
             ];
             let timeout = self.time_to_wait(wakes);

@@ -4,20 +4,15 @@
 //! The event loop sends the response while the application still runs. What waits is the connection's input, and the
 //! connection's slot if the connection is closed meanwhile.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-
-use super::inbox::Returned;
-use super::slot::Slot;
-use crate::exchange::writer::{Held, HeldConnection};
 
 const FREE: u8 = 0;
 /// The application has not finished with the connection's request.
 const HELD: u8 = 1;
 /// The same, and the event loop has found the connection ready for its next request.
-const NEXT_WAITS: u8 = 2;
+pub(super) const NEXT_WAITS: u8 = 2;
 /// The same, and the connection is closed: its slot is still in use.
-const SLOT_WAITS: u8 = 3;
+pub(super) const SLOT_WAITS: u8 = 3;
 
 /// Whether a connection is held.
 #[derive(Debug, Default)]
@@ -48,32 +43,13 @@ impl Hold {
             .is_ok()
     }
 
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.0.store(HELD, Ordering::Release);
     }
 
     /// Ends the hold; returns what the event loop waits for.
-    fn end(&self) -> u8 {
+    pub(super) fn end(&self) -> u8 {
         self.0.swap(FREE, Ordering::AcqRel)
-    }
-}
-
-impl Slot {
-    /// Keeps the connection's next request back until the value is dropped.
-    pub fn begin_hold(self: &Arc<Self>) -> HeldConnection {
-        self.hold().begin();
-        let held: Arc<Self> = Arc::clone(self);
-        HeldConnection::new(held)
-    }
-}
-
-impl Held for Slot {
-    fn release(&self) {
-        match self.hold().end() {
-            NEXT_WAITS => self.inbox.push(Returned::Released(self.token()), true),
-            SLOT_WAITS => self.inbox.push_closed(self.token()),
-            _ => {}
-        }
     }
 }
 

@@ -13,8 +13,9 @@ use std::sync::PoisonError;
 use std::sync::{Mutex, MutexGuard};
 
 use super::Protocol;
-use super::hold::Hold;
-use super::inbox::Inbox;
+use super::hold::{self, Hold};
+use super::inbox::{Inbox, Returned};
+use crate::exchange::writer::{Held, HeldConnection};
 use crate::poller::Readiness;
 
 /// One place in the table.
@@ -22,7 +23,7 @@ pub struct Slot {
     token: u64,
     hold: Hold,
     content: SlotContent<Box<dyn Protocol>>,
-    pub(super) inbox: Arc<Inbox>,
+    inbox: Arc<Inbox>,
 }
 
 /// What a slot holds, behind its lock.
@@ -96,6 +97,25 @@ impl Slot {
 
     pub fn lock(&self) -> MutexGuard<'_, SlotState<Box<dyn Protocol>>> {
         self.content.lock()
+    }
+}
+
+impl Slot {
+    /// Keeps the connection's next request back until the value is dropped.
+    pub fn begin_hold(self: &Arc<Self>) -> HeldConnection {
+        self.hold().begin();
+        let held: Arc<Self> = Arc::clone(self);
+        HeldConnection::new(held)
+    }
+}
+
+impl Held for Slot {
+    fn release(&self) {
+        match self.hold().end() {
+            hold::NEXT_WAITS => self.inbox.push(Returned::Released(self.token()), true),
+            hold::SLOT_WAITS => self.inbox.push_closed(self.token()),
+            _ => {}
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::EventLoop;
-use crate::log::throttle::and_suppressed;
+use super::context::Context;
+use crate::connection::turn::Turn;
+use crate::log::throttle::{LogThrottle, and_suppressed};
 
 /// A sweep takes about 0.1 ms for a thousand requests: this interval limits it to 1 % of the event loop's time while
 /// clients keep leaving.
@@ -18,6 +19,7 @@ const SATURATED_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct QueueExpiry {
     sweep_at: Option<Instant>,
     swept_at: Instant,
+    saturated: LogThrottle,
 }
 
 impl QueueExpiry {
@@ -25,6 +27,7 @@ impl QueueExpiry {
         Self {
             sweep_at: None,
             swept_at: now,
+            saturated: LogThrottle::default(),
         }
     }
 
@@ -33,59 +36,52 @@ impl QueueExpiry {
         let at = now.max(self.swept_at + BETWEEN_SWEEPS);
         self.sweep_at = Some(self.sweep_at.map_or(at, |earlier| earlier.min(at)));
     }
-}
 
-impl EventLoop {
     /// When a waiting request has to be dropped, or checked for that.
-    pub(super) fn next_expiry(&self) -> Option<Instant> {
-        if self.turn.queued() == 0 {
+    pub(super) fn next(&self, turn: &Turn, context: &Context) -> Option<Instant> {
+        if turn.queued() == 0 {
             return None;
         }
-        let expires = self.context.longest_wait().and_then(|limit| {
-            let oldest = [
-                self.turn.ready.oldest(),
-                self.context.pool.oldest_in_backlog(),
-            ];
+        let expires = context.longest_wait().and_then(|limit| {
+            let oldest = [turn.ready.oldest(), context.pool.oldest_in_backlog()];
             oldest.into_iter().flatten().min().map(|at| at + limit)
         });
-        [expires, self.expiry.sweep_at].into_iter().flatten().min()
+        [expires, self.sweep_at].into_iter().flatten().min()
     }
 
     /// Answers or drops waiting requests whose time is over or whose clients have gone. Returns whether there were any.
-    pub(super) fn drop_expired_requests(&mut self) -> bool {
-        let now = self.turn.now;
-        if self.next_expiry().is_none_or(|at| at > now) {
+    pub(super) fn drop_requests(&mut self, turn: &mut Turn, context: &Context) -> bool {
+        if self.next(turn, context).is_none_or(|at| at > turn.now) {
             return false;
         }
-        let (again, has_any) = self.turn.drop_expired(self.context.longest_wait());
-        self.expiry.swept_at = now;
-        self.expiry.sweep_at = again;
+        let (again, has_any) = turn.drop_expired(context.longest_wait());
+        self.swept_at = turn.now;
+        self.sweep_at = again;
         has_any
     }
 
     /// Logs that all threads are busy once a request has waited for [`SATURATED_AFTER`]. Returns when to look again.
-    pub(super) fn report_saturation(&mut self) -> Option<Instant> {
-        let pool = &self.context.pool;
+    pub(super) fn report_saturation(&mut self, turn: &Turn, context: &Context) -> Option<Instant> {
+        let pool = &context.pool;
         let oldest = pool.oldest_in_backlog()?;
-        let now = self.turn.now;
         let due = oldest + SATURATED_AFTER;
-        if now < due {
+        if turn.now < due {
             return Some(due);
         }
         let threads = pool.max_calls();
         if pool.saturation().running() < threads {
             return None;
         }
-        let suppressed = self.saturated.note(now)?;
+        let suppressed = self.saturated.note(turn.now)?;
         let message = format!(
             "all {threads} threads of this worker are in calls and requests wait ({}, the oldest for {:.1} s) \
              until a call ends or queue_timeout; the limit is threads = {}{}",
-            self.turn.queued(),
-            now.saturating_duration_since(oldest).as_secs_f64(),
-            self.context.config.threads,
+            turn.queued(),
+            turn.now.saturating_duration_since(oldest).as_secs_f64(),
+            context.config.threads,
             and_suppressed(suppressed),
         );
-        self.context
+        context
             .error_log
             .write_unless_blocked(Level::Warning, &message);
         None
