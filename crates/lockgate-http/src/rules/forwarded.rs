@@ -4,6 +4,7 @@
 //! at the first untrusted address, or before the first malformed element: anything to the left of that can be forged.
 
 mod element;
+mod prefix;
 mod underscore;
 
 use std::net::IpAddr;
@@ -12,10 +13,12 @@ use crate::error::Refusal;
 use crate::request::RequestHead;
 use crate::rules::grammar::trim_whitespace;
 use crate::rules::host::is_host;
-use crate::rules::target::decode_path;
 use crate::span::Span;
 
+pub use element::Hop;
+
 use element::{Element, address_and_port, split_last, split_last_quoted};
+use prefix::set_prefix;
 
 /// Which headers of a trusted peer identify the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,15 +62,6 @@ pub struct ForwardingRules {
     pub strips_untrusted: bool,
 }
 
-/// The address of a hop, and its port if it is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hop {
-    /// Never an IPv4-mapped IPv6 address.
-    pub address: IpAddr,
-    /// The source port.
-    pub port: Option<u16>,
-}
-
 /// What the headers of a trusted peer report about the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ForwardedIdentity {
@@ -98,7 +92,7 @@ impl ForwardingRules {
     ) -> Result<ForwardedIdentity, Refusal> {
         let mut identity = ForwardedIdentity::default();
         if head.dropped_fields() > 0 {
-            self.restore_allowed_underscores(head)?;
+            underscore::restore_allowed(head, &self.underscore_names, self.refuses_underscores)?;
         }
         let found = match self.find_headers(head) {
             Ok(found) => found,
@@ -142,7 +136,7 @@ impl ForwardingRules {
         if self.takes_prefix
             && let Some(prefix) = prefix
         {
-            take_prefix(head, prefix)?;
+            set_prefix(head, prefix)?;
         }
         Ok(identity)
     }
@@ -247,42 +241,6 @@ struct ForwardingHeaders {
     is_https: Option<bool>,
     host: Option<Span>,
     prefix: Option<Span>,
-}
-
-/// An allowed `SCRIPT_NAME` header takes precedence over a prefix.
-fn take_prefix(head: &mut RequestHead, prefix: Span) -> Result<(), Refusal> {
-    let path = without_slashes(&head.bytes, prefix);
-    if !is_prefix(path.of(&head.bytes)) {
-        head.set_faulty_field(prefix);
-        return Err(Refusal::InvalidForwardedPrefix);
-    }
-    if head.summary.script_name == Span::default() {
-        head.summary.script_name = path;
-    }
-    Ok(())
-}
-
-/// The path without trailing slashes: `/shop/` and `/shop` are one mount, and `/` is none.
-fn without_slashes(bytes: &[u8], path: Span) -> Span {
-    let slashes = path
-        .of(bytes)
-        .iter()
-        .rev()
-        .take_while(|&&byte| byte == b'/');
-    Span::new(path.start as usize, path.end as usize - slashes.count())
-}
-
-/// Whether links may begin with it. `//host`, and `/\host`, which browsers read the same, would lead to another site.
-fn is_prefix(path: &[u8]) -> bool {
-    let mut decoded = Vec::new();
-    decode_path(path, &mut decoded);
-    let is_plain = |byte: &u8| !byte.is_ascii_control() && !b"?#\\".contains(byte);
-    match &decoded[..] {
-        [] => true,
-        [b'/', b'/', ..] => false,
-        [b'/', ..] => decoded.iter().all(is_plain),
-        _ => false,
-    }
 }
 
 fn is_x_forwarded(name: &[u8]) -> bool {

@@ -5,11 +5,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::rules::forwarded::Hop;
 use crate::rules::grammar::{is_token, parse_decimal, trim_whitespace};
 
 /// Longer than any address with its port. Longer values are not parsed.
 const MAX_NODE: usize = 64;
+
+/// The address of a hop, and its port if it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Never an IPv4-mapped IPv6 address.
+    pub address: IpAddr,
+    /// The source port.
+    pub port: Option<u16>,
+}
 
 /// One element of `Forwarded`. Values are without their quotation marks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

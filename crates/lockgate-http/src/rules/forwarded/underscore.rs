@@ -7,56 +7,55 @@ use std::collections::HashSet;
 
 use crate::error::Refusal;
 use crate::request::RequestHead;
-use crate::rules::forwarded::{ForwardingRules, without_slashes};
+use crate::rules::forwarded::prefix::set_script_name;
 use crate::rules::grammar::trim_whitespace;
 use crate::span::{Field, Span};
 
-impl ForwardingRules {
-    /// Restores the dropped fields that are allowed to the head, and takes `SCRIPT_NAME` from them.
-    #[cold]
-    pub(super) fn restore_allowed_underscores(
-        &self,
-        head: &mut RequestHead,
-    ) -> Result<(), Refusal> {
-        let mut script_name = None;
-        // Restored fields have keys as well, so an allowed name may not occur twice either.
-        let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
-        let mut at = 0;
-        while let Some((field, next)) = next_line(&head.bytes, at) {
-            at = next;
-            let Some(field) = field else { continue };
-            let name = field.name.of(&head.bytes);
-            if !name.contains(&b'_') {
-                continue;
-            }
-            if !self.allows_underscore(name) {
-                if self.refuses_underscores {
-                    head.summary.faulty = Some(field);
-                    return Err(Refusal::UnderscoreInFieldName);
-                }
-                continue;
-            }
-            if !keys.insert(key_of(name)) {
+/// Restores the dropped fields whose names are `allowed`, and takes `SCRIPT_NAME` from them.
+#[cold]
+pub(super) fn restore_allowed(
+    head: &mut RequestHead,
+    allowed: &[Vec<u8>],
+    refuses_others: bool,
+) -> Result<(), Refusal> {
+    let mut script_name = None;
+    // Restored fields have keys as well, so an allowed name may not occur twice either.
+    let mut keys: HashSet<Vec<u8>> = head.headers().map(|(name, _)| key_of(name)).collect();
+    let mut at = 0;
+    while let Some((field, next)) = next_line(&head.bytes, at) {
+        at = next;
+        let Some(field) = field else { continue };
+        let name = field.name.of(&head.bytes);
+        if !name.contains(&b'_') {
+            continue;
+        }
+        if !is_allowed(name, allowed) {
+            if refuses_others {
                 head.summary.faulty = Some(field);
-                return Err(Refusal::AmbiguousFieldName);
+                return Err(Refusal::UnderscoreInFieldName);
             }
-            if name.eq_ignore_ascii_case(b"script_name") {
-                script_name = Some(field.value);
-            }
-            head.fields.push(field);
-            head.summary.dropped -= 1;
+            continue;
         }
-        match script_name {
-            Some(value) => take_script_name(head, value),
-            None => Ok(()),
+        if !keys.insert(key_of(name)) {
+            head.summary.faulty = Some(field);
+            return Err(Refusal::AmbiguousFieldName);
         }
+        if name.eq_ignore_ascii_case(b"script_name") {
+            script_name = Some(field.value);
+        }
+        head.fields.push(field);
+        head.summary.dropped -= 1;
     }
+    match script_name {
+        Some(value) => set_script_name(head, value),
+        None => Ok(()),
+    }
+}
 
-    fn allows_underscore(&self, name: &[u8]) -> bool {
-        self.underscore_names
-            .iter()
-            .any(|allowed| allowed == b"*" || allowed.eq_ignore_ascii_case(name))
-    }
+fn is_allowed(name: &[u8], allowed: &[Vec<u8>]) -> bool {
+    allowed
+        .iter()
+        .any(|allowed| allowed == b"*" || allowed.eq_ignore_ascii_case(name))
 }
 
 /// The first field with an underscore in its name.
@@ -96,19 +95,4 @@ fn key_of(name: &[u8]) -> Vec<u8> {
             byte => byte.to_ascii_lowercase(),
         })
         .collect()
-}
-
-/// `SCRIPT_NAME` must be a prefix of the path, up to a slash or the path's end.
-fn take_script_name(head: &mut RequestHead, value: Span) -> Result<(), Refusal> {
-    let script_name = without_slashes(&head.bytes, value);
-    match head.path().strip_prefix(script_name.of(&head.bytes)) {
-        Some([] | [b'/', ..]) => {
-            head.summary.script_name = script_name;
-            Ok(())
-        }
-        _ => {
-            head.set_faulty_field(value);
-            Err(Refusal::PathOutsideScriptName)
-        }
-    }
 }
