@@ -24,7 +24,7 @@ mod proxy_protocol;
 mod span;
 
 pub use error::{BadResponse, Refusal, ShortBody};
-pub use http1::encode::{BodyLength, ResponseContext, encode_head};
+pub use http1::encode::{ResponseContext, encode_head};
 pub use http1::interim::{CONTINUE, encode_interim_head};
 pub use http1::parser::{Event, RequestParser};
 pub use http1::response_body::{Frame, FramePrefix, ResponseBody};
@@ -36,6 +36,7 @@ pub use proxy_protocol::{
 pub use request::{Framing, RequestHead, Version};
 pub use request_builder::{ControlData, RequestHeadBuilder};
 pub use response::ResponseHead;
+pub use rules::content::BodyLength;
 pub use rules::forwarded::{ForwardedIdentity, ForwardingRules, Hop, HopHeaders, SchemeHeader};
 pub use rules::target::decode_path;
 pub use status::reason_phrase;

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use crate::error::Refusal;
-use crate::http1::encode::{BodyLength, ResponseContext, encode_head};
+use crate::http1::encode::{ResponseContext, encode_head};
 use crate::response::ResponseHead;
+use crate::rules::content::BodyLength;
 use crate::rules::grammar::is_field_value;
 use crate::status::reason_phrase;
 

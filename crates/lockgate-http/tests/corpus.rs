@@ -7,7 +7,7 @@ use lockgate_http::{Framing, Version};
 mod replay;
 mod samples;
 
-use replay::{Message, Transcript, check_with_httparse, play};
+use replay::{Message, Transcript, check_with_builder, check_with_httparse, play};
 use samples::{Sample, read_folder};
 
 #[test]
@@ -50,6 +50,7 @@ fn check(sample: &Sample, is_refused: bool) {
         String::from_utf8_lossy(&found)
     );
     whole.messages.iter().for_each(check_with_httparse);
+    whole.messages.iter().for_each(check_with_builder);
 
     assert_eq!(play(bytes.chunks(1), limits), whole, "{name}, byte by byte");
     // Long samples are long because of one repeated byte: a prime step still hits the cuts that matter.

@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 
 mod replay;
 
-use replay::{check_with_httparse, play};
+use replay::{check_with_builder, check_with_httparse, play};
 
 /// Small enough for generated input to reach every limit.
 const LIMITS: Limits = Limits {
@@ -170,6 +170,7 @@ proptest! {
         prop_assert_eq!(&play(bytes.chunks(1), LIMITS), &whole);
         for message in &whole.messages {
             check_with_httparse(message);
+            check_with_builder(message);
             prop_assert!(message.head_bytes.len() <= LIMITS.head);
             prop_assert!(message.body.len() as u64 <= LIMITS.body);
             prop_assert!(message.headers.len() + message.dropped <= LIMITS.fields);

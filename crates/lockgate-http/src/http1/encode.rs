@@ -5,15 +5,7 @@
 use crate::http1::response_body::{Delimiter, ResponseBody};
 use crate::request::Version;
 use crate::response::ResponseHead;
-
-/// What is known of the body's length when the head is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyLength {
-    /// Exactly this many bytes.
-    Known(u64),
-    /// Not known before the application has finished.
-    Unknown,
-}
+use crate::rules::content::{BodyLength, Content, content_of, may_not_have_length};
 
 /// What the encoding of a response head depends on besides the head itself.
 #[derive(Debug, Clone, Copy)]
@@ -45,10 +37,7 @@ impl<'a> ResponseContext<'a> {
 
 /// Appends the whole head to `out` and decides the framing of the body (RFC 9112 §6).
 ///
-/// The application's Content-Length takes precedence over `length`. Without one, a known length is announced; an
-/// unknown one is chunked on 1.1 and delimited by closing on 1.0. 204 and 304 have no body and no generated length; 205
-/// has none and announces 0 (RFC 9110 §15.3.6). HEAD has no body and announces the length of GET if it is known; a
-/// length of 0 is not announced there, since applications leave out the body themselves (RFC 9110 §8.6, §9.3.2).
+/// An unknown length is chunked on 1.1 and delimited by closing on 1.0.
 pub fn encode_head(
     out: &mut Vec<u8>,
     head: &ResponseHead,
@@ -56,26 +45,12 @@ pub fn encode_head(
     context: &ResponseContext<'_>,
 ) -> ResponseBody {
     let status = head.status();
-    let replaces_length = status == 204 || status == 205;
-    let mut announced = None;
-    let delimiter = match (head.content_length(), length) {
-        _ if status == 204 || status == 304 => Delimiter::NoBody,
-        _ if status == 205 => {
-            announced = Some(0);
-            Delimiter::NoBody
-        }
-        (None, BodyLength::Known(length @ 1..)) if context.is_head => {
-            announced = Some(length);
-            Delimiter::NoBody
-        }
-        _ if context.is_head => Delimiter::NoBody,
-        (Some(explicit), _) => Delimiter::Length(explicit),
-        (None, BodyLength::Known(length)) => {
-            announced = Some(length);
-            Delimiter::Length(length)
-        }
-        (None, BodyLength::Unknown) if context.version == Version::Http10 => Delimiter::Close,
-        (None, BodyLength::Unknown) => Delimiter::Chunked,
+    let (content, generated_length) = content_of(head, length, context.is_head);
+    let delimiter = match content {
+        Content::None => Delimiter::NoBody,
+        Content::Length(length) => Delimiter::Length(length),
+        Content::Unknown if context.version == Version::Http10 => Delimiter::Close,
+        Content::Unknown => Delimiter::Chunked,
     };
     let keep_alive = context.keep_alive && !head.wants_close() && delimiter != Delimiter::Close;
 
@@ -87,7 +62,7 @@ pub fn encode_head(
     out.extend_from_slice(&status_digits(status));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
-    if replaces_length {
+    if content == Content::None && may_not_have_length(status) {
         let (before, after) = head.block_without_length();
         out.extend_from_slice(before);
         out.extend_from_slice(after);
@@ -102,7 +77,7 @@ pub fn encode_head(
     {
         push_line(out, b"Server: ", server);
     }
-    if let Some(length) = announced {
+    if let Some(length) = generated_length {
         push_line(
             out,
             b"Content-Length: ",

@@ -1,4 +1,5 @@
-//! The rules for requests that hold in every protocol: target, Host, fields, framing, forwarding headers.
+//! The rules that hold in every protocol: method, target, Host, fields, framing and forwarding headers of requests, and
+//! the content of responses.
 
 pub(crate) mod fields;
 
@@ -11,5 +12,7 @@ pub(crate) mod host;
 pub(crate) mod framing;
 
 pub(crate) mod forwarded;
+
+pub(crate) mod content;
 
 pub(crate) mod grammar;

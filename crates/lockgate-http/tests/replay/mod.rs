@@ -7,7 +7,10 @@
     missing_docs
 )]
 
-use lockgate_http::{Event, Framing, Limits, Refusal, RequestHead, RequestParser, Version};
+use lockgate_http::{
+    ControlData, Event, Framing, Limits, Refusal, RequestHead, RequestHeadBuilder, RequestParser,
+    Version,
+};
 
 /// Everything that some bytes resulted in.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -163,6 +166,42 @@ pub fn check_with_httparse(message: &Message) {
         .collect();
     assert_eq!(fields, message.headers);
     assert_eq!(request.headers.len(), fields.len() + message.dropped);
+}
+
+/// Checks that an accepted head, taken apart by another parser, can be built from its parts.
+pub fn check_with_builder(message: &Message) {
+    let unlimited = Limits {
+        request_line: usize::MAX,
+        fields: usize::MAX,
+        field_size: usize::MAX,
+        head: usize::MAX,
+        body: 0,
+        ..Limits::default()
+    };
+    let control_data = ControlData {
+        method: &message.method,
+        scheme: None,
+        authority: None,
+        target: &message.target,
+        version: message.version,
+    };
+    let mut fields = vec![httparse::EMPTY_HEADER; 20_010];
+    let mut request = httparse::Request::new(&mut fields);
+    let as_known = with_known_version(&message.head_bytes);
+    request.parse(&as_known).unwrap();
+    let mut head = RequestHead::default();
+    let mut builder = RequestHeadBuilder::new(&mut head, &control_data, &unlimited).unwrap();
+    for field in request.headers.iter() {
+        builder.field(field.name.as_bytes(), field.value).unwrap();
+    }
+    builder.finish().unwrap();
+    let built = Message {
+        head_bytes: message.head_bytes.clone(),
+        body: message.body.clone(),
+        is_whole: message.is_whole,
+        ..Message::of(&head)
+    };
+    assert_eq!(&built, message);
 }
 
 /// httparse refuses minor versions above 1, which are to be read as 1.1 (RFC 9110 §2.5).
