@@ -60,9 +60,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["preload"],
         shape: Shape::Switch,
         kind: Kind::Switch,
-        doc: "Load the application once for all workers (Linux only). A separate process, the template, imports it \
+        doc: "Load the application once for all workers (Linux only). A separate process, the fork server, imports it \
               and forks the workers, which share its memory and start within milliseconds. A reload starts a new \
-              template, which loads the new code. Threads and connections opened by an import do not survive the \
+              fork server, which loads the new code. Threads and connections opened by an import do not survive the \
               fork; the log lists them.",
         gunicorn: &["preload_app"],
         uwsgi: &[],

@@ -60,7 +60,7 @@ impl PythonHooks {
         if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
             let problem = exceptions::summary(py, &error);
             let message = format!(
-                "cannot list the threads and sockets that the import has left in the template: {problem}"
+                "cannot list the threads and sockets that the import has left in the fork server: {problem}"
             );
             self.log.write(Level::Warning, &message);
         }
@@ -81,7 +81,7 @@ impl PythonHooks {
             .extract()?;
         if !found.is_empty() {
             let message = format!(
-                "preload: the import of the application has left threads or sockets in the template: {}; \
+                "preload: the import of the application has left threads or sockets in the fork server: {}; \
                  start and open them at their first use, or by os.register_at_fork",
                 found.join("; ")
             );
@@ -249,7 +249,7 @@ impl PythonHooks {
         Ok(Some(handle))
     }
 
-    /// The context variables that the import of the application set, on this thread or in the template.
+    /// The context variables that the import of the application set, on this thread or in the fork server.
     fn imported_context(&self, py: Python<'_>) -> Result<ImportedContext, LoadFailure> {
         let context = ImportedContext::take(py).map_err(|error| {
             cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
