@@ -1,5 +1,6 @@
 """The WSGI applications of the scenarios. Nothing but PEP 3333 and the standard library."""
 
+import os
 import time
 
 TEXT = "text/plain"
@@ -43,6 +44,14 @@ def mixed(environ, start_response):
     if environ["PATH_INFO"] == "/slow":
         time.sleep(0.050)
     return hello(environ, start_response)
+
+
+def upload(environ, start_response):
+    size, total = int(os.environ["PIECE"]), 0
+    while data := environ["wsgi.input"].read(size):
+        total += len(data)
+    start_response("200 OK", [("Content-Type", TEXT)])
+    return [str(total).encode()]
 
 
 def post(environ, start_response):

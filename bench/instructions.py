@@ -1,7 +1,7 @@
-"""Instructions per request under callgrind: a figure that a busy machine does not change.
+"""Instructions per request under callgrind, which do not depend on the load of the machine.
 
-A server answers N requests, and a fresh one 2N; what the second needed more, divided by N, is the
-price of a request without start and stop. The kernel's own instructions are not in it.
+A server answers N requests, and a new one 2N; the difference, divided by N, is the figure of one
+request, without start and stop. The kernel's instructions are not counted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SERVERS = {
 }
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 ANSWER_END = b"Hello, World!"
-# Everything is some fifty times slower under callgrind.
+# Under callgrind everything is about fifty times slower.
 START_SECONDS = 120.0
 ANSWER_SECONDS = 30.0
 STOP_SECONDS = 60.0
@@ -80,7 +80,7 @@ def instructions(command: str, requests: int) -> int:
     port = free_port()
     folder = BUILD / f"callgrind-{port}"
     folder.mkdir(exist_ok=True)
-    # Of the name of the file only %p is valgrind's: one for each process that forks off.
+    # %p is the process id: each process that is forked has a file.
     out = f"{folder.relative_to(BENCH)}/out.%p"
     valgrind = [sys.executable, "without_auxv.py", "valgrind", "--tool=callgrind"]
     valgrind.append(f"--callgrind-out-file={out}")
@@ -89,7 +89,7 @@ def instructions(command: str, requests: int) -> int:
         server = subprocess.Popen(
             [*valgrind, *command.format(port=port).split()],
             cwd=BENCH,
-            # The same hashes, so the same dictionaries, in each run.
+            # The same hashes, and so the same dictionaries, in each run.
             env=os.environ | {"PYTHONPATH": ".", "PYTHONHASHSEED": "0"},
             stdin=subprocess.DEVNULL,
             stdout=stream,
@@ -105,7 +105,7 @@ def instructions(command: str, requests: int) -> int:
         server.send_signal(signal.SIGTERM)
         server.wait(STOP_SECONDS)
     except (subprocess.TimeoutExpired, DidNotServe) as error:
-        raise DidNotServe(f"{error}; what valgrind said is in {log.relative_to(BENCH)}") from None
+        raise DidNotServe(f"{error}; valgrind's output is in {log.relative_to(BENCH)}") from None
     finally:
         if server.poll() is None:
             for pid in pids:

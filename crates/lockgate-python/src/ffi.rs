@@ -6,13 +6,14 @@ use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_long};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::slice;
 
 use lockgate_worker::DetachedWork;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyCFunction, PyString, PyTuple, PyType};
@@ -123,6 +124,61 @@ pub(crate) fn detach(py: Python<'_>, work: DetachedWork<'_>) {
     unsafe impl Send for Here<'_> {}
     let here = Here(work);
     py.detach(move || here.run());
+}
+
+/// A `bytes` object of this length, into which `read` writes in several steps, detached. Shorter if `read` returns 0: the
+/// end.
+///
+/// The memory of a long object is not touched before there is something to write, and not written twice.
+pub(crate) fn read_into_bytes<'py, E: Send + Into<PyErr>>(
+    py: Python<'py>,
+    length: usize,
+    read: impl FnMut(&mut [u8]) -> Result<usize, E> + Send,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let size = ffi::Py_ssize_t::try_from(length).map_err(|_| PyMemoryError::new_err(()))?;
+    // SAFETY: attached; NULL asks for an object whose content is not initialized.
+    let object = unsafe { ffi::PyBytes_FromStringAndSize(ptr::null(), size) };
+    let bytes: Bound<'py, PyBytes> = owned(py, object)?;
+    // SAFETY: attached, and the object is `bytes`.
+    let content = unsafe { ffi::PyBytes_AsString(bytes.as_ptr()) };
+    // SAFETY: the content has `length` bytes and lives as long as `bytes`. Nothing else refers to the new object: Python
+    // code that runs while this thread is detached cannot find it, because `bytes` are not tracked by the collector.
+    let content: &mut [MaybeUninit<u8>] =
+        unsafe { slice::from_raw_parts_mut(content.cast(), length) };
+    let filled = py.detach(|| fill(content, read)).map_err(Into::into)?;
+    if filled == length {
+        return Ok(bytes);
+    }
+    // SAFETY: the first `filled` bytes are initialized.
+    let whole = unsafe { slice::from_raw_parts(content.as_ptr().cast(), filled) };
+    Ok(PyBytes::new(py, whole))
+}
+
+/// Reads until the content is full or `read` returns 0. Returns the number of bytes, which are initialized.
+fn fill<E>(
+    content: &mut [MaybeUninit<u8>],
+    mut read: impl FnMut(&mut [u8]) -> Result<usize, E>,
+) -> Result<usize, E> {
+    /// What was set to zero before a read is still in the processor's cache then.
+    const STEP: usize = 128 * 1024;
+    let (mut initialized, mut filled) = (0, 0);
+    while filled < content.len() {
+        if initialized - filled < STEP {
+            let end = content.len().min(initialized + STEP);
+            content[initialized..end].fill(MaybeUninit::new(0));
+            initialized = end;
+        }
+        let target = &mut content[filled..initialized];
+        // SAFETY: these bytes were initialized above.
+        let target =
+            unsafe { slice::from_raw_parts_mut(target.as_mut_ptr().cast::<u8>(), target.len()) };
+        let count = read(target)?.min(target.len());
+        if count == 0 {
+            break;
+        }
+        filled += count;
+    }
+    Ok(filled)
 }
 
 /// An exact `bytes` object whose content can be read on any thread, attached or not.

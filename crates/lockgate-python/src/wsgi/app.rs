@@ -194,7 +194,9 @@ impl WsgiApp {
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
-                self.end_incomplete(py, request, reply, &progress, Failure::Raised(error));
+                let failure = Failure::Raised(error).after(thread.environ.stream_failure());
+                self.end_incomplete(py, request, reply, &progress, failure);
+                thread.environ.close_stream();
                 return Ok(());
             }
         };
@@ -213,8 +215,12 @@ impl WsgiApp {
         let (progress, missing) = (transmission.progress, transmission.missing);
         match outcome {
             Ok(()) => self.report_length(py, request, &progress, missing),
-            Err(failure) => self.end_incomplete(py, request, reply, &progress, failure),
+            Err(failure) => {
+                let failure = failure.after(thread.environ.stream_failure());
+                self.end_incomplete(py, request, reply, &progress, failure);
+            }
         }
+        thread.environ.close_stream();
         // After the end of the reply, so that the client does not wait for the application's close().
         if let Err(error) = close(&result)
             && !is_interruption(py, reply, &error)
@@ -235,7 +241,10 @@ impl WsgiApp {
         failure: Failure,
     ) {
         let text = match failure {
-            Failure::ClientGone => None,
+            Failure::Refused { status, reason } if !reply.is_over() => {
+                return reply.fail_and_close(status, reason);
+            }
+            Failure::ClientGone | Failure::Refused { .. } => None,
             // The application did not catch the exception of write(), or raised another because of it.
             Failure::Raised(_) if progress.is_client_gone => None,
             // The stack was logged at the interruption.

@@ -5,21 +5,23 @@
 //! took 809 ns beside 107 ns for 30 keys.
 
 mod header_names;
+mod repeated_fields;
 
 use std::sync::Arc;
 
 use lockgate_http::{RequestHead, Version, decode_path};
-use lockgate_worker::{Client, Deadline, Local, ProxyEnd, Request};
+use lockgate_worker::{Body, BodyError, Client, Deadline, Local, ProxyEnd, Request};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::app::Shared;
 use super::deadline::RequestDeadline;
 use super::errors::ErrorStream;
-use super::input::Input;
+use super::input::{Input, StreamStatus};
 use super::response::file_wrapper::FileWrapper;
 use crate::ffi;
 use header_names::{COMMON, HeaderNames, Treatment};
+use repeated_fields::RepeatedFields;
 
 macro_rules! keys {
     ($($field:ident $text:literal)*) => {
@@ -90,6 +92,8 @@ pub(crate) struct Environ {
     root: Vec<u8>,
     mount: Vec<u8>,
     path: Vec<u8>,
+    /// Of the present request, if its body is streamed.
+    stream: Option<Arc<StreamStatus>>,
 }
 
 #[derive(Default)]
@@ -174,6 +178,7 @@ impl Environ {
             root,
             mount: Vec::new(),
             path: Vec::new(),
+            stream: None,
         })
     }
 
@@ -223,6 +228,18 @@ impl Environ {
             self.set_server_of_unix_socket(&environ, request)?;
         }
         Ok(environ)
+    }
+
+    /// Why the streamed body of the present request could not be read to its end.
+    pub(crate) fn stream_failure(&self) -> Option<BodyError> {
+        self.stream.as_ref()?.failure()
+    }
+
+    /// The response has ended.
+    pub(crate) fn close_stream(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            stream.close();
+        }
     }
 
     /// Updates client and local address in the template when they differ from the previous request's.
@@ -331,7 +348,7 @@ impl Environ {
     ) -> PyResult<()> {
         let py = environ.py();
         let mut seen = 0_u64;
-        let mut repeated = Repeated::default();
+        let mut repeated = RepeatedFields::default();
         for (name, value) in head.headers() {
             let Some(index) = self.names.find(name) else {
                 self.set_uncommon(environ, &mut repeated, name, value)?;
@@ -366,7 +383,7 @@ impl Environ {
     fn set_uncommon<'py>(
         &mut self,
         environ: &Bound<'py, PyDict>,
-        repeated: &mut Repeated<'py>,
+        repeated: &mut RepeatedFields<'py>,
         name: &[u8],
         value: &[u8],
     ) -> PyResult<()> {
@@ -379,9 +396,10 @@ impl Environ {
         }
     }
 
-    fn set_body(&self, environ: &Bound<'_, PyDict>, request: &mut Request) -> PyResult<()> {
+    fn set_body(&mut self, environ: &Bound<'_, PyDict>, request: &mut Request) -> PyResult<()> {
         let py = environ.py();
-        // Also for chunked bodies, which are decoded and complete by now: Django would read them as empty.
+        // Also for chunked bodies, which are decoded and complete by now, unless they are streamed: Django would read
+        // them as empty.
         if let Some(length) = request.body_length() {
             let mut digits = itoa::Buffer::new();
             let digits = digits.format(length);
@@ -390,9 +408,12 @@ impl Environ {
                 ffi::latin1(py, digits.as_bytes())?,
             )?;
         }
+        self.stream = None;
         let body = request.take_body();
-        if !body.is_empty() {
-            environ.set_item(&self.keys.wsgi_input, Bound::new(py, Input::new(body))?)?;
+        if !matches!(body, Body::Empty) {
+            let (input, status) = Input::new(body);
+            environ.set_item(&self.keys.wsgi_input, Bound::new(py, input)?)?;
+            self.stream = status;
         }
         Ok(())
     }
@@ -424,47 +445,6 @@ impl Environ {
 
 /// `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
-
-/// The values of repeated fields. They are joined once, at the end: joining at each field would copy the earlier values
-/// each time.
-#[derive(Default)]
-struct Repeated<'py> {
-    /// Maps each key to the list of its values.
-    values: Option<Bound<'py, PyDict>>,
-}
-
-impl<'py> Repeated<'py> {
-    /// Adds the value of a field whose key is in `environ`.
-    #[cold]
-    fn add(
-        &mut self,
-        environ: &Bound<'py, PyDict>,
-        key: &Bound<'py, PyString>,
-        value: &[u8],
-    ) -> PyResult<()> {
-        let py = environ.py();
-        let all = self.values.get_or_insert_with(|| PyDict::new(py));
-        let values = match all.get_item(key)? {
-            Some(values) => values.cast_into::<PyList>()?,
-            None => {
-                let values = PyList::new(py, environ.get_item(key)?)?;
-                all.set_item(key, &values)?;
-                values
-            }
-        };
-        values.append(ffi::latin1(py, value)?)
-    }
-
-    /// With a comma (RFC 9110 §5.3); cookies with `"; "` (RFC 6265 §5.4).
-    fn join(self, environ: &Bound<'py, PyDict>, cookie: &Bound<'py, PyString>) -> PyResult<()> {
-        for (key, values) in self.values.into_iter().flatten() {
-            let separator = if key.is(cookie) { "; " } else { "," };
-            let separator = PyString::new(environ.py(), separator);
-            environ.set_item(key, separator.call_method1("join", (values,))?)?;
-        }
-        Ok(())
-    }
-}
 
 /// Host and port of an authority; an IPv6 address keeps its brackets, an empty port counts as missing.
 fn split_authority(authority: &[u8]) -> (&[u8], Option<&[u8]>) {

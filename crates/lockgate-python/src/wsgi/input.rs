@@ -1,20 +1,19 @@
-//! `wsgi.input`: the body of a request as a readable stream. Unless the body is streamed, it is complete before Python
-//! runs, so a read never waits for the client. In both cases a read ends with the body.
+//! `wsgi.input`: the body of a request as a readable stream, which ends with the body.
 //!
-//! File reads release the GIL; when several threads read, each byte is returned once.
+//! Reads of files and of the connection release the GIL; when several threads read, each byte is returned once. A body
+//! that is streamed (`stream_request_body`) has reads that wait for the client.
 
-mod streamed;
+mod buffered;
 
-use std::io::{self, Read};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lockgate_worker::{Body, BodyBuffer, SpoolFile};
-use pyo3::exceptions::{PyEOFError, PyValueError};
+use lockgate_worker::{Body, BodyBuffer};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
-use self::streamed::Streamed;
+pub(crate) use buffered::StreamStatus;
+use buffered::{Buffered, Reader};
 
 /// The stream. An empty one never changes, so requests without a body share it.
 #[pyclass(frozen, module = "lockgate._lockgate")]
@@ -25,20 +24,8 @@ pub(crate) struct Input {
 enum Source {
     Ended,
     Memory { bytes: BodyBuffer, position: usize },
-    Spooled(Spooled),
-    Streamed(Streamed),
+    Buffered(Buffered),
 }
-
-/// `buffer[start..]` was read from the file and not returned yet; `unread` bytes are still in the file.
-struct Spooled {
-    file: SpoolFile,
-    unread: u64,
-    buffer: Vec<u8>,
-    start: usize,
-}
-
-/// The minimum size of a read from a spooled body.
-const BLOCK: usize = 64 * 1024;
 
 impl Input {
     /// The stream of requests without a body.
@@ -48,21 +35,23 @@ impl Input {
         }
     }
 
-    pub(crate) fn new(body: Body) -> Self {
+    /// The stream of a body. If that is streamed, also returns its status.
+    pub(crate) fn new(body: Body) -> (Self, Option<Arc<StreamStatus>>) {
+        let mut status = None;
         let source = match body {
             Body::Empty => Source::Ended,
             Body::Memory(bytes) => Source::Memory { bytes, position: 0 },
-            Body::Spooled { file, length } => Source::Spooled(Spooled {
-                file,
-                unread: length,
-                buffer: Vec::new(),
-                start: 0,
-            }),
-            Body::Stream(stream) => Source::Streamed(Streamed::new(stream)),
+            Body::Spooled { file, length } => {
+                Source::Buffered(Buffered::new(Reader::spooled(file, length)))
+            }
+            Body::Stream(stream) => {
+                let shared = Arc::default();
+                status = Some(Arc::clone(&shared));
+                Source::Buffered(Buffered::new(Reader::streamed(stream, shared)))
+            }
         };
-        Self {
-            source: Mutex::new(source),
-        }
+        let source = Mutex::new(source);
+        (Self { source }, status)
     }
 
     fn lock<'a>(&'a self, py: Python<'_>) -> MutexGuard<'a, Source> {
@@ -74,16 +63,16 @@ impl Input {
 
 #[pymethods]
 impl Input {
-    /// At most `size` bytes; the rest of the body when `size` is negative or None.
+    /// At most `size` bytes, and fewer only at the end of the body; the rest of the body when `size` is negative or None.
     #[pyo3(signature = (size=None, /))]
     fn read<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.lock(py).take(py, limit(size))
     }
 
-    /// Same as `read`: a read from a complete body takes one step.
+    /// As `read`, but returns what there is: of a streamed body, what the client has sent. Waits only for the first byte.
     #[pyo3(signature = (size=None, /))]
     fn read1<'py>(&self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read(py, size)
+        self.lock(py).take_available(py, limit(size))
     }
 
     /// Fills a writable buffer; returns the number of bytes.
@@ -180,8 +169,18 @@ impl Source {
                 let length = limit.map_or(left, |limit| limit.min(left));
                 self.take_from_memory(py, length)
             }
-            Self::Spooled(spooled) => spooled.take(py, limit),
-            Self::Streamed(streamed) => streamed.take(py, limit),
+            Self::Buffered(buffered) => buffered.take(py, limit),
+        }
+    }
+
+    fn take_available<'py>(
+        &mut self,
+        py: Python<'py>,
+        limit: Option<usize>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        match self {
+            Self::Buffered(buffered) => buffered.take_available(py, limit),
+            Self::Ended | Self::Memory { .. } => self.take(py, limit),
         }
     }
 
@@ -196,8 +195,7 @@ impl Source {
                 let length = line_length(&bytes[*position..], limit);
                 self.take_from_memory(py, length)
             }
-            Self::Spooled(spooled) => spooled.take_line(py, limit),
-            Self::Streamed(streamed) => streamed.take_line(py, limit),
+            Self::Buffered(buffered) => buffered.take_line(py, limit),
         }
     }
 
@@ -224,87 +222,6 @@ impl Source {
 fn line_length(bytes: &[u8], limit: Option<usize>) -> usize {
     let within = &bytes[..limit.map_or(bytes.len(), |limit| limit.min(bytes.len()))];
     memchr::memchr(b'\n', within).map_or(within.len(), |newline| newline + 1)
-}
-
-impl Spooled {
-    fn buffered(&self) -> &[u8] {
-        &self.buffer[self.start..]
-    }
-
-    fn take<'py>(
-        &mut self,
-        py: Python<'py>,
-        limit: Option<usize>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let left = self.buffered().len() as u64 + self.unread;
-        let wanted = limit.map_or(left, |limit| left.min(limit as u64));
-        let wanted = usize::try_from(wanted)
-            .map_err(|_| PyValueError::new_err("the body is larger than memory"))?;
-        if wanted < BLOCK {
-            self.fill(py, wanted)?;
-        }
-        let from_buffer = wanted.min(self.buffered().len());
-        PyBytes::new_with(py, wanted, |target| {
-            let (head, tail) = target.split_at_mut(from_buffer);
-            head.copy_from_slice(&self.buffered()[..from_buffer]);
-            self.start += from_buffer;
-            if tail.is_empty() {
-                return Ok(());
-            }
-            let file = &mut self.file;
-            py.detach(|| file.read_exact(tail)).map_err(truncated)?;
-            self.unread -= tail.len() as u64;
-            Ok(())
-        })
-    }
-
-    fn take_line<'py>(
-        &mut self,
-        py: Python<'py>,
-        limit: Option<usize>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let mut searched = 0;
-        loop {
-            let length = line_length(self.buffered(), limit);
-            let is_whole = length > searched && self.buffered()[length - 1] == b'\n';
-            let is_enough =
-                is_whole || limit.is_some_and(|limit| length >= limit) || self.unread == 0;
-            if is_enough {
-                let line = PyBytes::new(py, &self.buffered()[..length]);
-                self.start += length;
-                return Ok(line);
-            }
-            searched = length;
-            self.fill(py, searched + BLOCK)?;
-        }
-    }
-
-    /// Reads until `wanted` bytes are buffered or the file ends, at least a block at a time.
-    fn fill(&mut self, py: Python<'_>, wanted: usize) -> PyResult<()> {
-        let missing = wanted.saturating_sub(self.buffered().len()) as u64;
-        if missing == 0 || self.unread == 0 {
-            return Ok(());
-        }
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let step = missing.max(BLOCK as u64).min(self.unread);
-        let buffered = self.buffer.len();
-        let (file, buffer) = (&mut self.file, &mut self.buffer);
-        let read = py.detach(|| file.by_ref().take(step).read_to_end(buffer))?;
-        self.unread -= read as u64;
-        if (read as u64) < step {
-            self.buffer.truncate(buffered + read);
-            return Err(truncated(io::ErrorKind::UnexpectedEof.into()));
-        }
-        Ok(())
-    }
-}
-
-fn truncated(error: io::Error) -> PyErr {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return PyEOFError::new_err("the file that holds the request's body has shrunk");
-    }
-    error.into()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use lockgate_http::BodyLength;
-use lockgate_worker::{ClientGone, Reply, Sent, SharedBytes};
+use lockgate_http::{BodyLength, Refusal};
+use lockgate_worker::{BodyError, ClientGone, Reply, Sent, SharedBytes};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -28,8 +28,33 @@ pub(crate) enum Failure {
     Raised(PyErr),
     /// The application broke a rule of PEP 3333.
     Violation(String),
+    /// The body of the request was refused while the application read it, and the application let the exception through.
+    Refused {
+        /// Status of the response.
+        status: u16,
+        /// Its reason phrase.
+        reason: &'static str,
+    },
     /// The client has disconnected.
     ClientGone,
+}
+
+impl Failure {
+    /// What an exception means if this error of the request's body has caused it.
+    pub(crate) fn after(self, error: Option<BodyError>) -> Self {
+        match (self, error) {
+            (Self::Raised(_), Some(BodyError::Truncated)) => Self::ClientGone,
+            (Self::Raised(_), Some(BodyError::TooSlow)) => Self::Refused {
+                status: Refusal::BodyTooSlow.status(),
+                reason: Refusal::BodyTooSlow.reason(),
+            },
+            (Self::Raised(_), Some(BodyError::Refused(refusal))) => Self::Refused {
+                status: refusal.status(),
+                reason: refusal.reason(),
+            },
+            (failure, _) => failure,
+        }
+    }
 }
 
 impl From<PyErr> for Failure {
