@@ -62,9 +62,9 @@ class Drill:
     def _round(self, server: Server, way: str, notes: Path, number: int) -> None:
         with Load(server.address, clients=2, keep_alive=False) as load:
             eventually(lambda: load.ok >= 10, what="10 answers")
-            # A template stays when its workers are recycled.
-            templates = re.findall(r"the template \(pid (\d+)\) has loaded", server.errors)
-            before = [pid for pid in server.workers() if str(pid) not in templates]
+            # A fork server stays when its workers are recycled.
+            fork_servers = re.findall(r"the fork server \(pid (\d+)\) has loaded", server.errors)
+            before = [pid for pid in server.workers() if str(pid) not in fork_servers]
             for kind in KINDS:
                 for place in range(2):
                     name = f"{kind}-{number}-{place}"

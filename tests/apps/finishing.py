@@ -20,7 +20,7 @@ CONTEXT = multiprocessing.get_context(os.environ.get("CONTEXT", "fork"))
 
 @functools.cache
 def executor(kind):
-    """Made at its first use: an import in a template would make one for all workers."""
+    """Made at its first use: an import in a fork server would make one for all workers."""
     if kind == "threads":
         return ThreadPoolExecutor(2)
     return ProcessPoolExecutor(2, mp_context=CONTEXT)

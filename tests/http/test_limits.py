@@ -74,7 +74,7 @@ def test_a_balancer_that_speaks_the_proxy_protocol_has_as_many_as_it_needs(share
         *("--proxy-allow-ips", "127.0.0.1", *NO_PROXY),
         wait=False,
     )
-    server.wait_for_log("the only worker is ready")
+    server.wait_for_log("the worker is ready")
     wires = [server.connect() for _ in range(5)]
     for number, wire in enumerate(wires):
         wire.send(b"PROXY TCP4 203.0.113.%d 192.0.2.7 4711 80\r\n" % number)

@@ -240,7 +240,7 @@ def test_an_admin_process_that_is_stopped_is_replaced(start, tmp_path):
     (stopped,) = set(admin.server.workers()) - {worker}
     os.kill(stopped, signal.SIGSTOP)
     line = admin.server.wait_for_log(
-        rf"admin process \(pid {stopped}\) has given no sign of life for \d+ s", within=30
+        rf"admin process \(pid {stopped}\) has sent no heartbeat for \d+ s", within=30
     )
     assert line
     assert admin.ask("/healthz").status == 200

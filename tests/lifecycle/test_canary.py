@@ -50,8 +50,8 @@ def test_a_version_that_fails_often_is_rolled_back_and_the_old_one_serves_on(wat
     with SteadyLoad(server.address) as load:
         eventually(lambda: load.answers["one"] > 40, what="some answers of the old version")
         server.signal(signal.SIGHUP)
-        server.wait_for_log("answer beside the old ones for 60.0 s")
-        server.wait_for_log("reload failed: .* of the new workers were errors.*: rolled back")
+        server.wait_for_log("serve beside the old ones for 60.0 s")
+        server.wait_for_log("reload failed: errors of the new workers: .*: rolled back")
         eventually(lambda: set(server.workers()) == old, within=20, what="the new ones have left")
         answered = load.answers["one"]
         eventually(lambda: load.answers["one"] > answered + 40, what="the old version serves on")
@@ -70,7 +70,7 @@ def test_a_good_version_takes_over_after_the_canary_period_and_both_answer_until
     write(tmp_path, "two")
     with SteadyLoad(server.address) as load:
         server.signal(signal.SIGHUP)
-        server.wait_for_log("answer beside the old ones")
+        server.wait_for_log("serve beside the old ones")
         eventually(lambda: load.answers["two"] > 0, what="answers of the new version")
         before = load.answers["one"]
         assert old < set(server.workers())
@@ -79,8 +79,8 @@ def test_a_good_version_takes_over_after_the_canary_period_and_both_answer_until
         eventually(lambda: old.isdisjoint(server.workers()), within=20, what="the old ones left")
     assert load.failures == []
     figures = re.search(
-        r"watched for .*: 0\.0 % of (\d+) responses of the new workers were errors, "
-        r"and 0\.0 % of (\d+) responses of the old ones",
+        r"canary period has passed .*; errors of the new workers: 0\.0 % of (\d+) responses; "
+        r"of the old ones: 0\.0 % of (\d+) responses",
         server.errors,
     )
     assert int(figures[1]) > 0 and int(figures[2]) > 0, server.errors
@@ -91,7 +91,7 @@ def test_new_connections_go_to_the_new_workers_first(watched, tmp_path):
     server = watched("60s")
     write(tmp_path, "two")
     server.signal(signal.SIGHUP)
-    server.wait_for_log("answer beside the old ones")
+    server.wait_for_log("serve beside the old ones")
 
     def are_nearly_all_new():
         # A new worker that is not scheduled leaves a connection to an old one. With even shares,
@@ -107,9 +107,11 @@ def test_a_new_worker_that_dies_in_the_canary_period_rolls_back(watched, tmp_pat
     old = set(server.workers())
     write(tmp_path, "two")
     server.signal(signal.SIGHUP)
-    server.wait_for_log("answer beside the old ones")
+    server.wait_for_log("serve beside the old ones")
     pid = max(set(server.workers()) - old)
     os.kill(pid, signal.SIGKILL)
-    server.wait_for_log(rf"reload failed: worker \d \(pid {pid}\) has died while it was watched")
+    server.wait_for_log(
+        rf"reload failed: worker \d \(pid {pid}\) has died during the canary period"
+    )
     eventually(lambda: set(server.workers()) == old, within=20, what="the new ones have left")
     assert server.get("/").body == b"one"

@@ -190,8 +190,8 @@ def test_a_child_that_is_made_at_import_does_not_keep_the_port(start, tmp_path, 
     assert len(children) == (1 if preload else 2)
     assert server.stop() == 0
     if preload:
-        # It serves all workers of its template, and is killed after the last of them.
-        eventually(lambda: not any(map(is_alive, children)), what="the template's child is gone")
+        # It serves all workers of its fork server, and is killed after the last of them.
+        eventually(lambda: not any(map(is_alive, children)), what="the fork server's child is gone")
     else:
         assert all(map(is_alive, children)), "the application's own process goes on"
     with socket.socket() as probe:

@@ -203,7 +203,7 @@ def test_a_reload_during_another_is_the_one_that_follows(site, tmp_path):
         gate.wait_for(3)
         deploy(tmp_path, "three")
         with begin_ctl(site, "reload", "--wait") as second:
-            site.server.wait_for_log("one more follows it")
+            site.server.wait_for_log("reload queued")
             gate.open()
             outputs = [process.communicate(timeout=20) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), outputs

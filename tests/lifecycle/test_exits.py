@@ -85,8 +85,8 @@ def test_what_an_exit_waits_for_is_named_after_a_second_and_at_the_end(
     server.signal(number)
     assert server.wait() == 0
     place = r"thread 'crawler' at \S+finishing\.py:\d+ in wait_for_ever"
-    assert re.search(rf"exit waits for the {place}.* in \d\.\d\d s at the latest", server.errors)
-    assert re.search(rf"not finished within \S+ s \(.*{within}\), .*{place}", server.errors)
+    assert re.search(rf"exit waits for the {place}.*; forced exit in \d\.\d\d s", server.errors)
+    assert re.search(rf"not finished within \S+ s \(.*{within}\): .*{place}", server.errors)
     program = int(re.search(r"program is (\d+)", notes.read_text())[1])
     assert re.search(rf"left running: sleep \(pid {program}\)", server.errors)
     assert "killed with it" in server.errors
@@ -148,7 +148,9 @@ def test_a_worker_that_exits_slowly_by_itself_is_replaced_at_once(finishing):
     server, _ = finishing("--graceful-timeout", "300")
     first = int(server.get(works("endless,endless,0")).body)
     os.kill(first, signal.SIGTERM)
-    server.wait_for_log(rf"{first}\) exits, and was not asked to; another one is made at once")
+    server.wait_for_log(
+        rf"{first}\) exits, although no stop was requested; a replacement starts now"
+    )
     assert int(server.get("/").body) != first and is_alive(first)
     server.signal(signal.SIGINT)
     assert server.wait() == 0
@@ -162,7 +164,7 @@ def test_a_quick_stop_shortens_an_exit_in_progress(finishing):
     server.wait_for_log("exit waits for")
     server.signal(signal.SIGINT)
     assert server.wait() == 0
-    assert "(a quick exit), ended while its exit waited for the thread 'endless'" in server.errors
+    assert "(a quick exit): forced exit while waiting for the thread 'endless'" in server.errors
 
 
 @pytest.mark.parametrize("imports, code", [("endless", 0), ("endless,fail", 3)])
@@ -192,9 +194,9 @@ def test_a_failed_start_ends_with_any_threads_that_the_import_started(finishing,
     expect_no_process(server)
 
 
-def test_processes_of_the_template_live_as_long_as_its_workers(finishing):
+def test_processes_of_the_fork_server_live_as_long_as_its_workers(finishing):
     server, notes = finishing("--preload", environment={"IMPORT": "daemon"}, workers=2)
-    eventually(lambda: "daemon begins" in notes.read_text(), what="the template's process")
+    eventually(lambda: "daemon begins" in notes.read_text(), what="the fork server's process")
     first = server.workers()
     with server.connect() as wire:
         wire.send(request("GET", works("thread,long,1")))
@@ -204,7 +206,7 @@ def test_processes_of_the_template_live_as_long_as_its_workers(finishing):
         before = int(server.get(works("thread,longer,2")).body)
         assert before not in first and is_alive(worker)
     eventually(lambda: not any(map(is_alive, first)), what="the old workers have exited")
-    server.wait_for_log(r"the template \(pid \d+\): child processes killed with it")
+    server.wait_for_log(r"the fork server \(pid \d+\): child processes killed with it")
     assert server.stop() == 0
     assert "[ERROR]" not in server.errors and "AssertionError" not in server.errors
     expect_no_process(server)

@@ -37,7 +37,7 @@ def test_a_job_of_apscheduler_is_done(start, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["TERM", "HUP", "INT"])
-def test_a_scheduler_that_the_template_has_started_holds_up_no_exit(start, tmp_path, way):
+def test_a_scheduler_that_the_fork_server_has_started_holds_up_no_exit(start, tmp_path, way):
     require_module("apscheduler")
     environment = {"NOTES": str(tmp_path / "notes")}
     server = start("scheduler_app:app", "--preload", environment=environment)

@@ -54,7 +54,7 @@ def test_a_leak_of_a_megabyte_a_request_costs_no_request_and_no_more_memory(star
             assert time.monotonic() < deadline, (load.ok, server.errors)
             time.sleep(0.05)
     assert load.failures == []
-    replaced = server.errors.count("is to be replaced: it holds")
+    replaced = server.errors.count("will be replaced: it uses")
     most, median = max(peaks) // MIB, sorted(peaks)[len(peaks) // 2] // MIB
     print(f"{load.ok} requests, {replaced} workers replaced; at most {most} MiB, median {median}")
     assert max(peaks) < MOST

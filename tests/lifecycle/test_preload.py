@@ -66,7 +66,7 @@ def serve(site, start):
     return serve
 
 
-def templates(site, server):
+def fork_servers(site, server):
     """The processes that have imported the application and are still there."""
     return [pid for pid, _ in site.imports() if is_alive(pid)]
 
@@ -94,12 +94,12 @@ def test_the_import_happens_once_and_workers_come_back_without_another(site, ser
 
 def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve):
     server = serve()
-    (first,) = templates(site, server)
+    (first,) = fork_servers(site, server)
     site.write("two", preamble="import no_such_module_at_all")
     before = workers(site, server)
     server.signal(signal.SIGHUP)
     line = server.wait_for_log(r"reload failed: .*")
-    assert "cannot import site_app" in line and "go on unchanged" in line
+    assert "cannot import site_app" in line and "old workers continue to serve" in line
     assert server.errors.count("No module named 'no_such_module_at_all'") == 1
     assert workers(site, server) == before
     assert server.get("/").body == b"one"
@@ -108,8 +108,8 @@ def test_a_reload_loads_the_new_code_and_a_broken_one_leaves_the_old(site, serve
     server.wait_for_log(r"reload: done")
     eventually(lambda: server.get("/").body == b"two", what="the new version")
     eventually(lambda: not any(map(is_alive, before)), what="the old workers have left")
-    eventually(lambda: first not in templates(site, server), what="the old template has gone")
-    assert len(templates(site, server)) == 1
+    eventually(lambda: first not in fork_servers(site, server), what="the old fork server has gone")
+    assert len(fork_servers(site, server)) == 1
 
 
 @pytest.mark.parametrize(
@@ -211,31 +211,31 @@ def test_an_import_as_another_user_does_not_outlive_a_killed_supervisor(site, st
     assert user == 12345
     server.signal(signal.SIGKILL)
     server.wait()
-    eventually(lambda: not is_alive(importing), within=1.5, what="the template has gone")
+    eventually(lambda: not is_alive(importing), within=1.5, what="the fork server has gone")
 
 
-def test_a_template_that_cannot_make_workers_ends_the_start(site):
+def test_a_fork_server_that_cannot_make_workers_ends_the_start(site):
     site.write(preamble="import time; os.register_at_fork(before=lambda: time.sleep(60))")
     ended = run(
         "site_app:app", "--preload", "--boot-timeout", "1s", "-b", "127.0.0.1:0",
         chdir=site.directory,
     )  # fmt: skip
     assert ended.returncode == 3, ended.stderr
-    assert "has not made a worker within 1.00 s (setting: boot_timeout)" in ended.stderr
+    assert "has not forked a worker within 1.00 s (setting: boot_timeout)" in ended.stderr
 
 
-def test_a_template_that_does_not_answer_is_replaced(site, serve):
+def test_a_fork_server_that_does_not_answer_is_replaced(site, serve):
     server = serve("--boot-timeout", "2s", workers=1)
-    (template,) = templates(site, server)
-    os.kill(template, signal.SIGSTOP)
+    (fork_server,) = fork_servers(site, server)
+    os.kill(fork_server, signal.SIGSTOP)
     os.kill(int(server.get("/pid").body), signal.SIGKILL)
-    server.wait_for_log(r"worker 0 cannot be made: .* has not made a worker within 2.00 s")
+    server.wait_for_log(r"cannot start worker 0: .* has not forked a worker within 2.00 s")
     eventually(lambda: len(workers(site, server)) == 1, what="another worker")
     assert server.get("/").body == b"one"
-    assert template not in templates(site, server)
+    assert fork_server not in fork_servers(site, server)
 
 
-def test_a_fork_hook_that_hangs_once_costs_a_template_and_no_server(site, serve, tmp_path):
+def test_a_fork_hook_that_hangs_once_costs_a_fork_server_and_no_server(site, serve, tmp_path):
     """Without boot_timeout, which is the default."""
     flag = tmp_path / "hangs"
     site.write(
@@ -248,15 +248,15 @@ def test_a_fork_hook_that_hangs_once_costs_a_template_and_no_server(site, serve,
         """
     )
     server = serve(workers=1)
-    (first,) = templates(site, server)
+    (first,) = fork_servers(site, server)
     flag.touch()
     os.kill(int(server.get("/pid").body), signal.SIGKILL)
     server.wait_for_log(
-        r"worker 0 cannot be made: .* has not made a worker within 10.00 s \(does a hook", within=30
+        r"cannot start worker 0: .* has not forked a worker within 10.00 s \(does a hook", within=30
     )
     flag.unlink()
     eventually(lambda: server.get("/").body == b"one", what="another worker serves")
-    assert first not in templates(site, server) and len(site.imports()) == 2
+    assert first not in fork_servers(site, server) and len(site.imports()) == 2
 
 
 @pytest.mark.slow
@@ -265,7 +265,7 @@ def test_workers_share_what_the_import_has_made(site, serve):
     server = serve(workers=4)
     for _ in range(8):
         assert server.get("/").status == 200
-    processes = [*workers(site, server), *templates(site, server)]
+    processes = [*workers(site, server), *fork_servers(site, server)]
     assert len(processes) == 5
     assert all(resident_bytes(pid) > 100_000_000 for pid in processes)
     proportional = sum(proportional_bytes(pid) for pid in processes)
@@ -291,7 +291,7 @@ def test_no_client_sees_a_reload_or_a_recycling(site, serve):
             enough = load.ok + 200
             eventually(lambda: load.ok >= enough, what="200 more answers")  # noqa: B023
     assert load.failures == []
-    assert "is to be replaced: it has taken up" in server.errors
+    assert "will be replaced: it has handled" in server.errors
     assert server.stop() == 0
 
 
@@ -320,11 +320,11 @@ def test_a_worker_that_was_forked_with_a_held_stream_is_replaced_by_another_fork
     server = start("locked_stream:app", "--preload", environment=environment)
     assert server.get("/").body == b"fine"
     assert f"a write to sys.{stream} hangs in the worker" in server.errors
-    assert "the template forks again (attempt 1 of 5)" in server.errors
+    assert "the fork server forks it again (attempt 1 of 5)" in server.errors
     assert "'logs-all-the-time' is not copied to workers" in server.errors
 
 
-def test_a_template_that_makes_no_good_worker_stops_the_start(start):
+def test_a_fork_server_whose_workers_all_fail_stops_the_start(start):
     environment = {"LOCKED": "stdout", "UNTIL": "1000000"}
     server = start("locked_stream:app", "--preload", environment=environment, wait=False)
     assert server.wait(within=60) == 1

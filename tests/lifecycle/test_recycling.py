@@ -14,7 +14,7 @@ REPEATS = int(os.environ.get("LOCKGATE_TEST_REPEATS", "2"))
 def test_workers_are_replaced_after_their_requests_and_nothing_fails(start):
     server = start("gates:app", "--max-requests", "50", "--max-requests-jitter", "10", workers=8)
     first = set(server.workers())
-    reported = "is to be replaced: it has taken up"
+    reported = "will be replaced: it has handled"
     with SteadyLoad(server.address) as load:
         for _ in range(REPEATS):
             more = server.errors.count(reported) + 6
@@ -41,7 +41,7 @@ def test_a_replacement_that_cannot_boot_leaves_the_old_worker(start, tmp_path):
     app.write_text("raise RuntimeError('broken deploy')\n")
     for _ in range(8):
         assert server.get("/").status == 200
-    server.wait_for_log("no replacement for the worker with pid")
+    server.wait_for_log("cannot replace the worker with pid")
     assert server.errors.count("RuntimeError: broken deploy") == 1
     assert server.get("/").body == b"ok"
     assert old in server.workers()
@@ -53,7 +53,7 @@ def test_a_replacement_that_cannot_boot_leaves_the_old_worker(start, tmp_path):
 def test_a_worker_that_has_served_long_enough_is_replaced(start):
     server = start("gates:app", "--max-worker-age", "1s", workers=1)
     (old,) = server.workers()
-    server.wait_for_log("it has served long enough")
+    server.wait_for_log("it has reached its maximum age")
     eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
     assert server.get("/").status == 200
 
@@ -97,7 +97,7 @@ def test_a_worker_that_holds_too_much_memory_is_replaced(leaking, measure):
     (old,) = server.workers()
     # Well over the limit, which was made of resident sets: proportional ones are smaller.
     assert server.get("/?80").status == 200
-    server.wait_for_log(r"is to be replaced: it holds \d+ MiB of memory and may hold \d+")
+    server.wait_for_log(r"will be replaced: it uses \d+ MiB of memory, more than \d+ MiB")
     eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
     assert server.get("/?0").status == 200
     assert "smaps_rollup" not in server.errors
@@ -108,9 +108,9 @@ def test_over_the_hard_limit_a_worker_leaves_before_its_replacement_is_ready(lea
     (old,) = server.workers()
     (tmp_path / "held").touch()
     assert server.get("/?40").status == 200
-    server.wait_for_log("is to be replaced")
+    server.wait_for_log("will be replaced")
     assert server.get("/?40").status == 200
-    server.wait_for_log(rf"pid {old}\) holds \d+ MiB .*max_worker_memory_hard")
+    server.wait_for_log(rf"pid {old}\) uses \d+ MiB .*max_worker_memory_hard")
     eventually(lambda: old not in server.workers(), within=20, what="the old worker has left")
     assert server.errors.count(" ready in ") == 1
     (tmp_path / "held").unlink()

@@ -121,7 +121,7 @@ def test_a_reload_is_notified_from_beginning_to_end(start, notified, tmp_path, w
     reloading = notified.wait_for("RELOADING", since=before)
     assert asked <= int(reloading["MONOTONIC_USEC"]) / 1e6
     assert int(reloading["MONOTONIC_USEC"]) / 1e6 <= time.clock_gettime(time.CLOCK_MONOTONIC)
-    notified.wait_for("STATUS", "reload: 0 of 1 are ready", since=before)
+    notified.wait_for("STATUS", "reload: 0 of 1 new workers are ready", since=before)
     assert notified.count("READY") == 1, "it has not ended"
     open_gate(gate, word)
     ready = notified.wait_for("READY", since=before)
@@ -215,7 +215,7 @@ def test_a_notify_socket_that_is_not_there_is_a_warning_and_no_more(start, tmp_p
     server = start("hello:app", environment={"NOTIFY_SOCKET": str(tmp_path / "none.sock")})
     assert server.get("/").status == 200
     assert server.stop() == 0
-    assert server.errors.count("NOTIFY_SOCKET: the service manager could not be told") == 1
+    assert server.errors.count("NOTIFY_SOCKET: cannot notify the service manager") == 1
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,8 @@ def test_the_admin_listener_may_be_a_passed_socket(activate, passed):
         (
             {},
             "systemd:www",
-            'bind = "systemd:www": systemd has passed no socket of this name; there is web, api,',
+            'bind = "systemd:www": systemd has passed no socket of this name; '
+            "the names (FileDescriptorName=) are: web, api",
         ),
         ({"LISTEN_PID": "1"}, "systemd:web", "no sockets were passed to this process"),
         ({"LISTEN_PID": "1"}, "systemd", "no sockets were passed to this process"),
@@ -348,7 +349,7 @@ def test_an_upgrade_to_a_name_that_was_not_passed_keeps_the_old_program(activate
     settings.write_text('bind = "systemd:www"\n')
     server.signal(signal.SIGUSR2)
     line = server.wait_for_log(r"upgrade failed: .*")
-    assert "no socket of this name; there is web" in line
+    assert "no socket of this name; the names (FileDescriptorName=) are: web" in line
     assert server.workers() == workers
     settings.write_text('bind = "systemd"\n')
     server.signal(signal.SIGUSR2)
@@ -396,7 +397,7 @@ def test_during_the_delay_of_a_stop_all_is_served_and_the_server_is_not_ready(
         assert not kept.response().wants_close()
         server.signal(signal.SIGTERM)
         stopping = notified.wait_for("STOPPING")
-        assert stopping["STATUS"] == "asked to stop: serving for another 3600 s"
+        assert stopping["STATUS"] == "stop requested: serving for another 3600 s"
         readiness = delayed.readiness()
         assert (readiness.status, readiness.body) == (503, b"draining\n")
         # Old connections and new ones, and a worker that dies now has a successor.
@@ -410,8 +411,8 @@ def test_during_the_delay_of_a_stop_all_is_served_and_the_server_is_not_ready(
         assert not [status for status in notified.statuses() if "draining" in status]
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
-    assert "drain_delay ends here" in server.errors
-    assert "stopping: workers finish what they have begun" in server.errors
+    assert "skipping the rest of drain_delay" in server.errors
+    assert "stopping: workers finish their requests" in server.errors
     assert notified.count("STOPPING") == 1
 
 
@@ -421,7 +422,7 @@ def test_after_the_delay_the_server_drains(start, tmp_path, notified):
     log = delayed.server.errors
     assert log.index("setting: drain_delay") < log.index("stopping: workers finish")
     reported = notified.statuses()
-    assert reported.index("asked to stop: serving for another 0.30 s") < reported.index(
+    assert reported.index("stop requested: serving for another 0.30 s") < reported.index(
         "draining: 2 workers left"
     )
 

@@ -107,7 +107,7 @@ def test_wrong_settings_keep_the_old_program(serve, site):
     workers = server.workers()
     (site / "lockgate.toml").write_text("workerz = 2\n")
     reported = upgrade(server, r"upgrade failed: .*\n?.*workerz.*")
-    assert "the server goes on unchanged" in reported
+    assert "the running version continues" in reported
     assert server.workers() == workers
     assert server.get("/").body == b"one"
 
@@ -146,7 +146,7 @@ def test_an_upgrade_runs_the_package_on_disk_and_refuses_a_broken_one(start, sit
     good = face.read_text()
     face.write_text("raise ImportError('half a package')\n")
     reported = upgrade(server, r"upgrade failed: .*\n(.*\n)*.*half a package.*")
-    assert "the server goes on unchanged" in reported
+    assert "the running version continues" in reported
     assert server.workers() == workers
     assert server.get("/").body == b"one"
     face.write_text(f"{good}\nimport sys\nprint('the other version', file=sys.stderr)\n")
@@ -164,7 +164,7 @@ def test_signals_on_the_way_are_neither_lost_nor_deadly(serve, site):
         return log.read_text().count(what) if log.exists() else 0
 
     eventually(lambda: reported("workers are ready"), what="two workers")
-    upgrades, reloads = "goes on with the program on disk", "reload: done"
+    upgrades, reloads = "replacing the program of this process", "reload: done"
     for _ in range(3 * REPEATS):
         before, done = reported(upgrades), reported(reloads)
         server.signal(signal.SIGUSR2)
@@ -184,7 +184,7 @@ def test_a_stop_while_the_program_on_disk_is_tried_is_a_stop(serve, site):
     server = serve()
     family = children(server.pid)
     server.signal(signal.SIGUSR2)
-    server.wait_for_log("the program on disk is tried")
+    server.wait_for_log("trying the program on disk")
     assert server.stop(within=10) == 0
     assert not any(map(is_alive, family))
 
@@ -205,13 +205,13 @@ def test_a_stop_that_arrives_with_an_upgrade_is_a_stop(serve, site):
     server = serve(workers=1)
     (old,) = server.workers()
     server.signal(signal.SIGUSR2)
-    server.wait_for_log("the program on disk is tried")
+    server.wait_for_log("trying the program on disk")
     (trial,) = eventually(lambda: set(server.workers()) - {old}, what="the trial has begun")
     os.kill(trial, signal.SIGSTOP)
     gate.unlink()
     # The upgrade waits for a worker that boots; the trial stands still until there is one.
     server.signal(signal.SIGTTIN)
-    server.wait_for_log("one worker more")
+    server.wait_for_log("number of workers increased")
     os.kill(trial, signal.SIGCONT)
     eventually(lambda: len(server.workers()) == 2, what="the program on disk has been tried")
     (new,) = set(server.workers()) - {old}

@@ -154,7 +154,7 @@ def killed_worker(site: Site, load: Load) -> None:
 
 
 def killed_helpers(site: Site, load: Load) -> None:
-    """The template, and the process that answers operators: clients lose nothing."""
+    """The fork server, and the process that answers operators: clients lose nothing."""
     helpers = site.helpers()
     for pid in helpers:
         kill(pid)

@@ -17,7 +17,7 @@ use lockgate_observe::{
     METRICS_CONTENT_TYPE, Memory, Scoreboard, WorkerStacks, WorkerView, write_metrics,
     write_stacks, write_status, write_uwsgi,
 };
-use lockgate_supervisor::{Attended, OperatorRequests, StackBoard, WorkerPost};
+use lockgate_supervisor::{OperatorRequests, StackBoard, WorkerContext, WorkerControl};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
@@ -37,12 +37,12 @@ const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
 pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
-    mut post: WorkerPost,
+    mut context: WorkerContext,
     scoreboard: Scoreboard,
     requests: OperatorRequests,
 ) -> io::Result<i32> {
-    let listeners = std::mem::take(&mut post.listeners);
-    let stacks = Mutex::new(post.stacks.take());
+    let listeners = std::mem::take(&mut context.listeners);
+    let stacks = Mutex::new(context.stacks.take());
     let actions = Actions {
         requests,
         log: Arc::clone(log),
@@ -54,11 +54,11 @@ pub(crate) fn run(
         actions,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
-    let attended: Arc<dyn Attended> = Arc::new(AttendedAdmin {
+    let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
         handle,
         log: Arc::clone(log),
     });
-    Ok(post.attend(&attended))
+    Ok(context.run(&worker_control))
 }
 
 /// Responses take microseconds and never block, except for /stacks, which waits for workers: hence the second thread.
@@ -251,12 +251,12 @@ fn is_address(host: &[u8]) -> bool {
 }
 
 /// The running admin process, as the supervisor's messages reach it.
-struct AttendedAdmin {
+struct RunningAdmin {
     handle: Handle,
     log: Arc<ErrorLog>,
 }
 
-impl Attended for AttendedAdmin {
+impl WorkerControl for RunningAdmin {
     /// Readiness is still queried while the workers drain.
     fn drain(&self) {}
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
 use lockgate_observe::Level;
-use lockgate_supervisor::{ExitWatch, HANDOVER, agrees_with};
+use lockgate_supervisor::{ExitWatch, HANDOVER, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
@@ -46,7 +46,7 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
             return CANNOT_START;
         }
     };
-    let agreement = handover.as_deref().and_then(agrees_with);
+    let agreement = handover.as_deref().and_then(check_handover);
     let sources = Sources::new(arguments, served_process(agreement.is_some()));
     if let Err(error) = hide_service_manager(py) {
         let problem = exceptions::summary(py, &error);

@@ -10,8 +10,8 @@ use std::time::Duration;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Scoreboard};
 use lockgate_supervisor::{
-    Attended, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay,
-    Successor, WorkerPost,
+    ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
+    WorkerContext, WorkerControl,
 };
 use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
@@ -119,43 +119,43 @@ impl Hooks for PythonHooks {
         config: &Arc<Config>,
         generation: u64,
         listeners: &[(BindAddress, OwnedFd)],
-        note_new_identity: &dyn Fn() -> bool,
+        identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Python::attach(|py| title::set(py, config, Role::Template));
         Python::attach(|py| {
-            self.preload_application(py, config, generation, listeners, note_new_identity)
+            self.preload_application(py, config, generation, listeners, identity_changed)
         })
     }
 
-    fn note_descriptors(&mut self, numbers: Vec<RawFd>) {
+    fn set_private_descriptors(&mut self, numbers: Vec<RawFd>) {
         children::note_descriptors(numbers);
     }
 
-    fn run_worker(&mut self, post: &mut WorkerPost) -> i32 {
-        let relay = post.signal_relay();
+    fn run_worker(&mut self, context: &mut WorkerContext) -> i32 {
+        let relay = context.signal_relay();
         signals::set_relay(relay.clone());
         Python::attach(|py| {
-            title::set(py, &post.config, Role::Worker(post.slot));
-            let handle = match self.start_worker(py, post) {
+            title::set(py, &context.config, Role::Worker(context.slot));
+            let handle = match self.start_worker(py, context) {
                 Ok(handle) => handle,
                 Err(code) => return code,
             };
-            let ask = post.replacement_request();
+            let ask = context.replacement_request();
             handle.set_replacement(Box::new(move |_stuck_call| ask()));
             self.wake_at_signals(py, &relay);
-            if !py.detach(|| post.ready()) {
+            if !py.detach(|| context.ready()) {
                 return 0;
             }
             handle.open();
-            let attended = Arc::new(RunningWorker {
+            let worker_control = Arc::new(RunningWorker {
                 handle,
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
             });
-            let worker: Arc<dyn Attended> = attended.clone();
-            let code = py.detach(|| post.attend(&worker));
-            let has_failed = attended.handle.has_failed();
-            self.worker = Some(attended);
+            let worker: Arc<dyn WorkerControl> = worker_control.clone();
+            let code = py.detach(|| context.run(&worker));
+            let has_failed = worker_control.handle.has_failed();
+            self.worker = Some(worker_control);
             if has_failed { FAILED } else { code }
         })
     }
@@ -170,7 +170,7 @@ impl Hooks for PythonHooks {
 
     fn run_admin(
         &mut self,
-        post: WorkerPost,
+        context: WorkerContext,
         scoreboard: Scoreboard,
         requests: OperatorRequests,
     ) -> i32 {
@@ -182,10 +182,10 @@ impl Hooks for PythonHooks {
             self.log.write(Level::Error, &message);
             return CANNOT_START;
         }
-        if !post.note_new_identity() {
+        if !context.identity_changed() {
             return 0;
         }
-        admin::run(&self.config, &self.log, post, scoreboard, requests).unwrap_or_else(|error| {
+        admin::run(&self.config, &self.log, context, scoreboard, requests).unwrap_or_else(|error| {
             let message = format!("the admin listener is not served: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
@@ -309,7 +309,7 @@ pub(crate) struct RunningWorker {
     stack_log: Option<Arc<FaulthandlerLog>>,
 }
 
-impl Attended for RunningWorker {
+impl WorkerControl for RunningWorker {
     fn give_way(&self) {
         self.handle.give_way();
     }

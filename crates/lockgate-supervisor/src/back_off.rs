@@ -10,32 +10,32 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The failures of a slot since its last healthy worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct BackOff {
-    /// Waits so far.
-    strikes: u32,
-    /// There was a failure already, so the next replacement has to wait.
-    has_record: bool,
+    /// The number of delays so far.
+    delays: u32,
+    /// A failure was counted, so the next replacement has to wait.
+    has_failed: bool,
 }
 
 impl BackOff {
-    /// Clears the record: the last worker was healthy.
+    /// Clears the failures: the last worker was healthy.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 
     /// Counts a failed attempt; returns the delay before the next one.
     pub(crate) fn after_failure(&mut self) -> Duration {
-        let wait = step(self.strikes);
-        self.strikes = self.strikes.saturating_add(1);
-        self.has_record = true;
+        let wait = step(self.delays);
+        self.delays = self.delays.saturating_add(1);
+        self.has_failed = true;
         wait
     }
 
-    /// Counts the death of a worker that had served: the first is replaced at once, repeated ones wait.
+    /// Counts the death of a worker that had served: after the first death there is no delay.
     pub(crate) fn after_service(&mut self) -> Duration {
-        if self.has_record {
+        if self.has_failed {
             return self.after_failure();
         }
-        self.has_record = true;
+        self.has_failed = true;
         Duration::ZERO
     }
 }
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_wait_twice_as_long_each_time_up_to_thirty_seconds() {
+    fn the_delay_doubles_up_to_thirty_seconds() {
         let mut back_off = BackOff::default();
         let waits = millis((0..9).map(|_| back_off.after_failure()));
         assert_eq!(
@@ -63,14 +63,14 @@ mod tests {
     }
 
     #[test]
-    fn a_first_death_after_service_is_free_and_the_next_ones_wait() {
+    fn the_first_death_after_service_has_no_delay_and_the_next_ones_have() {
         let mut back_off = BackOff::default();
         let waits = millis((0..5).map(|_| back_off.after_service()));
         assert_eq!(waits, [0, 500, 1000, 2000, 4000]);
     }
 
     #[test]
-    fn a_failure_after_the_free_replacement_begins_the_schedule_and_one_before_it_uses_it_up() {
+    fn a_failure_and_a_death_after_service_share_one_schedule() {
         let mut back_off = BackOff::default();
         back_off.after_service();
         assert_eq!(back_off.after_failure().as_millis(), 500);
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn endless_failures_do_not_overflow() {
         let mut back_off = BackOff {
-            strikes: u32::MAX,
-            has_record: true,
+            delays: u32::MAX,
+            has_failed: true,
         };
         assert_eq!(back_off.after_failure(), LONGEST);
         assert_eq!(back_off.after_service(), LONGEST);

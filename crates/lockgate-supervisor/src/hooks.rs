@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Scoreboard};
 
-use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerPost};
+use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerContext};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Fork {
     Child,
 }
 
-/// Why a template cannot load the application.
+/// Why the fork server cannot load the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadFailure {
     /// The exit code: 3 when the import failed, 4 when the application was not found or is not callable, 1 otherwise.
@@ -28,10 +28,6 @@ pub struct LoadFailure {
     /// The report for the operator; its last 64 KiB are sent.
     pub text: String,
 }
-
-/// The code in [`WorkerPost::boot_failed`] of a worker that was forked while another thread of the template held a
-/// lock. In the copy that lock is never released; another fork of the same template may succeed.
-pub const BAD_FORK: i32 = 75;
 
 /// The program that this process would become if it were started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,50 +50,49 @@ pub trait Hooks {
     /// Forks the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;
 
-    /// Loads the application in a template (fork server): a process that is forked for each worker and serves no
-    /// requests itself. Only called where `preload` is set; [`run_worker`](Self::run_worker) then runs in copies of
+    /// Loads the application in the fork server: a process that is copied for each worker and serves no requests itself. Only called where `preload` is set; [`run_worker`](Self::run_worker) then runs in copies of
     /// this process. No thread may be left that workers need.
     ///
-    /// The listeners are those of its workers. `note_new_identity` must be called after the template has changed its
-    /// user or group and before the application is loaded; see [`WorkerPost::note_new_identity`].
+    /// The listeners are those of its workers. `identity_changed` must be called after the fork server has changed its
+    /// user or group and before the application is loaded; see [`WorkerContext::identity_changed`].
     ///
     /// # Errors
-    /// When the application cannot be loaded: the template exits with that code.
+    /// When the application cannot be loaded: the fork server exits with that code.
     fn preload(
         &mut self,
         _config: &Arc<Config>,
         _generation: u64,
         _listeners: &[(BindAddress, OwnedFd)],
-        _note_new_identity: &dyn Fn() -> bool,
+        _identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Err(LoadFailure {
             code: 1,
-            text: "this host loads nothing ahead".to_owned(),
+            text: "this host does not support preload".to_owned(),
         })
     }
 
-    /// These descriptors belong to this process, a worker or a template, and to the supervisor; a process forked by the
+    /// These descriptors belong to this process, a worker or a fork server, and to the supervisor; a process forked by the
     /// application closes them. Each call replaces the previous list.
-    fn note_descriptors(&mut self, _numbers: Vec<RawFd>) {}
+    fn set_private_descriptors(&mut self, _numbers: Vec<RawFd>) {}
 
     /// Serves, in the child; returns the worker's exit code.
     ///
-    /// Must call [`WorkerPost::ready`] or [`WorkerPost::boot_failed`]; when `ready` returns true, it starts to accept
-    /// and calls [`WorkerPost::attend`]. The settings are those of the post.
-    fn run_worker(&mut self, post: &mut WorkerPost) -> i32;
+    /// Must call [`WorkerContext::ready`] or [`WorkerContext::boot_failed`]; when `ready` returns true, it starts to accept
+    /// and calls [`WorkerContext::run`]. The settings are those of the context.
+    fn run_worker(&mut self, context: &mut WorkerContext) -> i32;
 
     /// Shuts down the application in a process that has loaded it, or tried to: its threads, its exit handlers. That
     /// may take forever, so it only begins after the watchdog has started.
     fn finish(&mut self, _watch: ExitWatch) {}
 
-    /// Answers operators from the scoreboard, in a child process; returns its exit code. Only called where `admin_bind`
-    /// is set. The post has the admin listeners and no worker_slot. Operators' requests go to the supervisor through
-    /// `requests`.
+    /// Serves the admin listener from the scoreboard, in a child process; returns its exit code. Only called where
+    /// `admin_bind` is set. The context has the admin listeners and no worker slot. Operators' requests go to the
+    /// supervisor through `requests`.
     ///
-    /// Must call [`WorkerPost::attend`]. Signals have no effect in this process: it answers to the end.
+    /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
     fn run_admin(
         &mut self,
-        _post: WorkerPost,
+        _context: WorkerContext,
         _scoreboard: Scoreboard,
         _requests: OperatorRequests,
     ) -> i32 {
@@ -110,7 +105,7 @@ pub trait Hooks {
     /// Writes one message to the error log. A message may have several lines.
     fn log(&self, level: Level, message: &str);
 
-    /// The user and group of the workers, if they differ from the supervisor's: unix sockets are chowned to them.
+    /// The user and group of the workers, if they differ from the supervisor's: they own the unix sockets.
     fn worker_identity(&self) -> Option<(u32, u32)> {
         None
     }
@@ -123,7 +118,7 @@ pub trait Hooks {
     /// Reads the settings again, for a reload.
     ///
     /// # Errors
-    /// What is wrong with them, for the log: the reload fails, and the serving workers go on.
+    /// What is wrong with them, for the log: the reload fails, and the serving workers continue.
     fn read_settings(&mut self) -> Result<Config, String>;
 
     /// Workers with these settings have taken over: the settings are now the server's own.

@@ -4,50 +4,40 @@
 //! the main loop performs them. Unsafe code lives in `os` only.
 #![deny(unsafe_code)]
 
-mod admin_process;
 mod back_off;
-mod birth;
-mod descendants;
-mod ending;
-mod estate;
-mod exit_watch;
+mod channels;
+mod child;
+mod clock;
+
 mod handover;
 mod hooks;
-mod mailbox;
 mod main_loop;
-mod measures;
-mod notify;
-mod oom;
+mod mutex;
 mod operators;
-mod order_thread;
-mod orders;
 mod os;
 mod pid_file;
-mod requests;
+mod processes;
+mod seconds;
 mod service_manager;
 mod signals;
-mod site;
 mod sockets;
 mod stacks;
+mod startup;
 mod supervisor;
-mod template;
-mod template_side;
-mod unfinished;
-mod unix_socket;
-mod worker_side;
 
-pub use ending::Ending;
-pub use estate::{HANDOVER, agrees_with};
-pub use exit_watch::{ExitWatch, Exiting};
-pub use hooks::{BAD_FORK, Fork, Hooks, LoadFailure, Successor};
-pub use main_loop::run;
+pub use child::exit_watch::{ExitWatch, Exiting};
+pub use child::worker_context::WorkerContext;
+pub use child::worker_control::WorkerControl;
+pub use handover::{HANDOVER, check_handover};
+pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use operators::{OperatorRequests, peer_user};
+pub use processes::exit_status::ExitStatus;
+pub use processes::in_flight::InFlightRequest;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use signals::SignalRelay;
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
+pub use startup::run;
 pub use supervisor::{
-    Action, Event, Fact, Generation, Inherited, Known, Order, ReplaceReason, Request, Responses,
-    Rules, Status, Supervisor,
+    Action, BAD_FORK, Event, Generation, Order, ProgressEvent, ReplaceReason, Request, Responses,
+    Rules, Status, Supervisor, WorkerHandover, WorkerSnapshot,
 };
-pub use unfinished::Unfinished;
-pub use worker_side::{Attended, WorkerPost};

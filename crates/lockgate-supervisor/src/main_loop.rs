@@ -1,277 +1,88 @@
-//! The supervisor's main loop: waits for events, passes them to `supervisor`, and performs the actions it returns. It
-//! never touches a connection.
+//! The supervisor's main loop: waits for events, passes them to the state machine in `supervisor`, and performs the
+//! actions that it returns. It never touches a connection.
 //!
 //! Order within an iteration: messages from workers, then signals, then exits. So a report is handled before the exit
 //! of its sender, and a signal to the whole process group before the exits that it caused.
 
-mod admin;
-mod births;
-mod deaths;
-mod founding;
-mod generations;
-mod reading;
-mod recording;
-mod templates;
-mod upgrading;
+mod fork_server_children;
+mod forked;
+pub(crate) mod generation_resources;
+pub(crate) mod generations;
+pub(crate) mod scoreboard;
+mod upgrade;
+pub(crate) mod workers;
 
-use std::collections::{HashMap, VecDeque};
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use lockgate_observe::{Level, Scoreboard};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process};
+use lockgate_observe::Level;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, getpid, wait};
 
 use crate::Hooks;
-use crate::admin_process::AdminProcess;
-use crate::birth::Birth;
-use crate::descendants::Descendants;
-use crate::mailbox::{Message, Receiver, Sender};
-use crate::measures::Measures;
-use crate::notify::Notifier;
-use crate::oom::OomCounter;
-use crate::orders::{Ear, Mouth, Word};
+use crate::child::admin::NewAdmin;
+use crate::child::fork_server_process::NewForkServer;
+use crate::child::setup::{ChildResources, NewWorker};
+use crate::clock::timespec;
+use crate::main_loop::forked::Forked;
+use crate::main_loop::generation_resources::GenerationResources;
+use crate::main_loop::generations::Generations;
+use crate::main_loop::scoreboard::SharedScoreboard;
+use crate::main_loop::upgrade::{Outgoing, Trial, failed};
+use crate::main_loop::workers::Workers;
 use crate::pid_file::PidFile;
+use crate::processes::admin_process::AdminProcess;
+use crate::processes::exit_status::ExitStatus;
+use crate::processes::fork_server::ForkServer;
+use crate::processes::oom::OomCounter;
+use crate::processes::sampling::Sampler;
+use crate::service_manager::notify::Notifier;
 use crate::signals::SupervisorSignals;
-use crate::site::Site;
-use crate::supervisor::{Action, Event, Order, ReplaceReason, Supervisor};
-use crate::template_side::TemplateBirth;
-use templates::LeftByTemplate;
-use upgrading::Trial;
-
-pub use founding::run;
-
-/// The exit code when the server could not start.
-const CANNOT_START: i32 = 1;
+use crate::sockets::Listener;
+use crate::supervisor::{Action, Event, Generation, Status, Supervisor, WorkerHandover};
 
 /// How the loop ends.
 pub(crate) enum Outcome {
     /// The server has stopped.
     Exit(i32),
     /// In a forked worker.
-    Child(Birth),
+    Worker(NewWorker),
     /// In the forked admin process.
-    Admin(Sender, Ear),
-    /// In a forked template, which will fork several workers.
-    Template(TemplateBirth),
+    Admin(NewAdmin),
+    /// In a forked fork server.
+    ForkServer(NewForkServer),
 }
 
+/// The supervisor process: the state machine, and everything that performs its actions.
 pub(crate) struct MainLoop {
-    pub(crate) supervisor: Supervisor,
-    /// The first event.
-    first: Option<Event>,
+    supervisor: Supervisor,
     pub(crate) pid: Option<Pid>,
     pub(crate) signals: SupervisorSignals,
-    /// The resources of workers that are forked now.
-    pub(crate) site: Site,
-    /// The resources of the next generation, during a reload.
-    pub(crate) next: Option<Site>,
-    /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
-    pub(crate) lifeline: (OwnedFd, OwnedFd),
-    /// The scoreboard; made before the first worker, so that all processes share the same memory.
-    pub(crate) scoreboard: Option<Scoreboard>,
-    /// The memory of the scoreboard, for the next program in this process.
-    scoreboard_memory: Option<OwnedFd>,
-    pub(crate) children: HashMap<u32, Child>,
-    measures: Measures,
+    generations: Generations,
+    workers: Workers,
+    scoreboard: SharedScoreboard,
+    sampler: Sampler,
     oom: OomCounter,
-    pub(crate) admin: Option<AdminProcess>,
+    /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
+    lifeline: (OwnedFd, OwnedFd),
+    admin: Option<AdminProcess>,
     trial: Option<Trial>,
-    /// Processes started by templates that have been ended.
-    left_by_templates: Vec<LeftByTemplate>,
-    pid_file: Option<PidFile>,
+    pub(crate) pid_file: Option<PidFile>,
+    notifier: Option<Notifier>,
+}
+
+/// What a main loop is made of.
+pub(crate) struct Parts {
+    pub(crate) signals: SupervisorSignals,
+    pub(crate) resources: GenerationResources,
+    pub(crate) workers: Workers,
+    pub(crate) scoreboard: SharedScoreboard,
+    pub(crate) lifeline: (OwnedFd, OwnedFd),
+    pub(crate) admin: Option<AdminProcess>,
     pub(crate) notifier: Option<Notifier>,
-}
-
-/// A worker that has not been reaped, by its pid.
-pub(crate) struct Child {
-    pub(crate) slot: usize,
-    pub(crate) mailbox: Receiver,
-    pub(crate) orders: Mouth,
-    /// The template that forked it.
-    pub(crate) template: Option<u32>,
-}
-
-impl MainLoop {
-    fn turn_until_done(&mut self, hooks: &mut dyn Hooks) -> Outcome {
-        let mut events = VecDeque::from_iter(self.first.take());
-        loop {
-            while let Some(event) = events.pop_front() {
-                let actions = self.supervisor.on(event, Instant::now());
-                // The answer to an action is handled before any other event.
-                let mut answers = VecDeque::new();
-                for action in actions {
-                    let are_any_waiting = !(events.is_empty() && answers.is_empty());
-                    // Events that are already waiting would be lost with this program. The next iteration decides
-                    // again.
-                    if are_any_waiting && matches!(action, Action::Upgrade { .. }) {
-                        continue;
-                    }
-                    match self.perform(action, hooks) {
-                        Done::Answers(events) => answers.extend(events),
-                        Done::Leave(outcome) => return outcome,
-                    }
-                }
-                answers.append(&mut events);
-                events = answers;
-            }
-            if let Some((sender, ear)) = self.fork_admin(hooks) {
-                return Outcome::Admin(sender, ear);
-            }
-            self.wait();
-            self.hear_templates(&mut events, hooks);
-            self.hear_workers(&mut events);
-            events.extend(self.hear_admin(hooks));
-            events.extend(self.signals.take().into_iter().map(Event::Requested));
-            self.reap(&mut events, hooks);
-            self.end_template_children(hooks);
-            self.end_late_templates(&mut events);
-            events.extend(self.end_late_trial());
-            self.measure(&mut events, hooks);
-            self.attend_notifier(hooks);
-            // Deadlines are checked on every event; without an event, send a tick.
-            if events.is_empty() {
-                events.push_back(Event::Tick);
-            }
-        }
-    }
-
-    fn perform(&mut self, action: Action, hooks: &mut dyn Hooks) -> Done {
-        match action {
-            Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
-            Action::Send { pid, order } => self.send(pid, order, hooks),
-            Action::Prepare => return Done::Answers(vec![self.prepare(hooks)]),
-            Action::Count => return Done::Answers(vec![self.count_responses()]),
-            Action::Move => return Done::Answers(self.move_on(hooks)),
-            Action::Discard => return Done::Answers(self.discard()),
-            Action::TryUpgrade => return Done::Answers(self.try_upgrade(hooks)),
-            Action::Upgrade {
-                wanted,
-                workers,
-                children,
-            } => return Done::Answers(self.upgrade(wanted, workers, &children, hooks)),
-            Action::CloseListeners => return Done::Answers(self.close_listeners()),
-            Action::ReopenLogs => {
-                hooks.reopen_logs();
-                // May be lost during an upgrade: the next process opens the files anyway.
-                let admin = self.admin.as_ref();
-                let _is_told = admin.is_some_and(AdminProcess::reopen_logs);
-            }
-            Action::Record(fact) => self.record(fact),
-            Action::Log { level, message } => hooks.log(level, &message),
-            Action::Tell(status) => self.tell(&status, hooks),
-            Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
-        }
-        Done::Answers(Vec::new())
-    }
-
-    fn send(&self, pid: u32, order: Order, hooks: &dyn Hooks) {
-        let word = match order {
-            Order::Open => Word::Open,
-            Order::Retire => Word::Retire,
-            Order::GiveWay => Word::GiveWay,
-            Order::Drain => Word::Drain,
-            Order::Stop => Word::Stop,
-            Order::ReopenLogs => Word::ReopenLogs,
-            Order::Abort => return self.kill(pid, Signal::ABORT, hooks),
-            Order::Kill => return self.kill(pid, Signal::KILL, hooks),
-        };
-        let is_sent = (self.children.get(&pid)).is_some_and(|child| child.orders.say(word));
-        if is_sent {
-            return;
-        }
-        // The worker has just died, or has read no order for so long that its pipe is full. Then only a signal can make
-        // it exit; a worker that cannot be opened is useless as well. With old log files it goes on serving, and a full
-        // pipe already contains an order to reopen them.
-        match word {
-            Word::Open | Word::Retire | Word::Drain => send_signal(pid, Signal::TERM),
-            Word::Stop => send_signal(pid, Signal::INT),
-            Word::GiveWay | Word::ReopenLogs => {}
-        }
-    }
-
-    /// Kills a worker that will not exit by itself, together with its children.
-    fn kill(&self, pid: u32, signal: Signal, hooks: &dyn Hooks) {
-        // Once it is dead they are no longer its children.
-        let children = Descendants::of(pid);
-        send_signal(pid, signal);
-        if let (Some(summary), Some(worker)) = (children.end(), self.children.get(&pid)) {
-            let message = format!("worker {} (pid {pid}): {summary}", worker.slot);
-            hooks.log(Level::Warning, &message);
-        }
-    }
-
-    /// Samples the workers' counters and memory when it is due.
-    fn measure(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
-        let children = self.children.iter().map(|(pid, child)| (*pid, child.slot));
-        events.extend(
-            self.measures
-                .take(Instant::now(), children, self.scoreboard),
-        );
-        if let Some(warning) = self.measures.take_warning() {
-            hooks.log(Level::Warning, &warning);
-        }
-    }
-
-    /// Sleeps until a descriptor is readable or a deadline passes.
-    fn wait(&self) {
-        let mut watched = vec![PollFd::from_borrowed_fd(
-            self.signals.wake_fd(),
-            PollFlags::IN,
-        )];
-        let mailboxes = self
-            .children
-            .values()
-            .filter_map(|child| child.mailbox.poll_fd());
-        let templates: Vec<_> = [Some(&self.site), self.next.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(|site| site.template.as_ref())
-            .collect();
-        let mailboxes = mailboxes.chain(templates.iter().filter_map(|one| one.mailbox().poll_fd()));
-        watched.extend(mailboxes.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let admin = self.admin.as_ref();
-        let admin_mailbox = admin.and_then(AdminProcess::poll_fd);
-        watched.extend(admin_mailbox.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-        let admin_at = admin.and_then(AdminProcess::next);
-        let answer_by = templates.iter().filter_map(|one| one.answer_by());
-        let tell_at = self.notifier.as_ref().and_then(Notifier::next);
-        let others = [
-            self.measures.next(),
-            admin_at,
-            tell_at,
-            self.trial_ends_by(),
-        ]
-        .into_iter()
-        .flatten();
-        let deadline = self
-            .supervisor
-            .next_deadline()
-            .into_iter()
-            .chain(others)
-            .chain(answer_by);
-        let longest = deadline.min().map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
-        // Every descriptor is read after this, whatever the result: an error only changes the time of waking.
-        let _woken = poll(&mut watched, longest.as_ref());
-    }
-
-    fn hear_workers(&mut self, events: &mut VecDeque<Event>) {
-        for (pid, child) in &mut self.children {
-            events.extend(
-                child
-                    .mailbox
-                    .read()
-                    .into_iter()
-                    .filter_map(|message| told(*pid, message)),
-            );
-        }
-    }
 }
 
 /// The result of an action.
@@ -281,26 +92,341 @@ enum Done {
     Leave(Outcome),
 }
 
-fn told(pid: u32, message: Message) -> Option<Event> {
-    Some(match message {
-        Message::Ready => Event::Ready { pid },
-        Message::Heartbeat => Event::Heartbeat { pid },
-        Message::Serving => Event::Serving { pid },
-        Message::Stuck => Event::Stuck { pid },
-        Message::StuckThread => Event::ReplaceWanted {
-            pid,
-            reason: ReplaceReason::StuckThread,
-        },
-        Message::Exiting => Event::Exiting { pid },
-        Message::BootFailed { code, text } => Event::BootFailed { pid, code, text },
-        // Only templates and the admin process send these.
-        Message::Born { .. } | Message::NotBorn { .. } | Message::Requested { .. } => return None,
-    })
-}
+impl MainLoop {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let rules = parts.resources.rules();
+        let measure = parts.resources.config.worker_memory_measure;
+        Self {
+            supervisor: Supervisor::new(rules),
+            pid: Some(getpid()),
+            signals: parts.signals,
+            generations: Generations::new(parts.resources),
+            workers: parts.workers,
+            scoreboard: parts.scoreboard,
+            sampler: Sampler::new(&rules, measure),
+            oom: OomCounter::new(),
+            lifeline: parts.lifeline,
+            admin: parts.admin,
+            trial: None,
+            pid_file: None,
+            notifier: parts.notifier,
+        }
+    }
 
-fn send_signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // The pid is ours until it is reaped, so the only failure is a worker that has just died.
-        let _dead_already = kill_process(pid, signal);
+    /// Runs until the server has stopped, or in a forked child. `first` is the first event.
+    pub(crate) fn run(&mut self, first: Event, hooks: &mut dyn Hooks) -> Outcome {
+        let mut events = VecDeque::from([first]);
+        loop {
+            if let Some(outcome) = self.handle(&mut events, hooks) {
+                return outcome;
+            }
+            let admin = self.admin.as_mut();
+            if let Some(new) = admin.and_then(|admin| admin.fork_if_due(Instant::now(), hooks)) {
+                return Outcome::Admin(new);
+            }
+            self.wait();
+            self.collect_events(&mut events, hooks);
+            // Deadlines are checked on every event; without an event, send a tick.
+            if events.is_empty() {
+                events.push_back(Event::Tick);
+            }
+        }
+    }
+
+    /// Passes events to the state machine and performs its actions.
+    fn handle(&mut self, events: &mut VecDeque<Event>, hooks: &mut dyn Hooks) -> Option<Outcome> {
+        while let Some(event) = events.pop_front() {
+            let actions = self.supervisor.on(event, Instant::now());
+            // The answer to an action is handled before any other event.
+            let mut answers = VecDeque::new();
+            for action in actions {
+                let are_any_waiting = !(events.is_empty() && answers.is_empty());
+                // Events that are already waiting would be lost with this program. The next iteration decides again.
+                if are_any_waiting && matches!(action, Action::Upgrade(_)) {
+                    continue;
+                }
+                match self.perform(action, hooks) {
+                    Done::Answers(events) => answers.extend(events),
+                    Done::Leave(outcome) => return Some(outcome),
+                }
+            }
+            answers.append(events);
+            *events = answers;
+        }
+        None
+    }
+
+    /// The events since the last call.
+    fn collect_events(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
+        let now = Instant::now();
+        events.extend(self.generations.read_fork_servers(&mut self.workers, hooks));
+        events.extend(self.workers.read());
+        if let Some(admin) = &mut self.admin {
+            events.extend(admin.read(now, hooks).into_iter().map(Event::Requested));
+        }
+        events.extend(self.signals.take().into_iter().map(Event::Requested));
+        self.reap(events, hooks);
+        self.generations.kill_unused_children(&self.workers, hooks);
+        events.extend(self.generations.kill_late_fork_servers(now));
+        let late_trial = self.trial.take_if(|trial| trial.deadline() <= now);
+        events.extend(late_trial.map(Trial::time_out));
+        let scoreboard = self.scoreboard.get();
+        events.extend(self.sampler.take(now, self.workers.slots(), scoreboard));
+        if let Some(warning) = self.sampler.take_warning() {
+            hooks.log(Level::Warning, &warning);
+        }
+        if let Some(notifier) = &mut self.notifier {
+            notifier.on_timer(self.supervisor.is_alive(), now, hooks);
+        }
+    }
+
+    fn perform(&mut self, action: Action, hooks: &mut dyn Hooks) -> Done {
+        match action {
+            Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
+            Action::Send { pid, order } => self.workers.send(pid, order, hooks),
+            Action::Prepare => return Done::Answers(vec![self.generations.prepare(hooks)]),
+            Action::CountResponses => {
+                let counted = self.scoreboard.count_responses(self.workers.slots());
+                return Done::Answers(vec![counted]);
+            }
+            Action::SwitchOver => return Done::Answers(self.switch_over(hooks)),
+            Action::Discard => return Done::Answers(self.generations.discard(&self.workers)),
+            Action::TryUpgrade => match Trial::start(hooks) {
+                Ok(trial) => self.trial = Some(trial),
+                Err(error) => {
+                    let reason = format!("cannot start the program on disk: {error}");
+                    return Done::Answers(vec![failed(reason)]);
+                }
+            },
+            Action::Upgrade(handover) => return Done::Answers(self.upgrade(&handover, hooks)),
+            Action::CloseListeners => return Done::Answers(self.close_listeners()),
+            Action::ReopenLogs => {
+                hooks.reopen_logs();
+                // May be lost during an upgrade: the next process opens the files anyway.
+                let admin = self.admin.as_ref();
+                let _is_sent = admin.is_some_and(AdminProcess::reopen_logs);
+            }
+            Action::Record(event) => self.scoreboard.record(event),
+            Action::Log { level, message } => hooks.log(level, &message),
+            Action::ReportStatus(status) => self.report_status(&status, hooks),
+            Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
+        }
+        Done::Answers(Vec::new())
+    }
+
+    /// Forks a worker: directly, or through the fork server where `preload` is set.
+    fn fork(&mut self, slot: usize, generation: Generation, hooks: &mut dyn Hooks) -> Done {
+        let resources = self.generations.get_mut(generation);
+        let forked = match resources.config.preload {
+            true => match resources.request_fork(slot, generation, hooks) {
+                Ok(Forked::Parent(events)) => Ok(Done::Answers(events)),
+                Ok(Forked::Child(new)) => Ok(Done::Leave(Outcome::ForkServer(new))),
+                Err(error) => Err(error),
+            },
+            false => match self.workers.fork(slot, generation, hooks) {
+                Ok(Forked::Parent(events)) => Ok(Done::Answers(events)),
+                Ok(Forked::Child(new)) => Ok(Done::Leave(Outcome::Worker(new))),
+                Err(error) => Err(error),
+            },
+        };
+        forked.unwrap_or_else(|error: io::Error| {
+            Done::Answers(vec![Event::ForkFailed {
+                slot,
+                reason: error.to_string(),
+            }])
+        })
+    }
+
+    /// The prepared generation becomes the present one.
+    fn switch_over(&mut self, hooks: &mut dyn Hooks) -> Vec<Event> {
+        let Some(failed) = self.generations.switch_over(&self.workers, hooks) else {
+            return Vec::new();
+        };
+        let present = self.generations.present();
+        self.sampler = Sampler::new(&present.rules(), present.config.worker_memory_measure);
+        failed
+    }
+
+    /// Server stop: closes the listening sockets in every process other than the workers.
+    fn close_listeners(&mut self) -> Vec<Event> {
+        if let Some(trial) = self.trial.take() {
+            trial.kill();
+        }
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.release();
+        }
+        self.generations.close_listeners(&self.workers)
+    }
+
+    /// Reports the status to the service manager and to readiness checks.
+    fn report_status(&mut self, status: &Status, hooks: &dyn Hooks) {
+        if matches!(status, Status::Stopping { .. }) {
+            self.scoreboard.set_draining();
+        }
+        if let Some(notifier) = &mut self.notifier {
+            notifier.report(status, Instant::now(), hooks);
+        }
+    }
+
+    /// Replaces this process with the program on disk. Returns only when that fails or has to wait.
+    fn upgrade(&mut self, handover: &WorkerHandover, hooks: &mut dyn Hooks) -> Vec<Event> {
+        if let Err(error) = hooks.block_signals() {
+            return vec![failed(format!("cannot block signals: {error}"))];
+        }
+        // Signals received so far would be lost with this program.
+        let raised = self.signals.take();
+        if !raised.is_empty() {
+            hooks.unblock_signals();
+            return raised.into_iter().map(Event::Requested).collect();
+        }
+        hooks.log(
+            Level::Info,
+            "upgrade: replacing the program of this process (exec)",
+        );
+        // It holds the old application; the new version forks one of its own. No fork is pending during an upgrade.
+        let _none = self.generations.present_mut().kill_fork_server();
+        let (reading, writing) = &self.lifeline;
+        let outgoing = Outgoing {
+            handover,
+            workers: &self.workers,
+            resources: self.generations.present(),
+            lifeline: (reading.as_fd(), writing.as_fd()),
+            scoreboard: self.scoreboard.memory(),
+            pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
+            admin: self.admin.as_ref(),
+        };
+        let error = outgoing.exec(hooks);
+        hooks.unblock_signals();
+        vec![failed(error.to_string())]
+    }
+
+    /// Sleeps until a descriptor is readable or a deadline passes.
+    fn wait(&self) {
+        let fork_servers: Vec<&ForkServer> = self
+            .generations
+            .iter()
+            .filter_map(GenerationResources::fork_server)
+            .collect();
+        let admin = self.admin.as_ref();
+        let fds = std::iter::once(self.signals.wake_fd())
+            .chain(self.workers.poll_fds())
+            .chain(fork_servers.iter().filter_map(|one| one.status().poll_fd()))
+            .chain(admin.and_then(AdminProcess::poll_fd));
+        let mut watched: Vec<PollFd<'_>> = fds
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let deadlines = [
+            self.supervisor.next_deadline(),
+            self.sampler.next(),
+            admin.map(AdminProcess::next),
+            self.notifier.as_ref().and_then(Notifier::next),
+            self.trial.as_ref().map(Trial::deadline),
+        ];
+        let deadline = (deadlines.into_iter())
+            .chain(fork_servers.iter().map(|one| one.deadline()))
+            .flatten()
+            .min();
+        let timeout =
+            deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        // The result does not matter: every descriptor is read afterwards.
+        let _woken = poll(&mut watched, timeout.as_ref());
+    }
+
+    /// Reaps all exited children. As PID 1 it also reaps reparented processes, which the supervisor does not know.
+    fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
+        loop {
+            // Any child: waitpid(None) would miss those in another process group.
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if let Some(exit_status) = ExitStatus::of(status) {
+                        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                        events.extend(self.on_exited(pid, exit_status, hooks));
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn on_exited(&mut self, pid: u32, exit_status: ExitStatus, hooks: &dyn Hooks) -> Vec<Event> {
+        if let Some(admin) = &mut self.admin
+            && admin.on_exited(pid, exit_status, Instant::now(), hooks)
+        {
+            return Vec::new();
+        }
+        if let Some(trial) = self.trial.take_if(|trial| trial.pid() == pid) {
+            return vec![trial.result(exit_status)];
+        }
+        let mut events = Vec::new();
+        // It may be a worker that a fork server has reported in a message which was not read yet.
+        if self.workers.get(pid).is_none() {
+            events.extend(self.generations.read_fork_servers(&mut self.workers, hooks));
+        }
+        if let Some(failed) = self.generations.reap_fork_server(pid, exit_status, hooks) {
+            events.extend(failed);
+        } else if let Some(mut worker) = self.workers.remove(pid) {
+            let in_flight = self.scoreboard.clear(pid, worker.slot);
+            // It may have sent messages between the last read and its exit.
+            events.extend(worker.read(pid));
+            let memory_ran_out = match exit_status.is_kill() {
+                true => self.oom.has_risen(),
+                false => None,
+            };
+            events.push(Event::Exited {
+                pid,
+                exit_status,
+                memory_ran_out,
+                in_flight,
+            });
+        }
+        events
+    }
+
+    /// In a forked worker or fork server: closes everything that it does not need.
+    pub(crate) fn into_child_resources(self, generation: Generation) -> ChildResources {
+        let (lifeline, _writing_end) = self.lifeline;
+        let resources = self.generations.into_resources(generation);
+        ChildResources {
+            supervisor: self.pid,
+            config: resources.config,
+            generation: resources.generation,
+            lifeline,
+            listeners: (resources.listeners.into_iter())
+                .filter_map(Listener::into_socket)
+                .collect(),
+            scoreboard: self.scoreboard.get(),
+            stacks: self.admin.and_then(AdminProcess::into_stacks),
+        }
+    }
+
+    /// In the forked admin process: closes everything that it does not need, also the pid file, because it may outlive
+    /// the supervisor by a moment and must not keep a new one from starting.
+    pub(crate) fn into_admin_resources(self) -> ChildResources {
+        let (lifeline, _writing_end) = self.lifeline;
+        let (listeners, stacks) = self.admin.map(AdminProcess::into_parts).unwrap_or_default();
+        let present = self.generations.present();
+        ChildResources {
+            supervisor: self.pid,
+            config: present.config.clone(),
+            generation: present.generation,
+            lifeline,
+            listeners: (listeners.into_iter())
+                .filter_map(Listener::into_socket)
+                .collect(),
+            scoreboard: self.scoreboard.get(),
+            stacks,
+        }
+    }
+
+    /// Final cleanup: removes the socket files and the pid file, and ends the admin process.
+    pub(crate) fn remove_files(&mut self) {
+        self.generations.remove_files();
+        if let Some(admin) = &mut self.admin {
+            admin.end();
+        }
+        if let Some(pid_file) = &self.pid_file {
+            pid_file.remove();
+        }
     }
 }

@@ -9,21 +9,21 @@ use std::sync::Arc;
 
 use rustix::net::{AddressFamily, SocketAddrAny, getpeername, getsockname};
 
-use crate::mailbox::{Message, Sender};
+use crate::channels::status::{StatusMessage, StatusSender};
 use crate::os;
 use crate::supervisor::Request;
 
 /// The admin process's channel to the supervisor.
 #[derive(Clone)]
 pub struct OperatorRequests {
-    mailbox: Arc<Sender>,
+    status: Arc<StatusSender>,
     /// The supervisor's user id.
     owner: u32,
 }
 
 impl OperatorRequests {
-    pub(crate) fn new(mailbox: Arc<Sender>, owner: u32) -> Self {
-        Self { mailbox, owner }
+    pub(crate) fn new(status: Arc<StatusSender>, owner: u32) -> Self {
+        Self { status, owner }
     }
 
     /// The supervisor's user id.
@@ -32,17 +32,17 @@ impl OperatorRequests {
     }
 
     /// Whether this user may make requests: the rule is that of sending a signal (kill(2)).
-    pub fn may_ask(&self, user: u32) -> bool {
+    pub fn may_request(&self, user: u32) -> bool {
         user == 0 || user == self.owner
     }
 
     /// Sends a request to the supervisor, to be done `times` times.
     ///
     /// # Errors
-    /// When the supervisor has died, or has replaced this admin process.
-    pub fn ask(&self, request: Request, times: u32) -> io::Result<()> {
-        self.mailbox
-            .try_send(&Message::Requested { request, times })
+    /// When the supervisor has exited, or the pipe is full.
+    pub fn send(&self, request: Request, times: u32) -> io::Result<()> {
+        self.status
+            .try_send(&StatusMessage::Requested { request, times })
     }
 }
 
@@ -115,6 +115,7 @@ fn parse(end: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channels::status::status_channel;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_connection_here_are_this_user() {
+    fn both_ends_of_a_local_connection_belong_to_this_user() {
         let user = geteuid().as_raw();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         assert_eq!(peer_user(ours.as_fd()).unwrap(), user);
@@ -166,20 +167,25 @@ mod tests {
         drop(theirs);
         assert!(
             peer_user(ours.as_fd()).is_err(),
-            "it is closed, and nobody's"
+            "a closed socket has no owner"
         );
     }
 
     #[test]
-    fn root_and_the_user_of_the_supervisor_may_ask() {
-        let (mut receiver, sender) = crate::mailbox::mailbox().unwrap();
+    fn root_and_the_user_of_the_supervisor_may_make_requests() {
+        let (mut receiver, sender) = status_channel().unwrap();
         let requests = OperatorRequests::new(Arc::new(sender), 1000);
-        let may: Vec<u32> = (0..3000).filter(|user| requests.may_ask(*user)).collect();
+        let may: Vec<u32> = (0..3000)
+            .filter(|user| requests.may_request(*user))
+            .collect();
         assert_eq!(may, [0, 1000]);
-        requests.ask(Request::Reload, 1).unwrap();
+        requests.send(Request::Reload, 1).unwrap();
         let (request, times) = (Request::Reload, 1);
-        assert_eq!(receiver.read(), [Message::Requested { request, times }]);
+        assert_eq!(
+            receiver.read(),
+            [StatusMessage::Requested { request, times }]
+        );
         drop(receiver);
-        assert!(requests.ask(Request::Terminate, 1).is_err());
+        assert!(requests.send(Request::Terminate, 1).is_err());
     }
 }

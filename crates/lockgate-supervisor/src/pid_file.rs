@@ -22,7 +22,7 @@ const MOST_ATTEMPTS: usize = 100;
 pub(crate) struct PidFile {
     path: PathBuf,
     pid: u32,
-    /// The lock belongs to this open file: it ends when no process has the file open any more.
+    /// The lock belongs to this open file description and ends when it is closed in every process.
     file: File,
 }
 
@@ -66,7 +66,7 @@ impl PidFile {
             error,
         };
         // The directory may be behind a symlink that a deploy points to another release before the file is removed.
-        let path = settled(path).map_err(failed)?;
+        let path = resolve_directory(path).map_err(failed)?;
         let failed = |error| PidFileError::Failed {
             path: path.clone(),
             error,
@@ -101,12 +101,12 @@ impl PidFile {
                 return Ok(Self { path, pid, file });
             }
         }
-        Err(failed(io::Error::other("other servers keep taking it")))
+        Err(failed(io::Error::other("other servers keep replacing it")))
     }
 
     /// The locked file of the previous program in this process, if it is the one at `path`.
     pub(crate) fn adopt(path: &Path, pid: u32, left: OwnedFd) -> Option<Self> {
-        let (path, file) = (settled(path).ok()?, File::from(left));
+        let (path, file) = (resolve_directory(path).ok()?, File::from(left));
         is_at(&file, &path).then_some(Self { path, pid, file })
     }
 
@@ -133,7 +133,7 @@ impl AsFd for PidFile {
 }
 
 /// The path with the symlinks of its directory resolved.
-fn settled(path: &Path) -> io::Result<PathBuf> {
+fn resolve_directory(path: &Path) -> io::Result<PathBuf> {
     let path = std::path::absolute(path)?;
     match (path.parent(), path.file_name()) {
         (Some(directory), Some(name)) => Ok(directory.canonicalize()?.join(name)),
@@ -167,7 +167,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 fn write(draft: &Path, pid: u32) -> io::Result<File> {
-    // A draft left by a dead process with the same pid.
+    // A draft of a dead process with the same pid.
     let _left_over = std::fs::remove_file(draft);
     let mut options = OpenOptions::new();
     let mut file = options
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_lock_is_replaced_whatever_it_says_and_removed_at_the_end() {
+    fn an_unlocked_file_is_replaced_whatever_its_content_and_removed_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
         let own = std::process::id().to_string();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_file_is_left_alone_until_it_is_released() {
+    fn a_locked_file_is_not_replaced_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
         let first = PidFile::claim(&path, 4242).unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_released_file_that_nobody_takes_is_removed() {
+    fn a_released_file_that_no_server_has_claimed_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pid");
         let file = PidFile::claim(&path, 4242).unwrap();
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_goes_on_in_the_next_program_of_the_process() {
+    fn the_lock_is_kept_by_the_next_program_in_the_process() {
         let folder = tempfile::tempdir().unwrap();
         let [path, other] = ["server.pid", "other.pid"].map(|name| folder.path().join(name));
         let first = PidFile::claim(&path, 4242).unwrap();
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_removed_where_it_was_written_although_a_link_has_turned() {
+    fn the_file_is_removed_where_it_was_written_although_a_symlink_has_changed() {
         let folder = tempfile::tempdir().unwrap();
         let [one, two, link] = ["1", "2", "current"].map(|name| folder.path().join(name));
         for release in [&one, &two] {
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_does_not_exist_is_named() {
+    fn a_missing_directory_is_named() {
         let refusal = PidFile::claim(Path::new("/nonexistent/server.pid"), 1).unwrap_err();
         assert!(
             refusal

@@ -1,15 +1,17 @@
-//! The service manager's variables in the environment: notify socket, watchdog interval, passed listening sockets. The
-//! caller provides the environment.
+//! The service manager (systemd) as the environment describes it: notify socket, watchdog interval, passed listening
+//! sockets. The caller provides the environment.
 //!
 //! The rules are those of sd_listen_fds(3), sd_watchdog_enabled(3) and sd_notify(3). The variables are hidden from the
-//! application: its messages would be taken for the server's.
+//! application, whose messages would count as the server's.
+
+pub(crate) mod notify;
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use lockgate_config::{BindAddress, Config};
 
-use crate::os::set_close_at_exec;
+use crate::os::set_inherited_close_at_exec;
 
 /// The variables that are meant for this process only.
 pub const SERVICE_VARIABLES: [&str; 7] = [
@@ -92,7 +94,7 @@ impl ServiceManager {
         let mut bind = Vec::new();
         for address in std::mem::take(&mut config.bind) {
             match &address {
-                BindAddress::Systemd(Some(name)) => bind.extend(self.called(name, "bind")?),
+                BindAddress::Systemd(Some(name)) => bind.extend(self.sockets_named(name, "bind")?),
                 BindAddress::Systemd(None) => {
                     let others = self.sockets.iter().filter(|socket| !is_named(socket));
                     let others: Vec<_> = others
@@ -109,12 +111,12 @@ impl ServiceManager {
         }
         config.bind = bind;
         if let Some(BindAddress::Systemd(Some(name))) = &config.admin_bind {
-            let called = self.called(name, "admin_bind")?;
+            let called = self.sockets_named(name, "admin_bind")?;
             let [address] = called.as_slice() else {
                 let count = called.len();
                 return Err(format!(
                     "admin_bind = \"systemd:{name}\": systemd has passed {count} sockets of this name; \
-                     operators are answered at one: name it differently (FileDescriptorName=)"
+                     admin_bind takes one: give it a name of its own (FileDescriptorName=)"
                 ));
             };
             config.admin_bind = Some(address.clone());
@@ -126,11 +128,11 @@ impl ServiceManager {
     pub fn close_at_exec(&self, closes: bool) {
         for socket in &self.sockets {
             // A socket that is not open is reported when the server tries to listen on it.
-            let _not_open = set_close_at_exec(socket.number, closes);
+            let _not_open = set_inherited_close_at_exec(socket.number, closes);
         }
     }
 
-    fn called(&self, name: &str, setting: &str) -> Result<Vec<BindAddress>, String> {
+    fn sockets_named(&self, name: &str, setting: &str) -> Result<Vec<BindAddress>, String> {
         let called = self.sockets.iter().filter(|socket| socket.name == name);
         let called: Vec<_> = called
             .map(|socket| BindAddress::Fd(socket.number))
@@ -157,7 +159,7 @@ impl ServiceManager {
             }
         }
         format!(
-            "{start}: systemd has passed {what}; there is {}, as FileDescriptorName= says",
+            "{start}: systemd has passed {what}; the names (FileDescriptorName=) are: {}",
             names.join(", ")
         )
     }
@@ -182,7 +184,7 @@ mod tests {
     type Texts = &'static [&'static str];
     type Variables = &'static [(&'static str, &'static str)];
 
-    fn told(variables: &[(&str, &str)]) -> ServiceManager {
+    fn parsed(variables: &[(&str, &str)]) -> ServiceManager {
         let variables: Vec<_> = variables
             .iter()
             .map(|(name, value)| (name.into(), value.into()))
@@ -192,7 +194,7 @@ mod tests {
 
     fn passed(names: &[&str]) -> ServiceManager {
         let count = names.len().to_string();
-        told(&[
+        parsed(&[
             ("LISTEN_PID", "42"),
             ("LISTEN_FDS", &count),
             ("LISTEN_FDNAMES", &names.join(":")),
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_to_another_process_counts_for_nothing() {
+    fn variables_for_another_process_are_ignored() {
         let cases: [(Variables, Option<u64>, usize); 12] = [
             (&[], None, 0),
             (&[("WATCHDOG_USEC", "30000000")], Some(30_000_000), 0),
@@ -237,19 +239,19 @@ mod tests {
             ),
         ];
         for (variables, watchdog, sockets) in cases {
-            let manager = told(variables);
+            let manager = parsed(variables);
             let expected = watchdog.map(Duration::from_micros);
             assert_eq!(manager.watchdog, expected, "{variables:?}");
             assert_eq!(manager.sockets.len(), sockets, "{variables:?}");
         }
-        let manager = told(&[("NOTIFY_SOCKET", "@x")]);
+        let manager = parsed(&[("NOTIFY_SOCKET", "@x")]);
         assert_eq!(manager.notify_socket, Some("@x".into()));
-        assert_eq!(told(&[("NOTIFY_SOCKET", "")]).notify_socket, None);
+        assert_eq!(parsed(&[("NOTIFY_SOCKET", "")]).notify_socket, None);
     }
 
     #[test]
-    fn sockets_have_the_names_that_were_passed_and_those_without_one_are_unknown() {
-        let manager = told(&[
+    fn sockets_have_the_passed_names_and_unnamed_ones_are_unknown() {
+        let manager = parsed(&[
             ("LISTEN_PID", "42"),
             ("LISTEN_FDS", "3"),
             ("LISTEN_FDNAMES", "web:api"),
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_becomes_the_numbers_that_it_stands_for() {
+    fn names_are_replaced_by_numbers() {
         let manager = passed(&["web", "admin", "web", "api"]);
         let cases: [(Texts, Option<&str>, Texts, Option<&str>); 6] = [
             (
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_passed_is_refused_with_what_was() {
+    fn a_socket_that_was_not_passed_is_refused_with_the_passed_names() {
         let cases: [(Texts, Texts, Option<&str>, &str); 5] = [
             (
                 &[],
@@ -320,7 +322,7 @@ mod tests {
                 &["web", "web", "api"],
                 &["systemd:www"],
                 None,
-                "bind = \"systemd:www\": systemd has passed no socket of this name; there is web, api,",
+                "bind = \"systemd:www\": systemd has passed no socket of this name; the names (FileDescriptorName=) are: web, api",
             ),
             (
                 &["web"],

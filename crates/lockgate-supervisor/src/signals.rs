@@ -1,5 +1,4 @@
-//! Signal handling of the supervisor and of workers: handlers set flags and write to a wake-up pipe. `supervisor` and
-//! `worker_side` define what each signal means.
+//! Signal handling of the supervisor and of workers: handlers set flags and write to a wake-up pipe.
 //!
 //! No signal mask is touched here and nothing is set to "ignore": both would be inherited by the application's
 //! subprocesses, while exec resets a handler. (During an upgrade a mask preserves signals; the host sets it, and clears
@@ -19,7 +18,8 @@ use signal_hook::{flag, low_level};
 
 use crate::supervisor::Request;
 
-/// What each signal asks of the supervisor, mildest first: signals that arrive together are reported in this order.
+/// The request that each signal makes of the supervisor, mildest first: signals that arrive together are reported in this
+/// order.
 const REQUESTS: [(i32, Request); 9] = [
     (SIGWINCH, Request::WindowChange),
     (SIGUSR2, Request::Upgrade),
@@ -32,19 +32,19 @@ const REQUESTS: [(i32, Request); 9] = [
     (SIGQUIT, Request::Quit),
 ];
 
-/// What external signals do in a worker: from process groups, service managers and operators. The supervisor sends its
+/// The actions of external signals in a worker: from process groups, service managers and operators. The supervisor sends its
 /// orders over a pipe. Signals that a worker ignores are not listed (a closed terminal sends `SIGHUP` to the group, and
 /// its default would kill the worker).
-const WISHES: [(i32, Wish); 4] = [
-    (SIGTERM, Wish::Drain),
-    (SIGINT, Wish::Stop),
-    (SIGQUIT, Wish::Stop),
-    (SIGUSR1, Wish::ReopenLogs),
+const WORKER_SIGNALS: [(i32, SignalAction); 4] = [
+    (SIGTERM, SignalAction::Drain),
+    (SIGINT, SignalAction::Stop),
+    (SIGQUIT, SignalAction::Stop),
+    (SIGUSR1, SignalAction::ReopenLogs),
 ];
-const QUIET_IN_WORKERS: [i32; 5] = [SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, SIGUSR2];
+const IGNORED_IN_WORKERS: [i32; 5] = [SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, SIGUSR2];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wish {
+enum SignalAction {
     Drain,
     Stop,
     ReopenLogs,
@@ -98,13 +98,13 @@ impl SupervisorSignals {
         raised.map(|(request, _)| *request).collect()
     }
 
-    /// Whether a stop was requested; for a child that was forked while the signal came in.
-    pub(crate) fn asks_to_stop(&self) -> bool {
+    /// Whether a stop was requested; for a child that was forked while the signal arrived.
+    pub(crate) fn is_stop_requested(&self) -> bool {
         let mut raised = self
             .flags
             .iter()
             .filter(|(_, flag)| flag.load(Ordering::SeqCst));
-        raised.any(|(request, _)| request.asks_to_stop())
+        raised.any(|(request, _)| request.is_stop())
     }
 }
 
@@ -131,12 +131,12 @@ pub struct SignalRelay {
     drain: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
-    /// While true, a signal that asks the worker to leave exits the process in the handler, with code 0.
+    /// While true, a signal to stop exits the process in the handler, with code 0.
     is_booting: Arc<AtomicBool>,
     writer: Arc<OwnedFd>,
 }
 
-/// What signals have asked of a worker.
+/// The actions that signals have requested of a worker.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Raised {
     pub(crate) drain: bool,
@@ -145,23 +145,23 @@ pub(crate) struct Raised {
 }
 
 impl SignalRelay {
-    fn flag(&self, wish: Wish) -> &Arc<AtomicBool> {
-        match wish {
-            Wish::Drain => &self.drain,
-            Wish::Stop => &self.stop,
-            Wish::ReopenLogs => &self.reopen,
+    fn flag(&self, action: SignalAction) -> &Arc<AtomicBool> {
+        match action {
+            SignalAction::Drain => &self.drain,
+            SignalAction::Stop => &self.stop,
+            SignalAction::ReopenLogs => &self.reopen,
         }
     }
 
     /// Handles this signal.
     pub fn raise(&self, signal: i32) {
-        let Some(&(_, wish)) = WISHES.iter().find(|(known, _)| *known == signal) else {
+        let Some(&(_, action)) = WORKER_SIGNALS.iter().find(|(known, _)| *known == signal) else {
             return;
         };
-        if wish != Wish::ReopenLogs && self.is_booting.load(Ordering::SeqCst) {
+        if action != SignalAction::ReopenLogs && self.is_booting.load(Ordering::SeqCst) {
             low_level::exit(0);
         }
-        self.flag(wish).store(true, Ordering::SeqCst);
+        self.flag(action).store(true, Ordering::SeqCst);
         self.wake();
     }
 
@@ -181,30 +181,30 @@ impl WorkerSignals {
     /// Installs the handlers; until [`finish_boot`](Self::finish_boot), `SIGTERM`, `SIGINT` and `SIGQUIT` exit the
     /// process at once.
     pub(crate) fn install() -> io::Result<Self> {
-        let mut signals = Self::quiet()?;
+        let mut signals = Self::ignoring()?;
         let relay = signals.relay.clone();
         let registrations = &mut signals.registrations;
-        for (signal, wish) in WISHES {
-            if wish != Wish::ReopenLogs {
+        for (signal, action) in WORKER_SIGNALS {
+            if action != SignalAction::ReopenLogs {
                 let is_booting = Arc::clone(&relay.is_booting);
                 registrations.push(flag::register_conditional_shutdown(signal, 0, is_booting)?);
             }
-            let raised = Arc::clone(relay.flag(wish));
+            let raised = Arc::clone(relay.flag(action));
             registrations.push(flag::register(signal, raised)?);
             let writer = relay.writer.try_clone()?;
             signals.descriptors.push(writer.as_raw_fd());
             registrations.push(low_level::pipe::register(signal, writer)?);
         }
-        let nobody_reads = Arc::new(AtomicBool::new(false));
-        for signal in QUIET_IN_WORKERS {
-            registrations.push(flag::register(signal, Arc::clone(&nobody_reads))?);
+        let unread = Arc::new(AtomicBool::new(false));
+        for signal in IGNORED_IN_WORKERS {
+            registrations.push(flag::register(signal, Arc::clone(&unread))?);
         }
         Ok(signals)
     }
 
-    /// For a child that only the supervisor ends: all handled signals do nothing. The supervisor's handlers stay
+    /// For a child that only the supervisor stops: all handled signals do nothing. The supervisor's handlers stay
     /// installed, and lose their actions when [`SupervisorSignals`] is dropped.
-    pub(crate) fn quiet() -> io::Result<Self> {
+    pub(crate) fn ignoring() -> io::Result<Self> {
         let (wake, writer) = Wake::new()?;
         let relay = SignalRelay {
             drain: Arc::default(),
@@ -243,11 +243,11 @@ impl WorkerSignals {
     /// The requests since the last call.
     pub(crate) fn take(&self) -> Raised {
         self.wake.clear();
-        let take = |wish| self.relay.flag(wish).swap(false, Ordering::SeqCst);
+        let take = |action| self.relay.flag(action).swap(false, Ordering::SeqCst);
         Raised {
-            drain: take(Wish::Drain),
-            stop: take(Wish::Stop),
-            reopen: take(Wish::ReopenLogs),
+            drain: take(SignalAction::Drain),
+            stop: take(SignalAction::Stop),
+            reopen: take(SignalAction::ReopenLogs),
         }
     }
 }

@@ -4,10 +4,13 @@
 //! share, so that another server may bind the same address; workers do not have sockets of their own.
 
 mod adopted;
-mod patient;
-pub(crate) use patient::bind_patiently;
+mod bind_error;
+mod retry;
+mod unix_socket;
 
-use std::fmt;
+pub(crate) use bind_error::BindFailure;
+pub(crate) use retry::bind_with_retry;
+
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -17,9 +20,9 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::handover::{self, HandoverError};
-use crate::os;
-use crate::unix_socket::{self, SocketFile};
+use crate::handover::payload::{self, HandoverError};
+use bind_error::BindError;
+use unix_socket::SocketFile;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ impl Listener {
     }
 
     /// A second handle to the same socket and its file.
-    fn again(&self) -> io::Result<Self> {
+    fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             configured: self.configured.clone(),
             address: self.address.clone(),
@@ -53,22 +56,22 @@ impl Listener {
     ///
     /// # Errors
     /// With a name that is not UTF-8.
-    pub(crate) fn describe(&self, fd: RawFd) -> Result<handover::Socket, HandoverError> {
+    pub(crate) fn describe(&self, fd: RawFd) -> Result<payload::ListenerEntry, HandoverError> {
         let text = |address: &BindAddress| {
             let text = address.to_string();
             match BindAddress::parse(&text) {
                 Ok(parsed) if parsed == *address => Ok(text),
-                _ => Err(HandoverError::Inexpressible(text)),
+                _ => Err(HandoverError::NotRepresentable(text)),
             }
         };
         let file = match &self.file {
             None => None,
             Some(file) => Some(
                 file.identity()
-                    .ok_or_else(|| HandoverError::Inexpressible(self.configured.to_string()))?,
+                    .ok_or_else(|| HandoverError::NotRepresentable(self.configured.to_string()))?,
             ),
         };
-        Ok(handover::Socket {
+        Ok(payload::ListenerEntry {
             fd,
             configured: text(&self.configured)?,
             address: text(&self.address)?,
@@ -81,20 +84,20 @@ impl Listener {
         self.socket.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes over a socket from the previous program in this process.
+    /// A socket that the previous program in this process has handed over.
     ///
     /// # Errors
-    /// When it is not open, or its addresses are invalid.
-    pub(crate) fn take_over(left: &handover::Socket) -> io::Result<Self> {
+    /// When its addresses are invalid.
+    pub(crate) fn inherited(entry: &payload::ListenerEntry, socket: OwnedFd) -> io::Result<Self> {
         let address = |text: &str| {
             BindAddress::parse(text)
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, text.to_owned()))
         };
-        let file = left.file.as_ref();
+        let file = entry.file.as_ref();
         Ok(Self {
-            configured: address(&left.configured)?,
-            address: address(&left.address)?,
-            socket: Some(os::take_over(left.fd)?),
+            configured: address(&entry.configured)?,
+            address: address(&entry.address)?,
+            socket: Some(socket),
             file: file.map(|(path, device, inode)| SocketFile::known(path.into(), *device, *inode)),
         })
     }
@@ -121,7 +124,7 @@ impl Listener {
         }
     }
 
-    /// Who may connect, if that is restricted: for the operator of a proxy.
+    /// The users who may connect, if that is restricted; for the log.
     pub(crate) fn access_note(&self) -> String {
         let access = self.file.as_ref().and_then(SocketFile::access);
         access.map_or_else(String::new, |access| access.note())
@@ -133,134 +136,6 @@ impl Listener {
             BindAddress::Tcp { .. } => format!("http://{}", self.address),
             other => other.to_string(),
         }
-    }
-}
-
-/// An address that could not be listened on.
-#[derive(Debug)]
-pub(crate) struct BindFailure {
-    pub(crate) address: BindAddress,
-    pub(crate) error: BindError,
-}
-
-/// Why an address cannot be listened on.
-#[derive(Debug)]
-pub(crate) enum BindError {
-    /// Another process listens on this unix socket.
-    Occupied,
-    /// The path of a unix socket is a file of another kind.
-    NotASocket,
-    /// The file at the path was replaced while the socket was bound.
-    Replaced,
-    /// The inherited descriptor is not a listening stream socket.
-    NotListening,
-    /// No socket was passed under this name.
-    NotPassed,
-    /// The host name does not resolve.
-    UnknownHost(io::Error),
-    /// A system call failed.
-    Failed(io::Error),
-}
-
-impl BindFailure {
-    /// Whether another process listens there, which may be about to stop.
-    pub(crate) fn is_in_use(&self) -> bool {
-        match &self.error {
-            BindError::Occupied => true,
-            BindError::Failed(error) => error.kind() == io::ErrorKind::AddrInUse,
-            _ => false,
-        }
-    }
-}
-
-/// One line: the address, what is wrong, what to do.
-impl fmt::Display for BindFailure {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = &self.address;
-        match &self.error {
-            BindError::Occupied => {
-                write!(
-                    out,
-                    "another process listens on {address}: stop it or choose another --bind"
-                )
-            }
-            BindError::NotASocket => {
-                write!(
-                    out,
-                    "cannot listen on {address}: the path exists and is not a socket; move it or choose another --bind"
-                )
-            }
-            BindError::Replaced => {
-                write!(
-                    out,
-                    "cannot listen on {address}: another process replaced the file while the socket was made; \
-                       let only root and the user of the workers write to its directory, or choose another --bind"
-                )
-            }
-            BindError::NotListening => {
-                write!(
-                    out,
-                    "cannot use {address}: the descriptor is not a listening stream socket; \
-                       pass one from the process that starts the server (in a .socket unit: ListenStream=, Accept=no), \
-                       or choose another --bind"
-                )
-            }
-            BindError::NotPassed => {
-                write!(
-                    out,
-                    "cannot listen on {address}: no such socket was passed; choose another --bind"
-                )
-            }
-            BindError::UnknownHost(error) => {
-                write!(
-                    out,
-                    "cannot listen on {address}: the host has no address ({error}); \
-                       use an address of this machine, or 0.0.0.0 for all"
-                )
-            }
-            BindError::Failed(error) => {
-                let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-                let Some(advice) = errno.and_then(|errno| advice(address, errno)) else {
-                    return write!(out, "cannot listen on {address}: {error}");
-                };
-                if errno == Some(Errno::ADDRINUSE) {
-                    write!(
-                        out,
-                        "another process listens on {address}: {advice} ({error})"
-                    )?;
-                    return match address {
-                        BindAddress::Tcp { port, .. } => {
-                            write!(out, "; `ss -ltnp sport = :{port}` names it")
-                        }
-                        _ => Ok(()),
-                    };
-                }
-                write!(out, "cannot listen on {address}: {error}; {advice}")
-            }
-        }
-    }
-}
-
-fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
-    match (address, errno) {
-        (_, Errno::ADDRINUSE) => Some("stop it or choose another --bind".to_owned()),
-        (BindAddress::Tcp { port: ..1024, .. }, Errno::ACCESS) => {
-            Some("ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port".to_owned())
-        }
-        (BindAddress::Tcp { host, .. }, Errno::ADDRNOTAVAIL) => {
-            Some(format!("{host} is not an address of this machine: use one that is, or 0.0.0.0 for all"))
-        }
-        (BindAddress::Tcp { .. }, Errno::AFNOSUPPORT) => {
-            Some("this machine has no IPv6: use an IPv4 address".to_owned())
-        }
-        (BindAddress::Unix(_), Errno::NOENT) => Some("create the directory first".to_owned()),
-        (BindAddress::Unix(_), Errno::ACCESS | Errno::ROFS | Errno::PERM) => {
-            Some("the server must be allowed to write to the directory".to_owned())
-        }
-        (BindAddress::Fd(_), Errno::BADF) => {
-            Some("nothing is open under this number: the process that starts the server must pass the socket".to_owned())
-        }
-        _ => None,
     }
 }
 
@@ -282,7 +157,7 @@ pub(crate) fn bind(
             .peekable();
         let bound = match address {
             _ if kept.peek().is_some() => kept
-                .map(Listener::again)
+                .map(Listener::try_clone)
                 .collect::<io::Result<Vec<_>>>()
                 .map_err(BindError::Failed),
             BindAddress::Tcp { host, port } => tcp(host, *port, config, backlog),
@@ -300,7 +175,7 @@ pub(crate) fn bind(
             }
             BindAddress::Abstract(name) => abstract_socket(name, backlog)
                 .map_err(BindError::Failed)
-                .map(|socket| whole(address, socket)),
+                .map(|socket| listener(address, socket)),
             BindAddress::Fd(number) => adopted::adopt(*number).map(|(socket, real)| {
                 vec![Listener {
                     address: real.unwrap_or_else(|| address.clone()),
@@ -328,7 +203,7 @@ pub(crate) fn bind(
     Ok(listeners)
 }
 
-fn whole(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
+fn listener(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
     vec![Listener {
         configured: address.clone(),
         address: address.clone(),
@@ -476,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_sockets_inherit_that_nothing_is_delayed_and_the_listener_never_blocks() {
+    fn accepted_sockets_inherit_nodelay_and_the_listener_never_blocks() {
         let mut listeners = bind(&config(vec![on("127.0.0.1", 0)]), None, &[]).unwrap();
         let (_, _client) = connect(&listeners[0]);
         let listener = TcpListener::from(listeners[0].socket.take().unwrap());
@@ -490,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn both_wildcards_can_be_bound_side_by_side() {
+    fn both_wildcards_can_be_bound_together() {
         let free = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -518,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_to_do_and_leaves_nothing_behind() {
+    fn a_failure_is_explained_and_removes_all_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -558,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_that_need_a_privilege_are_explained() {
+    fn privileged_ports_are_explained() {
         let error = BindError::Failed(io::Error::from_raw_os_error(Errno::ACCESS.raw_os_error()));
         let failure = BindFailure {
             address: on("0.0.0.0", 80),
@@ -598,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abstract_name_is_taken_once() {
+    fn an_abstract_name_can_be_bound_once() {
         let name =
             BindAddress::Abstract(format!("lockgate-test-{}", std::process::id()).into_bytes());
         let _listeners = bind(&config(vec![name.clone()]), None, &[]).unwrap();

@@ -17,10 +17,10 @@ use lockgate_observe::Scoreboard;
 use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 
-use crate::os::shared_bells;
+use crate::os::shared_futexes;
 
 // The words of a worker's place.
-const RUNG: usize = 0;
+const REQUESTED: usize = 0;
 const ANSWERED: usize = 1;
 const LENGTH: usize = 2;
 const KIND: usize = 3;
@@ -32,14 +32,14 @@ const TEXT: u32 = 0;
 const PROBLEM: u32 = 1;
 
 /// Bytes per answer: a hundred threads of a hundred frames, with long names.
-const ROOM: usize = 1 << 20;
+const ANSWER_SIZE: usize = 1 << 20;
 /// How often the asking process checks for answers.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A worker's answer: a text, or why there is none.
 pub type StackAnswer = Result<Vec<u8>, String>;
 
-/// The places of all workers. Made before the first fork, so that every process shares them.
+/// The board, with a place for each worker. Made before the first fork, so that every process shares it.
 #[derive(Debug)]
 pub struct StackBoard {
     file: OwnedFd,
@@ -48,11 +48,11 @@ pub struct StackBoard {
 
 impl StackBoard {
     /// # Errors
-    /// Where the system has no such memory: it requires Linux.
+    /// Where the system has no memory files or futexes: they need Linux.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             file: system::file()?,
-            words: shared_bells(PLACE * Scoreboard::MOST_WORKERS)?,
+            words: shared_futexes(PLACE * Scoreboard::MOST_WORKERS)?,
         })
     }
 
@@ -63,7 +63,7 @@ impl StackBoard {
             file: self.file,
             slot,
             words,
-            heard: words[RUNG].load(Ordering::Relaxed),
+            seen: words[REQUESTED].load(Ordering::Relaxed),
         })
     }
 
@@ -73,22 +73,24 @@ impl StackBoard {
     }
 
     /// Asks the workers in these slots; `None` for each without an answer in time. One caller at a time.
-    pub fn ask(&self, slots: &[usize], patience: Duration) -> Vec<Option<StackAnswer>> {
+    pub fn ask(&self, slots: &[usize], timeout: Duration) -> Vec<Option<StackAnswer>> {
         let places: Vec<Option<(usize, &Words, u32)>> = slots
             .iter()
             .map(|&slot| {
                 let words = place(self.words, slot)?;
-                let round = words[RUNG].fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-                system::wake(&words[RUNG]);
+                let round = words[REQUESTED]
+                    .fetch_add(1, Ordering::AcqRel)
+                    .wrapping_add(1);
+                system::wake(&words[REQUESTED]);
                 Some((slot, words, round))
             })
             .collect();
         let has_answered = |&(_, words, round): &(usize, &Words, u32)| {
             words[ANSWERED].load(Ordering::Acquire) == round
         };
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         while !places.iter().flatten().all(has_answered) && Instant::now() < until {
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
         let answers = places
             .iter()
@@ -104,14 +106,18 @@ impl StackBoard {
 
     fn read(&self, slot: usize, words: &Words) -> StackAnswer {
         let length = words[LENGTH].load(Ordering::Relaxed) as usize;
-        let mut text = vec![0; length.min(ROOM)];
+        let mut text = vec![0; length.min(ANSWER_SIZE)];
         let mut done = 0;
         while done < text.len() {
-            match pread(&self.file, &mut text[done..], (slot * ROOM + done) as u64) {
+            match pread(
+                &self.file,
+                &mut text[done..],
+                (slot * ANSWER_SIZE + done) as u64,
+            ) {
                 Ok(0) => text.truncate(done),
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(format!("its answer cannot be read: {error}")),
+                Err(error) => return Err(format!("cannot read its answer: {error}")),
             }
         }
         match words[KIND].load(Ordering::Relaxed) {
@@ -127,7 +133,7 @@ pub struct StackPlace {
     file: OwnedFd,
     slot: usize,
     words: &'static Words,
-    heard: u32,
+    seen: u32,
 }
 
 impl StackPlace {
@@ -137,12 +143,12 @@ impl StackPlace {
     /// When the system does not support it.
     pub fn wait(&mut self) -> io::Result<()> {
         loop {
-            let rung = self.words[RUNG].load(Ordering::Acquire);
-            if rung != self.heard {
-                self.heard = rung;
+            let requested = self.words[REQUESTED].load(Ordering::Acquire);
+            if requested != self.seen {
+                self.seen = requested;
                 return Ok(());
             }
-            system::sleep_while(&self.words[RUNG], rung)?;
+            system::sleep_while(&self.words[REQUESTED], requested)?;
         }
     }
 
@@ -160,22 +166,26 @@ impl StackPlace {
             Ok(text) => (TEXT, &text[..]),
             Err(problem) => (PROBLEM, problem.as_bytes()),
         };
-        let text = &text[..text.len().min(ROOM)];
+        let text = &text[..text.len().min(ANSWER_SIZE)];
         let (kind, length) = match self.write(text) {
             Ok(()) => (kind, text.len()),
             // There is no memory left for an error text.
             Err(_) => (PROBLEM, 0),
         };
         self.words[KIND].store(kind, Ordering::Relaxed);
-        // At most ROOM.
+        // At most ANSWER_SIZE.
         self.words[LENGTH].store(length as u32, Ordering::Relaxed);
-        self.words[ANSWERED].store(self.heard, Ordering::Release);
+        self.words[ANSWERED].store(self.seen, Ordering::Release);
     }
 
     fn write(&self, text: &[u8]) -> Result<(), Errno> {
         let mut done = 0;
         while done < text.len() {
-            match pwrite(&self.file, &text[done..], (self.slot * ROOM + done) as u64) {
+            match pwrite(
+                &self.file,
+                &text[done..],
+                (self.slot * ANSWER_SIZE + done) as u64,
+            ) {
                 Ok(0) => return Err(Errno::NOSPC),
                 Ok(count) => done += count,
                 Err(Errno::INTR) => {}
@@ -200,7 +210,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// What another process has after a fork.
+    /// The board in another process after a fork.
     fn inherited(board: &StackBoard) -> StackBoard {
         StackBoard {
             file: board.file.try_clone().unwrap(),
@@ -219,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn each_worker_answers_for_itself_time_and_again() {
+    fn each_worker_answers_repeated_requests() {
         let board = StackBoard::new().unwrap();
         let texts: Vec<StackAnswer> = vec![Ok(b"a".repeat(9000)), Err("asleep".into()), Ok(vec![])];
         answerer(&board, 0, texts.clone());
@@ -231,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_or_is_not_there_keeps_nobody_from_answering() {
+    fn a_worker_without_an_answer_does_not_affect_the_others() {
         let board = StackBoard::new().unwrap();
         let _silent = inherited(&board).place(0).unwrap();
         answerer(&board, 1, vec![Ok(b"here".to_vec())]);
@@ -242,21 +252,24 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_question_is_not_taken_for_one_to_this() {
+    fn an_answer_to_an_earlier_request_is_ignored() {
         let board = StackBoard::new().unwrap();
         let mut place = inherited(&board).place(0).unwrap();
         assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
         place.wait().unwrap();
-        place.words[RUNG].fetch_add(1, Ordering::Relaxed);
+        place.words[REQUESTED].fetch_add(1, Ordering::Relaxed);
         place.answer(&Ok(b"late".to_vec()));
         assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
     }
 
     #[test]
-    fn a_long_answer_stays_in_its_room() {
+    fn a_long_answer_is_cut() {
         let board = StackBoard::new().unwrap();
-        answerer(&board, 0, vec![Ok(vec![b'x'; ROOM + 1])]);
+        answerer(&board, 0, vec![Ok(vec![b'x'; ANSWER_SIZE + 1])]);
         let answers = board.ask(&[0], PATIENCE);
-        assert_eq!(answers[0].as_ref().unwrap().as_ref().unwrap().len(), ROOM);
+        assert_eq!(
+            answers[0].as_ref().unwrap().as_ref().unwrap().len(),
+            ANSWER_SIZE
+        );
     }
 }

@@ -1,21 +1,25 @@
-//! The supervisor's state machine: decides which workers are forked, restarted, asked to leave, killed. Events and
-//! `now` go in, actions come out; it uses no process, descriptor or clock.
+//! The supervisor's state machine: decides which workers are forked, replaced, stopped or killed. Events and `now` go in,
+//! actions come out; it uses no process, descriptor or clock.
 //!
 //! Invariants: a slot has at most one process, and two generations have separate slots; every wait has a deadline; no
 //! failure of a worker stops a server that has once been healthy.
 
-mod booting;
+mod boot;
+mod canary;
+mod canary_counts;
 mod event;
-mod fact;
-mod farewell;
+mod exit_report;
+mod liveness;
 mod memory;
+mod operations;
+mod progress_event;
 mod recycling;
 mod reload;
-mod silence;
+mod reporting;
+mod state;
 mod status;
 mod stopping;
 mod upgrade;
-mod watch;
 mod worker;
 
 use std::time::Instant;
@@ -23,128 +27,76 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 pub use event::{
-    Action, Event, Generation, Inherited, Known, Order, ReplaceReason, Request, Responses, Rules,
+    Action, BAD_FORK, Event, Generation, Order, ReplaceReason, Request, Responses, Rules,
+    WorkerHandover, WorkerSnapshot,
 };
-pub use fact::Fact;
+pub use progress_event::ProgressEvent;
+pub use state::Supervisor;
 pub use status::Status;
 
-use recycling::Recycling;
-use reload::Reload;
-use status::Told;
-use stopping::{Delay, Stop};
-use upgrade::Upgrade;
-pub(crate) use worker::Seconds;
-use worker::{Role, Slot, Tenant, Worker};
-
-/// The state of the whole server.
-#[derive(Debug)]
-pub struct Supervisor {
-    rules: Rules,
-    /// The number of serving workers wanted now.
-    wanted: usize,
-    slots: Vec<Slot>,
-    stage: Stage,
-    /// A stop was requested; the server still serves for this delay.
-    delay: Option<Delay>,
-    told: Told,
-    /// Some worker has been ready once: from then on the server only stops on request.
-    has_been_healthy: bool,
-    announces_readiness: bool,
-    reload: Option<Reload>,
-    is_reload_wanted: bool,
-    recycling: Recycling,
-    upgrade: Upgrade,
-    /// Signals that arrived during a reload and change the number of workers.
-    resizes: Vec<Request>,
-    last_boot_failure: Option<String>,
-    last_event: Option<Instant>,
-    actions: Vec<Action>,
-}
-
-#[derive(Debug)]
-enum Stage {
-    Running,
-    Stopping(Stop),
-    Gone,
-}
+use operations::{Reload, Upgrade};
+use state::Stage;
+use worker::{Role, Slot, SlotState};
 
 impl Supervisor {
-    /// A server without workers; [`Event::Start`] makes them.
-    pub fn new(rules: Rules) -> Self {
-        Self {
-            rules,
-            wanted: rules.workers.max(1),
-            slots: Vec::new(),
-            stage: Stage::Running,
-            delay: None,
-            told: Told::default(),
-            has_been_healthy: false,
-            announces_readiness: true,
-            reload: None,
-            is_reload_wanted: false,
-            recycling: Recycling::default(),
-            upgrade: Upgrade::None,
-            resizes: Vec::new(),
-            last_boot_failure: None,
-            last_event: None,
-            actions: Vec::new(),
-        }
-    }
-
     /// Handles an event; returns the actions, in order. `now` never goes back.
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
-        self.forgive_own_absence(now);
+        self.restart_timeouts_after_suspension(now);
         match event {
             Event::Start => self
                 .slots
                 .resize_with(self.wanted, || Slot::vacant(Role::Serving, now)),
             Event::Resumed(inherited) => self.resume(inherited, now),
-            Event::Forked { slot, pid } => self.move_in(slot, pid, now),
-            Event::ForkFailed { slot, reason } => self.try_fork_later(slot, &reason, now),
-            Event::NotLoaded { slot, code, text } => self.leave_vacant(slot, code, text, now),
-            Event::Ready { pid } => self.welcome(pid, now),
+            Event::Forked { slot, pid } => self.on_forked(slot, pid, now),
+            Event::ForkFailed { slot, reason } => self.on_fork_failed(slot, &reason, now),
+            Event::LoadFailed { slot, code, text } => self.on_load_failed(slot, code, text, now),
+            Event::Ready { pid } => self.on_ready(pid, now),
             Event::Serving { pid } => {
                 if let Some(worker) = self.worker_mut(pid) {
                     worker.is_accepting = true;
                     worker.last_heard = now;
                 }
             }
-            Event::BootFailed { pid, code, text } => self.hear_failure(pid, code, text, now),
+            Event::BootFailed { pid, code, text } => self.on_boot_failed(pid, code, text, now),
             Event::Heartbeat { pid } => {
                 if let Some(worker) = self.worker_mut(pid) {
                     worker.last_heard = now;
                 }
             }
-            Event::Stuck { pid } => self.end_stuck(pid, now),
-            Event::Exiting { pid } => self.follow_exiting(pid, now),
-            Event::ReplaceWanted { pid, reason } => self.want_replacement(pid, reason),
-            Event::Measured {
+            Event::Stuck { pid } => self.on_stuck(pid, now),
+            Event::Exiting { pid } => self.on_exiting(pid, now),
+            Event::ReplaceWanted { pid, reason } => self.queue_replacement(pid, reason),
+            Event::Sampled {
                 pid,
                 requests,
                 memory,
-            } => self.judge_measures(pid, requests, memory, now),
-            Event::Prepared(rules) => self.boot_next(rules, now),
-            Event::Counted(counts) => self.judge_watched(&counts, now),
-            Event::NotPrepared { reason } => self.fail_reload(&reason, None, now),
-            Event::UpgradeTried => self.note_tried(),
-            Event::UpgradeFailed { reason } => self.fail_upgrade(&reason),
+            } => self.on_sampled(pid, requests, memory, now),
+            Event::Prepared(rules) => self.on_prepared(rules, now),
+            Event::Counted(counts) => self.on_counted(&counts, now),
+            Event::PrepareFailed { reason } => self.fail_reload(&reason, None, now),
+            Event::UpgradeTried => {
+                if self.upgrade == Upgrade::Trying {
+                    self.upgrade = Upgrade::Tried;
+                }
+            }
+            Event::UpgradeFailed { reason } => self.on_upgrade_failed(&reason),
             Event::Exited {
                 pid,
-                ending,
+                exit_status,
                 memory_ran_out,
-                unfinished,
-            } => self.bury(pid, ending, memory_ran_out, &unfinished, now),
-            Event::Requested(request) => self.obey(request, now),
+                in_flight,
+            } => self.on_exited(pid, exit_status, memory_ran_out, &in_flight, now),
+            Event::Requested(request) => self.on_request(request, now),
             Event::Tick => {}
         }
         self.keep_deadlines(now);
-        self.tell_progress();
+        self.report_progress();
         std::mem::take(&mut self.actions)
     }
 
     /// When to call again with [`Event::Tick`] at the latest; `None`: only on the next event.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let is_running = matches!(self.stage, Stage::Running);
+        let is_running = self.is_running();
         let forks = self
             .slots
             .iter()
@@ -154,7 +106,7 @@ impl Supervisor {
         let stages = [
             match &self.stage {
                 Stage::Stopping(stop) => Some(stop.deadline),
-                _ => self.delay.as_ref().map(Delay::until),
+                _ => self.delay.as_ref().map(|delay| delay.until),
             },
             self.reload.as_ref().and_then(Reload::deadline),
             self.recycling
@@ -164,17 +116,17 @@ impl Supervisor {
         let ages = self
             .serving()
             .filter_map(Slot::worker)
-            .filter_map(|worker| self.grows_old_at(worker))
+            .filter_map(|worker| self.max_age_at(worker))
             .filter(|_| is_running);
         forks
             .chain(ends.flatten())
             .chain(stages.into_iter().flatten())
             .chain(ages)
-            .chain(self.next_silence())
+            .chain(self.liveness_deadline())
             .min()
     }
 
-    fn obey(&mut self, request: Request, now: Instant) {
+    fn on_request(&mut self, request: Request, now: Instant) {
         match request {
             Request::Terminate | Request::Interrupt | Request::Quit => {
                 self.stop_by_request(request, now)
@@ -190,20 +142,18 @@ impl Supervisor {
                     order: Order::ReopenLogs,
                 }));
             }
-            Request::Reload => self.ask_for_reload(),
-            Request::Upgrade => self.ask_for_upgrade(),
-            // A daemonized gunicorn retires its workers on this signal. An upgrade in place does not need it, and a
-            // script written for gunicorn's two masters would take the site down.
+            Request::Reload => self.request_reload(),
+            Request::Upgrade => self.request_upgrade(),
+            // A daemonized gunicorn retires its workers on this signal. An upgrade in place does not need that, and a
+            // script written for gunicorn's two masters would stop the service.
             Request::WindowChange => self.log(
                 Level::Debug,
-                "SIGWINCH: nothing to do, an upgrade (SIGUSR2) replaces the workers by itself",
+                "SIGWINCH ignored: an upgrade (SIGUSR2) replaces the workers by itself",
             ),
-            Request::MoreWorkers | Request::FewerWorkers
-                if !matches!(self.stage, Stage::Running) =>
-            {
+            Request::MoreWorkers | Request::FewerWorkers if !self.is_running() => {
                 self.log(
                     Level::Debug,
-                    "the server is stopping: the number of workers stays",
+                    "number of workers unchanged: the server is stopping",
                 );
             }
             Request::MoreWorkers | Request::FewerWorkers if self.reload.is_some() => {
@@ -217,16 +167,16 @@ impl Supervisor {
     fn grow(&mut self, now: Instant) {
         self.wanted += 1;
         self.announces_readiness = true;
-        self.give_slot(Role::Serving, now);
+        self.allocate_slot(Role::Serving, now);
         self.log(
             Level::Info,
-            format!("one worker more: {} are wanted", self.wanted),
+            format!("number of workers increased to {}", self.wanted),
         );
     }
 
     fn shrink(&mut self, now: Instant) {
         if self.wanted == 1 {
-            return self.log(Level::Info, "one worker is the least: nothing changes");
+            return self.log(Level::Info, "number of workers unchanged: 1 is the minimum");
         }
         self.wanted -= 1;
         let last = self.numbers(Role::Serving).last();
@@ -240,13 +190,13 @@ impl Supervisor {
         }
         self.log(
             Level::Info,
-            format!("one worker less: {} wanted", self.wanted),
+            format!("number of workers decreased to {}", self.wanted),
         );
     }
 
     fn keep_deadlines(&mut self, now: Instant) {
-        self.end_silent(now);
-        self.end_slow_boots(now);
+        self.abort_silent(now);
+        self.stop_slow_boots(now);
         for slot in &mut self.slots {
             let Some(worker) = slot
                 .worker_mut()
@@ -256,7 +206,7 @@ impl Supervisor {
             };
             worker.kill_at = None;
             worker.is_killed = true;
-            let message = format!("{worker} has not left in time: it is killed");
+            let message = format!("{worker} has not stopped in time: killing it");
             self.actions.push(Action::Log {
                 level: Level::Warning,
                 message,
@@ -269,23 +219,23 @@ impl Supervisor {
         self.keep_stop_deadline(now);
         match &self.stage {
             Stage::Running => {
-                self.go_on_succeeding(now);
-                self.go_on_reloading(now);
-                self.go_on_recycling(now);
+                self.continue_succession(now);
+                self.continue_reload(now);
+                self.continue_recycling(now);
                 // Last: an upgrade waits until the steps above have nothing left to do.
-                self.go_on_upgrading(now);
+                self.continue_upgrade(now);
                 self.fill_slots(now);
             }
             Stage::Stopping(stop)
                 if self
                     .slots
                     .iter()
-                    .all(|slot| matches!(slot.tenant, Tenant::Vacant { .. })) =>
+                    .all(|slot| matches!(slot.state, SlotState::Vacant { .. })) =>
             {
                 let code = stop.code;
                 self.exit(code);
             }
-            Stage::Stopping(_) | Stage::Gone => {}
+            Stage::Stopping(_) | Stage::Stopped => {}
         }
     }
 
@@ -310,42 +260,12 @@ impl Supervisor {
                 Role::Coming => Generation::Next,
                 _ => Generation::Present,
             };
-            self.slots[place].tenant = Tenant::Forking;
+            self.slots[place].state = SlotState::Forking;
             self.actions.push(Action::Fork {
                 slot: place,
                 generation,
             });
         }
-    }
-
-    /// The slots of the wanted workers.
-    fn serving(&self) -> impl Iterator<Item = &Slot> + Clone {
-        self.slots.iter().filter(|slot| slot.role == Role::Serving)
-    }
-
-    /// The numbers of the slots with this role.
-    fn numbers(&self, role: Role) -> impl Iterator<Item = usize> + '_ {
-        (0..self.slots.len()).filter(move |&place| self.slots[place].role == role)
-    }
-
-    fn exit(&mut self, code: i32) {
-        self.stage = Stage::Gone;
-        self.log(Level::Info, "stopped");
-        self.actions.push(Action::Exit { code });
-    }
-
-    fn worker_mut(&mut self, pid: u32) -> Option<&mut Worker> {
-        self.slots
-            .iter_mut()
-            .filter_map(Slot::worker_mut)
-            .find(|worker| worker.pid == pid)
-    }
-
-    fn log(&mut self, level: Level, message: impl Into<String>) {
-        self.actions.push(Action::Log {
-            level,
-            message: message.into(),
-        });
     }
 }
 

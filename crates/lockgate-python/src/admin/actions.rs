@@ -69,7 +69,7 @@ impl Actions {
         let unknown = |error: &dyn fmt::Display| Refused::UnknownUser(error.to_string());
         let socket = reply.socket().ok_or_else(|| unknown(&"no socket"))?;
         let user = peer_user(socket).map_err(|error| unknown(&error))?;
-        if !self.requests.may_ask(user) {
+        if !self.requests.may_request(user) {
             let owner = self.requests.owner();
             let name = String::from_utf8_lossy(name).into_owned();
             let message = format!("admin: user {user} may not ask for {name}: refused");
@@ -77,7 +77,7 @@ impl Actions {
             return Err(Refused::NotAllowed { user, owner });
         }
         self.requests
-            .ask(action.order, action.times)
+            .send(action.order, action.times)
             .map_err(|error| Refused::NotTaken(error.to_string()))?;
         let message = format!("admin: user {user} asks for {action}");
         self.log.write(Level::Info, &message);

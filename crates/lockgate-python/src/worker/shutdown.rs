@@ -85,7 +85,7 @@ impl Exiting for ExitingProcess {
 
     fn reopen_logs(&self) {
         if let Some(worker) = &self.worker {
-            lockgate_supervisor::Attended::reopen_logs(&**worker);
+            lockgate_supervisor::WorkerControl::reopen_logs(&**worker);
         }
     }
 }

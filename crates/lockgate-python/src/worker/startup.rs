@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lockgate_config::{BindAddress, Collection, Config, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
-use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerPost};
+use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerContext};
 use lockgate_worker::{Handle, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
@@ -44,10 +44,10 @@ impl PythonHooks {
         config: &Arc<Config>,
         generation: u64,
         listeners: &[(BindAddress, OwnedFd)],
-        note_new_identity: &dyn Fn() -> bool,
+        identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         self.apply_settings(py, config, generation)?;
-        if !note_new_identity() {
+        if !identity_changed() {
             return Err(LoadFailure {
                 code: 0,
                 text: "the supervisor has gone".to_owned(),
@@ -164,13 +164,13 @@ impl PythonHooks {
     pub(crate) fn start_worker(
         &mut self,
         py: Python<'_>,
-        post: &mut WorkerPost,
+        context: &mut WorkerContext,
     ) -> Result<Handle, i32> {
-        match self.prepare_worker(py, post) {
+        match self.prepare_worker(py, context) {
             Ok(Some(handle)) => Ok(handle),
             Ok(None) => Err(0),
             Err(failure) => {
-                post.boot_failed(failure.code, &failure.text);
+                context.boot_failed(failure.code, &failure.text);
                 if failure.code == BAD_FORK {
                     // Exit functions might block on the same stream.
                     signal_hook::low_level::exit(BAD_FORK);
@@ -184,7 +184,7 @@ impl PythonHooks {
     fn prepare_worker(
         &mut self,
         py: Python<'_>,
-        post: &mut WorkerPost,
+        context: &mut WorkerContext,
     ) -> Result<Option<Handle>, LoadFailure> {
         let application = match self.preloaded.take() {
             Some(application) => {
@@ -200,11 +200,11 @@ impl PythonHooks {
                 application
             }
             None => {
-                self.apply_settings(py, &Arc::clone(&post.config), post.generation)?;
-                if !post.note_new_identity() {
+                self.apply_settings(py, &Arc::clone(&context.config), context.generation)?;
+                if !context.identity_changed() {
                     return Ok(None);
                 }
-                self.load(py, &post.listeners)?
+                self.load(py, &context.listeners)?
             }
         };
         let collector = IdleGc::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
@@ -218,15 +218,15 @@ impl PythonHooks {
             );
             None
         });
-        let context = self.imported_context(py)?;
+        let imported = self.imported_context(py)?;
         let app = WsgiApp::new(
             application,
-            context,
+            imported,
             collector,
             settings(&self.config),
             Arc::clone(&self.log),
         );
-        let address = post.listeners.first().map(|(address, _)| address);
+        let address = context.listeners.first().map(|(address, _)| address);
         warm_up(py, &app, &self.config, address, &self.log).map_err(|text| LoadFailure {
             code: WARM_UP_FAILED,
             text,
@@ -236,16 +236,16 @@ impl PythonHooks {
         if let Ok(interval) = interpreter::switch_interval(py) {
             config.switch_interval = interval;
         }
-        let listeners = std::mem::take(&mut post.listeners);
+        let listeners = std::mem::take(&mut context.listeners);
         let handle = Worker::prepare(
             Arc::new(config),
             listeners,
             Arc::new(app),
             Arc::clone(&self.log),
-            post.worker_slot.take(),
+            context.worker_slot.take(),
         )
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
-        self.start_thread_dumps(py, post, &handle);
+        self.start_thread_dumps(py, context, &handle);
         Ok(Some(handle))
     }
 
@@ -284,8 +284,8 @@ impl PythonHooks {
     }
 
     /// Starts to answer requests for thread dumps. After the import: the application may claim the signal first.
-    fn start_thread_dumps(&self, py: Python<'_>, post: &mut WorkerPost, handle: &Handle) {
-        let place = (post.stacks.take()).and_then(|board| board.place(post.slot));
+    fn start_thread_dumps(&self, py: Python<'_>, context: &mut WorkerContext, handle: &Handle) {
+        let place = (context.stacks.take()).and_then(|board| board.place(context.slot));
         if let Some(place) = place
             && let Err(error) = thread_dump::answer_requests(py, place, &self.log, handle)
         {

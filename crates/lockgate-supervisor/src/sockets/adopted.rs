@@ -8,8 +8,8 @@ use lockgate_config::BindAddress;
 use rustix::net::sockopt;
 use socket2::SockRef;
 
-use super::BindError;
 use crate::os::duplicate_inherited;
+use crate::sockets::bind_error::BindError;
 
 /// A handle to the socket with this number, and its address if it can be represented.
 pub(super) fn adopt(number: i32) -> Result<(OwnedFd, Option<BindAddress>), BindError> {
@@ -25,7 +25,7 @@ pub(super) fn adopt(number: i32) -> Result<(OwnedFd, Option<BindAddress>), BindE
         .map_err(|errno| BindError::Failed(errno.into()))?;
     let address = real_address(&socket);
     if matches!(address, Some(BindAddress::Tcp { .. })) {
-        // As for our own sockets. If it fails, responses of several segments wait for the client's acknowledgements.
+        // As for sockets that this server binds. If it fails, responses of several segments wait for the client's acknowledgements.
         let _slower = sockopt::set_tcp_nodelay(&socket, true);
     }
     Ok((socket, address))
@@ -56,7 +56,7 @@ mod tests {
     use std::os::unix::net::{SocketAddr, UnixListener};
 
     #[test]
-    fn an_adopted_socket_is_called_by_its_address() {
+    fn an_adopted_socket_has_its_real_address() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.sock");
         let name = format!("lockgate-adopted-{}", std::process::id());

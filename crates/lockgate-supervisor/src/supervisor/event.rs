@@ -5,25 +5,32 @@ use std::time::Duration;
 
 use lockgate_observe::Level;
 
-use super::{Fact, Status};
-use crate::{Ending, Unfinished};
+use super::progress_event::ProgressEvent;
+use super::status::Status;
+use crate::processes::exit_status::ExitStatus;
+use crate::processes::in_flight::InFlightRequest;
+
+/// The code in [`Event::BootFailed`] of a worker that was forked while another thread of the fork server held a lock. In
+/// the copy that lock is never released; another fork of the same fork server may succeed.
+pub const BAD_FORK: i32 = 75;
 
 /// The settings that decisions depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// How many workers to keep, at least 1.
     pub workers: usize,
-    /// How long a worker may be silent or blocked; `None`: forever.
+    /// How long a worker may send no heartbeat or be blocked; `None`: no limit.
     pub timeout: Option<Duration>,
-    /// How long workers may take to finish when they are asked to.
+    /// How long workers may take to finish their requests when they are stopped.
     pub graceful_timeout: Duration,
-    /// How long the server goes on serving when it is asked to stop.
+    /// How long the server continues to serve after a stop was requested.
     pub drain_delay: Duration,
-    /// How long a worker may take to become ready; `None`: forever.
+    /// How long a worker may take to become ready; `None`: no limit.
     pub boot_timeout: Option<Duration>,
-    /// How long the old workers run beside the new ones after a reload (canary period); `None`: not at all.
+    /// How long old and new workers serve together in a reload before the new ones take over; `None`: not at all.
     pub canary_period: Option<Duration>,
-    /// By how many hundredths of a percent the new workers' error rate may exceed the old ones' during that time.
+    /// The canary period's limit: by how many hundredths of a percent the error rate of the new workers may exceed that of
+    /// the old ones.
     pub canary_max_error_increase: u32,
     /// Requests after which a worker is replaced; 0: never.
     pub max_requests: u64,
@@ -31,13 +38,13 @@ pub struct Rules {
     pub max_requests_jitter: u64,
     /// Serving time after which a worker is replaced; `None`: never.
     pub max_worker_age: Option<Duration>,
-    /// A worker that holds more bytes of memory than this is replaced; 0: no limit.
+    /// A worker that uses more bytes of memory than this is replaced; 0: no limit.
     pub max_worker_memory: u64,
-    /// A worker that holds more bytes of memory than this is ended; 0: no limit.
+    /// A worker that uses more bytes of memory than this is stopped without waiting for its replacement; 0: no limit.
     pub max_worker_memory_hard: u64,
 }
 
-/// Which settings and sockets a worker gets.
+/// The settings and sockets that a worker gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
     /// The serving generation.
@@ -55,12 +62,12 @@ pub enum ReplaceReason {
     Age,
     /// It has exceeded its memory limit.
     Memory {
-        /** Bytes that it holds. */
+        /// Bytes that it uses.
         held: u64,
-        /** Bytes that it may hold. */
+        /// Bytes that it may use.
         most: u64,
     },
-    /// It reports a request that cannot be ended: a thread is lost.
+    /// It reports a request that cannot be ended and occupies a thread.
     StuckThread,
 }
 
@@ -71,42 +78,42 @@ impl fmt::Display for ReplaceReason {
             Self::Requests(count) => {
                 write!(
                     out,
-                    "it has taken up {count} requests (setting: max_requests)"
+                    "it has handled {count} requests (setting: max_requests)"
                 )
             }
-            Self::Age => out.write_str("it has served long enough (setting: max_worker_age)"),
+            Self::Age => out.write_str("it has reached its maximum age (setting: max_worker_age)"),
             Self::Memory { held, most } => write!(
                 out,
-                "it holds {} MiB of memory and may hold {} (setting: max_worker_memory)",
+                "it uses {} MiB of memory, more than {} MiB (setting: max_worker_memory)",
                 held >> 20,
                 most >> 20
             ),
-            Self::StuckThread => out.write_str("a request in it does not end"),
+            Self::StuckThread => out.write_str("a request occupies a thread and cannot be ended"),
         }
     }
 }
 
-/// What the previous program in this process has handed over.
+/// The workers that one program hands over to the next one in the same process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inherited {
-    /// How many workers were wanted.
+pub struct WorkerHandover {
+    /// How many workers are wanted.
     pub wanted: usize,
     /// The value of the setting `workers`.
-    pub workers: usize,
-    /// Its workers.
-    pub children: Vec<Known>,
+    pub setting: usize,
+    /// The running workers.
+    pub workers: Vec<WorkerSnapshot>,
 }
 
-/// A worker that is handed over to the next program in this process.
+/// A worker that is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct WorkerSnapshot {
     /// Its slot.
     pub slot: usize,
     /// Its process.
     pub pid: u32,
     /// How long it has served.
     pub served: Duration,
-    /// It was asked to leave.
+    /// It was ordered to stop.
     pub is_leaving: bool,
 }
 
@@ -116,108 +123,108 @@ pub enum Event {
     /// All addresses are bound; workers may be forked.
     Start,
     /// Instead of [`Event::Start`]: workers exist already and are to be replaced.
-    Resumed(Inherited),
+    Resumed(WorkerHandover),
     /// [`Action::Fork`] has forked this process.
     Forked {
-        /** The slot of the new worker. */
+        /// The slot of the new worker.
         slot: usize,
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
     /// [`Action::Fork`] has failed.
     ForkFailed {
-        /** The slot that stays vacant. */
+        /// The slot that stays vacant.
         slot: usize,
-        /** The error, for the log. */
+        /// The error, for the log.
         reason: String,
     },
-    /// [`Action::Fork`] has forked no process, because the template could not load the application.
-    NotLoaded {
-        /** The slot that stays vacant. */
+    /// [`Action::Fork`] has forked no process, because the fork server could not load the application.
+    LoadFailed {
+        /// The slot that stays vacant.
         slot: usize,
-        /** The exit code, 3 or 4. */
+        /// The exit code, 3 or 4.
         code: i32,
-        /** What the operator should read. */
+        /// What the operator should read.
         text: String,
     },
     /// A worker has loaded the application and waits for [`Order::Open`].
     Ready {
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
     /// A worker accepts connections.
     Serving {
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
     /// A worker could not load the application and is about to exit.
     BootFailed {
-        /** Its process. */
+        /// Its process.
         pid: u32,
-        /** The exit code, 3 or 4. */
+        /// The exit code, 3 or 4.
         code: i32,
-        /** What the operator should read. */
+        /// What the operator should read.
         text: String,
     },
     /// A worker is alive.
     Heartbeat {
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
     /// A worker reports that it has been blocked for longer than the timeout.
     Stuck {
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
-    /// A worker has finished its requests, and its exit takes long.
+    /// A worker has finished its requests, and its exit is slow.
     Exiting {
-        /** Its process. */
+        /// Its process.
         pid: u32,
     },
     /// A worker should be replaced, by its own request or for another reason.
     ReplaceWanted {
-        /** Its process. */
+        /// Its process.
         pid: u32,
-        /** Why. */
+        /// Why.
         reason: ReplaceReason,
     },
     /// The request count and memory of a worker.
-    Measured {
-        /** Its process. */
+    Sampled {
+        /// Its process.
         pid: u32,
-        /** Requests that it has taken up. */
+        /// Requests that it has handled.
         requests: u64,
-        /** Bytes of memory that it holds; 0 when nobody has looked. */
+        /// Bytes of memory that it uses; 0: not measured.
         memory: u64,
     },
     /// The settings of the next generation are read and its addresses bound.
     Prepared(Rules),
     /// The next generation could not be prepared.
-    NotPrepared {
-        /** Why, for the log. */
+    PrepareFailed {
+        /// Why, for the log.
         reason: String,
     },
     /// The trial of the program on disk has succeeded.
     UpgradeTried,
     /// The trial or the exec has failed.
     UpgradeFailed {
-        /** Why, for the log. */
+        /// Why, for the log.
         reason: String,
     },
     /// Response counts of the workers so far.
     Counted(Vec<Responses>),
     /// A child process has exited. As PID 1 the supervisor also has reparented children.
     Exited {
-        /** The process. */
+        /// The process.
         pid: u32,
-        /** How it ended. */
-        ending: Ending,
-        /** Whether the kernel has just killed in this control group for want of memory; `None`: there is no telling. */
+        /// Its exit status.
+        exit_status: ExitStatus,
+        /// Whether the OOM killer has just killed a process of this control group; `None`: unknown.
         memory_ran_out: Option<bool>,
-        /** What it was running. */
-        unfinished: Vec<Unfinished>,
+        /// Its requests in flight.
+        in_flight: Vec<InFlightRequest>,
     },
-    /// A signal came in.
+    /// A signal has arrived, or an operator's request.
     Requested(Request),
     /// Time has passed.
     Tick,
@@ -234,10 +241,10 @@ pub struct Responses {
     pub failed: u64,
 }
 
-/// What a signal asks of the supervisor.
+/// A request to the supervisor, from a signal or an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// `SIGTERM`: stop, finishing what has begun.
+    /// `SIGTERM`: stop after the requests in progress.
     Terminate,
     /// `SIGINT`: stop quickly.
     Interrupt,
@@ -247,9 +254,9 @@ pub enum Request {
     Reload,
     /// `SIGUSR1`: open log files again.
     ReopenLogs,
-    /// `SIGTTIN`: one worker more.
+    /// `SIGTTIN`: add a worker.
     MoreWorkers,
-    /// `SIGTTOU`: one worker less.
+    /// `SIGTTOU`: remove a worker.
     FewerWorkers,
     /// `SIGUSR2`: replace the server by the version on disk.
     Upgrade,
@@ -258,8 +265,8 @@ pub enum Request {
 }
 
 impl Request {
-    /// Whether the server is to stop.
-    pub fn asks_to_stop(self) -> bool {
+    /// Whether it asks the server to stop.
+    pub fn is_stop(self) -> bool {
         matches!(self, Self::Terminate | Self::Interrupt | Self::Quit)
     }
 }
@@ -267,59 +274,52 @@ impl Request {
 /// An action to perform, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Fork a worker; answered by [`Event::Forked`], [`Event::ForkFailed`] or [`Event::NotLoaded`]: at once, or with
+    /// Fork a worker; answered by [`Event::Forked`], [`Event::ForkFailed`] or [`Event::LoadFailed`]: at once, or with
     /// `preload` when the application is loaded.
     Fork {
-        /** Its slot. */
+        /// Its slot.
         slot: usize,
-        /** The settings and the sockets that it gets. */
+        /// The settings and the sockets that it gets.
         generation: Generation,
     },
     /// Read the settings again and bind new addresses; answered at once by [`Event::Prepared`] or
-    /// [`Event::NotPrepared`].
+    /// [`Event::PrepareFailed`].
     Prepare,
     /// Read the response counts of all workers; answered at once by [`Event::Counted`].
-    Count,
+    CountResponses,
     /// The prepared generation becomes the present one.
-    Move,
+    SwitchOver,
     /// Discard the prepared generation.
     Discard,
     /// Start a trial of the program on disk; answered later by [`Event::UpgradeTried`] or [`Event::UpgradeFailed`].
     TryUpgrade,
     /// Exec the program on disk. Answered by [`Event::UpgradeFailed`], or never.
-    Upgrade {
-        /** How many workers are wanted. */
-        wanted: usize,
-        /** What the setting `workers` is. */
-        workers: usize,
-        /** The workers that are there. */
-        children: Vec<Known>,
-    },
-    /// Give a worker an order.
+    Upgrade(WorkerHandover),
+    /// Send an order to a worker.
     Send {
-        /** Its process. */
+        /// Its process.
         pid: u32,
-        /** What it is told. */
+        /// The order.
         order: Order,
     },
     /// Close the listening sockets, so that only workers take connections from their queues.
     CloseListeners,
     /// Reopen the supervisor's own log files.
     ReopenLogs,
-    /// Write the progress of a reload to the scoreboard.
-    Record(Fact),
+    /// Write an event to the scoreboard.
+    Record(ProgressEvent),
     /// Write to the error log.
     Log {
-        /** Its severity. */
+        /// Its severity.
         level: Level,
-        /** The text, without a line end. */
+        /// The text, without a line end.
         message: String,
     },
     /// Report the status to the service manager and to readiness checks.
-    Tell(Status),
+    ReportStatus(Status),
     /// Exit; always the last action.
     Exit {
-        /** The exit code of the server. */
+        /// The exit code of the server.
         code: i32,
     },
 }
@@ -331,15 +331,15 @@ pub enum Order {
     Open,
     /// Let other workers accept new connections first.
     GiveWay,
-    /// Other workers have taken over: finish without haste, then leave.
+    /// Other workers have taken over: finish all requests without haste, then exit.
     Retire,
-    /// Finish what has begun, then leave.
+    /// Finish the requests in progress, then exit.
     Drain,
-    /// Leave now.
+    /// Exit now.
     Stop,
     /// Reopen the log files.
     ReopenLogs,
-    /// `SIGABRT`: leave a trace and die.
+    /// `SIGABRT`: dump the stacks and exit.
     Abort,
     /// `SIGKILL`.
     Kill,

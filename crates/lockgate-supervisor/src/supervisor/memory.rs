@@ -1,4 +1,4 @@
-//! Memory limits: a worker over the soft limit is replaced, one over the hard limit is ended.
+//! Memory limits: a worker over the soft limit is replaced, one over the hard limit is retired at once.
 //!
 //! Invariant: a worker over the hard limit accepts no more connections, whatever else is in progress.
 
@@ -6,56 +6,55 @@ use std::time::Instant;
 
 use lockgate_observe::Level;
 
-use super::booting::restart_delay;
-use super::recycling::is_replaceable;
-use super::watch::WATCHED;
-use super::worker::{Role, Seconds, Tenant};
-use super::{ReplaceReason, Stage, Supervisor};
+use super::canary_counts::DURING_CANARY;
+use super::event::ReplaceReason;
+use super::state::Supervisor;
+use super::worker::{Role, SlotState};
+use crate::seconds::Seconds;
 
 impl Supervisor {
     /// Compares a worker's memory with its limits. Zero: not measured.
-    pub(super) fn judge_memory(&mut self, pid: u32, held: u64, now: Instant) {
+    pub(super) fn check_memory(&mut self, pid: u32, held: u64, now: Instant) {
         let (soft, hard) = (
             self.rules.max_worker_memory,
             self.rules.max_worker_memory_hard,
         );
         if hard > 0 && held > hard {
-            self.end_for_memory(pid, held, hard, now);
+            self.retire_for_memory(pid, held, hard, now);
         } else if soft > 0 && held > soft {
-            self.want_replacement(pid, ReplaceReason::Memory { held, most: soft });
+            self.queue_replacement(pid, ReplaceReason::Memory { held, most: soft });
         }
     }
 
-    /// Asks a worker to leave whose memory does not allow waiting for its replacement, and starts the replacement.
-    fn end_for_memory(&mut self, pid: u32, held: u64, most: u64, now: Instant) {
-        let is_running = matches!(self.stage, Stage::Running);
+    /// Retires a worker that uses too much memory to wait for its replacement, and starts the replacement.
+    fn retire_for_memory(&mut self, pid: u32, held: u64, most: u64, now: Instant) {
         let place = self.slots.iter().position(|slot| {
             matches!(slot.role, Role::Serving | Role::Coming)
                 && slot
                     .worker()
-                    .is_some_and(|worker| worker.pid == pid && is_replaceable(worker))
+                    .is_some_and(|worker| worker.pid == pid && worker.is_replaceable())
         });
-        let Some(place) = place.filter(|_| is_running) else {
+        let Some(place) = place.filter(|_| self.is_running()) else {
             return;
         };
         if self.slots[place].role == Role::Coming {
             let why = format!(
-                "a new worker (pid {pid}) holds {} MiB of memory {WATCHED}, and may hold {} (setting: max_worker_memory_hard)",
+                "a new worker (pid {pid}) uses {} MiB of memory {DURING_CANARY}, more than {} MiB (setting: max_worker_memory_hard)",
                 held >> 20,
                 most >> 20
             );
             return self.fail_reload(&why, None, now);
         }
-        let follows = if self.inherit(pid) {
-            "its successor is on the way".to_owned()
+        let follows = if self.promote_successor(pid) {
+            "its replacement is starting".to_owned()
         } else {
-            self.follow_at_once(place, now)
+            self.start_replacement(place, now)
         };
         let grace = Seconds(self.rules.graceful_timeout);
         if let Some(worker) = self.slots[place].worker() {
             let message = format!(
-                "{worker} holds {} MiB of memory and may hold {} (setting: max_worker_memory_hard): it accepts nothing \
-                 more and has {grace} to finish; {follows}",
+                "{worker} uses {} MiB of memory, more than {} MiB (setting: max_worker_memory_hard): retired, with \
+                 {grace} to finish its requests; {follows}",
                 held >> 20,
                 most >> 20
             );
@@ -65,22 +64,23 @@ impl Supervisor {
     }
 
     /// Starts a new worker in place of this one; returns what the log says about it.
-    pub(super) fn follow_at_once(&mut self, place: usize, now: Instant) -> String {
-        // A worker that exceeds the limit soon after its start counts as one that dies soon.
+    pub(super) fn start_replacement(&mut self, place: usize, now: Instant) -> String {
+        // A worker that exceeds the limit soon after its start counts like one that dies soon after its start.
         let slot = &mut self.slots[place];
-        let Tenant::Worker(worker) = &slot.tenant else {
+        let SlotState::Worker(worker) = &slot.state else {
             return String::new();
         };
-        let wait = restart_delay(&mut slot.back_off, worker.served(now));
+        let served = worker.served(now);
+        let wait = slot.restart_delay(served);
         let back_off = std::mem::take(&mut slot.back_off);
-        let next = self.give_slot(Role::Serving, now + wait);
+        let next = self.allocate_slot(Role::Serving, now + wait);
         self.slots[next].back_off = back_off;
         if self.fork_at(&self.slots[next]).is_none() {
-            "the reload that goes on replaces it".to_owned()
+            "the reload in progress replaces it".to_owned()
         } else if wait.is_zero() {
-            "another one is made at once".to_owned()
+            "a replacement starts now".to_owned()
         } else {
-            format!("another one is made in {}", Seconds(wait))
+            format!("a replacement starts in {}", Seconds(wait))
         }
     }
 }

@@ -2,52 +2,20 @@
 //!
 //! Invariants: at most one replacement at a time; a worker that is to be replaced serves until its successor does.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use lockgate_observe::Level;
 
-use super::reload::OPENING;
-use super::worker::{Role, Seconds, Slot, Worker};
-use super::{Action, Order, ReplaceReason, Rules, Stage, Supervisor};
-use crate::back_off::BackOff;
-
-/// The queue of replacements, and the one in progress.
-#[derive(Debug, Default)]
-pub(super) struct Recycling {
-    waiting: VecDeque<u32>,
-    succession: Option<Succession>,
-    back_off: BackOff,
-    /// After a failed replacement: when to try again.
-    not_before: Option<Instant>,
-}
-
-/// A replacement in progress.
-#[derive(Debug, Clone, Copy)]
-struct Succession {
-    /// The pid of the worker to replace.
-    old: u32,
-    /// The slot in which its successor boots.
-    place: usize,
-    /// The successor may accept connections: the deadline for its report that it does.
-    moves_by: Option<Instant>,
-}
-
-impl Recycling {
-    /// When to check again.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        match &self.succession {
-            Some(succession) => succession.moves_by,
-            None if self.waiting.is_empty() => None,
-            None => self.not_before,
-        }
-    }
-}
+use super::event::{ReplaceReason, Rules};
+use super::operations::{OPEN_TIMEOUT, Recycling, Succession};
+use super::state::Supervisor;
+use super::worker::{Role, Slot, Worker};
+use crate::seconds::Seconds;
 
 impl Supervisor {
     /// Queues a worker for replacement.
-    pub(super) fn want_replacement(&mut self, pid: u32, reason: ReplaceReason) {
-        let is_running = matches!(self.stage, Stage::Running);
+    pub(super) fn queue_replacement(&mut self, pid: u32, reason: ReplaceReason) {
+        let is_running = self.is_running();
         let Some(worker) = self
             .slots
             .iter_mut()
@@ -57,17 +25,17 @@ impl Supervisor {
         else {
             return;
         };
-        if !is_running || !is_replaceable(worker) || worker.is_to_be_replaced {
+        if !is_running || !worker.is_replaceable() || worker.is_to_be_replaced {
             return;
         }
         worker.is_to_be_replaced = true;
-        let message = format!("{worker} is to be replaced: {reason}");
+        let message = format!("{worker} will be replaced: {reason}");
         self.recycling.waiting.push_back(pid);
         self.log(Level::Info, message);
     }
 
     /// Compares a worker's request count and memory with its limits.
-    pub(super) fn judge_measures(&mut self, pid: u32, requests: u64, memory: u64, now: Instant) {
+    pub(super) fn on_sampled(&mut self, pid: u32, requests: u64, memory: u64, now: Instant) {
         let Rules {
             max_requests,
             max_requests_jitter,
@@ -75,21 +43,21 @@ impl Supervisor {
         } = self.rules;
         let most = max_requests.saturating_add(share_of(max_requests_jitter, pid));
         if max_requests > 0 && requests >= most {
-            self.want_replacement(pid, ReplaceReason::Requests(requests));
+            self.queue_replacement(pid, ReplaceReason::Requests(requests));
         }
-        self.judge_memory(pid, memory, now);
+        self.check_memory(pid, memory, now);
     }
 
     /// When a worker reaches its maximum age.
-    pub(super) fn grows_old_at(&self, worker: &Worker) -> Option<Instant> {
-        if worker.is_to_be_replaced || !is_replaceable(worker) {
+    pub(super) fn max_age_at(&self, worker: &Worker) -> Option<Instant> {
+        if worker.is_to_be_replaced || !worker.is_replaceable() {
             return None;
         }
         Some(worker.opened? + self.rules.max_worker_age?)
     }
 
-    /// Asks the old worker to leave when its successor accepts. Runs before reloads, which wait for it.
-    pub(super) fn go_on_succeeding(&mut self, now: Instant) {
+    /// Retires the old worker when its successor accepts. Runs before reloads, which wait for it.
+    pub(super) fn continue_succession(&mut self, now: Instant) {
         if let Some(succession) = self.recycling.succession
             && let Some(by) = succession.moves_by
         {
@@ -100,15 +68,15 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn go_on_recycling(&mut self, now: Instant) {
+    pub(super) fn continue_recycling(&mut self, now: Instant) {
         let old: Vec<u32> = self
             .serving()
             .filter_map(Slot::worker)
-            .filter(|worker| self.grows_old_at(worker).is_some_and(|at| at <= now))
+            .filter(|worker| self.max_age_at(worker).is_some_and(|at| at <= now))
             .map(|worker| worker.pid)
             .collect();
         for pid in old {
-            self.want_replacement(pid, ReplaceReason::Age);
+            self.queue_replacement(pid, ReplaceReason::Age);
         }
         if self.recycling.succession.is_none() {
             self.begin_succession(now);
@@ -121,12 +89,12 @@ impl Supervisor {
             return;
         }
         while let Some(old) = self.recycling.waiting.pop_front() {
-            let is_there = self
+            let is_serving = self
                 .serving()
                 .filter_map(Slot::worker)
-                .any(|worker| worker.pid == old && is_replaceable(worker));
-            if is_there {
-                let place = self.give_slot(Role::Successor, now);
+                .any(|worker| worker.pid == old && worker.is_replaceable());
+            if is_serving {
+                let place = self.allocate_slot(Role::Successor, now);
                 self.recycling.succession = Some(Succession {
                     old,
                     place,
@@ -142,21 +110,9 @@ impl Supervisor {
         let Some(succession) = &mut self.recycling.succession else {
             return;
         };
-        succession.moves_by = Some(now + OPENING);
+        succession.moves_by = Some(now + OPEN_TIMEOUT);
         let place = succession.place;
         self.open(place, now);
-    }
-
-    /// Orders a worker to accept connections.
-    pub(super) fn open(&mut self, place: usize, now: Instant) {
-        if let Some(worker) = self.slots.get_mut(place).and_then(Slot::worker_mut) {
-            worker.opened = Some(now);
-            worker.last_heard = now;
-            self.actions.push(Action::Send {
-                pid: worker.pid,
-                order: Order::Open,
-            });
-        }
     }
 
     fn complete_succession(&mut self, succession: Succession, now: Instant) {
@@ -175,19 +131,19 @@ impl Supervisor {
         }
     }
 
-    /// The replacement has failed: the old worker goes on, and another attempt follows.
+    /// The replacement has failed: the old worker continues to serve, and another attempt follows.
     pub(super) fn fail_succession(&mut self, why: &str, now: Instant) {
         let Some(succession) = self.recycling.succession.take() else {
             return;
         };
-        self.end_unborn(succession.place, now);
+        self.cancel(succession.place, now);
         let wait = self.recycling.back_off.after_failure();
         self.recycling.not_before = Some(now + wait);
         self.recycling.waiting.push_front(succession.old);
         self.log(
             Level::Error,
             format!(
-                "no replacement for the worker with pid {}: {why}; it goes on, next attempt in {}",
+                "cannot replace the worker with pid {}: {why}; it continues to serve, next attempt in {}",
                 succession.old,
                 Seconds(wait)
             ),
@@ -197,7 +153,7 @@ impl Supervisor {
     /// Cancels the replacement, for a stop or another change with precedence.
     pub(super) fn cancel_succession(&mut self, now: Instant) {
         if let Some(succession) = self.recycling.succession.take() {
-            self.end_unborn(succession.place, now);
+            self.cancel(succession.place, now);
             self.recycling.waiting.push_front(succession.old);
         }
     }
@@ -211,14 +167,14 @@ impl Supervisor {
             .take_if(|succession| succession.old == pid);
         if let Some(succession) = dropped {
             match succession.moves_by {
-                None => self.end_unborn(succession.place, now),
+                None => self.cancel(succession.place, now),
                 Some(_) => self.retire(succession.place, now),
             }
         }
     }
 
     /// A serving worker has died. Returns whether its successor takes its place, ready or not.
-    pub(super) fn inherit(&mut self, pid: u32) -> bool {
+    pub(super) fn promote_successor(&mut self, pid: u32) -> bool {
         self.recycling.waiting.retain(|&waiting| waiting != pid);
         let Some(succession) = self
             .recycling
@@ -233,25 +189,24 @@ impl Supervisor {
         true
     }
 
-    /// A worker that was not asked to leave exits slowly: it is replaced without waiting.
-    pub(super) fn follow_exiting(&mut self, pid: u32, now: Instant) {
+    /// A worker exits slowly without an order to stop: it is replaced without waiting for the exit.
+    pub(super) fn on_exiting(&mut self, pid: u32, now: Instant) {
         let place = self.slots.iter().position(|slot| {
             slot.role == Role::Serving
                 && slot
                     .worker()
-                    .is_some_and(|worker| worker.pid == pid && is_replaceable(worker))
+                    .is_some_and(|worker| worker.pid == pid && worker.is_replaceable())
         });
-        let is_running = matches!(self.stage, Stage::Running);
-        let Some(place) = place.filter(|_| is_running) else {
+        let Some(place) = place.filter(|_| self.is_running()) else {
             return;
         };
-        let follows = if self.inherit(pid) {
-            "its successor is on the way".to_owned()
+        let follows = if self.promote_successor(pid) {
+            "its replacement is starting".to_owned()
         } else {
-            self.follow_at_once(place, now)
+            self.start_replacement(place, now)
         };
         if let Some(worker) = self.slots[place].worker() {
-            let message = format!("{worker} exits, and was not asked to; {follows}");
+            let message = format!("{worker} exits, although no stop was requested; {follows}");
             self.log(Level::Warning, message);
         }
         self.retire(place, now);
@@ -270,10 +225,6 @@ impl Supervisor {
     }
 }
 
-pub(super) fn is_replaceable(worker: &Worker) -> bool {
-    worker.opened.is_some() && worker.sentence.is_none() && !worker.is_killed
-}
-
 /// A number up to `most` that differs from worker to worker, so that workers of the same age are not replaced together.
 /// Derived from the pid, because decisions have to be reproducible.
 fn share_of(most: u64, pid: u32) -> u64 {
@@ -289,7 +240,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_spread_over_the_whole_range_and_never_beyond() {
+    fn shares_are_spread_over_the_whole_range() {
         let shares: Vec<u64> = (1000..1200).map(|pid| share_of(9, pid)).collect();
         for share in 0..=9 {
             let times = shares.iter().filter(|&&other| other == share).count();

@@ -3,32 +3,32 @@
 use std::time::Duration;
 
 use super::*;
-use crate::Ending;
+use crate::ExitStatus;
 
-mod boots;
-mod generations;
+mod boot;
+mod canary;
+mod fork_server;
+mod liveness;
 mod memory;
-mod numbers;
-mod records;
-mod silences;
-mod stops;
-mod tellings;
-mod templates;
-mod upgrades;
-mod watch;
+mod progress;
+mod reload;
+mod resize;
+mod status;
+mod stopping;
+mod upgrade;
 
-const CRASH: Ending = Ending::Code(7);
-const CLEAN: Ending = Ending::Code(0);
-const KILLED: Ending = Ending::Signal {
+const CRASH: ExitStatus = ExitStatus::Code(7);
+const CLEAN: ExitStatus = ExitStatus::Code(0);
+const KILLED: ExitStatus = ExitStatus::Signal {
     number: 9,
     dumped_core: false,
 };
-const ABORTED: Ending = Ending::Signal {
+const ABORTED: ExitStatus = ExitStatus::Signal {
     number: 6,
     dumped_core: false,
 };
 
-/// Rules without limits, except for the time to leave.
+/// Rules without limits, except for the graceful timeout.
 fn rules(workers: usize) -> Rules {
     Rules {
         workers,
@@ -53,22 +53,22 @@ struct Script {
     now: Instant,
     next_pid: u32,
     forks_fail: bool,
-    /// The test answers forks, like a template that has to load the application first.
+    /// The test answers forks, like a fork server that has to load the application first.
     forks_wait: bool,
     prepared: Event,
     counts: Vec<Responses>,
-    shows_openings: bool,
-    deeds: Vec<String>,
+    records_open_orders: bool,
+    performed: Vec<String>,
     logs: Vec<String>,
-    told: Vec<String>,
-    recorded: Vec<Fact>,
+    reported: Vec<String>,
+    recorded: Vec<ProgressEvent>,
 }
 
 impl Script {
     fn new(rules: Rules) -> Self {
         let start = Instant::now();
         let supervisor = Supervisor::new(rules);
-        let (deeds, logs) = (Vec::new(), Vec::new());
+        let (performed, logs) = (Vec::new(), Vec::new());
         Self {
             supervisor,
             start,
@@ -78,11 +78,11 @@ impl Script {
             forks_wait: false,
             prepared: Event::Prepared(rules),
             counts: Vec::new(),
-            shows_openings: false,
-            deeds,
+            records_open_orders: false,
+            performed,
             logs,
             recorded: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -121,7 +121,7 @@ impl Script {
                 match action {
                     Action::Fork { slot, .. } if !self.forks_wait => answers.push(self.fork(slot)),
                     Action::Prepare => answers.push(self.prepared.clone()),
-                    Action::Count => answers.push(Event::Counted(self.counts.clone())),
+                    Action::CountResponses => answers.push(Event::Counted(self.counts.clone())),
                     _ => {}
                 }
             }
@@ -147,7 +147,7 @@ impl Script {
     }
 
     fn note(&mut self, action: &Action) {
-        let deed = match action {
+        let text = match action {
             Action::Fork {
                 slot,
                 generation: Generation::Present,
@@ -155,38 +155,37 @@ impl Script {
             Action::Fork { slot, .. } => format!("fork {slot} of next"),
             Action::Prepare => "prepare".to_owned(),
             // So frequent that it would hide everything else.
-            Action::Count => return,
-            Action::Move => "move".to_owned(),
+            Action::CountResponses => return,
+            Action::SwitchOver => "move".to_owned(),
             Action::Discard => "discard".to_owned(),
             // Every serving worker gets this order; its time only matters while two generations run.
             Action::Send {
                 order: Order::Open, ..
-            } if !self.shows_openings => return,
+            } if !self.records_open_orders => return,
             Action::Send { pid, order } => format!("{order:?} {pid}").to_lowercase(),
             Action::CloseListeners => "close".to_owned(),
             Action::ReopenLogs => "reopen".to_owned(),
             Action::TryUpgrade => "try upgrade".to_owned(),
-            Action::Upgrade {
-                wanted, children, ..
-            } => {
-                let leaving = children.iter().filter(|known| known.is_leaving);
-                let leaving: Vec<u32> = leaving.map(|known| known.pid).collect();
-                format!("upgrade with {wanted}, leaving {leaving:?}")
+            Action::Upgrade(handover) => {
+                let workers = handover.workers.iter();
+                let leaving = workers.filter(|worker| worker.is_leaving);
+                let leaving: Vec<u32> = leaving.map(|worker| worker.pid).collect();
+                format!("upgrade with {}, leaving {leaving:?}", handover.wanted)
             }
-            Action::Record(Fact::WorkerExited(_)) => return,
+            Action::Record(ProgressEvent::WorkerExited(_)) => return,
             Action::Record(fact) => return self.recorded.push(fact.clone()),
             Action::Exit { code } => format!("exit {code}"),
             Action::Log {
                 level: Level::Debug,
                 ..
             } => return,
-            Action::Tell(status) => return self.told.push(status.to_string()),
+            Action::ReportStatus(status) => return self.reported.push(status.to_string()),
             Action::Log { level, message } => {
                 return self.logs.push(format!("{level:?}: {message}"));
             }
         };
         let seconds = (self.now - self.start).as_secs_f64();
-        self.deeds.push(format!("{seconds} {deed}"));
+        self.performed.push(format!("{seconds} {text}"));
     }
 
     /// Advances time to this many seconds after the start, waking at every deadline on the way.
@@ -207,16 +206,16 @@ impl Script {
         self.now = until;
     }
 
-    fn asks(&mut self, request: Request) {
+    fn request(&mut self, request: Request) {
         self.event(Event::Requested(request));
     }
 
-    fn exits(&mut self, pid: u32, ending: Ending) {
+    fn exits(&mut self, pid: u32, exit_status: ExitStatus) {
         self.event(Event::Exited {
             pid,
-            ending,
+            exit_status,
             memory_ran_out: None,
-            unfinished: Vec::new(),
+            in_flight: Vec::new(),
         });
     }
 
@@ -226,7 +225,7 @@ impl Script {
             code,
             text: text.to_owned(),
         });
-        self.exits(pid, Ending::Code(code));
+        self.exits(pid, ExitStatus::Code(code));
     }
 
     fn accepting(&mut self, pids: impl IntoIterator<Item = u32>) {
@@ -242,16 +241,16 @@ impl Script {
     }
 
     fn forget(&mut self) {
-        self.deeds.clear();
+        self.performed.clear();
         self.logs.clear();
-        self.told.clear();
+        self.reported.clear();
     }
 
     /// The actions since the last call, each with its second.
     #[track_caller]
-    fn did(&mut self, expected: &[&str]) {
+    fn performed(&mut self, expected: &[&str]) {
         assert_eq!(
-            std::mem::take(&mut self.deeds),
+            std::mem::take(&mut self.performed),
             expected,
             "log: {:#?}",
             self.logs
@@ -260,13 +259,13 @@ impl Script {
 
     /// The status reports since the last call.
     #[track_caller]
-    fn told(&mut self, expected: &[&str]) {
-        assert_eq!(std::mem::take(&mut self.told), expected);
+    fn reported(&mut self, expected: &[&str]) {
+        assert_eq!(std::mem::take(&mut self.reported), expected);
     }
 
     /// The log lines since the last call, above the debug level.
     #[track_caller]
-    fn said(&mut self, expected: &[&str]) {
+    fn logged(&mut self, expected: &[&str]) {
         assert_eq!(std::mem::take(&mut self.logs), expected);
     }
 }
@@ -274,16 +273,16 @@ impl Script {
 #[test]
 fn a_graceful_stop_waits_for_the_workers() {
     let mut script = Script::serving(2);
-    script.asks(Request::Terminate);
-    script.did(&["20 close", "20 drain 100", "20 drain 101"]);
+    script.request(Request::Terminate);
+    script.performed(&["20 close", "20 drain 100", "20 drain 101"]);
     script.at(25.0);
     script.exits(101, CLEAN);
-    script.did(&[]);
+    script.performed(&[]);
     script.at(49.9);
     script.exits(100, CLEAN);
-    script.did(&["49.9 exit 0"]);
-    script.said(&[
-        "Info: stopping: workers finish what they have begun, for at most 30.0 s",
+    script.performed(&["49.9 exit 0"]);
+    script.logged(&[
+        "Info: stopping: workers finish their requests, for at most 30.0 s (setting: graceful_timeout)",
         "Info: worker 1 (pid 101) stopped after 25.0 s of service",
         "Info: worker 0 (pid 100) stopped after 49.9 s of service",
         "Info: stopped",
@@ -291,84 +290,84 @@ fn a_graceful_stop_waits_for_the_workers() {
 }
 
 #[test]
-fn a_graceful_stop_kills_and_names_who_has_not_finished() {
+fn a_graceful_stop_kills_and_names_workers_that_have_not_finished() {
     let mut script = Script::serving(3);
-    script.asks(Request::Terminate);
+    script.request(Request::Terminate);
     script.exits(101, CLEAN);
     script.forget();
     script.at(50.0);
-    script.did(&["50 kill 100", "50 kill 102"]);
+    script.performed(&["50 kill 100", "50 kill 102"]);
     script.exits(100, KILLED);
     script.exits(102, KILLED);
-    script.did(&["50 exit 0"]);
-    script.said(&[
-        "Warning: killing the workers that are left, they had 30.0 s to finish: worker 0 (pid 100), worker 2 (pid 102)",
-        "Info: worker 0 (pid 100) was killed by this supervisor after 50.0 s: it had not finished in time",
-        "Info: worker 2 (pid 102) was killed by this supervisor after 50.0 s: it had not finished in time",
+    script.performed(&["50 exit 0"]);
+    script.logged(&[
+        "Warning: killing the remaining workers (setting: graceful_timeout = 30.0 s): worker 0 (pid 100), worker 2 (pid 102)",
+        "Info: worker 0 (pid 100) was killed by the supervisor after 50.0 s: it had not stopped in time",
+        "Info: worker 2 (pid 102) was killed by the supervisor after 50.0 s: it had not stopped in time",
         "Info: stopped",
     ]);
 }
 
 #[test]
-fn a_quick_stop_kills_after_three_seconds_and_leaves_after_five_more() {
+fn a_quick_stop_kills_after_three_seconds_and_exits_after_five_more() {
     for request in [Request::Interrupt, Request::Quit] {
         let mut script = Script::serving(1);
-        script.asks(request);
+        script.request(request);
         script.at(60.0);
-        script.did(&["20 close", "20 stop 100", "23 kill 100", "28 exit 0"]);
+        script.performed(&["20 close", "20 stop 100", "23 kill 100", "28 exit 0"]);
         assert_eq!(script.supervisor.next_deadline(), None);
     }
 }
 
 #[test]
-fn a_second_signal_makes_a_graceful_stop_quick_and_a_third_one_kills() {
+fn a_second_request_makes_a_graceful_stop_quick_and_a_third_one_kills() {
     for second in [Request::Terminate, Request::Interrupt, Request::Quit] {
         let mut script = Script::serving(1);
-        script.asks(Request::Terminate);
+        script.request(Request::Terminate);
         script.at(25.0);
-        script.asks(second);
-        script.did(&["20 close", "20 drain 100", "25 stop 100"]);
+        script.request(second);
+        script.performed(&["20 close", "20 drain 100", "25 stop 100"]);
         script.at(26.0);
-        script.asks(Request::Terminate);
-        script.did(&["26 kill 100"]);
-        script.asks(Request::Terminate);
+        script.request(Request::Terminate);
+        script.performed(&["26 kill 100"]);
+        script.request(Request::Terminate);
         script.exits(100, KILLED);
-        script.did(&["26 exit 0"]);
+        script.performed(&["26 exit 0"]);
     }
 }
 
 #[test]
 fn a_quick_stop_after_a_graceful_one_has_its_own_deadline() {
     let mut script = Script::serving(1);
-    script.asks(Request::Terminate);
+    script.request(Request::Terminate);
     script.at(49.0);
-    script.asks(Request::Terminate);
+    script.request(Request::Terminate);
     script.at(55.0);
-    script.did(&["20 close", "20 drain 100", "49 stop 100", "52 kill 100"]);
+    script.performed(&["20 close", "20 drain 100", "49 stop 100", "52 kill 100"]);
 }
 
 #[test]
 fn three_interrupts_kill_and_two_do_not() {
     let mut script = Script::serving(1);
-    script.asks(Request::Interrupt);
+    script.request(Request::Interrupt);
     script.at(21.0);
-    script.asks(Request::Interrupt);
-    script.did(&["20 close", "20 stop 100"]);
+    script.request(Request::Interrupt);
+    script.performed(&["20 close", "20 stop 100"]);
     script.at(22.0);
-    script.asks(Request::Interrupt);
-    script.did(&["22 kill 100"]);
+    script.request(Request::Interrupt);
+    script.performed(&["22 kill 100"]);
 }
 
 #[test]
-fn the_echo_of_a_signal_is_no_second_wish() {
+fn a_repeated_signal_within_100_ms_counts_once() {
     let mut script = Script::serving(1);
-    script.asks(Request::Terminate);
+    script.request(Request::Terminate);
     script.at(20.05);
-    script.asks(Request::Terminate);
-    script.did(&["20 close", "20 drain 100"]);
+    script.request(Request::Terminate);
+    script.performed(&["20 close", "20 drain 100"]);
     script.at(20.2);
-    script.asks(Request::Terminate);
-    script.did(&["20.2 stop 100"]);
+    script.request(Request::Terminate);
+    script.performed(&["20.2 stop 100"]);
 }
 
 #[test]
@@ -377,15 +376,15 @@ fn a_stop_during_the_first_boot_exits_with_zero() {
         let mut script = Script::booting(2);
         script.event(Event::Ready { pid: 100 });
         script.forget();
-        script.asks(request);
-        script.did(&[
+        script.request(request);
+        script.performed(&[
             "0 close",
             &format!("0 {order} 100"),
             &format!("0 {order} 101"),
         ]);
         script.fails(101, 3, "interrupted import");
         script.exits(100, CLEAN);
-        script.did(&["0 exit 0"]);
+        script.performed(&["0 exit 0"]);
     }
 }
 
@@ -394,21 +393,21 @@ fn a_stop_without_any_worker_exits_at_once_and_forks_no_more() {
     let mut script = Script::serving(1);
     script.exits(100, CRASH);
     script.exits(101, CRASH);
-    script.asks(Request::Terminate);
-    script.did(&["20 fork 0", "20 close", "20 exit 0"]);
+    script.request(Request::Terminate);
+    script.performed(&["20 fork 0", "20 close", "20 exit 0"]);
     script.at(60.0);
-    script.did(&[]);
+    script.performed(&[]);
 }
 
 #[test]
-fn a_fork_that_fails_is_tried_again_ever_more_slowly() {
+fn a_failed_fork_is_retried_with_back_off() {
     let mut script = Script::serving(1);
     script.forks_fail = true;
     script.exits(100, KILLED);
     script.at(24.0);
     script.forks_fail = false;
     script.at(60.0);
-    script.did(&[
+    script.performed(&[
         "20 fork 0",
         "20.5 fork 0",
         "21.5 fork 0",
@@ -418,7 +417,7 @@ fn a_fork_that_fails_is_tried_again_ever_more_slowly() {
 }
 
 #[test]
-fn a_fork_that_fails_during_the_first_boot_does_not_stop_the_server() {
+fn a_failed_fork_during_the_first_boot_does_not_stop_the_server() {
     let mut script = Script::new(Rules {
         graceful_timeout: Duration::ZERO,
         ..rules(1)
@@ -427,40 +426,39 @@ fn a_fork_that_fails_during_the_first_boot_does_not_stop_the_server() {
     script.event(Event::Start);
     script.forks_fail = false;
     script.at(10.0);
-    script.did(&["0 fork 0", "0.5 fork 0"]);
-    script
-        .said(&["Error: no process could be made for worker 0: no memory; next attempt in 0.50 s"]);
+    script.performed(&["0 fork 0", "0.5 fork 0"]);
+    script.logged(&["Error: cannot fork worker 0: no memory; next attempt in 0.50 s"]);
 }
 
 #[test]
-fn log_files_are_opened_again_by_everyone() {
+fn all_processes_reopen_their_log_files() {
     let mut script = Script::serving(2);
-    script.asks(Request::ReopenLogs);
-    script.did(&["20 reopen", "20 reopenlogs 100", "20 reopenlogs 101"]);
+    script.request(Request::ReopenLogs);
+    script.performed(&["20 reopen", "20 reopenlogs 100", "20 reopenlogs 101"]);
 }
 
 #[test]
-fn a_new_size_of_the_terminal_changes_nothing() {
+fn a_new_terminal_size_is_ignored() {
     let mut script = Script::serving(1);
-    script.asks(Request::WindowChange);
-    script.did(&[]);
-    script.said(&[]);
+    script.request(Request::WindowChange);
+    script.performed(&[]);
+    script.logged(&[]);
 }
 
 #[test]
 fn a_graceful_timeout_of_zero_kills_at_once() {
     let mut script = Script::serving(1);
     script.supervisor.rules.graceful_timeout = Duration::ZERO;
-    script.asks(Request::Terminate);
-    script.did(&["20 close", "20 drain 100", "20 kill 100"]);
+    script.request(Request::Terminate);
+    script.performed(&["20 close", "20 drain 100", "20 kill 100"]);
 }
 
 #[test]
-fn a_worker_that_is_dying_when_the_stop_comes_is_waited_for() {
+fn a_stop_waits_for_a_worker_that_was_aborted_before() {
     let mut script = Script::serving_with(1, Some(Duration::from_secs(5)));
     script.event(Event::Stuck { pid: 100 });
-    script.asks(Request::Terminate);
+    script.request(Request::Terminate);
     script.at(21.0);
     script.exits(100, KILLED);
-    script.did(&["20 abort 100", "20 close", "21 kill 100", "21 exit 0"]);
+    script.performed(&["20 abort 100", "20 close", "21 kill 100", "21 exit 0"]);
 }

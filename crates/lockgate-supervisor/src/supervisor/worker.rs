@@ -1,17 +1,22 @@
-//! A worker as the supervisor remembers it, and its slot.
+//! A worker as the state machine sees it, and its slot.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::back_off::BackOff;
 
+/// A worker that dies sooner than this after it was ready counts as not having served.
+const SERVED: Duration = Duration::from_secs(1);
+/// A worker that has served this long clears the failure record of its slot.
+const HEALTHY: Duration = Duration::from_secs(10);
+
 /// A slot for one worker; its number is stable while workers come and go.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) tenant: Tenant,
+    pub(super) state: SlotState,
     pub(super) role: Role,
     pub(super) back_off: BackOff,
-    /// Workers in a row that were forked while another thread held a lock.
+    /// Consecutive workers that were forked while another thread held a lock.
     pub(super) bad_forks: u32,
 }
 
@@ -26,17 +31,18 @@ pub(super) enum Role {
     Coming,
     /// For a worker that replaces a serving one as soon as it serves itself.
     Successor,
-    /// Its worker is leaving and is not replaced in this slot.
+    /// Its worker is stopping and is not replaced in this slot.
     Leaving,
 }
 
+/// The state of a slot.
 #[derive(Debug)]
-pub(super) enum Tenant {
+pub(super) enum SlotState {
     /// Empty; to be filled from this time on.
     Vacant {
         fork_at: Instant,
     },
-    /// A fork was ordered and has not been answered.
+    /// A fork was requested and has not been answered.
     Forking,
     Worker(Worker),
 }
@@ -44,7 +50,7 @@ pub(super) enum Tenant {
 impl Slot {
     pub(super) fn vacant(role: Role, fork_at: Instant) -> Self {
         Self {
-            tenant: Tenant::Vacant { fork_at },
+            state: SlotState::Vacant { fork_at },
             role,
             back_off: BackOff::default(),
             bad_forks: 0,
@@ -52,19 +58,31 @@ impl Slot {
     }
 
     pub(super) fn is_vacant(&self) -> bool {
-        matches!(self.tenant, Tenant::Vacant { .. })
+        matches!(self.state, SlotState::Vacant { .. })
+    }
+
+    /// Counts the death of its worker; returns how long the slot stays empty.
+    pub(super) fn restart_delay(&mut self, served: Duration) -> Duration {
+        if served >= HEALTHY {
+            self.back_off.reset();
+        }
+        if served >= SERVED {
+            self.back_off.after_service()
+        } else {
+            self.back_off.after_failure()
+        }
     }
 
     pub(super) fn worker(&self) -> Option<&Worker> {
-        match &self.tenant {
-            Tenant::Worker(worker) => Some(worker),
+        match &self.state {
+            SlotState::Worker(worker) => Some(worker),
             _ => None,
         }
     }
 
     pub(super) fn worker_mut(&mut self) -> Option<&mut Worker> {
-        match &mut self.tenant {
-            Tenant::Worker(worker) => Some(worker),
+        match &mut self.state {
+            SlotState::Worker(worker) => Some(worker),
             _ => None,
         }
     }
@@ -76,7 +94,7 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     pub(super) forked: Instant,
     pub(super) ready: Option<Instant>,
-    /// When it was allowed to accept connections.
+    /// When it was ordered to accept connections.
     pub(super) opened: Option<Instant>,
     /// It has reported that it accepts them.
     pub(super) is_accepting: bool,
@@ -85,23 +103,23 @@ pub(super) struct Worker {
     /// It is queued for replacement.
     pub(super) is_to_be_replaced: bool,
     pub(super) last_heard: Instant,
-    /// It has reported a boot failure and is leaving.
+    /// It has reported a boot failure and is exiting.
     pub(super) has_failed: bool,
-    /// Another fork of the same template replaces it.
+    /// Another fork of the same fork server replaces it.
     pub(super) is_bad_fork: bool,
-    /// Why it is leaving, if this supervisor has asked it to.
-    pub(super) sentence: Option<Sentence>,
+    /// Why this supervisor has ordered it to stop, if so.
+    pub(super) shutdown_reason: Option<ShutdownReason>,
     /// When it is killed.
     pub(super) kill_at: Option<Instant>,
     pub(super) is_killed: bool,
 }
 
-/// Why this supervisor has asked a worker to leave.
+/// Why this supervisor has ordered a worker to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sentence {
+pub(super) enum ShutdownReason {
     /// The server stops, or fewer workers are wanted.
     NotNeeded,
-    /// It did not answer in time.
+    /// It sent no heartbeat, or was blocked, for longer than its timeout.
     TimedOut,
 }
 
@@ -119,20 +137,30 @@ impl Worker {
             last_heard: now,
             has_failed: false,
             is_bad_fork: false,
-            sentence: None,
+            shutdown_reason: None,
             kill_at: None,
             is_killed: false,
         }
     }
 
-    /// Whether its silence counts: it serves, and has not been aborted.
-    pub(super) fn is_watched(&self) -> bool {
-        self.opened.is_some() && (self.sentence != Some(Sentence::TimedOut)) && !self.is_killed
+    /// Whether its liveness is checked: it serves, and has not been aborted.
+    pub(super) fn is_monitored(&self) -> bool {
+        self.opened.is_some()
+            && (self.shutdown_reason != Some(ShutdownReason::TimedOut))
+            && !self.is_killed
     }
 
     /// Whether it is still expected to become ready.
     pub(super) fn is_booting(&self) -> bool {
-        self.ready.is_none() && !self.has_failed && !self.is_killed && self.sentence.is_none()
+        self.ready.is_none()
+            && !self.has_failed
+            && !self.is_killed
+            && self.shutdown_reason.is_none()
+    }
+
+    /// Whether it serves, and may be replaced by another worker.
+    pub(super) fn is_replaceable(&self) -> bool {
+        self.opened.is_some() && self.shutdown_reason.is_none() && !self.is_killed
     }
 
     /// How long it has served; zero if it never has.
@@ -147,19 +175,5 @@ impl Worker {
 impl fmt::Display for Worker {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "worker {} (pid {})", self.slot, self.pid)
-    }
-}
-
-/// `0.21 s`, `12.3 s`, `340 s`.
-pub(crate) struct Seconds(pub(crate) Duration);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs_f64();
-        match seconds {
-            ..10.0 => write!(out, "{seconds:.2} s"),
-            ..100.0 => write!(out, "{seconds:.1} s"),
-            _ => write!(out, "{seconds:.0} s"),
-        }
     }
 }

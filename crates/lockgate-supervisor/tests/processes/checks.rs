@@ -16,8 +16,8 @@ pub const ALL: &[Check] = &[
         a_server_boots_serves_and_stops_cleanly,
     ),
     (
-        "a_boot_failure_of_eight_workers_is_told_once",
-        a_boot_failure_of_eight_workers_is_told_once,
+        "a_boot_failure_of_eight_workers_is_logged_once",
+        a_boot_failure_of_eight_workers_is_logged_once,
     ),
     (
         "a_crash_during_the_first_boot_exits_with_three",
@@ -32,16 +32,16 @@ pub const ALL: &[Check] = &[
         a_stop_does_not_wait_for_an_import_that_ignores_signals,
     ),
     (
-        "a_worker_that_is_stopped_finds_its_orders_when_it_goes_on",
-        a_worker_that_is_stopped_finds_its_orders_when_it_goes_on,
+        "a_suspended_worker_receives_its_orders_when_it_is_resumed",
+        a_suspended_worker_receives_its_orders_when_it_is_resumed,
     ),
     (
         "a_killed_worker_is_replaced_within_a_second",
         a_killed_worker_is_replaced_within_a_second,
     ),
     (
-        "workers_leave_within_a_second_of_the_supervisor",
-        workers_leave_within_a_second_of_the_supervisor,
+        "workers_exit_within_a_second_after_the_supervisor",
+        workers_exit_within_a_second_after_the_supervisor,
     ),
     (
         "an_import_dies_with_its_supervisor",
@@ -56,45 +56,42 @@ pub const ALL: &[Check] = &[
         workers_that_do_not_finish_are_killed,
     ),
     (
-        "a_second_signal_gives_up_long_requests",
-        a_second_signal_gives_up_long_requests,
+        "a_second_signal_aborts_long_requests",
+        a_second_signal_aborts_long_requests,
     ),
     (
         "a_term_to_the_whole_group_is_graceful",
         a_term_to_the_whole_group_is_graceful,
     ),
     (
-        "a_reload_brings_new_workers_and_lets_the_old_ones_go",
-        a_reload_brings_new_workers_and_lets_the_old_ones_go,
+        "a_reload_starts_new_workers_and_retires_the_old_ones",
+        a_reload_starts_new_workers_and_retires_the_old_ones,
     ),
     (
         "a_reload_that_cannot_boot_leaves_the_old_workers",
         a_reload_that_cannot_boot_leaves_the_old_workers,
     ),
+    ("a_blocked_worker_is_replaced", a_blocked_worker_is_replaced),
+    ("a_silent_worker_is_replaced", a_silent_worker_is_replaced),
     (
-        "a_worker_that_is_held_up_is_replaced",
-        a_worker_that_is_held_up_is_replaced,
+        "ignored_signals_kill_no_process",
+        ignored_signals_kill_no_process,
     ),
-    (
-        "a_worker_that_says_nothing_is_replaced",
-        a_worker_that_says_nothing_is_replaced,
-    ),
-    ("harmless_signals_kill_nobody", harmless_signals_kill_nobody),
     (
         "the_number_of_workers_follows_signals",
         the_number_of_workers_follows_signals,
     ),
     (
-        "a_worker_that_is_gone_is_on_the_shared_page_no_more",
-        a_worker_that_is_gone_is_on_the_shared_page_no_more,
+        "a_worker_that_has_exited_is_removed_from_the_scoreboard",
+        a_worker_that_has_exited_is_removed_from_the_scoreboard,
     ),
     (
-        "strangers_are_reaped_and_mean_nothing",
-        strangers_are_reaped_and_mean_nothing,
+        "unknown_children_are_reaped_and_ignored",
+        unknown_children_are_reaped_and_ignored,
     ),
     (
-        "a_worker_in_a_session_of_its_own_is_replaced",
-        a_worker_in_a_session_of_its_own_is_replaced,
+        "a_worker_in_its_own_session_is_replaced",
+        a_worker_in_its_own_session_is_replaced,
     ),
     (
         "an_occupied_address_exits_with_one",
@@ -136,11 +133,11 @@ fn a_server_boots_serves_and_stops_cleanly() {
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
         0,
-        "nothing is left behind"
+        "all files are removed"
     );
 }
 
-fn a_boot_failure_of_eight_workers_is_told_once() {
+fn a_boot_failure_of_eight_workers_is_logged_once() {
     for _ in 0..5 {
         let mut server = start("boot failure", 8).run();
         assert_eq!(server.exit_code(), Some(4), "{:#?}", server.log);
@@ -175,7 +172,7 @@ fn a_killed_worker_is_replaced_within_a_second() {
     );
 }
 
-fn workers_leave_within_a_second_of_the_supervisor() {
+fn workers_exit_within_a_second_after_the_supervisor() {
     let mut server = start("long requests", 3).run();
     let workers = [server.ready(), server.ready(), server.ready()];
     server.signal(Signal::KILL);
@@ -220,7 +217,7 @@ fn orders_reach_a_worker_that_ignores_signals() {
     );
 }
 
-fn a_worker_that_is_stopped_finds_its_orders_when_it_goes_on() {
+fn a_suspended_worker_receives_its_orders_when_it_is_resumed() {
     let mut server = start("serve", 1).run();
     let worker = server.ready();
     send(worker, Signal::STOP);
@@ -230,15 +227,15 @@ fn a_worker_that_is_stopped_finds_its_orders_when_it_goes_on() {
     server.line("stopping");
     send(worker, Signal::CONT);
     assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
-    let orders = server
+    let lines = server
         .log
         .iter()
         .filter(|line| line.starts_with(&worker.to_string()));
-    let orders: Vec<_> = orders.collect();
-    assert_eq!(orders.len(), 2, "{orders:?}");
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(
-        orders[0].contains("reopens") && orders[1].contains("drains"),
-        "{orders:?}"
+        lines[0].contains("reopens") && lines[1].contains("drains"),
+        "{lines:?}"
     );
 }
 
@@ -256,38 +253,38 @@ fn stops_in_an_import(behaviour: &str, lines: &[&str]) {
         for line in lines {
             server.line(line);
         }
-        let asked = Instant::now();
+        let requested = Instant::now();
         server.signal(signal);
         assert_eq!(server.exit_code(), Some(0), "{:#?}", server.log);
         assert!(
-            asked.elapsed() < Duration::from_secs(2),
+            requested.elapsed() < Duration::from_secs(2),
             "{signal:?}: {:?}",
-            asked.elapsed()
+            requested.elapsed()
         );
     }
 }
 
 fn workers_that_do_not_finish_are_killed() {
-    let mut server = start("deaf", 2).run();
+    let mut server = start("unresponsive", 2).run();
     server.ready();
     server.ready();
     server.signal(Signal::TERM);
     assert_eq!(server.exit_code(), Some(0));
     assert_eq!(
-        server.count("killing the workers that are left"),
+        server.count("killing the remaining workers"),
         1,
         "{:#?}",
         server.log
     );
     assert_eq!(
-        server.count("was killed by this supervisor"),
+        server.count("was killed by the supervisor"),
         2,
         "{:#?}",
         server.log
     );
 }
 
-fn a_second_signal_gives_up_long_requests() {
+fn a_second_signal_aborts_long_requests() {
     let mut server = start("long requests", 1).run();
     let worker = server.ready();
     server.signal(Signal::TERM);
@@ -312,28 +309,28 @@ fn a_term_to_the_whole_group_is_graceful() {
     server.line("drains");
     assert!(
         is_alive(worker),
-        "the same wish from two sides is not a second wish"
+        "the same signal from two senders counts once"
     );
     assert_eq!(server.count("stops"), 0, "{:#?}", server.log);
 }
 
-fn a_worker_that_is_held_up_is_replaced() {
+fn a_blocked_worker_is_replaced() {
     let mut server = start("stuck", 1).run();
     let worker = server.ready();
-    server.line("has been held up for more than 1.00 s");
-    assert_eq!(pid_in(&server.line("this supervisor ended it")), worker);
+    server.line("has been blocked for more than 1.00 s");
+    assert_eq!(pid_in(&server.line("aborted by the supervisor")), worker);
     assert_ne!(server.ready(), worker);
 }
 
-fn a_worker_that_says_nothing_is_replaced() {
-    let mut server = start("mute", 1).run();
+fn a_silent_worker_is_replaced() {
+    let mut server = start("silent", 1).run();
     let worker = server.ready();
-    server.line("has given no sign of life for 1.00 s");
-    assert_eq!(pid_in(&server.line("this supervisor ended it")), worker);
+    server.line("has sent no heartbeat for 1.00 s");
+    assert_eq!(pid_in(&server.line("aborted by the supervisor")), worker);
     assert_ne!(server.ready(), worker);
 }
 
-fn harmless_signals_kill_nobody() {
+fn ignored_signals_kill_no_process() {
     let mut server = start("serve", 1).run();
     let worker = server.ready();
     for signal in [
@@ -356,7 +353,7 @@ fn harmless_signals_kill_nobody() {
     assert_eq!(server.count("stopped after"), 1, "{:#?}", server.log);
 }
 
-fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
+fn a_reload_starts_new_workers_and_retires_the_old_ones() {
     let mut server = start("serve", 2).run();
     let old = [server.ready(), server.ready()];
     server.has_said("all 2 workers are ready");
@@ -384,7 +381,7 @@ fn a_reload_brings_new_workers_and_lets_the_old_ones_go() {
 fn a_reload_that_cannot_boot_leaves_the_old_workers() {
     let mut server = start("fails the second time", 1).run();
     let old = server.ready();
-    server.has_said("the only worker is ready");
+    server.has_said("the worker is ready");
     server.signal(Signal::HUP);
     server.line("Traceback: app is not callable");
     server.line("reload failed");
@@ -403,7 +400,7 @@ fn the_number_of_workers_follows_signals() {
     assert_eq!(pid_in(&server.line("stopped after")), second);
 }
 
-fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
+fn a_worker_that_has_exited_is_removed_from_the_scoreboard() {
     let mut server = start("serve", 3).run();
     for _ in 0..3 {
         server.ready();
@@ -412,7 +409,7 @@ fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
     for _ in 0..3 {
         server.line("reopens beside 2");
     }
-    // It leaves without an entry on the scoreboard, as after a crash.
+    // It exits without leaving its slot on the scoreboard, as after a crash.
     server.signal(Signal::TTOU);
     server.line("retires");
     server.line("stopped after");
@@ -424,7 +421,7 @@ fn a_worker_that_is_gone_is_on_the_shared_page_no_more() {
     assert_eq!(server.exit_code(), Some(0));
 }
 
-fn strangers_are_reaped_and_mean_nothing() {
+fn unknown_children_are_reaped_and_ignored() {
     let mut server = start("orphans", 1).run();
     let line = server.line("orphan ");
     let orphan = line.rsplit(' ').next().unwrap().parse().unwrap();
@@ -443,7 +440,7 @@ fn strangers_are_reaped_and_mean_nothing() {
     assert_eq!(server.count("exited with code"), 0, "{:#?}", server.log);
 }
 
-fn a_worker_in_a_session_of_its_own_is_replaced() {
+fn a_worker_in_its_own_session_is_replaced() {
     let mut server = start("own session", 1).run();
     let worker = server.ready();
     send(worker, Signal::KILL);
@@ -469,7 +466,7 @@ fn an_occupied_address_exits_with_one() {
         )),
         1
     );
-    assert_eq!(server.log.len(), 2, "and nothing else: {:#?}", server.log);
+    assert_eq!(server.log.len(), 2, "no other line: {:#?}", server.log);
 }
 
 fn an_inherited_socket_is_served() {

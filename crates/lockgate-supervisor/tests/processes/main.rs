@@ -9,10 +9,10 @@
 )]
 
 mod checks;
-mod examined;
+mod fork_server;
 mod selection;
 mod server;
-mod templates;
+mod server_under_test;
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ use selection::Selection;
 
 fn main() -> ExitCode {
     if let Ok(behaviour) = std::env::var(server::BEHAVIOUR) {
-        std::process::exit(examined::serve(&behaviour));
+        std::process::exit(server_under_test::serve(&behaviour));
     }
     let selection = match Selection::parse(std::env::args().skip(1)) {
         Ok(selection) => selection,
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let all = [checks::ALL, templates::ALL, selection::ALL];
+    let all = [checks::ALL, fork_server::ALL, selection::ALL];
     let chosen = all
         .into_iter()
         .flatten()

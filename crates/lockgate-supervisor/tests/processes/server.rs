@@ -151,7 +151,7 @@ impl Server {
                 Ok(line) => self.log.push(line),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("somebody still has the log open: {:#?}", self.log)
+                    panic!("a process still has the log open: {:#?}", self.log)
                 }
             }
         }

@@ -1,0 +1,5 @@
+//! The channels between the supervisor and its child processes.
+
+pub(crate) mod control;
+pub(crate) mod fork_request;
+pub(crate) mod status;

@@ -1,0 +1,74 @@
+//! The admin process after the fork: setup, then the host's admin listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, geteuid};
+
+use crate::Hooks;
+use crate::channels::control::ControlReceiver;
+use crate::channels::status::StatusSender;
+use crate::child::parent_death;
+use crate::child::setup::{ChildResources, SETUP_FAILED};
+use crate::child::worker_context::WorkerContext;
+use crate::operators::OperatorRequests;
+use crate::signals::WorkerSignals;
+
+/// Longest time without a heartbeat; one is sent every second.
+pub(crate) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// An admin process that was just forked.
+pub(crate) struct NewAdmin {
+    pub(crate) status: StatusSender,
+    pub(crate) control: ControlReceiver,
+}
+
+impl NewAdmin {
+    /// The first step: replaces the supervisor's signal handlers. The error is the exit code with which the process must
+    /// exit.
+    pub(crate) fn replace_signals(&self, supervisor: Option<Pid>) -> Result<WorkerSignals, i32> {
+        // Another process of the workers' user must not be able to impersonate it (ptrace(2), proc(5)).
+        let _unsupported = set_undumpable();
+        // Only the supervisor ends the admin process: it ignores signals to the process group, as from a terminal.
+        let signals = WorkerSignals::ignoring().map_err(|_| SETUP_FAILED)?;
+        match parent_death::die_with(supervisor) {
+            true => Ok(signals),
+            false => Err(0),
+        }
+    }
+
+    /// Runs the admin process with the admin listeners; returns its exit code.
+    pub(crate) fn run(
+        self,
+        resources: ChildResources,
+        signals: WorkerSignals,
+        hooks: &mut dyn Hooks,
+    ) -> i32 {
+        let Some(scoreboard) = resources.scoreboard else {
+            return SETUP_FAILED;
+        };
+        let channels = (self.status, self.control);
+        let Ok(context) = resources.into_context(0, channels, signals) else {
+            return SETUP_FAILED;
+        };
+        let context = WorkerContext {
+            worker_slot: None,
+            timeout: Some(HEARTBEAT_TIMEOUT),
+            ..context
+        };
+        // Before the process switches to the workers' user.
+        let requests = OperatorRequests::new(Arc::clone(&context.status), geteuid().as_raw());
+        hooks.run_admin(context, scoreboard, requests)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn set_undumpable() -> rustix::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_undumpable() -> rustix::io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,25 @@
+//! Kernel time: the monotonic clock, which all processes share, and the timeouts of poll(2).
+
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The time of the monotonic clock.
+pub(crate) fn monotonic() -> Duration {
+    // The monotonic clock is never negative.
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
+/// The same in nanoseconds, as on the scoreboard.
+pub(crate) fn monotonic_nanos() -> u64 {
+    u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A timeout for poll(2).
+pub(crate) fn timespec(timeout: Duration) -> Timespec {
+    Timespec::try_from(timeout).unwrap_or(Timespec {
+        tv_sec: i64::MAX,
+        tv_nsec: 0,
+    })
+}

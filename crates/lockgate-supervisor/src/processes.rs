@@ -1,0 +1,11 @@
+//! Child processes as the supervisor sees them: channels, signals, memory, exit.
+
+pub(crate) mod admin_process;
+pub(crate) mod descendants;
+pub(crate) mod exit_status;
+pub(crate) mod fork_server;
+pub(crate) mod in_flight;
+pub(crate) mod kill;
+pub(crate) mod oom;
+pub(crate) mod sampling;
+pub(crate) mod worker_process;

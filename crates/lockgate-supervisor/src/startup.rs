@@ -1,0 +1,247 @@
+//! Startup and shutdown of the supervisor: what it binds, creates or takes over, and what it removes at the end.
+
+use std::io;
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_observe::Level;
+use rustix::fs::Mode;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, getpid, kill_process, umask};
+
+use crate::Hooks;
+use crate::child::setup::replace_signals;
+use crate::handover::inherited_state::InheritedState;
+use crate::main_loop::generation_resources::GenerationResources;
+use crate::main_loop::scoreboard::SharedScoreboard;
+use crate::main_loop::workers::Workers;
+use crate::main_loop::{MainLoop, Outcome, Parts};
+use crate::os::InheritedDescriptors;
+use crate::pid_file::{PidFile, PidFileError};
+use crate::processes::admin_process::AdminProcess;
+use crate::service_manager::notify::Notifier;
+use crate::signals::{SupervisorSignals, WorkerSignals};
+use crate::sockets::bind_with_retry;
+use crate::supervisor::Event;
+
+/// The exit code when the server could not start.
+const CANNOT_START: i32 = 1;
+
+/// Runs the server until it is asked to stop: binds, forks, restarts. Returns the server's exit code.
+///
+/// 0: stopped on request. 1: could not bind or write its pid file. 3 or 4, as reported by the worker: no worker could
+/// load the application. Must be called on the main thread of a single-threaded process. In a worker it never returns.
+///
+/// `handover` is the variable [`HANDOVER`](crate::HANDOVER), if the previous program in this process has set it: its
+/// workers are serving and are to be replaced.
+pub fn run(config: &Config, hooks: &mut dyn Hooks, handover: Option<&str>) -> i32 {
+    if let Some(mask) = config.umask {
+        umask(Mode::from_raw_mode(mask));
+    }
+    let mut inherited = match handover.map(take_over).transpose() {
+        Ok(inherited) => inherited,
+        Err(error) => {
+            let message = format!("cannot take over from the previous version: {error}");
+            hooks.log(Level::Critical, &message);
+            return CANNOT_START;
+        }
+    };
+    let mut pid_file = match own_pid_file(config, inherited.as_mut()) {
+        Ok(pid_file) => pid_file,
+        // Workers are already serving: a missing file must not stop the server.
+        Err(error) if inherited.is_some() => {
+            hooks.log(Level::Error, &error.to_string());
+            None
+        }
+        Err(error) => {
+            hooks.log(Level::Critical, &error.to_string());
+            return CANNOT_START;
+        }
+    };
+    let code = serve(config, inherited, &mut pid_file, hooks);
+    if let Some(pid_file) = pid_file {
+        pid_file.remove();
+    }
+    code
+}
+
+/// Takes over from the previous program in this process.
+fn take_over(variable: &str) -> io::Result<InheritedState> {
+    InheritedState::take_over(variable, InheritedDescriptors::claim()?)
+}
+
+/// The locked pid file: the inherited one, if it is the one that the settings name.
+fn own_pid_file(
+    config: &Config,
+    inherited: Option<&mut InheritedState>,
+) -> Result<Option<PidFile>, PidFileError> {
+    let Some(path) = config.pidfile.as_deref() else {
+        return Ok(None);
+    };
+    let pid = std::process::id();
+    let file = inherited.and_then(|inherited| inherited.pid_file.take());
+    match file.and_then(|file| PidFile::adopt(path, pid, file)) {
+        Some(pid_file) => Ok(Some(pid_file)),
+        None => PidFile::claim(path, pid).map(Some),
+    }
+}
+
+/// `pid_file` is taken once the main loop exists, which then removes it.
+fn serve(
+    config: &Config,
+    mut inherited: Option<InheritedState>,
+    pid_file: &mut Option<PidFile>,
+    hooks: &mut dyn Hooks,
+) -> i32 {
+    let resources = match &mut inherited {
+        Some(inherited) => {
+            let listeners = std::mem::take(&mut inherited.listeners);
+            GenerationResources::new(config.clone(), inherited.generation, listeners)
+        }
+        None => match bind_with_retry(config, &[], hooks) {
+            Ok(listeners) => GenerationResources::new(config.clone(), 0, listeners),
+            Err(failure) => {
+                hooks.log(Level::Critical, &failure.to_string());
+                return CANNOT_START;
+            }
+        },
+    };
+    for listener in &resources.listeners {
+        hooks.log(
+            Level::Info,
+            &format!(
+                "listening at {} (pid {}){}",
+                listener.url(),
+                std::process::id(),
+                listener.access_note()
+            ),
+        );
+    }
+    let admin = match bind_admin(config, inherited.as_mut(), hooks) {
+        Ok(admin) => admin,
+        Err(code) => {
+            resources.remove_files();
+            return code;
+        }
+    };
+    let (mut main_loop, first) = match assemble(resources, admin, inherited, hooks) {
+        Ok(assembled) => assembled,
+        Err(code) => return code,
+    };
+    main_loop.pid_file = pid_file.take();
+    let outcome = main_loop.run(first, hooks);
+    finish(main_loop, outcome, hooks)
+}
+
+/// Listens on the admin address, if one is configured. The error is the server's exit code.
+fn bind_admin(
+    config: &Config,
+    inherited: Option<&mut InheritedState>,
+    hooks: &dyn Hooks,
+) -> Result<Option<AdminProcess>, i32> {
+    let is_serving = inherited.is_some();
+    let (present, predecessor) = match inherited {
+        Some(inherited) => (
+            std::mem::take(&mut inherited.admin_listeners),
+            inherited.admin,
+        ),
+        None => (Vec::new(), None),
+    };
+    let admin = match AdminProcess::bind(config, present, predecessor, Instant::now(), hooks) {
+        Ok(admin) => admin,
+        // A serving server must not stop because its admin listener fails.
+        Err(problem) if is_serving => {
+            hooks.log(Level::Error, &format!("no admin listener: {problem}"));
+            None
+        }
+        Err(problem) => {
+            hooks.log(Level::Critical, &problem);
+            return Err(CANNOT_START);
+        }
+    };
+    for url in admin.iter().flat_map(AdminProcess::urls) {
+        hooks.log(Level::Info, &format!("admin listener at {url}"));
+    }
+    Ok(admin)
+}
+
+/// The main loop and its first event. The error is the server's exit code.
+fn assemble(
+    resources: GenerationResources,
+    mut admin: Option<AdminProcess>,
+    inherited: Option<InheritedState>,
+    hooks: &mut dyn Hooks,
+) -> Result<(MainLoop, Event), i32> {
+    let prepared = SupervisorSignals::install().and_then(|signals| match inherited {
+        Some(inherited) => Ok((
+            signals,
+            inherited.lifeline,
+            inherited.scoreboard,
+            Some((inherited.workers, inherited.processes)),
+        )),
+        None => Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None)),
+    });
+    let (signals, lifeline, scoreboard, workers) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            resources.remove_files();
+            if let Some(admin) = &mut admin {
+                admin.end();
+            }
+            let message = format!("cannot install signal handlers: {error}");
+            hooks.log(Level::Critical, &message);
+            return Err(CANNOT_START);
+        }
+    };
+    hooks.unblock_signals();
+    let (first, workers) = match workers {
+        Some((handover, processes)) => {
+            // Children may have exited during the exec; their SIGCHLD went to the previous program, if to any.
+            let _to_itself = kill_process(getpid(), Signal::CHILD);
+            (Event::Resumed(handover), Workers::new(processes))
+        }
+        None => (Event::Start, Workers::default()),
+    };
+    let main_loop = MainLoop::new(Parts {
+        signals,
+        resources,
+        workers,
+        scoreboard: SharedScoreboard::new(scoreboard, hooks),
+        lifeline,
+        admin,
+        notifier: Notifier::new(&hooks.service_manager(), Instant::now(), hooks),
+    });
+    Ok((main_loop, first))
+}
+
+/// Ends the supervisor, or runs the child process that this is.
+fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i32 {
+    let supervisor = main_loop.pid;
+    let code = match outcome {
+        Outcome::Exit(code) => {
+            main_loop.remove_files();
+            return code;
+        }
+        Outcome::Worker(new) => {
+            let installed = WorkerSignals::install();
+            replace_signals(installed, &main_loop.signals, supervisor, hooks).map(|signals| {
+                let resources = main_loop.into_child_resources(new.generation);
+                resources.run_worker(new.slot, (new.status, new.control), signals, hooks)
+            })
+        }
+        Outcome::ForkServer(new) => {
+            // A fork server receives no orders: the supervisor kills it.
+            let installed = WorkerSignals::ignoring();
+            replace_signals(installed, &main_loop.signals, supervisor, hooks).map(|signals| {
+                let resources = main_loop.into_child_resources(new.generation);
+                new.run(resources, signals, hooks)
+            })
+        }
+        Outcome::Admin(new) => new.replace_signals(supervisor).map(|signals| {
+            let resources = main_loop.into_admin_resources();
+            new.run(resources, signals, hooks)
+        }),
+    };
+    let (Ok(code) | Err(code)) = code;
+    hooks.exit_process(code)
+}

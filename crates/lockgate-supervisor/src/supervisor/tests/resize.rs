@@ -1,0 +1,84 @@
+//! More and fewer workers, by signal.
+
+use super::*;
+
+#[test]
+fn an_added_worker_gets_a_new_slot_and_the_last_one_is_removed_first() {
+    let mut script = Script::serving(1);
+    script.request(Request::MoreWorkers);
+    script.event(Event::Ready { pid: 101 });
+    script.request(Request::FewerWorkers);
+    script.performed(&["20 fork 1", "20 retire 101"]);
+    script.exits(101, CLEAN);
+    script.at(60.0);
+    script.performed(&[]);
+    script.logged(&[
+        "Info: number of workers increased to 2",
+        "Info: worker 1 (pid 101) ready in 0.00 s",
+        "Info: all 2 workers are ready",
+        "Info: number of workers decreased to 1",
+        "Info: worker 1 (pid 101) stopped after 0.00 s of service",
+    ]);
+    script.request(Request::FewerWorkers);
+    script.performed(&[]);
+    script.logged(&["Info: number of workers unchanged: 1 is the minimum"]);
+}
+
+#[test]
+fn a_slot_is_reused_only_after_its_worker_has_exited() {
+    let mut script = Script::serving(2);
+    script.request(Request::FewerWorkers);
+    script.at(21.0);
+    script.request(Request::MoreWorkers);
+    script.performed(&["20 retire 101", "21 fork 2"]);
+    script.at(22.0);
+    script.exits(101, CLEAN);
+    script.request(Request::MoreWorkers);
+    script.performed(&["22 fork 1"]);
+}
+
+#[test]
+fn a_removed_worker_that_does_not_exit_is_killed() {
+    let mut script = Script::serving(3);
+    script.request(Request::FewerWorkers);
+    script.request(Request::FewerWorkers);
+    script.at(60.0);
+    script.performed(&[
+        "20 retire 102",
+        "20 retire 101",
+        "50 kill 101",
+        "50 kill 102",
+    ]);
+    script.exits(101, KILLED);
+    script.exits(102, KILLED);
+    script.at(70.0);
+    script.performed(&[]);
+}
+
+#[test]
+fn many_resizes_end_with_the_right_number_of_workers() {
+    let mut script = Script::serving(2);
+    for _ in 0..5 {
+        script.request(Request::MoreWorkers);
+    }
+    for _ in 0..4 {
+        script.request(Request::FewerWorkers);
+    }
+    script.performed(&[
+        "20 fork 2",
+        "20 fork 3",
+        "20 fork 4",
+        "20 fork 5",
+        "20 fork 6",
+        "20 drain 106",
+        "20 drain 105",
+        "20 drain 104",
+        "20 drain 103",
+    ]);
+    for pid in 103..=106 {
+        script.exits(pid, CLEAN);
+    }
+    script.exits(102, CRASH);
+    script.at(21.0);
+    script.performed(&["20.5 fork 2"]);
+}
