@@ -115,7 +115,7 @@ def hundred(environ, start_response):
 
 
 def count(environ, start_response):
-    """Reads a body of any size and forgets it."""
+    """Reads a body of any size and discards it."""
     received = 0
     while piece := environ["wsgi.input"].read(1 << 20):
         received += len(piece)

@@ -1,4 +1,4 @@
-"""What hostile clients do, one function each, and the process that does it. Measures nothing.
+"""Hostile clients: one function for each attack, and the process that runs it.
 
 Each attack holds a number of connections, and reopens one when the server has closed it.
 """
@@ -57,7 +57,7 @@ def abort(client: socket.socket) -> None:
 
 
 def pour(what: bytes) -> Step:
-    """As much as the socket takes."""
+    """Sends as much as the socket accepts."""
 
     def step(client: socket.socket) -> None:
         with suppress(BlockingIOError):
@@ -85,7 +85,7 @@ class Attack:
         self.is_brief, self.receive_buffer, self.tool = is_brief, receive_buffer, tool
 
     def obstacle(self) -> str:
-        """Why it cannot be done on this machine, or nothing."""
+        """Why the attack cannot run on this host, or None."""
         if self.tool and not shutil.which(self.tool[0]):
             return f"{self.tool[0]} is missing (apt install {self.tool[0]})"
         return ""
@@ -186,7 +186,7 @@ class Attackers:
                 time.sleep(max(0.0, min(0.005, min(due) - now)))
 
     def _client(self) -> Iterator[float]:
-        """The life of one connection; yields the seconds until it is to be looked at again."""
+        """The life of one connection; yields the seconds until its next step."""
         attack = self.attack
         with socket.socket() as client:
             if attack.receive_buffer:
@@ -220,7 +220,7 @@ class Attackers:
 
 
 def is_closed(client: socket.socket) -> bool:
-    """Whether the server has closed it; what it said is dropped."""
+    """Whether the server has closed it; received bytes are discarded."""
     try:
         while client.recv(65536):
             pass

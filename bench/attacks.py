@@ -1,4 +1,4 @@
-"""Attacks a server and asks it meanwhile, as a client that behaves. `attacks.py --help` says how.
+"""Attacks a server and measures what a well-behaved client sees meanwhile; see `attacks.py --help`.
 
 The server has one worker and one thread: whatever an attack can hold is then missed at once.
 """
@@ -29,7 +29,7 @@ SETTLE_SECONDS = 2.0
 
 @dataclass
 class Seen:
-    """What the client that behaves has seen, and the memory of the server meanwhile."""
+    """What the well-behaved client has seen, and the memory of the server meanwhile."""
 
     latencies: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)

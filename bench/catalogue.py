@@ -1,4 +1,4 @@
-"""The servers and the scenarios, one declarative entry each. Starts nothing and measures nothing.
+"""The servers and the scenarios, one declarative entry each.
 
 A command is run in this folder. It may name {app}, {port}, {workers}, and {config}: the path of
 the entry's own template, written out with the port and the number of workers.

@@ -1,4 +1,4 @@
-"""Drives wrk and reads what it prints. Knows a URL, never a server."""
+"""Runs wrk against a URL and parses its output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 class LoadFailed(Exception):
-    """wrk gave no figures; the text is what it said."""
+    """wrk printed no figures; the text is its output."""
 
 
 @dataclass

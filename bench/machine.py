@@ -28,7 +28,7 @@ def notes(python: str) -> dict[str, str]:
 
 
 def description(machine: dict[str, str]) -> str:
-    """A folder name: what was it, with how many cores and which Python."""
+    """A folder name: CPU, number of cores and Python version."""
     # "AMD EPYC 9R14 96-Core Processor" would say two numbers of cores.
     processor = re.sub(r"\(\w+\)|\b\d+-Core\b|\bProcessor\b|\bCPU\b|@.*", "", machine["processor"])
     python = "python" + machine["python"].split()[1]
@@ -41,7 +41,7 @@ def cores() -> list[int]:
 
 
 def busy_seconds(which: list[int]) -> float:
-    """Processor seconds that these cores have spent on anything but idling."""
+    """CPU seconds that these cores have spent, idle time excluded."""
     names = {f"cpu{core}" for core in which}
     total = 0
     for line in Path("/proc/stat").read_text().splitlines():

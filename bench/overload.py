@@ -1,4 +1,4 @@
-"""Goodput under overload: what a server answers in time when three times its capacity arrives.
+"""Goodput under overload: responses in time at three times the capacity of a server.
 
 Requests arrive on their own clock, whether or not earlier ones were answered, each on a connection
 of its own; a client that has waited for --patience closes it. Good is a right answer before that.
@@ -55,12 +55,12 @@ class Phase:
     began: float = 0.0
 
     def good(self) -> float:
-        """Good answers a second, by the moment of the answer, inside the phase."""
+        """Good responses per second within the phase, by the time of the response."""
         end = self.began + self.seconds
         return sum(s.outcome == "good" and s.end < end for s in self.sent) / self.seconds
 
     def slices(self) -> list[float]:
-        """Good answers a second, slice by slice."""
+        """Good responses per second, slice by slice."""
         counts = Counter(
             int((s.end - self.began) / SLICE) for s in self.sent if s.outcome == "good"
         )
@@ -71,7 +71,7 @@ class Phase:
         return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
 
     def recovered_after(self) -> float:
-        """When the last request was sent that was not answered well."""
+        """When the last request without a good response was sent."""
         return max((s.at - self.began for s in self.sent if s.outcome != "good"), default=0.0)
 
     def percentile(self, which: float) -> float:
@@ -101,7 +101,7 @@ async def _exchange(port: int) -> str:
 
 
 async def capacity(port: int, clients: int, seconds: float) -> float:
-    """Answers a second to clients that each wait for theirs before they ask again."""
+    """Responses per second to clients that send one request at a time."""
     until = time.monotonic() + seconds
     good = 0
 

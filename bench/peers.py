@@ -30,7 +30,7 @@ VERSIONS = (
 
 
 class CannotSetUp(Exception):
-    """The text says what is missing and what to do."""
+    """Something is missing; the text says what to do."""
 
 
 @dataclass
@@ -154,7 +154,7 @@ def _digest(path: Path) -> str:
 
 
 def _reason(text: str) -> str:
-    """The line that says why, of the many that say where."""
+    """The line of the output that has the reason."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = [line for line in lines if "fatal error" in line]
     reported = [line for line in lines if "error" in line.lower()]

@@ -27,7 +27,7 @@ PORTS = range(20_000, 32_000)
 
 
 class DidNotServe(Exception):
-    """The server left, stayed silent or answered something else; the text says which."""
+    """The server exited, did not answer or answered wrongly; the text says which."""
 
 
 @dataclass

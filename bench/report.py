@@ -1,4 +1,4 @@
-"""Turns rounds into figures and figures into Markdown. Pure: reads no file, runs nothing."""
+"""Turns rounds into figures and figures into Markdown, as pure functions."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def table(found: list[Row], reference: str) -> str:
 
 
 def disturbance(found: dict[str, list[Row]]) -> str:
-    """A warning when other work took part in the run, or nothing."""
+    """A warning if other processes used the CPU during the run, or nothing."""
     every = [row for rows in found.values() for row in rows]
     disturbed = sum(row.others_load > DISTURBED for row in every)
     if not disturbed:
@@ -138,7 +138,7 @@ def document(
 
 
 def figure(value: float) -> str:
-    """Three digits that matter."""
+    """Rounded to three significant digits."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -87,7 +87,7 @@ def arguments() -> argparse.Namespace:
 def draw_up(
     scenarios: list[Scenario], wanted: list[Server] | None, installed: peers.Installed
 ) -> tuple[dict[str, list[Server]], list[str]]:
-    """Who takes part in what, and a line for each who does not."""
+    """Which server runs in which scenario, and a line for each that does not."""
     fields: dict[str, list[Server]] = {}
     away: dict[tuple[str, str], list[str]] = {}
     for scenario in scenarios:

@@ -1,4 +1,4 @@
-"""A drill of exits: `python tests/exit_drill.py --rounds 200` stops, reloads and recycles a server
+"""Exit test: `python tests/exit_drill.py --rounds 200` stops, reloads and recycles a server
 under load that often, with jobs in a ThreadPoolExecutor, a ProcessPoolExecutor and a thread.
 
 Each round: a server of two workers, clients that keep asking, jobs of different lengths. No job may

@@ -1,4 +1,4 @@
-"""Reads request bodies in every way that PEP 3333 allows, and tells what it saw."""
+"""Reads request bodies in every way that PEP 3333 allows, and reports what it read."""
 
 import hashlib
 import io

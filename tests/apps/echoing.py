@@ -1,4 +1,4 @@
-"""Tells what it was asked: for any WSGI server that is to be compared on the wire."""
+"""Echoes its request, to compare WSGI servers on the wire."""
 
 import json
 

@@ -1,3 +1,3 @@
-"""Shows its environment on every path."""
+"""Returns its environment on every path."""
 
 from protocol import show_environ as app  # noqa: F401

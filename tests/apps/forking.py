@@ -1,4 +1,4 @@
-"""Forks processes as applications do, and tells what became of them."""
+"""Forks processes as applications do, and reports how they ended."""
 
 import json
 import multiprocessing

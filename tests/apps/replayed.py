@@ -1,4 +1,4 @@
-"""Tells which request it was called with, for wire samples that say what must arrive."""
+"""Returns the request that it was called with, for wire samples that state what must arrive."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Calls that hold the interpreter, and an exit handler that does not end."""
+"""Calls that hold the GIL, and an exit function that does not end."""
 
 import atexit
 import time

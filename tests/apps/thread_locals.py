@@ -1,4 +1,4 @@
-"""What threads keep: /meet?N makes an object in a reference cycle, as Django does."""
+"""Thread-locals: /meet?N makes an object in a reference cycle, as Django does."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Writes a file and tells its mode."""
+"""Writes a file and returns its mode."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What every attack has to leave alone: a client that behaves."""
+"""A well-behaved client, which no attack may affect."""
 
 import pytest
 from harness import allow_descriptors

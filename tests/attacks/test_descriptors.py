@@ -1,4 +1,4 @@
-"""A process without descriptors waits and does not spin, and goes on when there are some."""
+"""A process without free descriptors waits without spinning, and continues when there are some."""
 
 import resource
 import select

@@ -1,4 +1,4 @@
-"""Much of something, or at the worst moment: what it costs is bounded, and others are served."""
+"""Floods: their cost is bounded, and other clients are served."""
 
 import socket
 

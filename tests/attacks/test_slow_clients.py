@@ -1,4 +1,4 @@
-"""Clients that send or read as slowly as they can: they hold no thread, and nothing for ever."""
+"""Clients that send or read as slowly as possible: they occupy no thread, and are cut off."""
 
 import time
 

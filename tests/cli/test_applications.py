@@ -1,4 +1,4 @@
-"""How the application is named and found, and what is said when it is not."""
+"""How the application is named and found, and the errors if it is not."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The same small application in five frameworks: they must not notice which server they run on."""
+"""The same small application in five frameworks: their responses do not depend on the server."""
 
 import hashlib
 import importlib.util

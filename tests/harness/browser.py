@@ -1,4 +1,4 @@
-"""An ordinary client with cookies, on urllib: what a person's browser would see."""
+"""An ordinary client with cookies, on urllib: as a browser behaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds an application's import in every process, so that a test acts while workers boot."""
+"""Holds an application's import in every process, so that a test can act while workers boot."""
 
 from __future__ import annotations
 

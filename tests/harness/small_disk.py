@@ -1,4 +1,4 @@
-"""Places where writing fails for real: file systems that a test mounts for one server alone."""
+"""File systems on which writes fail, which a test mounts for one server alone."""
 
 from __future__ import annotations
 

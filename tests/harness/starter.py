@@ -1,4 +1,4 @@
-"""Starts a program as a starter does that has ignored or blocked signals: nohup, a CI runner.
+"""Starts a program with ignored or blocked signals, as nohup or a CI runner does.
 
 python starter.py ignore=INT,QUIT block=TERM -- program arguments
 """

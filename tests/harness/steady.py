@@ -1,4 +1,4 @@
-"""A steady load, half of it on new and half on kept-alive connections, that forgives nothing.
+"""A steady load, half of it on new and half on kept-alive connections, that tolerates no failure.
 
 Clients do not retry: a connection that closes under a request is a failure, and so is a refused
 one. Between two requests of a kept-alive connection the server may close it only after it has said

@@ -1,4 +1,4 @@
-"""A client that believes nothing: raw bytes out, strictly parsed responses in.
+"""A strict client: raw bytes out, strictly parsed responses in.
 
 It knows RFC 9112 and no server. What an ordinary client forgives is an error here.
 """

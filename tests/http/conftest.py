@@ -1,4 +1,4 @@
-"""Servers that several files about HTTP ask; files that need other flags have their own."""
+"""Servers shared by several test files; files that need other flags start their own."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The hostile table's own column has no fault, and its judge can tell one."""
+"""The hostile table finds no fault in this server, and its check can find one."""
 
 import pytest
 from harness import Response

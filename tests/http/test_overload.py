@@ -1,4 +1,4 @@
-"""More requests than threads: who waits, is refused or dropped, and what an application can ask."""
+"""More requests than threads: which wait, are refused or dropped; checks by the application."""
 
 import asyncio
 import re

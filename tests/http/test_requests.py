@@ -1,4 +1,4 @@
-"""What a client may send, what it may not, and how it hears of it."""
+"""Valid and invalid requests, and the responses to them."""
 
 import hashlib
 import json

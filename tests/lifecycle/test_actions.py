@@ -1,4 +1,4 @@
-"""Who may have the server do something over the admin listener, and who tries in vain."""
+"""Actions through the admin listener: which users may request them, and which may not."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Workers share connections evenly, in whatever order the kernel wakes them, and wait for none."""
+"""Workers share connections evenly, in any order in which the kernel wakes them."""
 
 import os
 import signal

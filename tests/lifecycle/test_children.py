@@ -1,4 +1,4 @@
-"""Processes that the application starts: they are no workers and hold nothing of ours."""
+"""Child processes of the application: they are no workers and hold no descriptors of the server."""
 
 import json
 import os

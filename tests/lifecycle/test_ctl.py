@@ -1,4 +1,4 @@
-"""`lockgate ctl` and `lockgate top`: asked and acted as operators do."""
+"""`lockgate ctl` and `lockgate top`, used as operators do."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""Requests that take longer than they may: what their clients get, and who is not disturbed."""
+"""Requests over their deadline: the response to the client, and no effect on other requests."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Disks that are full, gone or read-only: a request at most is refused, and the server goes on."""
+"""Full, missing or read-only disks: at most a request is refused, and the server continues."""
 
 import contextlib
 import os

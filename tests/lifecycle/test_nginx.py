@@ -1,4 +1,4 @@
-"""nginx in front of a unix socket, as the user that Debian gives it."""
+"""nginx in front of a unix socket, run as its user on Debian."""
 
 import grp
 import os

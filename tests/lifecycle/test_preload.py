@@ -1,4 +1,4 @@
-"""With preload the application is imported once for all workers, in a process of its own."""
+"""With preload the application is imported once for all workers, in the fork server."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Workers that have served enough make room for new ones, and no client sees it."""
+"""Workers are replaced after a number of requests, and no client is affected."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What a start meets that another server, or an earlier one, has left: pid files and ports."""
+"""Startup with pid files and ports of another or an earlier server."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Signals and the end: nothing accepted is lost, and everything stops."""
+"""Stopping by signal: no accepted request is lost, and all processes end."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""USR2: another version of the server goes on in the same process, and no client sees it."""
+"""USR2: another version of the server continues in the same process, and no client is affected."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Users, groups and modes: what root gives away, what it keeps, and what it says."""
+"""Users, groups and modes: which privileges are dropped, who owns files, and the warnings."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What operators and their tools see of the processes: metrics, names, files of Prometheus."""
+"""What monitoring sees of the processes: metrics, process titles, files of prometheus_client."""
 
 import os
 import signal

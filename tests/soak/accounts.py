@@ -1,4 +1,4 @@
-"""Whether clients, access log and metrics tell the same story, to the last request."""
+"""Whether clients, access log and metrics agree, to the last request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server under load: its directory, versions and settings, and what its operator asks."""
+"""The server under load: its directory, versions and settings, and the requests of its operator."""
 
 from __future__ import annotations
 

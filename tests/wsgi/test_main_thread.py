@@ -1,4 +1,4 @@
-"""Errors of applications that come from sync workers, and what the log says to them."""
+"""Errors of applications that come from sync workers, and the log messages about them."""
 
 import pytest
 
