@@ -40,7 +40,7 @@ def test_connections_leave_descriptors_for_files_and_the_others_wait(poor, still
     server = poor("wire_app:app")
     (worker,) = server.workers()
     with Crowd(server, 2 * LIMIT) as crowd:
-        server.wait_for_log(r"\d+ connections are open, as many as the number of descriptors")
+        server.wait_for_log(r"\d+ connections are open, the limit set by the number of descriptors")
         assert descriptors(worker) < LIMIT
         # It waits for a connection to end, and only looks up now and then.
         assert switches_in_a_second(worker) < 100
@@ -77,7 +77,7 @@ def test_unfinished_bodies_leave_descriptors_to_requests_and_to_the_application(
         piece = b"x" * 53_000
         for _ in range(10):
             crowd.say(piece)
-        server.wait_for_log(r"cannot keep a request body on disk: \d+ others are there", within=60)
+        server.wait_for_log(r"cannot store a request body on disk: \d+ bodies on disk", within=60)
         with ExitStack() as wires:
             asking = [wires.enter_context(server.connect()) for _ in range(8)]
             for wire in asking:
@@ -173,5 +173,5 @@ def test_the_connection_that_was_idle_longest_gives_its_place_to_a_new_client(st
         for wire in kept[4:]:
             wire.send(request("GET", "/"))
             assert wire.response().status == 200
-    line = server.wait_for_log(r"20 connections are open, as many as worker_connections allows.*")
+    line = server.wait_for_log(r"20 connections are open, the limit set by worker_connections.*")
     assert "idle longest" in line

@@ -110,7 +110,7 @@ def test_a_request_that_finds_the_queue_full_is_refused_at_once(held, tmp_path):
         release()
         assert first.response().status == second.response().status == 200
     assert not (tmp_path / "beyond").exists()
-    server.wait_for_log(r"refused with 503: 1 found queue_size = 2 others waiting")
+    server.wait_for_log(r"refused with 503: 1 arrived while queue_size = 2 requests were waiting")
 
 
 def test_requests_that_arrived_in_time_are_answered_after_a_long_call(start, tmp_path):

@@ -221,7 +221,7 @@ def test_a_refusal_that_an_operator_can_change_is_warned_of(shared):
         with server.connect() as wire:
             wire.send_while_open(request("GET", "/environ", *headers))
             wire.response()
-        pattern = rf"WARNING\] refused a request of trusted proxy 127\.0\.0\.1 with {warned}\n"
+        pattern = rf"WARNING\] refused a request from trusted proxy 127\.0\.0\.1 with {warned}\n"
         server.wait_for_log(pattern, since=start)
     with server.connect() as wire:
         wire.send_while_open(request("GET", "/" + "hidden" * 2000))
@@ -240,7 +240,7 @@ def test_the_same_refusal_is_warned_of_once_and_then_counted(start):
         wire.send(request("GET", "/", host=None))
         assert wire.response().status == 400
     server.wait_for_log("with 400: Host is missing")
-    assert server.errors.count("refused a request of 127.0.0.1 with 414") == 1
+    assert server.errors.count("refused a request from 127.0.0.1 with 414") == 1
     assert server.errors.count("refused a request") == 2
 
 
@@ -275,9 +275,9 @@ def test_headers_of_an_untrusted_peer_have_no_effect_and_do_not_reach_the_applic
         key for key in environ if "FORWARDED" in key or "REAL_IP" in key or "HTTP_SCRIPT" in key
     ]
     assert left == []
-    server.wait_for_log(r"removed headers .* of 127\.0\.0\.1, which is not in forwarded_allow_ips")
+    server.wait_for_log(r"removed forwarding headers .* sent by 127\.0\.0\.1, which is not in forwarded_allow_ips")
     ask(server, *SPOOFS)
-    assert server.errors.count("removed headers") == 1
+    assert server.errors.count("removed forwarding headers") == 1
 
 
 def test_headers_of_an_untrusted_peer_reach_the_application_if_allowed_and_have_no_effect(start):
@@ -500,7 +500,7 @@ def test_a_connection_that_does_not_begin_so_is_refused(
         else:
             assert wire.response().status == status
             wire.expect_close()
-    behind_balancer.wait_for_log(r"refused a connection of 127\.0\.0\.1: it")
+    behind_balancer.wait_for_log(r"refused a connection from 127\.0\.0\.1: it")
     assert environ_behind(behind_balancer, V1 + GET)["REMOTE_ADDR"] == "192.0.2.1"
 
 
@@ -509,7 +509,7 @@ def test_a_peer_that_may_not_send_the_proxy_protocol_is_refused_and_logged(start
     with server.connect() as wire:
         wire.send(V2 + GET)
         assert wire.rest() == b""
-    server.wait_for_log(r"refused a connection of 127\.0\.0\.1: it is not in proxy_allow_ips")
+    server.wait_for_log(r"refused a connection from 127\.0\.0\.1: it is not in proxy_allow_ips")
     with server.connect() as wire:
         wire.send(GET)
         assert wire.response().status == 403

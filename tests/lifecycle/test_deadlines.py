@@ -62,7 +62,7 @@ def test_a_loop_is_interrupted_where_it_is_and_the_worker_continues(shared, thre
     logged = len(server.errors)
     expect_504(server, target)
     record = server.wait_for_log(
-        rf"GET {target} of 127\.0\.0\.1 has taken [\d.]+ s .*request_timeout.*it got 504"
+        rf"GET {target} of 127\.0\.0\.1 has taken [\d.]+ s .*request_timeout.*answered with 504"
         rf".*interrupted.*\n(.*\n)*.*in {INTERRUPTED[target]}\n",
         within=1 + SLACK,
         since=logged,
@@ -101,7 +101,7 @@ def test_a_call_that_cannot_be_interrupted_has_its_worker_replaced(start, thread
     server.wait_for_log(rf"GET {target} .*\n(.*\n)*.*in {STUCK[target]}\n", within=1 + SLACK)
     if threads != "1":
         assert int(server.get("/pid").body) == worker
-    server.wait_for_log(rf"GET {target} .* is still running .* to be replaced")
+    server.wait_for_log(rf"GET {target} .* is still running .* will be replaced")
     eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
     assert int(server.get("/pid").body) != worker
 
@@ -154,7 +154,7 @@ def test_a_call_that_never_releases_the_gil_is_ended_and_affects_no_other_worker
     before = set(server.workers())
     expect_504(server, "/hold-interpreter")
     server.wait_for_log(
-        r"GET /hold-interpreter .*it got 504.* has not given the interpreter away",
+        r"GET /hold-interpreter .*answered with 504.* the GIL has not been released",
         within=1 + SLACK,
     )
     eventually(
@@ -201,8 +201,8 @@ def test_a_request_that_waits_for_the_gil_of_an_extended_call_is_answered(start,
     with server.connect() as culprit:
         begin(culprit, "/extend-and-hold-interpreter", tmp_path / "culprit")
         expect_504(server, "/pid")
-        server.wait_for_log(r"GET /pid .* is still running .* to be replaced")
-        server.wait_for_log(r"holds up all others: this worker ends at once")
+        server.wait_for_log(r"GET /pid .* is still running .* will be replaced")
+        server.wait_for_log(r"blocks all other calls; this worker aborts")
         server.wait_for_log(r"in hold_interpreter")
     eventually(lambda: server.workers() and worker not in server.workers(), what="another worker")
     assert server.get("/pid").status == 200
@@ -255,7 +255,7 @@ def test_a_response_that_has_begun_is_cut_so_that_it_does_not_look_complete(shar
         wire.send(b"GET /stream HTTP/1.0\r\n\r\n")
         assert wire.response().framing == "close"
         assert wire.was_reset
-    server.wait_for_log(r"GET /stream .*its connection was cut")
+    server.wait_for_log(r"GET /stream .*connection aborted")
 
 
 def test_a_client_that_has_its_response_is_not_disturbed_by_a_late_close(shared):
@@ -265,7 +265,7 @@ def test_a_client_that_has_its_response_is_not_disturbed_by_a_late_close(shared)
         assert wire.response().body == b"whole"
         wire.send(request("GET", "/pid"))
         assert wire.response().status == 200
-        server.wait_for_log(r"GET /late-close .*it has its response, but the call goes on")
+        server.wait_for_log(r"GET /late-close .*the response was sent, but the call is still running")
         server.wait_for_log(r"GET /late-close .*its thread is free again")
         wire.send(request("GET", "/pid"))
         assert wire.response().status == 200

@@ -57,9 +57,9 @@ def test_a_body_on_a_full_disk_is_507_and_the_service_continues(start, spool):
     expect_service(server, spool)
     (worker,) = server.workers()
     assert bytes_free(inside(worker, spool)) == 1 << 20
-    line = server.wait_for_log(r"cannot keep a request body in .*")
+    line = server.wait_for_log(r"cannot store a request body in .*")
     assert str(spool) in line and "No space left" in line and "spool_dir" in line
-    assert server.errors.count("cannot keep a request body") == 1, "one line for all"
+    assert server.errors.count("cannot store a request body") == 1, "one line for all"
     assert upload(server, 512 << 10).status == 200, "what fits is stored"
 
 
@@ -90,7 +90,7 @@ def test_a_missing_spool_directory_is_500_until_it_is_back(start, spool):
     server = start("bodies:app", "--body-memory", "64KiB", "--spool-dir", str(spool))
     shutil.rmtree(spool)
     assert upload(server).status == 500
-    assert str(spool) in server.wait_for_log(r"cannot keep a request body in .*")
+    assert str(spool) in server.wait_for_log(r"cannot store a request body in .*")
     spool.mkdir()
     assert upload(server).status == 200
     expect_service(server, spool)
@@ -106,7 +106,7 @@ def test_a_spool_directory_that_becomes_read_only_is_500(start, spool):
         pytest.skip("nsenter is not installed")
     subprocess.run([*enter, "mount", "-o", "remount,ro", str(spool)], check=True)
     assert upload(server).status == 500
-    assert "Read-only" in server.wait_for_log(r"cannot keep a request body in .*")
+    assert "Read-only" in server.wait_for_log(r"cannot store a request body in .*")
     expect_service(server, spool)
 
 
@@ -147,7 +147,7 @@ def test_no_writable_directory_no_home_and_an_unknown_user_cause_no_warning(star
     assert "WARNING" not in server.errors and "ERROR" not in server.errors, server.errors
     # What needs a disk says so, and only then.
     assert upload(server, 16 << 20).status == 500
-    assert "/tmp" in server.wait_for_log(r"cannot keep a request body in .*")
+    assert "/tmp" in server.wait_for_log(r"cannot store a request body in .*")
     assert server.get("/ignore").status == 200
     assert server.stop() == 0
 
@@ -176,7 +176,7 @@ def test_an_access_log_on_a_full_disk_delays_no_request_and_counts_lost_lines(st
     assert all(line.endswith(" end") for line in lines), "no line is left half"
     filler.unlink()
     server.get("/after")
-    server.wait_for_log(r"access log: is written again; no line was lost")
+    server.wait_for_log(r"access log: writable again; no line was lost")
     eventually(lambda: b"/after" in seen.read_bytes(), what="the last line")
     # What was left of a line is blank, and the other process's line is there if the disk took it.
     lines = [line for line in seen.read_text().splitlines() if line.strip()]
@@ -244,6 +244,6 @@ def test_an_error_log_on_a_full_disk_delays_no_request_and_reports_lost_lines_la
     assert server.get("/raise-before").status == 500
     eventually(lambda: seen.read_text().rstrip().endswith("start_response"), what="a traceback")
     text = seen.read_text()
-    assert text.count(" lost: it took none") == 1
+    assert text.count(" lost: it was not writable") == 1
     assert all(line.startswith(("[", " ", "Traceback", "ValueError")) for line in text.splitlines())
     assert server.workers() == [pid]

@@ -96,7 +96,7 @@ def test_the_warning_names_the_threads_what_waits_and_the_setting(
             wire.send(request("GET", "/events"))
         line = server.wait_for_log(r"all \d+ threads of this worker are in calls.*", within=30)
     assert f"all {threads} threads" in line
-    assert re.search(r"requests wait \(\d+, the oldest for \d+\.\d s\)", line)
+    assert re.search(r"\d+ requests are waiting, the oldest for \d+\.\d s", line)
     setting = arguments[0].removeprefix("--").replace("=", " = ") if arguments else "threads = auto"
     assert setting in line
     # Once for each worker, however many requests have come meanwhile.

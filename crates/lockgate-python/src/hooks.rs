@@ -340,7 +340,7 @@ impl WorkerControl for RunningWorker {
     /// keep a large body until its next request.
     fn is_finished(&self) -> bool {
         let is_finished = self.handle.is_finished();
-        self.log.mention_losses();
+        self.log.report_losses();
         // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
         if !is_finished && deferred_drops::is_pending() && self.handle.is_idle() {
             Python::attach(deferred_drops::run);

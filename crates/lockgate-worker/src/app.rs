@@ -27,7 +27,7 @@ pub trait App: Send + Sync + 'static {
     /// a worker thread that has run what was ready and is about to wait; another thread may be in a call, or here.
     /// `release` has the follower send the turn's responses meanwhile: call it before anything that takes longer than
     /// waking a thread, some 50 µs. With one thread there is no follower, and the responses are sent when this returns.
-    fn between_turns(&self, _let_go: &dyn Fn()) {}
+    fn between_turns(&self, _release: &dyn Fn()) {}
 
     /// The number by which [`App::stack`], [`App::interrupt`] and stack dumps for operators name the current thread, a
     /// worker thread. Called attached.

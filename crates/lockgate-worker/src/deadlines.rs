@@ -21,7 +21,7 @@ use crate::log::shown_target;
 
 /// No GIL for this long: a call holds it in C code. Threads that compute in Python release it after the switch
 /// interval, a few milliseconds.
-const HELD_FROM: Duration = Duration::from_secs(1);
+const GIL_HELD_FROM: Duration = Duration::from_secs(1);
 
 /// Why a worker asks to be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub fn find_conflict(config: &Config) -> Option<String> {
     let is_single = matches!(config.threads, Threads::Count(count) if count.get() == 1);
     (is_single && timeout < request_timeout + GRACE).then(|| {
         format!(
-            "timeout = {timeout:?} may end this worker, which has one thread, before request_timeout = \
-             {request_timeout:?} has ended a request: make timeout at least {:?}",
+            "timeout = {timeout:?} may end this worker before request_timeout = {request_timeout:?} ends a \
+             request, because threads = 1: set timeout to at least {:?}",
             request_timeout + GRACE
         )
     })
@@ -96,7 +96,7 @@ pub struct Deadlines {
     call_slots: Mutex<Vec<Arc<CallSlot>>>,
     pub(crate) records: Mutex<Vec<Record>>,
     /// Since when a thread has waited for the GIL to look at a stack.
-    asked_at: Mutex<Option<Instant>>,
+    gil_awaited_since: Mutex<Option<Instant>>,
     pub(crate) ask_for_replacement: OnceLock<AskForReplacement>,
 }
 
@@ -112,7 +112,7 @@ impl Deadlines {
             shows_queries: config.log_style.shows_queries,
             call_slots: Mutex::default(),
             records: Mutex::default(),
-            asked_at: Mutex::default(),
+            gil_awaited_since: Mutex::default(),
             ask_for_replacement: OnceLock::new(),
         })
     }
@@ -183,9 +183,9 @@ impl Deadlines {
         call.client_socket = ClientSocket::default();
         call.entry = None;
         let is_interrupted = std::mem::take(&mut call.is_interrupted);
-        if let Some(record) = Record::of_end(&mut call, self, now) {
+        if let Some(record) = Record::ended(&mut call, self, now) {
             drop(call);
-            self.leave(record);
+            self.queue_record(record);
         }
         is_interrupted
     }
@@ -199,13 +199,15 @@ impl Deadlines {
     }
 
     /// Whether a stuck call keeps the GIL from all other threads.
-    pub fn is_interpreter_held(&self, now: Instant) -> bool {
-        let asked_at = *self.asked_at();
-        asked_at.is_some_and(|at| now.saturating_duration_since(at) >= HELD_FROM)
+    pub fn is_gil_held(&self, now: Instant) -> bool {
+        let gil_awaited_since = *self.gil_awaited_since();
+        gil_awaited_since.is_some_and(|at| now.saturating_duration_since(at) >= GIL_HELD_FROM)
     }
 
-    pub(crate) fn asked_at(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.asked_at.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn gil_awaited_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.gil_awaited_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn set_replacement(&self, ask: AskForReplacement) {
@@ -220,7 +222,7 @@ impl Deadlines {
     }
 
     /// Queues a record for the watcher to write: threads that run calls do not wait for logs.
-    fn leave(&self, record: Record) {
+    fn queue_record(&self, record: Record) {
         self.records
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -258,7 +260,7 @@ mod tests {
     fn expire(call_slot: &CallSlot, at: Instant) {
         call_slot.lock().expiry = Some(Expiry {
             at,
-            ending: Some(Ending::Refused),
+            ending: Some(Ending::Answered),
             is_logged: false,
             is_stuck: false,
         });
@@ -321,7 +323,7 @@ mod tests {
         expire(&call_slot, now);
         assert!(!call_slot.on_called());
         assert!(call_slot.commit().is_err());
-        assert_eq!(call_slot.release(false).1, Some(Ending::Refused));
+        assert_eq!(call_slot.release(false).1, Some(Ending::Answered));
         deadlines.end(&call_slot, now);
         begin(&deadlines, &call_slot, now, now);
         assert!(call_slot.on_called(), "the next call has its own deadline");

@@ -96,7 +96,7 @@ pub struct EventLoop {
     slots: SlotTable,
     timers: Timers,
     /// Connections that yielded before their input was used up; each is in here once.
-    again: VecDeque<u64>,
+    yielded: VecDeque<u64>,
     polled_at: Instant,
     arrival_clock: ArrivalClock,
     expiry: QueueExpiry,
@@ -130,7 +130,7 @@ impl EventLoop {
             accepting,
             slots: SlotTable::new(Arc::clone(&context.inbox)),
             timers: Timers::default(),
-            again: VecDeque::new(),
+            yielded: VecDeque::new(),
             polled_at: now,
             arrival_clock: ArrivalClock::new(now),
             expiry: QueueExpiry::new(now),
@@ -148,7 +148,7 @@ impl EventLoop {
             self.flush_all();
             self.take_returns();
             self.apply_stop(opener);
-            self.look_for_quiet();
+            self.check_quiet();
             self.publish();
             if !self.turn.ready.is_empty() || self.context.pool.can_take_from_backlog() {
                 if self.must_poll(self.turn.now) {
@@ -170,7 +170,7 @@ impl EventLoop {
                 self.context.pool.admits_at(),
                 self.expiry.next(&self.turn, &self.context),
                 self.expiry.report_saturation(&self.turn, &self.context),
-                self.looks_for_quiet_at(),
+                self.next_quiet_check(),
             ];
             let timeout = self.time_to_wait(wakes);
             self.context.metrics.record_waiting(self.queued());
@@ -258,18 +258,19 @@ impl EventLoop {
         self.take_returns();
         let watched = self.slots.in_use() + self.accepting.acceptor.listeners() + 1;
         self.arrival_clock
-            .look(asked_at, now, events.len(), watched);
-        self.turn.arrived_at = self.arrival_clock.came_at;
+            .on_poll(asked_at, now, events.len(), watched);
+        self.turn.arrived_at = self.arrival_clock.request_arrived_at;
         if let Err(error) = outcome {
-            self.context
-                .report_fatal(&format!("cannot wait for events: {error}"));
+            self.context.report_fatal(&format!(
+                "epoll_wait failed: {error}; this worker ends and is replaced"
+            ));
         }
         for (token, readiness) in events.drain(..) {
             self.take_event(opener, token, readiness);
         }
         self.events = events;
         self.accepting.acceptor.on_polled();
-        self.go_on_with_bulk();
+        self.drive_yielded();
         let received = std::mem::take(&mut self.turn.received);
         self.context.metrics.record_received(received);
         self.turn.arrived_at = self.turn.now;
@@ -277,10 +278,10 @@ impl EventLoop {
     }
 
     fn time_to_wait(&self, wakes: [Option<Instant>; 4]) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.yielded.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.accepting.acceptor.resumes()]
+        let next = [self.timers.next(), self.accepting.acceptor.resumes_at()]
             .into_iter()
             .chain(wakes)
             .flatten()
@@ -311,7 +312,7 @@ impl EventLoop {
                 if state.is_queued || connection.activity().is_bulk() {
                     state.connection = Some(connection);
                     if !std::mem::replace(&mut state.is_queued, true) {
-                        self.again.push_back(token);
+                        self.yielded.push_back(token);
                     }
                     return;
                 }
@@ -322,9 +323,9 @@ impl EventLoop {
     }
 
     /// Drives connections that yielded, in that order, for a bounded time.
-    fn go_on_with_bulk(&mut self) {
-        for _ in 0..self.again.len() {
-            let Some(token) = self.again.pop_front() else {
+    fn drive_yielded(&mut self) {
+        for _ in 0..self.yielded.len() {
+            let Some(token) = self.yielded.pop_front() else {
                 return;
             };
             let Some(slot) = self.slots.get(token) else {
@@ -360,7 +361,7 @@ impl EventLoop {
             Driven::Again(connection) => {
                 let slot = &connection.link().slot;
                 if !std::mem::replace(&mut slot.lock().is_queued, true) {
-                    self.again.push_back(slot.token());
+                    self.yielded.push_back(slot.token());
                 }
                 self.put_back(connection);
             }
@@ -388,7 +389,7 @@ impl EventLoop {
                 || (pending.writable && link.has_output());
             link.record(pending);
             if has_news && !std::mem::replace(&mut state.is_queued, true) {
-                self.again.push_back(slot.token());
+                self.yielded.push_back(slot.token());
             }
         }
         if state.armed.is_none_or(|armed| link.deadline < armed) {
@@ -400,7 +401,7 @@ impl EventLoop {
 
     fn expire(&mut self) {
         let now = self.turn.now;
-        if (self.accepting.acceptor.resumes()).is_some_and(|at| at <= now) {
+        if (self.accepting.acceptor.resumes_at()).is_some_and(|at| at <= now) {
             self.resume_accepting();
         }
         // Input sent in time may still be in the kernel, beyond what this poll returned: time is not up before it was
@@ -448,7 +449,7 @@ impl EventLoop {
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),
                 Returned::Opening => self.begin_accepting(),
-                Returned::GivingWay => self.let_others_go_first(),
+                Returned::GivingWay => self.yield_to_siblings(),
                 #[cfg(test)]
                 Returned::Visit(visit) => visit(self),
             }

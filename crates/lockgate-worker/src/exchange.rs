@@ -13,11 +13,11 @@ pub mod writer;
 use std::time::{Duration, Instant};
 
 use self::request::Request;
-use self::writer::{Look, ResponseWriter};
+use self::writer::{PresenceCheck, ResponseWriter};
 
 /// A client that sends nothing may have gone: after this long in the queue it is looked at before its request is called.
 /// Few clients leave sooner, and the look is a system call.
-const LOOK_AFTER: Duration = Duration::from_millis(5);
+const CHECK_AFTER: Duration = Duration::from_millis(5);
 
 /// A request that is ready to run, and the writer of its response. One per request, or per stream of a multiplexed
 /// connection.
@@ -50,11 +50,11 @@ impl Exchange {
     }
 
     /// Where to look for the client before the call, if anywhere.
-    pub(crate) fn look(&self, waited: Duration) -> Option<Look> {
-        if waited >= LOOK_AFTER {
-            Some(Look::AtSocket)
+    pub(crate) fn presence_check(&self, waited: Duration) -> Option<PresenceCheck> {
+        if waited >= CHECK_AFTER {
+            Some(PresenceCheck::Socket)
         } else if self.was_in_backlog {
-            Some(Look::AtEvents)
+            Some(PresenceCheck::Events)
         } else {
             None
         }

@@ -37,7 +37,7 @@ impl PanicGuard {
                 && let Some(end_worker) = guard.0.get()
             {
                 end_worker(&format!(
-                    "the thread {name} has panicked; this worker ends and is replaced"
+                    "thread {name} panicked; this worker ends and is replaced"
                 ));
             }
         };

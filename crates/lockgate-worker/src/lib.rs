@@ -38,7 +38,8 @@ pub use exchange::body_stream::{BodyError, BodyStream};
 pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{
-    ClientGone, DropReason, HeldConnection, Look, Presence, ResponseWriter, Sent, TakenOver,
+    ClientGone, DropReason, HeldConnection, Presence, PresenceCheck, ResponseWriter, Sent,
+    TakenOver,
 };
 pub use metrics::monotonic_nanos;
 pub use transport::outbox::SharedBytes;

@@ -22,7 +22,8 @@ use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, Look, Presence, ResponseWriter, Sent,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
+    Sent,
 };
 use crate::log::ErrorLog;
 use crate::transport::Transport;
@@ -68,7 +69,7 @@ impl ResponseWriter for Client {
 }
 
 impl ClientProbe for Client {
-    fn presence(&mut self, _: Look) -> Presence {
+    fn presence(&mut self, _: PresenceCheck) -> Presence {
         self.0
     }
 }

@@ -21,12 +21,12 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::exchange::Exchange;
 use crate::exchange::queue::{Queue, QueueDiscipline};
 use crate::thread_pool::hand_off::HandOffPolicy;
-use crate::thread_pool::parking::Watch;
+use crate::thread_pool::parking::Parking;
 use crate::thread_pool::saturation::CpuSaturation;
 
 /// If reacquiring the GIL takes longer than this after a promotion, the promoted call was CPU-bound: a call that waits
 /// has released the GIL, which is then acquired within microseconds.
-const COMPUTES_FROM: Duration = Duration::from_micros(200);
+const CPU_BOUND_FROM: Duration = Duration::from_micros(200);
 
 thread_local! {
     /// The call for which this thread released the event loop; 0 when it runs one that was handed to it.
@@ -38,7 +38,7 @@ thread_local! {
 }
 
 /// What a thread that does not lead should do.
-pub enum Post {
+pub enum Role {
     /// Run this request: every other thread was busy when it was parsed.
     Run(Exchange),
     /// Watch the leader.
@@ -48,7 +48,7 @@ pub enum Post {
 }
 
 #[derive(Default)]
-struct Roster {
+struct PoolState {
     parked: Vec<Thread>,
     follower: Option<Thread>,
     /// Threads that exist or are being started.
@@ -59,26 +59,26 @@ struct Roster {
 
 /// See the module documentation.
 pub struct ThreadPool {
-    roster: Mutex<Roster>,
+    state: Mutex<PoolState>,
     /// Maximum threads that run the application at a time.
     max_calls: usize,
     /// A parked thread ends after this time.
     idle_timeout: Option<Duration>,
-    watch: Watch,
+    parking: Parking,
     last_call: AtomicU64,
     /// The call that should be promoted without waiting for the tick.
     promote: AtomicU64,
-    /// Mirrors the roster, so that the leader can read it without its lock.
+    /// Mirrors the state, so that the leader can read it without its lock.
     has_follower_now: AtomicBool,
     is_spawn_wanted: AtomicBool,
     /// A thread that has a request waits for the GIL.
-    is_one_waiting: AtomicBool,
+    is_gil_awaited: AtomicBool,
     backlog_len: AtomicUsize,
     discipline: QueueDiscipline,
     saturation: CpuSaturation,
-    born: Instant,
-    /// No thread is started before this many microseconds after `born`: the last start failed.
-    grows_at: AtomicU64,
+    created_at: Instant,
+    /// No thread is started before this many microseconds after `created_at`: the last start failed.
+    may_grow_at: AtomicU64,
     /// Changes whenever a call or a stream makes progress.
     progress: AtomicU64,
     hand_off: HandOffPolicy,
@@ -88,20 +88,20 @@ pub struct ThreadPool {
 impl ThreadPool {
     pub fn new(max_calls: usize, idle_timeout: Option<Duration>) -> Self {
         Self {
-            roster: Mutex::default(),
+            state: Mutex::default(),
             max_calls,
             idle_timeout,
-            watch: Watch::new(),
+            parking: Parking::new(),
             last_call: AtomicU64::new(0),
             promote: AtomicU64::new(0),
             has_follower_now: AtomicBool::new(false),
             is_spawn_wanted: AtomicBool::new(false),
-            is_one_waiting: AtomicBool::new(false),
+            is_gil_awaited: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
             discipline: QueueDiscipline::default(),
             saturation: CpuSaturation::new(),
-            born: Instant::now(),
-            grows_at: AtomicU64::new(0),
+            created_at: Instant::now(),
+            may_grow_at: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             hand_off: HandOffPolicy::new(),
             is_over: AtomicBool::new(false),
@@ -134,12 +134,12 @@ impl ThreadPool {
 
     /// A thread was started (or will be).
     pub fn register(&self) {
-        self.roster().threads += 1;
+        self.lock().threads += 1;
     }
 
     /// A thread could not be started after all.
     pub fn unregister(&self) {
-        self.roster().threads -= 1;
+        self.lock().threads -= 1;
     }
 
     /// Whether a follower exists to take the event loop: only then may the leader release it. Wakes or orders one.
@@ -147,14 +147,14 @@ impl ThreadPool {
         if self.is_single() || self.has_follower_now.load(Ordering::Relaxed) {
             return true;
         }
-        let mut roster = self.roster();
-        if let Some(thread) = roster.parked.pop() {
+        let mut state = self.lock();
+        if let Some(thread) = state.parked.pop() {
             thread.unpark();
-            self.set_follower(&mut roster, Some(thread));
+            self.set_follower(&mut state, Some(thread));
             return true;
         }
-        let may_grow = self.grows_at.load(Ordering::Relaxed) <= self.micros(Instant::now());
-        if roster.threads < self.max_threads() && may_grow {
+        let may_grow = self.may_grow_at.load(Ordering::Relaxed) <= self.micros(Instant::now());
+        if state.threads < self.max_threads() && may_grow {
             // Starting a thread needs the GIL, which a leader must not wait for: the next attached thread starts it.
             self.is_spawn_wanted.store(true, Ordering::Relaxed);
             return true;
@@ -163,16 +163,16 @@ impl ThreadPool {
     }
 
     /// Whether the caller, which is attached, should start one more thread.
-    pub fn take_spawn_order(&self) -> bool {
+    pub fn take_spawn_request(&self) -> bool {
         if !self.is_spawn_wanted.load(Ordering::Relaxed) {
             return false;
         }
-        let mut roster = self.roster();
+        let mut state = self.lock();
         let is_wanted = self.is_spawn_wanted.swap(false, Ordering::Relaxed)
-            && roster.follower.is_none()
-            && roster.threads < self.max_threads();
+            && state.follower.is_none()
+            && state.threads < self.max_threads();
         if is_wanted {
-            roster.threads += 1;
+            state.threads += 1;
         }
         is_wanted
     }
@@ -180,7 +180,7 @@ impl ThreadPool {
     /// Whether another request may leave the event loop now: at most one thread with a request waits for the GIL.
     pub fn may_call(&self) -> bool {
         // SeqCst, against the swap in `on_attached`: at least one of the two sees the other.
-        !self.is_one_waiting.load(Ordering::SeqCst) && !self.has_to_wait() && self.has_follower()
+        !self.is_gil_awaited.load(Ordering::SeqCst) && !self.has_to_wait() && self.has_follower()
     }
 
     /// When a request in the backlog will be admitted, if it has to wait for that.
@@ -188,27 +188,27 @@ impl ThreadPool {
         if self.backlog_len.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let at = self.saturation.relief_at()?;
+        let at = self.saturation.admits_next_at()?;
         let now = Instant::now();
         if at <= now {
             return None;
         }
-        let looks_at = self.saturation.look(now, processor_time());
+        let samples_at = self.saturation.sample(now, processor_time());
         Some(
             self.saturation
-                .relief_at()
-                .map_or(now, |at| at.min(looks_at)),
+                .admits_next_at()
+                .map_or(now, |at| at.min(samples_at)),
         )
     }
 
     fn has_to_wait(&self) -> bool {
         self.saturation
-            .relief_at()
+            .admits_next_at()
             .is_some_and(|at| Instant::now() < at)
     }
 
     fn micros(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.born).as_micros() as u64
+        now.saturating_duration_since(self.created_at).as_micros() as u64
     }
 
     /// The running calls.
@@ -223,39 +223,40 @@ impl ThreadPool {
 
     /// Changes with any progress: the call for which the event loop is free (0: it is led), and the progress of streams.
     pub fn progress(&self) -> (u64, u64) {
-        (self.watch.call(), self.progress.load(Ordering::Relaxed))
+        (self.parking.call(), self.progress.load(Ordering::Relaxed))
     }
 
     /// A thread could not be started: no other is requested before `until`.
     pub fn pause_growth(&self, until: Instant) {
-        self.grows_at.store(self.micros(until), Ordering::Relaxed);
+        self.may_grow_at
+            .store(self.micros(until), Ordering::Relaxed);
     }
 
     /// The event loop is held again, by the thread that released it or by another one, which promotes that call. Returns true
     /// if the call was promoted.
-    pub fn on_led(&self) -> bool {
-        let call = self.watch.call();
+    pub fn on_lead(&self) -> bool {
+        let call = self.parking.call();
         let has_promoted = call != 0 && call != MY_CALL.get();
         // Whether that call waits or computes is known once this thread has the GIL.
         HAS_PROMOTED.set(has_promoted);
-        self.watch.retake();
+        self.parking.retake();
         has_promoted
     }
 
     /// The caller holds the event loop and is about to release it for a call. After that it calls
     /// [`ThreadPool::wake_follower_if_due`].
-    pub fn begin_call(&self, waits_for_interpreter: bool) {
+    pub fn begin_call(&self, waits_for_gil: bool) {
         let call = self.last_call.load(Ordering::Relaxed) + 1;
         self.last_call.store(call, Ordering::Relaxed);
         MY_CALL.set(call);
         if self.is_single() {
-            self.watch.release_without_follower(call);
+            self.parking.release_without_follower(call);
             return;
         }
-        if waits_for_interpreter {
-            self.is_one_waiting.store(true, Ordering::Relaxed);
+        if waits_for_gil {
+            self.is_gil_awaited.store(true, Ordering::Relaxed);
         }
-        IS_WAKE_DUE.set(self.watch.release(call));
+        IS_WAKE_DUE.set(self.parking.release(call));
     }
 
     /// Wakes the follower if it was in deep sleep when this thread released the event loop.
@@ -267,7 +268,7 @@ impl ThreadPool {
 
     /// Wakes the follower from deep sleep.
     pub fn wake_follower(&self) {
-        if let Some(follower) = &self.roster().follower {
+        if let Some(follower) = &self.lock().follower {
             follower.unpark();
         }
     }
@@ -281,21 +282,21 @@ impl ThreadPool {
     /// before.
     pub fn on_attached(&self, waited: Duration, is_forced: bool, now: Instant) -> bool {
         if HAS_PROMOTED.replace(false) {
-            if waited < COMPUTES_FROM {
+            if waited < CPU_BOUND_FROM {
                 self.hand_off.record_promotion();
             } else {
                 self.hand_off.record_cpu_bound();
             }
         }
         self.saturation.on_attached(is_forced, now);
-        self.is_one_waiting.swap(false, Ordering::SeqCst)
+        self.is_gil_awaited.swap(false, Ordering::SeqCst)
             && self.backlog_len.load(Ordering::SeqCst) > 0
     }
 
     /// Whether the event loop is still free for this thread's call: then the thread may take it back.
     pub fn is_still_leading(&self) -> bool {
         let call = MY_CALL.get();
-        call != 0 && self.watch.call() == call
+        call != 0 && self.parking.call() == call
     }
 
     /// Whether the event loop is still free for this thread's call, and a follower takes it when the call outlives a tick.
@@ -317,32 +318,32 @@ impl ThreadPool {
     }
 
     /// Registers a thread that found the event loop taken.
-    pub fn report(&self) -> Post {
-        let mut roster = self.roster();
-        if !self.is_one_waiting.load(Ordering::Relaxed)
-            && let Some(exchange) = roster.backlog.take(&self.discipline)
+    pub fn take_role(&self) -> Role {
+        let mut state = self.lock();
+        if !self.is_gil_awaited.load(Ordering::Relaxed)
+            && let Some(exchange) = state.backlog.take(&self.discipline)
         {
             self.backlog_len
-                .store(roster.backlog.len(), Ordering::SeqCst);
-            self.is_one_waiting.store(true, Ordering::Relaxed);
-            return Post::Run(exchange);
+                .store(state.backlog.len(), Ordering::SeqCst);
+            self.is_gil_awaited.store(true, Ordering::Relaxed);
+            return Role::Run(exchange);
         }
-        if roster.follower.is_none() {
-            self.set_follower(&mut roster, Some(thread::current()));
-            return Post::Follow;
+        if state.follower.is_none() {
+            self.set_follower(&mut state, Some(thread::current()));
+            return Role::Follow;
         }
-        roster.parked.push(thread::current());
-        Post::Park
+        state.parked.push(thread::current());
+        Role::Park
     }
 
     /// Ends all threads.
     pub fn shut_down(&self) {
         self.is_over.store(true, Ordering::SeqCst);
-        let roster = self.roster();
-        roster
+        let state = self.lock();
+        state
             .parked
             .iter()
-            .chain(&roster.follower)
+            .chain(&state.follower)
             .for_each(Thread::unpark);
     }
 
@@ -350,15 +351,15 @@ impl ThreadPool {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    fn set_follower(&self, roster: &mut Roster, thread: Option<Thread>) {
+    fn set_follower(&self, state: &mut PoolState, thread: Option<Thread>) {
         self.has_follower_now
             .store(thread.is_some(), Ordering::Relaxed);
-        roster.follower = thread;
+        state.follower = thread;
     }
 
-    fn roster(&self) -> MutexGuard<'_, Roster> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         // Only an allocation can panic under this lock.
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

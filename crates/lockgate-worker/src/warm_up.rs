@@ -12,7 +12,8 @@ use crate::exchange::answer::Answer;
 use crate::exchange::request::{Client, Local, Request};
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, Look, Presence, ResponseWriter, Sent,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
+    Sent,
 };
 use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
@@ -44,38 +45,38 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     request.local = Arc::new(local);
     let answer = Arc::<Mutex<Outcome>>::default();
     let mut reply = Reply::default();
-    let channel = Box::new(Nowhere {
+    let writer = Box::new(Discard {
         answer: Arc::clone(&answer),
     });
-    reply.open(channel, None);
+    reply.open(writer, None);
     app.call(&mut request, &mut reply);
     if !reply.is_over() {
         reply.fail(500, "Internal Server Error");
     }
     let answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
-    answer.status.filter(|_| answer.is_whole)
+    answer.status.filter(|_| answer.is_complete)
 }
 
 #[derive(Default)]
 struct Outcome {
     status: Option<u16>,
-    is_whole: bool,
+    is_complete: bool,
 }
 
 /// Accepts everything and keeps the status. Nothing is sent, so a response that fails half-way can still become a 500.
-struct Nowhere {
+struct Discard {
     answer: Arc<Mutex<Outcome>>,
 }
 
-impl Nowhere {
-    fn note(&self, note: impl FnOnce(&mut Outcome)) {
-        note(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
+impl Discard {
+    fn update(&self, change: impl FnOnce(&mut Outcome)) {
+        change(&mut self.answer.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl ResponseWriter for Nowhere {
+impl ResponseWriter for Discard {
     fn start(&mut self, head: &ResponseHead, _: BodyLength) {
-        self.note(|answer| answer.status = Some(head.status()));
+        self.update(|answer| answer.status = Some(head.status()));
     }
     fn allows_body(&self) -> bool {
         true
@@ -96,14 +97,14 @@ impl ResponseWriter for Nowhere {
         false
     }
     fn finish(self: Box<Self>) -> Result<(), ShortBody> {
-        self.note(|answer| answer.is_whole = true);
+        self.update(|answer| answer.is_complete = true);
         Ok(())
     }
     fn abort(self: Box<Self>) {}
     fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
     fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
     fn discard_response(&mut self) {
-        self.note(|answer| answer.status = None);
+        self.update(|answer| answer.status = None);
     }
     fn client(&mut self) -> &mut dyn ClientProbe {
         self
@@ -113,13 +114,13 @@ impl ResponseWriter for Nowhere {
     }
 }
 
-impl ClientProbe for Nowhere {
-    fn presence(&mut self, _: Look) -> Presence {
-        Presence::There
+impl ClientProbe for Discard {
+    fn presence(&mut self, _: PresenceCheck) -> Presence {
+        Presence::Connected
     }
 }
 
-impl ExchangeControl for Nowhere {
+impl ExchangeControl for Discard {
     fn record_environ(&mut self, _: Vec<(String, String)>) {}
 }
 

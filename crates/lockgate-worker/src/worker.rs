@@ -238,11 +238,15 @@ impl Handle {
             .access_log
             .as_ref()
             .map_or(Ok(()), |log| log.reopen());
-        for outcome in [self.context().error_log.reopen(), access] {
+        let error_log = &self.context().error_log;
+        for (setting, outcome) in [
+            ("error_logfile", error_log.reopen()),
+            ("access_logfile", access),
+        ] {
             if let Err(error) = outcome {
-                self.context()
-                    .error_log
-                    .write(Level::Error, &format!("cannot reopen a log file: {error}"));
+                let message =
+                    format!("cannot reopen {setting}: {error}; the old file stays in use");
+                error_log.write(Level::Error, &message);
             }
         }
     }

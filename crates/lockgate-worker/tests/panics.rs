@@ -43,7 +43,7 @@ impl App for Panicking {
         answer(reply, b"done");
     }
 
-    fn between_turns(&self, _let_go: &dyn Fn()) {
+    fn between_turns(&self, _release: &dyn Fn()) {
         assert!(self.0 != Place::BetweenTurns, "between turns");
     }
 
@@ -107,7 +107,7 @@ fn a_panic_costs_a_request_or_ends_a_worker_that_logs_why() {
                 assert!(server.handle.has_failed(), "{case}");
             }
             let text = fs::read_to_string(&path).unwrap();
-            assert!(text.contains("panic in the thread"), "{case}: {text}");
+            assert!(text.contains("panic in thread"), "{case}: {text}");
             assert!(text.contains(logged), "{case}: {text}");
             let reasons = text.matches("this worker ends and is replaced").count();
             assert_eq!(reasons, usize::from(place != Place::Call), "{case}: {text}");

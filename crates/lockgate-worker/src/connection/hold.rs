@@ -26,19 +26,19 @@ impl Hold {
 
     /// For the event loop: whether the next request has to wait. If so, the loop is notified when the wait ends.
     pub fn keeps_next_request(&self) -> bool {
-        self.is_held() && self.leave(NEXT_WAITS)
+        self.is_held() && self.set_waiting(NEXT_WAITS)
     }
 
     /// For the event loop: whether a closed connection's slot has to wait; the loop is notified when the wait ends.
     pub fn keeps_slot(&self) -> bool {
-        self.is_held() && self.leave(SLOT_WAITS)
+        self.is_held() && self.set_waiting(SLOT_WAITS)
     }
 
     /// Sets what the thread that ends the hold has to do. False when the hold has ended.
-    fn leave(&self, word: u8) -> bool {
+    fn set_waiting(&self, waiting: u8) -> bool {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
-                (state != FREE).then_some(word)
+                (state != FREE).then_some(waiting)
             })
             .is_ok()
     }

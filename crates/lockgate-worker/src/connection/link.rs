@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::slot::Slot;
 use crate::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::request::{Client, Local};
-use crate::exchange::writer::{Look, Presence};
+use crate::exchange::writer::{Presence, PresenceCheck};
 use crate::poller::Readiness;
 use crate::transport::outbox::{Flushed, Outbox};
 use crate::transport::{Received, Transport};
@@ -154,9 +154,9 @@ impl Link {
     }
 
     /// Whether the client is still there, as far as can be known without sending anything.
-    pub fn presence(&mut self, look: Look) -> Presence {
+    pub fn presence(&mut self, check: PresenceCheck) -> Presence {
         self.record_pending();
-        if look == Look::AtSocket && !self.hung_up {
+        if check == PresenceCheck::Socket && !self.hung_up {
             let seen = self.look_at_socket();
             self.record(seen);
         }
@@ -165,7 +165,7 @@ impl Link {
         } else if self.read_closing || self.read_closed {
             Presence::HalfClosed
         } else {
-            Presence::There
+            Presence::Connected
         }
     }
 

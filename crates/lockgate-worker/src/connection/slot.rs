@@ -64,7 +64,7 @@ impl<C> SlotContent<C> {
     /// For a thread that has answered: leaves the connection for the next event. Returns the connection if the event
     /// loop has to look at it: because of an edge that was reported meanwhile and will not be reported again, or because
     /// no timer is armed that is early enough for its deadline.
-    pub fn leave(&self, connection: C, deadline: Instant) -> Option<C> {
+    pub fn store(&self, connection: C, deadline: Instant) -> Option<C> {
         let mut state = self.lock();
         let has_news = state.pending.readable || state.pending.read_closed || state.pending.hung_up;
         if has_news || state.armed.is_none_or(|armed| deadline < armed) {
@@ -254,7 +254,7 @@ mod tests {
             let content = SlotContent::new();
             content.lock().pending = edge(pending);
             content.lock().armed = armed;
-            let returned = content.leave("connection", deadline);
+            let returned = content.store("connection", deadline);
             assert_eq!(returned.is_none(), is_left, "{pending} {armed:?}");
             assert_eq!(content.take().is_some(), is_left, "{pending} {armed:?}");
         }
@@ -283,7 +283,7 @@ mod loom_model {
             let content = content();
             let thread = {
                 let content = Arc::clone(&content);
-                thread::spawn(move || content.leave((), deadline).is_some())
+                thread::spawn(move || content.store((), deadline).is_some())
             };
             let is_found = {
                 let mut state = content.lock();
@@ -308,7 +308,7 @@ mod loom_model {
             let thread = {
                 let (content, is_stopping) = (Arc::clone(&content), Arc::clone(&is_stopping));
                 thread::spawn(move || {
-                    content.leave((), deadline);
+                    content.store((), deadline);
                     is_stopping.load(Ordering::SeqCst) && content.take().is_some()
                 })
             };

@@ -17,7 +17,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(5);
 const LOG_AFTER: Duration = Duration::from_millis(500);
 
 /// A slow request is sampled when it becomes slow and each time its age has doubled, at most this often.
-pub(crate) const SAMPLES_AT_MOST: usize = 4;
+pub(crate) const MAX_SAMPLES: usize = 4;
 
 /// The progress of a call and its response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct Expiry {
 
 /// How to reach a client without the connection's owner.
 pub struct ClientSocket {
-    pub abort: Weak<dyn AbortHandle>,
+    pub handle: Weak<dyn AbortHandle>,
     pub is_head_request: bool,
     /// No earlier output is pending, so an answer may be written to the socket.
     pub is_clear: bool,
@@ -57,7 +57,7 @@ impl Default for ClientSocket {
     /// Reaches no client.
     fn default() -> Self {
         Self {
-            abort: Weak::<TrackedFd>::new(),
+            handle: Weak::<TrackedFd>::new(),
             is_head_request: false,
             is_clear: false,
         }

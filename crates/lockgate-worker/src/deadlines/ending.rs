@@ -10,9 +10,9 @@ use crate::date::with_date;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The client was sent 504 and gets nothing more.
-    Refused,
+    Answered,
     /// Its connection was cut.
-    Cut,
+    Aborted,
 }
 
 /// The status of a request whose deadline has passed (RFC 9110 §15.6.5).
@@ -20,9 +20,9 @@ pub const STATUS: u16 = 504;
 
 impl ClientSocket {
     /// Sends 504 and ends our side. A socket that does not take it at once is cut.
-    pub fn refuse(&self, server: Option<&[u8]>) -> Ending {
-        let Some(handle) = self.abort.upgrade().filter(|_| self.is_clear) else {
-            return self.cut();
+    pub fn answer_or_abort(&self, server: Option<&[u8]>) -> Ending {
+        let Some(handle) = self.handle.upgrade().filter(|_| self.is_clear) else {
+            return self.abort();
         };
         let mut answer = Vec::new();
         let response = LocalResponse::text(STATUS, "the request took too long").closing();
@@ -31,18 +31,18 @@ impl ClientSocket {
             response.encode(&mut answer, &context)
         });
         if handle.answer(&answer) {
-            Ending::Refused
+            Ending::Answered
         } else {
-            self.cut()
+            self.abort()
         }
     }
 
     /// Ends the connection so that its client takes no part of a response for a whole one.
-    pub fn cut(&self) -> Ending {
-        if let Some(handle) = self.abort.upgrade() {
+    pub fn abort(&self) -> Ending {
+        if let Some(handle) = self.handle.upgrade() {
             handle.abort();
         }
-        Ending::Cut
+        Ending::Aborted
     }
 }
 
@@ -67,10 +67,10 @@ mod tests {
         (Arc::new(TrackedFd::new(server.into())), client)
     }
 
-    fn line(socket: &Arc<TrackedFd>) -> ClientSocket {
-        let abort: Weak<TrackedFd> = Arc::downgrade(socket);
+    fn client_socket(socket: &Arc<TrackedFd>) -> ClientSocket {
+        let handle: Weak<TrackedFd> = Arc::downgrade(socket);
         ClientSocket {
-            abort,
+            handle,
             is_head_request: false,
             is_clear: true,
         }
@@ -83,11 +83,11 @@ mod tests {
             (true, ""),
         ] {
             let (server, mut client) = pair();
-            let line = ClientSocket {
+            let client_socket = ClientSocket {
                 is_head_request,
-                ..line(&server)
+                ..client_socket(&server)
             };
-            assert_eq!(line.refuse(None), Ending::Refused);
+            assert_eq!(client_socket.answer_or_abort(None), Ending::Answered);
             let mut answer = String::new();
             client.read_to_string(&mut answer).unwrap();
             assert!(
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn a_connection_with_something_else_on_its_way_is_reset() {
         let (server, mut client) = pair();
-        let line = ClientSocket {
+        let client_socket = ClientSocket {
             is_clear: false,
-            ..line(&server)
+            ..client_socket(&server)
         };
-        assert_eq!(line.refuse(None), Ending::Cut);
+        assert_eq!(client_socket.answer_or_abort(None), Ending::Aborted);
         let error = client.read(&mut [0]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
@@ -115,16 +115,16 @@ mod tests {
     fn a_unix_socket_sees_an_end() {
         let (server, mut client) = UnixStream::pair().unwrap();
         let server = Arc::new(TrackedFd::new(server.into()));
-        assert_eq!(line(&server).cut(), Ending::Cut);
+        assert_eq!(client_socket(&server).abort(), Ending::Aborted);
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
     fn a_line_without_a_socket_reaches_nobody() {
-        let line = ClientSocket {
+        let client_socket = ClientSocket {
             is_clear: true,
             ..ClientSocket::default()
         };
-        assert_eq!(line.refuse(None), Ending::Cut);
+        assert_eq!(client_socket.answer_or_abort(None), Ending::Aborted);
     }
 }

@@ -19,48 +19,44 @@ pub struct Record {
 
 /// What a look at a late call found.
 #[derive(Debug, Clone, Copy)]
-pub enum Found<'a> {
+pub enum CallState<'a> {
     /// The call never had the GIL.
-    NotCalled,
+    WaitingForGil,
     Stack(&'a str),
     /// The call has ended meanwhile.
-    CameBack,
+    Ended,
     /// The thread runs no Python at the moment.
-    NoFrame,
+    NotInPython,
     /// The GIL could not be acquired to look.
-    InterpreterHeld,
+    GilHeld,
 }
 
 impl Record {
     /// The record of a deadline that has passed.
-    pub fn of_deadline(call: &Call, limit: Duration, found: Found<'_>, now: Instant) -> Self {
+    pub fn expired(call: &Call, limit: Duration, found: CallState<'_>, now: Instant) -> Self {
         let got = match call.expiry.and_then(|expiry| expiry.ending) {
-            Some(Ending::Refused) => "it got 504",
-            Some(Ending::Cut) => "its connection was cut",
-            None => "it has its response, but the call goes on",
+            Some(Ending::Answered) => "answered with 504",
+            Some(Ending::Aborted) => "connection aborted",
+            None => "the response was sent, but the call is still running",
         };
         let mut text = format!(
             "{} has taken {} (setting: request_timeout = {limit:?}): {got}",
-            described(call),
+            description(call),
             Seconds(now.saturating_duration_since(call.ready_at)),
         );
         let _infallible = match found {
-            Found::NotCalled => write!(
+            CallState::WaitingForGil => write!(
                 text,
-                ", and the application does not see it: it waited for the interpreter"
+                "; the application was not called, because the thread waited for the GIL"
             ),
-            Found::Stack(stack) => {
-                write!(
-                    text,
-                    ", and its thread is interrupted, which was here:\n{stack}"
-                )
+            CallState::Stack(stack) => {
+                write!(text, "; interrupting its thread, which was here:\n{stack}")
             }
-            Found::CameBack => write!(text, "; the call has ended by itself"),
-            Found::NoFrame => write!(text, "; its thread runs no Python code"),
-            Found::InterpreterHeld => write!(
+            CallState::Ended => write!(text, "; the call has ended meanwhile"),
+            CallState::NotInPython => write!(text, "; its thread runs no Python code"),
+            CallState::GilHeld => write!(
                 text,
-                ". Where its thread is cannot be told, nor can it be interrupted: some call has not given the \
-                 interpreter away for half a second"
+                "; its thread can be neither inspected nor interrupted, because the GIL has not been released for 0.5 s"
             ),
         };
         Self {
@@ -70,41 +66,41 @@ impl Record {
     }
 
     /// The stack that was not available for the first record in time.
-    pub fn of_stack(call: &Call, stack: &str) -> Self {
+    pub fn late_stack(call: &Call, stack: &str) -> Self {
         Self {
             level: Level::Error,
             text: format!(
-                "{}: the interpreter is free again, and the thread is here:\n{stack}",
-                described(call)
+                "{}: the GIL has been released, and the thread is here:\n{stack}",
+                description(call)
             ),
         }
     }
 
     /// The record of a stuck thread.
-    pub fn of_despair(call: &Call, since: Duration) -> Self {
+    pub fn stuck_thread(call: &Call, since: Duration) -> Self {
         Self {
             level: Level::Error,
             text: format!(
-                "{} is still running {} after its deadline: this worker is to be replaced",
-                described(call),
+                "{} is still running {} after its deadline; this worker will be replaced",
+                description(call),
                 Seconds(since),
             ),
         }
     }
 
     /// The record of a call that is over; most have none.
-    pub(crate) fn of_end(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
+    pub(crate) fn ended(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
             if !std::mem::replace(&mut expiry.is_logged, true) {
                 let limit = deadlines.request_timeout.unwrap_or_default();
-                return Some(Self::of_deadline(call, limit, Found::CameBack, now));
+                return Some(Self::expired(call, limit, CallState::Ended, now));
             }
             let expiry = *expiry;
             return Some(Self {
                 level: Level::Info,
                 text: format!(
                     "{}: its thread is free again, {} after the deadline",
-                    described(call),
+                    description(call),
                     Seconds(now.saturating_duration_since(expiry.at)),
                 ),
             });
@@ -116,7 +112,7 @@ impl Record {
         }
         let mut text = format!(
             "Slow request: {} took {} (setting: slow_request = {threshold:?})",
-            described(call),
+            description(call),
             Seconds(taken),
         );
         for (age, stack) in call.samples.drain(..) {
@@ -138,7 +134,7 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-fn described(call: &Call) -> String {
+fn description(call: &Call) -> String {
     let mut text = log::described(&call.method, &call.target);
     match &call.client {
         Some(client) if !client.host.is_empty() => {

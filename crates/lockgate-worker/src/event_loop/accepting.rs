@@ -9,7 +9,7 @@ use lockgate_config::BindAddress;
 use lockgate_http::{LocalResponse, ResponseContext};
 use lockgate_observe::{Level, WorkerSlot};
 
-use super::eviction::LEAST_IDLE;
+use super::eviction::MIN_IDLE;
 use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, Addresses, Arrival};
 use super::{EventLoop, Opened, Opener};
 use crate::connection::Protocol;
@@ -31,7 +31,7 @@ pub(super) struct Accepting {
 struct Throttles {
     full: LogThrottle,
     failed: LogThrottle,
-    crowded: LogThrottle,
+    address_limit: LogThrottle,
 }
 
 impl Accepting {
@@ -62,7 +62,7 @@ impl EventLoop {
         if room == 0 {
             self.arrival_clock.on_pause();
             // Checked again when a connection closes, or when one has been idle for long enough.
-            return self.pause_accepting(now + LEAST_IDLE);
+            return self.pause_accepting(now + MIN_IDLE);
         }
         let share = self.accepting.acceptor.share(&self.poller, held, now);
         if share == 0 {
@@ -72,7 +72,7 @@ impl EventLoop {
         let mut arrivals = std::mem::take(&mut self.accepting.arrivals);
         if let Err(error) = self.accepting.acceptor.accept(token, most, &mut arrivals) {
             self.report_failure(&error);
-            self.pause_accepting(Acceptor::rest_after_failure(now));
+            self.pause_accepting(Acceptor::resumes_at_after_failure(now));
         }
         let taken = arrivals.len();
         for token in evictable.into_iter().take(taken) {
@@ -81,8 +81,10 @@ impl EventLoop {
         let part = (taken >= most.min(ACCEPTS_AT_ONCE)).then_some(taken);
         let backlog = usize::try_from(self.context.config.backlog).unwrap_or(usize::MAX);
         self.arrival_clock.record_accepted(now, part, backlog);
-        let arrived_at =
-            std::mem::replace(&mut self.turn.arrived_at, self.arrival_clock.arrived_at);
+        let arrived_at = std::mem::replace(
+            &mut self.turn.arrived_at,
+            self.arrival_clock.connection_arrived_at,
+        );
         for arrival in arrivals.drain(..) {
             self.admit(opener, arrival);
         }
@@ -118,9 +120,9 @@ impl EventLoop {
     /// close does not become a reset that discards the answer, but no more input is awaited.
     fn refuse_connection(&mut self, arrival: Arrival) {
         let limit = self.context.config.limits.connections_per_address;
-        if let Some(suppressed) = self.accepting.throttles.crowded.note(self.turn.now) {
+        if let Some(suppressed) = self.accepting.throttles.address_limit.record(self.turn.now) {
             let message = format!(
-                "refused a connection of {}: it has {limit} already, see limit_connections_per_address{}",
+                "refused a connection from {}: it has {limit} connections already; see limit_connections_per_address{}",
                 arrival.client.host,
                 and_suppressed(suppressed)
             );
@@ -185,13 +187,13 @@ impl EventLoop {
     /// Starts accepting; the worker has accepted nothing so far.
     pub(super) fn begin_accepting(&mut self) {
         if self.drain.is_none() {
-            self.accepting.acceptor.enter();
+            self.accepting.acceptor.join();
             self.resume_accepting();
         }
     }
 
     /// Moves this worker behind other workers, which are to get new connections first.
-    pub(super) fn let_others_go_first(&mut self) {
+    pub(super) fn yield_to_siblings(&mut self) {
         if self.drain.is_none() {
             let went_behind = self.accepting.acceptor.go_behind(&self.poller);
             self.pause_after_failure(went_behind);
@@ -205,27 +207,27 @@ impl EventLoop {
 
     fn pause_after_failure(&mut self, outcome: io::Result<()>) {
         if outcome.is_err() {
-            self.pause_accepting(Acceptor::rest_after_failure(self.turn.now));
+            self.pause_accepting(Acceptor::resumes_at_after_failure(self.turn.now));
         }
     }
 
     fn pause_accepting(&mut self, until: std::time::Instant) {
-        self.accepting.acceptor.rest(&self.poller, until);
+        self.accepting.acceptor.pause(&self.poller, until);
     }
 
     fn report_full(&mut self) {
-        let Some(suppressed) = self.accepting.throttles.full.note(self.turn.now) else {
+        let Some(suppressed) = self.accepting.throttles.full.record(self.turn.now) else {
             return;
         };
         let open = self.slots.in_use();
         let reason = if open < self.context.config.worker_connections {
-            "as many as the number of descriptors (`ulimit -n`) allows beside files"
+            "the limit set by the number of descriptors (`ulimit -n`)"
         } else {
-            "as many as worker_connections allows"
+            "the limit set by worker_connections"
         };
         let message = format!(
-            "{open} connections are open, {reason}; a new one takes the place of the one that was idle longest, \
-             or waits until one ends{}",
+            "{open} connections are open, {reason}; a new connection replaces the one that has been idle longest, \
+             or waits until one is closed{}",
             and_suppressed(suppressed)
         );
         self.context
@@ -234,9 +236,9 @@ impl EventLoop {
     }
 
     fn report_failure(&mut self, error: &io::Error) {
-        if let Some(suppressed) = self.accepting.throttles.failed.note(self.turn.now) {
+        if let Some(suppressed) = self.accepting.throttles.failed.record(self.turn.now) {
             let message = format!(
-                "cannot accept a connection: {error}; tried again every 0.1 s (see `ulimit -n`){}",
+                "cannot accept a connection: {error}; retrying every 0.1 s (see `ulimit -n`){}",
                 and_suppressed(suppressed)
             );
             self.context

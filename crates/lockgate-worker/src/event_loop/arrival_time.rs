@@ -34,7 +34,7 @@ impl Horizon {
     }
 
     /// A look has shown `shown` more: all of them if `is_all`; otherwise there are at most `most`.
-    fn look(&mut self, now: Instant, shown: usize, is_all: bool, most: usize) {
+    fn advance(&mut self, now: Instant, shown: usize, is_all: bool, most: usize) {
         self.shown = self.shown.saturating_add(shown);
         if is_all {
             *self = Self::at(now, now);
@@ -48,28 +48,34 @@ impl Horizon {
 pub(super) struct ArrivalClock {
     events: Horizon,
     /// The same for the kernel's queue of connections, while some were left in it for the next look.
-    left_over: Option<Horizon>,
+    accept_queue: Option<Horizon>,
     /// Up to when all events had been seen before the last look.
     seen_before: Instant,
     /// The arrival time of the requests that are being read: the middle of the time without a poll.
-    pub(super) came_at: Instant,
+    pub(super) request_arrived_at: Instant,
     /// The same for requests on connections that are being accepted.
-    pub(super) arrived_at: Instant,
+    pub(super) connection_arrived_at: Instant,
 }
 
 impl ArrivalClock {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             events: Horizon::at(now, now),
-            left_over: None,
+            accept_queue: None,
             seen_before: now,
-            came_at: now,
-            arrived_at: now,
+            request_arrived_at: now,
+            connection_arrived_at: now,
         }
     }
 
     /// The poller was called at `asked_at` and returned `events` events; it watches `watched` descriptors.
-    pub(super) fn look(&mut self, asked_at: Instant, now: Instant, events: usize, watched: usize) {
+    pub(super) fn on_poll(
+        &mut self,
+        asked_at: Instant,
+        now: Instant,
+        events: usize,
+        watched: usize,
+    ) {
         let has_slept = now.saturating_duration_since(asked_at) >= SLEPT;
         let middle_since = |seen: Instant| {
             if has_slept {
@@ -79,31 +85,31 @@ impl ArrivalClock {
             }
         };
         let seen = self.events.seen_all_at;
-        self.came_at = middle_since(seen);
-        self.arrived_at = middle_since(match self.left_over {
-            Some(left_over) => left_over.seen_all_at.min(seen),
+        self.request_arrived_at = middle_since(seen);
+        self.connection_arrived_at = middle_since(match self.accept_queue {
+            Some(accept_queue) => accept_queue.seen_all_at.min(seen),
             None => seen,
         });
         self.seen_before = seen;
         // A full list of events may not be all of them; the others have waited as long.
         let is_all = events < EVENTS_AT_ONCE;
-        self.events.look(now, events, is_all, watched);
+        self.events.advance(now, events, is_all, watched);
     }
 
     /// Connections were accepted: all (`None`), or `Some(n)` of a queue that may still hold some, `most` at most.
     pub(super) fn record_accepted(&mut self, now: Instant, part: Option<usize>, most: usize) {
         let Some(part) = part else {
-            self.left_over = None;
+            self.accept_queue = None;
             return;
         };
-        self.left_over
+        self.accept_queue
             .get_or_insert(Horizon::at(self.seen_before, now))
-            .look(now, part, false, most);
+            .advance(now, part, false, most);
     }
 
     /// Accepting pauses: connections that wait meanwhile wait for that, and not for a look.
     pub(super) fn on_pause(&mut self) {
-        self.left_over = None;
+        self.accept_queue = None;
     }
 
     /// Up to when everything that clients have sent on their connections has been seen.
@@ -122,27 +128,33 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);
         // A call of three seconds, then a look that finds something at once.
-        arrival_clock.look(at(3000), at(3000), 1, 9);
-        assert_eq!(arrival_clock.came_at, at(1500));
+        arrival_clock.on_poll(at(3000), at(3000), 1, 9);
+        assert_eq!(arrival_clock.request_arrived_at, at(1500));
         // Two hundred milliseconds of sleep that an arrival ends.
-        arrival_clock.look(at(3000), at(3200), 1, 9);
-        assert_eq!(arrival_clock.came_at, at(3200));
+        arrival_clock.on_poll(at(3000), at(3200), 1, 9);
+        assert_eq!(arrival_clock.request_arrived_at, at(3200));
         // More has arrived than one look shows: the rest has waited as long.
-        arrival_clock.look(at(4200), at(4200), EVENTS_AT_ONCE, 1000);
-        assert_eq!(arrival_clock.came_at, at(3700));
-        arrival_clock.look(at(4300), at(4300), 5, 1000);
-        assert_eq!(arrival_clock.came_at, at(3750));
+        arrival_clock.on_poll(at(4200), at(4200), EVENTS_AT_ONCE, 1000);
+        assert_eq!(arrival_clock.request_arrived_at, at(3700));
+        arrival_clock.on_poll(at(4300), at(4300), 5, 1000);
+        assert_eq!(arrival_clock.request_arrived_at, at(3750));
         // So have connections that were not accepted at once, but not what arrives on those that were.
         arrival_clock.record_accepted(at(4300), Some(16), 2048);
-        arrival_clock.look(at(4300), at(4300), 5, 1000);
+        arrival_clock.on_poll(at(4300), at(4300), 5, 1000);
         assert_eq!(
-            (arrival_clock.came_at, arrival_clock.arrived_at),
+            (
+                arrival_clock.request_arrived_at,
+                arrival_clock.connection_arrived_at
+            ),
             (at(4300), at(3750))
         );
         arrival_clock.record_accepted(at(4300), None, 2048);
-        arrival_clock.look(at(4302), at(4302), 0, 1000);
+        arrival_clock.on_poll(at(4302), at(4302), 0, 1000);
         assert_eq!(
-            (arrival_clock.came_at, arrival_clock.arrived_at),
+            (
+                arrival_clock.request_arrived_at,
+                arrival_clock.connection_arrived_at
+            ),
             (at(4301), at(4301))
         );
     }
@@ -156,14 +168,14 @@ mod tests {
         // request: one look a millisecond, for a minute, and each finds more than it shows.
         for millis in 1..60_000 {
             let now = at(millis);
-            arrival_clock.look(now, now, EVENTS_AT_ONCE, 1002);
+            arrival_clock.on_poll(now, now, EVENTS_AT_ONCE, 1002);
             arrival_clock.record_accepted(now, Some(16), 256);
             assert!(
-                now - arrival_clock.came_at <= Duration::from_millis(10),
+                now - arrival_clock.request_arrived_at <= Duration::from_millis(10),
                 "{millis}"
             );
             assert!(
-                now - arrival_clock.arrived_at <= Duration::from_millis(20),
+                now - arrival_clock.connection_arrived_at <= Duration::from_millis(20),
                 "{millis}"
             );
             assert!(

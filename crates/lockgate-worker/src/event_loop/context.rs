@@ -91,7 +91,7 @@ impl Context {
     pub fn report_refusal(&self, client: &Client, refusal: &str) {
         self.error_log.write_unless_blocked(
             Level::Debug,
-            &format!("refused a request of {}: {refusal}", client.shown()),
+            &format!("refused a request from {}: {refusal}", client.shown()),
         );
     }
 
@@ -100,15 +100,15 @@ impl Context {
             .spool_failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .note(now)
+            .record(now)
         else {
             return;
         };
         let others = and_suppressed(suppressed);
         let NotStored::Disk(error) = reason else {
             let message = format!(
-                "cannot keep a request body on disk: {} others are there, and with the connections they have the \
-                 descriptors (`ulimit -n`) that are not left to the application; the request is refused with 503{others}",
+                "cannot store a request body on disk: {} bodies on disk and the open connections use all descriptors \
+                 (`ulimit -n`) that are not reserved for the application; the request is refused with 503{others}",
                 self.descriptors.files()
             );
             return (self.error_log).write_unless_blocked(Level::Warning, &message);
@@ -116,11 +116,11 @@ impl Context {
         let directory = (self.bodies.directory.clone()).unwrap_or_else(std::env::temp_dir);
         let setting = match self.bodies.directory {
             Some(_) => "spool_dir",
-            None => "spool_dir, here the system's directory for temporary files",
+            None => "spool_dir, by default the system's directory for temporary files",
         };
         let message = format!(
-            "cannot keep a request body in {}: {error}; the request is refused{others}. Bodies over body_memory \
-             need room there: make some, or name another directory (setting: {setting})",
+            "cannot store a request body in {}: {error}; the request is refused{others}. Bodies larger than \
+             body_memory are stored there: free some space, or set another directory (setting: {setting})",
             directory.display()
         );
         self.error_log.write_unless_blocked(Level::Error, &message);
@@ -129,7 +129,7 @@ impl Context {
     pub fn report_short_file(&self) {
         self.error_log.write_unless_blocked(
             Level::Error,
-            "a file became shorter while it was sent; the connection is closed",
+            "a file became shorter while it was being sent; the connection is closed",
         );
     }
 

@@ -54,7 +54,7 @@ impl EventLoop {
     }
 
     /// When to check whether any request is in progress.
-    pub(super) fn looks_for_quiet_at(&self) -> Option<Instant> {
+    pub(super) fn next_quiet_check(&self) -> Option<Instant> {
         let drain = self
             .drain
             .as_ref()
@@ -63,7 +63,7 @@ impl EventLoop {
     }
 
     /// Closes idle connections if no request has been in progress since the last check.
-    pub(super) fn look_for_quiet(&mut self) {
+    pub(super) fn check_quiet(&mut self) {
         let now = self.turn.now;
         let Some(Drain {
             linger,

@@ -6,13 +6,13 @@ use super::EventLoop;
 use crate::connection::Activity;
 
 /// A connection that was idle for less is likely to get its next request now: its client would see it fail.
-pub(super) const LEAST_IDLE: Duration = Duration::from_secs(1);
+pub(super) const MIN_IDLE: Duration = Duration::from_secs(1);
 
 impl EventLoop {
     /// At most `most` keep-alive connections without a request, the one that was idle longest first.
     pub(super) fn find_evictable(&self, keep_alive: Duration, most: usize) -> Vec<u64> {
         // A keep-alive connection ends `keep_alive` after its last response.
-        let Some(latest) = (self.turn.now + keep_alive).checked_sub(LEAST_IDLE) else {
+        let Some(latest) = (self.turn.now + keep_alive).checked_sub(MIN_IDLE) else {
             return Vec::new();
         };
         let mut idle: Vec<(Instant, u64)> = (self.slots.iter())

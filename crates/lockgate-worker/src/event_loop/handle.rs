@@ -26,7 +26,7 @@ impl SharedEventLoop {
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Poisoned(_)) => {
                 self.context.report_fatal(
-                    "a thread panicked while it ran the event loop; its connections cannot be trusted",
+                    "a thread panicked while it ran the event loop; this worker ends and is replaced",
                 );
                 None
             }

@@ -29,11 +29,11 @@ pub const FIRST_LISTENER: u64 = 1;
 pub const ACCEPTS_AT_ONCE: usize = 16;
 
 /// How long accepting pauses when the process or the system has run out of descriptors.
-const REST: Duration = Duration::from_millis(100);
+const FAILURE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a connection is left to siblings that hold clearly fewer. They see it as soon as they poll; if none of them
 /// takes it, its accept is delayed by this much, once. 0.5 ms and 6 ms spread 48 connections as evenly.
-const COURTESY: Duration = Duration::from_millis(1);
+const SIBLING_PAUSE: Duration = Duration::from_millis(1);
 
 struct Listener {
     socket: TrackedFd,
@@ -55,7 +55,7 @@ pub struct Arrival {
 pub struct Acceptor {
     listeners: Vec<Listener>,
     /// Set while accepting is paused.
-    resumes: Option<Instant>,
+    resumes_at: Option<Instant>,
     siblings: Option<Siblings>,
     unix_client: Arc<Client>,
 }
@@ -90,7 +90,7 @@ impl Acceptor {
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             listeners,
-            resumes: None,
+            resumes_at: None,
             siblings: worker_slot.map(|worker_slot| Siblings {
                 worker_slot,
                 balance: Balance::default(),
@@ -102,7 +102,7 @@ impl Acceptor {
     }
 
     /// The siblings count this worker from now on; to be called before the first `watch`.
-    pub fn enter(&self) {
+    pub fn join(&self) {
         if let Some(siblings) = &self.siblings {
             siblings.worker_slot.enter();
         }
@@ -110,7 +110,7 @@ impl Acceptor {
 
     /// Starts or resumes listening.
     pub fn watch(&mut self, poller: &Poller) -> io::Result<()> {
-        self.resumes = None;
+        self.resumes_at = None;
         if let Some(siblings) = &mut self.siblings {
             siblings.has_waited |= std::mem::take(&mut siblings.is_waiting);
         }
@@ -124,21 +124,21 @@ impl Acceptor {
     }
 
     /// Accepts nothing until `watch` is called again; connections wait in the kernel's queue or go to another worker.
-    pub fn rest(&mut self, poller: &Poller, until: Instant) {
-        self.resumes = Some(until);
+    pub fn pause(&mut self, poller: &Poller, until: Instant) {
+        self.resumes_at = Some(until);
         self.unwatch(poller);
     }
 
     /// Whether a worker that now holds `own` connections should end its pause because the reason for it is gone.
     pub fn may_resume(&self, own: usize) -> bool {
-        self.resumes.is_some()
+        self.resumes_at.is_some()
             && self.siblings.as_ref().is_none_or(|siblings| {
                 !siblings.is_waiting || fair_room(own, siblings.worker_slot.siblings()) > 0
             })
     }
 
-    pub fn resumes(&self) -> Option<Instant> {
-        self.resumes
+    pub fn resumes_at(&self) -> Option<Instant> {
+        self.resumes_at
     }
 
     /// Number of listening sockets.
@@ -163,7 +163,7 @@ impl Acceptor {
                 .room(own, siblings.worker_slot.siblings(), siblings.has_waited);
         if share == 0 {
             siblings.is_waiting = true;
-            self.rest(poller, now + COURTESY);
+            self.pause(poller, now + SIBLING_PAUSE);
         }
         share
     }
@@ -185,7 +185,7 @@ impl Acceptor {
     /// Goes to the end of the kernel's queue.
     pub fn go_behind(&mut self, poller: &Poller) -> io::Result<()> {
         // A paused worker joins at the end of the queue when it resumes.
-        if self.resumes.is_some() {
+        if self.resumes_at.is_some() {
             return Ok(());
         }
         // The kernel wakes exclusive waiters from the head of its queue and adds them at the tail.
@@ -226,15 +226,15 @@ impl Acceptor {
             let _ = self.accept_from(index, usize::MAX, into);
         }
         self.unwatch(poller);
-        self.resumes = None;
+        self.resumes_at = None;
         self.listeners.clear();
         if let Some(siblings) = self.siblings.take() {
             siblings.worker_slot.leave();
         }
     }
 
-    pub fn rest_after_failure(now: Instant) -> Instant {
-        now + REST
+    pub fn resumes_at_after_failure(now: Instant) -> Instant {
+        now + FAILURE_PAUSE
     }
 
     fn unwatch(&mut self, poller: &Poller) {

@@ -31,14 +31,14 @@ struct Refusals {
 
 impl SheddingReport {
     /// Counts a refusal. When a line is due: how many were too late, and how many found the queue full.
-    fn note(&self, why: DropReason, now: Instant) -> Option<(u64, u64)> {
+    fn record(&self, why: DropReason, now: Instant) -> Option<(u64, u64)> {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         match why {
             DropReason::TooLate => refusals.too_late += 1,
             DropReason::QueueFull => refusals.queue_full += 1,
             DropReason::Gone | DropReason::HalfClosed => return None,
         }
-        refusals.throttle.note(now)?;
+        refusals.throttle.record(now)?;
         Some((
             std::mem::take(&mut refusals.too_late),
             std::mem::take(&mut refusals.queue_full),
@@ -49,7 +49,7 @@ impl SheddingReport {
 impl Context {
     /// Logs that requests are refused, from time to time.
     pub fn report_overload(&self, why: DropReason, now: Instant) {
-        let Some((too_late, queue_full)) = self.shedding.note(why, now) else {
+        let Some((too_late, queue_full)) = self.shedding.record(why, now) else {
             return;
         };
         let mut parts = Vec::new();
@@ -67,11 +67,11 @@ impl Context {
         if queue_full > 0 {
             let size = self.config.queue_size;
             parts.push(format!(
-                "{queue_full} found queue_size = {size} others waiting"
+                "{queue_full} arrived while queue_size = {size} requests were waiting"
             ));
         }
         let message = format!(
-            "more requests than this worker can answer; refused with 503: {}",
+            "this worker is overloaded; refused with 503: {}",
             parts.join(", ")
         );
         self.error_log
@@ -131,15 +131,15 @@ mod tests {
 
     #[test]
     fn refusals_are_told_of_at_once_and_then_together() {
-        let born = Instant::now();
-        let tally = SheddingReport::default();
-        let at = |seconds| born + Duration::from_secs(seconds);
-        assert_eq!(tally.note(DropReason::Gone, at(0)), None);
-        assert_eq!(tally.note(DropReason::QueueFull, at(0)), Some((0, 1)));
-        assert_eq!(tally.note(DropReason::QueueFull, at(1)), None);
-        assert_eq!(tally.note(DropReason::TooLate, at(9)), None);
-        assert_eq!(tally.note(DropReason::HalfClosed, at(11)), None);
-        assert_eq!(tally.note(DropReason::TooLate, at(11)), Some((2, 1)));
-        assert_eq!(tally.note(DropReason::TooLate, at(20)), None);
+        let start = Instant::now();
+        let report = SheddingReport::default();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(report.record(DropReason::Gone, at(0)), None);
+        assert_eq!(report.record(DropReason::QueueFull, at(0)), Some((0, 1)));
+        assert_eq!(report.record(DropReason::QueueFull, at(1)), None);
+        assert_eq!(report.record(DropReason::TooLate, at(9)), None);
+        assert_eq!(report.record(DropReason::HalfClosed, at(11)), None);
+        assert_eq!(report.record(DropReason::TooLate, at(11)), Some((2, 1)));
+        assert_eq!(report.record(DropReason::TooLate, at(20)), None);
     }
 }

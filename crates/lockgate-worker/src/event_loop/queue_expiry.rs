@@ -72,10 +72,10 @@ impl QueueExpiry {
         if pool.saturation().running() < threads {
             return None;
         }
-        let suppressed = self.saturated.note(turn.now)?;
+        let suppressed = self.saturated.record(turn.now)?;
         let message = format!(
-            "all {threads} threads of this worker are in calls and requests wait ({}, the oldest for {:.1} s) \
-             until a call ends or queue_timeout; the limit is threads = {}{}",
+            "all {threads} threads of this worker are in calls; {} requests are waiting, the oldest for {:.1} s \
+             (setting: threads = {}){}",
             turn.queued(),
             turn.now.saturating_duration_since(oldest).as_secs_f64(),
             context.config.threads,

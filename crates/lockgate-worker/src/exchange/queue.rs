@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Exchange;
-use super::writer::{DropReason, HALF_CLOSED_FOR, Look, Presence};
+use super::writer::{DropReason, HALF_CLOSED_FOR, Presence, PresenceCheck};
 
 /// After each request dropped, the next 16 are taken LIFO. At a load of 1 + 1/16 of the capacity that is all of them.
 /// A single impatient client without overload delays the others by at most this many calls.
-const TURNED_BY: u32 = 16;
+const LIFO_PER_DROP: u32 = 16;
 
 /// The queue returns to FIFO after this many calls without another request dropped.
-const TURNED_AT_MOST: u32 = 64;
+const MAX_LIFO: u32 = 64;
 
 /// Whether a request that has waited is still worth a call. `limit` is how long it may wait.
 pub fn drop_reason(
@@ -34,27 +34,26 @@ pub fn drop_reason(
 /// The queue discipline, shared by all queues of a worker. It is a hint: nothing else depends on it.
 #[derive(Debug, Default)]
 pub struct QueueDiscipline {
-    turned_for: AtomicU32,
+    lifo_left: AtomicU32,
 }
 
 impl QueueDiscipline {
     /// Requests that waited were dropped.
     pub fn record_drops(&self, count: usize) {
         if count > 0 {
-            let more = TURNED_BY.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-            let turned = self.turned_for.load(Ordering::Relaxed).saturating_add(more);
-            self.turned_for
-                .store(turned.min(TURNED_AT_MOST), Ordering::Relaxed);
+            let more = LIFO_PER_DROP.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+            let lifo = self.lifo_left.load(Ordering::Relaxed).saturating_add(more);
+            self.lifo_left.store(lifo.min(MAX_LIFO), Ordering::Relaxed);
         }
     }
 
     /// Whether the next request to take is the newest.
     fn takes_newest(&self) -> bool {
-        let turned = self.turned_for.load(Ordering::Relaxed);
-        if turned > 0 {
-            self.turned_for.store(turned - 1, Ordering::Relaxed);
+        let lifo = self.lifo_left.load(Ordering::Relaxed);
+        if lifo > 0 {
+            self.lifo_left.store(lifo - 1, Ordering::Relaxed);
         }
-        turned > 0
+        lifo > 0
     }
 }
 
@@ -78,8 +77,8 @@ impl Queue {
     }
 
     /// The next request to run.
-    pub fn take(&mut self, order: &QueueDiscipline) -> Option<Exchange> {
-        if self.exchanges.len() > 1 && order.takes_newest() {
+    pub fn take(&mut self, discipline: &QueueDiscipline) -> Option<Exchange> {
+        if self.exchanges.len() > 1 && discipline.takes_newest() {
             self.exchanges.pop_back()
         } else {
             self.exchanges.pop_front()
@@ -104,7 +103,7 @@ impl Queue {
             let Some(mut exchange) = self.exchanges.pop_front() else {
                 break;
             };
-            let presence = exchange.writer.client().presence(Look::AtEvents);
+            let presence = exchange.writer.client().presence(PresenceCheck::Events);
             match drop_reason(
                 now.saturating_duration_since(exchange.ready_at),
                 presence,
@@ -143,8 +142,8 @@ mod tests {
         queue
     }
 
-    fn taken(queue: &mut Queue, order: &QueueDiscipline, start: Instant) -> Vec<u128> {
-        std::iter::from_fn(|| queue.take(order))
+    fn taken(queue: &mut Queue, discipline: &QueueDiscipline, start: Instant) -> Vec<u128> {
+        std::iter::from_fn(|| queue.take(discipline))
             .map(|exchange| (exchange.ready_at - start).as_millis())
             .collect()
     }
@@ -154,10 +153,10 @@ mod tests {
         use DropReason::{Gone, HalfClosed, TooLate};
         let limit = Some(Duration::from_secs(30));
         let cases = [
-            (0, Presence::There, limit, None),
-            (29_999, Presence::There, limit, None),
-            (30_000, Presence::There, limit, Some(TooLate)),
-            (u64::from(u32::MAX), Presence::There, None, None),
+            (0, Presence::Connected, limit, None),
+            (29_999, Presence::Connected, limit, None),
+            (30_000, Presence::Connected, limit, Some(TooLate)),
+            (u64::from(u32::MAX), Presence::Connected, None, None),
             (0, Presence::Gone, limit, Some(Gone)),
             (40_000, Presence::Gone, limit, Some(Gone)),
             (99, Presence::HalfClosed, limit, None),
@@ -179,42 +178,42 @@ mod tests {
     #[test]
     fn requests_are_taken_in_order_until_some_are_given_up() {
         let start = Instant::now();
-        let exchanges: Vec<(u64, Presence)> = (0..40).map(|at| (at, Presence::There)).collect();
-        let order = QueueDiscipline::default();
+        let exchanges: Vec<(u64, Presence)> = (0..40).map(|at| (at, Presence::Connected)).collect();
+        let discipline = QueueDiscipline::default();
         let in_order: Vec<u128> = (0..40).collect();
         assert_eq!(
-            taken(&mut queue_of(start, &exchanges), &order, start),
+            taken(&mut queue_of(start, &exchanges), &discipline, start),
             in_order
         );
-        order.record_drops(0);
+        discipline.record_drops(0);
         assert_eq!(
-            taken(&mut queue_of(start, &exchanges), &order, start),
+            taken(&mut queue_of(start, &exchanges), &discipline, start),
             in_order
         );
-        order.record_drops(1);
-        let turned: Vec<u128> = (24..40).rev().chain(0..24).collect();
+        discipline.record_drops(1);
+        let lifo: Vec<u128> = (24..40).rev().chain(0..24).collect();
         assert_eq!(
-            taken(&mut queue_of(start, &exchanges), &order, start),
-            turned
+            taken(&mut queue_of(start, &exchanges), &discipline, start),
+            lifo
         );
         // With any number of them the queue returns to FIFO after a bounded number of calls.
-        order.record_drops(10_000);
-        let both: Vec<(u64, Presence)> = (0..80).map(|at| (at, Presence::There)).collect();
-        let turned: Vec<u128> = (16..80).rev().chain(0..16).collect();
-        assert_eq!(taken(&mut queue_of(start, &both), &order, start), turned);
+        discipline.record_drops(10_000);
+        let both: Vec<(u64, Presence)> = (0..80).map(|at| (at, Presence::Connected)).collect();
+        let lifo: Vec<u128> = (16..80).rev().chain(0..16).collect();
+        assert_eq!(taken(&mut queue_of(start, &both), &discipline, start), lifo);
     }
 
     #[test]
     fn a_single_request_does_not_use_up_the_turn() {
         let start = Instant::now();
-        let order = QueueDiscipline::default();
-        order.record_drops(1);
+        let discipline = QueueDiscipline::default();
+        discipline.record_drops(1);
         for _ in 0..100 {
-            let mut queue = queue_of(start, &[(0, Presence::There)]);
-            assert_eq!(taken(&mut queue, &order, start), [0]);
+            let mut queue = queue_of(start, &[(0, Presence::Connected)]);
+            assert_eq!(taken(&mut queue, &discipline, start), [0]);
         }
-        let mut queue = queue_of(start, &[(0, Presence::There), (1, Presence::There)]);
-        assert_eq!(taken(&mut queue, &order, start), [1, 0]);
+        let mut queue = queue_of(start, &[(0, Presence::Connected), (1, Presence::Connected)]);
+        assert_eq!(taken(&mut queue, &discipline, start), [1, 0]);
     }
 
     #[test]
@@ -223,10 +222,10 @@ mod tests {
         let mut queue = queue_of(
             start,
             &[
-                (0, Presence::There),
+                (0, Presence::Connected),
                 (100, Presence::Gone),
                 (200, Presence::HalfClosed),
-                (300, Presence::There),
+                (300, Presence::Connected),
                 (950, Presence::HalfClosed),
                 (980, Presence::HalfClosed),
                 (990, Presence::Gone),

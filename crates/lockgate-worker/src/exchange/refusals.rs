@@ -35,16 +35,16 @@ impl RefusalWarnings {
         if !is_worth_a_warning(refusal, is_trusted) {
             return None;
         }
-        let suppressed = self.note(refusal, now)?;
+        let suppressed = self.record(refusal, now)?;
         let mut text = describe(refusal, head, client.shown(), is_trusted);
         text.push_str(&and_suppressed(suppressed));
         Some(text)
     }
 
-    /// As [`LogThrottle::note`], for this kind.
-    pub(crate) fn note(&self, refusal: Refusal, now: Instant) -> Option<u64> {
+    /// As [`LogThrottle::record`], for this kind.
+    pub(crate) fn record(&self, refusal: Refusal, now: Instant) -> Option<u64> {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.entry(refusal.name()).or_default().note(now)
+        by_name.entry(refusal.name()).or_default().record(now)
     }
 }
 
@@ -83,10 +83,10 @@ fn is_worth_a_warning(refusal: Refusal, is_trusted: bool) -> bool {
     }
 }
 
-fn describe(refusal: Refusal, head: &RequestHead, who: &str, is_trusted: bool) -> String {
+fn describe(refusal: Refusal, head: &RequestHead, client: &str, is_trusted: bool) -> String {
     let status = refusal.status();
     let kind = if is_trusted { "trusted proxy " } else { "" };
-    let mut text = format!("refused a request of {kind}{who} with {status}: {refusal}");
+    let mut text = format!("refused a request from {kind}{client} with {status}: {refusal}");
     if let Some((name, length)) = head.faulty_field() {
         let shown = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
         let cut = if name.len() > LONGEST_NAME { "..." } else { "" };
@@ -121,14 +121,14 @@ mod tests {
             (
                 format!("Cookie: secret{}", "x".repeat(80)),
                 false,
-                "refused a request of 10.0.0.1 with 431: a field line is too long (limit 80 bytes); \
+                "refused a request from 10.0.0.1 with 431: a field line is too long (limit 80 bytes); \
                  header Cookie; see limit_request_field_size"
                     .to_owned(),
             ),
             (
                 "Content-Length: secret\r\n".to_owned(),
                 true,
-                "refused a request of trusted proxy 10.0.0.1 with 400: Content-Length is not a plain number; \
+                "refused a request from trusted proxy 10.0.0.1 with 400: Content-Length is not a plain number; \
                  header Content-Length with a value of 6 bytes"
                     .to_owned(),
             ),
@@ -136,14 +136,14 @@ mod tests {
                 format!("{long_name}: secret\0"),
                 true,
                 format!(
-                    "refused a request of trusted proxy 10.0.0.1 with 400: control byte in a field value; header {}...",
+                    "refused a request from trusted proxy 10.0.0.1 with 400: control byte in a field value; header {}...",
                     &long_name[..64]
                 ),
             ),
             (
                 "\r\n".to_owned(),
                 true,
-                "refused a request of trusted proxy 10.0.0.1 with 400: Host is missing".to_owned(),
+                "refused a request from trusted proxy 10.0.0.1 with 400: Host is missing".to_owned(),
             ),
         ];
         for (lines, is_trusted, expected) in cases {
@@ -177,12 +177,12 @@ mod tests {
     fn each_kind_is_told_of_by_itself_and_not_again_at_once() {
         let warnings = RefusalWarnings::default();
         let now = Instant::now();
-        assert_eq!(warnings.note(Refusal::MissingHost, now), Some(0));
-        assert_eq!(warnings.note(Refusal::MissingHost, now), None);
-        assert_eq!(warnings.note(Refusal::RepeatedHost, now), Some(0));
+        assert_eq!(warnings.record(Refusal::MissingHost, now), Some(0));
+        assert_eq!(warnings.record(Refusal::MissingHost, now), None);
+        assert_eq!(warnings.record(Refusal::RepeatedHost, now), Some(0));
         for limit in [1, 2] {
             let is_first = warnings
-                .note(Refusal::BodyTooLarge { limit }, now)
+                .record(Refusal::BodyTooLarge { limit }, now)
                 .is_some();
             assert_eq!(is_first, limit == 1);
         }

@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::writer::{
-    ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Look, Presence, ResponseWriter, Sent,
-    TakenOver,
+    ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Presence, PresenceCheck,
+    ResponseWriter, Sent, TakenOver,
 };
 use crate::deadlines::Deadline;
 use crate::transport::outbox::SharedBytes;
 
 /// While no output is produced for a client, its socket is checked this often.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const CHECK_EVERY: Duration = Duration::from_millis(50);
 
 /// What these checks have shown.
 #[derive(Debug, Clone, Copy, Default)]
-struct Absence {
-    looked_at: Option<Instant>,
+struct PresenceChecks {
+    last_at: Option<Instant>,
     half_closed_since: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ pub struct Reply {
     writer: Option<Box<dyn ResponseWriter>>,
     state: State,
     deadline: Option<Deadline>,
-    absence: Absence,
+    checks: PresenceChecks,
 }
 
 impl Default for Reply {
@@ -48,7 +48,7 @@ impl Default for Reply {
             writer: None,
             state: State::Over,
             deadline: None,
-            absence: Absence::default(),
+            checks: PresenceChecks::default(),
         }
     }
 }
@@ -63,7 +63,7 @@ impl Drop for Reply {
 impl Reply {
     pub(crate) fn open(&mut self, writer: Box<dyn ResponseWriter>, deadline: Option<Deadline>) {
         self.deadline = deadline;
-        self.absence = Absence::default();
+        self.checks = PresenceChecks::default();
         self.head.clear();
         self.writer = Some(writer);
         self.state = State::Building;
@@ -255,21 +255,21 @@ impl Reply {
     pub fn check_client(&mut self, now: Instant) -> Result<(), ClientGone> {
         let writer = self.writer.as_mut().ok_or(ClientGone)?;
         let since = |at: Instant| now.saturating_duration_since(at);
-        let look = match self.absence.looked_at {
-            Some(at) if since(at) >= LOOK_EVERY => Look::AtSocket,
-            _ => Look::AtEvents,
+        let check = match self.checks.last_at {
+            Some(at) if since(at) >= CHECK_EVERY => PresenceCheck::Socket,
+            _ => PresenceCheck::Events,
         };
-        if look == Look::AtSocket || self.absence.looked_at.is_none() {
-            self.absence.looked_at = Some(now);
+        if check == PresenceCheck::Socket || self.checks.last_at.is_none() {
+            self.checks.last_at = Some(now);
         }
-        match writer.client().presence(look) {
-            Presence::There => {
-                self.absence.half_closed_since = None;
+        match writer.client().presence(check) {
+            Presence::Connected => {
+                self.checks.half_closed_since = None;
                 Ok(())
             }
             Presence::HalfClosed if writer.is_committed() => Ok(()),
             Presence::HalfClosed => {
-                if since(*self.absence.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
+                if since(*self.checks.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
                     return Ok(());
                 }
                 self.drop_request(DropReason::HalfClosed, now);
@@ -288,9 +288,9 @@ impl Reply {
 
     /// Checks whether the client is still connected in both directions; does not wait, and costs a system call.
     pub fn has_client_left(&mut self) -> bool {
-        self.writer
-            .as_mut()
-            .is_none_or(|writer| writer.client().presence(Look::AtSocket) != Presence::There)
+        self.writer.as_mut().is_none_or(|writer| {
+            writer.client().presence(PresenceCheck::Socket) != Presence::Connected
+        })
     }
 
     /// For an application that continues after its response, in `close()`: the connection's next request is called only

@@ -37,7 +37,7 @@ impl std::error::Error for ClientGone {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Its connection is open.
-    There,
+    Connected,
     /// The client will send no more. It may still be reading, or it has closed its socket: TCP signals both in the same
     /// way until something is sent to it.
     HalfClosed,
@@ -47,11 +47,11 @@ pub enum Presence {
 
 /// Where to look for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum PresenceCheck {
     /// At the events that the poller has reported.
-    AtEvents,
+    Events,
     /// At the socket itself, where no thread has polled meanwhile.
-    AtSocket,
+    Socket,
 }
 
 /// Why a request is not passed on to the application.
@@ -155,13 +155,13 @@ pub struct TakenOver {
     /// What the client has sent behind its request.
     pub unread: Vec<u8>,
     /// Dropped last: the place is free when the connection is closed.
-    pub(crate) _place: Box<dyn Send>,
+    pub(crate) _slot: Box<dyn Send>,
 }
 
 /// What can be found out about a client without sending it anything.
 pub trait ClientProbe {
     /// Whether the client still waits for the response.
-    fn presence(&mut self, look: Look) -> Presence;
+    fn presence(&mut self, check: PresenceCheck) -> Presence;
 
     /// The connection's socket, for information about the peer that only the system has.
     fn socket(&self) -> Option<BorrowedFd<'_>> {

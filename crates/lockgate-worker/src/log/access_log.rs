@@ -20,7 +20,7 @@ use crate::log::output::LogOutput;
 
 /// Beyond this much unwritten text, lines are counted instead of kept: about 30,000 lines. The writer may hold as much
 /// again, half written.
-const BUFFER_AT_MOST: usize = 8 << 20;
+const MAX_BUFFER: usize = 8 << 20;
 
 /// How long the writer collects lines: one system call for many lines, and a person who follows the log sees no delay.
 const GATHER: Duration = Duration::from_millis(10);
@@ -119,7 +119,7 @@ impl AccessLog {
             reason: entry.reason,
         };
         let mut pending = self.lock();
-        if pending.text.len() >= BUFFER_AT_MOST {
+        if pending.text.len() >= MAX_BUFFER {
             pending.lost += 1;
             return;
         }
@@ -170,14 +170,14 @@ impl AccessLog {
                     let is_error = unwritten.error.kind() != io::ErrorKind::WouldBlock;
                     if is_error && !is_failing {
                         let message = format!(
-                            "access log: cannot be written: {}; lines wait in memory, and are lost when there are too many",
+                            "access log: cannot be written: {}; lines wait in memory, and are lost beyond 8 MiB",
                             unwritten.error
                         );
                         self.error_log.write(Level::Error, &message);
                     }
                     is_failing |= is_error;
                     if is_last && unwritten.done == 0 {
-                        return self.drop_request(&text);
+                        return self.count_unwritten(&text);
                     }
                 }
             }
@@ -234,20 +234,20 @@ impl AccessLog {
         let lost = std::mem::take(&mut self.lock().lost);
         let message = match (lost, was_failing) {
             (0, false) => return,
-            (0, true) => "access log: is written again; no line was lost".to_owned(),
-            (lost, _) => format!("access log: is written again; {lost} lines were lost"),
+            (0, true) => "access log: writable again; no line was lost".to_owned(),
+            (lost, _) => format!("access log: writable again; {lost} lines were lost"),
         };
         let level = if lost == 0 { Level::Info } else { Level::Error };
         self.error_log.write(level, &message);
     }
 
     /// The log is closed and its output accepts nothing.
-    fn drop_request(&self, text: &[u8]) {
+    fn count_unwritten(&self, text: &[u8]) {
         let mut pending = self.lock();
         let lost = pending.lost + count_lines(text) + count_lines(&pending.text);
         drop(pending);
         if lost > 0 {
-            let message = format!("access log: {lost} lines were lost: it takes none");
+            let message = format!("access log: {lost} lines were lost: it is not writable");
             self.error_log.write(Level::Error, &message);
         }
         pending = self.lock();

@@ -99,7 +99,7 @@ impl ErrorLog {
             ..
         } = config.log_style;
         let zone = Zone::open(timezone).map_err(|error| {
-            format!("log_timezone = local: {error}; set the variable TZ, or utc")
+            format!("log_timezone = local: {error}; set the TZ variable, or log_timezone = utc")
         })?;
         let opened = create_missing(&config.error_log, owner)
             .and_then(|()| Self::open(&config.error_log, config.log_level));
@@ -147,7 +147,7 @@ impl ErrorLog {
             let text = (payload.downcast_ref::<&str>().copied())
                 .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
                 .unwrap_or("no message");
-            let mut message = format!("panic in the thread {name} at {place}: {text}");
+            let mut message = format!("panic in thread {name} at {place}: {text}");
             let backtrace = Backtrace::capture();
             if backtrace.status() == BacktraceStatus::Captured {
                 message.push_str(&format!("\n{backtrace}"));
@@ -208,7 +208,7 @@ impl ErrorLog {
     }
 
     /// Logs how many lines were lost, if any were and the log accepts lines again. To be called now and then.
-    pub fn mention_losses(&self) {
+    pub fn report_losses(&self) {
         if self.lost.load(Ordering::Relaxed) > 0 {
             self.put(&[], Duration::ZERO);
         }
@@ -221,22 +221,22 @@ impl ErrorLog {
             patience
         };
         let lost = self.lost.swap(0, Ordering::Relaxed);
-        let mention = self.mention_of(lost);
-        let text = if mention.is_empty() {
+        let report = self.loss_event(lost);
+        let text = if report.is_empty() {
             Cow::Borrowed(lines)
         } else {
-            Cow::Owned([mention.as_slice(), lines].concat())
+            Cow::Owned([report.as_slice(), lines].concat())
         };
         match self.output.write(&text, patience) {
             Ok(()) => self.is_stuck.store(false, Ordering::Relaxed),
             Err(unwritten) => {
-                let still_lost = if unwritten.done < mention.len() {
+                let still_lost = if unwritten.done < report.len() {
                     lost
                 } else {
                     0
                 };
                 let rest = lines
-                    .get(unwritten.done.saturating_sub(mention.len())..)
+                    .get(unwritten.done.saturating_sub(report.len())..)
                     .unwrap_or_default();
                 self.lost
                     .fetch_add(still_lost + count_lines(rest), Ordering::Relaxed);
@@ -257,7 +257,7 @@ impl ErrorLog {
 }
 
 impl ErrorLog {
-    fn mention_of(&self, lost: u64) -> Vec<u8> {
+    fn loss_event(&self, lost: u64) -> Vec<u8> {
         if lost == 0 {
             return Vec::new();
         }
@@ -267,7 +267,7 @@ impl ErrorLog {
             &format!("{lost} lines")
         };
         let message = format!(
-            "{lines} of this log before this one were lost: it took none (is its disk full, or its reader gone?)"
+            "{lines} of this log were lost: it was not writable (is the disk full, or has the reader stopped?)"
         );
         self.event(Level::Error, &message)
     }
@@ -331,9 +331,9 @@ mod tests {
         let mut bytes = vec![0; 1 << 20];
         let count = reader.read(&mut bytes).unwrap();
         assert_eq!(count_lines(&bytes[..count]), written);
-        log.mention_losses();
+        log.report_losses();
         log.write(Level::Info, "at last");
-        log.mention_losses();
+        log.report_losses();
         drop(log);
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();

@@ -60,10 +60,10 @@ impl LogOutput {
     /// The system's, or `WouldBlock` when the time is over, with what was written up to then.
     pub(crate) fn write(&self, lines: &[u8], patience: Duration) -> Result<(), Unwritten> {
         let now = Instant::now();
-        let give_up_at = now + patience;
+        let deadline = now + patience;
         // A line takes microseconds: even a caller that waits for no reader waits for another writer.
-        match self.lock_until(give_up_at.max(now + MOMENT)) {
-            Some(mut outlet) => outlet.write(lines, give_up_at),
+        match self.lock_until(deadline.max(now + MOMENT)) {
+            Some(mut outlet) => outlet.write(lines, deadline),
             None => Err(Unwritten {
                 done: 0,
                 error: io::ErrorKind::WouldBlock.into(),
@@ -83,12 +83,12 @@ impl LogOutput {
 
     /// Tries to lock instead of blocking: the holder may itself wait for room, and in a child that the application has
     /// forked it may not exist.
-    fn lock_until(&self, give_up_at: Instant) -> Option<MutexGuard<'_, Outlet>> {
+    fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, Outlet>> {
         loop {
             match self.outlet.try_lock() {
                 Ok(outlet) => return Some(outlet),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= give_up_at => return None,
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(MOMENT / 20),
             }
         }
@@ -100,7 +100,7 @@ impl LogOutput {
 enum Kind {
     /// A file never blocks on a reader; a file opened here may be repaired.
     File {
-        is_ours: bool,
+        is_own: bool,
     },
     Socket,
     /// A pipe or a device.
@@ -112,53 +112,52 @@ struct Outlet {
     file: File,
     kind: Kind,
     /// What was written last is the beginning of a line that will not be completed.
-    is_torn: bool,
+    is_incomplete: bool,
 }
 
 impl Outlet {
     fn open(target: &LogTarget) -> io::Result<Self> {
-        let (file, is_ours) = match target {
+        let (file, is_own) = match target {
             LogTarget::Stdout => (io::stdout().as_fd().try_clone_to_owned()?.into(), false),
             LogTarget::Stderr => (io::stderr().as_fd().try_clone_to_owned()?.into(), false),
             LogTarget::File(path) => (open_file(path)?, true),
         };
-        Ok(Self::of(file, is_ours))
+        Ok(Self::of(file, is_own))
     }
 
-    fn of(file: File, is_ours: bool) -> Self {
+    fn of(file: File, is_own: bool) -> Self {
         let kind = match file.metadata().map(|metadata| metadata.file_type()) {
-            Ok(found) if found.is_file() => Kind::File { is_ours },
+            Ok(found) if found.is_file() => Kind::File { is_own },
             Ok(found) if found.is_socket() => Kind::Socket,
             _ => Kind::Stream,
         };
         Self {
             file,
             kind,
-            is_torn: false,
+            is_incomplete: false,
         }
     }
 
-    fn write(&mut self, lines: &[u8], give_up_at: Instant) -> Result<(), Unwritten> {
-        if self.is_torn {
-            self.put(b"\n", give_up_at)
-                .map_err(|(error, _)| Unwritten {
-                    done: 0,
-                    error,
-                    is_contended: false,
-                })?;
-            self.is_torn = false;
+    fn write(&mut self, lines: &[u8], deadline: Instant) -> Result<(), Unwritten> {
+        if self.is_incomplete {
+            self.put(b"\n", deadline).map_err(|(error, _)| Unwritten {
+                done: 0,
+                error,
+                is_contended: false,
+            })?;
+            self.is_incomplete = false;
         }
         let mut done = 0;
         while done < lines.len() {
             let piece = self.next_piece(&lines[done..]);
-            let Err((error, count)) = self.put(piece, give_up_at) else {
+            let Err((error, count)) = self.put(piece, deadline) else {
                 done += piece.len();
                 continue;
             };
             let written = &piece[..count];
             let whole = last_line_end(written).unwrap_or(0);
             let fragment = &written[whole..];
-            self.is_torn = !fragment.is_empty() && !self.blank_out(fragment);
+            self.is_incomplete = !fragment.is_empty() && !self.blank_out(fragment);
             return Err(Unwritten {
                 done: done + whole,
                 error,
@@ -180,7 +179,7 @@ impl Outlet {
 
     /// # Errors
     /// With the number of bytes that were written all the same.
-    fn put(&mut self, piece: &[u8], give_up_at: Instant) -> Result<(), (io::Error, usize)> {
+    fn put(&mut self, piece: &[u8], deadline: Instant) -> Result<(), (io::Error, usize)> {
         let mut count = 0;
         let mut has_waited = false;
         while count < piece.len() {
@@ -192,7 +191,7 @@ impl Outlet {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let left = give_up_at.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() || !self.wait_for_room(left) {
                         return Err((error, count));
                     }
@@ -259,7 +258,7 @@ impl Outlet {
     /// Overwrites the beginning of a line, which the last write has left at the descriptor's position, with spaces and
     /// a line break. Overwriting allocates no blocks, so it works on a full disk, and it changes no bytes of others.
     fn blank_out(&mut self, fragment: &[u8]) -> bool {
-        if self.kind != (Kind::File { is_ours: true }) {
+        if self.kind != (Kind::File { is_own: true }) {
             return false;
         }
         let mut blank = vec![b' '; fragment.len()];
@@ -407,7 +406,7 @@ mod tests {
         let endless = vec![b'x'; 64 << 20];
         let unwritten = outlet.write(&endless, Instant::now()).unwrap_err();
         assert_eq!(unwritten.done, 0);
-        assert!(outlet.is_torn);
+        assert!(outlet.is_incomplete);
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).unwrap();

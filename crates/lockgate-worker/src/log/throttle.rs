@@ -9,21 +9,21 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// An event that may recur many times.
 #[derive(Debug, Default)]
 pub struct LogThrottle {
-    said: Option<Instant>,
+    logged_at: Option<Instant>,
     suppressed: u64,
 }
 
 impl LogThrottle {
     /// Records an occurrence. `Some(n)`: log it now; n occurrences since the last line were not logged.
-    pub fn note(&mut self, now: Instant) -> Option<u64> {
+    pub fn record(&mut self, now: Instant) -> Option<u64> {
         let is_due = self
-            .said
-            .is_none_or(|said| now.saturating_duration_since(said) >= INTERVAL);
+            .logged_at
+            .is_none_or(|logged_at| now.saturating_duration_since(logged_at) >= INTERVAL);
         if !is_due {
             self.suppressed += 1;
             return None;
         }
-        self.said = Some(now);
+        self.logged_at = Some(now);
         Some(std::mem::take(&mut self.suppressed))
     }
 }
@@ -32,8 +32,7 @@ impl LogThrottle {
 pub fn and_suppressed(suppressed: u64) -> String {
     match suppressed {
         0 => String::new(),
-        1 => " (and once more since the last such line)".to_owned(),
-        more => format!(" (and {more} times more since the last such line)"),
+        more => format!(" (and {more} more since the last such line)"),
     }
 }
 
@@ -45,21 +44,18 @@ mod tests {
     fn the_first_time_is_said_at_once_and_what_follows_is_counted() {
         let start = Instant::now();
         let mut throttle = LogThrottle::default();
-        let told: Vec<Option<u64>> = [0, 0, 1, 9, 10, 11, 35, 36]
+        let found: Vec<Option<u64>> = [0, 0, 1, 9, 10, 11, 35, 36]
             .into_iter()
-            .map(|second| throttle.note(start + Duration::from_secs(second)))
+            .map(|second| throttle.record(start + Duration::from_secs(second)))
             .collect();
         let expected = [Some(0), None, None, None, Some(3), None, Some(1), None];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 
     #[test]
     fn a_line_speaks_of_the_unsaid_only_when_there_are_some() {
         assert_eq!(and_suppressed(0), "");
-        assert_eq!(
-            and_suppressed(1),
-            " (and once more since the last such line)"
-        );
-        assert!(and_suppressed(12).contains("12 times more"));
+        assert_eq!(and_suppressed(1), " (and 1 more since the last such line)");
+        assert!(and_suppressed(12).contains("and 12 more"));
     }
 }

@@ -26,7 +26,8 @@ use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, Look, Presence, ResponseWriter, Sent,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
+    Sent,
 };
 use crate::protocol::handshake::Handshaking;
 use crate::transport::outbox::{Flushed, SharedBytes};
@@ -245,10 +246,10 @@ impl ResponseWriter for Stream {
 }
 
 impl ClientProbe for Stream {
-    fn presence(&mut self, _: Look) -> Presence {
+    fn presence(&mut self, _: PresenceCheck) -> Presence {
         match self.streams.state.lock().unwrap().is_over {
             true => Presence::Gone,
-            false => Presence::There,
+            false => Presence::Connected,
         }
     }
 }

@@ -11,15 +11,15 @@ use crate::exchange::writer::DropReason;
 impl ThreadPool {
     /// Keeps a request for the next free thread. Returns it if a follower has become available.
     pub fn put_back(&self, mut exchange: Exchange) -> Option<Exchange> {
-        let mut roster = self.roster();
-        let may_call = !self.is_one_waiting.load(Ordering::Relaxed) && !self.has_to_wait();
-        if roster.follower.is_some() && may_call {
+        let mut state = self.lock();
+        let may_call = !self.is_gil_awaited.load(Ordering::Relaxed) && !self.has_to_wait();
+        if state.follower.is_some() && may_call {
             return Some(exchange);
         }
         exchange.was_in_backlog = true;
-        roster.backlog.push(exchange);
+        state.backlog.push(exchange);
         self.backlog_len
-            .store(roster.backlog.len(), Ordering::SeqCst);
+            .store(state.backlog.len(), Ordering::SeqCst);
         None
     }
 
@@ -28,10 +28,10 @@ impl ThreadPool {
         if self.backlog_len.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let mut roster = self.roster();
-        let exchange = roster.backlog.take(&self.discipline);
+        let mut state = self.lock();
+        let exchange = state.backlog.take(&self.discipline);
         self.backlog_len
-            .store(roster.backlog.len(), Ordering::SeqCst);
+            .store(state.backlog.len(), Ordering::SeqCst);
         exchange
     }
 
@@ -50,7 +50,7 @@ impl ThreadPool {
         if self.backlog_len() == 0 {
             return None;
         }
-        self.roster().backlog.oldest()
+        self.lock().backlog.oldest()
     }
 
     /// Takes out the kept requests not worth a call any more; see [`Queue::drop_request`](crate::exchange::queue::Queue::give_up).
@@ -63,10 +63,10 @@ impl ThreadPool {
         if self.backlog_len() == 0 {
             return None;
         }
-        let mut roster = self.roster();
-        let check_again = roster.backlog.drop_requests(now, limit, into);
+        let mut state = self.lock();
+        let check_again = state.backlog.drop_requests(now, limit, into);
         self.backlog_len
-            .store(roster.backlog.len(), Ordering::SeqCst);
+            .store(state.backlog.len(), Ordering::SeqCst);
         check_again
     }
 

@@ -11,7 +11,7 @@ use super::ThreadPool;
 const DEEP_AFTER: u32 = 50;
 
 /// A deep sleep is bounded, so that a lost wake-up would delay the service by 100 ms and not stop it.
-const BELT: Duration = Duration::from_millis(100);
+const MAX_DEEP_SLEEP: Duration = Duration::from_millis(100);
 
 impl ThreadPool {
     /// Sleeps until this thread becomes the follower (true) or has to end (false): the worker is over, or the thread was
@@ -24,8 +24,8 @@ impl ThreadPool {
             if self.is_over() {
                 return false;
             }
-            let mut roster = self.roster();
-            if roster
+            let mut state = self.lock();
+            if state
                 .follower
                 .as_ref()
                 .is_some_and(|follower| follower.id() == me)
@@ -33,12 +33,12 @@ impl ThreadPool {
                 return true;
             }
             let left = ends_at.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) && roster.threads > self.initial_threads() {
-                roster.parked.retain(|thread| thread.id() != me);
-                roster.threads -= 1;
+            if left.is_some_and(|left| left.is_zero()) && state.threads > self.initial_threads() {
+                state.parked.retain(|thread| thread.id() != me);
+                state.threads -= 1;
                 return false;
             }
-            drop(roster);
+            drop(state);
             match (left, self.idle_timeout) {
                 // It is one of the last two threads now, and may not stay one of them.
                 (Some(Duration::ZERO), Some(timeout)) => thread::park_timeout(timeout),
@@ -51,15 +51,15 @@ impl ThreadPool {
     /// Sleeps until the event loop should be taken from a call that has outlived a tick, or is expected to. False when the
     /// worker is over. `tried` is the call whose event loop turned out not to be free: that call is given a full tick.
     pub fn wait_as_follower(&self, tried: &mut u64) -> bool {
-        sharpen_sleep();
+        set_timer_slack();
         let mut quiet_ticks = 0;
         let mut seen_calls = self.last_call.load(Ordering::Relaxed);
         loop {
             if self.is_over() {
                 return false;
             }
-            let call = self.watch.call();
-            if self.hand_off.do_calls_wait() {
+            let call = self.parking.call();
+            if self.hand_off.promotes_early() {
                 if call != 0 && call != *tried {
                     *tried = call;
                     return true;
@@ -70,7 +70,7 @@ impl ThreadPool {
                 }
             }
             self.sleep_a_tick(call);
-            if call != 0 && self.watch.call() == call {
+            if call != 0 && self.parking.call() == call {
                 return true;
             }
             let calls = self.last_call.load(Ordering::Relaxed);
@@ -92,8 +92,8 @@ impl ThreadPool {
 
     /// The follower has the event loop now and is no longer the follower.
     pub fn stop_following(&self) {
-        let mut roster = self.roster();
-        self.set_follower(&mut roster, None);
+        let mut state = self.lock();
+        self.set_follower(&mut state, None);
     }
 
     fn sleep_a_tick(&self, call: u64) {
@@ -111,20 +111,20 @@ impl ThreadPool {
     }
 
     fn sleep_deeply(&self) {
-        self.watch.sleep_deeply(|| {
+        self.parking.sleep_deeply(|| {
             if !self.is_over() {
-                thread::park_timeout(BELT);
+                thread::park_timeout(MAX_DEEP_SLEEP);
             }
         });
     }
 }
 
 /// Sets the timer slack to 1 ns, once per thread: the default of 50 µs may delay a sleep by as much as a short tick.
-fn sharpen_sleep() {
+fn set_timer_slack() {
     thread_local! {
-        static IS_SHARP: Cell<bool> = const { Cell::new(false) };
+        static IS_SET: Cell<bool> = const { Cell::new(false) };
     }
-    if !IS_SHARP.replace(true) {
+    if !IS_SET.replace(true) {
         #[cfg(target_os = "linux")]
         // If this is refused, the tick is only less exact.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));

@@ -22,19 +22,19 @@ const LONGEST_TICK: u32 = 5_000;
 const USUAL_CALLS_PER_TICK: u32 = 4;
 
 /// The share that stands for all calls.
-const WHOLE: u32 = 1 << 16;
+const ALL_CALLS: u32 = 1 << 16;
 
 /// When more than this share of calls is promoted, the follower does not wait for the tick (early promotion): it sleeps
 /// until a call begins and takes the event loop at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53; where
 /// most calls are short, this would wake the follower for each of them.
-const MOSTLY: u32 = WHOLE / 2;
+const EARLY_PROMOTION_FROM: u32 = ALL_CALLS / 2;
 
 /// See the module documentation. Times are in microseconds unless the name says otherwise.
 #[derive(Debug)]
 pub struct HandOffPolicy {
     tick: AtomicU32,
-    /// The share of calls that were promoted; [`WHOLE`] is all.
-    share_of_waits: AtomicU32,
+    /// The share of calls that were promoted; [`ALL_CALLS`] is all.
+    promoted_share: AtomicU32,
     /// A moving mean of calls that were not promoted.
     usual_call_nanos: AtomicU32,
 }
@@ -43,7 +43,7 @@ impl HandOffPolicy {
     pub fn new() -> Self {
         Self {
             tick: AtomicU32::new(USUAL_TICK),
-            share_of_waits: AtomicU32::new(0),
+            promoted_share: AtomicU32::new(0),
             usual_call_nanos: AtomicU32::new(0),
         }
     }
@@ -54,8 +54,8 @@ impl HandOffPolicy {
     }
 
     /// Whether most of the latest calls were promoted.
-    pub fn do_calls_wait(&self) -> bool {
-        self.share_of_waits.load(Ordering::Relaxed) > MOSTLY
+    pub fn promotes_early(&self) -> bool {
+        self.promoted_share.load(Ordering::Relaxed) > EARLY_PROMOTION_FROM
     }
 
     /// A call was promoted: others may follow soon. Only called by the leader.
@@ -63,7 +63,7 @@ impl HandOffPolicy {
         let usual = self.usual_call_nanos.load(Ordering::Relaxed) / 1000;
         let tick = (usual * USUAL_CALLS_PER_TICK).clamp(SHORTEST_TICK, USUAL_TICK);
         self.tick.store(tick, Ordering::Relaxed);
-        self.move_share_of_waits(WHOLE);
+        self.move_promoted_share(ALL_CALLS);
     }
 
     /// A call was promoted and still held the GIL: it is CPU-bound, and the thread that took over could only wait.
@@ -72,12 +72,12 @@ impl HandOffPolicy {
         let tick = self.tick.load(Ordering::Relaxed);
         self.tick
             .store((tick * 2).min(LONGEST_TICK), Ordering::Relaxed);
-        self.move_share_of_waits(0);
+        self.move_promoted_share(0);
     }
 
     /// A call ended before it was promoted. Only called by the leader.
     pub fn record_short_call(&self, taken: Duration) {
-        self.move_share_of_waits(0);
+        self.move_promoted_share(0);
         let longest = Duration::from_micros(u64::from(USUAL_TICK));
         let taken = taken.min(longest).as_nanos() as u32;
         let usual = self.usual_call_nanos.load(Ordering::Relaxed);
@@ -99,9 +99,9 @@ impl HandOffPolicy {
     }
 
     /// A moving mean over about 32 calls.
-    fn move_share_of_waits(&self, towards: u32) {
-        let share = self.share_of_waits.load(Ordering::Relaxed);
-        self.share_of_waits
+    fn move_promoted_share(&self, towards: u32) {
+        let share = self.promoted_share.load(Ordering::Relaxed);
+        self.promoted_share
             .store(share - share / 32 + towards / 32, Ordering::Relaxed);
     }
 }
@@ -135,9 +135,9 @@ mod tests {
     fn calls_that_compute_are_soon_left_alone() {
         let hand_off = HandOffPolicy::new();
         (0..40).for_each(|_| hand_off.record_promotion());
-        assert!(hand_off.do_calls_wait());
+        assert!(hand_off.promotes_early());
         (0..40).for_each(|_| hand_off.record_cpu_bound());
-        assert!(!hand_off.do_calls_wait());
+        assert!(!hand_off.promotes_early());
         assert_eq!(micros(&hand_off), 5_000);
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn calls_wait_when_most_of_the_latest_were_promoted() {
         let hand_off = HandOffPolicy::new();
         for round in 0..40 {
-            assert_eq!(hand_off.do_calls_wait(), round > 21, "{round}");
+            assert_eq!(hand_off.promotes_early(), round > 21, "{round}");
             hand_off.record_promotion();
         }
         // One call in ten waits, as where some views wait and most do not.
@@ -170,6 +170,6 @@ mod tests {
             (0..9).for_each(|_| hand_off.record_short_call(Duration::from_micros(10)));
             hand_off.record_promotion();
         }
-        assert!(!hand_off.do_calls_wait());
+        assert!(!hand_off.promotes_early());
     }
 }

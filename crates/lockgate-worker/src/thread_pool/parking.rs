@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// See the module documentation.
 #[derive(Debug)]
-pub struct Watch {
+pub struct Parking {
     /// 0 while a leader holds the event loop, else the call for which it was released.
     call: AtomicU64,
-    is_deep: AtomicBool,
+    is_follower_asleep: AtomicBool,
 }
 
-impl Watch {
+impl Parking {
     pub fn new() -> Self {
         Self {
             call: AtomicU64::new(0),
-            is_deep: AtomicBool::new(false),
+            is_follower_asleep: AtomicBool::new(false),
         }
     }
 
@@ -29,10 +29,10 @@ impl Watch {
     pub fn release(&self, call: u64) -> bool {
         self.call.store(call, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        self.is_deep.load(Ordering::Relaxed)
+        self.is_follower_asleep.load(Ordering::Relaxed)
     }
 
-    /// As [`Watch::release`], without a follower.
+    /// As [`Parking::release`], without a follower.
     pub fn release_without_follower(&self, call: u64) {
         self.call.store(call, Ordering::Relaxed);
     }
@@ -49,12 +49,12 @@ impl Watch {
 
     /// The follower sleeps until it is woken, unless the event loop is free already. `sleep` may return spuriously.
     pub fn sleep_deeply(&self, sleep: impl FnOnce()) {
-        self.is_deep.store(true, Ordering::Relaxed);
+        self.is_follower_asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.call.load(Ordering::Relaxed) == 0 {
             sleep();
         }
-        self.is_deep.store(false, Ordering::Relaxed);
+        self.is_follower_asleep.store(false, Ordering::Relaxed);
     }
 }
 
@@ -69,19 +69,19 @@ mod loom_model {
     #[test]
     fn a_standby_that_sleeps_deeply_is_woken_by_the_next_call() {
         loom::model(|| {
-            let watch = Arc::new(Watch::new());
-            watch.release_without_follower(1);
+            let parking = Arc::new(Parking::new());
+            parking.release_without_follower(1);
             let follower = {
-                let watch = Arc::clone(&watch);
+                let parking = Arc::clone(&parking);
                 thread::spawn(move || {
-                    while watch.call() != 2 {
-                        watch.sleep_deeply(thread::park);
+                    while parking.call() != 2 {
+                        parking.sleep_deeply(thread::park);
                         thread::yield_now();
                     }
                 })
             };
-            watch.retake();
-            if watch.release(2) {
+            parking.retake();
+            if parking.release(2) {
                 follower.thread().unpark();
             }
             follower.join().unwrap();

@@ -41,15 +41,15 @@ impl<S: Corked> Cork<S> {
     }
 
     /// The call's thread is about to write corked data.
-    pub fn enter(&self, stream: S) {
+    pub fn register(&self, stream: S) {
         *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
     }
 
     /// The event loop was taken from a call that still runs: what the call has written so far is sent now.
     ///
     /// The taker announces itself before it looks here, and the writer writes before it looks for a taker
-    /// ([`Cork::settle`]). With a fence on either side at least one of them sees the other.
-    pub fn pull(&self) {
+    /// ([`Cork::uncork_unless_watched`]). With a fence on either side at least one of them sees the other.
+    pub fn uncork(&self) {
         fence(Ordering::SeqCst);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stream) = &*stream {
@@ -58,7 +58,7 @@ impl<S: Corked> Cork<S> {
     }
 
     /// Called after a corked write. `is_watched` returns whether a follower will still take the event loop.
-    pub fn settle(&self, stream: &S, is_watched: impl FnOnce() -> bool) {
+    pub fn uncork_unless_watched(&self, stream: &S, is_watched: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
         if !is_watched() {
             stream.uncork();
@@ -79,7 +79,7 @@ impl Corked for Weak<TrackedFd> {
 #[cfg(all(test, loom))]
 mod loom_model {
     use super::*;
-    use crate::thread_pool::parking::Watch;
+    use crate::thread_pool::parking::Parking;
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicU64;
     use loom::thread;
@@ -103,19 +103,19 @@ mod loom_model {
     #[test]
     fn a_piece_does_not_stay_behind_when_the_lane_is_taken() {
         loom::model(|| {
-            let (cork, watch) = (Arc::new(Cork::new()), Arc::new(Watch::new()));
+            let (cork, parking) = (Arc::new(Cork::new()), Arc::new(Parking::new()));
             let socket = Arc::new(Socket::default());
-            watch.release_without_follower(1);
+            parking.release_without_follower(1);
             let taker = {
-                let (cork, watch) = (Arc::clone(&cork), Arc::clone(&watch));
+                let (cork, parking) = (Arc::clone(&cork), Arc::clone(&parking));
                 thread::spawn(move || {
-                    watch.retake();
-                    cork.pull();
+                    parking.retake();
+                    cork.uncork();
                 })
             };
-            cork.enter(Arc::clone(&socket));
+            cork.register(Arc::clone(&socket));
             socket.written.store(1, Ordering::Relaxed);
-            cork.settle(&socket, || watch.call() == 1);
+            cork.uncork_unless_watched(&socket, || parking.call() == 1);
             taker.join().unwrap();
             assert_eq!(socket.sent.load(Ordering::SeqCst), 1);
         });
@@ -148,13 +148,13 @@ mod tests {
     fn a_corked_piece_waits_until_the_lane_is_taken() {
         let (mut transport, mut client) = pair();
         let cork = Cork::new();
-        cork.enter(transport.corked_socket());
+        cork.register(transport.corked_socket());
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
-        cork.settle(&transport.corked_socket(), || true);
+        cork.uncork_unless_watched(&transport.corked_socket(), || true);
         // Loopback delivers within the sending call: what has not arrived now was not sent.
         assert!(!has_arrived(&mut client));
-        cork.pull();
+        cork.uncork();
         assert!(has_arrived(&mut client));
     }
 
@@ -162,11 +162,11 @@ mod tests {
     fn a_piece_written_after_the_lane_was_taken_does_not_wait() {
         let (mut transport, mut client) = pair();
         let cork = Cork::new();
-        cork.enter(transport.corked_socket());
-        cork.pull();
+        cork.register(transport.corked_socket());
+        cork.uncork();
         transport.set_corked(true);
         transport.write(&[IoSlice::new(b"piece")]).unwrap();
-        cork.settle(&transport.corked_socket(), || false);
+        cork.uncork_unless_watched(&transport.corked_socket(), || false);
         assert!(has_arrived(&mut client));
     }
 
@@ -189,9 +189,9 @@ mod tests {
     fn a_socket_that_is_closed_is_not_kept_open() {
         let (transport, mut client) = pair();
         let cork = Cork::new();
-        cork.enter(transport.corked_socket());
+        cork.register(transport.corked_socket());
         drop(transport);
-        cork.pull();
+        cork.uncork();
         client
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();

@@ -11,20 +11,20 @@ use lockgate_observe::{Level, Outcome};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::connection::inbox::StopMode;
-use crate::deadlines::call_slot::{Call, CallSlot, Due, Expiry, SAMPLES_AT_MOST, Stage};
+use crate::deadlines::call_slot::{Call, CallSlot, Due, Expiry, MAX_SAMPLES, Stage};
 use crate::deadlines::ending::{Ending, STATUS};
-use crate::deadlines::records::{Found, Record};
+use crate::deadlines::records::{CallState, Record};
 use crate::deadlines::{Deadlines, ReplaceReason};
 use crate::event_loop::context::Context;
 
 /// A new call is noticed after this long at the latest.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Minimum time between two looks, so that no deadline makes the thread spin.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(5);
+const MIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A stack to read, or a call to interrupt.
-struct Question {
+struct Inspection {
     call_slot: Arc<CallSlot>,
     number: u64,
     kind: Kind,
@@ -40,18 +40,18 @@ enum Kind {
 /// # Errors
 /// When the system has no threads to give.
 pub fn start(context: &Arc<Context>, deadlines: &Arc<Deadlines>) -> io::Result<()> {
-    let (questions, to_answer) = channel();
+    let (inspections, requested) = channel();
     let watcher = Watcher {
         context: Arc::clone(context),
         deadlines: Arc::clone(deadlines),
-        questions,
+        inspections,
     };
     let inspector = Inspector {
         context: Arc::clone(context),
         deadlines: Arc::clone(deadlines),
     };
     let guard = &context.lifecycle.panic_guard;
-    guard.spawn("lockgate-inspector", move || inspector.answer(&to_answer))?;
+    guard.spawn("lockgate-inspector", move || inspector.run(&requested))?;
     guard.spawn("lockgate-deadlines", move || watcher.watch())
 }
 
@@ -59,53 +59,53 @@ struct Watcher {
     context: Arc<Context>,
     deadlines: Arc<Deadlines>,
     /// Dropping it ends the inspector, unless the inspector waits for the GIL.
-    questions: Sender<Question>,
+    inspections: Sender<Inspection>,
 }
 
 impl Watcher {
     fn watch(self) {
         while !self.context.pool.is_over() {
             let now = Instant::now();
-            let next = self.look(now);
+            let next = self.check_all(now);
             self.write_records();
-            let pause = next.map_or(LOOK_EVERY, |next| next.saturating_duration_since(now));
-            thread::sleep(pause.clamp(LOOK_AT_MOST_EVERY, LOOK_EVERY));
+            let pause = next.map_or(MAX_PAUSE, |next| next.saturating_duration_since(now));
+            thread::sleep(pause.clamp(MIN_PAUSE, MAX_PAUSE));
         }
         self.write_records();
     }
 
     /// Does what is due; returns when something will be due, as far as is known now.
-    fn look(&self, now: Instant) -> Option<Instant> {
+    fn check_all(&self, now: Instant) -> Option<Instant> {
         let call_slots = self.deadlines.call_slots().clone();
         call_slots
             .iter()
-            .filter_map(|call_slot| self.look_at(call_slot, now))
+            .filter_map(|call_slot| self.check(call_slot, now))
             .min()
     }
 
-    fn look_at(&self, call_slot: &Arc<CallSlot>, now: Instant) -> Option<Instant> {
+    fn check(&self, call_slot: &Arc<CallSlot>, now: Instant) -> Option<Instant> {
         let mut call = call_slot.lock();
         let mut record = None;
-        let mut held_up = None;
+        let mut declared_stuck = None;
         match call.due(now) {
             None => {}
             Some(Due::Expire) => record = self.expire(call_slot, &mut call, now),
             Some(Due::Sample) => {
                 let age = now.saturating_duration_since(call.began);
-                let is_last = call.samples.len() + 1 >= SAMPLES_AT_MOST;
+                let is_last = call.samples.len() + 1 >= MAX_SAMPLES;
                 call.next_sample = (!is_last).then_some(now + age);
-                self.ask(call_slot, call.number, Kind::Sample);
+                self.request(call_slot, call.number, Kind::Sample);
             }
             Some(Due::LogWithoutStack) => {
-                record = Some(self.tell(&mut call, Found::InterpreterHeld, now));
+                record = Some(self.expiry_record(&mut call, CallState::GilHeld, now));
             }
             Some(Due::DeclareStuck) => {
                 if let Some(expiry) = &mut call.expiry {
                     expiry.is_stuck = true;
                     let since = now.saturating_duration_since(expiry.at);
-                    record = Some(Record::of_despair(&call, since));
+                    record = Some(Record::stuck_thread(&call, since));
                     // Such a call has only waited for the GIL.
-                    held_up = Some(call.stage == Stage::Waiting);
+                    declared_stuck = Some(call.stage == Stage::Waiting);
                 }
             }
         }
@@ -114,8 +114,8 @@ impl Watcher {
         if let Some(record) = record {
             self.context.error_log.write(record.level, &record.text);
         }
-        if let Some(is_interpreter_held) = held_up {
-            (self.context).ask_for_replacement(ReplaceReason::StuckCall, is_interpreter_held);
+        if let Some(is_gil_held) = declared_stuck {
+            (self.context).ask_for_replacement(ReplaceReason::StuckCall, is_gil_held);
             // The worker may have nothing else left to finish, and no other event may wake it.
             self.context.inbox.wake();
         }
@@ -127,20 +127,27 @@ impl Watcher {
         let context = &self.context;
         let ending = match call.stage {
             Stage::Idle | Stage::Answered => None,
-            Stage::Waiting | Stage::Open => {
-                Some(call.client_socket.refuse(context.server_header.as_deref()))
-            }
-            Stage::Committed => Some(call.client_socket.cut()),
+            Stage::Waiting | Stage::Open => Some(
+                call.client_socket
+                    .answer_or_abort(context.server_header.as_deref()),
+            ),
+            Stage::Committed => Some(call.client_socket.abort()),
         };
         if let (Some(mut entry), Some(log)) = (call.entry.take(), &context.access_log) {
             entry.status = STATUS;
             entry.reason = Some("request_timeout");
-            let nobody = Arc::default();
+            let unknown_client = Arc::default();
             let client = entry.client.as_ref().or(call.client.as_ref());
-            log.record(&entry, client.unwrap_or(&nobody), 0, Outcome::Expired, now);
+            log.record(
+                &entry,
+                client.unwrap_or(&unknown_client),
+                0,
+                Outcome::Expired,
+                now,
+            );
         }
         if let Some(ending) = ending {
-            context.metrics.count_expired(ending.has_answer());
+            context.metrics.count_expired(ending.is_answered());
         }
         call.expiry = Some(Expiry {
             at: now,
@@ -149,24 +156,26 @@ impl Watcher {
             is_stuck: false,
         });
         if call.stage == Stage::Waiting {
-            return Some(self.tell(call, Found::NotCalled, now));
+            return Some(self.expiry_record(call, CallState::WaitingForGil, now));
         }
-        self.ask(call_slot, call.number, Kind::Interrupt);
+        self.request(call_slot, call.number, Kind::Interrupt);
         None
     }
 
-    fn tell(&self, call: &mut Call, found: Found<'_>, now: Instant) -> Record {
+    fn expiry_record(&self, call: &mut Call, found: CallState<'_>, now: Instant) -> Record {
         if let Some(expiry) = &mut call.expiry {
             expiry.is_logged = true;
         }
         let limit = self.deadlines.request_timeout.unwrap_or_default();
-        Record::of_deadline(call, limit, found, now)
+        Record::expired(call, limit, found, now)
     }
 
-    fn ask(&self, call_slot: &Arc<CallSlot>, number: u64, kind: Kind) {
-        self.deadlines.asked_at().get_or_insert_with(Instant::now);
+    fn request(&self, call_slot: &Arc<CallSlot>, number: u64, kind: Kind) {
+        self.deadlines
+            .gil_awaited_since()
+            .get_or_insert_with(Instant::now);
         // The inspector lives as long as the sender.
-        let _received = self.questions.send(Question {
+        let _received = self.inspections.send(Inspection {
             call_slot: Arc::clone(call_slot),
             number,
             kind,
@@ -193,19 +202,19 @@ struct Inspector {
 }
 
 impl Inspector {
-    fn answer(&self, questions: &Receiver<Question>) {
-        while let Ok(question) = questions.recv() {
-            *self.deadlines.asked_at() = Some(Instant::now());
-            match question.kind {
-                Kind::Interrupt => self.interrupt(&question),
-                Kind::Sample => self.sample(&question),
+    fn run(&self, inspections: &Receiver<Inspection>) {
+        while let Ok(inspection) = inspections.recv() {
+            *self.deadlines.gil_awaited_since() = Some(Instant::now());
+            match inspection.kind {
+                Kind::Interrupt => self.interrupt(&inspection),
+                Kind::Sample => self.sample(&inspection),
             }
-            *self.deadlines.asked_at() = None;
+            *self.deadlines.gil_awaited_since() = None;
         }
     }
 
-    fn interrupt(&self, question: &Question) {
-        let call_slot = &question.call_slot;
+    fn interrupt(&self, inspection: &Inspection) {
+        let call_slot = &inspection.call_slot;
         let mut record = None;
         let stack = self
             .context
@@ -213,7 +222,7 @@ impl Inspector {
             .interrupt(call_slot.thread, &mut |has_stack| {
                 let mut call = call_slot.lock();
                 // The call ends on an attached thread, as this one is: either it is over by now or it finds this mark.
-                let is_due = call.number == question.number && call.stage != Stage::Idle;
+                let is_due = call.number == inspection.number && call.stage != Stage::Idle;
                 if is_due {
                     call.is_interrupted = true;
                     record = self.begin_record(&mut call, has_stack, Instant::now());
@@ -228,29 +237,29 @@ impl Inspector {
 
     /// The record of a call that is interrupted now, up to the stack; marks the call, so that it has one record only.
     fn begin_record(&self, call: &mut Call, has_stack: bool, now: Instant) -> Option<Record> {
-        let was_told = call
+        let was_logged = call
             .expiry
             .as_mut()
             .is_none_or(|expiry| std::mem::replace(&mut expiry.is_logged, true));
-        match (has_stack, was_told) {
+        match (has_stack, was_logged) {
             (false, true) => None,
-            (true, true) => Some(Record::of_stack(call, "")),
+            (true, true) => Some(Record::late_stack(call, "")),
             (has_stack, false) => {
                 let found = match has_stack {
-                    true => Found::Stack(""),
-                    false => Found::NoFrame,
+                    true => CallState::Stack(""),
+                    false => CallState::NotInPython,
                 };
                 let limit = self.deadlines.request_timeout.unwrap_or_default();
-                Some(Record::of_deadline(call, limit, found, now))
+                Some(Record::expired(call, limit, found, now))
             }
         }
     }
 
-    fn sample(&self, question: &Question) {
-        let call_slot = &question.call_slot;
+    fn sample(&self, inspection: &Inspection) {
+        let call_slot = &inspection.call_slot;
         let stack = self.context.app.stack(call_slot.thread);
         let mut call = call_slot.lock();
-        if call.number == question.number && call.stage != Stage::Idle {
+        if call.number == inspection.number && call.stage != Stage::Idle {
             let age = call.began.elapsed();
             call.samples.push((age, stack));
         }
@@ -261,16 +270,15 @@ impl Context {
     /// Asks for a replacement; a worker that cannot be replaced finishes what it has and ends. When the call has the
     /// only thread, or the GIL, nothing can be finished, and a regular exit may be impossible: then the worker aborts,
     /// which logs the stacks of all threads, and another one is started at once.
-    fn ask_for_replacement(&self, reason: ReplaceReason, is_interpreter_held: bool) {
+    fn ask_for_replacement(&self, reason: ReplaceReason, is_gil_held: bool) {
         let Some(deadlines) = &self.deadlines else {
             return;
         };
-        let is_interpreter_held =
-            is_interpreter_held || deadlines.is_interpreter_held(Instant::now());
-        if self.pool.is_single() || is_interpreter_held {
+        let is_gil_held = is_gil_held || deadlines.is_gil_held(Instant::now());
+        if self.pool.is_single() || is_gil_held {
             self.error_log.write(
                 Level::Error,
-                "the stuck call holds up all others: this worker ends at once",
+                "the stuck call blocks all other calls; this worker aborts and is replaced",
             );
             // A process may always signal itself.
             let _unfailing = kill_process(getpid(), Signal::ABORT);
@@ -286,7 +294,7 @@ impl Context {
 /// What [`Ending`] means to the owner of the connection once its thread is back.
 impl Ending {
     /// Whether the client may still be reading what it was sent.
-    pub fn has_answer(self) -> bool {
-        self == Self::Refused
+    pub fn is_answered(self) -> bool {
+        self == Self::Answered
     }
 }

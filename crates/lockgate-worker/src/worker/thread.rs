@@ -21,10 +21,10 @@ use crate::exchange::Exchange;
 use crate::exchange::queue::drop_reason;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
-use crate::exchange::writer::Look;
+use crate::exchange::writer::PresenceCheck;
 use crate::metrics::ThreadRecorder;
 use crate::protocol::Protocols;
-use crate::thread_pool::{Post, forced_wait};
+use crate::thread_pool::{Role, forced_wait};
 
 /// The name of a worker thread, for debuggers and `top -H`.
 pub const NAME: &str = "lockgate-worker";
@@ -43,7 +43,7 @@ impl WorkerThread {
     pub fn run(&self) {
         if catch_unwind(AssertUnwindSafe(|| self.run_until_over())).is_err() {
             self.context.report_fatal(
-                "a thread has panicked outside of a request; this worker ends and is replaced",
+                "a worker thread panicked outside of a request; this worker ends and is replaced",
             );
         }
     }
@@ -85,7 +85,7 @@ impl WorkerThread {
             // Not earlier: until this thread has the GIL, a new leader could not call anything.
             self.context.pool.wake_follower_if_due();
             loop {
-                if self.context.pool.take_spawn_order() {
+                if self.context.pool.take_spawn_request() {
                     self.spawn_thread();
                 }
                 if !watch.on_called() {
@@ -94,8 +94,8 @@ impl WorkerThread {
                     break;
                 }
                 let waited = began.saturating_duration_since(exchange.ready_at);
-                if let Some(look) = exchange.look(waited) {
-                    match self.check(exchange, look, waited, began) {
+                if let Some(check) = exchange.presence_check(waited) {
+                    match self.check(exchange, check, waited, began) {
                         Ok(checked) => exchange = checked,
                         Err(request) => {
                             // Its response should not wait for the next call.
@@ -138,7 +138,9 @@ impl WorkerThread {
                 .pause_growth(Instant::now() + Duration::from_secs(1));
             self.context.error_log.write(
                 Level::Warning,
-                &format!("cannot start another thread: {error}"),
+                &format!(
+                    "cannot start another thread: {error}; retrying after 1 s (setting: threads)"
+                ),
             );
         }
     }
@@ -147,11 +149,11 @@ impl WorkerThread {
     fn check(
         &self,
         mut exchange: Exchange,
-        look: Look,
+        check: PresenceCheck,
         waited: Duration,
         now: Instant,
     ) -> Result<Exchange, Box<Request>> {
-        let presence = exchange.writer.client().presence(look);
+        let presence = exchange.writer.client().presence(check);
         let Some(why) = drop_reason(waited, presence, self.context.longest_wait()) else {
             return Ok(exchange);
         };
@@ -189,7 +191,7 @@ impl WorkerThread {
         if call.is_err() {
             self.context.error_log.write(
                 Level::Critical,
-                "a bug in the server: a request's thread panicked; the request gets 500",
+                "a thread panicked while it ran a request, a bug in the server; the request gets 500",
             );
         }
         if !reply.is_over() {
@@ -249,14 +251,14 @@ impl WorkerThread {
             if let Some(event_loop) = self.event_loop.try_lock() {
                 return self.lead(event_loop, spare);
             }
-            match self.context.pool.report() {
-                Post::Run(exchange) => {
+            match self.context.pool.take_role() {
+                Role::Run(exchange) => {
                     self.context.pool.begin_backlog_call();
                     return Some(exchange);
                 }
-                Post::Follow => {}
-                Post::Park if self.context.pool.wait_parked() => {}
-                Post::Park => return None,
+                Role::Follow => {}
+                Role::Park if self.context.pool.wait_parked() => {}
+                Role::Park => return None,
             }
             let mut tried = 0;
             while self.context.pool.wait_as_follower(&mut tried) {
@@ -273,8 +275,8 @@ impl WorkerThread {
         mut event_loop: MutexGuard<'_, EventLoop>,
         spare: &mut Option<Box<Request>>,
     ) -> Option<Exchange> {
-        if self.context.pool.on_led() {
-            self.context.cork.pull();
+        if self.context.pool.on_lead() {
+            self.context.cork.uncork();
         }
         if let Some(request) = spare.take() {
             event_loop.reuse(request);
@@ -305,11 +307,11 @@ impl WorkerThread {
     }
 
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
-    fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_interpreter: bool) {
+    fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_gil: bool) {
         self.context.metrics.record_waiting(event_loop.queued());
-        self.context.pool.begin_call(waits_for_interpreter);
+        self.context.pool.begin_call(waits_for_gil);
         drop(event_loop);
-        if !waits_for_interpreter {
+        if !waits_for_gil {
             self.context.pool.wake_follower_if_due();
         }
     }
@@ -317,7 +319,7 @@ impl WorkerThread {
 
 /// A worker thread's own call slot, if calls are watched.
 struct CallWatch {
-    posted: Option<(Arc<Deadlines>, Arc<CallSlot>)>,
+    slot: Option<(Arc<Deadlines>, Arc<CallSlot>)>,
 }
 
 impl CallWatch {
@@ -327,12 +329,12 @@ impl CallWatch {
             (Arc::clone(deadlines), call_slot)
         };
         Self {
-            posted: context.deadlines.as_ref().map(register),
+            slot: context.deadlines.as_ref().map(register),
         }
     }
 
     fn begin(&self, exchange: &mut Exchange, now: Instant) {
-        if let Some((deadlines, call_slot)) = &self.posted
+        if let Some((deadlines, call_slot)) = &self.slot
             && deadlines.begin(call_slot, &exchange.request, exchange.ready_at, now)
         {
             exchange.writer.control().watch_deadline(call_slot);
@@ -341,25 +343,25 @@ impl CallWatch {
 
     /// False when the deadline has passed.
     fn on_called(&self) -> bool {
-        match &self.posted {
+        match &self.slot {
             Some((_, call_slot)) => call_slot.on_called(),
             None => true,
         }
     }
 
     fn deadline(&self) -> Option<Deadline> {
-        let (deadlines, call_slot) = self.posted.as_ref()?;
+        let (deadlines, call_slot) = self.slot.as_ref()?;
         deadlines.deadline_of(call_slot)
     }
 
     fn end_now(&self, app: &Arc<dyn App>) {
-        if self.posted.is_some() {
+        if self.slot.is_some() {
             self.end(app, Instant::now());
         }
     }
 
     fn end(&self, app: &Arc<dyn App>, now: Instant) {
-        if let Some((deadlines, call_slot)) = &self.posted
+        if let Some((deadlines, call_slot)) = &self.slot
             && deadlines.end(call_slot, now)
         {
             app.forget_interruption();
@@ -369,7 +371,7 @@ impl CallWatch {
 
 impl Drop for CallWatch {
     fn drop(&mut self) {
-        if let Some((deadlines, call_slot)) = &self.posted {
+        if let Some((deadlines, call_slot)) = &self.slot {
             deadlines.unregister(call_slot);
         }
     }

@@ -53,7 +53,7 @@ impl Http1 {
         }
         let slot = Arc::clone(&self.link.slot);
         let deadline = self.link.deadline;
-        let mut returned = slot.content().leave(self, deadline);
+        let mut returned = slot.content().store(self, deadline);
         // A stop that began meanwhile has skipped this slot, because it was empty.
         if returned.is_none() && inbox.stop_mode() != StopMode::Serve {
             returned = slot.content().take();
@@ -84,7 +84,7 @@ impl Http1 {
     }
 
     /// The connection is about to change its owner. Returns what its client got, if the deadline came first.
-    pub(super) fn leave_call_slot(&mut self) -> Option<Ending> {
+    pub(super) fn release_call_slot(&mut self) -> Option<Ending> {
         let is_held = self.link.slot.hold().is_held();
         let (entry, ending) = self.response.call_slot.take()?.release(is_held);
         if entry.is_some() {
@@ -95,14 +95,14 @@ impl Http1 {
 
     /// The client was answered or cut off at the request's deadline: all that is left is to close the connection.
     #[cold]
-    pub(super) fn follow(mut self: Box<Self>, ending: Ending) {
+    pub(super) fn close_after_deadline(mut self: Box<Self>, ending: Ending) {
         let now = Instant::now();
         // Unless this was done at the deadline.
         self.record(Outcome::Expired, now);
         self.count_rest();
         self.end_body_stream();
         self.response.closes = true;
-        if ending.has_answer() && matches!(self.begin_lingering(now), Next::Again) {
+        if ending.is_answered() && matches!(self.begin_lingering(now), Next::Again) {
             return self.return_to_event_loop();
         }
         self.close();

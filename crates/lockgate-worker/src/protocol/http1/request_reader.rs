@@ -426,8 +426,8 @@ impl Http1 {
             self.context.error_log.write_unless_blocked(
                 Level::Warning,
                 &format!(
-                    "removed headers about the client (X-Forwarded-For, Forwarded or the like) from a request of {}, \
-                     which is not in forwarded_allow_ips; if that is your proxy, name it there (said once)",
+                    "removed forwarding headers (X-Forwarded-For, Forwarded or similar) sent by {}, which is not in \
+                     forwarded_allow_ips; if it is your proxy, add it there (logged once)",
                     self.link.client.shown()
                 ),
             );
@@ -452,12 +452,12 @@ impl Http1 {
                 reason,
                 is_readable,
             } => {
-                if let Some(suppressed) = self.context.proxies.warnings.note(refusal, now) {
+                if let Some(suppressed) = self.context.proxies.warnings.record(refusal, now) {
                     let more = and_suppressed(suppressed);
                     let client = self.link.client.shown();
                     self.context.error_log.write_unless_blocked(
                         Level::Warning,
-                        &format!("refused a connection of {client}: {reason}{more}"),
+                        &format!("refused a connection from {client}: {reason}{more}"),
                     );
                 }
                 if is_readable {

@@ -18,7 +18,7 @@ use crate::detached_work::DetachedWork;
 use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Look, Presence,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Presence, PresenceCheck,
     ResponseWriter, Sent, TakenOver,
 };
 use crate::transport::outbox::{Flushed, SharedBytes};
@@ -43,7 +43,9 @@ impl Http1 {
             self.response.is_corked = is_watched;
             self.link.transport.set_corked(is_watched);
             if is_watched {
-                self.context.cork.enter(self.link.transport.corked_socket());
+                self.context
+                    .cork
+                    .register(self.link.transport.corked_socket());
             }
         }
         is_watched
@@ -55,7 +57,7 @@ impl Http1 {
             self.link.transport.set_corked(false);
             if self.link.out.is_empty() {
                 let socket = self.link.transport.corked_socket();
-                self.context.cork.settle(&socket, || false);
+                self.context.cork.uncork_unless_watched(&socket, || false);
             }
         }
     }
@@ -234,7 +236,7 @@ impl ResponseWriter for Http1 {
         (context.app).detached(DetachedWork::new(&mut || outcome = self.transmit()));
         if is_watched {
             let socket = self.link.transport.corked_socket();
-            (context.cork).settle(&socket, || context.pool.is_watched());
+            (context.cork).uncork_unless_watched(&socket, || context.pool.is_watched());
         }
         outcome
     }
@@ -244,8 +246,8 @@ impl ResponseWriter for Http1 {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), ShortBody> {
-        if let Some(ending) = self.leave_call_slot() {
-            self.follow(ending);
+        if let Some(ending) = self.release_call_slot() {
+            self.close_after_deadline(ending);
             return Ok(());
         }
         let Some(body) = &mut self.response.body else {
@@ -271,8 +273,8 @@ impl ResponseWriter for Http1 {
     }
 
     fn abort(mut self: Box<Self>) {
-        if let Some(ending) = self.leave_call_slot() {
-            return self.follow(ending);
+        if let Some(ending) = self.release_call_slot() {
+            return self.close_after_deadline(ending);
         }
         self.end_body_stream();
         // What was produced so far may still be useful, if only to show where it broke off: send what the socket takes,
@@ -312,8 +314,8 @@ impl ResponseWriter for Http1 {
     }
 
     fn drop_request(mut self: Box<Self>, why: DropReason, now: Instant) {
-        if let Some(ending) = self.leave_call_slot() {
-            return self.follow(ending);
+        if let Some(ending) = self.release_call_slot() {
+            return self.close_after_deadline(ending);
         }
         let Some(detail) = load_shedding::detail_of(why) else {
             self.lose(now);
@@ -325,8 +327,8 @@ impl ResponseWriter for Http1 {
     }
 
     fn take_over(mut self: Box<Self>, head: &[u8]) -> Result<TakenOver, ClientGone> {
-        if let Some(ending) = self.leave_call_slot() {
-            self.follow(ending);
+        if let Some(ending) = self.release_call_slot() {
+            self.close_after_deadline(ending);
             return Err(ClientGone);
         }
         self.end_body_stream();
@@ -346,11 +348,11 @@ impl ResponseWriter for Http1 {
         let now = Instant::now();
         self.record(Outcome::Complete, now);
         self.count_response_among_others(now);
-        let place = Box::new(self.link.slot.reserve());
+        let slot = Box::new(self.link.slot.reserve());
         Ok(TakenOver {
             transport: self.link.transport,
             unread: self.reader.take_unread(),
-            _place: place,
+            _slot: slot,
         })
     }
 
@@ -364,12 +366,12 @@ impl ResponseWriter for Http1 {
 }
 
 impl ClientProbe for Http1 {
-    fn presence(&mut self, look: Look) -> Presence {
+    fn presence(&mut self, check: PresenceCheck) -> Presence {
         let call_slot = self.response.call_slot.as_ref();
         if call_slot.is_some_and(|slot| slot.is_expired()) {
             return Presence::Gone;
         }
-        self.link.presence(look)
+        self.link.presence(check)
     }
 
     fn socket(&self) -> Option<BorrowedFd<'_>> {
@@ -380,7 +382,7 @@ impl ClientProbe for Http1 {
 impl ExchangeControl for Http1 {
     fn watch_deadline(&mut self, slot: &Arc<CallSlot>) {
         let client_socket = ClientSocket {
-            abort: self.link.transport.abort_handle(),
+            handle: self.link.transport.abort_handle(),
             is_head_request: self.response.is_head_request,
             is_clear: !self.link.has_output(),
         };
