@@ -40,6 +40,14 @@ pub trait Protocol: Send {
     /// What it is doing.
     fn activity(&self) -> Activity;
 
+    /// Whether its input is neither a request nor the beginning of one, so that other connections may come first.
+    fn is_bulk(&self) -> bool {
+        matches!(
+            self.activity(),
+            Activity::ReceivingBody | Activity::Lingering
+        )
+    }
+
     /// The server stops: a connection that waits for a request or for the client's close waits until `by` at most.
     fn shorten_waiting(&mut self, by: Instant);
 }
@@ -57,13 +65,6 @@ pub enum Activity {
     Sending,
     /// The response has been sent and only the client's close is awaited.
     Lingering,
-}
-
-impl Activity {
-    /// Whether its input is neither a request nor the beginning of one.
-    pub fn is_bulk(self) -> bool {
-        matches!(self, Self::ReceivingBody | Self::Lingering)
-    }
 }
 
 /// The result of driving a connection.

@@ -309,7 +309,7 @@ impl EventLoop {
             }
             Some(mut connection) => {
                 connection.link_mut().record(readiness);
-                if state.is_queued || connection.activity().is_bulk() {
+                if state.is_queued || connection.is_bulk() {
                     state.connection = Some(connection);
                     if !std::mem::replace(&mut state.is_queued, true) {
                         self.yielded.push_back(token);
@@ -441,9 +441,15 @@ impl EventLoop {
         self.place(driven);
     }
 
+    #[inline]
     fn take_returns(&mut self) {
-        let context = Arc::clone(&self.context);
-        while let Some(returned) = context.inbox.pop() {
+        if self.context.inbox.has_items() {
+            self.take_all_returns();
+        }
+    }
+
+    fn take_all_returns(&mut self) {
+        while let Some(returned) = self.context.inbox.pop() {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),

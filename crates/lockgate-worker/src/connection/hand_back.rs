@@ -47,9 +47,15 @@ impl<T> HandBack<T> {
         self.is_polling.load(Ordering::SeqCst)
     }
 
+    /// Whether there is an item, as far as this thread can know without the lock.
+    #[inline]
+    pub fn has_items(&self) -> bool {
+        self.has_items.load(Ordering::Acquire)
+    }
+
     /// The item that was queued last.
     pub fn pop(&self) -> Option<T> {
-        if !self.has_items.load(Ordering::Acquire) {
+        if !self.has_items() {
             return None;
         }
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);

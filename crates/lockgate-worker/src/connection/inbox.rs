@@ -68,6 +68,12 @@ impl Inbox {
         self.push(Returned::Closed(token), wakes);
     }
 
+    /// Whether there is an item, as far as this thread can know without a lock.
+    #[inline]
+    pub fn has_items(&self) -> bool {
+        self.returns.has_items()
+    }
+
     /// The item that was returned last.
     pub fn pop(&self) -> Option<Returned> {
         self.returns.pop()

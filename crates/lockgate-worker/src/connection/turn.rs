@@ -71,6 +71,9 @@ impl Turn {
     pub fn dispatch(&mut self, mut exchange: Exchange) {
         self.served += 1;
         for handler in &self.handlers {
+            if !handler.concerns(&exchange.request) {
+                continue;
+            }
             match handler.handle(exchange) {
                 Handled::Pass(passed) => exchange = passed,
                 Handled::Answer(answered, answer) => {

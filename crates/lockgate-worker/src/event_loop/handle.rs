@@ -20,6 +20,7 @@ impl SharedEventLoop {
     }
 
     /// Leads, if no other thread does.
+    #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, EventLoop>> {
         match self.event_loop.try_lock() {
             Ok(event_loop) => Some(event_loop),

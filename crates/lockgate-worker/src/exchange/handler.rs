@@ -3,9 +3,13 @@
 
 use super::Exchange;
 use super::answer::Answer;
+use super::request::Request;
 
 /// Looks at each complete request before it waits for a thread.
 pub trait Handler: Send {
+    /// Whether [`Handler::handle`] has to see this request. Asked of every request, so it has to be cheap.
+    fn concerns(&self, request: &Request) -> bool;
+
     /// Answers the request or passes it on, perhaps with another writer. Runs in the event loop: it neither waits nor
     /// reads a file.
     fn handle(&self, exchange: Exchange) -> Handled;
@@ -14,6 +18,10 @@ pub trait Handler: Send {
 /// The result of a handler.
 pub enum Handled {
     /// The next handler or the application answers.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "no handler passes a request on yet")
+    )]
     Pass(Exchange),
     /// The server answers.
     Answer(Exchange, Answer),

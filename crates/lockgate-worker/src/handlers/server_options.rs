@@ -4,16 +4,18 @@ use lockgate_http::LocalResponse;
 
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::request::Request;
 
 /// See the module documentation.
 pub struct ServerOptions;
 
 impl Handler for ServerOptions {
+    #[inline]
+    fn concerns(&self, request: &Request) -> bool {
+        request.head.is_server_wide_options()
+    }
+
     fn handle(&self, exchange: Exchange) -> Handled {
-        if exchange.request.head.is_server_wide_options() {
-            Handled::Answer(exchange, LocalResponse::new(200).into())
-        } else {
-            Handled::Pass(exchange)
-        }
+        Handled::Answer(exchange, LocalResponse::new(200).into())
     }
 }

@@ -102,6 +102,7 @@ impl Http1 {
     }
 
     /// Does what is possible now.
+    #[inline]
     fn step(&mut self, turn: &mut Turn) -> Next {
         if !self.link.has_output() && self.phase != Phase::Writing {
             return match self.phase {
@@ -298,6 +299,14 @@ impl Protocol for Http1 {
     fn resume(mut self: Box<Self>, turn: &mut Turn) -> Driven {
         self.begin_waiting(turn.now);
         self.drive(turn)
+    }
+
+    fn is_bulk(&self) -> bool {
+        match self.phase {
+            Phase::Reading => self.reader.is_reading_body(),
+            Phase::Lingering { .. } => true,
+            Phase::Writing => false,
+        }
     }
 
     fn activity(&self) -> Activity {

@@ -14,6 +14,7 @@ use super::{answer, start, with_event_loop};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::request::Request;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
 };
@@ -33,15 +34,13 @@ fn add_handler(handle: &Handle, handler: impl Handler + 'static) {
 struct Local;
 
 impl Handler for Local {
+    fn concerns(&self, request: &Request) -> bool {
+        request.head.path() == b"/local"
+    }
+
     fn handle(&self, exchange: Exchange) -> Handled {
-        match exchange.request.head.path() {
-            b"/local" => {
-                let response =
-                    LocalResponse::text(203, "from a handler").with_header("X-By", "handler");
-                Handled::Answer(exchange, response.into())
-            }
-            _ => Handled::Pass(exchange),
-        }
+        let response = LocalResponse::text(203, "from a handler").with_header("X-By", "handler");
+        Handled::Answer(exchange, response.into())
     }
 }
 
@@ -131,6 +130,10 @@ impl ResponseWriter for Capitals {
 struct Wrapping(Arc<Mutex<Vec<u8>>>);
 
 impl Handler for Wrapping {
+    fn concerns(&self, _: &Request) -> bool {
+        true
+    }
+
     fn handle(&self, exchange: Exchange) -> Handled {
         Handled::Pass(Exchange {
             writer: Box::new(Capitals {

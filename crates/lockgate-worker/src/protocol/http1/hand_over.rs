@@ -76,8 +76,9 @@ impl Http1 {
     }
 
     /// The application reads no more of a streamed body. What the client still sends of it is dropped.
+    #[inline]
     pub(super) fn end_body_stream(&mut self) {
-        if !self.reader.end_stream() {
+        if self.reader.is_streaming() && !self.reader.end_stream() {
             self.response.closes = true;
             self.link.readable = true;
         }

@@ -81,6 +81,7 @@ impl RequestReader {
 
     /// The response to a streamed request begins. Returns whether the body is complete: if not, the connection cannot
     /// serve another request.
+    #[inline]
     pub(super) fn begin_response(&mut self) -> bool {
         let Some(stream) = &self.stream else {
             return true;
@@ -90,6 +91,12 @@ impl RequestReader {
             receiver.is_complete()
         });
         is_complete == Some(true)
+    }
+
+    /// Whether the application reads the body of the current request from the connection.
+    #[inline]
+    pub(super) fn is_streaming(&self) -> bool {
+        self.stream.is_some()
     }
 
     /// The response ends: the application reads no more of the body. Returns whether the body is complete.
