@@ -51,12 +51,14 @@ PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz)
 
 # libFuzzer is C++; cargo-fuzz knows the flags that make a program observable to it, and stable Rust takes them.
 HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
+# The variable with which cargo runs test programs through another program on this machine.
+HOST_RUNNER = CARGO_TARGET_$(shell rustc -vV | sed -n 's/^host: //p' | tr a-z- A-Z_)_RUNNER
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test test-again soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,7 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(V
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model | tee target/loom.log
 	@grep -q "^test result: ok. [1-9]" target/loom.log || { echo "make: no loom model has run" >&2; exit 1; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST) || { test $$? = 1 && $(MAKE) test-again; }
+	@$(MAKE) unsafe-smoke
 	@$(MAKE) fuzz-smoke
 
 # As CPython's `regrtest --rerun`: a race of a test must not stop a landing, and a failure that repeats must. Two tests
@@ -77,6 +80,17 @@ test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(V
 test-again:
 	@echo "make: the tests that failed run once more, one at a time"
 	$(BIN)/python -m pytest --verbose --last-failed --last-failed-no-failures none $(PYTEST)
+
+# Memcheck reports reads of uninitialised memory, and accesses out of bounds or after free.
+unsafe: $(VENV)/.development ## run the tests of the unsafe modules under valgrind
+	@command -v valgrind >/dev/null || { echo "make: valgrind is missing: apt install valgrind or dnf install valgrind" >&2; exit 1; }
+	env $(HOST_RUNNER)="valgrind --quiet --error-exitcode=1" \
+		cargo test --locked --package lockgate-supervisor --lib os::
+
+# Without valgrind nothing is checked, and the last line says so; in CI that is a failure.
+unsafe-smoke:
+	@if command -v valgrind >/dev/null; then $(MAKE) unsafe; \
+		else echo "make: UNSAFE CODE NOT CHECKED: valgrind is missing" >&2; test -z "$$CI"; fi
 
 soak: $(VENV)/.installed-$(BUILD) ## judge a server under load, deploys, signals and kills: SOAK_SECONDS=60
 	PYTHONPATH=tests $(BIN)/python -m soak --seconds $(SOAK_SECONDS) $(SOAK)
