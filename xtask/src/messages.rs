@@ -74,10 +74,9 @@ const DYNAMIC: &[&str] = &[
     // Errors of the application, listed where they are logged.
     "lockgate-python/src/worker/warm_up.rs",
     // Which child processes were ended with a worker.
-    "lockgate-supervisor/src/exit_watch.rs",
+    "lockgate-supervisor/src/child/exit_watch.rs",
     // Errors that are messages themselves; see `flow::ERRORS`.
-    "lockgate-supervisor/src/main_loop/admin.rs",
-    "lockgate-supervisor/src/main_loop/founding.rs",
+    "lockgate-supervisor/src/startup.rs",
 ];
 
 /// The messages of the crates, given the sources of each.

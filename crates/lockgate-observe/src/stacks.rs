@@ -204,7 +204,7 @@ mod tests {
 Current thread 0x00000000000000ff [looker] (most recent call first):
   <no Python frame>
 
-Thread 0x00007f3a2b1c0640 [lockgate-crew] (most recent call first):
+Thread 0x00007f3a2b1c0640 [lockgate-worker] (most recent call first):
   File \"/srv/a, line 3/vi\\xe9ws.py\", line 42 in wait_for_stock
   File ???, line ??? in checkout
   Garbage-collecting
