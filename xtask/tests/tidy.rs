@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use xtask::tidy::{self, Violation};
-use xtask::tree;
+use xtask::{messages, tree};
 
 #[test]
 fn dependencies_never_climb_a_floor() {
@@ -115,6 +115,29 @@ fn the_reference_of_settings_is_what_the_settings_say() {
         is_fresh,
         "docs/reference/settings.md is stale: run `make docs`"
     );
+}
+
+#[test]
+fn every_log_message_is_explained() {
+    let found = messages::find(&tree::crates(sources())).unwrap();
+    assert!(
+        found.messages.len() > 50,
+        "{} messages",
+        found.messages.len()
+    );
+    let explanations = explanations();
+    let problems = messages::unexplained(&found, &explanations);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    let written = fs::read_to_string(root().join("docs/reference/messages.md")).unwrap_or_default();
+    assert!(
+        written == messages::page(&found, &explanations),
+        "docs/reference/messages.md is stale: run `make docs`"
+    );
+}
+
+fn explanations() -> messages::Explanations {
+    let text = fs::read_to_string(root().join("docs/messages.toml")).unwrap_or_default();
+    messages::Explanations::read(&text).unwrap()
 }
 
 #[track_caller]
