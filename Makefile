@@ -82,10 +82,11 @@ test-again:
 	$(BIN)/python -m pytest --verbose --last-failed --last-failed-no-failures none $(PYTEST)
 
 # Memcheck reports reads of uninitialised memory, and accesses out of bounds or after free.
-unsafe: $(VENV)/.development ## run the tests of the unsafe modules under valgrind
+unsafe: $(VENV)/.installed-$(BUILD) $(VENV)/.development ## run the tests of the unsafe modules under valgrind
 	@command -v valgrind >/dev/null || { echo "make: valgrind is missing: apt install valgrind or dnf install valgrind" >&2; exit 1; }
 	env $(HOST_RUNNER)="valgrind --quiet --error-exitcode=1" \
 		cargo test --locked --package lockgate-supervisor --lib os::
+	$(BIN)/python tests/unsafe_ffi.py
 
 # Without valgrind nothing is checked, and the last line says so; in CI that is a failure.
 unsafe-smoke:
