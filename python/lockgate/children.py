@@ -1,4 +1,4 @@
-"""Child processes that the application forks from a worker or template.
+"""Child processes that the application forks from a worker or fork server.
 
 `multiprocessing` and `os.fork` copy a worker with its signal handlers and descriptors. An at-fork
 hook restores default signal dispositions in the child, and closes the server's sockets, pipes and

@@ -34,9 +34,9 @@ def finish_threads() -> None:
 
 
 def _forget_processes_of_others() -> None:
-    """In a worker that was forked from a template, `multiprocessing` still lists the processes that
-    the template has started: its exit function would terminate them for all other workers, and then
-    fail because this process cannot join them."""
+    """In a worker that a fork server has forked, `multiprocessing` still lists the processes that
+    the fork server has started: its exit function would terminate them for all other workers, and
+    then fail because this process cannot join them."""
     children = _children()
     children -= {process for process in children if process._parent_pid != os.getpid()}
 

@@ -1,4 +1,4 @@
-"""Signal handlers of Python: defaults in the supervisor, handlers in workers and templates.
+"""Signal handlers of Python: defaults in the supervisor, handlers in workers and fork servers.
 
 The supervisor handles signals below Python. Workers have Python handlers, so that an application
 can save the handler that it finds, install its own, and call the saved one to get the server's
@@ -48,7 +48,7 @@ class Relayed:
 
 
 def install(deliver: Callable[[int], bool]) -> None:
-    """Call in a worker or a template, before the application is imported."""
+    """Call in a worker or a fork server, before the application is imported."""
     handler = Relayed(deliver)
     for number in HANDLED_BY_WORKERS:
         signal.signal(number, handler)

@@ -26,7 +26,7 @@ def test_each_process_says_what_it_is_for_in_its_short_name(start, tmp_path, nam
     def names():
         return sorted(comm(pid) for pid in children(admin.server.pid))
 
-    expected = [f"{base}-admin", f"{base}-tmpl", f"{base}-w0", f"{base}-w1"]
+    expected = [f"{base}-admin", f"{base}-fork", f"{base}-w0", f"{base}-w1"]
     eventually(lambda: names() == expected, what=f"{expected}")
 
 

@@ -41,7 +41,7 @@ pub(crate) struct PythonHooks {
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
     worker: Option<Arc<RunningWorker>>,
-    /// The application that this process loaded as a template.
+    /// The application that this process loaded as a fork server.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
 
@@ -121,7 +121,7 @@ impl Hooks for PythonHooks {
         listeners: &[(BindAddress, OwnedFd)],
         identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
-        Python::attach(|py| title::set(py, config, Role::Template));
+        Python::attach(|py| title::set(py, config, Role::ForkServer));
         Python::attach(|py| {
             self.preload_application(py, config, generation, listeners, identity_changed)
         })

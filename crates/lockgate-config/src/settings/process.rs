@@ -93,7 +93,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::Value,
         kind: Kind::Text,
         doc: "Name of the server in process listings. In the short name (`ps -o comm`, 15 bytes) the supervisor has \
-              this name, the others are `NAME-w0` (a worker), `NAME-tmpl` (the fork server) and `NAME-admin`. If the \
+              this name, the others are `NAME-w0` (a worker), `NAME-fork` (the fork server) and `NAME-admin`. If the \
               package setproctitle is installed, the command line is `NAME: worker 0 [app:app]`. Empty: lockgate.",
         gunicorn: &["proc_name"],
         uwsgi: &["procname", "procname-master"],

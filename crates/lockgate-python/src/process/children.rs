@@ -1,5 +1,5 @@
-//! Processes that the application forks from a worker or a template: they release the worker's descriptors and signal
-//! handlers (`lockgate.children`), and never continue as a worker.
+//! Processes that the application forks from a worker or a fork server: they release the worker's descriptors and
+//! signal handlers (`lockgate.children`), and never continue as a worker.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::interpreter::{self, exceptions};
 /// The application forked this process; only the forking thread exists in it.
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// The current fork is the server's own, for example a template forks a worker.
+/// The current fork is the server's own, for example a fork server forks a worker.
 static IS_OWN_FORK: AtomicBool = AtomicBool::new(false);
 
 /// Descriptors that this process shares with the supervisor, by number.
@@ -50,7 +50,7 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
 }
 
 /// Registers an at-fork hook that prepares every process the application forks from this one. Call once in a worker or
-/// template.
+/// fork server.
 ///
 /// # Errors
 /// When Python raises an exception.

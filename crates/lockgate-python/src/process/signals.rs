@@ -1,4 +1,4 @@
-//! Signals in a worker or template: the Python handlers that the application sees, and what they call in the server.
+//! Signals in a worker or fork server: the Python handlers that the application sees, and what they call in the server.
 //! `lockgate.signals` installs them.
 
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,7 +10,7 @@ use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::children;
 
-/// What signals do in this process; empty in a template, which the supervisor ends.
+/// What signals do in this process; empty in a fork server, which the supervisor ends.
 static RELAY: Mutex<Option<SignalRelay>> = Mutex::new(None);
 
 /// Resets signal dispositions to what the supervisor expects.
@@ -21,7 +21,7 @@ pub(crate) fn prepare_supervisor(py: Python<'_>) -> PyResult<()> {
     module(py)?.call_method0("prepare_supervisor").map(drop)
 }
 
-/// Installs the handlers, in a worker or a template. Call before the application is imported.
+/// Installs the handlers, in a worker or a fork server. Call before the application is imported.
 ///
 /// # Errors
 /// When Python raises an exception.

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Supervisor,
-    Template,
+    ForkServer,
     /// With its slot number.
     Worker(usize),
     Admin,
@@ -39,11 +39,11 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-tmpl`, `shop-admin`: the suffix identifies the process, so a long name is cut before it.
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),
-        Role::Template => "-tmpl".to_owned(),
+        Role::ForkServer => "-fork".to_owned(),
         Role::Worker(slot) => format!("-w{slot}"),
         Role::Admin => "-admin".to_owned(),
     };
@@ -58,7 +58,7 @@ fn short_name(name: &str, role: Role) -> String {
 fn title(name: &str, role: Role, app: &str) -> String {
     let what = match role {
         Role::Supervisor => "supervisor".to_owned(),
-        Role::Template => "template".to_owned(),
+        Role::ForkServer => "fork server".to_owned(),
         Role::Worker(slot) => format!("worker {slot}"),
         Role::Admin => "admin".to_owned(),
     };
@@ -75,7 +75,7 @@ mod tests {
             ("lockgate", Role::Supervisor, "lockgate"),
             ("lockgate", Role::Worker(0), "lockgate-w0"),
             ("lockgate", Role::Worker(255), "lockgate-w255"),
-            ("lockgate", Role::Template, "lockgate-tmpl"),
+            ("lockgate", Role::ForkServer, "lockgate-fork"),
             ("lockgate", Role::Admin, "lockgate-admin"),
             ("shop-0123456789ab", Role::Supervisor, "shop-0123456789"),
             ("shop-0123456789ab", Role::Worker(12), "shop-012345-w12"),

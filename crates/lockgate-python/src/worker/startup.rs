@@ -1,5 +1,5 @@
-//! Worker startup, in the two parts that a template (fork server) needs: settling and loading, which happen once for
-//! all workers of a template, and starting, which happens in each worker.
+//! Worker startup, in the two parts that a fork server needs: settling and loading, which happen once for
+//! all workers of a fork server, and starting, which happens in each worker.
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ fn cannot_start(text: String) -> LoadFailure {
 }
 
 impl PythonHooks {
-    /// Loads the application in a template.
+    /// Loads the application in a fork server.
     pub(crate) fn preload_application(
         &mut self,
         py: Python<'_>,
@@ -54,7 +54,7 @@ impl PythonHooks {
             });
         }
         let before = py
-            .import("lockgate.template")
+            .import("lockgate.fork_server")
             .and_then(|module| module.call_method0("sockets"));
         let application = self.load(py, listeners)?;
         if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
@@ -76,7 +76,7 @@ impl PythonHooks {
 
     fn warn_of_leftovers(&self, py: Python<'_>, before: &Bound<'_, PyAny>) -> PyResult<()> {
         let found: Vec<String> = py
-            .import("lockgate.template")?
+            .import("lockgate.fork_server")?
             .call_method1("leftovers", (before,))?
             .extract()?;
         if !found.is_empty() {
@@ -188,7 +188,7 @@ impl PythonHooks {
     ) -> Result<Option<Handle>, LoadFailure> {
         let application = match self.preloaded.take() {
             Some(application) => {
-                // The template gets no notice when log files are rotated.
+                // The fork server gets no notice when log files are rotated.
                 let stack_log = self.stack_log.as_ref();
                 let reopened = (self.log.reopen())
                     .and_then(|()| stack_log.map_or(Ok(()), |stacks| stacks.reopen()));

@@ -1,5 +1,5 @@
-//! Checks that a worker forked by a template can write to its standard streams. A fork copies locks but not the threads
-//! that hold them: a stream lock that was held during the fork is never released in the worker.
+//! Checks that a worker forked by a fork server can write to its standard streams. A fork copies locks but not the
+//! threads that hold them: a stream lock that was held during the fork is never released in the worker.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-"""Detection of threads and sockets that an import has left in a template: threads do not survive
+"""Detection of threads and sockets that an import has left in a fork server: threads do not survive
 the fork of a worker, and all workers would share the sockets.
 """
 
