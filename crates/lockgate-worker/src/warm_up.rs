@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_application_sees_a_whole_request_and_its_status_is_told() {
+    fn the_application_sees_a_whole_request_and_its_status_is_returned() {
         let status = asked("/a?b=1", |request, reply| {
             assert_eq!(
                 (request.head.path(), request.head.query()),

@@ -151,7 +151,7 @@ fn with_one_thread_requests_are_refused_when_the_call_before_them_ends() {
 }
 
 #[test]
-fn a_queue_of_full_size_takes_nobody_and_answers_at_once() {
+fn a_full_queue_takes_no_request_and_answers_at_once() {
     let (server, stage) = serve_with(2, |config| config.queue_size = 3);
     let held = hold_all(&server, &stage, 2);
     let mut waiting: Vec<_> = (0..3).map(|at| send(&server, &format!("/{at}"))).collect();
@@ -224,9 +224,12 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
             pass(Duration::from_millis(5));
         }
-        let told = lines();
-        let mut gone = told.lines().filter(|line| line.contains("/gone/"));
-        assert!(gone.all(|line| line.contains(" HTTP/1.1\" 499 ")), "{told}");
+        let logged = lines();
+        let mut gone = logged.lines().filter(|line| line.contains("/gone/"));
+        assert!(
+            gone.all(|line| line.contains(" HTTP/1.1\" 499 ")),
+            "{logged}"
+        );
     }
 }
 
@@ -257,7 +260,7 @@ fn hold_all_but_first(server: &Server, stage: &Stage, threads: usize) -> Vec<Tcp
 }
 
 #[test]
-fn a_client_that_half_closed_and_waited_for_long_is_told_to_try_again() {
+fn a_client_that_half_closed_and_waited_long_gets_503_with_retry_after() {
     for threads in [1, 2] {
         let (server, stage) = serve(threads);
         let held = hold_all(&server, &stage, threads);

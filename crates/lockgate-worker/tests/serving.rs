@@ -49,7 +49,7 @@ fn requests_on_one_connection_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_call_that_waits_holds_up_nobody_but_its_client() {
+fn a_call_that_waits_delays_no_other_client() {
     let gate = Arc::new(Barrier::new(2));
     let at_gate = Arc::clone(&gate);
     let server = Server::start(2, move |request, reply| {
@@ -70,7 +70,7 @@ fn a_call_that_waits_holds_up_nobody_but_its_client() {
 }
 
 #[test]
-fn so_many_calls_run_at_once_as_there_are_threads_and_the_rest_wait_their_turn() {
+fn as_many_calls_run_at_once_as_there_are_threads_and_the_rest_wait() {
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Barrier::new(3 + 1));
@@ -99,7 +99,7 @@ fn so_many_calls_run_at_once_as_there_are_threads_and_the_rest_wait_their_turn()
 }
 
 #[test]
-fn a_response_larger_than_the_socket_takes_holds_up_nobody() {
+fn a_response_larger_than_the_socket_buffer_delays_no_other_client() {
     struct Large(Vec<u8>);
     impl SharedBytes for Large {
         fn bytes(&self) -> &[u8] {
@@ -205,7 +205,7 @@ fn a_panic_in_a_call_costs_that_request_and_nothing_else() {
         stream.read_to_end(&mut all).unwrap();
         assert!(
             all.ends_with(b"4\r\npart\r\n"),
-            "no last chunk: nobody takes it for complete"
+            "no last chunk: the client detects that it is incomplete"
         );
         assert_eq!(get(&mut server.connect(), "/").text(), "fine");
     }
@@ -434,7 +434,7 @@ fn each_kind_of_silence_has_its_own_end() {
 }
 
 #[test]
-fn a_drain_finishes_what_runs_and_lets_nobody_new_in() {
+fn a_drain_finishes_running_requests_and_accepts_no_new_clients() {
     for threads in [1, 4] {
         let gate = Arc::new(Barrier::new(2));
         let at_gate = Arc::clone(&gate);

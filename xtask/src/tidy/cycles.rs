@@ -73,7 +73,7 @@ impl ModuleGraph {
     }
 }
 
-/// At most [`MOST_IN_A_CYCLE`] modules of a crate depend on each other. `files` are its sources.
+/// At most `MOST_IN_A_CYCLE` (4) modules of a crate depend on each other. `files` are its sources.
 pub fn module_cycles(name: &str, files: &[(String, String)]) -> Vec<Violation> {
     judged(name, files, EXCEPTIONS)
 }

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_that_was_missed_while_nobody_looked_counts_what_came_meanwhile() {
+    fn a_deadline_that_is_checked_late_counts_what_came_meanwhile() {
         // A call has kept the only thread for 100 s, and the kernel has collected what the client sent.
         let start = Instant::now();
         let late = start + seconds(100.0);

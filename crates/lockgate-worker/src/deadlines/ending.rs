@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_socket_reaches_nobody() {
+    fn a_client_without_a_socket_is_not_reached() {
         let client_socket = ClientSocket {
             is_clear: true,
             ..ClientSocket::default()

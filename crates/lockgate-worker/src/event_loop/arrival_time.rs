@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_while_nobody_looked_came_in_the_middle_of_that_time() {
+    fn an_event_between_two_polls_counts_as_come_in_the_middle() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);

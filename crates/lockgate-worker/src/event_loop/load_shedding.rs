@@ -130,7 +130,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn refusals_are_told_of_at_once_and_then_together() {
+    fn the_first_refusal_is_logged_at_once_and_later_ones_together() {
         let start = Instant::now();
         let report = SheddingReport::default();
         let at = |seconds| start + Duration::from_secs(seconds);

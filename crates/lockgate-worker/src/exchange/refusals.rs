@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_cannot_change_is_told_of_trusted_proxies_only() {
+    fn refusals_that_no_setting_changes_are_logged_for_trusted_proxies_only() {
         for (refusal, of_any, of_trusted) in [
             (Refusal::BodyTooLarge { limit: 1 }, true, true),
             (Refusal::RequestLineTooLong { limit: 1 }, true, true),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_is_told_of_by_itself_and_not_again_at_once() {
+    fn each_kind_of_refusal_is_throttled_by_itself() {
         let warnings = RefusalWarnings::default();
         let now = Instant::now();
         assert_eq!(warnings.record(Refusal::MissingHost, now), Some(0));

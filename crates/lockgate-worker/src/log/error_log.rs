@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_log_has_not_taken_is_counted_and_told_once_it_takes_lines_again() {
+    fn lines_lost_by_a_full_log_are_counted_and_reported_when_it_is_writable_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();

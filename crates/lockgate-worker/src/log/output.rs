@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_nobody_reads_makes_nobody_wait_and_holds_whole_lines() {
+    fn an_unread_pipe_delays_no_writer_and_holds_whole_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut outlet = outlet(writer);
         let mut taken = fill(&mut outlet);

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_leave_the_processor_idle_keep_nobody_waiting() {
+    fn calls_that_leave_the_cpu_idle_delay_no_other_call() {
         // Wall and CPU milliseconds at each look, and whether a request still has to wait.
         let cases: [(&[(u64, u64)], bool); 4] = [
             (&[(1, 1), (2, 2), (3, 3)], true),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_that_ends_is_waited_for_anew_but_never_longer_than_patience() {
+    fn the_wait_starts_again_with_each_call_that_ends_but_is_bounded() {
         let saturation = CpuSaturation::new();
         (0..3).for_each(|_| saturation.on_call_begin());
         saturation.on_attached(true, Instant::now());

@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flush_sends_so_much_and_the_next_goes_on() {
+    fn one_flush_sends_a_bounded_amount_and_the_next_continues() {
         let mut outbox = Outbox::default();
         let long: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
         outbox.append(b"head");

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_holds_least_has_room() {
+    fn the_worker_with_the_fewest_connections_has_room() {
         for others in 1..20 {
             for least in 0..60 {
                 let those = holding(&vec![least as u64; others]);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_present_share_what_the_absent_leave() {
+    fn the_serving_workers_share_the_part_of_the_others() {
         let mut balance = Balance::default();
         let before = [(14, 10), (14, 20), (1, 5)];
         assert_eq!(balance.room(15, siblings(&before), false), 0);
