@@ -63,7 +63,7 @@ def test_a_loop_is_interrupted_where_it_is_and_the_worker_continues(shared, thre
     expect_504(server, target)
     record = server.wait_for_log(
         rf"GET {target} of 127\.0\.0\.1 has taken [\d.]+ s .*request_timeout.*answered with 504"
-        rf".*interrupted.*\n(.*\n)*.*in {INTERRUPTED[target]}\n",
+        rf".*interrupting.*\n(.*\n)*.*in {INTERRUPTED[target]}\n",
         within=1 + SLACK,
         since=logged,
     )
@@ -114,7 +114,7 @@ def test_no_request_fails_while_a_worker_with_a_stuck_call_is_replaced(start, tm
         with server.connect() as stuck:
             stuck.send(request("GET", "/sleep"))
             assert stuck.response().status == 504
-        server.wait_for_log(r"to be replaced")
+        server.wait_for_log(r"will be replaced")
         eventually(
             lambda: server.workers() and worker not in server.workers(), what="another worker"
         )
@@ -187,7 +187,7 @@ def test_many_late_loops_below_many_files_are_all_interrupted_in_time(start, tmp
 
     eventually(is_free, within=20, what="all of them to be free again")
     assert int(server.get("/pid").body) == worker
-    assert "to be replaced" not in server.errors
+    assert "will be replaced" not in server.errors
     assert re.search(
         r"chain_29\.py.*\n    another = 1\n.*<lambda>\n.*\n.*in endless_loop\n    while True:",
         server.errors,

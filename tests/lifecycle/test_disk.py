@@ -210,7 +210,7 @@ def test_an_access_log_that_stays_full_costs_bounded_memory_and_counts_what_is_l
     server.wait_for_log(r"access log: cannot be written")
     enter = ["nsenter", "--mount", f"--target={worker}"]
     subprocess.run([*enter, "mount", "-o", "remount,size=64m", str(disk)], check=True)
-    lost = int(server.wait_for_log(r"written again; \d+ lines").split()[-2])
+    lost = int(server.wait_for_log(r"writable again; \d+ lines").split()[-2])
     assert 0 < lost < asked
     lines = eventually(
         lambda: len(found := seen.read_bytes().splitlines()) == asked - lost and found,

@@ -11,8 +11,9 @@ pub type ThreadBody = Box<dyn FnOnce() + Send>;
 
 /// The application, and the Python interpreter that it runs in.
 ///
-/// A worker thread is *attached* to the interpreter (holds the GIL) for its whole life, except inside [`App::detached`]:
-/// only there it leads the event loop, waits for locks and writes to sockets (ARCHITECTURE.md, rule 2).
+/// A worker thread is *attached* to the interpreter (holds the GIL) for its whole life, except inside
+/// [`App::detached`]: only there it runs the event loop, waits for locks and writes to sockets (ARCHITECTURE.md, rule
+/// 2).
 pub trait App: Send + Sync + 'static {
     /// Answers one request. Called on a worker thread, attached. A reply that is neither finished nor aborted when this
     /// returns (or panics) becomes a 500, or a closed connection when some of it has been sent already.

@@ -37,7 +37,7 @@ pub trait Protocol: Send {
         self.drive(turn)
     }
 
-    /// What it is doing.
+    /// What the connection is doing.
     fn activity(&self) -> Activity;
 
     /// Whether its input is neither a request nor the beginning of one, so that other connections may come first.

@@ -3,7 +3,8 @@
 //!
 //! A connection has one owner, the thread that runs its request, also at the deadline. What changes hands is the right
 //! to answer: it belongs to the first to take it under the call slot's lock, the owner when its response starts
-//! ([`CallSlot::commit`]) or the watcher at the deadline. With neither setting on there are no call slots.
+//! ([`CallSlot::commit`]) or the watcher at the deadline. Without `request_timeout` and `slow_request` there are no
+//! call slots.
 
 pub(crate) mod call_slot;
 pub(crate) mod ending;
@@ -75,7 +76,7 @@ impl Deadline {
     }
 }
 
-/// With one thread a call that does not end blocks the whole worker: the deadline that comes first acts.
+/// With one thread a call that does not end blocks the whole worker: the shorter of the two limits ends it.
 pub fn find_conflict(config: &Config) -> Option<String> {
     let (timeout, request_timeout) = (config.timeout?, config.request_timeout?);
     let is_single = matches!(config.threads, Threads::Count(count) if count.get() == 1);
@@ -88,14 +89,14 @@ pub fn find_conflict(config: &Config) -> Option<String> {
     })
 }
 
-/// The stations of a worker, with their limits.
+/// The call slots of a worker, and the limits of its calls.
 pub struct Deadlines {
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) slow_request: Option<Duration>,
     shows_queries: bool,
     call_slots: Mutex<Vec<Arc<CallSlot>>>,
     pub(crate) records: Mutex<Vec<Record>>,
-    /// Since when a thread has waited for the GIL to look at a stack.
+    /// Since when the inspector has waited for the GIL.
     gil_awaited_since: Mutex<Option<Instant>>,
     pub(crate) ask_for_replacement: OnceLock<AskForReplacement>,
 }
@@ -130,8 +131,8 @@ impl Deadlines {
             .retain(|other| !Arc::ptr_eq(other, call_slot));
     }
 
-    /// A thread has taken a request that was complete at `ready_at`. Returns whether the request has a deadline, of which
-    /// its writer has to know.
+    /// A thread has taken a request that was complete at `ready_at`. Returns whether the request has a deadline, which
+    /// its writer has to watch.
     pub fn begin(
         &self,
         call_slot: &CallSlot,
@@ -198,7 +199,7 @@ impl Deadlines {
             .count()
     }
 
-    /// Whether a stuck call keeps the GIL from all other threads.
+    /// Whether a call holds the GIL and no other thread can get it.
     pub fn is_gil_held(&self, now: Instant) -> bool {
         let gil_awaited_since = *self.gil_awaited_since();
         gil_awaited_since.is_some_and(|at| now.saturating_duration_since(at) >= GIL_HELD_FROM)
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_follows_from_the_age_of_the_call() {
+    fn the_due_action_follows_from_the_age_of_the_call() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let deadlines = watched(Some(LIMIT), Some(Duration::from_secs(2)));
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_extended_and_never_shortened_and_only_while_it_is_ahead() {
+    fn a_deadline_can_only_be_extended_and_only_before_it_passes() {
         let now = Instant::now();
         let deadlines = watched(Some(LIMIT), None);
         let call_slot = deadlines.register(1);
@@ -374,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn with_one_thread_the_shorter_timeout_is_pointed_out() {
+    fn a_timeout_below_request_timeout_is_reported_with_one_thread() {
         let seconds = |seconds| (seconds > 0).then(|| Duration::from_secs(seconds));
         for (threads, timeout, request_timeout, is_logged) in [
             (1, 30, 60, true),

@@ -96,23 +96,23 @@ mod tests {
     use super::*;
     use std::io;
 
-    fn is_noted(number: i32) -> bool {
+    fn is_registered(number: i32) -> bool {
         let number = number as usize;
         OWN[number / BITS].load(Ordering::Relaxed) >> (number % BITS) & 1 == 1
     }
 
     // Not through `take_inherited`, which would forget the sockets of other tests.
     #[test]
-    fn a_number_is_noted_as_long_as_the_descriptor_is_open() {
+    fn a_descriptor_is_registered_while_it_is_open() {
         let (reader, writer) = io::pipe().unwrap();
         let (reader, writer) = (
             TrackedFd::new(reader.into()),
             TrackedFd::new(OwnedFd::from(writer)),
         );
         let numbers = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
-        assert!(numbers.into_iter().all(is_noted));
+        assert!(numbers.into_iter().all(is_registered));
         drop(reader);
         // Another test may take the number again at once; the other number is still ours.
-        assert!(is_noted(numbers[1]));
+        assert!(is_registered(numbers[1]));
     }
 }

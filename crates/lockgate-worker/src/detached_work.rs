@@ -2,8 +2,8 @@
 
 /// Work for [`crate::App::detached`].
 ///
-/// Only this crate, which does not know Python, can construct one. So the work uses no object of the interpreter, except
-/// values that the application passed in as `Send + 'static`.
+/// Only this crate, which does not depend on Python, can construct one. So the work uses no object of the interpreter,
+/// except values that the application passed in as `Send + 'static`.
 pub struct DetachedWork<'a>(&'a mut dyn FnMut());
 
 impl<'a> DetachedWork<'a> {

@@ -178,7 +178,7 @@ impl EventLoop {
         }
     }
 
-    /// Tells the other workers and the descriptor budget how much this worker holds.
+    /// Publishes the number of connections to the other workers and to the descriptor budget.
     fn publish(&mut self) {
         let held = self.slots.in_use();
         self.accepting.acceptor.publish(held, self.turn.served);

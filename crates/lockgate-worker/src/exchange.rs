@@ -1,4 +1,4 @@
-//! One request and its response, whatever the protocol: what waits for a thread, and what a handler may answer.
+//! One request and its response, for any protocol: what waits for a thread, and what a handler may answer.
 
 pub(crate) mod answer;
 pub mod body_stream;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use self::request::Request;
 use self::writer::{PresenceCheck, ResponseWriter};
 
-/// A client that sends nothing may have gone: after this long in the queue it is looked at before its request is called.
-/// Few clients leave sooner, and the look is a system call.
+/// A request that has waited this long is called only after a check of its client's socket. Few clients leave sooner,
+/// and the check is a system call.
 const CHECK_AFTER: Duration = Duration::from_millis(5);
 
 /// A request that is ready to run, and the writer of its response. One per request, or per stream of a multiplexed
@@ -28,7 +28,7 @@ pub struct Exchange {
     pub(crate) ready_at: Instant,
     /// The same moment on the clock of the scoreboard.
     pub(crate) ready_nanos: u64,
-    /// It was kept because no thread was free.
+    /// It waited in the backlog, because no thread was free.
     pub(crate) was_in_backlog: bool,
 }
 
@@ -49,7 +49,7 @@ impl Exchange {
         }
     }
 
-    /// Where to look for the client before the call, if anywhere.
+    /// How to check before the call whether the client is still connected, if at all.
     pub(crate) fn presence_check(&self, waited: Duration) -> Option<PresenceCheck> {
         if waited >= CHECK_AFTER {
             Some(PresenceCheck::Socket)

@@ -25,7 +25,7 @@ impl PanicGuard {
     /// Starts a thread whose panic ends the worker.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// The system's error when it cannot start a thread.
     pub(crate) fn spawn(
         &self,
         name: &'static str,

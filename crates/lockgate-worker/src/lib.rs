@@ -1,7 +1,7 @@
 //! The worker process of the server: event loop, transports and thread pool.
 //!
-//! Reading order: [`app`] is the interface to the application, [`request`] and [`reply`] cross it, [`worker`] starts
-//! everything, `pool` is the thread pool, `event_loop` is the event loop that its threads take turns to run.
+//! Reading order: [`app`] is the interface to the application, [`exchange`] is one request and its response, `protocol`
+//! reads and writes them, `event_loop` is run by one thread of the `thread_pool` at a time, and [`worker`] starts all.
 #![forbid(unsafe_code)]
 // Boxes of connections and requests move between the event loop, their slots and the thread pool as one pointer.
 #![allow(clippy::vec_box)]

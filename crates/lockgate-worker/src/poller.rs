@@ -96,7 +96,8 @@ impl Poller {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
-        // On the stack: the kernel's event type holds a pointer, so it is not `Send` and cannot be kept in the event loop.
+        // On the stack: the kernel's event type holds a pointer, so it is not `Send` and cannot be kept in the event
+        // loop.
         let mut room = [const { MaybeUninit::<epoll::Event>::uninit() }; EVENTS_AT_ONCE];
         let events = match epoll::wait(&self.epoll, &mut room[..], timeout.as_ref()) {
             Ok((events, _)) => events,

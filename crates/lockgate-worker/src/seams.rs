@@ -153,7 +153,7 @@ fn a_panic_in_the_event_loop_ends_the_worker_and_not_only_its_thread() {
 }
 
 #[test]
-fn a_fault_never_softens_a_stop() {
+fn a_fatal_error_never_weakens_a_stop() {
     let handle = start(1, |_, _| {});
     handle.thread.context.inbox.ask_to_stop(StopMode::Stop);
     handle.thread.context.report_fatal("provoked by a test");

@@ -1,8 +1,8 @@
-//! The thread pool of a worker (the Leader/Followers pattern): one thread leads the event loop (runs the event loop), one
-//! follows, the others are parked or run the application.
+//! The thread pool of a worker (the Leader/Followers pattern): the leader runs the event loop, the follower
+//! watches the running call, and the other threads are parked or run the application.
 //!
-//! Leadership *is* holding the event loop's mutex. The leader releases it before each call; when that call outlives a tick,
-//! the follower takes the free event loop, and the old leader is parked when it returns (late hand-off).
+//! Leadership *is* holding the event loop's mutex. The leader releases it before each call; when that call outlives a
+//! tick, the follower takes the free event loop, and the old leader is parked when it returns (late hand-off).
 
 mod backlog;
 mod follower;
@@ -142,7 +142,8 @@ impl ThreadPool {
         self.lock().threads -= 1;
     }
 
-    /// Whether a follower exists to take the event loop: only then may the leader release it. Wakes or orders one.
+    /// Whether a follower exists to take the event loop: only then may the leader release it. Wakes a parked thread, or
+    /// requests a new one.
     pub fn has_follower(&self) -> bool {
         if self.is_single() || self.has_follower_now.load(Ordering::Relaxed) {
             return true;
@@ -221,7 +222,8 @@ impl ThreadPool {
         self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Changes with any progress: the call for which the event loop is free (0: it is led), and the progress of streams.
+    /// Changes with any progress: the call for which the event loop is free (0: it is led), and the progress of
+    /// streams.
     pub fn progress(&self) -> (u64, u64) {
         (self.parking.call(), self.progress.load(Ordering::Relaxed))
     }
@@ -232,8 +234,8 @@ impl ThreadPool {
             .store(self.micros(until), Ordering::Relaxed);
     }
 
-    /// The event loop is held again, by the thread that released it or by another one, which promotes that call. Returns true
-    /// if the call was promoted.
+    /// The event loop is held again, by the thread that released it or by another one, which promotes that call.
+    /// Returns true if the call was promoted.
     pub fn on_lead(&self) -> bool {
         let call = self.parking.call();
         let has_promoted = call != 0 && call != MY_CALL.get();
@@ -273,7 +275,7 @@ impl ThreadPool {
         }
     }
 
-    /// The caller runs a request that was kept: another thread has the event loop.
+    /// The caller runs a request from the backlog: another thread has the event loop.
     pub fn begin_backlog_call(&self) {
         MY_CALL.set(0);
     }
@@ -299,7 +301,8 @@ impl ThreadPool {
         call != 0 && self.parking.call() == call
     }
 
-    /// Whether the event loop is still free for this thread's call, and a follower takes it when the call outlives a tick.
+    /// Whether the event loop is still free for this thread's call, and a follower takes it when the call outlives a
+    /// tick.
     pub fn is_watched(&self) -> bool {
         !self.is_single() && self.is_still_leading()
     }
@@ -317,7 +320,7 @@ impl ThreadPool {
         }
     }
 
-    /// Registers a thread that found the event loop taken.
+    /// The role of a thread that found the event loop taken.
     pub fn take_role(&self) -> Role {
         let mut state = self.lock();
         if !self.is_gil_awaited.load(Ordering::Relaxed)

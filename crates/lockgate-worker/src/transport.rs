@@ -38,7 +38,7 @@ pub enum Handshake {
     WantWrite,
 }
 
-/// Ends a connection whose owner is busy, from any thread. No part of the response has been written when
+/// Ends a connection from a thread that does not own it. No part of the response has been written when
 /// [`AbortHandle::answer`] is called; the owner sees a dead connection afterwards.
 pub trait AbortHandle: Send + Sync {
     /// Sends all of `response` at once and then the end of the stream; false if the peer does not take it at once.
@@ -98,8 +98,8 @@ pub trait Transport: Send {
     fn send_file(&mut self, file: &File, offset: u64, length: u64) -> io::Result<usize>;
 
     /// While corked, the end of what is written may wait in the kernel for more data, so that small pieces are sent
-    /// together: until more is written uncorked, the event loop's next leader uncorks it, or 200 ms have passed (send(2),
-    /// MSG_MORE). A transport that cannot do this sends at once.
+    /// together: until more is written uncorked, the event loop's next leader uncorks it, or 200 ms have passed
+    /// (send(2), MSG_MORE). A transport that cannot do this sends at once.
     fn set_corked(&mut self, _is_corked: bool) {}
 
     /// The socket, for another thread to uncork. A transport that cannot be corked returns none.

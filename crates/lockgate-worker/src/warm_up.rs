@@ -1,4 +1,4 @@
-//! Warm-up: a request to the application before the first client's, like one from a socket; its response is dropped.
+//! Warm-up: a request to the application before the first request of a client; its response is discarded.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_application_sees_a_whole_request_and_its_status_is_returned() {
+    fn the_application_gets_a_complete_request_and_its_status_is_returned() {
         let status = asked("/a?b=1", |request, reply| {
             assert_eq!(
                 (request.head.path(), request.head.query()),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_not_finished_is_a_500_and_one_that_is_broken_off_none() {
+    fn an_unfinished_response_is_a_500_and_an_aborted_one_has_no_status() {
         let begun = |reply: &mut Reply| {
             reply.head().set_status(200, b"OK").unwrap();
             reply.start(BodyLength::Unknown);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_target_is_not_asked_for() {
+    fn an_invalid_target_is_not_requested() {
         assert_eq!(asked("/a b", |_, _| panic!("asked")), None);
     }
 }

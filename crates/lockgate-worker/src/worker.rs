@@ -53,8 +53,8 @@ impl Worker {
         Self::start_among(config, listeners, app, error_log, None)
     }
 
-    /// As [`Worker::start`], for one of several workers on the same listeners: with a worker slot on the scoreboard that they share,
-    /// none of them holds clearly more connections than the others while the others accept theirs.
+    /// As [`Worker::start`], for one of several workers on the same listeners: with a worker slot on the scoreboard
+    /// that they share, none of them holds clearly more connections than the others while the others accept theirs.
     ///
     /// # Errors
     /// As [`Worker::start`].
@@ -269,7 +269,7 @@ impl Handle {
     /// Starts a thread whose panic ends the worker.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// The system's error when it cannot start a thread.
     pub fn spawn_helper(
         &self,
         name: &'static str,

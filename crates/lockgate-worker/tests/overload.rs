@@ -96,7 +96,7 @@ fn hold_all(server: &Server, stage: &Stage, threads: usize) -> Vec<TcpStream> {
 }
 
 /// Returns after the event loop has read all that was sent before; it refuses such a request without a thread.
-fn let_the_lane_read(server: &Server) {
+fn wait_for_event_loop(server: &Server) {
     let mut last = server.connect();
     last.write_all(b"GET / HTTP/9.9\r\n\r\n").unwrap();
     assert_eq!(read_response(&mut last).status, 505);
@@ -151,11 +151,11 @@ fn with_one_thread_requests_are_refused_when_the_call_before_them_ends() {
 }
 
 #[test]
-fn a_full_queue_takes_no_request_and_answers_at_once() {
+fn a_full_queue_refuses_requests_at_once() {
     let (server, stage) = serve_with(2, |config| config.queue_size = 3);
     let held = hold_all(&server, &stage, 2);
     let mut waiting: Vec<_> = (0..3).map(|at| send(&server, &format!("/{at}"))).collect();
-    let_the_lane_read(&server);
+    wait_for_event_loop(&server);
     for _ in 0..2 {
         let mut beyond = send(&server, "/beyond");
         let response = read_response(&mut beyond);
@@ -224,12 +224,9 @@ fn requests_of_clients_that_closed_while_they_waited_are_not_run() {
             assert!(Instant::now() < deadline, "not within {PATIENCE:?}");
             pass(Duration::from_millis(5));
         }
-        let logged = lines();
-        let mut gone = logged.lines().filter(|line| line.contains("/gone/"));
-        assert!(
-            gone.all(|line| line.contains(" HTTP/1.1\" 499 ")),
-            "{logged}"
-        );
+        let text = lines();
+        let mut gone = text.lines().filter(|line| line.contains("/gone/"));
+        assert!(gone.all(|line| line.contains(" HTTP/1.1\" 499 ")), "{text}");
     }
 }
 
@@ -260,7 +257,7 @@ fn hold_all_but_first(server: &Server, stage: &Stage, threads: usize) -> Vec<Tcp
 }
 
 #[test]
-fn a_client_that_half_closed_and_waited_long_gets_503_with_retry_after() {
+fn a_client_that_half_closed_and_waited_for_long_gets_503() {
     for threads in [1, 2] {
         let (server, stage) = serve(threads);
         let held = hold_all(&server, &stage, threads);
@@ -286,7 +283,7 @@ fn while_clients_leave_the_newest_are_served_first() {
         let waiting: Vec<_> = (0..5)
             .map(|at| {
                 let stream = send(&server, &format!("/{at}"));
-                let_the_lane_read_if_led(&server, threads);
+                wait_for_event_loop_if_led(&server, threads);
                 stream
             })
             .collect();
@@ -307,8 +304,8 @@ fn while_clients_leave_the_newest_are_served_first() {
     }
 }
 
-fn let_the_lane_read_if_led(server: &Server, threads: usize) {
+fn wait_for_event_loop_if_led(server: &Server, threads: usize) {
     if threads > 1 {
-        let_the_lane_read(server);
+        wait_for_event_loop(server);
     }
 }

@@ -70,7 +70,7 @@ fn a_call_that_waits_delays_no_other_client() {
 }
 
 #[test]
-fn as_many_calls_run_at_once_as_there_are_threads_and_the_rest_wait() {
+fn as_many_calls_run_at_once_as_there_are_threads() {
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Barrier::new(3 + 1));
@@ -205,7 +205,7 @@ fn a_panic_in_a_call_costs_that_request_and_nothing_else() {
         stream.read_to_end(&mut all).unwrap();
         assert!(
             all.ends_with(b"4\r\npart\r\n"),
-            "no last chunk: the client detects that it is incomplete"
+            "no last chunk: the client must not take it for complete"
         );
         assert_eq!(get(&mut server.connect(), "/").text(), "fine");
     }
@@ -378,7 +378,7 @@ fn a_client_that_closes_its_side_is_still_answered() {
 }
 
 #[test]
-fn each_kind_of_silence_has_its_own_end() {
+fn each_phase_of_a_connection_has_its_own_timeout() {
     let short = Duration::from_millis(60);
     let long = Duration::from_secs(60);
     type Case<'a> = (
@@ -434,7 +434,7 @@ fn each_kind_of_silence_has_its_own_end() {
 }
 
 #[test]
-fn a_drain_finishes_running_requests_and_accepts_no_new_clients() {
+fn a_drain_finishes_running_requests_and_accepts_no_connection() {
     for threads in [1, 4] {
         let gate = Arc::new(Barrier::new(2));
         let at_gate = Arc::clone(&gate);
@@ -481,7 +481,7 @@ fn wait_for_end(server: &Server) {
 }
 
 #[test]
-fn what_a_client_sends_late_does_not_cost_it_the_response() {
+fn input_after_the_request_does_not_reset_the_response() {
     const LENGTH: usize = 4 << 20;
     for (threads, late) in [(1, "\r\n"), (4, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")] {
         let server = Server::start(threads, |_, reply| {
@@ -538,7 +538,7 @@ fn a_piece_of_a_stream_arrives_while_the_application_makes_the_next() {
 }
 
 #[test]
-fn requests_that_waited_are_not_run_for_clients_that_have_gone() {
+fn waiting_requests_of_disconnected_clients_are_not_run() {
     const RUNNING: usize = 2;
     let calls = Arc::new(AtomicUsize::new(0));
     let gate = Arc::new(Barrier::new(RUNNING + 1));

@@ -66,7 +66,7 @@ fn chunked(body: &[u8], size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_streamed_body_is_the_one_that_was_sent_and_the_connection_goes_on() {
+fn a_streamed_body_is_complete_and_the_connection_continues() {
     let body: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
     for threads in THREADS {
         for piece in [1 << 20, 65_536, 1000, 7] {
@@ -116,7 +116,7 @@ fn a_streamed_body_is_the_one_that_was_sent_and_the_connection_goes_on() {
 }
 
 #[test]
-fn the_application_reads_what_has_arrived_before_the_rest_is_sent() {
+fn the_application_reads_a_part_before_the_rest_is_sent() {
     for threads in THREADS {
         let server = server(
             threads,
@@ -153,7 +153,7 @@ fn the_application_reads_what_has_arrived_before_the_rest_is_sent() {
 }
 
 #[test]
-fn continue_is_sent_when_the_application_first_reads_and_not_after_its_response_began() {
+fn continue_is_sent_at_the_first_read_unless_the_response_has_begun() {
     for threads in THREADS {
         for (reads, starts_first) in [(true, false), (true, true), (false, false)] {
             let server = server(
@@ -203,7 +203,7 @@ fn continue_is_sent_when_the_application_first_reads_and_not_after_its_response_
 }
 
 #[test]
-fn a_body_that_breaks_off_is_an_error_that_says_why() {
+fn an_incomplete_body_is_an_error_with_its_reason() {
     let slow = |config: &mut Config| {
         config.body_timeout = Duration::from_millis(60);
         config.body_min_rate = 0;
@@ -260,7 +260,7 @@ fn expect_end(stream: &mut TcpStream) {
 }
 
 #[test]
-fn a_client_that_sends_all_of_its_body_first_gets_a_response_that_comes_early() {
+fn a_client_that_sends_its_whole_body_first_gets_an_early_response() {
     const RESPONSE: usize = 8 << 20;
     for threads in THREADS {
         let server = server(

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_by_copy_or_by_receiving_comes_out_in_order() {
+    fn copied_and_received_bytes_keep_their_order() {
         let mut buffer = BodyBuffer::with_room(&pool(), 4);
         assert!(buffer.extend(b"copied "));
         let room = buffer.room(8).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_used_again_and_shows_nothing_of_the_body_before() {
+    fn a_reused_block_contains_nothing_of_the_previous_body() {
         let pool = pool();
         let mut first = BodyBuffer::with_room(&pool, 1 << 20);
         first.extend(b"secret");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
+    fn the_pool_keeps_a_bounded_number_of_bytes() {
         let pool = pool();
         let many: Vec<_> = (0..200)
             .map(|_| {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_together_hold_no_more_than_the_limit_and_small_ones_always_find_room() {
+    fn all_bodies_share_the_limit_and_small_ones_always_fit() {
         let pool = Arc::new(BodyPool::new(256 * 1024));
         let mut held = Vec::new();
         for (size, is_granted) in [

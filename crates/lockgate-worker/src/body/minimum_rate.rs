@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn what_came_fast_pays_for_no_slowness_later() {
+    fn a_fast_start_gains_no_time_for_later() {
         let start = Instant::now();
         let deadline = RATE.extend(RATE.begin(start), u64::MAX, start + seconds(1.0));
         assert_eq!(deadline, start + seconds(31.0));
     }
 
     #[test]
-    fn a_deadline_that_is_checked_late_counts_what_came_meanwhile() {
+    fn bytes_that_arrived_during_a_long_call_extend_a_missed_deadline() {
         // A call has kept the only thread for 100 s, and the kernel has collected what the client sent.
         let start = Instant::now();
         let late = start + seconds(100.0);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_read_of_small_pieces_ends_too() {
+    fn a_client_that_reads_small_pieces_slowly_times_out() {
         // Each piece is blocked for 29 s and then taken: 1 KiB every 29 s is 35 bytes a second.
         let mut now = Instant::now();
         let mut read_rate = ClientRate::default();

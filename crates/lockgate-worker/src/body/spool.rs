@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_received_directly_only_where_memory_has_room_for_all_of_it() {
+    fn a_body_is_received_directly_only_if_all_of_it_fits_into_memory() {
         let directly = RECEIVED_DIRECTLY;
         for (held, left, memory, expected) in [
             (0, directly, directly, true),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_is_full_is_an_error_wherever_in_the_body_it_comes() {
+    fn a_full_disk_is_an_error_anywhere_in_the_body() {
         let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
         let store = store(8);
         for length in [0, 9, 1 << 40] {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_goes_to_disk_when_others_hold_the_memory_of_the_worker() {
+    fn a_body_goes_to_disk_when_other_bodies_use_all_memory() {
         let mut store = store(1 << 20);
         store.pool = Arc::new(BodyPool::new(100_000));
         let mut spools = Vec::new();
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_finds_no_descriptor_is_not_kept() {
+    fn a_body_without_a_free_descriptor_is_not_stored() {
         let mut store = store(8);
         store.descriptors = Arc::new(DescriptorBudget::new(10, Some(64), 24));
         let bodies: Vec<_> = std::iter::repeat_with(|| {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_tried_without_a_trace() {
+    fn checking_a_directory_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         try_directory(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_missing_is_an_error_with_nothing_kept() {
+    fn a_missing_directory_is_an_error_and_frees_the_descriptor() {
         let mut store = store(8);
         store.directory = Some("/nonexistent-spool".into());
         let outcome = Spool::default().append(b"123456789", &store);

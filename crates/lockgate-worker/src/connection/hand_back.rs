@@ -1,8 +1,8 @@
 //! The queue through which threads return connections to the event loop, and whether the leader has to be woken for
 //! them.
 //!
-//! A Dekker-style pair, as in [`watch`](crate::thread_pool::parking): a thread queues and then checks whether the leader polls, the
-//! leader announces that it polls and then checks the queue. At least one of them sees the other.
+//! A Dekker-style pair, as in [`parking`](crate::thread_pool::parking): a thread queues and then checks whether the
+//! leader polls, the leader announces that it polls and then checks the queue. At least one of them sees the other.
 
 #[cfg(not(loom))]
 use std::sync::{
@@ -89,7 +89,7 @@ mod loom_model {
 
     /// The leader sleeps without a time limit here, so a missed wake-up ends in a deadlock.
     #[test]
-    fn the_leader_never_sleeps_over_what_was_handed_back() {
+    fn the_leader_never_sleeps_while_an_item_is_queued() {
         loom::model(|| {
             let hand_back = Arc::new(HandBack::new());
             let leader = {

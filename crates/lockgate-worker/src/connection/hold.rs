@@ -34,7 +34,7 @@ impl Hold {
         self.is_held() && self.set_waiting(SLOT_WAITS)
     }
 
-    /// Sets what the thread that ends the hold has to do. False when the hold has ended.
+    /// Sets what waits for the end of the hold. False when the hold has ended.
     fn set_waiting(&self, waiting: u8) -> bool {
         self.0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_thread_that_ends_a_hold_hears_what_the_event_loop_waits_for() {
+    fn the_end_of_a_hold_returns_what_the_event_loop_waits_for() {
         let hold = Hold::default();
         assert!(!hold.keeps_next_request() && !hold.keeps_slot());
         assert_eq!(hold.end(), FREE);

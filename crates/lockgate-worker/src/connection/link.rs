@@ -153,7 +153,7 @@ impl Link {
         }
     }
 
-    /// Whether the client is still there, as far as can be known without sending anything.
+    /// Whether the client is still connected, as far as can be known without sending anything.
     pub fn presence(&mut self, check: PresenceCheck) -> Presence {
         self.record_pending();
         if check == PresenceCheck::Socket && !self.hung_up {

@@ -61,9 +61,9 @@ impl<C> SlotContent<C> {
         self.lock().connection.take()
     }
 
-    /// For a thread that has answered: leaves the connection for the next event. Returns the connection if the event
-    /// loop has to look at it: because of an edge that was reported meanwhile and will not be reported again, or because
-    /// no timer is armed that is early enough for its deadline.
+    /// For a thread that has sent the response: stores the connection until the next event. Returns the connection if
+    /// the event loop has to drive it: because of an edge that was reported meanwhile and will not be reported again,
+    /// or because no timer is armed that is early enough for its deadline.
     pub fn store(&self, connection: C, deadline: Instant) -> Option<C> {
         let mut state = self.lock();
         let has_news = state.pending.readable || state.pending.read_closed || state.pending.hung_up;
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_of_an_earlier_user_finds_no_connection() {
+    fn a_stale_token_finds_no_connection() {
         let mut table = SlotTable::new(Arc::new(Inbox::new().unwrap()));
         let first = table.insert().token();
         let second = table.insert().token();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_left_in_its_slot_only_if_an_event_or_a_timer_will_find_it() {
+    fn a_connection_is_stored_only_if_an_event_or_a_timer_will_find_it() {
         let now = Instant::now();
         let later = now + std::time::Duration::from_secs(1);
         let edge = |name: &str| Readiness {
@@ -270,7 +270,7 @@ mod loom_model {
 
     fn content() -> Arc<SlotContent<()>> {
         let content = SlotContent::new();
-        // A timer is armed, so that only edges make the event loop look.
+        // A timer is armed, so that only an edge makes the event loop drive the connection.
         content.lock().armed = Some(Instant::now());
         Arc::new(content)
     }
@@ -300,7 +300,7 @@ mod loom_model {
 
     /// A stop looks at every slot once: it finds the connection, or the thread sees that the worker stops.
     #[test]
-    fn a_stop_never_misses_a_connection_that_a_thread_leaves() {
+    fn a_stop_never_misses_a_connection_that_a_thread_stores() {
         let deadline = Instant::now() + std::time::Duration::from_secs(1);
         loom::model(move || {
             let content = content();

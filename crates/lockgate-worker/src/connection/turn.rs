@@ -1,5 +1,5 @@
-//! What the event loop lends to a connection while it drives it: the read buffer, spare objects, the time, and the queue
-//! of complete requests. An idle connection holds none of it.
+//! What the event loop lends to a connection while it drives it: the read buffer, spare objects, the time, and the
+//! queue of complete requests. An idle connection holds none of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The call that a thread runs, as the deadline watcher sees it, and the right to answer its client.
+//! The call slot of a worker thread: the call that it runs, and the right to answer its client.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(crate) struct Expiry {
     pub(crate) is_stuck: bool,
 }
 
-/// How to reach a client without the connection's owner.
+/// The socket of a call's client, for a thread that does not own the connection.
 pub struct ClientSocket {
     pub handle: Weak<dyn AbortHandle>,
     pub is_head_request: bool,
@@ -54,7 +54,7 @@ pub struct ClientSocket {
 }
 
 impl Default for ClientSocket {
-    /// Reaches no client.
+    /// A connection that is closed.
     fn default() -> Self {
         Self {
             handle: Weak::<TrackedFd>::new(),
@@ -64,7 +64,7 @@ impl Default for ClientSocket {
     }
 }
 
-/// What the watcher should do about a call.
+/// What the watcher has to do for a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Expire,
@@ -143,7 +143,7 @@ impl Call {
     }
 }
 
-/// The call that one worker thread runs: the slot in which the watcher sees it.
+/// The call that one worker thread runs, shared with the watcher.
 pub struct CallSlot {
     /// The application's number for the thread.
     pub(crate) thread: u64,

@@ -9,9 +9,9 @@ use crate::date::with_date;
 /// What the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The client was sent 504 and gets nothing more.
+    /// It was sent 504 and then the end of the stream.
     Answered,
-    /// Its connection was cut.
+    /// Its connection was reset.
     Aborted,
 }
 
@@ -19,7 +19,7 @@ pub enum Ending {
 pub const STATUS: u16 = 504;
 
 impl ClientSocket {
-    /// Sends 504 and ends our side. A socket that does not take it at once is cut.
+    /// Sends 504 and ends the stream. If the socket does not take all of it at once, the connection is reset.
     pub fn answer_or_abort(&self, server: Option<&[u8]>) -> Ending {
         let Some(handle) = self.handle.upgrade().filter(|_| self.is_clear) else {
             return self.abort();
@@ -37,7 +37,7 @@ impl ClientSocket {
         }
     }
 
-    /// Ends the connection so that its client takes no part of a response for a whole one.
+    /// Ends the connection so that its client does not take a part of a response for the whole.
     pub fn abort(&self) -> Ending {
         if let Some(handle) = self.handle.upgrade() {
             handle.abort();
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_has_got_nothing_gets_504_and_the_end() {
+    fn a_client_without_a_response_gets_504() {
         for (is_head_request, body) in [
             (false, "504 Gateway Timeout: the request took too long\n"),
             (true, ""),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_with_something_else_on_its_way_is_reset() {
+    fn a_connection_with_pending_output_is_reset() {
         let (server, mut client) = pair();
         let client_socket = ClientSocket {
             is_clear: false,
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_socket_sees_an_end() {
+    fn an_aborted_unix_socket_is_shut_down() {
         let (server, mut client) = UnixStream::pair().unwrap();
         let server = Arc::new(TrackedFd::new(server.into()));
         assert_eq!(client_socket(&server).abort(), Ending::Aborted);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_without_a_socket_is_not_reached() {
+    fn a_closed_connection_is_not_answered() {
         let client_socket = ClientSocket {
             is_clear: true,
             ..ClientSocket::default()

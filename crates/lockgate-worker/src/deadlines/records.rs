@@ -17,17 +17,18 @@ pub struct Record {
     pub text: String,
 }
 
-/// What a look at a late call found.
+/// The state of a late call when its record is written.
 #[derive(Debug, Clone, Copy)]
 pub enum CallState<'a> {
-    /// The call never had the GIL.
+    /// The thread has not had the GIL yet.
     WaitingForGil,
+    /// The thread runs Python code, with this stack.
     Stack(&'a str),
     /// The call has ended meanwhile.
     Ended,
     /// The thread runs no Python at the moment.
     NotInPython,
-    /// The GIL could not be acquired to look.
+    /// The GIL could not be acquired, so the stack is not known.
     GilHeld,
 }
 

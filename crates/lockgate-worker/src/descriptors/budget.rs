@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_application_and_both_kinds_have_their_part() {
+    fn descriptors_are_divided_between_application_connections_and_bodies() {
         let cases = [
             // wanted, limit, open, (together, connections)
             (10_000, None, 24, (usize::MAX, 10_000)),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_connections_nor_bodies_take_all() {
+    fn neither_connections_nor_bodies_use_all_descriptors() {
         let shares = Shares::new(10_000, Some(1024), 24);
         assert_eq!((shares.total, shares.part), (872, 109));
         for (connections, files, more_connections, one_more_file) in [

@@ -170,7 +170,7 @@ impl EventLoop {
         self.drive(connection);
     }
 
-    /// A connection was closed: its place is free, unless the application has not finished with it.
+    /// A connection was closed: its slot is free, unless the application has not finished with the request.
     pub(super) fn release(&mut self, token: u64) {
         if (self.slots.get(token)).is_some_and(|slot| slot.hold().keeps_slot()) {
             return;

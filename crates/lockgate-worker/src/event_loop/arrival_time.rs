@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_between_two_polls_counts_as_come_in_the_middle() {
+    fn the_arrival_time_is_the_middle_of_the_time_without_a_poll() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn looks_that_never_show_everything_still_move_on() {
+    fn the_horizon_advances_although_no_poll_shows_everything() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);

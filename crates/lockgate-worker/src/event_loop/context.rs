@@ -1,5 +1,5 @@
 //! What the event loop, the connections and the threads of a worker share: settings, application, thread pool, logs and
-//! metrics. It has no connection and no event loop.
+//! metrics. It holds neither connections nor the event loop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

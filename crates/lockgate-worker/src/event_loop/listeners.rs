@@ -43,7 +43,7 @@ struct Listener {
 
 /// A connection that was just accepted.
 pub struct Arrival {
-    /// TrackedFd at once, because the other arrivals are read from first and an application may fork meanwhile.
+    /// Registered at once: the application may fork before this connection is served.
     pub socket: TrackedFd,
     pub client: Arc<Client>,
     pub local: Arc<Local>,

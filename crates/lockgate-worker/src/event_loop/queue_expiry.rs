@@ -1,4 +1,4 @@
-//! Queue expiry: when the waiting requests are swept, and how many there may be.
+//! Queue expiry: when waiting requests are checked for closed clients and for their time limit.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const BETWEEN_SWEEPS: Duration = Duration::from_millis(10);
 /// A request that waits for a thread this long causes a warning.
 const SATURATED_AFTER: Duration = Duration::from_secs(1);
 
-/// When the waiting requests have to be swept because a client left.
+/// When the waiting requests have to be checked, because a client left.
 pub(super) struct QueueExpiry {
     sweep_at: Option<Instant>,
     swept_at: Instant,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn departures_are_looked_into_soon_but_not_each_by_itself() {
+    fn sweeps_after_client_closes_are_rate_limited() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut waiting = QueueExpiry::new(start);

@@ -39,7 +39,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_is_due_comes_out_in_order_and_nothing_before_its_time() {
+    fn due_timers_are_returned_in_order_and_none_early() {
         let start = Instant::now();
         let mut timers = Timers::default();
         for (seconds, token) in [(3, 30), (1, 10), (2, 20), (1, 11)] {

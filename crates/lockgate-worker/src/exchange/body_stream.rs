@@ -56,8 +56,8 @@ pub trait BodySource: Send {
     /// The body has ended before it is complete; later calls return the same error.
     fn step(&mut self, into: &mut [u8], now: Instant) -> Result<Step, BodyError>;
 
-    /// Waits until there may be something to read, or until the deadline. Called without the lock of the stream, through
-    /// the value that this returns.
+    /// Waits until there may be something to read, or until the deadline. Called without the lock of the stream,
+    /// through the value that this returns.
     fn waiter(&self) -> Option<Arc<dyn Waiter>>;
 }
 
@@ -88,7 +88,7 @@ impl<S: BodySource> SharedBody<S> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at the source, unless it was taken back.
+    /// Runs `look` on the source, unless it was taken back.
     pub fn with<T>(&self, look: impl FnOnce(&mut S) -> T) -> Option<T> {
         self.lock().as_mut().map(look)
     }

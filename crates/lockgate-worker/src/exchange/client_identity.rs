@@ -92,7 +92,7 @@ impl TrustedProxies {
     }
 }
 
-/// What a connection knows about its client.
+/// The client of a connection, as far as it is known.
 #[derive(Default)]
 pub(crate) struct ClientIdentity {
     /// What has arrived of the PROXY header, while it is awaited.
@@ -132,7 +132,7 @@ impl ClientIdentity {
     }
 }
 
-/// What a connection that begins with a PROXY header has shown.
+/// The result of reading a PROXY header.
 pub(crate) enum ProxyHeaderRead<'i> {
     /// More is needed.
     Incomplete,

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_given_up_for_its_client_or_its_time() {
+    fn a_request_is_dropped_if_its_client_left_or_its_time_is_over() {
         use DropReason::{Gone, HalfClosed, TooLate};
         let limit = Some(Duration::from_secs(30));
         let cases = [
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_taken_in_order_until_some_are_given_up() {
+    fn requests_are_taken_in_order_until_some_are_dropped() {
         let start = Instant::now();
         let exchanges: Vec<(u64, Presence)> = (0..40).map(|at| (at, Presence::Connected)).collect();
         let discipline = QueueDiscipline::default();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_request_does_not_use_up_the_turn() {
+    fn a_single_request_does_not_use_up_the_lifo_period() {
         let start = Instant::now();
         let discipline = QueueDiscipline::default();
         discipline.record_drops(1);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_is_taken_out_from_anywhere_and_the_rest_keeps_its_order() {
+    fn requests_are_dropped_from_any_position_and_the_rest_keep_their_order() {
         let start = Instant::now();
         let mut queue = queue_of(
             start,

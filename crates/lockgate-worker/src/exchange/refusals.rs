@@ -111,7 +111,7 @@ mod tests {
     use lockgate_http::{Limits, RequestParser};
 
     #[test]
-    fn a_warning_names_the_header_the_length_and_the_setting_and_no_value() {
+    fn a_warning_contains_header_name_length_and_setting_but_no_value() {
         let limits = Limits {
             field_size: 80,
             ..Limits::default()
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_that_no_setting_changes_are_logged_for_trusted_proxies_only() {
+    fn refusals_without_a_setting_are_logged_for_trusted_proxies_only() {
         for (refusal, of_any, of_trusted) in [
             (Refusal::BodyTooLarge { limit: 1 }, true, true),
             (Refusal::RequestLineTooLong { limit: 1 }, true, true),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_refusal_is_throttled_by_itself() {
+    fn each_kind_of_refusal_is_throttled_separately() {
         let warnings = RefusalWarnings::default();
         let now = Instant::now();
         assert_eq!(warnings.record(Refusal::MissingHost, now), Some(0));

@@ -18,7 +18,7 @@ use crate::transport::outbox::SharedBytes;
 /// While no output is produced for a client, its socket is checked this often.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// What these checks have shown.
+/// The checks of one client.
 #[derive(Debug, Clone, Copy, Default)]
 struct PresenceChecks {
     last_at: Option<Instant>,
@@ -232,7 +232,7 @@ impl Reply {
         }
     }
 
-    /// Forgets a head that was started but of which nothing has been sent (`start_response` with `exc_info`). Returns
+    /// Discards a head that was started but of which nothing has been sent (`start_response` with `exc_info`). Returns
     /// whether that was possible.
     pub fn restart(&mut self) -> bool {
         if self.is_committed() || self.state == State::Over {

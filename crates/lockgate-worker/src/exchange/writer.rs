@@ -33,7 +33,7 @@ impl std::fmt::Display for ClientGone {
 
 impl std::error::Error for ClientGone {}
 
-/// What is known about a client that sends nothing.
+/// Whether a client is still connected, as far as is known without sending anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     /// Its connection is open.
@@ -45,12 +45,12 @@ pub enum Presence {
     Gone,
 }
 
-/// Where to look for a client.
+/// How to find out whether a client is still connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresenceCheck {
-    /// At the events that the poller has reported.
+    /// From the events that the poller has reported.
     Events,
-    /// At the socket itself, where no thread has polled meanwhile.
+    /// From the socket, with a system call: no thread may have polled meanwhile.
     Socket,
 }
 
@@ -63,7 +63,7 @@ pub enum DropReason {
     HalfClosed,
     /// The request has waited longer than `queue_timeout` or `request_timeout`.
     TooLate,
-    /// `queue_size` other requests wait already.
+    /// `queue_size` other requests are waiting.
     QueueFull,
 }
 
@@ -123,12 +123,12 @@ pub trait ResponseWriter: Send {
     /// Closes the connection (resets the stream) so that the client does not take the response for complete.
     fn abort(self: Box<Self>);
 
-    /// Answers a request that the application never saw. Called attached or not, also by the leader: neither waits nor
-    /// touches the socket.
+    /// Answers a request that was not passed to the application. Called attached or not, also by the leader: neither
+    /// waits nor touches the socket.
     fn answer(self: Box<Self>, answer: &Answer, now: Instant);
 
-    /// Ends a request that the application never saw: with a 503, or without a response when the client has gone.
-    /// Called as [`ResponseWriter::answer`].
+    /// Ends a request that was not passed to the application: with a 503, or without a response when the client has
+    /// gone. Called as [`ResponseWriter::answer`].
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant);
 
     /// Sends an interim head, which has to be 101, and gives the connection to the caller: no HTTP follows on it. Waits
@@ -141,10 +141,10 @@ pub trait ResponseWriter: Send {
         Err(ClientGone)
     }
 
-    /// What is known of the client.
+    /// Whether the client is still connected, and its socket.
     fn client(&mut self) -> &mut dyn ClientProbe;
 
-    /// Where the server keeps what the response does not need.
+    /// The deadline, the log record and the order of the exchange.
     fn control(&mut self) -> &mut dyn ExchangeControl;
 }
 
@@ -152,13 +152,13 @@ pub trait ResponseWriter: Send {
 pub struct TakenOver {
     /// The byte stream; it does not block.
     pub transport: Box<dyn Transport>,
-    /// What the client has sent behind its request.
+    /// What the client has sent after its request.
     pub unread: Vec<u8>,
-    /// Dropped last: the place is free when the connection is closed.
+    /// Dropped last: the slot is free when the connection is closed.
     pub(crate) _slot: Box<dyn Send>,
 }
 
-/// What can be found out about a client without sending it anything.
+/// Whether a client is still connected, without sending it anything.
 pub trait ClientProbe {
     /// Whether the client still waits for the response.
     fn presence(&mut self, check: PresenceCheck) -> Presence;
@@ -172,8 +172,8 @@ pub trait ClientProbe {
 /// The deadline, the log record and the order of an exchange.
 pub trait ExchangeControl {
     /// From now on the call has a deadline, at which another thread may answer. Called before
-    /// [`ResponseWriter::start`]. A writer that ignores this is not ended at the deadline; its thread is interrupted all
-    /// the same.
+    /// [`ResponseWriter::start`]. A writer that ignores this is not ended at the deadline; its thread is interrupted
+    /// all the same.
     fn watch_deadline(&mut self, _slot: &Arc<CallSlot>) {}
 
     /// Keeps the connection's next request back until the value is dropped, in protocols where the requests of a

@@ -22,7 +22,7 @@ use crate::log::output::LogOutput;
 /// again, half written.
 const MAX_BUFFER: usize = 8 << 20;
 
-/// How long the writer collects lines: one system call for many lines, and a person who follows the log sees no delay.
+/// How long the writer collects lines: one system call for many lines, without a visible delay for `tail -f`.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// How long the writer waits for room, and how long it waits after an error before it tries again.

@@ -17,8 +17,8 @@ use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_even
 use crate::date::Zone;
 use crate::log::output::{self, LogOutput};
 
-/// How long a thread waits for a slow reader of the log. Only once each time that the reader stops altogether: after
-/// that no thread waits until the log is read again.
+/// How long a thread waits for a slow reader of the log. After one wait without success no thread waits until the log is
+/// read again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The source of an event in a JSON error log.
@@ -55,8 +55,7 @@ pub fn described(method: &[u8], target: &[u8]) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Creates a missing log file and gives it to an owner, by user and group, who will reopen it. Existing files stay
-/// unchanged.
+/// Creates a missing log file, owned by the user and group that will reopen it. Existing files stay unchanged.
 ///
 /// # Errors
 /// When it does not exist and cannot be created.
@@ -207,7 +206,7 @@ impl ErrorLog {
         &self.zone
     }
 
-    /// Logs how many lines were lost, if any were and the log accepts lines again. To be called now and then.
+    /// Logs how many lines were lost, if any were and the log accepts lines again. To be called about once a second.
     pub fn report_losses(&self) {
         if self.lost.load(Ordering::Relaxed) > 0 {
             self.put(&[], Duration::ZERO);
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_lost_by_a_full_log_are_counted_and_reported_when_it_is_writable_again() {
+    fn lost_lines_are_counted_and_logged_when_the_log_is_writable_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_shown_without_its_query_where_that_is_wanted_and_cut_where_it_is_long() {
+    fn a_logged_target_has_no_query_unless_configured_and_is_cut_if_long() {
         for (target, shown) in [
             ("/a?b=c?d", "/a?"),
             ("/a", "/a"),
@@ -363,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_with_one_that_has_no_end() {
+    fn an_unterminated_last_line_counts() {
         for (text, count) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("\n\n", 2)] {
             assert_eq!(count_lines(text.as_bytes()), count, "{text:?}");
         }

@@ -25,10 +25,10 @@ const WHOLE_AT_MOST: usize = 4096;
 /// Log files contain data of clients, so they are not readable by all users.
 const MODE: u32 = 0o640;
 
-/// Delay between two attempts to lock, or to find room that was there a moment ago. Only a log in trouble pays it.
+/// Delay between two attempts to lock, or to write where there was room. Only a blocked log pays it.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// What a write has not written.
+/// The error of a write that was incomplete.
 #[derive(Debug)]
 pub(crate) struct Unwritten {
     /// Bytes that are written, all of them whole lines.
@@ -314,7 +314,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(MODE).open(path)
 }
 
-/// Creates a missing log file for an owner who will have to reopen it. An existing file is left unchanged: any user who
+/// Creates a missing log file, owned by the user that will reopen it. An existing file is left unchanged: any user who
 /// may write to its directory could have put a link to anything there.
 pub(crate) fn create_missing(target: &LogTarget, owner: Option<(u32, u32)>) -> io::Result<()> {
     let LogTarget::File(path) = target else {
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unread_pipe_delays_no_writer_and_holds_whole_lines() {
+    fn a_full_pipe_blocks_no_writer_and_holds_whole_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut outlet = outlet(writer);
         let mut taken = fill(&mut outlet);
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_the_flag_is_asked_before_it_is_written_to() {
+    fn a_stream_without_rwf_nowait_is_polled_before_a_write() {
         let (_reader, writer) = io::pipe().unwrap();
         let mut outlet = outlet(writer);
         let mut taken = 0;
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_socket_has_taken_half_is_ended_before_the_next() {
+    fn a_line_cut_off_on_a_socket_is_terminated_before_the_next() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let mut outlet = outlet(ours);
         let endless = vec![b'x'; 64 << 20];
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_gone_is_an_error_and_no_signal() {
+    fn a_closed_pipe_is_an_error_and_no_signal() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let unwritten = outlet(writer).write(LINE, Instant::now()).unwrap_err();
@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_of_a_line_is_blanked_out_only_where_it_was_written_in_a_file_of_ours() {
+    fn an_incomplete_line_is_overwritten_only_in_a_file_that_was_opened_here() {
         for (target, before, fragment, after, is_blank, left) in [
             ("ours", "one\n", "two", "", true, "one\n  \n"),
             ("ours", "one\n", "t", "", true, "one\n\n"),
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_another_process_has_moved_overwrites_nothing() {
+    fn nothing_is_overwritten_if_another_process_moved_the_position() {
         let (_folder, path) = log_with("");
         let mut outlet = Outlet::of(open_file(&path).unwrap(), true);
         outlet.write_now(b"two").unwrap();
@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_never_given_back_costs_the_patience_and_no_more() {
+    fn a_lock_that_is_never_released_costs_no_more_than_the_patience() {
         let folder = tempfile::tempdir().unwrap();
         let output = LogOutput::open(&LogTarget::File(folder.path().join("log"))).unwrap();
         let held = output.outlet.lock().unwrap();
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_log_file_that_was_not_there_is_given_to_an_owner() {
+    fn only_a_new_log_file_changes_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let (fresh, secret) = (folder.path().join("log"), folder.path().join("secret"));
         let link = folder.path().join("link");

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_time_is_said_at_once_and_what_follows_is_counted() {
+    fn the_first_event_is_logged_at_once_and_later_ones_are_counted() {
         let start = Instant::now();
         let mut throttle = LogThrottle::default();
         let found: Vec<Option<u64>> = [0, 0, 1, 9, 10, 11, 35, 36]
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_speaks_of_the_unsaid_only_when_there_are_some() {
+    fn the_count_of_suppressed_events_is_left_out_if_zero() {
         assert_eq!(and_suppressed(0), "");
         assert_eq!(and_suppressed(1), " (and 1 more since the last such line)");
         assert!(and_suppressed(12).contains("and 12 more"));

@@ -295,7 +295,7 @@ fn receive_frame(client: &mut UnixStream) -> (u8, u8, Vec<u8>) {
 }
 
 #[test]
-fn a_connection_has_several_requests_with_the_application_at_once() {
+fn a_multiplexed_connection_runs_several_requests_at_once() {
     const STREAMS: u8 = 3;
     const LENGTH: usize = 1000;
     // No call passes before all have begun: only concurrent calls can finish.

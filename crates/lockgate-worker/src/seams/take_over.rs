@@ -36,7 +36,7 @@ fn echo(mut connection: TakenOver) {
 }
 
 #[test]
-fn a_connection_may_leave_http_and_counts_until_it_ends() {
+fn a_connection_taken_over_counts_until_it_ends() {
     for threads in [1, 2] {
         let handle = start(threads, |request, reply| {
             if request.head.path() != b"/upgrade" {

@@ -288,7 +288,7 @@ pub(super) fn read_to_end(client: &mut UnixStream) -> String {
 }
 
 #[test]
-fn a_transport_may_transform_hold_and_refuse_to_send_files() {
+fn a_transport_may_transform_and_buffer_bytes() {
     const LENGTH: usize = 400_000;
     let handle = start(2, |request, reply| {
         reply.head().set_status(200, b"OK").unwrap();
@@ -317,7 +317,7 @@ fn a_transport_may_transform_hold_and_refuse_to_send_files() {
 }
 
 #[test]
-fn a_transport_may_hand_out_less_than_the_socket_had() {
+fn a_transport_may_return_less_than_the_socket_had() {
     for threads in [1, 2] {
         for (length, follows) in [(5_000, 0), (5_000, 3), (200_000, 2), (0, 40)] {
             let handle = start(threads, |request, reply| {

@@ -1,4 +1,4 @@
-//! The thread pool's backlog: requests kept because no thread may run them for now.
+//! The thread pool's backlog: requests that wait because no thread may run them for now.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::exchange::queue::QueueDiscipline;
 use crate::exchange::writer::DropReason;
 
 impl ThreadPool {
-    /// Keeps a request for the next free thread. Returns it if a follower has become available.
+    /// Puts a request into the backlog. Returns it if a follower has become available.
     pub fn put_back(&self, mut exchange: Exchange) -> Option<Exchange> {
         let mut state = self.lock();
         let may_call = !self.is_gil_awaited.load(Ordering::Relaxed) && !self.has_to_wait();
@@ -40,7 +40,7 @@ impl ThreadPool {
         self.backlog_len.load(Ordering::SeqCst) > 0 && self.may_call()
     }
 
-    /// Number of kept requests.
+    /// Number of requests in the backlog.
     pub fn backlog_len(&self) -> usize {
         self.backlog_len.load(Ordering::Relaxed)
     }
@@ -53,7 +53,8 @@ impl ThreadPool {
         self.lock().backlog.oldest()
     }
 
-    /// Takes out the kept requests not worth a call any more; see [`Queue::drop_request`](crate::exchange::queue::Queue::give_up).
+    /// Takes out the requests that are no longer worth a call; see
+    /// [`Queue::drop_requests`](crate::exchange::queue::Queue::drop_requests).
     pub fn drop_from_backlog(
         &self,
         now: Instant,

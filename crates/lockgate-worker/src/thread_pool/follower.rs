@@ -14,9 +14,9 @@ const DEEP_AFTER: u32 = 50;
 const MAX_DEEP_SLEEP: Duration = Duration::from_millis(100);
 
 impl ThreadPool {
-    /// Sleeps until this thread becomes the follower (true) or has to end (false): the worker is over, or the thread was
-    /// idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst ends
-    /// even while requests keep arriving.
+    /// Sleeps until this thread becomes the follower (true) or has to end (false): the worker is over, or the thread
+    /// was idle for `thread_idle_timeout`. The last thread parked is the first one woken, so the surplus of a burst
+    /// ends even while requests keep arriving.
     pub fn wait_parked(&self) -> bool {
         let me = thread::current().id();
         let ends_at = self.idle_timeout.map(|timeout| Instant::now() + timeout);
@@ -48,8 +48,9 @@ impl ThreadPool {
         }
     }
 
-    /// Sleeps until the event loop should be taken from a call that has outlived a tick, or is expected to. False when the
-    /// worker is over. `tried` is the call whose event loop turned out not to be free: that call is given a full tick.
+    /// Sleeps until the event loop should be taken from a call that has outlived a tick, or is expected to. False when
+    /// the worker is over. `tried` is the call whose event loop turned out not to be free: that call is given a full
+    /// tick.
     pub fn wait_as_follower(&self, tried: &mut u64) -> bool {
         set_timer_slack();
         let mut quiet_ticks = 0;
@@ -83,7 +84,7 @@ impl ThreadPool {
             quiet_ticks += 1;
             if quiet_ticks > DEEP_AFTER {
                 self.sleep_deeply();
-                // Woken by the time limit alone, it sleeps again after one look.
+                // Woken by the time limit alone, it sleeps again after one check.
                 quiet_ticks = DEEP_AFTER;
                 self.hand_off.record_pause();
             }

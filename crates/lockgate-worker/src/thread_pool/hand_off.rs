@@ -1,4 +1,5 @@
-//! The hand-off policy: how long a call may keep the event loop before the follower takes it, learnt from earlier calls.
+//! The hand-off policy: how long a call may keep the event loop before the follower takes it, learnt from earlier
+//! calls.
 //!
 //! The fields are atomics because the follower reads what the leader writes; each is a hint, and no order between them
 //! matters.
@@ -17,16 +18,16 @@ const USUAL_TICK: u32 = 1_000;
 /// caches: a thousand a second cost 3 % of Flask's throughput, two hundred nothing measurable.
 const LONGEST_TICK: u32 = 5_000;
 
-/// A tick is never shorter than this many usual calls: taking the event loop from a CPU-bound call gains nothing. Without
-/// this, Flask's calls of 50 µs were promoted by the shortest tick: 54.5 µs of CPU a request instead of 51.
+/// A tick is never shorter than this many usual calls: taking the event loop from a CPU-bound call gains nothing.
+/// Without this, Flask's calls of 50 µs were promoted by the shortest tick: 54.5 µs of CPU a request instead of 51.
 const USUAL_CALLS_PER_TICK: u32 = 4;
 
 /// The share that stands for all calls.
 const ALL_CALLS: u32 = 1 << 16;
 
 /// When more than this share of calls is promoted, the follower does not wait for the tick (early promotion): it sleeps
-/// until a call begins and takes the event loop at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53; where
-/// most calls are short, this would wake the follower for each of them.
+/// until a call begins and takes the event loop at once. A view that waits 10 ms then costs 22 µs of CPU instead of 53;
+/// where most calls are short, this would wake the follower for each of them.
 const EARLY_PROMOTION_FROM: u32 = ALL_CALLS / 2;
 
 /// See the module documentation. Times are in microseconds unless the name says otherwise.
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_compute_are_soon_left_alone() {
+    fn cpu_bound_calls_are_soon_no_longer_promoted() {
         let hand_off = HandOffPolicy::new();
         (0..40).for_each(|_| hand_off.record_promotion());
         assert!(hand_off.promotes_early());
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_wait_when_most_of_the_latest_were_promoted() {
+    fn promotion_is_early_when_most_recent_calls_were_promoted() {
         let hand_off = HandOffPolicy::new();
         for round in 0..40 {
             assert_eq!(hand_off.promotes_early(), round > 21, "{round}");

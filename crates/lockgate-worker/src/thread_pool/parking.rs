@@ -64,10 +64,10 @@ mod loom_model {
     use loom::sync::Arc;
     use loom::thread;
 
-    /// The event loop is free for one call, then held, then free for another; the follower, which sleeps without a time limit
-    /// here, must not miss the last one.
+    /// The event loop is free for one call, then held, then free for another; the follower, which sleeps without a time
+    /// limit here, must not miss the last one.
     #[test]
-    fn a_standby_that_sleeps_deeply_is_woken_by_the_next_call() {
+    fn a_follower_in_deep_sleep_is_woken_by_the_next_call() {
         loom::model(|| {
             let parking = Arc::new(Parking::new());
             parking.release_without_follower(1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// before it runs beside them anyway. A thread whose call ends takes a waiting request without a hand-over.
 const MAX_WAIT: Duration = Duration::from_millis(10);
 
-/// While requests are kept, how often the leader checks whether the running calls are CPU-bound at all.
+/// While the backlog is not empty, how often the leader checks whether the running calls are CPU-bound at all.
 const SAMPLE_EVERY: Duration = Duration::from_millis(1);
 
 /// The calls of one worker. Every word is a hint without ordering.
@@ -17,7 +17,7 @@ pub struct CpuSaturation {
     is_cpu_bound: AtomicBool,
     /// Microseconds after `created_at` when a call last ended, or was admitted by force, while calls were CPU-bound.
     last_change: AtomicU64,
-    /// Microseconds after `created_at` of the last look, and the CPU time that the process had used by then.
+    /// Microseconds after `created_at` of the last sample, and the CPU time that the process had used by then.
     last_sample: AtomicU64,
     cpu_time_at_last_sample: AtomicU64,
     created_at: Instant,
@@ -75,7 +75,7 @@ impl CpuSaturation {
         is_saturated.then(|| self.created_at + last + MAX_WAIT)
     }
 
-    /// Records the CPU time of the process, while requests are kept; returns when to call this again.
+    /// Samples the CPU time of the process, while the backlog is not empty; returns when to call this again.
     ///
     /// A call that waits counts as running, too. Where the CPU was idle for half of a millisecond, the running calls
     /// are waiting, and holding a request back would only leave the CPU idle: eight clients of a 10 ms wait beside two
@@ -88,7 +88,7 @@ impl CpuSaturation {
             let used = used.as_micros() as u64;
             let before = self.cpu_time_at_last_sample.swap(used, Ordering::Relaxed);
             self.last_sample.store(now_micros, Ordering::Relaxed);
-            // A much longer interval began when no requests were kept, and says nothing about the present.
+            // A much longer interval began while the backlog was empty, and shows nothing about the present.
             if elapsed < 4 * interval && used.saturating_sub(before) < elapsed / 2 {
                 self.is_cpu_bound.store(false, Ordering::Relaxed);
             }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_waits_only_beside_two_calls_that_compute() {
+    fn a_request_waits_only_for_two_cpu_bound_calls() {
         let saturation = CpuSaturation::new();
         let now = Instant::now();
         saturation.on_attached(true, now);
@@ -133,8 +133,8 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_leave_the_cpu_idle_delay_no_other_call() {
-        // Wall and CPU milliseconds at each look, and whether a request still has to wait.
+    fn calls_that_leave_the_cpu_idle_delay_no_request() {
+        // Wall and CPU milliseconds at each sample, and whether a request still has to wait.
         let cases: [(&[(u64, u64)], bool); 4] = [
             (&[(1, 1), (2, 2), (3, 3)], true),
             (&[(1, 1), (2, 1)], false),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_starts_again_with_each_call_that_ends_but_is_bounded() {
+    fn each_call_that_ends_restarts_the_bounded_wait() {
         let saturation = CpuSaturation::new();
         (0..3).for_each(|_| saturation.on_call_begin());
         saturation.on_attached(true, Instant::now());

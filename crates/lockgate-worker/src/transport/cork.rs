@@ -2,9 +2,9 @@
 //!
 //! PEP 3333 ("Buffering and Streaming") lets a server return to the application before a piece is transmitted, if
 //! transmission continues meanwhile. While the call's thread still leads, the kernel gathers the pieces (MSG_MORE);
-//! when the call outlives a tick, the follower takes the event loop and uncorks the socket. 100 pieces of 1 KiB: 71 µs of CPU
-//! instead of 210. If no follower comes, because a thread could not be started, the kernel sends the pieces after 200
-//! ms.
+//! when the call outlives a tick, the follower takes the event loop and uncorks the socket. 100 pieces of 1 KiB: 71 µs
+//! of CPU instead of 210. If no follower comes, because a thread could not be started, the kernel sends the pieces
+//! after 200 ms.
 
 #[cfg(loom)]
 use loom::sync::{
@@ -47,8 +47,8 @@ impl<S: Corked> Cork<S> {
 
     /// The event loop was taken from a call that still runs: what the call has written so far is sent now.
     ///
-    /// The taker announces itself before it looks here, and the writer writes before it looks for a taker
-    /// ([`Cork::uncork_unless_watched`]). With a fence on either side at least one of them sees the other.
+    /// The new leader marks the event loop as held before it looks here, and the writer writes before it reads that
+    /// mark ([`Cork::uncork_unless_watched`]). With a fence on either side at least one of them sees the other.
     pub fn uncork(&self) {
         fence(Ordering::SeqCst);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,7 +101,7 @@ mod loom_model {
 
     /// A call writes a piece while the follower takes the event loop from it: the piece is sent by one of them.
     #[test]
-    fn a_piece_does_not_stay_behind_when_the_lane_is_taken() {
+    fn a_piece_is_sent_when_the_event_loop_is_taken_during_the_write() {
         loom::model(|| {
             let (cork, parking) = (Arc::new(Cork::new()), Arc::new(Parking::new()));
             let socket = Arc::new(Socket::default());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corked_piece_waits_until_the_lane_is_taken() {
+    fn a_corked_piece_waits_until_the_event_loop_is_taken() {
         let (mut transport, mut client) = pair();
         let cork = Cork::new();
         cork.register(transport.corked_socket());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_written_after_the_lane_was_taken_does_not_wait() {
+    fn a_piece_written_after_the_event_loop_was_taken_is_sent_at_once() {
         let (mut transport, mut client) = pair();
         let cork = Cork::new();
         cork.register(transport.corked_socket());
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_piece_takes_the_others_along() {
+    fn the_last_piece_is_sent_with_the_corked_ones() {
         let (mut transport, mut client) = pair();
         for (piece, is_corked) in [(b"one", true), (b"two", true), (b"end", false)] {
             transport.set_corked(is_corked);

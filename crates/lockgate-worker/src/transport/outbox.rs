@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_leaves_once_and_in_order_however_little_the_socket_takes() {
+    fn each_byte_is_sent_once_and_in_order_with_any_partial_writes() {
         for appetite in [1, 2, 3, 7, 100, 100_000] {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(b"0123456789").unwrap();
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_response_leaves_what_was_queued_before_it() {
+    fn a_discarded_response_keeps_earlier_output() {
         let mut outbox = Outbox::default();
         outbox.append(b"first");
         let mark = outbox.len();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn one_flush_sends_a_bounded_amount_and_the_next_continues() {
+    fn one_flush_sends_a_bounded_amount() {
         let mut outbox = Outbox::default();
         let long: Vec<u8> = (0..5_000_000_u32).map(|at| (at % 251) as u8).collect();
         outbox.append(b"head");

@@ -17,10 +17,10 @@ use crate::deadlines::records::{CallState, Record};
 use crate::deadlines::{Deadlines, ReplaceReason};
 use crate::event_loop::context::Context;
 
-/// A new call is noticed after this long at the latest.
+/// A new call is checked after this long at the latest.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-/// Minimum time between two looks, so that no deadline makes the thread spin.
+/// Minimum time between two checks, so that no deadline makes the thread spin.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 
 /// A stack to read, or a call to interrupt.
@@ -38,7 +38,7 @@ enum Kind {
 /// Starts the watcher and the inspector of a worker.
 ///
 /// # Errors
-/// When the system has no threads to give.
+/// The system's error when it cannot start a thread.
 pub fn start(context: &Arc<Context>, deadlines: &Arc<Deadlines>) -> io::Result<()> {
     let (inspections, requested) = channel();
     let watcher = Watcher {
@@ -104,7 +104,7 @@ impl Watcher {
                     expiry.is_stuck = true;
                     let since = now.saturating_duration_since(expiry.at);
                     record = Some(Record::stuck_thread(&call, since));
-                    // Such a call has only waited for the GIL.
+                    // A call in this stage has waited for the GIL all the time.
                     declared_stuck = Some(call.stage == Stage::Waiting);
                 }
             }
@@ -221,7 +221,8 @@ impl Inspector {
             .app
             .interrupt(call_slot.thread, &mut |has_stack| {
                 let mut call = call_slot.lock();
-                // The call ends on an attached thread, as this one is: either it is over by now or it finds this mark.
+                // The call ends on an attached thread, as this one is: either it is over by now or it finds this flag
+                // set.
                 let is_due = call.number == inspection.number && call.stage != Stage::Idle;
                 if is_due {
                     call.is_interrupted = true;
@@ -235,7 +236,8 @@ impl Inspector {
         }
     }
 
-    /// The record of a call that is interrupted now, up to the stack; marks the call, so that it has one record only.
+    /// The record of a call that is interrupted now, up to the stack; the call is marked as logged, so that it has one
+    /// record only.
     fn begin_record(&self, call: &mut Call, has_stack: bool, now: Instant) -> Option<Record> {
         let was_logged = call
             .expiry
@@ -291,7 +293,6 @@ impl Context {
     }
 }
 
-/// What [`Ending`] means to the owner of the connection once its thread is back.
 impl Ending {
     /// Whether the client may still be reading what it was sent.
     pub fn is_answered(self) -> bool {

@@ -1,7 +1,7 @@
 //! The main loop of a worker thread: lead the event loop, call the application, lead again; or follow, or sleep.
 //!
-//! Two rules keep event loop and GIL from deadlock: an attached thread only *tries* to lock the event loop, and a thread
-//! waits for the GIL only after it has released the event loop.
+//! Two rules keep event loop and GIL from deadlock: an attached thread only *tries* to lock the event loop, and a
+//! thread waits for the GIL only after it has released the event loop.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, MutexGuard};
@@ -62,7 +62,7 @@ impl WorkerThread {
                 next = self.next_job(&mut spare);
                 let now = Instant::now();
                 asked = Some(now);
-                // From here on, because the request may wait for the GIL in vain.
+                // From here on, because the deadline may pass while this thread waits for the GIL.
                 if let Some(exchange) = &mut next {
                     watch.begin(exchange, now);
                 }
@@ -145,7 +145,7 @@ impl WorkerThread {
         }
     }
 
-    /// Gives up a request that has waited for too long, or whose client has left.
+    /// Drops a request that has waited for too long, or whose client has left.
     fn check(
         &self,
         mut exchange: Exchange,
@@ -208,8 +208,8 @@ impl WorkerThread {
         began: &mut Instant,
     ) -> Option<Exchange> {
         if !self.context.pool.is_still_leading() {
-            // Another thread leads the event loop. A request that was kept for lack of threads runs here and now, without
-            // releasing the GIL in between.
+            // Another thread leads the event loop. A request from the backlog runs here, without releasing the
+            // GIL in between.
             let exchange = self.context.pool.take_from_backlog();
             if exchange.is_some() {
                 self.context.pool.begin_backlog_call();
@@ -287,12 +287,12 @@ impl WorkerThread {
                 self.context.end();
                 return None;
             }
-            let kept = if self.context.pool.can_take_from_backlog() {
+            let from_backlog = if self.context.pool.can_take_from_backlog() {
                 self.context.pool.take_from_backlog()
             } else {
                 None
             };
-            let Some(exchange) = kept.or_else(|| event_loop.take_ready()) else {
+            let Some(exchange) = from_backlog.or_else(|| event_loop.take_ready()) else {
                 continue;
             };
             if self.context.pool.may_call() {

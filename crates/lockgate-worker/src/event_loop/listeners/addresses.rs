@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_clients_that_have_left() {
+    fn an_address_without_connections_has_no_entry() {
         let mut addresses = Addresses::default();
         for token in 0..1000 {
             addresses.enter(token, network(&format!("192.0.2.{}", token % 200)));

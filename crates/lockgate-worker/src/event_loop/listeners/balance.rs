@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_takes_until_it_holds_clearly_more_than_the_mean() {
+    fn a_worker_accepts_until_it_holds_clearly_more_than_the_mean() {
         for (own, others, room) in [
             (0, &[0, 0, 0][..], 2),
             (1, &[0, 0, 0], 1),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_alone_takes_everything() {
+    fn a_single_worker_accepts_everything() {
         for own in [0, 7, 1_000_000] {
             let mut balance = Balance::default();
             assert_eq!(balance.room(own, siblings(&[]), false), usize::MAX);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_all_the_room_keeps_to_the_bound() {
+    fn a_worker_that_uses_all_its_room_stays_within_the_bound() {
         for count in 1..10 {
             for own in 0..60 {
                 for each in 0..40 {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_always_takes_something() {
+    fn a_worker_that_has_waited_always_accepts_something() {
         for turns in [0, 1] {
             let mut balance = Balance::default();
             assert_eq!(balance.room(9, siblings(&[(0, 0), (3, 0)]), false), 0);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_siblings_are_waited_for_less_and_less() {
+    fn waits_for_absent_siblings_become_rarer() {
         let mut balance = Balance::default();
         let those = [(1, 5), (1, 5), (1, 5)];
         let mut own = 3;
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sibling_that_is_back_is_trusted_again() {
+    fn a_sibling_that_polls_again_is_waited_for_again() {
         let mut balance = Balance::default();
         let gone = [(1, 5)];
         assert_eq!(balance.room(6, siblings(&gone), false), 0);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_serving_workers_share_the_part_of_the_others() {
+    fn present_siblings_share_the_connections_of_absent_ones() {
         let mut balance = Balance::default();
         let before = [(14, 10), (14, 20), (1, 5)];
         assert_eq!(balance.room(15, siblings(&before), false), 0);

@@ -1,4 +1,4 @@
-//! The receiving half of an HTTP/1 connection while the application reads a body: the parser, what lies behind the body,
+//! The receiving half of an HTTP/1 connection while the application reads a body: the parser, the input after the body,
 //! and the client's deadline. The connection takes them back when the response ends.
 
 use std::io;
@@ -82,7 +82,7 @@ impl BodyReceiver {
         }
     }
 
-    /// The parser, for the next request, and the input behind the body. `None`: a part of the body was not read.
+    /// The parser, for the next request, and the input after the body. `None`: a part of the body was not read.
     pub(super) fn into_parts(mut self) -> Option<(RequestParser, Vec<u8>)> {
         let mut head = RequestHead::default();
         while self.state == State::Receiving {

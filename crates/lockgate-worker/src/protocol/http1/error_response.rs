@@ -161,7 +161,7 @@ mod tests {
     use rustix::io::Errno;
 
     #[test]
-    fn a_body_that_is_not_kept_gets_the_status_of_the_reason() {
+    fn the_status_of_a_body_that_is_not_stored_follows_from_the_error() {
         for (errno, expected) in [
             (Errno::NOSPC, 507),
             (Errno::DQUOT, 507),

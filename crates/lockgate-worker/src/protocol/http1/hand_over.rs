@@ -12,7 +12,7 @@ use crate::detached_work::DetachedWork;
 use crate::transport::outbox::Flushed;
 
 impl Http1 {
-    /// The response is complete. A thread that still leads lets it leave with the others of the turn.
+    /// The response is complete. If this thread still leads, the event loop sends it with the others of the turn.
     pub(super) fn return_finished(self: Box<Self>) {
         let pool = &self.context.pool;
         if pool.is_still_leading() {
@@ -69,8 +69,8 @@ impl Http1 {
         inbox.push(Returned::Connection(self), true);
     }
 
-    /// Drops a connection that a thread owns. The event loop hears of it before the client can see the close, so that
-    /// the client's next connection finds the place of this one.
+    /// Drops a connection that a thread owns. The event loop is notified before the client can see the close, so
+    /// that the slot is free for the client's next connection.
     pub(super) fn close(self: Box<Self>) {
         self.context.inbox.push_closed(self.link.slot.token());
     }
@@ -84,7 +84,7 @@ impl Http1 {
         }
     }
 
-    /// The connection is about to change its owner. Returns what its client got, if the deadline came first.
+    /// The connection is about to change its owner. Returns how the client was answered, if the deadline came first.
     pub(super) fn release_call_slot(&mut self) -> Option<Ending> {
         let is_held = self.link.slot.hold().is_held();
         let (entry, ending) = self.response.call_slot.take()?.release(is_held);

@@ -31,7 +31,7 @@ const WRITTEN_AT_ONCE: usize = 4096;
 /// What has been received of the next request.
 pub(super) struct RequestReader {
     parser: RequestParser,
-    /// Input behind the current request.
+    /// Input after the current request.
     unread: Vec<u8>,
     /// The request whose body is being received.
     pub(super) request: Option<Box<Request>>,
@@ -69,7 +69,7 @@ impl RequestReader {
         !self.unread.is_empty()
     }
 
-    /// Input behind the current request.
+    /// Input after the current request.
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.unread)
     }
@@ -173,8 +173,8 @@ impl Http1 {
         }
     }
 
-    /// Receives a part of a large body into the buffer that collects it: this saves a copy, the main cost of such a body
-    /// besides the system calls. The outer `None`: this body is not received so.
+    /// Receives a part of a large body into the buffer that collects it: this saves a copy, the main cost of such a
+    /// body besides the system calls. The outer `None`: this body is not received so.
     fn receive_directly(
         &mut self,
         body_left: Option<u64>,
@@ -399,7 +399,7 @@ impl Http1 {
         (prefixes.iter()).any(|prefix| path.starts_with(prefix.as_bytes()))
     }
 
-    /// Hands the receiving half of the connection to the application; `rest` is input behind the head.
+    /// Hands the receiving half of the connection to the application; `rest` is the input after the head.
     fn stream_body(&mut self, request: &mut Request, rest: &[u8], now: Instant) {
         let context = &self.context;
         let parser = RequestParser::new(context.limits);
