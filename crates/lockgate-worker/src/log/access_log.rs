@@ -4,6 +4,7 @@
 //! Invariant: a line is either written or counted. While the output accepts none, lines wait in memory, up to a bound,
 //! and are counted beyond it; when the output accepts lines again, the error log says once how many are missing.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -45,6 +46,39 @@ pub struct Entry {
     pub started: Option<Instant>,
     /// How many bytes of output precede the response on the connection.
     pub response_begins_at: u64,
+}
+
+/// Spare entries that a thread keeps. A turn of the event loop needs few at a time.
+const SPARE_ENTRIES: usize = 16;
+
+thread_local! {
+    /// Entries begin and end on the thread that runs the event loop, as a rule: so their memory is reused without a lock.
+    static SPARE: RefCell<Vec<Box<Entry>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Entry {
+    /// An empty entry, with the memory of an earlier one if this thread has any.
+    pub fn take() -> Box<Self> {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps the memory of an entry that has been recorded.
+    pub fn reuse(mut self: Box<Self>) {
+        let entry = &mut *self;
+        entry.head.clear();
+        entry.client = None;
+        entry.response.clear();
+        entry.environ.clear();
+        entry.status = 0;
+        entry.reason = None;
+        entry.started = None;
+        entry.response_begins_at = 0;
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARE_ENTRIES {
+                spare.push(self);
+            }
+        });
+    }
 }
 
 #[derive(Default)]

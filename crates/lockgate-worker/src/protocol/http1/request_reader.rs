@@ -365,7 +365,7 @@ impl Http1 {
             request.local = Arc::clone(&self.link.local);
         }
         if self.context.access_log.is_some() {
-            let mut entry = Box::<Entry>::default();
+            let mut entry = Entry::take();
             entry.head.clone_from(head);
             entry.client = Some(Arc::clone(&request.client));
             entry.started = Some(now);

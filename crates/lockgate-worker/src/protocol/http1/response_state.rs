@@ -70,6 +70,7 @@ impl Http1 {
             let client = entry.client.as_ref().unwrap_or(&self.link.client);
             log.record(&entry, client, body_bytes, outcome, now);
         }
+        entry.reuse();
     }
 
     /// The response has been sent in full, by the thread that runs the event loop.
