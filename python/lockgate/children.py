@@ -11,16 +11,22 @@ from collections.abc import Callable, Collection
 from lockgate import signals
 
 
-def prepare_forked_children(inherited: Callable[[], Collection[int] | None]) -> None:
-    """Registers the at-fork hook. `inherited` returns the server's descriptors, or None in a child
-    that the server itself has forked."""
+def prepare_forked_children(
+    inherited: Callable[[], Collection[int] | None],
+    begin_fork: Callable[[], None],
+    end_fork: Callable[[], None],
+) -> None:
+    """Registers the at-fork hooks. `inherited` returns the server's descriptors, or None in a child
+    that the server itself has forked. No connection is accepted between `begin_fork` and
+    `end_fork`: the child would not know that it has a copy."""
 
     def after_in_child() -> None:
+        end_fork()
         descriptors = inherited()
         if descriptors is not None:
             settle(descriptors)
 
-    os.register_at_fork(after_in_child=after_in_child)
+    os.register_at_fork(before=begin_fork, after_in_parent=end_fork, after_in_child=after_in_child)
 
 
 def settle(descriptors: Collection[int]) -> None:

@@ -5,6 +5,7 @@
 //! A number is removed before it is closed, so a registered number never belongs to another file.
 
 pub mod budget;
+pub mod fork_gate;
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -32,6 +32,8 @@ pub use app::App;
 pub use body::buffer::BodyBuffer;
 pub use body::spool::{SpoolFile, try_directory};
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
+#[cfg(not(loom))]
+pub use descriptors::fork_gate::FORK_GATE;
 pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use detached_work::DetachedWork;
 pub use exchange::body_stream::{BodyError, BodyStream};

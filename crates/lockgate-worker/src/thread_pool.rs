@@ -7,7 +7,7 @@
 mod backlog;
 mod follower;
 mod hand_off;
-mod parking;
+pub mod parking;
 mod saturation;
 
 use std::cell::Cell;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
-use lockgate_worker::take_inherited_descriptors;
+use lockgate_worker::{FORK_GATE, take_inherited_descriptors};
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -69,8 +69,12 @@ pub(crate) fn prepare_forked_children(py: Python<'_>) -> PyResult<()> {
         Some(numbers)
     };
     let inherited = PyCFunction::new_closure(py, None, None, inherited)?;
+    let begin_fork = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| FORK_GATE.begin_fork();
+    let begin_fork = PyCFunction::new_closure(py, None, None, begin_fork)?;
+    let end_fork = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| FORK_GATE.end_fork();
+    let end_fork = PyCFunction::new_closure(py, None, None, end_fork)?;
     py.import("lockgate.children")?
-        .call_method1("prepare_forked_children", (inherited,))
+        .call_method1("prepare_forked_children", (inherited, begin_fork, end_fork))
         .map(drop)
 }
 

@@ -18,6 +18,8 @@ use socket2::SockRef;
 
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
+#[cfg(not(loom))]
+use crate::descriptors::fork_gate::FORK_GATE;
 use crate::descriptors::{TrackedFd, move_up};
 use crate::exchange::request::{Client, Local};
 use crate::poller::Poller;
@@ -249,6 +251,8 @@ impl Acceptor {
         let Some(listener) = self.listeners.get(index) else {
             return Ok(());
         };
+        #[cfg(not(loom))]
+        let _no_fork = FORK_GATE.begin_accept();
         for _ in 0..most {
             // accept4 sets both flags without another system call; on Linux TCP_NODELAY is inherited from the listener.
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
