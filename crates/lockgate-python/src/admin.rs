@@ -14,10 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_http::BodyLength;
 use lockgate_observe::{
-    METRICS_CONTENT_TYPE, Memory, Scoreboard, WorkerStacks, WorkerView, write_metrics,
-    write_stacks, write_status, write_uwsgi,
+    METRICS_CONTENT_TYPE, Scoreboard, WorkerStacks, WorkerView, write_metrics, write_stacks,
+    write_status, write_uwsgi,
 };
-use lockgate_supervisor::{OperatorRequests, StackBoard, WorkerContext, WorkerControl};
+use lockgate_supervisor::{
+    OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
+};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
@@ -150,7 +152,7 @@ impl Admin {
         let mut body = Vec::new();
         match path {
             b"/metrics" => {
-                write_metrics(&mut body, self.scoreboard, VERSION, now, memory);
+                write_metrics(&mut body, self.scoreboard, VERSION, now, process_memory);
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
@@ -161,7 +163,7 @@ impl Admin {
             b"/uwsgi" => {
                 let wall = SystemTime::now().duration_since(UNIX_EPOCH);
                 let moment = (now, wall.map_or(0, |wall| wall.as_secs()));
-                write_uwsgi(&mut body, self.scoreboard, VERSION, moment, memory);
+                write_uwsgi(&mut body, self.scoreboard, VERSION, moment, process_memory);
                 Answer::ok(JSON, body)
             }
             // This process never outlives the supervisor.
@@ -206,18 +208,6 @@ impl Admin {
         let mut body = Vec::new();
         write_stacks(&mut body, &stacks, monotonic_nanos());
         Answer::ok(JSON, body)
-    }
-}
-
-/// Memory of a process, if the system reports it; statm has pages, address space first (proc(5)).
-fn memory(pid: u64) -> Memory {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-    let mut bytes = text
-        .split(' ')
-        .map(|pages| pages.parse().unwrap_or(0) * rustix::param::page_size() as u64);
-    Memory {
-        address_space: bytes.next().unwrap_or(0),
-        resident: bytes.next().unwrap_or(0),
     }
 }
 

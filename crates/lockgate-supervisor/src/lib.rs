@@ -33,6 +33,7 @@ pub use hooks::{Fork, Hooks, LoadFailure, Successor};
 pub use operators::{OperatorRequests, peer_user};
 pub use processes::exit_status::ExitStatus;
 pub use processes::in_flight::InFlightRequest;
+pub use processes::memory::process_memory;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use signals::SignalRelay;
 pub use stacks::{StackAnswer, StackBoard, StackPlace};

@@ -6,6 +6,7 @@ pub(crate) mod exit_status;
 pub(crate) mod fork_server;
 pub(crate) mod in_flight;
 pub(crate) mod kill;
+pub(crate) mod memory;
 pub(crate) mod oom;
 pub(crate) mod sampling;
 pub(crate) mod worker_process;

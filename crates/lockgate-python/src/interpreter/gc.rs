@@ -1,6 +1,5 @@
 //! Cyclic garbage collection: the setting `gc`, and collections between turns of the event loop. `Counts` decides, from counts and a time that are passed in; `IdleGc` calls Python and collects.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::Collection;
 use lockgate_observe::Level;
+use lockgate_supervisor::process_memory;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
@@ -331,11 +331,7 @@ impl Functions {
 
 /// Resident memory of this process in bytes; 0 if the system does not report it, which makes no collection due.
 fn resident() -> u64 {
-    let Ok(text) = fs::read_to_string("/proc/self/statm") else {
-        return 0;
-    };
-    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0_u64) * rustix::param::page_size() as u64
+    process_memory(std::process::id().into()).resident
 }
 
 #[cfg(test)]

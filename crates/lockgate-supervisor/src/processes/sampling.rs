@@ -1,11 +1,11 @@
 //! Sampling: reads the request counts and memory of workers, at intervals that follow from the settings.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use lockgate_config::MemoryMeasure;
 use lockgate_observe::{Loss, Scoreboard};
 
+use crate::processes::memory::{process_memory, proportional_memory};
 use crate::supervisor::{Event, Responses, Rules};
 
 /// Request count interval: a worker may exceed its limit for this long, plus the boot of its replacement.
@@ -128,16 +128,16 @@ struct MemorySampler {
 impl MemorySampler {
     /// Bytes held by a process; 0 when unknown.
     fn sample(&mut self, pid: u32) -> u64 {
-        let resident = resident(pid);
+        let resident = process_memory(pid.into()).resident;
         // The proportional set is never larger, so most samples cost only a read of the resident set size.
         if self.measure == MemoryMeasure::Rss || resident <= self.least {
             return resident;
         }
-        match proportional(pid) {
+        match proportional_memory(pid) {
             Ok(bytes) => bytes,
             Err(error) => {
                 // If the process has just died, this is no problem.
-                if self::resident(pid) > 0 {
+                if process_memory(pid.into()).resident > 0 {
                     self.measure = MemoryMeasure::Rss;
                     self.warning = Some(format!(
                         "worker_memory_measure = \"pss\": cannot read /proc/{pid}/smaps_rollup: {error}; using rss instead"
@@ -149,46 +149,9 @@ impl MemorySampler {
     }
 }
 
-/// Resident set size in bytes, shared pages counted in full; 0 when unknown.
-fn resident(pid: u32) -> u64 {
-    let pages = std::fs::read_to_string(format!("/proc/{pid}/statm"))
-        .ok()
-        .and_then(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
-/// Proportional set size in bytes: of each shared page, the process's share.
-fn proportional(pid: u32) -> io::Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    parse_proportional(&text).ok_or_else(|| io::Error::other("no line Pss"))
-}
-
-/// Bytes, from the line `Pss:  419051 kB`.
-fn parse_proportional(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn memory_of_a_process_is_read_and_of_a_missing_process_is_zero() {
-        assert!(resident(std::process::id()) > 100_000);
-        assert_eq!(resident(u32::MAX), 0);
-        assert!(proportional(std::process::id()).unwrap() > 10_000);
-        assert!(proportional(u32::MAX).is_err());
-    }
-
-    #[test]
-    fn the_line_pss_is_parsed_and_its_parts_are_not() {
-        let text = "5-7 ---p 0 00:00 0 [rollup]\nRss:  9 kB\nPss:    419 kB\nPss_Dirty:  7 kB\n";
-        assert_eq!(parse_proportional(text), Some(419 * 1024));
-        assert_eq!(parse_proportional("Pss_Dirty: 7 kB\n"), None);
-    }
 
     #[test]
     #[cfg(target_os = "linux")]
