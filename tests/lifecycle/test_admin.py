@@ -154,7 +154,7 @@ def test_the_admin_process_is_replaced_when_it_dies_and_ends_with_the_server(sta
     (worker,) = admin.workers()
     (before,) = set(admin.server.workers()) - {worker}
     os.kill(before, signal.SIGKILL)
-    admin.server.wait_for_log(rf"answers operators \(pid {before}\) has ended")
+    admin.server.wait_for_log(rf"the admin process \(pid {before}\) was killed by SIGKILL")
     assert admin.ask("/healthz").status == 200
     (after,) = set(admin.server.workers()) - {worker}
     assert after != before
