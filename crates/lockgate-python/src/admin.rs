@@ -3,6 +3,7 @@
 //! supervisor.
 
 mod actions;
+mod answer;
 
 use std::io;
 use std::net::IpAddr;
@@ -12,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_config::{Config, LimitsConfig, Threads};
-use lockgate_http::BodyLength;
 use lockgate_observe::{
     METRICS_CONTENT_TYPE, Scoreboard, WorkerStacks, WorkerView, write_metrics, write_stacks,
     write_status, write_uwsgi,
@@ -24,10 +24,7 @@ use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+use answer::{Answer, JSON, VERSION};
 
 /// The text of a 404 response.
 const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi or /actions/\n";
@@ -89,35 +86,6 @@ struct Admin {
     actions: Actions,
 }
 
-/// A response before it is encoded.
-struct Answer {
-    status: (u16, &'static str),
-    kind: &'static str,
-    body: Vec<u8>,
-    /// The `Allow` header of a 405 response.
-    allow: &'static str,
-}
-
-impl Answer {
-    fn text(status: u16, reason: &'static str, body: &str) -> Self {
-        Self {
-            status: (status, reason),
-            kind: TEXT,
-            body: body.into(),
-            allow: "",
-        }
-    }
-
-    fn ok(kind: &'static str, body: Vec<u8>) -> Self {
-        Self {
-            status: (200, "OK"),
-            kind,
-            body,
-            allow: "",
-        }
-    }
-}
-
 impl App for Admin {
     fn call(&self, request: &mut Request, reply: &mut Reply) {
         let head = &request.head;
@@ -142,7 +110,7 @@ impl App for Admin {
         } else {
             self.answer(head.path())
         };
-        send(&answer, reply);
+        answer.send(reply);
     }
 }
 
@@ -208,21 +176,6 @@ impl Admin {
         let mut body = Vec::new();
         write_stacks(&mut body, &stacks, monotonic_nanos());
         Answer::ok(JSON, body)
-    }
-}
-
-fn send(answer: &Answer, reply: &mut Reply) {
-    let (status, reason) = answer.status;
-    let head = reply.head();
-    let is_described = head.set_status(status, reason.as_bytes()).is_ok()
-        && head.push(b"Content-Type", answer.kind.as_bytes()).is_ok()
-        && head.push(b"Cache-Control", b"no-store").is_ok()
-        && (answer.allow.is_empty() || head.push(b"Allow", answer.allow.as_bytes()).is_ok());
-    debug_assert!(is_described, "constants that are valid");
-    reply.start(BodyLength::Known(answer.body.len() as u64));
-    // A client that has disconnected is not an error here, and the length is right.
-    if !reply.allows_body() || reply.send_copy(&answer.body).is_ok() {
-        let _ = reply.finish();
     }
 }
 

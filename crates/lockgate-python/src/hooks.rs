@@ -2,10 +2,9 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::{Level, Scoreboard};
@@ -13,16 +12,15 @@ use lockgate_supervisor::{
     ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
     WorkerContext, WorkerControl,
 };
-use lockgate_worker::Handle;
 use lockgate_worker::log::{ErrorLog, create_missing};
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::interpreter::{deferred_drops, exceptions};
+use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::settings_source::Sources;
+use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
@@ -298,84 +296,5 @@ impl Hooks for PythonHooks {
                 &format!("cannot reopen the error log: {error}"),
             );
         }
-    }
-}
-
-/// The running worker, as seen by its control code. Every method is called detached, on the main thread or on the
-/// thread that receives the supervisor's messages.
-pub(crate) struct RunningWorker {
-    handle: Handle,
-    log: Arc<ErrorLog>,
-    stack_log: Option<Arc<FaulthandlerLog>>,
-}
-
-impl WorkerControl for RunningWorker {
-    fn give_way(&self) {
-        self.handle.give_way();
-    }
-
-    fn retire(&self) {
-        self.handle.retire();
-    }
-
-    fn drain(&self) {
-        self.handle.drain();
-    }
-
-    fn stop(&self) {
-        self.handle.stop();
-    }
-
-    fn reopen_logs(&self) {
-        self.handle.reopen_logs();
-        if let Some(Err(error)) = self.stack_log.as_ref().map(|stacks| stacks.reopen()) {
-            let message = format!(
-                "cannot reopen the error log for faulthandler: {error}; stacks go to the old file"
-            );
-            self.log.write(Level::Error, &message);
-        }
-    }
-
-    /// Called once a second, which is when references of the last response are dropped: otherwise an idle worker would
-    /// keep a large body until its next request.
-    fn is_finished(&self) -> bool {
-        let is_finished = self.handle.is_finished();
-        self.log.report_losses();
-        // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
-        if !is_finished && deferred_drops::is_pending() && self.handle.is_idle() {
-            Python::attach(deferred_drops::run);
-        }
-        is_finished
-    }
-
-    fn is_stuck(&self, longer_than: Duration) -> bool {
-        self.handle.is_stuck(longer_than)
-    }
-
-    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.handle.finished_fd())
-    }
-
-    /// Python runs signal handlers on the main thread, and only when asked to; those in `signals` too.
-    fn interrupted(&self) {
-        Python::attach(|py| {
-            let Err(error) = py.check_signals() else {
-                return;
-            };
-            if error.is_instance_of::<PySystemExit>(py)
-                || error.is_instance_of::<PyKeyboardInterrupt>(py)
-            {
-                self.log.write(
-                    Level::Info,
-                    "a signal handler of the application has requested an exit",
-                );
-                return self.handle.drain();
-            }
-            let traceback = exceptions::traceback(py, &error);
-            self.log.write(
-                Level::Error,
-                &format!("A signal handler of the application failed\n{traceback}"),
-            );
-        });
     }
 }

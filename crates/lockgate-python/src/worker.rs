@@ -4,6 +4,7 @@ pub(crate) mod startup;
 mod stream_check;
 mod warm_up;
 
+pub(crate) mod control;
 pub(crate) mod faulthandler_log;
 mod thread_dump;
 

@@ -7,11 +7,13 @@ mod environ;
 mod errors;
 mod input;
 mod response;
+mod shared;
 mod thread_state;
 
-pub(crate) use app::{Settings, WsgiApp};
+pub(crate) use app::WsgiApp;
 pub(crate) use context::ImportedContext;
 pub(crate) use errors::ErrorStream;
 pub(crate) use input::Input;
 pub(crate) use response::file_wrapper::FileWrapper;
+pub(crate) use shared::Settings;
 pub(crate) use thread_state::drop_thread_state;

@@ -12,7 +12,7 @@ use lockgate_supervisor::{OperatorRequests, Request as Order, peer_user};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{Reply, Request};
 
-use super::{Answer, JSON, VERSION};
+use super::answer::{Answer, JSON, VERSION};
 
 /// The path prefix of actions.
 pub(super) const PREFIX: &[u8] = b"/actions/";

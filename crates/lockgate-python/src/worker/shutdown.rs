@@ -11,7 +11,7 @@ use lockgate_supervisor::{ExitWatch, Exiting};
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
-use crate::hooks::RunningWorker;
+use super::control::RunningWorker;
 use crate::interpreter::exceptions;
 
 /// What `Py_FinalizeEx` calls before it finalizes, in the same order.

@@ -1,20 +1,19 @@
 //! One request through a WSGI application: environ, call, body, close. This module holds their order.
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use lockgate_http::RequestHead;
-use lockgate_observe::{Level, escape_into};
+use lockgate_observe::Level;
 use lockgate_worker::app::ThreadBody;
-use lockgate_worker::log::{ErrorLog, described, shown_target};
+use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::context::ImportedContext;
 use super::response::body::{Failure, Transmission};
-use super::response::start_response::Progress;
+use super::response::progress::Progress;
+use super::shared::{Settings, Shared};
 use super::thread_state::{ThreadState, drop_thread_state};
 use crate::ffi;
 use crate::interpreter::async_exception::RequestTimeout;
@@ -22,77 +21,6 @@ use crate::interpreter::gc::IdleGc;
 use crate::interpreter::thread_local_gc::ThreadLocalGc;
 use crate::interpreter::{async_exception, deferred_drops, exceptions, threads};
 use crate::process::children;
-
-/// Settings of the bridge.
-#[derive(Debug, Default)]
-pub(crate) struct Settings {
-    /// `wsgi.multithread`
-    pub(crate) is_multithread: bool,
-    /// `wsgi.multiprocess`
-    pub(crate) is_multiprocess: bool,
-    /// Whether sendfile(2) may be used for files.
-    pub(crate) is_sendfile_on: bool,
-    /// The default mount point of the application, percent-encoded; empty: the root.
-    pub(crate) root_path: String,
-    /// Keys of environ that the access log uses.
-    pub(crate) environ_names: Vec<String>,
-    /// Whether query strings may appear in the error log.
-    pub(crate) shows_queries: bool,
-}
-
-/// What all threads of the worker share.
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) log: Arc<ErrorLog>,
-    /// Header names with an underscore that were already warned about.
-    warned: Mutex<HashSet<Vec<u8>>>,
-    /// Errors of requests, while they are collected instead of logged.
-    captured: Mutex<Option<Vec<String>>>,
-}
-
-/// Clients invent header names; after this many there are no more warnings.
-const MOST_WARNINGS: usize = 32;
-
-impl Shared {
-    /// Warns, once for each name, that header fields were dropped.
-    pub(crate) fn warn_of_underscores(&self, py: Python<'_>, head: &RequestHead) {
-        let kept: HashSet<&[u8]> = (head.headers())
-            .map(|(name, _)| name)
-            .filter(|name| name.contains(&b'_'))
-            .collect();
-        for line in head.head_bytes().split(|&byte| byte == b'\n').skip(1) {
-            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
-            let is_dropped = name.contains(&b'_') && !kept.contains(name);
-            if is_dropped && self.is_first_warning(name) {
-                let name = escaped(name);
-                self.log(
-                    py,
-                    Level::Warning,
-                    &format!(
-                        "Dropped request header {name}: with its underscore it would pass for another header; \
-                         a trusted proxy may send it if forwarder_headers allows it"
-                    ),
-                );
-            }
-        }
-    }
-
-    fn is_first_warning(&self, name: &[u8]) -> bool {
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        warned.len() < MOST_WARNINGS && warned.insert(name.to_ascii_lowercase())
-    }
-
-    /// Method and target for a log line.
-    fn described(&self, request: &Request) -> String {
-        let target = shown_target(request.head.target(), self.settings.shows_queries);
-        described(request.head.method(), target)
-    }
-
-    /// Writes to the error log without the GIL: the log may be a pipe that is full.
-    fn log(&self, py: Python<'_>, level: Level, message: &str) {
-        py.detach(|| self.log.write(level, message));
-    }
-}
 
 /// A WSGI application as the server's `App`.
 pub(crate) struct WsgiApp {
@@ -117,30 +45,18 @@ impl WsgiApp {
             context,
             thread_local_gc: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
             collector,
-            shared: Arc::new(Shared {
-                settings,
-                log,
-                warned: Mutex::default(),
-                captured: Mutex::default(),
-            }),
+            shared: Arc::new(Shared::new(settings, log)),
         }
     }
 
     /// From now on errors of requests are collected instead of logged.
     pub(crate) fn capture_errors(&self) {
-        *self.captured() = Some(Vec::new());
+        *self.shared.captured() = Some(Vec::new());
     }
 
     /// Returns what was collected; errors are logged again.
     pub(crate) fn take_captured_errors(&self) -> Vec<String> {
-        self.captured().take().unwrap_or_default()
-    }
-
-    fn captured(&self) -> MutexGuard<'_, Option<Vec<String>>> {
-        self.shared
-            .captured
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.captured().take().unwrap_or_default()
     }
 
     fn serve(&self, py: Python<'_>, request: &mut Request, reply: &mut Reply) {
@@ -283,7 +199,7 @@ impl WsgiApp {
             "Error handling request {}\n{text}",
             self.shared.described(request)
         );
-        if let Some(messages) = &mut *self.captured() {
+        if let Some(messages) = &mut *self.shared.captured() {
             return messages.push(message);
         }
         self.shared.log(py, Level::Error, &message);
@@ -418,10 +334,4 @@ fn close(result: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Whether the result is a plain list or tuple, which has no `close`.
 fn is_sequence(result: &Bound<'_, PyAny>) -> bool {
     result.is_exact_instance_of::<PyList>() || result.is_exact_instance_of::<PyTuple>()
-}
-
-fn escaped(bytes: &[u8]) -> String {
-    let mut text = Vec::with_capacity(bytes.len());
-    escape_into(&mut text, bytes);
-    String::from_utf8_lossy(&text).into_owned()
 }

@@ -14,11 +14,11 @@ use lockgate_worker::{Body, BodyError, Client, Deadline, Local, ProxyEnd, Reques
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
-use super::app::Shared;
 use super::deadline::RequestDeadline;
 use super::errors::ErrorStream;
 use super::input::{Input, StreamStatus};
 use super::response::file_wrapper::FileWrapper;
+use super::shared::Shared;
 use crate::ffi;
 use header_names::{COMMON, HeaderNames, Treatment};
 use repeated_fields::RepeatedFields;

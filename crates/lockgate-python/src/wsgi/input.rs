@@ -4,6 +4,7 @@
 //! that is streamed (`stream_request_body`) has reads that wait for the client.
 
 mod buffered;
+mod lines;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +15,7 @@ use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
 
 pub(crate) use buffered::StreamStatus;
 use buffered::{Buffered, Reader};
+use lines::line_length;
 
 /// The stream. An empty one never changes, so requests without a body share it.
 #[pyclass(frozen, module = "lockgate._lockgate")]
@@ -215,32 +217,5 @@ impl Source {
             *self = Self::Ended;
         }
         Ok(taken)
-    }
-}
-
-/// Length of the first line with its newline, at most `limit`; the whole length when there is no newline.
-fn line_length(bytes: &[u8], limit: Option<usize>) -> usize {
-    let within = &bytes[..limit.map_or(bytes.len(), |limit| limit.min(bytes.len()))];
-    memchr::memchr(b'\n', within).map_or(within.len(), |newline| newline + 1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::line_length;
-
-    #[test]
-    fn a_line_ends_at_its_newline_its_limit_or_the_end() {
-        let cases: [(&[u8], Option<usize>, usize); 7] = [
-            (b"", None, 0),
-            (b"ab", None, 2),
-            (b"ab\ncd\n", None, 3),
-            (b"ab\ncd\n", Some(2), 2),
-            (b"ab\ncd\n", Some(3), 3),
-            (b"ab\ncd\n", Some(0), 0),
-            (b"\n", Some(9), 1),
-        ];
-        for (bytes, limit, expected) in cases {
-            assert_eq!(line_length(bytes, limit), expected, "{bytes:?} {limit:?}");
-        }
     }
 }

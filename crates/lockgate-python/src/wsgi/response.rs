@@ -3,4 +3,5 @@
 pub(super) mod body;
 pub(super) mod file_wrapper;
 mod head;
+pub(super) mod progress;
 pub(super) mod start_response;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use super::app::Shared;
 use super::environ::Environ;
 use super::errors::ErrorStream;
 use super::response::start_response::Functions;
+use super::shared::Shared;
 
 /// Builders and reused objects of one thread.
 pub(crate) struct ThreadState {

@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyConnectionError, PyEOFError, PyOSError, PyTimeoutError,
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::line_length;
+use super::lines::line_length;
 use crate::ffi;
 
 /// The minimum size of a read into the buffer.

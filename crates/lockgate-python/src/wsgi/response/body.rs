@@ -6,18 +6,15 @@
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, Refusal};
-use lockgate_worker::{BodyError, ClientGone, Reply, Sent, SharedBytes};
+use lockgate_worker::{BodyError, ClientGone, Reply};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::file_wrapper::FileWrapper;
-use super::start_response::{Progress, Responder};
-use crate::ffi::PinnedBytes;
+use super::progress::{Progress, queue};
+use super::start_response::Responder;
 use crate::interpreter::deferred_drops;
-
-/// Smaller pieces are copied behind the queued bytes: a copy costs less than a second buffer in `writev`.
-const SMALLEST_SHARED: usize = 4096;
 
 /// Blocks of a `FileWrapper` may be gathered; this many bytes are sent at a time.
 const FILE_BATCH: usize = 64 * 1024;
@@ -285,30 +282,6 @@ impl Transmission<'_, '_> {
         if let Err(short) = self.reply.finish() {
             self.missing = Some(short.missing);
         }
-    }
-}
-
-/// Queues one piece that is not empty.
-pub(crate) fn queue(
-    reply: &mut Reply,
-    piece: Bound<'_, PyBytes>,
-    progress: &mut Progress,
-) -> Result<Sent, ClientGone> {
-    let length = piece.as_bytes().len();
-    progress.produced += length as u64;
-    // A subclass of bytes may be anything underneath, so its bytes are copied.
-    let sent = if length >= SMALLEST_SHARED && piece.is_exact_instance_of::<PyBytes>() {
-        reply.send_shared(Box::new(PinnedBytes::new(piece)))?
-    } else {
-        reply.send_copy(piece.as_bytes())?
-    };
-    progress.is_cut |= sent.is_cut;
-    Ok(sent)
-}
-
-impl SharedBytes for PinnedBytes {
-    fn bytes(&self) -> &[u8] {
-        self.content()
     }
 }
 

@@ -15,8 +15,8 @@ use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyBool, PyBytes, PyCFunction};
 
-use super::body::queue;
 use super::head::{sequence_of, set_headers, set_status, wrong_type};
+use super::progress::{Progress, queue};
 use crate::ffi::{Definition, is_unshared, trampoline};
 use crate::interpreter::deferred_drops;
 
@@ -40,29 +40,6 @@ enum Loaned {
     ToCall,
     /// Iteration: the next piece is being produced. Only the iterating thread may write, which keeps the body in order.
     ToIteration,
-}
-
-/// The announced length, and what the application has produced of the body.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Progress {
-    /// The application's Content-Length.
-    pub(crate) announced: Option<u64>,
-    /// Bytes of body that the application produced.
-    pub(crate) produced: u64,
-    /// The application produced more than announced.
-    pub(crate) is_cut: bool,
-    /// A `write` found the client disconnected.
-    pub(crate) is_client_gone: bool,
-}
-
-impl Progress {
-    /// Records bytes that are not sent; they count as excess if the response is complete.
-    fn record_excess(&mut self, length: usize, is_complete: bool) {
-        if is_complete {
-            self.produced += length as u64;
-            self.is_cut = true;
-        }
-    }
 }
 
 /// The `self` of all three functions.
