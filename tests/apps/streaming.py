@@ -131,6 +131,12 @@ def caught(environ, start_response):
     return answer(start_response, "caught")
 
 
+@route
+def caught_and_failed(environ, start_response):
+    caught(environ, start_response)
+    raise FileNotFoundError("another error")
+
+
 @flask_app.route("/stream/flask", methods=["POST"])
 def upload():
     total, sha256 = 0, hashlib.sha256()

@@ -203,6 +203,15 @@ def test_a_truncated_body_whose_error_is_not_caught_is_no_error_of_the_applicati
     assert "Traceback" not in server.errors[seen:]
 
 
+def test_another_error_after_a_truncated_body_is_logged(server):
+    seen = len(server.errors)
+    with server.connect() as wire:
+        wire.send(streamed("caught-and-failed", length=100), b"some")
+        wire.finish_sending()
+        assert wire.response().status == 500
+    server.wait_for_log("FileNotFoundError: another error", since=seen)
+
+
 def test_a_client_that_stops_sending_gets_408(shared):
     server = shared("streaming:app", "--stream-request-body", "/stream/", "--body-timeout", "0.2")
     for name, status in (("read?-1", 408), ("caught", 200)):

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_in_kibibytes() {
+    fn memory_is_parsed_from_kibibytes() {
         assert_eq!(
             parse_memory_total("MemFree: 1 kB\nMemTotal:    16384 kB\n"),
             Some(16 << 20)

@@ -344,14 +344,14 @@ mod tests {
     }
 
     #[test]
-    fn little_garbage_is_left_alone() {
+    fn below_the_threshold_nothing_is_collected() {
         let (mut counts, now) = counts(0);
         assert_eq!(counts.due(1_999, now, || 0), Due::Nothing);
         assert_eq!(counts.due(2_000, now, || 0), Due::Young);
     }
 
     #[test]
-    fn every_tenth_collection_takes_the_middle_generation() {
+    fn every_tenth_collection_includes_the_middle_generation() {
         let (mut counts, now) = counts(0);
         for round in 1..=30 {
             let due = counts.due(2_000, now, || 0);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_collection_waits_for_a_quarter_more_that_stays() {
+    fn a_full_collection_is_due_when_long_lived_objects_grow_by_a_quarter() {
         let (mut counts, now) = counts(80_000);
         for _ in 0..10 {
             let due = counts.due(2_000, now, || 0);
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_memory() {
+    fn resident_memory_is_read() {
         assert!(!cfg!(target_os = "linux") || resident() > 1 << 20);
     }
 }

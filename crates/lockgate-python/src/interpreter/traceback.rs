@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_written_as_python_writes_it() {
+    fn a_traceback_is_formatted_as_python_does() {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/interpreter/traceback.rs");
         let mut frames = vec![frame("<string>", 1, "<module>"), frame(source, 8, "first")];
         frames.extend((0..5).map(|_| frame("/dev/zero", 7, "again")));

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_name_keeps_its_end() {
+    fn a_short_name_keeps_its_suffix() {
         for (name, role, short) in [
             ("lockgate", Role::Supervisor, "lockgate"),
             ("lockgate", Role::Worker(0), "lockgate-w0"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_says_what_the_process_is_for() {
+    fn a_title_has_name_role_and_application() {
         assert_eq!(
             title("shop", Role::Worker(3), "site:app"),
             "shop: worker 3 [site:app]"

@@ -1,5 +1,5 @@
-//! Worker startup, in the two parts that a fork server needs: settling and loading, which happen once for
-//! all workers of a fork server, and starting, which happens in each worker.
+//! Worker startup, in two parts: applying the settings and loading the application, which a fork server does once for
+//! all its workers, and starting, which each worker does.
 
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -110,7 +110,7 @@ impl PythonHooks {
         privileges::check_interpreter(py, &self.config).map_err(cannot_start)
     }
 
-    /// Loads the application, in a process that is settled.
+    /// Loads the application, in a process to which the settings are applied.
     fn load(
         &mut self,
         py: Python<'_>,
@@ -180,7 +180,7 @@ impl PythonHooks {
         }
     }
 
-    /// `None`: the supervisor has exited.
+    /// Returns `None` if the supervisor has exited.
     fn prepare_worker(
         &mut self,
         py: Python<'_>,

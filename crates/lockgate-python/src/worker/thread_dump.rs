@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_is_handled_is_found_in_the_status() {
+    fn a_handled_signal_is_found_in_the_status() {
         let status =
             "Name:\tx\nSigIgn:\tffffffffffffffff\nSigCgt:\t1000000000000001\nThreads:\t1\n";
         for (number, is_handled) in [(1, true), (61, true), (2, false), (60, false), (64, false)] {

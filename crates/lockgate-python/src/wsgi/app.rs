@@ -110,7 +110,7 @@ impl WsgiApp {
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
-                let failure = Failure::Raised(error).after(thread.environ.stream_failure());
+                let failure = Failure::Raised(error).after(py, thread.environ.stream_failure());
                 self.end_incomplete(py, request, reply, &progress, failure);
                 thread.environ.close_stream();
                 return Ok(());
@@ -132,7 +132,7 @@ impl WsgiApp {
         match outcome {
             Ok(()) => self.report_length(py, request, &progress, missing),
             Err(failure) => {
-                let failure = failure.after(thread.environ.stream_failure());
+                let failure = failure.after(py, thread.environ.stream_failure());
                 self.end_incomplete(py, request, reply, &progress, failure);
             }
         }

@@ -463,7 +463,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_falls_apart_into_host_and_port() {
+    fn an_authority_is_split_into_host_and_port() {
         let cases = [
             ("", "", None),
             ("a.example", "a.example", None),

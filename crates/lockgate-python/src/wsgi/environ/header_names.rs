@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_not_taken_for_common_ones() {
+    fn other_names_are_not_common() {
         let table = NameTable::new();
         for name in [
             "",
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn most_common_names_sit_at_their_own_slot() {
+    fn most_common_names_are_at_their_own_slot() {
         let table = NameTable::new();
         let moved = COMMON.iter().enumerate().filter(|(index, common)| {
             usize::from(table.slots[hash(common.name.as_bytes())]) != *index

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lockgate_http::{BodyLength, Refusal};
 use lockgate_worker::{BodyError, ClientGone, Reply};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOSError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -37,19 +37,27 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What an exception means if this error of the request's body has caused it.
-    pub(crate) fn after(self, error: Option<BodyError>) -> Self {
-        match (self, error) {
-            (Self::Raised(_), Some(BodyError::Truncated)) => Self::ClientGone,
-            (Self::Raised(_), Some(BodyError::TooSlow)) => Self::Refused {
-                status: Refusal::BodyTooSlow.status(),
-                reason: Refusal::BodyTooSlow.reason(),
-            },
-            (Self::Raised(_), Some(BodyError::Refused(refusal))) => Self::Refused {
-                status: refusal.status(),
-                reason: refusal.reason(),
-            },
-            (failure, _) => failure,
+    /// What the exception of a read means that the application has not caught; `error` is what the read has found.
+    pub(crate) fn after(self, py: Python<'_>, error: Option<BodyError>) -> Self {
+        let (Self::Raised(raised), Some(error)) = (&self, error) else {
+            return self;
+        };
+        // Or an exception that has its text, such as Django's UnreadablePostError.
+        let is_read = raised.is_instance_of::<PyOSError>(py)
+            && (raised.value(py).str()).is_ok_and(|text| text == error.to_string().as_str());
+        match error {
+            _ if !is_read => self,
+            BodyError::Truncated => Self::ClientGone,
+            BodyError::TooSlow => Self::refused(Refusal::BodyTooSlow),
+            BodyError::Refused(refusal) => Self::refused(refusal),
+            BodyError::Ended => self,
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self::Refused {
+            status: refusal.status(),
+            reason: refusal.reason(),
         }
     }
 }
