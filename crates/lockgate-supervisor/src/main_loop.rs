@@ -74,7 +74,7 @@ pub(crate) struct MainLoop {
     notifier: Option<Notifier>,
 }
 
-/// What a main loop is made of.
+/// The parts of a main loop.
 pub(crate) struct Parts {
     pub(crate) signals: SupervisorSignals,
     pub(crate) resources: GenerationResources,
@@ -283,7 +283,7 @@ impl MainLoop {
             Level::Info,
             "upgrade: replacing the program of this process (exec)",
         );
-        // It holds the old application; the new version forks one of its own. No fork is pending during an upgrade.
+        // It holds the old application; the new version forks another one. No fork is pending during an upgrade.
         let _none = self.generations.present_mut().kill_fork_server();
         let (reading, writing) = &self.lifeline;
         let outgoing = Outgoing {
@@ -332,7 +332,7 @@ impl MainLoop {
         let _woken = poll(&mut watched, timeout.as_ref());
     }
 
-    /// Reaps all exited children. As PID 1 it also reaps reparented processes, which the supervisor does not know.
+    /// Reaps all exited children. As PID 1 it also reaps reparented processes, which have no slot.
     fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
         loop {
             // Any child: waitpid(None) would miss those in another process group.

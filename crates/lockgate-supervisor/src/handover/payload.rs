@@ -1,5 +1,5 @@
-//! The handover payload: a text that lists what a supervisor leaves to the program that replaces it in the same process,
-//! with descriptor numbers and their purpose.
+//! The handover payload: a text that lists what a supervisor hands over to the program that replaces it in the same
+//! process, with descriptor numbers and their purpose.
 //!
 //! The first line is the format version. It also covers what workers of one version share with a supervisor of the
 //! other: the layout of the scoreboard and the messages on the pipes. A change to any of them must increase

@@ -223,7 +223,7 @@ impl ForkServer {
 }
 
 /// Waits until a killed process has closed its descriptors. Its listening sockets must not stay open after the draining
-/// workers have closed theirs: the kernel would reset connections that arrive meanwhile.
+/// workers have closed theirs: the kernel would reset connections that arrive in between.
 pub(crate) fn wait_until_dead(pid: u32) {
     let Some(pid) = to_pid(pid) else {
         return;

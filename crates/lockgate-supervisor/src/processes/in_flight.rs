@@ -1,4 +1,4 @@
-//! In-flight requests of a worker that died, for the log.
+//! Requests that were in flight in a worker that has died, for the log.
 
 use std::fmt;
 use std::time::Duration;

@@ -136,7 +136,7 @@ impl MemorySampler {
         match proportional_memory(pid) {
             Ok(bytes) => bytes,
             Err(error) => {
-                // If the process has just died, this is no problem.
+                // It also fails for a process that has just exited, which needs no warning.
                 if process_memory(pid.into()).resident > 0 {
                     self.measure = MemoryMeasure::Rss;
                     self.warning = Some(format!(

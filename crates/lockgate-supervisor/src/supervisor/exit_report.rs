@@ -136,9 +136,9 @@ mod tests {
         let mut worker = Worker::new(1, 124, now - Duration::from_secs(12));
         worker.ready = Some(now - Duration::from_secs(11));
         change(&mut worker);
-        let said = exit_report(&worker, exit_status, None, now);
-        assert_eq!(said.1, format!("worker 1 (pid 124) {words}"));
-        assert!(said.0 == level, "{said:?}");
+        let report = exit_report(&worker, exit_status, None, now);
+        assert_eq!(report.1, format!("worker 1 (pid 124) {words}"));
+        assert!(report.0 == level, "{report:?}");
     }
 
     #[test]
@@ -211,8 +211,8 @@ mod tests {
             ),
             (None, "the kernel's OOM killer or by an operator"),
         ] {
-            let (_, said) = exit_report(&worker, KILL, memory_ran_out, now);
-            assert!(said.contains(words), "{said}");
+            let (_, text) = exit_report(&worker, KILL, memory_ran_out, now);
+            assert!(text.contains(words), "{text}");
         }
     }
 

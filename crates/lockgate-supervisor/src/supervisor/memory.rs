@@ -63,7 +63,7 @@ impl Supervisor {
         self.retire(place, now);
     }
 
-    /// Starts a new worker in place of this one; returns what the log says about it.
+    /// Starts a new worker in place of this one; returns its description for the log.
     pub(super) fn start_replacement(&mut self, place: usize, now: Instant) -> String {
         // A worker that exceeds the limit soon after its start counts like one that dies soon after its start.
         let slot = &mut self.slots[place];

@@ -1,4 +1,4 @@
-//! Recycling: workers are replaced one at a time, and the new worker serves before the old one leaves.
+//! Recycling: workers are replaced one at a time, and the new worker serves before the old one is retired.
 //!
 //! Invariants: at most one replacement at a time; a worker that is to be replaced serves until its successor does.
 

@@ -58,7 +58,7 @@ impl Supervisor {
                 Level::Info,
                 "second request to stop: skipping the rest of drain_delay",
             ),
-            // Before the server serves, no load balancer has to learn of the stop.
+            // Before the server serves, no load balancer sends requests.
             None if is_graceful && self.has_been_healthy && !self.rules.drain_delay.is_zero() => {
                 return self.begin_delay(now);
             }

@@ -198,7 +198,7 @@ impl Script {
         {
             assert!(
                 deadline > self.now,
-                "a deadline that is not kept makes the main loop spin"
+                "a deadline that stays in the past makes the main loop spin"
             );
             self.now = deadline;
             self.event(Event::Tick);

@@ -10,7 +10,7 @@ const SERVED: Duration = Duration::from_secs(1);
 /// A worker that has served this long clears the failure record of its slot.
 const HEALTHY: Duration = Duration::from_secs(10);
 
-/// A slot for one worker; its number is stable while workers come and go.
+/// A slot for one worker; its number is stable while workers are replaced.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) state: SlotState,

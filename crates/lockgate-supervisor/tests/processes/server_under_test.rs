@@ -77,7 +77,7 @@ struct TestHooks {
 
 impl Hooks for TestHooks {
     fn fork(&mut self) -> io::Result<Fork> {
-        // SAFETY: this process has one thread (the harness is our own main), so the child may go on as usual.
+        // SAFETY: this process has one thread (the harness is our own main), so the child may continue as usual.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => Ok(Fork::Child),

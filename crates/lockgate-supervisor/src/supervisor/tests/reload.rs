@@ -66,7 +66,7 @@ fn a_new_generation_takes_over_when_all_its_workers_are_ready_and_the_old_one_is
 
 #[test]
 fn one_new_worker_that_fails_stops_all_new_ones_and_the_old_ones_continue() {
-    for how in ["says", "dies", "is late", "cannot be forked"] {
+    for how in ["reports", "dies", "is late", "cannot be forked"] {
         let mut script = Script::meeting(rules(2));
         script.prepared = Event::Prepared(Rules {
             boot_timeout: Some(Duration::from_secs(10)),
@@ -86,7 +86,7 @@ fn one_new_worker_that_fails_stops_all_new_ones_and_the_old_ones_continue() {
         script.ready([102]);
         script.forget();
         match how {
-            "says" => script.fails(103, 3, "cannot import app\nTraceback"),
+            "reports" => script.fails(103, 3, "cannot import app\nTraceback"),
             "dies" => script.exits(103, KILLED),
             _ => {
                 script.at(30.0);
@@ -103,7 +103,7 @@ fn one_new_worker_that_fails_stops_all_new_ones_and_the_old_ones_continue() {
         script.exits(102, CLEAN);
         let after = "the old workers continue to serve";
         match how {
-            "says" => script.logged(&[
+            "reports" => script.logged(&[
                 "Error: cannot import app\nTraceback",
                 &format!("Error: reload failed: worker 3 (pid 103): cannot import app; {after}"),
             ]),
@@ -480,7 +480,7 @@ fn a_worker_that_exits_slowly_without_an_order_is_replaced_at_once_and_has_a_dea
     ]);
     script.at(50.0);
     script.performed(&["50 kill 100"]);
-    // A worker that was asked to leave is not reported.
+    // A worker that was ordered to stop is not reported.
     script.request(Request::Terminate);
     script.forget();
     script.event(Event::Exiting { pid: 101 });

@@ -115,6 +115,6 @@ fn the_server_is_alive_while_it_boots_or_has_a_worker() {
     script.exits(100, CRASH);
     assert!(
         !script.supervisor.is_alive(),
-        "no worker, and none can be made"
+        "no worker, and none can be forked"
     );
 }

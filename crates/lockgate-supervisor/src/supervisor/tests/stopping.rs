@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Two serving workers at second 20; asked to stop, they go on for 10 seconds.
+/// Two serving workers at second 20, with a drain delay of 10 seconds.
 fn delaying() -> Script {
     let mut script = Script::serving(2);
     script.supervisor.rules.drain_delay = Duration::from_secs(10);

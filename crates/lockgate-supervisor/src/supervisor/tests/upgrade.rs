@@ -44,7 +44,7 @@ fn a_failed_upgrade_changes_nothing_and_can_be_repeated() {
     ]);
     script.request(Request::Upgrade);
     script.event(Event::UpgradeTried);
-    // exec(2) came back.
+    // exec(2) has failed.
     script.event(failed());
     script.performed(&["20 try upgrade", "20 upgrade with 2, leaving []"]);
     script.request(Request::Reload);
@@ -69,7 +69,7 @@ fn an_upgrade_waits_for_starting_and_stopping_workers_and_reloads_wait_for_it() 
     ]);
     script.request(Request::Reload);
     script.performed(&[]);
-    // The new version replaces a worker that has died, but it must know of one that is booting.
+    // The new version replaces a worker that has died, but it cannot take over one that is booting.
     script.request(Request::MoreWorkers);
     script.performed(&["20 fork 4"]);
     script.event(Event::UpgradeTried);
