@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::{Config, Threads};
 
-use self::call_slot::{Call, CallSlot, ClientSocket, GRACE, Stage};
+use self::call_slot::{Call, CallSlot, GRACE, Stage};
+use self::ending::ClientSocket;
 use self::records::Record;
 use crate::exchange::request::Request;
 use crate::log::shown_target;
@@ -184,7 +185,8 @@ impl Deadlines {
         call.client_socket = ClientSocket::default();
         call.entry = None;
         let is_interrupted = std::mem::take(&mut call.is_interrupted);
-        if let Some(record) = Record::ended(&mut call, self, now) {
+        if let Some(record) = Record::ended(&mut call, self.request_timeout, self.slow_request, now)
+        {
             drop(call);
             self.queue_record(record);
         }

@@ -11,7 +11,6 @@ use rustix::io::Errno;
 use crate::body::buffer::{BodyBuffer, BodyPool};
 use crate::descriptors::budget::DescriptorBudget;
 use crate::descriptors::move_up;
-use crate::exchange::request::Body;
 
 /// From this size on a body is received directly into its buffer; below, one read together with the head is cheaper.
 const RECEIVED_DIRECTLY: u64 = 8 * 1024;
@@ -169,17 +168,15 @@ impl Spool {
         Ok(())
     }
 
-    /// The complete body, positioned at its start.
-    pub fn into_body(self) -> Result<Body, NotStored> {
-        Ok(match self {
-            Self::Empty => Body::Empty,
-            Self::Memory(bytes) if bytes.is_empty() => Body::Empty,
-            Self::Memory(bytes) => Body::Memory(bytes),
-            Self::Disk { mut file, length } => {
-                file.rewind()?;
-                Body::Spooled { file, length }
-            }
-        })
+    /// The complete body; a file is positioned at its start.
+    ///
+    /// # Errors
+    /// Why it is not stored.
+    pub fn finish(mut self) -> Result<Self, NotStored> {
+        if let Self::Disk { file, .. } = &mut self {
+            file.rewind()?;
+        }
+        Ok(self)
     }
 }
 
@@ -244,14 +241,13 @@ mod tests {
                 spool.append(piece, &store).unwrap();
             }
             let whole = pieces.concat();
-            match spool.into_body().unwrap() {
-                Body::Stream(_) => unreachable!("a spool is complete"),
-                Body::Empty => assert!(whole.is_empty()),
-                Body::Memory(bytes) => {
+            match spool.finish().unwrap() {
+                Spool::Empty => assert!(whole.is_empty()),
+                Spool::Memory(bytes) => {
                     assert!(!on_disk);
                     assert_eq!(*bytes, whole);
                 }
-                Body::Spooled { mut file, length } => {
+                Spool::Disk { mut file, length } => {
                     assert!(on_disk);
                     let mut bytes = Vec::new();
                     file.read_to_end(&mut bytes).unwrap();

@@ -1,13 +1,11 @@
 //! The call slot of a worker thread: the call that it runs, and the right to answer its client.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::ending::Ending;
-use crate::descriptors::TrackedFd;
+use super::ending::{ClientSocket, Ending};
 use crate::exchange::request::Client;
 use crate::log::access_log::Entry;
-use crate::transport::AbortHandle;
 
 /// Time between the deadline, with its interruption, and the conclusion that the thread is stuck: an application may
 /// first have to roll back a transaction.
@@ -43,25 +41,6 @@ pub(crate) struct Expiry {
     pub(crate) ending: Option<Ending>,
     pub(crate) is_logged: bool,
     pub(crate) is_stuck: bool,
-}
-
-/// The socket of a call's client, for a thread that does not own the connection.
-pub struct ClientSocket {
-    pub handle: Weak<dyn AbortHandle>,
-    pub is_head_request: bool,
-    /// No earlier output is pending, so an answer may be written to the socket.
-    pub is_clear: bool,
-}
-
-impl Default for ClientSocket {
-    /// A connection that is closed.
-    fn default() -> Self {
-        Self {
-            handle: Weak::<TrackedFd>::new(),
-            is_head_request: false,
-            is_clear: false,
-        }
-    }
 }
 
 /// What the watcher has to do for a call.

@@ -1,10 +1,13 @@
 //! How a client's connection ends at its request's deadline, from a thread that does not own the connection: 504 or a
 //! reset. The call slot's lock must be held.
 
+use std::sync::Weak;
+
 use lockgate_http::{LocalResponse, ResponseContext};
 
-use super::call_slot::ClientSocket;
 use crate::date::with_date;
+use crate::descriptors::TrackedFd;
+use crate::transport::AbortHandle;
 
 /// What the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,25 @@ pub enum Ending {
 
 /// The status of a request whose deadline has passed (RFC 9110 §15.6.5).
 pub const STATUS: u16 = 504;
+
+/// The socket of a call's client, for a thread that does not own the connection.
+pub struct ClientSocket {
+    pub handle: Weak<dyn AbortHandle>,
+    pub is_head_request: bool,
+    /// No earlier output is pending, so an answer may be written to the socket.
+    pub is_clear: bool,
+}
+
+impl Default for ClientSocket {
+    /// A connection that is closed.
+    fn default() -> Self {
+        Self {
+            handle: Weak::<TrackedFd>::new(),
+            is_head_request: false,
+            is_clear: false,
+        }
+    }
+}
 
 impl ClientSocket {
     /// Sends 504 and ends the stream. If the socket does not take all of it at once, the connection is reset.
@@ -49,11 +71,10 @@ impl ClientSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::descriptors::TrackedFd;
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
-    use std::sync::{Arc, Weak};
+    use std::sync::Arc;
     use std::time::Duration;
 
     fn pair() -> (Arc<TrackedFd>, TcpStream) {

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use lockgate_observe::Level;
 
-use super::Deadlines;
 use super::call_slot::Call;
 use super::ending::Ending;
 use crate::log;
@@ -90,10 +89,15 @@ impl Record {
     }
 
     /// The record of a call that is over; most have none.
-    pub(crate) fn ended(call: &mut Call, deadlines: &Deadlines, now: Instant) -> Option<Self> {
+    pub(crate) fn ended(
+        call: &mut Call,
+        request_timeout: Option<Duration>,
+        slow_request: Option<Duration>,
+        now: Instant,
+    ) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
             if !std::mem::replace(&mut expiry.is_logged, true) {
-                let limit = deadlines.request_timeout.unwrap_or_default();
+                let limit = request_timeout.unwrap_or_default();
                 return Some(Self::expired(call, limit, CallState::Ended, now));
             }
             let expiry = *expiry;
@@ -106,7 +110,7 @@ impl Record {
                 ),
             });
         }
-        let threshold = deadlines.slow_request?;
+        let threshold = slow_request?;
         let taken = now.saturating_duration_since(call.began);
         if taken < threshold {
             return None;

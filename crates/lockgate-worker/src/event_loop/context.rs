@@ -9,7 +9,7 @@ use lockgate_config::Config;
 use lockgate_http::Limits;
 use lockgate_observe::Level;
 
-use super::load_shedding::SheddingReport;
+use super::load_shedding::{self, SheddingReport};
 use crate::app::App;
 use crate::body::minimum_rate::MinimumRate;
 use crate::body::spool::{BodyStore, NotStored};
@@ -18,6 +18,7 @@ use crate::deadlines::Deadlines;
 use crate::descriptors::budget::DescriptorBudget;
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::request::Client;
+use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 use crate::log::access_log::AccessLog;
@@ -66,10 +67,7 @@ impl Context {
 
     /// How long a request may wait for a thread: a call without time left would be useless.
     pub fn longest_wait(&self) -> Option<Duration> {
-        [self.config.queue_timeout, self.config.request_timeout]
-            .into_iter()
-            .flatten()
-            .min()
+        load_shedding::longest_wait(&self.config)
     }
 
     /// How fast a client has to send a body.
@@ -93,6 +91,14 @@ impl Context {
             Level::Debug,
             &format!("refused a request from {}: {refusal}", client.shown()),
         );
+    }
+
+    /// Logs that requests are refused, from time to time.
+    pub fn report_overload(&self, why: DropReason, now: Instant) {
+        if let Some(warning) = self.shedding.warning(why, &self.config, now) {
+            self.error_log
+                .write_unless_blocked(Level::Warning, &warning);
+        }
     }
 
     pub fn report_spool_failure(&self, reason: &NotStored, now: Instant) {

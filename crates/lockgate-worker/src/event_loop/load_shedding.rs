@@ -2,12 +2,12 @@
 //! for the operator. The queue decides which requests those are.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use lockgate_config::Config;
 use lockgate_http::LocalResponse;
-use lockgate_observe::{Level, Loss, Outcome};
+use lockgate_observe::{Loss, Outcome};
 
-use super::context::Context;
 use crate::exchange::answer::{Account, Answer};
 use crate::exchange::writer::DropReason;
 use crate::log::throttle::LogThrottle;
@@ -30,6 +30,33 @@ struct Refusals {
 }
 
 impl SheddingReport {
+    /// Counts a refusal. Returns a warning from time to time.
+    pub fn warning(&self, why: DropReason, config: &Config, now: Instant) -> Option<String> {
+        let (too_late, queue_full) = self.record(why, now)?;
+        let mut parts = Vec::new();
+        if too_late > 0 {
+            let limit = longest_wait(config).unwrap_or_default();
+            let setting = if config.queue_timeout == Some(limit) {
+                "queue_timeout"
+            } else {
+                "request_timeout"
+            };
+            parts.push(format!(
+                "{too_late} waited for a thread for longer than {setting} = {limit:?}"
+            ));
+        }
+        if queue_full > 0 {
+            let size = config.queue_size;
+            parts.push(format!(
+                "{queue_full} arrived while queue_size = {size} requests were waiting"
+            ));
+        }
+        Some(format!(
+            "this worker is overloaded; refused with 503: {}",
+            parts.join(", ")
+        ))
+    }
+
     /// Counts a refusal. When a line is due: how many were too late, and how many found the queue full.
     fn record(&self, why: DropReason, now: Instant) -> Option<(u64, u64)> {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,37 +73,12 @@ impl SheddingReport {
     }
 }
 
-impl Context {
-    /// Logs that requests are refused, from time to time.
-    pub fn report_overload(&self, why: DropReason, now: Instant) {
-        let Some((too_late, queue_full)) = self.shedding.record(why, now) else {
-            return;
-        };
-        let mut parts = Vec::new();
-        if too_late > 0 {
-            let limit = self.longest_wait().unwrap_or_default();
-            let setting = if self.config.queue_timeout == Some(limit) {
-                "queue_timeout"
-            } else {
-                "request_timeout"
-            };
-            parts.push(format!(
-                "{too_late} waited for a thread for longer than {setting} = {limit:?}"
-            ));
-        }
-        if queue_full > 0 {
-            let size = self.config.queue_size;
-            parts.push(format!(
-                "{queue_full} arrived while queue_size = {size} requests were waiting"
-            ));
-        }
-        let message = format!(
-            "this worker is overloaded; refused with 503: {}",
-            parts.join(", ")
-        );
-        self.error_log
-            .write_unless_blocked(Level::Warning, &message);
-    }
+/// How long a request may wait for a thread: a call without time left would be useless.
+pub fn longest_wait(config: &Config) -> Option<Duration> {
+    [config.queue_timeout, config.request_timeout]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 /// What the client of a dropped request reads; `None` if the client has gone.
@@ -127,7 +129,6 @@ pub fn answer_to(why: DropReason, detail: &str) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_first_refusal_is_logged_at_once_and_later_ones_together() {

@@ -6,7 +6,7 @@ use lockgate_http::RequestHead;
 
 use super::body_stream::BodyStream;
 use crate::body::buffer::BodyBuffer;
-use crate::body::spool::SpoolFile;
+use crate::body::spool::{Spool, SpoolFile};
 
 /// The body of a request. Unless it is streamed, it is complete before the application is called.
 #[derive(Debug, Default)]
@@ -25,6 +25,18 @@ pub enum Body {
     },
     /// The client is still sending it (`stream_request_body`).
     Stream(BodyStream),
+}
+
+impl From<Spool> for Body {
+    /// The spool is complete: see [`Spool::finish`].
+    fn from(spool: Spool) -> Self {
+        match spool {
+            Spool::Empty => Self::Empty,
+            Spool::Memory(bytes) if bytes.is_empty() => Self::Empty,
+            Spool::Memory(bytes) => Self::Memory(bytes),
+            Spool::Disk { file, length } => Self::Spooled { file, length },
+        }
+    }
 }
 
 impl Body {

@@ -316,7 +316,8 @@ impl Http1 {
 
     fn take_body(&mut self, now: Instant) -> Result<Body, Rejection> {
         std::mem::take(&mut self.reader.spool)
-            .into_body()
+            .finish()
+            .map(Body::from)
             .map_err(|reason| self.not_stored(&reason, now))
     }
 
