@@ -308,6 +308,10 @@ impl EventLoop {
                 }
             }
             Some(mut connection) => {
+                // The request that it is about to read may wait for a thread.
+                if readiness.read_closed || readiness.hung_up {
+                    self.expiry.on_client_close(self.turn.now);
+                }
                 connection.link_mut().record(readiness);
                 if state.is_queued || connection.is_bulk() {
                     state.connection = Some(connection);

@@ -276,6 +276,21 @@ fn a_client_that_half_closed_and_waited_for_long_gets_503() {
 }
 
 #[test]
+fn a_request_that_arrives_with_the_end_of_its_stream_is_dropped_while_it_waits() {
+    let (server, stage) = serve(2);
+    let mut stream = server.connect();
+    assert_eq!(get(&mut stream, "/first").status, 200);
+    let held = hold_all_but_first(&server, &stage, 2);
+    // One segment has the request and the end of the stream (tcp(7), TCP_CORK), so one event reports both.
+    rustix::net::sockopt::set_tcp_cork(&stream, true).unwrap();
+    write!(stream, "GET /last HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_response(&mut stream).status, 503);
+    stage.open();
+    drop(held);
+}
+
+#[test]
 fn while_clients_leave_the_newest_are_served_first() {
     for threads in [1, 2] {
         let (server, stage) = serve(threads);
