@@ -29,7 +29,7 @@ use self::arrival_time::ArrivalClock;
 use self::context::Context;
 use self::draining::Drain;
 use self::queue_expiry::QueueExpiry;
-use self::timers::Timers;
+use self::timers::{Timers, time_until_first};
 use crate::connection::inbox::Returned;
 use crate::connection::slot::{Slot, SlotTable};
 use crate::connection::turn::Turn;
@@ -281,12 +281,8 @@ impl EventLoop {
         if !self.yielded.is_empty() {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.accepting.acceptor.resumes_at()]
-            .into_iter()
-            .chain(wakes)
-            .flatten()
-            .min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        let own = [self.timers.next(), self.accepting.acceptor.resumes_at()];
+        time_until_first(own.into_iter().chain(wakes), Instant::now())
     }
 
     fn take_event(&mut self, opener: &dyn Opener, token: u64, readiness: Readiness) {

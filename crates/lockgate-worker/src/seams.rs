@@ -9,7 +9,7 @@ mod take_over;
 mod tls;
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lockgate_config::{AppSpec, Config, LogLevel, LogTarget, Threads};
@@ -30,8 +30,30 @@ use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::{Handle, Worker};
 
+/// How the request of a [`Client`] ended in the event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Answered(u16),
+    Dropped(DropReason),
+}
+
 /// A client that only stays or leaves.
-pub struct Client(pub Presence);
+pub struct Client {
+    presence: Presence,
+    ended: Arc<Mutex<Vec<Ended>>>,
+}
+
+impl Client {
+    pub fn new(presence: Presence) -> Self {
+        Self::recorded(presence, &Arc::default())
+    }
+
+    /// Its end is recorded.
+    pub fn recorded(presence: Presence, ended: &Arc<Mutex<Vec<Ended>>>) -> Self {
+        let ended = Arc::clone(ended);
+        Self { presence, ended }
+    }
+}
 
 impl ResponseWriter for Client {
     fn start(&mut self, _: &ResponseHead, _: BodyLength) {}
@@ -57,8 +79,13 @@ impl ResponseWriter for Client {
         Ok(())
     }
     fn abort(self: Box<Self>) {}
-    fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
-    fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
+    fn answer(self: Box<Self>, answer: &Answer, _: Instant) {
+        let ended = Ended::Answered(answer.response.status);
+        self.ended.lock().unwrap().push(ended);
+    }
+    fn drop_request(self: Box<Self>, why: DropReason, _: Instant) {
+        self.ended.lock().unwrap().push(Ended::Dropped(why));
+    }
     fn discard_response(&mut self) {}
     fn client(&mut self) -> &mut dyn ClientProbe {
         self
@@ -70,7 +97,7 @@ impl ResponseWriter for Client {
 
 impl ClientProbe for Client {
     fn presence(&mut self, _: PresenceCheck) -> Presence {
-        self.0
+        self.presence
     }
 }
 

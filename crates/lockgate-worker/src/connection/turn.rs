@@ -137,3 +137,125 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::writer::Presence;
+    use crate::seams::{Client, Ended};
+    use lockgate_http::{LocalResponse, RequestParser};
+    use std::sync::Mutex;
+
+    type Record = Arc<Mutex<Vec<Ended>>>;
+
+    fn request_for(path: &str) -> Box<Request> {
+        let mut request = Box::<Request>::default();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        RequestParser::new(lockgate_http::Limits::default())
+            .step(head.as_bytes(), &mut request.head)
+            .unwrap();
+        request
+    }
+
+    fn dispatch(turn: &mut Turn, path: &str, presence: Presence, record: &Record) {
+        let writer = Box::new(Client::recorded(presence, record));
+        turn.dispatch(Exchange::new(request_for(path), writer, turn.arrived_at, 0));
+    }
+
+    fn turn_with(handlers: Vec<Box<dyn Handler>>, queue_size: usize) -> Turn {
+        let pool = Arc::new(ThreadPool::new(2, None));
+        Turn::new(1024, handlers, queue_size, pool, Instant::now())
+    }
+
+    fn waiting(turn: &mut Turn) -> Vec<String> {
+        let discipline = crate::exchange::queue::QueueDiscipline::default();
+        std::iter::from_fn(|| turn.ready.take(&discipline))
+            .map(|exchange| String::from_utf8(exchange.request.head.path().to_vec()).unwrap())
+            .collect()
+    }
+
+    /// Sees requests below its path, and answers them with its status or passes them on.
+    struct Below(&'static str, Option<u16>);
+
+    impl Handler for Below {
+        fn concerns(&self, request: &Request) -> bool {
+            request.head.path().starts_with(self.0.as_bytes())
+        }
+
+        fn handle(&self, exchange: Exchange) -> Handled {
+            match self.1 {
+                Some(status) => Handled::Answer(exchange, LocalResponse::new(status).into()),
+                None => Handled::Pass(exchange),
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_handler_that_answers_keeps_the_request_from_the_queue() {
+        let mut turn = turn_with(
+            vec![
+                Box::new(Below("/a", None)),
+                Box::new(Below("/a/b", Some(203))),
+                Box::new(Below("/a", Some(404))),
+            ],
+            9,
+        );
+        let record = Record::default();
+        for path in ["/a/b/c", "/a", "/", "/b"] {
+            dispatch(&mut turn, path, Presence::Connected, &record);
+        }
+        let ended = record.lock().unwrap().clone();
+        assert_eq!(ended, [Ended::Answered(203), Ended::Answered(404)]);
+        assert_eq!(turn.requests.len(), 2, "their buffers are reused");
+        assert_eq!(
+            (turn.served, waiting(&mut turn)),
+            (4, vec!["/".into(), "/b".into()])
+        );
+    }
+
+    #[test]
+    fn a_full_queue_refuses_the_newest_request_but_handlers_still_answer() {
+        let mut turn = turn_with(vec![Box::new(Below("/local", Some(200)))], 2);
+        let record = Record::default();
+        for path in ["/1", "/2", "/3", "/local", "/4"] {
+            dispatch(&mut turn, path, Presence::Connected, &record);
+        }
+        let full = Ended::Dropped(DropReason::QueueFull);
+        assert_eq!(*record.lock().unwrap(), [full, Ended::Answered(200), full]);
+        assert_eq!(waiting(&mut turn), ["/1", "/2"]);
+        dispatch(&mut turn, "/5", Presence::Connected, &record);
+        assert_eq!(waiting(&mut turn), ["/5"], "there is room again");
+    }
+
+    #[test]
+    fn waiting_requests_are_dropped_for_their_age_or_their_client() {
+        let limit = Some(Duration::from_secs(30));
+        for (presence, seconds, expected) in [
+            (Presence::Connected, 29, None),
+            (Presence::Connected, 30, Some(DropReason::TooLate)),
+            (Presence::Gone, 0, Some(DropReason::Gone)),
+            (Presence::HalfClosed, 1, Some(DropReason::HalfClosed)),
+        ] {
+            let mut turn = turn_with(Vec::new(), 9);
+            let record = Record::default();
+            dispatch(&mut turn, "/", presence, &record);
+            turn.now += Duration::from_secs(seconds);
+            let (again, has_any) = turn.drop_expired(limit);
+            assert_eq!((again, has_any), (None, expected.is_some()), "{presence:?}");
+            let ended: Vec<Ended> = expected.into_iter().map(Ended::Dropped).collect();
+            assert_eq!(*record.lock().unwrap(), ended, "{presence:?} {seconds}");
+            assert_eq!(turn.queued(), 1 - ended.len());
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_just_half_closed_is_checked_again() {
+        let mut turn = turn_with(Vec::new(), 9);
+        let start = turn.now;
+        dispatch(&mut turn, "/", Presence::HalfClosed, &Record::default());
+        let (again, has_any) = turn.drop_expired(None);
+        assert!(!has_any);
+        turn.now = again.unwrap();
+        assert!(turn.now > start && turn.drop_expired(None) == (None, true));
+    }
+}

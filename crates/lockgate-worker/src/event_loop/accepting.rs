@@ -9,7 +9,7 @@ use lockgate_config::BindAddress;
 use lockgate_http::{LocalResponse, ResponseContext};
 use lockgate_observe::{Level, WorkerSlot};
 
-use super::eviction::MIN_IDLE;
+use super::eviction::{MIN_IDLE, find_evictable};
 use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, Addresses, Arrival};
 use super::{EventLoop, Opened, Opener};
 use crate::connection::Protocol;
@@ -55,7 +55,12 @@ impl EventLoop {
         let mut room = self.context.descriptors.room_for_connections(held);
         let mut evictable = Vec::new();
         if room == 0 {
-            evictable = self.find_evictable(self.context.config.keep_alive, ACCEPTS_AT_ONCE);
+            evictable = find_evictable(
+                &self.slots,
+                self.context.config.keep_alive,
+                ACCEPTS_AT_ONCE,
+                now,
+            );
             room = evictable.len();
             self.report_full();
         }
@@ -94,6 +99,13 @@ impl EventLoop {
         let served = self.turn.served;
         let gave_way = (self.accepting.acceptor).give_way(&self.poller, held, served);
         self.pause_after_failure(gave_way);
+    }
+
+    /// Closes an idle connection, as at the end of `keep_alive`.
+    fn evict(&mut self, token: u64) {
+        if let Some(connection) = self.slots.take(token) {
+            self.time_out(connection);
+        }
     }
 
     pub(super) fn admit(&mut self, opener: &dyn Opener, arrival: Arrival) {

@@ -143,4 +143,84 @@ mod tests {
         assert_eq!(report.record(DropReason::TooLate, at(11)), Some((2, 1)));
         assert_eq!(report.record(DropReason::TooLate, at(20)), None);
     }
+
+    #[test]
+    fn the_answer_and_its_account_follow_from_the_reason() {
+        for (why, close, loss, reason, logged) in [
+            (
+                DropReason::TooLate,
+                false,
+                Loss::QueueTimeout,
+                Some("queue_timeout"),
+                None,
+            ),
+            (
+                DropReason::QueueFull,
+                false,
+                Loss::QueueFull,
+                Some("queue_full"),
+                None,
+            ),
+            (
+                DropReason::HalfClosed,
+                true,
+                Loss::ClientGone,
+                None,
+                Some(499),
+            ),
+            (DropReason::Gone, true, Loss::ClientGone, None, Some(499)),
+        ] {
+            let answer = answer_to(why, "detail");
+            assert_eq!(
+                (answer.response.status, answer.response.close),
+                (503, close)
+            );
+            let account = answer.account.unwrap();
+            assert_eq!((account.loss, account.reason), (loss, reason), "{why:?}");
+            assert_eq!(account.logged_status, logged, "{why:?}");
+            assert_eq!(detail_of(why).is_none(), why == DropReason::Gone);
+        }
+    }
+
+    #[test]
+    fn the_warning_names_the_setting_that_refused_the_requests() {
+        let mut config = Config::with_defaults(lockgate_config::AppSpec::Module {
+            module: "app".to_owned(),
+            attribute: None,
+        });
+        config.queue_size = 5;
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (queue_timeout, request_timeout, why, expected) in [
+            (
+                seconds(3),
+                seconds(9),
+                DropReason::TooLate,
+                "1 waited for a thread for longer than queue_timeout = 3s",
+            ),
+            (
+                None,
+                seconds(9),
+                DropReason::TooLate,
+                "1 waited for a thread for longer than request_timeout = 9s",
+            ),
+            (
+                seconds(9),
+                seconds(3),
+                DropReason::TooLate,
+                "1 waited for a thread for longer than request_timeout = 3s",
+            ),
+            (
+                None,
+                None,
+                DropReason::QueueFull,
+                "1 arrived while queue_size = 5 requests were waiting",
+            ),
+        ] {
+            config.queue_timeout = queue_timeout;
+            config.request_timeout = request_timeout;
+            let report = SheddingReport::default();
+            let warning = report.warning(why, &config, Instant::now()).unwrap();
+            assert!(warning.ends_with(expected), "{warning}");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Armed deadlines by slot token.
 #[derive(Debug, Default)]
@@ -33,10 +33,18 @@ impl Timers {
     }
 }
 
+/// The time until the first of these instants; `None`: there is none.
+pub fn time_until_first(
+    instants: impl Iterator<Item = Option<Instant>>,
+    now: Instant,
+) -> Option<Duration> {
+    let first = instants.flatten().min()?;
+    Some(first.saturating_duration_since(now))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn due_timers_are_returned_in_order_and_none_early() {
@@ -52,5 +60,21 @@ mod tests {
             .collect();
         assert_eq!(due, [10, 11, 20]);
         assert_eq!(timers.next(), Some(start + Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn the_poller_waits_until_the_first_instant_or_without_limit() {
+        let now = Instant::now() + Duration::from_secs(100);
+        let at = |millis| Some(now + Duration::from_millis(millis));
+        let past = now.checked_sub(Duration::from_secs(9));
+        for (instants, millis) in [
+            ([None, None, None], None),
+            ([None, at(50), None], Some(50)),
+            ([at(70), at(50), at(60)], Some(50)),
+            ([at(70), past, None], Some(0)),
+        ] {
+            let found = time_until_first(instants.into_iter(), now);
+            assert_eq!(found, millis.map(Duration::from_millis), "{instants:?}");
+        }
     }
 }

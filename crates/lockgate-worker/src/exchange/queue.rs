@@ -134,7 +134,7 @@ mod tests {
         for &(millis, presence) in exchanges {
             queue.push(Exchange::new(
                 Box::default(),
-                Box::new(Client(presence)),
+                Box::new(Client::new(presence)),
                 start + Duration::from_millis(millis),
                 0,
             ));
