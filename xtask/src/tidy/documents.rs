@@ -201,11 +201,11 @@ mod tests {
 
     #[test]
     fn a_decision_that_the_index_forgets_or_that_has_no_number_is_found() {
-        let index = "- [0001](0001-lane.md)\n- [x](x.md)\n";
+        let index = "- [0001](0001-loop.md)\n- [x](x.md)\n";
         let table: &[(&[&str], usize)] = &[
             (&[], 0),
-            (&["0001-lane.md"], 0),
-            (&["0001-lane.md", "0002-poll.md"], 1),
+            (&["0001-loop.md"], 0),
+            (&["0001-loop.md", "0002-poll.md"], 1),
             (&["x.md"], 1),
             (&["2-y.md"], 2),
         ];

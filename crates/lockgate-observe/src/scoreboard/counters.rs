@@ -3,7 +3,7 @@
 //! Invariant: counters only grow, even when workers of a slot die: a successor continues where its predecessor stopped,
 //! so that sums over all slots never fall.
 //!
-//! Most responses are counted by the leader of the lane (the thread that runs the event loop). There is one leader at a
+//! Most responses are counted by the leader (the thread that runs the event loop). There is one leader at a
 //! time, so its counters need no locked instruction; other threads have separate counters, and readers add both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -189,7 +189,7 @@ impl WorkerCounters {
         self.set(WAITING, waiting);
     }
 
-    /// Counts a response that was sent. For the leader of the lane only.
+    /// Counts a response that was sent. For the leader only.
     #[inline]
     pub fn record_response(&self, response: Response) {
         self.count(LED, response, |index, by| self.grow(index, by));
