@@ -3,3 +3,4 @@
 pub mod buffer;
 pub mod minimum_rate;
 pub mod spool;
+pub mod stream;

@@ -36,8 +36,8 @@ use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
 use crate::exchange::Exchange;
 use crate::exchange::handler::Handler;
-use crate::exchange::request::{Client, Local, Request};
 use crate::poller::{Poller, Readiness};
+use crate::request::{Client, Local, Request};
 use crate::transport::Transport;
 
 const WAKER: u64 = 0;

@@ -25,24 +25,25 @@ mod helper_thread;
 mod metrics;
 mod poller;
 mod protocol;
+mod request;
 mod seams;
 mod thread_pool;
 
 pub use app::App;
 pub use body::buffer::BodyBuffer;
 pub use body::spool::{SpoolFile, try_directory};
+pub use body::stream::{BodyError, BodyStream};
 pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
 #[cfg(not(loom))]
 pub use descriptors::fork_gate::FORK_GATE;
 pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use detached_work::DetachedWork;
-pub use exchange::body_stream::{BodyError, BodyStream};
-pub use exchange::request::{Body, Client, Local, ProxyEnd, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{
     ClientGone, DropReason, HeldConnection, Presence, PresenceCheck, ResponseWriter, Sent,
     TakenOver,
 };
 pub use metrics::monotonic_nanos;
+pub use request::{Body, Client, Local, ProxyEnd, Request};
 pub use transport::outbox::SharedBytes;
 pub use worker::{Handle, Worker};

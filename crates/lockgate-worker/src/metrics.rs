@@ -12,8 +12,8 @@ use lockgate_observe::{Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::exchange::request::{Client, Request};
 use crate::log::shown_target;
+use crate::request::{Client, Request};
 
 /// The metrics of one worker.
 pub struct WorkerMetrics {

@@ -17,7 +17,6 @@ use crate::connection::inbox::{Inbox, StopMode};
 use crate::deadlines::Deadlines;
 use crate::descriptors::budget::DescriptorBudget;
 use crate::exchange::client_identity::TrustedProxies;
-use crate::exchange::request::Client;
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -25,6 +24,7 @@ use crate::log::access_log::AccessLog;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
 use crate::poller::Waker;
+use crate::request::Client;
 use crate::thread_pool::ThreadPool;
 use crate::transport::cork::Cork;
 

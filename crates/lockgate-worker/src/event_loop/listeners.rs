@@ -21,8 +21,8 @@ use self::balance::{Balance, fair_room};
 #[cfg(not(loom))]
 use crate::descriptors::fork_gate::FORK_GATE;
 use crate::descriptors::{TrackedFd, move_up};
-use crate::exchange::request::{Client, Local};
 use crate::poller::Poller;
+use crate::request::{Client, Local};
 
 /// Listener `n` has this token plus `n`; slots never do, because their generation is never 0.
 pub const FIRST_LISTENER: u64 = 1;

@@ -15,7 +15,7 @@ use lockgate_http::{
 };
 
 use super::refusals::RefusalWarnings;
-use super::request::{Client, ProxyEnd, Request};
+use crate::request::{Client, ProxyEnd, Request};
 
 /// The proxies that a worker trusts, and what it takes from them.
 pub struct TrustedProxies {

@@ -3,7 +3,7 @@
 
 use super::Exchange;
 use super::answer::Answer;
-use super::request::Request;
+use crate::request::Request;
 
 /// Looks at each complete request before it waits for a thread.
 pub trait Handler: Send {

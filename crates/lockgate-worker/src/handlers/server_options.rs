@@ -4,7 +4,7 @@ use lockgate_http::LocalResponse;
 
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
-use crate::exchange::request::Request;
+use crate::request::Request;
 
 /// See the module documentation.
 pub struct ServerOptions;

@@ -19,11 +19,11 @@ use crate::event_loop::handle::SharedEventLoop;
 use crate::event_loop::{EventLoop, Exit};
 use crate::exchange::Exchange;
 use crate::exchange::queue::drop_reason;
-use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::PresenceCheck;
 use crate::metrics::ThreadRecorder;
 use crate::protocol::Protocols;
+use crate::request::Request;
 use crate::thread_pool::{Role, forced_wait};
 
 /// The name of a worker thread, for debuggers and `top -H`.

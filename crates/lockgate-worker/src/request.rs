@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use lockgate_http::RequestHead;
 
-use super::body_stream::BodyStream;
 use crate::body::buffer::BodyBuffer;
 use crate::body::spool::{Spool, SpoolFile};
+use crate::body::stream::BodyStream;
 
 /// The body of a request. Unless it is streamed, it is complete before the application is called.
 #[derive(Debug, Default)]
