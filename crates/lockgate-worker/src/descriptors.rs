@@ -113,7 +113,7 @@ mod tests {
         let numbers = [reader.as_fd().as_raw_fd(), writer.as_fd().as_raw_fd()];
         assert!(numbers.into_iter().all(is_registered));
         drop(reader);
-        // Another test may take the number again at once; the other number is still ours.
+        // Another test may take the number again at once; the other descriptor is still open.
         assert!(is_registered(numbers[1]));
     }
 }

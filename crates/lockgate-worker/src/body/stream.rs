@@ -88,9 +88,9 @@ impl<S: BodySource> SharedBody<S> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `look` on the source, unless it was taken back.
-    pub fn with<T>(&self, look: impl FnOnce(&mut S) -> T) -> Option<T> {
-        self.lock().as_mut().map(look)
+    /// Runs `visit` on the source, unless it was taken back.
+    pub fn with<T>(&self, visit: impl FnOnce(&mut S) -> T) -> Option<T> {
+        self.lock().as_mut().map(visit)
     }
 
     /// Ends the stream: later reads fail. Returns the source.

@@ -1,4 +1,4 @@
-//! What every connection has, whatever its protocol: the transport, the output queue, the deadline, and what the poller
+//! What every connection has, in any protocol: the transport, the output queue, the deadline, and what the poller
 //! has reported.
 
 use std::io;
@@ -112,7 +112,7 @@ impl Link {
                 Read::End
             }
             Ok(Received { count, is_drained }) => {
-                // The end of the stream carries no bytes: once it is announced, reading goes on until a read returns
+                // The end of the stream carries no bytes: once it is announced, reading continues until a read returns
                 // it.
                 self.readable = !is_drained || self.read_closing;
                 Read::Bytes(count)

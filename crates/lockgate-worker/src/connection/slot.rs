@@ -298,7 +298,7 @@ mod loom_model {
         });
     }
 
-    /// A stop looks at every slot once: it finds the connection, or the thread sees that the worker stops.
+    /// A stop visits every slot once: it finds the connection, or the thread sees that the worker stops.
     #[test]
     fn a_stop_never_misses_a_connection_that_a_thread_stores() {
         let deadline = Instant::now() + std::time::Duration::from_secs(1);

@@ -96,8 +96,8 @@ impl Turn {
         self.ready.len() + self.pool.backlog_len()
     }
 
-    /// Drops or answers waiting requests whose time is over or whose clients have gone. Returns when to look again, and
-    /// whether there were any.
+    /// Drops or answers waiting requests whose time is over or whose clients have gone. Returns when to check again,
+    /// and whether there were any.
     pub fn drop_expired(&mut self, limit: Option<Duration>) -> (Option<Instant>, bool) {
         let mut dropped = Vec::new();
         let again = [
@@ -125,7 +125,7 @@ impl Turn {
         self.keep_request(request);
     }
 
-    /// An output buffer for a response, if one is at hand.
+    /// A spare output buffer for a response.
     pub fn spare_output(&mut self) -> Option<Vec<u8>> {
         self.outputs.pop()
     }

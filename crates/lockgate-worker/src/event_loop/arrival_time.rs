@@ -1,4 +1,4 @@
-//! Arrival times: since when what the poller reports may have been there.
+//! Arrival times: how long an event may have waited before the poller reported it.
 //!
 //! With `threads = 1` no thread polls during a call, and the kernel does not report when bytes arrived. It does report
 //! in order of arrival, N events at a time: everything that was there when a round of polls began has been seen once
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use crate::poller::EVENTS_AT_ONCE;
 
-/// A wait for events that took less found them there. For arrival times a shorter sleep makes no difference.
+/// A poll that returned sooner found its events waiting. For arrival times a shorter sleep makes no difference.
 const SLEPT: Duration = Duration::from_millis(1);
 
 /// The time up to which all events of one kind have been seen.
 #[derive(Clone, Copy)]
 struct Horizon {
     seen_all_at: Instant,
-    /// When the current round of partial looks began, and how many events it has shown.
+    /// When the current round of incomplete polls began, and how many events it has returned.
     began_at: Instant,
     shown: usize,
 }
@@ -33,7 +33,7 @@ impl Horizon {
         }
     }
 
-    /// A look has shown `shown` more: all of them if `is_all`; otherwise there are at most `most`.
+    /// A poll has returned `shown` more events: all of them if `is_all`; otherwise there are at most `most`.
     fn advance(&mut self, now: Instant, shown: usize, is_all: bool, most: usize) {
         self.shown = self.shown.saturating_add(shown);
         if is_all {
@@ -47,9 +47,9 @@ impl Horizon {
 /// What the event loop has seen, and when.
 pub(super) struct ArrivalClock {
     events: Horizon,
-    /// The same for the kernel's queue of connections, while some were left in it for the next look.
+    /// The same for the kernel's queue of connections, while some were left in it for the next accept.
     accept_queue: Option<Horizon>,
-    /// Up to when all events had been seen before the last look.
+    /// Up to when all events had been seen before the last poll.
     seen_before: Instant,
     /// The arrival time of the requests that are being read: the middle of the time without a poll.
     pub(super) request_arrived_at: Instant,
@@ -107,7 +107,7 @@ impl ArrivalClock {
             .advance(now, part, false, most);
     }
 
-    /// Accepting pauses: connections that wait meanwhile wait for that, and not for a look.
+    /// Accepting pauses: connections that arrive during the pause do not wait for a poll.
     pub(super) fn on_pause(&mut self) {
         self.accept_queue = None;
     }
@@ -127,13 +127,13 @@ mod tests {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);
-        // A call of three seconds, then a look that finds something at once.
+        // A call of three seconds, then a poll that returns an event at once.
         arrival_clock.on_poll(at(3000), at(3000), 1, 9);
         assert_eq!(arrival_clock.request_arrived_at, at(1500));
         // Two hundred milliseconds of sleep that an arrival ends.
         arrival_clock.on_poll(at(3000), at(3200), 1, 9);
         assert_eq!(arrival_clock.request_arrived_at, at(3200));
-        // More has arrived than one look shows: the rest has waited as long.
+        // More events have arrived than one poll returns: the rest have waited as long.
         arrival_clock.on_poll(at(4200), at(4200), EVENTS_AT_ONCE, 1000);
         assert_eq!(arrival_clock.request_arrived_at, at(3700));
         arrival_clock.on_poll(at(4300), at(4300), 5, 1000);
@@ -165,7 +165,7 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut arrival_clock = ArrivalClock::new(start);
         // A thousand clients that send the next request as soon as they are answered, and 200 that connect for each
-        // request: one look a millisecond, for a minute, and each finds more than it shows.
+        // request: one poll a millisecond, for a minute, and each leaves some events for the next.
         for millis in 1..60_000 {
             let now = at(millis);
             arrival_clock.on_poll(now, now, EVENTS_AT_ONCE, 1002);

@@ -30,7 +30,7 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// The drain that begins now in this mode; `None`: the worker serves, or `present` goes on.
+    /// The drain that begins now in this mode; `None`: the worker serves, or `present` continues.
     fn begin(
         present: Option<&Self>,
         mode: StopMode,

@@ -68,7 +68,7 @@ struct Siblings {
     balance: Balance,
     /// The current pause leaves a connection to the siblings.
     is_waiting: bool,
-    /// Such a pause has just ended: what the next look finds was left by the siblings.
+    /// Such a pause has just ended: what the next poll reports was left by the siblings.
     has_waited: bool,
 }
 
@@ -202,7 +202,7 @@ impl Acceptor {
         }
     }
 
-    /// The worker has looked for arrivals.
+    /// The worker has polled its listeners.
     pub fn on_polled(&mut self) {
         if let Some(siblings) = &mut self.siblings {
             siblings.has_waited = false;

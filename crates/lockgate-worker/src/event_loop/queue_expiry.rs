@@ -60,7 +60,7 @@ impl QueueExpiry {
         has_any
     }
 
-    /// Logs that all threads are busy once a request has waited for [`SATURATED_AFTER`]. Returns when to look again.
+    /// Logs that all threads are busy once a request has waited for [`SATURATED_AFTER`]. Returns when to check again.
     pub(super) fn report_saturation(&mut self, turn: &Turn, context: &Context) -> Option<Instant> {
         let pool = &context.pool;
         let oldest = pool.oldest_in_backlog()?;

@@ -1,4 +1,4 @@
-//! The timer heap: when which connection has to be looked at again.
+//! The timer heap: when the deadline of each connection has to be checked.
 //!
 //! A connection moves its own deadline with every request, at the cost of one store; only *armed* entries are in the
 //! heap, and the connection's owner arms an entry again that comes up early. So a request on a keep-alive connection

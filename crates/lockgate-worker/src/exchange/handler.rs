@@ -5,7 +5,7 @@ use super::Exchange;
 use super::answer::Answer;
 use crate::request::Request;
 
-/// Looks at each complete request before it waits for a thread.
+/// Sees each complete request before it waits for a thread.
 pub trait Handler: Send {
     /// Whether [`Handler::handle`] has to see this request. Asked of every request, so it has to be cheap.
     fn concerns(&self, request: &Request) -> bool;

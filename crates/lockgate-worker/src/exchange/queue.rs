@@ -91,7 +91,7 @@ impl Queue {
     }
 
     /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
-    /// Returns when to look again because of a client that has only just closed its sending side.
+    /// Returns when to check again, because a client has only just closed its sending side.
     pub fn drop_requests(
         &mut self,
         now: Instant,

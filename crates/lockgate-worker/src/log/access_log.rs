@@ -52,7 +52,8 @@ pub struct Entry {
 const SPARE_ENTRIES: usize = 16;
 
 thread_local! {
-    /// Entries begin and end on the thread that runs the event loop, as a rule: so their memory is reused without a lock.
+    /// Entries begin and end on the thread that runs the event loop, as a rule: so their memory is reused without a
+    /// lock.
     static SPARE: RefCell<Vec<Box<Entry>>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -17,8 +17,8 @@ use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_even
 use crate::date::Zone;
 use crate::log::output::{self, LogOutput};
 
-/// How long a thread waits for a slow reader of the log. After one wait without success no thread waits until the log is
-/// read again.
+/// How long a thread waits for a slow reader of the log. After one wait without success no thread waits until the log
+/// is read again.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The source of an event in a JSON error log.

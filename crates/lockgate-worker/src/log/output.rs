@@ -1,7 +1,7 @@
 //! Log output: a file, a pipe, a socket or a terminal. Writes whole lines or returns how much it could not write, and
 //! waits for a slow reader no longer than the caller allows.
 //!
-//! Invariant: a line that could not be written whole does not garble another: its beginning is overwritten in place by
+//! Invariant: an incomplete line does not garble another: its beginning is overwritten in place by
 //! an empty line (regular files opened here) or ended with a line break before the next line (everything else). The
 //! file is never truncated: other processes append to it.
 
@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::net::SendFlags;
 
-/// A pipe takes this much whole or not at all (pipe(7), PIPE_BUF): lines of several processes do not mix.
+/// A write of up to this size to a pipe is atomic (pipe(7), PIPE_BUF): lines of several processes do not mix.
 const WHOLE_AT_MOST: usize = 4096;
 
 /// Log files contain data of clients, so they are not readable by all users.
@@ -54,7 +54,7 @@ impl LogOutput {
         })
     }
 
-    /// Writes lines, waiting at most `patience` for a slow reader.
+    /// Writes lines; waits at most `patience` for a slow reader.
     ///
     /// # Errors
     /// The system's, or `WouldBlock` when the time is over, with what was written up to then.
@@ -167,7 +167,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// What is written in one system call, if the system takes it whole.
+    /// What is written in one system call, if the system accepts all of it.
     fn next_piece<'a>(&self, lines: &'a [u8]) -> &'a [u8] {
         if matches!(self.kind, Kind::File { .. }) || lines.len() <= WHOLE_AT_MOST {
             return lines;
@@ -251,7 +251,7 @@ impl Outlet {
             tv_sec: at_most.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: at_most.subsec_nanos().into(),
         };
-        // A signal is not room, but no reason to give up either: the next write decides.
+        // After a signal the next write shows whether there is room.
         poll(&mut watched, Some(&at_most)).map_or(true, |ready| ready > 0)
     }
 
@@ -282,7 +282,7 @@ impl Outlet {
         overwritten.is_ok()
     }
 
-    /// The same file without O_APPEND, under which pwrite(2) appends on Linux, whatever the offset.
+    /// The same file without O_APPEND, under which pwrite(2) appends on Linux, and ignores the offset.
     fn open_for_overwriting(&self) -> io::Result<File> {
         let file = OpenOptions::new()
             .read(true)

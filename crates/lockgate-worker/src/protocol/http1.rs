@@ -42,7 +42,7 @@ enum Phase {
     Reading,
     /// The response is queued in full and waits for the socket.
     Writing,
-    /// The response has been sent and our side is closed; the client may still be sending.
+    /// The response has been sent and the sending side is closed; the client may still be sending.
     Lingering { until: Instant },
 }
 
@@ -54,7 +54,7 @@ enum Next {
     Again,
     /// Run the request.
     Dispatch(Box<Request>),
-    /// Flush the output queue, then look again.
+    /// Flush the output queue, then continue.
     Flush,
     /// Drop the connection.
     Close,
@@ -203,7 +203,7 @@ impl Http1 {
         Next::Close
     }
 
-    /// Closes our side and waits for the client to notice.
+    /// Closes the sending side and waits for the client to close.
     fn begin_lingering(&mut self, now: Instant) -> Next {
         self.reader.take_unread();
         self.link.out.clear();
@@ -249,7 +249,7 @@ impl Http1 {
         self.count_loss(Loss::ClientTooSlow);
     }
 
-    /// The connection died during a request or a response: only its log line can still be written.
+    /// The connection ended during a request or a response: only its log line can still be written.
     fn lose(&mut self, now: Instant) -> Next {
         self.record(Outcome::ClientGone, now);
         self.count_loss(Loss::ClientGone);

@@ -141,15 +141,15 @@ mod tests {
             (&[(1, 1), (1, 1)], true),
             (&[(1, 1), (9, 1), (10, 2)], true),
         ];
-        for (looks, waits) in cases {
+        for (samples, waits) in cases {
             let saturation = CpuSaturation::new();
             (0..3).for_each(|_| saturation.on_call_begin());
             saturation.on_attached(true, saturation.created_at);
-            for &(clock, processor) in looks {
+            for &(clock, processor) in samples {
                 let now = saturation.created_at + Duration::from_millis(clock);
                 saturation.sample(now, Duration::from_millis(processor));
             }
-            assert_eq!(saturation.admits_next_at().is_some(), waits, "{looks:?}");
+            assert_eq!(saturation.admits_next_at().is_some(), waits, "{samples:?}");
         }
     }
 

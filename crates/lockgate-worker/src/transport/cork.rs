@@ -47,8 +47,8 @@ impl<S: Corked> Cork<S> {
 
     /// The event loop was taken from a call that still runs: what the call has written so far is sent now.
     ///
-    /// The new leader marks the event loop as held before it looks here, and the writer writes before it reads that
-    /// mark ([`Cork::uncork_unless_watched`]). With a fence on either side at least one of them sees the other.
+    /// The new leader marks the event loop as held before it locks the stream, and the writer writes before it reads
+    /// that mark ([`Cork::uncork_unless_watched`]). With a fence on either side at least one of them sees the other.
     pub fn uncork(&self) {
         fence(Ordering::SeqCst);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
