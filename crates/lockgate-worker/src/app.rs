@@ -3,8 +3,8 @@
 use std::io;
 
 use crate::detached_work::DetachedWork;
+use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
-use crate::request::Request;
 
 /// The body of a worker thread.
 pub type ThreadBody = Box<dyn FnOnce() + Send>;

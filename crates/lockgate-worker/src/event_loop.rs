@@ -30,14 +30,15 @@ use self::context::Context;
 use self::draining::Drain;
 use self::queue_expiry::QueueExpiry;
 use self::timers::{Timers, time_until_first};
+use crate::client::{Client, Local};
 use crate::connection::inbox::Returned;
 use crate::connection::slot::{Slot, SlotTable};
 use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
 use crate::exchange::Exchange;
 use crate::exchange::handler::Handler;
+use crate::exchange::request::Request;
 use crate::poller::{Poller, Readiness};
-use crate::request::{Client, Local, Request};
 use crate::transport::Transport;
 
 const WAKER: u64 = 0;

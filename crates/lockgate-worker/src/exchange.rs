@@ -1,17 +1,20 @@
 //! One request and its response, for any protocol: what waits for a thread, and what a handler may answer.
 
 pub(crate) mod answer;
+pub(crate) mod body;
 pub(crate) mod client_identity;
+pub(crate) mod deadlines;
 pub(crate) mod handler;
 pub(crate) mod queue;
 pub(crate) mod refusals;
+pub mod request;
 pub mod response;
 pub mod writer;
 
 use std::time::{Duration, Instant};
 
 use self::writer::{PresenceCheck, ResponseWriter};
-use crate::request::Request;
+use crate::exchange::request::Request;
 
 /// A request that has waited this long is called only after a check of its client's socket. Few clients leave sooner,
 /// and the check is a system call.

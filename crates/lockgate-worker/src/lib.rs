@@ -10,14 +10,11 @@ pub mod app;
 pub mod exchange;
 pub mod log;
 pub mod transport;
-pub mod warm_up;
 pub mod worker;
 
-mod body;
+mod client;
 mod connection;
 mod date;
-mod deadlines;
-mod descriptors;
 mod detached_work;
 mod event_loop;
 mod handlers;
@@ -25,25 +22,25 @@ mod helper_thread;
 mod metrics;
 mod poller;
 mod protocol;
-mod request;
 mod seams;
 mod thread_pool;
 
 pub use app::App;
-pub use body::buffer::BodyBuffer;
-pub use body::spool::{SpoolFile, try_directory};
-pub use body::stream::{BodyError, BodyStream};
-pub use deadlines::{AskForReplacement, Deadline, ReplaceReason};
-#[cfg(not(loom))]
-pub use descriptors::fork_gate::FORK_GATE;
-pub use descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
+pub use client::{Client, Local, ProxyEnd};
 pub use detached_work::DetachedWork;
+pub use exchange::body::buffer::BodyBuffer;
+pub use exchange::body::spool::{SpoolFile, try_directory};
+pub use exchange::body::stream::{BodyError, BodyStream};
+pub use exchange::deadlines::{AskForReplacement, Deadline, ReplaceReason};
+pub use exchange::request::{Body, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{
     ClientGone, DropReason, HeldConnection, Presence, PresenceCheck, ResponseWriter, Sent,
     TakenOver,
 };
 pub use metrics::monotonic_nanos;
-pub use request::{Body, Client, Local, ProxyEnd, Request};
+#[cfg(not(loom))]
+pub use transport::descriptors::fork_gate::FORK_GATE;
+pub use transport::descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use transport::outbox::SharedBytes;
 pub use worker::{Handle, Worker};

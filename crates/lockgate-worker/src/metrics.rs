@@ -12,8 +12,9 @@ use lockgate_observe::{Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::client::Client;
+use crate::exchange::request::Request;
 use crate::log::shown_target;
-use crate::request::{Client, Request};
 
 /// The metrics of one worker.
 pub struct WorkerMetrics {

@@ -19,13 +19,13 @@ use crate::app::App;
 use crate::connection::inbox::{Returned, StopMode};
 use crate::event_loop::{EventLoop, Opener};
 use crate::exchange::answer::Answer;
+use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
 use crate::log::ErrorLog;
-use crate::request::Request;
 use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::{Handle, Worker};

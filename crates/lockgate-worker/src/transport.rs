@@ -3,6 +3,7 @@
 //! Invariant: no method waits; `WouldBlock` is a result, and the poller reports when to try again.
 
 pub(crate) mod cork;
+pub(crate) mod descriptors;
 pub(crate) mod outbox;
 mod plain;
 
@@ -13,7 +14,7 @@ use std::sync::Weak;
 
 pub use plain::Plain;
 
-use crate::descriptors::TrackedFd;
+use crate::transport::descriptors::TrackedFd;
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

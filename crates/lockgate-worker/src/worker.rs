@@ -2,6 +2,7 @@
 
 mod deadline_watcher;
 mod thread;
+pub mod warm_up;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,16 +17,15 @@ use rustix::process::{Resource, getrlimit};
 
 use self::thread::WorkerThread;
 use crate::app::App;
-use crate::body::buffer::BodyPool;
-use crate::body::spool::BodyStore;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
-use crate::deadlines::{self, AskForReplacement, Deadlines};
-use crate::descriptors::budget::{DescriptorBudget, count_open};
 use crate::event_loop::EventLoop;
 use crate::event_loop::context::{Context, Lifecycle};
 use crate::event_loop::handle::SharedEventLoop;
 use crate::event_loop::load_shedding::SheddingReport;
+use crate::exchange::body::buffer::BodyPool;
+use crate::exchange::body::spool::BodyStore;
 use crate::exchange::client_identity::TrustedProxies;
+use crate::exchange::deadlines::{self, AskForReplacement, Deadlines};
 use crate::handlers;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -35,6 +35,7 @@ use crate::poller::Waker;
 use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
 use crate::transport::cork::Cork;
+use crate::transport::descriptors::budget::{DescriptorBudget, count_open};
 
 /// Starts workers.
 pub struct Worker;

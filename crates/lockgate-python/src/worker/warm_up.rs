@@ -3,8 +3,9 @@
 
 use lockgate_config::{BindAddress, Config};
 use lockgate_observe::Level;
+use lockgate_worker::Local;
 use lockgate_worker::log::ErrorLog;
-use lockgate_worker::{Local, warm_up};
+use lockgate_worker::worker::warm_up;
 use pyo3::prelude::*;
 
 use crate::wsgi::{WsgiApp, drop_thread_state};

@@ -8,10 +8,10 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::slot::Slot;
-use crate::body::minimum_rate::{ClientRate, MinimumRate};
+use crate::client::{Client, Local};
+use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::writer::{Presence, PresenceCheck};
 use crate::poller::Readiness;
-use crate::request::{Client, Local};
 use crate::transport::outbox::{Flushed, Outbox};
 use crate::transport::{Received, Transport};
 

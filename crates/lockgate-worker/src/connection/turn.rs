@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::queue::Queue;
+use crate::exchange::request::Request;
 use crate::exchange::writer::DropReason;
-use crate::request::Request;
 use crate::thread_pool::ThreadPool;
 
 /// Spare objects kept of each kind; more than a turn needs would only use memory.

@@ -11,12 +11,12 @@ use lockgate_observe::Level;
 
 use super::load_shedding::{self, SheddingReport};
 use crate::app::App;
-use crate::body::minimum_rate::MinimumRate;
-use crate::body::spool::{BodyStore, NotStored};
+use crate::client::Client;
 use crate::connection::inbox::{Inbox, StopMode};
-use crate::deadlines::Deadlines;
-use crate::descriptors::budget::DescriptorBudget;
+use crate::exchange::body::minimum_rate::MinimumRate;
+use crate::exchange::body::spool::{BodyStore, NotStored};
 use crate::exchange::client_identity::TrustedProxies;
+use crate::exchange::deadlines::Deadlines;
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -24,9 +24,9 @@ use crate::log::access_log::AccessLog;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
 use crate::poller::Waker;
-use crate::request::Client;
 use crate::thread_pool::ThreadPool;
 use crate::transport::cork::Cork;
+use crate::transport::descriptors::budget::DescriptorBudget;
 
 /// See the module documentation.
 pub struct Context {

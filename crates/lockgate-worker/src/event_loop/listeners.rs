@@ -18,11 +18,11 @@ use socket2::SockRef;
 
 pub use self::addresses::{Addresses, Network};
 use self::balance::{Balance, fair_room};
-#[cfg(not(loom))]
-use crate::descriptors::fork_gate::FORK_GATE;
-use crate::descriptors::{TrackedFd, move_up};
+use crate::client::{Client, Local};
 use crate::poller::Poller;
-use crate::request::{Client, Local};
+#[cfg(not(loom))]
+use crate::transport::descriptors::fork_gate::FORK_GATE;
+use crate::transport::descriptors::{TrackedFd, move_up};
 
 /// Listener `n` has this token plus `n`; slots never do, because their generation is never 0.
 pub const FIRST_LISTENER: u64 = 1;

@@ -15,7 +15,8 @@ use lockgate_http::{
 };
 
 use super::refusals::RefusalWarnings;
-use crate::request::{Client, ProxyEnd, Request};
+use crate::client::{Client, ProxyEnd};
+use crate::exchange::request::Request;
 
 /// The proxies that a worker trusts, and what it takes from them.
 pub struct TrustedProxies {

@@ -3,7 +3,7 @@
 
 use super::Exchange;
 use super::answer::Answer;
-use crate::request::Request;
+use crate::exchange::request::Request;
 
 /// Sees each complete request before it waits for a thread.
 pub trait Handler: Send {

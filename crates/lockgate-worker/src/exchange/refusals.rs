@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use lockgate_http::{Refusal, RequestHead};
 
+use crate::client::Client;
 use crate::log::throttle::{LogThrottle, and_suppressed};
-use crate::request::Client;
 
 /// Longer names are cut in a warning.
 const LONGEST_NAME: usize = 64;

@@ -12,7 +12,7 @@ use super::writer::{
     ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Presence, PresenceCheck,
     ResponseWriter, Sent, TakenOver,
 };
-use crate::deadlines::Deadline;
+use crate::exchange::deadlines::Deadline;
 use crate::transport::outbox::SharedBytes;
 
 /// While no output is produced for a client, its socket is checked this often.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
-use crate::deadlines::call_slot::CallSlot;
+use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 

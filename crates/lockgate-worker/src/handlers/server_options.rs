@@ -4,7 +4,7 @@ use lockgate_http::LocalResponse;
 
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
-use crate::request::Request;
+use crate::exchange::request::Request;
 
 /// See the module documentation.
 pub struct ServerOptions;

@@ -14,10 +14,10 @@ use lockgate_config::LogTarget;
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
+use crate::client::Client;
 use crate::helper_thread::PanicGuard;
 use crate::log::error_log::{ErrorLog, count_lines};
 use crate::log::output::LogOutput;
-use crate::request::Client;
 
 /// Beyond this much unwritten text, lines are counted instead of kept: about 30,000 lines. The writer may hold as much
 /// again, half written.

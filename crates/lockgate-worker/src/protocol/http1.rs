@@ -27,7 +27,7 @@ use crate::connection::{Activity, Driven, Protocol};
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
-use crate::request::Request;
+use crate::exchange::request::Request;
 use crate::transport::outbox::Flushed;
 
 /// Lingering close: after a refusal, input is read and dropped, so that the reset that the kernel sends for unread

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use lockgate_http::BodyLength;
 
 use super::{adopt, start_with};
-use crate::descriptors::TrackedFd;
+use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
-use crate::request::Request;
+use crate::transport::descriptors::TrackedFd;
 use crate::transport::{AbortHandle, Received, SharedTransport, Transport};
 
 /// Reads one request and accepts any amount of output at once, as the fastest client would.

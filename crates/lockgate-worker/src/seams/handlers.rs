@@ -14,10 +14,10 @@ use super::{answer, start, with_event_loop};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
 use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::request::Request;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
 };
-use crate::request::Request;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::Handle;
 

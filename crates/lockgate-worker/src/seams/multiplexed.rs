@@ -24,12 +24,12 @@ use crate::connection::{Activity, Driven, Protocol};
 use crate::event_loop::{Opened, Opener};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
+use crate::exchange::request::Request;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
 use crate::protocol::handshake::Handshaking;
-use crate::request::Request;
 use crate::transport::outbox::{Flushed, SharedBytes};
 
 /// What the streams and their connection share.

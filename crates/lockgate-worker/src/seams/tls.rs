@@ -12,7 +12,7 @@ use std::time::Duration;
 use lockgate_http::BodyLength;
 
 use super::{adopt, start, start_with};
-use crate::request::Body;
+use crate::exchange::request::Body;
 use crate::transport::{AbortHandle, Handshake, Received, SharedTransport, Transport};
 use crate::worker::Handle;
 

@@ -20,7 +20,7 @@ use std::sync::{
     atomic::{Ordering, fence},
 };
 
-use crate::descriptors::TrackedFd;
+use crate::transport::descriptors::TrackedFd;
 
 /// Something whose gathered output can be sent.
 pub trait Corked {

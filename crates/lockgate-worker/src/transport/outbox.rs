@@ -327,7 +327,7 @@ mod tests {
     use std::os::fd::{AsFd, BorrowedFd};
     use std::sync::Weak;
 
-    use crate::descriptors::TrackedFd;
+    use crate::transport::descriptors::TrackedFd;
     use crate::transport::{AbortHandle, Received, SharedTransport};
 
     /// Takes at most `appetite` bytes a call and `WouldBlock` every other time.

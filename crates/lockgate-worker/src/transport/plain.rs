@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
 use super::{AbortHandle, Received, SharedTransport, Transport};
-use crate::descriptors::TrackedFd;
+use crate::transport::descriptors::TrackedFd;
 
 /// A TCP or unix stream socket.
 #[derive(Debug)]

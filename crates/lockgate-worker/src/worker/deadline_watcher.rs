@@ -11,11 +11,11 @@ use lockgate_observe::{Level, Outcome};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::connection::inbox::StopMode;
-use crate::deadlines::call_slot::{Call, CallSlot, Due, Expiry, MAX_SAMPLES, Stage};
-use crate::deadlines::ending::{Ending, STATUS};
-use crate::deadlines::records::{CallState, Record};
-use crate::deadlines::{Deadlines, ReplaceReason};
 use crate::event_loop::context::Context;
+use crate::exchange::deadlines::call_slot::{Call, CallSlot, Due, Expiry, MAX_SAMPLES, Stage};
+use crate::exchange::deadlines::ending::{Ending, STATUS};
+use crate::exchange::deadlines::records::{CallState, Record};
+use crate::exchange::deadlines::{Deadlines, ReplaceReason};
 
 /// A new call is checked after this long at the latest.
 const MAX_PAUSE: Duration = Duration::from_millis(100);

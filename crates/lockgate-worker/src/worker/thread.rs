@@ -11,19 +11,19 @@ use lockgate_observe::Level;
 
 use crate::app::App;
 use crate::connection::inbox::StopMode;
-use crate::deadlines::call_slot::CallSlot;
-use crate::deadlines::{Deadline, Deadlines};
 use crate::detached_work::DetachedWork;
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::event_loop::{EventLoop, Exit};
 use crate::exchange::Exchange;
+use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::exchange::deadlines::{Deadline, Deadlines};
 use crate::exchange::queue::drop_reason;
+use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::PresenceCheck;
 use crate::metrics::ThreadRecorder;
 use crate::protocol::Protocols;
-use crate::request::Request;
 use crate::thread_pool::{Role, forced_wait};
 
 /// The name of a worker thread, for debuggers and `top -H`.

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use lockgate_http::{CONTINUE, Event, RequestHead, RequestParser};
 
-use crate::body::minimum_rate::{ClientRate, MinimumRate};
-use crate::body::stream::{BodyError, BodySource, Step, Waiter};
+use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
+use crate::exchange::body::stream::{BodyError, BodySource, Step, Waiter};
 use crate::thread_pool::ThreadPool;
 use crate::transport::{Received, SharedTransport};
 

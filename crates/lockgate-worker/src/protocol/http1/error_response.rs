@@ -9,10 +9,10 @@ use lockgate_http::{
 use lockgate_observe::{Level, Outcome};
 
 use super::{Http1, Next, Phase};
-use crate::body::minimum_rate::ClientRate;
-use crate::body::spool::{NotStored, Spool};
 use crate::date::with_date;
 use crate::exchange::answer::Answer;
+use crate::exchange::body::minimum_rate::ClientRate;
+use crate::exchange::body::spool::{NotStored, Spool};
 use crate::exchange::writer::ResponseWriter;
 use crate::log::access_log::Entry;
 

@@ -7,8 +7,8 @@ use lockgate_observe::Outcome;
 
 use super::{Http1, Next};
 use crate::connection::inbox::{Returned, StopMode};
-use crate::deadlines::ending::Ending;
 use crate::detached_work::DetachedWork;
+use crate::exchange::deadlines::ending::Ending;
 use crate::transport::outbox::Flushed;
 
 impl Http1 {

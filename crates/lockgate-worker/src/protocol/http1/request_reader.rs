@@ -10,14 +10,14 @@ use lockgate_observe::{Level, Outcome};
 use super::body_source::BodyReceiver;
 use super::error_response::Rejection;
 use super::{Http1, Next};
-use crate::body::spool::{NotStored, Spool};
-use crate::body::stream::{BodyStream, SharedBody};
 use crate::connection::link::Read;
 use crate::connection::turn::Turn;
+use crate::exchange::body::spool::{NotStored, Spool};
+use crate::exchange::body::stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedProxies};
+use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
 use crate::log::throttle::and_suppressed;
-use crate::request::{Body, Request};
 
 /// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;

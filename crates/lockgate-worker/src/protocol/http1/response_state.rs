@@ -7,7 +7,7 @@ use lockgate_http::ResponseBody;
 use lockgate_observe::{Loss, Outcome, Response};
 
 use super::Http1;
-use crate::deadlines::call_slot::CallSlot;
+use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::log::access_log::Entry;
 
 /// The current response, and what its framing needs of the request.

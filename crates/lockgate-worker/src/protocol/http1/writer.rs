@@ -11,13 +11,13 @@ use lockgate_observe::{Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Http1, Phase};
-use crate::body::minimum_rate::ClientRate;
 use crate::date::with_date;
-use crate::deadlines::call_slot::{CallSlot, Expired};
-use crate::deadlines::ending::ClientSocket;
 use crate::detached_work::DetachedWork;
 use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
+use crate::exchange::body::minimum_rate::ClientRate;
+use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
+use crate::exchange::deadlines::ending::ClientSocket;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Presence, PresenceCheck,
     ResponseWriter, Sent, TakenOver,

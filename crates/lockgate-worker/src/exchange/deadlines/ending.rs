@@ -6,8 +6,8 @@ use std::sync::Weak;
 use lockgate_http::{LocalResponse, ResponseContext};
 
 use crate::date::with_date;
-use crate::descriptors::TrackedFd;
 use crate::transport::AbortHandle;
+use crate::transport::descriptors::TrackedFd;
 
 /// What the client got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,13 +8,14 @@ use lockgate_config::Config;
 use lockgate_http::{BodyLength, Event, RequestParser, ResponseHead, ShortBody};
 
 use crate::app::App;
+use crate::client::{Client, Local};
 use crate::exchange::answer::Answer;
+use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
-use crate::request::{Client, Local, Request};
 use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
 

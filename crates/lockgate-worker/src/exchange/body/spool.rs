@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::body::buffer::{BodyBuffer, BodyPool};
-use crate::descriptors::budget::DescriptorBudget;
-use crate::descriptors::move_up;
+use crate::exchange::body::buffer::{BodyBuffer, BodyPool};
+use crate::transport::descriptors::budget::DescriptorBudget;
+use crate::transport::descriptors::move_up;
 
 /// From this size on a body is received directly into its buffer; below, one read together with the head is cheaper.
 const RECEIVED_DIRECTLY: u64 = 8 * 1024;

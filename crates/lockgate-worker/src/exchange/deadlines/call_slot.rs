@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ending::{ClientSocket, Ending};
+use crate::client::Client;
 use crate::log::access_log::Entry;
-use crate::request::Client;
 
 /// Time between the deadline, with its interruption, and the conclusion that the thread is stuck: an application may
 /// first have to roll back a transaction.

@@ -18,8 +18,8 @@ use lockgate_config::{Config, Threads};
 use self::call_slot::{Call, CallSlot, GRACE, Stage};
 use self::ending::ClientSocket;
 use self::records::Record;
+use crate::exchange::request::Request;
 use crate::log::shown_target;
-use crate::request::Request;
 
 /// No GIL for this long: a call holds it in C code. Threads that compute in Python release it after the switch
 /// interval, a few milliseconds.
