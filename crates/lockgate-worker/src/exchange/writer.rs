@@ -174,7 +174,7 @@ pub trait ExchangeControl {
     /// From now on the call has a deadline, at which another thread may answer. Called before
     /// [`ResponseWriter::start`]. A writer that ignores this is not ended at the deadline; its thread is interrupted
     /// all the same.
-    fn watch_deadline(&mut self, _slot: &Arc<CallSlot>) {}
+    fn watch_deadline(&mut self, _call_slot: &Arc<CallSlot>) {}
 
     /// Keeps the connection's next request back until the value is dropped, in protocols where the requests of a
     /// connection are ordered. The response is sent all the same.

@@ -43,14 +43,14 @@ pub(crate) struct Unwritten {
 #[derive(Debug)]
 pub(crate) struct LogOutput {
     target: LogTarget,
-    outlet: Mutex<Outlet>,
+    open: Mutex<OpenOutput>,
 }
 
 impl LogOutput {
     pub(crate) fn open(target: &LogTarget) -> io::Result<Self> {
         Ok(Self {
             target: target.clone(),
-            outlet: Mutex::new(Outlet::open(target)?),
+            open: Mutex::new(OpenOutput::open(target)?),
         })
     }
 
@@ -63,7 +63,7 @@ impl LogOutput {
         let deadline = now + patience;
         // A line takes microseconds: even a caller that waits for no reader waits for another writer.
         match self.lock_until(deadline.max(now + MOMENT)) {
-            Some(mut outlet) => outlet.write(lines, deadline),
+            Some(mut output) => output.write(lines, deadline),
             None => Err(Unwritten {
                 done: 0,
                 error: io::ErrorKind::WouldBlock.into(),
@@ -75,18 +75,18 @@ impl LogOutput {
     /// Reopens the file; when that fails the old one stays in use.
     pub(crate) fn reopen(&self) -> io::Result<()> {
         if let LogTarget::File(_) = self.target {
-            let fresh = Outlet::open(&self.target)?;
-            *self.outlet.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+            let fresh = OpenOutput::open(&self.target)?;
+            *self.open.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
         Ok(())
     }
 
     /// Tries to lock instead of blocking: the holder may itself wait for room, and in a child that the application has
     /// forked it may not exist.
-    fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, Outlet>> {
+    fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, OpenOutput>> {
         loop {
-            match self.outlet.try_lock() {
-                Ok(outlet) => return Some(outlet),
+            match self.open.try_lock() {
+                Ok(output) => return Some(output),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(MOMENT / 20),
@@ -108,14 +108,14 @@ enum Kind {
 }
 
 #[derive(Debug)]
-struct Outlet {
+struct OpenOutput {
     file: File,
     kind: Kind,
     /// What was written last is the beginning of a line that will not be completed.
     is_incomplete: bool,
 }
 
-impl Outlet {
+impl OpenOutput {
     fn open(target: &LogTarget) -> io::Result<Self> {
         let (file, is_own) = match target {
             LogTarget::Stdout => (io::stdout().as_fd().try_clone_to_owned()?.into(), false),
@@ -347,15 +347,15 @@ mod tests {
     const AT_ONCE: Duration = Duration::ZERO;
     const LINE: &[u8] = b"one line, as long as lines are\n";
 
-    fn outlet(file: impl Into<std::os::fd::OwnedFd>) -> Outlet {
-        Outlet::of(File::from(file.into()), false)
+    fn open_output(file: impl Into<std::os::fd::OwnedFd>) -> OpenOutput {
+        OpenOutput::of(File::from(file.into()), false)
     }
 
-    /// Fills an outlet until it takes nothing more; returns what it took.
-    fn fill(outlet: &mut Outlet) -> Vec<u8> {
+    /// Fills an output until it takes nothing more; returns what it took.
+    fn fill(output: &mut OpenOutput) -> Vec<u8> {
         let mut taken = Vec::new();
         loop {
-            match outlet.write(LINE, Instant::now()) {
+            match output.write(LINE, Instant::now()) {
                 Ok(()) => taken.extend_from_slice(LINE),
                 Err(unwritten) => {
                     assert_eq!(unwritten.error.kind(), io::ErrorKind::WouldBlock);
@@ -369,16 +369,16 @@ mod tests {
     #[test]
     fn a_full_pipe_blocks_no_writer_and_holds_whole_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
-        let mut outlet = outlet(writer);
-        let mut taken = fill(&mut outlet);
+        let mut output = open_output(writer);
+        let mut taken = fill(&mut output);
         let long = [&[b'x'; 10_000][..], b"\n"].concat();
-        assert_eq!(outlet.write(&long, Instant::now()).unwrap_err().done, 0);
+        assert_eq!(output.write(&long, Instant::now()).unwrap_err().done, 0);
         let mut read = vec![0; taken.len()];
         reader.read_exact(&mut read).unwrap();
         assert_eq!(read, taken);
-        outlet.write(LINE, Instant::now()).unwrap();
+        output.write(LINE, Instant::now()).unwrap();
         taken = LINE.to_vec();
-        drop(outlet);
+        drop(output);
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, taken);
@@ -387,10 +387,10 @@ mod tests {
     #[test]
     fn a_stream_without_rwf_nowait_is_polled_before_a_write() {
         let (_reader, writer) = io::pipe().unwrap();
-        let mut outlet = outlet(writer);
+        let mut output = open_output(writer);
         let mut taken = 0;
         let error = loop {
-            match outlet.write_if_ready(&[b'x'; 10_000]) {
+            match output.write_if_ready(&[b'x'; 10_000]) {
                 Ok(count) => taken += count,
                 Err(error) => break error,
             }
@@ -402,20 +402,20 @@ mod tests {
     #[test]
     fn a_line_cut_off_on_a_socket_is_terminated_before_the_next() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let mut outlet = outlet(ours);
+        let mut output = open_output(ours);
         let endless = vec![b'x'; 64 << 20];
-        let unwritten = outlet.write(&endless, Instant::now()).unwrap_err();
+        let unwritten = output.write(&endless, Instant::now()).unwrap_err();
         assert_eq!(unwritten.done, 0);
-        assert!(outlet.is_incomplete);
+        assert!(output.is_incomplete);
         let reader = thread::spawn(move || {
             let mut all = Vec::new();
             theirs.read_to_end(&mut all).unwrap();
             all
         });
-        outlet
+        output
             .write(LINE, Instant::now() + Duration::from_secs(20))
             .unwrap();
-        drop(outlet);
+        drop(output);
         let all = reader.join().unwrap();
         let (fragment, line) = all.split_at(all.len() - LINE.len());
         assert_eq!(line, LINE);
@@ -426,7 +426,7 @@ mod tests {
     fn a_closed_pipe_is_an_error_and_no_signal() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
-        let unwritten = outlet(writer).write(LINE, Instant::now()).unwrap_err();
+        let unwritten = open_output(writer).write(LINE, Instant::now()).unwrap_err();
         assert_eq!(unwritten.error.kind(), io::ErrorKind::BrokenPipe);
     }
 
@@ -447,14 +447,14 @@ mod tests {
             ("theirs", "one\n", "two", "", false, "one\ntwo"),
         ] {
             let (_folder, path) = log_with(before);
-            let mut outlet = Outlet::of(open_file(&path).unwrap(), target == "ours");
-            outlet.write_now(fragment.as_bytes()).unwrap();
+            let mut output = OpenOutput::of(open_file(&path).unwrap(), target == "ours");
+            output.write_now(fragment.as_bytes()).unwrap();
             // Another process appends before the fragment is repaired.
             open_file(&path)
                 .unwrap()
                 .write_all(after.as_bytes())
                 .unwrap();
-            assert_eq!(outlet.blank_out(fragment.as_bytes()), is_blank, "{before}");
+            assert_eq!(output.blank_out(fragment.as_bytes()), is_blank, "{before}");
             assert_eq!(fs::read_to_string(&path).unwrap(), left);
         }
     }
@@ -462,16 +462,16 @@ mod tests {
     #[test]
     fn nothing_is_overwritten_if_another_process_moved_the_position() {
         let (_folder, path) = log_with("");
-        let mut outlet = Outlet::of(open_file(&path).unwrap(), true);
-        outlet.write_now(b"two").unwrap();
+        let mut output = OpenOutput::of(open_file(&path).unwrap(), true);
+        output.write_now(b"two").unwrap();
         // A child that inherited the descriptor shares its position.
-        outlet
+        output
             .file
             .try_clone()
             .unwrap()
             .write_all(b"of a child\n")
             .unwrap();
-        assert!(!outlet.blank_out(b"two"));
+        assert!(!output.blank_out(b"two"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "twoof a child\n");
     }
 
@@ -491,7 +491,7 @@ mod tests {
     fn a_lock_that_is_never_released_costs_no_more_than_the_patience() {
         let folder = tempfile::tempdir().unwrap();
         let output = LogOutput::open(&LogTarget::File(folder.path().join("log"))).unwrap();
-        let held = output.outlet.lock().unwrap();
+        let held = output.open.lock().unwrap();
         thread::scope(|scope| {
             let other = scope.spawn(|| output.write(LINE, Duration::from_millis(5)));
             let unwritten = other.join().unwrap().unwrap_err();

@@ -233,7 +233,7 @@ impl Http1 {
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
             Phase::Writing => {
-                self.give_up_writing(now);
+                self.time_out_writing(now);
                 Next::Close
             }
             Phase::Reading | Phase::Lingering { .. } => Next::Close,
@@ -242,7 +242,7 @@ impl Http1 {
 
     /// The client reads too slowly. The close becomes a reset, because the kernel would otherwise keep the unsent
     /// output for as long as the client likes.
-    fn give_up_writing(&mut self, now: Instant) {
+    fn time_out_writing(&mut self, now: Instant) {
         self.link.hung_up = true;
         self.link.transport.reset_on_close();
         self.record(Outcome::TimedOut, now);

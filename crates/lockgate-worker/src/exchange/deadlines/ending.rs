@@ -26,7 +26,7 @@ pub struct ClientSocket {
     pub handle: Weak<dyn AbortHandle>,
     pub is_head_request: bool,
     /// No earlier output is pending, so an answer may be written to the socket.
-    pub is_clear: bool,
+    pub is_output_empty: bool,
 }
 
 impl Default for ClientSocket {
@@ -35,7 +35,7 @@ impl Default for ClientSocket {
         Self {
             handle: Weak::<TrackedFd>::new(),
             is_head_request: false,
-            is_clear: false,
+            is_output_empty: false,
         }
     }
 }
@@ -43,7 +43,7 @@ impl Default for ClientSocket {
 impl ClientSocket {
     /// Sends 504 and ends the stream. If the socket does not take all of it at once, the connection is reset.
     pub fn answer_or_abort(&self, server: Option<&[u8]>) -> Ending {
-        let Some(handle) = self.handle.upgrade().filter(|_| self.is_clear) else {
+        let Some(handle) = self.handle.upgrade().filter(|_| self.is_output_empty) else {
             return self.abort();
         };
         let mut answer = Vec::new();
@@ -93,7 +93,7 @@ mod tests {
         ClientSocket {
             handle,
             is_head_request: false,
-            is_clear: true,
+            is_output_empty: true,
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn a_connection_with_pending_output_is_reset() {
         let (server, mut client) = pair();
         let client_socket = ClientSocket {
-            is_clear: false,
+            is_output_empty: false,
             ..client_socket(&server)
         };
         assert_eq!(client_socket.answer_or_abort(None), Ending::Aborted);
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_closed_connection_is_not_answered() {
         let client_socket = ClientSocket {
-            is_clear: true,
+            is_output_empty: true,
             ..ClientSocket::default()
         };
         assert_eq!(client_socket.answer_or_abort(None), Ending::Aborted);

@@ -94,7 +94,7 @@ impl Http1 {
         )];
         match poll(&mut watched, Some(&timeout)) {
             Ok(0) => {
-                self.give_up_writing(Instant::now());
+                self.time_out_writing(Instant::now());
                 Err(ClientGone)
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -369,7 +369,7 @@ impl ResponseWriter for Http1 {
 impl ClientProbe for Http1 {
     fn presence(&mut self, check: PresenceCheck) -> Presence {
         let call_slot = self.response.call_slot.as_ref();
-        if call_slot.is_some_and(|slot| slot.is_expired()) {
+        if call_slot.is_some_and(|call_slot| call_slot.is_expired()) {
             return Presence::Gone;
         }
         self.link.presence(check)
@@ -381,14 +381,14 @@ impl ClientProbe for Http1 {
 }
 
 impl ExchangeControl for Http1 {
-    fn watch_deadline(&mut self, slot: &Arc<CallSlot>) {
+    fn watch_deadline(&mut self, call_slot: &Arc<CallSlot>) {
         let client_socket = ClientSocket {
             handle: self.link.transport.abort_handle(),
             is_head_request: self.response.is_head_request,
-            is_clear: !self.link.has_output(),
+            is_output_empty: !self.link.has_output(),
         };
-        slot.set_client_socket(client_socket, self.response.entry.take());
-        self.response.call_slot = Some(Arc::clone(slot));
+        call_slot.set_client_socket(client_socket, self.response.entry.take());
+        self.response.call_slot = Some(Arc::clone(call_slot));
     }
 
     fn hold(&mut self) -> Option<HeldConnection> {
@@ -398,8 +398,8 @@ impl ExchangeControl for Http1 {
     fn record_environ(&mut self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.response.entry {
             entry.environ = values;
-        } else if let Some(slot) = &self.response.call_slot {
-            slot.record_environ(values);
+        } else if let Some(call_slot) = &self.response.call_slot {
+            call_slot.record_environ(values);
         }
     }
 }
