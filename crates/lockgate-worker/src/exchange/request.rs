@@ -29,7 +29,7 @@ pub enum Body {
 }
 
 impl From<Spool> for Body {
-    /// The spool is complete: see [`Spool::finish`].
+    /// The spool is complete: see `Spool::finish`.
     fn from(spool: Spool) -> Self {
         match spool {
             Spool::Empty => Self::Empty,
