@@ -102,6 +102,8 @@ pub struct EventLoop {
     arrival_clock: ArrivalClock,
     expiry: QueueExpiry,
     events: Vec<(u64, Readiness)>,
+    /// Empty between two calls of [`EventLoop::take_all_returns`].
+    returned: Vec<Returned>,
     /// Set once nothing more is accepted.
     drain: Option<Drain>,
 }
@@ -136,6 +138,7 @@ impl EventLoop {
             arrival_clock: ArrivalClock::new(now),
             expiry: QueueExpiry::new(now),
             events: Vec::new(),
+            returned: Vec::new(),
             drain: None,
             context,
         })
@@ -449,8 +452,12 @@ impl EventLoop {
         }
     }
 
+    /// Takes what is there now. What is returned meanwhile comes after the next poll: a client that pipelines requests
+    /// which the event loop answers itself would otherwise keep it from all other clients.
     fn take_all_returns(&mut self) {
-        while let Some(returned) = self.context.inbox.pop() {
+        let mut all = std::mem::take(&mut self.returned);
+        self.context.inbox.take_all(&mut all);
+        for returned in all.drain(..) {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
@@ -461,6 +468,7 @@ impl EventLoop {
                 Returned::Visit(visit) => visit(self),
             }
         }
+        self.returned = all;
     }
 
     /// Drives a connection whose last request the application has finished with.

@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod endless_reader;
+mod endless_sender;
 mod handlers;
 mod multiplexed;
 mod take_over;

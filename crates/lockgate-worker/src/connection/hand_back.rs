@@ -53,17 +53,12 @@ impl<T> HandBack<T> {
         self.has_items.load(Ordering::Acquire)
     }
 
-    /// The item that was queued last.
-    pub fn pop(&self) -> Option<T> {
-        if !self.has_items() {
-            return None;
-        }
+    /// Takes all items, in the order in which they were queued, into a vector that is empty.
+    pub fn take_all(&self, into: &mut Vec<T>) {
+        debug_assert!(into.is_empty());
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let item = queue.pop();
-        if queue.is_empty() {
-            self.has_items.store(false, Ordering::SeqCst);
-        }
-        item
+        std::mem::swap(&mut *queue, into);
+        self.has_items.store(false, Ordering::SeqCst);
     }
 
     /// The leader is about to wait in the poller. False: an item is queued, and the leader must not wait.
@@ -101,9 +96,9 @@ mod loom_model {
                             thread::park();
                         }
                         hand_back.end_polling();
-                        while hand_back.pop().is_some() {
-                            found += 1;
-                        }
+                        let mut items = Vec::new();
+                        hand_back.take_all(&mut items);
+                        found += items.len();
                     }
                 })
             };

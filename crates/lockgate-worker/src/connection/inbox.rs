@@ -74,9 +74,9 @@ impl Inbox {
         self.returns.has_items()
     }
 
-    /// The item that was returned last.
-    pub fn pop(&self) -> Option<Returned> {
-        self.returns.pop()
+    /// Takes all items into a vector that is empty.
+    pub fn take_all(&self, into: &mut Vec<Returned>) {
+        self.returns.take_all(into);
     }
 
     /// The leader is about to wait in the poller. False: an item is there, and the leader must not wait.

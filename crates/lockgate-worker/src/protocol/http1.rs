@@ -158,6 +158,10 @@ impl Http1 {
                 Read::Dead => return self.lose(turn.now),
             }
         }
+        // A client that sends without a pause never waits in its slot, where its deadline would be checked.
+        if self.link.deadline <= turn.now {
+            return self.time_out(turn.now);
+        }
         Next::Again
     }
 
