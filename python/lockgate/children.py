@@ -18,10 +18,9 @@ def prepare_forked_children(
 ) -> None:
     """Registers the at-fork hooks. `inherited` returns the server's descriptors, or None in a child
     that the server itself has forked. No connection is accepted between `begin_fork` and
-    `end_fork`: the child would not know that it has a copy."""
+    `end_fork`, which is for the parent: the child would not know that it has a copy."""
 
     def after_in_child() -> None:
-        end_fork()
         descriptors = inherited()
         if descriptors is not None:
             settle(descriptors)

@@ -56,6 +56,7 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
 /// When Python raises an exception.
 pub(crate) fn prepare_forked_children(py: Python<'_>) -> PyResult<()> {
     let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        FORK_GATE.reset_in_child();
         if IS_OWN_FORK.load(Ordering::Relaxed) {
             return None;
         }

@@ -62,15 +62,42 @@ impl ForkGate {
         fence(Ordering::SeqCst);
     }
 
-    /// Called after a fork, in the parent and in the child.
+    /// Called after a fork, in the parent.
     pub fn end_fork(&self) {
         self.forks.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Called after a fork, in the child. The threads that were accepting or forking do not exist in it: what they
+    /// have announced would block its own forks for ever.
+    pub fn reset_in_child(&self) {
+        self.is_accepting.store(false, Ordering::SeqCst);
+        self.forks.store(0, Ordering::SeqCst);
     }
 }
 
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
         self.0.is_accepting.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_forks_again_waits_for_no_thread_of_its_parent() {
+        let gate = ForkGate {
+            forks: AtomicU32::new(0),
+            is_accepting: AtomicBool::new(false),
+        };
+        // Another thread forks as well, and a third one is about to see that it may not accept.
+        gate.announce_fork();
+        gate.announce_fork();
+        gate.is_accepting.store(true, Ordering::SeqCst);
+        gate.reset_in_child();
+        assert!(!gate.is_accepting.load(Ordering::SeqCst));
+        assert!(gate.try_begin_accept().is_some());
     }
 }
 
