@@ -63,6 +63,9 @@ pub trait SharedTransport: Send + Sync {
     /// The peer does not take all of them at once, or the connection is dead.
     fn write(&self, bytes: &[u8]) -> io::Result<()>;
 
+    /// Ends the reads that wait, on any thread; the peer does not notice.
+    fn end_reads(&self);
+
     /// The descriptor to wait for.
     fn descriptor(&self) -> BorrowedFd<'_>;
 }

@@ -326,3 +326,51 @@ fn a_stream_ends_with_its_request() {
     stream.write_all(b"late").unwrap();
     assert_eq!(body.read(&mut [0; 10]), Err(BodyError::Ended));
 }
+
+#[test]
+fn a_read_ends_at_the_deadline_of_its_request() {
+    for threads in THREADS {
+        let (report, reported) = mpsc::channel();
+        let server = server(
+            threads,
+            |config| config.request_timeout = Some(Duration::from_millis(200)),
+            move |stream, reply| {
+                report.send(read_all(stream, 100)).unwrap();
+                reply.abort();
+            },
+        );
+        // The client sends a part of the body, and does not react to 504.
+        let mut stream = server.connect();
+        stream.write_all(&head("/up", "Content-Length: 9")).unwrap();
+        assert_eq!(read_response(&mut stream).status, 504);
+        let outcome = reported.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(outcome, Err(BodyError::Ended), "{threads}");
+    }
+}
+
+#[test]
+fn an_aborted_response_closes_the_connection_though_another_thread_reads() {
+    let (done, is_done) = mpsc::channel();
+    let server = server(
+        2,
+        |_| {},
+        move |stream, reply| {
+            let (stream, done) = (stream.clone(), done.clone());
+            std::thread::spawn(move || done.send(read_all(&stream, 100)).unwrap());
+            // Lets that thread wait for the client.
+            std::thread::sleep(Duration::from_millis(100));
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.start(BodyLength::Known(10));
+            reply.send_copy(b"part").unwrap();
+            reply.flush().unwrap();
+            reply.abort();
+        },
+    );
+    let mut stream = server.connect();
+    stream.write_all(&head("/up", "Content-Length: 9")).unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).unwrap();
+    assert!(received.ends_with(b"\r\n\r\npart"));
+    let outcome = is_done.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(outcome, Err(BodyError::Ended));
+}

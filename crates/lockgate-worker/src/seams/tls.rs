@@ -257,6 +257,12 @@ impl SharedTransport for SharedSession {
         session.push()
     }
 
+    fn end_reads(&self) {
+        let session = self.session.lock().unwrap();
+        // The socket may be dead.
+        let _ = session.socket.shutdown(std::net::Shutdown::Read);
+    }
+
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
     }

@@ -116,6 +116,11 @@ impl SharedTransport for TrackedFd {
         }
     }
 
+    fn end_reads(&self) {
+        // Fails only for a socket that is dead already.
+        let _ = rustix::net::shutdown(self, Shutdown::Read);
+    }
+
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.as_fd()
     }

@@ -4,17 +4,21 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_http::{CONTINUE, Event, RequestHead, RequestParser};
 
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::body::stream::{BodyError, BodySource, Step, Waiter};
+use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::thread_pool::ThreadPool;
 use crate::transport::{Received, SharedTransport};
 
 /// Chunked bodies are read in pieces of this size, and parsed.
 const PARSED_AT_ONCE: usize = 64 * 1024;
+
+/// A read that waits at the request's deadline checks this often whether the deadline has taken effect.
+const CHECK_EXPIRY_EVERY: Duration = Duration::from_millis(10);
 
 /// See the module documentation.
 pub(super) struct BodyReceiver {
@@ -30,6 +34,8 @@ pub(super) struct BodyReceiver {
     rate: MinimumRate,
     send_rate: ClientRate,
     deadline: Instant,
+    /// Has the deadline of the request, if there is one.
+    call_slot: Option<Arc<CallSlot>>,
     state: State,
 }
 
@@ -59,7 +65,22 @@ impl BodyReceiver {
             rate,
             send_rate: ClientRate::default(),
             deadline: now,
+            call_slot: None,
             state: State::Receiving,
+        }
+    }
+
+    /// Reads end at the deadline of this call.
+    pub(super) fn watch_deadline(&mut self, call_slot: &Arc<CallSlot>) {
+        self.call_slot = Some(Arc::clone(call_slot));
+    }
+
+    /// How long a read may wait: until the client is too slow, or the request may have expired.
+    fn waits_until(&self, now: Instant) -> Instant {
+        let expires_at = (self.call_slot.as_ref()).and_then(|slot| slot.lock().deadline);
+        match expires_at {
+            Some(at) => self.deadline.min(at.max(now + CHECK_EXPIRY_EVERY)),
+            None => self.deadline,
         }
     }
 
@@ -97,8 +118,9 @@ impl BodyReceiver {
                 _ => return None,
             }
         }
-        self.unread.drain(..self.used);
-        (self.state == State::Complete).then_some((self.parser, self.unread))
+        // The connection may wait long for its next request: it does not keep the buffer.
+        let rest = self.unread.split_off(self.used);
+        (self.state == State::Complete).then_some((self.parser, rest))
     }
 
     /// Takes bytes that were received before. `None`: all of them are used.
@@ -171,6 +193,9 @@ impl BodySource for BodyReceiver {
                 State::Complete => return Ok(Step::Read(0)),
                 State::Failed(error) => return Err(error),
             }
+            if (self.call_slot.as_ref()).is_some_and(|slot| slot.is_expired()) {
+                return Err(self.fail(BodyError::Ended));
+            }
             if let Some(count) = self.take_unread(into)? {
                 return Ok(Step::Read(count));
             }
@@ -195,7 +220,7 @@ impl BodySource for BodyReceiver {
                     if self.deadline <= now {
                         return Err(self.fail(BodyError::TooSlow));
                     }
-                    return Ok(Step::Wait(self.deadline));
+                    return Ok(Step::Wait(self.waits_until(now)));
                 }
                 Err(_) => return Err(self.fail(BodyError::Truncated)),
             }

@@ -15,6 +15,7 @@ use crate::connection::turn::Turn;
 use crate::exchange::body::spool::{NotStored, Spool};
 use crate::exchange::body::stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedProxies};
+use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
 use crate::log::throttle::and_suppressed;
@@ -91,6 +92,13 @@ impl RequestReader {
             receiver.is_complete()
         });
         is_complete == Some(true)
+    }
+
+    /// Reads of a streamed body end at the deadline of this call.
+    pub(super) fn watch_deadline(&self, call_slot: &Arc<CallSlot>) {
+        if let Some(stream) = &self.stream {
+            stream.with(|receiver| receiver.watch_deadline(call_slot));
+        }
     }
 
     /// Whether the application reads the body of the current request from the connection.

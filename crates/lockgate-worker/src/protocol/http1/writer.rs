@@ -277,7 +277,13 @@ impl ResponseWriter for Http1 {
         if let Some(ending) = self.release_call_slot() {
             return self.close_after_deadline(ending);
         }
-        self.end_body_stream();
+        if self.reader.is_streaming() {
+            self.end_body_stream();
+            // A thread that still waits in a read would keep the socket open.
+            if let Some(transport) = self.link.transport.share().upgrade() {
+                transport.end_reads();
+            }
+        }
         // What was produced so far may still be useful, if only to show where it broke off: send what the socket takes,
         // then close without the end of message that the framing requires.
         let app = Arc::clone(&self.context.app);
@@ -388,6 +394,7 @@ impl ExchangeControl for Http1 {
             is_output_empty: !self.link.has_output(),
         };
         call_slot.set_client_socket(client_socket, self.response.entry.take());
+        self.reader.watch_deadline(call_slot);
         self.response.call_slot = Some(Arc::clone(call_slot));
     }
 
