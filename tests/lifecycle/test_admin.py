@@ -64,6 +64,16 @@ def test_a_client_that_leaves_within_its_body_is_the_same_in_metrics_and_access_
     assert status["lost"]["aborted"] == 0
 
 
+def test_the_bytes_of_a_streamed_body_are_counted(start, tmp_path):
+    admin = Admin(start, tmp_path, "streaming:app", "--stream-request-body", "/")
+    body = bytes(300_000)
+    with admin.server.connect() as wire:
+        wire.send(request("POST", "/digest?1000", f"Content-Length: {len(body)}"))
+        wire.send(body)
+        assert wire.response().status == 200
+    eventually(lambda: admin.status()["received_bytes"] > len(body), what="all of it is counted")
+
+
 def test_the_format_is_what_prometheus_itself_reads(start, tmp_path):
     parser = pytest.importorskip("prometheus_client.parser")
     admin = Admin(start, tmp_path, "hello:app", workers=2)

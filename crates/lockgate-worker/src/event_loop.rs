@@ -462,6 +462,7 @@ impl EventLoop {
                 Returned::Connection(connection) => self.drive(connection),
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),
+                Returned::Received(bytes) => self.turn.received += bytes,
                 Returned::Opening => self.begin_accepting(),
                 Returned::GivingWay => self.yield_to_siblings(),
                 #[cfg(test)]

@@ -29,6 +29,8 @@ pub enum Returned {
     Closed(u64),
     /// The application has finished with the connection's last request: the next one may be called.
     Released(u64),
+    /// This many bytes were received by a thread that reads a streamed body.
+    Received(u64),
     /// The worker may accept connections.
     Opening,
     /// Other workers should accept connections before this one does.

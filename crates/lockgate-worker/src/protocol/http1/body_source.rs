@@ -33,6 +33,8 @@ pub(super) struct BodyReceiver {
     is_continue_due: bool,
     rate: MinimumRate,
     send_rate: ClientRate,
+    /// Bytes that were received for the application.
+    received: u64,
     deadline: Instant,
     /// Has the deadline of the request, if there is one.
     call_slot: Option<Arc<CallSlot>>,
@@ -64,10 +66,16 @@ impl BodyReceiver {
             is_continue_due: false,
             rate,
             send_rate: ClientRate::default(),
+            received: 0,
             deadline: now,
             call_slot: None,
             state: State::Receiving,
         }
+    }
+
+    /// Bytes that were received since the head.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     /// Reads end at the deadline of this call.
@@ -206,6 +214,7 @@ impl BodySource for BodyReceiver {
                         self.send_rate
                             .record_clear(&self.rate, self.deadline, count as u64, now);
                     }
+                    self.received += count as u64;
                     self.pool.record_progress();
                     if self.unread.is_empty() {
                         self.parser.advance_body(count as u64);

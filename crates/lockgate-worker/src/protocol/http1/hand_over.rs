@@ -78,9 +78,17 @@ impl Http1 {
     /// The application reads no more of a streamed body. What the client still sends of it is dropped.
     #[inline]
     pub(super) fn end_body_stream(&mut self) {
-        if self.reader.is_streaming() && !self.reader.end_stream() {
+        if !self.reader.is_streaming() {
+            return;
+        }
+        let (is_complete, received) = self.reader.end_stream();
+        if !is_complete {
             self.response.closes = true;
             self.link.readable = true;
+        }
+        if self.context.metrics.counted().is_some() {
+            // Counted by the leader, as all bytes received.
+            self.context.inbox.push(Returned::Received(received), false);
         }
     }
 

@@ -107,16 +107,18 @@ impl RequestReader {
         self.stream.is_some()
     }
 
-    /// The response ends: the application reads no more of the body. Returns whether the body is complete.
-    pub(super) fn end_stream(&mut self) -> bool {
+    /// The response ends: the application reads no more of the body. Returns whether the body is complete, and the
+    /// number of bytes that were received for the application.
+    pub(super) fn end_stream(&mut self) -> (bool, u64) {
         let Some(receiver) = self.stream.take().and_then(|stream| stream.take()) else {
-            return true;
+            return (true, 0);
         };
+        let received = receiver.received();
         match receiver.into_parts() {
             Some((parser, unread)) => (self.parser, self.unread) = (parser, unread),
             None => self.discards_input = true,
         }
-        !self.discards_input
+        (!self.discards_input, received)
     }
 
     pub(super) fn is_reading_body(&self) -> bool {
