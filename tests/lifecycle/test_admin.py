@@ -64,6 +64,27 @@ def test_a_client_that_leaves_within_its_body_is_the_same_in_metrics_and_access_
     assert status["lost"]["aborted"] == 0
 
 
+def test_a_client_that_leaves_within_a_streamed_body_has_gone(start, tmp_path):
+    log = tmp_path / "access.log"
+    arguments = ["--access-logfile", str(log), "--access-logformat", "json"]
+    admin = Admin(start, tmp_path, "streaming:app", "--stream-request-body", "/", *arguments)
+    for ending in (Wire.close, reset):
+        with admin.server.connect() as wire:
+            wire.send(request("POST", "/read?-1", "Content-Length: 10", "Expect: 100-continue"))
+            assert wire.response().status == 100
+            wire.send(b"half")
+            ending(wire)
+
+    def logged():
+        entries = [json.loads(line) for line in log.read_text().splitlines()]
+        return [(entry["status"], entry["outcome"]) for entry in entries]
+
+    eventually(lambda: len(logged()) == 2, what="two lines")
+    assert logged() == [(499, "client_gone")] * 2
+    lost = admin.status()["lost"]
+    assert (lost["client_gone"], lost["aborted"]) == (2, 0)
+
+
 def test_the_bytes_of_a_streamed_body_are_counted(start, tmp_path):
     admin = Admin(start, tmp_path, "streaming:app", "--stream-request-body", "/")
     body = bytes(300_000)

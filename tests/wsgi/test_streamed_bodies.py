@@ -186,7 +186,10 @@ def test_a_read_after_the_request_raises_as_a_closed_file_does(server):
 def test_a_truncated_body_raises_an_oserror(server, length, ending):
     seen = len(server.errors)
     with server.connect() as wire:
-        wire.send(streamed("caught", length=length), encoded(b"some", length))
+        wire.send(streamed("caught", "Expect: 100-continue", length=length))
+        # The application reads: a reset that comes earlier takes the request along.
+        assert wire.response().status == 100
+        wire.send(encoded(b"some", length))
         if ending == "reset":
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     line = "caught ConnectionError: the client closed the connection before the body was complete\n"
@@ -236,3 +239,16 @@ def test_a_body_that_breaks_a_rule_is_refused(shared, body, status):
         response = wire.response()
         assert response.status == status and response.wants_close()
     assert "Traceback" not in server.errors
+
+
+def test_a_read_that_ends_with_the_deadline_is_no_error_of_the_application(shared):
+    server = shared(
+        "streaming:app", "--stream-request-body", "/stream/", "--request-timeout", "0.3"
+    )
+    with server.connect() as wire:
+        wire.send(streamed("read?-1", length=100), b"some")
+        assert wire.response().status == 504
+        # The client has not closed: only the deadline ends the read.
+        server.wait_for_log("request_timeout")
+        assert server.get("/other/environ").status == 200
+    assert "ValueError" not in server.errors

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lockgate_http::{BodyLength, Refusal};
 use lockgate_worker::{BodyError, ClientGone, Reply};
-use pyo3::exceptions::{PyOSError, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -43,14 +43,19 @@ impl Failure {
             return self;
         };
         // Or an exception that has its text, such as Django's UnreadablePostError.
-        let is_read = raised.is_instance_of::<PyOSError>(py)
-            && (raised.value(py).str()).is_ok_and(|text| text == error.to_string().as_str());
+        let text = (raised.value(py).str()).map_or_else(|_| String::new(), |text| text.to_string());
+        let is_read = match error {
+            BodyError::Ended => {
+                raised.is_instance_of::<PyValueError>(py) && text.ends_with(&error.to_string())
+            }
+            _ => raised.is_instance_of::<PyOSError>(py) && text == error.to_string(),
+        };
         match error {
             _ if !is_read => self,
-            BodyError::Truncated => Self::ClientGone,
+            // Within the call, a read ends early only at the request's deadline, which has been logged.
+            BodyError::Truncated | BodyError::Ended => Self::ClientGone,
             BodyError::TooSlow => Self::refused(Refusal::BodyTooSlow),
             BodyError::Refused(refusal) => Self::refused(refusal),
-            BodyError::Ended => self,
         }
     }
 

@@ -111,6 +111,11 @@ impl BodyReceiver {
         }
     }
 
+    /// Whether the client has closed the connection within the body.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.state == State::Failed(BodyError::Truncated)
+    }
+
     /// The parser, for the next request, and the input after the body. `None`: a part of the body was not read.
     pub(super) fn into_parts(mut self) -> Option<(RequestParser, Vec<u8>)> {
         let mut head = RequestHead::default();

@@ -107,6 +107,14 @@ impl RequestReader {
         self.stream.is_some()
     }
 
+    /// Whether the client has left within a streamed body.
+    pub(super) fn is_truncated(&self) -> bool {
+        let is_truncated = |stream: &Arc<SharedBody<BodyReceiver>>| {
+            stream.with(|receiver| receiver.is_truncated()) == Some(true)
+        };
+        self.stream.as_ref().is_some_and(is_truncated)
+    }
+
     /// The response ends: the application reads no more of the body. Returns whether the body is complete, and the
     /// number of bytes that were received for the application.
     pub(super) fn end_stream(&mut self) -> (bool, u64) {

@@ -277,6 +277,7 @@ impl ResponseWriter for Http1 {
         if let Some(ending) = self.release_call_slot() {
             return self.close_after_deadline(ending);
         }
+        let is_truncated = self.reader.is_truncated();
         if self.reader.is_streaming() {
             self.end_body_stream();
             // A thread that still waits in a read would keep the socket open.
@@ -291,7 +292,7 @@ impl ResponseWriter for Http1 {
             let _ = self.flush_quietly();
             self.end_corked();
             let now = Instant::now();
-            let (outcome, loss) = if self.link.hung_up {
+            let (outcome, loss) = if self.link.hung_up || is_truncated {
                 (Outcome::ClientGone, Loss::ClientGone)
             } else {
                 (Outcome::Aborted, Loss::Aborted)
