@@ -374,3 +374,33 @@ fn an_aborted_response_closes_the_connection_though_another_thread_reads() {
     let outcome = is_done.recv_timeout(PATIENCE).unwrap();
     assert_eq!(outcome, Err(BodyError::Ended));
 }
+
+#[test]
+fn a_worker_that_drains_waits_for_a_streamed_body() {
+    for threads in THREADS {
+        let (begin, begun) = mpsc::channel();
+        let server = server(
+            threads,
+            |_| {},
+            move |stream, reply| {
+                begin.send(()).unwrap();
+                answer(reply, &read_all(stream, 100).unwrap());
+            },
+        );
+        let mut stream = server.connect();
+        stream.write_all(&head("/up", "Content-Length: 4")).unwrap();
+        begun.recv_timeout(PATIENCE).unwrap();
+        server.handle.drain();
+        stream.write_all(b"body").unwrap();
+        let response = read_response(&mut stream);
+        assert_eq!(response.text(), "body", "{threads}");
+        assert_eq!(response.header("connection").as_deref(), Some("close"));
+        expect_end(&mut stream);
+        drop(stream);
+        let began = Instant::now();
+        while !server.handle.is_finished() {
+            assert!(began.elapsed() < PATIENCE, "{threads}");
+            std::thread::yield_now();
+        }
+    }
+}
