@@ -157,8 +157,8 @@ impl WsgiApp {
         failure: Failure,
     ) {
         let text = match failure {
-            Failure::Refused { status, reason } if !reply.is_over() => {
-                return reply.fail_and_close(status, reason);
+            Failure::Refused { status } if !reply.is_over() => {
+                return reply.fail_and_close(status);
             }
             Failure::ClientGone | Failure::Refused { .. } => None,
             // The application did not catch the exception of write(), or raised another because of it.
@@ -187,7 +187,7 @@ impl WsgiApp {
             Some(text) => {
                 // A response that was complete before the application failed stands.
                 if !reply.is_over() {
-                    reply.fail(500, "Internal Server Error");
+                    reply.fail(500);
                 }
                 self.log_error(py, request, &text);
             }

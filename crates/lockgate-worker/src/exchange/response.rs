@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use lockgate_http::{BodyLength, ResponseHead, ShortBody};
+use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
 
 use super::writer::{
     ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Presence, PresenceCheck,
@@ -192,16 +192,16 @@ impl Reply {
 
     /// Responds with a plain error page, or aborts when some of another response has been sent already. The connection
     /// stays open: the request was read in full before the application was called, so its framing is not in doubt.
-    pub fn fail(&mut self, status: u16, reason: &str) {
-        self.answer_instead(status, reason, None);
+    pub fn fail(&mut self, status: u16) {
+        self.answer_instead(&LocalResponse::text(status, ""));
     }
 
-    /// As [`Reply::fail`], and closes the connection: for a fault of the server itself.
-    pub fn fail_and_close(&mut self, status: u16, reason: &str) {
-        self.answer_instead(status, reason, Some("close"));
+    /// As [`Reply::fail`], and closes the connection: for a fault of the server itself, or of the client.
+    pub fn fail_and_close(&mut self, status: u16) {
+        self.answer_instead(&LocalResponse::text(status, "").closing());
     }
 
-    fn answer_instead(&mut self, status: u16, reason: &str, connection: Option<&str>) {
+    fn answer_instead(&mut self, response: &LocalResponse) {
         if self.is_committed() {
             return self.abort();
         }
@@ -209,22 +209,9 @@ impl Reply {
             writer.discard_response();
         }
         self.state = State::Building;
-        self.head.clear();
-        let text = format!("{status} {reason}\n");
-        let is_valid = self.head.set_status(status, reason.as_bytes()).is_ok()
-            && self
-                .head
-                .push(b"Content-Type", b"text/plain; charset=utf-8")
-                .is_ok()
-            && connection.is_none_or(|option| {
-                let pushed = self.head.push(b"Connection", option.as_bytes());
-                pushed.is_ok()
-            });
-        if !is_valid {
-            return self.abort();
-        }
-        self.start(BodyLength::Known(text.len() as u64));
-        if self.allows_body() && self.send_copy(text.as_bytes()).is_err() {
+        response.write_head(&mut self.head);
+        self.start(BodyLength::Known(response.body.len() as u64));
+        if self.allows_body() && self.send_copy(&response.body).is_err() {
             return self.abort();
         }
         if self.finish().is_err() {

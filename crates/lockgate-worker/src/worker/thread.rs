@@ -195,7 +195,7 @@ impl WorkerThread {
             );
         }
         if !reply.is_over() {
-            reply.fail_and_close(500, "Internal Server Error");
+            reply.fail_and_close(500);
         }
         exchange.request.clear();
         exchange.request

@@ -52,7 +52,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     reply.open(writer, None);
     app.call(&mut request, &mut reply);
     if !reply.is_over() {
-        reply.fail(500, "Internal Server Error");
+        reply.fail(500);
     }
     let answer = answer.lock().unwrap_or_else(PoisonError::into_inner);
     answer.status.filter(|_| answer.is_complete)

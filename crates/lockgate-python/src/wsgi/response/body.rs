@@ -29,8 +29,6 @@ pub(crate) enum Failure {
     Refused {
         /// Status of the response.
         status: u16,
-        /// Its reason phrase.
-        reason: &'static str,
     },
     /// The client has disconnected.
     ClientGone,
@@ -62,7 +60,6 @@ impl Failure {
     fn refused(refusal: Refusal) -> Self {
         Self::Refused {
             status: refusal.status(),
-            reason: refusal.reason(),
         }
     }
 }
