@@ -203,6 +203,10 @@ def test_processes_of_the_fork_server_live_as_long_as_its_workers(finishing):
         worker = int(wire.response().body)
         server.signal(signal.SIGHUP)
         server.wait_for_log("reload: done")
+        # The old workers accept what the kernel has queued for them.
+        eventually(
+            lambda: int(server.get(works()).body) not in first, what="only new workers accept"
+        )
         before = int(server.get(works("thread,longer,2")).body)
         assert before not in first and is_alive(worker)
     eventually(lambda: not any(map(is_alive, first)), what="the old workers have exited")
