@@ -31,6 +31,8 @@ const CPU_BOUND_FROM: Duration = Duration::from_micros(200);
 thread_local! {
     /// The call for which this thread released the event loop; 0 when it runs one that was handed to it.
     static MY_CALL: Cell<u64> = const { Cell::new(0) };
+    /// Many requests were ready when this thread, the only one, released the event loop.
+    static IS_BURST: Cell<bool> = const { Cell::new(false) };
     /// The follower was in deep sleep when this thread released the event loop.
     static IS_WAKE_DUE: Cell<bool> = const { Cell::new(false) };
     /// This thread took the event loop from a call that was still running.
@@ -247,11 +249,14 @@ impl ThreadPool {
 
     /// The caller holds the event loop and is about to release it for a call. After that it calls
     /// [`ThreadPool::wake_follower_if_due`].
-    pub fn begin_call(&self, waits_for_gil: bool) {
+    ///
+    /// `is_burst`: many other requests are ready.
+    pub fn begin_call(&self, waits_for_gil: bool, is_burst: bool) {
         let call = self.last_call.load(Ordering::Relaxed) + 1;
         self.last_call.store(call, Ordering::Relaxed);
         MY_CALL.set(call);
         if self.is_single() {
+            IS_BURST.set(is_burst);
             self.parking.release_without_follower(call);
             return;
         }
@@ -293,6 +298,12 @@ impl ThreadPool {
         self.saturation.on_attached(is_forced, now);
         self.is_gil_awaited.swap(false, Ordering::SeqCst)
             && self.backlog_len.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a complete response should wait for the end of the turn, to leave with others. With one thread only in
+    /// a burst: it would wait for the next call, however long that is.
+    pub fn defers_responses(&self) -> bool {
+        self.is_still_leading() && (!self.is_single() || IS_BURST.get())
     }
 
     /// Whether the event loop is still free for this thread's call: then the thread may take it back.

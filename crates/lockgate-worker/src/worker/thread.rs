@@ -309,7 +309,8 @@ impl WorkerThread {
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
     fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_gil: bool) {
         self.context.metrics.record_waiting(event_loop.queued());
-        self.context.pool.begin_call(waits_for_gil);
+        let is_burst = event_loop.has_many_ready();
+        self.context.pool.begin_call(waits_for_gil, is_burst);
         drop(event_loop);
         if !waits_for_gil {
             self.context.pool.wake_follower_if_due();

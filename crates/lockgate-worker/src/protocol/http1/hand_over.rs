@@ -14,12 +14,9 @@ use crate::transport::outbox::Flushed;
 impl Http1 {
     /// The response is complete. If this thread still leads, the event loop sends it with the others of the turn.
     pub(super) fn return_finished(self: Box<Self>) {
-        let pool = &self.context.pool;
-        if pool.is_still_leading() {
+        if self.context.pool.defers_responses() {
             let shared = Arc::clone(&self.event_loop);
-            if let Some(mut event_loop) = shared.try_lock()
-                && (!pool.is_single() || event_loop.has_many_ready())
-            {
+            if let Some(mut event_loop) = shared.try_lock() {
                 return event_loop.defer_flush(self);
             }
         }
@@ -78,9 +75,13 @@ impl Http1 {
     /// The application reads no more of a streamed body. What the client still sends of it is dropped.
     #[inline]
     pub(super) fn end_body_stream(&mut self) {
-        if !self.reader.is_streaming() {
-            return;
+        if self.reader.is_streaming() {
+            self.end_present_stream();
         }
+    }
+
+    #[cold]
+    fn end_present_stream(&mut self) {
         let (is_complete, received) = self.reader.end_stream();
         if !is_complete {
             self.response.closes = true;
