@@ -5,9 +5,9 @@
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
     /// Address without port: `127.0.0.1`, `::1`.
-    pub host: String,
+    pub host: Box<str>,
     /// Port in decimal; empty when a proxy has not given it.
-    pub port: String,
+    pub port: Box<str>,
     /// The address that the client was connected to, when a PROXY header has given it.
     pub proxy: Option<Box<ProxyEnd>>,
 }

@@ -132,7 +132,7 @@ impl EventLoop {
             poller,
             accepting,
             slots: SlotTable::new(Arc::clone(&context.inbox)),
-            timers: Timers::default(),
+            timers: Timers::new(now),
             yielded: VecDeque::new(),
             polled_at: now,
             arrival_clock: ArrivalClock::new(now),

@@ -101,7 +101,7 @@ impl Worker {
         ));
         let finished = Waker::new()?;
         let context = Arc::new(Context {
-            limits: limits_of(&config),
+            limits: Arc::new(limits_of(&config)),
             server_header: config.server_header.clone().map(String::into_bytes),
             app,
             pool: Arc::new(ThreadPool::new(

@@ -3,6 +3,8 @@
 //! Invariants: the same bytes give the same events wherever they are cut; a refusal is final; only a partial head, a
 //! partial trailer section and the body's byte count are stored.
 
+use std::sync::Arc;
+
 use crate::error::Refusal;
 use crate::http1::chunked::{ChunkedDecoder, Decoded};
 use crate::http1::head::HeadReader;
@@ -44,7 +46,8 @@ pub enum Event<'i> {
 /// ```
 #[derive(Debug)]
 pub struct RequestParser {
-    limits: Limits,
+    /// Shared by all connections: an idle one is small.
+    limits: Arc<Limits>,
     state: State,
 }
 
@@ -78,10 +81,14 @@ const COPY_STEP: usize = 2048;
 
 impl RequestParser {
     /// The parser of a new connection.
-    pub fn new(limits: Limits) -> Self {
-        let head = limits.head.min(u32::MAX as usize);
+    pub fn new(limits: impl Into<Arc<Limits>>) -> Self {
+        let mut limits = limits.into();
+        // Positions within a head are 32 bits wide.
+        if limits.head > u32::MAX as usize {
+            Arc::make_mut(&mut limits).head = u32::MAX as usize;
+        }
         Self {
-            limits: Limits { head, ..limits },
+            limits,
             state: State::Idle { skipped: 0 },
         }
     }

@@ -256,7 +256,7 @@ impl Environ {
                 .as_ref()
                 .is_none_or(|known| known.host != client.host)
             {
-                template.set_item(&self.keys.remote_addr, &client.host)?;
+                template.set_item(&self.keys.remote_addr, &*client.host)?;
             }
             template.set_item(
                 &self.keys.remote_port,

@@ -31,7 +31,7 @@ use crate::transport::descriptors::budget::DescriptorBudget;
 /// See the module documentation.
 pub struct Context {
     pub config: Arc<Config>,
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub pool: Arc<ThreadPool>,

@@ -283,8 +283,8 @@ impl Acceptor {
 
 fn client_of(address: &SocketAddr) -> Client {
     Client {
-        host: host_text(address),
-        port: address.port().to_string(),
+        host: host_text(address).into(),
+        port: address.port().to_string().into(),
         proxy: None,
     }
 }

@@ -9,27 +9,39 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 /// Armed deadlines by slot token.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Nanoseconds since `began`, which is half of an `Instant`, and the token.
+    heap: BinaryHeap<Reverse<(u64, u64)>>,
+    began: Instant,
 }
 
 impl Timers {
+    pub fn new(began: Instant) -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            began,
+        }
+    }
+
     pub fn arm(&mut self, at: Instant, token: u64) {
-        self.heap.push(Reverse((at, token)));
+        let nanos = at.saturating_duration_since(self.began).as_nanos();
+        // 64 bits of nanoseconds last for five centuries.
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+        self.heap.push(Reverse((nanos, token)));
     }
 
     /// The earliest armed instant.
     pub fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        let Reverse((nanos, _)) = self.heap.peek()?;
+        Some(self.began + Duration::from_nanos(*nanos))
     }
 
     /// Takes one entry that is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, u64)> {
-        if self.next()? > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(entry)| entry)
+        let at = self.next().filter(|at| *at <= now)?;
+        let Reverse((_, token)) = self.heap.pop()?;
+        Some((at, token))
     }
 }
 
@@ -49,7 +61,7 @@ mod tests {
     #[test]
     fn due_timers_are_returned_in_order_and_none_early() {
         let start = Instant::now();
-        let mut timers = Timers::default();
+        let mut timers = Timers::new(start);
         for (seconds, token) in [(3, 30), (1, 10), (2, 20), (1, 11)] {
             timers.arm(start + Duration::from_secs(seconds), token);
         }

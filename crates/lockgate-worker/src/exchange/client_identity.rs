@@ -97,7 +97,11 @@ impl TrustedProxies {
 #[derive(Default)]
 pub(crate) struct ClientIdentity {
     /// What has arrived of the PROXY header, while it is awaited.
-    header: Option<Vec<u8>>,
+    #[expect(
+        clippy::box_collection,
+        reason = "rarely there, and a connection should be small"
+    )]
+    header: Option<Box<Vec<u8>>>,
     /// Whether the peer's headers are trusted, once that was decided.
     is_trusted: Option<bool>,
     /// The last client identified, and the hop that named it: proxies send several requests of a client in a row.
@@ -107,7 +111,7 @@ pub(crate) struct ClientIdentity {
 impl ClientIdentity {
     pub(crate) fn new(proxies: &TrustedProxies) -> Self {
         Self {
-            header: proxies.protocol.map(|_| Vec::new()),
+            header: proxies.protocol.map(|_| Box::default()),
             ..Self::default()
         }
     }
@@ -122,8 +126,8 @@ impl ClientIdentity {
             Some(named) if named.0 == hop => named,
             _ => {
                 let client = Client {
-                    host: hop.address.to_string(),
-                    port: hop.port.map(|port| port.to_string()).unwrap_or_default(),
+                    host: hop.address.to_string().into(),
+                    port: (hop.port.map(|port| port.to_string()).unwrap_or_default()).into(),
                     proxy: peer.proxy.clone(),
                 };
                 Box::new((hop, Arc::new(client)))
@@ -243,8 +247,8 @@ fn is_among(networks: &Networks, peer: &Client) -> bool {
 
 fn client_behind(source: SocketAddr, destination: SocketAddr) -> Client {
     Client {
-        host: source.ip().to_string(),
-        port: source.port().to_string(),
+        host: source.ip().to_string().into(),
+        port: source.port().to_string().into(),
         proxy: Some(Box::new(ProxyEnd {
             protocol: if source.is_ipv4() { "TCP4" } else { "TCP6" },
             host: destination.ip().to_string(),

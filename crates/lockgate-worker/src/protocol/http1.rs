@@ -75,7 +75,10 @@ pub struct Http1 {
 impl Http1 {
     pub fn new(context: Arc<Context>, event_loop: Arc<SharedEventLoop>, link: Link) -> Self {
         Self {
-            reader: RequestReader::new(RequestParser::new(context.limits), &context.proxies),
+            reader: RequestReader::new(
+                RequestParser::new(Arc::clone(&context.limits)),
+                &context.proxies,
+            ),
             link,
             context,
             event_loop,

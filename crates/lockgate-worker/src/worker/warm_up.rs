@@ -39,8 +39,8 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
         }
     }
     request.client = Arc::new(Client {
-        host: "127.0.0.1".to_owned(),
-        port: "0".to_owned(),
+        host: "127.0.0.1".into(),
+        port: "0".into(),
         proxy: None,
     });
     request.local = Arc::new(local);
@@ -157,7 +157,7 @@ mod tests {
                 (&b"/a"[..], &b"b=1"[..])
             );
             assert_eq!(request.head.host(), Some(&b"localhost"[..]));
-            assert_eq!(request.client().host, "127.0.0.1");
+            assert_eq!(&*request.client().host, "127.0.0.1");
             reply.head().set_status(204, b"No Content").unwrap();
             reply.start(BodyLength::Known(0));
             reply.finish().unwrap();

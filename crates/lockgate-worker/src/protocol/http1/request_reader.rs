@@ -421,7 +421,7 @@ impl Http1 {
     /// Hands the receiving half of the connection to the application; `rest` is the input after the head.
     fn stream_body(&mut self, request: &mut Request, rest: &[u8], now: Instant) {
         let context = &self.context;
-        let parser = RequestParser::new(context.limits);
+        let parser = RequestParser::new(Arc::clone(&context.limits));
         let mut receiver = BodyReceiver::new(
             std::mem::replace(&mut self.reader.parser, parser),
             rest.to_vec(),
