@@ -89,7 +89,7 @@ struct Admin {
 impl App for Admin {
     fn call(&self, request: &mut Request, reply: &mut Reply) {
         let head = &request.head;
-        let is_tcp = !request.client().host.is_empty();
+        let is_tcp = !request.client().host().is_empty();
         let answer = if is_tcp && !is_address(head.host().unwrap_or_default()) {
             Answer::text(
                 403,

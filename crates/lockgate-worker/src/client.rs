@@ -4,21 +4,48 @@
 /// trusted proxy names. Both texts are empty on a unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
-    /// Address without port: `127.0.0.1`, `::1`.
-    pub host: Box<str>,
-    /// Port in decimal; empty when a proxy has not given it.
-    pub port: Box<str>,
-    /// The address that the client was connected to, when a PROXY header has given it.
-    pub proxy: Option<Box<ProxyEnd>>,
+    /// Host and port, in one allocation: every connection has a client.
+    text: Box<str>,
+    host_length: usize,
+    proxy: Option<Box<ProxyEnd>>,
 }
 
 impl Client {
+    /// A client with the address of its host, without the port, and the port in decimal.
+    pub fn new(host: &str, port: &str) -> Self {
+        Self {
+            text: [host, port].concat().into(),
+            host_length: host.len(),
+            proxy: None,
+        }
+    }
+
+    /// The same client, which a PROXY header has named; `end` is the address that it was connected to.
+    #[must_use]
+    pub fn behind_proxy(self, end: Option<Box<ProxyEnd>>) -> Self {
+        Self { proxy: end, ..self }
+    }
+
+    /// Address without port: `127.0.0.1`, `::1`.
+    pub fn host(&self) -> &str {
+        self.text.get(..self.host_length).unwrap_or_default()
+    }
+
+    /// Port in decimal; empty when a proxy has not given it.
+    pub fn port(&self) -> &str {
+        self.text.get(self.host_length..).unwrap_or_default()
+    }
+
+    /// The address that the client was connected to, when a PROXY header has given it.
+    pub fn proxy(&self) -> Option<&ProxyEnd> {
+        self.proxy.as_deref()
+    }
+
     /// For the error log.
     pub(crate) fn shown(&self) -> &str {
-        if self.host.is_empty() {
-            "a client on a unix socket"
-        } else {
-            &self.host
+        match self.host() {
+            "" => "a client on a unix socket",
+            host => host,
         }
     }
 }

@@ -128,7 +128,7 @@ impl ThreadRecorder {
             ready_at,
             request.head.method(),
             shown_target(request.head.target(), self.shows_queries),
-            (!is_known).then_some(client.host.as_bytes()),
+            (!is_known).then_some(client.host().as_bytes()),
         );
     }
 

@@ -212,7 +212,7 @@ impl Environ {
         if !self.root.is_empty() || !request.head.script_name().is_empty() {
             self.set_mount(&environ, &request.head)?;
         }
-        if let Some(proxy) = &request.client().proxy {
+        if let Some(proxy) = request.client().proxy() {
             self.set_proxy(&environ, proxy)?;
         }
         self.set_headers(&environ, &request.head, shared)?;
@@ -254,13 +254,13 @@ impl Environ {
             if self
                 .client
                 .as_ref()
-                .is_none_or(|known| known.host != client.host)
+                .is_none_or(|known| known.host() != client.host())
             {
-                template.set_item(&self.keys.remote_addr, &*client.host)?;
+                template.set_item(&self.keys.remote_addr, client.host())?;
             }
             template.set_item(
                 &self.keys.remote_port,
-                ffi::latin1(py, client.port.as_bytes())?,
+                ffi::latin1(py, client.port().as_bytes())?,
             )?;
             self.client = Some(Arc::clone(client));
         }

@@ -167,7 +167,9 @@ fn bind(socket: &Socket, address: &SockAddr, keeps_umask: bool) -> io::Result<()
     }
     // Linux gives the file the mode of the socket, less the umask. Elsewhere this fails, and only the umask applies.
     let _elsewhere = fchmod(socket, GROUP_ONLY);
-    // The umask is per process, and this process has one thread.
+    // The umask is per process, and this process has one thread; a test process has several.
+    #[cfg(test)]
+    let _alone = tests::UMASK.lock();
     let before = umask(NOT_FOR_OTHERS);
     let bound = socket.bind(address);
     umask(before);
@@ -263,8 +265,12 @@ mod tests {
     use rustix::fs::{RenameFlags, renameat_with};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
+
+    /// Held while a test changes the umask.
+    pub(super) static UMASK: Mutex<()> = Mutex::new(());
 
     #[test]
     fn a_stale_socket_is_replaced_and_the_new_one_is_for_owner_and_group() {

@@ -135,7 +135,7 @@ impl EventLoop {
         if let Some(suppressed) = self.accepting.throttles.address_limit.record(self.turn.now) {
             let message = format!(
                 "refused a connection from {}: it has {limit} connections already; see limit_connections_per_address{}",
-                arrival.client.host,
+                arrival.client.host(),
                 and_suppressed(suppressed)
             );
             self.context

@@ -282,11 +282,7 @@ impl Acceptor {
 }
 
 fn client_of(address: &SocketAddr) -> Client {
-    Client {
-        host: host_text(address).into(),
-        port: address.port().to_string().into(),
-        proxy: None,
-    }
+    Client::new(&host_text(address), &address.port().to_string())
 }
 
 /// An IPv4 client on a dual-stack socket is shown by its IPv4 address.

@@ -125,11 +125,9 @@ impl ClientIdentity {
         let named = match self.named.take() {
             Some(named) if named.0 == hop => named,
             _ => {
-                let client = Client {
-                    host: hop.address.to_string().into(),
-                    port: (hop.port.map(|port| port.to_string()).unwrap_or_default()).into(),
-                    proxy: peer.proxy.clone(),
-                };
+                let port = hop.port.map(|port| port.to_string()).unwrap_or_default();
+                let client = Client::new(&hop.address.to_string(), &port)
+                    .behind_proxy(peer.proxy().cloned().map(Box::new));
                 Box::new((hop, Arc::new(client)))
             }
         };
@@ -241,18 +239,16 @@ impl ClientIdentity {
 
 /// Peers on a unix socket are always trusted: the socket's mode decides which users may open it.
 fn is_among(networks: &Networks, peer: &Client) -> bool {
-    let address = || peer.host.parse::<IpAddr>();
-    peer.host.is_empty() || address().is_ok_and(|address| networks.contains(address))
+    let address = || peer.host().parse::<IpAddr>();
+    peer.host().is_empty() || address().is_ok_and(|address| networks.contains(address))
 }
 
 fn client_behind(source: SocketAddr, destination: SocketAddr) -> Client {
-    Client {
-        host: source.ip().to_string().into(),
-        port: source.port().to_string().into(),
-        proxy: Some(Box::new(ProxyEnd {
-            protocol: if source.is_ipv4() { "TCP4" } else { "TCP6" },
-            host: destination.ip().to_string(),
-            port: destination.port().to_string(),
-        })),
-    }
+    let end = ProxyEnd {
+        protocol: if source.is_ipv4() { "TCP4" } else { "TCP6" },
+        host: destination.ip().to_string(),
+        port: destination.port().to_string(),
+    };
+    Client::new(&source.ip().to_string(), &source.port().to_string())
+        .behind_proxy(Some(Box::new(end)))
 }

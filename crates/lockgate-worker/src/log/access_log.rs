@@ -135,7 +135,7 @@ impl AccessLog {
             now.saturating_duration_since(started)
         });
         let record = AccessRecord {
-            client: &client.host,
+            client: client.host(),
             user: None,
             method: head.method(),
             target: head.target(),

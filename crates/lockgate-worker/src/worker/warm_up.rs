@@ -38,11 +38,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
             Event::Head | Event::Body(_) => {}
         }
     }
-    request.client = Arc::new(Client {
-        host: "127.0.0.1".into(),
-        port: "0".into(),
-        proxy: None,
-    });
+    request.client = Arc::new(Client::new("127.0.0.1", "0"));
     request.local = Arc::new(local);
     let answer = Arc::<Mutex<Outcome>>::default();
     let mut reply = Reply::default();
@@ -157,7 +153,7 @@ mod tests {
                 (&b"/a"[..], &b"b=1"[..])
             );
             assert_eq!(request.head.host(), Some(&b"localhost"[..]));
-            assert_eq!(&*request.client().host, "127.0.0.1");
+            assert_eq!(request.client().host(), "127.0.0.1");
             reply.head().set_status(204, b"No Content").unwrap();
             reply.start(BodyLength::Known(0));
             reply.finish().unwrap();

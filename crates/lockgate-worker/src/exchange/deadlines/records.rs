@@ -142,8 +142,8 @@ impl std::fmt::Display for Seconds {
 fn description(call: &Call) -> String {
     let mut text = log::described(&call.method, &call.target);
     match &call.client {
-        Some(client) if !client.host.is_empty() => {
-            let _infallible = write!(text, " of {}", client.host);
+        Some(client) if !client.host().is_empty() => {
+            let _infallible = write!(text, " of {}", client.host());
         }
         _ => {}
     }
