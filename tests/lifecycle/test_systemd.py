@@ -414,6 +414,8 @@ def test_during_the_delay_of_a_stop_all_is_served_and_the_server_is_not_ready(
         assert server.get("/").status == 200
         assert notified.count("STOPPING") == 1
         assert not [status for status in notified.statuses() if "draining" in status]
+    # Two requests to stop within 100 ms count as one.
+    time.sleep(0.2)
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     assert "skipping the rest of drain_delay" in server.errors
