@@ -4,17 +4,27 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 8] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
+    ("lockgate-tls", &[]),
     (
         "lockgate-worker",
-        &["lockgate-http", "lockgate-config", "lockgate-observe"],
+        &[
+            "lockgate-http",
+            "lockgate-config",
+            "lockgate-observe",
+            "lockgate-tls",
+        ],
     ),
     (
         "lockgate-supervisor",
-        &["lockgate-config", "lockgate-observe"],
+        &["lockgate-config", "lockgate-observe", "lockgate-tls"],
+    ),
+    (
+        "lockgate-acme",
+        &["lockgate-config", "lockgate-observe", "lockgate-tls"],
     ),
     (
         "lockgate-python",
@@ -22,6 +32,8 @@ const FLOORS: [(&str, &[&str]); 6] = [
             "lockgate-http",
             "lockgate-config",
             "lockgate-observe",
+            "lockgate-tls",
+            "lockgate-acme",
             "lockgate-worker",
             "lockgate-supervisor",
         ],

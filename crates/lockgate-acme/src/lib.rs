@@ -1,0 +1,3 @@
+//! The ACME client (RFC 8555): obtains and renews certificates.
+
+#![forbid(unsafe_code)]
