@@ -18,6 +18,7 @@ from typing import Any
 
 from lockgate._lockgate import admin_address
 from lockgate.admin_client import Gone, Unreachable, act, ask, printable, read_status
+from lockgate.certificates import certificate_lines
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
 from lockgate.top import request_lines, top
@@ -104,6 +105,10 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser(
         "metrics", parents=[where], help="show the metrics in the format of Prometheus"
     )
+    certificates = verbs.add_parser(
+        "certificates", parents=[where], help="list the certificates that the server presents"
+    )
+    certificates.add_argument("--json", action="store_true", help="as JSON")
     verbs.add_parser("stacks", parents=[where], help="show the stacks of all threads")
     reload = verbs.add_parser("reload", parents=[where], help="replace the workers")
     reload.add_argument(
@@ -162,6 +167,12 @@ def control(address: str, options: argparse.Namespace) -> int:
     elif options.verb == "requests":
         for line in request_lines(read_status(address)):
             print(line)
+    elif options.verb == "certificates":
+        status = read_status(address)
+        if options.json:
+            print(json.dumps(status["certificates"], indent=2))
+        else:
+            print("\n".join(certificate_lines(status)))
     elif options.verb == "workers":
         receipt = act(address, f"workers?change={options.change}")
         word = "more" if options.change > 0 else "fewer"

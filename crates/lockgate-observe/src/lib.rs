@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod certificates;
 mod credentials;
 mod date;
 mod escape;
@@ -20,6 +21,7 @@ mod status;
 mod uwsgi;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
+pub use certificates::{CertificateView, write_certificate_metrics};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};

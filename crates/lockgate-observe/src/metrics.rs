@@ -23,7 +23,7 @@ pub fn write_metrics(
     let workers: Vec<WorkerView> = scoreboard.workers().collect();
     let totals = scoreboard.totals();
     let (_, started) = scoreboard.supervisor();
-    let mut text = Text { out };
+    let mut text = Text::new(out);
 
     text.family("lockgate_info", "gauge", "Version of the server.");
     text.sample(
@@ -146,17 +146,21 @@ impl std::fmt::Display for Seconds {
     }
 }
 
-struct Text<'a> {
+pub(crate) struct Text<'a> {
     out: &'a mut Vec<u8>,
 }
 
-impl Text<'_> {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+impl<'a> Text<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
+    }
+
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let lines = format!("# HELP {name} {help}\n# TYPE {name} {kind}\n");
         self.out.extend_from_slice(lines.as_bytes());
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: &dyn std::fmt::Display) {
+    pub(crate) fn sample(&mut self, name: &str, labels: &str, value: &dyn std::fmt::Display) {
         let line = format!("{name}{labels} {value}\n");
         self.out.extend_from_slice(line.as_bytes());
     }

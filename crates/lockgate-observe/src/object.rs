@@ -39,6 +39,11 @@ impl Json {
         let _ = write!(self.text, "{value}");
     }
 
+    pub(crate) fn signed(&mut self, name: &str, value: i64) {
+        self.key(name);
+        let _ = write!(self.text, "{value}");
+    }
+
     pub(crate) fn seconds(&mut self, name: &str, nanoseconds: u64) {
         self.key(name);
         let micros = nanoseconds / 1000;
@@ -52,6 +57,20 @@ impl Json {
 
     pub(crate) fn text(&mut self, name: &str, value: &[u8]) {
         self.key(name);
+        self.quoted(value);
+    }
+
+    pub(crate) fn texts(&mut self, name: &str, values: &[String]) {
+        self.key(name);
+        self.open('[');
+        for value in values {
+            self.separate();
+            self.quoted(value.as_bytes());
+        }
+        self.close(']');
+    }
+
+    fn quoted(&mut self, value: &[u8]) {
         let mut escaped = Vec::new();
         Escape::Json.slice(&mut escaped, value);
         self.text.push('"');

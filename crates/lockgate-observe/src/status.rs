@@ -2,11 +2,18 @@
 //!
 //! Invariant: whatever clients sent, the text is one JSON object in ASCII.
 
+use crate::certificates::CertificateView;
 use crate::object::Json;
 use crate::scoreboard::{Call, Loss, ReloadView, Running, Scoreboard, Totals, WorkerView};
 
 /// Appends the object. `now` is the monotonic clock in nanoseconds, as on the scoreboard.
-pub fn write_status(out: &mut Vec<u8>, scoreboard: Scoreboard, version: &str, now: u64) {
+pub fn write_status(
+    out: &mut Vec<u8>,
+    scoreboard: Scoreboard,
+    certificates: &[CertificateView],
+    version: &str,
+    now: u64,
+) {
     let (supervisor, started) = scoreboard.supervisor();
     let mut json = Json::default();
     json.open('{');
@@ -23,6 +30,7 @@ pub fn write_status(out: &mut Vec<u8>, scoreboard: Scoreboard, version: &str, no
     }
     json.close(']');
     json.reload(&scoreboard.reload(), now);
+    json.certificates(certificates);
     json.close('}');
     json.finish(out);
 }
@@ -125,7 +133,7 @@ mod tests {
 
     fn status(scoreboard: Scoreboard, now: u64) -> Value {
         let mut out = Vec::new();
-        write_status(&mut out, scoreboard, "1.2.3", now);
+        write_status(&mut out, scoreboard, &[], "1.2.3", now);
         assert!(out.is_ascii());
         serde_json::from_slice(&out).unwrap()
     }

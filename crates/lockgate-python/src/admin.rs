@@ -124,7 +124,7 @@ impl Admin {
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
-                write_status(&mut body, self.scoreboard, VERSION, now);
+                write_status(&mut body, self.scoreboard, &[], VERSION, now);
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),

@@ -1,0 +1,160 @@
+//! Certificates as metrics and as a part of the status: for operators, and for alerts before one expires.
+
+use crate::metrics::Text;
+use crate::object::Json;
+
+/// A certificate that the server presents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateView {
+    /// The names that it is valid for.
+    pub names: Vec<String>,
+    /// The name of the authority that has signed it.
+    pub issuer: String,
+    /// In hexadecimal digits.
+    pub serial: String,
+    /// The kind of its key, such as `ECDSA P-256`.
+    pub key: String,
+    /// The file that it was read from.
+    pub source: String,
+    /// When it becomes valid and when it expires, in seconds since 1970.
+    pub not_before: i64,
+    /// See above.
+    pub not_after: i64,
+    /// Whole days until it expires; negative afterwards.
+    pub days_left: i64,
+}
+
+impl CertificateView {
+    /// The days from `now` until `not_after`, both in seconds since 1970.
+    pub fn days_between(now: i64, not_after: i64) -> i64 {
+        not_after.saturating_sub(now).div_euclid(86_400)
+    }
+}
+
+/// Appends the metrics of the certificates; nothing where there are none.
+pub fn write_certificate_metrics(out: &mut Vec<u8>, certificates: &[CertificateView]) {
+    if certificates.is_empty() {
+        return;
+    }
+    let name = "lockgate_certificate_expiry_timestamp_seconds";
+    let mut text = Text::new(out);
+    text.family(
+        name,
+        "gauge",
+        "When a certificate expires, in seconds since 1970.",
+    );
+    for certificate in certificates {
+        let first = certificate.names.first().map_or("", String::as_str);
+        let labels = format!(
+            "{{name=\"{}\",source=\"{}\"}}",
+            label(first),
+            label(&certificate.source)
+        );
+        text.sample(name, &labels, &certificate.not_after);
+    }
+}
+
+/// A label's value in the text format of Prometheus.
+fn label(value: &str) -> String {
+    (value.replace('\\', "\\\\"))
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+impl Json {
+    /// The array of all certificates.
+    pub(crate) fn certificates(&mut self, certificates: &[CertificateView]) {
+        self.key("certificates");
+        self.open('[');
+        for certificate in certificates {
+            self.certificate(certificate);
+        }
+        self.close(']');
+    }
+
+    fn certificate(&mut self, certificate: &CertificateView) {
+        self.separate();
+        self.open('{');
+        self.texts("names", &certificate.names);
+        self.text("issuer", certificate.issuer.as_bytes());
+        self.text("serial", certificate.serial.as_bytes());
+        self.text("key", certificate.key.as_bytes());
+        self.text("source", certificate.source.as_bytes());
+        self.signed("not_before", certificate.not_before);
+        self.signed("not_after", certificate.not_after);
+        self.signed("expires_in_days", certificate.days_left);
+        self.close('}');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use serde_json::{Value, json};
+
+    fn certificate(names: &[&str], source: &str) -> CertificateView {
+        CertificateView {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            issuer: "Example \"CA\"".to_owned(),
+            serial: "0a1b".to_owned(),
+            key: "ECDSA P-256".to_owned(),
+            source: source.to_owned(),
+            not_before: -5,
+            not_after: 1_800_000_000,
+            days_left: -1,
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_one_sample_whatever_its_names_and_its_file_contain() {
+        let mut out = Vec::new();
+        write_certificate_metrics(&mut out, &[]);
+        assert!(out.is_empty());
+        let certificates = [
+            certificate(
+                &["shop.example", "www.shop.example"],
+                "/etc/a \"b\"\\\n.pem",
+            ),
+            certificate(&[], "self-signed"),
+        ];
+        write_certificate_metrics(&mut out, &certificates);
+        let text = String::from_utf8(out).unwrap();
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            samples,
+            [
+                "lockgate_certificate_expiry_timestamp_seconds{name=\"shop.example\",source=\"/etc/a \\\"b\\\"\\\\\\n.pem\"} 1800000000",
+                "lockgate_certificate_expiry_timestamp_seconds{name=\"\",source=\"self-signed\"} 1800000000",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_status_has_all_fields_of_a_certificate() {
+        let mut json = Json::default();
+        json.open('{');
+        json.certificates(&[certificate(&["a.example", "b"], "x"), certificate(&[], "y")]);
+        json.close('}');
+        let mut out = Vec::new();
+        json.finish(&mut out);
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(
+            value["certificates"][0],
+            json!({"names": ["a.example", "b"], "issuer": "Example \"CA\"", "serial": "0a1b", "key": "ECDSA P-256",
+                   "source": "x", "not_before": -5, "not_after": 1_800_000_000, "expires_in_days": -1})
+        );
+        assert_eq!(value["certificates"][1]["names"], json!([]));
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_after_the_expiry() {
+        for (left, days) in [(86_400, 1), (86_399, 0), (0, 0), (-1, -1), (-86_401, -2)] {
+            assert_eq!(
+                CertificateView::days_between(1000, 1000 + left),
+                days,
+                "{left}"
+            );
+        }
+    }
+}
