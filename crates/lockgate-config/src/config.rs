@@ -7,7 +7,9 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{AppSpec, BindAddress, LogStyle, MemoryMeasure, Networks};
+use crate::{
+    AcmeConfig, AppSpec, BindAddress, Http2Config, LogStyle, MemoryMeasure, Networks, TlsConfig,
+};
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,12 @@ pub struct Config {
     pub bind: Vec<BindAddress>,
     /// Address of the admin listener; `None`: there is none.
     pub admin_bind: Option<BindAddress>,
+    /// Certificates, and what TLS connections and their responses are like.
+    pub tls: TlsConfig,
+    /// The names of the site, and certificates that a certificate authority issues for them.
+    pub acme: AcmeConfig,
+    /// HTTP/2.
+    pub http2: Http2Config,
     /// Length of the kernel's queue of connections that wait for accept.
     pub backlog: u32,
     /// Worker processes; at least 1, `auto` already resolved.
@@ -277,6 +285,9 @@ impl Config {
                 port: BindAddress::DEFAULT_PORT,
             }],
             admin_bind: None,
+            tls: TlsConfig::default(),
+            acme: AcmeConfig::default(),
+            http2: Http2Config::default(),
             backlog: 2048,
             workers: 1,
             workers_reason: "workers = 1 (the host was not examined)".to_owned(),
@@ -355,6 +366,8 @@ impl Config {
         });
         logs.chain(&mut self.pidfile)
             .chain(&mut self.spool_dir)
+            .chain(self.tls.paths())
+            .chain(self.acme.paths())
             .for_each(absolute);
         for address in self.bind.iter_mut().chain(&mut self.admin_bind) {
             if let BindAddress::Unix(path) = address {

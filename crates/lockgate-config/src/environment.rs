@@ -108,6 +108,15 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
             addresses,
         );
     }
+    // systemd lists several directories with a colon between them.
+    let state = value_of(environment, "STATE_DIRECTORY");
+    let state = state.and_then(|paths| Some(format!("{}/acme", paths.split(':').next()?)));
+    let data = value_of(environment, "XDG_DATA_HOME").map(|path| format!("{path}/lockgate/acme"));
+    if let Some(path) = state {
+        give(named("acme_dir"), "STATE_DIRECTORY", path);
+    } else if let Some(path) = data {
+        give(named("acme_dir"), "XDG_DATA_HOME", path);
+    }
     // Scripts use that name for other purposes, so only a path counts.
     if let Some(path) = value_of(environment, SCRIPT_NAME).filter(|path| path.starts_with('/')) {
         give(named("root_path"), SCRIPT_NAME, path);

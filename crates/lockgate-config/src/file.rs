@@ -210,7 +210,7 @@ mod tests {
                 "statsd_host = 2\n",
                 "statsd_host (from x.toml line 1): Lockgate does not support this setting yet",
             ),
-            ("certfile = \"x\"\n", "yet: terminate TLS in a proxy"),
+            ("ssl_version = 5\n", "this setting: use tls_min_version"),
             (
                 "check_config = true\n",
                 "is available on the command line only: --check-config",

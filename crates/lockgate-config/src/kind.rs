@@ -64,6 +64,12 @@ pub enum Kind {
     Network,
     /// The name of a header field.
     FieldName,
+    /// A certificate with its key.
+    Certificate,
+    /// The name of a site, or its IP address.
+    Domain,
+    /// An address on the web.
+    Url,
     /// `-` for a standard stream, or a path.
     LogTarget {
         /// Whether there may be no log.
@@ -91,6 +97,9 @@ impl Kind {
             Self::Assignment => "KEY=VALUE",
             Self::Network => "NETWORK",
             Self::FieldName => "NAME",
+            Self::Certificate => "CERTFILE:KEYFILE",
+            Self::Domain => "DOMAIN",
+            Self::Url => "URL",
             Self::LogTarget { .. } => "FILE",
             Self::Word(_) => "WORD",
             Self::Mode => "MODE",
@@ -147,6 +156,12 @@ impl Kind {
             Self::Assignment => "`KEY=VALUE`".into(),
             Self::Network => "an address, a network such as `10.0.0.0/8`, or `*`".into(),
             Self::FieldName => "name of a header, or `*`".into(),
+            Self::Certificate => {
+                "`CERTFILE:KEYFILE`, `CERTFILE`, or in the file a table `{ certfile = …, keyfile = …, keyfile_password_file = … }`"
+                    .into()
+            }
+            Self::Domain => "host name, such as `shop.example`, or IP address".into(),
+            Self::Url => "URL that begins with `https://`".into(),
             Self::LogTarget { optional: true } => "`-`, a path, or `none`".into(),
             Self::LogTarget { optional: false } => "`-` or a path".into(),
             Self::Word(words) => {

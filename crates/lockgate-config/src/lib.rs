@@ -25,6 +25,15 @@ pub use network::Networks;
 mod log_style;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
 
+mod tls;
+pub use tls::{CertificateFiles, ClientCertificateUser, ClientCertificates, TlsConfig, TlsVersion};
+
+mod acme;
+pub use acme::AcmeConfig;
+
+mod http2;
+pub use http2::Http2Config;
+
 mod config;
 pub use config::{
     Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,
@@ -61,6 +70,8 @@ mod invocation;
 pub use invocation::Invocation;
 
 mod command_line;
+
+mod https;
 
 mod resolve;
 pub use resolve::{Resolved, admin_address, config_path, resolve};

@@ -14,7 +14,7 @@ use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
     BindAddress, Config, ConfigError, Host, Origin, Origins, Section, Setting, Threads,
-    command_line, environment, file, settings,
+    command_line, environment, file, https, settings,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -258,7 +258,7 @@ fn finish(
     environment: &[(OsString, OsString)],
     host: &Host,
 ) -> Result<Vec<String>, ConfigError> {
-    let mut notes = Vec::new();
+    let mut notes = https::check(&builder.config, origins)?;
     builder.config.app = builder.app.clone().ok_or(ConfigError::MissingApplication)?;
     let config = &mut builder.config;
     match builder.workers {

@@ -37,6 +37,12 @@ pub enum Section {
     Application,
     /// Listen addresses.
     Sockets,
+    /// Certificates, TLS connections and what their responses are like.
+    Https,
+    /// Certificates that a certificate authority issues by itself.
+    Acme,
+    /// HTTP/2.
+    Http2,
     /// Concurrency.
     Workers,
     /// How workers start, and when they are replaced.
@@ -135,9 +141,12 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Application,
         Self::Sockets,
+        Self::Https,
+        Self::Acme,
+        Self::Http2,
         Self::Workers,
         Self::Renewal,
         Self::Deadlines,
@@ -154,6 +163,9 @@ impl Section {
         match self {
             Self::Application => "Application",
             Self::Sockets => "Sockets",
+            Self::Https => "HTTPS",
+            Self::Acme => "Automatic certificates (ACME)",
+            Self::Http2 => "HTTP/2",
             Self::Workers => "Workers and threads",
             Self::Renewal => "New workers",
             Self::Deadlines => "Deadlines",

@@ -5,8 +5,11 @@
 
 use crate::{Section, Setting};
 
+mod acme;
 mod application;
 mod deadlines;
+mod http2;
+mod https;
 mod interpreter;
 mod limits;
 mod logging;
@@ -27,6 +30,9 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
     match section {
         Section::Application => application::SETTINGS,
         Section::Sockets => sockets::SETTINGS,
+        Section::Https => https::SETTINGS,
+        Section::Acme => acme::SETTINGS,
+        Section::Http2 => http2::SETTINGS,
         Section::Workers => workers::SETTINGS,
         Section::Renewal => renewal::SETTINGS,
         Section::Deadlines => deadlines::SETTINGS,
@@ -59,7 +65,7 @@ mod tests {
             let is_snake = setting
                 .name
                 .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
             assert!(is_snake, "{}", setting.name);
             for name in setting
                 .gunicorn

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public functions.
 
 mod command_line;
+mod https;
 mod messages;
 mod precedence;
 mod reference;

@@ -82,8 +82,7 @@ const STRICT: &str = "requests that violate HTTP are refused";
 const SYSLOG: &str = "log to standard error, which the service manager forwards";
 const LOGGING: &str = "configure Python's logging in the application";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
-const TLS: &str = "terminate TLS in a proxy";
-const HTTP1: &str = "only HTTP/1.1 is supported";
+const HTTP: &str = "only HTTP is supported";
 const DIRTY: &str = "use a task queue or a separate process";
 const HOOK: &str = "hooks are functions, and lockgate.toml is not Python";
 const RELOAD: &str = "restart the server after a change";
@@ -128,8 +127,8 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     ),
     unsupported("initgroups", &[], NotYet, ""),
     unsupported("tmp_upload_dir", &[], Never, "use spool_dir"),
-    unsupported("protocol", &[], NotYet, HTTP1),
-    unsupported("uwsgi_allow_ips", &["uwsgi-allow-from"], NotYet, HTTP1),
+    unsupported("protocol", &[], NotYet, HTTP),
+    unsupported("uwsgi_allow_ips", &["uwsgi-allow-from"], NotYet, HTTP),
     unsupported("paste", &["paste", "paster"], NotYet, PASTE),
     unsupported("raw_paste_global_conf", &["paste-global"], NotYet, PASTE),
     unsupported("permit_obsolete_folding", &[], Never, STRICT),
@@ -168,21 +167,49 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     unsupported("dogstatsd_tags", &[], NotYet, ""),
     unsupported("enable_backlog_metric", &[], NotYet, ""),
     unsupported("default_proc_name", &[], Never, "use name"),
-    unsupported("keyfile", &[], NotYet, TLS),
-    unsupported("certfile", &[], NotYet, TLS),
-    unsupported("ca_certs", &[], NotYet, TLS),
-    unsupported("cert_reqs", &[], NotYet, TLS),
-    unsupported("ciphers", &[], NotYet, TLS),
-    unsupported("ssl_version", &[], NotYet, TLS),
-    unsupported("suppress_ragged_eofs", &[], NotYet, TLS),
-    unsupported("do_handshake_on_connect", &[], NotYet, TLS),
-    unsupported("ssl_context", &[], NotYet, TLS),
-    unsupported("http_protocols", &[], NotYet, HTTP1),
-    unsupported("http2_cleartext", &[], NotYet, HTTP1),
-    unsupported("http2_max_concurrent_streams", &[], NotYet, HTTP1),
-    unsupported("http2_initial_window_size", &[], NotYet, HTTP1),
-    unsupported("http2_max_frame_size", &[], NotYet, HTTP1),
-    unsupported("http2_max_header_list_size", &[], NotYet, HTTP1),
+    unsupported("ssl_version", &[], Never, "use tls_min_version"),
+    unsupported(
+        "suppress_ragged_eofs",
+        &[],
+        Never,
+        "a connection that ends without close_notify is closed quietly, and a body cut off by it is never complete; remove it",
+    ),
+    unsupported(
+        "do_handshake_on_connect",
+        &[],
+        Never,
+        "handshakes occupy no thread and are limited by tls_handshake_timeout; remove it",
+    ),
+    unsupported(
+        "ssl_context",
+        &[],
+        Never,
+        "use certificates, keyfile_password_file, tls_min_version and ciphers",
+    ),
+    unsupported(
+        "http2_cleartext",
+        &[],
+        Never,
+        "HTTP/2 without TLS is spoken by prior knowledge if http2 is true; remove it",
+    ),
+    unsupported(
+        "http2_initial_window_size",
+        &[],
+        Never,
+        "the server chooses its windows; remove it",
+    ),
+    unsupported(
+        "http2_max_frame_size",
+        &[],
+        Never,
+        "frames have at most 16 KiB; remove it",
+    ),
+    unsupported(
+        "http2_max_header_list_size",
+        &[],
+        Never,
+        "use limit_request_head",
+    ),
     unsupported("control_socket", &[], NotYet, CONTROL),
     unsupported("control_socket_mode", &[], NotYet, CONTROL),
     unsupported(

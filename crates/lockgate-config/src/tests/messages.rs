@@ -149,9 +149,9 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
         ),
         (
             &["a:b"],
-            &[("LOCKGATE_CERTFILE", "x")],
+            &[("LOCKGATE_SSL_VERSION", "x")],
             None,
-            "LOCKGATE_CERTFILE: Lockgate does not support this setting yet: terminate TLS in a proxy",
+            "LOCKGATE_SSL_VERSION: Lockgate does not support this setting: use tls_min_version",
         ),
         (
             &["a:b"],
@@ -201,7 +201,7 @@ fn every_mistake_is_named_at_once() {
         (
             &["my-app:app", "--wrokers", "3", "-x", "--colour=red", "-w0"],
             &[("LOCKGATE_TREADS", "2"), ("LOCKGATE_TIMEOUT", "soon")],
-            Some("wrokers = 2\n\nbind = 127.0.0.1:1\nthreads = 0\ncertfile = 'x'\n"),
+            Some("wrokers = 2\n\nbind = 127.0.0.1:1\nthreads = 0\nssl_version = 'x'\n"),
             &[
                 "--wrokers: unknown flag; did you mean --workers?",
                 "-x: unknown flag; see lockgate --help",
@@ -209,7 +209,7 @@ fn every_mistake_is_named_at_once() {
                 "LOCKGATE_TREADS (from the environment): unknown setting; did you mean LOCKGATE_THREADS?",
                 "lockgate.toml line 3: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = \"127.0.0.1:1\"",
                 "wrokers (from lockgate.toml line 1): unknown setting; did you mean workers?",
-                "certfile (from lockgate.toml line 5): Lockgate does not support this setting yet: terminate TLS in a proxy",
+                "ssl_version (from lockgate.toml line 5): Lockgate does not support this setting: use tls_min_version",
                 "timeout = \"soon\" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h",
                 "threads = 0 (from lockgate.toml line 4): must be at least 1, or \"auto\"",
                 "app = \"my-app:app\" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?",

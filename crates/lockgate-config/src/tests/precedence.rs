@@ -12,6 +12,49 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("env", "A=1", "{ B = '2' }", "C=3\nD=4"),
     ("bind", ":1", "[':2', 'unix:/x']", "fd://3"),
     ("admin_bind", "unix:/x", "'127.0.0.1:9'", "localhost:8"),
+    ("certfile", "/a", "'/b'", "/c"),
+    ("keyfile", "/a", "'/b'", "/c"),
+    (
+        "certificates",
+        "/a:/b,/c",
+        "[{ certfile = '/d', keyfile = '/e', keyfile_password_file = '/f' }, { certfile = '/g' }]",
+        "/h",
+    ),
+    ("keyfile_password_file", "/a", "'/b'", "/c"),
+    ("ca_certs", "/a", "'/b'", "/c"),
+    ("cert_reqs", "2", "'optional'", "CERT_NONE"),
+    ("client_certificate_user", "CN", "'email'", "dn"),
+    ("ssl_variables", "true", "false", "auto"),
+    ("ciphers", "AESGCM", "'CHACHA20'", "HIGH"),
+    ("tls_min_version", "1.3", "1.2", "TLSv1.3"),
+    ("tls_handshake_timeout", "1", "2", "3"),
+    ("https_redirect", "true", "false", "auto"),
+    ("hsts", "true", "600", "max-age=60; includeSubDomains"),
+    (
+        "domain",
+        "a.example",
+        "['B.example', 'localhost']",
+        "::1, c",
+    ),
+    ("acme_email", "a@b.example", "'c@d.example'", "e@f"),
+    (
+        "acme_directory",
+        "https://a",
+        "'https://b/dir'",
+        "https://c",
+    ),
+    (
+        "acme_fallback_directory",
+        "https://a",
+        "'https://d/dir'",
+        "https://e",
+    ),
+    ("acme_eab_key_id", "a", "'b'", "1"),
+    ("acme_eab_hmac_key_file", "/a", "'/b'", "/c"),
+    ("acme_dir", "/a", "'/b'", "/c"),
+    ("acme_ca_certs", "/a", "'/b'", "/c"),
+    ("http2", "true", "false", "h2,h1"),
+    ("http2_max_concurrent_streams", "1", "2", "3"),
     ("backlog", "1", "2", "3"),
     ("reuse_port", "true", "false", "1"),
     ("workers", "1", "2", "auto"),
@@ -94,6 +137,22 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("name", "a", "'b'", "c"),
 ];
 
+/// Settings that others need: their names, and lines of the file.
+const COMPANIONS: &[(&str, &str)] = &[
+    ("keyfile", "certfile = '/x'"),
+    ("keyfile_password_file", "certfile = '/x'"),
+    ("ca_certs", "cert_reqs = 1"),
+    ("cert_reqs", "ca_certs = '/x'"),
+    ("client_certificate_user", "cert_reqs = 1\nca_certs = '/x'"),
+    ("acme_eab_key_id", "acme_eab_hmac_key_file = '/x'"),
+    ("acme_eab_hmac_key_file", "acme_eab_key_id = 'x'"),
+];
+
+fn companions(setting: &Setting) -> &'static str {
+    let found = COMPANIONS.iter().find(|(name, _)| *name == setting.name);
+    found.map_or("", |(_, lines)| lines)
+}
+
 /// The lines of the settings in `--print-config`, with their origins.
 fn printed(
     setting: &Setting,
@@ -118,7 +177,9 @@ fn printed(
         .into_iter()
         .collect();
     let file = file.map(|value| format!("\n{} = {value}\n", setting.name));
-    let resolved = given(&arguments, &variables, file.as_deref()).expect(setting.name);
+    let is_set = file.is_some() || flag.is_some() || variable.is_some();
+    let file = file.unwrap_or_default() + if is_set { companions(setting) } else { "" };
+    let resolved = given(&arguments, &variables, Some(&file)).expect(setting.name);
     let start = format!("{} = ", setting.name);
     let line = resolved
         .print()
@@ -174,14 +235,14 @@ fn gunicorns_names_mean_the_same_in_the_file() {
                 .iter()
                 .find(|(name, ..)| *name == setting.name)
                 .expect(setting.name);
-            let file = format!("{alias} = {value}");
+            let file = format!("{alias} = {value}\n{}", companions(setting));
             let arguments = if setting.name == "app" {
                 vec![]
             } else {
                 vec!["a:b"]
             };
             let by_alias = given(&arguments, &[], Some(&file)).expect(alias);
-            let file = format!("{} = {value}", setting.name);
+            let file = format!("{} = {value}\n{}", setting.name, companions(setting));
             let by_name = given(&arguments, &[], Some(&file)).expect(setting.name);
             assert_eq!(by_alias.config, by_name.config, "{alias}");
         }

@@ -1,0 +1,84 @@
+//! What the settings of HTTPS require of each other.
+
+use crate::notation::quoted;
+use crate::{ClientCertificates, Config, ConfigError, Origin, Origins};
+
+/// Checks the settings together; returns notes for the operator.
+pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, ConfigError> {
+    let (tls, acme) = (&config.tls, &config.acme);
+    let refuse = |name: &'static str, value: String, requirement: &str| {
+        Err(ConfigError::BadValue {
+            name,
+            value,
+            origin: origins.of(name).clone(),
+            requirement: requirement.to_owned(),
+        })
+    };
+    let shown = |path: &std::path::Path| quoted(&path.display().to_string());
+    if let (Some(keyfile), None) = (&tls.keyfile, &tls.certfile) {
+        let requirement = "needs certfile, the certificate that belongs to this key";
+        return refuse("keyfile", shown(keyfile), requirement);
+    }
+    if let Some(file) = &tls.keyfile_password_file
+        && tls.certificate_files().next().is_none()
+    {
+        let requirement = "needs certfile or certificates";
+        return refuse("keyfile_password_file", shown(file), requirement);
+    }
+    let choice = tls.client_certificates;
+    match &tls.ca_certs {
+        None if choice != ClientCertificates::None => {
+            let requirement = "needs ca_certs, the file of the authorities that issue the certificates of clients";
+            return refuse("cert_reqs", quoted(choice.name()), requirement);
+        }
+        // gunicorn ignores it then, and an operator who wants to admit only certain clients admits all.
+        Some(file)
+            if choice == ClientCertificates::None
+                && *origins.of("cert_reqs") == Origin::Default =>
+        {
+            let requirement =
+                "has no effect without cert_reqs; set cert_reqs to required, optional or none";
+            return refuse("ca_certs", shown(file), requirement);
+        }
+        _ => {}
+    }
+    if let Some(user) = tls.client_certificate_user
+        && choice == ClientCertificates::None
+    {
+        let requirement = "needs cert_reqs = \"required\" or \"optional\", and ca_certs";
+        return refuse("client_certificate_user", quoted(user.name()), requirement);
+    }
+    match (&acme.eab_key_id, &acme.eab_hmac_key_file) {
+        (Some(id), None) => {
+            return refuse(
+                "acme_eab_key_id",
+                quoted(id),
+                "needs acme_eab_hmac_key_file",
+            );
+        }
+        (None, Some(file)) => {
+            return refuse(
+                "acme_eab_hmac_key_file",
+                shown(file),
+                "needs acme_eab_key_id",
+            );
+        }
+        _ => {}
+    }
+    if acme.fallback_directory.as_ref() == Some(&acme.directory) {
+        let requirement = "must be another authority than acme_directory";
+        return refuse(
+            "acme_fallback_directory",
+            quoted(&acme.directory),
+            requirement,
+        );
+    }
+    let mut notes = Vec::new();
+    if acme.public_domains().next().is_none() {
+        let unused = ["acme_email", "acme_eab_key_id", "acme_fallback_directory"]
+            .into_iter()
+            .filter(|name| *origins.of(name) != Origin::Default);
+        notes.extend(unused.map(|name| format!("{name} has no effect without domain")));
+    }
+    Ok(notes)
+}
