@@ -21,8 +21,17 @@ PATIENCE = 60.0
 class Site:
     """One server with its application in a directory of its own; a context that ends it."""
 
-    def __init__(self, directory: Path, *, preload: bool, sabotage: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        preload: bool,
+        sabotage: str = "",
+        settings: dict[str, Any] | None = None,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        # Of every configuration.
+        self.settings = settings or {}
         self.directory, self.preload = directory, preload
         self.access_log = directory / "access.log"
         self.version = "one"
@@ -61,6 +70,7 @@ class Site:
             "access_logfile": str(self.access_log),
             "access_logformat": "json",
             "warmup": ["/health"],
+            **self.settings,
             **settings,
         }
         # JSON's strings, numbers, booleans and lists are TOML's.
