@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import http2_attacks
+
 HOST = "127.0.0.1"
 RESET = struct.pack("ii", 1, 0)
 TICK = 1.0
@@ -80,8 +82,12 @@ class Attack:
         is_brief: bool = False,
         receive_buffer: int | None = None,
         tool: tuple[str, ...] = (),
+        script: bytes = b"",
+        reads: bool = True,
     ) -> None:
         self.about, self.first, self.tick, self.pause = about, first, tick, pause
+        # What a connection sends as fast as the server takes it; and whether it reads the answers.
+        self.script, self.reads = script, reads
         self.is_brief, self.receive_buffer, self.tool = is_brief, receive_buffer, tool
 
     def obstacle(self) -> str:
@@ -117,6 +123,9 @@ ATTACKS = {
     "tool-read": Attack(
         "slowhttptest -X", tool=("slowhttptest", "-X", "-n", "1", "-z", "1", "-w", "1", "-y", "64")
     ),
+} | {
+    name: Attack(about, script=script, reads=name != "h2-unread", receive_buffer=4096)
+    for name, (about, script) in http2_attacks.SCRIPTS.items()
 }
 
 
@@ -202,6 +211,8 @@ class Attackers:
                 return
             if attack is ATTACKS["segments"]:
                 yield from self._in_segments(client)
+            if attack.script:
+                return (yield from self._play(client))
             while True:
                 if attack.tick:
                     with suppress(BlockingIOError):
@@ -209,6 +220,18 @@ class Attackers:
                 elif is_closed(client):
                     return
                 yield attack.pause
+
+    def _play(self, client: socket.socket) -> Iterator[float]:
+        left = memoryview(self.attack.script)
+        while left:
+            with suppress(BlockingIOError):
+                for _ in range(4):
+                    left = left[client.send(left[:65536]) :]
+            if self.attack.reads and is_closed(client):
+                return
+            yield 0.0
+        while not (self.attack.reads and is_closed(client)):
+            yield TICK
 
     def _in_segments(self, client: socket.socket) -> Iterator[float]:
         while True:
