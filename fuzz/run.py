@@ -96,6 +96,10 @@ def write_seeds(target: str, directory: Path) -> Path:
         for path in sorted((FUZZ / "seeds" / SEEDS_OF_OTHERS[target]).iterdir()):
             shutil.copy(path, directory / path.name)
         return directory
+    if target == "hpack":
+        for path in sorted((ROOT / "corpus/http2/hpack").glob("*/*.hpack")):
+            (directory / path.stem).write_bytes(blocks_with_lengths(path))
+        return directory
     for folder in ("http1/valid", "http1/invalid"):
         for sample in read_samples(folder):
             data = sample.data
@@ -106,6 +110,13 @@ def write_seeds(target: str, directory: Path) -> Path:
             if len(data) <= LONGEST_INPUT:
                 (directory / sample.path.stem).write_bytes(data)
     return directory
+
+
+def blocks_with_lengths(path: Path) -> bytes:
+    """The header blocks of a file, each behind its length in one byte."""
+    _, _, lines = path.read_text("ascii").partition("---\n")
+    blocks = [bytes.fromhex(line) for line in lines.splitlines()]
+    return b"".join(bytes([len(block)]) + block for block in blocks)
 
 
 def write_names_of_settings(path: Path) -> Path:
@@ -151,7 +162,7 @@ def run(target: str, binary: Path, seeds: Path, seconds: int) -> Outcome:
     ]
     if target == "config":
         command.append(f"-dict={write_names_of_settings(seeds.with_suffix('.dict'))}")
-    else:
+    elif target != "hpack":
         command.append(f"-dict={FUZZ / 'dictionaries/http1.dict'}")
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
