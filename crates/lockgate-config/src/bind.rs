@@ -60,10 +60,7 @@ impl BindAddress {
             return socket_name(name);
         }
         if text.starts_with("https://") {
-            return Err(
-                "Lockgate does not have TLS yet; terminate it in front, and bind http://"
-                    .to_owned(),
-            );
+            return Err("this listener does not speak TLS; write http://".to_owned());
         }
         if let Some(rest) = text
             .strip_prefix("tcp://")
@@ -330,7 +327,7 @@ mod tests {
             ("a b:80", "cannot contain"),
             ("/run/app.sock", "write unix:PATH"),
             ("http://h:80/path", "must be a number"),
-            ("https://h:443", "does not have TLS yet"),
+            ("https://h:443", "does not speak TLS"),
             ("ftp://h", "called ftp://"),
             ("unix:", "has no path"),
             ("unix://", "has no path"),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{
-    AcmeConfig, AppSpec, BindAddress, Http2Config, LogStyle, MemoryMeasure, Networks, TlsConfig,
+    AcmeConfig, AppSpec, Bind, BindAddress, Http2Config, LogStyle, MemoryMeasure, Networks,
+    TlsConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -19,7 +20,7 @@ pub struct Config {
     /// The path at which the application is mounted, without a trailing slash; empty: the root.
     pub root_path: String,
     /// Listen addresses; never empty, no address twice.
-    pub bind: Vec<BindAddress>,
+    pub bind: Vec<Bind>,
     /// Address of the admin listener; `None`: there is none.
     pub admin_bind: Option<BindAddress>,
     /// Certificates, and what TLS connections and their responses are like.
@@ -280,10 +281,10 @@ impl Config {
         Self {
             app,
             root_path: String::new(),
-            bind: vec![BindAddress::Tcp {
+            bind: vec![Bind::from(BindAddress::Tcp {
                 host: "127.0.0.1".to_owned(),
                 port: BindAddress::DEFAULT_PORT,
-            }],
+            })],
             admin_bind: None,
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
@@ -369,7 +370,8 @@ impl Config {
             .chain(self.tls.paths())
             .chain(self.acme.paths())
             .for_each(absolute);
-        for address in self.bind.iter_mut().chain(&mut self.admin_bind) {
+        let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
+        for address in bind.chain(&mut self.admin_bind) {
             if let BindAddress::Unix(path) = address {
                 let mut whole = path.clone();
                 absolute(&mut whole);

@@ -1,7 +1,36 @@
 //! What the settings of HTTPS require of each other.
 
+use crate::listener::HTTP_PORT;
 use crate::notation::quoted;
-use crate::{ClientCertificates, Config, ConfigError, Origin, Origins};
+use crate::{
+    Bind, BindAddress, ClientCertificates, Config, ConfigError, HTTPS_PORT, Origin, Origins, Scheme,
+};
+
+/// Where to listen if `domain` is set and `bind` is not. PORT means plain HTTP behind a proxy, which needs no `domain`.
+pub(crate) fn listen_at_standard_ports(config: &mut Config, origins: &mut Origins) {
+    let is_given = match origins.of("bind") {
+        Origin::Default => false,
+        Origin::Variable(name) => name != "PORT",
+        _ => true,
+    };
+    if is_given || config.acme.domains.is_empty() {
+        return;
+    }
+    // A certificate of the server's own is for this machine.
+    let host = match config.acme.public_domains().next() {
+        Some(_) => "::",
+        None => "localhost",
+    };
+    let at = |scheme, port| Bind {
+        address: BindAddress::Tcp {
+            host: host.to_owned(),
+            port,
+        },
+        scheme: Some(scheme),
+    };
+    config.bind = vec![at(Scheme::Https, HTTPS_PORT), at(Scheme::Http, HTTP_PORT)];
+    origins.record("bind", Origin::Default);
+}
 
 /// Checks the settings together; returns notes for the operator.
 pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, ConfigError> {
@@ -73,7 +102,35 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
             requirement,
         );
     }
+    let is_secure = |bind: &&Bind| bind.scheme == Some(Scheme::Https);
+    if let Some(bind) = config.bind.iter().find(is_secure)
+        && !config.has_certificates()
+    {
+        let requirement = "needs a certificate: set domain, or certfile and keyfile";
+        return refuse("bind", quoted(&bind.to_string()), requirement);
+    }
     let mut notes = Vec::new();
+    // What is spoken at a passed socket is known once it is open.
+    let may_be_secure = |bind: &Bind| match bind.address {
+        BindAddress::Fd(_) | BindAddress::Systemd(_) => true,
+        _ => config.scheme_at(bind, &bind.address) == Scheme::Https,
+    };
+    if config.has_certificates() && !config.bind.iter().any(may_be_secure) {
+        notes.push("no address in bind speaks TLS, so certificates have no effect; write https://HOST:PORT".to_owned());
+    }
+    let may_be_reached = |bind: &Bind| match bind.address {
+        BindAddress::Tcp { port, .. } => [HTTP_PORT, HTTPS_PORT].contains(&port),
+        BindAddress::Fd(_) | BindAddress::Systemd(_) => true,
+        _ => false,
+    };
+    if let Some(domain) = acme.public_domains().next()
+        && !config.bind.iter().any(may_be_reached)
+    {
+        notes.push(format!(
+            "bind has neither port 80 nor 443, to which the certificate authority connects: forward one of these ports of \
+             {domain} to this server"
+        ));
+    }
     if acme.public_domains().next().is_none() {
         let unused = ["acme_email", "acme_eab_key_id", "acme_fallback_directory"]
             .into_iter()

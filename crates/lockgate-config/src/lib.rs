@@ -19,6 +19,9 @@ pub use application::{AppSpec, Attribute};
 mod bind;
 pub use bind::BindAddress;
 
+mod listener;
+pub use listener::{Bind, Endpoint, HTTPS_PORT, Scheme};
+
 mod network;
 pub use network::Networks;
 

@@ -87,6 +87,7 @@ pub fn resolve(
         if !is_named {
             mistakes.push(ConfigError::MissingApplication);
         }
+        https::listen_at_standard_ports(&mut builder.config, &mut origins);
         // With an invalid value, values that depend on several settings are unknown.
         if !mistakes.is_empty() {
             return Err(mistakes);

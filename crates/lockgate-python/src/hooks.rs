@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{Level, Scoreboard};
 use lockgate_supervisor::{
     ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
@@ -116,7 +116,7 @@ impl Hooks for PythonHooks {
         &mut self,
         config: &Arc<Config>,
         generation: u64,
-        listeners: &[(BindAddress, OwnedFd)],
+        listeners: &[(Endpoint, OwnedFd)],
         identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Python::attach(|py| title::set(py, config, Role::ForkServer));

@@ -6,7 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{Level, Scoreboard};
 
 use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerContext};
@@ -62,7 +62,7 @@ pub trait Hooks {
         &mut self,
         _config: &Arc<Config>,
         _generation: u64,
-        _listeners: &[(BindAddress, OwnedFd)],
+        _listeners: &[(Endpoint, OwnedFd)],
         _identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         Err(LoadFailure {

@@ -9,7 +9,7 @@ pub(crate) mod notify;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Bind, BindAddress, Config};
 
 use crate::os::set_inherited_close_at_exec;
 
@@ -81,32 +81,32 @@ impl ServiceManager {
     /// # Errors
     /// For the operator: which setting names a socket that was not passed, and which were passed.
     pub fn find_sockets(&self, config: &mut Config) -> Result<(), String> {
-        let named: Vec<BindAddress> = config
-            .bind
-            .iter()
-            .chain(&config.admin_bind)
-            .cloned()
-            .collect();
+        let bind = config.bind.iter().map(|bind| &bind.address);
+        let named: Vec<BindAddress> = bind.chain(&config.admin_bind).cloned().collect();
         let is_named = |socket: &PassedSocket| {
             named.contains(&BindAddress::Systemd(Some(socket.name.clone())))
                 || named.contains(&BindAddress::Fd(socket.number))
         };
         let mut bind = Vec::new();
-        for address in std::mem::take(&mut config.bind) {
-            match &address {
-                BindAddress::Systemd(Some(name)) => bind.extend(self.sockets_named(name, "bind")?),
+        for configured in std::mem::take(&mut config.bind) {
+            let address = &configured.address;
+            match address {
+                BindAddress::Systemd(Some(name)) => {
+                    let sockets = self.sockets_named(name, "bind")?;
+                    bind.extend(sockets.into_iter().map(Bind::from));
+                }
                 BindAddress::Systemd(None) => {
                     let others = self.sockets.iter().filter(|socket| !is_named(socket));
                     let others: Vec<_> = others
-                        .map(|socket| BindAddress::Fd(socket.number))
+                        .map(|socket| Bind::from(BindAddress::Fd(socket.number)))
                         .collect();
                     if others.is_empty() {
                         let what = "no socket that no other address names";
-                        return Err(self.refusal("bind", &address, what));
+                        return Err(self.refusal("bind", address, what));
                     }
                     bind.extend(others);
                 }
-                _ => bind.push(address),
+                _ => bind.push(configured),
             }
         }
         config.bind = bind;
@@ -208,7 +208,7 @@ mod tests {
             attribute: None,
         };
         Config {
-            bind: bind.iter().map(address).collect(),
+            bind: bind.iter().map(address).map(Bind::from).collect(),
             admin_bind: admin.as_ref().map(address),
             ..Config::with_defaults(app)
         }

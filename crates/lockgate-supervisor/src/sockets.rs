@@ -12,10 +12,10 @@ pub(crate) use bind_error::BindFailure;
 pub(crate) use retry::bind_with_retry;
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Bind, BindAddress, Config, Endpoint, Scheme};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -31,6 +31,8 @@ pub(crate) struct Listener {
     configured: BindAddress,
     /// The resolved address: with the real port and IP address.
     address: BindAddress,
+    /// What is spoken there, by the present settings.
+    scheme: Scheme,
     /// `None` after the supervisor has closed it.
     socket: Option<OwnedFd>,
     file: Option<SocketFile>,
@@ -47,6 +49,7 @@ impl Listener {
         Ok(Self {
             configured: self.configured.clone(),
             address: self.address.clone(),
+            scheme: self.scheme,
             socket: self.socket.as_ref().map(OwnedFd::try_clone).transpose()?,
             file: self.file.clone(),
         })
@@ -84,7 +87,8 @@ impl Listener {
         self.socket.as_ref().map(AsFd::as_fd)
     }
 
-    /// A socket that the previous program in this process has handed over.
+    /// A socket that the previous program in this process has handed over. What is spoken there follows from the
+    /// settings: see [`set_scheme`](Self::set_scheme).
     ///
     /// # Errors
     /// When its addresses are invalid.
@@ -97,14 +101,30 @@ impl Listener {
         Ok(Self {
             configured: address(&entry.configured)?,
             address: address(&entry.address)?,
+            scheme: Scheme::Http,
             socket: Some(socket),
             file: file.map(|(path, device, inode)| SocketFile::known(path.into(), *device, *inode)),
         })
     }
 
+    /// Determines what is spoken there by these settings.
+    pub(crate) fn set_scheme(&mut self, config: &Config) {
+        let mut binds = config.bind.iter();
+        let bind = binds.find(|bind| bind.address == self.configured);
+        let bind = bind
+            .cloned()
+            .unwrap_or_else(|| Bind::from(self.address.clone()));
+        self.scheme = config.scheme_at(&bind, &self.address);
+    }
+
     /// Whether only this machine can reach it.
     pub(crate) fn is_private(&self) -> bool {
         self.address.is_private()
+    }
+
+    /// Whether the other one is the same socket and speaks the same.
+    pub(crate) fn is_unchanged(&self, other: &Self) -> bool {
+        self.is_same(other) && self.scheme == other.scheme
     }
 
     /// Whether both are, or were, the same socket.
@@ -113,8 +133,16 @@ impl Listener {
     }
 
     /// The part that a worker keeps; the file stays with the supervisor.
-    pub(crate) fn into_socket(self) -> Option<(BindAddress, OwnedFd)> {
-        Some((self.address, self.socket?))
+    pub(crate) fn into_socket(self) -> Option<(Endpoint, OwnedFd)> {
+        Some((self.endpoint(), self.socket?))
+    }
+
+    /// The real address, and what is spoken there.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.address.clone(),
+            scheme: self.scheme,
+        }
     }
 
     /// Final cleanup: removes the socket file.
@@ -129,14 +157,6 @@ impl Listener {
         let access = self.file.as_ref().and_then(SocketFile::access);
         access.map_or_else(String::new, |access| access.note())
     }
-
-    /// `http://127.0.0.1:8000` or `unix:/run/app.sock`.
-    pub(crate) fn url(&self) -> String {
-        match &self.address {
-            BindAddress::Tcp { .. } => format!("http://{}", self.address),
-            other => other.to_string(),
-        }
-    }
 }
 
 /// Listens on every address of the configuration; after the first failure nothing stays bound. A socket in `present`
@@ -150,7 +170,8 @@ pub(crate) fn bind(
 ) -> Result<Vec<Listener>, BindFailure> {
     let backlog = i32::try_from(config.backlog).unwrap_or(i32::MAX);
     let mut listeners: Vec<Listener> = Vec::new();
-    for address in &config.bind {
+    for configured in &config.bind {
+        let address = &configured.address;
         let mut kept = present
             .iter()
             .filter(|listener| listener.configured == *address)
@@ -167,6 +188,7 @@ pub(crate) fn bind(
                         vec![Listener {
                             configured: address.clone(),
                             address: address.clone(),
+                            scheme: Scheme::Http,
                             socket: Some(socket),
                             file: Some(file),
                         }]
@@ -180,6 +202,7 @@ pub(crate) fn bind(
                 vec![Listener {
                     address: real.unwrap_or_else(|| address.clone()),
                     configured: address.clone(),
+                    scheme: Scheme::Http,
                     socket: Some(socket),
                     file: None,
                 }]
@@ -187,7 +210,10 @@ pub(crate) fn bind(
             BindAddress::Systemd(_) => Err(BindError::NotPassed),
         };
         match bound {
-            Ok(bound) => listeners.extend(bound),
+            Ok(bound) => listeners.extend(bound.into_iter().map(|mut listener| {
+                listener.scheme = config.scheme_at(configured, &listener.address);
+                listener
+            })),
             Err(error) => {
                 listeners
                     .iter()
@@ -207,6 +233,7 @@ fn listener(address: &BindAddress, socket: OwnedFd) -> Vec<Listener> {
     vec![Listener {
         configured: address.clone(),
         address: address.clone(),
+        scheme: Scheme::Http,
         socket: Some(socket),
         file: None,
     }]
@@ -224,9 +251,17 @@ fn tcp(host: &str, port: u16, config: &Config, backlog: i32) -> Result<Vec<Liste
             addresses.push(address);
         }
     }
+    // A machine without IPv6 has IPv4 addresses only.
+    let every_ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    if host == "::" && !has_ipv4_at(config, port) {
+        addresses.push(every_ipv4);
+    }
     let mut failure = BindError::UnknownHost(io::Error::from(io::ErrorKind::NotFound));
     let mut listeners = Vec::new();
     for address in addresses {
+        if address == every_ipv4 && !listeners.is_empty() {
+            break;
+        }
         match tcp_socket(address, config, backlog) {
             Ok(socket) => {
                 let real = socket
@@ -244,6 +279,7 @@ fn tcp(host: &str, port: u16, config: &Config, backlog: i32) -> Result<Vec<Liste
                         port,
                     },
                     address,
+                    scheme: Scheme::Http,
                     socket: Some(socket.into()),
                     file: None,
                 });
@@ -295,7 +331,7 @@ fn tcp_socket(address: SocketAddr, config: &Config, backlog: i32) -> io::Result<
 fn has_ipv4_at(config: &Config, wanted: u16) -> bool {
     let is_v4 = |host: &str| host.parse::<std::net::Ipv4Addr>().is_ok();
     let mut addresses = config.bind.iter();
-    addresses.any(|address| matches!(address, BindAddress::Tcp { host, port } if *port == wanted && is_v4(host)))
+    addresses.any(|bind| matches!(&bind.address, BindAddress::Tcp { host, port } if *port == wanted && is_v4(host)))
 }
 
 fn abstract_socket(name: &[u8], backlog: i32) -> io::Result<OwnedFd> {
@@ -322,7 +358,7 @@ mod tests {
             attribute: None,
         };
         Config {
-            bind,
+            bind: bind.into_iter().map(Bind::from).collect(),
             ..Config::with_defaults(app)
         }
     }
@@ -346,7 +382,10 @@ mod tests {
     fn port_zero_is_replaced_by_the_real_one() {
         let listeners = bind(&config(vec![on("127.0.0.1", 0)]), None, &[]).unwrap();
         let (port, _client) = connect(&listeners[0]);
-        assert_eq!(listeners[0].url(), format!("http://127.0.0.1:{port}"));
+        assert_eq!(
+            listeners[0].endpoint().to_string(),
+            format!("http://127.0.0.1:{port}")
+        );
         assert_ne!(port, 0);
     }
 
@@ -456,7 +495,10 @@ mod tests {
         )
         .unwrap();
         let real = listening.local_addr().unwrap();
-        assert_eq!(listeners[0].url(), format!("http://{real}"));
+        assert_eq!(
+            listeners[0].endpoint().to_string(),
+            format!("http://{real}")
+        );
         assert_eq!(
             listeners[0].configured,
             BindAddress::Fd(listening.as_raw_fd())

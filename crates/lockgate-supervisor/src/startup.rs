@@ -95,7 +95,8 @@ fn serve(
 ) -> i32 {
     let resources = match &mut inherited {
         Some(inherited) => {
-            let listeners = std::mem::take(&mut inherited.listeners);
+            let mut listeners = std::mem::take(&mut inherited.listeners);
+            (listeners.iter_mut()).for_each(|listener| listener.set_scheme(config));
             GenerationResources::new(config.clone(), inherited.generation, listeners)
         }
         None => match bind_with_retry(config, &[], hooks) {
@@ -111,7 +112,7 @@ fn serve(
             Level::Info,
             &format!(
                 "listening at {} (pid {}){}",
-                listener.url(),
+                listener.endpoint(),
                 std::process::id(),
                 listener.access_note()
             ),

@@ -70,7 +70,7 @@ fn main() {
     let app = Arc::new(Constant { sleep });
     let handle = Worker::start(
         Arc::new(config),
-        vec![(bind, listener.into())],
+        vec![(bind.into(), listener.into())],
         app,
         error_log,
     )

@@ -61,11 +61,13 @@ pub struct ProxyEnd {
     pub port: String,
 }
 
-/// The listener that accepted the connection, as text for `SERVER_NAME` and `SERVER_PORT`.
+/// The listener that accepted the connection; its address is text for `SERVER_NAME` and `SERVER_PORT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Local {
     /// Address; `localhost` on a unix socket.
     pub server_name: String,
     /// Port in decimal; empty on a unix socket.
     pub server_port: String,
+    /// Whether TLS is spoken there.
+    pub is_tls: bool,
 }

@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_config::BindAddress;
+use lockgate_config::Endpoint;
 use lockgate_observe::WorkerSlot;
 
 use self::accepting::Accepting;
@@ -111,7 +111,7 @@ pub struct EventLoop {
 impl EventLoop {
     pub fn new(
         context: Arc<Context>,
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         handlers: Vec<Box<dyn Handler>>,
         worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Self> {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Config, Endpoint};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use rustix::process::{Resource, getrlimit};
@@ -47,7 +47,7 @@ impl Worker {
     /// When the system refuses a descriptor or a thread, or the access log cannot be opened.
     pub fn start(
         config: Arc<Config>,
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
     ) -> io::Result<Handle> {
@@ -61,7 +61,7 @@ impl Worker {
     /// As [`Worker::start`].
     pub fn start_among(
         config: Arc<Config>,
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
         worker_slot: Option<WorkerSlot>,
@@ -78,7 +78,7 @@ impl Worker {
     /// As [`Worker::start`].
     pub fn prepare(
         config: Arc<Config>,
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         app: Arc<dyn App>,
         error_log: Arc<ErrorLog>,
         worker_slot: Option<WorkerSlot>,

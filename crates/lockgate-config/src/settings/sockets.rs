@@ -1,10 +1,10 @@
 //! Settings: listen addresses.
 
-use crate::BindAddress;
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
 use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
+use crate::{Bind, BindAddress};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -17,9 +17,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Address to listen on. The flag may be repeated; in flags and variables, addresses are separated by \
               commas. A host without a port listens on port 8000. `:PORT` is every IPv4 interface, `unix:@NAME` (or \
               `unix-abstract:NAME`) a socket in Linux's abstract namespace, and `fd://N` an inherited listening \
-              socket. `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), and \
+              socket. TCP addresses speak TLS if `certfile`, `certificates` or `domain` is set, except on port 80; \
+              `https://HOST:PORT` and `http://HOST:PORT` say which. `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), and \
               `systemd` all passed sockets that no other address names. If `bind` is not set, sockets passed by \
-              systemd are used; without them, and if the variable PORT is set, the address is `0.0.0.0:$PORT`.",
+              systemd are used; without them, and if the variable PORT is set, the address is `0.0.0.0:$PORT`. With `domain`, which is stronger than PORT, the addresses are \
+              `https://[::]:443` and `http://[::]:80` then, or those of `localhost` if no other machine could reach \
+              the domains.",
         gunicorn: &["bind"],
         uwsgi: &["http", "http-socket", "http11-socket"],
         read: |builder, value| {
@@ -112,22 +115,23 @@ fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueError> {
     }
 }
 
-fn addresses(value: ValueReader<'_>) -> Result<Vec<BindAddress>, ValueError> {
-    let mut addresses: Vec<BindAddress> = Vec::new();
+fn addresses(value: ValueReader<'_>) -> Result<Vec<Bind>, ValueError> {
+    let mut addresses: Vec<Bind> = Vec::new();
     for text in value.items(',')? {
         let refuse = |requirement: String| ValueError {
             piece: Some(quoted(&text)),
             requirement,
         };
-        let address = BindAddress::parse(&text).map_err(refuse)?;
+        let bind = Bind::parse(&text).map_err(refuse)?;
         // Port 0 is a different port each time.
-        let may_repeat = matches!(address, BindAddress::Tcp { port: 0, .. });
-        if !may_repeat && addresses.contains(&address) {
+        let may_repeat = matches!(bind.address, BindAddress::Tcp { port: 0, .. });
+        let is_repeated = (addresses.iter()).any(|earlier| earlier.address == bind.address);
+        if !may_repeat && is_repeated {
             return Err(refuse(
                 "is listed twice; an address can be bound only once".to_owned(),
             ));
         }
-        addresses.push(address);
+        addresses.push(bind);
     }
     if addresses.is_empty() {
         return Err("must contain at least one address, such as 127.0.0.1:8000".into());

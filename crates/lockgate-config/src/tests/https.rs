@@ -1,7 +1,7 @@
 //! Tests of the settings of HTTPS and ACME together.
 
 use super::{File, Variables, given, refused};
-use crate::{CertificateFiles, ClientCertificates, TlsVersion};
+use crate::{Bind, CertificateFiles, ClientCertificates, TlsVersion};
 
 /// For each setting of these sections what it refuses, as TOML, and a part of the message.
 pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
@@ -264,4 +264,60 @@ fn settings_of_acme_without_a_domain_are_noted() {
         let resolved = given(&["a:b"], &[], Some(&file(domain))).expect("taken");
         assert_eq!(resolved.notes, expected, "{domain}");
     }
+}
+
+#[test]
+fn a_domain_alone_means_the_standard_ports() {
+    const PORT: (&str, &str) = ("PORT", "5000");
+    const SOCKETS: (&str, &str) = ("LISTEN_FDS", "2");
+    let public = "domain = 'shop.example'";
+    let cases: [(Variables, &str, &[&str]); 7] = [
+        (&[], public, &["https://[::]:443", "http://[::]:80"]),
+        (&[PORT], public, &["https://[::]:443", "http://[::]:80"]),
+        (&[SOCKETS], public, &["systemd"]),
+        (&[("LOCKGATE_BIND", ":1")], public, &["0.0.0.0:1"]),
+        (
+            &[],
+            "domain = ['localhost', '127.0.0.1']",
+            &["https://localhost:443", "http://localhost:80"],
+        ),
+        (&[], "certfile = 'x'", &["127.0.0.1:8000"]),
+        (&[PORT], "certfile = 'x'", &["0.0.0.0:5000"]),
+    ];
+    for (variables, file, expected) in cases {
+        let resolved = given(&["a:b"], variables, Some(file)).expect(file);
+        let bind: Vec<_> = resolved.config.bind.iter().map(Bind::to_string).collect();
+        assert_eq!(bind, expected, "{variables:?} {file}");
+    }
+}
+
+#[test]
+fn listeners_and_certificates_are_compared() {
+    let forward = "bind has neither port 80 nor 443, to which the certificate authority connects: forward one of these \
+                   ports of shop.example to this server";
+    let nothing =
+        "no address in bind speaks TLS, so certificates have no effect; write https://HOST:PORT";
+    let cases: [(&[&str], &str, &[&str]); 7] = [
+        (&["-b:8443"], "domain = 'shop.example'", &[forward]),
+        (&["-b:8443"], "domain = 'localhost'", &[]),
+        (&["-b:80"], "certfile = 'x'", &[nothing]),
+        (
+            &["-bunix:/x"],
+            "domain = 'shop.example'",
+            &[nothing, forward],
+        ),
+        (&["-bsystemd"], "domain = 'shop.example'", &[]),
+        (&["-bhttps://:80"], "certfile = 'x'", &[]),
+        (&["-bhttp://:443"], "certfile = 'x'", &[nothing]),
+    ];
+    for (arguments, file, expected) in cases {
+        let arguments = [&["a:b"], arguments].concat();
+        let resolved = given(&arguments, &[], Some(file)).expect(file);
+        assert_eq!(resolved.notes, expected, "{arguments:?} {file}");
+    }
+    assert_eq!(
+        refused(&["a:b", "-b:1,https://:2"], &[], None),
+        "bind = \"https://0.0.0.0:2\" (from --bind): needs a certificate: set domain, or certfile and keyfile"
+    );
+    assert!(refused(&["a:b", "-b:1,http://:1"], &[], None).contains("is listed twice"));
 }

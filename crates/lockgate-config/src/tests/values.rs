@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{File, Variables, given, refused};
 use crate::kind::Kind;
 use crate::{
-    BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
+    Bind, BindAddress, Collection, Config, LogLevel, LogTarget, ProxyVersion, Threads, settings,
 };
 
 /// The configuration that one flag with one value gives.
@@ -586,11 +586,7 @@ fn lists_are_given_by_repeating_a_flag_or_by_commas() {
     );
     let taken = taken.expect("taken").config;
     assert_eq!(
-        taken
-            .bind
-            .iter()
-            .map(BindAddress::to_string)
-            .collect::<Vec<_>>(),
+        taken.bind.iter().map(Bind::to_string).collect::<Vec<_>>(),
         ["0.0.0.0:1", "0.0.0.0:2", "[::1]:3"]
     );
     assert_eq!(taken.pythonpath, ["a", "b", "c"].map(PathBuf::from));
@@ -678,7 +674,7 @@ fn relative_paths_begin_in_chdir_and_chdir_where_the_server_was_started() {
             .config;
         config.make_absolute(start.as_ref());
         let at = |name: &str| PathBuf::from(format!("{directory}/{name}"));
-        assert_eq!(config.bind[0], BindAddress::Unix(socket.into()));
+        assert_eq!(config.bind[0].address, BindAddress::Unix(socket.into()));
         assert_eq!(config.admin_bind, Some(BindAddress::Unix("/run/a".into())));
         assert_eq!(
             config.access_log,

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::{BindAddress, Collection, Config, LogTarget, Threads};
+use lockgate_config::{Collection, Config, Endpoint, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerContext};
 use lockgate_worker::{Handle, Worker, register_ahead, try_directory};
@@ -43,7 +43,7 @@ impl PythonHooks {
         py: Python<'_>,
         config: &Arc<Config>,
         generation: u64,
-        listeners: &[(BindAddress, OwnedFd)],
+        listeners: &[(Endpoint, OwnedFd)],
         identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         self.apply_settings(py, config, generation)?;
@@ -114,7 +114,7 @@ impl PythonHooks {
     fn load(
         &mut self,
         py: Python<'_>,
-        listeners: &[(BindAddress, OwnedFd)],
+        listeners: &[(Endpoint, OwnedFd)],
     ) -> Result<Py<PyAny>, LoadFailure> {
         listeners
             .iter()
@@ -226,8 +226,8 @@ impl PythonHooks {
             settings(&self.config),
             Arc::clone(&self.log),
         );
-        let address = context.listeners.first().map(|(address, _)| address);
-        warm_up(py, &app, &self.config, address, &self.log).map_err(|text| LoadFailure {
+        let endpoint = context.listeners.first().map(|(endpoint, _)| endpoint);
+        warm_up(py, &app, &self.config, endpoint, &self.log).map_err(|text| LoadFailure {
             code: WARM_UP_FAILED,
             text,
         })?;

@@ -1,7 +1,7 @@
 //! Warm-up: requests the configured paths from the application in a new worker before the worker reports that it is
 //! ready.
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{BindAddress, Config, Endpoint, Scheme};
 use lockgate_observe::Level;
 use lockgate_worker::Local;
 use lockgate_worker::log::ErrorLog;
@@ -21,12 +21,12 @@ pub(crate) fn warm_up(
     py: Python<'_>,
     app: &WsgiApp,
     config: &Config,
-    address: Option<&BindAddress>,
+    endpoint: Option<&Endpoint>,
     log: &ErrorLog,
 ) -> Result<(), String> {
     for path in &config.warmup {
         app.capture_errors();
-        let status = warm_up::ask(app, path, local(address), config);
+        let status = warm_up::ask(app, path, local(endpoint), config);
         let captured = app.take_captured_errors();
         // This thread runs no requests later.
         drop_thread_state(py);
@@ -56,16 +56,21 @@ pub(crate) fn warm_up(
 }
 
 /// The local address that the request appears to come in at.
-fn local(address: Option<&BindAddress>) -> Local {
-    match address {
-        Some(BindAddress::Tcp { host, port }) => Local {
+fn local(endpoint: Option<&Endpoint>) -> Local {
+    let Some(endpoint) = endpoint else {
+        return Local::default();
+    };
+    let is_tls = endpoint.scheme == Scheme::Https;
+    match &endpoint.address {
+        BindAddress::Tcp { host, port } => Local {
             server_name: host.clone(),
             server_port: port.to_string(),
+            is_tls,
         },
-        Some(_) => Local {
+        _ => Local {
             server_name: "localhost".to_owned(),
             server_port: String::new(),
+            is_tls,
         },
-        None => Local::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{Level, Scoreboard};
 use rustix::process::Pid;
 
@@ -36,7 +36,7 @@ pub(crate) struct ChildResources {
     pub(crate) config: Arc<Config>,
     pub(crate) generation: u64,
     pub(crate) lifeline: OwnedFd,
-    pub(crate) listeners: Vec<(BindAddress, OwnedFd)>,
+    pub(crate) listeners: Vec<(Endpoint, OwnedFd)>,
     pub(crate) scoreboard: Option<Scoreboard>,
     pub(crate) stacks: Option<StackBoard>,
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_config::{BindAddress, Config};
+use lockgate_config::{Config, Endpoint};
 use lockgate_observe::WorkerSlot;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -40,7 +40,7 @@ pub struct WorkerContext {
     /// The settings of its generation.
     pub config: Arc<Config>,
     /// The listening sockets, non-blocking, in the order of the configuration. Ports are the real ones, never 0.
-    pub listeners: Vec<(BindAddress, OwnedFd)>,
+    pub listeners: Vec<(Endpoint, OwnedFd)>,
     /// Its slot on the scoreboard; `None` when there is no scoreboard, or more workers than slots. The worker enters when
     /// it accepts connections and leaves when it drains. The supervisor clears the slot of a worker that has exited.
     pub worker_slot: Option<WorkerSlot>,

@@ -279,7 +279,7 @@ fn keep_fixed_settings(present: &Config, next: &mut Config) -> Vec<&'static str>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockgate_config::{AppSpec, BindAddress};
+    use lockgate_config::{AppSpec, Bind, BindAddress};
     use std::path::Path;
 
     fn config(bind: Vec<BindAddress>) -> Config {
@@ -288,7 +288,7 @@ mod tests {
             attribute: None,
         };
         Config {
-            bind,
+            bind: bind.into_iter().map(Bind::from).collect(),
             ..Config::with_defaults(app)
         }
     }

@@ -84,8 +84,11 @@ impl Generations {
         }
         for listener in &next.listeners {
             let mut present = self.present.listeners.iter();
-            if !present.any(|kept| kept.is_same(listener)) {
-                hooks.log(Level::Info, &format!("listening at {}", listener.url()));
+            if !present.any(|kept| kept.is_unchanged(listener)) {
+                hooks.log(
+                    Level::Info,
+                    &format!("listening at {}", listener.endpoint()),
+                );
             }
         }
         let rules = next.rules();

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
-use lockgate_config::Config;
+use lockgate_config::{Bind, Config};
 use lockgate_observe::Level;
 use rustix::process::{WaitOptions, waitpid};
 
@@ -65,7 +65,7 @@ impl AdminProcess {
             return Ok(None);
         };
         let config = Config {
-            bind: vec![address.clone()],
+            bind: vec![Bind::plain(address.clone())],
             reuse_port: false,
             ..config.clone()
         };
@@ -78,7 +78,7 @@ impl AdminProcess {
             }
         }
         if let Some(open) = listeners.iter().find(|listener| !listener.is_private()) {
-            let url = open.url();
+            let url = open.endpoint();
             return Err(format!(
                 "the admin listener at {url} could be read by other machines: \
                  pass a unix socket or one at a loopback address (setting: admin_bind)"
@@ -96,7 +96,8 @@ impl AdminProcess {
 
     /// The addresses of the admin listener.
     pub(crate) fn urls(&self) -> Vec<String> {
-        self.listeners.iter().map(Listener::url).collect()
+        let endpoints = self.listeners.iter().map(Listener::endpoint);
+        endpoints.map(|endpoint| endpoint.to_string()).collect()
     }
 
     /// The descriptor to poll, besides the time of [`next`](Self::next).

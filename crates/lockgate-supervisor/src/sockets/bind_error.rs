@@ -115,7 +115,8 @@ fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
     match (address, errno) {
         (_, Errno::ADDRINUSE) => Some("stop it or choose another --bind".to_owned()),
         (BindAddress::Tcp { port: ..1024, .. }, Errno::ACCESS) => {
-            Some("ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port".to_owned())
+            Some("ports below 1024 need root or CAP_NET_BIND_SERVICE (in a unit of systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE): \
+                  choose a higher port with --bind".to_owned())
         }
         (BindAddress::Tcp { host, .. }, Errno::ADDRNOTAVAIL) => {
             Some(format!("{host} is not an address of this machine: use one that is, or 0.0.0.0 for all"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lockgate_config::{AppSpec, BindAddress, Config};
+use lockgate_config::{AppSpec, Bind, Config, Endpoint};
 use lockgate_observe::{Level, WorkerSlot};
 use lockgate_supervisor::{Fork, Hooks, LoadFailure, WorkerContext, WorkerControl, run};
 use rustix::event::{EventfdFlags, eventfd};
@@ -30,7 +30,7 @@ pub fn serve(behaviour: &str) -> i32 {
     };
     let mut config = Config::with_defaults(app);
     config.workers = std::env::var(WORKERS).unwrap().parse().unwrap();
-    config.bind = vec![BindAddress::parse(&std::env::var(BIND).unwrap()).unwrap()];
+    config.bind = vec![Bind::parse(&std::env::var(BIND).unwrap()).unwrap()];
     config.pidfile = std::env::var_os(PIDFILE).map(Into::into);
     config.preload = behaviour.starts_with("fork server");
     config.timeout = matches!(behaviour, "stuck" | "silent").then(|| Duration::from_secs(1));
@@ -89,7 +89,7 @@ impl Hooks for TestHooks {
         &mut self,
         _config: &Arc<Config>,
         _generation: u64,
-        _listeners: &[(BindAddress, OwnedFd)],
+        _listeners: &[(Endpoint, OwnedFd)],
         _note_new_identity: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
         say!("fork server (pid {}) loads", std::process::id());

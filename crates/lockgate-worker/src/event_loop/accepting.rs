@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 #[cfg(test)]
 use std::sync::Arc;
 
-use lockgate_config::BindAddress;
+use lockgate_config::Endpoint;
 use lockgate_http::{LocalResponse, ResponseContext};
 use lockgate_observe::{Level, WorkerSlot};
 
@@ -36,7 +36,7 @@ struct Throttles {
 
 impl Accepting {
     pub(super) fn new(
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Self> {
         Ok(Self {

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_config::BindAddress;
+use lockgate_config::{Endpoint, Scheme};
 use lockgate_observe::WorkerSlot;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -75,14 +75,14 @@ struct Siblings {
 impl Acceptor {
     /// With a worker slot, the worker shares arrivals with the other workers on the same listeners.
     pub fn new(
-        listeners: Vec<(BindAddress, OwnedFd)>,
+        listeners: Vec<(Endpoint, OwnedFd)>,
         worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Self> {
         let listeners = listeners
             .into_iter()
-            .map(|(_, socket)| {
+            .map(|(endpoint, socket)| {
                 SockRef::from(&socket).set_nonblocking(true)?;
-                let local = Arc::new(local_of(&socket)?);
+                let local = Arc::new(local_of(&endpoint, &socket)?);
                 Ok(Listener {
                     socket: TrackedFd::new(socket),
                     local,
@@ -290,15 +290,18 @@ fn host_text(address: &SocketAddr) -> String {
     address.ip().to_canonical().to_string()
 }
 
-fn local_of(socket: &OwnedFd) -> io::Result<Local> {
+fn local_of(endpoint: &Endpoint, socket: &OwnedFd) -> io::Result<Local> {
+    let is_tls = endpoint.scheme == Scheme::Https;
     match SockRef::from(socket).local_addr()?.as_socket() {
         Some(bound) => Ok(Local {
             server_name: host_text(&bound),
             server_port: bound.port().to_string(),
+            is_tls,
         }),
         None => Ok(Local {
             server_name: "localhost".to_owned(),
             server_port: String::new(),
+            is_tls,
         }),
     }
 }

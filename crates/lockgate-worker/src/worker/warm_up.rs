@@ -39,6 +39,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
         }
     }
     request.client = Arc::new(Client::new("127.0.0.1", "0"));
+    request.is_https = local.is_tls;
     request.local = Arc::new(local);
     let answer = Arc::<Mutex<Outcome>>::default();
     let mut reply = Reply::default();

@@ -63,7 +63,7 @@ impl Server {
         };
         let handle = Worker::start(
             Arc::new(config),
-            vec![(bind, listener.into())],
+            vec![(bind.into(), listener.into())],
             Arc::new(app),
             log,
         )
