@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use lockgate_http::hpack::{DecodeError, Decoder};
+use lockgate_http::http2::hpack::{DecodeError, Decoder};
 use loona_hpack::decoder::DecoderError;
 
 /// Small enough for evictions.

@@ -107,6 +107,19 @@ pub enum Refusal {
     ConnectionSpecificField,
     /// HTTP/2: a field value that begins or ends with white space (RFC 9113 §8.2.1).
     WhitespaceAroundFieldValue,
+    /// HTTP/2: no `:method`, `:scheme` or `:path`, an empty `:scheme`, or one of those that CONNECT may not have
+    /// (RFC 9113 §8.3.1, §8.5).
+    MissingPseudoHeader,
+    /// HTTP/2: a name with a colon that is not one of a request's (RFC 9113 §8.3).
+    UnknownPseudoHeader,
+    /// HTTP/2: a pseudo-header field twice (RFC 9113 §8.3).
+    RepeatedPseudoHeader,
+    /// HTTP/2: a pseudo-header field after other fields, or as a trailer (RFC 9113 §8.3).
+    MisplacedPseudoHeader,
+    /// HTTP/2: a second header block that does not end the request (RFC 9113 §8.1).
+    TrailersWithoutEnd,
+    /// HTTP/2: more DATA than Content-Length announces (RFC 9113 §8.1.1).
+    BodyBeyondLength,
     /// More than one Content-Type line: applications may use different ones (RFC 9110 §8.3, §5.3).
     RepeatedContentType,
     /// A Content-Length with anything but digits (RFC 9110 §8.6).
@@ -247,6 +260,12 @@ impl Refusal {
             Self::UnknownScheme => "unknown_scheme",
             Self::ConnectionSpecificField => "connection_specific_field",
             Self::WhitespaceAroundFieldValue => "whitespace_around_field_value",
+            Self::MissingPseudoHeader => "missing_pseudo_header",
+            Self::UnknownPseudoHeader => "unknown_pseudo_header",
+            Self::RepeatedPseudoHeader => "repeated_pseudo_header",
+            Self::MisplacedPseudoHeader => "misplaced_pseudo_header",
+            Self::TrailersWithoutEnd => "trailers_without_end",
+            Self::BodyBeyondLength => "body_beyond_length",
             Self::RepeatedContentType => "repeated_content_type",
             Self::InvalidContentLength => "invalid_content_length",
             Self::RepeatedContentLength => "repeated_content_length",
@@ -329,6 +348,12 @@ impl Refusal {
             Self::UnknownScheme => "the scheme is not http or https",
             Self::ConnectionSpecificField => "connection-specific field in HTTP/2",
             Self::WhitespaceAroundFieldValue => "white space around a field value",
+            Self::MissingPseudoHeader => "the pseudo-header fields are not those of the method",
+            Self::UnknownPseudoHeader => "unknown pseudo-header field",
+            Self::RepeatedPseudoHeader => "repeated pseudo-header field",
+            Self::MisplacedPseudoHeader => "a pseudo-header field after other fields",
+            Self::TrailersWithoutEnd => "trailers that do not end the request",
+            Self::BodyBeyondLength => "more data than Content-Length announces",
             Self::RepeatedContentType => "more than one Content-Type",
             Self::InvalidContentLength => "Content-Length is not a plain number",
             Self::RepeatedContentLength => "more than one Content-Length",

@@ -17,7 +17,7 @@ mod limits;
 mod status;
 
 mod http1;
-mod http2;
+pub mod http2;
 mod rules;
 
 mod proxy_protocol;
@@ -29,7 +29,6 @@ pub use http1::encode::{ResponseContext, encode_head};
 pub use http1::interim::{CONTINUE, encode_interim_head};
 pub use http1::parser::{Event, RequestParser};
 pub use http1::response_body::{Frame, FramePrefix, ResponseBody};
-pub use http2::hpack;
 pub use limits::Limits;
 pub use local_response::LocalResponse;
 pub use proxy_protocol::{

@@ -6,8 +6,8 @@
 use crate::error::Refusal;
 use crate::limits::Limits;
 use crate::request::{Framing, RequestHead, Version};
-use crate::rules::fields::{FieldRules, check_name, check_value, is_connection_specific};
-use crate::rules::grammar::{is_whitespace, trim_whitespace};
+use crate::rules::fields::{FieldRules, check_http2_field, check_name, check_value};
+use crate::rules::grammar::trim_whitespace;
 use crate::rules::method::{check_method, check_method_name};
 use crate::rules::target::{check_target, split_target};
 use crate::span::{Field, Span};
@@ -97,6 +97,9 @@ impl<'h> RequestHeadBuilder<'h> {
     pub fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refusal> {
         let is_http2 = self.head.summary.version == Version::Http2;
         let value = if is_http2 {
+            if name == b"cookie" && self.extend_cookie(value)? {
+                return Ok(());
+            }
             value
         } else {
             trim_whitespace(value)
@@ -129,6 +132,39 @@ impl<'h> RequestHeadBuilder<'h> {
         self.rules
             .apply(field, bytes, summary)
             .inspect_err(|_| summary.faulty = Some(field))
+    }
+
+    /// Joins a Cookie to the field before it if that is one, too (RFC 9113 §8.2.3); returns whether it was. Then it is no
+    /// field of its own, and the limits hold for the whole.
+    fn extend_cookie(&mut self, value: &[u8]) -> Result<bool, Refusal> {
+        let bytes = &self.head.bytes;
+        let Some(cookie) = self.head.fields.last().copied() else {
+            return Ok(false);
+        };
+        if cookie.name.of(bytes) != b"cookie" || cookie.line().end as usize != bytes.len() {
+            return Ok(false);
+        }
+        let refusal = match check_value(value).and_then(|()| check_http2_field(b"cookie", value)) {
+            Err(refusal) => refusal,
+            Ok(())
+                if bytes.len() + value.len() + 2 > self.line_limit(cookie.name.start as usize) =>
+            {
+                self.too_large(cookie.name.start as usize)
+            }
+            Ok(()) => {
+                let bytes = &mut self.head.bytes;
+                bytes.truncate(cookie.value.end as usize);
+                bytes.extend_from_slice(b"; ");
+                bytes.extend_from_slice(value);
+                if let Some(cookie) = self.head.fields.last_mut() {
+                    cookie.value.end = bytes.len() as u32;
+                }
+                bytes.extend_from_slice(b"\r\n");
+                return Ok(true);
+            }
+        };
+        self.head.summary.faulty = Some(cookie);
+        Err(refusal)
     }
 
     /// Ends a head whose fields say whether a body follows, as in HTTP/1.
@@ -297,22 +333,6 @@ impl<'h> RequestHeadBuilder<'h> {
         let limit = self.limits.head;
         Refusal::HeadTooLarge { limit }
     }
-}
-
-/// What HTTP/2 forbids in addition (RFC 9113 §8.2).
-fn check_http2_field(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
-    if name.iter().any(u8::is_ascii_uppercase) {
-        return Err(Refusal::InvalidFieldName);
-    }
-    if is_connection_specific(name, value) {
-        return Err(Refusal::ConnectionSpecificField);
-    }
-    if let ([first, ..], [.., last]) = (value, value)
-        && (is_whitespace(*first) || is_whitespace(*last))
-    {
-        return Err(Refusal::WhitespaceAroundFieldValue);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

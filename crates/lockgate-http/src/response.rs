@@ -184,6 +184,12 @@ impl ResponseHead {
         self.status
     }
 
+    /// The status; 500 before [`ResponseHead::set_status`].
+    #[inline]
+    pub(crate) fn status_to_send(&self) -> u16 {
+        if self.status == 0 { 500 } else { self.status }
+    }
+
     /// The reason phrase.
     pub fn reason(&self) -> &[u8] {
         &self.reason

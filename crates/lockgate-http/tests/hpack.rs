@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use lockgate_http::hpack::Decoder;
+use lockgate_http::http2::hpack::Decoder;
 
 #[test]
 fn valid_files_give_their_fields() {

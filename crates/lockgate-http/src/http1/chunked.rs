@@ -6,6 +6,7 @@
 use crate::error::Refusal;
 use crate::http1::field::{FieldReader, NextLine};
 use crate::limits::Limits;
+use crate::rules::fields::is_forbidden_trailer;
 use crate::rules::grammar::{TCHAR, hexadecimal_digit};
 
 /// A position in a chunked body. Small; uses heap memory only inside a trailer section.
@@ -290,36 +291,6 @@ impl ChunkedDecoder {
             }
         }
     }
-}
-
-/// Framing, routing, authentication, request modifiers and content processing (RFC 9110 §6.5.1). Content-Type is only
-/// dropped, as all trailers are: it cannot make a recipient read another message.
-fn is_forbidden_trailer(name: &[u8]) -> bool {
-    const FORBIDDEN: [&str; 20] = [
-        "authorization",
-        "cache-control",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "max-forwards",
-        "proxy-authorization",
-        "proxy-connection",
-        "range",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-    ];
-    FORBIDDEN
-        .iter()
-        .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub fn encode_head(
     );
     // RFC 9110 §6.2: the version is the server's own, also in a response to 1.0.
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&status_digits(status));
+    out.extend_from_slice(&status_digits(head.status_to_send()));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     if content == Content::None && may_not_have_length(status) {
@@ -107,13 +107,8 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Three digits and a space; a head without a status reads as 500.
+/// Three digits and a space.
 fn status_digits(status: u16) -> [u8; 4] {
-    let status = if (100..=999).contains(&status) {
-        status
-    } else {
-        500
-    };
     let digit = |value: u16| b'0' + (value % 10) as u8;
     [digit(status / 100), digit(status / 10), digit(status), b' ']
 }

@@ -1,8 +1,9 @@
-//! Framing of response bodies: by length, in chunks, or by the end of the connection.
+//! Framing of response bodies: by length, in chunks, or by the end of the connection or the stream.
 //!
 //! Invariant: an announced length is never exceeded.
 
 use crate::error::ShortBody;
+use crate::rules::content::Content;
 
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -25,6 +26,8 @@ pub(super) enum Delimiter {
     ChunkedEnd,
     /// HTTP/1.0: delimited by the end of the connection.
     Close,
+    /// HTTP/2: delimited by the end of the stream.
+    EndOfStream,
 }
 
 /// The framing of one piece of the body.
@@ -88,6 +91,16 @@ impl ResponseBody {
         }
     }
 
+    /// The body of a response on a stream of its own, which needs no framing besides its length.
+    pub(crate) fn on_stream(content: Content) -> Self {
+        let delimiter = match content {
+            Content::None => Delimiter::NoBody,
+            Content::Length(length) => Delimiter::Length(length),
+            Content::Unknown => Delimiter::EndOfStream,
+        };
+        Self::new(delimiter, true)
+    }
+
     /// The framing of a piece of `piece` bytes. An empty piece sends nothing: an empty chunk would end the body.
     pub fn frame(&mut self, piece: usize) -> Frame {
         let mut frame = Frame {
@@ -107,7 +120,7 @@ impl ResponseBody {
                 frame.prefix = FramePrefix::chunk_size(piece);
                 frame.suffix = b"\r\n";
             }
-            Delimiter::Chunked | Delimiter::Close => {}
+            Delimiter::Chunked | Delimiter::Close | Delimiter::EndOfStream => {}
         }
         self.sent += frame.take as u64;
         frame

@@ -130,3 +130,49 @@ pub(crate) fn is_connection_specific(name: &[u8], value: &[u8]) -> bool {
     let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
     NAMES.into_iter().any(is) || (is(b"te") && !value.eq_ignore_ascii_case(b"trailers"))
 }
+
+/// What HTTP/2 forbids in addition (RFC 9113 §8.2).
+pub(crate) fn check_http2_field(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    if name.iter().any(u8::is_ascii_uppercase) {
+        return Err(Refusal::InvalidFieldName);
+    }
+    if is_connection_specific(name, value) {
+        return Err(Refusal::ConnectionSpecificField);
+    }
+    if let ([first, ..], [.., last]) = (value, value)
+        && (is_whitespace(*first) || is_whitespace(*last))
+    {
+        return Err(Refusal::WhitespaceAroundFieldValue);
+    }
+    Ok(())
+}
+
+/// Framing, routing, authentication, request modifiers and content processing (RFC 9110 §6.5.1). Content-Type is only
+/// dropped, as all trailers are: it cannot make a recipient read another message.
+pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
+    const FORBIDDEN: [&str; 20] = [
+        "authorization",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-range",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "max-forwards",
+        "proxy-authorization",
+        "proxy-connection",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ];
+    FORBIDDEN
+        .iter()
+        .any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
+}
