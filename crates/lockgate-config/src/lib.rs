@@ -29,7 +29,10 @@ mod log_style;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
 
 mod tls;
-pub use tls::{CertificateFiles, ClientCertificateUser, ClientCertificates, TlsConfig, TlsVersion};
+pub use tls::{
+    CertificateFiles, ClientCertificateUser, ClientCertificates, HttpsRedirect, TlsConfig,
+    TlsVersion,
+};
 
 mod acme;
 pub use acme::AcmeConfig;

@@ -1,6 +1,7 @@
 //! The configuration of TLS: where certificates and keys are, which clients and versions are accepted, and what changes
 //! for responses.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ pub struct TlsConfig {
     pub min_version: TlsVersion,
     /// Longest time from the start of a TLS connection to the end of its handshake.
     pub handshake_timeout: Duration,
-    /// Whether requests without TLS are redirected; `None`: if `domain` is set.
-    pub https_redirect: Option<bool>,
+    /// Whether requests without TLS are redirected.
+    pub https_redirect: HttpsRedirect,
     /// Value of the `Strict-Transport-Security` response header; `None`: the header is not sent.
     pub hsts: Option<String>,
 }
@@ -55,6 +56,19 @@ pub enum ClientCertificates {
     Optional,
     /// Without one the handshake fails.
     Required,
+}
+
+/// Whether requests without TLS are redirected to https.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpsRedirect {
+    /// Those that arrive over TCP, if `domain` is set and there is a listener with TLS.
+    Auto,
+    /// All, to the port of the listener with TLS.
+    On,
+    /// All, to this port.
+    Port(NonZeroU16),
+    /// None.
+    Off,
 }
 
 /// The part of a client's certificate that becomes `REMOTE_USER`.
@@ -91,7 +105,7 @@ impl Default for TlsConfig {
             ciphers: None,
             min_version: TlsVersion::Tls12,
             handshake_timeout: Duration::from_secs(10),
-            https_redirect: None,
+            https_redirect: HttpsRedirect::Auto,
             hsts: None,
         }
     }

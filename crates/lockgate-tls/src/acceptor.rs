@@ -84,6 +84,14 @@ impl Acceptor {
         self.with_current(|current| current.challenge_config.clone())
     }
 
+    /// Whether one of the certificates is valid for a host name or an IP address.
+    pub fn covers(&self, host: &str) -> bool {
+        self.with_current(|current| {
+            let mut certificates = current.certificates.values();
+            certificates.any(|certificate| certificate.covers(host))
+        })
+    }
+
     fn with_current<T>(&self, take: impl FnOnce(&Current) -> T) -> T {
         // Held for nanoseconds, or while new material is taken over, which the other threads need as well.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);

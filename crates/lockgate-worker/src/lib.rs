@@ -43,4 +43,4 @@ pub use metrics::monotonic_nanos;
 pub use transport::descriptors::fork_gate::FORK_GATE;
 pub use transport::descriptors::{register_ahead, take_inherited as take_inherited_descriptors};
 pub use transport::outbox::SharedBytes;
-pub use worker::{Handle, Worker};
+pub use worker::{Handle, Resources, Worker};

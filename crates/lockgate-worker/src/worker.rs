@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockgate_config::{Config, Endpoint};
+use lockgate_config::{Config, Endpoint, Scheme};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
+use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
 use self::thread::WorkerThread;
@@ -40,6 +41,22 @@ use crate::transport::descriptors::budget::{DescriptorBudget, count_open};
 /// Starts workers.
 pub struct Worker;
 
+/// What a worker is made of.
+pub struct Resources {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The listening sockets, which all workers share.
+    pub listeners: Vec<(Endpoint, OwnedFd)>,
+    /// The application.
+    pub app: Arc<dyn App>,
+    /// The error log.
+    pub error_log: Arc<ErrorLog>,
+    /// Its place on the scoreboard that the workers share.
+    pub worker_slot: Option<WorkerSlot>,
+    /// Needed if one of the listeners speaks TLS.
+    pub acceptor: Option<Arc<Acceptor>>,
+}
+
 impl Worker {
     /// Takes over the listeners and starts the thread pool; the calling thread stays free.
     ///
@@ -66,7 +83,14 @@ impl Worker {
         error_log: Arc<ErrorLog>,
         worker_slot: Option<WorkerSlot>,
     ) -> io::Result<Handle> {
-        let handle = Self::prepare(config, listeners, app, error_log, worker_slot)?;
+        let handle = Self::prepare(Resources {
+            config,
+            listeners,
+            app,
+            error_log,
+            worker_slot,
+            acceptor: None,
+        })?;
         handle.open();
         Ok(handle)
     }
@@ -76,13 +100,23 @@ impl Worker {
     ///
     /// # Errors
     /// As [`Worker::start`].
-    pub fn prepare(
-        config: Arc<Config>,
-        listeners: Vec<(Endpoint, OwnedFd)>,
-        app: Arc<dyn App>,
-        error_log: Arc<ErrorLog>,
-        worker_slot: Option<WorkerSlot>,
-    ) -> io::Result<Handle> {
+    pub fn prepare(resources: Resources) -> io::Result<Handle> {
+        let Resources {
+            config,
+            listeners,
+            app,
+            error_log,
+            worker_slot,
+            acceptor,
+        } = resources;
+        let endpoints: Vec<_> = (listeners.iter())
+            .map(|(endpoint, _)| endpoint.clone())
+            .collect();
+        let secure = endpoints.iter().find(|at| at.scheme == Scheme::Https);
+        if let (Some(endpoint), None) = (secure, &acceptor) {
+            let problem = format!("{endpoint} needs certificates, and there is no acceptor");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let panic_guard = PanicGuard::default();
         let access_log = match &config.access_log {
             None => None,
@@ -100,7 +134,9 @@ impl Worker {
             count_open(),
         ));
         let finished = Waker::new()?;
+        let handlers = handlers::all(&config, &endpoints, acceptor.as_ref());
         let context = Arc::new(Context {
+            acceptor,
             limits: Arc::new(limits_of(&config)),
             server_header: config.server_header.clone().map(String::into_bytes),
             app,
@@ -132,12 +168,7 @@ impl Worker {
             deadlines: Deadlines::new(&config).map(Arc::new),
             config,
         });
-        let event_loop = EventLoop::new(
-            Arc::clone(&context),
-            listeners,
-            handlers::all(),
-            worker_slot,
-        )?;
+        let event_loop = EventLoop::new(Arc::clone(&context), listeners, handlers, worker_slot)?;
         let event_loop = Arc::new(SharedEventLoop::new(event_loop, Arc::clone(&context)));
         let thread = WorkerThread {
             protocols: Protocols {

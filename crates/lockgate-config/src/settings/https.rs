@@ -1,5 +1,6 @@
 //! Settings: certificates, TLS connections and what their responses are like.
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use crate::kind::Kind;
 use crate::notation::{duration_text, quoted};
 use crate::raw_value::{RawValue, ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
-use crate::{CertificateFiles, ClientCertificateUser, ClientCertificates, TlsVersion};
+use crate::{
+    CertificateFiles, ClientCertificateUser, ClientCertificates, HttpsRedirect, TlsVersion,
+};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -238,17 +241,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         short: None,
         flags: &["https-redirect"],
         shape: Shape::Switch,
-        kind: Kind::Word(&["auto", "true", "false"]),
-        doc: "Redirect requests that arrive without TLS to the same URL with https (308). Where `domain` is set, \
-              other hosts than those are not redirected and get 421. Requests through a trusted proxy that says the \
-              client uses HTTPS are served. `auto`: if `domain` is set.",
+        kind: Kind::Word(&["auto", "true", "false", "PORT"]),
+        doc: "Redirect requests that arrive without TLS to the same URL with https (308). The port is that of the \
+              listener with TLS; a number here is the port that clients connect to instead, for example 443 where a \
+              container publishes 8443 as 443. If `domain` is set, requests for hosts without a certificate get 421. \
+              Requests are served if a trusted proxy says that its client uses HTTPS (`secure_scheme_headers`). \
+              `auto`: if `domain` is set and a listener has TLS, and not on unix sockets.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
-            builder.config.tls.https_redirect = automatic(value)?;
+            builder.config.tls.https_redirect = https_redirect(value)?;
             Ok(())
         },
-        show: |builder| automatic_text(builder.config.tls.https_redirect),
+        show: |builder| match builder.config.tls.https_redirect {
+            HttpsRedirect::Auto => quoted("auto"),
+            HttpsRedirect::On => "true".to_owned(),
+            HttpsRedirect::Port(port) => port.to_string(),
+            HttpsRedirect::Off => "false".to_owned(),
+        },
     },
     Setting {
         name: "hsts",
@@ -371,6 +381,23 @@ fn version(value: ValueReader<'_>) -> Result<TlsVersion, ValueError> {
         .into_iter()
         .find(|version| version.name() == number)
         .ok_or_else(|| "must be 1.2 or 1.3".into())
+}
+
+fn https_redirect(value: ValueReader<'_>) -> Result<HttpsRedirect, ValueError> {
+    const REQUIREMENT: &str = "must be true, false, \"auto\" or the port of https";
+    let port = match value.raw {
+        RawValue::Integer { value, .. } => u16::try_from(*value).map_err(|_| REQUIREMENT)?,
+        RawValue::Text(text) => text.trim().parse().unwrap_or_default(),
+        _ => 0,
+    };
+    match (NonZeroU16::new(port), automatic(value)) {
+        // In a variable, 1 is the usual word for true.
+        (_, Ok(None)) => Ok(HttpsRedirect::Auto),
+        (_, Ok(Some(true))) => Ok(HttpsRedirect::On),
+        (_, Ok(Some(false))) => Ok(HttpsRedirect::Off),
+        (Some(port), Err(_)) => Ok(HttpsRedirect::Port(port)),
+        (None, Err(_)) => Err(REQUIREMENT.into()),
+    }
 }
 
 /// `None` for `auto`.

@@ -61,7 +61,14 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
     ),
     (
         "https_redirect",
-        &[("301", "must be true, false or \"auto\"")],
+        &[
+            (
+                "70000",
+                "must be true, false, \"auto\" or the port of https",
+            ),
+            ("'always'", "or the port of https"),
+            ("1.5", "or the port of https"),
+        ],
     ),
     (
         "hsts",

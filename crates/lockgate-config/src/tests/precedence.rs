@@ -28,7 +28,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("ciphers", "AESGCM", "'CHACHA20'", "HIGH"),
     ("tls_min_version", "1.3", "1.2", "TLSv1.3"),
     ("tls_handshake_timeout", "1", "2", "3"),
-    ("https_redirect", "true", "false", "auto"),
+    ("https_redirect", "true", "443", "no"),
     ("hsts", "true", "600", "max-age=60; includeSubDomains"),
     (
         "domain",

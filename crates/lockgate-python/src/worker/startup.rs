@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lockgate_config::{Collection, Config, Endpoint, LogTarget, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerContext};
-use lockgate_worker::{Handle, Worker, register_ahead, try_directory};
+use lockgate_worker::{Handle, Resources, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
@@ -237,13 +237,14 @@ impl PythonHooks {
             config.switch_interval = interval;
         }
         let listeners = std::mem::take(&mut context.listeners);
-        let handle = Worker::prepare(
-            Arc::new(config),
+        let handle = Worker::prepare(Resources {
+            config: Arc::new(config),
             listeners,
-            Arc::new(app),
-            Arc::clone(&self.log),
-            context.worker_slot.take(),
-        )
+            app: Arc::new(app),
+            error_log: Arc::clone(&self.log),
+            worker_slot: context.worker_slot.take(),
+            acceptor: None,
+        })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.start_thread_dumps(py, context, &handle);
         Ok(Some(handle))

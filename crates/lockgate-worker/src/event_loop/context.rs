@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::Config;
 use lockgate_http::Limits;
 use lockgate_observe::Level;
+use lockgate_tls::Acceptor;
 
 use super::load_shedding::{self, SheddingReport};
 use crate::app::App;
@@ -31,6 +32,9 @@ use crate::transport::descriptors::budget::DescriptorBudget;
 /// See the module documentation.
 pub struct Context {
     pub config: Arc<Config>,
+    /// For listeners that speak TLS.
+    #[expect(dead_code, reason = "no transport uses it yet")]
+    pub acceptor: Option<Arc<Acceptor>>,
     pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
