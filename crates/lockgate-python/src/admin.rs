@@ -9,16 +9,16 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
-    METRICS_CONTENT_TYPE, Scoreboard, WorkerStacks, WorkerView, write_metrics, write_stacks,
-    write_status, write_uwsgi,
+    CertificateView, METRICS_CONTENT_TYPE, Scoreboard, WorkerStacks, WorkerView,
+    write_certificate_metrics, write_metrics, write_stacks, write_status, write_uwsgi,
 };
 use lockgate_supervisor::{
-    OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
+    CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
 };
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
@@ -42,6 +42,7 @@ pub(crate) fn run(
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut context.listeners);
     let stacks = Mutex::new(context.stacks.take());
+    let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
     let actions = Actions {
         requests,
         log: Arc::clone(log),
@@ -50,6 +51,7 @@ pub(crate) fn run(
     let app = Arc::new(Admin {
         scoreboard,
         stacks,
+        certificates,
         actions,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
@@ -83,6 +85,7 @@ struct Admin {
     scoreboard: Scoreboard,
     /// Locked while workers are asked: one dump at a time.
     stacks: Mutex<Option<StackBoard>>,
+    certificates: Mutex<Option<CertificateViews>>,
     actions: Actions,
 }
 
@@ -121,16 +124,17 @@ impl Admin {
         match path {
             b"/metrics" => {
                 write_metrics(&mut body, self.scoreboard, VERSION, now, process_memory);
+                write_certificate_metrics(&mut body, &self.certificates());
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
-                write_status(&mut body, self.scoreboard, &[], VERSION, now);
+                let certificates = self.certificates();
+                write_status(&mut body, self.scoreboard, &certificates, VERSION, now);
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),
             b"/uwsgi" => {
-                let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-                let moment = (now, wall.map_or(0, |wall| wall.as_secs()));
+                let moment = (now, unix_seconds());
                 write_uwsgi(&mut body, self.scoreboard, VERSION, moment, process_memory);
                 Answer::ok(JSON, body)
             }
@@ -148,7 +152,22 @@ impl Admin {
     }
 }
 
+/// Seconds since 1970.
+fn unix_seconds() -> u64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+    wall.map_or(0, |wall| wall.as_secs())
+}
+
 impl Admin {
+    /// The certificates that workers present.
+    fn certificates(&self) -> Vec<CertificateView> {
+        let views = self.certificates.lock();
+        // A panic while they were parsed leaves them incomplete, and the next change completes them.
+        let mut views = views.unwrap_or_else(PoisonError::into_inner);
+        let now = unix_seconds().cast_signed();
+        views.as_mut().map_or_else(Vec::new, |views| views.get(now))
+    }
+
     /// The stacks of all threads of all workers.
     fn stacks(&self) -> Answer {
         let Ok(board) = self.stacks.try_lock() else {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
 use lockgate_observe::Level;
-use lockgate_supervisor::{ExitWatch, HANDOVER, check_handover};
+use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
 use pyo3::prelude::*;
@@ -247,6 +247,8 @@ fn prepare(py: Python<'_>, config: &Config) -> Result<(Arc<ErrorLog>, Identity),
     if let Err(error) = set_environment(py, &config.env) {
         errors.push(format!("env: {}", exceptions::summary(py, &error)));
     }
+    // Once the directory is the one that the workers have.
+    errors.extend(check_certificates(config).err().into_iter().flatten());
     match identity {
         Ok(identity) if errors.is_empty() => Ok((open_log(config, identity)?, identity)),
         _ => Err(errors),

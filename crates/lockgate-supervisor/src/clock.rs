@@ -1,6 +1,6 @@
-//! Kernel time: the monotonic clock, which all processes share, and the timeouts of poll(2).
+//! Kernel time: the monotonic clock, which all processes share, the time of certificates, and the timeouts of poll(2).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::time::{ClockId, clock_gettime};
@@ -22,4 +22,21 @@ pub(crate) fn timespec(timeout: Duration) -> Timespec {
         tv_sec: i64::MAX,
         tv_nsec: 0,
     })
+}
+
+/// A moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) monotonic: Instant,
+    /// Seconds since 1970.
+    pub(crate) unix_seconds: i64,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self {
+            monotonic: Instant::now(),
+            unix_seconds: clock_gettime(ClockId::Realtime).tv_sec,
+        }
+    }
 }

@@ -5,10 +5,10 @@
 #![deny(unsafe_code)]
 
 mod back_off;
+mod certificates;
 mod channels;
 mod child;
 mod clock;
-
 mod handover;
 mod hooks;
 mod main_loop;
@@ -25,6 +25,7 @@ mod stacks;
 mod startup;
 mod supervisor;
 
+pub use certificates::{CertificateViews, check_certificates};
 pub use child::exit_watch::{ExitWatch, Exiting};
 pub use child::worker_context::WorkerContext;
 pub use child::worker_control::WorkerControl;

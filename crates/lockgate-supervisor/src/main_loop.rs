@@ -23,10 +23,11 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getpid, wait};
 
 use crate::Hooks;
+use crate::certificates::Certificates;
 use crate::child::admin::NewAdmin;
 use crate::child::fork_server_process::NewForkServer;
 use crate::child::setup::{ChildResources, NewWorker};
-use crate::clock::timespec;
+use crate::clock::{Moment, timespec};
 use crate::main_loop::forked::Forked;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::generations::Generations;
@@ -64,6 +65,7 @@ pub(crate) struct MainLoop {
     generations: Generations,
     workers: Workers,
     scoreboard: SharedScoreboard,
+    certificates: Certificates,
     sampler: Sampler,
     oom: OomCounter,
     /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
@@ -80,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) resources: GenerationResources,
     pub(crate) workers: Workers,
     pub(crate) scoreboard: SharedScoreboard,
+    pub(crate) certificates: Certificates,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     pub(crate) admin: Option<AdminProcess>,
     pub(crate) notifier: Option<Notifier>,
@@ -103,6 +106,7 @@ impl MainLoop {
             generations: Generations::new(parts.resources),
             workers: parts.workers,
             scoreboard: parts.scoreboard,
+            certificates: parts.certificates,
             sampler: Sampler::new(&rules, measure),
             oom: OomCounter::new(),
             lifeline: parts.lifeline,
@@ -175,6 +179,7 @@ impl MainLoop {
         if let Some(warning) = self.sampler.take_warning() {
             hooks.log(Level::Warning, &warning);
         }
+        self.certificates.on_timer(Moment::now(), hooks);
         if let Some(notifier) = &mut self.notifier {
             notifier.on_timer(self.supervisor.is_alive(), now, hooks);
         }
@@ -184,13 +189,19 @@ impl MainLoop {
         match action {
             Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
             Action::Send { pid, order } => self.workers.send(pid, order, hooks),
-            Action::Prepare => return Done::Answers(vec![self.generations.prepare(hooks)]),
+            Action::Prepare => {
+                let prepared = self.generations.prepare(&mut self.certificates, hooks);
+                return Done::Answers(vec![prepared]);
+            }
             Action::CountResponses => {
                 let counted = self.scoreboard.count_responses(self.workers.slots());
                 return Done::Answers(vec![counted]);
             }
             Action::SwitchOver => return Done::Answers(self.switch_over(hooks)),
-            Action::Discard => return Done::Answers(self.generations.discard(&self.workers)),
+            Action::Discard => {
+                self.certificates.discard(Moment::now(), hooks);
+                return Done::Answers(self.generations.discard(&self.workers));
+            }
             Action::TryUpgrade => match Trial::start(hooks) {
                 Ok(trial) => self.trial = Some(trial),
                 Err(error) => {
@@ -242,6 +253,7 @@ impl MainLoop {
         let Some(failed) = self.generations.switch_over(&self.workers, hooks) else {
             return Vec::new();
         };
+        self.certificates.switch_over(Moment::now(), hooks);
         let present = self.generations.present();
         self.sampler = Sampler::new(&present.rules(), present.config.worker_memory_measure);
         failed
@@ -292,6 +304,7 @@ impl MainLoop {
             resources: self.generations.present(),
             lifeline: (reading.as_fd(), writing.as_fd()),
             scoreboard: self.scoreboard.memory(),
+            certificates: self.certificates.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };
@@ -318,6 +331,7 @@ impl MainLoop {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.sampler.next(),
+            self.certificates.next(),
             admin.map(AdminProcess::next),
             self.notifier.as_ref().and_then(Notifier::next),
             self.trial.as_ref().map(Trial::deadline),
@@ -386,6 +400,7 @@ impl MainLoop {
     /// In a forked worker or fork server: closes everything that it does not need.
     pub(crate) fn into_child_resources(self, generation: Generation) -> ChildResources {
         let (lifeline, _writing_end) = self.lifeline;
+        let certificates = self.certificates.board_of(generation);
         let resources = self.generations.into_resources(generation);
         ChildResources {
             supervisor: self.pid,
@@ -396,6 +411,7 @@ impl MainLoop {
                 .filter_map(Listener::into_socket)
                 .collect(),
             scoreboard: self.scoreboard.get(),
+            certificates,
             stacks: self.admin.and_then(AdminProcess::into_stacks),
         }
     }
@@ -415,6 +431,7 @@ impl MainLoop {
                 .filter_map(Listener::into_socket)
                 .collect(),
             scoreboard: self.scoreboard.get(),
+            certificates: Some(self.certificates.board()),
             stacks,
         }
     }

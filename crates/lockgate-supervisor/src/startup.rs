@@ -10,7 +10,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
 
 use crate::Hooks;
+use crate::certificates::Certificates;
 use crate::child::setup::replace_signals;
+use crate::clock::Moment;
 use crate::handover::inherited_state::InheritedState;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::scoreboard::SharedScoreboard;
@@ -125,7 +127,19 @@ fn serve(
             return code;
         }
     };
-    let (mut main_loop, first) = match assemble(resources, admin, inherited, hooks) {
+    let board = inherited
+        .as_mut()
+        .and_then(|inherited| inherited.certificates.take());
+    let certificates = match Certificates::start(config, board, Moment::now(), hooks) {
+        Ok(certificates) => certificates,
+        Err(problem) => {
+            release(&resources, admin);
+            hooks.log(Level::Critical, &problem);
+            return CANNOT_START;
+        }
+    };
+    let assembled = assemble(resources, admin, certificates, inherited, hooks);
+    let (mut main_loop, first) = match assembled {
         Ok(assembled) => assembled,
         Err(code) => return code,
     };
@@ -166,10 +180,19 @@ fn bind_admin(
     Ok(admin)
 }
 
+/// The server cannot start: removes its socket files.
+fn release(resources: &GenerationResources, admin: Option<AdminProcess>) {
+    resources.remove_files();
+    if let Some(mut admin) = admin {
+        admin.end();
+    }
+}
+
 /// The main loop and its first event. The error is the server's exit code.
 fn assemble(
     resources: GenerationResources,
-    mut admin: Option<AdminProcess>,
+    admin: Option<AdminProcess>,
+    certificates: Certificates,
     inherited: Option<InheritedState>,
     hooks: &mut dyn Hooks,
 ) -> Result<(MainLoop, Event), i32> {
@@ -185,10 +208,7 @@ fn assemble(
     let (signals, lifeline, scoreboard, workers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            resources.remove_files();
-            if let Some(admin) = &mut admin {
-                admin.end();
-            }
+            release(&resources, admin);
             let message = format!("cannot install signal handlers: {error}");
             hooks.log(Level::Critical, &message);
             return Err(CANNOT_START);
@@ -208,6 +228,7 @@ fn assemble(
         resources,
         workers,
         scoreboard: SharedScoreboard::new(scoreboard, hooks),
+        certificates,
         lifeline,
         admin,
         notifier: Notifier::new(&hooks.service_manager(), Instant::now(), hooks),

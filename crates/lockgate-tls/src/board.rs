@@ -152,6 +152,9 @@ mod tests {
         };
         Material {
             certificates: (0..usize::from(seed % 5)).map(certificate).collect(),
+            origins: (0..seed % 3)
+                .map(|part| format!("/{seed}/{part}"))
+                .collect(),
             ticket_keys: TicketKeys::new(seed.into(), &[seed; TicketKeys::RANDOM]),
             challenges: vec![Challenge {
                 name: format!("host{seed}.example"),

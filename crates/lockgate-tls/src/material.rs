@@ -17,6 +17,8 @@ pub struct Challenge {
 pub struct Material {
     /// The first is the default.
     pub certificates: Vec<CertificateSource>,
+    /// Where each of them comes from, such as a file, for operators.
+    pub origins: Vec<String>,
     /// Keys of session tickets.
     pub ticket_keys: TicketKeys,
     /// Challenges that are open.
@@ -31,6 +33,10 @@ impl Material {
         put_count(&mut bytes, self.certificates.len());
         for certificate in &self.certificates {
             put_certificate(&mut bytes, certificate);
+        }
+        put_count(&mut bytes, self.origins.len());
+        for origin in &self.origins {
+            put(&mut bytes, origin.as_bytes());
         }
         put_count(&mut bytes, self.challenges.len());
         for challenge in &self.challenges {
@@ -48,6 +54,10 @@ impl Material {
         };
         for _ in 0..take_count(bytes)? {
             material.certificates.push(take_certificate(bytes)?);
+        }
+        for _ in 0..take_count(bytes)? {
+            let origin = String::from_utf8(take(bytes)?.to_vec()).ok()?;
+            material.origins.push(origin);
         }
         for _ in 0..take_count(bytes)? {
             material.challenges.push(Challenge {

@@ -20,7 +20,9 @@ pub(super) enum Problem {
     /// It becomes valid later: a clock is wrong.
     NotYetValid,
     /// It expires in this number of whole hours.
-    Expires { hours: i64 },
+    Expires {
+        hours: i64,
+    },
     Expired,
 }
 
@@ -47,12 +49,12 @@ pub(super) struct ExpiryWarnings {
 }
 
 impl ExpiryWarnings {
-    /// The problems to warn of now, each with the name of its certificate.
+    /// The problems to warn of now, each with the title of its certificate.
     pub(super) fn due(
         &mut self,
         certificates: &[(String, Validity)],
         now: i64,
-    ) -> Vec<(String, Problem)> {
+    ) -> Vec<(String, Validity, Problem)> {
         self.warned_at
             .retain(|name, _| certificates.iter().any(|(kept, _)| kept == name));
         let mut due = Vec::new();
@@ -65,7 +67,7 @@ impl ExpiryWarnings {
             });
             if !is_repeated {
                 self.warned_at.insert(name.clone(), (*validity, now));
-                due.push((name.clone(), problem));
+                due.push((name.clone(), *validity, problem));
             }
         }
         due
@@ -112,8 +114,11 @@ mod tests {
     #[test]
     fn a_warning_is_repeated_after_a_day_and_a_renewed_certificate_has_its_own() {
         let mut warnings = ExpiryWarnings::default();
-        let mut count = |validity, hours| {
-            let certificates = [("a".to_owned(), validity), ("b".to_owned(), self::validity(365))];
+        let mut count = |validity, hours: i64| {
+            let certificates = [
+                ("a".to_owned(), validity),
+                ("b".to_owned(), self::validity(365)),
+            ];
             warnings.due(&certificates, ISSUED + hours * 3600).len()
         };
         let (old, new) = (validity(6), validity(7));

@@ -25,6 +25,14 @@ impl<I: PartialEq> Watch<I> {
         }
     }
 
+    /// For files that could not be used.
+    pub(super) fn changed(version: I, now: Instant) -> Self {
+        Self {
+            seen: version,
+            changed_at: Some(now),
+        }
+    }
+
     /// The files have this version now. Returns whether to read them.
     pub(super) fn look(&mut self, version: I, now: Instant) -> bool {
         if version != self.seen {
@@ -82,8 +90,16 @@ mod tests {
         const HALF: Look = ("half", false);
         let table: &[(&str, &[Look], &str)] = &[
             ("unchanged", &[FIRST, FIRST, FIRST], "---"),
-            ("renamed or another target of the link", &[FIRST, NEW, NEW], "-+-"),
-            ("certificate first and then its key", &[HALF, HALF, NEW, NEW], "..+-"),
+            (
+                "renamed or another target of the link",
+                &[FIRST, NEW, NEW],
+                "-+-",
+            ),
+            (
+                "certificate first and then its key",
+                &[HALF, HALF, NEW, NEW],
+                "..+-",
+            ),
             ("broken", &[BROKEN; 8], "....!---"),
             ("deleted", &[DELETED; 6], "....!-"),
             (
@@ -98,7 +114,14 @@ mod tests {
             ),
             (
                 "written again and again, never usable",
-                &[("1", false), ("2", false), ("3", false), ("4", false), ("5", false), ("6", false)],
+                &[
+                    ("1", false),
+                    ("2", false),
+                    ("3", false),
+                    ("4", false),
+                    ("5", false),
+                    ("6", false),
+                ],
                 "....!.",
             ),
             (

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{Level, Scoreboard};
+use lockgate_tls::Board;
 use rustix::process::Pid;
 
 use crate::Hooks;
@@ -38,6 +39,7 @@ pub(crate) struct ChildResources {
     pub(crate) lifeline: OwnedFd,
     pub(crate) listeners: Vec<(Endpoint, OwnedFd)>,
     pub(crate) scoreboard: Option<Scoreboard>,
+    pub(crate) certificates: Option<Board>,
     pub(crate) stacks: Option<StackBoard>,
 }
 
@@ -109,6 +111,7 @@ impl ChildResources {
             worker_slot: self
                 .scoreboard
                 .and_then(|scoreboard| scoreboard.worker_slot(slot)),
+            certificates: self.certificates,
             stacks: self.stacks,
             supervisor: self.supervisor,
             status: Arc::new(status),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::WorkerSlot;
+use lockgate_tls::Board;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -44,6 +45,8 @@ pub struct WorkerContext {
     /// Its slot on the scoreboard; `None` when there is no scoreboard, or more workers than slots. The worker enters when
     /// it accepts connections and leaves when it drains. The supervisor clears the slot of a worker that has exited.
     pub worker_slot: Option<WorkerSlot>,
+    /// The certificates and the keys of session tickets; `None` when its settings do not ask for TLS.
+    pub certificates: Option<Board>,
     /// Where it writes thread dumps for operators; `None` without an admin listener or where the system has no futexes.
     pub stacks: Option<StackBoard>,
     pub(crate) supervisor: Option<Pid>,

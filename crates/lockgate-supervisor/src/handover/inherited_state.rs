@@ -6,7 +6,9 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{OwnedFd, RawFd};
 
 use lockgate_observe::Scoreboard;
+use lockgate_tls::Board;
 
+use crate::certificates;
 use crate::channels::control::ControlSender;
 use crate::channels::status::StatusReceiver;
 use crate::handover::payload::{Handover, ListenerEntry};
@@ -21,6 +23,8 @@ pub(crate) struct InheritedState {
     pub(crate) workers: WorkerHandover,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     pub(crate) scoreboard: Option<(Scoreboard, OwnedFd)>,
+    /// The certificate board and its memory.
+    pub(crate) certificates: Option<(Board, OwnedFd)>,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
@@ -81,6 +85,10 @@ impl InheritedState {
             },
             lifeline: (take(reading)?, take(writing)?),
             scoreboard,
+            certificates: match handover.certificates {
+                Some(number) => Some(certificates::inherit(take(number)?)?),
+                None => None,
+            },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,
             admin_listeners: listeners(&handover.admin_listeners, &mut take)?,

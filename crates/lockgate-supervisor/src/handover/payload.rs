@@ -2,7 +2,7 @@
 //! process, with descriptor numbers and their purpose.
 //!
 //! The first line is the format version. It also covers what workers of one version share with a supervisor of the
-//! other: the layout of the scoreboard and the messages on the pipes. A change to any of them must increase
+//! other: the layouts of the scoreboard and of the certificate board, and the messages on the pipes. A change to any of them must increase
 //! [`FORMAT_VERSION`].
 
 use std::fmt;
@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 4;
+const FORMAT_VERSION: u32 = 5;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(crate) struct Handover {
     pub(crate) wanted: usize,
     /// The memory of the scoreboard.
     pub(crate) scoreboard: Option<RawFd>,
+    /// The memory of the certificate board.
+    pub(crate) certificates: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -105,6 +107,10 @@ impl Handover {
             self.scoreboard
                 .map(|scoreboard| format!("scoreboard\t{scoreboard}")),
         );
+        lines.extend(
+            self.certificates
+                .map(|certificates| format!("certificates\t{certificates}")),
+        );
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -157,6 +163,7 @@ impl Handover {
             workers_setting: 0,
             wanted: 0,
             scoreboard: None,
+            certificates: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -194,6 +201,7 @@ impl Handover {
             }
             ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
             ["scoreboard", fd] => self.scoreboard = Some(fd.parse().ok()?),
+            ["certificates", fd] => self.certificates = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -269,6 +277,7 @@ mod tests {
             workers_setting: 2,
             wanted: 4,
             scoreboard: Some(5),
+            certificates: Some(9),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],
@@ -282,6 +291,7 @@ mod tests {
     fn a_payload_survives_encoding_and_decoding() {
         let empty = Handover {
             scoreboard: None,
+            certificates: None,
             pid_file: None,
             listeners: Vec::new(),
             admin_listeners: Vec::new(),

@@ -5,6 +5,8 @@ use std::time::Instant;
 use lockgate_observe::Level;
 
 use crate::Hooks;
+use crate::certificates::Certificates;
+use crate::clock::Moment;
 use crate::main_loop::fork_server_children::ForkServerChildren;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::workers::Workers;
@@ -61,12 +63,19 @@ impl Generations {
         std::iter::once(&mut self.present).chain(&mut self.next)
     }
 
-    /// Reads the settings again and binds new addresses.
-    pub(super) fn prepare(&mut self, hooks: &mut dyn Hooks) -> Event {
+    /// Reads the settings and certificates again and binds new addresses.
+    pub(super) fn prepare(
+        &mut self,
+        certificates: &mut Certificates,
+        hooks: &mut dyn Hooks,
+    ) -> Event {
         let config = match hooks.read_settings() {
             Ok(config) => config,
             Err(reason) => return Event::PrepareFailed { reason },
         };
+        if let Err(reason) = certificates.prepare(&config, Moment::now(), hooks) {
+            return Event::PrepareFailed { reason };
+        }
         let (next, unchanged) = match self.present.next(config, hooks.worker_identity()) {
             Ok(next) => next,
             Err(failure) => {

@@ -117,6 +117,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) resources: &'a GenerationResources,
     pub(super) lifeline: (BorrowedFd<'a>, BorrowedFd<'a>),
     pub(super) scoreboard: Option<BorrowedFd<'a>>,
+    pub(super) certificates: BorrowedFd<'a>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -159,6 +160,7 @@ impl Outgoing<'_> {
             workers_setting: self.handover.setting,
             wanted: self.handover.wanted,
             scoreboard: self.scoreboard.map(|memory| memory.as_raw_fd()),
+            certificates: Some(self.certificates.as_raw_fd()),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
             listeners: entries(&self.resources.listeners)?,
@@ -176,7 +178,7 @@ impl Outgoing<'_> {
             .iter()
             .chain(self.admin_listeners());
         let (reading, writing) = self.lifeline;
-        let mut fds = vec![reading, writing];
+        let mut fds = vec![reading, writing, self.certificates];
         fds.extend(self.scoreboard);
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));

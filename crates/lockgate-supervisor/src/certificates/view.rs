@@ -1,0 +1,57 @@
+//! The published certificates as operators see them.
+
+use lockgate_observe::CertificateView;
+use lockgate_tls::{Board, Certificate, CertificateSource};
+
+/// The certificates on the board, parsed again when they have changed.
+pub struct CertificateViews {
+    board: Board,
+    seen: Option<u64>,
+    views: Vec<CertificateView>,
+}
+
+impl CertificateViews {
+    /// For the board in a [`WorkerContext`](crate::WorkerContext).
+    pub fn new(board: Board) -> Self {
+        Self {
+            board,
+            seen: None,
+            views: Vec::new(),
+        }
+    }
+
+    /// The certificates, the default one first. `now` is in seconds since 1970.
+    pub fn get(&mut self, now: i64) -> Vec<CertificateView> {
+        let version = self.board.version();
+        if self.seen != Some(version) {
+            let published = self.board.read().unwrap_or_default();
+            let origins = published
+                .origins
+                .into_iter()
+                .chain(std::iter::repeat_with(String::new));
+            self.views = (published.certificates.into_iter().zip(origins))
+                .filter_map(|(source, origin)| view(source, origin))
+                .collect();
+            self.seen = Some(version);
+        }
+        let aged = self.views.iter().map(|view| CertificateView {
+            days_left: CertificateView::days_between(now, view.not_after),
+            ..view.clone()
+        });
+        aged.collect()
+    }
+}
+
+fn view(source: CertificateSource, origin: String) -> Option<CertificateView> {
+    let certificate = Certificate::from_source(source).ok()?;
+    Some(CertificateView {
+        names: certificate.names().to_vec(),
+        issuer: certificate.issuer().to_owned(),
+        serial: certificate.serial().to_owned(),
+        key: certificate.key_kind().name().to_owned(),
+        source: origin,
+        not_before: certificate.not_before(),
+        not_after: certificate.not_after(),
+        days_left: 0,
+    })
+}
