@@ -76,6 +76,7 @@ fn main() {
         keep_alive: true,
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
+        hsts: None,
     };
     let build = |response: &mut ResponseHead| {
         response.clear();

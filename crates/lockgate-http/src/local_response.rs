@@ -20,6 +20,7 @@ use crate::status::reason_phrase;
 ///     keep_alive: true,
 ///     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
 ///     server: None,
+///     hsts: None,
 /// };
 /// let mut out = Vec::new();
 /// let body_length = LocalResponse::from(Refusal::MissingHost).encode(&mut out, &context);
@@ -155,6 +156,7 @@ mod tests {
         keep_alive: true,
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
+        hsts: None,
     };
 
     #[test]

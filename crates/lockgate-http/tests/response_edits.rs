@@ -245,6 +245,7 @@ fn check_encoding(head: &ResponseHead, model: &Model) {
         keep_alive: true,
         date: b"now",
         server: Some(b"lockgate"),
+        hsts: None,
     };
     let mut out = Vec::new();
     encode_head(&mut out, head, BodyLength::Known(7), &context);

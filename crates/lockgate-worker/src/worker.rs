@@ -139,6 +139,7 @@ impl Worker {
             acceptor,
             limits: Arc::new(limits_of(&config)),
             server_header: config.server_header.clone().map(String::into_bytes),
+            hsts: config.tls.hsts.clone().map(String::into_bytes),
             app,
             pool: Arc::new(ThreadPool::new(
                 config.max_threads(),

@@ -20,6 +20,9 @@ pub struct ResponseContext<'a> {
     pub date: &'a [u8],
     /// The Server field to add unless the application set one.
     pub server: Option<&'a [u8]>,
+    /// The Strict-Transport-Security field (RFC 6797) to add unless the application set one. Only for responses over
+    /// TLS (§7.2).
+    pub hsts: Option<&'a [u8]>,
 }
 
 impl<'a> ResponseContext<'a> {
@@ -31,7 +34,15 @@ impl<'a> ResponseContext<'a> {
             keep_alive: false,
             date,
             server,
+            hsts: None,
         }
+    }
+
+    /// The value of a Strict-Transport-Security field that has to be added to this head.
+    #[inline]
+    pub(crate) fn missing_hsts(&self, head: &ResponseHead) -> Option<&'a [u8]> {
+        self.hsts
+            .filter(|_| head.header("Strict-Transport-Security").is_none())
     }
 }
 
@@ -58,8 +69,7 @@ pub fn encode_head(
         head.block().len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
     );
     // RFC 9110 §6.2: the version is the server's own, also in a response to 1.0.
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&status_digits(head.status_to_send()));
+    out.extend_from_slice(&status_line(head.status_to_send()));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     if content == Content::None && may_not_have_length(status) {
@@ -76,6 +86,9 @@ pub fn encode_head(
         && !head.has_server()
     {
         push_line(out, b"Server: ", server);
+    }
+    if let Some(hsts) = context.missing_hsts(head) {
+        push_line(out, b"Strict-Transport-Security: ", hsts);
     }
     if let Some(length) = generated_length {
         push_line(
@@ -107,10 +120,14 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Three digits and a space.
-fn status_digits(status: u16) -> [u8; 4] {
+/// The status line up to the reason phrase.
+fn status_line(status: u16) -> [u8; 13] {
     let digit = |value: u16| b'0' + (value % 10) as u8;
-    [digit(status / 100), digit(status / 10), digit(status), b' ']
+    let mut line = *b"HTTP/1.1 000 ";
+    line[9] = digit(status / 100);
+    line[10] = digit(status / 10);
+    line[11] = digit(status);
+    line
 }
 
 #[cfg(test)]
@@ -142,6 +159,7 @@ mod tests {
             keep_alive: true,
             date: DATE,
             server: Some(b"lockgate"),
+            hsts: None,
         };
         let mut out = Vec::new();
         let body = encode_head(&mut out, head, length, &context);
@@ -168,6 +186,36 @@ mod tests {
             text,
             "HTTP/1.1 200 Reason\r\ndate: then\r\nSERVER: mine\r\nContent-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn strict_transport_security_is_added_unless_the_application_sets_it() {
+        let own = &[("strict-transport-security", "max-age=0")][..];
+        for (headers, hsts, expected) in [
+            (&[][..], None, ""),
+            (
+                &[],
+                Some(&b"max-age=60"[..]),
+                "Strict-Transport-Security: max-age=60",
+            ),
+            (
+                own,
+                Some(b"max-age=60"),
+                "strict-transport-security: max-age=0",
+            ),
+        ] {
+            let context = ResponseContext {
+                hsts,
+                ..ResponseContext::closing(false, DATE, None)
+            };
+            let mut out = Vec::new();
+            encode_head(&mut out, &response(200, headers), Known(0), &context);
+            let text = String::from_utf8(out).unwrap();
+            let found: Vec<&str> = (text.lines())
+                .filter(|line| line.to_ascii_lowercase().starts_with("strict"))
+                .collect();
+            assert_eq!(found.join(" "), expected);
+        }
     }
 
     /// Status, headers, length, version, HEAD; the expected framing, and whether the connection stays open.

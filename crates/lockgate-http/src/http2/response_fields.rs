@@ -33,6 +33,9 @@ pub(crate) fn encode_response(
     {
         encode_field(b"server", server, out);
     }
+    if let Some(hsts) = context.missing_hsts(head) {
+        encode_field(b"strict-transport-security", hsts, out);
+    }
     if let Some(length) = generated_length {
         let mut digits = itoa::Buffer::new();
         encode_field(b"content-length", digits.format(length).as_bytes(), out);

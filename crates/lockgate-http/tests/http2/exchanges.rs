@@ -11,6 +11,7 @@ pub const CONTEXT: ResponseContext<'static> = ResponseContext {
     keep_alive: true,
     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
     server: Some(b"lockgate"),
+    hsts: None,
 };
 
 /// The number of the stream that the client has opened last.

@@ -37,6 +37,8 @@ pub struct Context {
     pub acceptor: Option<Arc<Acceptor>>,
     pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,
+    /// For responses over TLS.
+    pub hsts: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub pool: Arc<ThreadPool>,
     pub inbox: Arc<Inbox>,

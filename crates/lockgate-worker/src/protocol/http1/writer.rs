@@ -174,6 +174,7 @@ impl ResponseWriter for Http1 {
         } else {
             Version::Http11
         };
+        let is_tls = self.link.local.is_tls;
         let tail = self.link.out.tail();
         let from = tail.len();
         let body = with_date(|date| {
@@ -184,6 +185,7 @@ impl ResponseWriter for Http1 {
                 keep_alive,
                 date,
                 server,
+                hsts: context.hsts.as_deref().filter(|_| is_tls),
             };
             encode_head(tail, head, length, &context)
         });
