@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use lockgate_config::{Collection, Config, Endpoint, LogTarget, Threads};
+use lockgate_config::{Collection, Config, Endpoint, LogTarget, Scheme, Threads};
 use lockgate_observe::{AccessFormat, Level};
 use lockgate_supervisor::{BAD_FORK, LoadFailure, WorkerContext};
 use lockgate_worker::{Handle, Resources, Worker, register_ahead, try_directory};
@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::faulthandler_log::FaulthandlerLog;
 use super::stream_check::find_hanging_stream;
 use super::thread_dump;
+use super::tls::acceptor;
 use super::warm_up::warm_up;
 use crate::hooks::PythonHooks;
 use crate::interpreter::gc::{IdleGc, freeze};
@@ -237,13 +238,20 @@ impl PythonHooks {
             config.switch_interval = interval;
         }
         let listeners = std::mem::take(&mut context.listeners);
+        let is_secure = |(at, _): &(Endpoint, OwnedFd)| at.scheme == Scheme::Https;
+        let acceptor = match context.certificates {
+            Some(board) if listeners.iter().any(is_secure) => {
+                Some(Arc::new(acceptor(&config, board).map_err(cannot_start)?))
+            }
+            _ => None,
+        };
         let handle = Worker::prepare(Resources {
             config: Arc::new(config),
             listeners,
             app: Arc::new(app),
             error_log: Arc::clone(&self.log),
             worker_slot: context.worker_slot.take(),
-            acceptor: None,
+            acceptor,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.start_thread_dumps(py, context, &handle);
@@ -354,5 +362,7 @@ fn settings(config: &Config) -> Settings {
         root_path: config.root_path.clone(),
         environ_names,
         shows_queries: config.log_style.shows_queries,
+        has_ssl_variables: config.tls.has_ssl_variables(),
+        certificate_user: config.tls.client_certificate_user,
     }
 }

@@ -6,6 +6,7 @@
 
 mod header_names;
 mod repeated_fields;
+mod tls_variables;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use super::shared::Shared;
 use crate::ffi;
 use header_names::{COMMON, HeaderNames, Treatment};
 use repeated_fields::RepeatedFields;
+use tls_variables::TlsVariables;
 
 macro_rules! keys {
     ($($field:ident $text:literal)*) => {
@@ -88,6 +90,7 @@ pub(crate) struct Environ {
     client: Option<Arc<Client>>,
     /// The local address whose name and port are in the template.
     local: Option<Arc<Local>>,
+    tls: TlsVariables,
     /// `root_path`, decoded; the template's `SCRIPT_NAME`.
     root: Vec<u8>,
     mount: Vec<u8>,
@@ -175,6 +178,7 @@ impl Environ {
             host: LastValue::default(),
             client: None,
             local: None,
+            tls: TlsVariables::default(),
             root,
             mount: Vec::new(),
             path: Vec::new(),
@@ -223,6 +227,9 @@ impl Environ {
         }
         if request.scheme() == "https" {
             environ.set_item(&self.keys.wsgi_url_scheme, &self.https)?;
+            if let Some(connection) = request.tls() {
+                self.tls.set(&environ, connection, &shared.settings)?;
+            }
         }
         if request.local().server_port.is_empty() {
             self.set_server_of_unix_socket(&environ, request)?;

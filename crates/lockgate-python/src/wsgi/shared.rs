@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lockgate_config::ClientCertificateUser;
 use lockgate_http::RequestHead;
 use lockgate_observe::{Level, escape_into};
 use lockgate_worker::Request;
@@ -24,6 +25,10 @@ pub(crate) struct Settings {
     pub(crate) environ_names: Vec<String>,
     /// Whether query strings may appear in the error log.
     pub(crate) shows_queries: bool,
+    /// Whether environ has HTTPS and SSL_* for requests over TLS.
+    pub(crate) has_ssl_variables: bool,
+    /// The part of a client's certificate that becomes REMOTE_USER.
+    pub(crate) certificate_user: Option<ClientCertificateUser>,
 }
 
 /// What all threads of the worker share.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_http::RequestHead;
+use lockgate_tls::TlsInfo;
 
 use crate::client::{Client, Local};
 use crate::exchange::body::buffer::BodyBuffer;
@@ -67,6 +68,8 @@ pub struct Request {
     pub(crate) client: Arc<Client>,
     pub(crate) local: Arc<Local>,
     pub(crate) is_https: bool,
+    /// Of a connection with TLS, where the application gets something from it; see [`Request::tls`].
+    pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
 impl Request {
@@ -94,6 +97,12 @@ impl Request {
     /// `http` or `https`, from the transport or a trusted proxy.
     pub fn scheme(&self) -> &'static str {
         if self.is_https { "https" } else { "http" }
+    }
+
+    /// The TLS connection that it arrived on, if the settings give the application something of it.
+    pub fn tls(&self) -> Option<&Arc<TlsInfo>> {
+        // Requests are reused, and only connections with TLS write this field.
+        self.tls.as_ref().filter(|_| self.local.is_tls)
     }
 
     /// Most requests of a connection have the same client: comparing costs less than reference counting.
