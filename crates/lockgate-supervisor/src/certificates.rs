@@ -186,7 +186,12 @@ impl Certificates {
         self.pool.retain(generations.clone());
         if !generations.clone().any(Wanted::is_tls) {
             self.next_look = None;
-            return Ok(());
+            self.own.clear();
+            // A reload may have turned TLS off.
+            return match self.board.version() {
+                0 => Ok(()),
+                _ => self.publish(),
+            };
         }
         let directory = generations.clone().find_map(Wanted::challenge_directory);
         let interval = match directory {
@@ -273,3 +278,6 @@ fn without_repetition(names: Vec<String>) -> Vec<String> {
     }
     once
 }
+
+#[cfg(test)]
+mod tests;
