@@ -23,7 +23,7 @@ pub enum ConnectionError {
     IdleStream,
     /// HEADERS on a stream whose number is below an earlier one (RFC 9113 §5.1.1).
     StreamOrder,
-    /// HEADERS on a stream after its end (RFC 9113 §5.1).
+    /// HEADERS or DATA on a stream after its end (RFC 9113 §5.1).
     StreamClosed,
     /// Another frame between HEADERS and the end of its block (RFC 9113 §6.10).
     InterruptedHeaders,
@@ -114,7 +114,7 @@ impl ConnectionError {
             Self::StreamId => "a frame is on a stream where its type is not allowed",
             Self::IdleStream => "a frame is on a stream that is not open",
             Self::StreamOrder => "a stream number is below an earlier one",
-            Self::StreamClosed => "HEADERS on a stream that has ended",
+            Self::StreamClosed => "a frame on a stream that has ended",
             Self::InterruptedHeaders => "a header block is interrupted by another frame",
             Self::UnexpectedContinuation => "CONTINUATION without HEADERS",
             Self::PushPromise => "PUSH_PROMISE from a client",

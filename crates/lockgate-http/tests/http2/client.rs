@@ -1,9 +1,12 @@
 //! A client of raw frames, which drives a [`Connection`] and reads what it answers.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lockgate_http::http2::hpack::{Decoder, encode_field};
-use lockgate_http::http2::{Connection, ConnectionError, Event, Http2Settings, PREFACE, Scratch};
+use lockgate_http::http2::{
+    Connection, ConnectionError, Event, Http2Settings, PREFACE, Scratch, StreamId,
+};
 use lockgate_http::{Limits, RequestHead};
 
 pub const DATA: u8 = 0x0;
@@ -159,6 +162,8 @@ pub struct Client {
     /// What the server has sent.
     pub received: Vec<u8>,
     scratch: Scratch,
+    /// The streams of requests.
+    pub streams: BTreeMap<u32, StreamId>,
     /// Decodes the server's blocks.
     pub decoder: Decoder,
 }
@@ -172,6 +177,7 @@ impl Client {
             head: RequestHead::default(),
             received,
             scratch: Scratch::default(),
+            streams: BTreeMap::new(),
             decoder: Decoder::new(4096),
         }
     }
@@ -186,7 +192,7 @@ impl Client {
         client
     }
 
-    /// Sends bytes; returns the events in words. What is not taken is lost.
+    /// Sends bytes; returns the events in words.
     pub fn send(&mut self, bytes: &[u8]) -> Result<Vec<String>, ConnectionError> {
         self.send_in_parts(bytes, bytes.len().max(1))
     }
@@ -198,6 +204,31 @@ impl Client {
         length: usize,
     ) -> Result<Vec<String>, ConnectionError> {
         let mut events = Vec::new();
+        match self.take(bytes, length, &mut events) {
+            Ok(()) => Ok(events),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Events and answers to bytes, in words: `event; event | frame; frame`.
+    pub fn outcome(&mut self, bytes: &[u8]) -> String {
+        self.outcome_in_parts(bytes, bytes.len().max(1))
+    }
+
+    pub fn outcome_in_parts(&mut self, bytes: &[u8], length: usize) -> String {
+        let mut events = Vec::new();
+        if self.take(bytes, length, &mut events).is_err() {
+            events.push("error".to_owned());
+        }
+        format!("{} | {}", events.join("; "), self.received().join("; "))
+    }
+
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        length: usize,
+        events: &mut Vec<String>,
+    ) -> Result<(), ConnectionError> {
         let mut input = Vec::new();
         for part in bytes.chunks(length) {
             input.extend_from_slice(part);
@@ -210,14 +241,18 @@ impl Client {
                     &mut self.received,
                 )?;
                 used += taken;
-                if event == Event::NeedInput {
-                    break;
+                match event {
+                    Event::NeedInput => break,
+                    Event::Request { stream, .. } | Event::Refused { stream, .. } => {
+                        self.streams.insert(stream.get(), stream);
+                    }
+                    _ => {}
                 }
                 events.push(in_words(&event, &self.head));
             }
             input.drain(..used);
         }
-        Ok(events)
+        Ok(())
     }
 
     /// The frames that the server has sent since, in words.
@@ -257,5 +292,14 @@ fn in_words(event: &Event<'_>, head: &RequestHead) -> String {
         ),
         Event::PeerGoesAway { code } => format!("goes away {}", code.0),
         Event::NeedInput => unreachable!(),
+    }
+}
+
+/// Sends bytes on a new connection, whole and byte by byte.
+pub fn check(name: &str, input: &[u8], expected: &str) {
+    for length in [input.len(), 1, 7] {
+        let mut client = Client::connected(Http2Settings::default(), Limits::default());
+        let outcome = client.outcome_in_parts(input, length);
+        assert_eq!(outcome, expected, "{name}, in parts of {length}");
     }
 }

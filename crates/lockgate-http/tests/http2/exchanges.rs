@@ -1,6 +1,6 @@
 //! Requests and their responses.
 
-use lockgate_http::http2::{Http2Settings, StreamId};
+use lockgate_http::http2::Http2Settings;
 use lockgate_http::{BodyLength, Limits, ResponseContext, ResponseHead, Version};
 
 use crate::client::*;
@@ -13,12 +13,6 @@ pub const CONTEXT: ResponseContext<'static> = ResponseContext {
     server: Some(b"lockgate"),
     hsts: None,
 };
-
-/// The number of the stream that the client has opened last.
-pub fn open(client: &mut Client, bytes: &[u8]) -> StreamId {
-    client.send(bytes).unwrap();
-    client.connection.last_stream()
-}
 
 #[test]
 fn a_request_is_answered() {

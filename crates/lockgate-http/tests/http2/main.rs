@@ -1,5 +1,10 @@
 //! HTTP/2 as a client sees it, frame by frame.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, dead_code)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
 mod exchanges;
+mod floods;
+mod frames;
+mod messages;
+mod states;
+mod windows;

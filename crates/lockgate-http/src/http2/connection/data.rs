@@ -39,6 +39,8 @@ impl Connection {
                 self.release_connection(flow, control);
                 return Ok(None);
             }
+            // The client has ended it, and knows that.
+            StreamState::Closed(Closed::Ended) => return Err(ConnectionError::StreamClosed),
             _ => {
                 self.release_connection(flow, control);
                 return self.stream_error(stream, ErrorCode::STREAM_CLOSED, control);
