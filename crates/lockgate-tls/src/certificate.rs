@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys, SignatureAlgorithm};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{Error, SignatureAlgorithm};
 use rustls_pki_types::{
     CertificateDer, PrivateKeyDer, PrivatePkcs1KeyDer, PrivatePkcs8KeyDer, PrivateSec1KeyDer,
 };
@@ -136,8 +136,8 @@ impl Certificate {
             _ => KeyKind::EllipticCurve,
         };
         let chain = source.chain.iter().cloned().map(CertificateDer::from);
+        check_key(key.as_ref(), &parsed)?;
         let certified = CertifiedKey::new(chain.collect(), key);
-        check_key(&certified)?;
         check_order(&parsed)?;
         Ok(Self {
             names: names_of(leaf),
@@ -258,23 +258,16 @@ pub(crate) fn parse(der: &[u8], number: usize) -> Result<X509Certificate<'_>, Ce
     }
 }
 
-fn check_key(certified: &CertifiedKey) -> Result<(), CertificateError> {
-    match certified.keys_match() {
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
-        Err(Error::InconsistentKeys(_)) => {
-            let owner = certified.cert.iter().position(|certificate| {
-                let alone = CertifiedKey::new(vec![certificate.clone()], certified.key.clone());
-                alone.keys_match().is_ok()
-            });
-            Err(match owner {
-                Some(index) => CertificateError::LeafNotFirst { number: index + 1 },
-                None => CertificateError::KeyMismatch,
-            })
-        }
-        Err(error) => Err(CertificateError::BadCertificate {
-            number: 1,
-            reason: reason(&error),
-        }),
+fn check_key(key: &dyn SigningKey, chain: &[X509Certificate<'_>]) -> Result<(), CertificateError> {
+    let Some(public) = key.public_key() else {
+        return Ok(());
+    };
+    // As rustls's `keys_match`, which does not accept the critical extension of tls-alpn-01.
+    let owner = (chain.iter()).position(|certificate| certificate.public_key().raw == &*public);
+    match owner {
+        Some(0) => Ok(()),
+        Some(index) => Err(CertificateError::LeafNotFirst { number: index + 1 }),
+        None => Err(CertificateError::KeyMismatch),
     }
 }
 
