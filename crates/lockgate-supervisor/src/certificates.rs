@@ -92,7 +92,7 @@ impl Certificates {
             next_look: None,
         };
         certificates.load(&wanted, kept.as_deref(), now, hooks)?;
-        certificates.update(now, hooks)?;
+        certificates.update(true, now, hooks)?;
         Ok(certificates)
     }
 
@@ -131,7 +131,7 @@ impl Certificates {
         let wanted = Wanted::of(config);
         self.load(&wanted, None, now, hooks)?;
         self.next = Some(wanted);
-        self.update(now, hooks)
+        self.update(true, now, hooks)
     }
 
     /// The next generation becomes the present one.
@@ -139,22 +139,23 @@ impl Certificates {
         if let Some(next) = self.next.take() {
             self.present = next;
         }
-        self.update_or_log(now, hooks);
+        self.update_or_log(true, now, hooks);
     }
 
     /// There is no next generation: the reload has failed.
     pub(crate) fn discard(&mut self, now: Moment, hooks: &dyn Hooks) {
         self.next = None;
-        self.update_or_log(now, hooks);
+        self.update_or_log(true, now, hooks);
     }
 
     /// Looks at the files when it is time to, and publishes what has changed.
     pub(crate) fn on_timer(&mut self, now: Moment, hooks: &dyn Hooks) {
         if self.next_look.is_some_and(|at| at <= now.monotonic) {
-            for change in self.pool.look(now.monotonic) {
-                report::change(&change, hooks);
+            let changes = self.pool.look(now.monotonic);
+            for change in &changes {
+                report::change(change, hooks);
             }
-            self.update_or_log(now, hooks);
+            self.update_or_log(!changes.is_empty(), now, hooks);
         }
     }
 
@@ -172,18 +173,26 @@ impl Certificates {
         Ok(())
     }
 
-    fn update_or_log(&mut self, now: Moment, hooks: &dyn Hooks) {
-        if let Err(problem) = self.update(now, hooks) {
+    fn update_or_log(&mut self, is_changed: bool, now: Moment, hooks: &dyn Hooks) {
+        if let Err(problem) = self.update(is_changed, now, hooks) {
             let message =
                 format!("certificates not published: {problem}; workers keep the previous ones");
             hooks.log(Level::Error, &message);
         }
     }
 
-    /// Brings everything else up to date with the loaded certificates and the time, and publishes it if it has changed.
-    fn update(&mut self, now: Moment, hooks: &dyn Hooks) -> Result<(), String> {
+    /// Brings everything else up to date with the time and with the loaded certificates, if those have changed, and
+    /// publishes all of it after a change.
+    fn update(
+        &mut self,
+        mut is_changed: bool,
+        now: Moment,
+        hooks: &dyn Hooks,
+    ) -> Result<(), String> {
         let generations = std::iter::once(&self.present).chain(&self.next);
-        self.pool.retain(generations.clone());
+        if is_changed {
+            self.pool.retain(generations.clone());
+        }
         if !generations.clone().any(Wanted::is_tls) {
             self.next_look = None;
             self.own.clear();
@@ -199,16 +208,24 @@ impl Certificates {
             None => INTERVAL,
         };
         self.next_look = Some(now.monotonic + interval);
-        self.challenges.look(directory.as_deref());
-        self.sign_missing(now, hooks);
-        session_tickets::rotate_if_due(&mut self.ticket_keys, now.unix_seconds)
+        is_changed |= self.challenges.look(directory.as_deref());
+        if is_changed || !self_signed::are_fresh(&self.own, now.unix_seconds) {
+            self.sign_missing(now, hooks);
+            is_changed = true;
+        }
+        is_changed |= session_tickets::rotate_if_due(&mut self.ticket_keys, now.unix_seconds)
             .map_err(|error| format!("no random bytes for the keys of session tickets: {error}"))?;
-        let titles: Vec<_> = self
-            .in_use()
-            .map(|loaded| (report::title(loaded), loaded.validity()))
-            .collect();
-        report::expiries(self.expiry.due(&titles, now.unix_seconds), hooks);
-        self.publish()
+        if is_changed || self.expiry.is_time(now.unix_seconds) {
+            let in_use = self.in_use();
+            let titles: Vec<_> = in_use
+                .map(|loaded| (report::title(loaded), loaded.validity()))
+                .collect();
+            report::expiries(self.expiry.due(&titles, now.unix_seconds), hooks);
+        }
+        match is_changed {
+            true => self.publish(),
+            false => Ok(()),
+        }
     }
 
     /// Signs certificates for the names that no loaded certificate covers.

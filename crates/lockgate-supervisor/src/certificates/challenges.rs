@@ -22,15 +22,17 @@ impl Challenges {
         &self.loaded
     }
 
-    /// Looks at the directory, and reads the files again if there is a change. Files that cannot be used are left out:
-    /// the certificate authority then reports that the validation has failed, and ACME logs it.
-    pub(super) fn look(&mut self, directory: Option<&Path>) {
+    /// Looks at the directory, and reads the files again if there is a change, which it returns. Files that cannot be used
+    /// are left out: the certificate authority then reports that the validation has failed, and ACME logs it.
+    pub(super) fn look(&mut self, directory: Option<&Path>) -> bool {
         let files = directory.map(files_in).unwrap_or_default();
         let seen: Vec<FileVersion> = files.iter().map(|file| FileVersion::of(file)).collect();
-        if seen != self.seen {
+        let is_changed = seen != self.seen;
+        if is_changed {
             self.seen = seen;
             self.loaded = files.iter().filter_map(|file| load(file)).collect();
         }
+        is_changed
     }
 }
 
@@ -70,7 +72,7 @@ mod tests {
     fn certificates_come_and_go_with_their_files() {
         let folder = tempfile::tempdir().unwrap();
         let mut challenges = Challenges::default();
-        challenges.look(Some(&folder.path().join("missing")));
+        assert!(!challenges.look(Some(&folder.path().join("missing"))));
         assert!(challenges.get().is_empty());
         let (chain, key) =
             lockgate_tls::self_signed(&["a.example".to_owned()], 0, 1 << 31).unwrap();
@@ -78,17 +80,17 @@ mod tests {
         fs::write(folder.path().join(".b.example.pem"), &chain).unwrap();
         fs::write(folder.path().join("c.example.pem"), &chain).unwrap();
         fs::write(&file, format!("{key}{chain}")).unwrap();
-        challenges.look(Some(folder.path()));
+        assert!(challenges.look(Some(folder.path())));
         let names: Vec<&str> = challenges
             .get()
             .iter()
             .map(|one| one.name.as_str())
             .collect();
         assert_eq!(names, ["a.example"], "the others have no key");
-        challenges.look(Some(folder.path()));
+        assert!(!challenges.look(Some(folder.path())));
         assert_eq!(challenges.get().len(), 1);
         fs::remove_file(&file).unwrap();
-        challenges.look(Some(folder.path()));
+        assert!(challenges.look(Some(folder.path())));
         assert!(challenges.get().is_empty());
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 const DAY: i64 = 86_400;
+/// How often to look for certificates that expire.
+const INTERVAL: i64 = 600;
 /// A warning comes when a third of the lifetime is left, but not earlier than this before the expiry: programs renew
 /// certificates of 90 days 30 days ahead.
 const LONGEST_WARNING: i64 = 7 * DAY;
@@ -45,16 +47,25 @@ impl Validity {
 /// When a warning about which certificate was last written.
 #[derive(Debug, Default)]
 pub(super) struct ExpiryWarnings {
+    checked_at: Option<i64>,
     warned_at: HashMap<String, (Validity, i64)>,
 }
 
 impl ExpiryWarnings {
+    /// Whether certificates that have not changed are to be checked again.
+    pub(super) fn is_time(&self, now: i64) -> bool {
+        // A clock that was set back counts from then on.
+        let is_recent = |at: i64| (0..INTERVAL).contains(&now.saturating_sub(at));
+        !self.checked_at.is_some_and(is_recent)
+    }
+
     /// The problems to warn of now, each with the title of its certificate.
     pub(super) fn due(
         &mut self,
         certificates: &[(String, Validity)],
         now: i64,
     ) -> Vec<(String, Validity, Problem)> {
+        self.checked_at = Some(now);
         self.warned_at
             .retain(|name, _| certificates.iter().any(|(kept, _)| kept == name));
         let mut due = Vec::new();
@@ -135,5 +146,10 @@ mod tests {
         ] {
             assert_eq!(count(validity, hours), expected, "{hours}");
         }
+        let checked_at = ISSUED + 200 * 3600;
+        for (age, is_time) in [(0, false), (599, false), (600, true), (-1, true)] {
+            assert_eq!(warnings.is_time(checked_at + age), is_time, "{age}");
+        }
+        assert!(ExpiryWarnings::default().is_time(0));
     }
 }

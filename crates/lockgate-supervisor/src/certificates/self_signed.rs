@@ -19,6 +19,15 @@ const LEAST_REST: i64 = 30 * DAY;
 /// The origin in the status, where there is no file.
 const ORIGIN: &str = "self-signed";
 
+/// Whether none of them has to be replaced soon.
+pub(super) fn are_fresh(certificates: &[LoadedCertificate], now: i64) -> bool {
+    certificates.iter().all(|one| is_fresh(one, now))
+}
+
+fn is_fresh(certificate: &LoadedCertificate, now: i64) -> bool {
+    certificate.validity().not_after.saturating_sub(now) >= LEAST_REST
+}
+
 /// The certificates made so far, by their names.
 #[derive(Debug, Default)]
 pub(super) struct SelfSigned {
@@ -42,9 +51,7 @@ impl SelfSigned {
         file: Option<&Path>,
         now: i64,
     ) -> Result<(LoadedCertificate, Option<io::Error>), String> {
-        let is_fitting = |one: &LoadedCertificate| {
-            one.names() == names && one.validity().not_after.saturating_sub(now) >= LEAST_REST
-        };
+        let is_fitting = |one: &LoadedCertificate| one.names() == names && is_fresh(one, now);
         if let Some(made) = self.made.iter().find(|one| is_fitting(one)) {
             return Ok((made.clone(), None));
         }

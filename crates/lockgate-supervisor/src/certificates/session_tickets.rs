@@ -6,14 +6,15 @@ use lockgate_tls::TicketKeys;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Makes another current key if it is time to. `now` is in seconds since 1970.
-pub(super) fn rotate_if_due(keys: &mut TicketKeys, now: i64) -> io::Result<()> {
+/// Makes another current key if it is time to; returns whether it has. `now` is in seconds since 1970.
+pub(super) fn rotate_if_due(keys: &mut TicketKeys, now: i64) -> io::Result<bool> {
     let now = u64::try_from(now).unwrap_or_default();
-    if keys.is_empty() || keys.is_due(now) {
+    let is_due = keys.is_empty() || keys.is_due(now);
+    if is_due {
         let random = random()?;
         keys.rotate(now, &random);
     }
-    Ok(())
+    Ok(is_due)
 }
 
 /// Bytes from the system's random source.
@@ -39,8 +40,8 @@ mod tests {
         let mut keys = TicketKeys::default();
         let mut before = keys.clone();
         let mut is_changed = |now: u64| {
-            rotate_if_due(&mut keys, now.cast_signed()).unwrap();
-            let is_changed = keys != before;
+            let is_changed = rotate_if_due(&mut keys, now.cast_signed()).unwrap();
+            assert_eq!(is_changed, keys != before);
             before = keys.clone();
             is_changed
         };
