@@ -170,7 +170,8 @@ def control(address: str, options: argparse.Namespace) -> int:
     elif options.verb == "certificates":
         status = read_status(address)
         if options.json:
-            print(json.dumps(status["certificates"], indent=2))
+            found = {name: status[name] for name in ("certificates", "renewals")}
+            print(json.dumps(found, indent=2))
         else:
             print("\n".join(certificate_lines(status)))
     elif options.verb == "workers":

@@ -1,7 +1,36 @@
-//! Certificates as metrics and as a part of the status: for operators, and for alerts before one expires.
+//! Certificates and their renewal as metrics and as a part of the status: for operators, and for alerts before a
+//! certificate expires.
 
 use crate::metrics::Text;
 use crate::object::Json;
+
+/// What operators see of certificates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificatesView {
+    /// The certificates that the server presents, the default one first.
+    pub certificates: Vec<CertificateView>,
+    /// Those that ACME obtains.
+    pub renewals: Vec<RenewalView>,
+}
+
+/// A certificate that ACME obtains and renews. Times are in seconds since 1970; 0 means never.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewalView {
+    /// The name of the certificate.
+    pub name: String,
+    /// The URL of the authority that was asked last.
+    pub directory: String,
+    /// When the last certificate was issued.
+    pub last_success: u64,
+    /// When the last attempt began.
+    pub last_attempt: u64,
+    /// When the next attempt is due.
+    pub next_attempt: u64,
+    /// Failures since the last success.
+    pub failures: u64,
+    /// Why the last attempt has failed; empty after a success.
+    pub last_error: String,
+}
 
 /// A certificate that the server presents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +61,16 @@ impl CertificateView {
 }
 
 /// Appends the metrics of the certificates; nothing where there are none.
-pub fn write_certificate_metrics(out: &mut Vec<u8>, certificates: &[CertificateView]) {
-    if certificates.is_empty() {
-        return;
+pub fn write_certificate_metrics(out: &mut Vec<u8>, view: &CertificatesView) {
+    if !view.certificates.is_empty() {
+        write_expiries(out, &view.certificates);
     }
+    if !view.renewals.is_empty() {
+        write_renewals(out, &view.renewals);
+    }
+}
+
+fn write_expiries(out: &mut Vec<u8>, certificates: &[CertificateView]) {
     let name = "lockgate_certificate_expiry_timestamp_seconds";
     let mut text = Text::new(out);
     text.family(
@@ -54,6 +89,36 @@ pub fn write_certificate_metrics(out: &mut Vec<u8>, certificates: &[CertificateV
     }
 }
 
+fn write_renewals(out: &mut Vec<u8>, renewals: &[RenewalView]) {
+    let mut text = Text::new(out);
+    for gauge in &RENEWAL_GAUGES {
+        text.family(gauge.name, "gauge", gauge.help);
+        for renewal in renewals {
+            let labels = format!("{{name=\"{}\"}}", label(&renewal.name));
+            text.sample(gauge.name, &labels, &(gauge.read)(renewal));
+        }
+    }
+}
+
+struct RenewalGauge {
+    name: &'static str,
+    help: &'static str,
+    read: fn(&RenewalView) -> u64,
+}
+
+const RENEWAL_GAUGES: [RenewalGauge; 2] = [
+    RenewalGauge {
+        name: "lockgate_acme_failures",
+        help: "Attempts to obtain a certificate that have failed since the last success.",
+        read: |renewal| renewal.failures,
+    },
+    RenewalGauge {
+        name: "lockgate_acme_next_attempt_timestamp_seconds",
+        help: "When the next attempt to obtain a certificate is due, in seconds since 1970.",
+        read: |renewal| renewal.next_attempt,
+    },
+];
+
 /// A label's value in the text format of Prometheus.
 fn label(value: &str) -> String {
     (value.replace('\\', "\\\\"))
@@ -62,14 +127,40 @@ fn label(value: &str) -> String {
 }
 
 impl Json {
-    /// The array of all certificates.
-    pub(crate) fn certificates(&mut self, certificates: &[CertificateView]) {
+    /// The arrays of certificates and renewals.
+    pub(crate) fn certificates(&mut self, view: &CertificatesView) {
         self.key("certificates");
         self.open('[');
-        for certificate in certificates {
+        for certificate in &view.certificates {
             self.certificate(certificate);
         }
         self.close(']');
+        self.key("renewals");
+        self.open('[');
+        for renewal in &view.renewals {
+            self.renewal(renewal);
+        }
+        self.close(']');
+    }
+
+    fn renewal(&mut self, renewal: &RenewalView) {
+        self.separate();
+        self.open('{');
+        self.text("name", renewal.name.as_bytes());
+        self.text("directory", renewal.directory.as_bytes());
+        for (name, time) in [
+            ("last_success", renewal.last_success),
+            ("last_attempt", renewal.last_attempt),
+            ("next_attempt", renewal.next_attempt),
+        ] {
+            match time {
+                0 => self.null(name),
+                time => self.number(name, time),
+            }
+        }
+        self.number("failures", renewal.failures);
+        self.text("last_error", renewal.last_error.as_bytes());
+        self.close('}');
     }
 
     fn certificate(&mut self, certificate: &CertificateView) {
@@ -106,19 +197,35 @@ mod tests {
         }
     }
 
+    fn renewal() -> RenewalView {
+        RenewalView {
+            name: "shop.example".to_owned(),
+            directory: "https://ca.example/".to_owned(),
+            last_success: 0,
+            last_attempt: 10,
+            next_attempt: 20,
+            failures: 3,
+            last_error: "no \"answer\"".to_owned(),
+        }
+    }
+
     #[test]
     fn a_certificate_is_one_sample_whatever_its_names_and_its_file_contain() {
         let mut out = Vec::new();
-        write_certificate_metrics(&mut out, &[]);
+        write_certificate_metrics(&mut out, &CertificatesView::default());
         assert!(out.is_empty());
-        let certificates = [
+        let certificates = vec![
             certificate(
                 &["shop.example", "www.shop.example"],
                 "/etc/a \"b\"\\\n.pem",
             ),
             certificate(&[], "self-signed"),
         ];
-        write_certificate_metrics(&mut out, &certificates);
+        let view = CertificatesView {
+            certificates,
+            renewals: vec![renewal()],
+        };
+        write_certificate_metrics(&mut out, &view);
         let text = String::from_utf8(out).unwrap();
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
@@ -126,6 +233,8 @@ mod tests {
             [
                 "lockgate_certificate_expiry_timestamp_seconds{name=\"shop.example\",source=\"/etc/a \\\"b\\\"\\\\\\n.pem\"} 1800000000",
                 "lockgate_certificate_expiry_timestamp_seconds{name=\"\",source=\"self-signed\"} 1800000000",
+                "lockgate_acme_failures{name=\"shop.example\"} 3",
+                "lockgate_acme_next_attempt_timestamp_seconds{name=\"shop.example\"} 20",
             ]
         );
     }
@@ -134,7 +243,10 @@ mod tests {
     fn the_status_has_all_fields_of_a_certificate() {
         let mut json = Json::default();
         json.open('{');
-        json.certificates(&[certificate(&["a.example", "b"], "x"), certificate(&[], "y")]);
+        json.certificates(&CertificatesView {
+            certificates: vec![certificate(&["a.example", "b"], "x"), certificate(&[], "y")],
+            renewals: vec![renewal()],
+        });
         json.close('}');
         let mut out = Vec::new();
         json.finish(&mut out);
@@ -145,6 +257,11 @@ mod tests {
                    "source": "x", "not_before": -5, "not_after": 1_800_000_000, "expires_in_days": -1})
         );
         assert_eq!(value["certificates"][1]["names"], json!([]));
+        assert_eq!(
+            value["renewals"],
+            json!([{"name": "shop.example", "directory": "https://ca.example/", "last_success": null,
+                    "last_attempt": 10, "next_attempt": 20, "failures": 3, "last_error": "no \"answer\""}])
+        );
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod status;
 mod uwsgi;
 
 pub use access::{AccessFormat, AccessRecord, Outcome};
-pub use certificates::{CertificateView, write_certificate_metrics};
+pub use certificates::{CertificateView, CertificatesView, RenewalView, write_certificate_metrics};
 pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};

@@ -2,7 +2,7 @@
 //!
 //! Invariant: whatever clients sent, the text is one JSON object in ASCII.
 
-use crate::certificates::CertificateView;
+use crate::certificates::CertificatesView;
 use crate::object::Json;
 use crate::scoreboard::{Call, Loss, ReloadView, Running, Scoreboard, Totals, WorkerView};
 
@@ -10,7 +10,7 @@ use crate::scoreboard::{Call, Loss, ReloadView, Running, Scoreboard, Totals, Wor
 pub fn write_status(
     out: &mut Vec<u8>,
     scoreboard: Scoreboard,
-    certificates: &[CertificateView],
+    certificates: &CertificatesView,
     version: &str,
     now: u64,
 ) {
@@ -133,7 +133,13 @@ mod tests {
 
     fn status(scoreboard: Scoreboard, now: u64) -> Value {
         let mut out = Vec::new();
-        write_status(&mut out, scoreboard, &[], "1.2.3", now);
+        write_status(
+            &mut out,
+            scoreboard,
+            &CertificatesView::default(),
+            "1.2.3",
+            now,
+        );
         assert!(out.is_ascii());
         serde_json::from_slice(&out).unwrap()
     }

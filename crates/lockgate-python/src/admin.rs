@@ -9,12 +9,14 @@ use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
-    CertificateView, METRICS_CONTENT_TYPE, Scoreboard, WorkerStacks, WorkerView,
+    CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks, WorkerView,
     write_certificate_metrics, write_metrics, write_stacks, write_status, write_uwsgi,
 };
 use lockgate_supervisor::{
@@ -52,6 +54,10 @@ pub(crate) fn run(
         scoreboard,
         stacks,
         certificates,
+        acme: (
+            config.acme.dir.clone(),
+            config.acme.public_domains().map(str::to_owned).collect(),
+        ),
         actions,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
@@ -86,6 +92,8 @@ struct Admin {
     /// Locked while workers are asked: one dump at a time.
     stacks: Mutex<Option<StackBoard>>,
     certificates: Mutex<Option<CertificateViews>>,
+    /// `acme_dir`, and the names that ACME obtains certificates for.
+    acme: (PathBuf, Vec<String>),
     actions: Actions,
 }
 
@@ -159,13 +167,38 @@ fn unix_seconds() -> u64 {
 }
 
 impl Admin {
-    /// The certificates that workers present.
-    fn certificates(&self) -> Vec<CertificateView> {
+    /// The certificates that workers present, and the state of their renewal.
+    fn certificates(&self) -> CertificatesView {
         let views = self.certificates.lock();
         // A panic while they were parsed leaves them incomplete, and the next change completes them.
         let mut views = views.unwrap_or_else(PoisonError::into_inner);
         let now = unix_seconds().cast_signed();
-        views.as_mut().map_or_else(Vec::new, |views| views.get(now))
+        let certificates = views.as_mut().map_or_else(Vec::new, |views| views.get(now));
+        CertificatesView {
+            certificates,
+            renewals: self.renewals(),
+        }
+    }
+
+    fn renewals(&self) -> Vec<RenewalView> {
+        let (directory, names) = &self.acme;
+        if names.is_empty() {
+            return Vec::new();
+        }
+        // Other servers may share the directory.
+        let states = read_states(directory).into_iter();
+        states
+            .filter(|state| names.contains(&state.name))
+            .map(|state| RenewalView {
+                name: state.name,
+                directory: state.directory,
+                last_success: state.last_success,
+                last_attempt: state.last_attempt,
+                next_attempt: state.next_attempt,
+                failures: state.failures.into(),
+                last_error: state.last_error,
+            })
+            .collect()
     }
 
     /// The stacks of all threads of all workers.
