@@ -2,6 +2,8 @@
 
 pub(crate) mod handshake;
 pub(crate) mod http1;
+pub(crate) mod http2;
+mod intake;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,10 +13,12 @@ use crate::connection::link::Link;
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::event_loop::{Opened, Opener};
+use crate::exchange::client_identity::ClientIdentity;
 use crate::transport::Handshake;
 
 use self::handshake::Handshaking;
 use self::http1::Http1;
+use self::http2::Http2;
 
 /// Opens connections for the event loop of one worker.
 #[derive(Clone)]
@@ -49,7 +53,17 @@ impl Opener for Protocols {
 
 impl Protocols {
     /// The protocol that client and server have agreed on (ALPN, RFC 7301); without an agreement HTTP/1.
-    pub(crate) fn speak(&self, _alpn: Option<&[u8]>, link: Link) -> Box<dyn Protocol> {
+    pub(crate) fn speak(&self, alpn: Option<&[u8]>, link: Link) -> Box<dyn Protocol> {
+        if alpn == Some(b"h2") {
+            return Box::new(Http2::new(
+                Arc::clone(&self.context),
+                Arc::clone(&self.event_loop),
+                link,
+                ClientIdentity::default(),
+                Vec::new(),
+                Instant::now(),
+            ));
+        }
         Box::new(Http1::new(
             Arc::clone(&self.context),
             Arc::clone(&self.event_loop),

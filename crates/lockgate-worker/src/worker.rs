@@ -159,6 +159,7 @@ impl Worker {
             access_log,
             error_log,
             spool_failures: Mutex::default(),
+            floods: Mutex::default(),
             shedding: SheddingReport::default(),
             lifecycle: Lifecycle {
                 finished,

@@ -76,6 +76,11 @@ pub enum Event<'i> {
         /// The new one.
         priority: Priority,
     },
+    /// The client has answered a PING.
+    PingAck {
+        /// The payload of the PING.
+        payload: u64,
+    },
     /// The client has sent GOAWAY: it is about to close the connection.
     PeerGoesAway {
         /// Why.

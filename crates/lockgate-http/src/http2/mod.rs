@@ -37,4 +37,5 @@ pub use error_code::ErrorCode;
 pub use event::Event;
 pub use frame::StreamId;
 pub use priority::Priority;
+pub use response_fields::encode_response_head;
 pub use settings::Http2Settings;

@@ -43,6 +43,19 @@ pub(crate) fn encode_response(
     ResponseBody::on_stream(content)
 }
 
+/// Appends the header block of a response to `block`, for [`Connection::send_head_block`]. It depends on no connection,
+/// so that a thread may make it without one.
+///
+/// [`Connection::send_head_block`]: crate::http2::Connection::send_head_block
+pub fn encode_response_head(
+    block: &mut Vec<u8>,
+    head: &ResponseHead,
+    length: BodyLength,
+    context: &ResponseContext<'_>,
+) -> ResponseBody {
+    encode_response(head, length, context, block)
+}
+
 /// Appends the block of an interim head. `out` may have a part of it after an error.
 pub(crate) fn encode_interim<'h>(
     status: u16,

@@ -291,6 +291,7 @@ fn in_words(event: &Event<'_>, head: &RequestHead) -> String {
             priority.urgency, priority.incremental
         ),
         Event::PeerGoesAway { code } => format!("goes away {}", code.0),
+        Event::PingAck { payload } => format!("ping ack {payload:x}"),
         Event::NeedInput => unreachable!(),
     }
 }

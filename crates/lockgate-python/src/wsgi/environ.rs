@@ -81,6 +81,7 @@ pub(crate) struct Environ {
     keys: Keys,
     methods: [Py<PyString>; METHODS.len()],
     http10: Py<PyString>,
+    http2: Py<PyString>,
     https: Py<PyString>,
     names: HeaderNames,
     /// The last value of each common header: clients and proxies repeat themselves.
@@ -172,6 +173,7 @@ impl Environ {
             keys,
             methods: METHODS.map(|method| PyString::intern(py, method).unbind()),
             http10: PyString::intern(py, "HTTP/1.0").unbind(),
+            http2: PyString::intern(py, "HTTP/2.0").unbind(),
             https: PyString::intern(py, "https").unbind(),
             names: HeaderNames::new(py),
             values: COMMON.iter().map(|_| LastValue::default()).collect(),
@@ -297,8 +299,10 @@ impl Environ {
                 None => environ.set_item(&self.keys.request_method, ffi::latin1(py, method)?)?,
             }
         }
-        if head.version() == Version::Http10 {
-            environ.set_item(&self.keys.server_protocol, &self.http10)?;
+        match head.version() {
+            Version::Http11 => {}
+            Version::Http10 => environ.set_item(&self.keys.server_protocol, &self.http10)?,
+            Version::Http2 => environ.set_item(&self.keys.server_protocol, &self.http2)?,
         }
         let target = ffi::latin1(py, head.target())?;
         environ.set_item(&self.keys.raw_uri, &target)?;

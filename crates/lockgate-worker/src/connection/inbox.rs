@@ -27,8 +27,11 @@ pub enum Returned {
     Connection(Box<dyn Protocol>),
     /// A connection was closed; its slot is free.
     Closed(u64),
-    /// The application has finished with the connection's last request: the next one may be called.
+    /// The connection with this token has something to do: the application has finished with its last request and the
+    /// next one may be called, or another thread has queued output of a multiplexed connection.
     Released(u64),
+    /// A client has given up a request and keeps its connection: requests that wait may have lost their client.
+    Abandoned,
     /// This many bytes were received by a thread that reads a streamed body.
     Received(u64),
     /// The worker may accept connections.

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockgate_http::http2::Scratch;
+
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::queue::Queue;
@@ -14,12 +16,19 @@ use crate::thread_pool::ThreadPool;
 /// Spare objects kept of each kind; more than a turn needs would only use memory.
 const SPARE_PARTS: usize = 64;
 
+/// One read of a multiplexed connection may have more than a hundred requests.
+const SPARE_REQUESTS: usize = 256;
+
 /// See the module documentation.
 pub struct Turn {
     /// The read buffer. It is empty between two connections.
     pub buffer: Box<[u8]>,
     /// Requests for reuse, whose buffers have their size already.
     pub requests: Vec<Box<Request>>,
+    /// Requests of one read, until they are dispatched. It is empty between two connections.
+    pub batch: Vec<Exchange>,
+    /// For decoding HTTP/2 heads.
+    pub scratch: Scratch,
     /// Output buffers that idle connections do not need.
     outputs: Vec<Vec<u8>>,
     pub now: Instant,
@@ -48,6 +57,8 @@ impl Turn {
         Self {
             buffer: vec![0; read_buffer].into_boxed_slice(),
             requests: Vec::new(),
+            batch: Vec::new(),
+            scratch: Scratch::default(),
             outputs: Vec::new(),
             now,
             arrived_at: now,
@@ -115,7 +126,7 @@ impl Turn {
 
     /// Keeps a cleared request's buffers for reuse.
     pub fn keep_request(&mut self, request: Box<Request>) {
-        if self.requests.len() < SPARE_PARTS {
+        if self.requests.len() < SPARE_REQUESTS {
             self.requests.push(request);
         }
     }

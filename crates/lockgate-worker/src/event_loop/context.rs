@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
 use lockgate_http::Limits;
+use lockgate_http::http2::ConnectionError;
 use lockgate_observe::Level;
 use lockgate_tls::Acceptor;
 
@@ -50,6 +51,7 @@ pub struct Context {
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
     pub spool_failures: Mutex<LogThrottle>,
+    pub floods: Mutex<LogThrottle>,
     pub shedding: SheddingReport,
     pub lifecycle: Lifecycle,
     /// Set if a setting asks for calls to be watched.
@@ -136,6 +138,22 @@ impl Context {
             directory.display()
         );
         self.error_log.write_unless_blocked(Level::Error, &message);
+    }
+
+    /// Logs that a client has caused too much work over HTTP/2, from time to time.
+    pub fn report_flood(&self, client: &Client, error: &ConnectionError, now: Instant) {
+        let Some(suppressed) = (self.floods.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(now)
+        else {
+            return;
+        };
+        let client = client.shown();
+        let message = format!(
+            "closed an HTTP/2 connection from {client} because of a flood: {error}{}",
+            and_suppressed(suppressed)
+        );
+        (self.error_log).write_unless_blocked(Level::Warning, &message);
     }
 
     pub fn report_short_file(&self) {

@@ -28,6 +28,7 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
 use crate::exchange::request::Request;
+use crate::protocol::http2::Http2;
 use crate::transport::outbox::Flushed;
 
 /// Lingering close: after a refusal, input is read and dropped, so that the reset that the kernel sends for unread
@@ -58,6 +59,8 @@ enum Next {
     Flush,
     /// Drop the connection.
     Close,
+    /// The client speaks HTTP/2: this was received of it.
+    SpeakHttp2(Vec<u8>),
 }
 
 /// See the module documentation.
@@ -263,6 +266,17 @@ impl Http1 {
         Next::Close
     }
 
+    /// The client has begun with the preface of HTTP/2 (RFC 9113 §3.3, prior knowledge).
+    #[cold]
+    fn speak_http2(self: Box<Self>, received: Vec<u8>, turn: &mut Turn) -> Driven {
+        let identity = self.reader.into_identity();
+        let (context, event_loop) = (self.context, self.event_loop);
+        Box::new(Http2::new(
+            context, event_loop, self.link, identity, received, turn.now,
+        ))
+        .drive(turn)
+    }
+
     /// The request is complete: the connection goes to the thread that runs it.
     fn dispatch(mut self: Box<Self>, request: Box<Request>, turn: &mut Turn) -> Driven {
         let ready_nanos = self.context.metrics.nanos(turn.arrived_at);
@@ -292,6 +306,7 @@ impl Protocol for Http1 {
                 Next::Wait => return Driven::Wait(self),
                 Next::Again => return Driven::Again(self),
                 Next::Close => return Driven::Closed(self.link.slot.token()),
+                Next::SpeakHttp2(received) => return self.speak_http2(received, turn),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::transport::Transport;
 const PIECES_AT_ONCE: usize = 16;
 
 /// Bytes with another owner (a Python `bytes`), sent without a copy and dropped on any thread.
-pub trait SharedBytes: Send {
+pub trait SharedBytes: Send + Sync {
     /// The bytes; they neither move nor change while the owner lives.
     fn bytes(&self) -> &[u8];
 }
@@ -88,6 +88,17 @@ impl Outbox {
         if !bytes.is_empty() {
             self.tail().extend_from_slice(bytes);
             self.len += bytes.len() as u64;
+        }
+    }
+
+    /// Appends the content of a buffer and leaves it empty; without a copy if nothing else is queued.
+    pub fn append_buffer(&mut self, buffer: &mut Vec<u8>) {
+        self.len += buffer.len() as u64;
+        let tail = self.tail();
+        if tail.is_empty() {
+            std::mem::swap(tail, buffer);
+        } else {
+            tail.append(buffer);
         }
     }
 

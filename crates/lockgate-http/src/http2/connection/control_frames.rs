@@ -200,15 +200,17 @@ fn take_ping(frame: FrameHead, payload: &[u8], control: &mut Vec<u8>) -> Taken {
         return Err(ConnectionError::StreamId);
     }
     let payload = exactly::<8>(payload)?;
-    if !frame.has(flags::ACK) {
-        push_frame(
-            control,
-            FrameKind::Ping,
-            flags::ACK,
-            StreamId::CONNECTION,
-            &payload,
-        );
+    if frame.has(flags::ACK) {
+        let payload = u64::from_be_bytes(payload);
+        return Ok(Some(Event::PingAck { payload }));
     }
+    push_frame(
+        control,
+        FrameKind::Ping,
+        flags::ACK,
+        StreamId::CONNECTION,
+        &payload,
+    );
     Ok(None)
 }
 

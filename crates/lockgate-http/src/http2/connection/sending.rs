@@ -45,6 +45,37 @@ impl Connection {
         Some(body)
     }
 
+    /// As [`Connection::send_head`], with a block that [`encode_response_head`](crate::http2::encode_response_head) has
+    /// made; returns whether it did. `is_last`: no body follows.
+    #[must_use]
+    pub fn send_head_block(
+        &mut self,
+        stream: StreamId,
+        block: &[u8],
+        is_last: bool,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        match self.streams.get_mut(stream) {
+            Some(open) if !open.has_sent_head => open.has_sent_head = true,
+            _ => return false,
+        }
+        let start = self.begin_block(out);
+        out.extend_from_slice(block);
+        self.end_block(stream, start, is_last, out);
+        if is_last {
+            self.end_stream(stream);
+        }
+        true
+    }
+
+    /// Appends PING. The client answers it after all that was sent before ([`Event::PingAck`]).
+    ///
+    /// [`Event::PingAck`]: crate::http2::Event::PingAck
+    pub fn ping(&mut self, payload: u64, out: &mut Vec<u8>) {
+        let payload = payload.to_be_bytes();
+        push_frame(out, FrameKind::Ping, 0, StreamId::CONNECTION, &payload);
+    }
+
     /// Appends an interim head (1xx) with `headers`; returns whether it did. Once the final head was sent, none follows.
     ///
     /// # Errors

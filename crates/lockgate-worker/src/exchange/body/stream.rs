@@ -3,12 +3,10 @@
 //! The stream and the writer of the response belong to the same exchange and may be used by different threads: the
 //! stream has the receiving half of the connection, or of its HTTP/2 stream, until the response ends.
 
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_http::Refusal;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Why a body ends before it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +61,8 @@ pub trait BodySource: Send {
 
 /// Waits for a client.
 pub trait Waiter: Send + Sync {
-    /// The calling thread is about to wait.
-    fn on_wait(&self);
-
-    /// Becomes readable when there is something to read, or when the connection ends.
-    fn descriptor(&self) -> BorrowedFd<'_>;
+    /// Waits until there may be something to read, until the connection ends, or for this time; it may return early.
+    fn wait(&self, at_most: Duration);
 }
 
 /// The state that the readers and the writer of an exchange share.
@@ -114,19 +109,8 @@ impl<S: BodySource> ReadBody for SharedBody<S> {
                     Step::Wait(until) => (source.waiter().ok_or(BodyError::Truncated)?, until),
                 }
             };
-            waiter.on_wait();
-            let left = until.saturating_duration_since(Instant::now());
-            // A longer time than the kernel can express is cut; the next step waits again.
-            let left = Timespec::try_from(left).unwrap_or(Timespec {
-                tv_sec: 3600,
-                tv_nsec: 0,
-            });
-            let mut watched = [PollFd::from_borrowed_fd(
-                waiter.descriptor(),
-                PollFlags::IN | PollFlags::RDHUP,
-            )];
             // Every outcome leads to the next step: it finds input, the end, or that the time is over.
-            let _woken = poll(&mut watched, Some(&left));
+            waiter.wait(until.saturating_duration_since(Instant::now()));
         }
     }
 }

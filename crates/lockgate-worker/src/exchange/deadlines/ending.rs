@@ -1,8 +1,9 @@
-//! How a client's connection ends at its request's deadline, from a thread that does not own the connection: 504 or a
-//! reset. The call slot's lock must be held.
+//! How a client's connection, or its stream, ends at the request's deadline, from a thread that does not own it: 504 or
+//! a reset. The call slot's lock must be held.
 
 use std::sync::Weak;
 
+use lockgate_http::http2::StreamId;
 use lockgate_http::{LocalResponse, ResponseContext};
 
 use crate::date::with_date;
@@ -21,19 +22,36 @@ pub enum Ending {
 /// The status of a request whose deadline has passed (RFC 9110 §15.6.5).
 pub const STATUS: u16 = 504;
 
-/// The socket of a call's client, for a thread that does not own the connection.
+/// The client of a call, for a thread that does not own the connection.
 pub struct ClientSocket {
-    pub handle: Weak<dyn AbortHandle>,
+    pub handle: Handle,
     pub is_head_request: bool,
     /// No earlier output is pending, so an answer may be written to the socket.
     pub is_output_empty: bool,
+}
+
+/// What ends at the deadline.
+pub enum Handle {
+    /// The whole connection.
+    Connection(Weak<dyn AbortHandle>),
+    /// One stream of a multiplexed connection.
+    Stream(Weak<dyn StreamHandle>, StreamId),
+}
+
+/// Ends single streams of a connection from a thread that does not own them.
+pub trait StreamHandle: Send + Sync {
+    /// Sends a whole response; false if the stream is over.
+    fn answer(&self, stream: StreamId, response: &LocalResponse, is_head_request: bool) -> bool;
+
+    /// Ends the stream so that the peer does not take what it received for complete.
+    fn reset(&self, stream: StreamId);
 }
 
 impl Default for ClientSocket {
     /// A connection that is closed.
     fn default() -> Self {
         Self {
-            handle: Weak::<TrackedFd>::new(),
+            handle: Handle::Connection(Weak::<TrackedFd>::new()),
             is_head_request: false,
             is_output_empty: false,
         }
@@ -43,16 +61,22 @@ impl Default for ClientSocket {
 impl ClientSocket {
     /// Sends 504 and ends the stream. If the socket does not take all of it at once, the connection is reset.
     pub fn answer_or_abort(&self, server: Option<&[u8]>) -> Ending {
-        let Some(handle) = self.handle.upgrade().filter(|_| self.is_output_empty) else {
-            return self.abort();
-        };
-        let mut answer = Vec::new();
         let response = LocalResponse::text(STATUS, "the request took too long").closing();
-        with_date(|date| {
-            let context = ResponseContext::closing(self.is_head_request, date, server);
-            response.encode(&mut answer, &context)
-        });
-        if handle.answer(&answer) {
+        let is_answered = match &self.handle {
+            Handle::Connection(handle) => (handle.upgrade())
+                .filter(|_| self.is_output_empty)
+                .is_some_and(|handle| {
+                    let mut answer = Vec::new();
+                    with_date(|date| {
+                        let context = ResponseContext::closing(self.is_head_request, date, server);
+                        response.encode(&mut answer, &context)
+                    });
+                    handle.answer(&answer)
+                }),
+            Handle::Stream(handle, stream) => (handle.upgrade())
+                .is_some_and(|handle| handle.answer(*stream, &response, self.is_head_request)),
+        };
+        if is_answered {
             Ending::Answered
         } else {
             self.abort()
@@ -61,8 +85,17 @@ impl ClientSocket {
 
     /// Ends the connection so that its client does not take a part of a response for the whole.
     pub fn abort(&self) -> Ending {
-        if let Some(handle) = self.handle.upgrade() {
-            handle.abort();
+        match &self.handle {
+            Handle::Connection(handle) => {
+                if let Some(handle) = handle.upgrade() {
+                    handle.abort();
+                }
+            }
+            Handle::Stream(handle, stream) => {
+                if let Some(handle) = handle.upgrade() {
+                    handle.reset(*stream);
+                }
+            }
         }
         Ending::Aborted
     }
@@ -91,7 +124,7 @@ mod tests {
     fn client_socket(socket: &Arc<TrackedFd>) -> ClientSocket {
         let handle: Weak<TrackedFd> = Arc::downgrade(socket);
         ClientSocket {
-            handle,
+            handle: Handle::Connection(handle),
             is_head_request: false,
             is_output_empty: true,
         }

@@ -2,11 +2,11 @@
 //! and the client's deadline. The connection takes them back when the response ends.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use lockgate_http::{CONTINUE, Event, RequestHead, RequestParser};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::body::stream::{BodyError, BodySource, Step, Waiter};
@@ -256,12 +256,19 @@ struct ClientWait {
 }
 
 impl Waiter for ClientWait {
-    /// Another thread should run the event loop meanwhile.
-    fn on_wait(&self) {
+    fn wait(&self, at_most: Duration) {
+        // Another thread should run the event loop meanwhile.
         self.pool.promote_now();
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.transport.descriptor()
+        // A longer time than the kernel can express is cut; the next step waits again.
+        let at_most = Timespec::try_from(at_most).unwrap_or(Timespec {
+            tv_sec: 3600,
+            tv_nsec: 0,
+        });
+        let mut watched = [PollFd::from_borrowed_fd(
+            self.transport.descriptor(),
+            PollFlags::IN | PollFlags::RDHUP,
+        )];
+        // Whatever has happened, the caller finds out.
+        let _woken = poll(&mut watched, Some(&at_most));
     }
 }

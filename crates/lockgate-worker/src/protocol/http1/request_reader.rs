@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lockgate_http::http2::PREFACE;
 use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
 use lockgate_observe::{Level, Outcome};
 
 use super::body_source::BodyReceiver;
-use super::error_response::Rejection;
 use super::{Http1, Next};
 use crate::connection::link::Read;
 use crate::connection::turn::Turn;
@@ -19,6 +19,7 @@ use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
 use crate::log::throttle::and_suppressed;
+use crate::protocol::intake::{Rejection, identify, streams_body_of};
 
 /// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;
@@ -28,6 +29,9 @@ const PARSED_AT_ONCE: usize = 4;
 
 /// Smaller pieces of a body on disk are written together with the rest of what was read with them.
 const WRITTEN_AT_ONCE: usize = 4096;
+
+/// `PRI * HTTP/2.0` and CRLF.
+const FIRST_LINE_OF_PREFACE: usize = 16;
 
 /// What has been received of the next request.
 pub(super) struct RequestReader {
@@ -127,6 +131,11 @@ impl RequestReader {
             None => self.discards_input = true,
         }
         (!self.discards_input, received)
+    }
+
+    /// Who the client of the connection is, for another protocol.
+    pub(super) fn into_identity(self) -> ClientIdentity {
+        self.identity
     }
 
     pub(super) fn is_reading_body(&self) -> bool {
@@ -244,6 +253,10 @@ impl Http1 {
             let (used, event) = match self.reader.parser.step(rest, &mut request.head) {
                 Ok(step) => step,
                 Err(refusal) => {
+                    if let Some(received) = self.http2_preface(refusal, rest) {
+                        spare.push(request);
+                        return Some(Next::SpeakHttp2(received));
+                    }
                     self.reader.request = Some(request);
                     return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                 }
@@ -271,7 +284,7 @@ impl Http1 {
                         self.reader.request = Some(request);
                         return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                     }
-                    if self.streams_body_of(&request) {
+                    if streams_body_of(&request.head, &self.context.config) {
                         self.stream_body(&mut request, rest, now);
                         return Some(Next::Dispatch(request));
                     }
@@ -316,6 +329,21 @@ impl Http1 {
         } else {
             Some(Next::Flush)
         }
+    }
+
+    /// What a client of HTTP/2 has sent, if the refused input is the first of such a client.
+    #[cold]
+    fn http2_preface(&self, refusal: Refusal, rest: &[u8]) -> Option<Vec<u8>> {
+        let is_first = self.served == 0 && self.context.config.http2.is_enabled;
+        if refusal != Refusal::Http2Preface || !is_first {
+            return None;
+        }
+        // The parser has what came before `rest`: only the preface up to some byte of its first line.
+        let before = (0..FIRST_LINE_OF_PREFACE).find(|&before| {
+            let expected = &PREFACE[before..];
+            rest.starts_with(&expected[..expected.len().min(rest.len())])
+        })?;
+        Some([&PREFACE[..before], rest].concat())
     }
 
     fn store(&mut self, small: &mut Vec<u8>, now: Instant) -> Result<(), Rejection> {
@@ -375,7 +403,12 @@ impl Http1 {
         request.has_body = !matches!(head.framing(), Framing::None);
         request.is_https = self.link.transport.is_encrypted();
         if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
-            self.identify(request)?;
+            identify(
+                &mut self.reader.identity,
+                request,
+                &self.link.client,
+                &self.context,
+            )?;
         } else {
             request.set_client(&self.link.client);
         }
@@ -390,7 +423,7 @@ impl Http1 {
             entry.started = Some(now);
             self.response.entry = Some(entry);
         }
-        if self.streams_body_of(request) {
+        if streams_body_of(&request.head, &self.context.config) {
             return Ok(());
         }
         if let Framing::Length(length) = head.framing() {
@@ -404,18 +437,6 @@ impl Http1 {
             }
         }
         Ok(())
-    }
-
-    /// Whether the application reads the body of this request while the client sends it.
-    fn streams_body_of(&self, request: &Request) -> bool {
-        let prefixes = &self.context.config.stream_request_body;
-        if prefixes.is_empty()
-            || matches!(request.head.framing(), Framing::None | Framing::Length(0))
-        {
-            return false;
-        }
-        let path = request.head.path();
-        (prefixes.iter()).any(|prefix| path.starts_with(prefix.as_bytes()))
     }
 
     /// Hands the receiving half of the connection to the application; `rest` is the input after the head.
@@ -440,25 +461,6 @@ impl Http1 {
         let body = Arc::new(SharedBody::new(receiver));
         request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
         self.reader.stream = Some(body);
-    }
-
-    /// Identifies the client of a request from headers that may name it.
-    #[cold]
-    fn identify(&mut self, request: &mut Request) -> Result<(), Refusal> {
-        let proxies = &self.context.proxies;
-        let identity = &mut self.reader.identity;
-        let has_stripped = identity.identify(request, &self.link.client, proxies)?;
-        if has_stripped && proxies.reports_stripping() {
-            self.context.error_log.write_unless_blocked(
-                Level::Warning,
-                &format!(
-                    "removed forwarding headers (X-Forwarded-For, Forwarded or similar) sent by {}, which is not in \
-                     forwarded_allow_ips; if it is your proxy, add it there (logged once)",
-                    self.link.client.shown()
-                ),
-            );
-        }
-        Ok(())
     }
 
     /// Takes the PROXY header from the first bytes of the connection. Returns the input after it, or what to do when

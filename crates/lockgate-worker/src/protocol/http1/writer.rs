@@ -17,7 +17,7 @@ use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
-use crate::exchange::deadlines::ending::ClientSocket;
+use crate::exchange::deadlines::ending::{ClientSocket, Handle};
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Presence, PresenceCheck,
     ResponseWriter, Sent, TakenOver,
@@ -392,7 +392,7 @@ impl ClientProbe for Http1 {
 impl ExchangeControl for Http1 {
     fn watch_deadline(&mut self, call_slot: &Arc<CallSlot>) {
         let client_socket = ClientSocket {
-            handle: self.link.transport.abort_handle(),
+            handle: Handle::Connection(self.link.transport.abort_handle()),
             is_head_request: self.response.is_head_request,
             is_output_empty: !self.link.has_output(),
         };

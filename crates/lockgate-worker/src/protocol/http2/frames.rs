@@ -1,0 +1,259 @@
+//! Receiving: takes the frames of one read, and dispatches the requests that they complete after the lock of the
+//! connection is released.
+
+use std::time::Instant;
+
+use lockgate_http::Refusal;
+use lockgate_http::http2::{CONTROL_LIMIT, ConnectionError, Event};
+use lockgate_observe::{Loss, Outcome};
+
+use super::record::{count_loss, log};
+use super::request_reader::Surroundings;
+use super::sending::take_output;
+use super::shutdown::PING;
+use super::state::State;
+use super::{Http2, OUTPUT_LIMIT};
+use crate::connection::turn::Turn;
+use crate::exchange::Exchange;
+use crate::exchange::body::stream::BodyError;
+use crate::protocol::intake::Rejection;
+
+impl Http2 {
+    /// Takes the frames of `bytes`, which follow what was left of earlier ones, and dispatches the requests that they
+    /// complete. Returns whether output may be due.
+    ///
+    /// # Errors
+    /// The client has broken the protocol: the connection ends.
+    pub(super) fn receive(
+        &mut self,
+        bytes: &[u8],
+        turn: &mut Turn,
+    ) -> Result<bool, ConnectionError> {
+        let mut batch = std::mem::take(&mut turn.batch);
+        let mut joined = std::mem::take(&mut self.reader.unread);
+        let is_joined = !joined.is_empty();
+        if is_joined {
+            joined.extend_from_slice(bytes);
+        }
+        let input = if is_joined { &joined } else { bytes };
+        let mut used = 0;
+        let outcome = self.take_frames(input, &mut used, turn, &mut batch);
+        if used < input.len() && outcome.is_ok() {
+            self.credit_partial_body(&input[used..], bytes.len(), turn.now);
+            if is_joined {
+                joined.drain(..used);
+                self.reader.unread = joined;
+            } else {
+                self.reader.unread = input[used..].to_vec();
+            }
+        }
+        for exchange in batch.drain(..) {
+            turn.dispatch(exchange);
+        }
+        turn.batch = batch;
+        outcome
+    }
+
+    /// Counts received bytes of a body whose frame is not complete: a slow client may use long frames.
+    fn credit_partial_body(&mut self, frame: &[u8], received: usize, now: Instant) {
+        if let [_, _, _, 0, _, number @ ..] = frame
+            && let Some(number) = number.first_chunk::<4>()
+        {
+            let number = u32::from_be_bytes(*number) & 0x7fff_ffff;
+            let rate = self.shared.context.body_rate();
+            let mut receiving = self.reader.receiving.iter_mut();
+            if let Some(one) = receiving.find(|one| one.stream.get() == number) {
+                one.deadline = rate.extend(one.deadline, received as u64, now);
+            }
+        }
+    }
+
+    fn take_frames(
+        &mut self,
+        input: &[u8],
+        used: &mut usize,
+        turn: &mut Turn,
+        batch: &mut Vec<Exchange>,
+    ) -> Result<bool, ConnectionError> {
+        let Self {
+            link,
+            shared,
+            reader,
+            unsent,
+            going,
+            ..
+        } = self;
+        let here = Surroundings {
+            shared,
+            local: &link.local,
+            is_encrypted: link.transport.is_encrypted(),
+            arrived_at: turn.arrived_at,
+            ready_nanos: shared.context.metrics.nanos(turn.arrived_at),
+            now: turn.now,
+        };
+        let mut request = turn.requests.pop().unwrap_or_default();
+        let mut state = shared.lock();
+        state.is_marked = true;
+        state.connection.begin_turn(turn.now);
+        if state.output.capacity() == 0
+            && let Some(output) = turn.spare_output()
+        {
+            state.output = output;
+        }
+        reader.is_paused = false;
+        let mut has_grown = false;
+        let outcome = loop {
+            if state.output.len() >= CONTROL_LIMIT / 2 {
+                take_output(&mut state, &mut link.out, unsent);
+                if link.out.len() >= OUTPUT_LIMIT {
+                    reader.is_paused = true;
+                    break Ok(());
+                }
+            }
+            let State {
+                connection, output, ..
+            } = &mut *state;
+            let rest = &input[*used..];
+            let (count, event) =
+                match connection.receive(rest, &mut request.head, &mut turn.scratch, output) {
+                    Ok(received) => received,
+                    Err(error) => break Err(error),
+                };
+            *used += count;
+            match event {
+                Event::NeedInput => break Ok(()),
+                Event::Request {
+                    stream, is_last, ..
+                } => {
+                    let next = turn.requests.pop().unwrap_or_default();
+                    let request = std::mem::replace(&mut request, next);
+                    batch.extend(reader.take_request(request, stream, is_last, &here, &mut state));
+                }
+                Event::Data {
+                    stream,
+                    bytes,
+                    flow,
+                    is_last,
+                } => {
+                    state = reader.take_data(stream, bytes, flow, is_last, &here, state, batch);
+                }
+                Event::Trailers { stream } => {
+                    state = reader.take_data(stream, b"", 0, true, &here, state, batch);
+                }
+                Event::Refused {
+                    stream, refusal, ..
+                } => {
+                    let rejection = Rejection::OfPeer(refusal);
+                    match reader.take_receiving(stream) {
+                        Some(one) => {
+                            let head = &one.request.head;
+                            reader.refuse(
+                                stream,
+                                rejection,
+                                head,
+                                one.entry,
+                                Outcome::Refused,
+                                &here,
+                                &mut state,
+                            );
+                        }
+                        None if state.has_incoming(stream) => {
+                            state.fail_incoming(stream, BodyError::Refused(refusal));
+                            shared.wake(&state);
+                        }
+                        None => {
+                            let head = &request.head;
+                            reader.refuse(
+                                stream,
+                                rejection,
+                                head,
+                                None,
+                                Outcome::Refused,
+                                &here,
+                                &mut state,
+                            );
+                        }
+                    }
+                }
+                Event::Malformed { stream, refusal } => {
+                    reader.take_malformed(stream, refusal, &request.head, &here, &mut state);
+                }
+                Event::Reset { stream, .. } => reader.take_reset(stream, &here, &mut state),
+                Event::WindowGrew { .. } => has_grown |= !state.outgoing.is_empty(),
+                Event::Priority { stream, priority } => state.set_priority(stream, priority),
+                Event::PeerGoesAway { .. } => {
+                    going.want();
+                }
+                Event::PingAck { payload: PING } => {
+                    going.acknowledge(turn.now);
+                    has_grown = true;
+                }
+                Event::PingAck { .. } => {}
+            }
+        };
+        let has_output = !state.output.is_empty() || has_grown || !link.out.is_empty();
+        // Without output of its own the connection is not sent now: the first response marks it again.
+        state.is_marked = has_output;
+        reader.head_began = match reader.head_began {
+            _ if !state.connection.is_reading_headers() => None,
+            Some(began) => Some(began),
+            None => Some(turn.now),
+        };
+        drop(state);
+        turn.keep_request(request);
+        let has_failed = reader.write_small(&here);
+        outcome.map(|()| has_output || has_failed)
+    }
+
+    /// Answers the requests whose bodies have not arrived in time.
+    pub(super) fn refuse_slow_bodies(&mut self, turn: &Turn) {
+        let Self {
+            link,
+            shared,
+            reader,
+            ..
+        } = self;
+        let here = Surroundings {
+            shared,
+            local: &link.local,
+            is_encrypted: link.transport.is_encrypted(),
+            arrived_at: turn.arrived_at,
+            ready_nanos: 0,
+            now: turn.now,
+        };
+        while let Some(index) = reader
+            .receiving
+            .iter()
+            .position(|one| one.deadline <= turn.now)
+        {
+            let one = reader.receiving.swap_remove(index);
+            let rejection = Rejection::OfPeer(Refusal::BodyTooSlow);
+            let mut state = shared.lock();
+            let head = &one.request.head;
+            reader.refuse(
+                one.stream,
+                rejection,
+                head,
+                one.entry,
+                Outcome::TimedOut,
+                &here,
+                &mut state,
+            );
+        }
+    }
+
+    /// The connection is over: the requests that are being received are, too.
+    pub(super) fn lose_receiving(&mut self, outcome: Outcome, loss: Loss, now: Instant) {
+        for one in self.reader.receiving.drain(..) {
+            count_loss(Some(0), loss, &self.shared.context);
+            log(
+                one.entry,
+                0,
+                outcome,
+                &self.shared.peer,
+                &self.shared.context,
+                now,
+            );
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Answers of the server itself to requests that are not passed to the application.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_http::ResponseHead;
+use lockgate_observe::Outcome;
+
+use super::StreamWriter;
+use crate::exchange::answer::Answer;
+use crate::protocol::http2::record::{Ended, count_loss, log};
+
+impl StreamWriter {
+    /// Queues an answer of the server itself.
+    pub(super) fn answer_locally(mut self, answer: &Answer, now: Instant) {
+        let _ending = self.release_call_slot();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        let mut head = ResponseHead::default();
+        answer.response.write_head(&mut head);
+        if let Some(entry) = &mut self.entry {
+            entry.status = answer.response.status;
+            entry.response.clone_from(&head);
+        }
+        self.status = answer.response.status;
+        let mut body_bytes = answer.response.body.len() as u64;
+        if let Some(account) = answer.account {
+            if let Some(entry) = &mut self.entry {
+                entry.reason = account.reason;
+                entry.status = account.logged_status.unwrap_or(entry.status);
+            }
+            count_loss(self.ready_at.take(), account.loss, &shared.context);
+            if self.is_head_request || account.outcome == Outcome::ClientGone {
+                body_bytes = 0;
+            }
+            let entry = self.entry.take();
+            log(
+                entry,
+                body_bytes,
+                account.outcome,
+                &self.shared.peer,
+                &shared.context,
+                now,
+            );
+        }
+        let is_recorded = self.entry.is_some() || shared.context.metrics.counted().is_some();
+        let ended = is_recorded.then(|| Ended {
+            entry: self.entry.take(),
+            status: self.status,
+            ready_at: self.ready_at.take(),
+            body_bytes,
+        });
+        let (stream, is_head_request) = (self.stream, self.is_head_request);
+        if state.is_open(stream) {
+            state.respond(
+                stream,
+                &answer.response,
+                is_head_request,
+                &shared.context,
+                ended,
+            );
+        }
+        self.end_request_body(&mut state);
+        if let Some(state) = self.leave(&shared, state) {
+            shared.send_from_outside(state);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The client and the deadline of a stream.
+
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Weak};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::StreamWriter;
+use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::exchange::deadlines::ending::{ClientSocket, Handle, StreamHandle};
+use crate::exchange::writer::{
+    ClientProbe, ExchangeControl, HeldConnection, Presence, PresenceCheck,
+};
+use crate::protocol::http2::shared::Shared;
+
+impl ClientProbe for StreamWriter {
+    fn presence(&mut self, check: PresenceCheck) -> Presence {
+        let call_slot = self.call_slot.as_ref();
+        if call_slot.is_some_and(|call_slot| call_slot.is_expired()) {
+            return Presence::Gone;
+        }
+        if check == PresenceCheck::Socket && self.shared.context.pool.is_single() {
+            // No other thread reads what the client has sent.
+            self.shared.drive_attached();
+        }
+        if !self.shared.lock().is_open(self.stream) {
+            return Presence::Gone;
+        }
+        if check == PresenceCheck::Socket && self.has_hung_up() {
+            return Presence::Gone;
+        }
+        Presence::Connected
+    }
+
+    fn socket(&self) -> Option<BorrowedFd<'_>> {
+        if self.socket.get().is_none() {
+            let _first = self.socket.set(self.shared.transport.upgrade()?);
+        }
+        self.socket.get().map(|transport| transport.descriptor())
+    }
+}
+
+impl StreamWriter {
+    fn has_hung_up(&self) -> bool {
+        let Some(transport) = self.shared.transport.upgrade() else {
+            return true;
+        };
+        let descriptor = transport.descriptor();
+        let mut watched = [PollFd::from_borrowed_fd(descriptor, PollFlags::RDHUP)];
+        poll(&mut watched, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+    }
+}
+
+impl ExchangeControl for StreamWriter {
+    fn watch_deadline(&mut self, call_slot: &Arc<CallSlot>) {
+        let shared: Weak<Shared> = Arc::downgrade(&self.shared);
+        let handle: Weak<dyn StreamHandle> = shared;
+        let client_socket = ClientSocket {
+            handle: Handle::Stream(handle, self.stream),
+            is_head_request: self.is_head_request,
+            is_output_empty: true,
+        };
+        call_slot.set_client_socket(client_socket, self.entry.take());
+        if let Some(body) = &self.request_body {
+            body.with(|receiver| receiver.watch_deadline(call_slot));
+        }
+        self.call_slot = Some(Arc::clone(call_slot));
+    }
+
+    fn hold(&mut self) -> Option<HeldConnection> {
+        let shared = Arc::clone(&self.shared);
+        shared.lock().running += 1;
+        Some(HeldConnection::new(shared))
+    }
+
+    fn record_environ(&mut self, values: Vec<(String, String)>) {
+        if let Some(entry) = &mut self.entry {
+            entry.environ = values;
+        } else if let Some(call_slot) = &self.call_slot {
+            call_slot.record_environ(values);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What every protocol does with a request that it receives: whose it is, who reads its body, and how it is refused.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_config::Config;
+use lockgate_http::{Framing, Refusal, RequestHead};
+use lockgate_observe::Level;
+
+use crate::client::Client;
+use crate::event_loop::context::Context;
+use crate::exchange::body::spool::NotStored;
+use crate::exchange::client_identity::ClientIdentity;
+use crate::exchange::request::Request;
+
+/// Why a request does not reach the application.
+pub enum Rejection {
+    /// The peer violated a rule or a limit.
+    OfPeer(Refusal),
+    /// There was no descriptor for the file of its body.
+    NoDescriptors,
+    /// There was no room on the disk for its body: the disk, a quota or a limit on files (`ulimit -f`) is full.
+    DiskFull,
+    /// The body's file failed for another reason.
+    NotStored,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self::OfPeer(refusal)
+    }
+}
+
+impl Rejection {
+    /// A body could not be stored.
+    pub fn of_body(reason: &NotStored) -> Self {
+        let NotStored::Disk(error) = reason else {
+            return Self::NoDescriptors;
+        };
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::DiskFull,
+            _ => Self::NotStored,
+        }
+    }
+
+    /// The identifier in the access log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::OfPeer(refusal) => refusal.name(),
+            Self::NoDescriptors => "no_descriptors",
+            Self::DiskFull => "disk_full",
+            Self::NotStored => "body_not_stored",
+        }
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::OfPeer(refusal) => refusal.status(),
+            Self::NoDescriptors => 503,
+            Self::DiskFull => 507,
+            Self::NotStored => 500,
+        }
+    }
+
+    /// The text of the answer.
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::OfPeer(refusal) => refusal.to_string().into(),
+            Self::NoDescriptors => "too many large request bodies are being received".into(),
+            Self::DiskFull | Self::NotStored => "the request body could not be stored".into(),
+        }
+    }
+}
+
+/// Whether the application reads the body of this request while the client sends it.
+pub fn streams_body_of(head: &RequestHead, config: &Config) -> bool {
+    let prefixes = &config.stream_request_body;
+    if prefixes.is_empty() || matches!(head.framing(), Framing::None | Framing::Length(0)) {
+        return false;
+    }
+    let path = head.path();
+    (prefixes.iter()).any(|prefix| path.starts_with(prefix.as_bytes()))
+}
+
+/// Identifies the client of a request from headers that may name it.
+///
+/// # Errors
+/// The headers contradict each other, or are not allowed.
+#[cold]
+pub fn identify(
+    identity: &mut ClientIdentity,
+    request: &mut Request,
+    peer: &Arc<Client>,
+    context: &Context,
+) -> Result<(), Refusal> {
+    let proxies = &context.proxies;
+    let has_stripped = identity.identify(request, peer, proxies)?;
+    if has_stripped && proxies.reports_stripping() {
+        context.error_log.write_unless_blocked(
+            Level::Warning,
+            &format!(
+                "removed forwarding headers (X-Forwarded-For, Forwarded or similar) sent by {}, which is not in \
+                 forwarded_allow_ips; if it is your proxy, add it there (logged once)",
+                peer.shown()
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// Logs a refusal that the operator can act on.
+pub fn warn_of_refusal(
+    refusal: Refusal,
+    head: &RequestHead,
+    identity: &mut ClientIdentity,
+    peer: &Client,
+    context: &Context,
+    now: Instant,
+) {
+    let proxies = &context.proxies;
+    let is_trusted = identity.is_trusted(peer, proxies);
+    if let Some(text) = (proxies.warnings).warning(refusal, head, peer, is_trusted, now) {
+        context
+            .error_log
+            .write_unless_blocked(Level::Warning, &text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn the_status_of_a_body_that_is_not_stored_follows_from_the_error() {
+        for (errno, expected) in [
+            (Errno::NOSPC, 507),
+            (Errno::DQUOT, 507),
+            (Errno::FBIG, 507),
+            (Errno::IO, 500),
+            (Errno::ROFS, 500),
+            (Errno::ACCESS, 500),
+            (Errno::NOENT, 500),
+            (Errno::MFILE, 503),
+            (Errno::NFILE, 503),
+        ] {
+            let status = Rejection::of_body(&NotStored::from(io::Error::from(errno))).status();
+            assert_eq!(status, expected, "{errno:?}");
+        }
+    }
+}
