@@ -56,6 +56,8 @@ pub struct Connection {
     table_update: TableUpdate,
     /// The last stream that is served, after the final GOAWAY.
     last_accepted: Option<StreamId>,
+    /// The PING that the client has not answered.
+    ping: Option<u64>,
     budgets: Budgets,
 }
 
@@ -123,6 +125,7 @@ impl Connection {
             peer: PeerSettings::default(),
             table_update: TableUpdate::NotNeeded,
             last_accepted: None,
+            ping: None,
             budgets: Budgets::new(now),
         }
     }

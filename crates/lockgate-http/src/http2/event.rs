@@ -76,7 +76,7 @@ pub enum Event<'i> {
         /// The new one.
         priority: Priority,
     },
-    /// The client has answered a PING.
+    /// The client has answered a PING of the server's.
     PingAck {
         /// The payload of the PING.
         payload: u64,

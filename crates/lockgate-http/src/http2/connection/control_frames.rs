@@ -23,13 +23,33 @@ impl Connection {
             FrameKind::WindowUpdate => self.take_window_update(frame, payload, control),
             FrameKind::RstStream => self.take_reset(frame, payload),
             FrameKind::Settings => self.take_settings(frame, payload, control),
-            FrameKind::Ping => take_ping(frame, payload, control),
+            FrameKind::Ping => self.take_ping(frame, payload, control),
             FrameKind::Priority => self.take_priority(frame, payload, control),
             FrameKind::PriorityUpdate => self.take_priority_update(frame, payload),
             FrameKind::GoAway => take_go_away(frame, payload),
             FrameKind::PushPromise => Err(ConnectionError::PushPromise),
             _ => Ok(None),
         }
+    }
+
+    fn take_ping(&mut self, frame: FrameHead, payload: &[u8], control: &mut Vec<u8>) -> Taken {
+        if frame.stream != StreamId::CONNECTION {
+            return Err(ConnectionError::StreamId);
+        }
+        let payload = exactly::<8>(payload)?;
+        if frame.has(flags::ACK) {
+            let payload = u64::from_be_bytes(payload);
+            let answered = self.ping.take_if(|ping| *ping == payload);
+            return Ok(answered.map(|payload| Event::PingAck { payload }));
+        }
+        push_frame(
+            control,
+            FrameKind::Ping,
+            flags::ACK,
+            StreamId::CONNECTION,
+            &payload,
+        );
+        Ok(None)
     }
 
     fn take_window_update(
@@ -193,25 +213,6 @@ impl Connection {
         });
         found
     }
-}
-
-fn take_ping(frame: FrameHead, payload: &[u8], control: &mut Vec<u8>) -> Taken {
-    if frame.stream != StreamId::CONNECTION {
-        return Err(ConnectionError::StreamId);
-    }
-    let payload = exactly::<8>(payload)?;
-    if frame.has(flags::ACK) {
-        let payload = u64::from_be_bytes(payload);
-        return Ok(Some(Event::PingAck { payload }));
-    }
-    push_frame(
-        control,
-        FrameKind::Ping,
-        flags::ACK,
-        StreamId::CONNECTION,
-        &payload,
-    );
-    Ok(None)
 }
 
 fn take_go_away(frame: FrameHead, payload: &[u8]) -> Taken {

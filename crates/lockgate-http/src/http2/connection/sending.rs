@@ -72,6 +72,7 @@ impl Connection {
     ///
     /// [`Event::PingAck`]: crate::http2::Event::PingAck
     pub fn ping(&mut self, payload: u64, out: &mut Vec<u8>) {
+        self.ping = Some(payload);
         let payload = payload.to_be_bytes();
         push_frame(out, FrameKind::Ping, 0, StreamId::CONNECTION, &payload);
     }
