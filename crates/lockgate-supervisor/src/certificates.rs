@@ -240,7 +240,7 @@ impl Certificates {
             public.extend(wanted.public.iter().filter(is_missing).cloned());
             local.extend(wanted.local.iter().filter(is_missing).cloned());
         }
-        let file = self.present.self_signed_file();
+        let file = (self.next.as_ref().unwrap_or(&self.present)).self_signed_file();
         let before = std::mem::take(&mut self.own);
         for (names, file) in [(public, None), (local, Some(file.as_path()))] {
             if names.is_empty() {

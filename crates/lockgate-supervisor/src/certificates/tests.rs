@@ -178,6 +178,20 @@ fn a_reload_may_turn_tls_on_and_off() {
 }
 
 #[test]
+fn a_reload_that_names_localhost_keeps_its_certificate_in_its_own_directory() {
+    let site = Site::new();
+    let mut certificates = site.begin(&site.config(None, &[]));
+    let mut next = site.config(None, &["localhost"]);
+    next.acme.dir = site.folder.path().join("other");
+    certificates
+        .prepare(&next, site.after(1), &site.log)
+        .unwrap();
+    certificates.switch_over(site.after(2), &site.log);
+    assert_eq!(published(&certificates), ["localhost local.pem"]);
+    assert!(next.acme.dir.join("self-signed/local.pem").is_file());
+}
+
+#[test]
 fn until_acme_has_a_certificate_clients_get_one_that_the_server_has_signed() {
     let site = Site::new();
     let names = ["shop.example", "www.shop.example", "localhost"];
