@@ -1,6 +1,7 @@
 //! What the fuzz targets share: a player of bytes, limits that short input reaches, and the parsers of
 //! others to compare with.
 
+pub mod h2_server;
 pub mod hyper_server;
 
 #[path = "../../crates/lockgate-http/tests/replay/mod.rs"]

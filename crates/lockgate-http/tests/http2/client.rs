@@ -165,7 +165,7 @@ pub struct Client {
     /// The streams of requests.
     pub streams: BTreeMap<u32, StreamId>,
     /// Decodes the server's blocks.
-    pub decoder: Decoder,
+    decoder: Decoder,
 }
 
 impl Client {
@@ -253,6 +253,17 @@ impl Client {
             input.drain(..used);
         }
         Ok(())
+    }
+
+    /// The fields of a block of the server, each as `name: value`.
+    pub fn fields(&mut self, block: &[u8]) -> Vec<String> {
+        let mut fields = Vec::new();
+        self.decoder
+            .decode(block, usize::MAX, &mut Vec::new(), |name, value| {
+                fields.push(String::from_utf8([name, b": ", value].concat()).unwrap());
+            })
+            .unwrap();
+        fields
     }
 
     /// The frames that the server has sent since, in words.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod client;
+mod differential;
 mod exchanges;
 mod floods;
 mod frames;
