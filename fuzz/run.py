@@ -22,7 +22,7 @@ FUZZ = Path(__file__).resolve().parent
 ROOT = FUZZ.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from harness.samples import read_samples  # noqa: E402
+from harness.samples import read_frames, read_samples  # noqa: E402
 
 # Long enough for several requests, short enough for many runs: the targets have small limits.
 LONGEST_INPUT = 2048
@@ -100,6 +100,13 @@ def write_seeds(target: str, directory: Path) -> Path:
         for path in sorted((ROOT / "corpus/http2/hpack").glob("*/*.hpack")):
             (directory / path.stem).write_bytes(blocks_with_lengths(path))
         return directory
+    if target.startswith("http2"):
+        # The target `http2` begins with the length of the parts.
+        part = b"\x06" if target == "http2" else b""
+        for path in sorted((ROOT / "corpus/http2/frames").glob("*.frames")):
+            if len(data := part + read_frames(path)) <= LONGEST_INPUT:
+                (directory / path.stem).write_bytes(data)
+        return directory
     for folder in ("http1/valid", "http1/invalid"):
         for sample in read_samples(folder):
             data = sample.data
@@ -163,7 +170,8 @@ def run(target: str, binary: Path, seeds: Path, seconds: int) -> Outcome:
     if target == "config":
         command.append(f"-dict={write_names_of_settings(seeds.with_suffix('.dict'))}")
     elif target != "hpack":
-        command.append(f"-dict={FUZZ / 'dictionaries/http1.dict'}")
+        protocol = "http2" if target.startswith("http2") else "http1"
+        command.append(f"-dict={FUZZ / f'dictionaries/{protocol}.dict'}")
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
     covered = re.findall(r"\bcov: (\d+)", done.stderr)

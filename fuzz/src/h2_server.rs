@@ -44,6 +44,7 @@ pub fn read(bytes: &[u8], max_concurrent_streams: u32) -> BTreeMap<u32, H2Reques
     };
     for _ in 0..10_000 {
         let accepted = connection.poll_accept(&mut context);
+        let mut has_progress = accepted.is_ready();
         let is_over = match accepted {
             Poll::Ready(Some(Ok((request, response)))) => {
                 let stream = u32::from(response.stream_id());
@@ -69,7 +70,6 @@ pub fn read(bytes: &[u8], max_concurrent_streams: u32) -> BTreeMap<u32, H2Reques
             Poll::Ready(Some(Err(_)) | None) => true,
             Poll::Pending => false,
         };
-        let mut has_progress = accepted.is_ready();
         bodies.retain_mut(|(stream, body)| {
             let request = requests.entry(*stream).or_default();
             loop {

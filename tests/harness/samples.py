@@ -41,6 +41,37 @@ def read_samples(folder: str) -> list[Sample]:
     return [read_sample(path) for path in sorted((CORPUS / folder).glob("*.http"))]
 
 
+FRAME_KINDS = {
+    "DATA": 0,
+    "HEADERS": 1,
+    "PRIORITY": 2,
+    "RST_STREAM": 3,
+    "SETTINGS": 4,
+    "PUSH_PROMISE": 5,
+    "PING": 6,
+    "GOAWAY": 7,
+    "WINDOW_UPDATE": 8,
+    "CONTINUATION": 9,
+    "PRIORITY_UPDATE": 16,
+}
+
+
+def read_frames(path: Path) -> bytes:
+    """The frames of a file in corpus/http2/frames, which come after the prefaces."""
+    _, _, lines = path.read_text("ascii").partition("---\n")
+    return b"".join(map(read_frame, lines.splitlines()))
+
+
+def read_frame(line: str) -> bytes:
+    kind, flags, stream, *words = line.split()
+    payload = b""
+    for word in words:
+        byte, _, count = word.partition("*")
+        payload += bytes.fromhex(byte) * int(count or 1)
+    head = bytes((FRAME_KINDS[kind] if kind in FRAME_KINDS else int(kind), int(flags, 16)))
+    return len(payload).to_bytes(3, "big") + head + int(stream).to_bytes(4, "big") + payload
+
+
 def read_sample(path: Path) -> Sample:
     head, _, data = path.read_text("ascii").partition("---\n")
     notes = {}
