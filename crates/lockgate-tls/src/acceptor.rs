@@ -1,6 +1,7 @@
 //! The acceptor: the configuration of rustls for new connections, made again when the supervisor has published new
 //! material. Connections keep the configuration that they began with.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,13 +76,33 @@ impl Acceptor {
         self.with_current(|current| Arc::clone(&current.config))
     }
 
-    /// The configuration for a connection whose client offers `acme-tls/1` and no other protocol, if it differs: the
-    /// authority that validates a name presents no certificate of its own. `None` while there is no challenge.
-    pub fn challenge_config(&self) -> Option<Arc<ServerConfig>> {
-        if !self.builder.settings.client_auth.is_on() {
-            return None;
+    /// The configuration for a new connection, from the first bytes of its client. `None`: more of them are needed.
+    ///
+    /// Only where clients present certificates does it depend on them: an authority that validates a name by
+    /// tls-alpn-01 presents none.
+    pub fn config_for(&self, first: &[u8]) -> Option<Arc<ServerConfig>> {
+        let challenge = self.builder.settings.client_auth.is_on();
+        let challenge =
+            challenge.then(|| self.with_current(|current| current.challenge_config.clone()));
+        let Some(challenge) = challenge.flatten() else {
+            return Some(self.server_config());
+        };
+        let mut acceptor = rustls::server::Acceptor::default();
+        let mut rest = first;
+        while !rest.is_empty() {
+            if acceptor.read_tls(&mut rest).is_err() {
+                return Some(self.server_config());
+            }
+            match acceptor.accept() {
+                Ok(None) => {}
+                Ok(Some(accepted)) if offers_challenge_alone(&accepted.client_hello()) => {
+                    return Some(challenge);
+                }
+                // A ClientHello that is wrong is refused by the connection.
+                Ok(Some(_)) | Err(_) => return Some(self.server_config()),
+            }
         }
-        self.with_current(|current| current.challenge_config.clone())
+        None
     }
 
     /// Whether one of the certificates is valid for a host name or an IP address.
@@ -213,12 +234,8 @@ struct Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // RFC 8737 §3: the authority offers this protocol alone, and gets the certificate of the challenge or nothing.
-        if !self.challenges.is_empty()
-            && hello
-                .alpn()
-                .is_some_and(|offered| offered.eq([ACME_TLS_ALPN]))
-        {
+        SERVER_NAME.replace(hello.server_name().map(str::to_owned));
+        if !self.challenges.is_empty() && offers_challenge_alone(&hello) {
             let name = names::in_lower_case(hello.server_name()?);
             return self.challenges.get(&*name).cloned();
         }
@@ -226,4 +243,22 @@ impl ResolvesServerCert for Resolver {
             .choose(hello.server_name(), hello.signature_schemes())
             .map(|certificate| Arc::clone(certificate.certified()))
     }
+}
+
+/// RFC 8737 §3: the authority offers this protocol alone, and gets the certificate of the challenge or nothing.
+fn offers_challenge_alone(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| {
+        offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none()
+    })
+}
+
+thread_local! {
+    /// See [`take_server_name`].
+    static SERVER_NAME: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// The name that the client asks for whose ClientHello was processed last on this thread. The unbuffered connections of
+/// rustls do not return it.
+pub fn take_server_name() -> Option<String> {
+    SERVER_NAME.take()
 }

@@ -24,7 +24,7 @@ mod store;
 mod ticket_keys;
 mod ticketer;
 
-pub use acceptor::Acceptor;
+pub use acceptor::{Acceptor, take_server_name};
 pub use board::{Board, TooLarge};
 pub use certificate::{Certificate, CertificateSource, KeyKind};
 pub use cipher_string::{CipherStringError, default_cipher_suites, parse_cipher_string};

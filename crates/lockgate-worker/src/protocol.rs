@@ -14,7 +14,6 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::event_loop::{Opened, Opener};
 use crate::exchange::client_identity::ClientIdentity;
-use crate::transport::Handshake;
 
 use self::handshake::Handshaking;
 use self::http1::Http1;
@@ -31,23 +30,25 @@ impl Opener for Protocols {
     fn open(&self, opened: Opened, now: Instant) -> Box<dyn Protocol> {
         let Opened {
             slot,
-            mut transport,
+            transport,
             client,
             local,
         } = opened;
-        let deadline = now + self.context.config.head_timeout;
-        let outcome = transport.handshake();
-        let mut link = Link::new(slot, transport, client, local, deadline);
-        link.hung_up = outcome.is_err();
-        match outcome {
-            Ok(Handshake::Done { alpn }) => self.speak(alpn.as_deref(), link),
-            // One that has failed is closed when it is driven.
-            Ok(Handshake::WantRead | Handshake::WantWrite) | Err(_) => {
-                let protocols = self.clone();
-                let speak = move |alpn: Option<&[u8]>, link| protocols.speak(alpn, link);
-                Box::new(Handshaking::new(link, Box::new(speak)))
-            }
+        let config = &self.context.config;
+        let is_handshaking = transport.begins_with_handshake();
+        let time = if is_handshaking {
+            config.tls.handshake_timeout
+        } else {
+            config.head_timeout
+        };
+        let link = Link::new(slot, transport, client, local, now + time);
+        if is_handshaking {
+            let protocols = self.clone();
+            let speak = move |alpn: Option<&[u8]>, link| protocols.speak(alpn, link);
+            let context = Arc::clone(&self.context);
+            return Box::new(Handshaking::new(link, context, Box::new(speak)));
         }
+        self.speak(None, link)
     }
 }
 

@@ -6,13 +6,17 @@ pub(crate) mod cork;
 pub(crate) mod descriptors;
 pub(crate) mod outbox;
 mod plain;
+mod tls;
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
+
+use lockgate_tls::TlsInfo;
 
 pub use plain::Plain;
+pub use tls::{HandshakeFailure, Tls};
 
 use crate::transport::descriptors::TrackedFd;
 
@@ -32,6 +36,8 @@ pub enum Handshake {
     Done {
         /// The protocol that both sides have agreed on (ALPN, RFC 7301).
         alpn: Option<Vec<u8>>,
+        /// As in [`Received`]: nothing that follows the handshake has arrived with it.
+        is_drained: bool,
     },
     /// It continues when the socket is readable.
     WantRead,
@@ -75,12 +81,20 @@ pub trait SharedTransport: Send + Sync {
 /// A transport may transform bytes (TLS) and so buffer some: `has_pending_output` then returns that `write` has
 /// accepted more than the socket took, and `push` has to be called again when the socket is writable.
 pub trait Transport: Send {
+    /// Whether [`Transport::handshake`] has to be called until it is done.
+    fn begins_with_handshake(&self) -> bool {
+        false
+    }
+
     /// Begins or continues the handshake, before anything else is read or written.
     ///
     /// # Errors
     /// The handshake has failed: the connection ends.
     fn handshake(&mut self) -> io::Result<Handshake> {
-        Ok(Handshake::Done { alpn: None })
+        Ok(Handshake::Done {
+            alpn: None,
+            is_drained: false,
+        })
     }
 
     /// Reads what has arrived. A count of 0 is the end of the peer's stream.
@@ -145,5 +159,10 @@ pub trait Transport: Send {
     /// Whether the peer's bytes were protected on the way.
     fn is_encrypted(&self) -> bool {
         false
+    }
+
+    /// What the handshake of TLS has agreed on. Made when it is asked for first.
+    fn tls_info(&self) -> Option<Arc<TlsInfo>> {
+        None
     }
 }

@@ -12,7 +12,7 @@ use lockgate_observe::{Level, WorkerSlot};
 use super::eviction::{MIN_IDLE, find_evictable};
 use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, Addresses, Arrival};
 use super::{EventLoop, Opened, Opener};
-use crate::connection::Protocol;
+use crate::connection::{Driven, Protocol};
 use crate::date::with_date;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 use crate::transport::{Plain, Transport};
@@ -177,6 +177,10 @@ impl EventLoop {
             self.report_failure(&error);
             self.accepting.addresses.leave(token);
             return self.slots.remove(token);
+        }
+        // A handshake comes after everything that may be a request.
+        if connection.is_bulk() {
+            return self.place(Driven::Again(connection));
         }
         // Under load the request has arrived by now; if not, the read costs less than another turn would.
         self.drive(connection);

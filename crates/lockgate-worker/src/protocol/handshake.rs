@@ -1,12 +1,22 @@
 //! A connection whose transport has not finished its handshake (TLS). It becomes a connection of the protocol that the
 //! handshake agrees on.
+//!
+//! Handshakes are bulk work of the event loop: requests of other clients come first.
 
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Instant;
+
+use lockgate_http::{LocalResponse, ResponseContext};
+use lockgate_observe::Level;
+use lockgate_tls::ACME_TLS_ALPN;
 
 use crate::connection::link::Link;
 use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
-use crate::transport::Handshake;
+use crate::date::with_date;
+use crate::event_loop::context::Context;
+use crate::transport::{Handshake, HandshakeFailure};
 
 /// Makes the connection for the protocol that the handshake has agreed on.
 pub type Speak = Box<dyn Fn(Option<&[u8]>, Link) -> Box<dyn Protocol> + Send>;
@@ -14,13 +24,49 @@ pub type Speak = Box<dyn Fn(Option<&[u8]>, Link) -> Box<dyn Protocol> + Send>;
 /// See the module documentation.
 pub struct Handshaking {
     link: Link,
+    context: Arc<Context>,
     speak: Speak,
 }
 
 impl Handshaking {
-    pub fn new(link: Link, speak: Speak) -> Self {
-        Self { link, speak }
+    pub fn new(link: Link, context: Arc<Context>, speak: Speak) -> Self {
+        Self {
+            link,
+            context,
+            speak,
+        }
     }
+
+    fn fail(&mut self, error: &io::Error) -> Driven {
+        let context = &self.context;
+        let reason = match HandshakeFailure::of(error) {
+            Some(failure) => failure.to_string(),
+            None => error.to_string(),
+        };
+        report(context, &self.link, &reason);
+        if HandshakeFailure::of(error) == Some(&HandshakeFailure::PlainHttp) {
+            let mut answer = Vec::new();
+            let text =
+                "this port speaks HTTPS, and the request came without TLS: use https:// in the URL";
+            let response = LocalResponse::text(400, text).closing();
+            with_date(|date| {
+                let server = context.server_header.as_deref();
+                response.encode(&mut answer, &ResponseContext::closing(false, date, server))
+            });
+            // A failure here has no remedy: the connection is closed in any case.
+            let _ = self.link.transport.write(&[IoSlice::new(&answer)]);
+            let _ = self.link.transport.shutdown_write();
+        }
+        Driven::Closed(self.link.slot.token())
+    }
+}
+
+fn report(context: &Context, link: &Link, reason: &str) {
+    let client = link.client.shown();
+    context.error_log.write_unless_blocked(
+        Level::Debug,
+        &format!("TLS handshake with {client} failed: {reason}"),
+    );
 }
 
 impl Protocol for Handshaking {
@@ -37,20 +83,35 @@ impl Protocol for Handshaking {
             return Driven::Closed(self.link.slot.token());
         }
         match self.link.transport.handshake() {
-            Ok(Handshake::Done { alpn }) => {
+            // The authority has seen the certificate, which is all that it wants (RFC 8737 §3).
+            Ok(Handshake::Done { alpn, .. }) if alpn.as_deref() == Some(ACME_TLS_ALPN) => {
+                Driven::Closed(self.link.slot.token())
+            }
+            Ok(Handshake::Done { alpn, is_drained }) => {
+                let Self {
+                    mut link,
+                    context,
+                    speak,
+                } = *self;
                 // What follows the handshake may have arrived with it, and no edge reports it again.
-                self.link.readable = true;
-                let Self { link, speak } = *self;
+                link.readable = !is_drained || link.read_closing;
+                link.deadline = turn.now + context.config.head_timeout;
                 speak(alpn.as_deref(), link).drive(turn)
             }
             Ok(Handshake::WantRead | Handshake::WantWrite) => Driven::Wait(self),
-            Err(_) => Driven::Closed(self.link.slot.token()),
+            Err(error) => self.fail(&error),
         }
     }
 
-    /// The time for the handshake and the first request head is over.
+    /// The time for the handshake is over.
     fn expire(self: Box<Self>, _turn: &mut Turn) -> Driven {
+        let reason = "it took too long, see tls_handshake_timeout";
+        report(&self.context, &self.link, reason);
         Driven::Closed(self.link.slot.token())
+    }
+
+    fn is_bulk(&self) -> bool {
+        true
     }
 
     fn activity(&self) -> Activity {

@@ -21,6 +21,7 @@ use crate::connection::inbox::{Inbox, Returned};
 use crate::connection::link::{Link, Read as LinkRead};
 use crate::connection::turn::Turn;
 use crate::connection::{Activity, Driven, Protocol};
+use crate::event_loop::context::Context;
 use crate::event_loop::{Opened, Opener};
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
@@ -259,11 +260,11 @@ impl ExchangeControl for Stream {
 }
 
 /// Speaks this protocol where the handshake agrees on it.
-struct ByAlpn(Arc<Inbox>);
+struct ByAlpn(Arc<Context>);
 
 impl Opener for ByAlpn {
     fn open(&self, opened: Opened, now: Instant) -> Box<dyn Protocol> {
-        let inbox = Arc::clone(&self.0);
+        let inbox = Arc::clone(&self.0.inbox);
         let deadline = now + Duration::from_secs(20);
         let link = Link::new(
             opened.slot,
@@ -281,7 +282,7 @@ impl Opener for ByAlpn {
                 input: Vec::new(),
             })
         };
-        Box::new(Handshaking::new(link, Box::new(speak)))
+        Box::new(Handshaking::new(link, Arc::clone(&self.0), Box::new(speak)))
     }
 }
 
@@ -311,8 +312,8 @@ fn a_multiplexed_connection_runs_several_requests_at_once() {
         reply.finish().unwrap();
     });
     let (transport, mut client) = Scrambled::pair_with_handshake();
-    let inbox = Arc::clone(&handle.thread.context.inbox);
-    adopt_with(&handle, ByAlpn(inbox), transport);
+    let context = Arc::clone(&handle.thread.context);
+    adopt_with(&handle, ByAlpn(context), transport);
     shake_hands(&mut client, "mux");
     for stream in 0..STREAMS {
         let path = [b'/', b'a' + stream];
@@ -354,8 +355,8 @@ fn a_connection_that_dies_ends_its_streams() {
         report.send(reply.send_copy(&[b'x'; 1000])).unwrap();
     });
     let (transport, mut client) = Scrambled::pair_with_handshake();
-    let inbox = Arc::clone(&handle.thread.context.inbox);
-    adopt_with(&handle, ByAlpn(inbox), transport);
+    let context = Arc::clone(&handle.thread.context);
+    adopt_with(&handle, ByAlpn(context), transport);
     shake_hands(&mut client, "mux");
     client.write_all(&scramble(&frame(1, b'R', b"/"))).unwrap();
     assert_eq!(receive_frame(&mut client).1, b'H');

@@ -98,7 +98,12 @@ impl Session {
     fn handshake(&mut self) -> io::Result<Handshake> {
         loop {
             self.handshake = match &self.handshake {
-                Stage::Done(alpn) => return Ok(Handshake::Done { alpn: alpn.clone() }),
+                Stage::Done(alpn) => {
+                    return Ok(Handshake::Done {
+                        alpn: alpn.clone(),
+                        is_drained: false,
+                    });
+                }
                 Stage::Hello => match self.line()? {
                     None => return Ok(Handshake::WantRead),
                     Some(line) => {
@@ -189,6 +194,10 @@ impl Scrambled {
 }
 
 impl Transport for Scrambled {
+    fn begins_with_handshake(&self) -> bool {
+        !matches!(self.session().handshake, Stage::Done(_))
+    }
+
     fn handshake(&mut self) -> io::Result<Handshake> {
         self.session().handshake()
     }
@@ -433,11 +442,11 @@ fn a_connection_speaks_http_when_its_handshake_is_done() {
 
 #[test]
 fn a_handshake_that_fails_or_takes_too_long_ends_the_connection() {
-    for (sent, head_timeout) in [
+    for (sent, time) in [
         ("plain HTTP\n", Duration::from_secs(20)),
         ("hello http/1.1\n", Duration::from_millis(50)),
     ] {
-        let handle = start_with(|config| config.head_timeout = head_timeout, 2, |_, _| {});
+        let handle = start_with(|config| config.tls.handshake_timeout = time, 2, |_, _| {});
         let (transport, mut client) = Scrambled::pair_with_handshake();
         adopt(&handle, transport);
         client.write_all(&scramble(sent.as_bytes())).unwrap();

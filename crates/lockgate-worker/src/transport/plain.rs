@@ -92,13 +92,17 @@ impl Transport for Plain {
     }
 
     fn reset_on_close(&mut self) {
-        // SO_LINGER with a time of zero (RFC 9293 §3.10.4 ABORT). Unix sockets have no reset; the peer sees an end.
-        let _ = rustix::net::sockopt::set_socket_linger(&*self.socket, Some(Duration::ZERO));
+        reset_on_close(&self.socket);
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// SO_LINGER with a time of zero (RFC 9293 §3.10.4 ABORT). Unix sockets have no reset; the peer sees an end.
+pub(super) fn reset_on_close(socket: &TrackedFd) {
+    let _ = rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 impl SharedTransport for TrackedFd {
