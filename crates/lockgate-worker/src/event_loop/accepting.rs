@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
-#[cfg(test)]
 use std::sync::Arc;
 
 use lockgate_config::Endpoint;
@@ -15,7 +14,8 @@ use super::{EventLoop, Opened, Opener};
 use crate::connection::{Driven, Protocol};
 use crate::date::with_date;
 use crate::log::throttle::{LogThrottle, and_suppressed};
-use crate::transport::{Plain, Transport};
+use crate::transport::descriptors::TrackedFd;
+use crate::transport::{Plain, Tls, Transport};
 
 /// The listeners, and what limits the connections that come from them.
 pub(super) struct Accepting {
@@ -121,11 +121,18 @@ impl EventLoop {
         self.accepting.addresses.enter(slot.token(), network);
         let opened = Opened {
             slot,
-            transport: Box::new(Plain::new(arrival.socket)),
+            transport: self.transport(arrival.socket, arrival.local.is_tls),
             client: arrival.client,
             local: arrival.local,
         };
         self.open(opener.open(opened, self.turn.now));
+    }
+
+    fn transport(&self, socket: TrackedFd, is_tls: bool) -> Box<dyn Transport> {
+        match &self.context.acceptor {
+            Some(acceptor) if is_tls => Box::new(Tls::new(socket, Arc::clone(acceptor))),
+            _ => Box::new(Plain::new(socket)),
+        }
     }
 
     /// Answers and drops a client that has its maximum of connections: what it has sent so far is read, so that the
@@ -141,6 +148,10 @@ impl EventLoop {
             self.context
                 .error_log
                 .write_unless_blocked(Level::Warning, &message);
+        }
+        if arrival.local.is_tls {
+            // A handshake would cost more than a request.
+            return;
         }
         let mut answer = Vec::new();
         let response = LocalResponse::text(429, "this address has too many connections").closing();

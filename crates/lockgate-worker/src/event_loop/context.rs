@@ -34,7 +34,6 @@ use crate::transport::descriptors::budget::DescriptorBudget;
 pub struct Context {
     pub config: Arc<Config>,
     /// For listeners that speak TLS.
-    #[expect(dead_code, reason = "no transport uses it yet")]
     pub acceptor: Option<Arc<Acceptor>>,
     pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,

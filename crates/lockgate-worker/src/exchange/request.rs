@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lockgate_config::TlsConfig;
 use lockgate_http::RequestHead;
 use lockgate_tls::TlsInfo;
 
@@ -9,6 +10,7 @@ use crate::client::{Client, Local};
 use crate::exchange::body::buffer::BodyBuffer;
 use crate::exchange::body::spool::{Spool, SpoolFile};
 use crate::exchange::body::stream::BodyStream;
+use crate::transport::Transport;
 
 /// The body of a request. Unless it is streamed, it is complete before the application is called.
 #[derive(Debug, Default)]
@@ -103,6 +105,15 @@ impl Request {
     pub fn tls(&self) -> Option<&Arc<TlsInfo>> {
         // Requests are reused, and only connections with TLS write this field.
         self.tls.as_ref().filter(|_| self.local.is_tls)
+    }
+
+    /// What the transport adds to the request.
+    pub(crate) fn set_transport(&mut self, transport: &dyn Transport, config: &TlsConfig) {
+        self.is_https = transport.is_encrypted();
+        if self.is_https {
+            let is_used = config.has_ssl_variables() || config.client_certificate_user.is_some();
+            self.tls = is_used.then(|| transport.tls_info()).flatten();
+        }
     }
 
     /// Most requests of a connection have the same client: comparing costs less than reference counting.

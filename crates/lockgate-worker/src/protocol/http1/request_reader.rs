@@ -394,6 +394,7 @@ impl Http1 {
         is_input_used: bool,
         now: Instant,
     ) -> Result<(), Refusal> {
+        request.set_transport(&*self.link.transport, &self.context.config.tls);
         let head = &request.head;
         self.response.is_head_request = head.method() == b"HEAD";
         self.response.is_http10 = head.version() == lockgate_http::Version::Http10;
@@ -401,7 +402,6 @@ impl Http1 {
         self.response.closes = false;
         self.reader.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
-        request.is_https = self.link.transport.is_encrypted();
         if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
             identify(
                 &mut self.reader.identity,

@@ -1,3 +1,5 @@
+//! A client of rustls talks to the transport over a pair of sockets.
+
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicU64;
@@ -426,7 +428,7 @@ fn a_new_certificate_is_for_new_handshakes_only() {
 }
 
 #[test]
-fn what_is_not_tls_is_told_apart() {
+fn what_is_not_tls_is_recognized() {
     let site = Site::new();
     let acceptor = site.acceptor();
     let config = Arc::new(site.client_config());
