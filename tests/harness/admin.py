@@ -45,7 +45,8 @@ class Admin:
         return json.loads(response.body)["workers"]
 
 
-SAMPLE = re.compile(r'([a-z_]+)((?:\{[a-z]+="[^"\\\n]*"\})?) ([0-9.]+)')
+LABEL = r'[a-z_]+="[^"\\\n]*"'
+SAMPLE = re.compile(rf"([a-z_]+)((?:{{{LABEL}(?:,{LABEL})*}})?) ([0-9.]+)")
 
 
 def parse(text):

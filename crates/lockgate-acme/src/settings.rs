@@ -4,7 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use data_encoding::BASE64URL_NOPAD;
-use lockgate_config::{BindAddress, Config, Scheme};
+use lockgate_config::{BindAddress, CertificateFiles, Config, Scheme};
+use lockgate_tls::Certificate;
 
 use crate::protocol::ChallengeKind;
 use crate::protocol::account_key::ExternalAccount;
@@ -37,10 +38,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a server; `None` when no name needs a certificate authority.
+    /// The settings of a server; `None` when no name needs a certificate authority. Names that a certificate from a file
+    /// covers need none.
     pub fn of(config: &Config, owner: String) -> Option<Self> {
         let acme = &config.acme;
-        let names: Vec<String> = acme.public_domains().map(str::to_owned).collect();
+        let files: Vec<Certificate> = config
+            .tls
+            .certificate_files()
+            .filter_map(|files| load(&files))
+            .collect();
+        let is_covered = |name: &str| files.iter().any(|file| file.covers(name));
+        let names: Vec<String> = (acme.public_domains())
+            .filter(|name| !is_covered(name))
+            .map(str::to_owned)
+            .collect();
         let key = acme.eab_key_id.clone().zip(acme.eab_hmac_key_file.clone());
         (!names.is_empty()).then(|| Self {
             names,
@@ -73,6 +84,23 @@ impl Settings {
             hmac_key,
         }))
     }
+}
+
+/// A certificate from files; `None` when it cannot be used, which the supervisor reports.
+fn load(files: &CertificateFiles) -> Option<Certificate> {
+    let chain = fs::read(&files.certfile).ok()?;
+    let key = match &files.keyfile {
+        Some(file) => fs::read(file).ok()?,
+        None => chain.clone(),
+    };
+    let password = match &files.keyfile_password_file {
+        Some(file) => Some(fs::read_to_string(file).ok()?),
+        None => None,
+    };
+    let password = password
+        .as_ref()
+        .map(|text| text.trim_end_matches(['\r', '\n']));
+    Certificate::from_pem(&chain, &key, password.map(str::as_bytes)).ok()
 }
 
 /// The challenges that the listeners can answer: http-01 first where plain HTTP is served on port 80.
@@ -138,6 +166,26 @@ mod tests {
         let mut config = config(&["https://[::]:443"]);
         config.acme.domains = vec!["localhost".to_owned()];
         assert_eq!(Settings::of(&config, String::new()), None);
+    }
+
+    #[test]
+    fn a_name_that_a_file_covers_needs_no_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.pem");
+        let mut config = config(&["https://[::]:443"]);
+        config.acme.domains = vec!["a.example".to_owned(), "b.example".to_owned()];
+        config.tls.certfile = Some(file.clone());
+        for (written, expected) in [(None, 2), (Some("a.example"), 1)] {
+            if let Some(name) = written {
+                let key = rcgen::KeyPair::generate().unwrap();
+                let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+                let pem = params.self_signed(&key).unwrap().pem();
+                fs::write(&file, format!("{}{pem}", key.serialize_pem())).unwrap();
+            }
+            let settings = Settings::of(&config, String::new()).unwrap();
+            assert_eq!(settings.names.len(), expected);
+            assert!(settings.names.contains(&"b.example".to_owned()));
+        }
     }
 
     #[test]

@@ -106,11 +106,16 @@ struct RenewalGauge {
     read: fn(&RenewalView) -> u64,
 }
 
-const RENEWAL_GAUGES: [RenewalGauge; 2] = [
+const RENEWAL_GAUGES: [RenewalGauge; 3] = [
     RenewalGauge {
         name: "lockgate_acme_failures",
         help: "Attempts to obtain a certificate that have failed since the last success.",
         read: |renewal| renewal.failures,
+    },
+    RenewalGauge {
+        name: "lockgate_acme_last_success_timestamp_seconds",
+        help: "When the last certificate was issued, in seconds since 1970; 0 when none was.",
+        read: |renewal| renewal.last_success,
     },
     RenewalGauge {
         name: "lockgate_acme_next_attempt_timestamp_seconds",
@@ -234,6 +239,7 @@ mod tests {
                 "lockgate_certificate_expiry_timestamp_seconds{name=\"shop.example\",source=\"/etc/a \\\"b\\\"\\\\\\n.pem\"} 1800000000",
                 "lockgate_certificate_expiry_timestamp_seconds{name=\"\",source=\"self-signed\"} 1800000000",
                 "lockgate_acme_failures{name=\"shop.example\"} 3",
+                "lockgate_acme_last_success_timestamp_seconds{name=\"shop.example\"} 0",
                 "lockgate_acme_next_attempt_timestamp_seconds{name=\"shop.example\"} 20",
             ]
         );

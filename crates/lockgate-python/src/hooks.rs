@@ -24,7 +24,7 @@ use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{admin, interpreter};
+use crate::{acme, admin, interpreter};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -185,6 +185,15 @@ impl Hooks for PythonHooks {
         }
         admin::run(&self.config, &self.log, context, scoreboard, requests).unwrap_or_else(|error| {
             let message = format!("the admin listener is not served: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
+        })
+    }
+
+    fn run_acme(&mut self, context: WorkerContext) -> i32 {
+        Python::attach(|py| title::set(py, &self.config, Role::Acme));
+        acme::run(&self.config, &self.log, context).unwrap_or_else(|error| {
+            let message = format!("the ACME process cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })

@@ -5,6 +5,7 @@
 //! module with unsafe code.
 #![deny(unsafe_code)]
 
+mod acme;
 mod admin;
 mod entry;
 mod hooks;

@@ -99,6 +99,15 @@ pub trait Hooks {
         0
     }
 
+    /// Obtains and renews certificates, in a child process; returns its exit code. Only called where names need a
+    /// certificate authority. The context has no listeners and no worker slot, and the user is the supervisor's: it
+    /// writes keys that the workers' user must not read.
+    ///
+    /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
+    fn run_acme(&mut self, _context: WorkerContext) -> i32 {
+        0
+    }
+
     /// Exits at once, after flushing the standard streams. Exit handlers have already run in [`finish`](Self::finish).
     fn exit_process(&mut self, code: i32) -> !;
 

@@ -24,9 +24,9 @@ use rustix::process::{Pid, WaitOptions, getpid, wait};
 
 use crate::Hooks;
 use crate::certificates::Certificates;
-use crate::child::admin::NewAdmin;
 use crate::child::fork_server_process::NewForkServer;
 use crate::child::setup::{ChildResources, NewWorker};
+use crate::child::side_process::NewSideProcess;
 use crate::clock::{Moment, timespec};
 use crate::main_loop::forked::Forked;
 use crate::main_loop::generation_resources::GenerationResources;
@@ -35,6 +35,7 @@ use crate::main_loop::scoreboard::SharedScoreboard;
 use crate::main_loop::upgrade::{Outgoing, Trial, failed};
 use crate::main_loop::workers::Workers;
 use crate::pid_file::PidFile;
+use crate::processes::acme_process::AcmeProcess;
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::fork_server::ForkServer;
@@ -52,7 +53,9 @@ pub(crate) enum Outcome {
     /// In a forked worker.
     Worker(NewWorker),
     /// In the forked admin process.
-    Admin(NewAdmin),
+    Admin(NewSideProcess),
+    /// In the forked ACME process.
+    Acme(NewSideProcess),
     /// In a forked fork server.
     ForkServer(NewForkServer),
 }
@@ -71,6 +74,7 @@ pub(crate) struct MainLoop {
     /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
     lifeline: (OwnedFd, OwnedFd),
     admin: Option<AdminProcess>,
+    acme: AcmeProcess,
     trial: Option<Trial>,
     pub(crate) pid_file: Option<PidFile>,
     notifier: Option<Notifier>,
@@ -111,6 +115,7 @@ impl MainLoop {
             oom: OomCounter::new(),
             lifeline: parts.lifeline,
             admin: parts.admin,
+            acme: AcmeProcess::default(),
             trial: None,
             pid_file: None,
             notifier: parts.notifier,
@@ -127,6 +132,9 @@ impl MainLoop {
             let admin = self.admin.as_mut();
             if let Some(new) = admin.and_then(|admin| admin.fork_if_due(Instant::now(), hooks)) {
                 return Outcome::Admin(new);
+            }
+            if let Some(new) = self.acme.fork_if_due(Instant::now(), hooks) {
+                return Outcome::Acme(new);
             }
             self.wait();
             self.collect_events(&mut events, hooks);
@@ -168,6 +176,7 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin {
             events.extend(admin.read(now, hooks).into_iter().map(Event::Requested));
         }
+        self.acme.read(now, hooks);
         events.extend(self.signals.take().into_iter().map(Event::Requested));
         self.reap(events, hooks);
         self.generations.kill_unused_children(&self.workers, hooks);
@@ -216,6 +225,7 @@ impl MainLoop {
                 // May be lost during an upgrade: the next process opens the files anyway.
                 let admin = self.admin.as_ref();
                 let _is_sent = admin.is_some_and(AdminProcess::reopen_logs);
+                self.acme.reopen_logs();
             }
             Action::Record(event) => self.scoreboard.record(event),
             Action::Log { level, message } => hooks.log(level, &message),
@@ -254,7 +264,9 @@ impl MainLoop {
             return Vec::new();
         };
         self.certificates.switch_over(Moment::now(), hooks);
+        self.acme.end();
         let present = self.generations.present();
+        self.acme.start(&present.config, Instant::now());
         self.sampler = Sampler::new(&present.rules(), present.config.worker_memory_measure);
         failed
     }
@@ -267,13 +279,19 @@ impl MainLoop {
         if let Some(pid_file) = &self.pid_file {
             pid_file.release();
         }
+        self.acme.end();
         self.generations.close_listeners(&self.workers)
     }
 
     /// Reports the status to the service manager and to readiness checks.
     fn report_status(&mut self, status: &Status, hooks: &dyn Hooks) {
-        if matches!(status, Status::Stopping { .. }) {
-            self.scoreboard.set_draining();
+        match status {
+            Status::Stopping { .. } => self.scoreboard.set_draining(),
+            Status::Ready { .. } | Status::Serving { .. } => {
+                let config = &self.generations.present().config;
+                self.acme.start(config, Instant::now());
+            }
+            _ => {}
         }
         if let Some(notifier) = &mut self.notifier {
             notifier.report(status, Instant::now(), hooks);
@@ -297,6 +315,8 @@ impl MainLoop {
         );
         // It holds the old application; the new version forks another one. No fork is pending during an upgrade.
         let _none = self.generations.present_mut().kill_fork_server();
+        // The new version starts its own.
+        self.acme.end();
         let (reading, writing) = &self.lifeline;
         let outgoing = Outgoing {
             handover,
@@ -324,7 +344,8 @@ impl MainLoop {
         let fds = std::iter::once(self.signals.wake_fd())
             .chain(self.workers.poll_fds())
             .chain(fork_servers.iter().filter_map(|one| one.status().poll_fd()))
-            .chain(admin.and_then(AdminProcess::poll_fd));
+            .chain(admin.and_then(AdminProcess::poll_fd))
+            .chain(self.acme.poll_fd());
         let mut watched: Vec<PollFd<'_>> = fds
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
@@ -333,6 +354,7 @@ impl MainLoop {
             self.sampler.next(),
             self.certificates.next(),
             admin.map(AdminProcess::next),
+            self.acme.next(),
             self.notifier.as_ref().and_then(Notifier::next),
             self.trial.as_ref().map(Trial::deadline),
         ];
@@ -367,6 +389,9 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin
             && admin.on_exited(pid, exit_status, Instant::now(), hooks)
         {
+            return Vec::new();
+        }
+        if (self.acme).on_exited(pid, exit_status, Instant::now(), hooks) {
             return Vec::new();
         }
         if let Some(trial) = self.trial.take_if(|trial| trial.pid() == pid) {
@@ -436,12 +461,25 @@ impl MainLoop {
         }
     }
 
+    /// In the forked ACME process: closes everything that it does not need.
+    pub(crate) fn into_acme_resources(self) -> ChildResources {
+        let resources = Self {
+            admin: None,
+            ..self
+        };
+        ChildResources {
+            certificates: None,
+            ..resources.into_admin_resources()
+        }
+    }
+
     /// Final cleanup: removes the socket files and the pid file, and ends the admin process.
     pub(crate) fn remove_files(&mut self) {
         self.generations.remove_files();
         if let Some(admin) = &mut self.admin {
             admin.end();
         }
+        self.acme.end();
         if let Some(pid_file) = &self.pid_file {
             pid_file.remove();
         }

@@ -1,5 +1,6 @@
 //! Child processes as the supervisor sees them: channels, signals, memory, exit.
 
+pub(crate) mod acme_process;
 pub(crate) mod admin_process;
 pub(crate) mod descendants;
 pub(crate) mod exit_status;
@@ -9,4 +10,5 @@ pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod oom;
 pub(crate) mod sampling;
+pub(crate) mod side_process;
 pub(crate) mod worker_process;

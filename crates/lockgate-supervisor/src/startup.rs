@@ -261,7 +261,11 @@ fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i
         }
         Outcome::Admin(new) => new.replace_signals(supervisor).map(|signals| {
             let resources = main_loop.into_admin_resources();
-            new.run(resources, signals, hooks)
+            new.run_admin(resources, signals, hooks)
+        }),
+        Outcome::Acme(new) => new.replace_signals(supervisor).map(|signals| {
+            let resources = main_loop.into_acme_resources();
+            new.run_acme(resources, signals, hooks)
         }),
     };
     let (Ok(code) | Err(code)) = code;

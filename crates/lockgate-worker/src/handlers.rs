@@ -1,5 +1,6 @@
 //! Handlers: what the server itself answers in the event loop, without the interpreter.
 
+mod acme_challenge;
 mod https_redirect;
 mod server_options;
 
@@ -17,6 +18,9 @@ pub fn all(
     acceptor: Option<&Arc<Acceptor>>,
 ) -> Vec<Box<dyn Handler>> {
     let mut handlers: Vec<Box<dyn Handler>> = vec![Box::new(server_options::ServerOptions)];
+    if let Some(challenges) = acme_challenge::AcmeChallenges::new(config) {
+        handlers.push(Box::new(challenges));
+    }
     if let Some(redirect) = https_redirect::Redirect::new(config, endpoints, acceptor) {
         handlers.push(Box::new(redirect));
     }

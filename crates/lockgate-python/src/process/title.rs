@@ -14,6 +14,7 @@ pub(crate) enum Role {
     /// With its slot number.
     Worker(usize),
     Admin,
+    Acme,
 }
 
 /// Bytes of a short name (prctl(2), PR_SET_NAME).
@@ -39,13 +40,14 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`: the suffix identifies the process, so a long name is cut before it.
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),
         Role::ForkServer => "-fork".to_owned(),
         Role::Worker(slot) => format!("-w{slot}"),
         Role::Admin => "-admin".to_owned(),
+        Role::Acme => "-acme".to_owned(),
     };
     let mut room = SHORT.saturating_sub(end.len()).min(name.len());
     while !name.is_char_boundary(room) {
@@ -61,6 +63,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::ForkServer => "fork server".to_owned(),
         Role::Worker(slot) => format!("worker {slot}"),
         Role::Admin => "admin".to_owned(),
+        Role::Acme => "acme".to_owned(),
     };
     format!("{name}: {what} [{app}]")
 }
@@ -77,6 +80,7 @@ mod tests {
             ("lockgate", Role::Worker(255), "lockgate-w255"),
             ("lockgate", Role::ForkServer, "lockgate-fork"),
             ("lockgate", Role::Admin, "lockgate-admin"),
+            ("lockgate", Role::Acme, "lockgate-acme"),
             ("shop-0123456789ab", Role::Supervisor, "shop-0123456789"),
             ("shop-0123456789ab", Role::Worker(12), "shop-012345-w12"),
             ("ööööööööö", Role::Admin, "öööö-admin"),

@@ -1,50 +1,28 @@
-//! The admin process as the supervisor sees it: listener, fork, heartbeats, exit.
-//!
-//! The supervisor forks it like a worker. It holds no state: one that dies is replaced, and it is killed without an order
-//! to stop, after the last worker.
+//! The admin process as the supervisor sees it: its listener, and a side process.
 
+use std::iter;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
-use std::{io, iter};
+use std::time::Instant;
 
 use lockgate_config::{Bind, Config};
-use lockgate_observe::Level;
-use rustix::process::{WaitOptions, waitpid};
 
-use crate::back_off::BackOff;
-use crate::channels::control::{ControlMessage, ControlSender, control_channel};
-use crate::channels::status::{StatusMessage, StatusReceiver, status_channel};
-use crate::child::admin::{HEARTBEAT_TIMEOUT, NewAdmin};
+use crate::Hooks;
+use crate::channels::control::ControlMessage;
+use crate::channels::status::StatusMessage;
+use crate::child::side_process::NewSideProcess;
 use crate::processes::exit_status::ExitStatus;
-use crate::processes::kill::{kill, to_pid};
+use crate::processes::kill::kill;
+use crate::processes::side_process::SideProcess;
 use crate::sockets::{Listener, bind_with_retry};
 use crate::stacks::StackBoard;
 use crate::supervisor::Request;
-use crate::{Fork, Hooks};
-
-/// An admin process that has lived this long clears its failure record.
-const HEALTHY: Duration = Duration::from_secs(10);
-/// A check that is late by more than this means that the supervisor itself was stopped, frozen or starved.
-const SUSPENDED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct AdminProcess {
     listeners: Vec<Listener>,
     /// Where workers write thread dumps; `None` where the system has no futexes.
     stacks: Option<StackBoard>,
-    running: Option<Running>,
-    fork_at: Instant,
-    back_off: BackOff,
-    /// The admin process of the previous version: it answers until this one does.
-    predecessor: Option<u32>,
-}
-
-struct Running {
-    pid: u32,
-    forked_at: Instant,
-    last_heard: Instant,
-    status: StatusReceiver,
-    control: ControlSender,
+    process: SideProcess,
 }
 
 impl AdminProcess {
@@ -87,10 +65,7 @@ impl AdminProcess {
         Ok(Some(Self {
             listeners,
             stacks: StackBoard::new().ok(),
-            running: None,
-            fork_at: now,
-            back_off: BackOff::default(),
-            predecessor,
+            process: SideProcess::new("admin process", predecessor, now),
         }))
     }
 
@@ -102,125 +77,40 @@ impl AdminProcess {
 
     /// The descriptor to poll, besides the time of [`next`](Self::next).
     pub(crate) fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.running.as_ref()?.status.poll_fd()
+        self.process.poll_fd()
     }
 
-    /// When a process must be forked, or will have been silent for too long.
+    /// When something is to be done; see [`SideProcess::next`].
     pub(crate) fn next(&self) -> Instant {
-        let running = self.running.as_ref();
-        running.map_or(self.fork_at, |running| {
-            running.last_heard + HEARTBEAT_TIMEOUT
-        })
+        self.process.next()
     }
 
     /// Forks a process when one is due. In the new process: its ends of the channels.
-    pub(crate) fn fork_if_due(&mut self, now: Instant, hooks: &mut dyn Hooks) -> Option<NewAdmin> {
-        if self.running.is_some() || now < self.fork_at {
-            return None;
-        }
-        match self.fork(now, hooks) {
-            Ok(new) => new,
-            Err(error) => {
-                let wait = self.on_fork_failed(now);
-                let message =
-                    format!("cannot fork the admin process: {error}; next attempt in {wait:?}");
-                hooks.log(Level::Error, &message);
-                None
-            }
-        }
+    pub(crate) fn fork_if_due(
+        &mut self,
+        now: Instant,
+        hooks: &mut dyn Hooks,
+    ) -> Option<NewSideProcess> {
+        self.process.fork_if_due(now, hooks)
     }
 
-    fn fork(&mut self, now: Instant, hooks: &mut dyn Hooks) -> io::Result<Option<NewAdmin>> {
-        let (status, child_status) = status_channel()?;
-        let (child_control, control) = control_channel()?;
-        Ok(match hooks.fork()? {
-            Fork::Parent(pid) => {
-                self.on_forked(pid, (status, control), now);
-                None
-            }
-            Fork::Child => Some(NewAdmin {
-                status: child_status,
-                control: child_control,
-            }),
-        })
-    }
-
-    /// Requests from operators since the last call. A process that has been silent for too long is killed; its exit is
-    /// reaped like any other.
+    /// Requests from operators since the last call.
     pub(crate) fn read(&mut self, now: Instant, hooks: &dyn Hooks) -> Vec<Request> {
-        let requests = self.read_requests(now);
-        if let Some(pid) = self.kill_if_silent(now) {
-            let message = format!(
-                "the admin process (pid {pid}) has sent no heartbeat for {} s: killed, to be replaced",
-                HEARTBEAT_TIMEOUT.as_secs()
-            );
-            hooks.log(Level::Error, &message);
-        }
-        requests
-    }
-
-    fn read_requests(&mut self, now: Instant) -> Vec<Request> {
-        let Some(running) = &mut self.running else {
-            return Vec::new();
-        };
-        let messages = running.status.read();
-        if !messages.is_empty() {
-            running.last_heard = now;
-        }
-        let requests = messages.into_iter().filter_map(|message| match message {
-            StatusMessage::Requested { request, times } => {
-                Some(iter::repeat_n(request, times as usize))
-            }
-            _ => None,
-        });
-        requests.flatten().collect()
-    }
-
-    fn kill_if_silent(&mut self, now: Instant) -> Option<u32> {
-        let running = self.running.as_mut()?;
-        let late = now.checked_duration_since(running.last_heard + HEARTBEAT_TIMEOUT)?;
-        running.last_heard = now;
-        if late > SUSPENDED {
-            return None;
-        }
-        kill(running.pid);
-        Some(running.pid)
+        repeated(self.process.read(now, hooks))
     }
 
     /// The pid of the running admin process.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.pid)
+        self.process.pid()
     }
 
     pub(crate) fn listeners(&self) -> &[Listener] {
         &self.listeners
     }
 
-    fn on_forked(&mut self, pid: u32, channels: (StatusReceiver, ControlSender), now: Instant) {
-        self.predecessor.take().into_iter().for_each(kill);
-        let (status, control) = channels;
-        // It may serve at once. A send that fails is noticed as the exit of the process.
-        let _is_sent = control.send(ControlMessage::Open);
-        self.running = Some(Running {
-            pid,
-            forked_at: now,
-            last_heard: now,
-            status,
-            control,
-        });
-    }
-
     /// Makes the process reopen its log file; false when there is no process.
     pub(crate) fn reopen_logs(&self) -> bool {
-        let running = self.running.as_ref();
-        running.is_some_and(|running| running.control.send(ControlMessage::ReopenLogs))
-    }
-
-    /// Returns the delay until the next attempt.
-    fn on_fork_failed(&mut self, now: Instant) -> Duration {
-        let wait = self.back_off.after_failure();
-        self.fork_at = now + wait;
-        wait
+        self.process.send(ControlMessage::ReopenLogs)
     }
 
     /// Handles the exit of a child; returns whether it was the admin process.
@@ -231,29 +121,7 @@ impl AdminProcess {
         now: Instant,
         hooks: &dyn Hooks,
     ) -> bool {
-        let Some(wait) = self.restart_delay(pid, now) else {
-            return false;
-        };
-        let message = format!(
-            "the admin process (pid {pid}) {exit_status}; restarted in {:.1} s",
-            wait.as_secs_f64()
-        );
-        hooks.log(Level::Warning, &message);
-        true
-    }
-
-    /// If the process that has exited was the admin process: the delay until the next fork.
-    fn restart_delay(&mut self, pid: u32, now: Instant) -> Option<Duration> {
-        let forked_at = self
-            .running
-            .take_if(|running| running.pid == pid)?
-            .forked_at;
-        if now.saturating_duration_since(forked_at) >= HEALTHY {
-            self.back_off.reset();
-        }
-        let wait = self.back_off.after_service();
-        self.fork_at = now + wait;
-        Some(wait)
+        self.process.on_exited(pid, exit_status, now, hooks)
     }
 
     /// The parts that the admin process keeps.
@@ -268,100 +136,36 @@ impl AdminProcess {
 
     /// Server shutdown: kills the process, then removes its socket file.
     pub(crate) fn end(&mut self) {
-        self.predecessor.take().into_iter().for_each(kill);
-        if let Some(running) = self.running.take() {
-            kill(running.pid);
-            let _reaped = waitpid(to_pid(running.pid), WaitOptions::empty());
-        }
+        self.process.end();
         self.listeners.iter().for_each(Listener::remove_file);
     }
+}
+
+/// Each request as often as the operator says.
+fn repeated(messages: Vec<StatusMessage>) -> Vec<Request> {
+    let requests = messages.into_iter().filter_map(|message| match message {
+        StatusMessage::Requested { request, times } => {
+            Some(iter::repeat_n(request, times as usize))
+        }
+        _ => None,
+    });
+    requests.flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channels::status::StatusSender;
-
-    fn process(now: Instant) -> AdminProcess {
-        AdminProcess {
-            listeners: Vec::new(),
-            stacks: None,
-            running: None,
-            fork_at: now,
-            back_off: BackOff::default(),
-            predecessor: None,
-        }
-    }
-
-    /// Channels of an admin process, and its end of the status channel.
-    fn channels() -> ((StatusReceiver, ControlSender), StatusSender) {
-        let (status, child_status) = status_channel().unwrap();
-        let (_, control) = control_channel().unwrap();
-        ((status, control), child_status)
-    }
-
-    #[test]
-    fn a_dead_process_is_replaced_at_once_and_one_that_keeps_dying_after_a_delay() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut process = process(start);
-        assert_eq!(process.next(), start);
-        process.on_forked(7, channels().0, start);
-        assert_eq!(process.next(), start + HEARTBEAT_TIMEOUT);
-        assert_eq!(process.restart_delay(8, at(1)), None, "another process");
-        assert_eq!(process.restart_delay(7, at(1)), Some(Duration::ZERO));
-        let mut last = Duration::ZERO;
-        for pid in 9..13 {
-            process.on_forked(pid, channels().0, at(1));
-            let wait = process.restart_delay(pid, at(1)).unwrap();
-            assert!(wait > last, "{wait:?}");
-            assert_eq!(process.next(), at(1) + wait);
-            last = wait;
-        }
-        process.on_forked(20, channels().0, at(20));
-        assert_eq!(process.restart_delay(20, at(40)), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn silence_counts_from_the_last_message_and_not_while_the_supervisor_was_suspended() {
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        // No process can have this pid: kill fails.
-        let pid = i32::MAX as u32;
-        let (channels, status) = channels();
-        let mut process = process(start);
-        process.on_forked(pid, channels, start);
-        assert_eq!(process.next(), at(5_000));
-        assert_eq!(process.kill_if_silent(at(4_999)), None);
-        status.send(&StatusMessage::Heartbeat);
-        assert!(process.read_requests(at(4_999)).is_empty());
-        assert_eq!(process.next(), at(9_999));
-        assert_eq!(process.kill_if_silent(at(9_998)), None);
-        // Checked much too late: this process was suspended as well.
-        assert_eq!(process.kill_if_silent(at(20_000)), None);
-        assert_eq!(process.next(), at(25_000));
-        assert_eq!(process.kill_if_silent(at(25_001)), Some(pid));
-    }
 
     #[test]
     fn a_request_is_repeated_as_often_as_the_operator_says() {
-        let start = Instant::now();
-        let (channels, status) = channels();
-        let mut process = process(start);
-        process.on_forked(i32::MAX as u32, channels, start);
-        for (request, times) in [(Request::MoreWorkers, 2), (Request::Reload, 1)] {
-            status.send(&StatusMessage::Requested { request, times });
-        }
+        let requested = |request, times| StatusMessage::Requested { request, times };
         let more = Request::MoreWorkers;
-        assert_eq!(process.read_requests(start), [more, more, Request::Reload]);
-    }
-
-    #[test]
-    fn a_failed_fork_is_tried_again_later() {
-        let start = Instant::now();
-        let mut process = process(start);
-        let wait = process.on_fork_failed(start);
-        assert!(!wait.is_zero());
-        assert_eq!(process.next(), start + wait);
+        let messages = vec![
+            requested(more, 2),
+            StatusMessage::Heartbeat,
+            requested(Request::Reload, 1),
+        ];
+        assert_eq!(repeated(messages), [more, more, Request::Reload]);
+        assert!(repeated(Vec::new()).is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! The admin process after the fork: setup, then the host's admin listener.
+//! A side process after the fork: setup, then the host's admin listener or ACME client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,19 +17,19 @@ use crate::signals::WorkerSignals;
 /// Longest time without a heartbeat; one is sent every second.
 pub(crate) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An admin process that was just forked.
-pub(crate) struct NewAdmin {
+/// A side process that was just forked.
+pub(crate) struct NewSideProcess {
     pub(crate) status: StatusSender,
     pub(crate) control: ControlReceiver,
 }
 
-impl NewAdmin {
+impl NewSideProcess {
     /// The first step: replaces the supervisor's signal handlers. The error is the exit code with which the process must
     /// exit.
     pub(crate) fn replace_signals(&self, supervisor: Option<Pid>) -> Result<WorkerSignals, i32> {
         // Another process of the workers' user must not be able to impersonate it (ptrace(2), proc(5)).
         let _unsupported = set_undumpable();
-        // Only the supervisor ends the admin process: it ignores signals to the process group, as from a terminal.
+        // Only the supervisor ends a side process: it ignores signals to the process group, as from a terminal.
         let signals = WorkerSignals::ignoring().map_err(|_| SETUP_FAILED)?;
         match parent_death::die_with(supervisor) {
             true => Ok(signals),
@@ -38,7 +38,7 @@ impl NewAdmin {
     }
 
     /// Runs the admin process with the admin listeners; returns its exit code.
-    pub(crate) fn run(
+    pub(crate) fn run_admin(
         self,
         resources: ChildResources,
         signals: WorkerSignals,
@@ -47,18 +47,39 @@ impl NewAdmin {
         let Some(scoreboard) = resources.scoreboard else {
             return SETUP_FAILED;
         };
-        let channels = (self.status, self.control);
-        let Ok(context) = resources.into_context(0, channels, signals) else {
+        let Some(context) = self.into_context(resources, signals) else {
             return SETUP_FAILED;
-        };
-        let context = WorkerContext {
-            worker_slot: None,
-            timeout: Some(HEARTBEAT_TIMEOUT),
-            ..context
         };
         // Before the process switches to the workers' user.
         let requests = OperatorRequests::new(Arc::clone(&context.status), geteuid().as_raw());
         hooks.run_admin(context, scoreboard, requests)
+    }
+
+    /// Runs the ACME process; returns its exit code.
+    pub(crate) fn run_acme(
+        self,
+        resources: ChildResources,
+        signals: WorkerSignals,
+        hooks: &mut dyn Hooks,
+    ) -> i32 {
+        match self.into_context(resources, signals) {
+            Some(context) => hooks.run_acme(context),
+            None => SETUP_FAILED,
+        }
+    }
+
+    fn into_context(
+        self,
+        resources: ChildResources,
+        signals: WorkerSignals,
+    ) -> Option<WorkerContext> {
+        let channels = (self.status, self.control);
+        let context = resources.into_context(0, channels, signals).ok()?;
+        Some(WorkerContext {
+            worker_slot: None,
+            timeout: Some(HEARTBEAT_TIMEOUT),
+            ..context
+        })
     }
 }
 
