@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 pub(super) const OVERHEAD: usize = 32;
 
 /// The first allocation: the fields that most clients repeat.
-const FIRST_CAPACITY: usize = 256;
+const FIRST_CAPACITY: usize = 128;
 
 /// The fields of one connection that the peer's encoder may refer to.
 #[derive(Debug)]
