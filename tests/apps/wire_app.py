@@ -122,6 +122,12 @@ def cookies(environ, start_response, options):
     return [b"cookies"]
 
 
+def large_headers(environ, start_response, options):
+    headers = [(f"X-Large-{number}", f"{number % 10}" * 1_000) for number in range(40)]
+    start_response("200 OK", [*TEXT, *headers])
+    return [b"large headers"]
+
+
 def head_with_length(environ, start_response, options):
     start_response("200 OK", [*TEXT, ("Content-Length", "12345")])
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"x" * 12345]
@@ -145,6 +151,7 @@ HANDLERS = {
     "/file-closed-count": file_closed_count,
     "/own-headers": own_headers,
     "/cookies": cookies,
+    "/large-headers": large_headers,
     "/head-with-length": head_with_length,
     "/pid": pid,
 }

@@ -11,7 +11,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use lockgate_http::hpack::{Decoder, encode_field, encode_status};
+use lockgate_http::http2::hpack::{Decoder, encode_field, encode_status};
 
 /// 14 fields of a browser, Huffman coded and added to the table.
 const FIRST: &str = "8287418cf1e3c2e5f23a6ba0ab90f4ff449f607624c4a0a86040138c5072755a61a4a8ff2b1cc5805f07b242d9\
