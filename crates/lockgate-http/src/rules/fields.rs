@@ -127,13 +127,18 @@ pub(crate) fn is_connection_specific(name: &[u8], value: &[u8]) -> bool {
         b"transfer-encoding",
         b"upgrade",
     ];
+    if !matches!(name.len(), 2 | 7 | 10 | 16 | 17) {
+        return false;
+    }
     let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
     NAMES.into_iter().any(is) || (is(b"te") && !value.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// What HTTP/2 forbids in addition (RFC 9113 §8.2).
 pub(crate) fn check_http2_field(name: &[u8], value: &[u8]) -> Result<(), Refusal> {
-    if name.iter().any(u8::is_ascii_uppercase) {
+    // No early exit: nearly all are in lower case.
+    let has_upper_case = |upper, byte: &u8| upper | byte.is_ascii_uppercase();
+    if name.iter().fold(false, has_upper_case) {
         return Err(Refusal::InvalidFieldName);
     }
     if is_connection_specific(name, value) {
