@@ -34,9 +34,11 @@ impl EventLoop {
     /// would.
     pub fn drive_now(&mut self, token: u64) {
         self.turn.now = Instant::now();
-        let Some(connection) = self.slots.take(token) else {
+        let Some(mut connection) = self.slots.take(token) else {
             return;
         };
+        // The poller has not been asked.
+        connection.link_mut().readable = true;
         if connection.link().deadline <= self.turn.now {
             self.time_out(connection);
         } else {

@@ -82,6 +82,8 @@ pub struct Http2 {
     write_deadline: Option<Instant>,
     /// When the first of the bodies that wait for their windows is too late.
     window_deadline: Option<Instant>,
+    /// Streams were reset while their requests ran or waited.
+    has_abandoned: bool,
     open_streams: usize,
     /// Requests that are with the application.
     running: usize,
@@ -117,6 +119,7 @@ impl Http2 {
             rate: ClientRate::default(),
             write_deadline: None,
             window_deadline: None,
+            has_abandoned: false,
             open_streams: 0,
             running: 0,
             idle_since: None,

@@ -16,6 +16,7 @@ use super::{Http2, OUTPUT_LIMIT};
 use crate::connection::turn::Turn;
 use crate::exchange::Exchange;
 use crate::exchange::body::stream::BodyError;
+use crate::exchange::writer::{DropReason, Presence, PresenceCheck};
 use crate::protocol::intake::Rejection;
 
 impl Http2 {
@@ -47,11 +48,26 @@ impl Http2 {
                 self.reader.unread = input[used..].to_vec();
             }
         }
-        for exchange in batch.drain(..) {
-            turn.dispatch(exchange);
+        if batch.is_empty() {
+            turn.batch = batch;
+            return outcome;
+        }
+        for mut exchange in batch.drain(..) {
+            // Most clients that reset a stream at once do so to cause work (CVE-2023-44487).
+            if self.has_abandoned
+                && exchange.writer.client().presence(PresenceCheck::Events) == Presence::Gone
+            {
+                exchange.writer.drop_request(DropReason::Gone, turn.now);
+            } else {
+                turn.dispatch(exchange);
+            }
         }
         turn.batch = batch;
-        outcome
+        let mut state = self.shared.lock();
+        // Some may have been answered at once. Without output the first response marks the connection again.
+        let is_due = outcome == Ok(true) || !state.output.is_empty() || !state.outgoing.is_empty();
+        state.is_marked = is_due;
+        outcome.map(|_| is_due)
     }
 
     /// Counts received bytes of a body whose frame is not complete: a slow client may use long frames.
@@ -81,6 +97,7 @@ impl Http2 {
             reader,
             unsent,
             going,
+            has_abandoned,
             ..
         } = self;
         let here = Surroundings {
@@ -193,7 +210,8 @@ impl Http2 {
         };
         let has_output = !state.output.is_empty() || has_grown || !link.out.is_empty();
         // Without output of its own the connection is not sent now: the first response marks it again.
-        state.is_marked = has_output;
+        state.is_marked = has_output || !batch.is_empty();
+        *has_abandoned = !state.abandoned.is_empty();
         reader.head_began = match reader.head_began {
             _ if !state.connection.is_reading_headers() => None,
             Some(began) => Some(began),
