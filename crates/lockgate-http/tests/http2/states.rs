@@ -26,7 +26,7 @@ fn a_stream_that_both_sides_have_ended_takes_nothing() {
         (get(1), "error", "GOAWAY 1 5"),
         (frame(CONTINUATION, 4, 1, b""), "error", "GOAWAY 1 1"),
         (window_update(1, 10), "", ""),
-        (window_update(1, 0), "", ""),
+        (window_update(1, 0), "error", "GOAWAY 1 1"),
         (reset(1, 0), "", ""),
         (frame(PRIORITY, 0, 1, b"\0\0\0\x03\x01"), "", ""),
         (frame(PRIORITY_UPDATE, 0, 0, b"\0\0\0\x01u=1"), "", ""),

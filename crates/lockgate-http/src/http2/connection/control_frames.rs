@@ -7,7 +7,7 @@ use crate::http2::event::Event;
 use crate::http2::frame::{FrameHead, FrameKind, StreamId, flags, push_frame};
 use crate::http2::priority::Priority;
 use crate::http2::settings::TABLE_SIZE;
-use crate::http2::streams::StreamState;
+use crate::http2::streams::{Closed, StreamState};
 
 type Taken = Result<Option<Event<'static>>, ConnectionError>;
 
@@ -71,6 +71,10 @@ impl Connection {
         }
         let open = match self.streams.state(stream) {
             StreamState::Idle => return Err(ConnectionError::IdleStream),
+            // No client has a reason for it, and that of a stream in progress would be an error of the stream.
+            StreamState::Closed(Closed::Ended) if increment == 0 => {
+                return Err(ConnectionError::ZeroWindowUpdate);
+            }
             StreamState::Closed(_) => return Ok(None),
             StreamState::Open(index) => self.streams.at(index),
         };
