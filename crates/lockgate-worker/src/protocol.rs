@@ -4,6 +4,7 @@ pub(crate) mod handshake;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod intake;
+mod proxy_header;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use crate::exchange::client_identity::ClientIdentity;
 use self::handshake::Handshaking;
 use self::http1::Http1;
 use self::http2::Http2;
+use self::proxy_header::AwaitingProxyHeader;
 
 /// Opens connections for the event loop of one worker.
 #[derive(Clone)]
@@ -42,17 +44,31 @@ impl Opener for Protocols {
             config.head_timeout
         };
         let link = Link::new(slot, transport, client, local, now + time);
-        if is_handshaking {
-            let protocols = self.clone();
-            let speak = move |alpn: Option<&[u8]>, link| protocols.speak(alpn, link);
-            let context = Arc::clone(&self.context);
-            return Box::new(Handshaking::new(link, context, Box::new(speak)));
+        match is_handshaking {
+            true if self.context.proxies.requires_header() => {
+                let protocols = self.clone();
+                let shake_hands = move |link| protocols.shake_hands(link);
+                let context = Arc::clone(&self.context);
+                Box::new(AwaitingProxyHeader::new(
+                    link,
+                    context,
+                    Box::new(shake_hands),
+                ))
+            }
+            true => self.shake_hands(link),
+            false => self.speak(None, link),
         }
-        self.speak(None, link)
     }
 }
 
 impl Protocols {
+    fn shake_hands(&self, link: Link) -> Box<dyn Protocol> {
+        let protocols = self.clone();
+        let speak = move |alpn: Option<&[u8]>, link| protocols.speak(alpn, link);
+        let context = Arc::clone(&self.context);
+        Box::new(Handshaking::new(link, context, Box::new(speak)))
+    }
+
     /// The protocol that client and server have agreed on (ALPN, RFC 7301); without an agreement HTTP/1.
     pub(crate) fn speak(&self, alpn: Option<&[u8]>, link: Link) -> Box<dyn Protocol> {
         if alpn == Some(b"h2") {

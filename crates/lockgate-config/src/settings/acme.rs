@@ -18,8 +18,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Names of the site, for which certificates are obtained and renewed automatically. Without `bind`, the \
               server then listens on the ports 443 (HTTPS) and 80 (redirect to HTTPS) of every interface. The \
               certificate authority connects to one of the two ports, so the names must lead to this server. For \
-              `localhost`, its subdomains and loopback addresses the server makes a certificate itself. Names that \
-              a certificate from a file covers need no other.",
+              `localhost`, its subdomains and loopback addresses the server makes a certificate itself. Leave out \
+              names for which a file has a certificate.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

@@ -34,7 +34,7 @@ fn server_settings(config: &Config) -> Result<ServerSettings, String> {
                 .map_err(|error| format!("ciphers = {ciphers:?}: {error}"))?,
             None => default_cipher_suites(),
         },
-        alpn: PROTOCOLS.map(<[u8]>::to_vec).to_vec(),
+        alpn: protocols(config).map(<[u8]>::to_vec).collect(),
         client_auth: match tls.client_certificates {
             ClientCertificates::None => ClientAuth::Off,
             ClientCertificates::Optional => ClientAuth::Optional(authorities()?),
@@ -45,7 +45,11 @@ fn server_settings(config: &Config) -> Result<ServerSettings, String> {
 
 /// The protocols to agree on, the preferred one first. A client that offers none of them gets no connection
 /// (RFC 7301 §3.2), so HTTP/1.0, which curl offers, is one of them.
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+fn protocols(config: &Config) -> impl Iterator<Item = &'static [u8]> {
+    let http2 = config.http2.is_enabled.then_some(&b"h2"[..]);
+    let others: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+    http2.into_iter().chain(others)
+}
 
 fn authorities(path: &Path) -> Result<ClientAuthorities, String> {
     let shown = path.display();

@@ -229,9 +229,7 @@ impl Environ {
         }
         if request.scheme() == "https" {
             environ.set_item(&self.keys.wsgi_url_scheme, &self.https)?;
-            if let Some(connection) = request.tls() {
-                self.tls.set(&environ, connection, &shared.settings)?;
-            }
+            self.tls.set(&environ, request, &shared.settings)?;
         }
         if request.local().server_port.is_empty() {
             self.set_server_of_unix_socket(&environ, request)?;

@@ -81,7 +81,11 @@ pub(super) fn signed(
         return hooks.log(Level::Warning, &message);
     }
     let message = match unwritten {
-        None => format!("certificate signed by this server itself: {}", title(own)),
+        None => format!(
+            "certificate signed by this server itself: {}; clients refuse it until they trust this file \
+             (curl --cacert FILE), or check no certificate (curl -k)",
+            title(own)
+        ),
         Some(error) => format!(
             "certificate signed by this server itself: {names}; the next start makes another one, because it cannot be kept \
              in acme_dir: {error}"

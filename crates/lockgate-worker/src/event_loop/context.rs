@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
-use lockgate_http::Limits;
 use lockgate_http::http2::ConnectionError;
+use lockgate_http::{Limits, Refusal};
 use lockgate_observe::Level;
 use lockgate_tls::Acceptor;
 
@@ -19,6 +19,7 @@ use crate::exchange::body::minimum_rate::MinimumRate;
 use crate::exchange::body::spool::{BodyStore, NotStored};
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::Deadlines;
+use crate::exchange::request::Request;
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -72,6 +73,12 @@ impl Context {
         self.inbox.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()
     }
 
+    /// The user that the client's certificate names, if the operator asks for it (`client_certificate_user`).
+    pub fn user_of(&self, request: &Request) -> Option<Box<str>> {
+        let part = self.config.tls.client_certificate_user?;
+        request.certificate_user(part).map(Box::from)
+    }
+
     /// How long a request may wait for a thread: a call without time left would be useless.
     pub fn longest_wait(&self) -> Option<Duration> {
         load_shedding::longest_wait(&self.config)
@@ -98,6 +105,24 @@ impl Context {
             Level::Debug,
             &format!("refused a request from {}: {refusal}", client.shown()),
         );
+    }
+
+    /// Logs, from time to time, that a connection without a valid PROXY header is refused.
+    pub fn report_refused_connection(
+        &self,
+        refusal: Refusal,
+        reason: &str,
+        client: &Client,
+        now: Instant,
+    ) {
+        if let Some(suppressed) = self.proxies.warnings.record(refusal, now) {
+            let more = and_suppressed(suppressed);
+            let client = client.shown();
+            self.error_log.write_unless_blocked(
+                Level::Warning,
+                &format!("refused a connection from {client}: {reason}{more}"),
+            );
+        }
     }
 
     /// Logs that requests are refused, from time to time.

@@ -87,6 +87,11 @@ impl TrustedProxies {
         !has_reported.load(Ordering::Relaxed) && !has_reported.swap(true, Ordering::Relaxed)
     }
 
+    /// Whether connections begin with a PROXY header.
+    pub(crate) fn requires_header(&self) -> bool {
+        self.protocol.is_some()
+    }
+
     /// Whether every head is examined, because a header with an unusual name may name the client.
     pub fn examines_all_heads(&self) -> bool {
         self.examines_all_heads
@@ -109,9 +114,10 @@ pub(crate) struct ClientIdentity {
 }
 
 impl ClientIdentity {
-    pub(crate) fn new(proxies: &TrustedProxies) -> Self {
+    /// On a connection with TLS the PROXY header has come before the handshake.
+    pub(crate) fn new(proxies: &TrustedProxies, is_tls: bool) -> Self {
         Self {
-            header: proxies.protocol.map(|_| Box::default()),
+            header: proxies.protocol.filter(|_| !is_tls).map(|_| Box::default()),
             ..Self::default()
         }
     }

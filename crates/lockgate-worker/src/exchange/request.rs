@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockgate_config::TlsConfig;
+use lockgate_config::{ClientCertificateUser, TlsConfig};
 use lockgate_http::RequestHead;
 use lockgate_tls::TlsInfo;
 
@@ -74,6 +74,15 @@ pub struct Request {
     pub(crate) tls: Option<Arc<TlsInfo>>,
 }
 
+/// The session of a connection with TLS, if the application gets something of it: `SSL_*` or `REMOTE_USER`.
+pub(crate) fn tls_for_application(
+    transport: &dyn Transport,
+    config: &TlsConfig,
+) -> Option<Arc<TlsInfo>> {
+    let is_used = config.has_ssl_variables() || config.client_certificate_user.is_some();
+    is_used.then(|| transport.tls_info()).flatten()
+}
+
 impl Request {
     /// Takes the body; a second call returns an empty one.
     pub fn take_body(&mut self) -> Body {
@@ -111,9 +120,19 @@ impl Request {
     pub(crate) fn set_transport(&mut self, transport: &dyn Transport, config: &TlsConfig) {
         self.is_https = transport.is_encrypted();
         if self.is_https {
-            let is_used = config.has_ssl_variables() || config.client_certificate_user.is_some();
-            self.tls = is_used.then(|| transport.tls_info()).flatten();
+            self.tls = tls_for_application(transport, config);
         }
+    }
+
+    /// The user that the client's certificate names; `None` without a certificate, or if it lacks this part.
+    pub fn certificate_user(&self, part: ClientCertificateUser) -> Option<&str> {
+        let peer = self.tls()?.peer()?;
+        let user = match part {
+            ClientCertificateUser::CommonName => peer.common_name(),
+            ClientCertificateUser::Email => peer.variable("SSL_CLIENT_SAN_Email_0"),
+            ClientCertificateUser::DistinguishedName => Some(peer.subject()),
+        };
+        user.filter(|user| !user.is_empty())
     }
 
     /// Most requests of a connection have the same client: comparing costs less than reference counting.

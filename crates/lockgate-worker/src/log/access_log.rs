@@ -38,6 +38,8 @@ pub struct Entry {
     pub head: RequestHead,
     /// The client, once it is known; until then the peer is logged instead.
     pub client: Option<Arc<Client>>,
+    /// The user that the client's certificate names, if that is asked for.
+    pub user: Option<Box<str>>,
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,
@@ -68,6 +70,7 @@ impl Entry {
         let entry = &mut *self;
         entry.head.clear();
         entry.client = None;
+        entry.user = None;
         entry.response.clear();
         entry.environ.clear();
         entry.status = 0;
@@ -136,7 +139,7 @@ impl AccessLog {
         });
         let record = AccessRecord {
             client: client.host(),
-            user: None,
+            user: entry.user.as_deref().map(str::as_bytes),
             method: head.method(),
             target: head.target(),
             path: head.path(),

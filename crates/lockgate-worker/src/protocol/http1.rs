@@ -81,6 +81,7 @@ impl Http1 {
             reader: RequestReader::new(
                 RequestParser::new(Arc::clone(&context.limits)),
                 &context.proxies,
+                link.local.is_tls,
             ),
             link,
             context,

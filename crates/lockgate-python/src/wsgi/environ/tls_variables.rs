@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use lockgate_config::ClientCertificateUser;
-use lockgate_tls::{PeerCertificate, TlsInfo};
+use lockgate_tls::TlsInfo;
+use lockgate_worker::Request;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -19,17 +19,20 @@ pub(super) struct TlsVariables {
 }
 
 impl TlsVariables {
-    /// Adds the variables of this connection to an environ.
+    /// Adds the variables of the request's connection to its environ.
     pub(super) fn set(
         &mut self,
         environ: &Bound<'_, PyDict>,
-        connection: &Arc<TlsInfo>,
+        request: &Request,
         settings: &Settings,
     ) -> PyResult<()> {
+        let Some(connection) = request.tls() else {
+            return Ok(());
+        };
         let is_known = |known: &Arc<TlsInfo>| Arc::ptr_eq(known, connection);
         if !self.connection.as_ref().is_some_and(is_known) {
             self.connection = None;
-            self.variables = variables(environ.py(), connection, settings)?;
+            self.variables = variables(environ.py(), connection, request, settings)?;
             self.connection = Some(Arc::clone(connection));
         }
         (self.variables.iter()).try_for_each(|(name, value)| environ.set_item(name, value))
@@ -39,6 +42,7 @@ impl TlsVariables {
 fn variables(
     py: Python<'_>,
     connection: &TlsInfo,
+    request: &Request,
     settings: &Settings,
 ) -> PyResult<Vec<(Py<PyString>, Py<PyString>)>> {
     let mut variables = Vec::new();
@@ -54,21 +58,9 @@ fn variables(
             add(&name, &value)?;
         }
     }
-    let user = settings
-        .certificate_user
-        .and_then(|part| user_of(connection.peer()?, part));
-    if let Some(user) = user {
+    let part = settings.certificate_user;
+    if let Some(user) = part.and_then(|part| request.certificate_user(part)) {
         add("REMOTE_USER", user)?;
     }
     Ok(variables)
-}
-
-/// `None` if the certificate lacks this part.
-fn user_of(peer: &PeerCertificate, part: ClientCertificateUser) -> Option<&str> {
-    let user = match part {
-        ClientCertificateUser::CommonName => peer.common_name(),
-        ClientCertificateUser::Email => peer.variable("SSL_CLIENT_SAN_Email_0"),
-        ClientCertificateUser::DistinguishedName => Some(peer.subject()),
-    };
-    user.filter(|user| !user.is_empty())
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lockgate_http::http2::PREFACE;
 use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
-use lockgate_observe::{Level, Outcome};
+use lockgate_observe::Outcome;
 
 use super::body_source::BodyReceiver;
 use super::{Http1, Next};
@@ -18,7 +18,6 @@ use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedP
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
-use crate::log::throttle::and_suppressed;
 use crate::protocol::intake::{Rejection, identify, streams_body_of};
 
 /// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
@@ -51,14 +50,14 @@ pub(super) struct RequestReader {
 }
 
 impl RequestReader {
-    pub(super) fn new(parser: RequestParser, proxies: &TrustedProxies) -> Self {
+    pub(super) fn new(parser: RequestParser, proxies: &TrustedProxies, is_tls: bool) -> Self {
         Self {
             parser,
             unread: Vec::new(),
             request: None,
             spool: Spool::Empty,
             has_begun_head: false,
-            identity: ClientIdentity::new(proxies),
+            identity: ClientIdentity::new(proxies, is_tls),
             stream: None,
             discards_input: false,
         }
@@ -420,6 +419,7 @@ impl Http1 {
             let mut entry = Entry::take();
             entry.head.clone_from(head);
             entry.client = Some(Arc::clone(&request.client));
+            entry.user = self.context.user_of(request);
             entry.started = Some(now);
             self.response.entry = Some(entry);
         }
@@ -480,14 +480,8 @@ impl Http1 {
                 reason,
                 is_readable,
             } => {
-                if let Some(suppressed) = self.context.proxies.warnings.record(refusal, now) {
-                    let more = and_suppressed(suppressed);
-                    let client = self.link.client.shown();
-                    self.context.error_log.write_unless_blocked(
-                        Level::Warning,
-                        &format!("refused a connection from {client}: {reason}{more}"),
-                    );
-                }
+                let client = &self.link.client;
+                (self.context).report_refused_connection(refusal, &reason, client, now);
                 if is_readable {
                     Err(Some(self.refuse(refusal.into(), Outcome::Refused, now)))
                 } else {

@@ -90,6 +90,7 @@ impl RequestReader {
         let context = &here.shared.context;
         request.has_body = !matches!(request.head.framing(), Framing::None);
         request.is_https = here.is_encrypted;
+        request.tls.clone_from(&here.shared.tls);
         let peer = &here.shared.peer;
         if request.head.may_have_forwarding_headers() || context.proxies.examines_all_heads() {
             if let Err(refusal) = identify(&mut self.identity, &mut request, peer, context) {
@@ -114,6 +115,7 @@ impl RequestReader {
             let mut entry = Entry::take();
             entry.head.clone_from(&request.head);
             entry.client = Some(Arc::clone(&request.client));
+            entry.user = context.user_of(&request);
             entry.started = Some(here.now);
             entry
         });

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_http::LocalResponse;
 use lockgate_http::http2::{Connection, ErrorCode, StreamId};
+use lockgate_tls::TlsInfo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::state::State;
@@ -19,6 +20,7 @@ use crate::detached_work::DetachedWork;
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::deadlines::ending::StreamHandle;
+use crate::exchange::request::tls_for_application;
 use crate::exchange::writer::Held;
 use crate::transport::SharedTransport;
 
@@ -34,6 +36,8 @@ pub(super) struct Shared {
     pub(super) transport: Weak<dyn SharedTransport>,
     /// The connection is encrypted.
     pub(super) is_https: bool,
+    /// The TLS session, if the application gets something of it.
+    pub(super) tls: Option<Arc<TlsInfo>>,
     state: Mutex<State>,
     /// Something has changed that a thread waits for.
     changed: Condvar,
@@ -48,6 +52,7 @@ impl Shared {
         output: Vec<u8>,
     ) -> Self {
         let is_https = link.local.is_tls;
+        let tls = tls_for_application(&*link.transport, &context.config.tls);
         Self {
             context,
             event_loop,
@@ -55,6 +60,7 @@ impl Shared {
             peer: Arc::clone(&link.client),
             transport: link.transport.share(),
             is_https,
+            tls,
             state: Mutex::new(State::new(connection, output, is_https)),
             changed: Condvar::new(),
         }
