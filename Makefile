@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12   another Python, with a virtualenv of its own
 #   PORT=9000           another port for `make serve`
+#   TLS=1               `make serve` over HTTPS, on port 8443, with a certificate that the server makes
 #   BUILD=dev           a quick build without optimisation instead of a release build
 #   PYTEST="-n 0 -k x"  arguments for pytest, which runs two tests at a time
 #   FUZZ_SECONDS=3600   how long `make fuzz` looks, in all; FUZZ=head only there
@@ -9,7 +10,8 @@
 #   SOAK_SECONDS=3600   how long `make soak` lasts; SOAK="--seed 7" for the same requests again
 
 PYTHON ?= python3
-PORT ?= 8000
+PORT ?= $(if $(TLS),8443,8000)
+TLS ?=
 BUILD ?= release
 PYTEST ?=
 FUZZ_SECONDS ?= 60
@@ -62,10 +64,12 @@ CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@sed -n '3,9s/^# / /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,10s/^# / /p' $(firstword $(MAKEFILE_LIST))
+
+SERVE_AT := $(if $(TLS),--domain localhost --acme-dir $(abspath $(VENV))/acme -b https://localhost:$(PORT),-b 127.0.0.1:$(PORT))
 
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
-	@$(BIN)/lockgate app:app --chdir examples/flask_notes -b 127.0.0.1:$(PORT)
+	@$(BIN)/lockgate app:app --chdir examples/flask_notes $(SERVE_AT)
 
 test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --no-fail-fast || { echo "make: the Rust tests run once more"; cargo test --locked --workspace; }
