@@ -23,6 +23,7 @@ const LIMITS: Limits = Limits {
     field_size: 100,
     ..SMALL
 };
+const PING: u64 = 0x6162_6364_6566_6768;
 const CONTEXT: ResponseContext<'_> = ResponseContext {
     version: Version::Http2,
     is_head: false,
@@ -223,7 +224,9 @@ impl Server {
             Event::PeerGoesAway { .. } => {
                 self.connection
                     .go_away(GoAway::Final, ErrorCode::NO_ERROR, &mut self.sent);
+                self.connection.ping(PING, &mut self.sent);
             }
+            Event::PingAck { payload } => assert_eq!(payload, PING),
             Event::NeedInput => {}
         }
     }
