@@ -183,6 +183,8 @@ pub(crate) fn openssl_name(suite: SupportedCipherSuite) -> &'static str {
 /// It names a suite that there is not, or selects none.
 pub fn parse_cipher_string(text: &str) -> Result<Vec<SupportedCipherSuite>, CipherStringError> {
     let mut list = List::default();
+    // A command may follow without a separator: `DEFAULT@SECLEVEL=2`.
+    let text = text.replace('@', ":@");
     for item in text
         .split([':', ',', ' ', ';'])
         .filter(|item| !item.is_empty())
@@ -298,4 +300,97 @@ fn selected(item: &str, is_exclusion: bool) -> Result<Vec<usize>, CipherStringEr
         }
     }
     Ok(matching)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Result<Vec<&'static str>, CipherStringError> {
+        Ok(parse_cipher_string(text)?
+            .into_iter()
+            .map(openssl_name)
+            .collect())
+    }
+
+    const TLS13_NAMES: [&str; 3] = [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+    ];
+
+    #[test]
+    fn strings_select_suites_as_in_openssl() {
+        const EC128: &str = "ECDHE-ECDSA-AES128-GCM-SHA256";
+        const RSA128: &str = "ECDHE-RSA-AES128-GCM-SHA256";
+        const EC256: &str = "ECDHE-ECDSA-AES256-GCM-SHA384";
+        const RSA256: &str = "ECDHE-RSA-AES256-GCM-SHA384";
+        const EC_CHACHA: &str = "ECDHE-ECDSA-CHACHA20-POLY1305";
+        const RSA_CHACHA: &str = "ECDHE-RSA-CHACHA20-POLY1305";
+        let all = [EC128, RSA128, EC256, RSA256, EC_CHACHA, RSA_CHACHA];
+        for (text, wanted) in [
+            ("ALL", &all[..]),
+            ("HIGH:!aNULL:!MD5", &all),
+            ("DEFAULT@SECLEVEL=2", &all),
+            ("TLSv1.2:!ECDHE-RSA-AES128-SHA", &all),
+            ("EECDH+AESGCM:EDH+AESGCM", &[EC128, RSA128, EC256, RSA256]),
+            (
+                "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!eNULL:!aDSS",
+                &all,
+            ),
+            (
+                "ECDHE+AES256, ECDHE-RSA-AES128-GCM-SHA256",
+                &[EC256, RSA256, RSA128],
+            ),
+            ("ALL:!aRSA", &[EC128, EC256, EC_CHACHA]),
+            (
+                "ALL:-AES128:AES128",
+                &[EC256, RSA256, EC_CHACHA, RSA_CHACHA, EC128, RSA128],
+            ),
+            (
+                "ALL:!AES128:AES128",
+                &[EC256, RSA256, EC_CHACHA, RSA_CHACHA],
+            ),
+            (
+                "ALL:+AES128",
+                &[EC256, RSA256, EC_CHACHA, RSA_CHACHA, EC128, RSA128],
+            ),
+            ("AESGCM:@STRENGTH", &[EC256, RSA256, EC128, RSA128]),
+            (RSA_CHACHA, &[RSA_CHACHA]),
+        ] {
+            let found = names(text).unwrap();
+            assert_eq!(found[..3], TLS13_NAMES, "{text}");
+            assert_eq!(&found[3..], wanted, "{text}");
+        }
+        assert_eq!(
+            names("TLS_AES_256_GCM_SHA384").unwrap(),
+            ["TLS_AES_256_GCM_SHA384"]
+        );
+        assert_eq!(names("ALL").unwrap().len(), default_cipher_suites().len());
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_refused_by_name() {
+        let unavailable = |name: &str| Err(CipherStringError::Unavailable(name.to_owned()));
+        let unknown = |name: &str| Err(CipherStringError::Unknown(name.to_owned()));
+        for (text, wanted) in [
+            ("AES128-SHA", unavailable("AES128-SHA")),
+            (
+                "HIGH:DHE-RSA-AES128-GCM-SHA256",
+                unavailable("DHE-RSA-AES128-GCM-SHA256"),
+            ),
+            (
+                "TLS_AES_128_CCM_SHA256",
+                unavailable("TLS_AES_128_CCM_SHA256"),
+            ),
+            ("FAST", unknown("FAST")),
+            ("HIGH:!FAST", unknown("FAST")),
+            ("HIGH:@SECLEVEL=5", unknown("@SECLEVEL=5")),
+            ("", Err(CipherStringError::Empty)),
+            ("kRSA", Err(CipherStringError::Empty)),
+            ("ALL:!ECDHE", Err(CipherStringError::Empty)),
+        ] {
+            assert_eq!(names(text), wanted, "{text}");
+        }
+    }
 }

@@ -195,3 +195,47 @@ fn algorithm_name(id: String) -> String {
     };
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_has_the_variables_of_mod_ssl() {
+        let blocks = pem::blocks(include_bytes!("../tests/samples/client.crt")).unwrap();
+        let issuer = pem::blocks(include_bytes!("../tests/samples/sub.crt")).unwrap();
+        let chain = [&blocks[0], &issuer[0]].map(|block| CertificateDer::from(&block.contents[..]));
+        let peer = PeerCertificate::new(&chain).unwrap();
+        let dn = "emailAddress=alice@example.com,CN=Alice\\, the \\\"first\\\",OU=Two,OU=One,O=Example,C=DE";
+        for (name, wanted) in [
+            ("SSL_CLIENT_M_VERSION", Some("3")),
+            ("SSL_CLIENT_M_SERIAL", Some("AB12")),
+            ("SSL_CLIENT_S_DN", Some(dn)),
+            ("SSL_CLIENT_I_DN", Some("CN=Intermediate,O=Example")),
+            ("SSL_CLIENT_S_DN_CN", Some("Alice, the \"first\"")),
+            ("SSL_CLIENT_S_DN_OU", Some("One")),
+            ("SSL_CLIENT_S_DN_OU_1", Some("Two")),
+            ("SSL_CLIENT_S_DN_Email", Some("alice@example.com")),
+            ("SSL_CLIENT_I_DN_O", Some("Example")),
+            ("SSL_CLIENT_SAN_DNS_0", Some("alice.example")),
+            ("SSL_CLIENT_SAN_Email_0", Some("alice@example.com")),
+            ("SSL_CLIENT_A_KEY", Some("id-ecPublicKey")),
+            ("SSL_CLIENT_A_SIG", Some("ecdsa-with-SHA256")),
+            ("SSL_CLIENT_S_DN_ST", None),
+        ] {
+            assert_eq!(peer.variable(name), wanted, "{name}");
+        }
+        let whole = String::from_utf8_lossy(include_bytes!("../tests/samples/client.crt"));
+        assert_eq!(peer.variable("SSL_CLIENT_CERT"), Some(&*whole));
+        assert!(peer.variable("SSL_CLIENT_CERT_CHAIN_0").is_some());
+        assert_eq!(peer.common_name(), Some("Alice, the \"first\""));
+        assert_eq!(peer.subject(), dn);
+        assert!(PeerCertificate::new(&[]).is_none());
+    }
+
+    #[test]
+    fn times_are_printed_as_by_openssl() {
+        assert_eq!(date(0), "Jan  1 00:00:00 1970 GMT");
+        assert_eq!(date(1_795_902_396), "Nov 28 21:46:36 2026 GMT");
+    }
+}

@@ -14,8 +14,8 @@ pub(crate) enum Unreadable {
 /// All blocks of a file, in order; text outside blocks is skipped.
 pub(crate) fn blocks(file: &[u8]) -> Result<Vec<Pem>, Unreadable> {
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
-    // DER begins with a SEQUENCE whose length does not fit in one byte.
-    if matches!(file, [0x30, 0x80..=0xff, ..]) {
+    // DER begins with a SEQUENCE, and is no text.
+    if file.first() == Some(&0x30) && std::str::from_utf8(file).is_err() {
         return Err(Unreadable::Binary);
     }
     let mut blocks = Vec::new();

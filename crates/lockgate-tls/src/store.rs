@@ -79,3 +79,66 @@ impl CertificateStore {
             .find(|certificate| certificate.certified().key.choose_scheme(schemes).is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::KeyKind;
+
+    const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
+    const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
+    const BOTH: &[SignatureScheme] = &[
+        SignatureScheme::RSA_PSS_SHA256,
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+    ];
+
+    fn certificate(names: &[&str], kind: KeyKind) -> Arc<Certificate> {
+        let algorithm = match kind {
+            KeyKind::EllipticCurve => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyKind::Rsa => &rcgen::PKCS_RSA_SHA256,
+        };
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let parameters = rcgen::CertificateParams::new(names).unwrap();
+        let chain = parameters.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        Arc::new(Certificate::from_pem(chain.as_bytes(), key.as_bytes(), None).unwrap())
+    }
+
+    #[test]
+    fn a_client_gets_the_certificate_for_its_name_and_its_signatures() {
+        use KeyKind::{EllipticCurve, Rsa};
+        let certificates = vec![
+            certificate(&["shop.example", "www.shop.example"], Rsa),
+            certificate(&["shop.example", "www.shop.example"], EllipticCurve),
+            certificate(&["*.shop.example"], EllipticCurve),
+            certificate(&["other.example"], EllipticCurve),
+        ];
+        let store = CertificateStore::new(certificates.clone());
+        for (name, schemes, wanted) in [
+            (Some("shop.example"), BOTH, Some(1)),
+            (Some("SHOP.example."), ECDSA, Some(1)),
+            (Some("shop.example"), RSA, Some(0)),
+            (Some("www.shop.example"), BOTH, Some(1)),
+            (Some("img.shop.example"), BOTH, Some(2)),
+            // No certificate for the name has a key that the client can verify.
+            (Some("img.shop.example"), RSA, Some(0)),
+            (Some("a.img.shop.example"), BOTH, Some(1)),
+            (Some("other.example"), ECDSA, Some(3)),
+            (Some("unknown.example"), BOTH, Some(1)),
+            (None, BOTH, Some(1)),
+            (None, RSA, Some(0)),
+            (None, &[], None),
+        ] {
+            let chosen = store.choose(name, schemes);
+            let index = chosen.and_then(|chosen| {
+                certificates
+                    .iter()
+                    .position(|certificate| Arc::ptr_eq(certificate, chosen))
+            });
+            assert_eq!(index, wanted, "{name:?} {schemes:?}");
+        }
+        assert!(CertificateStore::default().choose(None, BOTH).is_none());
+        assert!(CertificateStore::default().is_empty() && !store.is_empty());
+    }
+}
