@@ -1,6 +1,8 @@
 //! Certificate files and key files as tools write them, and as operators confuse them. The samples were made with the
 //! openssl command; `leaf.crt` is issued by `sub.crt`, and that by `ca.crt`.
 
+#![allow(clippy::unwrap_used)]
+
 use lockgate_tls::{Certificate, CertificateError, ClientAuthorities, KeyKind, self_signed};
 
 macro_rules! sample {
