@@ -7,10 +7,12 @@ import signal
 import socket
 import ssl
 import threading
+from pathlib import Path
 
 import pytest
 from harness import eventually, free_port
 from harness.admin import Admin
+from harness.other_user import open_to_others, reachable_python
 from harness.pebble import EAB_KEY, Authority, Pebble, presented
 from harness.process import children
 
@@ -231,6 +233,23 @@ def test_the_server_outlives_its_acme_process(start, tmp_path):
     assert last != pid
     assert server.stop() == 0
     assert not os.path.exists(f"/proc/{last}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+def test_workers_of_another_user_answer_the_ca_and_read_no_key(start, tmp_path, pebble):
+    open_to_others(tmp_path)
+    user = ["--user", "12345", "--group", "12345"]
+    site = Site(start, tmp_path, *user, prefix=reachable_python(tmp_path))
+    ca = pebble(http_port=site.http_port)
+    server = site.run(*ca.arguments(site.acme_dir))
+    site.wait_for_certificate(ca.trust())
+    assert Path(f"/proc/{acme_process(server)}").stat().st_uid == 0
+    assert Path(f"/proc/{server.workers()[0]}").stat().st_uid == 12345
+    for path in site.acme_dir.rglob("*"):
+        is_public = path.parent.name in ("state", "http-01") or path.is_dir()
+        assert is_public or path.stat().st_mode & 0o077 == 0, path
+        assert path.stat().st_uid == 0
 
 
 @pytest.mark.slow
