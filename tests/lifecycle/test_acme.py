@@ -229,8 +229,13 @@ def test_the_server_outlives_its_acme_process(start, tmp_path):
         os.kill(pid, signal.SIGKILL)
         server.wait_for_log(rf"the ACME process \(pid {pid}\) was killed by .*; restarted in")
         assert site.serves()
+    # The new version of the server starts its own.
+    before = acme_process(server)
+    server.signal(signal.SIGUSR2)
+    eventually(lambda: acme_process(server) != before, within=40, what="another ACME process")
     last = acme_process(server)
-    assert last != pid
+    assert not os.path.exists(f"/proc/{before}")
+    assert site.serves()
     assert server.stop() == 0
     assert not os.path.exists(f"/proc/{last}")
 

@@ -93,6 +93,12 @@ fn no_answer(error: ureq::Error) -> NoAnswer {
         ureq::Error::Protocol(error) => {
             NoAnswer::Unusable(format!("does not answer in HTTP: {error}"))
         }
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => {
+            NoAnswer::Unreachable(format!("no connection within {LONGEST_CONNECT:?}"))
+        }
+        ureq::Error::Timeout(_) => {
+            NoAnswer::Unreachable(format!("no complete answer within {LONGEST_REQUEST:?}"))
+        }
         ureq::Error::Io(error) => NoAnswer::Unreachable(with_sources(&error)),
         error => NoAnswer::Unreachable(error.to_string()),
     }

@@ -18,7 +18,9 @@ use crate::storage::state::State;
 use crate::world::{Log, World};
 
 /// The longest time between two looks: another host may have renewed, or a clock may have been set.
-const LONGEST_SLEEP: u64 = 60;
+const LONGEST_SLEEP: u64 = 600;
+/// The pause after a failure that could not be stored: its attempt is due at once.
+const UNSTORED: u64 = 60;
 /// The time until the next look at a lock that another host holds.
 const LOCKED: u64 = 10;
 
@@ -79,7 +81,9 @@ impl<'a> Renewal<'a> {
     }
 
     fn due_at(&self, name: &str) -> u64 {
-        let state = self.storage.state(name);
+        let mut state = self.storage.state(name);
+        // A CA that the settings do not name any more has no say in when another one is asked.
+        state.must_wait &= self.settings.asks(&state.directory);
         due_at(name, self.storage.certificate(name), &state, self.started)
     }
 
@@ -201,8 +205,7 @@ impl<'a> Renewal<'a> {
         if let Err(failure) = self.storage.store_state(state) {
             let message = format!("the state of {} is not stored: {failure}", state.name);
             self.log.write(Level::Error, &message);
-            // Without a stored state the attempt is due at once.
-            self.world.sleep(Duration::from_secs(LONGEST_SLEEP));
+            self.world.sleep(Duration::from_secs(UNSTORED));
         }
     }
 }

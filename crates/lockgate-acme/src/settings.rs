@@ -10,6 +10,7 @@ use lockgate_tls::Certificate;
 use crate::protocol::ChallengeKind;
 use crate::protocol::account_key::ExternalAccount;
 use crate::protocol::failure::Failure;
+use crate::schedule::steps;
 
 /// Where a CA connects to for http-01.
 const HTTP_PORT: u16 = 80;
@@ -64,6 +65,16 @@ impl Settings {
             challenges: challenges(config),
             owner,
         })
+    }
+
+    /// Whether attempts ask the CA with this directory.
+    pub(crate) fn asks(&self, directory: &str) -> bool {
+        let steps = steps(
+            u32::MAX,
+            &self.directory,
+            self.fallback_directory.as_deref(),
+        );
+        steps.iter().any(|step| step.directory == directory)
     }
 
     /// Reads the key for new accounts at the first CA.

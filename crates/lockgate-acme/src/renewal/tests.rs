@@ -83,9 +83,16 @@ fn a_certificate_is_obtained_and_renewed_when_a_third_is_left() {
             log.last()
                 .starts_with("Info certificate for shop.example obtained")
         );
-        run(&settings, &mut ca, &log, lifetime * 6 / 10);
+        let age = ca.now - START;
+        run(&settings, &mut ca, &log, lifetime * 6 / 10 - age);
         assert_eq!(ca.issued, 1, "{lifetime}");
-        run(&settings, &mut ca, &log, lifetime / 10);
+        let age = ca.now - START;
+        run(
+            &settings,
+            &mut ca,
+            &log,
+            (lifetime * 7 / 10).saturating_sub(age),
+        );
         assert_eq!(ca.issued, 2, "{lifetime}");
         let second = stored(&dir);
         assert_ne!(first, second);
@@ -420,6 +427,28 @@ fn a_second_ca_is_asked_after_repeated_failures() {
     assert_eq!(log.count("Error no certificate"), 2);
     let state = &crate::read_states(dir.path())[0];
     assert_eq!(state.directory, "https://second.example/dir");
+}
+
+#[test]
+fn the_delay_that_a_ca_asks_for_holds_for_that_ca() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let mut ca = FakeCa::new(dir.path());
+    ca.fault = Box::new(|request: &Request, _| {
+        let is_order = request.url == "https://ca.example/order";
+        is_order.then(|| refused("rateLimited", Some("86400")))
+    });
+    let log = Lines::default();
+    run(&settings, &mut ca, &log, 0);
+    // A restart does not shorten the delay.
+    run(&settings, &mut ca, &log, 3600);
+    assert_eq!(log.0.borrow().len(), 1);
+    let other = Settings {
+        directory: "https://second.example/dir".to_owned(),
+        ..settings
+    };
+    run(&other, &mut ca, &log, 0);
+    assert_eq!(ca.issued, 1);
 }
 
 #[test]
