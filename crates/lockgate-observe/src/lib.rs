@@ -28,8 +28,9 @@ pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_
 pub use format::BadFormat;
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
 pub use scoreboard::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, Loss, ReloadState, ReloadView, Response, Running,
-    Scoreboard, State, ThreadEntry, Totals, WorkerCounters, WorkerSlot, WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, Loss, ReloadState, ReloadView,
+    Response, Running, Scoreboard, State, ThreadEntry, Totals, WorkerCounters, WorkerSlot,
+    WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use status::write_status;

@@ -4,7 +4,7 @@
 //! lives, even when workers die.
 
 use crate::scoreboard::{
-    BOUNDS, ExitCause, FIRST_WAIT, Loss, Scoreboard, State, Totals, WorkerView,
+    BOUNDS, ExitCause, FIRST_WAIT, HandshakeResult, Loss, Scoreboard, State, Totals, WorkerView,
 };
 use crate::uwsgi::Memory;
 
@@ -181,6 +181,11 @@ impl<'a> Text<'a> {
         for (loss, count) in Loss::ALL.iter().zip(&totals.losses) {
             self.sample(name, &format!("{{reason=\"{}\"}}", loss.name()), count);
         }
+        let name = "lockgate_tls_handshakes_total";
+        self.family(name, "counter", "TLS handshakes by result.");
+        for (result, count) in HandshakeResult::ALL.iter().zip(&totals.handshakes) {
+            self.sample(name, &format!("{{result=\"{}\"}}", result.name()), count);
+        }
         for (name, help, value) in [
             (
                 "lockgate_received_bytes_total",
@@ -340,6 +345,7 @@ mod tests {
                 });
             }
             counters.record_loss(Loss::QueueFull, 0);
+            counters.record_handshake(HandshakeResult::Resumed);
         }
         scoreboard.clear(2);
         scoreboard.record_exit(ExitCause::Signal);
@@ -371,6 +377,8 @@ mod tests {
             ("lockgate_responses_total{class=\"2xx\"}", 9.0),
             ("lockgate_responses_total{class=\"4xx\"}", 3.0),
             ("lockgate_requests_lost_total{reason=\"queue_full\"}", 3.0),
+            ("lockgate_tls_handshakes_total{result=\"full\"}", 0.0),
+            ("lockgate_tls_handshakes_total{result=\"resumed\"}", 3.0),
             ("lockgate_sent_bytes_total", 120.0),
             (
                 "lockgate_request_duration_seconds_bucket{le=\"0.0001\"}",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
-use lockgate_observe::{Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
+use lockgate_observe::{HandshakeResult, Loss, Response, ThreadEntry, WorkerCounters, WorkerSlot};
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -56,6 +56,13 @@ impl WorkerMetrics {
     pub fn record_received(&self, bytes: u64) {
         if let Some(counters) = &self.counted {
             counters.record_received(bytes);
+        }
+    }
+
+    /// Counts a TLS handshake.
+    pub fn record_handshake(&self, result: HandshakeResult) {
+        if let Some(counters) = &self.counted {
+            counters.record_handshake(result);
         }
     }
 

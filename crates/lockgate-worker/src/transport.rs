@@ -38,6 +38,8 @@ pub enum Handshake {
         alpn: Option<Vec<u8>>,
         /// As in [`Received`]: nothing that follows the handshake has arrived with it.
         is_drained: bool,
+        /// An earlier session continues.
+        is_resumed: bool,
     },
     /// It continues when the socket is readable.
     WantRead,
@@ -94,6 +96,7 @@ pub trait Transport: Send {
         Ok(Handshake::Done {
             alpn: None,
             is_drained: false,
+            is_resumed: false,
         })
     }
 

@@ -24,8 +24,10 @@ const AMONG_OTHERS: usize = LED + TALLY.next_multiple_of(8);
 const LOSSES: usize = AMONG_OTHERS + TALLY;
 /// Requests that waited for a thread, by queue time; negligible waits are not counted here.
 const WAITS: usize = LOSSES + Loss::ALL.len();
+/// TLS handshakes by result.
+const HANDSHAKES: usize = WAITS + BUCKETS;
 /// Words of the counters.
-pub(super) const COUNTERS: usize = (WAITS + BUCKETS).next_multiple_of(8);
+pub(super) const COUNTERS: usize = (HANDSHAKES + HandshakeResult::ALL.len()).next_multiple_of(8);
 
 // The words of a tally.
 const CLASSES: usize = 0;
@@ -93,6 +95,31 @@ impl Loss {
     }
 }
 
+/// How a TLS handshake has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeResult {
+    /// A new session has begun.
+    Full,
+    /// An earlier session continues.
+    Resumed,
+    /// There is no session.
+    Failed,
+}
+
+impl HandshakeResult {
+    /// Every result.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Resumed, Self::Failed];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Sums, over the counters of one worker or several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -112,6 +139,8 @@ pub struct Totals {
     pub waits: [u64; BUCKETS],
     /// The sum of their queue times in nanoseconds.
     pub waited: u64,
+    /// TLS handshakes, in the order of [`HandshakeResult::ALL`].
+    pub handshakes: [u64; HandshakeResult::ALL.len()],
 }
 
 impl Totals {
@@ -122,6 +151,7 @@ impl Totals {
             (&mut self.durations[..], &other.durations[..]),
             (&mut self.losses[..], &other.losses[..]),
             (&mut self.waits[..], &other.waits[..]),
+            (&mut self.handshakes[..], &other.handshakes[..]),
         ];
         for (sums, numbers) in pairs {
             for (sum, number) in sums.iter_mut().zip(numbers) {
@@ -181,6 +211,11 @@ impl WorkerCounters {
             // After the total, so that a reader that sees this count also sees that one.
             self.words[WAITS + bucket(waited)].fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Counts a TLS handshake. For the leader only.
+    pub fn record_handshake(&self, result: HandshakeResult) {
+        self.grow(HANDSHAKES + result as usize, 1);
     }
 
     /// Records how many requests wait for a thread. For the leader only.
@@ -273,6 +308,7 @@ impl WorkerCounters {
             durations: std::array::from_fn(|bucket| both(DURATIONS + bucket)),
             duration: both(DURATION),
             losses: std::array::from_fn(|loss| word(LOSSES + loss)),
+            handshakes: std::array::from_fn(|result| word(HANDSHAKES + result)),
         }
     }
 
@@ -402,5 +438,8 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Loss::ALL.map(Loss::name).into();
         assert_eq!(names.len(), Loss::ALL.len());
+        for (index, result) in HandshakeResult::ALL.into_iter().enumerate() {
+            assert_eq!(result as usize, index);
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{LocalResponse, ResponseContext};
-use lockgate_observe::Level;
+use lockgate_observe::{HandshakeResult, Level};
 use lockgate_tls::ACME_TLS_ALPN;
 
 use crate::connection::link::Link;
@@ -62,6 +62,7 @@ impl Handshaking {
 }
 
 fn report(context: &Context, link: &Link, reason: &str) {
+    context.metrics.record_handshake(HandshakeResult::Failed);
     let client = link.client.shown();
     context.error_log.write_unless_blocked(
         Level::Debug,
@@ -87,7 +88,16 @@ impl Protocol for Handshaking {
             Ok(Handshake::Done { alpn, .. }) if alpn.as_deref() == Some(ACME_TLS_ALPN) => {
                 Driven::Closed(self.link.slot.token())
             }
-            Ok(Handshake::Done { alpn, is_drained }) => {
+            Ok(Handshake::Done {
+                alpn,
+                is_drained,
+                is_resumed,
+            }) => {
+                self.context.metrics.record_handshake(if is_resumed {
+                    HandshakeResult::Resumed
+                } else {
+                    HandshakeResult::Full
+                });
                 let Self {
                     mut link,
                     context,

@@ -102,6 +102,7 @@ impl Session {
                     return Ok(Handshake::Done {
                         alpn: alpn.clone(),
                         is_drained: false,
+                        is_resumed: false,
                     });
                 }
                 Stage::Hello => match self.line()? {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lockgate_tls::{Acceptor, TlsInfo, take_server_name};
 use rustix::net::RecvFlags;
+use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 
@@ -198,11 +199,16 @@ impl Session {
         } else {
             self.is_patient = true;
         }
-        let alpn = match &self.stage {
-            Stage::Open(connection) => connection.alpn_protocol().map(<[u8]>::to_vec),
-            _ => None,
-        };
-        Handshake::Done { alpn, is_drained }
+        let (mut alpn, mut is_resumed) = (None, false);
+        if let Stage::Open(connection) = &self.stage {
+            alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
+            is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        }
+        Handshake::Done {
+            alpn,
+            is_drained,
+            is_resumed,
+        }
     }
 
     /// Reads what has arrived.
