@@ -198,6 +198,9 @@ impl Builder {
             .with_cert_resolver(resolver);
         // Sessions live in tickets only: a cache of one process is of no use to the others.
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        // OpenSSL's clients put AES-256 first, and with it SHA-384, whose key schedule in software was 20 % of the
+        // processor time of a handshake. All suites are secure; AES-128 is the first choice of browsers.
+        config.ignore_client_order = true;
         Ok(config)
     }
 }

@@ -8,6 +8,7 @@
 mod body_source;
 mod error_response;
 mod hand_over;
+mod http2_preface;
 mod request_reader;
 mod response_state;
 mod writer;

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::http2::PREFACE;
 use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
 use lockgate_observe::Outcome;
 
 use super::body_source::BodyReceiver;
+use super::http2_preface::http2_input;
 use super::{Http1, Next};
 use crate::connection::link::Read;
 use crate::connection::turn::Turn;
@@ -28,9 +28,6 @@ const PARSED_AT_ONCE: usize = 4;
 
 /// Smaller pieces of a body on disk are written together with the rest of what was read with them.
 const WRITTEN_AT_ONCE: usize = 4096;
-
-/// `PRI * HTTP/2.0` and CRLF.
-const FIRST_LINE_OF_PREFACE: usize = 16;
 
 /// What has been received of the next request.
 pub(super) struct RequestReader {
@@ -252,7 +249,7 @@ impl Http1 {
             let (used, event) = match self.reader.parser.step(rest, &mut request.head) {
                 Ok(step) => step,
                 Err(refusal) => {
-                    if let Some(received) = self.http2_preface(refusal, rest) {
+                    if let Some(received) = self.begins_http2(refusal, rest) {
                         spare.push(request);
                         return Some(Next::SpeakHttp2(received));
                     }
@@ -330,19 +327,11 @@ impl Http1 {
         }
     }
 
-    /// What a client of HTTP/2 has sent, if the refused input is the first of such a client.
+    /// What the client has sent, if it is one of HTTP/2.
     #[cold]
-    fn http2_preface(&self, refusal: Refusal, rest: &[u8]) -> Option<Vec<u8>> {
-        let is_first = self.served == 0 && self.context.config.http2.is_enabled;
-        if refusal != Refusal::Http2Preface || !is_first {
-            return None;
-        }
-        // The parser has what came before `rest`: only the preface up to some byte of its first line.
-        let before = (0..FIRST_LINE_OF_PREFACE).find(|&before| {
-            let expected = &PREFACE[before..];
-            rest.starts_with(&expected[..expected.len().min(rest.len())])
-        })?;
-        Some([&PREFACE[..before], rest].concat())
+    fn begins_http2(&self, refusal: Refusal, rest: &[u8]) -> Option<Vec<u8>> {
+        let may_begin = self.served == 0 && self.context.config.http2.is_enabled;
+        may_begin.then(|| http2_input(refusal, rest)).flatten()
     }
 
     fn store(&mut self, small: &mut Vec<u8>, now: Instant) -> Result<(), Rejection> {
