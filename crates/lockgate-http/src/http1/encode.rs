@@ -69,7 +69,8 @@ pub fn encode_head(
         head.block().len() + head.reason().len() + context.server.map_or(0, <[u8]>::len) + 160,
     );
     // RFC 9110 §6.2: the version is the server's own, also in a response to 1.0.
-    out.extend_from_slice(&status_line(head.status_to_send()));
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&status_digits(head.status_to_send()));
     out.extend_from_slice(head.reason());
     out.extend_from_slice(b"\r\n");
     if content == Content::None && may_not_have_length(status) {
@@ -87,8 +88,8 @@ pub fn encode_head(
     {
         push_line(out, b"Server: ", server);
     }
-    if let Some(hsts) = context.missing_hsts(head) {
-        push_line(out, b"Strict-Transport-Security: ", hsts);
+    if context.hsts.is_some() {
+        push_hsts(out, head, context);
     }
     if let Some(length) = generated_length {
         push_line(
@@ -113,6 +114,14 @@ pub fn encode_head(
     ResponseBody::new(delimiter, keep_alive)
 }
 
+/// Out of the way of the many responses without it.
+#[cold]
+fn push_hsts(out: &mut Vec<u8>, head: &ResponseHead, context: &ResponseContext<'_>) {
+    if let Some(hsts) = context.missing_hsts(head) {
+        push_line(out, b"Strict-Transport-Security: ", hsts);
+    }
+}
+
 #[inline]
 pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
@@ -120,14 +129,10 @@ pub(super) fn push_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// The status line up to the reason phrase.
-fn status_line(status: u16) -> [u8; 13] {
+/// Three digits and a space.
+fn status_digits(status: u16) -> [u8; 4] {
     let digit = |value: u16| b'0' + (value % 10) as u8;
-    let mut line = *b"HTTP/1.1 000 ";
-    line[9] = digit(status / 100);
-    line[10] = digit(status / 10);
-    line[11] = digit(status);
-    line
+    [digit(status / 100), digit(status / 10), digit(status), b' ']
 }
 
 #[cfg(test)]

@@ -174,7 +174,11 @@ impl ResponseWriter for Http1 {
         } else {
             Version::Http11
         };
-        let is_tls = self.link.local.is_tls;
+        let hsts = if self.link.local.is_tls {
+            context.hsts.as_deref()
+        } else {
+            None
+        };
         let tail = self.link.out.tail();
         let from = tail.len();
         let body = with_date(|date| {
@@ -185,7 +189,7 @@ impl ResponseWriter for Http1 {
                 keep_alive,
                 date,
                 server,
-                hsts: context.hsts.as_deref().filter(|_| is_tls),
+                hsts,
             };
             encode_head(tail, head, length, &context)
         });
