@@ -79,6 +79,8 @@ impl Turn {
 
     /// Takes a complete request: a handler answers it, or it waits for a thread, or it is refused because the queue is
     /// full.
+    // Inlined: the call costs a plain hello 20 instructions.
+    #[inline]
     pub fn dispatch(&mut self, mut exchange: Exchange) {
         self.served += 1;
         for handler in &self.handlers {

@@ -60,8 +60,8 @@ enum Next {
     Flush,
     /// Drop the connection.
     Close,
-    /// The client speaks HTTP/2: this was received of it.
-    SpeakHttp2(Vec<u8>),
+    /// The client speaks HTTP/2. What was received of it is unread.
+    SpeakHttp2,
 }
 
 /// See the module documentation.
@@ -270,7 +270,8 @@ impl Http1 {
 
     /// The client has begun with the preface of HTTP/2 (RFC 9113 §3.3, prior knowledge).
     #[cold]
-    fn speak_http2(self: Box<Self>, received: Vec<u8>, turn: &mut Turn) -> Driven {
+    fn speak_http2(mut self: Box<Self>, turn: &mut Turn) -> Driven {
+        let received = self.reader.take_unread();
         let identity = self.reader.into_identity();
         let (context, event_loop) = (self.context, self.event_loop);
         Box::new(Http2::new(
@@ -308,7 +309,7 @@ impl Protocol for Http1 {
                 Next::Wait => return Driven::Wait(self),
                 Next::Again => return Driven::Again(self),
                 Next::Close => return Driven::Closed(self.link.slot.token()),
-                Next::SpeakHttp2(received) => return self.speak_http2(received, turn),
+                Next::SpeakHttp2 => return self.speak_http2(turn),
             }
         }
     }

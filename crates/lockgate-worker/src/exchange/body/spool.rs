@@ -172,6 +172,7 @@ impl Spool {
     ///
     /// # Errors
     /// Why it is not stored.
+    #[inline]
     pub fn finish(mut self) -> Result<Self, NotStored> {
         if let Self::Disk { file, .. } = &mut self {
             file.rewind()?;

@@ -251,7 +251,8 @@ impl Http1 {
                 Err(refusal) => {
                     if let Some(received) = self.begins_http2(refusal, rest) {
                         spare.push(request);
-                        return Some(Next::SpeakHttp2(received));
+                        self.reader.unread = received;
+                        return Some(Next::SpeakHttp2);
                     }
                     self.reader.request = Some(request);
                     return Some(self.refuse(refusal.into(), Outcome::Refused, now));
