@@ -43,8 +43,8 @@ const READS_AT_ONCE: usize = 16;
 /// Nothing more is read from a client that does not take this much.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 
-/// A connection without a deadline of its own is looked at this often.
-const NO_DEADLINE: Duration = Duration::from_secs(3600);
+/// A connection with requests is looked at this often, or less: the event loop may not see that the last one has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A streamed body may fill its window without being read; the windows of all streams fit into that of the connection.
 const STREAMED_WINDOW: u32 = 64 << 10;
@@ -233,7 +233,7 @@ impl Http2 {
         }
         let mut deadline = match self.idle_since {
             Some(since) => since + config.keep_alive,
-            None if self.reader.served > 0 => now + NO_DEADLINE,
+            None if self.reader.served > 0 => now + config.keep_alive.max(LOOK_EVERY),
             // No request has come: the time for the first head continues.
             None => self.link.deadline,
         };

@@ -44,7 +44,7 @@ impl Http2 {
         let mut state = self.shared.lock();
         state.is_over = true;
         state.fail_all_incoming(BodyError::Truncated);
-        let outgoing = std::mem::take(&mut state.outgoing);
+        let of_bodies = state.remove_all_outgoing();
         let mut ended = std::mem::take(&mut state.ended);
         self.shared.wake(&state);
         let is_running = state.running > 0;
@@ -53,7 +53,6 @@ impl Http2 {
             self.shared.report_abandoned();
         }
         self.unsent.extend(&mut ended, u64::MAX);
-        let of_bodies = outgoing.into_iter().filter_map(|one| one.into_ended());
         let (peer, context) = (&self.shared.peer, &self.shared.context);
         for one in std::iter::from_fn(|| self.unsent.take()).chain(of_bodies) {
             one.record_lost(outcome, loss, peer, context, now);
@@ -148,6 +147,7 @@ impl Http2 {
             self.end_streams(Outcome::TimedOut, Loss::ClientTooSlow, now);
             return Some(Next::Close);
         }
+        (self.open_streams, self.running) = self.shared.lock().counts();
         let head_timeout = self.shared.context.config.head_timeout;
         let is_head_late = is_over(self.reader.head_began.map(|began| began + head_timeout));
         if is_head_late || (self.is_idle() && self.link.deadline <= now) || self.is_evicted() {

@@ -98,6 +98,8 @@ impl Http2 {
             unsent,
             going,
             has_abandoned,
+            open_streams,
+            running,
             ..
         } = self;
         let here = Surroundings {
@@ -212,6 +214,7 @@ impl Http2 {
         // Without output of its own the connection is not sent now: the first response marks it again.
         state.is_marked = has_output || !batch.is_empty();
         *has_abandoned = !state.abandoned.is_empty();
+        (*open_streams, *running) = state.counts();
         reader.head_began = match reader.head_began {
             _ if !state.connection.is_reading_headers() => None,
             Some(began) => Some(began),

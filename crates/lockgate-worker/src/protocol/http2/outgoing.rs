@@ -35,7 +35,7 @@ pub(super) enum Piece {
 }
 
 impl Piece {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
             Self::Copied(bytes) => bytes.len() as u64,
             Self::Shared(bytes) => bytes.bytes().len() as u64,
@@ -81,9 +81,11 @@ impl Outgoing {
         }
     }
 
-    /// The record of its response.
-    pub(super) fn into_ended(self) -> Option<Ended> {
-        self.ended
+    /// The record of its response, which is not sent in full.
+    fn into_ended(self) -> Option<Ended> {
+        let mut ended = self.ended?;
+        ended.body_bytes = ended.body_bytes.saturating_sub(self.queued);
+        Some(ended)
     }
 
     pub(super) fn push(&mut self, piece: Piece) {
@@ -195,7 +197,28 @@ impl State {
     pub(super) fn remove_outgoing(&mut self, stream: StreamId) -> Option<(bool, Option<Ended>)> {
         let index = self.outgoing.iter().position(|one| one.stream == stream)?;
         let outgoing = self.outgoing.swap_remove(index);
-        Some((outgoing.is_complete, outgoing.ended))
+        let is_complete = outgoing.is_complete;
+        if !is_complete {
+            self.unsent.push((stream, outgoing.queued));
+        }
+        Some((is_complete, outgoing.into_ended()))
+    }
+
+    /// Forgets what was queued of all bodies. Returns the records of those that the application had finished with.
+    pub(super) fn remove_all_outgoing(&mut self) -> Vec<Ended> {
+        let outgoing = std::mem::take(&mut self.outgoing);
+        let unfinished = outgoing.iter().filter(|one| !one.is_complete);
+        (self.unsent).extend(unfinished.map(|one| (one.stream, one.queued)));
+        outgoing
+            .into_iter()
+            .filter_map(|one| one.into_ended())
+            .collect()
+    }
+
+    /// Bytes of this stream's body that were queued and not sent when it ended.
+    pub(super) fn take_unsent(&mut self, stream: StreamId) -> u64 {
+        let index = self.unsent.iter().position(|(one, _)| *one == stream);
+        index.map_or(0, |index| self.unsent.swap_remove(index).1)
     }
 
     pub(super) fn set_priority(&mut self, stream: StreamId, priority: Priority) {

@@ -67,8 +67,7 @@ impl Http2 {
             self.window_deadline = state.check_windows(&rate, now);
             self.shared.wake(&state);
         }
-        self.open_streams = state.connection.open_streams();
-        self.running = state.running;
+        (self.open_streams, self.running) = state.counts();
         part
     }
 

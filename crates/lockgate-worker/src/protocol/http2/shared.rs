@@ -116,6 +116,15 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::send_from_outside`], for a thread that is detached and leads nothing, while a thread runs the request.
+    fn send_during_call(&self, state: MutexGuard<'_, State>) {
+        self.send_from_outside(state);
+        if self.context.pool.is_single() {
+            // The only thread that runs the event loop is in the call.
+            self.drive_now();
+        }
+    }
+
     /// The event loop drives the connection, wherever it is.
     pub(super) fn notify_event_loop(&self) {
         (self.context.inbox).push(Returned::Released(self.token), true);
@@ -241,7 +250,7 @@ impl StreamHandle for Shared {
             .is_some();
         state.end_request_body(stream);
         self.wake(&state);
-        self.send_from_outside(state);
+        self.send_during_call(state);
         is_answered
     }
 
@@ -249,6 +258,6 @@ impl StreamHandle for Shared {
         let mut state = self.lock();
         state.reset(stream, ErrorCode::INTERNAL_ERROR);
         self.wake(&state);
-        self.send_from_outside(state);
+        self.send_during_call(state);
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) ended: Vec<Ended>,
     /// Streams that were reset while their requests were with the application.
     pub(super) abandoned: Vec<StreamId>,
+    /// Bytes of bodies that were queued and not sent when their streams ended, while their writers are there.
+    pub(super) unsent: Vec<(StreamId, u64)>,
     /// Requests that are with the application, also after their streams have ended.
     pub(super) running: usize,
     /// Threads that wait for a change.
@@ -51,6 +53,7 @@ impl State {
             incoming: Vec::new(),
             ended: Vec::new(),
             abandoned: Vec::new(),
+            unsent: Vec::new(),
             running: 0,
             waiting: 0,
             turns: 0,
@@ -66,6 +69,11 @@ impl State {
     #[inline]
     pub(super) fn is_open(&self, stream: StreamId) -> bool {
         !self.is_over && self.connection.is_open(stream)
+    }
+
+    /// The numbers of streams that are open, and of requests that are with the application.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.connection.open_streams(), self.running)
     }
 
     /// Whether no request runs and nothing is queued.

@@ -27,6 +27,12 @@ impl UnsentResponse {
         }
     }
 
+    /// Bytes of the body that were not passed on.
+    pub(super) fn body_bytes(&self) -> u64 {
+        let in_buffer = self.buffer.len().saturating_sub(self.head_length);
+        in_buffer as u64 + self.pieces.iter().map(Piece::len).sum::<u64>()
+    }
+
     /// Passes everything on. False: the stream is over.
     #[inline]
     pub(super) fn pass_on(

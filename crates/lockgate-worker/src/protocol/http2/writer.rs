@@ -189,10 +189,11 @@ impl StreamWriter {
         {
             entry.status = 499;
         }
+        let unsent = self.unsent.body_bytes() + self.shared.lock().take_unsent(self.stream);
         let body_bytes = self.body.as_ref().map_or(0, ResponseBody::sent);
         log(
             self.entry.take(),
-            body_bytes,
+            body_bytes.saturating_sub(unsent),
             outcome,
             &self.shared.peer,
             context,
@@ -228,6 +229,7 @@ impl StreamWriter {
             }
         }
         let mut state = shared.lock();
+        state.take_unsent(self.stream);
         self.end_request_body(&mut state);
         if let Some(state) = self.leave(&shared, state)
             && !state.output.is_empty()
