@@ -1,11 +1,11 @@
-//! Test doubles of planned features, to prove that the interfaces admit them: a transport that is not a plain socket,
-//! and a connection that has several requests with the application at once.
+//! Test doubles, to prove that the interfaces admit what is not a plain socket or a plain answer: a transport that
+//! behaves like TLS below HTTP/1 and HTTP/2, handlers, a connection that is taken over.
 #![cfg(test)]
 
 mod endless_reader;
 mod endless_sender;
 mod handlers;
-mod multiplexed;
+mod http2;
 mod take_over;
 mod tls;
 
@@ -18,7 +18,7 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use crate::app::App;
 use crate::connection::inbox::{Returned, StopMode};
-use crate::event_loop::{EventLoop, Opener};
+use crate::event_loop::EventLoop;
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
@@ -114,17 +114,9 @@ fn with_event_loop(handle: &Handle, visit: impl FnOnce(&mut EventLoop) + Send + 
 
 /// Serves a connection over this transport.
 fn adopt(handle: &Handle, transport: Box<dyn Transport>) {
-    adopt_with(handle, handle.thread.protocols.clone(), transport);
-}
-
-/// Serves a connection over this transport, whose protocol `opener` decides.
-fn adopt_with(
-    handle: &Handle,
-    opener: impl Opener + Send + 'static,
-    transport: Box<dyn Transport>,
-) {
+    let protocols = handle.thread.protocols.clone();
     with_event_loop(handle, move |event_loop| {
-        event_loop.adopt(&opener, transport)
+        event_loop.adopt(&protocols, transport)
     });
 }
 
