@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 from harness import Server
+from harness.authority import Authority
 from harness.process import RUNNING, restore_signals
 
 
@@ -38,6 +39,19 @@ def shared(tmp_path_factory):
     assert codes == [None] * len(started), f"a server ended by itself: {codes}\n{logs}"
     assert stopped == [0] * len(started), f"exit codes of the servers on TERM: {stopped}\n{logs}"
     assert not any("panicked" in log for log in logs), logs
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def certificate(authority):
+    """Flags with a certificate for localhost and 127.0.0.1."""
+    certfile, keyfile = authority.issue("localhost", "DNS:localhost", "IP:127.0.0.1")
+    return ["--certfile", str(certfile), "--keyfile", str(keyfile)]
 
 
 @pytest.hookimpl(hookwrapper=True)

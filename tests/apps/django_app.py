@@ -1,13 +1,15 @@
-"""A small Django application in one file: form, JSON, upload, streaming, session."""
+"""A small Django application in one file: form, JSON, upload, download, session, redirect."""
 
 import hashlib
 import json
+import time
 
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.urls import path, reverse
+from django.views.decorators.http import etag
 
 settings.configure(
     SECRET_KEY="only for tests",
@@ -56,6 +58,32 @@ def error(request):
     raise ValueError("a fault in a view")
 
 
+def download(request):
+    return HttpResponse(bytes(range(256)) * 4096 * int(request.GET["megabytes"]))
+
+
+def slow(request):
+    time.sleep(float(request.GET["seconds"]))
+    return HttpResponse(request.GET["number"])
+
+
+def empty(request):
+    return HttpResponse(status=204)
+
+
+@etag(lambda request: '"known"')
+def known(request):
+    return HttpResponse("known")
+
+
+def moved(request):
+    return HttpResponseRedirect("/where")
+
+
+def cookies(request):
+    return JsonResponse(request.COOKIES)
+
+
 urlpatterns = [
     path("", index),
     path("form", form),
@@ -65,5 +93,11 @@ urlpatterns = [
     path("session", count),
     path("where", where, name="where"),
     path("error", error),
+    path("download", download),
+    path("slow", slow),
+    path("empty", empty),
+    path("known", known),
+    path("moved", moved),
+    path("cookies", cookies),
 ]
 app = WSGIHandler()

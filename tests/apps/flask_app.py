@@ -1,8 +1,9 @@
-"""A small Flask application: form, JSON, upload, streaming, session."""
+"""A small Flask application: form, JSON, upload, download, streaming, session, redirect."""
 
 import hashlib
+import time
 
-from flask import Flask, Response, jsonify, request, session, url_for
+from flask import Flask, Response, jsonify, redirect, request, session, url_for
 
 app = Flask(__name__)
 app.secret_key = "only for tests"
@@ -48,3 +49,36 @@ def where():
 @app.get("/error")
 def error():
     raise ValueError("a fault in a view")
+
+
+@app.get("/download")
+def download():
+    return Response(bytes(range(256)) * 4096 * int(request.args["megabytes"]))
+
+
+@app.get("/slow")
+def slow():
+    time.sleep(float(request.args["seconds"]))
+    return request.args["number"]
+
+
+@app.get("/empty")
+def empty():
+    return "", 204
+
+
+@app.get("/known")
+def known():
+    response = Response("known")
+    response.set_etag("known")
+    return response.make_conditional(request)
+
+
+@app.get("/moved")
+def moved():
+    return redirect("/where")
+
+
+@app.get("/cookies")
+def cookies():
+    return jsonify(request.cookies)

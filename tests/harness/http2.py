@@ -6,6 +6,7 @@ It knows RFC 9113 and no server. Whatever a server may not send is a `Violation`
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -157,7 +158,11 @@ class Stream:
 
 
 class Http2:
-    """One connection. The preface and `opening` (SETTINGS) are sent unless `opening` is None."""
+    """One connection. The preface and `opening` (SETTINGS) are sent unless `opening` is None.
+
+    With a `context` it is a TLS connection to localhost, on which ALPN agrees on h2. The bytes
+    `before` come before everything else.
+    """
 
     def __init__(
         self,
@@ -165,6 +170,8 @@ class Http2:
         opening: bytes | None = settings(),
         timeout: float = 10.0,
         window_updates: bool = True,
+        context: ssl.SSLContext | None = None,
+        before: bytes = b"",
     ) -> None:
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -173,6 +180,12 @@ class Http2:
         else:
             self.socket = socket.create_connection(address, timeout=timeout)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.sendall(before)
+        if context is not None:
+            context.set_alpn_protocols(["h2"])
+            secure = context.wrap_socket(self.socket, server_hostname="localhost")
+            assert secure.selected_alpn_protocol() == "h2"
+            self.socket = secure
         self.pending = b""
         self.frames: list[Frame] = []
         self.streams: dict[int, Stream] = {}
@@ -205,7 +218,7 @@ class Http2:
             self._note(piece)
         try:
             self.socket.sendall(b"".join(pieces))
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             pass
 
     def trickle(self, *pieces: bytes) -> None:
