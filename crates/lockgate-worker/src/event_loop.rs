@@ -290,8 +290,13 @@ impl EventLoop {
                 }
                 connection.link_mut().record(readiness);
                 if state.is_queued || connection.is_bulk() {
+                    let link = connection.link();
+                    // The first event of a socket, that it is writable, is no news to a handshake.
+                    let is_news = !readiness.is_writable_only()
+                        || link.has_output()
+                        || !link.transport.begins_with_handshake();
                     state.connection = Some(connection);
-                    if !std::mem::replace(&mut state.is_queued, true) {
+                    if is_news && !std::mem::replace(&mut state.is_queued, true) {
                         self.yielded.push_back(token);
                     }
                     return;

@@ -31,6 +31,10 @@ impl Readiness {
         self.readable || self.writable || self.read_closed || self.hung_up
     }
 
+    pub fn is_writable_only(self) -> bool {
+        self.writable && !(self.readable || self.read_closed || self.hung_up)
+    }
+
     pub fn merge(&mut self, other: Self) {
         self.readable |= other.readable;
         self.writable |= other.writable;

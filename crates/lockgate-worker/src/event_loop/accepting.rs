@@ -189,9 +189,9 @@ impl EventLoop {
             self.accepting.addresses.leave(token);
             return self.slots.remove(token);
         }
-        // A handshake comes after everything that may be a request.
+        // A handshake comes after everything that may be a request; an event reports its first bytes.
         if connection.is_bulk() {
-            return self.place(Driven::Again(connection));
+            return self.place(Driven::Wait(connection));
         }
         // Under load the request has arrived by now; if not, the read costs less than another turn would.
         self.drive(connection);
