@@ -100,16 +100,15 @@ class Scenario:
 
 
 KEEP = ("wrk", "-t", "1", "-c", "64")
+CLOSING = ("wrk", "-t", "1", "-c", "16", "-H", "Connection: close")
+# As many connections as requests.
+NEW_CONNECTIONS = 400
+EACH_NEW = ("h2load", "--h1", "-t", "1", "-c", str(NEW_CONNECTIONS), "-n", str(NEW_CONNECTIONS))
 H2LOAD = ("h2load", "-t", "1", "-c", "8", "-m", "32")
 SCENARIOS = (
-    Scenario(
-        "handshake",
-        "a full handshake and one hello",
-        "apps:hello",
-        "/",
-        "https",
-        ("wrk", "-t", "1", "-c", "16", "-H", "Connection: close"),
-    ),
+    # wrk resumes sessions, h2load does not.
+    Scenario("handshake", "a full handshake and one hello", "apps:hello", "/", "https", EACH_NEW),
+    Scenario("resumed", "a resumed handshake and one hello", "apps:hello", "/", "https", CLOSING),
     Scenario("hello_tls", "hello over kept TLS", "apps:hello", "/", "https", KEEP),
     Scenario(
         "big_tls", "1 MiB over kept TLS", "apps:big", "/big", "https", ("wrk", "-t", "1", "-c", "8")
@@ -202,6 +201,11 @@ def measure(server: str, scenario: Scenario, seconds: float) -> float:
             run(client + ["-d", "1s", url])
             before = used(process.pid)
             count = requests_of_wrk(run(client + ["-d", f"{round(seconds)}s", url]))
+        elif scenario.client == EACH_NEW:
+            run([*client, url])
+            before, end = used(process.pid), time.monotonic() + seconds
+            while time.monotonic() < end:
+                count += requests_of_h2load(run([*client, url]), NEW_CONNECTIONS, "http/1.1")
         else:
             warm_up = 2000
             moment = time.monotonic()
@@ -271,10 +275,10 @@ def requests_of_wrk(text: str) -> int:
     return int(found[1])
 
 
-def requests_of_h2load(text: str, wanted: int) -> int:
+def requests_of_h2load(text: str, wanted: int, protocol: str = "h2") -> int:
     found = re.search(r"(\d+) succeeded", text)
-    is_http2 = "Application protocol: h2" in text
-    if not found or int(found[1]) != wanted or not is_http2:
+    is_spoken = f"Application protocol: {protocol}" in text
+    if not found or int(found[1]) != wanted or not is_spoken:
         raise DidNotServe(f"h2load: {text.strip()[-300:]}")
     status = re.search(r"status codes: (\d+) 2xx", text)
     if not status or int(status[1]) != wanted:
