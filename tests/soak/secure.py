@@ -26,18 +26,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.errors import ErrorCodes
-from h2.events import (
-    ConnectionTerminated,
-    DataReceived,
-    Event,
-    ResponseReceived,
-    StreamEnded,
-    StreamReset,
-)
-from h2.exceptions import ProtocolError
+from harness import http2
 
 from soak import drills
 from soak.content import content
@@ -178,123 +167,69 @@ class Http2:
     NAME = "HTTP/2"
 
     def __init__(self, load: Load) -> None:
-        self.socket = load.connect("h2")
-        if self.socket.selected_alpn_protocol() != "h2":
-            raise AssertionError("the server does not offer h2")
-        self.http = H2Connection(H2Configuration(header_encoding="ascii"))
-        self.http.initiate_connection()
-        self.last_stream: int | None = None
-        self.is_over = False
-        self._send()
-
-    def ask(self, targets: list[str]) -> list[tuple[int, str, bytes]]:
-        self._look()
-        streams: dict[int, Answer] = {}
-        for target in targets:
-            number = self.http.get_next_available_stream_id()
-            headers = [(":method", "GET"), (":scheme", "https"), (":authority", "127.0.0.1")]
-            try:
-                self.http.send_headers(number, [*headers, (":path", target)], end_stream=True)
-            except ProtocolError as error:
-                # h2 opens no stream on a connection whose GOAWAY it has read.
-                raise NotProcessed(repr(error)) from error
-            streams[number] = Answer()
+        context = ssl.create_default_context(cafile=load.certificate)
         try:
-            self._send()
-        except OSError:
-            # What has arrived says which streams were processed.
-            pass
-        while not all(answer.is_complete or answer.is_refused for answer in streams.values()):
-            data = self._receive(streams)
-            for event in self.http.receive_data(data):
-                self._take(event, streams)
-            self._send_quietly()
-        if any(answer.is_refused for answer in streams.values()):
-            self.is_over = True
-        return [answer.result() for answer in streams.values()]
+            self.wire = http2.Http2(load.address, timeout=PATIENCE, context=context)
+        except OSError as error:
+            raise NotAccepted(repr(error)) from error
+        self.next_stream = 1
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.wire.goaways) or self.wire.is_closed
+
+    def ask(self, targets: list[str]) -> list[tuple[int, str, bytes] | None]:
+        self._look()
+        if self.is_over:
+            raise NotProcessed(f"GOAWAY {self.wire.goaways}")
+        asked: dict[int, http2.Stream] = {}
+        for target in targets:
+            fields = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"localhost")]
+            fields.append((b":path", target.encode()))
+            self.wire.send(http2.headers(self.next_stream, fields))
+            asked[self.next_stream] = self.wire.streams[self.next_stream]
+            self.next_stream += 2
+        while not all(
+            found.is_ended or self._is_refused(number) for number, found in asked.items()
+        ):
+            if self.wire.frame() is None:
+                left = [number for number, found in asked.items() if not found.is_ended]
+                raise ConnectionError(f"closed with the streams {left}; GOAWAY {self.wire.goaways}")
+        return [
+            (found.status, found.field("x-version") or "", found.body) if found.is_ended else None
+            for found in asked.values()
+        ]
+
+    def _is_refused(self, number: int) -> bool:
+        reset = self.wire.streams[number].reset
+        if reset not in (None, http2.REFUSED_STREAM):
+            raise AssertionError(f"stream {number} was reset with {reset}")
+        for last, code, _ in self.wire.goaways:
+            if code != http2.NO_ERROR:
+                raise AssertionError(f"GOAWAY with {code}")
+            if number > last:
+                return True
+        return reset is not None
 
     def _look(self) -> None:
-        """Reads what has arrived while nothing was asked: a GOAWAY perhaps."""
-        self.socket.settimeout(0)
+        """Reads the frames that have arrived while nothing was asked: GOAWAY perhaps."""
+        wire = self.wire
+        wire.socket.settimeout(0)
         try:
-            while data := self.socket.recv(65536):
-                for event in self.http.receive_data(data):
-                    self._take(event, {})
-            self.is_over = True
+            while data := wire.socket.recv(65536):
+                wire.pending += data
+            wire.is_closed = True
         except (ssl.SSLWantReadError, BlockingIOError):
             pass
         except OSError:
-            self.is_over = True
+            wire.is_closed = True
         finally:
-            self.socket.settimeout(PATIENCE)
-        if self.is_over:
-            raise NotProcessed(f"GOAWAY {self.last_stream}")
-
-    def _receive(self, streams: dict[int, Answer]) -> bytes:
-        try:
-            data = self.socket.recv(65536)
-        except OSError as error:
-            data, why = b"", repr(error)
-        else:
-            why = "end of the stream"
-        if not data:
-            left = [number for number, answer in streams.items() if not answer.is_complete]
-            raise ConnectionError(f"{why} with the streams {left} open, GOAWAY {self.last_stream}")
-        return data
-
-    def _take(self, event: Event, streams: dict[int, Answer]) -> None:
-        if isinstance(event, ConnectionTerminated):
-            self.is_over = True
-            self.last_stream = event.last_stream_id
-            if event.error_code != ErrorCodes.NO_ERROR:
-                raise AssertionError(f"GOAWAY with {event.error_code!r}")
-            for number, answer in streams.items():
-                answer.is_refused |= number > event.last_stream_id
-            return
-        answer = streams.get(getattr(event, "stream_id", 0))
-        if answer is None:
-            return
-        if isinstance(event, ResponseReceived):
-            answer.headers = dict(event.headers)
-        elif isinstance(event, DataReceived):
-            answer.body += event.data
-            self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        elif isinstance(event, StreamEnded):
-            answer.is_complete = True
-        elif isinstance(event, StreamReset):
-            if event.error_code != ErrorCodes.REFUSED_STREAM:
-                raise AssertionError(f"stream {event.stream_id} reset with {event.error_code!r}")
-            answer.is_refused = True
-
-    def _send(self) -> None:
-        self.socket.sendall(self.http.data_to_send())
-
-    def _send_quietly(self) -> None:
-        try:
-            self._send()
-        except OSError:
-            # The next read says what has arrived before the end.
-            pass
+            wire.socket.settimeout(PATIENCE)
+        while len(wire.pending) >= 9 + int.from_bytes(wire.pending[:3], "big"):
+            wire.frame()
 
     def close(self) -> None:
-        self.http.close_connection()
-        self._send_quietly()
-        self.socket.close()
-
-
-class Answer:
-    """What a stream has received."""
-
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.is_complete = False
-        self.is_refused = False
-
-    def result(self) -> tuple[int, str, bytes] | None:
-        if not self.is_complete:
-            return None
-        return int(self.headers[":status"]), self.headers.get("x-version", ""), self.body
+        self.wire.socket.close()
 
 
 class Client(threading.Thread):
