@@ -351,6 +351,25 @@ fn a_late_request_gets_504_on_its_stream_only() {
 }
 
 #[test]
+fn a_read_that_waits_at_the_deadline_does_not_block_the_answer() {
+    let (server, _events) = start(8, |config| {
+        config.stream_request_body = vec!["/echo".into()];
+        config.request_timeout = Some(Duration::from_millis(30));
+    });
+    let mut client = Client::connect(&server, WIDE);
+    for round in 0..10 {
+        let first = 1 + 10 * round;
+        // Each reads until its deadline, at which the watcher answers.
+        for stream in (first..first + 10).step_by(2) {
+            client.request(stream, "POST", "/echo", &[], false);
+        }
+        for stream in (first..first + 10).step_by(2) {
+            assert_eq!(client.finish(stream).status, "504");
+        }
+    }
+}
+
+#[test]
 fn a_client_that_holds_a_window_at_zero_loses_that_stream() {
     for path in ["/shared", "/stream"] {
         for threads in [1, 2] {

@@ -122,6 +122,9 @@ impl BodySource for BodyReceiver {
             // 100 without fields is valid.
             let _sent = connection.send_interim(self.stream, 100, [], output);
             shared.send_from_outside(state);
+        } else {
+            // The watcher takes the lock of the call slot first: below, this thread must not hold the other one.
+            drop(state);
         }
         self.deadline = (self.send_rate).record_blocked(&self.rate, self.deadline, 0, now);
         if self.deadline <= now {
