@@ -522,6 +522,59 @@ fn an_idle_connection_and_one_that_has_served_enough_are_ended_with_goaway() {
 }
 
 #[test]
+fn a_request_may_run_for_longer_than_keep_alive() {
+    for threads in [1, 2] {
+        let (server, events) = start(threads, |config| {
+            config.keep_alive = Duration::from_millis(300);
+        });
+        let mut client = Client::connect(&server, WIDE);
+        client.get(1, "/1");
+        assert_eq!(client.finish(1).text(), "/1");
+        client.synchronize();
+        // It comes alone: the server has nothing to send when it has read it.
+        client.get(3, "/wait");
+        assert_eq!(events.next(), "/wait");
+        std::thread::sleep(Duration::from_millis(600));
+        events.release.send(()).unwrap();
+        assert_eq!(client.finish(3).text(), "released", "{threads}");
+    }
+}
+
+#[test]
+fn a_connection_is_idle_once_the_last_request_has_ended() {
+    let (release, released) = channel::<()>();
+    let released = Mutex::new(released);
+    let server = Server::start_with(
+        3,
+        |config| config.keep_alive = Duration::from_millis(100),
+        move |request: &mut Request, reply: &mut Reply| {
+            // The response is complete, or its stream is reset, long before the call ends.
+            let held = reply.hold();
+            if request.head.path() == b"/answered" {
+                answer(reply, b"");
+            }
+            released.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            reply.abort();
+            drop(held);
+        },
+    );
+    for (path, is_answered) in [("/answered", true), ("/reset", false)] {
+        let mut client = Client::connect(&server, WIDE);
+        client.get(1, path);
+        if is_answered {
+            client.finish(1);
+        } else {
+            client.send(RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+        }
+        client.synchronize();
+        std::thread::sleep(Duration::from_millis(20));
+        release.send(()).unwrap();
+        client.drain();
+        assert_eq!(client.going, [1], "{path}");
+    }
+}
+
+#[test]
 fn a_violation_ends_the_connection_with_goaway() {
     let (server, events) = start(2, |_| {});
     let mut client = Client::connect(&server, WIDE);

@@ -67,6 +67,7 @@ impl Http2 {
         // Some may have been answered at once. Without output the first response marks the connection again.
         let is_due = outcome == Ok(true) || !state.output.is_empty() || !state.outgoing.is_empty();
         state.is_marked = is_due;
+        (self.open_streams, self.running) = state.counts();
         outcome.map(|_| is_due)
     }
 

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::state::State;
 use crate::client::Client;
-use crate::connection::inbox::{Returned, StopMode};
+use crate::connection::inbox::Returned;
 use crate::connection::link::Link;
 use crate::detached_work::DetachedWork;
 use crate::event_loop::context::Context;
@@ -229,10 +229,8 @@ impl Shared {
 impl Held for Shared {
     fn release(&self) {
         let state = self.lock();
-        // The connection may have waited for this to count as idle.
         if let Some(state) = self.end_running(state)
-            && state.running == 0
-            && self.context.inbox.stop_mode() != StopMode::Serve
+            && state.has_become_idle()
         {
             self.send_from_outside(state);
         }

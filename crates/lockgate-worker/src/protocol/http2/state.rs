@@ -29,6 +29,9 @@ pub(super) struct State {
     pub(super) unsent: Vec<(StreamId, u64)>,
     /// Requests that are with the application, also after their streams have ended.
     pub(super) running: usize,
+    /// The event loop knows that only requests run whose streams have ended: it waits for the last of them, from which
+    /// on the connection is idle.
+    is_last_awaited: bool,
     /// Threads that wait for a change.
     pub(super) waiting: usize,
     /// Counts the parts of bodies that were framed.
@@ -55,6 +58,7 @@ impl State {
             abandoned: Vec::new(),
             unsent: Vec::new(),
             running: 0,
+            is_last_awaited: false,
             waiting: 0,
             turns: 0,
             is_https,
@@ -71,9 +75,16 @@ impl State {
         !self.is_over && self.connection.is_open(stream)
     }
 
-    /// The numbers of streams that are open, and of requests that are with the application.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.connection.open_streams(), self.running)
+    /// For the event loop: the numbers of streams that are open, and of requests that are with the application.
+    pub(super) fn counts(&mut self) -> (usize, usize) {
+        let open_streams = self.connection.open_streams();
+        self.is_last_awaited = open_streams == 0 && self.running > 0;
+        (open_streams, self.running)
+    }
+
+    /// Whether the connection has become idle, and the event loop does not know that.
+    pub(super) fn has_become_idle(&self) -> bool {
+        self.is_last_awaited && self.running == 0
     }
 
     /// Whether no request runs and nothing is queued.

@@ -232,7 +232,7 @@ impl StreamWriter {
         state.take_unsent(self.stream);
         self.end_request_body(&mut state);
         if let Some(state) = self.leave(&shared, state)
-            && !state.output.is_empty()
+            && (!state.output.is_empty() || state.has_become_idle())
         {
             shared.send_from_outside(state);
         }
