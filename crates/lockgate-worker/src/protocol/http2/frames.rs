@@ -156,9 +156,12 @@ impl Http2 {
                     is_last,
                 } => {
                     state = reader.take_data(stream, bytes, flow, is_last, &here, state, batch);
+                    // It may have released the lock: a writer that found the connection marked relies on its being sent.
+                    has_grown |= !state.outgoing.is_empty();
                 }
                 Event::Trailers { stream } => {
                     state = reader.take_data(stream, b"", 0, true, &here, state, batch);
+                    has_grown |= !state.outgoing.is_empty();
                 }
                 Event::Refused {
                     stream, refusal, ..
