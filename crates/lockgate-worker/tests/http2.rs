@@ -587,6 +587,31 @@ fn a_violation_ends_the_connection_with_goaway() {
 }
 
 #[test]
+fn a_malformed_rest_of_an_answered_request_gives_its_place_back() {
+    let (server, _events) = start(2, |config| {
+        config.http2.max_concurrent_streams = 2;
+        config.body_timeout = Duration::from_millis(50);
+    });
+    let mut client = Client::connect(&server, 0);
+    for round in 0..4 {
+        let stream = 1 + 2 * round;
+        client.request(stream, "POST", "/", &[("content-length", "1")], false);
+        // The answer, 408, waits for the window.
+        while client
+            .responses
+            .get(&stream)
+            .is_none_or(|one| one.status != "408")
+        {
+            client.next().unwrap();
+        }
+        client.send(DATA, 0, stream, b"too long");
+        assert_eq!(client.finish(stream).reset, Some(1), "PROTOCOL_ERROR");
+    }
+    client.get(9, "/204");
+    assert_eq!(client.finish(9).status, "204");
+}
+
+#[test]
 fn http2_can_be_turned_off() {
     let (server, _events) = start(2, |config| config.http2.is_enabled = false);
     let mut socket = Client::connect(&server, WIDE).socket;

@@ -275,13 +275,13 @@ impl Connection {
 
     /// The caller still runs the request of a stream that is no longer open.
     fn count_abandoned(&mut self, stream: &Stream) {
-        if !stream.has_sent_end && !stream.is_refused {
+        if !stream.has_sent_end {
             self.abandoned += 1;
         }
     }
 
-    /// A request that [`Event::Reset`] or [`Event::Malformed`] has ended after [`Event::Request`] is no longer run, and
-    /// waits in no queue. Until then it counts as an open stream, so that a client that resets its streams at once
+    /// A request that [`Event::Reset`] or [`Event::Malformed`] has ended after [`Event::Request`] or [`Event::Refused`] is
+    /// no longer run or answered, and waits in no queue. Until then it counts as an open stream, so that a client that resets its streams at once
     /// starts no more requests than others (CVE-2023-44487).
     pub fn abandoned_request_ended(&mut self) {
         self.abandoned = self.abandoned.saturating_sub(1);

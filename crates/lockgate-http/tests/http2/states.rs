@@ -96,6 +96,30 @@ fn streams_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn each_request_that_is_reset_counts_once_until_it_has_ended() {
+    let settings = Http2Settings {
+        max_concurrent_streams: 2,
+        ..Http2Settings::default()
+    };
+    let mut client = Client::connected(settings, Limits::default());
+    assert_eq!(
+        client.outcome(&[get(1), reset(1, 8)].concat()),
+        "request 1 GET / true; reset 1 8 | "
+    );
+    // Its answer waits for the window; it is given up at once, while the first request still runs.
+    let host = [(":method", "GET"), (":scheme", "http"), (":path", "/")];
+    assert_eq!(
+        client.outcome(&[headers(3, 1, &host), reset(3, 8)].concat()),
+        "refused 3 missing_host; reset 3 8 | "
+    );
+    client.connection.abandoned_request_ended();
+    assert_eq!(
+        client.outcome(&[get(5), get(7)].concat()),
+        "request 5 GET / true | RST_STREAM 7 7"
+    );
+}
+
+#[test]
 fn goaway_is_sent_twice() {
     let mut client = Client::connected(Http2Settings::default(), Limits::default());
     client.send(&post(1)).unwrap();

@@ -187,6 +187,11 @@ impl State {
         outgoing.ended = ended;
     }
 
+    /// Whether a part of this stream's body waits.
+    pub(super) fn has_outgoing(&self, stream: StreamId) -> bool {
+        self.outgoing.iter().any(|one| one.stream == stream)
+    }
+
     /// Bytes of a stream's body that were not framed.
     pub(super) fn queued(&self, stream: StreamId) -> u64 {
         let of_stream = self.outgoing.iter().find(|one| one.stream == stream);

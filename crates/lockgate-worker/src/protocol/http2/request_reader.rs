@@ -393,11 +393,8 @@ impl RequestReader {
         if one.is_some() {
             count_loss(Some(0), Loss::ClientGone, context);
             state.connection.abandoned_request_ended();
-        } else if state.has_incoming(stream) {
-            state.fail_incoming(stream, BodyError::Refused(refusal));
-            state.abandoned.push(stream);
-            here.shared.wake(state);
-            return;
+        } else if state.has_incoming(stream) || state.has_outgoing(stream) {
+            return end_on_writer(stream, BodyError::Refused(refusal), here, state);
         }
         let head = head.clone();
         let entry = logged(one.and_then(|one| one.entry), &rejection, &head, here);
@@ -427,26 +424,33 @@ impl RequestReader {
             state.connection.abandoned_request_ended();
             return;
         }
-        if let Some((is_complete, ended)) = state.remove_outgoing(stream) {
-            if let Some(ended) = ended {
-                ended.record_lost(
-                    Outcome::ClientGone,
-                    Loss::ClientGone,
-                    peer,
-                    context,
-                    here.now,
-                );
-            }
-            if is_complete {
-                state.connection.abandoned_request_ended();
-                return;
-            }
-        }
-        state.abandoned.push(stream);
-        state.fail_incoming(stream, BodyError::Truncated);
-        here.shared.wake(state);
-        here.shared.report_abandoned();
+        end_on_writer(stream, BodyError::Truncated, here, state);
     }
+}
+
+/// A stream is over whose request has been passed on, or answered. `error`: why no more of its body comes.
+#[cold]
+fn end_on_writer(
+    stream: StreamId,
+    error: BodyError,
+    here: &Surroundings<'_>,
+    state: &mut State,
+) {
+    if let Some((is_complete, ended)) = state.remove_outgoing(stream) {
+        let (peer, context) = (&here.shared.peer, &here.shared.context);
+        let (outcome, loss) = (Outcome::ClientGone, Loss::ClientGone);
+        if let Some(ended) = ended {
+            ended.record_lost(outcome, loss, peer, context, here.now);
+        }
+        if is_complete {
+            state.connection.abandoned_request_ended();
+            return;
+        }
+    }
+    state.abandoned.push(stream);
+    state.fail_incoming(stream, error);
+    here.shared.wake(state);
+    here.shared.report_abandoned();
 }
 
 impl Receiving {

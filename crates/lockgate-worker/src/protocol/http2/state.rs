@@ -168,12 +168,7 @@ impl State {
     /// The response has ended: what the client still sends of its request is not needed (RFC 9113 §8.1).
     pub(super) fn end_request_body(&mut self, stream: StreamId) {
         self.fail_incoming(stream, BodyError::Ended);
-        if self
-            .outgoing
-            .iter()
-            .all(|outgoing| outgoing.stream != stream)
-            && self.connection.is_open(stream)
-        {
+        if !self.has_outgoing(stream) && self.connection.is_open(stream) {
             self.connection
                 .reset(stream, ErrorCode::NO_ERROR, &mut self.output);
         }
