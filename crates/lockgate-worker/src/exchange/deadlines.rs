@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Config, Threads};
 
 use self::call_slot::{Call, CallSlot, GRACE, Stage};
-use self::ending::ClientSocket;
+use self::ending::{ClientSocket, Handle, StreamHandle};
 use self::records::Record;
 use crate::exchange::request::Request;
 use crate::log::shown_target;
@@ -193,12 +193,31 @@ impl Deadlines {
         is_interrupted
     }
 
-    /// Number of calls that are stuck and whose connections only their threads can close.
+    /// Number of connections that wait for stuck calls only.
     pub fn stuck(&self) -> usize {
-        self.call_slots()
-            .iter()
-            .filter(|call_slot| call_slot.lock().is_stuck())
-            .count()
+        let mut connections = 0;
+        let mut multiplexed: Vec<(Arc<dyn StreamHandle>, usize)> = Vec::new();
+        for call_slot in &*self.call_slots() {
+            let call = call_slot.lock();
+            if !call.is_stuck() {
+                continue;
+            }
+            match &call.client_socket.handle {
+                Handle::Connection(_) => connections += 1,
+                Handle::Stream(handle, _) => {
+                    let Some(handle) = handle.upgrade() else {
+                        continue;
+                    };
+                    let mut known = multiplexed.iter_mut();
+                    match known.find(|(other, _)| Arc::ptr_eq(other, &handle)) {
+                        Some((_, calls)) => *calls += 1,
+                        None => multiplexed.push((handle, 1)),
+                    }
+                }
+            }
+        }
+        let waiting = multiplexed.iter().filter(|(one, calls)| one.waits_for(*calls));
+        connections + waiting.count()
     }
 
     /// Whether a call holds the GIL and no other thread can get it.
@@ -239,6 +258,8 @@ mod tests {
     use super::ending::Ending;
     use super::*;
     use lockgate_config::AppSpec;
+    use lockgate_http::LocalResponse;
+    use lockgate_http::http2::StreamId;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -374,6 +395,53 @@ mod tests {
         assert_eq!(deadlines.stuck(), 1, "its connection waits for close()");
         deadlines.end(&call_slot, now);
         assert_eq!(deadlines.stuck(), 0);
+    }
+
+    /// A closed connection whose requests run.
+    struct Running(usize);
+
+    impl StreamHandle for Running {
+        fn answer(&self, _: StreamId, _: &LocalResponse, _: bool) -> bool {
+            true
+        }
+
+        fn reset(&self, _: StreamId) {}
+
+        fn waits_for(&self, calls: usize) -> bool {
+            self.0 == calls
+        }
+    }
+
+    #[test]
+    fn a_multiplexed_connection_is_stuck_once_and_only_if_all_its_calls_are() {
+        let now = Instant::now();
+        for (running, stuck, is_held, expected) in [
+            (1, 1, false, 1),
+            (3, 3, false, 1),
+            (3, 2, false, 0),
+            (1, 1, true, 1),
+        ] {
+            let deadlines = watched(Some(LIMIT), None);
+            let connection: Arc<dyn StreamHandle> = Arc::new(Running(running));
+            for number in 0..stuck {
+                let call_slot = deadlines.register(number);
+                begin(&deadlines, &call_slot, now, now);
+                let client_socket = ClientSocket {
+                    handle: Handle::Stream(Arc::downgrade(&connection), StreamId::default()),
+                    ..ClientSocket::default()
+                };
+                call_slot.set_client_socket(client_socket, None);
+                assert!(call_slot.on_called());
+                expire(&call_slot, now);
+                call_slot.lock().expiry.as_mut().unwrap().is_stuck = true;
+                if is_held {
+                    call_slot.release(true);
+                }
+            }
+            assert_eq!(deadlines.stuck(), expected, "{running} {stuck} {is_held}");
+            drop(connection);
+            assert_eq!(deadlines.stuck(), 0, "it is gone");
+        }
     }
 
     #[test]

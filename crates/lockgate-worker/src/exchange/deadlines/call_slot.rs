@@ -198,7 +198,9 @@ impl CallSlot {
         let mut call = self.lock();
         call.stage = Stage::Answered;
         call.is_held = is_held;
-        call.client_socket = ClientSocket::default();
+        if !is_held {
+            call.client_socket = ClientSocket::default();
+        }
         let ending = call.expiry.and_then(|expiry| expiry.ending);
         (call.entry.take(), ending)
     }

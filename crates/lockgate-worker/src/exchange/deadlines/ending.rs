@@ -45,6 +45,9 @@ pub trait StreamHandle: Send + Sync {
 
     /// Ends the stream so that the peer does not take what it received for complete.
     fn reset(&self, stream: StreamId);
+
+    /// Whether the connection is closed, and all that its place waits for are `calls` calls.
+    fn waits_for(&self, calls: usize) -> bool;
 }
 
 impl Default for ClientSocket {

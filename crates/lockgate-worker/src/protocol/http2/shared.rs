@@ -258,4 +258,9 @@ impl StreamHandle for Shared {
         self.wake(&state);
         self.send_during_call(state);
     }
+
+    fn waits_for(&self, calls: usize) -> bool {
+        let state = self.lock();
+        state.is_closed && state.running == calls
+    }
 }

@@ -55,6 +55,8 @@ pub(super) struct StreamWriter {
     is_committed: bool,
     is_gone: bool,
     is_head_request: bool,
+    /// The request counts as running until `close()` has returned.
+    is_held: bool,
     /// Its line of the access log.
     entry: Option<Box<Entry>>,
     status: u16,
@@ -83,6 +85,7 @@ impl StreamWriter {
             is_committed: false,
             is_gone: false,
             is_head_request,
+            is_held: false,
             entry,
             status: 0,
             ready_at: Some(ready_at),
@@ -145,7 +148,7 @@ impl StreamWriter {
         let Some(call_slot) = self.call_slot.take() else {
             return false;
         };
-        let (entry, ending) = call_slot.release(false);
+        let (entry, ending) = call_slot.release(self.is_held);
         if entry.is_some() {
             self.entry = entry;
         }
@@ -175,7 +178,10 @@ impl StreamWriter {
             state.abandoned.swap_remove(index);
             state.connection.abandoned_request_ended();
         }
-        shared.end_running(state)
+        match self.is_held {
+            true => (!state.is_closed).then_some(state),
+            false => shared.end_running(state),
+        }
     }
 
     /// Records that the client does not get the response.

@@ -68,8 +68,10 @@ impl ExchangeControl for StreamWriter {
     }
 
     fn hold(&mut self) -> Option<HeldConnection> {
+        if std::mem::replace(&mut self.is_held, true) {
+            return None;
+        }
         let shared = Arc::clone(&self.shared);
-        shared.lock().running += 1;
         Some(HeldConnection::new(shared))
     }
 
