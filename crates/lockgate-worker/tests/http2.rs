@@ -294,7 +294,12 @@ fn a_streamed_body_is_bounded_by_its_window_until_it_is_read() {
         assert!(client.finish(1).body == body, "{threads}");
         // A client that leaves in the middle of a body.
         client.request(3, "POST", "/echo", &[], false);
-        client.send(DATA, 0, 3, b"some");
+        for part in body[..40_000].chunks(8192) {
+            client.send(DATA, 0, 3, part);
+        }
+        while !client.windows.contains_key(&3) {
+            client.next().unwrap();
+        }
         client.send(RST_STREAM, 0, 3, &8_u32.to_be_bytes());
         assert_eq!(events.next(), "Truncated");
     }

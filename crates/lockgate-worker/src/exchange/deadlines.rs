@@ -216,7 +216,9 @@ impl Deadlines {
                 }
             }
         }
-        let waiting = multiplexed.iter().filter(|(one, calls)| one.waits_for(*calls));
+        let waiting = multiplexed
+            .iter()
+            .filter(|(one, calls)| one.waits_for(*calls));
         connections + waiting.count()
     }
 

@@ -430,12 +430,7 @@ impl RequestReader {
 
 /// A stream is over whose request has been passed on, or answered. `error`: why no more of its body comes.
 #[cold]
-fn end_on_writer(
-    stream: StreamId,
-    error: BodyError,
-    here: &Surroundings<'_>,
-    state: &mut State,
-) {
+fn end_on_writer(stream: StreamId, error: BodyError, here: &Surroundings<'_>, state: &mut State) {
     if let Some((is_complete, ended)) = state.remove_outgoing(stream) {
         let (peer, context) = (&here.shared.peer, &here.shared.context);
         let (outcome, loss) = (Outcome::ClientGone, Loss::ClientGone);
