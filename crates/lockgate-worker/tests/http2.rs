@@ -617,6 +617,31 @@ fn a_malformed_rest_of_an_answered_request_gives_its_place_back() {
 }
 
 #[test]
+fn heads_that_wait_for_their_bodies_are_bounded() {
+    let (server, _events) = start(2, |config| config.limits.request_head = 16_384);
+    let mut client = Client::connect(&server, WIDE);
+    let long = "v".repeat(7500);
+    let post = |client: &mut Client, stream| {
+        client.request(
+            stream,
+            "POST",
+            "/echo",
+            &[("a", &long), ("b", &long)],
+            false,
+        );
+    };
+    for stream in (1..=17).step_by(2) {
+        post(&mut client, stream);
+    }
+    assert_eq!(client.finish(17).reset, Some(7), "REFUSED_STREAM");
+    client.send(DATA, END_STREAM, 1, b"first");
+    assert_eq!(client.finish(1).text(), "first");
+    post(&mut client, 19);
+    client.send(DATA, END_STREAM, 19, b"again");
+    assert_eq!(client.finish(19).text(), "again");
+}
+
+#[test]
 fn http2_can_be_turned_off() {
     let (server, _events) = start(2, |config| config.http2.is_enabled = false);
     let mut socket = Client::connect(&server, WIDE).socket;

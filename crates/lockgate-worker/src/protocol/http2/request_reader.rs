@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
-use lockgate_http::http2::StreamId;
+use lockgate_http::http2::{ErrorCode, StreamId};
 use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead};
 use lockgate_observe::{Loss, Outcome};
 
@@ -24,6 +24,10 @@ use crate::protocol::intake::{Rejection, identify, streams_body_of, warn_of_refu
 
 /// Smaller parts of a body on disk are written together with what follows them in the same read.
 const WRITTEN_AT_ONCE: usize = 4096;
+
+/// The heads of the requests whose bodies are being received may be as long as this many of the longest. A field of the
+/// dynamic table costs a client a byte, so that the heads of all streams could take a thousand times what it sends.
+const LONGEST_HEADS: usize = 8;
 
 /// What has been received and is not with the application.
 pub(super) struct RequestReader {
@@ -111,6 +115,13 @@ impl RequestReader {
         if !Arc::ptr_eq(&request.local, here.local) {
             request.local = Arc::clone(here.local);
         }
+        let is_streamed = !is_last && streams_body_of(&request.head, &context.config);
+        if !is_last && !is_streamed && !self.has_room_for(&request, context.limits.head) {
+            // The client may send it again.
+            state.reset(stream, ErrorCode::REFUSED_STREAM);
+            context.report_refusal(peer, "the heads of too many requests wait for their bodies");
+            return None;
+        }
         let entry = context.access_log.is_some().then(|| {
             let mut entry = Entry::take();
             entry.head.clone_from(&request.head);
@@ -123,7 +134,7 @@ impl RequestReader {
             return Some(exchange(request, stream, entry, here, state));
         }
         let expects_continue = request.head.expects_continue();
-        if streams_body_of(&request.head, &context.config) {
+        if is_streamed {
             let receiver =
                 BodyReceiver::new(Arc::clone(here.shared), stream, expects_continue, here.now);
             let body = Arc::new(SharedBody::new(receiver));
@@ -162,6 +173,16 @@ impl RequestReader {
             entry,
         });
         None
+    }
+
+    /// Whether the head may wait for its body.
+    fn has_room_for(&self, request: &Request, longest: usize) -> bool {
+        let waiting = self
+            .receiving
+            .iter()
+            .map(|one| one.request.head.head_bytes().len());
+        let length = waiting.sum::<usize>() + request.head.head_bytes().len();
+        length <= longest.saturating_mul(LONGEST_HEADS)
     }
 
     /// Answers a request that does not go to the application.
