@@ -230,8 +230,8 @@ impl Streams {
         self.last
     }
 
-    /// Gives back memory that no open stream needs.
+    /// Gives back memory that no open stream needs, but for the first allocation.
     pub(crate) fn shrink(&mut self) {
-        self.open.shrink_to_fit();
+        self.open.shrink_to(4);
     }
 }

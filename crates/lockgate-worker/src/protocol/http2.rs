@@ -50,6 +50,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STREAMED_WINDOW: u32 = 64 << 10;
 const STORED_WINDOW: u32 = 256 << 10;
 
+/// An idle connection keeps this many entries of its lists: so its next request needs no allocation for them.
+const SPARE_ENTRIES: usize = 4;
+
 /// What the connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -225,12 +228,13 @@ impl Http2 {
         if let Phase::Lingering { .. } = self.phase {
             return;
         }
-        let config = &self.shared.context.config;
         if !self.is_idle() {
             self.idle_since = None;
         } else if self.idle_since.is_none() && self.reader.served > 0 {
             self.idle_since = Some(now);
+            self.release_memory();
         }
+        let config = &self.shared.context.config;
         let mut deadline = match self.idle_since {
             Some(since) => since + config.keep_alive,
             None if self.reader.served > 0 => now + config.keep_alive.max(LOOK_EVERY),
@@ -249,6 +253,13 @@ impl Http2 {
             deadline = other.map_or(deadline, |other| deadline.min(other));
         }
         self.link.deadline = deadline;
+    }
+
+    /// A connection that becomes idle keeps no memory of the streams that it had before.
+    fn release_memory(&mut self) {
+        self.reader.receiving.shrink_to(SPARE_ENTRIES);
+        self.unsent.shrink(SPARE_ENTRIES);
+        self.shared.lock().shrink(SPARE_ENTRIES);
     }
 
     fn drive_on(mut self: Box<Self>, turn: &mut Turn) -> Driven {

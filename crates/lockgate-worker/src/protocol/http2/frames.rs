@@ -41,12 +41,8 @@ impl Http2 {
         let outcome = self.take_frames(input, &mut used, turn, &mut batch);
         if used < input.len() && outcome.is_ok() {
             self.credit_partial_body(&input[used..], bytes.len(), turn.now);
-            if is_joined {
-                joined.drain(..used);
-                self.reader.unread = joined;
-            } else {
-                self.reader.unread = input[used..].to_vec();
-            }
+            // A buffer of its own size: connections in the middle of a frame may be many.
+            self.reader.unread = input[used..].to_vec();
         }
         if batch.is_empty() {
             turn.batch = batch;

@@ -43,6 +43,10 @@ impl Unsent {
         self.responses.pop_front().map(|(_, ended)| ended)
     }
 
+    pub(super) fn shrink(&mut self, spare: usize) {
+        self.responses.shrink_to(spare);
+    }
+
     /// Takes any response.
     pub(super) fn take(&mut self) -> Option<Ended> {
         self.responses.pop_front().map(|(_, ended)| ended)

@@ -75,6 +75,18 @@ impl State {
         !self.is_over && self.connection.is_open(stream)
     }
 
+    pub(super) fn shrink(&mut self, spare: usize) {
+        self.connection.release_memory();
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
+        self.outgoing.shrink_to(spare);
+        self.incoming.shrink_to(spare);
+        self.ended.shrink_to(spare);
+        self.abandoned.shrink_to(spare);
+        self.unsent.shrink_to(spare);
+    }
+
     /// For the event loop: the numbers of streams that are open, and of requests that are with the application.
     pub(super) fn counts(&mut self) -> (usize, usize) {
         let open_streams = self.connection.open_streams();
