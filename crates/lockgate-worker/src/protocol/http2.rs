@@ -40,6 +40,10 @@ use crate::transport::outbox::Flushed;
 /// Reads from one connection per turn: 16 × 64 KiB, as in HTTP/1.
 const READS_AT_ONCE: usize = 16;
 
+/// When a turn has lasted this long, a connection with more input waits for the others: frames that cost work, such as
+/// those of a rapid reset, are small.
+const READS_WITHIN: Duration = Duration::from_millis(1);
+
 /// Nothing more is read from a client that does not take this much.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 
@@ -149,7 +153,8 @@ impl Http2 {
                 match self.send(turn) {
                     Ok(Flushed::All) if self.phase == Phase::Ending => {
                         self.begin_lingering(turn.now);
-                        continue;
+                        // What is read now is dropped: other connections come first.
+                        return self.again(turn.now);
                     }
                     Ok(Flushed::All | Flushed::Blocked) => {}
                     Ok(Flushed::Bounded) => return self.again(turn.now),
@@ -161,6 +166,9 @@ impl Http2 {
             }
             if !self.may_take_input() {
                 return self.wait(turn.now);
+            }
+            if turn.now.elapsed() >= READS_WITHIN {
+                break;
             }
         }
         self.again(turn.now)

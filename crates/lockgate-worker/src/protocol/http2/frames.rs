@@ -12,12 +12,15 @@ use super::request_reader::Surroundings;
 use super::sending::take_output;
 use super::shutdown::PING;
 use super::state::State;
-use super::{Http2, OUTPUT_LIMIT};
+use super::{Http2, OUTPUT_LIMIT, READS_WITHIN};
 use crate::connection::turn::Turn;
 use crate::exchange::Exchange;
 use crate::exchange::body::stream::BodyError;
 use crate::exchange::writer::{DropReason, Presence, PresenceCheck};
 use crate::protocol::intake::Rejection;
+
+/// After this many events the clock is read.
+const EVENTS_AT_ONCE: u32 = 64;
 
 impl Http2 {
     /// Takes the frames of `bytes`, which follow what was left of earlier ones, and dispatches the requests that they
@@ -118,7 +121,13 @@ impl Http2 {
         }
         reader.is_paused = false;
         let mut has_grown = false;
+        let mut events = 0_u32;
         let outcome = loop {
+            events += 1;
+            if events.is_multiple_of(EVENTS_AT_ONCE) && turn.now.elapsed() >= READS_WITHIN {
+                reader.is_paused = true;
+                break Ok(());
+            }
             if state.output.len() >= CONTROL_LIMIT / 2 {
                 take_output(&mut state, &mut link.out, unsent);
                 if link.out.len() >= OUTPUT_LIMIT {
