@@ -3,10 +3,13 @@
 import os
 import signal
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from harness import eventually
-from harness.http2 import GET, Http2, data, headers
+from harness.http2 import GET, Http2, data, headers, ping
 from harness.steady_streams import SteadyStreams
 
 REPEATS = int(os.environ.get("LOCKGATE_TEST_REPEATS", "2"))
@@ -44,12 +47,15 @@ def test_a_stream_that_comes_between_the_two_goaways_is_answered(start, tmp_path
     with Http2(server.address, timeout=20) as client:
         hold(client, 1, gate)
         server.signal(signal.SIGTERM)
+        # Until a moment without streams comes, or the patience of the server ends.
+        assert client.request(3, fields("/")).status == 200
+        client.send(ping(b"ignored."))
         client.wait(lambda: client.goaways, "the first GOAWAY")
-        if len(client.goaways) == 1:
-            client.send(headers(3, fields("/")))
-            client.wait(lambda: len(client.goaways) == 2, "the second GOAWAY")
-            if client.goaways[-1][0] >= 3:
-                assert client.response(3).status == 200
+        assert client.goaways == [(2**31 - 1, 0, b"")]
+        client.send(headers(5, fields("/")))
+        client.wait(lambda: len(client.goaways) == 2, "the second GOAWAY")
+        if client.goaways[-1][0] >= 5:
+            assert client.response(5).status == 200
         gate.touch()
         assert client.response(1).status == 200
         client.until_closed()
@@ -64,7 +70,7 @@ def test_an_upload_goes_on_while_the_server_stops(start):
         client.send(data(1, b"x" * 10_000, end_stream=False))
         client.round_trip()
         server.signal(signal.SIGTERM)
-        client.wait(lambda: len(client.goaways) == 2, "both GOAWAYs")
+        server.wait_for_log("stopping: workers finish")
         client.send(data(1, b"y" * 10_000))
         assert client.response(1).body == b"POST / " + b"x" * 10_000 + b"y" * 10_000
         client.until_closed()
@@ -102,6 +108,54 @@ def test_a_fast_stop_ends_open_streams(start, tmp_path):
         client.until_closed()
         assert not client.streams[1].is_ended
     assert server.wait() == 0
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_httpx_gets_its_response_when_the_server_stops(start, tmp_path, threads):
+    """It fails requests that are open when a GOAWAY comes."""
+    server = start("gates:app", "--threads", threads)
+    gate = tmp_path / "gate"
+    with httpx.Client(http1=False, http2=True, base_url=server.url, timeout=20) as client:
+        with ThreadPoolExecutor(1) as pool:
+            held = pool.submit(client.get, f"/hold?{gate}")
+            eventually((tmp_path / "gate.started").exists, what="the call")
+            server.signal(signal.SIGTERM)
+            server.wait_for_log("stopping: workers finish")
+            # Time that has to pass: a GOAWAY might come meanwhile.
+            time.sleep(1)
+            gate.touch()
+            assert held.result().status_code == 200
+    assert server.wait() == 0
+
+
+@pytest.mark.slow
+def test_reloads_fail_no_request_of_httpx(start):
+    server = start("gates:app", "--threads", "4", workers=2)
+    stopped, failures, answers = threading.Event(), [], set()
+
+    def run():
+        # It sends a request again that was not processed.
+        with httpx.Client(http1=False, http2=True, base_url=server.url, timeout=20) as client:
+            while not stopped.is_set():
+                try:
+                    answers.add(client.get("/brief").raise_for_status().text)
+                except httpx.HTTPError as error:
+                    failures.append(repr(error))
+
+    clients = [threading.Thread(target=run) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(REPEATS):
+            eventually(lambda: answers, what="answers")
+            before = set(answers)
+            server.signal(signal.SIGHUP)
+            eventually(lambda: answers - before, within=30, what="a new worker answers")  # noqa: B023
+    finally:
+        stopped.set()
+        for client in clients:
+            client.join()
+    assert failures == []
 
 
 @pytest.fixture(params=["plain", "tls"])

@@ -115,20 +115,25 @@ impl Http2 {
             }
             return false;
         }
-        let Some(kind) = self.going.advance(self.open_streams, now) else {
-            return false;
+        let patience = match self.shared.context.inbox.stop_mode() {
+            StopMode::Serve => shutdown::LIMIT_PATIENCE,
+            _ => shutdown::STOP_PATIENCE,
         };
-        self.go_away(kind);
-        true
+        let mut is_due = false;
+        while let Some(kind) = self.going.advance(self.open_streams, patience, now) {
+            self.go_away(kind, now);
+            is_due = true;
+        }
+        is_due
     }
 
-    fn go_away(&mut self, kind: GoAway) {
+    fn go_away(&mut self, kind: GoAway, now: Instant) {
         let mut state = self.shared.lock();
         let State {
             connection, output, ..
         } = &mut *state;
         connection.go_away(kind, ErrorCode::NO_ERROR, output);
-        if kind == GoAway::Graceful {
+        if kind == GoAway::Graceful && self.going.needs_round_trip(now) {
             connection.ping(shutdown::PING, output);
         }
     }
@@ -154,7 +159,7 @@ impl Http2 {
             if self.reader.served == 0 {
                 return Some(Next::Close);
             }
-            self.go_away(GoAway::Final);
+            self.go_away(GoAway::Final, now);
             self.end_streams(Outcome::TimedOut, Loss::ClientTooSlow, now);
             self.phase = Phase::Ending;
             return None;
