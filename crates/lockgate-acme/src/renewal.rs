@@ -84,7 +84,8 @@ impl<'a> Renewal<'a> {
         let mut state = self.storage.state(name);
         // A CA that the settings do not name any more has no say in when another one is asked.
         state.must_wait &= self.settings.asks(&state.directory);
-        due_at(name, self.storage.certificate(name), &state, self.started)
+        let (validity, now) = (self.storage.certificate(name), self.world.unix_now());
+        due_at(name, validity, &state, self.started, now)
     }
 
     /// One attempt, if it is still due under the lock.

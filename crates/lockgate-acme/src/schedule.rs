@@ -11,6 +11,8 @@ const DAY: u64 = 24 * HOUR;
 
 /// The fallback CA is asked, too, after this number of failures.
 const FAILURES_BEFORE_FALLBACK: u32 = 2;
+/// Clocks of hosts that share `acme_dir` may differ by this.
+const CLOCK_DIFFERENCE: u64 = HOUR;
 /// The longest time that a CA may ask for before it is asked again.
 const LONGEST_RETRY_AFTER: u64 = 7 * DAY;
 
@@ -75,9 +77,17 @@ pub(crate) fn renewal_time(name: &str, validity: Validity) -> u64 {
 
 /// When the next attempt is due. `started` is when this process started, after which an operator's correction is tried
 /// soon, but not more often than once a minute.
-pub(crate) fn due_at(name: &str, validity: Option<Validity>, state: &State, started: u64) -> u64 {
+pub(crate) fn due_at(
+    name: &str,
+    validity: Option<Validity>,
+    state: &State,
+    started: u64,
+    now: u64,
+) -> u64 {
     let renewal = validity.map_or(0, |validity| renewal_time(name, validity));
-    if state.failures == 0 {
+    // The delay of an attempt in the future, when a clock was wrong, could last for years.
+    let is_from_the_future = state.last_attempt.saturating_sub(now) > CLOCK_DIFFERENCE;
+    if state.failures == 0 || is_from_the_future {
         return renewal;
     }
     let retry = match state.last_attempt < started && !state.must_wait {
@@ -242,8 +252,23 @@ mod tests {
             (None, state(9, NOW - 10, NOW + DAY, false), NOW, NOW + 50),
             (None, state(9, NOW - 999, NOW + DAY, false), NOW, NOW - 939),
             (None, state(9, NOW - 10, NOW + DAY, true), NOW, NOW + DAY),
+            // The clock of another host is ahead, or this one was wrong by years.
+            (None, state(9, NOW + HOUR, NOW + DAY, false), NOW, NOW + DAY),
+            (
+                None,
+                state(1, NOW + 999 * DAY, NOW + 1000 * DAY, true),
+                NOW,
+                0,
+            ),
+            (
+                fresh,
+                state(1, NOW + 999 * DAY, NOW + 1000 * DAY, false),
+                NOW,
+                renewal,
+            ),
         ] {
-            assert_eq!(due_at("a", certificate, &state, started), expected);
+            let due = due_at("a", certificate, &state, started, NOW);
+            assert_eq!(due, expected);
         }
     }
 
