@@ -25,9 +25,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: u32) -> io::Result<bool> {
     let temporary = temporary(path, bytes, mode)?;
     // link(2) is atomic and never replaces a file; NFS has it, and some file systems do not.
     let linked = match fs::hard_link(&temporary, path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-            write_new(path, bytes, mode).map(drop)
-        }
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => write_new(path, bytes, mode),
         linked => linked,
     };
     let _left = fs::remove_file(&temporary);
@@ -81,20 +79,26 @@ pub(crate) fn sibling(path: &Path) -> PathBuf {
 
 fn temporary(path: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
     let temporary = sibling(path);
-    if let Err(error) = write_new(&temporary, bytes, mode) {
-        let _left = fs::remove_file(&temporary);
-        return Err(error);
-    }
+    write_new(&temporary, bytes, mode)?;
     Ok(temporary)
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<File> {
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()?;
-    Ok(file)
+    let file = options.write(true).create_new(true).mode(mode).open(path)?;
+    fill(file, path, bytes, mode)
+}
+
+/// Writes a file that was just made. A part of it, as on a full disk, does not stay.
+fn fill(mut file: File, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _left = fs::remove_file(path);
+    }
+    written
 }
 
 /// The new name survives a power failure. Some file systems have no such call, and lose nothing without it.
@@ -122,6 +126,17 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"4");
         let names = fs::read_dir(folder.path()).unwrap();
         assert_eq!(names.count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_leaves_no_part_of_a_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, b"1").unwrap();
+        // Each write to it fails with ENOSPC (full(4)).
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        assert!(fill(full, &path, b"12", 0o600).is_err());
+        assert!(!path.exists());
     }
 
     #[test]
