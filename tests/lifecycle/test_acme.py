@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from harness import eventually, free_port
 from harness.admin import Admin
+from harness.authority import Authority as Issuer
 from harness.other_user import open_to_others, reachable_python
 from harness.pebble import EAB_KEY, Authority, Pebble, presented
 from harness.process import children
@@ -238,6 +239,19 @@ def test_the_server_outlives_its_acme_process(start, tmp_path):
     assert site.serves()
     assert server.stop() == 0
     assert not os.path.exists(f"/proc/{last}")
+
+
+def test_a_process_without_names_to_obtain_stays(start, tmp_path):
+    """The certificate of a file covers the name, which `domain` has for the redirect."""
+    pair = Issuer(tmp_path).issue("shop", f"DNS:{NAME}")
+    files = ["--certfile", str(pair[0]), "--keyfile", str(pair[1])]
+    site = Site(start, tmp_path, *files)
+    server = site.run("--acme-dir", str(site.acme_dir))
+    acme_process(server)
+    server.signal(signal.SIGHUP)
+    server.wait_for_log(r"reload: done in")
+    assert site.serves()
+    assert "the ACME process" not in server.errors
 
 
 @pytest.mark.slow

@@ -25,17 +25,18 @@ pub(crate) fn run(
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
 ) -> io::Result<i32> {
-    let Some(settings) = Settings::of(config, owner()) else {
-        return Ok(0);
-    };
     let running = Arc::new(RunningAcme {
         log: Arc::clone(log),
         is_finished: AtomicBool::new(false),
     });
-    let client = ClientThread(Arc::clone(&running));
-    thread::Builder::new()
-        .name("acme".to_owned())
-        .spawn(move || lockgate_acme::run(&settings, &client))?;
+    // Without names that need a CA, because files have certificates for all, this process waits for its end: an exit
+    // would be taken for a failure.
+    if let Some(settings) = Settings::of(config, owner()) {
+        let client = ClientThread(Arc::clone(&running));
+        thread::Builder::new()
+            .name("acme".to_owned())
+            .spawn(move || lockgate_acme::run(&settings, &client))?;
+    }
     let worker_control: Arc<dyn WorkerControl> = running;
     Ok(context.run(&worker_control))
 }
