@@ -234,9 +234,8 @@ impl Certificates {
         let mut public = Vec::new();
         let mut local = Vec::new();
         for wanted in generations {
-            let is_missing = |name: &&String| {
-                !(self.pool.of(wanted)).any(|loaded| loaded.certificate.covers(name))
-            };
+            let loaded: Vec<&LoadedCertificate> = self.pool.of(wanted).collect();
+            let is_missing = |name: &&String| !loaded.iter().any(|one| one.covers(name));
             public.extend(wanted.public.iter().filter(is_missing).cloned());
             local.extend(wanted.local.iter().filter(is_missing).cloned());
         }

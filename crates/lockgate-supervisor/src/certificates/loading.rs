@@ -44,6 +44,10 @@ impl LoadedCertificate {
         self.certificate.names()
     }
 
+    pub(super) fn covers(&self, name: &str) -> bool {
+        self.certificate.covers(name)
+    }
+
     pub(super) fn validity(&self) -> Validity {
         Validity {
             not_before: self.certificate.not_before(),

@@ -99,17 +99,26 @@ impl Pool {
             .collect()
     }
 
-    /// The certificates of a generation, in the order of its settings.
+    /// The certificates of a generation, in the order of its settings. One that ACME has issued for a name of a
+    /// certificate from a file is left out: ACME does not renew it, and clients would get it until it expires and after.
     pub(super) fn of<'a>(
         &'a self,
         wanted: &'a Wanted,
     ) -> impl Iterator<Item = &'a LoadedCertificate> {
-        let find = |files: &WantedFiles| self.entries.iter().find(|entry| entry.wanted == *files);
-        wanted
-            .files
-            .iter()
-            .filter_map(find)
-            .filter_map(|entry| entry.loaded.as_ref())
+        let loaded = |files: &WantedFiles| {
+            let mut entries = self.entries.iter();
+            let entry = entries.find(|entry| entry.wanted == *files)?;
+            entry.loaded.as_ref()
+        };
+        let (issued, from_files): (Vec<_>, Vec<_>) =
+            wanted.files.iter().partition(|files| files.is_of_acme);
+        let from_files: Vec<_> = from_files.into_iter().filter_map(loaded).collect();
+        let mut found = from_files.clone();
+        found.extend(issued.into_iter().filter_map(loaded).filter(|issued| {
+            let is_covered = |name: &String| from_files.iter().any(|one| one.covers(name));
+            !issued.names().iter().all(is_covered)
+        }));
+        found.into_iter()
     }
 }
 

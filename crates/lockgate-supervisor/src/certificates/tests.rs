@@ -157,6 +157,31 @@ fn during_a_reload_the_certificates_of_both_generations_are_published() {
 }
 
 #[test]
+fn a_file_takes_the_place_of_what_acme_has_issued_before() {
+    let site = Site::new();
+    let domains = ["a.example", "b.example"];
+    for name in domains {
+        site.certificate(&format!("acme/certificates/{name}.pem"), &[name], 10);
+    }
+    let mut certificates = site.begin(&site.config(None, &domains));
+    let (a, b) = ("a.example a.example.pem", "b.example b.example.pem");
+    assert_eq!(published(&certificates), [a, b]);
+    for (names, expected) in [
+        (&["a.example"][..], &["a.example file", b][..]),
+        (&["*.example"], &["*.example file"]),
+        (&["other.example"], &["other.example file", a, b]),
+    ] {
+        let file = site.certificate("file", names, 90);
+        let next = site.config(Some(&file), &domains);
+        certificates
+            .prepare(&next, site.after(1), &site.log)
+            .unwrap();
+        certificates.switch_over(site.after(2), &site.log);
+        assert_eq!(published(&certificates), expected);
+    }
+}
+
+#[test]
 fn a_reload_may_turn_tls_on_and_off() {
     let site = Site::new();
     let a = site.certificate("a", &["a"], 90);
