@@ -58,7 +58,9 @@ impl CertificateStore {
 
     /// The certificate for a client that asks for `server_name` and can verify these signatures: one for exactly this
     /// name, one with a wildcard, or the default. A name without a certificate gets the default, and so does a client
-    /// that verifies no key of the certificates for its name: it sees a wrong name rather than an aborted handshake.
+    /// that verifies no key of the certificates for its name: it sees a wrong name rather than an aborted handshake. A
+    /// client that verifies no key at all gets the first candidate, so that the protocol refuses it with the alert
+    /// handshake_failure. `None`: there is no certificate.
     pub fn choose(
         &self,
         server_name: Option<&str>,
@@ -71,12 +73,15 @@ impl CertificateStore {
             .and_then(names::parent)
             .and_then(|parent| self.wildcards.get(parent));
         let candidates = [exact, wildcard, Some(&self.defaults)];
-        candidates
+        let mut candidates = candidates
             .into_iter()
             .flatten()
             .flatten()
-            .map(|&index| &self.certificates[index])
+            .map(|&index| &self.certificates[index]);
+        let first = candidates.clone().next();
+        candidates
             .find(|certificate| certificate.certified().key.choose_scheme(schemes).is_some())
+            .or(first)
     }
 }
 
@@ -128,7 +133,9 @@ mod tests {
             (Some("unknown.example"), BOTH, Some(1)),
             (None, BOTH, Some(1)),
             (None, RSA, Some(0)),
-            (None, &[], None),
+            // The protocol refuses it.
+            (Some("other.example"), &[], Some(3)),
+            (None, &[], Some(1)),
         ] {
             let chosen = store.choose(name, schemes);
             let index = chosen.and_then(|chosen| {
