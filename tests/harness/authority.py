@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 from harness.process import Server
@@ -36,6 +37,25 @@ class Authority:
         self._run("x509", "-req", "-days", "2", "-in", request, "-CA", self.certfile,
                   "-CAkey", self.keyfile, "-CAcreateserial", "-extfile", extensions,
                   "-out", certfile)  # fmt: skip
+        return certfile, keyfile
+
+    def issue_until(self, name: str, expiry: float) -> tuple[Path, Path]:
+        """A certificate that expires at this time (`time.time()`), and its key."""
+        certfile, keyfile = self.directory / f"{name}.pem", self.directory / f"{name}.key"
+        request, settings = self.directory / f"{name}.csr", self.directory / f"{name}.cnf"
+        database = self.directory / f"{name}.database"
+        database.write_text("")
+        settings.write_text(
+            "[ca]\ndefault_ca=this\n[this]\ndefault_md=sha256\npolicy=any\nx509_extensions=leaf\n"
+            f"database={database}\nnew_certs_dir={self.directory}\nrand_serial=yes\n"
+            "[any]\ncommonName=supplied\n[leaf]\nbasicConstraints=CA:FALSE\n"
+        )
+        self._run("req", "-new", *CURVE, "-subj", f"/CN={name}", "-keyout", keyfile,
+                  "-out", request)  # fmt: skip
+        end = time.strftime("%y%m%d%H%M%SZ", time.gmtime(expiry))
+        self._run("ca", "-batch", "-notext", "-config", settings,
+                  "-cert", self.certfile, "-keyfile", self.keyfile, "-in", request,
+                  "-startdate", "200101000000Z", "-enddate", end, "-out", certfile)  # fmt: skip
         return certfile, keyfile
 
     def client(self, *certificate: Path) -> ssl.SSLContext:

@@ -2,9 +2,10 @@
 
 import json
 import ssl
+import time
 
 import pytest
-from harness import eventually, request
+from harness import Wire, eventually, request
 from harness.authority import Authority, over_tls
 
 FORGED = [
@@ -116,6 +117,31 @@ def test_a_certificate_that_is_required_is_required(start, tmp_path, authority, 
     for context in (authority.client(), authority.client(*untrusted)):
         with pytest.raises((ssl.SSLError, OSError, AssertionError)):
             over_tls(server, context)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_ends_with_the_certificate_it_began_with(mutual, authority, version):
+    """Resumption verifies no certificate, and each resumed session gets another ticket."""
+    expiry = int(time.time()) + 4
+    context = authority.client(*authority.issue_until(f"brief{version}", expiry))
+    context.minimum_version = context.maximum_version = version
+
+    def visit(session):
+        with Wire(mutual.address) as wire:
+            wire.socket = secure = context.wrap_socket(
+                wire.socket, server_hostname="localhost", session=session
+            )
+            wire.send(request("GET", "/", "Connection: close"))
+            assert json.loads(wire.response().body)["SSL_CLIENT_VERIFY"] == "SUCCESS"
+            return secure.session_reused, secure.session
+
+    is_resumed, session = visit(None)
+    assert not is_resumed
+    is_resumed, session = visit(session)
+    assert is_resumed
+    eventually(lambda: time.time() > expiry + 1.5, within=20, what="the expiry")
+    with pytest.raises((ssl.SSLError, OSError, AssertionError)):
+        visit(session)
 
 
 def test_the_variables_are_those_of_the_connection(mutual, authority, alice):

@@ -6,11 +6,27 @@ use std::sync::OnceLock;
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
+use crate::certificate::parse;
 use crate::cipher_string::openssl_name;
 use crate::peer::PeerCertificate;
 
 /// A variable: its name and its value.
 pub type Variable = (Cow<'static, str>, String);
+
+/// Whether the certificate of the client, with which the session began, has expired at `now` (Unix seconds).
+///
+/// Resumption verifies no certificate, and a session that is resumed gets new tickets, which would continue it for ever
+/// (RFC 8446 §4.6.1).
+pub fn has_expired_peer(state: &CommonState, now: i64) -> bool {
+    state
+        .peer_certificates()
+        .is_some_and(|chain| has_expired(chain, now))
+}
+
+fn has_expired(chain: &[CertificateDer<'_>], now: i64) -> bool {
+    let leaf = chain.first().map(|leaf| parse(leaf, 1));
+    leaf.is_some_and(|leaf| leaf.map_or(true, |leaf| leaf.validity().not_after.timestamp() < now))
+}
 
 /// The session of a connection. What costs time is computed when it is asked for, once.
 #[derive(Debug)]
@@ -116,5 +132,30 @@ impl TlsInfo {
             variables.push(name("SSL_TLS_SNI", server_name));
         }
         variables
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls_pki_types::pem::PemObject;
+
+    #[test]
+    fn a_client_has_expired_when_its_own_certificate_has() {
+        let pem = |until| {
+            crate::self_signed(&["a.example".to_owned()], 0, until)
+                .unwrap()
+                .0
+        };
+        let der = |until| CertificateDer::from_pem_slice(pem(until).as_bytes()).unwrap();
+        let nonsense = CertificateDer::from(vec![1, 2, 3]);
+        for (chain, now, expected) in [
+            (vec![], 0, false),
+            (vec![der(1000), der(500)], 1000, false),
+            (vec![der(1000), der(5000)], 1001, true),
+            (vec![nonsense], 0, true),
+        ] {
+            assert_eq!(has_expired(&chain, now), expected, "{now}");
+        }
     }
 }

@@ -29,7 +29,7 @@ pub use board::{Board, TooLarge};
 pub use certificate::{Certificate, CertificateSource, KeyKind};
 pub use cipher_string::{CipherStringError, default_cipher_suites, parse_cipher_string};
 pub use error::CertificateError;
-pub use info::{TlsInfo, Variable};
+pub use info::{TlsInfo, Variable, has_expired_peer};
 pub use material::{Challenge, Material};
 pub use names::normalize_name;
 pub use peer::PeerCertificate;

@@ -17,6 +17,8 @@ pub enum HandshakeFailure {
     NotTls,
     /// The client sends more than any handshake needs.
     TooLong,
+    /// The session is resumed, and the certificate of the client has expired since it began.
+    PeerExpired,
     /// One side has refused the other.
     Refused(String),
 }
@@ -27,6 +29,7 @@ impl fmt::Display for HandshakeFailure {
             Self::Closed => f.write_str("the client closed the connection"),
             Self::PlainHttp => f.write_str("the client speaks HTTP without TLS"),
             Self::NotTls => f.write_str("the client does not speak TLS"),
+            Self::PeerExpired => f.write_str("the certificate of the client has expired"),
             Self::TooLong => f.write_str("the client sent too much"),
             Self::Refused(reason) => f.write_str(reason),
         }

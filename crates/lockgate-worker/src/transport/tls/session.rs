@@ -8,8 +8,9 @@ mod sending;
 use std::io;
 use std::sync::Arc;
 
-use lockgate_tls::{Acceptor, TlsInfo, take_server_name};
+use lockgate_tls::{Acceptor, TlsInfo, has_expired_peer, take_server_name};
 use rustix::net::RecvFlags;
+use rustix::time::{ClockId, clock_gettime};
 use rustls::HandshakeKind;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
@@ -112,7 +113,7 @@ impl Session {
         self.is_socket_empty = false;
         loop {
             if !self.is_handshaking() {
-                return Ok(self.finish_handshake(socket));
+                return self.finish_handshake(socket);
             }
             match self.push(socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -191,7 +192,18 @@ impl Session {
         Ok(true)
     }
 
-    fn finish_handshake(&mut self, socket: &TrackedFd) -> Handshake {
+    fn finish_handshake(&mut self, socket: &TrackedFd) -> io::Result<Handshake> {
+        let (mut alpn, mut is_resumed) = (None, false);
+        if let Stage::Open(connection) = &self.stage {
+            alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
+            is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+            let now = clock_gettime(ClockId::RealtimeCoarse).tv_sec;
+            if is_resumed && has_expired_peer(connection, now) {
+                // Tickets with which the client would try again.
+                self.end_writes();
+                return Err(HandshakeFailure::PeerExpired.into());
+            }
+        }
         let is_drained = self.is_socket_empty && self.plain.is_empty() && !self.is_ended;
         // What is left are tickets of TLS 1.3, which the client does not wait for.
         if is_drained {
@@ -199,16 +211,11 @@ impl Session {
         } else {
             self.is_patient = true;
         }
-        let (mut alpn, mut is_resumed) = (None, false);
-        if let Stage::Open(connection) = &self.stage {
-            alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
-            is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        }
-        Handshake::Done {
+        Ok(Handshake::Done {
             alpn,
             is_drained,
             is_resumed,
-        }
+        })
     }
 
     /// Reads what has arrived.
