@@ -61,6 +61,12 @@ def test_challenges_of_certificate_authorities_are_not_redirected(site):
     assert location is None and status in (200, 404)
 
 
+@pytest.mark.parametrize("rest", ["", "../a", "a/b", "%2e%2e/a", "a.b"])
+def test_only_the_path_of_a_token_is_one_of_a_challenge(site, rest):
+    status, _ = redirected(site, f"/.well-known/acme-challenge/{rest}", "localhost")
+    assert status == 308
+
+
 def test_with_certificates_from_files_it_is_off_until_it_is_asked_for(start, certificate):
     port = free_port()
     bind = [f"http://127.0.0.1:{port}", f"https://127.0.0.1:{port + 1}"]

@@ -42,8 +42,8 @@ impl AcmeChallenges {
     }
 }
 
-/// The token, which is base64url and so no path.
-fn token(path: &[u8]) -> Option<&str> {
+/// The token of a path for a challenge. It is base64url and so no path itself.
+pub(super) fn token(path: &[u8]) -> Option<&str> {
     let token = path.strip_prefix(PREFIX)?;
     let is_token = (1..=LONGEST_TOKEN).contains(&token.len())
         && (token.iter()).all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));

@@ -9,12 +9,10 @@ use lockgate_config::{BindAddress, Config, Endpoint, HTTPS_PORT, HttpsRedirect, 
 use lockgate_http::{LocalResponse, RequestHead};
 use lockgate_tls::Acceptor;
 
+use super::acme_challenge;
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::request::Request;
-
-/// Where a certificate authority finds the answers to its challenges, over http (RFC 8555 §8.3).
-const CHALLENGES: &[u8] = b"/.well-known/acme-challenge/";
 
 /// See the module documentation.
 pub struct Redirect {
@@ -96,7 +94,8 @@ impl Handler for Redirect {
         let is_unix = request.local.server_port.is_empty();
         !request.is_https
             && (!is_unix || self.concerns_unix)
-            && !request.head.path().starts_with(CHALLENGES)
+            // A certificate authority asks over http (RFC 8555 §8.3).
+            && acme_challenge::token(request.head.path()).is_none()
     }
 
     fn handle(&self, exchange: Exchange) -> Handled {
