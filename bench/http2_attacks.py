@@ -53,6 +53,13 @@ def bomb() -> bytes:
     return HELLO + fill + b"".join(request(n, GET + b"\xbe" * 12_000) for n in range(3, 201, 2))
 
 
+def heads() -> bytes:
+    """127 requests with a body that never comes, each with a head of 56 KB in 17 bytes."""
+    entry = b"\x40\x01x\x7f\xa1\x1e" + b"v" * 4000
+    fill = request(1, GET + entry)
+    return HELLO + fill + b"".join(request(n, POST + b"\xbe" * 14, 0) for n in range(3, 257, 2))
+
+
 CANCEL = number(8)
 SCRIPTS: dict[str, tuple[str, bytes]] = {
     "h2-reset": (
@@ -88,6 +95,11 @@ SCRIPTS: dict[str, tuple[str, bytes]] = {
         + b"".join(frame(PRIORITY_UPDATE, 0, 0, number(2 * n + 1) + b"u=1") for n in range(MANY)),
     ),
     "h2-bomb": ("HTTP/2: heads that decompress to 48 MB each (HPACK bomb)", bomb()),
+    "h2-heads": ("HTTP/2: heads that decompress to 56 KB each, without bodies", heads()),
+    "h2-bytes": (
+        "HTTP/2: a body of DATA frames of one byte",
+        HELLO + request(1, POST, 0) + frame(DATA, 0, 1, b"x") * MANY,
+    ),
     "h2-closed": (
         "HTTP/2: asks for 8 MiB on 100 streams, and opens no window",
         NO_WINDOW + b"".join(request(n, GET_BIG) for n in streams(100)),
