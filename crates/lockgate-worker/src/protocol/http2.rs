@@ -153,8 +153,11 @@ impl Http2 {
                 match self.send(turn) {
                     Ok(Flushed::All) if self.phase == Phase::Ending => {
                         self.begin_lingering(turn.now);
-                        // What is read now is dropped: other connections come first.
-                        return self.again(turn.now);
+                        if turn.now.elapsed() >= READS_WITHIN {
+                            // What is read now is dropped: other connections come first.
+                            return self.again(turn.now);
+                        }
+                        continue;
                     }
                     Ok(Flushed::All | Flushed::Blocked) => {}
                     Ok(Flushed::Bounded) => return self.again(turn.now),
