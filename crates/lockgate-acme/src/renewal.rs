@@ -19,7 +19,7 @@ use crate::world::{Log, World};
 
 /// The longest time between two looks: another host may have renewed, or a clock may have been set.
 const LONGEST_SLEEP: u64 = 600;
-/// The pause after a failure that could not be stored: its attempt is due at once.
+/// The pause of all names after a state that could not be stored: its attempt is due at once.
 const UNSTORED: u64 = 60;
 /// The time until the next look at a lock that another host holds.
 const LOCKED: u64 = 10;
@@ -33,6 +33,8 @@ pub(crate) struct Renewal<'a> {
     locks: Observed,
     started: u64,
     is_swept: bool,
+    /// In this turn a state could not be stored.
+    is_unstored: bool,
 }
 
 /// The outcome of an attempt.
@@ -55,13 +57,18 @@ impl<'a> Renewal<'a> {
             locks: Observed::default(),
             started,
             is_swept: false,
+            is_unstored: false,
         }
     }
 
     /// Attempts what is due, then sleeps until something may be.
     pub(crate) fn turn(&mut self) {
         let mut sleep = LONGEST_SLEEP;
+        self.is_unstored = false;
         for name in &self.settings.names {
+            if self.is_unstored {
+                break;
+            }
             if self.due_at(name) > self.world.unix_now() {
                 continue;
             }
@@ -76,6 +83,9 @@ impl<'a> Renewal<'a> {
             // What is due now is locked by another host.
             let left = self.due_at(name).saturating_sub(now);
             sleep = sleep.min(left.max(1));
+        }
+        if self.is_unstored {
+            sleep = UNSTORED;
         }
         self.world.sleep(Duration::from_secs(sleep));
     }
@@ -203,10 +213,12 @@ impl<'a> Renewal<'a> {
     }
 
     fn store(&mut self, state: &State) {
-        if let Err(failure) = self.storage.store_state(state) {
+        if let Err(failure) = self.storage.store_state(state)
+            && !self.is_unstored
+        {
+            self.is_unstored = true;
             let message = format!("the state of {} is not stored: {failure}", state.name);
             self.log.write(Level::Error, &message);
-            self.world.sleep(Duration::from_secs(UNSTORED));
         }
     }
 }

@@ -68,6 +68,23 @@ fn stored(dir: &TempDir) -> String {
 }
 
 #[test]
+fn a_directory_that_takes_no_state_is_tried_once_a_minute_for_all_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.names = (0..50).map(|number| format!("{number}.example")).collect();
+    fs::write(dir.path().join("state"), "no folder").unwrap();
+    let mut ca = FakeCa::new(dir.path());
+    let log = Lines::default();
+    run(&settings, &mut ca, &log, 600);
+    assert_eq!(log.count("is not stored"), 10);
+    assert_eq!(log.count("no certificate for 0.example and 49 other"), 10);
+    assert_eq!(log.0.borrow().len(), 20);
+    fs::remove_file(dir.path().join("state")).unwrap();
+    run(&settings, &mut ca, &log, 60);
+    assert_eq!(ca.issued, 50);
+}
+
+#[test]
 fn a_certificate_is_obtained_and_renewed_when_a_third_is_left() {
     for lifetime in [90 * DAY, 6 * DAY, 3600] {
         let dir = tempfile::tempdir().unwrap();
