@@ -105,13 +105,12 @@ fn load(files: &CertificateFiles) -> Option<Certificate> {
         None => chain.clone(),
     };
     let password = match &files.keyfile_password_file {
-        Some(file) => Some(fs::read_to_string(file).ok()?),
+        Some(file) => Some(fs::read(file).ok()?),
         None => None,
     };
-    let password = password
-        .as_ref()
-        .map(|text| text.trim_end_matches(['\r', '\n']));
-    Certificate::from_pem(&chain, &key, password.map(str::as_bytes)).ok()
+    // As the supervisor reads it.
+    let password = password.as_deref().map(|text| text.trim_ascii_end());
+    Certificate::from_pem(&chain, &key, password).ok()
 }
 
 /// The challenges that the listeners can answer: http-01 first where plain HTTP is served on port 80.
@@ -196,6 +195,22 @@ mod tests {
             let settings = Settings::of(&config, String::new()).unwrap();
             assert_eq!(settings.names.len(), expected);
             assert!(settings.names.contains(&"b.example".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_password_ends_where_the_supervisor_ends_it() {
+        let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/../lockgate-tls/tests/samples");
+        let folder = tempfile::tempdir().unwrap();
+        let password = folder.path().join("password");
+        let mut config = config(&["https://[::]:443"]);
+        config.tls.certfile = Some(format!("{samples}/ec.crt").into());
+        config.tls.keyfile = Some(format!("{samples}/ec-aes256-sha256.pem").into());
+        config.tls.keyfile_password_file = Some(password.clone());
+        for (text, is_covered) in [("secret", true), ("secret \r\n", true), ("other", false)] {
+            fs::write(&password, text).unwrap();
+            let settings = Settings::of(&config, String::new());
+            assert_eq!(settings.is_none(), is_covered, "{text:?}");
         }
     }
 
