@@ -23,8 +23,10 @@ impl CertificateViews {
     /// The certificates, the default one first. `now` is in seconds since 1970.
     pub fn get(&mut self, now: i64) -> Vec<CertificateView> {
         let version = self.board.version();
-        if self.seen != Some(version) {
-            let published = self.board.read().unwrap_or_default();
+        // While the supervisor writes, the views stay as they are.
+        if self.seen != Some(version)
+            && let Some(published) = self.board.read()
+        {
             let origins = published
                 .origins
                 .into_iter()
@@ -54,4 +56,34 @@ fn view(source: CertificateSource, origin: String) -> Option<CertificateView> {
         not_after: certificate.not_after(),
         days_left: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use lockgate_tls::{Material, self_signed};
+
+    use super::*;
+
+    #[test]
+    fn certificates_are_seen_while_others_are_being_written() {
+        let words: &[AtomicU64] = Vec::leak((0..1000).map(|_| AtomicU64::new(0)).collect());
+        let board = Board::new(words);
+        let mut views = CertificateViews::new(board);
+        assert_eq!(views.get(0).len(), 0);
+        let (chain, key) = self_signed(&["a.example".to_owned()], 0, 1000).unwrap();
+        let made = Certificate::from_pem(chain.as_bytes(), key.as_bytes(), None).unwrap();
+        let material = Material {
+            certificates: vec![made.source().clone()],
+            ..Material::default()
+        };
+        board.publish(&material).unwrap();
+        assert_eq!(views.get(0).len(), 1);
+        // The version is odd, as during a publication.
+        words[0].fetch_add(1, Ordering::Relaxed);
+        assert_eq!(views.get(0).len(), 1);
+        board.publish(&Material::default()).unwrap();
+        assert_eq!(views.get(0).len(), 0);
+    }
 }
