@@ -642,6 +642,27 @@ fn heads_that_wait_for_their_bodies_are_bounded() {
 }
 
 #[test]
+fn a_long_body_goes_on_whatever_the_client_sends_meanwhile() {
+    const LENGTH: usize = 16 << 20;
+    let server = Server::start(2, |_: &mut Request, reply: &mut Reply| {
+        reply.head().set_status(200, b"OK").unwrap();
+        reply.start(BodyLength::Known(LENGTH as u64));
+        reply.send_shared(Box::new(Owned(vec![7; LENGTH]))).unwrap();
+        reply.finish().unwrap();
+    });
+    let mut client = Client::connect(&server, 1 << 30);
+    client.grant(0, 1 << 30);
+    client.get(1, "/");
+    while !client.is_over(1) {
+        // A frame that changes nothing and needs no answer: PRIORITY.
+        if client.next().expect("the connection is open").kind == DATA {
+            client.send(2, 0, 3, b"\0\0\0\0\x10");
+        }
+    }
+    assert_eq!(client.responses[&1].body.len(), LENGTH);
+}
+
+#[test]
 fn http2_can_be_turned_off() {
     let (server, _events) = start(2, |config| config.http2.is_enabled = false);
     let mut socket = Client::connect(&server, WIDE).socket;

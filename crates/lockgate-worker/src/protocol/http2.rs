@@ -160,7 +160,10 @@ impl Http2 {
                         continue;
                     }
                     Ok(Flushed::All | Flushed::Blocked) => {}
-                    Ok(Flushed::Bounded) => return self.again(turn.now),
+                    Ok(Flushed::Bounded) => {
+                        self.shared.lock().is_marked = true;
+                        return self.again(turn.now);
+                    }
                     Err(_) => return self.lose(turn.now),
                 }
                 if self.continue_shutdown(turn.now) {

@@ -112,7 +112,8 @@ impl Http2 {
         };
         let mut request = turn.requests.pop().unwrap_or_default();
         let mut state = shared.lock();
-        state.is_marked = true;
+        // What was queued before these frames is sent after them.
+        let mut has_grown = std::mem::replace(&mut state.is_marked, true);
         state.connection.begin_turn(turn.now);
         if state.output.capacity() == 0
             && let Some(output) = turn.spare_output()
@@ -120,7 +121,6 @@ impl Http2 {
             state.output = output;
         }
         reader.is_paused = false;
-        let mut has_grown = false;
         let mut events = 0_u32;
         let outcome = loop {
             events += 1;
