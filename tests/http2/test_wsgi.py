@@ -12,6 +12,7 @@ from harness.http2 import (
     Http2,
     data,
     headers,
+    priority,
     rst_stream,
     settings,
     window_update,
@@ -338,3 +339,20 @@ def test_a_window_of_the_client_holds_a_body_back(wires):
         assert len(client.streams[1].body) == 10
         client.send(window_update(0, 1 << 20), window_update(1, 1 << 20))
         assert len(client.response(1).body) == 1 << 20
+
+
+def test_frames_without_an_answer_do_not_stop_a_download(wires):
+    """Such as an acknowledgement that is read where the server has interrupted its sending."""
+    wide = settings((INITIAL_WINDOW_SIZE, 1 << 30))
+    with Http2(wires.address, wide, window_updates=False) as client:
+        client.send(window_update(0, 1 << 30))
+        client.settled()
+        for stream in range(1, 21, 2):
+            client.send(headers(stream, fields(b"/large?megabytes=10")))
+            found = client.streams[stream]
+            while not found.is_ended:
+                client.wait(lambda: len(found.pieces) % 20 == 19 or found.is_ended, "more")  # noqa: B023
+                client.send(priority(stream + 2))
+                if not found.is_ended:
+                    client.frame()
+            assert len(found.body) == 10 << 20

@@ -47,8 +47,8 @@ const READS_WITHIN: Duration = Duration::from_millis(1);
 /// Nothing more is read from a client that does not take this much.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 
-/// A connection with requests is looked at this often, or less: the event loop may not see that the last one has ended.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A connection without a deadline of its own is looked at this often.
+const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// A streamed body may fill its window without being read; the windows of all streams fit into that of the connection.
 const STREAMED_WINDOW: u32 = 64 << 10;
@@ -82,6 +82,8 @@ pub struct Http2 {
     reader: RequestReader,
     /// Responses that are complete and wait for the socket.
     unsent: Unsent,
+    /// Sending was interrupted, so that other connections come first.
+    has_more_to_send: bool,
     phase: Phase,
     going: Shutdown,
     /// How fast the client takes output, and until when it has to take some.
@@ -121,6 +123,7 @@ impl Http2 {
             link,
             reader: RequestReader::new(identity, unread),
             unsent: Unsent::default(),
+            has_more_to_send: false,
             phase: Phase::Open,
             going: Shutdown::default(),
             rate: ClientRate::default(),
@@ -145,12 +148,14 @@ impl Http2 {
             let mut has_output = true;
             if self.may_take_input() {
                 match self.read(turn) {
-                    Ok(has_news) => has_output = has_news,
+                    Ok(has_news) => has_output = has_news || self.has_more_to_send,
                     Err(next) => return next,
                 }
             }
             if has_output {
-                match self.send(turn) {
+                let sent = self.send(turn);
+                self.has_more_to_send = matches!(sent, Ok(Flushed::Bounded));
+                match sent {
                     Ok(Flushed::All) if self.phase == Phase::Ending => {
                         self.begin_lingering(turn.now);
                         if turn.now.elapsed() >= READS_WITHIN {
@@ -251,7 +256,7 @@ impl Http2 {
         let config = &self.shared.context.config;
         let mut deadline = match self.idle_since {
             Some(since) => since + config.keep_alive,
-            None if self.reader.served > 0 => now + config.keep_alive.max(LOOK_EVERY),
+            None if self.reader.served > 0 => now + NO_DEADLINE,
             // No request has come: the time for the first head continues.
             None => self.link.deadline,
         };
