@@ -47,8 +47,8 @@ const READS_WITHIN: Duration = Duration::from_millis(1);
 /// Nothing more is read from a client that does not take this much.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 
-/// A connection without a deadline of its own is looked at this often.
-const NO_DEADLINE: Duration = Duration::from_secs(3600);
+/// A connection with requests is looked at this often, or less: the event loop may not see that the last one has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A streamed body may fill its window without being read; the windows of all streams fit into that of the connection.
 const STREAMED_WINDOW: u32 = 64 << 10;
@@ -82,8 +82,6 @@ pub struct Http2 {
     reader: RequestReader,
     /// Responses that are complete and wait for the socket.
     unsent: Unsent,
-    /// Sending was interrupted, so that other connections come first.
-    has_more_to_send: bool,
     phase: Phase,
     going: Shutdown,
     /// How fast the client takes output, and until when it has to take some.
@@ -123,7 +121,6 @@ impl Http2 {
             link,
             reader: RequestReader::new(identity, unread),
             unsent: Unsent::default(),
-            has_more_to_send: false,
             phase: Phase::Open,
             going: Shutdown::default(),
             rate: ClientRate::default(),
@@ -148,14 +145,12 @@ impl Http2 {
             let mut has_output = true;
             if self.may_take_input() {
                 match self.read(turn) {
-                    Ok(has_news) => has_output = has_news || self.has_more_to_send,
+                    Ok(has_news) => has_output = has_news,
                     Err(next) => return next,
                 }
             }
             if has_output {
-                let sent = self.send(turn);
-                self.has_more_to_send = matches!(sent, Ok(Flushed::Bounded));
-                match sent {
+                match self.send(turn) {
                     Ok(Flushed::All) if self.phase == Phase::Ending => {
                         self.begin_lingering(turn.now);
                         if turn.now.elapsed() >= READS_WITHIN {
@@ -256,7 +251,7 @@ impl Http2 {
         let config = &self.shared.context.config;
         let mut deadline = match self.idle_since {
             Some(since) => since + config.keep_alive,
-            None if self.reader.served > 0 => now + NO_DEADLINE,
+            None if self.reader.served > 0 => now + config.keep_alive.max(LOOK_EVERY),
             // No request has come: the time for the first head continues.
             None => self.link.deadline,
         };
