@@ -27,6 +27,8 @@ def server_for(shared):
         arguments = [word for name in limits for word in (FLAGS[name], limits[name])]
         # A trusted proxy may send more than a client, and this machine is one by default.
         arguments += ["--forwarded-allow-ips", "192.0.2.1"]
+        # All samples are of HTTP/1: the preface of HTTP/2 is a request that is refused.
+        arguments += ["--no-http2"]
         if (key := tuple(arguments)) not in servers:
             servers[key] = shared("replayed:app", *arguments)
         return servers[key]

@@ -13,7 +13,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def server(shared):
-    return shared("echoing:app", "--threads", "2")
+    return shared("echoing:app", "--threads", "2", "--no-http2")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.file)

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -128,7 +129,7 @@ def test_a_site_gets_its_certificate_and_keeps_it(start, tmp_path, pebble, chall
 @pytest.mark.slow
 def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left(start, tmp_path, pebble):
     site = Site(start, tmp_path)
-    ca = pebble(http_port=site.http_port, tls_port=site.tls_port, certificateValidityPeriod=30)
+    ca = pebble(http_port=site.http_port, tls_port=site.tls_port, certificateValidityPeriod=45)
     site.run(*ca.arguments(site.acme_dir))
     trust = ca.trust()
     seen = set()
@@ -142,7 +143,7 @@ def test_a_certificate_is_renewed_when_a_third_of_its_life_is_left(start, tmp_pa
             seen.add(certificate["serialNumber"])
         return len(seen) == 3
 
-    eventually(renewed, within=90, what="two renewals")
+    eventually(renewed, within=105, what="two renewals")
 
 
 @pytest.mark.slow
@@ -162,7 +163,8 @@ def test_a_ca_that_cannot_verify_the_name_is_asked_later(start, tmp_path, pebble
     line = server.wait_for_log(f"no certificate for {NAME}: .*", within=40)
     assert "the CA could not verify tls-alpn-01: " in line
     assert "; the CA could not verify http-01: " in line
-    assert "port 443" in line and "next attempt in 6" in line
+    # A minute, and up to a fifth of it more.
+    assert "port 443" in line and re.search("next attempt in [67][0-9] s", line)
     assert site.serves()
     state = json.loads((site.acme_dir / "state" / f"{NAME}.json").read_text())
     assert state["failures"] == 1
