@@ -1,0 +1,127 @@
+"""Execution of `gunicorn.conf.py`, as gunicorn executes it: as a module named `__config__`, or by
+the import of a module, with the working directory on `sys.path`.
+
+Only processes that may die execute it: never the supervisor.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from types import ModuleType, TracebackType
+from typing import Any
+
+Hook = Callable[..., Any]
+
+#: gunicorn's hooks, and with how many arguments each is called.
+HOOKS = {
+    "on_starting": (1,),
+    "on_reload": (1,),
+    "when_ready": (1,),
+    "pre_fork": (2,),
+    "post_fork": (2,),
+    "post_worker_init": (1,),
+    "worker_int": (1,),
+    "worker_abort": (1,),
+    "pre_exec": (1,),
+    "pre_request": (2,),
+    "post_request": (4, 3, 2),
+    "child_exit": (2,),
+    "worker_exit": (2,),
+    "nworkers_changed": (3,),
+    "on_exit": (1,),
+}
+
+
+def execute(source: str) -> dict[str, Any]:
+    """Executes `PATH`, `file:PATH` or `python:MODULE`; returns its names.
+
+    Raises what the configuration raises; `describe` makes the text of it.
+    """
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    if source.startswith("python:"):
+        name = source.removeprefix("python:")
+        # A second execution in the same process follows a reload: the file may have changed.
+        sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        return vars(importlib.import_module(name))
+    return vars(_execute_file(source.removeprefix("file:")))
+
+
+def _execute_file(path: str) -> ModuleType:
+    name = "__config__"
+    if os.path.splitext(path)[1] == ".pyc":
+        spec = importlib.util.spec_from_file_location(name, path)
+    else:
+        spec = importlib.util.spec_from_file_location(
+            name, path, loader=_UncachedLoader(name, path)
+        )
+    if not isinstance(spec, ModuleSpec) or spec.loader is None:
+        raise ImportError(f"{path} is not Python", path=path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class _UncachedLoader(SourceFileLoader):
+    """Compiles the file each time: `__pycache__` would hide a change within the same second."""
+
+    def get_code(self, fullname: str) -> Any:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def hook(namespace: dict[str, Any], name: str) -> Hook | None:
+    """The hook of this name, or None. As in gunicorn it may be given as `"module.function"`."""
+    found = namespace.get(name)
+    if isinstance(found, str):
+        module, _, attribute = found.rpartition(".")
+        if not module:
+            raise TypeError(f"{name} = {found!r}: write it as 'module.function'")
+        found = getattr(importlib.import_module(module), attribute)
+    if found is None:
+        return None
+    if not callable(found):
+        raise TypeError(f"{name} is not callable: {found!r}")
+    return found  # type: ignore[no-any-return]
+
+
+def arguments(name: str, function: Hook, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Those of `given` that the hook takes: `post_request` may take the last ones or not."""
+    count = len(positional(function))
+    return given[:count] if count in HOOKS[name] else given
+
+
+def positional(function: Hook) -> list[str]:
+    """The names of the positional parameters; `*args` stands for any number."""
+    kinds = inspect.Parameter
+    names = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind is kinds.VAR_POSITIONAL:
+            names.append(f"*{parameter.name}")
+    return names
+
+
+def describe(error: BaseException) -> str:
+    """The traceback as Python prints it, without the frames of the server that lead to the file."""
+    first: TracebackType | None = error.__traceback__
+    while first is not None and _is_machinery(first.tb_frame.f_code.co_filename):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(error), error, first)).rstrip()
+
+
+def _is_machinery(filename: str) -> bool:
+    own = os.path.dirname(__file__)
+    return (
+        filename == importlib.__file__
+        or filename.startswith("<frozen importlib")
+        or os.path.dirname(filename) == own
+    )

@@ -1,0 +1,166 @@
+"""The evaluation process: `python -m lockgate.gunicorn.evaluate SOURCE DESCRIPTOR`.
+
+Executes a configuration and writes what it has set as one JSON object to the descriptor:
+
+    {"names": [{"name": "workers", "line": 3, "value": 4},
+               {"name": "post_fork", "line": 9, "function": ["server", "worker"]},
+               {"name": "logger_class", "line": 2, "object": "<class ...>", "path": "m.Logger"}],
+     "error": null}
+
+If the configuration raises an exception, `error` is its traceback. If it ends the process, the
+descriptor is closed without an object.
+"""
+
+import ast
+import json
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from lockgate.gunicorn import conf
+
+#: A value that is nested more deeply is described instead of copied.
+MOST_NESTED = 32
+#: Descriptions of other objects are cut to this many characters.
+MOST_DESCRIBED = 200
+
+
+def main(arguments: list[str]) -> None:
+    source, number, *server = arguments
+    descriptor = int(number)
+    # A program that the configuration starts must neither hold the descriptor nor read a terminal.
+    os.set_inheritable(descriptor, False)
+    # The configuration sees the server's command line, as in gunicorn.
+    sys.argv[:] = server or sys.argv[:1]
+    answer = json.dumps(evaluate(source)).encode()
+    with open(descriptor, "wb") as stream:
+        stream.write(answer)
+    for output in (sys.stdout, sys.stderr):
+        try:
+            output.flush()
+        except (OSError, ValueError):
+            pass
+    # Neither exit functions nor threads of the configuration belong to this process.
+    os._exit(0)
+
+
+def evaluate(source: str) -> dict[str, Any]:
+    try:
+        namespace = conf.execute(source)
+    except Exception as error:
+        return {"names": [], "error": conf.describe(error)}
+    lines = binding_lines(namespace.get("__file__"))
+    try:
+        names = [
+            {"name": name, "line": lines.get(name), **entry(name, value)}
+            for name, value in list(namespace.items())
+            if not name.startswith("_") and not isinstance(value, ModuleType)
+        ]
+    except Exception as error:
+        return {"names": [], "error": conf.describe(error)}
+    return {"names": names, "error": None}
+
+
+def entry(name: str, value: object) -> dict[str, Any]:
+    """One value: plain data, a function, or another object."""
+    if name in conf.HOOKS and isinstance(value, str):
+        value = conf.hook({name: value}, name)
+    try:
+        return {"value": plain(value, 0)}
+    except NotPlain:
+        pass
+    if callable(value) and not isinstance(value, type):
+        try:
+            return {"function": conf.positional(value)}
+        except (TypeError, ValueError):
+            # A function of C code without a signature.
+            return {"function": ["*args"]}
+    described = {"object": described_as(value)}
+    path = path_of(value)
+    return described if path is None else {**described, "path": path}
+
+
+class NotPlain(Exception):
+    """The value is not made of JSON's types."""
+
+
+def plain(value: object, depth: int) -> Any:
+    """The value in JSON's types: tuples and sets become lists."""
+    if depth > MOST_NESTED:
+        raise NotPlain
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float) and value - value == 0:
+        return float(value)
+    if isinstance(value, str):
+        return plain_text(value)
+    if isinstance(value, (list, tuple)):
+        return [plain(item, depth + 1) for item in value]
+    if isinstance(value, (set, frozenset)):
+        items = [plain(item, depth + 1) for item in value]
+        return sorted(items, key=lambda item: (type(item).__name__, str(item)))
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {plain_text(key): plain(item, depth + 1) for key, item in value.items()}
+    raise NotPlain
+
+
+def plain_text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise NotPlain from None
+    return str.__str__(value)
+
+
+def described_as(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr() raises {type(error).__name__}>"
+    return text.encode(errors="backslashreplace").decode()[:MOST_DESCRIBED]
+
+
+def path_of(value: object) -> str | None:
+    """`module.qualname`, if the object has one."""
+    module = getattr(value, "__module__", None)
+    name = getattr(value, "__qualname__", None)
+    if isinstance(module, str) and isinstance(name, str):
+        return f"{module}.{name}"
+    return None
+
+
+def binding_lines(path: object) -> dict[str, int]:
+    """For each name that the file binds at its top level, the line of the last binding."""
+    try:
+        with open(str(path), "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, ValueError, SyntaxError, RecursionError):
+        return {}
+    lines: dict[str, int] = {}
+    for name, line in sorted(bindings(tree), key=lambda binding: binding[1]):
+        lines[name] = line
+    return lines
+
+
+def bindings(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The names that statements outside functions and classes bind, with their lines."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name, node.lineno
+            continue
+        if isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                yield (alias.asname or alias.name).partition(".")[0], node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        yield from bindings(node)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
