@@ -22,6 +22,7 @@ use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{privileges, signals};
 use crate::settings_source::{Sources, hide_service_manager, set_environment};
+use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::{interpreter, loading};
 
@@ -151,6 +152,10 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
             return INVALID_CONFIGURATION;
         }
     };
+    if let Err(problem) = Loggers::install(py, config, &log) {
+        print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
+        return CANNOT_START;
+    }
     let code = match loading::load(py, config) {
         Ok(_) => {
             let app = &config.app;

@@ -22,6 +22,7 @@ use crate::process::{children, privileges, signals};
 use crate::settings_source::Sources;
 use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
+use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
 use crate::{acme, admin, interpreter};
@@ -35,6 +36,7 @@ pub(crate) struct PythonHooks {
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker: where a crash writes the stacks.
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
+    pub(crate) loggers: Loggers,
     /// User and group of the workers, if configured.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
@@ -56,6 +58,7 @@ impl PythonHooks {
             sources,
             log,
             stack_log: None,
+            loggers: Loggers::default(),
             identity,
             worker: None,
             preloaded: None,
@@ -149,6 +152,7 @@ impl Hooks for PythonHooks {
                 handle,
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
+                loggers: self.loggers.clone(),
             });
             let worker: Arc<dyn WorkerControl> = worker_control.clone();
             let code = py.detach(|| context.run(&worker));

@@ -12,7 +12,7 @@ mod thread_state;
 
 pub(crate) use app::WsgiApp;
 pub(crate) use context::ImportedContext;
-pub(crate) use errors::ErrorStream;
+pub(crate) use errors::{ErrorStream, text_bytes};
 pub(crate) use input::Input;
 pub(crate) use response::file_wrapper::FileWrapper;
 pub(crate) use shared::Settings;

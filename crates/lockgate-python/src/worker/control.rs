@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
+use super::loggers::Loggers;
 use crate::interpreter::{deferred_drops, exceptions};
 
 /// The worker that serves. Every method is called detached, on the main thread or on the thread that receives the
@@ -20,6 +21,7 @@ pub(crate) struct RunningWorker {
     pub(crate) handle: Handle,
     pub(crate) log: Arc<ErrorLog>,
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
+    pub(crate) loggers: Loggers,
 }
 
 impl WorkerControl for RunningWorker {
@@ -47,6 +49,12 @@ impl WorkerControl for RunningWorker {
             );
             self.log.write(Level::Error, &message);
         }
+        if let Err(error) = self.loggers.reopen() {
+            let message = format!(
+                "cannot reopen the access log for the logger gunicorn.access: {error}; its lines go to the old file"
+            );
+            self.log.write(Level::Error, &message);
+        }
     }
 
     /// Called once a second, which is when references of the last response are dropped: otherwise an idle worker would
@@ -54,6 +62,7 @@ impl WorkerControl for RunningWorker {
     fn is_finished(&self) -> bool {
         let is_finished = self.handle.is_finished();
         self.log.report_losses();
+        self.loggers.report_losses();
         // Only when idle: a running call may hold the GIL for long, which must not delay the supervisor's messages.
         if !is_finished && deferred_drops::is_pending() && self.handle.is_idle() {
             Python::attach(deferred_drops::run);

@@ -12,6 +12,7 @@ use lockgate_worker::{Handle, Resources, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
+use super::loggers::Loggers;
 use super::stream_check::find_hanging_stream;
 use super::thread_dump;
 use super::tls::acceptor;
@@ -149,6 +150,7 @@ impl PythonHooks {
                 ),
             );
         }
+        self.loggers = Loggers::install(py, &self.config, &self.log).map_err(cannot_start)?;
         let application = loading::load(py, &self.config)?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
@@ -192,9 +194,10 @@ impl PythonHooks {
                 // The fork server gets no notice when log files are rotated.
                 let stack_log = self.stack_log.as_ref();
                 let reopened = (self.log.reopen())
-                    .and_then(|()| stack_log.map_or(Ok(()), |stacks| stacks.reopen()));
+                    .and_then(|()| stack_log.map_or(Ok(()), |stacks| stacks.reopen()))
+                    .and_then(|()| self.loggers.reopen());
                 if let Err(error) = reopened {
-                    let message = format!("cannot reopen the error log: {error}");
+                    let message = format!("cannot reopen the logs: {error}");
                     self.log.write(Level::Error, &message);
                 }
                 check_streams(py)?;

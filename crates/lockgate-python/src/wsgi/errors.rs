@@ -2,6 +2,7 @@
 //!
 //! Whole lines are written in one write each, so that lines of several threads and processes never mix.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -85,11 +86,7 @@ impl ErrorStream {
     /// Writes text; returns its length in characters.
     #[pyo3(signature = (text, /))]
     fn write(&self, py: Python<'_>, text: &Bound<'_, PyString>) -> PyResult<usize> {
-        let whole = match text.to_str() {
-            Ok(text) => self.accept(py, text.as_bytes()),
-            // Lone surrogates: bytes that Python could not decode are written as those bytes.
-            Err(_) => self.accept(py, encode(text)?.as_bytes()),
-        };
+        let whole = self.accept(py, &text_bytes(text)?);
         self.put(py, whole);
         text.len()
     }
@@ -164,6 +161,14 @@ fn set_apart(lines: Vec<u8>) -> Vec<u8> {
         apart.extend_from_slice(line);
     }
     apart
+}
+
+/// Text as bytes. Lone surrogates are bytes that Python could not decode, and become those bytes.
+pub(crate) fn text_bytes<'text>(text: &'text Bound<'_, PyString>) -> PyResult<Cow<'text, [u8]>> {
+    match text.to_str() {
+        Ok(text) => Ok(Cow::Borrowed(text.as_bytes())),
+        Err(_) => Ok(Cow::Owned(encode(text)?.as_bytes().to_vec())),
+    }
 }
 
 fn encode<'py>(text: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyBytes>> {

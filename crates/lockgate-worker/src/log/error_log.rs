@@ -172,14 +172,23 @@ impl ErrorLog {
         self.put(&self.event(level, message), patience);
     }
 
+    /// Writes an event of another logger, whatever its level: the logger has decided.
+    pub fn write_record(&self, level: Level, logger: &str, message: &str) {
+        self.put(&self.record(level, logger, message), PATIENCE);
+    }
+
     fn event(&self, level: Level, message: &str) -> Vec<u8> {
+        self.record(level, SERVER, message)
+    }
+
+    fn record(&self, level: Level, logger: &str, message: &str) -> Vec<u8> {
         let message = &shorten(message, LONGEST_EVENT);
         let mut line = Vec::with_capacity(message.len() + 64);
         let (now, pid) = (self.zone.now(), std::process::id());
         match self.format {
             ErrorLogFormat::Text => write_event(&mut line, &now, pid, level, message),
             ErrorLogFormat::Json => {
-                write_json_event(&mut line, &now, pid, level, SERVER, message.as_bytes());
+                write_json_event(&mut line, &now, pid, level, logger, message.as_bytes());
             }
         }
         line
