@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, Http2Config, LogStyle, MemoryMeasure, Networks,
-    TlsConfig,
+    TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -29,6 +29,8 @@ pub struct Config {
     pub acme: AcmeConfig,
     /// HTTP/2.
     pub http2: Http2Config,
+    /// What applications and operators of uWSGI find again.
+    pub uwsgi: UwsgiConfig,
     /// Length of the kernel's queue of connections that wait for accept.
     pub backlog: u32,
     /// Worker processes; at least 1, `auto` already resolved.
@@ -289,6 +291,7 @@ impl Config {
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
             http2: Http2Config::default(),
+            uwsgi: UwsgiConfig::default(),
             backlog: 2048,
             workers: 1,
             workers_reason: "workers = 1 (the host was not examined)".to_owned(),
@@ -367,11 +370,15 @@ impl Config {
         });
         logs.chain(&mut self.pidfile)
             .chain(&mut self.spool_dir)
+            .chain(&mut self.uwsgi.fifos)
             .chain(self.tls.paths())
             .chain(self.acme.paths())
             .for_each(absolute);
         let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
-        for address in bind.chain(&mut self.admin_bind) {
+        for address in bind
+            .chain(&mut self.admin_bind)
+            .chain(&mut self.uwsgi.stats)
+        {
             if let BindAddress::Unix(path) = address {
                 let mut whole = path.clone();
                 absolute(&mut whole);

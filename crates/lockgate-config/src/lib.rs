@@ -40,6 +40,9 @@ pub use acme::AcmeConfig;
 mod http2;
 pub use http2::Http2Config;
 
+mod uwsgi;
+pub use uwsgi::{CacheConfig, UwsgiConfig, WhenFull};
+
 mod config;
 pub use config::{
     Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,

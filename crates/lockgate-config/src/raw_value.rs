@@ -344,7 +344,7 @@ fn scaled(text: &str, units: &[(&str, f64)], bare: f64) -> Option<f64> {
     digits.parse::<f64>().ok().map(|number| number * factor)
 }
 
-fn one_line(raw: &RawValue) -> Result<String, ValueError> {
+pub(crate) fn one_line(raw: &RawValue) -> Result<String, ValueError> {
     let text = match raw {
         RawValue::Text(text) => text.clone(),
         RawValue::Integer { value, radix: 10 } => value.to_string(),

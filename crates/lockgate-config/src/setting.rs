@@ -59,6 +59,8 @@ pub enum Section {
     Interpreter,
     /// Logs.
     Logging,
+    /// What applications and operators of uWSGI find again.
+    Uwsgi,
     /// The process as the system sees it.
     Process,
 }
@@ -141,7 +143,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -155,6 +157,7 @@ impl Section {
         Self::Responses,
         Self::Interpreter,
         Self::Logging,
+        Self::Uwsgi,
         Self::Process,
     ];
 
@@ -174,6 +177,7 @@ impl Section {
             Self::Responses => "Responses",
             Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",
+            Self::Uwsgi => "uWSGI",
             Self::Process => "Process",
         }
     }

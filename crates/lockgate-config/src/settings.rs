@@ -18,6 +18,7 @@ mod proxies;
 pub(crate) mod renewal;
 mod responses;
 mod sockets;
+mod uwsgi;
 mod workers;
 
 /// Every setting, section by section.
@@ -41,6 +42,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Responses => responses::SETTINGS,
         Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,
+        Section::Uwsgi => uwsgi::SETTINGS,
         Section::Process => process::SETTINGS,
     }
 }

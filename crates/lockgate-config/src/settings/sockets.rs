@@ -43,7 +43,7 @@ pub(super) const SETTINGS: &[Setting] = &[
               to it. Its responses contain the targets of requests, so only a unix socket or a loopback address is \
               accepted, also from systemd (`systemd:NAME`). `none` disables it.",
         gunicorn: &[],
-        uwsgi: &["stats", "stats-server", "stats-http"],
+        uwsgi: &["stats-http"],
         read: |builder, value| {
             builder.config.admin_bind = admin_address(&value.text()?)?;
             Ok(())
@@ -93,7 +93,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
-fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueError> {
+pub(super) fn admin_address(text: &str) -> Result<Option<BindAddress>, ValueError> {
     if matches!(text, "" | "none" | "None") {
         return Ok(None);
     }

@@ -386,6 +386,40 @@ fn every_setting_refuses_what_it_cannot_mean() {
                 ("'-1'", "octal"),
             ],
         ),
+        ("uwsgi_module", &[("1.5", "true or false")]),
+        (
+            "uwsgi_opt",
+            &[
+                ("5", "must be a list of texts"),
+                ("['=1']", "must have a name"),
+                ("{ a = 1.5 }", "must be text or a whole number"),
+            ],
+        ),
+        (
+            "uwsgi_cache",
+            &[
+                ("5", "must be a list of texts"),
+                ("['items=5']", "needs a name"),
+                ("[{ items = 5 }]", "needs a name"),
+                ("[{ name = 'a', items = 5 }, 'b']", "must be a table"),
+                (
+                    "['name=a,items=5', 'name=a,items=6']",
+                    "defines the cache a twice",
+                ),
+            ],
+        ),
+        (
+            "uwsgi_locks",
+            &[("-1", "at least 0"), ("1001", "at most 1000")],
+        ),
+        ("master_fifo", &[("5", "must be text")]),
+        (
+            "uwsgi_stats",
+            &[
+                ("'0.0.0.0:9191'", "would let others read"),
+                ("'systemd'", "needs the name"),
+            ],
+        ),
         ("pid", &[("[]", "must be text")]),
         ("name", &[("\"a\\u0000\"", "NUL")]),
     ];
