@@ -70,7 +70,7 @@ impl BindAddress {
         }
         if let Some((scheme, _)) = text.split_once("://") {
             return Err(format!(
-                "no kind of address is called {scheme}://; there are tcp://, http://, fd:// and unix:"
+                "no kind of address is called {scheme}://; there are tcp://, http://, fd:// and unix:, and in bind https:// and uwsgi://"
             ));
         }
         tcp(text)

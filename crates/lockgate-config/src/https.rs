@@ -109,6 +109,17 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
         let requirement = "needs a certificate: set domain, or certfile and keyfile";
         return refuse("bind", quoted(&bind.to_string()), requirement);
     }
+    // An operator who sets certificates expects TLS there.
+    if config.uwsgi.protocol.is_default
+        && config.has_certificates()
+        && let Some(bind) = (config.bind.iter()).find(|bind| is_secure_over_http(bind))
+    {
+        let requirement = format!(
+            "has no TLS, and there are certificates; write https://{bind} in bind, or uwsgi://{bind} if a web server \
+             connects to it"
+        );
+        return refuse("protocol", quoted("uwsgi"), &requirement);
+    }
     let mut notes = Vec::new();
     // What is spoken at a passed socket is known once it is open.
     let may_be_secure = |bind: &Bind| match bind.address {
@@ -138,4 +149,10 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
         notes.extend(unused.map(|name| format!("{name} has no effect without domain")));
     }
     Ok(notes)
+}
+
+/// Whether TLS would be spoken at this address if `protocol` were http.
+fn is_secure_over_http(bind: &Bind) -> bool {
+    let is_port = |port| port != HTTP_PORT;
+    bind.scheme.is_none() && matches!(bind.address, BindAddress::Tcp { port, .. } if is_port(port))
 }

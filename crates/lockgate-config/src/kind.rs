@@ -118,7 +118,7 @@ impl Kind {
                     .into()
             }
             Self::Address => {
-                "`HOST:PORT`, `HOST`, `:PORT`, `[IPv6]:PORT`, `https://HOST:PORT`, `http://HOST:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`, `systemd`, `systemd:NAME`"
+                "`HOST:PORT`, `HOST`, `:PORT`, `[IPv6]:PORT`, `https://HOST:PORT`, `http://HOST:PORT`, `unix:PATH`, `unix:@NAME`, `fd://N`, `systemd`, `systemd:NAME`, or any of them after `uwsgi://`"
                     .into()
             }
             Self::Number { least, most, auto } => {

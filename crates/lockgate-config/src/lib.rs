@@ -43,6 +43,9 @@ pub use http2::Http2Config;
 mod uwsgi;
 pub use uwsgi::{CacheConfig, UwsgiConfig, WhenFull};
 
+mod uwsgi_protocol;
+pub use uwsgi_protocol::UwsgiProtocolConfig;
+
 mod config;
 pub use config::{
     Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,

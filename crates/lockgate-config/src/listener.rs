@@ -4,13 +4,15 @@ use std::fmt;
 
 use crate::{BindAddress, Config};
 
-/// What is spoken on a connection below HTTP.
+/// What is spoken on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// No TLS.
     Http,
     /// TLS.
     Https,
+    /// The uwsgi protocol in place of HTTP, without TLS.
+    Uwsgi,
 }
 
 /// A listen address as configured.
@@ -18,7 +20,8 @@ pub enum Scheme {
 pub struct Bind {
     /// The address, which identifies the socket: its scheme may change at a reload.
     pub address: BindAddress,
-    /// `None`: it follows from the address and from whether there are certificates; see [`Config::scheme_at`].
+    /// `None`: it follows from `protocol`, from the address and from whether there are certificates; see
+    /// [`Config::scheme_at`].
     pub scheme: Option<Scheme>,
 }
 
@@ -38,10 +41,30 @@ pub(crate) const HTTP_PORT: u16 = 80;
 pub const HTTPS_PORT: u16 = 443;
 
 impl Bind {
-    /// Parses an address as [`BindAddress::parse`] does, where a TCP address may follow `http://` or `https://`. The
-    /// error says what is wrong and what to write.
+    /// Parses an address as [`BindAddress::parse`] does, where a TCP address may follow `http://` or `https://`, and any
+    /// address `uwsgi://`. The error says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        if let Some(rest) = text.strip_prefix("uwsgi://") {
+            let has_scheme = ["http://", "https://", "uwsgi://"]
+                .iter()
+                .any(|scheme| rest.starts_with(scheme));
+            if has_scheme {
+                return Err(format!(
+                    "has two schemes; write {rest} or uwsgi://HOST:PORT"
+                ));
+            }
+            if rest.starts_with('/') {
+                return Err(format!(
+                    "needs a kind of address; write uwsgi://unix:{rest}"
+                ));
+            }
+            let address = rest.strip_suffix('/').filter(|_| is_tcp(rest));
+            return Ok(Self {
+                address: BindAddress::parse(address.unwrap_or(rest))?,
+                scheme: Some(Scheme::Uwsgi),
+            });
+        }
         let schemes = [
             (Scheme::Http, text.strip_prefix("http://")),
             (Scheme::Https, text.strip_prefix("https://")),
@@ -72,6 +95,12 @@ impl Bind {
     }
 }
 
+/// Whether an address without a scheme is one of TCP.
+fn is_tcp(address: &str) -> bool {
+    let others = ["unix:", "unix-abstract:", "fd:", "systemd"];
+    !others.iter().any(|other| address.starts_with(other))
+}
+
 impl From<BindAddress> for Bind {
     fn from(address: BindAddress) -> Self {
         Self {
@@ -97,8 +126,9 @@ impl Config {
         self.tls.certificate_files().next().is_some() || !self.acme.domains.is_empty()
     }
 
-    /// What is spoken at an address that is bound as `bind` says and is really `address`. Without a scheme it is TLS if
-    /// there are certificates, except on unix sockets, which belong to proxies on this machine, and on port 80.
+    /// What is spoken at an address that is bound as `bind` says and is really `address`. Without a scheme it is uwsgi if
+    /// `protocol` says so, or else TLS if there are certificates, except on unix sockets, which belong to proxies on this
+    /// machine, and on port 80.
     pub fn scheme_at(&self, bind: &Bind, address: &BindAddress) -> Scheme {
         let is_secure = || match address {
             BindAddress::Tcp { port, .. } => *port != HTTP_PORT && self.has_certificates(),
@@ -106,6 +136,7 @@ impl Config {
         };
         match bind.scheme {
             Some(scheme) => scheme,
+            None if self.uwsgi.protocol.is_default => Scheme::Uwsgi,
             None if is_secure() => Scheme::Https,
             None => Scheme::Http,
         }
@@ -117,6 +148,7 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Uwsgi => "uwsgi",
         })
     }
 }
@@ -130,7 +162,7 @@ impl fmt::Display for Bind {
     }
 }
 
-/// `https://127.0.0.1:8443` or `unix:/run/app.sock`.
+/// `https://127.0.0.1:8443`, `unix:/run/app.sock` or `uwsgi://unix:/run/app.sock`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         url(f, self.scheme, &self.address)
@@ -142,7 +174,10 @@ fn url(f: &mut fmt::Formatter<'_>, scheme: Scheme, address: &BindAddress) -> fmt
         BindAddress::Tcp { host, port } if host.contains(':') => {
             write!(f, "{scheme}://[{host}]:{port}")
         }
-        BindAddress::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
+        BindAddress::Tcp { host, port } if scheme != Scheme::Uwsgi => {
+            write!(f, "{scheme}://{host}:{port}")
+        }
+        other if scheme == Scheme::Uwsgi => write!(f, "{scheme}://{other}"),
         other => write!(f, "{other}"),
     }
 }
@@ -150,7 +185,7 @@ fn url(f: &mut fmt::Formatter<'_>, scheme: Scheme, address: &BindAddress) -> fmt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AppSpec, Scheme::Http, Scheme::Https};
+    use crate::{AppSpec, Scheme::Http, Scheme::Https, Scheme::Uwsgi};
 
     #[test]
     fn a_scheme_is_read_and_written_back() {
@@ -177,6 +212,31 @@ mod tests {
                 "https://unix:1",
             ),
             ("h:1", None, "h:1", "h:1"),
+            ("uwsgi://h:1/", Some(Uwsgi), "h:1", "uwsgi://h:1"),
+            (
+                "uwsgi://:3031",
+                Some(Uwsgi),
+                "0.0.0.0:3031",
+                "uwsgi://0.0.0.0:3031",
+            ),
+            ("uwsgi://[::1]:1", Some(Uwsgi), "[::1]:1", "uwsgi://[::1]:1"),
+            ("uwsgi://unix:/a", Some(Uwsgi), "unix:/a", "uwsgi://unix:/a"),
+            ("uwsgi://unix:a/", Some(Uwsgi), "unix:a/", "uwsgi://unix:a/"),
+            ("uwsgi://unix:@a", Some(Uwsgi), "unix:@a", "uwsgi://unix:@a"),
+            ("uwsgi://fd://3", Some(Uwsgi), "fd://3", "uwsgi://fd://3"),
+            (
+                "uwsgi://systemd:a",
+                Some(Uwsgi),
+                "systemd:a",
+                "uwsgi://systemd:a",
+            ),
+            ("uwsgi://systemd", Some(Uwsgi), "systemd", "uwsgi://systemd"),
+            (
+                "uwsgi://tcp://unix:1",
+                Some(Uwsgi),
+                "tcp://unix:1",
+                "uwsgi://tcp://unix:1",
+            ),
             ("tcp://h:1", None, "h:1", "h:1"),
             ("unix:/run/x", None, "unix:/run/x", "unix:/run/x"),
         ];
@@ -193,6 +253,9 @@ mod tests {
             ("https://", "is empty"),
             ("https://h:443/path", "the port must be"),
             ("ftp://h:1", "called ftp://"),
+            ("uwsgi://", "is empty"),
+            ("uwsgi:///run/x", "uwsgi://unix:/run/x"),
+            ("uwsgi://https://h:1", "two schemes"),
         ];
         for (text, part) in mistakes {
             let error = Bind::parse(text).expect_err(text);
@@ -211,6 +274,7 @@ mod tests {
             ("http://h:443", "h", Http),
             ("unix:/x", "h", Http),
             ("unix:@x", "h", Http),
+            ("uwsgi://h:443", "h", Uwsgi),
         ];
         for (text, domain, expected) in cases {
             let app = AppSpec::parse("a:b").expect("an application");
@@ -220,6 +284,9 @@ mod tests {
                 .domains
                 .extend((!domain.is_empty()).then(|| domain.to_owned()));
             let bind = Bind::parse(text).expect(text);
+            assert_eq!(config.scheme_at(&bind, &bind.address), expected, "{text}");
+            config.uwsgi.protocol.is_default = true;
+            let expected = bind.scheme.unwrap_or(Uwsgi);
             assert_eq!(config.scheme_at(&bind, &bind.address), expected, "{text}");
         }
     }

@@ -82,7 +82,6 @@ const STRICT: &str = "requests that violate HTTP are refused";
 const SYSLOG: &str = "log to standard error, which the service manager forwards";
 const LOGGING: &str = "configure Python's logging in the application";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
-const HTTP: &str = "only HTTP is supported";
 const DIRTY: &str = "use a task queue or a separate process";
 const HOOK: &str = "hooks are functions, and lockgate.toml is not Python";
 const RELOAD: &str = "restart the server after a change";
@@ -127,8 +126,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     ),
     unsupported("initgroups", &[], NotYet, ""),
     unsupported("tmp_upload_dir", &[], Never, "use spool_dir"),
-    unsupported("protocol", &[], NotYet, HTTP),
-    unsupported("uwsgi_allow_ips", &["uwsgi-allow-from"], NotYet, HTTP),
     unsupported("paste", &["paste", "paster"], NotYet, PASTE),
     unsupported("raw_paste_global_conf", &["paste-global"], NotYet, PASTE),
     unsupported("permit_obsolete_folding", &[], Never, STRICT),

@@ -1,10 +1,10 @@
 //! What applications and operators of uWSGI find again: the module `uwsgi`, its shared caches and locks, the master
-//! FIFO and the stats server.
+//! FIFO, the stats server and the protocol.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::BindAddress;
+use crate::{BindAddress, UwsgiProtocolConfig};
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct UwsgiConfig {
     pub fifos: Vec<PathBuf>,
     /// Address of the stats server; `None`: there is none.
     pub stats: Option<BindAddress>,
+    /// The uwsgi protocol.
+    pub protocol: UwsgiProtocolConfig,
 }
 
 /// A shared cache: memory of a fixed size for all workers.

@@ -216,7 +216,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     },
 ];
 
-fn networks(value: ValueReader<'_>) -> Result<Networks, ValueError> {
+pub(super) fn networks(value: ValueReader<'_>) -> Result<Networks, ValueError> {
     let mut networks = Networks::default();
     for text in value.items(',')? {
         networks.add(&text).map_err(|requirement| ValueError {

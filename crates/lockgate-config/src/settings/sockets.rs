@@ -6,6 +6,8 @@ use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 use crate::{Bind, BindAddress};
 
+use super::proxies::networks;
+
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "bind",
@@ -18,18 +20,67 @@ pub(super) const SETTINGS: &[Setting] = &[
               commas. A host without a port listens on port 8000. `:PORT` is every IPv4 interface, `unix:@NAME` (or \
               `unix-abstract:NAME`) a socket in Linux's abstract namespace, and `fd://N` an inherited listening \
               socket. TCP addresses speak TLS if `certfile`, `certificates` or `domain` is set, except on port 80; \
-              `https://HOST:PORT` and `http://HOST:PORT` say which. `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), and \
+              `https://HOST:PORT` and `http://HOST:PORT` say which. \
+              `uwsgi://` before any address makes it one of the uwsgi protocol, as in `uwsgi://unix:/run/app.sock`. `systemd:NAME` is the sockets that systemd passes under this name (`FileDescriptorName=`), and \
               `systemd` all passed sockets that no other address names. If `bind` is not set, sockets passed by \
               systemd are used; without them, and if the variable PORT is set, the address is `0.0.0.0:$PORT`. With `domain`, which is stronger than PORT, the addresses are \
               `https://[::]:443` and `http://[::]:80` then, or those of `localhost` if no other machine could reach \
               the domains.",
         gunicorn: &["bind"],
-        uwsgi: &["http", "http-socket", "http11-socket"],
+        uwsgi: &[
+            "http",
+            "http-socket",
+            "http11-socket",
+            "socket",
+            "uwsgi-socket",
+        ],
         read: |builder, value| {
             builder.config.bind = addresses(value)?;
             Ok(())
         },
         show: |builder| quoted_list(&builder.config.bind),
+    },
+    Setting {
+        name: "protocol",
+        section: Section::Sockets,
+        short: None,
+        flags: &["protocol"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["http", "uwsgi"]),
+        doc: "The protocol of addresses in `bind` that have no scheme. `uwsgi` is what nginx speaks with `uwsgi_pass` \
+              and Apache with mod_proxy_uwsgi; it has no TLS. [Its page](../uwsgi-protocol.md) has the details.",
+        gunicorn: &["protocol"],
+        uwsgi: &["socket-protocol", "protocol"],
+        read: |builder, value| {
+            builder.config.uwsgi.protocol.is_default =
+                match value.text()?.trim().to_ascii_lowercase().as_str() {
+                    "http" => false,
+                    "uwsgi" => true,
+                    _ => return Err("must be http or uwsgi".into()),
+                };
+            Ok(())
+        },
+        show: |builder| {
+            let is_uwsgi = builder.config.uwsgi.protocol.is_default;
+            quoted(if is_uwsgi { "uwsgi" } else { "http" })
+        },
+    },
+    Setting {
+        name: "uwsgi_allow_ips",
+        section: Section::Sockets,
+        short: None,
+        flags: &["uwsgi-allow-ips", "uwsgi-allow-from"],
+        shape: Shape::List,
+        kind: Kind::Network,
+        doc: "Web servers that may connect where the uwsgi protocol is spoken. They name the client of each request, so \
+              others are refused. Peers on a unix socket always may.",
+        gunicorn: &["uwsgi_allow_ips"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.uwsgi.protocol.peers = networks(value)?;
+            Ok(())
+        },
+        show: |builder| quoted_list(builder.config.uwsgi.protocol.peers.texts()),
     },
     Setting {
         name: "admin_bind",

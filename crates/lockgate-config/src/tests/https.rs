@@ -5,6 +5,14 @@ use crate::{Bind, CertificateFiles, ClientCertificates, TlsVersion};
 
 /// For each setting of these sections what it refuses, as TOML, and a part of the message.
 pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
+    (
+        "protocol",
+        &[("'fastcgi'", "must be http or uwsgi"), ("true", "text")],
+    ),
+    (
+        "uwsgi_allow_ips",
+        &[("'localhost'", "must be an address"), ("1", "a list")],
+    ),
     ("certfile", &[("true", "must be text")]),
     ("keyfile", &[("['a']", "must be text")]),
     (
@@ -327,4 +335,28 @@ fn listeners_and_certificates_are_compared() {
         "bind = \"https://0.0.0.0:2\" (from --bind): needs a certificate: set domain, or certfile and keyfile"
     );
     assert!(refused(&["a:b", "-b:1,http://:1"], &[], None).contains("is listed twice"));
+}
+
+#[test]
+fn certificates_at_addresses_of_the_uwsgi_protocol_are_a_mistake() {
+    let cases = [
+        (
+            "'127.0.0.1:1'",
+            Some("write https://127.0.0.1:1 in bind, or uwsgi://127.0.0.1:1"),
+        ),
+        ("['https://127.0.0.1:1', 'h:2']", Some("https://h:2")),
+        ("['https://127.0.0.1:1', 'uwsgi://h:2']", None),
+        ("['https://127.0.0.1:1', 'unix:/x']", None),
+        ("'127.0.0.1:80'", None),
+    ];
+    for (bind, expected) in cases {
+        let file = format!("app = 'a:b'\nprotocol = 'uwsgi'\ncertfile = 'a'\nbind = {bind}");
+        match (given(&[], &[], Some(&file)), expected) {
+            (Ok(_), None) => {}
+            (Err(mistakes), Some(part)) => {
+                assert!(mistakes[0].to_string().contains(part), "{mistakes:?}");
+            }
+            (found, expected) => panic!("{bind}: {found:?} is not {expected:?}"),
+        }
+    }
 }

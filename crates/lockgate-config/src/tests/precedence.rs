@@ -121,6 +121,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("header_map", "refuse", "'drop'", "refuse"),
     ("proxy_protocol", "v1", "true", "off"),
     ("proxy_allow_ips", "10.0.0.1", "[]", "*"),
+    ("protocol", "uwsgi", "'http'", "UWSGI"),
+    ("uwsgi_allow_ips", "10.0.0.1", "[]", "*"),
     ("warmup", "/a", "['/b', '/c?d=1']", "/e, /f"),
     ("boot_timeout", "10", "'1m'", "90s"),
     ("preload", "true", "false", "1"),
