@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{
-    AcmeConfig, AppSpec, Bind, BindAddress, Http2Config, LogStyle, MemoryMeasure, Networks,
-    TlsConfig, UwsgiConfig,
+    AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LogStyle, MemoryMeasure,
+    Networks, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -142,6 +142,8 @@ pub struct Config {
     /// How long a thread may run Python code while another one waits for the GIL (Python's switch interval); whole
     /// microseconds.
     pub switch_interval: Duration,
+    /// What a configuration written for gunicorn asks for.
+    pub gunicorn: GunicornConfig,
 }
 
 /// Limits on the size of a request, and on what one client may hold. Sizes in bytes.
@@ -347,6 +349,7 @@ impl Config {
             gc: Collection::Freeze,
             allow_patched_threads: false,
             switch_interval: Duration::from_millis(2),
+            gunicorn: GunicornConfig::default(),
         }
     }
 }
@@ -388,6 +391,7 @@ impl Config {
                 }
             }
         }
+        self.gunicorn.make_absolute(start, &directory);
         self.chdir = chdir;
     }
 }

@@ -1,9 +1,7 @@
 //! Configuration errors: each message says what is wrong, with which value, where, and what to do.
 
+use crate::{ConfSource, HookName, Origin};
 use std::fmt;
-use std::path::PathBuf;
-
-use crate::Origin;
 
 /// One reason why the configuration is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +90,21 @@ pub enum ConfigError {
         /// In the parser's words.
         problem: String,
     },
-    /// gunicorn's configuration file, which is Python.
-    PythonFile {
-        /// As written.
-        path: PathBuf,
+    /// A configuration in Python that has failed, or whose evaluation is not understood.
+    UnreadableConf {
+        /// Which.
+        source: ConfSource,
+        /// In Python's words.
+        problem: String,
+    },
+    /// A hook that is no function, or has other parameters than gunicorn passes.
+    WrongHook {
+        /// Which.
+        hook: HookName,
+        /// What it is.
+        found: String,
+        /// Where.
+        origin: Origin,
     },
     /// Bytes that are not UTF-8.
     NotText {
@@ -137,7 +146,8 @@ impl ConfigError {
             | Self::RepeatedKey { .. }
             | Self::UnknownVariable { .. }
             | Self::MalformedFile { .. }
-            | Self::PythonFile { .. }
+            | Self::UnreadableConf { .. }
+            | Self::WrongHook { .. }
             | Self::MissingApplication => false,
         }
     }
@@ -176,15 +186,19 @@ impl fmt::Display for ConfigError {
                 write!(f, "{name} (from the environment): unknown setting; ")?;
                 suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are reserved for the server")
             }
-            Self::UnsupportedSetting { name, origin: Origin::File { path, line }, advice } => {
-                write!(f, "{name} (from {} line {line}): {advice}", path.display())
-            }
+            Self::UnsupportedSetting {
+                name,
+                origin: origin @ (Origin::File { .. } | Origin::Conf { .. } | Origin::Keyword(_)),
+                advice,
+            } => write!(f, "{name} (from {origin}): {advice}"),
             Self::UnsupportedSetting { name, advice, .. } => write!(f, "{name}: {advice}"),
             Self::MalformedFile { origin, problem } => write!(f, "{origin}: {problem}"),
-            Self::PythonFile { path } => write!(
+            Self::UnreadableConf { source, problem } => write!(f, "{source}: {problem}"),
+            Self::WrongHook { hook, found, origin } => write!(
                 f,
-                "{}: configuration files in Python are not supported; write the settings into lockgate.toml, under the same names",
-                path.display()
+                "{} = {found} (from {origin}): must be a function with the parameters ({})",
+                hook.name(),
+                hook.parameters().join(", ")
             ),
             Self::NotText { origin } => write!(f, "{origin}: must be UTF-8"),
             Self::BadValue { name, value, origin, requirement } => write!(f, "{name} = {value} (from {origin}): {requirement}"),

@@ -47,7 +47,17 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
         }
         let key = key.get_ref().as_ref();
         let Some(setting) = by_key(key) else {
-            mistakes.push(unknown(key, value.get_ref(), origin(line)));
+            // A table is meant as a section, not as a misspelled setting.
+            mistakes.push(match (unknown(key, origin(line)), value.get_ref()) {
+                (ConfigError::UnknownKey { key, origin, .. }, DeValue::Table(_)) => {
+                    ConfigError::UnknownKey {
+                        key,
+                        origin,
+                        suggestion: None,
+                    }
+                }
+                (mistake, _) => mistake,
+            });
             continue;
         };
         let earlier = assignments
@@ -127,7 +137,8 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
-fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> ConfigError {
+/// The error about a name that is no setting, in the file or in a keyword argument.
+pub(crate) fn unknown(key: &str, origin: Origin) -> ConfigError {
     if let Some(unsupported) = unsupported::by_name(key) {
         return ConfigError::UnsupportedSetting {
             name: key.to_owned(),
@@ -144,11 +155,7 @@ fn unknown(key: &str, value: &DeValue<'_>, origin: Origin) -> ConfigError {
             .chain([&setting.name]);
         candidates.extend(names.map(|name| ((*name).to_owned(), setting.name.to_owned())));
     }
-    // A table is meant as a section, not as a misspelled setting.
-    let suggestion = match value {
-        DeValue::Table(_) => None,
-        _ => suggestions::suggest(key, &candidates).map(str::to_owned),
-    };
+    let suggestion = suggestions::suggest(key, &candidates).map(str::to_owned);
     ConfigError::UnknownKey {
         key: key.to_owned(),
         origin,

@@ -45,6 +45,8 @@ pub use uwsgi::{CacheConfig, UwsgiConfig, WhenFull};
 
 mod uwsgi_protocol;
 pub use uwsgi_protocol::UwsgiProtocolConfig;
+mod gunicorn;
+pub use gunicorn::{ConfSource, GunicornConfig, HookName, WorkerClass};
 
 mod config;
 pub use config::{
@@ -77,6 +79,9 @@ mod unsupported;
 mod assignment;
 mod environment;
 mod file;
+
+mod inputs;
+pub use inputs::{ConfSpec, Inputs, SettingsFile};
 
 mod invocation;
 pub use invocation::Invocation;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::ConfSource;
+
 /// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origin {
@@ -19,10 +21,19 @@ pub enum Origin {
         /// The line that holds the value.
         line: usize,
     },
+    /// A name in a configuration in Python.
+    Conf {
+        /// The file or module, as the caller named it.
+        source: ConfSource,
+        /// The line that binds the name, if it is known.
+        line: Option<usize>,
+    },
     /// A flag, by its first long spelling: `--workers`.
     Flag(String),
     /// The positional argument: the application.
     Argument,
+    /// A keyword argument of `lockgate.serve`.
+    Keyword(String),
 }
 
 impl fmt::Display for Origin {
@@ -31,6 +42,12 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::Variable(name) => f.write_str(name),
             Self::File { path, line } => write!(f, "{} line {line}", path.display()),
+            Self::Conf {
+                source,
+                line: Some(line),
+            } => write!(f, "{source} line {line}"),
+            Self::Conf { source, line: None } => write!(f, "{source}"),
+            Self::Keyword(name) => write!(f, "serve({name}=…)"),
             Self::Flag(flag) => f.write_str(flag),
             Self::Argument => f.write_str("the command line"),
         }

@@ -12,12 +12,19 @@ use crate::notation::{duration_words, quoted, size_words};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RawValue {
     Text(String),
-    Integer { value: i64, radix: u32 },
+    Integer {
+        value: i64,
+        radix: u32,
+    },
     Float(f64),
     Boolean(bool),
     List(Vec<RawValue>),
     Table(Vec<(String, RawValue)>),
     Date(String),
+    /// Python's None.
+    Null,
+    /// Another object of Python, as Python shows it.
+    Object(String),
 }
 
 /// What is wrong with a value, and which part of it if it has several.
@@ -366,7 +373,8 @@ impl fmt::Display for RawValue {
             Self::Integer { value, .. } => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Boolean(value) => write!(f, "{value}"),
-            Self::Date(date) => f.write_str(date),
+            Self::Date(shown) | Self::Object(shown) => f.write_str(shown),
+            Self::Null => f.write_str("None"),
             Self::List(items) => {
                 let items: Vec<String> = items.iter().map(Self::to_string).collect();
                 write!(f, "[{}]", items.join(", "))

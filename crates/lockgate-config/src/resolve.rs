@@ -2,10 +2,11 @@
 //! caller passes all input.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::assignment::Assignment;
 use crate::builder::ConfigBuilder;
+use crate::gunicorn::evaluated;
 use crate::host::MEMORY_PER_WORKER;
 use crate::invocation::Invocation;
 use crate::memory::MemoryBound;
@@ -13,8 +14,8 @@ use crate::notation::size_words;
 use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
-    BindAddress, Config, ConfigError, Host, Origin, Origins, Section, Setting, Threads,
-    command_line, environment, file, https, settings,
+    BindAddress, ConfSpec, Config, ConfigError, Host, Inputs, Origin, Origins, Section, Setting,
+    SettingsFile, Threads, command_line, environment, file, https, settings,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -33,20 +34,21 @@ pub struct Resolved {
     reasons: Vec<(&'static str, String)>,
 }
 
-/// Resolves the command line (its first argument is the program's name), the environment, the text of the file if there
-/// is one, and the host into one configuration. Precedence: flags, file, `LOCKGATE_*`, the platform's variables,
-/// default.
+/// Resolves all sources into one configuration. Precedence: keyword arguments, flags, file, `LOCKGATE_*`, the platform's
+/// variables, default.
 ///
 /// # Errors
 ///
 /// All mistakes: the command line's grammar, variables, the file, then values in order of precedence. Values that a
 /// stronger source overrides are checked too.
-pub fn resolve(
-    arguments: &[OsString],
-    environment: &[(OsString, OsString)],
-    file: Option<(&Path, &str)>,
-    host: &Host,
-) -> Result<Resolved, Vec<ConfigError>> {
+pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
+    let Inputs {
+        arguments,
+        environment,
+        file,
+        keywords,
+        host,
+    } = *inputs;
     let command_line = command_line::read(arguments);
     let mut builder = ConfigBuilder::new();
     let mut origins = Origins::default();
@@ -57,18 +59,31 @@ pub fn resolve(
     );
     if !is_text_only {
         let mut mistakes = command_line.mistakes;
-        let config = command_line.config.as_deref();
-        if let Some(path) = named_file(config, environment).filter(|path| is_python(path)) {
-            mistakes.push(ConfigError::PythonFile { path });
-        }
         let (mut assignments, wrong) = environment::read(environment);
         mistakes.extend(wrong);
-        if let Some((path, text)) = file {
-            let (in_file, wrong) = file::read(path, text);
-            assignments.extend(in_file);
-            mistakes.extend(wrong);
+        match file {
+            Some(SettingsFile::Toml { path, text }) => {
+                let (in_file, wrong) = file::read(path, text);
+                assignments.extend(in_file);
+                mistakes.extend(wrong);
+            }
+            Some(SettingsFile::Python { source, evaluated }) => {
+                let conf = evaluated::read(source, evaluated);
+                assignments.extend(conf.assignments);
+                mistakes.extend(conf.mistakes);
+                let gunicorn = &mut builder.config.gunicorn;
+                gunicorn.conf = Some(source.clone());
+                gunicorn.hooks = conf.hooks;
+                gunicorn.has_logconfig_dict = conf.has_logconfig_dict;
+            }
+            None => {}
         }
         assignments.extend(command_line.assignments);
+        if let Some(keywords) = keywords {
+            let (given, wrong) = evaluated::read_keywords(keywords);
+            assignments.extend(given);
+            mistakes.extend(wrong);
+        }
         // The platform's variables are not meant for Lockgate: where they are overridden, they are not checked.
         let mut platform = environment::platform(environment);
         platform.retain(|weak| {
@@ -110,12 +125,12 @@ pub fn resolve(
     })
 }
 
-/// The file that the operator names with `-c`/`--config` or LOCKGATE_CONFIG, which must exist; the caller reads it.
-/// `None`: lockgate.toml in the working directory, if it exists.
+/// The file that the operator names with `-c`/`--config` or LOCKGATE_CONFIG. `None`: lockgate.toml in the working
+/// directory if it exists, else gunicorn.conf.py.
 pub fn config_path(
     arguments: &[OsString],
     environment: &[(OsString, OsString)],
-) -> Option<PathBuf> {
+) -> Option<ConfSpec> {
     let command_line = command_line::read(arguments);
     match command_line.invocation {
         Invocation::Help(_) | Invocation::Version(_) => None,
@@ -131,17 +146,27 @@ pub fn config_path(
 /// The setting is invalid, or may be in a part of the file that is not TOML.
 pub fn admin_address(
     environment: &[(OsString, OsString)],
-    file: Option<(&Path, &str)>,
+    file: Option<SettingsFile<'_>>,
     start: &Path,
 ) -> Result<Option<BindAddress>, Vec<ConfigError>> {
     let (mut assignments, _) = environment::read(environment);
     let mut malformed = Vec::new();
-    if let Some((path, text)) = file {
-        let (in_file, mistakes) = file::read(path, text);
-        assignments.extend(in_file);
-        malformed = mistakes;
-        malformed.retain(|mistake| matches!(mistake, ConfigError::MalformedFile { .. }));
-    }
+    let (in_file, mistakes) = match file {
+        Some(SettingsFile::Toml { path, text }) => file::read(path, text),
+        Some(SettingsFile::Python { source, evaluated }) => {
+            let conf = evaluated::read(source, evaluated);
+            (conf.assignments, conf.mistakes)
+        }
+        None => Default::default(),
+    };
+    assignments.extend(in_file);
+    malformed.extend(mistakes);
+    malformed.retain(|mistake| {
+        matches!(
+            mistake,
+            ConfigError::MalformedFile { .. } | ConfigError::UnreadableConf { .. }
+        )
+    });
     let (mut builder, mut origins) = (ConfigBuilder::new(), Origins::default());
     assignments.retain(|assignment| ["admin_bind", "chdir"].contains(&assignment.setting.name));
     for assignment in assignments {
@@ -154,11 +179,10 @@ pub fn admin_address(
     }
 }
 
-fn named_file(flag: Option<&str>, environment: &[(OsString, OsString)]) -> Option<PathBuf> {
+fn named_file(flag: Option<&str>, environment: &[(OsString, OsString)]) -> Option<ConfSpec> {
     let variable = || environment::value_of(environment, environment::CONFIG);
     let named = flag.map(str::to_owned).or_else(variable)?;
-    // gunicorn's notation for a file.
-    Some(PathBuf::from(named.strip_prefix("file:").unwrap_or(&named)))
+    Some(ConfSpec::parse(&named))
 }
 
 impl Resolved {
@@ -194,11 +218,6 @@ impl Resolved {
         }
         out
     }
-}
-
-fn is_python(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "py")
-        || path.as_os_str().to_string_lossy().starts_with("python:")
 }
 
 fn apply(

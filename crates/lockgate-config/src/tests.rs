@@ -1,6 +1,7 @@
 //! Tests of the crate through its public functions.
 
 mod command_line;
+mod gunicorn;
 mod https;
 mod messages;
 mod precedence;
@@ -10,7 +11,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::{ConfigError, Host, Resolved, resolve};
+use crate::{ConfigError, Host, Inputs, Resolved, SettingsFile, resolve};
 
 const MACHINE: Host = Host {
     affinity: 2,
@@ -36,12 +37,16 @@ fn given(
         .iter()
         .map(|(name, value)| (OsString::from(name), OsString::from(value)))
         .collect();
-    resolve(
-        &command(arguments),
-        &environment,
-        file.map(|text| (Path::new("lockgate.toml"), text)),
-        &MACHINE,
-    )
+    resolve(&Inputs {
+        arguments: &command(arguments),
+        environment: &environment,
+        file: file.map(|text| SettingsFile::Toml {
+            path: Path::new("lockgate.toml"),
+            text,
+        }),
+        keywords: None,
+        host: &MACHINE,
+    })
 }
 
 fn command(arguments: &[&str]) -> Vec<OsString> {

@@ -7,7 +7,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lockgate_config::{Config, Invocation, Resolved, admin_address, config_path, resolve};
+use lockgate_config::{
+    ConfSpec, Config, Inputs, Invocation, Resolved, SettingsFile, admin_address, config_path,
+    resolve,
+};
 use lockgate_observe::AccessFormat;
 use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
@@ -76,11 +79,13 @@ impl Sources {
     pub(crate) fn read(&self) -> Result<Resolved, Vec<String>> {
         let environment = self.settings_environment();
         let file = self.read_file(config_path(&self.arguments, &environment));
-        let text = match &file {
-            Ok(Some((path, text))) => Some((path.as_path(), text.as_str())),
-            _ => None,
-        };
-        let resolved = resolve(&self.arguments, &environment, text, &host::facts());
+        let resolved = resolve(&Inputs {
+            arguments: &self.arguments,
+            environment: &environment,
+            file: file.as_ref().ok().and_then(as_source),
+            keywords: None,
+            host: &host::facts(),
+        });
         let is_configured = matches!(file, Ok(Some(_)));
         let mut errors: Vec<String> = file.err().into_iter().collect();
         let mut resolved = match resolved {
@@ -128,24 +133,26 @@ impl Sources {
         let file = self
             .read_file(config_path(&self.arguments, &environment))
             .map_err(|problem| vec![problem])?;
-        let text = file
-            .as_ref()
-            .map(|(path, text)| (path.as_path(), text.as_str()));
         let start = self.directory().unwrap_or(Path::new(""));
-        match admin_address(&environment, text, start) {
+        match admin_address(&environment, as_source(&file), start) {
             Ok(address) => Ok(address.map(|address| address.to_string())),
             Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
         }
     }
 
     /// The configuration file with its path. A named file must exist; the default file may be missing.
-    fn read_file(&self, named: Option<PathBuf>) -> Result<Option<(PathBuf, String)>, String> {
+    fn read_file(&self, named: Option<ConfSpec>) -> Result<Option<(PathBuf, String)>, String> {
         let is_named = named.is_some();
-        let path = named.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-        // A configuration in Python is refused by its name, with advice; its content does not matter.
-        if path.extension().is_some_and(|extension| extension == "py") {
-            return Ok(None);
-        }
+        let path = match named {
+            None => PathBuf::from(DEFAULT_FILE),
+            Some(ConfSpec::Toml(path)) => path,
+            Some(ConfSpec::Python(source)) => {
+                return Err(format!(
+                    "{source}: configuration files in Python are not supported; write the settings into \
+                     {DEFAULT_FILE}, under the same names"
+                ));
+            }
+        };
         match fs::read(self.located(&path)) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Ok(Some((path, text))),
@@ -234,6 +241,11 @@ pub(crate) fn set_environment(py: Python<'_>, variables: &[(String, String)]) ->
         .getattr("environ")?
         .call_method1("update", (update,))
         .map(drop)
+}
+
+fn as_source(file: &Option<(PathBuf, String)>) -> Option<SettingsFile<'_>> {
+    let (path, text) = file.as_ref()?;
+    Some(SettingsFile::Toml { path, text })
 }
 
 fn starting_directory() -> Option<PathBuf> {

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{command, given, refused};
-use crate::{Invocation, config_path, settings};
+use super::{command, given};
+use crate::{ConfSource, ConfSpec, Inputs, Invocation, config_path, settings};
 
 #[test]
 fn help_speaks_of_every_flag() {
@@ -166,26 +166,55 @@ fn the_file_is_named_by_flag_before_variable() {
         let environment = if has_variable { &environment[..] } else { &[] };
         assert_eq!(
             config_path(&command(arguments), environment),
-            expected.map(PathBuf::from),
+            expected.map(|path| ConfSpec::Toml(PathBuf::from(path))),
             "{arguments:?}"
         );
     }
     assert!(given(&["a:b"], &[("LOCKGATE_CONFIG", "b.toml")], None).is_ok());
-    assert!(refused(&["a:b", "-c", "python:settings"], &[], None).contains("in Python"));
+}
+
+#[test]
+fn a_name_tells_python_from_toml() {
+    let file = |path: &str| ConfSpec::Python(ConfSource::File(PathBuf::from(path)));
+    let cases = [
+        ("shop.py", file("shop.py")),
+        ("file:/etc/shop.py", file("/etc/shop.py")),
+        ("/etc/gunicorn.conf", file("/etc/gunicorn.conf")),
+        ("gunicorn_config", file("gunicorn_config")),
+        (
+            "python:shop.settings",
+            ConfSpec::Python(ConfSource::Module("shop.settings".to_owned())),
+        ),
+        (
+            "gunicorn.toml",
+            ConfSpec::Toml(PathBuf::from("gunicorn.toml")),
+        ),
+        ("shop.conf", ConfSpec::Toml(PathBuf::from("shop.conf"))),
+        (
+            "/srv/gunicorn/x",
+            ConfSpec::Toml(PathBuf::from("/srv/gunicorn/x")),
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(ConfSpec::parse(text), expected, "{text}");
+    }
 }
 
 #[cfg(unix)]
 #[test]
 fn what_is_not_text_is_refused_where_it_is_ours() {
     use std::os::unix::ffi::OsStringExt as _;
-    use std::path::Path;
-
     let bad = || OsString::from_vec(vec![b'/', 0xff]);
-    let none: Option<(&Path, &str)> = None;
     let resolve = |arguments: &[OsString], environment: &[(OsString, OsString)]| {
-        crate::resolve(arguments, environment, none, &super::MACHINE)
-            .err()
-            .map(|mistakes| mistakes[0].to_string())
+        let inputs = Inputs {
+            arguments,
+            environment,
+            file: None,
+            keywords: None,
+            host: &super::MACHINE,
+        };
+        let mistakes = crate::resolve(&inputs).err();
+        mistakes.map(|mistakes| mistakes[0].to_string())
     };
     let mut arguments = command(&["a:b", "--chdir"]);
     arguments.push(bad());

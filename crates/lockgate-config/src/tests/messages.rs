@@ -178,12 +178,6 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
         ),
         (
-            &["a:b", "-c", "gunicorn.conf.py"],
-            &[],
-            None,
-            "gunicorn.conf.py: configuration files in Python are not supported; write the settings into lockgate.toml, under the same names",
-        ),
-        (
             &["my-app:app"],
             &[],
             None,

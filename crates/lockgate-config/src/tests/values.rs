@@ -779,7 +779,10 @@ fn the_admin_address_is_found_beside_mistakes_in_other_settings() {
             .iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        let file = file.map(|text| ("x.toml".as_ref(), text));
+        let file = file.map(|text| crate::SettingsFile::Toml {
+            path: "x.toml".as_ref(),
+            text,
+        });
         let found = crate::admin_address(&environment, file, "/srv".as_ref());
         match (found, expected) {
             (Ok(None), Ok(expected)) => assert_eq!(expected, "none"),
