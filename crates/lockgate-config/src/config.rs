@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{
-    AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LogStyle, MemoryMeasure,
-    Networks, TlsConfig, UwsgiConfig,
+    AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LimitsConfig, LogStyle,
+    MemoryMeasure, ProxiesConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -144,78 +144,6 @@ pub struct Config {
     pub switch_interval: Duration,
     /// What a configuration written for gunicorn asks for.
     pub gunicorn: GunicornConfig,
-}
-
-/// Limits on the size of a request, and on what one client may hold. Sizes in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitsConfig {
-    /// The request line.
-    pub request_line: usize,
-    /// The number of header fields.
-    pub request_fields: usize,
-    /// One header field: name, value and line end.
-    pub request_field_size: usize,
-    /// The whole head, from the request line to the empty line.
-    pub request_head: usize,
-    /// The body; 0: unlimited.
-    pub request_body: u64,
-    /// One chunk-size line of a chunked body, without its line end.
-    pub chunk_line: usize,
-    /// The trailer section of a chunked body.
-    pub trailers: usize,
-    /// Requests per connection; 0: unlimited.
-    pub requests_per_connection: u64,
-    /// Connections per client address in each worker; 0: unlimited.
-    pub connections_per_address: u32,
-}
-
-/// Trusted proxies, and which of their headers count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxiesConfig {
-    /// Peers whose headers count.
-    pub trusted: Networks,
-    /// Which of their headers identify the client.
-    pub headers: ForwardedHeaders,
-    /// Whether a forwarded host becomes the request's host.
-    pub host: bool,
-    /// Whether a forwarded prefix becomes `SCRIPT_NAME`.
-    pub prefix: bool,
-    /// Names of headers that determine the scheme, with the value that means https.
-    pub scheme_headers: Vec<(String, String)>,
-    /// Names with an underscore that they may send; `*` for all.
-    pub underscore_names: Vec<String>,
-    /// Whether other names with an underscore are refused instead of dropped.
-    pub refuse_underscores: bool,
-    /// Whether forwarding headers of untrusted peers are removed.
-    pub strip_untrusted: bool,
-    /// Which PROXY header connections begin with; `None`: none.
-    pub protocol: Option<ProxyVersion>,
-    /// Peers that may connect where PROXY headers are required.
-    pub protocol_peers: Networks,
-}
-
-/// Which headers of a trusted proxy identify the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForwardedHeaders {
-    /// `X-Forwarded-*` if the request has any, else `Forwarded`.
-    Auto,
-    /// `X-Forwarded-*`.
-    XForwarded,
-    /// `Forwarded`.
-    Forwarded,
-    /// None.
-    Off,
-}
-
-/// Which version of the PROXY header is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyVersion {
-    /// The text line.
-    V1,
-    /// The binary header.
-    V2,
-    /// Either.
-    Auto,
 }
 
 /// Application threads of each worker.
@@ -398,59 +326,6 @@ impl Config {
 
 /// `sun_path` of macOS, which is the shorter one, less the trailing NUL.
 const LONGEST_SOCKET_PATH: usize = 103;
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            request_line: 8190,
-            request_fields: 100,
-            request_field_size: 8190,
-            request_head: 64 * 1024,
-            request_body: 1 << 30,
-            chunk_line: 256,
-            trailers: 8192,
-            requests_per_connection: 0,
-            connections_per_address: 0,
-        }
-    }
-}
-
-impl Default for ProxiesConfig {
-    fn default() -> Self {
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        Self {
-            trusted: Networks::loopback(),
-            headers: ForwardedHeaders::Auto,
-            host: false,
-            prefix: false,
-            scheme_headers: vec![
-                pair("X-FORWARDED-PROTOCOL", "ssl"),
-                pair("X-FORWARDED-PROTO", "https"),
-                pair("X-FORWARDED-SSL", "on"),
-            ],
-            underscore_names: vec!["SCRIPT_NAME".to_owned(), "PATH_INFO".to_owned()],
-            refuse_underscores: false,
-            strip_untrusted: true,
-            protocol: None,
-            protocol_peers: Networks::loopback(),
-        }
-    }
-}
-
-impl ForwardedHeaders {
-    /// Every choice, in the order of the reference.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::XForwarded, Self::Forwarded, Self::Off];
-
-    /// Its name, as the setting takes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::XForwarded => "x-forwarded",
-            Self::Forwarded => "forwarded",
-            Self::Off => "off",
-        }
-    }
-}
 
 impl LogLevel {
     /// Every level, most severe first.

@@ -25,6 +25,12 @@ pub use listener::{Bind, Endpoint, HTTPS_PORT, Scheme};
 mod network;
 pub use network::Networks;
 
+mod limits;
+pub use limits::LimitsConfig;
+
+mod proxies;
+pub use proxies::{ForwardedHeaders, ProxiesConfig, ProxyVersion};
+
 mod log_style;
 pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
 
@@ -49,10 +55,7 @@ mod gunicorn;
 pub use gunicorn::{ConfSource, GunicornConfig, HookName, WorkerClass};
 
 mod config;
-pub use config::{
-    Collection, Config, ForwardedHeaders, LimitsConfig, LogLevel, LogTarget, ProxiesConfig,
-    ProxyVersion, Threads,
-};
+pub use config::{Collection, Config, LogLevel, LogTarget, Threads};
 
 mod kind;
 pub use kind::Kind;
