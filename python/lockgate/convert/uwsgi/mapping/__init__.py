@@ -1,0 +1,70 @@
+"""What each option of uWSGI becomes. One module for each area; `MAPPINGS` has their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lockgate.convert.report import Outcome
+from lockgate.convert.uwsgi.conversion import Conversion
+from lockgate.convert.uwsgi.mapping import (
+    application,
+    deadlines,
+    logs,
+    process,
+    recycling,
+    sockets,
+    workers,
+)
+from lockgate.convert.uwsgi.options import names
+from lockgate.convert.uwsgi.reader import Option
+from lockgate.convert.uwsgi.values import is_on
+
+#: Each takes the options that it knows; later ones see the settings of earlier ones.
+MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
+    process.convert,
+    application.convert,
+    sockets.convert,
+    workers.convert,
+    recycling.convert,
+    deadlines.convert,
+    logs.convert,
+)
+
+
+def convert(conversion: Conversion) -> None:
+    """Decides every option."""
+    for option in [option for option in conversion.pending if option.did]:
+        conversion.pending.remove(option)
+        conversion.not_needed(option, option.did)
+    for mapping in MAPPINGS:
+        mapping(conversion)
+    is_strict = any(o.key == "strict" and is_on(o.value) for o in conversion.pending)
+    for option in conversion.pending:
+        advise(conversion, option, is_strict)
+    conversion.pending = []
+
+
+def advise(conversion: Conversion, option: Option, is_strict: bool) -> None:
+    """Decides an option that no setting stands for."""
+    effect = "does not start, because strict is set" if is_strict else "ignores it"
+    known = names()
+    advice = known.advice.get(option.key)
+    if advice is not None:
+        is_off = option.key in known.flags | known.optional and not is_on(option.value)
+        if is_off and advice.outcome is Outcome.NOT_SUPPORTED:
+            conversion.not_needed(option, "it is switched off")
+        else:
+            conversion.record(option, advice.outcome, (), advice.text)
+    elif option.key in conversion.used_placeholders:
+        conversion.not_needed(option, "a placeholder: its value stands where it is used")
+    elif option.key in known.letters:
+        meant = known.letters[option.key]
+        conversion.unknown(
+            option,
+            f"letters are for uWSGI's command line, and in a file uWSGI {effect}; "
+            f"{meant} is the name",
+        )
+    else:
+        nearest = known.nearest(option.key)
+        meant = f"; did you mean {nearest}?" if nearest else ""
+        conversion.unknown(option, f"uWSGI has no such option and {effect}{meant}")

@@ -1,0 +1,152 @@
+"""Users, files and names of the processes."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+
+from lockgate.convert.uwsgi.conversion import Conversion
+from lockgate.convert.uwsgi.reader import Option
+from lockgate.convert.uwsgi.values import is_on, strtol
+
+#: A hook that is copied from a comment in uWSGI's issues, to make TERM stop gracefully.
+GRACEFUL_HOOKS = (
+    "unix_signal:15 gracefully_kill_them_all",
+    "unix_signal:1 gracefully_kill_them_all",
+)
+
+
+def convert(conversion: Conversion) -> None:
+    owner(conversion, "uid", "user")
+    owner(conversion, "gid", "group")
+    groups(conversion)
+    pid_file(conversion)
+    names(conversion)
+    file_mode(conversion)
+    hooks(conversion)
+    descriptors(conversion)
+    fifo(conversion)
+    shared_memory(conversion)
+
+
+def owner(conversion: Conversion, key: str, name: str) -> None:
+    option = conversion.take(key)
+    if option is None:
+        return
+    text = option.text.strip()
+    if not text:
+        conversion.not_needed(option, "it is empty")
+        return
+    exists = text.isdecimal() or has_entry(name, text)
+    detail = "" if exists else f"this machine has no {name} {text}; Lockgate does not start then"
+    conversion.mapped(option, name, text, detail)
+
+
+def has_entry(kind: str, text: str) -> bool:
+    try:
+        if kind == "user":
+            pwd.getpwnam(text)
+        else:
+            grp.getgrnam(text)
+    except KeyError:
+        return False
+    return True
+
+
+def groups(conversion: Conversion) -> None:
+    for option in conversion.take_all("add-gid"):
+        conversion.not_supported(
+            option,
+            "add the user to the group (usermod -a -G GROUP USER), or SupplementaryGroups= "
+            "of systemd",
+        )
+    for option in conversion.take_all("no-initgroups"):
+        conversion.not_needed(option, "further groups of the user are not set")
+
+
+def pid_file(conversion: Conversion) -> None:
+    option = conversion.take("pidfile", "safe-pidfile", "pidfile2", "safe-pidfile2")
+    if option is not None:
+        conversion.mapped(option, "pid", from_start(conversion, option))
+
+
+def from_start(conversion: Conversion, option: Option) -> str:
+    """The path, absolute if it is relative to the directory of the start and not to `chdir`."""
+    is_late = option.key.endswith("2")
+    has_chdir = any(other.key == "chdir" for other in conversion.pending)
+    has_chdir = has_chdir or "chdir" in conversion.settings
+    if is_late or not has_chdir or os.path.isabs(option.text):
+        return option.text
+    return os.path.join(conversion.machine.directory, option.text)
+
+
+def names(conversion: Conversion) -> None:
+    prefix = conversion.take("procname-prefix")
+    master = conversion.take("procname-master")
+    name = conversion.take("procname")
+    chosen = name or master or prefix
+    for option in (name, master, prefix):
+        if option is None:
+            continue
+        if option is chosen and option.text.strip():
+            conversion.changed(
+                option,
+                "name",
+                option.text.strip(),
+                "all processes have this name, with the number of the worker; the package "
+                "setproctitle adds the application",
+            )
+        else:
+            conversion.not_needed(option, "name is one for all processes")
+    for option in conversion.take_all("auto-procname"):
+        conversion.not_needed(option, "processes always have names that say what they are")
+
+
+def file_mode(conversion: Conversion) -> None:
+    option = conversion.take("umask")
+    if option is None:
+        return
+    text = option.text.strip()
+    if text and all(c in "01234567" for c in text) and int(text, 8) <= 0o777:
+        conversion.mapped(option, "umask", "0" + text.lstrip("0") if text.strip("0") else "0")
+    else:
+        conversion.not_supported(option, "it is no umask: set umask to an octal number")
+
+
+def hooks(conversion: Conversion) -> None:
+    for option in conversion.take_all("hook-master-start"):
+        if " ".join(option.text.split()) in GRACEFUL_HOOKS:
+            conversion.not_needed(option, "TERM always stops the server gracefully")
+        else:
+            conversion.not_supported(
+                option,
+                "run the command from the service manager (ExecStartPost= of systemd), or at the "
+                "import of the application",
+            )
+
+
+def descriptors(conversion: Conversion) -> None:
+    option = conversion.take("max-fd")
+    if option is not None:
+        conversion.not_needed(
+            option,
+            "the limit is raised to the hard limit at the start; set the latter where the "
+            "server is started (LimitNOFILE= of systemd)",
+        )
+
+
+def fifo(conversion: Conversion) -> None:
+    for option in conversion.take_all("master-fifo"):
+        conversion.not_supported(option, "use lockgate ctl, which needs admin_bind")
+
+
+def shared_memory(conversion: Conversion) -> None:
+    for option in conversion.take_all("cache2"):
+        conversion.not_supported(option, "use a service such as Redis or Memcached")
+    locks = conversion.take("locks")
+    if locks is not None:
+        if is_on(locks.value) and strtol(locks.text):
+            conversion.not_supported(locks, "use multiprocessing or a lock of the database")
+        else:
+            conversion.not_needed(locks, "it is switched off")

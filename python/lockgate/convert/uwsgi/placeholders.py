@@ -1,0 +1,151 @@
+"""Placeholders: `$(VARIABLE)`, `@(file)` and `%(option)`, replaced in this order as uWSGI does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lockgate.convert.source import (
+    MOST_VALUE_CHARACTERS,
+    ConversionError,
+    Machine,
+    read_text,
+)
+from lockgate.convert.uwsgi.magic import CPUS
+from lockgate.convert.uwsgi.values import strtol
+
+if TYPE_CHECKING:
+    from lockgate.convert.uwsgi.reader import Option
+
+#: Replacements in one value, which might contain itself, and in all values.
+MOST_REPLACEMENTS = 1000
+MOST_REPLACEMENTS_IN_ALL = 50_000
+
+
+class Placeholders:
+    """The three passes over all options."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.first: dict[str, Option] = {}
+        self.replacements = 0
+        #: Options whose values other options use.
+        self.used: set[str] = set()
+
+    def replace(self, options: list[Option]) -> None:
+        for option in reversed(options):
+            if not option.ignored:
+                self.first[option.key] = option
+        for symbol, content in (("$", self.variable), ("@", self.file), ("%", self.option)):
+            for option in options:
+                if not option.ignored and not option.is_immediate and symbol + "(" in option.text:
+                    self.replace_in(option, symbol, content)
+
+    def replace_in(
+        self, option: Option, symbol: str, content: Callable[[Option, str], str | None]
+    ) -> None:
+        text, start = option.template, 0
+        for _ in range(MOST_REPLACEMENTS):
+            start = text.find(symbol + "(", start)
+            if start < 0:
+                break
+            end = closing(text, start + 2)
+            if end is None:
+                break
+            found = content(option, text[start + 2 : end]) if end > start + 2 else None
+            if found is None:
+                start += 1
+                continue
+            self.replacements += 1
+            if self.replacements > MOST_REPLACEMENTS_IN_ALL:
+                raise ConversionError(f"more than {MOST_REPLACEMENTS_IN_ALL} placeholders")
+            text = text[:start] + found + text[end + 1 :]
+            # uWSGI begins again, so a placeholder may come out of another one.
+            start = 0
+            if len(text) > MOST_VALUE_CHARACTERS:
+                raise ConversionError(
+                    f"{option.place}: the value of {option.key} grows beyond "
+                    f"{MOST_VALUE_CHARACTERS} characters"
+                )
+        else:
+            raise ConversionError(f"{option.place}: the value of {option.key} contains itself")
+        option.template = text
+        option.value = text.replace(CPUS, str(self.machine.cpus))
+
+    def variable(self, option: Option, name: str) -> str | None:
+        value = self.machine.environment.get(name)
+        if value is None:
+            option.missing = (*option.missing, name)
+        else:
+            option.variables = (*option.variables, name)
+        return value
+
+    def file(self, option: Option, name: str) -> str:
+        if "://" in name:
+            raise ConversionError(
+                f"{option.place}: @({name}): only files are read; save its output as a file"
+            )
+        try:
+            text = read_text(os.path.join(self.machine.directory, name))
+        except ConversionError as problem:
+            raise ConversionError(f"{option.place}: @({name}): {problem}") from None
+        return text.removesuffix("\n")
+
+    def option(self, option: Option, expression: str) -> str | None:
+        if " " not in expression:
+            return self.lookup(option, expression)
+        return self.calculate(option, expression)
+
+    def lookup(self, user: Option, key: str) -> str | None:
+        option = self.first.get(key)
+        if option is None:
+            return None
+        self.used.add(key)
+        user.variables += tuple(v for v in option.variables if v not in user.variables)
+        user.missing += tuple(v for v in option.missing if v not in user.missing)
+        return option.template
+
+    def calculate(self, user: Option, expression: str) -> str:
+        """`%(workers * 2)`: from left to right; two values without an operator are joined."""
+        result, operator = "", ""
+        for token in filter(None, expression.split(" ")):
+            if token in ("+", "-", "*", "/"):
+                operator = token
+                continue
+            if token in ("++", "--"):
+                result = str(strtol(result) + (1 if token == "++" else -1))
+                operator = ""
+                continue
+            value = token if token.isdigit() else self.lookup(user, token) or ""
+            value = value.replace(CPUS, str(self.machine.cpus))
+            result = combine(result, operator, value)
+            operator = ""
+        return result
+
+
+def combine(left: str, operator: str, right: str) -> str:
+    if not operator:
+        return left + right
+    a, b = strtol(left), strtol(right)
+    if operator == "+":
+        return str(a + b)
+    if operator == "-":
+        return str(a - b)
+    if operator == "*":
+        return str(a * b)
+    quotient = abs(a) // abs(b) if b else 0
+    return str(quotient if (a < 0) == (b < 0) else -quotient)
+
+
+def closing(text: str, start: int) -> int | None:
+    """The position of the parenthesis that closes the one before `start`."""
+    depth = 0
+    for position in range(start, len(text)):
+        if text[position] == "(":
+            depth += 1
+        elif text[position] == ")":
+            if depth == 0:
+                return position
+            depth -= 1
+    return None
