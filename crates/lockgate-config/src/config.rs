@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LimitsConfig, LogStyle,
-    MemoryMeasure, ProxiesConfig, TlsConfig, UwsgiConfig,
+    MemoryMeasure, ProxiesConfig, StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -115,6 +115,8 @@ pub struct Config {
     pub log_level: LogLevel,
     /// The style of log lines.
     pub log_style: LogStyle,
+    /// Metrics that are sent to statsd.
+    pub statsd: StatsdConfig,
     /// Directory to change to before anything is read or imported.
     pub chdir: Option<PathBuf>,
     /// Directories prepended to `sys.path`, in order.
@@ -264,6 +266,7 @@ impl Config {
             error_log: LogTarget::Stderr,
             log_level: LogLevel::Info,
             log_style: LogStyle::default(),
+            statsd: StatsdConfig::default(),
             chdir: None,
             pythonpath: Vec::new(),
             env: Vec::new(),
@@ -304,6 +307,7 @@ impl Config {
             .chain(&mut self.uwsgi.fifos)
             .chain(self.tls.paths())
             .chain(self.acme.paths())
+            .chain(self.statsd.path())
             .for_each(absolute);
         let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
         for address in bind

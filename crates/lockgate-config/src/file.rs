@@ -214,8 +214,8 @@ mod tests {
             ("harakiri = 2\n", "did you mean request_timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
-                "statsd_host = 2\n",
-                "statsd_host (from x.toml line 1): Lockgate does not support this setting yet",
+                "control_socket = 2\n",
+                "control_socket (from x.toml line 1): Lockgate does not support this setting yet",
             ),
             ("ssl_version = 5\n", "this setting: use tls_min_version"),
             (

@@ -32,7 +32,8 @@ mod proxies;
 pub use proxies::{ForwardedHeaders, ProxiesConfig, ProxyVersion};
 
 mod log_style;
-pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone};
+pub use log_style::{ErrorLogFormat, LogStyle, LogTimezone, LogWording};
+pub use statsd::{StatsdAddress, StatsdConfig};
 
 mod tls;
 pub use tls::{
@@ -76,6 +77,7 @@ pub use origin::{Origin, Origins};
 mod error;
 pub use error::ConfigError;
 
+mod statsd;
 mod suggestions;
 mod unsupported;
 

@@ -1,8 +1,10 @@
-//! The style of log lines: format, time zone, query strings.
+//! The style of log lines: wording, format, time zone, query strings.
 
 /// The style of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStyle {
+    /// Whose messages the error log has, where gunicorn has one for the same event.
+    pub wording: LogWording,
     /// The format of the error log.
     pub error_format: ErrorLogFormat,
     /// The time zone of both logs.
@@ -14,9 +16,32 @@ pub struct LogStyle {
 impl Default for LogStyle {
     fn default() -> Self {
         Self {
+            wording: LogWording::Lockgate,
             error_format: ErrorLogFormat::Text,
             timezone: LogTimezone::Utc,
             shows_queries: true,
+        }
+    }
+}
+
+/// Whose messages the error log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogWording {
+    /// Lockgate's.
+    Lockgate,
+    /// gunicorn's, for events that gunicorn logs too.
+    Gunicorn,
+}
+
+impl LogWording {
+    /// Every choice, in the order of the reference.
+    pub const ALL: [Self; 2] = [Self::Lockgate, Self::Gunicorn];
+
+    /// Its name, as the setting takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lockgate => "lockgate",
+            Self::Gunicorn => "gunicorn",
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum Section {
     Logging,
     /// What applications and operators of uWSGI find again.
     Uwsgi,
+    /// Metrics that are sent to statsd.
+    Statsd,
     /// The process as the system sees it.
     Process,
 }
@@ -143,7 +145,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -158,6 +160,7 @@ impl Section {
         Self::Interpreter,
         Self::Logging,
         Self::Uwsgi,
+        Self::Statsd,
         Self::Process,
     ];
 
@@ -178,6 +181,7 @@ impl Section {
             Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",
             Self::Uwsgi => "uWSGI",
+            Self::Statsd => "Statsd",
             Self::Process => "Process",
         }
     }

@@ -18,6 +18,7 @@ mod proxies;
 pub(crate) mod renewal;
 mod responses;
 mod sockets;
+mod statsd;
 mod uwsgi;
 mod workers;
 
@@ -43,6 +44,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,
         Section::Uwsgi => uwsgi::SETTINGS,
+        Section::Statsd => statsd::SETTINGS,
         Section::Process => process::SETTINGS,
     }
 }

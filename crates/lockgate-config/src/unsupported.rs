@@ -159,10 +159,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
         Never,
         "streams are always inherited; remove it",
     ),
-    unsupported("statsd_host", &[], NotYet, ""),
-    unsupported("statsd_prefix", &[], NotYet, ""),
-    unsupported("dogstatsd_tags", &[], NotYet, ""),
-    unsupported("enable_backlog_metric", &[], NotYet, ""),
     unsupported("default_proc_name", &[], Never, "use name"),
     unsupported("ssl_version", &[], Never, "use tls_min_version"),
     unsupported(

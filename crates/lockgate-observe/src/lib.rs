@@ -11,12 +11,14 @@ mod date;
 mod escape;
 mod event;
 mod format;
+mod gunicorn;
 mod json;
 mod metrics;
 mod object;
 mod percent;
 mod scoreboard;
 mod stacks;
+mod statsd;
 mod status;
 mod uwsgi;
 
@@ -26,6 +28,7 @@ pub use date::{WallTime, imf_fixdate};
 pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
+pub use gunicorn::{GunicornAddress, GunicornEvent};
 pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, Loss, ReloadState, ReloadView,
@@ -33,5 +36,6 @@ pub use scoreboard::{
     WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
+pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};
 pub use status::write_status;
 pub use uwsgi::{Memory, write_uwsgi};

@@ -23,6 +23,7 @@ pub use reload::{ReloadState, ReloadView};
 pub use thread_entry::{Call, Running, ThreadEntry};
 pub use view::{State, WorkerView};
 
+use crate::statsd::LogCounts;
 use counters::COUNTERS;
 use thread_entry::{ENTRIES, ENTRY};
 
@@ -35,6 +36,8 @@ const PREFIX: usize = RECORD;
 const TAKEN: usize = 0;
 const SUPERVISOR: usize = 1;
 const STARTED: usize = 2;
+/// Messages of the supervisor's log that no worker has reported to statsd.
+const LOGGED: usize = 3;
 const DRAINING: usize = RECORD - 1;
 // The words of a record.
 const LIFE: usize = 0;
@@ -113,6 +116,30 @@ impl Scoreboard {
         self.prefix(DRAINING) != 0
     }
 
+    /// Adds messages of the supervisor's log, for statsd.
+    pub fn count_log(self, messages: LogCounts) {
+        for (word, count) in self.logged().iter().zip(messages.counts) {
+            if count > 0 {
+                word.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The messages of the supervisor's log since the last call by any worker.
+    pub fn take_log_counts(self) -> LogCounts {
+        let mut taken = LogCounts::default();
+        for (word, count) in self.logged().iter().zip(&mut taken.counts) {
+            if word.load(Ordering::Relaxed) > 0 {
+                *count = word.swap(0, Ordering::Relaxed);
+            }
+        }
+        taken
+    }
+
+    fn logged(self) -> &'static [AtomicU64] {
+        (self.words.get(LOGGED..LOGGED + LogCounts::NAMES.len())).unwrap_or_default()
+    }
+
     fn prefix(self, index: usize) -> u64 {
         self.words
             .get(index)
@@ -187,6 +214,16 @@ impl WorkerSlot {
         if let Some(taken) = self.scoreboard.words.get(TAKEN) {
             taken.fetch_max(self.slot as u64 + 1, Ordering::Release);
         }
+    }
+
+    /// The scoreboard that it is on.
+    pub fn scoreboard(&self) -> Scoreboard {
+        self.scoreboard
+    }
+
+    /// Its number, from 0.
+    pub fn number(&self) -> usize {
+        self.slot
     }
 
     /// Its counters, for the operator.
@@ -303,6 +340,20 @@ mod tests {
         scoreboard.set_draining();
         assert!(scoreboard.is_draining());
         assert_eq!(held(scoreboard), [(0, 3)]);
+    }
+
+    #[test]
+    fn each_message_of_the_supervisors_log_is_taken_once_and_moves_no_other_word() {
+        let scoreboard = scoreboard(1);
+        serve(scoreboard, 0, 3);
+        let counts = |counts| LogCounts { counts };
+        scoreboard.count_log(counts([1, 0, 2, 0]));
+        scoreboard.count_log(counts([0, 5, 1, 4]));
+        assert_eq!(scoreboard.take_log_counts(), counts([1, 5, 3, 4]));
+        assert_eq!(scoreboard.take_log_counts(), LogCounts::default());
+        assert_eq!(held(scoreboard), [(0, 3)]);
+        assert_eq!(scoreboard.supervisor(), (0, 0));
+        assert!(!scoreboard.is_draining());
     }
 
     #[test]

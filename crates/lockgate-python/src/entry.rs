@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Invocation, LogTarget, Resolved};
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
@@ -193,11 +193,12 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, handover: Option
             return INVALID_CONFIGURATION;
         }
     };
-    log.write(
+    let version = env!("CARGO_PKG_VERSION");
+    log.write_as(
+        &GunicornEvent::Starting { version },
         Level::Info,
         &format!(
-            "Lockgate {} is starting (application: {}, pid {})",
-            env!("CARGO_PKG_VERSION"),
+            "Lockgate {version} is starting (application: {}, pid {})",
             config.app,
             std::process::id()
         ),

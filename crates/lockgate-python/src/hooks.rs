@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
-use lockgate_observe::{Level, Scoreboard};
+use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_supervisor::{
     ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
     WorkerContext, WorkerControl,
@@ -89,6 +89,36 @@ impl PythonHooks {
 }
 
 impl PythonHooks {
+    fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
+        let relay = context.signal_relay();
+        signals::set_relay(relay.clone());
+        Python::attach(|py| {
+            title::set(py, &context.config, Role::Worker(context.slot));
+            let handle = match self.start_worker(py, context) {
+                Ok(handle) => handle,
+                Err(code) => return code,
+            };
+            let ask = context.replacement_request();
+            handle.set_replacement(Box::new(move |_stuck_call| ask()));
+            self.wake_at_signals(py, &relay);
+            if !py.detach(|| context.ready()) {
+                return 0;
+            }
+            handle.open();
+            let worker_control = Arc::new(RunningWorker {
+                handle,
+                log: Arc::clone(&self.log),
+                stack_log: self.stack_log.clone(),
+                loggers: self.loggers.clone(),
+            });
+            let worker: Arc<dyn WorkerControl> = worker_control.clone();
+            let code = py.detach(|| context.run(&worker));
+            let has_failed = worker_control.handle.has_failed();
+            self.worker = Some(worker_control);
+            if has_failed { FAILED } else { code }
+        })
+    }
+
     fn wake_at_signals(&self, py: Python<'_>, relay: &SignalRelay) {
         let message = match signals::wake_main_thread(py, relay) {
             Ok(None) => return,
@@ -133,33 +163,13 @@ impl Hooks for PythonHooks {
     }
 
     fn run_worker(&mut self, context: &mut WorkerContext) -> i32 {
-        let relay = context.signal_relay();
-        signals::set_relay(relay.clone());
-        Python::attach(|py| {
-            title::set(py, &context.config, Role::Worker(context.slot));
-            let handle = match self.start_worker(py, context) {
-                Ok(handle) => handle,
-                Err(code) => return code,
-            };
-            let ask = context.replacement_request();
-            handle.set_replacement(Box::new(move |_stuck_call| ask()));
-            self.wake_at_signals(py, &relay);
-            if !py.detach(|| context.ready()) {
-                return 0;
-            }
-            handle.open();
-            let worker_control = Arc::new(RunningWorker {
-                handle,
-                log: Arc::clone(&self.log),
-                stack_log: self.stack_log.clone(),
-                loggers: self.loggers.clone(),
-            });
-            let worker: Arc<dyn WorkerControl> = worker_control.clone();
-            let code = py.detach(|| context.run(&worker));
-            let has_failed = worker_control.handle.has_failed();
-            self.worker = Some(worker_control);
-            if has_failed { FAILED } else { code }
-        })
+        // The supervisor reports what it has logged before the fork.
+        self.log.take_counts();
+        let pid = std::process::id();
+        self.log.write_for_gunicorn(&GunicornEvent::Booting { pid });
+        let code = self.serve_as_worker(context);
+        self.log.write_for_gunicorn(&GunicornEvent::Exiting { pid });
+        code
     }
 
     fn finish(&mut self, watch: ExitWatch) {
@@ -209,6 +219,18 @@ impl Hooks for PythonHooks {
 
     fn log(&self, level: Level, message: &str) {
         self.log.write(level, message);
+    }
+
+    fn log_as(&self, event: &GunicornEvent, level: Level, message: &str) {
+        self.log.write_as(event, level, message);
+    }
+
+    fn log_for_gunicorn(&self, event: &GunicornEvent) {
+        self.log.write_for_gunicorn(event);
+    }
+
+    fn take_log_counts(&self) -> LogCounts {
+        self.log.take_counts()
     }
 
     fn worker_identity(&self) -> Option<(u32, u32)> {

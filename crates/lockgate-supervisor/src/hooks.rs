@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
-use lockgate_observe::{Level, Scoreboard};
+use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 
 use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerContext};
 
@@ -113,6 +113,19 @@ pub trait Hooks {
 
     /// Writes one message to the error log. A message may have several lines.
     fn log(&self, level: Level, message: &str);
+
+    /// Writes an event that gunicorn logs too, in Lockgate's words or in gunicorn's.
+    fn log_as(&self, _event: &GunicornEvent, level: Level, message: &str) {
+        self.log(level, message);
+    }
+
+    /// Writes an event that only gunicorn logs, if the log is in gunicorn's words.
+    fn log_for_gunicorn(&self, _event: &GunicornEvent) {}
+
+    /// The messages of the error log since the last call, for statsd.
+    fn take_log_counts(&self) -> LogCounts {
+        LogCounts::default()
+    }
 
     /// The user and group of the workers, if they differ from the supervisor's: they own the unix sockets.
     fn worker_identity(&self) -> Option<(u32, u32)> {

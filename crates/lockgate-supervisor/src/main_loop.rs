@@ -129,6 +129,7 @@ impl MainLoop {
             if let Some(outcome) = self.handle(&mut events, hooks) {
                 return outcome;
             }
+            self.scoreboard.count_log(hooks);
             let admin = self.admin.as_mut();
             if let Some(new) = admin.and_then(|admin| admin.fork_if_due(Instant::now(), hooks)) {
                 return Outcome::Admin(new);
@@ -228,7 +229,13 @@ impl MainLoop {
                 self.acme.reopen_logs();
             }
             Action::Record(event) => self.scoreboard.record(event),
-            Action::Log { level, message } => hooks.log(level, &message),
+            Action::Log {
+                level,
+                message,
+                gunicorn: Some(event),
+            } => hooks.log_as(&event, level, &message),
+            Action::Log { level, message, .. } => hooks.log(level, &message),
+            Action::LogForGunicorn(event) => hooks.log_for_gunicorn(&event),
             Action::ReportStatus(status) => self.report_status(&status, hooks),
             Action::Exit { code } => return Done::Leave(Outcome::Exit(code)),
         }

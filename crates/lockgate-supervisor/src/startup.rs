@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use lockgate_config::Config;
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
@@ -104,13 +104,16 @@ fn serve(
         None => match bind_with_retry(config, &[], hooks) {
             Ok(listeners) => GenerationResources::new(config.clone(), 0, listeners),
             Err(failure) => {
-                hooks.log(Level::Critical, &failure.to_string());
+                let event = failure.as_gunicorn();
+                hooks.log_as(&event, Level::Critical, &failure.to_string());
                 return CANNOT_START;
             }
         },
     };
     for listener in &resources.listeners {
-        hooks.log(
+        // gunicorn has one line for all of them.
+        hooks.log_as(
+            &GunicornEvent::InAnotherLine,
             Level::Info,
             &format!(
                 "listening at {} (pid {}){}",
@@ -120,6 +123,7 @@ fn serve(
             ),
         );
     }
+    log_for_gunicorn(config, &resources, hooks);
     let admin = match bind_admin(config, inherited.as_mut(), hooks) {
         Ok(admin) => admin,
         Err(code) => {
@@ -146,6 +150,21 @@ fn serve(
     main_loop.pid_file = pid_file.take();
     let outcome = main_loop.run(first, hooks);
     finish(main_loop, outcome, hooks)
+}
+
+fn log_for_gunicorn(config: &Config, resources: &GenerationResources, hooks: &dyn Hooks) {
+    let listeners = resources.listeners.iter();
+    hooks.log_for_gunicorn(&GunicornEvent::Listening {
+        urls: listeners
+            .map(|listener| listener.endpoint().to_string())
+            .collect(),
+        pid: std::process::id(),
+    });
+    let class = match config.max_threads() {
+        1 => "sync",
+        _ => "gthread",
+    };
+    hooks.log_for_gunicorn(&GunicornEvent::UsingWorker { class });
 }
 
 /// Listens on the admin address, if one is configured. The error is the server's exit code.

@@ -24,7 +24,7 @@ mod worker;
 
 use std::time::Instant;
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 pub use event::{
     Action, BAD_FORK, Event, Generation, Order, ReplaceReason, Request, Responses, Rules,
@@ -86,7 +86,12 @@ impl Supervisor {
                 memory_ran_out,
                 in_flight,
             } => self.on_exited(pid, exit_status, memory_ran_out, &in_flight, now),
-            Event::Requested(request) => self.on_request(request, now),
+            Event::Requested(request) => {
+                let name = request.signal();
+                let signal = GunicornEvent::Signal { name };
+                self.actions.push(Action::LogForGunicorn(signal));
+                self.on_request(request, now);
+            }
             Event::Tick => {}
         }
         self.keep_deadlines(now);
@@ -142,7 +147,11 @@ impl Supervisor {
                     order: Order::ReopenLogs,
                 }));
             }
-            Request::Reload => self.request_reload(),
+            Request::Reload => {
+                let hang_up = GunicornEvent::HangUp;
+                self.actions.push(Action::LogForGunicorn(hang_up));
+                self.request_reload();
+            }
             Request::Upgrade => self.request_upgrade(),
             // A daemonized gunicorn retires its workers on this signal. An upgrade in place does not need that, and a
             // script written for gunicorn's two masters would stop the service.
@@ -210,6 +219,7 @@ impl Supervisor {
             self.actions.push(Action::Log {
                 level: Level::Warning,
                 message,
+                gunicorn: None,
             });
             self.actions.push(Action::Send {
                 pid: worker.pid,

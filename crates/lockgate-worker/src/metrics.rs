@@ -4,6 +4,8 @@
 //! response. What each thread runs is always recorded, so that it is known for a worker that has died; responses are
 //! counted only where a setting reads the counts. Without a worker slot nothing is recorded.
 
+pub mod statsd;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +17,15 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::client::Client;
 use crate::exchange::request::Request;
 use crate::log::shown_target;
+use statsd::Statsd;
 
 /// The metrics of one worker.
 pub struct WorkerMetrics {
     counters: Option<WorkerCounters>,
     /// The same counters, if responses are counted.
     counted: Option<WorkerCounters>,
+    /// Who else is told of each response; only with counts.
+    statsd: Option<Arc<Statsd>>,
     shows_queries: bool,
     /// The same moment on both clocks: an `Instant` means nothing to another process.
     base: Instant,
@@ -29,7 +34,12 @@ pub struct WorkerMetrics {
 
 impl WorkerMetrics {
     /// Opens the metrics of the worker that has this slot, with or without counts.
-    pub fn open(worker_slot: Option<&WorkerSlot>, are_counts_read: bool, config: &Config) -> Self {
+    pub fn open(
+        worker_slot: Option<&WorkerSlot>,
+        are_counts_read: bool,
+        statsd: Option<Arc<Statsd>>,
+        config: &Config,
+    ) -> Self {
         let base = Instant::now();
         let base_nanos = monotonic_nanos();
         let counters = worker_slot.and_then(WorkerSlot::counters);
@@ -40,6 +50,7 @@ impl WorkerMetrics {
         Self {
             counters,
             counted: counters.filter(|_| are_counts_read),
+            statsd,
             shows_queries: config.log_style.shows_queries,
             base,
             base_nanos,
@@ -56,6 +67,30 @@ impl WorkerMetrics {
     pub fn record_received(&self, bytes: u64) {
         if let Some(counters) = &self.counted {
             counters.record_received(bytes);
+        }
+    }
+
+    /// Counts a response that the leader has sent.
+    #[inline]
+    pub fn record_response(&self, counters: WorkerCounters, response: Response) {
+        counters.record_response(response);
+        if let Some(statsd) = &self.statsd {
+            statsd.record(response);
+        }
+    }
+
+    /// Counts a response that another thread has sent.
+    pub fn record_response_among_others(&self, counters: WorkerCounters, response: Response) {
+        counters.record_response_among_others(response);
+        if let Some(statsd) = &self.statsd {
+            statsd.record(response);
+        }
+    }
+
+    /// The worker has finished: sends the last metrics.
+    pub fn close(&self) {
+        if let Some(statsd) = &self.statsd {
+            statsd.close();
         }
     }
 
@@ -80,11 +115,12 @@ impl WorkerMetrics {
         let Some(counters) = self.counted else { return };
         counters.record_loss(Loss::RequestTimeout, 0);
         if is_answered {
-            counters.record_response_among_others(Response {
+            let response = Response {
                 status: 504,
                 bytes: 0,
                 duration: None,
-            });
+            };
+            self.record_response_among_others(counters, response);
         }
     }
 

@@ -32,6 +32,7 @@ use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 use crate::log::access_log::AccessLog;
 use crate::metrics::WorkerMetrics;
+use crate::metrics::statsd::Statsd;
 use crate::poller::Waker;
 use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
@@ -132,6 +133,13 @@ impl Worker {
                 Some(AccessLog::start(format, target, error_log, &panic_guard)?)
             }
         };
+        let statsd = Statsd::start(
+            &config.statsd,
+            &listeners,
+            worker_slot.as_ref(),
+            &error_log,
+            &panic_guard,
+        )?;
         let descriptors = Arc::new(DescriptorBudget::new(
             config.worker_connections,
             getrlimit(Resource::Nofile).current,
@@ -159,7 +167,12 @@ impl Worker {
             },
             descriptors,
             proxies: TrustedProxies::new(&config.proxies),
-            metrics: WorkerMetrics::open(worker_slot.as_ref(), are_counts_read(&config), &config),
+            metrics: WorkerMetrics::open(
+                worker_slot.as_ref(),
+                are_counts_read(&config),
+                statsd,
+                &config,
+            ),
             access_log,
             error_log,
             spool_failures: Mutex::default(),
@@ -217,7 +230,7 @@ fn start_threads(thread: &WorkerThread) -> io::Result<()> {
 
 /// Whether any setting reads the response counts.
 fn are_counts_read(config: &Config) -> bool {
-    config.admin_bind.is_some() || config.canary_period.is_some()
+    config.admin_bind.is_some() || config.canary_period.is_some() || config.statsd.address.is_some()
 }
 
 /// A running worker, for the thread that supervises it.

@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::notation::quoted;
 use crate::raw_value::ValueError;
 use crate::setting::{Section, Setting, Shape};
-use crate::{ErrorLogFormat, LogLevel, LogTarget, LogTimezone};
+use crate::{ErrorLogFormat, LogLevel, LogTarget, LogTimezone, LogWording};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -120,6 +120,28 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| quoted(builder.config.log_style.error_format.name()),
+    },
+    Setting {
+        name: "log_style",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-style"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["lockgate", "gunicorn"]),
+        doc: "Whose messages the error log has. `gunicorn` writes gunicorn's lines where it logs the same event, such \
+              as `WORKER TIMEOUT (pid:42)`, for alerts that match them, and local time unless `log_timezone` is set. \
+              It is the default with a gunicorn.conf.py.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            let word = value.text()?.trim().to_ascii_lowercase();
+            builder.config.log_style.wording = LogWording::ALL
+                .into_iter()
+                .find(|wording| wording.name() == word)
+                .ok_or_else(|| ValueError::from("must be lockgate or gunicorn"))?;
+            Ok(())
+        },
+        show: |builder| quoted(builder.config.log_style.wording.name()),
     },
     Setting {
         name: "log_timezone",

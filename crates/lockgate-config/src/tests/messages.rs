@@ -142,10 +142,10 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--worker-class: Lockgate does not support this setting: there is one kind of worker: use --threads",
         ),
         (
-            &["a:b", "--statsd-host", "9"],
+            &["a:b", "--control-socket", "9"],
             &[],
             None,
-            "--statsd-host: Lockgate does not support this setting yet",
+            "--control-socket: Lockgate does not support this setting yet: use admin_bind and lockgate ctl, or send signals",
         ),
         (
             &["a:b"],

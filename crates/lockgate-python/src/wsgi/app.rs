@@ -202,7 +202,7 @@ impl WsgiApp {
         if let Some(messages) = &mut *self.shared.captured() {
             return messages.push(message);
         }
-        self.shared.log(py, Level::Error, &message);
+        self.shared.log_exception(py, &message);
     }
 
     /// Logs a body whose length differs from its Content-Length.

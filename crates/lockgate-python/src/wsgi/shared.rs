@@ -97,6 +97,11 @@ impl Shared {
     pub(crate) fn log(&self, py: Python<'_>, level: Level, message: &str) {
         py.detach(|| self.log.write(level, message));
     }
+
+    /// Logs an exception of the application with its traceback.
+    pub(crate) fn log_exception(&self, py: Python<'_>, message: &str) {
+        py.detach(|| self.log.write_exception(Level::Error, message));
+    }
 }
 
 fn escaped(bytes: &[u8]) -> String {

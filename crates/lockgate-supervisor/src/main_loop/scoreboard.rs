@@ -54,6 +54,13 @@ impl SharedScoreboard {
         in_flight
     }
 
+    /// Passes the messages of the supervisor's log to the worker that reports them to statsd.
+    pub(super) fn count_log(&self, hooks: &dyn Hooks) {
+        if let Some(scoreboard) = self.scoreboard {
+            scoreboard.count_log(hooks.take_log_counts());
+        }
+    }
+
     /// Makes readiness checks fail from now on.
     pub(super) fn set_draining(&self) {
         if let Some(scoreboard) = self.scoreboard {

@@ -64,7 +64,7 @@ impl fmt::Display for ExitStatus {
 }
 
 /// The conventional name of a signal number on this machine; `None` for real-time and unknown signals.
-fn signal_name(number: i32) -> Option<&'static str> {
+pub(crate) fn signal_name(number: i32) -> Option<&'static str> {
     use signal_hook::consts as c;
     // Numbers above 15 differ between architectures, hence the constants.
     let names = [

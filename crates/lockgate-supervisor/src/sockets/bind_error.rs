@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use lockgate_config::BindAddress;
+use lockgate_observe::{GunicornAddress, GunicornEvent};
 use rustix::io::Errno;
 
 /// An address that could not be listened on.
@@ -39,6 +40,30 @@ impl BindFailure {
             BindError::Occupied => true,
             BindError::Failed(error) => error.kind() == io::ErrorKind::AddrInUse,
             _ => false,
+        }
+    }
+}
+
+impl BindFailure {
+    /// The address as gunicorn logs it.
+    pub(crate) fn gunicorn_address(&self) -> GunicornAddress {
+        match &self.address {
+            BindAddress::Tcp { host, port } => GunicornAddress::Tcp(host.clone(), *port),
+            BindAddress::Unix(path) => GunicornAddress::Other(path.display().to_string()),
+            other => GunicornAddress::Other(other.to_string()),
+        }
+    }
+
+    /// The failure as gunicorn logs it.
+    pub(crate) fn as_gunicorn(&self) -> GunicornEvent {
+        let is_invalid = matches!(
+            &self.error,
+            BindError::Failed(error) if error.kind() == io::ErrorKind::AddrNotAvailable
+        );
+        GunicornEvent::CannotListen {
+            address: self.gunicorn_address(),
+            is_invalid,
+            detail: self.to_string(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::bind_error::BindFailure;
 use super::{Listener, bind};
@@ -29,7 +29,10 @@ pub(crate) fn bind_with_retry(
                 if !is_logged {
                     let (address, seconds) = (&failure.address, RETRY_TIMEOUT.as_secs());
                     let message = format!("{address} is in use: trying again for {seconds} s");
-                    hooks.log(Level::Warning, &message);
+                    let event = GunicornEvent::ConnectionInUse {
+                        address: failure.gunicorn_address(),
+                    };
+                    hooks.log_as(&event, Level::Warning, &message);
                     is_logged = true;
                 }
                 sleep(RETRY_INTERVAL);

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::canary_counts::DURING_CANARY;
 use super::event::{Action, BAD_FORK, Order, Rules};
-use super::exit_report::{exit_cause, exit_report, last_requests};
+use super::exit_report::{as_gunicorn, exit_cause, exit_report, last_requests};
 use super::operations::{CANCEL_TIMEOUT, Reload};
 use super::progress_event::ProgressEvent;
 use super::state::{Stage, Supervisor};
@@ -102,7 +102,7 @@ impl Supervisor {
             return;
         }
         let why = summary(&text).to_owned();
-        self.log_boot_failure(&text);
+        self.log_boot_failure(code, &text);
         match role {
             Role::Coming => self.fail_reload(&why, Some(&text), now),
             Role::Successor => self.fail_succession(&why, now),
@@ -119,9 +119,14 @@ impl Supervisor {
     }
 
     /// Logs a boot failure once, because many workers may report the same at the same time.
-    fn log_boot_failure(&mut self, text: &str) {
+    fn log_boot_failure(&mut self, code: i32, text: &str) {
         if self.last_boot_failure.as_deref() != Some(text) {
-            self.log(Level::Error, text);
+            let report = text.to_owned();
+            self.log_as(
+                GunicornEvent::BootFailed { code, report },
+                Level::Error,
+                text,
+            );
             self.last_boot_failure = Some(text.to_owned());
         }
     }
@@ -184,7 +189,7 @@ impl Supervisor {
             return;
         }
         let code = if code == BAD_FORK { CANNOT_START } else { code };
-        self.log_boot_failure(&text);
+        self.log_boot_failure(code, &text);
         match self.slots[place].role {
             Role::Coming => self.fail_reload(&why, Some(&text), now),
             Role::Successor => self.fail_succession(&why, now),
@@ -296,7 +301,7 @@ impl Supervisor {
             Stage::Running => match role {
                 Role::Coming if worker.opened.is_some() => {
                     message.push_str(&last_requests(in_flight));
-                    self.log(level, message);
+                    self.log_exit(&worker, exit_status, level, message);
                     return self.fail_reload(
                         &format!("{worker} has died {DURING_CANARY}"),
                         None,
@@ -305,7 +310,7 @@ impl Supervisor {
                 }
                 Role::Coming => return self.fail_reload(&message, None, now),
                 Role::Successor => {
-                    self.log(level, message);
+                    self.log_exit(&worker, exit_status, level, message);
                     return self.fail_succession("it has died", now);
                 }
                 // It never served, and the reason was logged when it was stopped.
@@ -314,7 +319,7 @@ impl Supervisor {
                 }
                 Role::Leaving | Role::Free => {}
                 Role::Serving if !self.has_been_healthy => {
-                    self.log(level, message);
+                    self.log_exit(&worker, exit_status, level, message);
                     return self.stop_by_boot_failure(UNEXPLAINED_BOOT_FAILURE, now);
                 }
                 Role::Serving if self.promote_successor(pid) => {
@@ -347,7 +352,22 @@ impl Supervisor {
         if !is_as_ordered {
             message.push_str(&last_requests(in_flight));
         }
-        self.log(level, message);
+        self.log_exit(&worker, exit_status, level, message);
+    }
+}
+
+impl Supervisor {
+    fn log_exit(
+        &mut self,
+        worker: &Worker,
+        exit_status: ExitStatus,
+        level: Level,
+        message: String,
+    ) {
+        match as_gunicorn(worker, exit_status, &message) {
+            Some(event) => self.log_as(event, level, message),
+            None => self.log(level, message),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::progress_event::ProgressEvent;
 use super::status::Status;
@@ -265,6 +265,21 @@ pub enum Request {
 }
 
 impl Request {
+    /// The signal's name in lower case, without SIG.
+    pub(super) fn signal(self) -> &'static str {
+        match self {
+            Self::Terminate => "term",
+            Self::Interrupt => "int",
+            Self::Quit => "quit",
+            Self::Reload => "hup",
+            Self::ReopenLogs => "usr1",
+            Self::MoreWorkers => "ttin",
+            Self::FewerWorkers => "ttou",
+            Self::Upgrade => "usr2",
+            Self::WindowChange => "winch",
+        }
+    }
+
     /// Whether it asks the server to stop.
     pub fn is_stop(self) -> bool {
         matches!(self, Self::Terminate | Self::Interrupt | Self::Quit)
@@ -314,7 +329,11 @@ pub enum Action {
         level: Level,
         /// The text, without a line end.
         message: String,
+        /// What gunicorn's log says instead.
+        gunicorn: Option<GunicornEvent>,
     },
+    /// Write to the error log if it follows gunicorn: Lockgate has no such line.
+    LogForGunicorn(GunicornEvent),
     /// Report the status to the service manager and to readiness checks.
     ReportStatus(Status),
     /// Exit; always the last action.

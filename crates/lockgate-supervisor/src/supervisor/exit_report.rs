@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use lockgate_observe::{ExitCause, Level};
+use lockgate_observe::{ExitCause, GunicornEvent, Level};
 
 use super::worker::{ShutdownReason, Worker};
-use crate::processes::exit_status::ExitStatus;
+use crate::processes::exit_status::{ExitStatus, signal_name};
 use crate::processes::in_flight::InFlightRequest;
 use crate::seconds::Seconds;
 
@@ -82,6 +82,27 @@ pub(super) fn exit_report(
             format!("{worker} {exit_status} after {age}, although no stop was requested"),
         ),
         _ => (Level::Error, format!("{worker} {exit_status} after {age}")),
+    }
+}
+
+/// The exit as gunicorn logs it, with Lockgate's report below; `None`: not at all, or, when the supervisor itself has
+/// killed the worker, with the guess that memory has run out.
+pub(super) fn as_gunicorn(
+    worker: &Worker,
+    exit_status: ExitStatus,
+    report: &str,
+) -> Option<GunicornEvent> {
+    let (pid, detail) = (worker.pid, report.to_owned());
+    match exit_status {
+        ExitStatus::Code(0) => None,
+        ExitStatus::Code(code) => Some(GunicornEvent::Exited { pid, code, detail }),
+        ExitStatus::Signal { .. } if worker.is_killed && exit_status.is_kill() => None,
+        ExitStatus::Signal { number, .. } => Some(GunicornEvent::Killed {
+            pid,
+            signal: signal_name(number)
+                .map_or_else(|| format!("signal {number}"), ToOwned::to_owned),
+            detail,
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::Order;
 use super::state::Supervisor;
@@ -54,9 +54,12 @@ impl Supervisor {
         };
         worker.shutdown_reason = Some(ShutdownReason::TimedOut);
         worker.kill_at = Some(now + ABORT_TIMEOUT);
-        self.log(
+        let message = format!("{why} (setting: timeout): aborting it");
+        let detail = message.clone();
+        self.log_as(
+            GunicornEvent::Timeout { pid, detail },
             Level::Error,
-            format!("{why} (setting: timeout): aborting it"),
+            message,
         );
         self.send(pid, Order::Abort);
     }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{ReplaceReason, Rules};
 use super::operations::{OPEN_TIMEOUT, Recycling, Succession};
@@ -31,7 +31,13 @@ impl Supervisor {
         worker.is_to_be_replaced = true;
         let message = format!("{worker} will be replaced: {reason}");
         self.recycling.waiting.push_back(pid);
-        self.log(Level::Info, message);
+        match reason {
+            ReplaceReason::Requests(_) => {
+                let detail = message.clone();
+                self.log_as(GunicornEvent::Restarting { detail }, Level::Info, message);
+            }
+            _ => self.log(Level::Info, message),
+        }
     }
 
     /// Compares a worker's request count and memory with its limits.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{Action, Order, Request, Rules};
 use super::operations::{CANCEL_TIMEOUT, DrainDelay, Recycling, Reload, Reported, Stop, Upgrade};
@@ -128,6 +128,21 @@ impl Supervisor {
         self.actions.push(Action::Log {
             level,
             message: message.into(),
+            gunicorn: None,
+        });
+    }
+
+    /// Logs an event that gunicorn logs too.
+    pub(super) fn log_as(
+        &mut self,
+        event: GunicornEvent,
+        level: Level,
+        message: impl Into<String>,
+    ) {
+        self.actions.push(Action::Log {
+            level,
+            message: message.into(),
+            gunicorn: Some(event),
         });
     }
 
@@ -189,7 +204,7 @@ impl Supervisor {
 
     pub(super) fn exit(&mut self, code: i32) {
         self.stage = Stage::Stopped;
-        self.log(Level::Info, "stopped");
+        self.log_as(GunicornEvent::ShutDown { code }, Level::Info, "stopped");
         self.actions.push(Action::Exit { code });
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 
 use super::event::{Action, Order, Request};
 use super::operations::{DrainDelay, Reload, Stop, StopMode, Upgrade};
@@ -102,7 +102,9 @@ impl Supervisor {
 
     /// No worker has ever been ready, and none can be: the server stops.
     pub(super) fn stop_by_boot_failure(&mut self, code: i32, now: Instant) {
-        self.log(
+        // gunicorn says so when it exits.
+        self.log_as(
+            GunicornEvent::InAnotherLine,
             Level::Error,
             format!("stopping: the application did not start (exit code {code})"),
         );
@@ -184,7 +186,8 @@ impl Supervisor {
         };
         stop.mode = StopMode::Quick;
         stop.deadline = now + QUICK_STOP_TIMEOUT;
-        self.log(
+        self.log_as(
+            GunicornEvent::QuickShutdown,
             Level::Info,
             "stopping quickly: requests in flight are aborted",
         );

@@ -8,6 +8,7 @@ use crate::ExitStatus;
 mod boot;
 mod canary;
 mod fork_server;
+mod gunicorn;
 mod liveness;
 mod memory;
 mod progress;
@@ -60,6 +61,8 @@ struct Script {
     records_open_orders: bool,
     performed: Vec<String>,
     logs: Vec<String>,
+    /// The log in gunicorn's words.
+    gunicorn_logs: Vec<String>,
     reported: Vec<String>,
     recorded: Vec<ProgressEvent>,
 }
@@ -81,6 +84,7 @@ impl Script {
             records_open_orders: false,
             performed,
             logs,
+            gunicorn_logs: Vec::new(),
             recorded: Vec::new(),
             reported: Vec::new(),
         }
@@ -147,6 +151,7 @@ impl Script {
     }
 
     fn note(&mut self, action: &Action) {
+        self.note_for_gunicorn(action);
         let text = match action {
             Action::Fork {
                 slot,
@@ -180,12 +185,27 @@ impl Script {
                 ..
             } => return,
             Action::ReportStatus(status) => return self.reported.push(status.to_string()),
-            Action::Log { level, message } => {
+            Action::LogForGunicorn(_) => return,
+            Action::Log { level, message, .. } => {
                 return self.logs.push(format!("{level:?}: {message}"));
             }
         };
         let seconds = (self.now - self.start).as_secs_f64();
         self.performed.push(format!("{seconds} {text}"));
+    }
+
+    fn note_for_gunicorn(&mut self, action: &Action) {
+        let lines = match action {
+            Action::LogForGunicorn(event)
+            | Action::Log {
+                gunicorn: Some(event),
+                ..
+            } => event.lines(),
+            Action::Log { level, message, .. } => vec![(*level, message.clone())],
+            _ => return,
+        };
+        let shown = lines.iter().filter(|(level, _)| *level != Level::Debug);
+        (self.gunicorn_logs).extend(shown.map(|(level, text)| format!("{level:?}: {text}")));
     }
 
     /// Advances time to this many seconds after the start, waking at every deadline on the way.
@@ -243,6 +263,7 @@ impl Script {
     fn forget(&mut self) {
         self.performed.clear();
         self.logs.clear();
+        self.gunicorn_logs.clear();
         self.reported.clear();
     }
 

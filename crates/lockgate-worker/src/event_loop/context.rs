@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::Config;
 use lockgate_http::http2::ConnectionError;
 use lockgate_http::{Limits, Refusal};
-use lockgate_observe::Level;
+use lockgate_observe::{GunicornEvent, Level};
 use lockgate_tls::Acceptor;
 
 use super::load_shedding::{self, SheddingReport};
@@ -101,6 +101,16 @@ impl Context {
     }
 
     pub fn report_refusal(&self, client: &Client, refusal: &str) {
+        if self.error_log.is_gunicorns() {
+            let event = GunicornEvent::InvalidRequest {
+                ip: client.host().to_owned(),
+                error: refusal.to_owned(),
+            };
+            for (level, line) in event.lines() {
+                self.error_log.write_unless_blocked(level, &line);
+            }
+            return;
+        }
         self.error_log.write_unless_blocked(
             Level::Debug,
             &format!("refused a request from {}: {refusal}", client.shown()),
@@ -203,6 +213,7 @@ impl Context {
         if let Some(log) = &self.access_log {
             log.close();
         }
+        self.metrics.close();
         self.lifecycle.is_finished.store(true, Ordering::SeqCst);
         self.lifecycle.finished.wake();
     }

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget};
-use lockgate_observe::{Level, escape_into, shorten, write_event, write_json_event};
+use lockgate_config::{Config, ErrorLogFormat, LogLevel, LogStyle, LogTarget, LogWording};
+use lockgate_observe::{
+    GunicornEvent, Level, LogCounts, escape_into, shorten, write_event, write_json_event,
+};
 
 use crate::date::Zone;
 use crate::log::output::{self, LogOutput};
@@ -74,13 +76,19 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// Maximum length of an event: the text of an exception may contain a whole request or a database's answer.
 const LONGEST_EVENT: usize = 64 * 1024;
 
+/// The place of exceptions in [`LogCounts`].
+const EXCEPTION: usize = 3;
+
 /// The error log.
 #[derive(Debug)]
 pub struct ErrorLog {
     output: LogOutput,
     level: LogLevel,
+    wording: LogWording,
     format: ErrorLogFormat,
     zone: Zone,
+    /// Messages since the last report to statsd, as in [`LogCounts`].
+    counts: [AtomicU64; LogCounts::NAMES.len()],
     lost: AtomicU64,
     /// The last line was not accepted: no thread waits for the next.
     is_stuck: AtomicBool,
@@ -93,6 +101,7 @@ impl ErrorLog {
     /// When the file cannot be opened for appending, or there is no local time zone; the text names the setting.
     pub fn of(config: &Config, owner: Option<(u32, u32)>) -> Result<Self, String> {
         let LogStyle {
+            wording,
             error_format,
             timezone,
             ..
@@ -111,6 +120,7 @@ impl ErrorLog {
             format!("error_logfile = {place}: {error}")
         })?;
         Ok(Self {
+            wording,
             format: error_format,
             zone,
             ..log
@@ -125,8 +135,10 @@ impl ErrorLog {
         Ok(Self {
             output: LogOutput::open(target)?,
             level,
+            wording: LogWording::Lockgate,
             format: ErrorLogFormat::Text,
             zone: Zone::Utc,
+            counts: Default::default(),
             lost: AtomicU64::new(0),
             is_stuck: AtomicBool::new(false),
         })
@@ -160,12 +172,61 @@ impl ErrorLog {
         self.write_event(level, message, PATIENCE);
     }
 
+    /// Writes an event that gunicorn logs too: this message, or gunicorn's if `log_style` is gunicorn.
+    pub fn write_as(&self, event: &GunicornEvent, level: Level, message: &str) {
+        match self.wording {
+            LogWording::Lockgate => self.write(level, message),
+            LogWording::Gunicorn => self.write_for_gunicorn(event),
+        }
+    }
+
+    /// Writes an event that only gunicorn logs, if `log_style` is gunicorn.
+    pub fn write_for_gunicorn(&self, event: &GunicornEvent) {
+        if self.wording == LogWording::Gunicorn {
+            for (level, line) in event.lines() {
+                self.write(level, &line);
+            }
+        }
+    }
+
+    /// Whether the messages are gunicorn's, where it has one for the same event.
+    pub(crate) fn is_gunicorns(&self) -> bool {
+        self.wording == LogWording::Gunicorn
+    }
+
     /// As [`ErrorLog::write`], for threads that must not wait.
     pub(crate) fn write_unless_blocked(&self, level: Level, message: &str) {
         self.write_event(level, message, Duration::ZERO);
     }
 
+    /// Writes an exception of the application with its traceback.
+    pub fn write_exception(&self, level: Level, message: &str) {
+        self.count(EXCEPTION);
+        self.write_filtered(level, message, PATIENCE);
+    }
+
+    /// The messages since the last call.
+    pub fn take_counts(&self) -> LogCounts {
+        LogCounts {
+            counts: (self.counts.each_ref()).map(|count| count.swap(0, Ordering::Relaxed)),
+        }
+    }
+
+    fn count(&self, place: usize) {
+        if let Some(count) = self.counts.get(place) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn write_event(&self, level: Level, message: &str, patience: Duration) {
+        // Critical, error and warning are the first three counts.
+        if level <= Level::Warning {
+            self.count(rank(level).into());
+        }
+        self.write_filtered(level, message, patience);
+    }
+
+    fn write_filtered(&self, level: Level, message: &str, patience: Duration) {
         if rank(level) > rank_of_setting(self.level) {
             return;
         }

@@ -76,14 +76,16 @@ impl Http1 {
     /// The response has been sent in full, by the thread that runs the event loop.
     pub(super) fn count_response(&mut self, now: Instant) {
         if let Some(counters) = self.context.metrics.counted() {
-            counters.record_response(self.counted_response(now));
+            let response = self.counted_response(now);
+            self.context.metrics.record_response(counters, response);
         }
     }
 
     /// The response has been sent in full, by another thread.
     pub(super) fn count_response_among_others(&mut self, now: Instant) {
         if let Some(counters) = self.context.metrics.counted() {
-            counters.record_response_among_others(self.counted_response(now));
+            let response = self.counted_response(now);
+            (self.context.metrics).record_response_among_others(counters, response);
         }
     }
 

@@ -65,11 +65,12 @@ impl Ended {
         if let Some(counters) = context.metrics.counted() {
             let nanos = context.metrics.nanos(now);
             let duration = (self.ready_at).map(|ready_at| nanos.saturating_sub(ready_at));
-            counters.record_response(Response {
+            let response = Response {
                 status: self.status,
                 bytes,
                 duration,
-            });
+            };
+            context.metrics.record_response(counters, response);
         }
         log(
             self.entry,
