@@ -1,5 +1,7 @@
 //! The style of log lines: wording, format, time zone, query strings.
 
+use crate::{Origin, Origins};
+
 /// The style of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStyle {
@@ -11,6 +13,8 @@ pub struct LogStyle {
     pub timezone: LogTimezone,
     /// Whether query strings are shown in the error log, and to operators.
     pub shows_queries: bool,
+    /// Whether standard output and standard error go to the file of the error log, if it is one.
+    pub captures_output: bool,
 }
 
 impl Default for LogStyle {
@@ -20,6 +24,20 @@ impl Default for LogStyle {
             error_format: ErrorLogFormat::Text,
             timezone: LogTimezone::Utc,
             shows_queries: true,
+            captures_output: false,
+        }
+    }
+}
+
+impl LogStyle {
+    /// Fills in what follows from a configuration for gunicorn: its wording, and with that its local time.
+    pub(crate) fn complete(&mut self, has_conf: bool, origins: &Origins) {
+        let is_open = |setting| *origins.of(setting) == Origin::Default;
+        if has_conf && is_open("log_style") {
+            self.wording = LogWording::Gunicorn;
+        }
+        if self.wording == LogWording::Gunicorn && is_open("log_timezone") {
+            self.timezone = LogTimezone::LocalIfKnown;
         }
     }
 }
@@ -75,6 +93,8 @@ pub enum LogTimezone {
     Utc,
     /// That of the host, or of the variable TZ.
     Local,
+    /// The same, or UTC in a container that has no time zone: not chosen by a setting.
+    LocalIfKnown,
 }
 
 impl LogTimezone {
@@ -85,7 +105,7 @@ impl LogTimezone {
     pub fn name(self) -> &'static str {
         match self {
             Self::Utc => "utc",
-            Self::Local => "local",
+            Self::Local | Self::LocalIfKnown => "local",
         }
     }
 }

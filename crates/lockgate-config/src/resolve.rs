@@ -278,6 +278,8 @@ fn finish(
     environment: &[(OsString, OsString)],
     host: &Host,
 ) -> Result<Vec<String>, ConfigError> {
+    let has_conf = builder.config.gunicorn.conf.is_some();
+    builder.config.log_style.complete(has_conf, origins);
     let mut notes = https::check(&builder.config, origins)?;
     builder.config.app = builder.app.clone().ok_or(ConfigError::MissingApplication)?;
     let config = &mut builder.config;

@@ -134,12 +134,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     unsupported("permit_unconventional_http_version", &[], Never, STRICT),
     unsupported("casefold_http_method", &[], Never, STRICT),
     unsupported(
-        "capture_output",
-        &[],
-        NotYet,
-        "redirect the server's streams where you start it",
-    ),
-    unsupported(
         "logger_class",
         &[],
         NotYet,

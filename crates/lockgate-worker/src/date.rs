@@ -60,6 +60,7 @@ impl Zone {
     pub fn open(zone: LogTimezone) -> io::Result<Self> {
         match zone {
             LogTimezone::Utc => Ok(Self::Utc),
+            LogTimezone::LocalIfKnown => Ok(TimeZone::try_system().map_or(Self::Utc, Self::Local)),
             LogTimezone::Local => TimeZone::try_system()
                 .map(Self::Local)
                 .map_err(io::Error::other),

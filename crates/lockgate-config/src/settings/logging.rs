@@ -165,6 +165,23 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| quoted(builder.config.log_style.timezone.name()),
     },
     Setting {
+        name: "capture_output",
+        section: Section::Logging,
+        short: None,
+        flags: &["capture-output"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Write standard output and standard error to the file of the error log. What the application prints then \
+              follows the file when it is reopened (`SIGUSR1`). Without effect if `error_logfile` is not a file.",
+        gunicorn: &["capture_output"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.log_style.captures_output = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.config.log_style.captures_output.to_string(),
+    },
+    Setting {
         name: "log_query",
         section: Section::Logging,
         short: None,

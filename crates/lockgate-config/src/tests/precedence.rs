@@ -144,6 +144,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("dogstatsd_tags", "a:b", "'c:d'", "e:f,g:h"),
     ("enable_backlog_metric", "true", "false", "1"),
     ("log_timezone", "local", "'utc'", "LOCAL"),
+    ("capture_output", "true", "false", "1"),
     ("log_query", "false", "true", "no"),
     ("access_logformat", "common", "'json'", "%(h)s"),
     ("error_logfile", "-", "'/b'", "/c"),

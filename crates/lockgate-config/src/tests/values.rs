@@ -362,6 +362,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ("dogstatsd_tags", &[("'ä'", "must be ASCII")]),
         ("enable_backlog_metric", &[("2", "must be")]),
         ("log_timezone", &[("'CET'", "must be utc or local")]),
+        ("capture_output", &[("2", "must be")]),
         ("log_query", &[("'perhaps'", "must be")]),
         ("access_logformat", &[("''", "set access_logfile to none")]),
         (

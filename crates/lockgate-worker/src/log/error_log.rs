@@ -84,6 +84,8 @@ const EXCEPTION: usize = 3;
 pub struct ErrorLog {
     output: LogOutput,
     level: LogLevel,
+    /// Standard output and standard error are the file.
+    captures_output: bool,
     wording: LogWording,
     format: ErrorLogFormat,
     zone: Zone,
@@ -104,6 +106,7 @@ impl ErrorLog {
             wording,
             error_format,
             timezone,
+            captures_output,
             ..
         } = config.log_style;
         let zone = Zone::open(timezone).map_err(|error| {
@@ -119,7 +122,11 @@ impl ErrorLog {
             };
             format!("error_logfile = {place}: {error}")
         })?;
+        if captures_output {
+            (log.output.capture()).map_err(|error| format!("capture_output = true: {error}"))?;
+        }
         Ok(Self {
+            captures_output,
             wording,
             format: error_format,
             zone,
@@ -135,6 +142,7 @@ impl ErrorLog {
         Ok(Self {
             output: LogOutput::open(target)?,
             level,
+            captures_output: false,
             wording: LogWording::Lockgate,
             format: ErrorLogFormat::Text,
             zone: Zone::Utc,
@@ -321,7 +329,11 @@ impl ErrorLog {
     /// # Errors
     /// When that fails; the old file stays in use.
     pub fn reopen(&self) -> io::Result<()> {
-        self.output.reopen()
+        self.output.reopen()?;
+        match self.captures_output {
+            true => self.output.capture(),
+            false => Ok(()),
+        }
     }
 }
 

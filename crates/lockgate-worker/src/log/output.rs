@@ -81,6 +81,17 @@ impl LogOutput {
         Ok(())
     }
 
+    /// Makes standard output and standard error of this process the file, if the target is a regular one. (A named pipe
+    /// does not block, which programs do not expect of their standard streams.)
+    pub(crate) fn capture(&self) -> io::Result<()> {
+        let output = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if output.kind == (Kind::File { is_own: true }) {
+            rustix::stdio::dup2_stdout(&output.file)?;
+            rustix::stdio::dup2_stderr(&output.file)?;
+        }
+        Ok(())
+    }
+
     /// Tries to lock instead of blocking: the holder may itself wait for room, and in a child that the application has
     /// forked it may not exist.
     fn lock_until(&self, deadline: Instant) -> Option<MutexGuard<'_, OpenOutput>> {
