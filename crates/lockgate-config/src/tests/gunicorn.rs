@@ -104,3 +104,24 @@ fn keyword_arguments_override_every_source() {
         assert_eq!(errors(evaluated(&["a:b"], "", Some(keywords))), expected);
     }
 }
+
+#[test]
+fn a_configuration_in_python_brings_gunicorns_log_lines_unless_they_are_chosen() {
+    use crate::LogTimezone::{Local, LocalIfKnown, Utc};
+    use crate::LogWording::{Gunicorn, Lockgate};
+    let cases: &[(&[&str], _, _)] = &[
+        (&["a:b"], Gunicorn, LocalIfKnown),
+        (&["a:b", "--log-style", "lockgate"], Lockgate, Utc),
+        (&["a:b", "--log-timezone", "utc"], Gunicorn, Utc),
+        (&["a:b", "--log-timezone", "local"], Gunicorn, Local),
+    ];
+    for (arguments, wording, timezone) in cases {
+        let style = evaluated(arguments, "", None)
+            .expect("taken")
+            .config
+            .log_style;
+        assert_eq!((style.wording, style.timezone), (*wording, *timezone));
+    }
+    let toml = super::given(&["a:b"], &[], Some("workers = 2")).expect("taken");
+    assert_eq!(toml.config.log_style, crate::LogStyle::default());
+}
