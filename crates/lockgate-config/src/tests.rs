@@ -3,6 +3,7 @@
 mod command_line;
 mod gunicorn;
 mod https;
+mod logging;
 mod messages;
 mod precedence;
 mod reference;

@@ -24,7 +24,7 @@ pub struct WorkerMetrics {
     counters: Option<WorkerCounters>,
     /// The same counters, if responses are counted.
     counted: Option<WorkerCounters>,
-    /// Who else is told of each response; only with counts.
+    /// Where responses are recorded too, if they are counted.
     statsd: Option<Arc<Statsd>>,
     shows_queries: bool,
     /// The same moment on both clocks: an `Instant` means nothing to another process.

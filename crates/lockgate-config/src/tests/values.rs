@@ -356,13 +356,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         ("access_logfile", &[("true", "must be text")]),
         ("error_logformat", &[("'xml'", "must be text or json")]),
-        ("log_style", &[("'json'", "must be lockgate or gunicorn")]),
-        ("statsd_host", &[("'a:b'", "must be HOST, HOST:PORT")]),
-        ("statsd_prefix", &[("'a|b'", "must be ASCII")]),
-        ("dogstatsd_tags", &[("'ä'", "must be ASCII")]),
-        ("enable_backlog_metric", &[("2", "must be")]),
         ("log_timezone", &[("'CET'", "must be utc or local")]),
-        ("capture_output", &[("2", "must be")]),
         ("log_query", &[("'perhaps'", "must be")]),
         ("access_logformat", &[("''", "set access_logfile to none")]),
         (
@@ -430,9 +424,12 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ("name", &[("\"a\\u0000\"", "NUL")]),
     ];
     for setting in settings() {
-        let (_, bad) = (cases.iter().chain(super::https::REFUSED))
-            .find(|(name, _)| *name == setting.name)
-            .expect(setting.name);
+        let (_, bad) = (cases
+            .iter()
+            .chain(super::https::REFUSED)
+            .chain(super::logging::REFUSED))
+        .find(|(name, _)| *name == setting.name)
+        .expect(setting.name);
         for (value, part) in *bad {
             let file = format!("{} = {value}", setting.name);
             let arguments: &[&str] = if setting.name == "app" { &[] } else { &["a:b"] };

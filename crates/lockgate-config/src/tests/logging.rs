@@ -1,0 +1,20 @@
+//! Tests of settings of the logs and of statsd.
+
+/// Values that these settings refuse, and parts of the messages.
+pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
+    ("log_style", &[("'json'", "must be lockgate or gunicorn")]),
+    ("capture_output", &[("2", "must be")]),
+    (
+        "statsd_host",
+        &[
+            ("'a:b'", "must be HOST, HOST:PORT or unix://PATH"),
+            ("'http://a:1'", "must be HOST, HOST:PORT or unix://PATH"),
+        ],
+    ),
+    ("statsd_prefix", &[("'a|b'", "must be ASCII")]),
+    (
+        "dogstatsd_tags",
+        &[("'ä'", "must be ASCII"), ("\"a\\nb\"", "must be ASCII")],
+    ),
+    ("enable_backlog_metric", &[("2", "must be")]),
+];
