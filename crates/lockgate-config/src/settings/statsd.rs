@@ -87,10 +87,8 @@ pub(super) const SETTINGS: &[Setting] = &[
 
 fn metric_text(text: Option<String>) -> Result<String, ValueError> {
     let text = text.unwrap_or_default();
-    if text.contains(['\n', '|']) || !text.is_ascii() {
-        return Err(ValueError::from(
-            "must be ASCII without line breaks and the character |",
-        ));
+    if text.contains('|') || !text.is_ascii() {
+        return Err(ValueError::from("must be ASCII without the character |"));
     }
     Ok(text)
 }

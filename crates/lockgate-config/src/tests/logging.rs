@@ -14,7 +14,7 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
     ("statsd_prefix", &[("'a|b'", "must be ASCII")]),
     (
         "dogstatsd_tags",
-        &[("'ä'", "must be ASCII"), ("\"a\\nb\"", "must be ASCII")],
+        &[("'ä'", "must be ASCII"), ("\"a\\nb\"", "a line break")],
     ),
     ("enable_backlog_metric", &[("2", "must be")]),
 ];
