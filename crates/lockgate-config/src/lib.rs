@@ -95,6 +95,8 @@ mod command_line;
 
 mod https;
 
+mod embedded;
+
 mod resolve;
 pub use resolve::{Resolved, admin_address, config_path, resolve};
 

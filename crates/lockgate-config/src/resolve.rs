@@ -29,7 +29,7 @@ pub struct Resolved {
     pub origins: Origins,
     /// Notes for the operator at startup, without a full stop.
     pub notes: Vec<String>,
-    shown: Vec<(&'static Setting, String)>,
+    pub(crate) shown: Vec<(&'static Setting, String)>,
     /// How values were computed on this host, by the name of the setting.
     reasons: Vec<(&'static str, String)>,
 }

@@ -13,6 +13,7 @@ use lockgate_observe::{GunicornEvent, Level};
 use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
 use lockgate_worker::try_directory;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
@@ -21,7 +22,7 @@ use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{privileges, signals};
-use crate::settings_source::{Sources, hide_service_manager, set_environment};
+use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::{interpreter, loading};
@@ -75,7 +76,7 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         }
         Invocation::CheckConfig => check(py, &resolved),
         Invocation::Serve => match agreement {
-            None => serve(py, &resolved, sources, handover.as_deref()),
+            None => serve(py, &resolved, sources, None, handover.as_deref()),
             Some(agreement) => {
                 let code = check_upgrade(py, &resolved, &sources, agreement);
                 // Threads and exit functions from before the start of this server must not delay the upgrade.
@@ -156,7 +157,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
     }
-    let code = match loading::load(py, config) {
+    let code = match loading::load(py, config, None) {
         Ok(_) => {
             let app = &config.app;
             print(
@@ -176,7 +177,49 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     interpreter::leave(py, code)
 }
 
-fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, handover: Option<&str>) -> i32 {
+/// Serves the application of a program (`lockgate.serve`). Each worker calls `provide` for it; without that, its name is
+/// a setting. Returns the exit code, and does not return in a worker.
+///
+/// # Errors
+/// When a setting is wrong: ValueError.
+pub(crate) fn serve_program(
+    py: Python<'_>,
+    program: Program,
+    provide: Option<Py<PyAny>>,
+) -> PyResult<i32> {
+    let sources = Sources::of_program(program);
+    hide_service_manager(py)?;
+    let resolved = sources
+        .read()
+        .map_err(|errors| PyValueError::new_err(errors.join("\n")))?;
+    Ok(serve(py, &resolved, sources, provide, None))
+}
+
+/// Warns of threads that exist in this process and will not exist in its workers.
+fn warn_of_threads(py: Python<'_>, log: &ErrorLog) -> PyResult<()> {
+    let threads: Vec<String> = py
+        .import("lockgate.fork_server")?
+        .call_method0("threads")?
+        .extract()?;
+    if !threads.is_empty() {
+        let message = format!(
+            "the program has started threads before lockgate.serve, and the workers will not have them: {}; \
+             start them at their first use, or by os.register_at_fork",
+            threads.join("; ")
+        );
+        log.write(Level::Warning, &message);
+    }
+    Ok(())
+}
+
+fn serve(
+    py: Python<'_>,
+    resolved: &Resolved,
+    sources: Sources,
+    provide: Option<Py<PyAny>>,
+    handover: Option<&str>,
+) -> i32 {
+    let is_program = sources.program().is_some();
     let mut config = resolved.config.clone();
     let manager = sources.service_manager();
     if let Err(problem) = manager.find_sockets(&mut config) {
@@ -215,6 +258,11 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, handover: Option
              configure another user (settings: user, group)",
         );
     }
+    if is_program && let Err(error) = warn_of_threads(py, &log) {
+        let problem = exceptions::summary(py, &error);
+        let message = format!("cannot list the threads of the program: {problem}");
+        log.write(Level::Warning, &message);
+    }
     if let Err(error) = signals::prepare_supervisor(py) {
         let problem = exceptions::summary(py, &error);
         let message = format!("cannot set signal handlers: {problem}");
@@ -223,7 +271,12 @@ fn serve(py: Python<'_>, resolved: &Resolved, sources: Sources, handover: Option
     }
     title::set(py, config, Role::Supervisor);
     let mut hooks = PythonHooks::new(config, log, identity, sources);
+    hooks.provide = provide;
     let code = lockgate_supervisor::run(config, &mut hooks, handover);
+    if is_program {
+        // The program goes on, for as long as it wants.
+        return code;
+    }
     // The code that runs from here on is not the server's: exit functions and threads of a wrapper, of `sitecustomize`,
     // of an agent (`ddtrace-run`), and the code after a call of `main()`.
     let log = Arc::clone(&hooks.log);

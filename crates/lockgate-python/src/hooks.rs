@@ -41,6 +41,8 @@ pub(crate) struct PythonHooks {
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
     worker: Option<Arc<RunningWorker>>,
+    /// In place of the name of the application: called in each worker, it returns the application.
+    pub(crate) provide: Option<Py<PyAny>>,
     /// The application that this process loaded as a fork server.
     pub(crate) preloaded: Option<Py<PyAny>>,
 }
@@ -61,6 +63,7 @@ impl PythonHooks {
             loggers: Loggers::default(),
             identity,
             worker: None,
+            provide: None,
             preloaded: None,
         }
     }
@@ -252,6 +255,17 @@ impl Hooks for PythonHooks {
         for note in &resolved.notes {
             self.log.write(Level::Warning, note);
         }
+        if self
+            .sources
+            .program()
+            .is_some_and(|one| one.has_application)
+        {
+            self.log.write(
+                Level::Info,
+                "the new workers inherit the application of the program: a reload applies settings and loads no changed \
+                 code; restart the program for that",
+            );
+        }
         Ok(resolved.config)
     }
 
@@ -266,6 +280,12 @@ impl Hooks for PythonHooks {
     }
 
     fn successor(&self) -> io::Result<Successor> {
+        if self.sources.program().is_some() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "lockgate.serve runs in a program, which cannot be replaced under it; restart the program",
+            ));
+        }
         let command: Vec<OsString> = Python::attach(|py| {
             py.import("lockgate.successor")?
                 .call_method0("command")?

@@ -7,6 +7,7 @@
 
 mod acme;
 mod admin;
+mod embedded;
 mod entry;
 mod hooks;
 mod host;
@@ -28,11 +29,17 @@ mod _lockgate {
 
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
+    use pyo3::types::PyType;
 
+    #[pymodule_export]
+    use crate::embedded::EmbeddedSettings;
+    #[pymodule_export]
+    use crate::embedded::EmbeddedWorker;
     use crate::entry;
+    use crate::interpreter::async_exception;
     #[pymodule_export]
     use crate::interpreter::async_exception::RequestTimeout;
-    use crate::settings_source::Sources;
+    use crate::settings_source::{Program, Sources};
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
     #[pymodule_export]
@@ -50,6 +57,31 @@ mod _lockgate {
     fn admin_address() -> PyResult<Option<String>> {
         let sources = Sources::new(&["lockgate".into()], std::process::id());
         (sources.admin_address()).map_err(|mistakes| PyValueError::new_err(mistakes.join("\n")))
+    }
+
+    /// Serves the application of a program with a supervisor, and returns the exit code. Each worker calls `provide` for
+    /// it, or loads the one that the settings name. Does not return in a worker.
+    #[pyfunction]
+    fn serve(
+        py: Python<'_>,
+        provide: Option<Py<PyAny>>,
+        keywords: String,
+        config: Option<OsString>,
+        reads_default_file: bool,
+    ) -> PyResult<i32> {
+        let program = Program {
+            keywords,
+            config,
+            reads_default_file,
+            has_application: provide.is_some(),
+        };
+        entry::serve_program(py, program, provide)
+    }
+
+    /// Raises an exception in the Python code of a thread, by Python's identifier of the thread.
+    #[pyfunction]
+    fn raise_in_thread(ident: u64, exception: &Bound<'_, PyType>) {
+        async_exception::raise(ident, exception);
     }
 
     /// Runs the command line and returns the exit code of the process. Does not return in a worker.

@@ -10,12 +10,16 @@ use crate::interpreter::exceptions;
 /// The exit code of a failed import.
 const IMPORT_FAILED: i32 = 3;
 
-/// Loads the application that the configuration names.
+/// Loads the application that the configuration names, or calls `provide` for it.
 ///
 /// # Errors
 /// With the text for the operator: a traceback without the server's frames, or a sentence, and hints.
-pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, LoadFailure> {
-    call(py, config).map_err(|error| {
+pub(crate) fn load(
+    py: Python<'_>,
+    config: &Config,
+    provide: Option<&Py<PyAny>>,
+) -> Result<Py<PyAny>, LoadFailure> {
+    call(py, config, provide).map_err(|error| {
         let code = error
             .value(py)
             .getattr("exit_code")
@@ -33,7 +37,7 @@ pub(crate) fn load(py: Python<'_>, config: &Config) -> Result<Py<PyAny>, LoadFai
     })
 }
 
-fn call(py: Python<'_>, config: &Config) -> PyResult<Py<PyAny>> {
+fn call(py: Python<'_>, config: &Config, provide: Option<&Py<PyAny>>) -> PyResult<Py<PyAny>> {
     let options = PyDict::new(py);
     let attribute = match &config.app {
         AppSpec::Module { module, attribute } => {
@@ -60,8 +64,14 @@ fn call(py: Python<'_>, config: &Config) -> PyResult<Py<PyAny>> {
     refuse_patched_threads(
         "before the application was imported, as by sitecustomize or a .pth file",
     )?;
-    let load = py.import("lockgate.loading")?.getattr("load")?;
-    let application = load.call((), Some(&options))?;
+    let loading = py.import("lockgate.loading")?;
+    let application = match provide {
+        Some(provide) => {
+            let arguments = (provide, config.app.to_string(), &config.pythonpath);
+            loading.call_method1("provided", arguments)?
+        }
+        None => loading.call_method("load", (), Some(&options))?,
+    };
     refuse_patched_threads("by the import of the application")?;
     Ok(application.unbind())
 }

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lockgate_config::{
-    ConfSpec, Config, Inputs, Invocation, Resolved, SettingsFile, admin_address, config_path,
-    resolve,
+    ConfSpec, Config, ConfigError, Inputs, Invocation, Resolved, SettingsFile, admin_address,
+    config_path, resolve,
 };
 use lockgate_observe::AccessFormat;
 use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
@@ -25,6 +25,18 @@ const DEFAULT_FILE: &str = "lockgate.toml";
 /// gunicorn's file; not read, but a note is logged if it exists.
 const GUNICORN_FILE: &str = "gunicorn.conf.py";
 
+/// A program that serves its own application with a supervisor (`lockgate.serve`).
+pub(crate) struct Program {
+    /// Its settings, a JSON object.
+    pub(crate) keywords: String,
+    /// The configuration file that it names.
+    pub(crate) config: Option<OsString>,
+    /// Whether a configuration file under its usual name counts.
+    pub(crate) reads_default_file: bool,
+    /// Whether it has created the application, or creates it in each worker.
+    pub(crate) has_application: bool,
+}
+
 /// The process's inputs before the server changed anything.
 pub(crate) struct Sources {
     arguments: Vec<OsString>,
@@ -33,6 +45,7 @@ pub(crate) struct Sources {
     /// release, a reload uses the new release.
     directory: Option<PathBuf>,
     service_manager: ServiceManager,
+    program: Option<Program>,
 }
 
 impl Sources {
@@ -44,7 +57,25 @@ impl Sources {
             directory: starting_directory(),
             service_manager: ServiceManager::of(&environment, pid),
             environment,
+            program: None,
         }
+    }
+
+    /// The inputs of a program that has called `lockgate.serve`. Its command line is its own.
+    pub(crate) fn of_program(program: Program) -> Self {
+        let mut arguments: Vec<OsString> = vec!["lockgate".into()];
+        if let Some(config) = &program.config {
+            arguments.extend(["--config".into(), config.clone()]);
+        }
+        Self {
+            program: Some(program),
+            ..Self::new(&arguments, std::process::id())
+        }
+    }
+
+    /// The program that has called `lockgate.serve`, if there is one.
+    pub(crate) fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
     }
 
     /// All variables at the start.
@@ -83,7 +114,7 @@ impl Sources {
             arguments: &self.arguments,
             environment: &environment,
             file: file.as_ref().ok().and_then(as_source),
-            keywords: None,
+            keywords: self.program().map(|program| program.keywords.as_str()),
             host: &host::facts(),
         });
         let is_configured = matches!(file, Ok(Some(_)));
@@ -104,12 +135,11 @@ impl Sources {
                  where most have the same names, or remove it"
             ));
         }
-        // The one value that lockgate-config cannot check: log formats belong to lockgate-observe.
-        let format = &resolved.config.access_log_format;
-        if let Err(error) = AccessFormat::parse(format) {
-            let origin = resolved.origins.of("access_logformat");
+        errors.extend(check_format(&resolved).err());
+        if resolved.config.preload && self.program().is_some_and(|one| one.has_application) {
+            let origin = resolved.origins.of("preload");
             errors.push(format!(
-                "access_logformat = {format:?} (from {origin}): {error}"
+                "preload = true (from {origin}): the workers of a program inherit what it has imported; remove it"
             ));
         }
         // Help is printed even when settings are wrong.
@@ -144,6 +174,7 @@ impl Sources {
     fn read_file(&self, named: Option<ConfSpec>) -> Result<Option<(PathBuf, String)>, String> {
         let is_named = named.is_some();
         let path = match named {
+            None if self.program().is_some_and(|one| !one.reads_default_file) => return Ok(None),
             None => PathBuf::from(DEFAULT_FILE),
             Some(ConfSpec::Toml(path)) => path,
             Some(ConfSpec::Python(source)) => {
@@ -217,6 +248,40 @@ impl Sources {
         }
         set_environment(py, now)
     }
+}
+
+/// Checks the one value that lockgate-config cannot: log formats belong to lockgate-observe.
+fn check_format(resolved: &Resolved) -> Result<(), String> {
+    let format = &resolved.config.access_log_format;
+    AccessFormat::parse(format).map(drop).map_err(|error| {
+        let origin = resolved.origins.of("access_logformat");
+        format!("access_logformat = {format:?} (from {origin}): {error}")
+    })
+}
+
+/// The settings of an embedded worker: those of its keyword arguments, a JSON object. Neither variables nor files count:
+/// they are the program's.
+///
+/// # Errors
+/// With every mistake.
+pub(crate) fn embedded(keywords: &str) -> Result<Config, Vec<String>> {
+    let texts = |mistakes: Vec<ConfigError>| -> Vec<String> {
+        mistakes.iter().map(ToString::to_string).collect()
+    };
+    let inputs = Inputs {
+        arguments: &["lockgate".into()],
+        environment: &[],
+        file: None,
+        keywords: Some(keywords),
+        host: &host::facts(),
+    };
+    let mut resolved = resolve(&inputs).map_err(texts)?;
+    resolved.embed().map_err(texts)?;
+    check_format(&resolved).map_err(|mistake| vec![mistake])?;
+    if let Ok(directory) = std::env::current_dir() {
+        resolved.config.make_absolute(&directory);
+    }
+    Ok(resolved.config)
 }
 
 /// Removes the variables that are meant for this process alone: the application, or a program that it starts, would

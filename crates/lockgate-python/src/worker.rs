@@ -2,7 +2,7 @@
 
 pub(crate) mod startup;
 mod stream_check;
-mod tls;
+pub(crate) mod tls;
 mod warm_up;
 
 pub(crate) mod control;

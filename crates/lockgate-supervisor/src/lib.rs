@@ -25,7 +25,7 @@ mod stacks;
 mod startup;
 mod supervisor;
 
-pub use certificates::{CertificateViews, check_certificates};
+pub use certificates::{CertificateViews, StandaloneCertificates, check_certificates};
 pub use child::exit_watch::{ExitWatch, Exiting};
 pub use child::worker_context::WorkerContext;
 pub use child::worker_control::WorkerControl;
@@ -37,6 +37,7 @@ pub use processes::in_flight::InFlightRequest;
 pub use processes::memory::process_memory;
 pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use signals::SignalRelay;
+pub use sockets::{ListenError, StandaloneSockets};
 pub use stacks::{StackAnswer, StackBoard, StackPlace};
 pub use startup::run;
 pub use supervisor::{

@@ -6,10 +6,12 @@
 mod adopted;
 mod bind_error;
 mod retry;
+mod standalone;
 mod unix_socket;
 
 pub(crate) use bind_error::BindFailure;
 pub(crate) use retry::bind_with_retry;
+pub use standalone::{ListenError, StandaloneSockets};
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};

@@ -53,6 +53,11 @@ impl Board {
         Self { words }
     }
 
+    /// Words of the smallest board for a material.
+    pub fn words_for(material: &Material) -> usize {
+        BYTES + material.to_bytes().len().div_ceil(8)
+    }
+
     /// Publishes a material; what was there is overwritten.
     ///
     /// # Errors

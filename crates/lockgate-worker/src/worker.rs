@@ -56,6 +56,8 @@ pub struct Resources {
     pub worker_slot: Option<WorkerSlot>,
     /// Needed if one of the listeners speaks TLS.
     pub acceptor: Option<Arc<Acceptor>>,
+    /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
+    pub owns_process: bool,
 }
 
 impl Worker {
@@ -91,6 +93,7 @@ impl Worker {
             error_log,
             worker_slot,
             acceptor: None,
+            owns_process: true,
         })?;
         handle.open();
         Ok(handle)
@@ -109,6 +112,7 @@ impl Worker {
             error_log,
             worker_slot,
             acceptor,
+            owns_process,
         } = resources;
         let endpoints: Vec<_> = (listeners.iter())
             .map(|(endpoint, _)| endpoint.clone())
@@ -182,6 +186,7 @@ impl Worker {
                 finished,
                 is_finished: AtomicBool::new(false),
                 has_failed: AtomicBool::new(false),
+                owns_process,
                 panic_guard,
             },
             deadlines: Deadlines::new(&config).map(Arc::new),

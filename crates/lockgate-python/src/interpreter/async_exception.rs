@@ -4,6 +4,7 @@ use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use super::exceptions;
 use super::traceback::Traceback;
@@ -39,8 +40,13 @@ pub(crate) fn traceback_of(py: Python<'_>, thread: u64, log: &ErrorLog) -> Optio
 
 /// Makes the thread raise [`RequestTimeout`].
 pub(crate) fn raise_in(py: Python<'_>, thread: u64) {
+    raise(thread, &py.get_type::<RequestTimeout>());
+}
+
+/// Makes the thread raise an exception of this class.
+pub(crate) fn raise(thread: u64, exception: &Bound<'_, PyType>) {
     // A thread that has ended in the meantime needs no interruption.
-    let _is_there = ffi::set_async_exception(thread, Some(&py.get_type::<RequestTimeout>()), py);
+    let _is_there = ffi::set_async_exception(thread, Some(exception), exception.py());
 }
 
 /// Cancels an exception that is pending for the current thread.

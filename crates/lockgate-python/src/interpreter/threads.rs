@@ -32,6 +32,7 @@ pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
             py,
             Target {
                 body: Mutex::new(Some(body)),
+                is_in_own_process: true,
             },
         )?;
         if patched_by(py)?.is_some() {
@@ -51,10 +52,27 @@ pub(crate) fn spawn(name: String, body: ThreadBody) -> io::Result<()> {
     .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
 }
 
+/// Starts a thread in a process that is not the server's own: `start` is called with a function to run and a name.
+///
+/// # Errors
+/// When it raises an exception.
+pub(crate) fn spawn_with(start: &Py<PyAny>, name: String, body: ThreadBody) -> io::Result<()> {
+    Python::attach(|py| -> PyResult<()> {
+        let target = Target {
+            body: Mutex::new(Some(body)),
+            is_in_own_process: false,
+        };
+        start.call1(py, (Bound::new(py, target)?, name)).map(drop)
+    })
+    .map_err(|error| io::Error::other(Python::attach(|py| exceptions::summary(py, &error))))
+}
+
 /// The target of a pool thread; runs once.
 #[pyclass(frozen, module = "lockgate._lockgate")]
 struct Target {
     body: Mutex<Option<ThreadBody>>,
+    /// The process is a worker, whose exit does not wait for this thread.
+    is_in_own_process: bool,
 }
 
 #[pymethods]
@@ -65,13 +83,16 @@ impl Target {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(body) = body {
+        let Some(body) = body else {
+            return;
+        };
+        if self.is_in_own_process {
             let entered = (py.import("lockgate.shutdown"))
                 .and_then(|module| module.call_method0("enter_server_thread"));
             if let Err(error) = entered {
                 error.write_unraisable(py, None);
             }
-            body();
         }
+        body();
     }
 }

@@ -55,6 +55,26 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
 /// # Errors
 /// When Python raises an exception.
 pub(crate) fn prepare_forked_children(py: Python<'_>) -> PyResult<()> {
+    register(py, "prepare_forked_children")
+}
+
+/// Registers an at-fork hook that closes the sockets of an embedded worker in every process that this one forks. Signal
+/// dispositions belong to the program.
+///
+/// # Errors
+/// When Python raises an exception.
+pub(crate) fn prepare_children_of_program(py: Python<'_>) -> PyResult<()> {
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    // A child of the program that serves itself: its calls do not end with the process.
+    IS_CHILD.store(false, Ordering::Relaxed);
+    if IS_REGISTERED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    register(py, "prepare_children_of_program")
+}
+
+/// Calls the function of `lockgate.children` with what the hooks do.
+fn register(py: Python<'_>, function: &str) -> PyResult<()> {
     let inherited = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         FORK_GATE.reset_in_child();
         if IS_OWN_FORK.load(Ordering::Relaxed) {
@@ -75,7 +95,7 @@ pub(crate) fn prepare_forked_children(py: Python<'_>) -> PyResult<()> {
     let end_fork = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| FORK_GATE.end_fork();
     let end_fork = PyCFunction::new_closure(py, None, None, end_fork)?;
     py.import("lockgate.children")?
-        .call_method1("prepare_forked_children", (inherited, begin_fork, end_fork))
+        .call_method1(function, (inherited, begin_fork, end_fork))
         .map(drop)
 }
 

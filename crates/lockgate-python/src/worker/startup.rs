@@ -151,7 +151,7 @@ impl PythonHooks {
             );
         }
         self.loggers = Loggers::install(py, &self.config, &self.log).map_err(cannot_start)?;
-        let application = loading::load(py, &self.config)?;
+        let application = loading::load(py, &self.config, self.provide.as_ref())?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
             let message = format!(
@@ -255,6 +255,7 @@ impl PythonHooks {
             error_log: Arc::clone(&self.log),
             worker_slot: context.worker_slot.take(),
             acceptor,
+            owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.start_thread_dumps(py, context, &handle);
@@ -351,7 +352,7 @@ fn check_streams(py: Python<'_>) -> Result<(), LoadFailure> {
 }
 
 /// The bridge's settings: `wsgi.multithread` and the like.
-fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Settings {
     let environ_names = match &config.access_log {
         Some(_) => AccessFormat::parse(&config.access_log_format)
             .map(|format| format.environ_names().to_vec())

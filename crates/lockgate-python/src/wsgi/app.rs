@@ -29,6 +29,8 @@ pub(crate) struct WsgiApp {
     /// Present when the server collects garbage.
     collector: Option<Arc<IdleGc>>,
     thread_local_gc: Arc<ThreadLocalGc>,
+    /// How threads are started in a process that is not the server's own.
+    start_thread: Option<Py<PyAny>>,
     shared: Arc<Shared>,
 }
 
@@ -45,7 +47,17 @@ impl WsgiApp {
             context,
             thread_local_gc: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
             collector,
+            start_thread: None,
             shared: Arc::new(Shared::new(settings, log)),
+        }
+    }
+
+    /// Serves in a process that is not the server's own: threads are started by this function, which takes the function
+    /// to run and a name, and garbage is left to Python.
+    pub(crate) fn embedded(self, start_thread: Py<PyAny>) -> Self {
+        Self {
+            start_thread: Some(start_thread),
+            ..self
         }
     }
 
@@ -302,7 +314,9 @@ impl App for WsgiApp {
     }
 
     fn thread_ends(&self) {
-        Python::attach(|py| self.thread_local_gc.on_thread_end(py));
+        if self.start_thread.is_none() {
+            Python::attach(|py| self.thread_local_gc.on_thread_end(py));
+        }
     }
 
     fn spawn(&self, name: String, body: ThreadBody) -> io::Result<()> {
@@ -311,7 +325,10 @@ impl App for WsgiApp {
             // While still attached: thread-local destructors run after Python has deleted the thread state.
             Python::attach(drop_thread_state);
         };
-        threads::spawn(name, Box::new(body))
+        match &self.start_thread {
+            Some(start) => threads::spawn_with(start, name, Box::new(body)),
+            None => threads::spawn(name, Box::new(body)),
+        }
     }
 }
 

@@ -19,6 +19,19 @@ pub(crate) struct ImportedContext {
 }
 
 impl ImportedContext {
+    /// An empty context, as a thread of a program that has imported the application for other reasons has it.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn empty(py: Python<'_>) -> PyResult<Self> {
+        let context = py.import("contextvars")?.getattr("Context")?.call0()?;
+        Ok(Self {
+            context: context.unbind(),
+            decimal: None,
+            left_out: Vec::new(),
+        })
+    }
+
     /// Takes the variables of the current thread's context: the thread that imported the application.
     ///
     /// # Errors

@@ -64,6 +64,8 @@ pub struct Lifecycle {
     pub is_finished: AtomicBool,
     /// The worker ends because of its own fault.
     pub has_failed: AtomicBool,
+    /// The process may end with the worker, and another worker takes its place.
+    pub owns_process: bool,
     pub panic_guard: PanicGuard,
 }
 

@@ -15,6 +15,9 @@ const DRAIN_LINGER: Duration = Duration::from_secs(1);
 /// active client sends its next request within a round trip; waiting for an idle client gains nothing.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// Without a supervisor no proxy or load balancer is in front of the worker, and the program waits for its end.
+const EMBEDDED_LINGER: Duration = QUIET;
+
 /// When other workers serve already, connections stay open this long for a next request, whose response says that it is
 /// the last: a client that sends into a closing connection sees a failure. At most half of the worker's time.
 const RETIREMENT_LINGER: Duration = Duration::from_secs(5);
@@ -34,6 +37,7 @@ impl Drain {
     fn begin(
         present: Option<&Self>,
         mode: StopMode,
+        owns_process: bool,
         graceful_timeout: Duration,
         served: u64,
         now: Instant,
@@ -41,7 +45,8 @@ impl Drain {
         let linger = match mode {
             StopMode::Serve => return None,
             StopMode::Retire => RETIREMENT_LINGER.min(graceful_timeout / 2),
-            StopMode::Drain | StopMode::Stop => DRAIN_LINGER,
+            StopMode::Drain | StopMode::Stop if owns_process => DRAIN_LINGER,
+            StopMode::Drain | StopMode::Stop => EMBEDDED_LINGER,
         };
         let is_last = mode != StopMode::Retire;
         if present.is_some_and(|present| present.quiet.is_some() || !is_last) {
@@ -87,6 +92,7 @@ impl EventLoop {
         let Some(drain) = Drain::begin(
             self.drain.as_ref(),
             self.context.inbox.stop_mode(),
+            self.context.lifecycle.owns_process,
             self.context.config.graceful_timeout,
             self.turn.served,
             self.turn.now,
@@ -170,7 +176,8 @@ mod tests {
     #[test]
     fn a_drain_begins_once_and_only_becomes_harsher() {
         let now = Instant::now();
-        let begin = |present: Option<&Drain>, mode| Drain::begin(present, mode, GRACEFUL, 7, now);
+        let begin =
+            |present: Option<&Drain>, mode| Drain::begin(present, mode, true, GRACEFUL, 7, now);
         assert_eq!(begin(None, StopMode::Serve), None);
         let retirement = begin(None, StopMode::Retire).unwrap();
         assert_eq!(retirement.linger, RETIREMENT_LINGER);
@@ -178,6 +185,8 @@ mod tests {
         let drain = begin(None, StopMode::Drain).unwrap();
         assert_eq!(drain.linger, DRAIN_LINGER);
         assert_eq!(drain.next_check(), Some(now + QUIET));
+        let embedded = Drain::begin(None, StopMode::Drain, false, GRACEFUL, 7, now).unwrap();
+        assert_eq!(embedded.linger, EMBEDDED_LINGER);
         for (present, mode, begins) in [
             (retirement, StopMode::Retire, false),
             (retirement, StopMode::Drain, true),
@@ -196,7 +205,7 @@ mod tests {
         let now = Instant::now();
         for (graceful, linger) in [(2, 1), (10, 5), (600, 5)] {
             let graceful = Duration::from_secs(graceful);
-            let drain = Drain::begin(None, StopMode::Retire, graceful, 0, now).unwrap();
+            let drain = Drain::begin(None, StopMode::Retire, true, graceful, 0, now).unwrap();
             assert_eq!(drain.linger, Duration::from_secs(linger), "{graceful:?}");
         }
     }
@@ -204,7 +213,7 @@ mod tests {
     #[test]
     fn idle_connections_close_after_a_period_without_requests() {
         let now = Instant::now();
-        let mut drain = Drain::begin(None, StopMode::Drain, GRACEFUL, 7, now).unwrap();
+        let mut drain = Drain::begin(None, StopMode::Drain, true, GRACEFUL, 7, now).unwrap();
         let later = |periods: u32| now + QUIET * periods;
         assert!(!drain.check(7, || panic!("not due"), now));
         assert!(!drain.check(8, || true, later(1)), "a request has come");

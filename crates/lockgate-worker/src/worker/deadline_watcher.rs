@@ -276,6 +276,13 @@ impl Context {
         let Some(deadlines) = &self.deadlines else {
             return;
         };
+        if !self.lifecycle.owns_process {
+            self.error_log.write(
+                Level::Error,
+                "the stuck call keeps its thread until it ends: no supervisor can replace the worker",
+            );
+            return;
+        }
         let is_gil_held = is_gil_held || deadlines.is_gil_held(Instant::now());
         if self.pool.is_single() || is_gil_held {
             self.error_log.write(

@@ -1,13 +1,13 @@
 //! Keeps accepting and forking apart: a child that is forked between accept(2) and the registration of the new socket
 //! would inherit a connection that it does not know of, and would keep it open.
 //!
-//! A Dekker-style pair, as in `thread_pool::parking`: each side writes its own word and then reads the other's. One
-//! thread at a time accepts, the one that runs the event loop; forks are counted. The thread that accepts gives way.
+//! A Dekker-style pair, as in `thread_pool::parking`: each side writes its own word and then reads the other's. Both
+//! are counts: a process may have several workers (`lockgate.Server`). The thread that accepts gives way.
 
 #[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use loom::sync::atomic::{AtomicU32, Ordering, fence};
 #[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 #[cfg(loom)]
 use loom::thread::yield_now;
@@ -17,7 +17,7 @@ use std::thread::yield_now;
 /// See the module documentation.
 pub struct ForkGate {
     forks: AtomicU32,
-    is_accepting: AtomicBool,
+    accepts: AtomicU32,
 }
 
 /// No fork begins while this value lives.
@@ -27,7 +27,7 @@ pub struct Accepting<'a>(&'a ForkGate);
 #[cfg(not(loom))]
 pub static FORK_GATE: ForkGate = ForkGate {
     forks: AtomicU32::new(0),
-    is_accepting: AtomicBool::new(false),
+    accepts: AtomicU32::new(0),
 };
 
 impl ForkGate {
@@ -43,7 +43,7 @@ impl ForkGate {
 
     /// `None`: a fork is under way.
     fn try_begin_accept(&self) -> Option<Accepting<'_>> {
-        self.is_accepting.store(true, Ordering::SeqCst);
+        self.accepts.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let accepting = Accepting(self);
         (self.forks.load(Ordering::SeqCst) == 0).then_some(accepting)
@@ -52,7 +52,7 @@ impl ForkGate {
     /// Called before a fork; waits for the accepts under way, a few system calls that do not block.
     pub fn begin_fork(&self) {
         self.announce_fork();
-        while self.is_accepting.load(Ordering::SeqCst) {
+        while self.accepts.load(Ordering::SeqCst) > 0 {
             yield_now();
         }
     }
@@ -70,14 +70,14 @@ impl ForkGate {
     /// Called after a fork, in the child. The threads that were accepting or forking do not exist in it: what they
     /// have announced would block its own forks for ever.
     pub fn reset_in_child(&self) {
-        self.is_accepting.store(false, Ordering::SeqCst);
+        self.accepts.store(0, Ordering::SeqCst);
         self.forks.store(0, Ordering::SeqCst);
     }
 }
 
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
-        self.0.is_accepting.store(false, Ordering::SeqCst);
+        self.0.accepts.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -89,14 +89,14 @@ mod tests {
     fn a_child_that_forks_again_waits_for_no_thread_of_its_parent() {
         let gate = ForkGate {
             forks: AtomicU32::new(0),
-            is_accepting: AtomicBool::new(false),
+            accepts: AtomicU32::new(0),
         };
         // Another thread forks as well, and a third one is about to see that it may not accept.
         gate.announce_fork();
         gate.announce_fork();
-        gate.is_accepting.store(true, Ordering::SeqCst);
+        gate.accepts.store(1, Ordering::SeqCst);
         gate.reset_in_child();
-        assert!(!gate.is_accepting.load(Ordering::SeqCst));
+        assert_eq!(gate.accepts.load(Ordering::SeqCst), 0);
         assert!(gate.try_begin_accept().is_some());
     }
 }
@@ -105,6 +105,7 @@ mod tests {
 mod loom_model {
     use super::*;
     use loom::sync::Arc;
+    use loom::sync::atomic::AtomicBool;
     use loom::thread;
 
     /// Each side tries once; both repeat it until they succeed.
@@ -113,7 +114,7 @@ mod loom_model {
         loom::model(|| {
             let gate = Arc::new(ForkGate {
                 forks: AtomicU32::new(0),
-                is_accepting: AtomicBool::new(false),
+                accepts: AtomicU32::new(0),
             });
             // Accepted and not registered.
             let is_between = Arc::new(AtomicBool::new(false));
@@ -127,7 +128,7 @@ mod loom_model {
                 })
             };
             gate.announce_fork();
-            if !gate.is_accepting.load(Ordering::SeqCst) {
+            if gate.accepts.load(Ordering::SeqCst) == 0 {
                 assert!(!is_between.load(Ordering::SeqCst));
             }
             gate.end_fork();
