@@ -1,22 +1,62 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, final
 
 __all__ = [
+    "EmbeddedSettings",
+    "EmbeddedWorker",
     "ErrorStream",
     "FileWrapper",
     "Input",
     "RequestTimeout",
     "__version__",
     "admin_address",
+    "raise_in_thread",
     "run",
+    "serve",
 ]
 
 __version__: Final[str]
 
 def admin_address() -> str | None: ...
+def raise_in_thread(ident: int, exception: type[BaseException]) -> None: ...
 def run(arguments: Sequence[str]) -> int: ...
+def serve(
+    provide: Callable[[], object] | None,
+    keywords: str,
+    config: str | None,
+    reads_default_file: bool,
+) -> int: ...
 
 class RequestTimeout(BaseException): ...
+
+@final
+class EmbeddedSettings:
+    def __new__(cls, keywords: str) -> EmbeddedSettings: ...
+    @property
+    def graceful_timeout(self) -> float: ...
+    @property
+    def allow_patched_threads(self) -> bool: ...
+    def start(
+        self,
+        application: Callable[..., Any],
+        start_thread: Callable[[Callable[[], None], str], None],
+    ) -> EmbeddedWorker: ...
+
+@final
+class EmbeddedWorker:
+    @property
+    def addresses(self) -> list[str]: ...
+    @property
+    def place(self) -> tuple[str, str, int] | None: ...
+    @property
+    def is_here(self) -> bool: ...
+    @property
+    def is_finished(self) -> bool: ...
+    @property
+    def has_failed(self) -> bool: ...
+    def drain(self) -> None: ...
+    def stop(self) -> None: ...
+    def wait(self, seconds: float | None = None) -> bool: ...
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...

@@ -20,6 +20,25 @@ def prepare_forked_children(
     that the server itself has forked. No connection is accepted between `begin_fork` and
     `end_fork`, which is for the parent: the child would not know that it has a copy."""
 
+    _register(inherited, begin_fork, end_fork, settle)
+
+
+def prepare_children_of_program(
+    inherited: Callable[[], Collection[int] | None],
+    begin_fork: Callable[[], None],
+    end_fork: Callable[[], None],
+) -> None:
+    """As `prepare_forked_children`, in a program that serves beside its other work. Its signal
+    dispositions are its own."""
+    _register(inherited, begin_fork, end_fork, release)
+
+
+def _register(
+    inherited: Callable[[], Collection[int] | None],
+    begin_fork: Callable[[], None],
+    end_fork: Callable[[], None],
+    settle: Callable[[Collection[int]], None],
+) -> None:
     def after_in_child() -> None:
         descriptors = inherited()
         if descriptors is not None:

@@ -1,5 +1,5 @@
-"""Detection of threads and sockets that an import has left in a fork server: threads do not survive
-the fork of a worker, and all workers would share the sockets.
+"""Detection of threads and sockets that an import has left in a fork server, or a program before it
+serves: threads do not survive the fork of a worker, and all workers would share the sockets.
 """
 
 import os
@@ -16,14 +16,20 @@ def sockets() -> set[int]:
 
 def leftovers(before: set[int]) -> list[str]:
     """Describes each thread, and each socket that is not in `before`."""
-    main = threading.main_thread()
-    threads = [thread for thread in threading.enumerate() if thread is not main]
-    found = [f"the thread {thread.name!r} is not copied to workers" for thread in threads]
-    others = len(list(Path("/proc/self/task").iterdir())) - 1 - len(threads)
-    if others > 0:
-        found.append(f"{others} threads that are not Python's are not copied to workers")
+    found = [f"{thread} not copied to workers" for thread in threads("is", "are")]
     for number in sorted(sockets() - before):
         found.append(f"{_described(number)} is shared by all workers")
+    return found
+
+
+def threads(one: str = "", several: str = "") -> list[str]:
+    """A phrase for each thread of Python, and for all others together, with these verbs."""
+    main = threading.main_thread()
+    others = [thread for thread in threading.enumerate() if thread is not main]
+    found = [f"the thread {thread.name!r} {one}".rstrip() for thread in others]
+    foreign = len(list(Path("/proc/self/task").iterdir())) - 1 - len(others)
+    if foreign > 0:
+        found.append(f"{foreign} threads that are not Python's {several}".rstrip())
     return found
 
 

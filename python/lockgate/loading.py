@@ -69,6 +69,18 @@ def load(
     return checked(found, spec)
 
 
+def provided(
+    provide: Callable[[], object], name: str, pythonpath: Iterable[os.PathLike[str] | str] = ()
+) -> Application:
+    """Returns the application that `provide` returns; `name` is for messages."""
+    prepend([os.fspath(directory) for directory in pythonpath])
+    try:
+        application = provide()
+    except BaseException as error:
+        raise AppImportError(f"{name} cannot be loaded\n{trimmed(error)}") from None
+    return checked(application, name)
+
+
 def prepend(directories: Sequence[str]) -> None:
     """Moves directories to the front of `sys.path`, in this order."""
     absolute = list(dict.fromkeys(os.path.abspath(directory) for directory in directories))

@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Collection
 from types import FrameType
+from typing import Any
 
 #: Signals that the supervisor handles.
 HANDLED_BY_SUPERVISOR = (
@@ -29,6 +30,24 @@ def prepare_supervisor() -> None:
         signal.signal(number, signal.SIG_DFL)
     # Python's default: writing to a worker that has just died fails with EPIPE instead of a signal.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+
+def dispositions() -> dict[signal.Signals, Any]:
+    """What `prepare_supervisor` changes, for `restore`."""
+    changed = (*HANDLED_BY_SUPERVISOR, signal.SIGPIPE)
+    return {number: signal.getsignal(number) for number in changed}
+
+
+def restore(before: dict[signal.Signals, Any]) -> None:
+    """A handler that is not Python's (None) cannot be restored."""
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, handler)
+
+
+def are_those_of_a_worker() -> bool:
+    """Whether this process is a worker or a fork server."""
+    return isinstance(signal.getsignal(signal.SIGTERM), Relayed)
 
 
 class Relayed:
