@@ -234,7 +234,7 @@ impl EmbeddedWorker {
         }
     }
 
-    /// Waits until it has ended, for at most so many seconds; returns whether it has.
+    /// Waits until it has ended, for at most this many seconds; returns whether it has.
     #[pyo3(signature = (seconds = None))]
     fn wait(&self, py: Python<'_>, seconds: Option<f64>) -> PyResult<bool> {
         let Some(handle) = &self.handle else {
