@@ -22,6 +22,7 @@ FUZZ = Path(__file__).resolve().parent
 ROOT = FUZZ.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+from harness.packets import read_packets  # noqa: E402
 from harness.samples import read_frames, read_samples  # noqa: E402
 
 # Long enough for several requests, short enough for many runs: the targets have small limits.
@@ -106,6 +107,11 @@ def write_seeds(target: str, directory: Path) -> Path:
         for path in sorted((ROOT / "corpus/http2/frames").glob("*.frames")):
             if len(data := part + read_frames(path)) <= LONGEST_INPUT:
                 (directory / path.stem).write_bytes(data)
+        return directory
+    if target == "uwsgi":
+        for packet in read_packets():
+            if len(packet.data) <= LONGEST_INPUT:
+                (directory / packet.path.stem).write_bytes(packet.data)
         return directory
     for folder in ("http1/valid", "http1/invalid"):
         for sample in read_samples(folder):

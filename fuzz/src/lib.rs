@@ -7,6 +7,9 @@ pub mod hyper_server;
 #[path = "../../crates/lockgate-http/tests/replay/mod.rs"]
 pub mod replay;
 
+#[path = "../../crates/lockgate-http/tests/packets/mod.rs"]
+pub mod packets;
+
 use lockgate_http::Limits;
 
 /// Small enough for generated input to reach every limit.

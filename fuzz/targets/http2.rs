@@ -28,6 +28,7 @@ const CONTEXT: ResponseContext<'_> = ResponseContext {
     version: Version::Http2,
     is_head: false,
     keep_alive: true,
+    omits_connection: false,
     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
     server: None,
     hsts: None,

@@ -74,6 +74,7 @@ fn main() {
         version: Version::Http11,
         is_head: false,
         keep_alive: true,
+        omits_connection: false,
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
         hsts: None,

@@ -11,6 +11,7 @@ use std::fmt;
 pub use bad_response::{BadResponse, ShortBody};
 
 use crate::status::reason_phrase;
+use crate::uwsgi::{PacketFault, modifier_name};
 
 /// What the peer did wrong, or which feature the server does not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,10 @@ use crate::status::reason_phrase;
 pub enum Refusal {
     /// A TLS record on a port for plain HTTP (RFC 8446 §5.1: content type 22).
     TlsOnPlainPort,
+    /// A packet of the uwsgi protocol on a port for HTTP: no method begins with NUL.
+    UwsgiPacket,
+    /// A packet of the uwsgi protocol that is not valid.
+    Packet(PacketFault),
     /// The HTTP/2 connection preface (RFC 9113 §3.4).
     Http2Preface,
     /// More than two empty lines before the request line (RFC 9112 §2.2 asks for "at least one").
@@ -203,6 +208,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::HeadTooSlow | Self::BodyTooSlow => 408,
+            Self::Packet(fault) => fault.status(),
             Self::ProxyHeaderForbidden => 403,
             Self::BodyTooLarge { .. } => 413,
             Self::RequestLineTooLong { .. } => 414,
@@ -224,6 +230,8 @@ impl Refusal {
     pub fn name(&self) -> &'static str {
         match self {
             Self::TlsOnPlainPort => "tls_on_plain_port",
+            Self::UwsgiPacket => "uwsgi_packet",
+            Self::Packet(fault) => fault.name(),
             Self::Http2Preface => "http2_preface",
             Self::LeadingBlankLines => "leading_blank_lines",
             Self::BareLineFeed => "bare_line_feed",
@@ -310,6 +318,8 @@ impl Refusal {
     fn sentence(&self) -> &'static str {
         match self {
             Self::TlsOnPlainPort => "TLS on a plain HTTP port",
+            Self::UwsgiPacket => "a uwsgi packet on an HTTP port",
+            Self::Packet(fault) => fault.sentence(),
             Self::Http2Preface => "HTTP/2 preface on an HTTP/1.1 port",
             Self::LeadingBlankLines => "too many empty lines before the request line",
             Self::BareLineFeed => "LF without CR",
@@ -407,10 +417,24 @@ impl fmt::Display for Refusal {
             | Self::HeadTooLarge { limit }
             | Self::ChunkLineTooLong { limit }
             | Self::TrailersTooLarge { limit } => write!(out, " (limit {limit} bytes)"),
-            Self::TooManyFields { limit } => write!(out, " (limit {limit})"),
+            Self::Packet(PacketFault::TooManyVariables { limit })
+            | Self::TooManyFields { limit } => write!(out, " (limit {limit})"),
             Self::BodyTooLarge { limit } => write!(out, " (limit {limit} bytes)"),
+            Self::Packet(PacketFault::UnsupportedModifier { modifier }) => {
+                let name = modifier_name(*modifier).unwrap_or("unknown");
+                write!(out, " (modifier1 {modifier}: {name})")
+            }
+            Self::Packet(PacketFault::UnsupportedModifier2 { modifier }) => {
+                write!(out, " and not {modifier}")
+            }
             _ => Ok(()),
         }
+    }
+}
+
+impl From<PacketFault> for Refusal {
+    fn from(fault: PacketFault) -> Self {
+        Self::Packet(fault)
     }
 }
 

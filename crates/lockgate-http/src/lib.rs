@@ -19,6 +19,7 @@ mod status;
 mod http1;
 pub mod http2;
 mod rules;
+pub mod uwsgi;
 
 mod proxy_protocol;
 

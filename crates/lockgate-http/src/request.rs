@@ -15,6 +15,8 @@ pub enum Version {
     Http11,
     /// HTTP/2
     Http2,
+    /// HTTP/3, of which only web servers in front tell
+    Http3,
 }
 
 impl Version {
@@ -24,6 +26,7 @@ impl Version {
             Self::Http10 => "HTTP/1.0",
             Self::Http11 => "HTTP/1.1",
             Self::Http2 => "HTTP/2.0",
+            Self::Http3 => "HTTP/3.0",
         }
     }
 }
@@ -186,7 +189,7 @@ impl RequestHead {
     /// only if `keep-alive` is given and `close` is not (RFC 9112 §9.3). HTTP/2 always stays open.
     pub fn keep_alive(&self) -> bool {
         match self.summary.version {
-            Version::Http2 => true,
+            Version::Http2 | Version::Http3 => true,
             Version::Http11 => !self.summary.asks_close,
             Version::Http10 => self.summary.asks_keep_alive && !self.summary.asks_close,
         }
@@ -200,7 +203,7 @@ impl RequestHead {
             && !matches!(self.summary.framing, Framing::None | Framing::Length(0))
     }
 
-    /// The whole head as received, from the request line to the empty line.
+    /// The whole head as received, from the request line to the empty line; behind it what a web server has rewritten.
     pub fn head_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -224,6 +227,16 @@ impl RequestHead {
     /// The value of Host; empty if there is none.
     pub(crate) fn host_field(&self) -> &[u8] {
         self.summary.host.map_or(b"", |host| host.of(&self.bytes))
+    }
+
+    /// Changes the version of a complete request line.
+    pub(crate) fn set_version(&mut self, version: Version) {
+        let start = self.summary.target.end as usize + 1;
+        let text = version.as_str().as_bytes();
+        if let Some(line) = self.bytes.get_mut(start..start + text.len()) {
+            line.copy_from_slice(text);
+        }
+        self.summary.version = version;
     }
 
     /// Records the field whose line contains `part` as the cause of the refusal.

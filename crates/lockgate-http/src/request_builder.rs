@@ -89,6 +89,11 @@ impl<'h> RequestHeadBuilder<'h> {
         Ok(builder)
     }
 
+    /// The request needs no Host.
+    pub(crate) fn waive_host(&mut self) {
+        self.rules.waive_host();
+    }
+
     /// Adds a field.
     ///
     /// # Errors

@@ -7,11 +7,15 @@ use std::path::Path;
 #[test]
 fn every_refusal_has_a_row_in_the_documents() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = std::fs::read_to_string(root.join("src/error.rs")).unwrap();
-    let documents = std::fs::read_to_string(root.join("../../docs/supported-http.md")).unwrap();
-    let (_, names) = source.split_once("pub fn name(&self)").unwrap();
-    let (names, _) = names.split_once("\n    }\n").unwrap();
-    let names: Vec<&str> = names.split('"').skip(1).step_by(2).collect();
+    let read = |path| std::fs::read_to_string(root.join(path)).unwrap();
+    let documents = read("../../docs/supported-http.md") + &read("../../docs/uwsgi-protocol.md");
+    let sources = [read("src/error.rs"), read("src/uwsgi/fault.rs")];
+    let mut names = Vec::new();
+    for source in &sources {
+        let (_, rest) = source.split_once("pub fn name(").unwrap();
+        let (rest, _) = rest.split_once("\n    }\n").unwrap();
+        names.extend(rest.split('"').skip(1).step_by(2));
+    }
     assert!(names.len() > 60, "{names:?}");
     let distinct: HashSet<&str> = names.iter().copied().collect();
     assert_eq!(distinct.len(), names.len());

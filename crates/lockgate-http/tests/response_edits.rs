@@ -243,6 +243,7 @@ fn check_encoding(head: &ResponseHead, model: &Model) {
         version: Version::Http11,
         is_head: false,
         keep_alive: true,
+        omits_connection: false,
         date: b"now",
         server: Some(b"lockgate"),
         hsts: None,

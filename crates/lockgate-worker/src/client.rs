@@ -70,4 +70,6 @@ pub struct Local {
     pub server_port: String,
     /// Whether TLS is spoken there.
     pub is_tls: bool,
+    /// Whether the uwsgi protocol is spoken there.
+    pub is_uwsgi: bool,
 }

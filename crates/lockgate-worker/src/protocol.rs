@@ -5,9 +5,12 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 mod intake;
 mod proxy_header;
+mod uwsgi;
 
 use std::sync::Arc;
 use std::time::Instant;
+
+use lockgate_http::RequestParser;
 
 use crate::connection::Protocol;
 use crate::connection::link::Link;
@@ -81,10 +84,16 @@ impl Protocols {
                 Instant::now(),
             ));
         }
+        let limits = Arc::clone(&self.context.limits);
+        let parser = match link.local.is_uwsgi {
+            true => uwsgi::parser(&link.client, &self.context.config.uwsgi.protocol, limits),
+            false => RequestParser::new(limits),
+        };
         Box::new(Http1::new(
             Arc::clone(&self.context),
             Arc::clone(&self.event_loop),
             link,
+            parser,
         ))
     }
 }

@@ -122,10 +122,6 @@ impl Worker {
             let problem = format!("{endpoint} needs certificates, and there is no acceptor");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
-        if let Some(endpoint) = endpoints.iter().find(|at| at.scheme == Scheme::Uwsgi) {
-            let problem = format!("{endpoint}: the uwsgi protocol is not supported yet");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, problem));
-        }
         let panic_guard = PanicGuard::default();
         let access_log = match &config.access_log {
             None => None,

@@ -16,6 +16,8 @@ pub struct ResponseContext<'a> {
     pub is_head: bool,
     /// Whether the client asks for persistence and the server allows it.
     pub keep_alive: bool,
+    /// Whether Connection is left out: in a response of the uwsgi protocol it would concern the web server's client.
+    pub omits_connection: bool,
     /// The current time, as IMF-fixdate (RFC 9110 §5.6.7). Used unless the application set Date.
     pub date: &'a [u8],
     /// The Server field to add unless the application set one.
@@ -32,6 +34,7 @@ impl<'a> ResponseContext<'a> {
             version: Version::Http11,
             is_head,
             keep_alive: false,
+            omits_connection: false,
             date,
             server,
             hsts: None,
@@ -108,6 +111,7 @@ pub fn encode_head(
         (true, false, true) => b"Connection: upgrade\r\n\r\n",
         (true, true, false) => b"Connection: keep-alive\r\n\r\n",
         (true, true, true) => b"Connection: keep-alive, upgrade\r\n\r\n",
+        (false, ..) if context.omits_connection => b"\r\n",
         (false, _, false) => b"Connection: close\r\n\r\n",
         (false, _, true) => b"Connection: close, upgrade\r\n\r\n",
     });
@@ -162,6 +166,7 @@ mod tests {
             version,
             is_head,
             keep_alive: true,
+            omits_connection: false,
             date: DATE,
             server: Some(b"lockgate"),
             hsts: None,
@@ -277,7 +282,7 @@ mod tests {
                 .collect();
             assert_eq!(announced.join(" "), framing, "case {index}");
             let connection = match (keep, version) {
-                (true, Http11 | Version::Http2) => None,
+                (true, Http11 | Version::Http2 | Version::Http3) => None,
                 (true, Http10) => Some("Connection: keep-alive"),
                 (false, _) => Some("Connection: close"),
             };

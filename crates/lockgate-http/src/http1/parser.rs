@@ -10,6 +10,8 @@ use crate::http1::chunked::{ChunkedDecoder, Decoded};
 use crate::http1::head::HeadReader;
 use crate::limits::Limits;
 use crate::request::{Framing, RequestHead};
+use crate::uwsgi::Packet;
+use crate::uwsgi::packet_reader::PacketReader;
 
 /// The result of [`RequestParser::step`].
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct RequestParser {
     /// Shared by all connections: an idle one is small.
     limits: Arc<Limits>,
     state: State,
+    /// The packet whose head was returned last, where the protocol is uwsgi.
+    packet: Option<Box<Packet>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,8 @@ enum State {
     },
     /// A partial head is stored.
     Head(Box<PartialHead>),
+    /// Before or within a packet of the uwsgi protocol.
+    Packet(PacketReader),
     /// This many bytes of a body are still expected.
     Body(u64),
     Chunked(ChunkedDecoder),
@@ -90,7 +96,29 @@ impl RequestParser {
         Self {
             limits,
             state: State::Idle { skipped: 0 },
+            packet: None,
         }
+    }
+
+    /// The parser of a new connection of the uwsgi protocol, on which there is one request.
+    pub fn of_uwsgi(limits: impl Into<Arc<Limits>>) -> Self {
+        Self {
+            state: State::Packet(PacketReader::default()),
+            ..Self::new(limits)
+        }
+    }
+
+    /// The parser of a new connection that is refused when its first bytes arrive.
+    pub fn refusing(refusal: Refusal, limits: impl Into<Arc<Limits>>) -> Self {
+        Self {
+            state: State::Refused(refusal),
+            ..Self::new(limits)
+        }
+    }
+
+    /// What a packet of the uwsgi protocol says besides the head that was returned last.
+    pub fn take_packet(&mut self) -> Option<Box<Packet>> {
+        self.packet.take()
     }
 
     /// Takes input; returns how much of it was used and what happened.
@@ -112,6 +140,7 @@ impl RequestParser {
         let answer = match &mut self.state {
             State::Idle { .. } => self.step_idle(input, head),
             State::Head(_) => self.step_partial(input, head),
+            State::Packet(_) => self.step_packet(input, head),
             State::Body(0) => {
                 self.state = State::Ended;
                 Ok((0, Event::End))
@@ -159,7 +188,8 @@ impl RequestParser {
     pub fn receive_eof(&mut self) -> Result<(), Refusal> {
         let refusal = match &self.state {
             State::Idle { .. } | State::Body(0) | State::Ended => return Ok(()),
-            State::Head(_) => Refusal::TruncatedHead,
+            State::Packet(reader) if reader.received() == 0 => return Ok(()),
+            State::Head(_) | State::Packet(_) => Refusal::TruncatedHead,
             State::Body(_) | State::Chunked(_) => Refusal::TruncatedBody,
             State::Refused(refusal) => *refusal,
         };
@@ -170,12 +200,20 @@ impl RequestParser {
     /// Whether the parser is between messages and has received no byte of the next head. Empty lines before a
     /// request line do not count.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Idle { .. })
+        match &self.state {
+            State::Idle { .. } => true,
+            State::Packet(reader) => reader.received() == 0,
+            _ => false,
+        }
     }
 
     /// Whether a part of a head was received.
     pub fn is_reading_head(&self) -> bool {
-        matches!(self.state, State::Head(_))
+        match &self.state {
+            State::Head(_) => true,
+            State::Packet(reader) => reader.received() > 0,
+            _ => false,
+        }
     }
 
     /// Whether a head was received and its body is incomplete.
@@ -205,6 +243,7 @@ impl RequestParser {
     pub fn buffered(&self) -> usize {
         match &self.state {
             State::Head(partial) => partial.head.bytes.len(),
+            State::Packet(reader) => reader.received(),
             State::Chunked(decoder) => decoder.buffered(),
             _ => 0,
         }
@@ -251,6 +290,11 @@ impl RequestParser {
             Err(refusal) => {
                 let loggable = reader.loggable_length(&mut head.summary);
                 head.bytes.extend_from_slice(&bytes[..loggable]);
+                // The first modifier of a request over the uwsgi protocol. After empty lines it is a PROXY header.
+                if bytes[0] == 0 && skipped == 0 && matches!(self.state, State::Idle { skipped: 0 })
+                {
+                    return Err(Refusal::UwsgiPacket);
+                }
                 Err(refusal)
             }
         }
@@ -289,6 +333,24 @@ impl RequestParser {
         }
         partial.head.bytes = bytes;
         Ok((input.len(), Event::NeedMore))
+    }
+
+    #[inline(never)]
+    fn step_packet<'i>(
+        &mut self,
+        input: &[u8],
+        head: &mut RequestHead,
+    ) -> Result<(usize, Event<'i>), Refusal> {
+        let State::Packet(reader) = &mut self.state else {
+            return Ok((0, Event::NeedMore));
+        };
+        let (used, packet) = reader.receive(input, head, &self.limits)?;
+        if packet.is_none() {
+            return Ok((used, Event::NeedMore));
+        }
+        self.packet = packet;
+        self.begin_body(head.framing());
+        Ok((used, Event::Head))
     }
 
     #[inline]

@@ -80,6 +80,11 @@ impl FieldRules {
         Ok(())
     }
 
+    /// The request needs no Host.
+    pub(crate) fn waive_host(&mut self) {
+        self.has_host = true;
+    }
+
     /// Checks the rules about the whole head, and decides the framing.
     pub(crate) fn finish(&self, summary: &mut Summary, limits: &Limits) -> Result<(), Refusal> {
         if !self.has_host && summary.version != Version::Http10 {

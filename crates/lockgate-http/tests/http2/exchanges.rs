@@ -9,6 +9,7 @@ pub const CONTEXT: ResponseContext<'static> = ResponseContext {
     version: Version::Http2,
     is_head: false,
     keep_alive: true,
+    omits_connection: false,
     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
     server: Some(b"lockgate"),
     hsts: None,

@@ -155,7 +155,7 @@ pub fn check_with_httparse(message: &Message) {
     assert_eq!(request.path.unwrap().as_bytes(), message.target);
     let version = match message.version {
         Version::Http10 => 0,
-        Version::Http11 | Version::Http2 => 1,
+        Version::Http11 | Version::Http2 | Version::Http3 => 1,
     };
     assert_eq!(request.version, Some(version));
     let fields: Vec<_> = request

@@ -51,7 +51,7 @@ impl Sample {
     }
 }
 
-fn parse_limits(text: &str) -> Limits {
+pub fn parse_limits(text: &str) -> Limits {
     let mut limits = Limits::default();
     for setting in text.split_whitespace() {
         let (name, value) = setting.split_once('=').unwrap();
@@ -70,7 +70,7 @@ fn parse_limits(text: &str) -> Limits {
     limits
 }
 
-fn unescape(text: &str) -> Vec<u8> {
+pub fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     unescape_until(&mut rest, None, &mut out);

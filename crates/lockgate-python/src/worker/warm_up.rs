@@ -66,11 +66,13 @@ fn local(endpoint: Option<&Endpoint>) -> Local {
             server_name: host.clone(),
             server_port: port.to_string(),
             is_tls,
+            is_uwsgi: false,
         },
         _ => Local {
             server_name: "localhost".to_owned(),
             server_port: String::new(),
             is_tls,
+            is_uwsgi: false,
         },
     }
 }

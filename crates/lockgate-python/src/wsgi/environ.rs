@@ -5,6 +5,7 @@
 //! took 809 ns beside 107 ns for 30 keys.
 
 mod header_names;
+mod parameters;
 mod repeated_fields;
 mod tls_variables;
 
@@ -234,6 +235,9 @@ impl Environ {
         if request.local().server_port.is_empty() {
             self.set_server_of_unix_socket(&environ, request)?;
         }
+        if let Some(parameters) = request.parameters() {
+            parameters::add(&environ, parameters)?;
+        }
         Ok(environ)
     }
 
@@ -301,6 +305,10 @@ impl Environ {
             Version::Http11 => {}
             Version::Http10 => environ.set_item(&self.keys.server_protocol, &self.http10)?,
             Version::Http2 => environ.set_item(&self.keys.server_protocol, &self.http2)?,
+            Version::Http3 => {
+                let text = PyString::intern(py, Version::Http3.as_str());
+                environ.set_item(&self.keys.server_protocol, text)?;
+            }
         }
         let target = ffi::latin1(py, head.target())?;
         environ.set_item(&self.keys.raw_uri, &target)?;
@@ -310,7 +318,7 @@ impl Environ {
             self.path.clear();
             decode_path(path, &mut self.path);
             environ.set_item(&self.keys.path_info, ffi::latin1(py, &self.path)?)?;
-        } else if path.len() == head.target().len() {
+        } else if std::ptr::eq(path, head.target()) {
             environ.set_item(&self.keys.path_info, &target)?;
         } else {
             environ.set_item(&self.keys.path_info, ffi::latin1(py, path)?)?;

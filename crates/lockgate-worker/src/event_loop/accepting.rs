@@ -111,9 +111,9 @@ impl EventLoop {
     pub(super) fn admit(&mut self, opener: &dyn Opener, arrival: Arrival) {
         let limit = self.context.config.limits.connections_per_address;
         // Not counted without a limit, nor for a proxy or a balancer, whose address has many clients.
-        let network = arrival
-            .network
-            .filter(|_| limit > 0 && !self.context.proxies.may_be_proxy(&arrival.client));
+        let is_proxy =
+            || arrival.local.is_uwsgi || self.context.proxies.may_be_proxy(&arrival.client);
+        let network = arrival.network.filter(|_| limit > 0 && !is_proxy());
         if !self.accepting.addresses.has_room(network, limit) {
             return self.refuse_connection(arrival);
         }

@@ -75,10 +75,13 @@ impl Context {
         self.inbox.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()
     }
 
-    /// The user that the client's certificate names, if the operator asks for it (`client_certificate_user`).
+    /// The user that the client's certificate names, if the operator asks for it (`client_certificate_user`), or the
+    /// web server over the uwsgi protocol.
     pub fn user_of(&self, request: &Request) -> Option<Box<str>> {
-        let part = self.config.tls.client_certificate_user?;
-        request.certificate_user(part).map(Box::from)
+        match self.config.tls.client_certificate_user {
+            Some(part) => request.certificate_user(part).map(Box::from),
+            None => request.remote_user(),
+        }
     }
 
     /// How long a request may wait for a thread: a call without time left would be useless.
@@ -117,6 +120,20 @@ impl Context {
             Level::Debug,
             &format!("refused a request from {}: {refusal}", client.shown()),
         );
+    }
+
+    /// Logs, once, that headers about the client were removed.
+    pub fn report_stripping(&self, peer: &Client) {
+        if self.proxies.reports_stripping() {
+            self.error_log.write_unless_blocked(
+                Level::Warning,
+                &format!(
+                    "removed forwarding headers (X-Forwarded-For, Forwarded or similar) sent by {}, which is not in \
+                     forwarded_allow_ips; if it is your proxy, add it there (logged once)",
+                    peer.shown()
+                ),
+            );
+        }
     }
 
     /// Logs, from time to time, that a connection without a valid PROXY header is refused.

@@ -292,16 +292,19 @@ fn host_text(address: &SocketAddr) -> String {
 
 fn local_of(endpoint: &Endpoint, socket: &OwnedFd) -> io::Result<Local> {
     let is_tls = endpoint.scheme == Scheme::Https;
+    let is_uwsgi = endpoint.scheme == Scheme::Uwsgi;
     match SockRef::from(socket).local_addr()?.as_socket() {
         Some(bound) => Ok(Local {
             server_name: host_text(&bound),
             server_port: bound.port().to_string(),
             is_tls,
+            is_uwsgi,
         }),
         None => Ok(Local {
             server_name: "localhost".to_owned(),
             server_port: String::new(),
             is_tls,
+            is_uwsgi,
         }),
     }
 }

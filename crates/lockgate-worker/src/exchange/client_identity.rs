@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockgate_config::{ForwardedHeaders, Networks, ProxiesConfig, ProxyVersion};
+use lockgate_http::uwsgi::RemoteAddress;
 use lockgate_http::{
     ForwardingRules, Hop, HopHeaders, MalformedProxyHeader, ProxyProtocol, ProxySource, Refusal,
     SchemeHeader, read_proxy_header,
@@ -114,10 +115,12 @@ pub(crate) struct ClientIdentity {
 }
 
 impl ClientIdentity {
-    /// On a connection with TLS the PROXY header has come before the handshake.
-    pub(crate) fn new(proxies: &TrustedProxies, is_tls: bool) -> Self {
+    /// `is_named`: the client is named otherwise. With TLS the PROXY header has come before the handshake, and packets of
+    /// the uwsgi protocol have the client's address.
+    pub(crate) fn new(proxies: &TrustedProxies, is_named: bool) -> Self {
+        let protocol = proxies.protocol.filter(|_| !is_named);
         Self {
-            header: proxies.protocol.filter(|_| !is_tls).map(|_| Box::default()),
+            header: protocol.map(|_| Box::default()),
             ..Self::default()
         }
     }
@@ -185,6 +188,42 @@ impl ClientIdentity {
         Ok(false)
     }
 
+    /// Identifies the client of a request that a web server has passed on over the uwsgi protocol. The web server names
+    /// its own peer, which may be a proxy. Its fields may come from either, so they reach the application if the web
+    /// server is trusted, but only those of a trusted proxy name a client.
+    pub(crate) fn identify_behind(
+        &mut self,
+        web_server: &Client,
+        named: RemoteAddress,
+        request: &mut Request,
+        peer: &mut Arc<Client>,
+        proxies: &TrustedProxies,
+    ) -> Result<bool, Refusal> {
+        let passes_fields = proxies.trusts(web_server);
+        let is_proxy = match named {
+            RemoteAddress::Absent => passes_fields,
+            RemoteAddress::Unix => {
+                *peer = Arc::default();
+                false
+            }
+            RemoteAddress::Network(address, port) => {
+                let port = if port > 0 {
+                    port.to_string()
+                } else {
+                    String::new()
+                };
+                *peer = Arc::new(Client::new(&address.to_string(), &port));
+                proxies.trusts(peer)
+            }
+        };
+        self.is_trusted = Some(is_proxy);
+        if passes_fields && !is_proxy {
+            request.set_client(peer);
+            return Ok(false);
+        }
+        self.identify(request, peer, proxies)
+    }
+
     /// Whether the peer's headers are trusted.
     pub(crate) fn is_trusted(&mut self, peer: &Client, proxies: &TrustedProxies) -> bool {
         *self.is_trusted.get_or_insert_with(|| proxies.trusts(peer))
@@ -244,7 +283,7 @@ impl ClientIdentity {
 }
 
 /// Peers on a unix socket are always trusted: the socket's mode decides which users may open it.
-fn is_among(networks: &Networks, peer: &Client) -> bool {
+pub(crate) fn is_among(networks: &Networks, peer: &Client) -> bool {
     let address = || peer.host().parse::<IpAddr>();
     peer.host().is_empty() || address().is_ok_and(|address| networks.contains(address))
 }

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use lockgate_http::uwsgi::PacketFault;
 use lockgate_http::{Refusal, RequestHead};
 
 use crate::client::Client;
@@ -64,6 +65,14 @@ fn setting_of(refusal: Refusal) -> Option<&'static str> {
         Refusal::UnderscoreInFieldName => "header_map",
         Refusal::AmbiguousFieldName | Refusal::PathOutsideScriptName => "forwarder_headers",
         Refusal::HttpsTargetOverPlainHttp => "forwarded_allow_ips",
+        Refusal::Packet(PacketFault::PeerForbidden) => "uwsgi_allow_ips",
+        Refusal::Packet(PacketFault::TooManyVariables { .. }) => "limit_request_fields",
+        Refusal::Packet(PacketFault::HttpRequest) => {
+            "bind: write http:// before its address there, or use uwsgi_pass in place of proxy_pass"
+        }
+        Refusal::UwsgiPacket => {
+            "bind: write uwsgi:// before its address there, or use proxy_pass in place of uwsgi_pass"
+        }
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockgate_config::{ClientCertificateUser, TlsConfig};
 use lockgate_http::RequestHead;
+use lockgate_http::uwsgi::Packet;
 use lockgate_tls::TlsInfo;
 
 use crate::client::{Client, Local};
@@ -72,6 +73,8 @@ pub struct Request {
     pub(crate) is_https: bool,
     /// Of a connection with TLS, where the application gets something from it; see [`Request::tls`].
     pub(crate) tls: Option<Arc<TlsInfo>>,
+    /// Of a connection of the uwsgi protocol; see [`Request::parameters`].
+    pub(crate) packet: Option<Box<Packet>>,
 }
 
 /// The session of a connection with TLS, if the application gets something of it: `SSL_*` or `REMOTE_USER`.
@@ -114,6 +117,20 @@ impl Request {
     pub fn tls(&self) -> Option<&Arc<TlsInfo>> {
         // Requests are reused, and only connections with TLS write this field.
         self.tls.as_ref().filter(|_| self.local.is_tls)
+    }
+
+    /// Variables that a web server has added to the request (`uwsgi_param`).
+    pub fn parameters(&self) -> Option<impl DoubleEndedIterator<Item = (&[u8], &[u8])>> {
+        // Requests are reused, and only connections of the uwsgi protocol write this field.
+        let packet = self.packet.as_ref().filter(|_| self.local.is_uwsgi)?;
+        Some(packet.parameters())
+    }
+
+    /// REMOTE_USER among the parameters.
+    pub(crate) fn remote_user(&self) -> Option<Box<str>> {
+        let mut users = self.parameters()?.rev();
+        let (_, user) = users.find(|(name, _)| *name == b"REMOTE_USER")?;
+        (!user.is_empty()).then(|| String::from_utf8_lossy(user).into())
     }
 
     /// What the transport adds to the request.

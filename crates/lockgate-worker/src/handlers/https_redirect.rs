@@ -18,8 +18,8 @@ use crate::exchange::request::Request;
 pub struct Redirect {
     /// The port of https, if it has to be written.
     port: Option<u16>,
-    /// Whether requests on unix sockets are redirected, too.
-    concerns_unix: bool,
+    /// Whether requests on unix sockets and of the uwsgi protocol are redirected, too.
+    concerns_proxies: bool,
     /// The hosts that are redirected; empty: every host.
     domains: Vec<String>,
     /// Its certificates are for hosts that are redirected, too.
@@ -52,7 +52,7 @@ impl Redirect {
         };
         Some(Self {
             port: port.filter(|port| *port != HTTPS_PORT),
-            concerns_unix: config.tls.https_redirect != HttpsRedirect::Auto,
+            concerns_proxies: config.tls.https_redirect != HttpsRedirect::Auto,
             domains: config.acme.domains.clone(),
             acceptor: acceptor.cloned(),
         })
@@ -91,9 +91,9 @@ impl Redirect {
 
 impl Handler for Redirect {
     fn concerns(&self, request: &Request) -> bool {
-        let is_unix = request.local.server_port.is_empty();
+        let is_of_proxy = request.local.server_port.is_empty() || request.local.is_uwsgi;
         !request.is_https
-            && (!is_unix || self.concerns_unix)
+            && (!is_of_proxy || self.concerns_proxies)
             // A certificate authority asks over http (RFC 8555 §8.3).
             && acme_challenge::token(request.head.path()).is_none()
     }

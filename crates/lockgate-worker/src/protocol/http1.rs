@@ -1,4 +1,5 @@
-//! One HTTP/1 connection: what it is doing, and what the event loop has to do next.
+//! One connection of HTTP/1, or of the uwsgi protocol, whose responses are those of HTTP/1: what it is doing, and what
+//! the event loop has to do next.
 //!
 //! The connection is also the writer of its response: a thread that runs a request owns the whole connection meanwhile.
 //!
@@ -28,6 +29,7 @@ use crate::connection::{Activity, Driven, Protocol};
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
+use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::Request;
 use crate::protocol::http2::Http2;
 use crate::transport::outbox::Flushed;
@@ -77,13 +79,15 @@ pub struct Http1 {
 }
 
 impl Http1 {
-    pub fn new(context: Arc<Context>, event_loop: Arc<SharedEventLoop>, link: Link) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        event_loop: Arc<SharedEventLoop>,
+        link: Link,
+        parser: RequestParser,
+    ) -> Self {
+        let names_client = link.local.is_tls || link.local.is_uwsgi;
         Self {
-            reader: RequestReader::new(
-                RequestParser::new(Arc::clone(&context.limits)),
-                &context.proxies,
-                link.local.is_tls,
-            ),
+            reader: RequestReader::new(parser, ClientIdentity::new(&context.proxies, names_client)),
             link,
             context,
             event_loop,

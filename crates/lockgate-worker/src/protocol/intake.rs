@@ -100,15 +100,8 @@ pub fn identify(
 ) -> Result<(), Refusal> {
     let proxies = &context.proxies;
     let has_stripped = identity.identify(request, peer, proxies)?;
-    if has_stripped && proxies.reports_stripping() {
-        context.error_log.write_unless_blocked(
-            Level::Warning,
-            &format!(
-                "removed forwarding headers (X-Forwarded-For, Forwarded or similar) sent by {}, which is not in \
-                 forwarded_allow_ips; if it is your proxy, add it there (logged once)",
-                peer.shown()
-            ),
-        );
+    if has_stripped {
+        context.report_stripping(peer);
     }
     Ok(())
 }

@@ -42,9 +42,14 @@ impl Http1 {
         let server = self.context.server_header.as_deref();
         let tail = self.link.out.tail();
         let from = tail.len();
-        let response = LocalResponse::text(status, &detail).closing();
+        let mut response = LocalResponse::text(status, &detail);
+        response.close = !self.link.local.is_uwsgi;
         let body_bytes = with_date(|date| {
-            response.encode(tail, &ResponseContext::closing(is_head, date, server))
+            let context = ResponseContext {
+                omits_connection: !response.close,
+                ..ResponseContext::closing(is_head, date, server)
+            };
+            response.encode(tail, &context)
         });
         let added = tail.len() - from;
         self.link.out.record_appended(added);

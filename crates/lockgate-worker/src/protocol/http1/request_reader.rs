@@ -14,11 +14,12 @@ use crate::connection::link::Read;
 use crate::connection::turn::Turn;
 use crate::exchange::body::spool::{NotStored, Spool};
 use crate::exchange::body::stream::{BodyStream, SharedBody};
-use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead, TrustedProxies};
+use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead};
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
 use crate::protocol::intake::{Rejection, identify, streams_body_of};
+use crate::protocol::uwsgi;
 
 /// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;
@@ -47,14 +48,14 @@ pub(super) struct RequestReader {
 }
 
 impl RequestReader {
-    pub(super) fn new(parser: RequestParser, proxies: &TrustedProxies, is_tls: bool) -> Self {
+    pub(super) fn new(parser: RequestParser, identity: ClientIdentity) -> Self {
         Self {
             parser,
             unread: Vec::new(),
             request: None,
             spool: Spool::Empty,
             has_begun_head: false,
-            identity: ClientIdentity::new(proxies, is_tls),
+            identity,
             stream: None,
             discards_input: false,
         }
@@ -331,7 +332,8 @@ impl Http1 {
     /// What the client has sent, if it is one of HTTP/2.
     #[cold]
     fn begins_http2(&self, refusal: Refusal, rest: &[u8]) -> Option<Vec<u8>> {
-        let may_begin = self.served == 0 && self.context.config.http2.is_enabled;
+        let may_begin =
+            self.served == 0 && self.context.config.http2.is_enabled && !self.link.local.is_uwsgi;
         may_begin.then(|| http2_input(refusal, rest)).flatten()
     }
 
@@ -392,12 +394,7 @@ impl Http1 {
         self.reader.has_begun_head = false;
         request.has_body = !matches!(head.framing(), Framing::None);
         if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
-            identify(
-                &mut self.reader.identity,
-                request,
-                &self.link.client,
-                &self.context,
-            )?;
+            self.identify_client(request)?;
         } else {
             request.set_client(&self.link.client);
         }
@@ -427,6 +424,21 @@ impl Http1 {
             }
         }
         Ok(())
+    }
+
+    #[cold]
+    fn identify_client(&mut self, request: &mut Request) -> Result<(), Refusal> {
+        if let Some(packet) = self.reader.parser.take_packet() {
+            self.response.begin_uwsgi();
+            let (identity, context) = (&mut self.reader.identity, &self.context);
+            return uwsgi::take_packet(packet, request, &mut self.link, identity, context);
+        }
+        identify(
+            &mut self.reader.identity,
+            request,
+            &self.link.client,
+            &self.context,
+        )
     }
 
     /// Hands the receiving half of the connection to the application; `rest` is the input after the head.

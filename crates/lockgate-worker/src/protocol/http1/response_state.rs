@@ -24,7 +24,10 @@ pub(super) struct ResponseState {
     /// Bytes in the output queue before it.
     pub(super) begins_at: u64,
     pub(super) is_head_request: bool,
+    /// Its framing is that of HTTP/1.0.
     pub(super) is_http10: bool,
+    /// It has no Connection.
+    pub(super) omits_connection: bool,
     pub(super) client_keeps_alive: bool,
     /// Its line of the access log.
     pub(super) entry: Option<Box<Entry>>,
@@ -37,6 +40,13 @@ pub(super) struct ResponseState {
 }
 
 impl ResponseState {
+    /// It goes to a web server over the uwsgi protocol, which reads until the connection ends and has no chunks.
+    pub(super) fn begin_uwsgi(&mut self) {
+        self.is_http10 = true;
+        self.omits_connection = true;
+        self.client_keeps_alive = false;
+    }
+
     /// Whether the body is complete and the connection may continue.
     pub(super) fn finish_body(&mut self) -> bool {
         self.body

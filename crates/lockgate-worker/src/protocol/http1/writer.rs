@@ -187,6 +187,7 @@ impl ResponseWriter for Http1 {
                 version,
                 is_head: self.response.is_head_request,
                 keep_alive,
+                omits_connection: self.response.omits_connection,
                 date,
                 server,
                 hsts,

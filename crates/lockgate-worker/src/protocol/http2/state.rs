@@ -201,6 +201,7 @@ pub(super) fn encode_head(
             version: Version::Http2,
             is_head: is_head_request,
             keep_alive: true,
+            omits_connection: false,
             date,
             server: context.server_header.as_deref(),
             hsts: context.hsts.as_deref().filter(|_| is_https),
