@@ -59,12 +59,13 @@ fn write_reference(root: &Path) -> io::Result<String> {
         folder.join("settings.md"),
         lockgate_config::reference_page(),
     )?;
+    fs::write(folder.join("gunicorn.md"), lockgate_config::gunicorn_page())?;
     if !root.join(EXPLANATIONS).exists() {
-        return Ok("docs/reference/settings.md is written".to_owned());
+        return Ok("docs/reference/settings.md and gunicorn.md are written".to_owned());
     }
     let page = messages::page(&find_messages(root)?, &read_explanations(root)?);
     fs::write(folder.join("messages.md"), page)?;
-    Ok("docs/reference/settings.md and messages.md are written".to_owned())
+    Ok("docs/reference/settings.md, gunicorn.md and messages.md are written".to_owned())
 }
 
 fn update_messages(root: &Path) -> io::Result<String> {

@@ -74,6 +74,13 @@ pub enum ConfigError {
         /// The variable that was probably meant.
         suggestion: Option<String>,
     },
+    /// A variable that contains several settings and is wrong.
+    BadVariable {
+        /// Its name.
+        name: &'static str,
+        /// In words.
+        problem: String,
+    },
     /// One of gunicorn's settings that Lockgate does not have, or not here.
     UnsupportedSetting {
         /// As written: a flag, a key or a variable.
@@ -145,6 +152,7 @@ impl ConfigError {
             Self::UnknownKey { .. }
             | Self::RepeatedKey { .. }
             | Self::UnknownVariable { .. }
+            | Self::BadVariable { .. }
             | Self::MalformedFile { .. }
             | Self::UnreadableConf { .. }
             | Self::WrongHook { .. }
@@ -186,9 +194,13 @@ impl fmt::Display for ConfigError {
                 write!(f, "{name} (from the environment): unknown setting; ")?;
                 suggest(f, suggestion, "unset it; names that begin with LOCKGATE_ are reserved for the server")
             }
+            Self::BadVariable { name, problem } => write!(f, "{name}: {problem}"),
             Self::UnsupportedSetting {
                 name,
-                origin: origin @ (Origin::File { .. } | Origin::Conf { .. } | Origin::Keyword(_)),
+                origin: origin @ (Origin::File { .. }
+                | Origin::Conf { .. }
+                | Origin::CommandArguments(_)
+                | Origin::Keyword(_)),
                 advice,
             } => write!(f, "{name} (from {origin}): {advice}"),
             Self::UnsupportedSetting { name, advice, .. } => write!(f, "{name}: {advice}"),

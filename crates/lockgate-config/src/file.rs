@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 use crate::assignment::Assignment;
 use crate::notation::quoted;
 use crate::raw_value::RawValue;
-use crate::{ConfigError, Origin, Setting, settings, suggestions, unsupported};
+use crate::{ConfigError, HookName, Origin, Setting, settings, suggestions, unsupported};
 
 /// The settings in the file, in the order of its lines, and the errors in the other lines.
 pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError>) {
@@ -139,6 +139,13 @@ fn line_of(text: &str, at: usize) -> usize {
 
 /// The error about a name that is no setting, in the file or in a keyword argument.
 pub(crate) fn unknown(key: &str, origin: Origin) -> ConfigError {
+    if HookName::named(key).is_some() {
+        return ConfigError::UnsupportedSetting {
+            name: key.to_owned(),
+            origin,
+            advice: "is a hook, which is a function; define it in gunicorn.conf.py".to_owned(),
+        };
+    }
     if let Some(unsupported) = unsupported::by_name(key) {
         return ConfigError::UnsupportedSetting {
             name: key.to_owned(),
@@ -214,8 +221,8 @@ mod tests {
             ("harakiri = 2\n", "did you mean request_timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
-                "control_socket = 2\n",
-                "control_socket (from x.toml line 1): Lockgate does not support this setting yet",
+                "reload = 2\n",
+                "reload (from x.toml line 1): Lockgate does not support this setting yet",
             ),
             ("ssl_version = 5\n", "this setting: use tls_min_version"),
             (

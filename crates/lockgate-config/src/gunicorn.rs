@@ -6,7 +6,19 @@ use std::path::{Path, PathBuf};
 mod hooks;
 pub use hooks::HookName;
 
+mod worker_class;
+pub use worker_class::WorkerClass;
+
+pub(crate) mod cfg;
+pub(crate) mod page;
+pub(crate) mod threads;
+
+pub(crate) mod command_arguments;
 pub(crate) mod evaluated;
+pub(crate) mod foreign;
+mod names;
+mod nearest;
+mod shell_words;
 
 /// What a configuration written for gunicorn asks for, beyond settings that Lockgate has too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,28 +66,6 @@ impl fmt::Display for ConfSource {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Module(module) => write!(f, "python:{module}"),
-        }
-    }
-}
-
-/// gunicorn's classes of workers that Lockgate's one kind of worker replaces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerClass {
-    /// One request at a time.
-    Sync,
-    /// Threads.
-    Gthread,
-    /// Greenlets.
-    Gevent,
-}
-
-impl WorkerClass {
-    /// Its name in gunicorn.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Gthread => "gthread",
-            Self::Gevent => "gevent",
         }
     }
 }

@@ -54,6 +54,7 @@ mod uwsgi_protocol;
 pub use uwsgi_protocol::UwsgiProtocolConfig;
 mod gunicorn;
 pub use gunicorn::{ConfSource, GunicornConfig, HookName, WorkerClass};
+pub use gunicorn::{cfg::cfg, page::gunicorn_page};
 
 mod config;
 pub use config::{Collection, Config, LogLevel, LogTarget, Threads};
@@ -92,6 +93,7 @@ mod invocation;
 pub use invocation::Invocation;
 
 mod command_line;
+mod sources;
 
 mod https;
 

@@ -30,6 +30,8 @@ pub enum Origin {
     },
     /// A flag, by its first long spelling: `--workers`.
     Flag(String),
+    /// A flag in the variable GUNICORN_CMD_ARGS.
+    CommandArguments(String),
     /// The positional argument: the application.
     Argument,
     /// A keyword argument of `lockgate.serve`.
@@ -49,6 +51,7 @@ impl fmt::Display for Origin {
             Self::Conf { source, line: None } => write!(f, "{source}"),
             Self::Keyword(name) => write!(f, "serve({name}=…)"),
             Self::Flag(flag) => f.write_str(flag),
+            Self::CommandArguments(flag) => write!(f, "{flag} in GUNICORN_CMD_ARGS"),
             Self::Argument => f.write_str("the command line"),
         }
     }

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::command_line::CONTROLS;
 use crate::settings::in_section;
-use crate::unsupported::{Support, UNSUPPORTED};
 use crate::{Section, Setting, Shape};
 
 /// The page `docs/reference/settings.md`, complete.
@@ -34,24 +33,6 @@ pub fn reference_page() -> String {
             ),
         );
     }
-    page.push_str(UNSUPPORTED_SETTINGS);
-    for unsupported in UNSUPPORTED
-        .iter()
-        .filter(|unsupported| unsupported.support != Support::CommandLine)
-    {
-        let state = if unsupported.support == Support::NotYet {
-            "not yet"
-        } else {
-            "no"
-        };
-        push(
-            &mut page,
-            format_args!(
-                "| `{}` | {state} | {} |\n",
-                unsupported.name, unsupported.advice
-            ),
-        );
-    }
     page
 }
 
@@ -69,14 +50,16 @@ Every setting can be set in three places, under one name.
 | environment | `LOCKGATE_` and the name in capitals | `LOCKGATE_GRACEFUL_TIMEOUT=30s` |
 
 Flags override the file, the file overrides the environment, and the environment overrides the default.
+The flags in the variable `GUNICORN_CMD_ARGS` are between the command line and the file.
 A list replaces the list that it overrides; it does not extend it.
 An unknown flag, key or `LOCKGATE_` variable is an error, and so is an invalid value; all errors are reported together.
 An empty variable counts as unset.
 Variables that Kubernetes and Docker links set for a service called `lockgate` or `lockgate-NAME` (`LOCKGATE_SERVICE_HOST`, `LOCKGATE_PORT=tcp://…`, `LOCKGATE_PORT_80_TCP_ADDR`) are ignored.
 `lockgate --print-config` shows every setting with its value and its origin.
 
-The file is `lockgate.toml` in the working directory, or the one that `-c` or `LOCKGATE_CONFIG` names.
-It also accepts gunicorn's Python names, as in `keepalive = 5`.
+The file is the one that `-c` or `LOCKGATE_CONFIG` names, else `lockgate.toml` in the working directory, else gunicorn's `gunicorn.conf.py` there.
+`lockgate.toml` also accepts gunicorn's names, as in `keepalive = 5`.
+[Settings of gunicorn](gunicorn.md) lists them all, and [Moving from gunicorn](../from-gunicorn.md) has the rules for `gunicorn.conf.py`.
 The variables `WEB_CONCURRENCY`, `PORT` and `FORWARDED_ALLOW_IPS`, which platforms set, are used for `workers`, `bind` and `forwarded_allow_ips` where these are not set otherwise.
 
 A relative path is relative to `chdir`, or without it to the directory in which the server was started.
@@ -93,15 +76,6 @@ const COMMANDS: &str = "
 
 | Flag | What it does |
 | --- | --- |
-";
-
-const UNSUPPORTED_SETTINGS: &str = "
-## Settings of gunicorn that Lockgate does not support
-
-Using one of them is an error: Lockgate does not accept settings that it would ignore.
-
-| gunicorn | In Lockgate | Instead |
-| --- | --- | --- |
 ";
 
 fn entry(page: &mut String, setting: &Setting) {

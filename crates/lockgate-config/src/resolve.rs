@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::assignment::Assignment;
 use crate::builder::ConfigBuilder;
-use crate::gunicorn::evaluated;
+use crate::gunicorn::threads::set_threads;
+use crate::gunicorn::{command_arguments, evaluated};
 use crate::host::MEMORY_PER_WORKER;
 use crate::invocation::Invocation;
 use crate::memory::MemoryBound;
@@ -15,7 +16,7 @@ use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
     BindAddress, ConfSpec, Config, ConfigError, Host, Inputs, Origin, Origins, Section, Setting,
-    SettingsFile, Threads, command_line, environment, file, https, settings,
+    SettingsFile, Threads, command_line, environment, file, https, settings, sources,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -34,7 +35,7 @@ pub struct Resolved {
     reasons: Vec<(&'static str, String)>,
 }
 
-/// Resolves all sources into one configuration. Precedence: keyword arguments, flags, file, `LOCKGATE_*`, the platform's
+/// Resolves all sources into one configuration. Precedence: keyword arguments, flags, GUNICORN_CMD_ARGS, file, `LOCKGATE_*`, the platform's
 /// variables, default.
 ///
 /// # Errors
@@ -42,48 +43,19 @@ pub struct Resolved {
 /// All mistakes: the command line's grammar, variables, the file, then values in order of precedence. Values that a
 /// stronger source overrides are checked too.
 pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
-    let Inputs {
-        arguments,
-        environment,
-        file,
-        keywords,
-        host,
-    } = *inputs;
-    let command_line = command_line::read(arguments);
+    let (environment, host) = (inputs.environment, inputs.host);
+    let command_line = command_line::read(inputs.arguments);
+    let mut invocation = command_line.invocation.clone();
     let mut builder = ConfigBuilder::new();
     let mut origins = Origins::default();
     let (mut notes, mut reasons) = (Vec::new(), Vec::new());
-    let is_text_only = matches!(
-        command_line.invocation,
-        Invocation::Help(_) | Invocation::Version(_)
-    );
+    let is_text_only = matches!(invocation, Invocation::Help(_) | Invocation::Version(_));
     if !is_text_only {
-        let mut mistakes = command_line.mistakes;
-        let (mut assignments, wrong) = environment::read(environment);
-        mistakes.extend(wrong);
-        match file {
-            Some(SettingsFile::Toml { path, text }) => {
-                let (in_file, wrong) = file::read(path, text);
-                assignments.extend(in_file);
-                mistakes.extend(wrong);
-            }
-            Some(SettingsFile::Python { source, evaluated }) => {
-                let conf = evaluated::read(source, evaluated);
-                assignments.extend(conf.assignments);
-                mistakes.extend(conf.mistakes);
-                let gunicorn = &mut builder.config.gunicorn;
-                gunicorn.conf = Some(source.clone());
-                gunicorn.hooks = conf.hooks;
-                gunicorn.has_logconfig_dict = conf.has_logconfig_dict;
-            }
-            None => {}
-        }
-        assignments.extend(command_line.assignments);
-        if let Some(keywords) = keywords {
-            let (given, wrong) = evaluated::read_keywords(keywords);
-            assignments.extend(given);
-            mistakes.extend(wrong);
-        }
+        let sources = sources::read(inputs, command_line);
+        let (assignments, mut mistakes) = (sources.assignments, sources.mistakes);
+        invocation = sources.invocation;
+        notes = sources.notes;
+        builder.config.gunicorn = sources.gunicorn;
         // The platform's variables are not meant for Lockgate: where they are overridden, they are not checked.
         let mut platform = environment::platform(environment);
         platform.retain(|weak| {
@@ -91,15 +63,11 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
                 .iter()
                 .all(|strong| strong.setting.name != weak.setting.name)
         });
-        let is_named = command_line.is_application_unclear
-            || assignments
-                .iter()
-                .any(|assignment| assignment.setting.name == "app");
         for assignment in platform.into_iter().chain(assignments) {
             mistakes.extend(apply(&mut builder, &mut origins, assignment).err());
         }
         mistakes.extend(mount_by_variable(&mut builder, &mut origins).err());
-        if !is_named {
+        if !sources.has_application {
             mistakes.push(ConfigError::MissingApplication);
         }
         https::listen_at_standard_ports(&mut builder.config, &mut origins);
@@ -108,16 +76,19 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
             return Err(mistakes);
         }
         let alone = |mistake| vec![mistake];
-        notes = finish(&mut builder, &origins, environment, host).map_err(alone)?;
+        let classes = set_threads(&mut builder, &origins);
+        notes.extend(classes.notes);
+        notes.extend(finish(&mut builder, &origins, host).map_err(alone)?);
         reasons = bound_memory(&mut builder, &origins, host).map_err(alone)?;
         reasons.push(("workers", builder.config.workers_reason.clone()));
+        reasons.extend(classes.reason.map(|reason| ("threads", reason)));
     }
     let shown = settings()
         .map(|setting| (setting, (setting.show)(&builder)))
         .collect();
     Ok(Resolved {
         config: builder.config,
-        invocation: command_line.invocation,
+        invocation,
         origins,
         notes,
         shown,
@@ -125,7 +96,8 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
     })
 }
 
-/// The file that the operator names with `-c`/`--config` or LOCKGATE_CONFIG. `None`: lockgate.toml in the working
+/// The file that the operator names with `-c`/`--config`, there or in GUNICORN_CMD_ARGS, or with
+/// LOCKGATE_CONFIG. `None`: lockgate.toml in the working
 /// directory if it exists, else gunicorn.conf.py.
 pub fn config_path(
     arguments: &[OsString],
@@ -134,7 +106,7 @@ pub fn config_path(
     let command_line = command_line::read(arguments);
     match command_line.invocation {
         Invocation::Help(_) | Invocation::Version(_) => None,
-        _ => named_file(command_line.config.as_deref(), environment),
+        _ => named_file(command_line.config, environment),
     }
 }
 
@@ -179,9 +151,10 @@ pub fn admin_address(
     }
 }
 
-fn named_file(flag: Option<&str>, environment: &[(OsString, OsString)]) -> Option<ConfSpec> {
+fn named_file(flag: Option<String>, environment: &[(OsString, OsString)]) -> Option<ConfSpec> {
+    let further = || command_arguments::read(environment).config;
     let variable = || environment::value_of(environment, environment::CONFIG);
-    let named = flag.map(str::to_owned).or_else(variable)?;
+    let named = flag.or_else(further).or_else(variable)?;
     Some(ConfSpec::parse(&named))
 }
 
@@ -275,7 +248,6 @@ fn mount_by_variable(
 fn finish(
     builder: &mut ConfigBuilder,
     origins: &Origins,
-    environment: &[(OsString, OsString)],
     host: &Host,
 ) -> Result<Vec<String>, ConfigError> {
     let has_conf = builder.config.gunicorn.conf.is_some();
@@ -308,7 +280,12 @@ fn finish(
             "the application is mounted at {path} because the environment has SCRIPT_NAME={path}; root_path overrides it"
         ));
     }
-    let limits = config.limits;
+    let limits = &mut config.limits;
+    for limit in [&mut limits.request_line, &mut limits.request_field_size] {
+        if *limit == 0 {
+            *limit = limits.request_head;
+        }
+    }
     for (name, size) in [
         ("limit_request_line", limits.request_line),
         ("limit_request_field_size", limits.request_field_size),
@@ -319,9 +296,6 @@ fn finish(
                 limits.request_head
             ));
         }
-    }
-    if environment::value_of(environment, "GUNICORN_CMD_ARGS").is_some() {
-        notes.push("GUNICORN_CMD_ARGS is set and not read: write the settings into lockgate.toml or LOCKGATE_*".to_owned());
     }
     Ok(notes)
 }

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod gunicorn;
+mod gunicorn_names;
 mod https;
 mod logging;
 mod messages;

@@ -1,18 +1,38 @@
 //! gunicorn's settings that Lockgate does not support, each with advice.
 //!
-//! They are refused and never ignored: a server that accepts `reload` and watches no file misleads its operator.
+//! One that would change what the server does is refused: a server that accepts `reload` and watches no file misleads
+//! its operator. The others are ignored with a note. gunicorn's default is accepted silently.
 
-use Support::{CommandLine, Never, NotYet};
+use Support::{CommandLine, Ignored, Never, NotYet};
+use Takes::{List, Nothing, Switch, Value};
 
 /// A gunicorn setting that Lockgate does not support.
 pub(crate) struct Unsupported {
     /// gunicorn's name for it in Python.
     pub(crate) name: &'static str,
     /// Its flags without dashes, if they differ from the name with hyphens.
-    pub(crate) flags: &'static [&'static str],
+    flags: &'static [&'static str],
+    /// Its one-letter flag.
+    pub(crate) short: Option<char>,
+    pub(crate) takes: Takes,
+    /// gunicorn's default, in JSON.
+    pub(crate) default: &'static str,
     pub(crate) support: Support,
     /// What to do instead; may be empty.
     pub(crate) advice: &'static str,
+}
+
+/// What a flag takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// No value.
+    Switch,
+    /// One value.
+    Value,
+    /// One value each time.
+    List,
+    /// There is no flag: the setting exists in the configuration file only.
+    Nothing,
 }
 
 /// Why a setting is not supported.
@@ -20,6 +40,8 @@ pub(crate) struct Unsupported {
 pub(crate) enum Support {
     NotYet,
     Never,
+    /// It is accepted with a note: without it the server serves no differently, or more strictly.
+    Ignored,
     CommandLine,
 }
 
@@ -28,7 +50,7 @@ impl Unsupported {
     pub(crate) fn message(&self) -> String {
         let start = match self.support {
             NotYet => "Lockgate does not support this setting yet",
-            Never => "Lockgate does not support this setting",
+            Never | Ignored => "Lockgate does not support this setting",
             CommandLine => "this is available on the command line only",
         };
         if self.advice.is_empty() {
@@ -38,22 +60,29 @@ impl Unsupported {
         }
     }
 
-    fn has_flag(&self, flag: &str) -> bool {
-        self.flags.contains(&flag) || (self.flags.is_empty() && self.name.replace('_', "-") == flag)
+    /// Its long flags without dashes, the preferred one first.
+    pub(crate) fn long_flags(&self) -> Vec<String> {
+        match (self.takes, self.flags) {
+            (Nothing, _) => Vec::new(),
+            (_, []) => vec![self.name.replace('_', "-")],
+            (_, flags) => flags.iter().map(|flag| (*flag).to_owned()).collect(),
+        }
     }
-}
 
-/// The unsupported setting with this flag, written with its dashes and perhaps `=value`.
-pub(crate) fn by_flag(flag: &str) -> Option<&'static Unsupported> {
-    let flag = flag
-        .split('=')
-        .next()
-        .unwrap_or(flag)
-        .trim_start_matches('-');
-    UNSUPPORTED
-        .iter()
-        .filter(|unsupported| unsupported.support != CommandLine)
-        .find(|unsupported| unsupported.has_flag(flag))
+    const fn flags(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
+    const fn short(self, short: char) -> Self {
+        Self {
+            short: Some(short),
+            ..self
+        }
+    }
+
+    const fn default(self, default: &'static str) -> Self {
+        Self { default, ..self }
+    }
 }
 
 /// The unsupported setting with this name in gunicorn's configuration file.
@@ -63,18 +92,55 @@ pub(crate) fn by_name(name: &str) -> Option<&'static Unsupported> {
         .find(|unsupported| unsupported.name == name)
 }
 
+/// Those that have a flag.
+pub(crate) fn with_flags() -> impl Iterator<Item = &'static Unsupported> {
+    UNSUPPORTED
+        .iter()
+        .filter(|unsupported| unsupported.takes != Nothing && unsupported.support != CommandLine)
+}
+
 const fn unsupported(
     name: &'static str,
-    flags: &'static [&'static str],
+    takes: Takes,
+    default: &'static str,
     support: Support,
     advice: &'static str,
 ) -> Unsupported {
     Unsupported {
         name,
-        flags,
+        flags: &[],
+        short: None,
+        takes,
+        default,
         support,
         advice,
     }
+}
+
+const fn switch(name: &'static str, support: Support, advice: &'static str) -> Unsupported {
+    unsupported(name, Switch, "false", support, advice)
+}
+
+const fn value(
+    name: &'static str,
+    default: &'static str,
+    support: Support,
+    advice: &'static str,
+) -> Unsupported {
+    unsupported(name, Value, default, support, advice)
+}
+
+const fn list(name: &'static str, support: Support, advice: &'static str) -> Unsupported {
+    unsupported(name, List, "[]", support, advice)
+}
+
+const fn file_only(
+    name: &'static str,
+    default: &'static str,
+    support: Support,
+    advice: &'static str,
+) -> Unsupported {
+    unsupported(name, Nothing, default, support, advice)
 }
 
 const ASGI: &str = "Lockgate serves WSGI only";
@@ -83,148 +149,65 @@ const SYSLOG: &str = "log to standard error, which the service manager forwards"
 const LOGGING: &str = "configure Python's logging in the application";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
 const DIRTY: &str = "use a task queue or a separate process";
-const HOOK: &str = "hooks are functions, and lockgate.toml is not Python";
-const RELOAD: &str = "restart the server after a change";
+const RELOAD: &str = "reload is not supported; restart the server after a change";
 const CONTROL: &str = "use admin_bind and lockgate ctl, or send signals";
 
-/// Every name of gunicorn 27 that is not a setting here.
+/// Every name of gunicorn 27 that is neither a setting here nor a hook.
 pub(crate) const UNSUPPORTED: &[Unsupported] = &[
-    unsupported(
-        "config",
-        &[],
-        CommandLine,
-        "-c/--config, or LOCKGATE_CONFIG in the environment",
-    ),
-    unsupported("check_config", &[], CommandLine, "--check-config"),
-    unsupported("print_config", &[], CommandLine, "--print-config"),
-    unsupported(
-        "worker_class",
-        &["worker-class", "k"],
-        Never,
-        "there is one kind of worker: use --threads",
-    ),
-    unsupported("http_parser", &[], Never, "there is one parser; remove it"),
-    unsupported("asgi_loop", &[], Never, ASGI),
-    unsupported("asgi_lifespan", &[], Never, ASGI),
-    unsupported("asgi_disconnect_grace_period", &[], Never, ASGI),
-    unsupported("websocket_max_message_size", &[], Never, ASGI),
-    unsupported("reload", &[], NotYet, RELOAD),
-    unsupported("reload_engine", &[], NotYet, RELOAD),
-    unsupported("reload_extra_files", &["reload-extra-file"], NotYet, RELOAD),
-    unsupported("spew", &[], Never, "use a tracer, such as python -m trace"),
-    unsupported(
-        "daemon",
-        &["daemon", "D"],
-        Never,
-        "run it under systemd or another service manager",
-    ),
-    unsupported(
-        "worker_tmp_dir",
-        &[],
-        Never,
-        "there are no heartbeat files; remove it",
-    ),
-    unsupported("initgroups", &[], NotYet, ""),
-    unsupported("tmp_upload_dir", &[], Never, "use spool_dir"),
-    unsupported("paste", &["paste", "paster"], NotYet, PASTE),
-    unsupported("raw_paste_global_conf", &["paste-global"], NotYet, PASTE),
-    unsupported("permit_obsolete_folding", &[], Never, STRICT),
-    unsupported("strip_header_spaces", &[], Never, STRICT),
-    unsupported("permit_unconventional_http_method", &[], Never, STRICT),
-    unsupported("permit_unconventional_http_version", &[], Never, STRICT),
-    unsupported("casefold_http_method", &[], Never, STRICT),
-    unsupported(
-        "logger_class",
-        &[],
-        NotYet,
-        "set access_logformat, and configure Python's logging in the application",
-    ),
-    unsupported("logconfig", &["log-config"], NotYet, LOGGING),
-    unsupported("logconfig_json", &["log-config-json"], NotYet, LOGGING),
-    unsupported("logconfig_dict", &[], NotYet, LOGGING),
-    unsupported("syslog", &["log-syslog"], NotYet, SYSLOG),
-    unsupported("syslog_addr", &["log-syslog-to"], NotYet, SYSLOG),
-    unsupported("syslog_prefix", &["log-syslog-prefix"], NotYet, SYSLOG),
-    unsupported("syslog_facility", &["log-syslog-facility"], NotYet, SYSLOG),
-    unsupported("disable_redirect_access_to_syslog", &[], NotYet, SYSLOG),
-    unsupported(
-        "enable_stdio_inheritance",
-        &["enable-stdio-inheritance", "R"],
-        Never,
-        "streams are always inherited; remove it",
-    ),
-    unsupported("default_proc_name", &[], Never, "use name"),
-    unsupported("ssl_version", &[], Never, "use tls_min_version"),
-    unsupported(
-        "suppress_ragged_eofs",
-        &[],
-        Never,
-        "a connection that ends without close_notify is closed quietly, and a body cut off by it is never complete; remove it",
-    ),
-    unsupported(
-        "do_handshake_on_connect",
-        &[],
-        Never,
-        "handshakes occupy no thread and are limited by tls_handshake_timeout; remove it",
-    ),
-    unsupported(
-        "ssl_context",
-        &[],
-        Never,
-        "use certificates, keyfile_password_file, tls_min_version and ciphers",
-    ),
-    unsupported(
-        "http2_cleartext",
-        &[],
-        Never,
-        "HTTP/2 without TLS is spoken by prior knowledge if http2 is true; remove it",
-    ),
-    unsupported(
-        "http2_initial_window_size",
-        &[],
-        Never,
-        "the server chooses its windows; remove it",
-    ),
-    unsupported(
-        "http2_max_frame_size",
-        &[],
-        Never,
-        "frames have at most 16 KiB; remove it",
-    ),
-    unsupported(
-        "http2_max_header_list_size",
-        &[],
-        Never,
-        "use limit_request_head",
-    ),
-    unsupported("control_socket", &[], NotYet, CONTROL),
-    unsupported("control_socket_mode", &[], NotYet, CONTROL),
-    unsupported(
-        "control_socket_disable",
-        &["no-control-socket"],
-        Never,
-        "there is no control socket; remove it",
-    ),
-    unsupported("dirty_apps", &["dirty-app"], Never, DIRTY),
-    unsupported("dirty_workers", &[], Never, DIRTY),
-    unsupported("dirty_timeout", &[], Never, DIRTY),
-    unsupported("dirty_threads", &[], Never, DIRTY),
-    unsupported("dirty_graceful_timeout", &[], Never, DIRTY),
-    unsupported("on_starting", &[], NotYet, HOOK),
-    unsupported("on_reload", &[], NotYet, HOOK),
-    unsupported("when_ready", &[], NotYet, HOOK),
-    unsupported("pre_fork", &[], NotYet, HOOK),
-    unsupported("post_fork", &[], NotYet, HOOK),
-    unsupported("post_worker_init", &[], NotYet, HOOK),
-    unsupported("worker_int", &[], NotYet, HOOK),
-    unsupported("worker_abort", &[], NotYet, HOOK),
-    unsupported("pre_exec", &[], NotYet, HOOK),
-    unsupported("pre_request", &[], NotYet, HOOK),
-    unsupported("post_request", &[], NotYet, HOOK),
-    unsupported("child_exit", &[], NotYet, HOOK),
-    unsupported("worker_exit", &[], NotYet, HOOK),
-    unsupported("nworkers_changed", &[], NotYet, HOOK),
-    unsupported("on_exit", &[], NotYet, HOOK),
+    value("config", "\"./gunicorn.conf.py\"", CommandLine, "-c/--config, or LOCKGATE_CONFIG in the environment"),
+    switch("check_config", CommandLine, "--check-config"),
+    switch("print_config", CommandLine, "--print-config"),
+    value("http_parser", "\"auto\"", Ignored, "there is one parser; remove it"),
+    value("asgi_loop", "\"auto\"", Ignored, ASGI),
+    value("asgi_lifespan", "\"auto\"", Ignored, ASGI),
+    value("asgi_disconnect_grace_period", "3", Ignored, ASGI),
+    value("websocket_max_message_size", "16777216", Ignored, ASGI),
+    switch("reload", NotYet, "restart the server after a change"),
+    value("reload_engine", "\"auto\"", Ignored, RELOAD),
+    list("reload_extra_files", Ignored, RELOAD).flags(&["reload-extra-file"]),
+    switch("spew", Ignored, "use a tracer, such as python -m trace"),
+    switch("daemon", Never, "run it under systemd or another service manager").short('D'),
+    value("worker_tmp_dir", "null", Ignored, "there are no heartbeat files; remove it"),
+    switch("initgroups", NotYet, ""),
+    file_only("tmp_upload_dir", "null", Ignored, "use spool_dir"),
+    value("paste", "null", NotYet, PASTE).flags(&["paste", "paster"]),
+    list("raw_paste_global_conf", NotYet, PASTE).flags(&["paste-global"]),
+    switch("permit_obsolete_folding", Ignored, STRICT),
+    switch("strip_header_spaces", Ignored, STRICT),
+    switch("permit_unconventional_http_method", Ignored, STRICT),
+    switch("permit_unconventional_http_version", Ignored, STRICT),
+    switch("casefold_http_method", Ignored, STRICT),
+    value("logger_class", "\"gunicorn.glogging.Logger\"", NotYet, "set access_logformat, and configure Python's logging in the application"),
+    value("logconfig", "null", NotYet, LOGGING).flags(&["log-config"]),
+    value("logconfig_json", "null", NotYet, LOGGING).flags(&["log-config-json"]),
+    file_only("logconfig_dict", "{}", NotYet, LOGGING),
+    switch("syslog", NotYet, SYSLOG).flags(&["log-syslog"]),
+    value("syslog_addr", "\"udp://localhost:514\"", NotYet, SYSLOG).flags(&["log-syslog-to"]),
+    value("syslog_prefix", "null", NotYet, SYSLOG).flags(&["log-syslog-prefix"]),
+    value("syslog_facility", "\"user\"", NotYet, SYSLOG).flags(&["log-syslog-facility"]),
+    switch("disable_redirect_access_to_syslog", NotYet, SYSLOG),
+    switch("enable_stdio_inheritance", Ignored, "streams are always inherited; remove it").short('R'),
+    file_only("default_proc_name", "\"gunicorn\"", Ignored, "use proc_name"),
+    value("ssl_version", "2", Ignored, "use tls_min_version"),
+    switch("suppress_ragged_eofs", Ignored, "a connection that ends without close_notify is closed quietly, and a body cut off by it is never complete; remove it").default("true"),
+    switch("do_handshake_on_connect", Ignored, "handshakes occupy no thread and are limited by tls_handshake_timeout; remove it"),
+    file_only("ssl_context", "null", Never, "use certificates, keyfile_password_file, tls_min_version and ciphers"),
+    value("http2_cleartext", "\"off\"", Ignored, "HTTP/2 without TLS is spoken by prior knowledge if http2 is true; remove it"),
+    value("http2_initial_window_size", "65535", Ignored, "the server chooses its windows; remove it"),
+    value("http2_max_frame_size", "16384", Ignored, "frames have at most 16 KiB; remove it"),
+    value("http2_max_header_list_size", "65536", Ignored, "use limit_request_head"),
+    value("control_socket", "null", NotYet, CONTROL),
+    value("control_socket_mode", "384", Ignored, CONTROL),
+    switch("control_socket_disable", Ignored, "there is no control socket; remove it").flags(&["no-control-socket"]),
+    list("dirty_apps", Never, DIRTY).flags(&["dirty-app"]),
+    value("dirty_workers", "0", Never, DIRTY),
+    value("dirty_timeout", "300", Ignored, DIRTY),
+    value("dirty_threads", "1", Ignored, DIRTY),
+    value("dirty_graceful_timeout", "30", Ignored, DIRTY),
+    file_only("on_dirty_starting", "null", Ignored, DIRTY),
+    file_only("dirty_post_fork", "null", Ignored, DIRTY),
+    file_only("dirty_worker_init", "null", Ignored, DIRTY),
+    file_only("dirty_worker_exit", "null", Ignored, DIRTY),
 ];
 
 #[cfg(test)]
@@ -238,27 +221,14 @@ mod tests {
             for name in setting.gunicorn.iter().chain([&setting.name]) {
                 assert!(by_name(name).is_none(), "{name}");
             }
-            for spelling in setting.spellings() {
-                assert!(by_flag(&spelling).is_none(), "{spelling}");
-            }
         }
     }
 
     #[test]
-    fn flags_are_found_in_every_spelling() {
-        for flag in [
-            "-k",
-            "--worker-class",
-            "--worker-class=gthread",
-            "-D",
-            "-R",
-            "--paster",
-            "--paste-global",
-            "--no-control-socket",
-        ] {
-            assert!(by_flag(flag).is_some(), "{flag}");
+    fn every_default_is_json() {
+        for unsupported in UNSUPPORTED {
+            let parsed = serde_json::from_str::<serde_json::Value>(unsupported.default);
+            assert!(parsed.is_ok(), "{}", unsupported.name);
         }
-        assert!(by_flag("--check-config").is_none());
-        assert!(by_flag("--preload").is_none());
     }
 }

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use super::foreign::Foreign;
+use super::nearest::nearest;
 use super::{ConfSource, HookName};
 use crate::assignment::Assignment;
 use crate::kind::Kind;
@@ -16,7 +18,10 @@ pub(crate) struct Conf {
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) hooks: Vec<HookName>,
     pub(crate) has_logconfig_dict: bool,
+    /// Values of gunicorn's settings that Lockgate does not have.
+    pub(crate) foreign: Vec<Foreign>,
     pub(crate) mistakes: Vec<ConfigError>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Reads what `lockgate.gunicorn.evaluate` has written about `source`.
@@ -38,23 +43,25 @@ pub(crate) fn read(source: &ConfSource, evaluated: &str) -> Conf {
             .push(unreadable(traceback.trim_end().to_owned()));
         return conf;
     }
-    let names = object.get("names").and_then(Value::as_array);
-    for entry in names.map(Vec::as_slice).unwrap_or_default() {
-        if let Some(name) = entry.get("name").and_then(Value::as_str) {
-            let line = entry.get("line").and_then(Value::as_u64);
-            let origin = Origin::Conf {
-                source: source.clone(),
-                line: line.and_then(|line| usize::try_from(line).ok()),
-            };
-            conf.read_name(name, entry, origin);
-        }
+    let entries = object.get("names").and_then(Value::as_array);
+    let entries = entries.map(Vec::as_slice).unwrap_or_default().iter();
+    let entries = entries.filter_map(|entry| Some((entry.get("name")?.as_str()?, entry)));
+    let names: Vec<&str> = entries.clone().map(|(name, _)| name).collect();
+    for (name, entry) in entries {
+        let line = entry.get("line").and_then(Value::as_u64);
+        let origin = Origin::Conf {
+            source: source.clone(),
+            line: line.and_then(|line| usize::try_from(line).ok()),
+        };
+        conf.read_name(name, &names, entry, origin);
     }
     conf.hooks.sort_unstable();
     conf
 }
 
 impl Conf {
-    fn read_name(&mut self, name: &str, entry: &Value, origin: Origin) {
+    /// Reads one of the `names` in the file.
+    fn read_name(&mut self, name: &str, names: &[&str], entry: &Value, origin: Origin) {
         if let Some(hook) = HookName::named(name) {
             self.read_hook(hook, entry, origin);
         } else if name == "logconfig_dict" {
@@ -62,6 +69,7 @@ impl Conf {
             self.has_logconfig_dict = !entry.get("value").is_some_and(is_empty);
         } else if let Some(setting) = by_name(name) {
             let value = match raw_value(setting, entry) {
+                RawValue::Null if setting.name == "app" => return,
                 // gunicorn's default for what is no number is None.
                 RawValue::Null if !is_number(&setting.kind) => default_of(setting),
                 value => value,
@@ -71,12 +79,18 @@ impl Conf {
                 value,
                 origin,
             });
-        } else if let Some(unsupported) = unsupported::by_name(name) {
-            self.mistakes.push(ConfigError::UnsupportedSetting {
-                name: name.to_owned(),
+        } else if let Some(setting) = unsupported::by_name(name) {
+            self.foreign.push(Foreign {
+                setting,
+                value: shown(entry),
                 origin,
-                advice: unsupported.message(),
             });
+        } else if entry.get("value").is_some()
+            && let Some(meant) = nearest(name).filter(|meant| !names.contains(meant))
+        {
+            self.notes.push(format!(
+                "{name} (from {origin}) is no setting and has no effect; did you mean {meant}?"
+            ));
         }
     }
 
@@ -103,34 +117,41 @@ impl Conf {
 }
 
 /// The keyword arguments of `lockgate.serve` as a source of settings.
-pub(crate) fn read_keywords(keywords: &str) -> (Vec<Assignment>, Vec<ConfigError>) {
-    let (mut assignments, mut mistakes) = (Vec::new(), Vec::new());
+pub(crate) fn read_keywords(keywords: &str) -> Conf {
+    let mut given = Conf::default();
     let object: Map<String, Value> = match serde_json::from_str(keywords) {
         Ok(object) => object,
         Err(error) => {
             let problem = format!("the keyword arguments are no JSON object: {error}");
-            return (assignments, vec![ConfigError::BadUsage { problem }]);
+            given.mistakes.push(ConfigError::BadUsage { problem });
+            return given;
         }
     };
     for (name, value) in object {
         let origin = Origin::Keyword(name.clone());
         let known = settings()
             .find(|setting| setting.name == name || setting.gunicorn.contains(&name.as_str()));
-        let Some(setting) = known else {
-            mistakes.push(crate::file::unknown(&name, origin));
-            continue;
-        };
-        let value = match from_json(&setting.kind, &value) {
-            RawValue::Null => default_of(setting),
-            value => value,
-        };
-        assignments.push(Assignment {
-            setting,
-            value,
-            origin,
-        });
+        if let Some(setting) = known {
+            let value = match from_json(&setting.kind, &value) {
+                RawValue::Null => default_of(setting),
+                value => value,
+            };
+            given.assignments.push(Assignment {
+                setting,
+                value,
+                origin,
+            });
+        } else if let Some(setting) = unsupported::by_name(&name) {
+            given.foreign.push(Foreign {
+                setting,
+                value: from_json(&Kind::Text, &value),
+                origin,
+            });
+        } else {
+            given.mistakes.push(crate::file::unknown(&name, origin));
+        }
     }
-    (assignments, mistakes)
+    given
 }
 
 /// The setting that a name in gunicorn's file means: gunicorn's name, or Lockgate's where gunicorn has none. Names of
@@ -143,6 +164,12 @@ fn by_name(name: &str) -> Option<&'static Setting> {
 }
 
 fn raw_value(setting: &Setting, entry: &Value) -> RawValue {
+    // A class is given by itself or by its path.
+    if setting.name == "worker_class"
+        && let Some(path) = entry.get("path").and_then(Value::as_str)
+    {
+        return RawValue::Text(path.to_owned());
+    }
     match entry.get("value") {
         Some(value) => from_json(&setting.kind, value),
         None => shown(entry),
@@ -165,7 +192,8 @@ fn is_number(kind: &Kind) -> bool {
     )
 }
 
-fn from_json(kind: &Kind, value: &Value) -> RawValue {
+/// A value of JSON for a setting of this kind.
+pub(super) fn from_json(kind: &Kind, value: &Value) -> RawValue {
     match value {
         Value::Null => RawValue::Null,
         Value::Bool(value) => RawValue::Boolean(*value),

@@ -8,6 +8,7 @@ use crate::setting::{Section, Setting, Shape};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const MOST_FIELDS: u64 = 32_768;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -19,7 +20,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Size {
             least: 64,
             most: MIB,
-            zero: Err("a request line cannot be unlimited; for long ones write 64K"),
+            zero: Ok("no limit but limit_request_head"),
         },
         doc: "Maximum size of the request line: method, target and version. A longer one gets 414. gunicorn's \
               default is 4094, and its real maximum is 8190.",
@@ -38,15 +39,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["limit-request-fields"],
         shape: Shape::Value,
         kind: Kind::Number {
-            least: 1,
-            most: 32_768,
+            least: 0,
+            most: MOST_FIELDS,
             auto: false,
         },
-        doc: "Maximum number of header fields in a request. More get 431.",
+        doc: "Maximum number of header fields in a request. More get 431. 0 means 32768, as in gunicorn.",
         gunicorn: &["limit_request_fields"],
         uwsgi: &["max-vars"],
         read: |builder, value| {
-            builder.config.limits.request_fields = value.number()?;
+            let fields: u64 = value.number()?;
+            let fields = if fields == 0 { MOST_FIELDS } else { fields };
+            builder.config.limits.request_fields = usize::try_from(fields).unwrap_or(usize::MAX);
             Ok(())
         },
         show: |builder| builder.config.limits.request_fields.to_string(),
@@ -60,7 +63,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Size {
             least: 64,
             most: MIB,
-            zero: Err("a header field cannot be unlimited; for long ones write 64K"),
+            zero: Ok("no limit but limit_request_head"),
         },
         doc: "Maximum size of a header field: name, value and line end. A larger one gets 431.",
         gunicorn: &["limit_request_field_size"],

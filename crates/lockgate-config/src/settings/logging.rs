@@ -92,7 +92,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             let word = value.text()?.trim().to_ascii_lowercase();
             builder.config.log_level = LogLevel::ALL
                 .into_iter()
-                .find(|level| level.name() == word)
+                .find(|level| {
+                    level.name() == word || (word == "warn" && *level == LogLevel::Warning)
+                })
                 .ok_or_else(|| {
                     ValueError::from("must be critical, error, warning, info or debug")
                 })?;

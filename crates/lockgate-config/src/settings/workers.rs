@@ -3,11 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::Threads;
 use crate::kind::Kind;
 use crate::notation::{duration_text, quoted};
 use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
+use crate::{Threads, WorkerClass};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -56,6 +56,29 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| shown(builder.config.threads),
+    },
+    Setting {
+        name: "worker_class",
+        section: Section::Workers,
+        short: Some('k'),
+        flags: &["worker-class"],
+        shape: Shape::Value,
+        kind: Kind::Word(&["sync", "gthread", "gevent"]),
+        doc: "gunicorn's class of workers. Lockgate has one kind of worker, so it means only how many threads there \
+              are if `threads` is not set: one with `sync` and `gthread`, as in gunicorn, and `auto` with `gevent`. \
+              Paths such as `gunicorn.workers.gthread.ThreadWorker` are accepted too. Empty: not set.",
+        gunicorn: &["worker_class"],
+        uwsgi: &[],
+        read: |builder, value| {
+            let text = value.optional_text()?;
+            let class = text.as_deref().map(WorkerClass::parse).transpose()?;
+            builder.config.gunicorn.worker_class = class;
+            Ok(())
+        },
+        show: |builder| {
+            let class = builder.config.gunicorn.worker_class;
+            quoted(class.map(WorkerClass::name).unwrap_or_default())
+        },
     },
     Setting {
         name: "thread_idle_timeout",

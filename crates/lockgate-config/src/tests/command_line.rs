@@ -174,6 +174,26 @@ fn the_file_is_named_by_flag_before_variable() {
 }
 
 #[test]
+fn the_file_may_be_named_in_gunicorn_cmd_args() {
+    let environment = [
+        (OsString::from("LOCKGATE_CONFIG"), OsString::from("b.toml")),
+        (
+            OsString::from("GUNICORN_CMD_ARGS"),
+            OsString::from("-c c.toml"),
+        ),
+    ];
+    let named = |arguments: &[&str]| config_path(&command(arguments), &environment);
+    assert_eq!(
+        named(&["a:b"]),
+        Some(ConfSpec::Toml(PathBuf::from("c.toml")))
+    );
+    assert_eq!(
+        named(&["-c", "a.toml"]),
+        Some(ConfSpec::Toml(PathBuf::from("a.toml")))
+    );
+}
+
+#[test]
 fn a_name_tells_python_from_toml() {
     let file = |path: &str| ConfSpec::Python(ConfSource::File(PathBuf::from(path)));
     let cases = [

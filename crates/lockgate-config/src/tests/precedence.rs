@@ -70,6 +70,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("reuse_port", "true", "false", "1"),
     ("workers", "1", "2", "auto"),
     ("threads", "1", "'auto'", "3"),
+    ("worker_class", "sync", "'gthread'", "gevent"),
     ("thread_idle_timeout", "1", "'2m'", "0"),
     ("gc", "off", "'idle'", "freeze"),
     ("switch_interval", "1ms", "'500us'", "0.002"),

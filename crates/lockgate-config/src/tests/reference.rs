@@ -1,6 +1,6 @@
 //! Tests that the reference page agrees with the table.
 
-use crate::{reference_page, settings};
+use crate::{gunicorn_page, reference_page, settings};
 
 #[test]
 fn the_committed_page_is_fresh() {
@@ -8,6 +8,15 @@ fn the_committed_page_is_fresh() {
     assert!(
         committed == reference_page(),
         "docs/reference/settings.md is not what the settings say; run `make docs` and commit the page"
+    );
+}
+
+#[test]
+fn the_committed_page_of_gunicorns_settings_is_fresh() {
+    let committed = include_str!("../../../../docs/reference/gunicorn.md");
+    assert!(
+        committed == gunicorn_page(),
+        "docs/reference/gunicorn.md is not what the settings say; run `make docs` and commit the page"
     );
 }
 
