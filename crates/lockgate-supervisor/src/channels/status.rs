@@ -23,6 +23,7 @@ const HEARTBEAT: u8 = b'H';
 const STUCK: u8 = b'S';
 const SERVING: u8 = b'A';
 const STUCK_THREAD: u8 = b'T';
+const RETIRING: u8 = b'E';
 const EXITING: u8 = b'X';
 const BOOT_FAILED: u8 = b'F';
 const FORKED: u8 = b'B';
@@ -41,6 +42,8 @@ pub(crate) enum StatusMessage {
     Stuck,
     /// A request that does not end occupies a thread: the worker should be replaced.
     StuckThread,
+    /// The application wants the worker to be replaced.
+    Retiring,
     /// The worker serves no requests any more, and its exit is slow.
     Exiting,
     BootFailed {
@@ -215,6 +218,7 @@ impl FrameDecoder {
                 Some(&STUCK) => messages.push(StatusMessage::Stuck),
                 Some(&SERVING) => messages.push(StatusMessage::Serving),
                 Some(&STUCK_THREAD) => messages.push(StatusMessage::StuckThread),
+                Some(&RETIRING) => messages.push(StatusMessage::Retiring),
                 Some(&EXITING) => messages.push(StatusMessage::Exiting),
                 Some(&kind @ (BOOT_FAILED | FORKED | FORK_FAILED | REQUESTED)) => {
                     match decode(kind, rest) {
@@ -301,6 +305,7 @@ fn encode(message: &StatusMessage) -> Vec<u8> {
         StatusMessage::Stuck => vec![STUCK],
         StatusMessage::Serving => vec![SERVING],
         StatusMessage::StuckThread => vec![STUCK_THREAD],
+        StatusMessage::Retiring => vec![RETIRING],
         StatusMessage::Exiting => vec![EXITING],
         StatusMessage::BootFailed { code, text } => {
             with_text(BOOT_FAILED, code.to_le_bytes(), text)
@@ -353,6 +358,7 @@ mod tests {
             StatusMessage::Stuck,
             StatusMessage::Serving,
             StatusMessage::StuckThread,
+            StatusMessage::Retiring,
             StatusMessage::Exiting,
             StatusMessage::Forked {
                 slot: 3,

@@ -110,6 +110,12 @@ impl WorkerContext {
         move || status.send(&StatusMessage::StuckThread)
     }
 
+    /// Returns a function that requests a replacement for the application.
+    pub fn retirement_request(&self) -> impl Fn() + Send + Sync + 'static {
+        let status = Arc::clone(&self.status);
+        move || status.send(&StatusMessage::Retiring)
+    }
+
     /// Reports why the application could not be loaded; the worker then exits with the same code.
     ///
     /// `code` is 3 when the import failed and 4 when the application was not found or is not callable; `text` is the

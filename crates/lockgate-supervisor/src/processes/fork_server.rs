@@ -198,6 +198,7 @@ impl ForkServer {
             | StatusMessage::Heartbeat
             | StatusMessage::Stuck
             | StatusMessage::StuckThread
+            | StatusMessage::Retiring
             | StatusMessage::Exiting
             | StatusMessage::Requested { .. } => Vec::new(),
         }

@@ -31,6 +31,10 @@ fn event(pid: u32, message: StatusMessage) -> Option<Event> {
             pid,
             reason: ReplaceReason::StuckThread,
         },
+        StatusMessage::Retiring => Event::ReplaceWanted {
+            pid,
+            reason: ReplaceReason::Asked,
+        },
         StatusMessage::Exiting => Event::Exiting { pid },
         StatusMessage::BootFailed { code, text } => Event::BootFailed { pid, code, text },
         // Only fork servers and the admin process send these.

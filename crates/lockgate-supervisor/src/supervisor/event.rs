@@ -69,6 +69,8 @@ pub enum ReplaceReason {
     },
     /// It reports a request that cannot be ended and occupies a thread.
     StuckThread,
+    /// Its application has asked for it.
+    Asked,
 }
 
 /// The reason as a clause.
@@ -89,6 +91,7 @@ impl fmt::Display for ReplaceReason {
                 most >> 20
             ),
             Self::StuckThread => out.write_str("a request occupies a thread and cannot be ended"),
+            Self::Asked => out.write_str("a hook has set worker.alive to False"),
         }
     }
 }

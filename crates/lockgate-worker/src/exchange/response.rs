@@ -295,4 +295,11 @@ impl Reply {
             writer.control().record_environ(values);
         }
     }
+
+    /// The application logs the request itself: the access log gets no line of it.
+    pub fn skip_access_log(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.control().skip_access_log();
+        }
+    }
 }

@@ -184,6 +184,9 @@ pub trait ExchangeControl {
 
     /// Values of the application's environ for the access log.
     fn record_environ(&mut self, values: Vec<(String, String)>);
+
+    /// The application logs the request itself: the access log has no line of it.
+    fn skip_access_log(&mut self) {}
 }
 
 /// Ends a hold.

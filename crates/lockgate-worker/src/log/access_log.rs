@@ -48,6 +48,8 @@ pub struct Entry {
     pub started: Option<Instant>,
     /// How many bytes of output precede the response on the connection.
     pub response_begins_at: u64,
+    /// The application logs the request itself.
+    pub is_skipped: bool,
 }
 
 /// Spare entries that a thread keeps. A turn of the event loop needs few at a time.
@@ -77,6 +79,7 @@ impl Entry {
         entry.reason = None;
         entry.started = None;
         entry.response_begins_at = 0;
+        entry.is_skipped = false;
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARE_ENTRIES {
                 spare.push(self);
@@ -131,6 +134,9 @@ impl AccessLog {
         outcome: Outcome,
         now: Instant,
     ) {
+        if entry.is_skipped {
+            return;
+        }
         let head = &entry.head;
         // `HTTP/` and digits, or empty: the head parser accepts nothing else.
         let protocol = std::str::from_utf8(head.protocol()).unwrap_or_default();

@@ -211,6 +211,12 @@ impl CallSlot {
         }
     }
 
+    pub fn skip_access_log(&self) {
+        if let Some(entry) = &mut self.lock().entry {
+            entry.is_skipped = true;
+        }
+    }
+
     pub fn is_expired(&self) -> bool {
         self.lock().expiry.is_some()
     }

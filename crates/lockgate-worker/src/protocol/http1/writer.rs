@@ -417,4 +417,12 @@ impl ExchangeControl for Http1 {
             call_slot.record_environ(values);
         }
     }
+
+    fn skip_access_log(&mut self) {
+        if let Some(entry) = &mut self.response.entry {
+            entry.is_skipped = true;
+        } else if let Some(call_slot) = &self.response.call_slot {
+            call_slot.skip_access_log();
+        }
+    }
 }

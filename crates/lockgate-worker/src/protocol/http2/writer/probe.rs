@@ -82,4 +82,12 @@ impl ExchangeControl for StreamWriter {
             call_slot.record_environ(values);
         }
     }
+
+    fn skip_access_log(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.is_skipped = true;
+        } else if let Some(call_slot) = &self.call_slot {
+            call_slot.skip_access_log();
+        }
+    }
 }
