@@ -146,7 +146,6 @@ const fn file_only(
 const ASGI: &str = "Lockgate serves WSGI only";
 const STRICT: &str = "requests that violate HTTP are refused";
 const SYSLOG: &str = "log to standard error, which the service manager forwards";
-const LOGGING: &str = "configure Python's logging in the application";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
 const DIRTY: &str = "use a task queue or a separate process";
 const RELOAD: &str = "reload is not supported; restart the server after a change";
@@ -177,10 +176,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     switch("permit_unconventional_http_method", Ignored, STRICT),
     switch("permit_unconventional_http_version", Ignored, STRICT),
     switch("casefold_http_method", Ignored, STRICT),
-    value("logger_class", "\"gunicorn.glogging.Logger\"", NotYet, "set access_logformat, and configure Python's logging in the application"),
-    value("logconfig", "null", NotYet, LOGGING).flags(&["log-config"]),
-    value("logconfig_json", "null", NotYet, LOGGING).flags(&["log-config-json"]),
-    file_only("logconfig_dict", "{}", NotYet, LOGGING),
     switch("syslog", NotYet, SYSLOG).flags(&["log-syslog"]),
     value("syslog_addr", "\"udp://localhost:514\"", NotYet, SYSLOG).flags(&["log-syslog-to"]),
     value("syslog_prefix", "null", NotYet, SYSLOG).flags(&["log-syslog-prefix"]),

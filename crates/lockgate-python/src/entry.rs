@@ -173,7 +173,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
     };
     // Not through Python's own exit: a thread that the import has started may never end.
     let watch = ExitWatch::alone("lockgate --check-config".to_owned(), code);
-    shutdown::finish(watch, shutdown::ExitingProcess { log, worker: None });
+    shutdown::finish(watch, shutdown::ExitingProcess::alone(log));
     interpreter::leave(py, code)
 }
 
@@ -282,7 +282,7 @@ fn serve(
     let log = Arc::clone(&hooks.log);
     let watch = ExitWatch::alone(format!("the supervisor (pid {})", std::process::id()), code);
     if watch
-        .start(Arc::new(shutdown::ExitingProcess { log, worker: None }))
+        .start(Arc::new(shutdown::ExitingProcess::alone(log)))
         .is_err()
     {
         // Without a thread to watch them the server does not wait for them.

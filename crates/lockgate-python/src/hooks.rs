@@ -22,6 +22,7 @@ use crate::process::{children, privileges, signals};
 use crate::settings_source::Sources;
 use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
+use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
@@ -37,6 +38,8 @@ pub(crate) struct PythonHooks {
     /// In a worker: where a crash writes the stacks.
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
     pub(crate) loggers: Loggers,
+    /// In a worker or a fork server: the hooks of gunicorn's configuration.
+    pub(crate) gunicorn: Option<Arc<WorkerHooks>>,
     /// User and group of the workers, if configured.
     identity: Option<(u32, u32)>,
     /// In a worker that has served.
@@ -61,6 +64,7 @@ impl PythonHooks {
             log,
             stack_log: None,
             loggers: Loggers::default(),
+            gunicorn: None,
             identity,
             worker: None,
             provide: None,
@@ -113,6 +117,7 @@ impl PythonHooks {
                 log: Arc::clone(&self.log),
                 stack_log: self.stack_log.clone(),
                 loggers: self.loggers.clone(),
+                hooks: self.gunicorn.clone(),
             });
             let worker: Arc<dyn WorkerControl> = worker_control.clone();
             let code = py.detach(|| context.run(&worker));
@@ -179,6 +184,7 @@ impl Hooks for PythonHooks {
         let process = shutdown::ExitingProcess {
             log: Arc::clone(&self.log),
             worker: self.worker.take(),
+            hooks: self.gunicorn.take(),
         };
         shutdown::finish(watch, process);
     }

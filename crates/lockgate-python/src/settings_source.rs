@@ -252,6 +252,10 @@ impl Sources {
 
 /// Checks the one value that lockgate-config cannot: log formats belong to lockgate-observe.
 fn check_format(resolved: &Resolved) -> Result<(), String> {
+    if resolved.config.gunicorn.logger_class.is_some() {
+        // It may have atoms of its own.
+        return Ok(());
+    }
     let format = &resolved.config.access_log_format;
     AccessFormat::parse(format).map(drop).map_err(|error| {
         let origin = resolved.origins.of("access_logformat");

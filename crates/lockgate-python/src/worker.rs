@@ -7,6 +7,7 @@ mod warm_up;
 
 pub(crate) mod control;
 pub(crate) mod faulthandler_log;
+pub(crate) mod gunicorn;
 pub(crate) mod loggers;
 mod thread_dump;
 

@@ -15,6 +15,8 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType, TracebackType
 from typing import Any
 
+from lockgate.gunicorn import alias
+
 Hook = Callable[..., Any]
 
 #: gunicorn's hooks, and with how many arguments each is called.
@@ -42,6 +44,7 @@ def execute(source: str) -> dict[str, Any]:
 
     Raises what the configuration raises; `describe` makes the text of it.
     """
+    alias.install()
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lockgate._lockgate import ErrorStream
+from lockgate.gunicorn import alias
 
 #: gunicorn's formats. Of a handler with its own format the server writes time, process and level.
 ERROR_FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
 else:
     Handler = logging.StreamHandler
 
+ERROR = "gunicorn.error"
+ACCESS = "gunicorn.access"
+
 WriteEvent = Callable[[int, str, str], None]
+
+#: How to make the handler of each logger.
+_makers: dict[str, Callable[[], logging.Handler]] = {}
 
 _event_formatter = logging.Formatter(ERROR_FORMAT, DATE_FORMAT)
 _message_formatter = logging.Formatter("%(message)s")
@@ -67,16 +74,43 @@ def install(
     access_stream: ErrorStream | None,
 ) -> None:
     """As in gunicorn, `gunicorn.access` has no handler without an access log."""
-    _set_up("gunicorn.error", level, ErrorHandler(write_event, error_stream))
-    access = AccessHandler(access_stream) if access_stream else None
-    _set_up("gunicorn.access", logging.INFO, access)
+    # The application may import gunicorn, as the configuration may.
+    alias.install()
+    _makers.clear()
+    _makers[ERROR] = lambda: ErrorHandler(write_event, error_stream)
+    if access_stream:
+        _makers[ACCESS] = lambda: AccessHandler(access_stream)
+    for name, of_logger in ((ERROR, level), (ACCESS, logging.INFO)):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.setLevel(of_logger)
+        for old in [old for old in logger.handlers if getattr(old, "_gunicorn", False)]:
+            logger.removeHandler(old)
+        if handler := handler_for(name):
+            logger.addHandler(handler)
 
 
-def _set_up(name: str, level: int, handler: logging.Handler | None) -> None:
-    logger = logging.getLogger(name)
-    logger.propagate = False
-    logger.setLevel(level)
-    for old in [old for old in logger.handlers if getattr(old, "_gunicorn", False)]:
-        logger.removeHandler(old)
-    if handler:
-        logger.addHandler(handler)
+def handler_for(name: str) -> logging.Handler | None:
+    """A new handler that writes to the server's log of this logger, if there is one."""
+    make = _makers.get(name)
+    return make() if make else None
+
+
+def set_format(handler: logging.Handler, formatter: logging.Formatter) -> None:
+    """Sets the formatter, unless it is gunicorn's own: the server then formats the line."""
+    own = (ERROR_FORMAT, DATE_FORMAT)
+    is_own = type(formatter) is logging.Formatter and (formatter._fmt, formatter.datefmt) == own
+    handler.setFormatter(_event_formatter if is_own else formatter)
+
+
+def is_changed() -> bool:
+    """Whether the application or the configuration decides what happens to access records: it has
+    given `gunicorn.access` a filter or a handler, or lets it propagate."""
+    logger = logging.getLogger(ACCESS)
+    handlers = logger.handlers
+    is_own = all(
+        type(handler) is AccessHandler and type(handler.formatter) is logging.Formatter
+        for handler in handlers
+    )
+    is_filtered = bool(logger.filters or any(handler.filters for handler in handlers))
+    return is_filtered or logger.propagate or not is_own

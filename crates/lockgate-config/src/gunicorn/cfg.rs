@@ -36,6 +36,8 @@ fn value(name: &str, builder: &ConfigBuilder) -> Value {
             return (config.gunicorn.conf.as_ref())
                 .map_or(Value::Null, |conf| json!(conf.to_string()));
         }
+        // Only the process that has executed the file has its content.
+        "logconfig_dict" => return json!({}),
         "threads" => return json!(config.max_threads()),
         "worker_class" => return json!(worker_class(config)),
         "default_proc_name" => return json!(config.app.to_string()),

@@ -165,7 +165,7 @@ fn by_name(name: &str) -> Option<&'static Setting> {
 
 fn raw_value(setting: &Setting, entry: &Value) -> RawValue {
     // A class is given by itself or by its path.
-    if setting.name == "worker_class"
+    if ["worker_class", "logger_class"].contains(&setting.name)
         && let Some(path) = entry.get("path").and_then(Value::as_str)
     {
         return RawValue::Text(path.to_owned());

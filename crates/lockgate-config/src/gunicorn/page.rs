@@ -51,6 +51,11 @@ fn row(name: &str) -> (Vec<String>, String) {
         let parameters = hook.parameters().join(", ");
         return (Vec::new(), format!("a hook: `{name}({parameters})`"));
     }
+    if name == "logconfig_dict" {
+        let answer =
+            "as in gunicorn, in the configuration file: [logging](../gunicorn-hooks.md#logging)";
+        return (Vec::new(), answer.to_owned());
+    }
     let Some(setting) = unsupported::by_name(name) else {
         return (Vec::new(), String::new());
     };

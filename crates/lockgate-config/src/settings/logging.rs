@@ -1,6 +1,6 @@
 //! Settings: the logs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::kind::Kind;
 use crate::notation::quoted;
@@ -200,7 +200,86 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         show: |builder| builder.config.log_style.shows_queries.to_string(),
     },
+    Setting {
+        name: "logger_class",
+        section: Section::Logging,
+        short: None,
+        flags: &["logger-class"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Class that logs requests in the workers, as `module.Class`. It is a subclass of \
+              `gunicorn.glogging.Logger`. Requests that reach the application are then logged by its method `access`, \
+              and not by the server. `none` is no class. docs/gunicorn-hooks.md has details.",
+        gunicorn: &["logger_class"],
+        uwsgi: &[],
+        read: |builder, value| {
+            let path =
+                (value.optional_text()?).filter(|path| !LOGGERS_OF_SERVER.contains(&path.as_str()));
+            if path.as_ref().is_some_and(|path| !path.contains('.')) {
+                return Err(ValueError::from("must be module.Class"));
+            }
+            builder.config.gunicorn.logger_class = path;
+            Ok(())
+        },
+        show: |builder| {
+            quoted(
+                builder
+                    .config
+                    .gunicorn
+                    .logger_class
+                    .as_deref()
+                    .unwrap_or("none"),
+            )
+        },
+    },
+    Setting {
+        name: "log_config",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-config"],
+        shape: Shape::Value,
+        kind: Kind::Path,
+        doc: "File with which each worker configures Python's logging. It has the format of `logging.config.fileConfig`. \
+              Requests that reach the application are then logged by Python's logger `gunicorn.access`, and not by the \
+              server. `none` is no file.",
+        gunicorn: &["logconfig"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.gunicorn.logconfig = file(value.optional_text()?);
+            Ok(())
+        },
+        show: |builder| shown_file(builder.config.gunicorn.logconfig.as_deref()),
+    },
+    Setting {
+        name: "log_config_json",
+        section: Section::Logging,
+        short: None,
+        flags: &["log-config-json"],
+        shape: Shape::Value,
+        kind: Kind::Path,
+        doc: "JSON file with which each worker configures Python's logging. It is passed to `logging.config.dictConfig`. \
+              It overrides `log_config`, and has the same effect on the access log. `none` is no file.",
+        gunicorn: &["logconfig_json"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.gunicorn.logconfig_json = file(value.optional_text()?);
+            Ok(())
+        },
+        show: |builder| shown_file(builder.config.gunicorn.logconfig_json.as_deref()),
+    },
 ];
+
+/// Names of gunicorn's own class of loggers, and what means none.
+const LOGGERS_OF_SERVER: [&str; 4] = ["none", "None", "simple", "gunicorn.glogging.Logger"];
+
+fn file(text: Option<String>) -> Option<PathBuf> {
+    text.filter(|text| text != "none" && text != "None")
+        .map(PathBuf::from)
+}
+
+fn shown_file(path: Option<&Path>) -> String {
+    quoted(&path.map_or_else(|| "none".to_owned(), |path| path.display().to_string()))
+}
 
 // Opening these by path fails if the stream is a socket, as under systemd. So they mean the streams.
 const STDOUT: &str = "/dev/stdout";

@@ -17,4 +17,7 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
         &[("'ä'", "must be ASCII"), ("\"a\\nb\"", "a line break")],
     ),
     ("enable_backlog_metric", &[("2", "must be")]),
+    ("logger_class", &[("'Logger'", "module.Class")]),
+    ("log_config", &[("true", "must be text")]),
+    ("log_config_json", &[("true", "must be text")]),
 ];

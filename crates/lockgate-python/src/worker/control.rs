@@ -12,6 +12,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
+use super::gunicorn::WorkerHooks;
 use super::loggers::Loggers;
 use crate::interpreter::{deferred_drops, exceptions};
 
@@ -22,6 +23,7 @@ pub(crate) struct RunningWorker {
     pub(crate) log: Arc<ErrorLog>,
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
     pub(crate) loggers: Loggers,
+    pub(crate) hooks: Option<Arc<WorkerHooks>>,
 }
 
 impl WorkerControl for RunningWorker {
@@ -38,6 +40,9 @@ impl WorkerControl for RunningWorker {
     }
 
     fn stop(&self) {
+        if let Some(hooks) = &self.hooks {
+            hooks.interrupt();
+        }
         self.handle.stop();
     }
 
@@ -55,6 +60,9 @@ impl WorkerControl for RunningWorker {
             );
             self.log.write(Level::Error, &message);
         }
+        if let Some(hooks) = &self.hooks {
+            hooks.reopen_logs(&self.log);
+        }
     }
 
     /// Called once a second, which is when references of the last response are dropped: otherwise an idle worker would
@@ -71,7 +79,11 @@ impl WorkerControl for RunningWorker {
     }
 
     fn is_stuck(&self, longer_than: Duration) -> bool {
-        self.handle.is_stuck(longer_than)
+        let is_stuck = self.handle.is_stuck(longer_than);
+        if is_stuck && let Some(hooks) = &self.hooks {
+            hooks.abort(&self.log);
+        }
+        is_stuck
     }
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {

@@ -12,6 +12,7 @@ use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
 use super::control::RunningWorker;
+use super::gunicorn::WorkerHooks;
 use crate::interpreter::exceptions;
 
 /// What `Py_FinalizeEx` calls before it finalizes, in the same order.
@@ -23,6 +24,7 @@ const STEPS: [(&str, &str); 2] = [
 /// Waits for threads, executors and exit functions of the application, under the exit watch.
 pub(crate) fn finish(watch: ExitWatch, process: ExitingProcess) {
     let log = Arc::clone(&process.log);
+    let hooks = process.hooks.clone();
     if let Err(error) = watch.start(Arc::new(process)) {
         let message = format!(
             "cannot start the thread that watches the exit: {error}; the exit does not wait for threads and exit functions of the application"
@@ -30,6 +32,9 @@ pub(crate) fn finish(watch: ExitWatch, process: ExitingProcess) {
         return log.write(Level::Error, &message);
     }
     Python::attach(|py| {
+        if let Some(hooks) = hooks {
+            hooks.finish(py, &log);
+        }
         for (module, function) in STEPS {
             let called = (py.import(module)).and_then(|module| module.call_method0(function));
             if let Err(error) = called {
@@ -48,6 +53,19 @@ pub(crate) struct ExitingProcess {
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker that has served.
     pub(crate) worker: Option<Arc<RunningWorker>>,
+    /// In a worker with a configuration of gunicorn's, and in its fork server.
+    pub(crate) hooks: Option<Arc<WorkerHooks>>,
+}
+
+impl ExitingProcess {
+    /// A process that is no worker.
+    pub(crate) fn alone(log: Arc<ErrorLog>) -> Self {
+        Self {
+            log,
+            worker: None,
+            hooks: None,
+        }
+    }
 }
 
 impl Exiting for ExitingProcess {

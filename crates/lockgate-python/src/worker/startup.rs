@@ -12,6 +12,7 @@ use lockgate_worker::{Handle, Resources, Worker, register_ahead, try_directory};
 use pyo3::prelude::*;
 
 use super::faulthandler_log::FaulthandlerLog;
+use super::gunicorn::{WorkerHooks, takes_access_records};
 use super::loggers::Loggers;
 use super::stream_check::find_hanging_stream;
 use super::thread_dump;
@@ -21,7 +22,7 @@ use crate::hooks::PythonHooks;
 use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
 use crate::process::{children, privileges, signals};
-use crate::wsgi::{ImportedContext, Settings, WsgiApp};
+use crate::wsgi::{ImportedContext, RequestHooks, Settings, WsgiApp};
 use crate::{interpreter, loading};
 
 /// The exit code of a worker that could not start, for a reason outside the application.
@@ -48,7 +49,8 @@ impl PythonHooks {
         listeners: &[(Endpoint, OwnedFd)],
         identity_changed: &dyn Fn() -> bool,
     ) -> Result<(), LoadFailure> {
-        self.apply_settings(py, config, generation)?;
+        self.apply_settings(py, config, generation, listeners)?;
+        self.change_user(py)?;
         if !identity_changed() {
             return Err(LoadFailure {
                 code: 0,
@@ -92,17 +94,26 @@ impl PythonHooks {
         Ok(())
     }
 
-    /// Applies these settings to the process, and changes to the user that they name.
+    /// Applies these settings to the process. The loggers exist from then on, and a configuration for gunicorn has been
+    /// executed, as the user that has started the server.
     fn apply_settings(
         &mut self,
         py: Python<'_>,
         config: &Arc<Config>,
         generation: u64,
+        listeners: &[(Endpoint, OwnedFd)],
     ) -> Result<(), LoadFailure> {
         if generation != self.generation {
             self.change_settings(py, config, generation)
                 .map_err(cannot_start)?;
         }
+        self.loggers = Loggers::install(py, &self.config, &self.log).map_err(cannot_start)?;
+        let endpoints = listeners.iter().map(|(endpoint, _)| endpoint);
+        self.gunicorn = WorkerHooks::start(py, &self.config, endpoints)?;
+        Ok(())
+    }
+
+    fn change_user(&self, py: Python<'_>) -> Result<(), LoadFailure> {
         privileges::change_user(py, &self.config).map_err(|error| {
             cannot_start(format!(
                 "cannot change user: {}",
@@ -150,7 +161,6 @@ impl PythonHooks {
                 ),
             );
         }
-        self.loggers = Loggers::install(py, &self.config, &self.log).map_err(cannot_start)?;
         let application = loading::load(py, &self.config, self.provide.as_ref())?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
@@ -201,16 +211,23 @@ impl PythonHooks {
                     self.log.write(Level::Error, &message);
                 }
                 check_streams(py)?;
+                self.after_fork(py, context)?;
                 application
             }
             None => {
-                self.apply_settings(py, &Arc::clone(&context.config), context.generation)?;
+                let config = Arc::clone(&context.config);
+                self.apply_settings(py, &config, context.generation, &context.listeners)?;
+                self.after_fork(py, context)?;
+                self.change_user(py)?;
                 if !context.identity_changed() {
                     return Ok(None);
                 }
                 self.load(py, &context.listeners)?
             }
         };
+        if let Some(hooks) = &self.gunicorn {
+            hooks.post_worker_init(py, &application)?;
+        }
         let collector = IdleGc::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
             self.log.write(
                 Level::Warning,
@@ -223,7 +240,7 @@ impl PythonHooks {
             None
         });
         let imported = self.imported_context(py)?;
-        let app = WsgiApp::new(
+        let mut app = WsgiApp::new(
             application,
             imported,
             collector,
@@ -235,7 +252,12 @@ impl PythonHooks {
             code: WARM_UP_FAILED,
             text,
         })?;
+        app.set_hooks(self.request_hooks(py, context)?);
         let mut config = Config::clone(&self.config);
+        if AccessFormat::parse(&config.access_log_format).is_err() {
+            // Its atoms are those of `logger_class`; here only requests that the application does not get are logged.
+            config.access_log_format = "combined".to_owned();
+        }
         // The import may have changed the switch interval; the thread pool judges waiting times by the actual one.
         if let Ok(interval) = interpreter::switch_interval(py) {
             config.switch_interval = interval;
@@ -260,6 +282,38 @@ impl PythonHooks {
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;
         self.start_thread_dumps(py, context, &handle);
         Ok(Some(handle))
+    }
+
+    fn after_fork(&self, py: Python<'_>, context: &WorkerContext) -> Result<(), LoadFailure> {
+        match &self.gunicorn {
+            Some(hooks) => hooks.post_fork(py, context),
+            None => Ok(()),
+        }
+    }
+
+    /// The hooks around requests, if the configuration has any, or Python logs the access.
+    fn request_hooks(
+        &mut self,
+        py: Python<'_>,
+        context: &WorkerContext,
+    ) -> Result<Option<RequestHooks>, LoadFailure> {
+        let broken = |error: PyErr| {
+            cannot_start(format!(
+                "the loggers cannot be examined: {}",
+                exceptions::summary(py, &error)
+            ))
+        };
+        let has_access_log = self.config.access_log.is_some();
+        if self.gunicorn.is_none() && has_access_log && takes_access_records(py).map_err(broken)? {
+            let endpoints = context.listeners.iter().map(|(endpoint, _)| endpoint);
+            let hooks = WorkerHooks::for_loggers(py, &self.config, endpoints)?;
+            hooks.post_fork(py, context)?;
+            self.gunicorn = Some(hooks);
+        }
+        match &self.gunicorn {
+            Some(hooks) => hooks.request_hooks(py, self.config.threads).map_err(broken),
+            None => Ok(None),
+        }
     }
 
     /// The context variables that the import of the application set, on this thread or in the fork server.

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::context::ImportedContext;
+use super::request_hooks::RequestHooks;
 use super::response::body::{Failure, Transmission};
 use super::response::progress::Progress;
 use super::shared::{Settings, Shared};
@@ -32,6 +33,8 @@ pub(crate) struct WsgiApp {
     /// How threads are started in a process that is not the server's own.
     start_thread: Option<Py<PyAny>>,
     shared: Arc<Shared>,
+    /// Hooks of gunicorn around each request, if there are any.
+    hooks: Option<RequestHooks>,
 }
 
 impl WsgiApp {
@@ -49,6 +52,7 @@ impl WsgiApp {
             collector,
             start_thread: None,
             shared: Arc::new(Shared::new(settings, log)),
+            hooks: None,
         }
     }
 
@@ -59,6 +63,11 @@ impl WsgiApp {
             start_thread: Some(start_thread),
             ..self
         }
+    }
+
+    /// From now on each request has these hooks.
+    pub(crate) fn set_hooks(&mut self, hooks: Option<RequestHooks>) {
+        self.hooks = hooks;
     }
 
     /// From now on errors of requests are collected instead of logged.
@@ -114,22 +123,37 @@ impl WsgiApp {
             .environ
             .build(py, request, reply.deadline(), &self.shared)?;
         let application = self.application.bind(py);
-        let (returned, progress) = thread.functions.lend(py, reply, |start_response| {
-            application.call1((&environ, start_response))
-        });
+        let begin = |hooks: &RequestHooks| hooks.begin(&environ, reply);
+        let hooked = self.hooks.as_ref().map(begin).transpose()?;
+        let (returned, progress) =
+            thread
+                .functions
+                .lend(py, reply, |start_response| match &hooked {
+                    None => application.call1((&environ, start_response)),
+                    Some(hooked) => hooked.call(application, start_response),
+                });
         children::exit_if_child(py, &self.shared.log, returned.as_ref().map(drop));
         self.record_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
+                let held = hooked.is_some().then(|| reply.hold()).flatten();
                 let failure = Failure::Raised(error).after(py, thread.environ.stream_failure());
                 self.end_incomplete(py, request, reply, &progress, failure);
                 thread.environ.close_stream();
+                if let Some(hooked) = &hooked {
+                    self.run_hook(py, request, reply, |reply| {
+                        hooked.responded(reply, &progress)
+                    });
+                    self.run_hook(py, request, reply, |_| hooked.ended());
+                }
+                drop(held);
                 return Ok(());
             }
         };
         // Held until close() returns: the client's next request then sees what close() commits.
-        let held = (!is_sequence(&result)).then(|| reply.hold()).flatten();
+        let is_held = hooked.is_some() || !is_sequence(&result);
+        let held = is_held.then(|| reply.hold()).flatten();
         let mut transmission = Transmission {
             py,
             responder: thread.functions.responder(),
@@ -149,14 +173,37 @@ impl WsgiApp {
             }
         }
         thread.environ.close_stream();
+        if let Some(hooked) = &hooked {
+            self.run_hook(py, request, reply, |reply| {
+                hooked.responded(reply, &progress)
+            });
+        }
         // After the end of the reply, so that the client does not wait for the application's close().
         if let Err(error) = close(&result)
             && !is_interruption(py, reply, &error)
         {
             self.log_error(py, request, &exceptions::traceback(py, &error));
         }
+        if let Some(hooked) = &hooked {
+            self.run_hook(py, request, reply, |_| hooked.ended());
+        }
         drop(held);
         Ok(())
+    }
+
+    /// Runs what follows a response; it cannot fail the response any more.
+    fn run_hook(
+        &self,
+        py: Python<'_>,
+        request: &Request,
+        reply: &mut Reply,
+        hook: impl FnOnce(&mut Reply) -> PyResult<()>,
+    ) {
+        if let Err(error) = hook(reply)
+            && !is_interruption(py, reply, &error)
+        {
+            self.log_error(py, request, &exceptions::traceback(py, &error));
+        }
     }
 
     /// Ends a reply that the application left incomplete.

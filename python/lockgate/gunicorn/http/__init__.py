@@ -1,0 +1,1 @@
+"""gunicorn's requests and responses, as hooks get them."""

@@ -1,0 +1,144 @@
+"""logger_class, log_config and log_config_json: Python logs the requests that it gets."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from harness import eventually
+
+CLASS = ["--logger-class", "own_loggers.Recording"]
+OUTPUT = ["--access-logfile", "-"]
+PRELOAD = pytest.mark.parametrize("preload", [[], ["--preload"]], ids=["import", "preload"])
+
+
+def lines_of(server, count, what="access lines"):
+    return eventually(
+        lambda: lines if len(lines := server.output.splitlines()) >= count else None, what=what
+    )
+
+
+@PRELOAD
+def test_a_logger_class_logs_the_requests_instead_of_the_server(start, preload):
+    own = ["--access-logformat", "%(z)s %(U)s %(h)s %({x-pid}o)s %({missing}i)s"]
+    server = start("own_loggers:app", *CLASS, *OUTPUT, *own, *preload)
+    for target in ("/", "/health", "/stream", "/file", "/raise", "/last"):
+        server.get(target)
+    server.get("/last", method="HEAD")
+    found = lines_of(server, 6)
+    pid = found[0].split()[4]
+    size = Path(__file__).parent.parent.joinpath("apps/own_loggers.py").stat().st_size
+    assert found == [
+        f"200 OK|5|5|GET / 127.0.0.1 {pid} -",
+        "200 OK|3|None|GET /stream 127.0.0.1 - -",
+        f"200 OK|{size}|None|GET /file 127.0.0.1 - -",
+        "500 Internal Server Error|0|None|GET /raise 127.0.0.1 - -",
+        f"200 OK|5|5|GET /last 127.0.0.1 {pid} -",
+        f"200 OK|0|5|HEAD /last 127.0.0.1 {pid} -",
+    ]
+    server.wait_for_log(r"(?m)^own\|INFO\|set up for info$")
+
+
+def test_a_request_that_the_application_does_not_get_is_logged_by_the_server(start):
+    server = start("own_loggers:app", *CLASS, *OUTPUT)
+    server.exchange(b"GET / HTTP/1.1\r\n\r\n")
+    (line,) = lines_of(server, 1)
+    assert '"GET / HTTP/1.1" 400' in line
+
+
+def test_an_access_method_that_raises_fails_no_request(start):
+    server = start("own_loggers:app", "--logger-class", "own_loggers.Broken", *OUTPUT)
+    assert server.get("/").status == 200
+    server.wait_for_log(r"ValueError: the access method is broken")
+
+
+def test_a_logger_class_that_does_not_exist_ends_the_start(start):
+    server = start("own_loggers:app", "--logger-class", "own_loggers.Missing", wait=False)
+    assert server.wait() == 3
+    assert "has no attribute 'Missing'" in server.errors
+
+
+FORMAT = """
+[loggers]
+keys = root, gunicorn.access
+[handlers]
+keys = file
+[formatters]
+keys = json
+[logger_root]
+level = WARNING
+handlers =
+[logger_gunicorn.access]
+level = INFO
+handlers = file
+propagate = 0
+qualname = gunicorn.access
+[handler_file]
+class = FileHandler
+formatter = json
+args = ('%(here)s/requests.log',)
+[formatter_json]
+class = own_loggers.JsonFormatter
+"""
+
+
+def dictionary(folder):
+    return {
+        "handlers": {
+            "file": {
+                "class": "logging.FileHandler",
+                "filename": f"{folder}/requests.log",
+                "formatter": "json",
+            }
+        },
+        "formatters": {"json": {"()": "own_loggers.JsonFormatter"}},
+        "loggers": {"gunicorn.access": {"handlers": ["file"], "level": "INFO", "propagate": False}},
+        "root": {"level": "WARNING", "handlers": []},
+    }
+
+
+@pytest.mark.parametrize("kind", ["file", "json", "both"])
+def test_a_log_config_decides_where_access_records_go(start, tmp_path, kind):
+    (tmp_path / "log.ini").write_text(FORMAT)
+    (tmp_path / "log.json").write_text(json.dumps(dictionary(tmp_path)))
+    arguments = []
+    if kind != "json":
+        arguments += ["--log-config", str(tmp_path / "log.ini")]
+    if kind != "file":
+        arguments += ["--log-config-json", str(tmp_path / "log.json")]
+    if kind == "both":
+        (tmp_path / "log.ini").write_text("[nonsense")
+    server = start("own_loggers:app", *arguments, *OUTPUT)
+    server.get("/", "User-Agent: curl/8")
+    requests = tmp_path / "requests.log"
+    eventually(lambda: requests.exists() and requests.read_text(), what="the record")
+    assert json.loads(requests.read_text()) == {
+        "method": "GET",
+        "status": "200",
+        "agent": "curl/8",
+    }
+    # The files of Python's handlers are reopened, too.
+    requests.rename(tmp_path / "requests.1")
+    server.signal(signal.SIGUSR1)
+    eventually(requests.exists, what="the file is opened again")
+    server.get("/", "User-Agent: curl/9")
+    eventually(lambda: "curl/9" in requests.read_text(), what="the record in the new file")
+    assert server.output == ""
+
+
+def test_a_log_config_that_is_missing_ends_the_start(start):
+    server = start("own_loggers:app", "--log-config", "/nowhere.ini", wait=False)
+    assert server.wait() == 3
+    assert "log config '/nowhere.ini' not found" in server.errors
+
+
+@PRELOAD
+def test_a_filter_of_the_application_on_gunicorn_access_counts(start, preload):
+    server = start("own_loggers:filtered()", *OUTPUT, *preload)
+    for target in ("/", "/health", "/last?a=b"):
+        server.get(target, "User-Agent: curl/8")
+    found = lines_of(server, 2)
+    assert [line.split('"')[1::2] for line in found] == [
+        ["GET / HTTP/1.1", "-", "curl/8"],
+        ["GET /last?a=b HTTP/1.1", "-", "curl/8"],
+    ]
