@@ -4,10 +4,11 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 8] = [
+const FLOORS: [(&str, &[&str]); 9] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
+    ("lockgate-shm", &[]),
     ("lockgate-tls", &[]),
     (
         "lockgate-worker",
@@ -20,7 +21,12 @@ const FLOORS: [(&str, &[&str]); 8] = [
     ),
     (
         "lockgate-supervisor",
-        &["lockgate-config", "lockgate-observe", "lockgate-tls"],
+        &[
+            "lockgate-config",
+            "lockgate-observe",
+            "lockgate-shm",
+            "lockgate-tls",
+        ],
     ),
     (
         "lockgate-acme",
@@ -32,6 +38,7 @@ const FLOORS: [(&str, &[&str]); 8] = [
             "lockgate-http",
             "lockgate-config",
             "lockgate-observe",
+            "lockgate-shm",
             "lockgate-tls",
             "lockgate-acme",
             "lockgate-worker",

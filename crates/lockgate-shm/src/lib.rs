@@ -1,0 +1,19 @@
+//! Memory that all processes of a server share: caches and locks, which survive the death of any process at any moment.
+//!
+//! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a [`Table`](table) behind a
+//! [`Lock`]. All-zero memory is an empty store.
+#![forbid(unsafe_code)]
+
+mod hash;
+
+mod lock;
+pub use lock::{Guard, Lock, LockError};
+
+mod table;
+pub use table::{CachePlan, Entry, Operation, Refused, Table, TableCounts, WhenFull};
+
+mod cache;
+pub use cache::{Cache, LockedTable};
+
+mod store;
+pub use store::{Store, StorePlan};

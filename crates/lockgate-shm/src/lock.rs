@@ -1,0 +1,257 @@
+//! A lock in shared memory that is released by the death of its holder.
+//!
+//! It is one word that holds the thread id of the holder (a priority-inheritance futex, futex(2)): the kernel knows
+//! whom a waiter waits for, wakes it when that thread dies, and refuses to wait for a thread that does not exist. The
+//! uncontended case is one exchange, without a system call.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::io::Errno;
+use rustix::process::test_kill_process;
+use rustix::thread::{Pid, futex, gettid};
+
+/// See the module. A copy refers to the same word.
+#[derive(Debug, Clone, Copy)]
+pub struct Lock {
+    word: &'static AtomicU32,
+}
+
+/// The lock is held until this is dropped. Must be dropped by the thread that has taken the lock.
+#[derive(Debug)]
+pub struct Guard {
+    lock: Lock,
+    thread: u32,
+    /// A guard stays on its thread.
+    _not_send: std::marker::PhantomData<*const ()>,
+}
+
+/// Why a lock cannot be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockError {
+    /// This thread holds it already.
+    HeldByThisThread,
+    /// The kernel refuses to wait, for example because it has no such futexes.
+    System(i32),
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeldByThisThread => f.write_str("this thread holds the lock already"),
+            Self::System(code) => {
+                let error = std::io::Error::from_raw_os_error(*code);
+                write!(f, "the kernel refuses to wait for the lock: {error}")
+            }
+        }
+    }
+}
+
+impl Error for LockError {}
+
+/// The bits of the thread id.
+const HOLDER: u32 = !(futex::WAITERS | futex::OWNER_DIED);
+/// How often the kernel may find the word and its own records different: for seconds.
+const MOST_INCONSISTENCIES: u32 = 10_000_000;
+/// The memory is shared with other processes.
+const SHARED: futex::Flags = futex::Flags::empty();
+
+impl Lock {
+    /// A lock in this word; zero means free.
+    pub fn new(word: &'static AtomicU32) -> Self {
+        Self { word }
+    }
+
+    /// Takes the lock if it is free, without waiting and without a system call for it.
+    pub fn try_lock(&self) -> Option<Guard> {
+        let thread = this_thread();
+        self.take(thread).then(|| self.guard(thread))
+    }
+
+    /// Takes the lock; waits while another thread, of any process, holds it.
+    ///
+    /// # Errors
+    /// When this thread holds it already, or the kernel refuses.
+    pub fn lock(&self) -> Result<Guard, LockError> {
+        let thread = this_thread();
+        let mut inconsistencies = 0;
+        loop {
+            if self.take(thread) {
+                return Ok(self.guard(thread));
+            }
+            let seen = self.word.load(Ordering::Relaxed);
+            match futex::lock_pi(self.word, SHARED, None) {
+                Ok(()) => {
+                    // The next holder must not believe that this one has died.
+                    self.word.fetch_and(!futex::OWNER_DIED, Ordering::Acquire);
+                    return Ok(self.guard(thread));
+                }
+                Err(Errno::INTR | Errno::AGAIN) => {}
+                // The holder died while no thread waited for it.
+                Err(Errno::SRCH) => {
+                    if self.take_over(seen & HOLDER, thread) {
+                        return Ok(self.guard(thread));
+                    }
+                }
+                // The holder has died, and the thread that waited first does not run yet: until it does, the word still
+                // names the dead one (attach_to_pi_state in the kernel).
+                Err(Errno::INVAL) if inconsistencies < MOST_INCONSISTENCIES => {
+                    inconsistencies += 1;
+                    std::thread::yield_now();
+                }
+                Err(Errno::DEADLK) => return Err(LockError::HeldByThisThread),
+                Err(error) => return Err(LockError::System(error.raw_os_error())),
+            }
+        }
+    }
+
+    /// Releases the lock; false when this thread does not hold it.
+    pub fn unlock(&self) -> bool {
+        self.release(this_thread())
+    }
+
+    fn release(&self, thread: u32) -> bool {
+        let released = self
+            .word
+            .compare_exchange(thread, 0, Ordering::Release, Ordering::Relaxed);
+        match released {
+            Ok(_) => true,
+            Err(seen) if seen & HOLDER != thread => false,
+            // Threads wait: the kernel passes the lock on. It fails only if the word is not a lock.
+            Err(_) => {
+                std::sync::atomic::fence(Ordering::Release);
+                futex::unlock_pi(self.word, SHARED).is_ok()
+            }
+        }
+    }
+
+    /// Whether a living thread holds it.
+    pub fn is_locked(&self) -> bool {
+        let holder = self.word.load(Ordering::Relaxed) & HOLDER;
+        let holder = i32::try_from(holder).ok().and_then(Pid::from_raw);
+        holder.is_some_and(|thread| test_kill_process(thread) != Err(Errno::SRCH))
+    }
+
+    fn take(&self, thread: u32) -> bool {
+        let taken = (self.word).compare_exchange(0, thread, Ordering::Acquire, Ordering::Relaxed);
+        taken.is_ok()
+    }
+
+    /// Takes the lock from a thread that does not exist any more, unless another thread was faster.
+    fn take_over(&self, dead: u32, thread: u32) -> bool {
+        let seen = self.word.load(Ordering::Relaxed);
+        // The mark that threads wait stays: the kernel may have queued some.
+        let mine = thread | (seen & futex::WAITERS);
+        seen & HOLDER == dead
+            && (self.word)
+                .compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    fn guard(&self, thread: u32) -> Guard {
+        Guard {
+            lock: *self,
+            thread,
+            _not_send: std::marker::PhantomData,
+        }
+    }
+}
+
+impl Guard {
+    /// Keeps the lock beyond the life of this value: [`Lock::unlock`] releases it.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _is_held = self.lock.release(self.thread);
+    }
+}
+
+fn this_thread() -> u32 {
+    gettid().as_raw_nonzero().get().unsigned_abs()
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Threads that end are what is tested.
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::thread;
+
+    fn lock() -> Lock {
+        Lock::new(Box::leak(Box::default()))
+    }
+
+    #[test]
+    fn a_lock_is_held_by_one_thread_and_released_at_the_end_of_its_guard() {
+        let lock = lock();
+        assert!(!lock.is_locked());
+        let guard = lock.lock().unwrap();
+        assert!(lock.is_locked() && lock.try_lock().is_none());
+        assert_eq!(lock.lock().unwrap_err(), LockError::HeldByThisThread);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                assert!(lock.try_lock().is_none());
+                assert!(!lock.unlock(), "only the holder can release it");
+            });
+        });
+        drop(guard);
+        assert!(!lock.is_locked() && !lock.unlock());
+        lock.try_lock().unwrap().keep();
+        assert!(lock.is_locked() && lock.unlock() && !lock.is_locked());
+    }
+
+    #[test]
+    fn a_thread_that_ends_releases_its_lock_for_those_that_wait_and_for_later_ones() {
+        let lock = lock();
+        thread::spawn(move || lock.lock().unwrap().keep())
+            .join()
+            .unwrap();
+        assert!(!lock.is_locked(), "its holder is dead");
+        drop(lock.lock().unwrap());
+        assert!(lock.try_lock().is_some());
+        for _round in 0..50 {
+            let (taken, is_taken) = std::sync::mpsc::channel();
+            let (end, may_end) = std::sync::mpsc::channel::<()>();
+            let holder = thread::spawn(move || {
+                lock.lock().unwrap().keep();
+                taken.send(()).unwrap();
+                let _ended = may_end.recv();
+            });
+            is_taken.recv().unwrap();
+            let waiters: Vec<_> = (0..3)
+                .map(|_| thread::spawn(move || drop(lock.lock().unwrap())))
+                .collect();
+            drop(end);
+            holder.join().unwrap();
+            for waiter in waiters {
+                waiter.join().unwrap();
+            }
+            drop(lock.lock().unwrap());
+        }
+        assert!(lock.try_lock().is_some());
+    }
+
+    #[test]
+    fn threads_exclude_each_other() {
+        let lock = lock();
+        let count = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let _guard = lock.lock().unwrap();
+                        // Not one operation: a lost update would show.
+                        let seen = count.load(Ordering::Relaxed);
+                        count.store(seen + 1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 80_000);
+    }
+}
