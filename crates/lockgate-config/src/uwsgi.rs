@@ -25,6 +25,13 @@ pub struct UwsgiConfig {
     pub protocol: UwsgiProtocolConfig,
 }
 
+impl UwsgiConfig {
+    /// Whether what the workers count can be seen: by the application, in the stats server or through a FIFO.
+    pub fn shows_counters(&self) -> bool {
+        self.module || self.stats.is_some() || !self.fifos.is_empty()
+    }
+}
+
 /// A shared cache: memory of a fixed size for all workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {

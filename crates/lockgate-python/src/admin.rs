@@ -4,6 +4,7 @@
 
 mod actions;
 mod answer;
+mod stats_server;
 
 use std::io;
 use std::net::IpAddr;
@@ -43,6 +44,9 @@ pub(crate) fn run(
     requests: OperatorRequests,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut context.listeners);
+    stats_server::start(std::mem::take(&mut context.stats), move || {
+        uwsgi_document(scoreboard)
+    })?;
     let stacks = Mutex::new(context.stacks.take());
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
     let actions = Actions {
@@ -141,11 +145,7 @@ impl Admin {
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),
-            b"/uwsgi" => {
-                let moment = (now, unix_seconds());
-                write_uwsgi(&mut body, self.scoreboard, VERSION, moment, process_memory);
-                Answer::ok(JSON, body)
-            }
+            b"/uwsgi" => Answer::ok(JSON, uwsgi_document(self.scoreboard)),
             // This process never outlives the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
             b"/readyz" => match self.scoreboard.serving().count() {
@@ -158,6 +158,14 @@ impl Admin {
             _ => Answer::text(404, "Not Found", PLACES),
         }
     }
+}
+
+/// The document of uWSGI's stats server.
+fn uwsgi_document(scoreboard: Scoreboard) -> Vec<u8> {
+    let mut document = Vec::new();
+    let moment = (monotonic_nanos(), unix_seconds());
+    write_uwsgi(&mut document, scoreboard, VERSION, moment, process_memory);
+    document
 }
 
 /// Seconds since 1970.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
+use lockgate_shm::Store;
 use lockgate_supervisor::{
     ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
     WorkerContext, WorkerControl,
@@ -20,6 +21,7 @@ use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::settings_source::Sources;
+use crate::uwsgi::UwsgiModule;
 use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
 use crate::worker::gunicorn::WorkerHooks;
@@ -48,6 +50,7 @@ pub(crate) struct PythonHooks {
     pub(crate) provide: Option<Py<PyAny>>,
     /// The application that this process loaded as a fork server.
     pub(crate) preloaded: Option<Py<PyAny>>,
+    pub(crate) uwsgi: UwsgiModule,
 }
 
 impl PythonHooks {
@@ -69,6 +72,7 @@ impl PythonHooks {
             worker: None,
             provide: None,
             preloaded: None,
+            uwsgi: UwsgiModule::default(),
         }
     }
 
@@ -144,6 +148,10 @@ impl PythonHooks {
 }
 
 impl Hooks for PythonHooks {
+    fn share_memory(&mut self, store: Option<Arc<Store>>, scoreboard: Option<Scoreboard>) {
+        self.uwsgi.share(store, scoreboard);
+    }
+
     fn fork(&mut self) -> io::Result<Fork> {
         // Through Python's fork, which resets its locks and import machinery and runs every at-fork hook.
         match Python::attach(children::fork) {

@@ -13,6 +13,7 @@ mod hooks;
 mod host;
 mod loading;
 mod settings_source;
+mod uwsgi;
 mod worker;
 mod wsgi;
 

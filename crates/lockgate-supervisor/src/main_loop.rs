@@ -4,6 +4,7 @@
 //! Order within an iteration: messages from workers, then signals, then exits. So a report is handled before the exit
 //! of its sender, and a signal to the whole process group before the exits that it caused.
 
+mod child_resources;
 mod fork_server_children;
 mod forked;
 pub(crate) mod generation_resources;
@@ -25,7 +26,7 @@ use rustix::process::{Pid, WaitOptions, getpid, wait};
 use crate::Hooks;
 use crate::certificates::Certificates;
 use crate::child::fork_server_process::NewForkServer;
-use crate::child::setup::{ChildResources, NewWorker};
+use crate::child::setup::NewWorker;
 use crate::child::side_process::NewSideProcess;
 use crate::clock::{Moment, timespec};
 use crate::main_loop::forked::Forked;
@@ -34,6 +35,7 @@ use crate::main_loop::generations::Generations;
 use crate::main_loop::scoreboard::SharedScoreboard;
 use crate::main_loop::upgrade::{Outgoing, Trial, failed};
 use crate::main_loop::workers::Workers;
+use crate::master_fifo::MasterFifos;
 use crate::pid_file::PidFile;
 use crate::processes::acme_process::AcmeProcess;
 use crate::processes::admin_process::AdminProcess;
@@ -42,8 +44,8 @@ use crate::processes::fork_server::ForkServer;
 use crate::processes::oom::OomCounter;
 use crate::processes::sampling::Sampler;
 use crate::service_manager::notify::Notifier;
+use crate::shared_store::SharedStore;
 use crate::signals::SupervisorSignals;
-use crate::sockets::Listener;
 use crate::supervisor::{Action, Event, Generation, Status, Supervisor, WorkerHandover};
 
 /// How the loop ends.
@@ -68,6 +70,7 @@ pub(crate) struct MainLoop {
     generations: Generations,
     workers: Workers,
     scoreboard: SharedScoreboard,
+    store: SharedStore,
     certificates: Certificates,
     sampler: Sampler,
     oom: OomCounter,
@@ -77,6 +80,7 @@ pub(crate) struct MainLoop {
     acme: AcmeProcess,
     trial: Option<Trial>,
     pub(crate) pid_file: Option<PidFile>,
+    fifos: MasterFifos,
     notifier: Option<Notifier>,
 }
 
@@ -86,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) resources: GenerationResources,
     pub(crate) workers: Workers,
     pub(crate) scoreboard: SharedScoreboard,
+    pub(crate) store: SharedStore,
+    pub(crate) fifos: MasterFifos,
     pub(crate) certificates: Certificates,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     pub(crate) admin: Option<AdminProcess>,
@@ -110,6 +116,7 @@ impl MainLoop {
             generations: Generations::new(parts.resources),
             workers: parts.workers,
             scoreboard: parts.scoreboard,
+            store: parts.store,
             certificates: parts.certificates,
             sampler: Sampler::new(&rules, measure),
             oom: OomCounter::new(),
@@ -118,6 +125,7 @@ impl MainLoop {
             acme: AcmeProcess::default(),
             trial: None,
             pid_file: None,
+            fifos: parts.fifos,
             notifier: parts.notifier,
         }
     }
@@ -179,6 +187,8 @@ impl MainLoop {
         }
         self.acme.read(now, hooks);
         events.extend(self.signals.take().into_iter().map(Event::Requested));
+        let commands = self.fifos.read(now, self.scoreboard.get(), hooks);
+        events.extend(commands.into_iter().map(Event::Requested));
         self.reap(events, hooks);
         self.generations.kill_unused_children(&self.workers, hooks);
         events.extend(self.generations.kill_late_fork_servers(now));
@@ -332,6 +342,7 @@ impl MainLoop {
             lifeline: (reading.as_fd(), writing.as_fd()),
             scoreboard: self.scoreboard.memory(),
             certificates: self.certificates.memory(),
+            store: self.store.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };
@@ -352,7 +363,8 @@ impl MainLoop {
             .chain(self.workers.poll_fds())
             .chain(fork_servers.iter().filter_map(|one| one.status().poll_fd()))
             .chain(admin.and_then(AdminProcess::poll_fd))
-            .chain(self.acme.poll_fd());
+            .chain(self.acme.poll_fd())
+            .chain(self.fifos.poll_fds());
         let mut watched: Vec<PollFd<'_>> = fds
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
@@ -362,6 +374,7 @@ impl MainLoop {
             self.certificates.next(),
             admin.map(AdminProcess::next),
             self.acme.next(),
+            self.fifos.next(),
             self.notifier.as_ref().and_then(Notifier::next),
             self.trial.as_ref().map(Trial::deadline),
         ];
@@ -429,60 +442,10 @@ impl MainLoop {
         events
     }
 
-    /// In a forked worker or fork server: closes everything that it does not need.
-    pub(crate) fn into_child_resources(self, generation: Generation) -> ChildResources {
-        let (lifeline, _writing_end) = self.lifeline;
-        let certificates = self.certificates.board_of(generation);
-        let resources = self.generations.into_resources(generation);
-        ChildResources {
-            supervisor: self.pid,
-            config: resources.config,
-            generation: resources.generation,
-            lifeline,
-            listeners: (resources.listeners.into_iter())
-                .filter_map(Listener::into_socket)
-                .collect(),
-            scoreboard: self.scoreboard.get(),
-            certificates,
-            stacks: self.admin.and_then(AdminProcess::into_stacks),
-        }
-    }
-
-    /// In the forked admin process: closes everything that it does not need, also the pid file, because it may outlive
-    /// the supervisor by a moment and must not keep a new one from starting.
-    pub(crate) fn into_admin_resources(self) -> ChildResources {
-        let (lifeline, _writing_end) = self.lifeline;
-        let (listeners, stacks) = self.admin.map(AdminProcess::into_parts).unwrap_or_default();
-        let present = self.generations.present();
-        ChildResources {
-            supervisor: self.pid,
-            config: present.config.clone(),
-            generation: present.generation,
-            lifeline,
-            listeners: (listeners.into_iter())
-                .filter_map(Listener::into_socket)
-                .collect(),
-            scoreboard: self.scoreboard.get(),
-            certificates: Some(self.certificates.board()),
-            stacks,
-        }
-    }
-
-    /// In the forked ACME process: closes everything that it does not need.
-    pub(crate) fn into_acme_resources(self) -> ChildResources {
-        let resources = Self {
-            admin: None,
-            ..self
-        };
-        ChildResources {
-            certificates: None,
-            ..resources.into_admin_resources()
-        }
-    }
-
     /// Final cleanup: removes the socket files and the pid file, and ends the admin process.
     pub(crate) fn remove_files(&mut self) {
         self.generations.remove_files();
+        self.fifos.remove();
         if let Some(admin) = &mut self.admin {
             admin.end();
         }

@@ -18,10 +18,12 @@ use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::scoreboard::SharedScoreboard;
 use crate::main_loop::workers::Workers;
 use crate::main_loop::{MainLoop, Outcome, Parts};
+use crate::master_fifo::MasterFifos;
 use crate::os::InheritedDescriptors;
 use crate::pid_file::{PidFile, PidFileError};
 use crate::processes::admin_process::AdminProcess;
 use crate::service_manager::notify::Notifier;
+use crate::shared_store::SharedStore;
 use crate::signals::{SupervisorSignals, WorkerSignals};
 use crate::sockets::bind_with_retry;
 use crate::supervisor::Event;
@@ -142,7 +144,20 @@ fn serve(
             return CANNOT_START;
         }
     };
-    let assembled = assemble(resources, admin, certificates, inherited, hooks);
+    let fifos = match MasterFifos::create(&config.uwsgi.fifos) {
+        Ok(fifos) => fifos,
+        // A serving server must not stop because of them.
+        Err(problem) if inherited.is_some() => {
+            hooks.log(Level::Error, &problem);
+            MasterFifos::default()
+        }
+        Err(problem) => {
+            release(&resources, admin);
+            hooks.log(Level::Critical, &problem);
+            return CANNOT_START;
+        }
+    };
+    let assembled = assemble(resources, (admin, fifos), certificates, inherited, hooks);
     let (mut main_loop, first) = match assembled {
         Ok(assembled) => assembled,
         Err(code) => return code,
@@ -196,6 +211,9 @@ fn bind_admin(
     for url in admin.iter().flat_map(AdminProcess::urls) {
         hooks.log(Level::Info, &format!("admin listener at {url}"));
     }
+    for address in admin.iter().flat_map(AdminProcess::stats_addresses) {
+        hooks.log(Level::Info, &format!("uWSGI stats server at {address}"));
+    }
     Ok(admin)
 }
 
@@ -210,11 +228,15 @@ fn release(resources: &GenerationResources, admin: Option<AdminProcess>) {
 /// The main loop and its first event. The error is the server's exit code.
 fn assemble(
     resources: GenerationResources,
-    admin: Option<AdminProcess>,
+    (admin, fifos): (Option<AdminProcess>, MasterFifos),
     certificates: Certificates,
-    inherited: Option<InheritedState>,
+    mut inherited: Option<InheritedState>,
     hooks: &mut dyn Hooks,
 ) -> Result<(MainLoop, Event), i32> {
+    let store = inherited
+        .as_mut()
+        .and_then(|inherited| inherited.store.take());
+    let store = SharedStore::new(store, &resources.config.uwsgi, hooks);
     let prepared = SupervisorSignals::install().and_then(|signals| match inherited {
         Some(inherited) => Ok((
             signals,
@@ -228,6 +250,7 @@ fn assemble(
         Ok(prepared) => prepared,
         Err(error) => {
             release(&resources, admin);
+            fifos.remove();
             let message = format!("cannot install signal handlers: {error}");
             hooks.log(Level::Critical, &message);
             return Err(CANNOT_START);
@@ -242,11 +265,15 @@ fn assemble(
         }
         None => (Event::Start, Workers::default()),
     };
+    let scoreboard = SharedScoreboard::new(scoreboard, hooks);
+    hooks.share_memory(store.get(), scoreboard.get());
     let main_loop = MainLoop::new(Parts {
         signals,
         resources,
         workers,
-        scoreboard: SharedScoreboard::new(scoreboard, hooks),
+        scoreboard,
+        store,
+        fifos,
         certificates,
         lifeline,
         admin,

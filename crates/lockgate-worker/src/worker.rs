@@ -231,7 +231,10 @@ fn start_threads(thread: &WorkerThread) -> io::Result<()> {
 
 /// Whether any setting reads the response counts.
 fn are_counts_read(config: &Config) -> bool {
-    config.admin_bind.is_some() || config.canary_period.is_some() || config.statsd.address.is_some()
+    config.admin_bind.is_some()
+        || config.canary_period.is_some()
+        || config.statsd.address.is_some()
+        || config.uwsgi.shows_counters()
 }
 
 /// A running worker, for the thread that supervises it.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::sockets::admin_address;
+use crate::BindAddress;
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
 use crate::raw_value::{RawValue, ValueError, ValueReader, one_line};
@@ -128,10 +129,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         read: |builder, value| {
             let text = value.text()?;
             let text = text.trim();
-            builder.config.uwsgi.stats = match text.starts_with(['/', '@']) {
+            let address = match text.starts_with(['/', '@']) {
                 true => admin_address(&format!("unix:{text}"))?,
                 false => admin_address(text)?,
             };
+            if matches!(address, Some(BindAddress::Systemd(_) | BindAddress::Fd(_))) {
+                return Err("must be a path, unix:PATH, or a loopback address and a port".into());
+            }
+            builder.config.uwsgi.stats = address;
             Ok(())
         },
         show: |builder| match &builder.config.uwsgi.stats {

@@ -414,7 +414,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             "uwsgi_stats",
             &[
                 ("'0.0.0.0:9191'", "would let others read"),
-                ("'systemd'", "needs the name"),
+                ("'systemd:stats'", "must be a path"),
             ],
         ),
         ("pid", &[("[]", "must be text")]),

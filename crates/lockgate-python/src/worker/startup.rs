@@ -161,6 +161,9 @@ impl PythonHooks {
                 ),
             );
         }
+        (self.uwsgi)
+            .install(py, &self.config, self.generation, &self.log)
+            .map_err(cannot_start)?;
         let application = loading::load(py, &self.config, self.provide.as_ref())?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
@@ -228,6 +231,9 @@ impl PythonHooks {
         if let Some(hooks) = &self.gunicorn {
             hooks.post_worker_init(py, &application)?;
         }
+        let application = (self.uwsgi)
+            .become_worker(py, context, application, &self.log)
+            .map_err(cannot_start)?;
         let collector = IdleGc::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
             self.log.write(
                 Level::Warning,

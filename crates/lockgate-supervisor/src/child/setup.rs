@@ -41,6 +41,8 @@ pub(crate) struct ChildResources {
     pub(crate) scoreboard: Option<Scoreboard>,
     pub(crate) certificates: Option<Board>,
     pub(crate) stacks: Option<StackBoard>,
+    /// The listeners of uWSGI's stats server, in the admin process.
+    pub(crate) stats: Vec<(Endpoint, OwnedFd)>,
 }
 
 /// The first step of a worker or a fork server: replaces the supervisor's signal handlers. The error is the exit code
@@ -113,6 +115,7 @@ impl ChildResources {
                 .and_then(|scoreboard| scoreboard.worker_slot(slot)),
             certificates: self.certificates,
             stacks: self.stacks,
+            stats: self.stats,
             supervisor: self.supervisor,
             status: Arc::new(status),
             control,

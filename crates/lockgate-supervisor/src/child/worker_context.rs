@@ -3,6 +3,7 @@
 //! Invariant: a worker outlives its supervisor by at most a second. It holds the reading end of the lifeline, a pipe
 //! whose writing end only the supervisor has; the kernel closes that end however the supervisor exits.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::child::worker_control::WorkerControl;
 use crate::clock::timespec;
 use crate::signals::{SignalRelay, WorkerSignals};
 use crate::stacks::StackBoard;
+use crate::supervisor::Request;
 
 /// Longest time between two checks of the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub struct WorkerContext {
     pub certificates: Option<Board>,
     /// Where it writes thread dumps for operators; `None` without an admin listener or where the system has no futexes.
     pub stacks: Option<StackBoard>,
+    /// In the admin process: the listening sockets of uWSGI's stats server.
+    pub stats: Vec<(Endpoint, OwnedFd)>,
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) status: Arc<StatusSender>,
@@ -114,6 +118,13 @@ impl WorkerContext {
     pub fn retirement_request(&self) -> impl Fn() + Send + Sync + 'static {
         let status = Arc::clone(&self.status);
         move || status.send(&StatusMessage::Retiring)
+    }
+
+    /// Returns a function by which the application requests a reload, or the stop of the server. The supervisor takes no
+    /// other request from a worker.
+    pub fn server_request(&self) -> impl Fn(Request) -> io::Result<()> + Send + Sync + 'static {
+        let status = Arc::clone(&self.status);
+        move |request| status.try_send(&StatusMessage::Requested { request, times: 1 })
     }
 
     /// Reports why the application could not be loaded; the worker then exits with the same code.

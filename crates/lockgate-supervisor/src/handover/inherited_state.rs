@@ -25,6 +25,8 @@ pub(crate) struct InheritedState {
     pub(crate) scoreboard: Option<(Scoreboard, OwnedFd)>,
     /// The certificate board and its memory.
     pub(crate) certificates: Option<(Board, OwnedFd)>,
+    /// The memory of the shared caches and locks.
+    pub(crate) store: Option<OwnedFd>,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
@@ -89,6 +91,7 @@ impl InheritedState {
                 Some(number) => Some(certificates::inherit(take(number)?)?),
                 None => None,
             },
+            store: handover.store.map(&mut take).transpose()?,
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,
             admin_listeners: listeners(&handover.admin_listeners, &mut take)?,

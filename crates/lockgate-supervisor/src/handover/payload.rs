@@ -2,7 +2,7 @@
 //! process, with descriptor numbers and their purpose.
 //!
 //! The first line is the format version. It also covers what workers of one version share with a supervisor of the
-//! other: the layouts of the scoreboard and of the certificate board, and the messages on the pipes. A change to any of them must increase
+//! other: the layouts of the scoreboard, of the certificate board and of the shared caches, and the messages on the pipes. A change to any of them must increase
 //! [`FORMAT_VERSION`].
 
 use std::fmt;
@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 5;
+const FORMAT_VERSION: u32 = 6;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct Handover {
     pub(crate) scoreboard: Option<RawFd>,
     /// The memory of the certificate board.
     pub(crate) certificates: Option<RawFd>,
+    /// The memory of the shared caches and locks.
+    pub(crate) store: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -111,6 +113,7 @@ impl Handover {
             self.certificates
                 .map(|certificates| format!("certificates\t{certificates}")),
         );
+        lines.extend(self.store.map(|store| format!("store\t{store}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -164,6 +167,7 @@ impl Handover {
             wanted: 0,
             scoreboard: None,
             certificates: None,
+            store: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -202,6 +206,7 @@ impl Handover {
             ["lifeline", read, write] => self.lifeline = (read.parse().ok()?, write.parse().ok()?),
             ["scoreboard", fd] => self.scoreboard = Some(fd.parse().ok()?),
             ["certificates", fd] => self.certificates = Some(fd.parse().ok()?),
+            ["store", fd] => self.store = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -278,6 +283,7 @@ mod tests {
             wanted: 4,
             scoreboard: Some(5),
             certificates: Some(9),
+            store: Some(33),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

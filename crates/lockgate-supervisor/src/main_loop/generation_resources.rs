@@ -273,6 +273,16 @@ fn keep_fixed_settings(present: &Config, next: &mut Config) -> Vec<&'static str>
     }
     fixed!("backlog" backlog, "reuse_port" reuse_port, "umask" umask, "user" user, "group" group,
            "pid" pidfile, "name" proc_name);
+    macro_rules! fixed_of_uwsgi {
+        ($($name:literal $field:ident),*) => {
+            $(if next.uwsgi.$field != present.uwsgi.$field {
+                next.uwsgi.$field = present.uwsgi.$field.clone();
+                names.push($name);
+            })*
+        };
+    }
+    fixed_of_uwsgi!("uwsgi_module" module, "uwsgi_cache" caches, "uwsgi_locks" locks, "master_fifo" fifos,
+                    "uwsgi_stats" stats);
     names
 }
 

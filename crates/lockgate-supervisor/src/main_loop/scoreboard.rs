@@ -27,7 +27,7 @@ impl SharedScoreboard {
         Self { scoreboard, memory }
     }
 
-    pub(super) fn get(&self) -> Option<Scoreboard> {
+    pub(crate) fn get(&self) -> Option<Scoreboard> {
         self.scoreboard
     }
 

@@ -118,6 +118,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) lifeline: (BorrowedFd<'a>, BorrowedFd<'a>),
     pub(super) scoreboard: Option<BorrowedFd<'a>>,
     pub(super) certificates: BorrowedFd<'a>,
+    pub(super) store: Option<BorrowedFd<'a>>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -139,9 +140,8 @@ impl Outgoing<'_> {
     }
 
     fn payload(&self) -> Result<Handover, HandoverError> {
-        let entries = |listeners: &[Listener]| -> Result<Vec<_>, HandoverError> {
+        let entries = |listeners: &mut dyn Iterator<Item = &Listener>| -> Result<Vec<_>, _> {
             listeners
-                .iter()
                 .filter_map(|listener| Some((listener, listener.socket()?)))
                 .map(|(listener, socket)| listener.describe(socket.as_raw_fd()))
                 .collect()
@@ -161,10 +161,11 @@ impl Outgoing<'_> {
             wanted: self.handover.wanted,
             scoreboard: self.scoreboard.map(|memory| memory.as_raw_fd()),
             certificates: Some(self.certificates.as_raw_fd()),
+            store: self.store.map(|memory| memory.as_raw_fd()),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
-            listeners: entries(&self.resources.listeners)?,
-            admin_listeners: entries(self.admin_listeners())?,
+            listeners: entries(&mut self.resources.listeners.iter())?,
+            admin_listeners: entries(&mut self.admin_listeners())?,
             admin: self.admin.and_then(AdminProcess::pid),
             workers: workers.collect(),
         })
@@ -180,14 +181,15 @@ impl Outgoing<'_> {
         let (reading, writing) = self.lifeline;
         let mut fds = vec![reading, writing, self.certificates];
         fds.extend(self.scoreboard);
+        fds.extend(self.store);
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));
         fds.extend(self.workers.pipes());
         fds
     }
 
-    fn admin_listeners(&self) -> &[Listener] {
-        self.admin.map_or(&[], AdminProcess::listeners)
+    fn admin_listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.admin.into_iter().flat_map(AdminProcess::listeners)
     }
 
     fn exec_with(&self, text: &str, hooks: &mut dyn Hooks) -> io::Result<io::Error> {

@@ -1,5 +1,6 @@
 //! Memory that is shared with forked processes and with the next program in this process.
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr;
@@ -27,9 +28,36 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::SEAL);
 
 /// Maps that memory. It is page-aligned, so every cache line of it is whole.
 pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [AtomicU64]> {
-    let bytes = byte_count(count)?;
+    map_words_after(memory, 0, count)
+}
+
+/// Maps that memory from this offset on, a multiple of the page size.
+pub(crate) fn map_words_after(
+    memory: &OwnedFd,
+    offset: usize,
+    count: usize,
+) -> io::Result<&'static [AtomicU64]> {
+    let start = map_bytes(memory, offset, byte_count(count)?)?;
+    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a page and so to 8; any
+    // bytes are a valid AtomicU64. The file behind them has at least that size and is sealed against shrinking, and it
+    // is never unmapped, here or in a child, so they live as long as the process. All access to this memory, in every
+    // process, is through such a slice and so atomic.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+}
+
+/// Maps the first words of that memory as 32-bit words, which the kernel can wait on (futex(2)). No other mapping of the
+/// same process may be used for these words.
+pub(crate) fn map_lock_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [AtomicU32]> {
+    let start = map_bytes(memory, 0, byte_count(count.div_ceil(2))?)?;
+    // SAFETY: as in `map_words_after`, with words of 4 bytes.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU32>(), count) })
+}
+
+/// Maps this many bytes of that memory, which it must have, for reading and writing and for ever.
+fn map_bytes(memory: &OwnedFd, offset: usize, bytes: usize) -> io::Result<*mut c_void> {
+    let end = offset.checked_add(bytes).ok_or(Errno::INVAL)?;
     let is_large_enough =
-        u64::try_from(fstat(memory)?.st_size).is_ok_and(|size| size >= bytes as u64);
+        u64::try_from(fstat(memory)?.st_size).is_ok_and(|size| size >= end as u64);
     if !is_large_enough || !fcntl_get_seals(memory)?.contains(SealFlags::SHRINK) {
         return Err(io::Error::from(Errno::INVAL));
     }
@@ -43,14 +71,10 @@ pub(crate) fn map_words(memory: &OwnedFd, count: usize) -> io::Result<&'static [
             access,
             MapFlags::SHARED,
             memory.as_fd(),
-            0,
+            offset as u64,
         )
     }?;
-    // SAFETY: `start` begins `bytes` bytes that are mapped for reading and writing, aligned to a page and so to 8; any
-    // bytes are a valid AtomicU64. The file behind them has at least that size and is sealed against shrinking, and it
-    // is never unmapped, here or in a child, so they live as long as the process. All access to this memory, in every
-    // process, is through such a slice and so atomic.
-    Ok(unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), count) })
+    Ok(start)
 }
 
 /// Zeroed 32-bit futex words on which a process can sleep until another one wakes it. They are shared by this program
@@ -90,6 +114,23 @@ mod tests {
         let again = map_words(&memory, 1024).unwrap();
         assert_eq!(again[1023].load(Ordering::Relaxed), 1023);
         assert!(ftruncate(&memory, 8).is_err());
+    }
+
+    #[test]
+    fn locks_and_words_of_one_memory_are_mapped_apart() {
+        let memory = shared_memory(3 * 8192).unwrap();
+        let locks = map_lock_words(&memory, 3).unwrap();
+        let words = map_words_after(&memory, 64 * 1024, 16).unwrap();
+        locks[2].store(7, Ordering::Relaxed);
+        words[15].store(8, Ordering::Relaxed);
+        let again = map_lock_words(&memory, 3).unwrap();
+        assert_eq!(again[2].load(Ordering::Relaxed), 7);
+        assert_eq!(words[0].load(Ordering::Relaxed), 0);
+        let all = map_words(&memory, 3 * 8192).unwrap();
+        assert_eq!(all[8192 + 15].load(Ordering::Relaxed), 8);
+        assert!(map_words_after(&memory, 64 * 1024, 3 * 8192).is_err());
+        assert!(map_words_after(&memory, 8, 1).is_err(), "not a page");
+        assert!(map_lock_words(&memory, 3 * 8192 * 2 + 1).is_err());
     }
 
     #[test]

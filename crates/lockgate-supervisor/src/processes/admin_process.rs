@@ -1,10 +1,11 @@
-//! The admin process as the supervisor sees it: its listener, and a side process.
+//! The admin process as the supervisor sees it: its listeners, which are those of the admin address and of uWSGI's stats
+//! server, and a side process.
 
 use std::iter;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use lockgate_config::{Bind, Config};
+use lockgate_config::{Bind, BindAddress, Config};
 
 use crate::Hooks;
 use crate::channels::control::ControlMessage;
@@ -20,14 +21,16 @@ use crate::supervisor::Request;
 /// See the module.
 pub(crate) struct AdminProcess {
     listeners: Vec<Listener>,
+    /// The listeners of the stats server.
+    stats: Vec<Listener>,
     /// Where workers write thread dumps; `None` where the system has no futexes.
     stacks: Option<StackBoard>,
     process: SideProcess,
 }
 
 impl AdminProcess {
-    /// Listens on the configured admin address; `None` where none is configured. The error is for the operator. A
-    /// socket file gets the owner's user and group.
+    /// Listens on the configured addresses; `None` where none is configured. The error is for the operator. A socket
+    /// file gets the owner's user and group.
     ///
     /// Sockets in `present` that are no longer wanted are removed.
     pub(crate) fn bind(
@@ -37,21 +40,23 @@ impl AdminProcess {
         now: Instant,
         hooks: &dyn Hooks,
     ) -> Result<Option<Self>, String> {
-        let Some(address) = &config.admin_bind else {
-            predecessor.into_iter().for_each(kill);
-            present.iter().for_each(Listener::remove_file);
-            return Ok(None);
+        let bind = |address: &Option<BindAddress>, flag: &str| {
+            let Some(address) = address else {
+                return Ok(Vec::new());
+            };
+            let config = Config {
+                bind: vec![Bind::plain(address.clone())],
+                reuse_port: false,
+                ..config.clone()
+            };
+            bind_with_retry(&config, &present, hooks)
+                // The error message names the setting for the other sockets.
+                .map_err(|failure| failure.to_string().replace("--bind", flag))
         };
-        let config = Config {
-            bind: vec![Bind::plain(address.clone())],
-            reuse_port: false,
-            ..config.clone()
-        };
-        let listeners = bind_with_retry(&config, &present, hooks)
-            // The error message names the setting for the other sockets.
-            .map_err(|failure| failure.to_string().replace("--bind", "--admin-bind"))?;
+        let listeners = bind(&config.admin_bind, "--admin-bind")?;
+        let stats = bind(&config.uwsgi.stats, "--uwsgi-stats")?;
         for left in &present {
-            if !listeners.iter().any(|kept| kept.is_same(left)) {
+            if !(listeners.iter().chain(&stats)).any(|kept| kept.is_same(left)) {
                 left.remove_file();
             }
         }
@@ -62,9 +67,25 @@ impl AdminProcess {
                  pass a unix socket or one at a loopback address (setting: admin_bind)"
             ));
         }
+        if let Some(open) = stats.iter().find(|listener| !listener.is_private()) {
+            let url = open.endpoint();
+            return Err(format!(
+                "the stats server at {url} could be read by other machines: \
+                 use a unix socket or a loopback address (setting: uwsgi_stats)"
+            ));
+        }
+        if listeners.is_empty() && stats.is_empty() {
+            predecessor.into_iter().for_each(kill);
+            return Ok(None);
+        }
         Ok(Some(Self {
+            // Only the admin listener shows stacks.
+            stacks: match listeners.is_empty() {
+                true => None,
+                false => StackBoard::new().ok(),
+            },
             listeners,
-            stacks: StackBoard::new().ok(),
+            stats,
             process: SideProcess::new("admin process", predecessor, now),
         }))
     }
@@ -104,8 +125,17 @@ impl AdminProcess {
         self.process.pid()
     }
 
-    pub(crate) fn listeners(&self) -> &[Listener] {
-        &self.listeners
+    /// All listeners.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().chain(&self.stats)
+    }
+
+    /// The addresses of the stats server.
+    pub(crate) fn stats_addresses(&self) -> Vec<String> {
+        let endpoints = self.stats.iter().map(Listener::endpoint);
+        endpoints
+            .map(|endpoint| endpoint.address.to_string())
+            .collect()
     }
 
     /// Makes the process reopen its log file; false when there is no process.
@@ -125,8 +155,8 @@ impl AdminProcess {
     }
 
     /// The parts that the admin process keeps.
-    pub(crate) fn into_parts(self) -> (Vec<Listener>, Option<StackBoard>) {
-        (self.listeners, self.stacks)
+    pub(crate) fn into_parts(self) -> (Vec<Listener>, Vec<Listener>, Option<StackBoard>) {
+        (self.listeners, self.stats, self.stacks)
     }
 
     /// The part that a worker keeps.
@@ -137,7 +167,7 @@ impl AdminProcess {
     /// Server shutdown: kills the process, then removes its socket file.
     pub(crate) fn end(&mut self) {
         self.process.end();
-        self.listeners.iter().for_each(Listener::remove_file);
+        self.listeners().for_each(Listener::remove_file);
     }
 }
 

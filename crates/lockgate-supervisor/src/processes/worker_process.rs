@@ -2,7 +2,7 @@
 
 use crate::channels::control::ControlSender;
 use crate::channels::status::{StatusMessage, StatusReceiver};
-use crate::supervisor::{Event, ReplaceReason};
+use crate::supervisor::{Event, ReplaceReason, Request};
 
 /// See the module.
 pub(crate) struct WorkerProcess {
@@ -37,6 +37,10 @@ fn event(pid: u32, message: StatusMessage) -> Option<Event> {
         },
         StatusMessage::Exiting => Event::Exiting { pid },
         StatusMessage::BootFailed { code, text } => Event::BootFailed { pid, code, text },
+        StatusMessage::Requested {
+            request: request @ (Request::Reload | Request::Terminate),
+            ..
+        } => Event::Requested(request),
         // Only fork servers and the admin process send these.
         StatusMessage::Forked { .. }
         | StatusMessage::ForkFailed { .. }

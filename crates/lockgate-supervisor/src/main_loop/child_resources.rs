@@ -1,0 +1,66 @@
+//! What a forked process takes over of the main loop: it closes everything that it does not need.
+
+use super::MainLoop;
+use crate::child::setup::ChildResources;
+use crate::processes::admin_process::AdminProcess;
+use crate::sockets::Listener;
+use crate::supervisor::Generation;
+
+impl MainLoop {
+    /// In a forked worker or fork server: closes everything that it does not need.
+    pub(crate) fn into_child_resources(self, generation: Generation) -> ChildResources {
+        let (lifeline, _writing_end) = self.lifeline;
+        let certificates = self.certificates.board_of(generation);
+        let resources = self.generations.into_resources(generation);
+        ChildResources {
+            supervisor: self.pid,
+            config: resources.config,
+            generation: resources.generation,
+            lifeline,
+            listeners: (resources.listeners.into_iter())
+                .filter_map(Listener::into_socket)
+                .collect(),
+            scoreboard: self.scoreboard.get(),
+            certificates,
+            stacks: self.admin.and_then(AdminProcess::into_stacks),
+            stats: Vec::new(),
+        }
+    }
+
+    /// In the forked admin process: closes everything that it does not need, also the pid file, because it may outlive
+    /// the supervisor by a moment and must not keep a new one from starting.
+    pub(crate) fn into_admin_resources(self) -> ChildResources {
+        let (lifeline, _writing_end) = self.lifeline;
+        let parts = self.admin.map(AdminProcess::into_parts);
+        let (listeners, stats, stacks) = parts.unwrap_or_default();
+        let sockets = |listeners: Vec<Listener>| {
+            (listeners.into_iter())
+                .filter_map(Listener::into_socket)
+                .collect()
+        };
+        let present = self.generations.present();
+        ChildResources {
+            supervisor: self.pid,
+            config: present.config.clone(),
+            generation: present.generation,
+            lifeline,
+            listeners: sockets(listeners),
+            scoreboard: self.scoreboard.get(),
+            certificates: Some(self.certificates.board()),
+            stacks,
+            stats: sockets(stats),
+        }
+    }
+
+    /// In the forked ACME process: closes everything that it does not need.
+    pub(crate) fn into_acme_resources(self) -> ChildResources {
+        let resources = Self {
+            admin: None,
+            ..self
+        };
+        ChildResources {
+            certificates: None,
+            ..resources.into_admin_resources()
+        }
+    }
+}

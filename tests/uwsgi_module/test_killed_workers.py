@@ -1,0 +1,54 @@
+"""Workers that are killed while they use a cache block no other worker and leave no torn entry."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+STEP = (
+    "[uwsgi.cache_update(b'%d' % (n % 20), bytes([n % 256]) * (100 + 37 * n % 4000), 0)"
+    " for n in range({0}, {0} + 400)]"
+    " and {{(len(set(v)), len(v) > 99) for v in map(uwsgi.cache_get, uwsgi.cache_keys()) if v}}"
+)
+
+
+def test_workers_killed_within_updates_leave_a_whole_cache(uwsgi):
+    ask = uwsgi(
+        "--uwsgi-cache", "name=c,items=16,blocks=64,blocksize=512,bitmap=1,lru=1", workers=3
+    )
+    until = time.monotonic() + 6
+    seen, kills = [], 0
+    wrong = []
+
+    def use(seed):
+        chosen = random.Random(seed)
+        while time.monotonic() < until:
+            try:
+                result = ask(STEP.format(chosen.randrange(10_000)))
+            except (OSError, AssertionError):
+                continue  # its worker was killed
+            seen.append(result)
+            if result not in ("{(1, True)}", "True"):
+                wrong.append(result)
+
+    users = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+    for user in users:
+        user.start()
+    chosen = random.Random(1)
+    while time.monotonic() < until:
+        time.sleep(chosen.uniform(0.05, 0.3))
+        workers = ask.server.workers()
+        if workers:
+            try:
+                os.kill(chosen.choice(workers), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            kills += 1
+    for user in users:
+        user.join()
+    assert wrong == []
+    assert kills > 5
+    assert len(seen) > 5
+    ask.server.wait_for_log("workers? (is|are) ready")
+    assert ask("uwsgi.cache_update('last', 'x')") == "True"
