@@ -8,7 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Invocation, LogTarget, Resolved};
+use lockgate_config::{Config, Invocation, LogTarget, LogWording, Resolved};
 use lockgate_observe::{GunicornEvent, Level};
 use lockgate_supervisor::{ExitWatch, HANDOVER, check_certificates, check_handover};
 use lockgate_worker::log::{ErrorLog, create_missing, open_file};
@@ -150,7 +150,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         Ok((log, _identity)) => log,
         Err(errors) => {
             report_errors(&errors);
-            return INVALID_CONFIGURATION;
+            return invalid(config);
         }
     };
     if let Err(problem) = Loggers::install(py, config, &log) {
@@ -224,7 +224,7 @@ fn serve(
     let manager = sources.service_manager();
     if let Err(problem) = manager.find_sockets(&mut config) {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
-        return INVALID_CONFIGURATION;
+        return invalid(&config);
     }
     // Programs that the application starts must not inherit these sockets.
     manager.close_at_exec(true);
@@ -233,7 +233,7 @@ fn serve(
         Ok(prepared) => prepared,
         Err(errors) => {
             report_errors(&errors);
-            return INVALID_CONFIGURATION;
+            return invalid(config);
         }
     };
     let version = env!("CARGO_PKG_VERSION");
@@ -378,6 +378,15 @@ fn raise_descriptor_limit(log: &ErrorLog) {
         let message =
             format!("cannot raise the limit of open files to {wanted} (ulimit -n): {error}");
         log.write(Level::Warning, &message);
+    }
+}
+
+/// The exit code for a setting that the system refuses.
+fn invalid(config: &Config) -> i32 {
+    match config.log_style.wording {
+        LogWording::Lockgate => INVALID_CONFIGURATION,
+        // As in gunicorn.
+        LogWording::Gunicorn => CANNOT_START,
     }
 }
 
