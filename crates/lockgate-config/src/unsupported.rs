@@ -145,7 +145,9 @@ const fn file_only(
 
 const ASGI: &str = "Lockgate serves WSGI only";
 const STRICT: &str = "requests that violate HTTP are refused";
-const SYSLOG: &str = "log to standard error, which the service manager forwards";
+const SYSLOG: &str =
+    "log to standard error, which systemd's journal or logger(1) forwards to syslog";
+const WITH_SYSLOG: &str = "it has no effect without syslog; remove it";
 const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
 const DIRTY: &str = "use a task queue or a separate process";
 const RELOAD: &str = "reload is not supported; restart the server after a change";
@@ -167,7 +169,7 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     switch("spew", Ignored, "use a tracer, such as python -m trace"),
     switch("daemon", Never, "run it under systemd or another service manager").short('D'),
     value("worker_tmp_dir", "null", Ignored, "there are no heartbeat files; remove it"),
-    switch("initgroups", NotYet, ""),
+    switch("initgroups", Ignored, "workers always get the supplementary groups of their user; remove it"),
     file_only("tmp_upload_dir", "null", Ignored, "use spool_dir"),
     value("paste", "null", NotYet, PASTE).flags(&["paste", "paster"]),
     list("raw_paste_global_conf", NotYet, PASTE).flags(&["paste-global"]),
@@ -177,10 +179,10 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     switch("permit_unconventional_http_version", Ignored, STRICT),
     switch("casefold_http_method", Ignored, STRICT),
     switch("syslog", NotYet, SYSLOG).flags(&["log-syslog"]),
-    value("syslog_addr", "\"udp://localhost:514\"", NotYet, SYSLOG).flags(&["log-syslog-to"]),
-    value("syslog_prefix", "null", NotYet, SYSLOG).flags(&["log-syslog-prefix"]),
-    value("syslog_facility", "\"user\"", NotYet, SYSLOG).flags(&["log-syslog-facility"]),
-    switch("disable_redirect_access_to_syslog", NotYet, SYSLOG),
+    value("syslog_addr", "\"udp://localhost:514\"", Ignored, WITH_SYSLOG).flags(&["log-syslog-to"]),
+    value("syslog_prefix", "null", Ignored, WITH_SYSLOG).flags(&["log-syslog-prefix"]),
+    value("syslog_facility", "\"user\"", Ignored, WITH_SYSLOG).flags(&["log-syslog-facility"]),
+    switch("disable_redirect_access_to_syslog", Ignored, WITH_SYSLOG),
     switch("enable_stdio_inheritance", Ignored, "streams are always inherited; remove it").short('R'),
     file_only("default_proc_name", "\"gunicorn\"", Ignored, "use proc_name"),
     value("ssl_version", "2", Ignored, "use tls_min_version"),

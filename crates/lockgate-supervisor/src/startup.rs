@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use lockgate_config::Config;
+use lockgate_config::{Config, WorkerClass};
 use lockgate_observe::{GunicornEvent, Level};
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -175,9 +175,11 @@ fn log_for_gunicorn(config: &Config, resources: &GenerationResources, hooks: &dy
             .collect(),
         pid: std::process::id(),
     });
-    let class = match config.max_threads() {
-        1 => "sync",
-        _ => "gthread",
+    let class = match (config.gunicorn.worker_class, config.max_threads()) {
+        (Some(class @ WorkerClass::Gevent), _) => class.name(),
+        (_, 1) => WorkerClass::Sync.name(),
+        // In gunicorn, too, a sync worker with threads is a gthread worker.
+        _ => WorkerClass::Gthread.name(),
     };
     hooks.log_for_gunicorn(&GunicornEvent::UsingWorker { class });
 }
