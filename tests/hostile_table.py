@@ -25,6 +25,9 @@ from harness.wire import Malformed, Response, Truncated, Wire
 
 # Longer than any server needs for an answer, and than one that polls once a second needs to close.
 PATIENCE = 2.5
+# The server speaks HTTP/2: a frame of this type, without flags, on stream 0 (RFC 9113 §3.4).
+HTTP2 = "HTTP/2"
+SETTINGS = b"\x04\x00\x00\x00\x00\x00"
 # How long to look for bytes behind the answers that were due.
 QUIET = 0.05
 
@@ -40,7 +43,7 @@ class Row:
 @dataclass
 class Answer:
     responses: list[Response]
-    end: str  # closed, open, hang or what is wrong with the bytes
+    end: str  # closed, open, hang, HTTP/2 or what is wrong with the bytes
     is_late: bool = False  # only after the sample had been continued
 
     def reported(self) -> str:
@@ -99,6 +102,8 @@ def read_answer(wire: Wire, sample: Sample, due: int) -> Answer:
                 wire.socket.settimeout(QUIET)
             if not wire.pending and not wire.receive():
                 return Answer(responses, "closed")
+            if not responses and wire.pending[3:9] == SETTINGS:
+                return Answer([], HTTP2)
             wire.socket.settimeout(PATIENCE)
             method = sample.expected[min(len(responses), len(sample.expected) - 1)].method
             responses.append(wire.response(method or "GET"))
@@ -115,6 +120,8 @@ def read_answer(wire: Wire, sample: Sample, due: int) -> Answer:
 
 def judge(row: Row, sample: Sample, answer: Answer) -> str:
     """OK; `other` when it is refused, but late or with another status; NOT."""
+    if answer.end == HTTP2:
+        return "OK" if row.file == "invalid/http2_preface" else "NOT"
     due = answers_of(sample)
     final = [response for response in answer.responses if response.status >= 200]
     statuses = [response.status for response in final]

@@ -23,6 +23,14 @@ def test_every_row_is_answered_as_it_should_be(server, row):
     assert judge(row, sample, answer) == "OK", answer.reported()
 
 
+def test_a_server_of_http2_may_answer_its_preface(shared):
+    server = shared("echoing:app")
+    (row,) = [row for row in TABLE if row.title == "h2 preface"]
+    sample = read_sample(CORPUS / f"http1/{row.file}.http")
+    answer = ask(server.address, sample, len(answers_of(sample)))
+    assert (answer.end, judge(row, sample, answer)) == ("HTTP/2", "OK")
+
+
 def test_every_case_of_the_table_is_a_file_of_the_corpus():
     files = {row.file for row in all_rows()}
     assert len(TABLE) > 90 and {row.file for row in TABLE} <= files
@@ -53,6 +61,8 @@ SPOOFED = SEEN.replace(b"[]", b'["HTTP_X_FORWARDED_FOR"]')
         ("invalid/host_twice", [reply(200, body=SEEN)], "closed", "NOT"),
         ("invalid/chunk_size_plus", [reply(200, body=SEEN), reply(400)], "closed", "NOT"),
         ("invalid/closed_inside_body", [], "closed", "OK"),
+        ("invalid/http2_preface", [], "HTTP/2", "OK"),
+        ("invalid/host_twice", [], "HTTP/2", "NOT"),
     ],
 )  # fmt: skip
 def test_the_check_finds_a_fault(file, responses, end, verdict):
