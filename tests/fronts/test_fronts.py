@@ -84,7 +84,9 @@ def test_an_application_sees_the_client_and_not_the_proxy(behind, configuration)
         "X_Secret: forged",
         "Connection: close",
     ]
-    seen = site.seen(request("GET", "/seen/a%20b%2Fc?q=1&r=%2F", *forged, host=None))
+    # Apache passes on no encoded slash by the uwsgi protocol.
+    slash = "/" if configuration == "apache/uwsgi.conf" else "%2F"
+    seen = site.seen(request("GET", f"/seen/a%20b{slash}c?q=1&r=%2F", *forged, host=None))
     assert seen["REMOTE_ADDR"] == "127.0.0.1"
     assert seen["wsgi.url_scheme"] == "http"
     # Debian's uwsgi_params has the host without the port.
