@@ -105,8 +105,8 @@ class Report:
         )
 
 
-def printable(text: str) -> str:
+def printable(text: str, most: int = 200) -> str:
     """The text on one line, shortened, without characters that change a terminal."""
-    if len(text) > 200:
-        text = text[:197] + "..."
+    if len(text) > most:
+        text = text[: most - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lockgate.convert.report import printable
+
 #: What a setting may be: text, a number, a switch, or a list of texts or of tables of texts.
 Value = str | int | bool | Sequence[str] | Sequence[Mapping[str, str]]
 
@@ -22,6 +24,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "pythonpath",
         "env",
         "uwsgi_module",
+        "uwsgi_opt",
         "uwsgi_cache",
         "uwsgi_locks",
     ),
@@ -29,6 +32,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "bind",
         "uwsgi_allow_ips",
         "admin_bind",
+        "uwsgi_stats",
         "backlog",
         "reuse_port",
         "proxy_protocol",
@@ -162,7 +166,11 @@ class Settings(dict[str, Setting]):
 def commented(text: str) -> list[str]:
     """The text as lines of comments."""
     lines = textwrap.wrap(
-        text, WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+        printable(text, 2000),
+        WIDTH,
+        break_long_words=False,
+        break_on_hyphens=False,
+        subsequent_indent="  ",
     )
     return [f"# {line}" for line in lines] or ["#"]
 

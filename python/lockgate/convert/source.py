@@ -73,10 +73,12 @@ class Machine:
             return str(self.group_id)
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, directory: str = "") -> str:
     """The text of a regular file within the limits; what is not UTF-8 is read as Latin-1."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(
+            os.path.join(directory, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        )
     except (OSError, ValueError) as problem:
         raise ConversionError(f"{path}: {reason(problem)}") from None
     with open(descriptor, "rb") as file:

@@ -16,6 +16,10 @@ from lockgate.convert.source import ConversionError
 from lockgate.convert.uwsgi.magic import Magic
 
 
+class NoSection(ConversionError):
+    """The file has nothing for uWSGI."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One key of a file."""
@@ -68,7 +72,7 @@ def read_ini(text: str, section: str | None, magic: Magic, name: str) -> Iterato
             f"lockgate convert {name}:{title} converts it",
         )
     if not found:
-        raise ConversionError(f"{name}: has no section [{asked}]")
+        raise NoSection(f"{name}: has no section [{asked}]")
 
 
 def read_yaml(text: str, section: str | None, magic: Magic, name: str) -> Iterator[Item]:
@@ -120,7 +124,7 @@ def read_yaml(text: str, section: str | None, magic: Magic, name: str) -> Iterat
         else:
             list_key = key
     if not found:
-        raise ConversionError(f"{name}: has no mapping {asked}:")
+        raise NoSection(f"{name}: has no mapping {asked}:")
 
 
 def strip_yaml_comment(line: str) -> str:
@@ -169,7 +173,7 @@ def read_json(text: str, section: str | None, magic: Magic, name: str) -> Iterat
                 yield from json_items(line, key, value)
         found = found or top == asked
     if not found:
-        raise ConversionError(f'{name}: has no object "{asked}"')
+        raise NoSection(f'{name}: has no object "{asked}"')
 
 
 class Pairs(list[tuple[str, object]]):

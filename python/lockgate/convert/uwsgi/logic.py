@@ -101,7 +101,7 @@ def repetitions(place: Place, name: str, argument: str, machine: Machine) -> lis
         ]
         return [*(names or [argument])]
     if name == "for-readline":
-        return [*read_text(os.path.join(machine.directory, argument)).splitlines()]
+        return [*read_text(argument, machine.directory).splitlines()]
     match = re.match(r"\s*[+-]?\d+", argument)
     times = int(match[0]) if match and len(match[0]) < 20 else 0
     if times > MOST_OPTIONS:

@@ -44,8 +44,9 @@ class Magic:
 
     def enter(self, name: str, path: str, section: str | None, is_main: bool) -> None:
         """Sets the variables about the file that is read next."""
-        full = path if os.path.islink(path) else os.path.realpath(path)
-        full = os.path.join(self.machine.directory, full)
+        full = os.path.join(self.machine.directory, path)
+        if not os.path.islink(full):
+            full = os.path.realpath(full)
         folder, base = os.path.split(full)
         stem, dot, extension = base.rpartition(".")
         self.table.update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Replacements in one value, which might contain itself, and in all values.
 MOST_REPLACEMENTS = 1000
 MOST_REPLACEMENTS_IN_ALL = 50_000
+
+
+PARENTHESIS = re.compile(r"[()]")
 
 
 class Placeholders:
@@ -47,22 +50,21 @@ class Placeholders:
     ) -> None:
         text, start = option.template, 0
         for _ in range(MOST_REPLACEMENTS):
-            start = text.find(symbol + "(", start)
-            if start < 0:
-                break
-            end = closing(text, start + 2)
-            if end is None:
-                break
-            found = content(option, text[start + 2 : end]) if end > start + 2 else None
+            found = innermost(text, symbol, start)
             if found is None:
-                start += 1
+                break
+            first, last = found
+            value = content(option, text[first + 2 : last])
+            if value is None:
+                start = last
                 continue
             self.replacements += 1
             if self.replacements > MOST_REPLACEMENTS_IN_ALL:
                 raise ConversionError(f"more than {MOST_REPLACEMENTS_IN_ALL} placeholders")
-            text = text[:start] + found + text[end + 1 :]
-            # uWSGI begins again, so a placeholder may come out of another one.
-            start = 0
+            text = text[:first] + value + text[last + 1 :]
+            # uWSGI goes back to the second character, so that a placeholder may come out of another
+            # one, but not at the start of the value.
+            start = 1
             if len(text) > MOST_VALUE_CHARACTERS:
                 raise ConversionError(
                     f"{option.place}: the value of {option.key} grows beyond "
@@ -87,7 +89,7 @@ class Placeholders:
                 f"{option.place}: @({name}): only files are read; save its output as a file"
             )
         try:
-            text = read_text(os.path.join(self.machine.directory, name))
+            text = read_text(name, self.machine.directory)
         except ConversionError as problem:
             raise ConversionError(f"{option.place}: @({name}): {problem}") from None
         return text.removesuffix("\n")
@@ -138,14 +140,26 @@ def combine(left: str, operator: str, right: str) -> str:
     return str(quotient if (a < 0) == (b < 0) else -quotient)
 
 
-def closing(text: str, start: int) -> int | None:
+def innermost(text: str, symbol: str, start: int) -> tuple[int, int] | None:
+    """The first placeholder that has no other one inside: its start, and its closing parenthesis."""
+    first = text.find(symbol + "(", start)
+    while first >= 0:
+        end = text.find(symbol, first + 1)
+        last = closing(text, first + 2, end if end >= 0 else len(text))
+        if last is not None and last > first + 2:
+            return first, last
+        first = text.find(symbol + "(", first + 1)
+    return None
+
+
+def closing(text: str, start: int, end: int) -> int | None:
     """The position of the parenthesis that closes the one before `start`."""
     depth = 0
-    for position in range(start, len(text)):
-        if text[position] == "(":
+    for match in PARENTHESIS.finditer(text, start, end):
+        if match[0] == "(":
             depth += 1
-        elif text[position] == ")":
-            if depth == 0:
-                return position
+        elif depth == 0:
+            return match.start()
+        else:
             depth -= 1
     return None

@@ -29,7 +29,7 @@ from lockgate.convert.uwsgi.placeholders import Placeholders
 ENDS = ("end", "endif", "end-if", "endfor", "end-for")
 
 #: They define a placeholder or an option at once.
-SETTERS = ("set", "S", "set-placeholder", "set-ph")
+SETTERS = ("set", "set-placeholder", "set-ph")
 
 #: They are read at once, before placeholders are replaced.
 LOADERS = ("include", "config", *formats.OPTIONS)
@@ -62,6 +62,8 @@ class Option:
     missing: tuple[str, ...] = ()
     #: The option with a role in the reading itself: what it did.
     did: str = ""
+    #: Defined by `set` or `set-placeholder`.
+    is_own: bool = False
     #: uWSGI does not read it: the reason.
     ignored: str = ""
     #: Read at once: placeholders in it are not replaced.
@@ -91,6 +93,7 @@ class Reader:
         self.magic = Magic(self.machine)
         self.placeholders = Placeholders(self.machine)
         self.logic: Logic | None = None
+        self.is_repeating = False
         self.open_files: list[str] = []
         self.files = 0
         self.last_file = ""
@@ -131,30 +134,33 @@ class Reader:
         self.open_files.append(identity)
         self.last_file = path
         self.magic.enter(name, path, section or None, is_main)
-        text = read_text(os.path.join(self.machine.directory, path))
-        for item in how(text, section or None, self.magic, path):
-            place = Place(path, item.line)
-            if item.ignored:
-                self.append(Option(place, item.key, item.value, ignored=item.ignored))
-            else:
-                self.add(place, item.key, item.value)
+        text = read_text(path, self.machine.directory)
+        try:
+            for item in how(text, section or None, self.magic, path):
+                place = Place(path, item.line)
+                if item.ignored:
+                    self.append(Option(place, item.key, item.value, ignored=item.ignored))
+                else:
+                    self.add(place, item.key, item.value)
+        except formats.NoSection as problem:
+            if is_main:
+                raise
+            self.notes.append(f"{problem}; uWSGI goes on without it")
         self.open_files.pop()
 
     def add(self, place: Place, key: str, value: str | None) -> None:
         """Adds one key, or what the open condition or loop makes of it."""
-        if self.logic is not None and key not in ENDS:
-            if key in LOGIC:
-                raise ConversionError(
-                    f"{place}: {key} inside {self.logic.name} ({self.logic.place}): "
-                    "uWSGI refuses a condition inside another one"
-                )
-            results, reason = self.logic.apply(value)
-            for result in results:
-                self.append_and_act(Option(place, key, result))
-            if not results:
-                self.append(Option(place, key, value, ignored=reason))
+        if self.logic is None or self.is_repeating or key in ENDS:
+            self.append_and_act(Option(place, key, value))
             return
-        self.append_and_act(Option(place, key, value))
+        results, reason = self.logic.apply(value)
+        if not results:
+            self.append(Option(place, key, value, ignored=reason))
+        # A file that is read in here is not subject to the condition again.
+        self.is_repeating = True
+        for result in results:
+            self.append_and_act(Option(place, key, result))
+        self.is_repeating = False
 
     def append_and_act(self, option: Option) -> None:
         self.append(option)
@@ -162,9 +168,15 @@ class Reader:
         if key in ENDS:
             option.did = f"ends {self.logic.name}" if self.logic else "ends nothing"
             option.is_immediate = True
-            self.logic = None
+            if not self.is_repeating:
+                self.logic = None
         elif key in LOGIC:
             option.is_immediate = True
+            if self.logic is not None:
+                raise ConversionError(
+                    f"{place}: {key} inside {self.logic.name} ({self.logic.place}): "
+                    "uWSGI refuses a condition inside another one"
+                )
             self.logic = Logic.open(place, key, option.value, self.machine, self.exported)
             option.did = self.logic.outcome()
         elif key in SETTERS:
@@ -173,7 +185,11 @@ class Reader:
             if not equal:
                 raise ConversionError(f"{place}: {key} = {value}: must be NAME=VALUE")
             option.did = f"sets {name}"
-            self.append(Option(place, name, content))
+            # uWSGI replaces nothing in the value of a placeholder.
+            is_placeholder = key != "set"
+            self.append(
+                Option(place, name, content, is_own=is_placeholder, is_immediate=is_placeholder)
+            )
         elif key in ("declare-option", "declare-option2"):
             option.is_immediate = True
             name, equal, content = value.partition("=")

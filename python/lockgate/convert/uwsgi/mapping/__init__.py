@@ -12,6 +12,7 @@ from lockgate.convert.uwsgi.mapping import (
     logs,
     process,
     recycling,
+    shared,
     sockets,
     workers,
 )
@@ -28,6 +29,7 @@ MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
     recycling.convert,
     deadlines.convert,
     logs.convert,
+    shared.convert,
 )
 
 
@@ -55,7 +57,7 @@ def advise(conversion: Conversion, option: Option, is_strict: bool) -> None:
             conversion.not_needed(option, "it is switched off")
         else:
             conversion.record(option, advice.outcome, (), advice.text)
-    elif option.key in conversion.used_placeholders:
+    elif option.is_own or option.key in conversion.used_placeholders:
         conversion.not_needed(option, "a placeholder: its value stands where it is used")
     elif option.key in known.letters:
         meant = known.letters[option.key]

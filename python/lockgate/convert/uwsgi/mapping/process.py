@@ -8,7 +8,6 @@ import pwd
 
 from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import is_on, strtol
 
 #: A hook that is copied from a comment in uWSGI's issues, to make TERM stop gracefully.
 GRACEFUL_HOOKS = (
@@ -26,8 +25,6 @@ def convert(conversion: Conversion) -> None:
     file_mode(conversion)
     hooks(conversion)
     descriptors(conversion)
-    fifo(conversion)
-    shared_memory(conversion)
 
 
 def owner(conversion: Conversion, key: str, name: str) -> None:
@@ -134,19 +131,3 @@ def descriptors(conversion: Conversion) -> None:
             "the limit is raised to the hard limit at the start; set the latter where the "
             "server is started (LimitNOFILE= of systemd)",
         )
-
-
-def fifo(conversion: Conversion) -> None:
-    for option in conversion.take_all("master-fifo"):
-        conversion.not_supported(option, "use lockgate ctl, which needs admin_bind")
-
-
-def shared_memory(conversion: Conversion) -> None:
-    for option in conversion.take_all("cache2"):
-        conversion.not_supported(option, "use a service such as Redis or Memcached")
-    locks = conversion.take("locks")
-    if locks is not None:
-        if is_on(locks.value) and strtol(locks.text):
-            conversion.not_supported(locks, "use multiprocessing or a lock of the database")
-        else:
-            conversion.not_needed(locks, "it is switched off")

@@ -9,7 +9,6 @@ from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.mapping import tls
 from lockgate.convert.uwsgi.mapping.addresses import BadAddress, address, is_open_to_others
 from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import strtol
 
 #: The protocols of `socket` and `protocol` that Lockgate speaks, with its scheme.
 PROTOCOLS = {"uwsgi": "uwsgi", "http": "http", "http11": "http"}
@@ -193,10 +192,10 @@ def proxy_protocol(conversion: Conversion) -> None:
 def statistics(conversion: Conversion, shared: list[str]) -> None:
     is_http = conversion.take_flag("stats-http")
     option = conversion.take("stats", "stats-server")
-    if is_http is not None:
-        conversion.not_needed(is_http, "statistics are always served over HTTP, under /uwsgi")
     if option is not None:
-        admin(conversion, option, shared)
+        statistics_address(conversion, option, is_http is not None, shared)
+    if is_http is not None:
+        conversion.not_needed(is_http, "it decides between admin_bind and uwsgi_stats")
     for push in conversion.take_all("stats-push"):
         kind, _, target = push.text.partition(":")
         if kind != "statsd":
@@ -204,30 +203,33 @@ def statistics(conversion: Conversion, shared: list[str]) -> None:
                 push, "read the metrics from admin_bind (/metrics, for Prometheus, or /uwsgi)"
             )
             continue
-        host, _, prefix = target.partition(",")
-        statsd(conversion, push, host, prefix)
+        statsd(conversion, push, target)
 
 
-def statsd(conversion: Conversion, option: Option, host: str, prefix: str) -> None:
+def statsd(conversion: Conversion, option: Option, target: str) -> None:
     conversion.not_supported(
         option, "read the metrics from admin_bind (/metrics, for Prometheus, or /uwsgi)"
     )
 
 
-def admin(conversion: Conversion, option: Option, shared: list[str]) -> None:
+def statistics_address(
+    conversion: Conversion, option: Option, is_http: bool, shared: list[str]
+) -> None:
     try:
         found, _ = address(option.text, shared)
     except BadAddress as problem:
         conversion.not_supported(option, str(problem))
         return
-    host, _, port = found.rpartition(":")
-    detail = (
-        "uWSGI's statistics are at /uwsgi of this address, over HTTP: uwsgitop http://ADDRESS/uwsgi"
-    )
-    if is_open_to_others(found):
-        found = f"127.0.0.1:{port}"
-        detail += "; it listens on the loopback address only, because the statistics show requests"
-    elif found.startswith("fd://") or not strtol(port) and "unix:" not in found:
-        conversion.not_supported(option, "set admin_bind to unix:PATH or 127.0.0.1:PORT")
+    if found.startswith("fd://"):
+        conversion.not_supported(option, "set uwsgi_stats to unix:PATH or 127.0.0.1:PORT")
         return
-    conversion.changed(option, "admin_bind", found, detail)
+    name = "admin_bind" if is_http else "uwsgi_stats"
+    details = []
+    if is_http:
+        details.append("the document is at /uwsgi of this address, beside /metrics and others")
+    if is_open_to_others(found):
+        found = f"127.0.0.1:{found.rpartition(':')[2]}"
+        details.append("on the loopback address only, because it shows requests")
+    outcome = Outcome.CHANGED if details else Outcome.MAPPED
+    detail = "; ".join(details) or "one document for each connection, as uwsgitop reads it"
+    conversion.put(option, outcome, name, found, detail)
