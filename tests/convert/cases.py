@@ -16,6 +16,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
+#: The servers whose configurations there are cases of.
+KINDS = tuple(
+    kind for kind in ("uwsgi", "gunicorn", "granian", "waitress") if (HERE / kind).is_dir()
+)
+
 #: Files of a case that are not part of its source.
 EXPECTED = ("expected.toml", "expected.report", "case.json")
 
@@ -87,9 +92,7 @@ def outputs(case: Case, directory: Path) -> tuple[str, str]:
 
 
 def main(names: list[str]) -> None:
-    for kind in ("uwsgi", "gunicorn", "granian", "waitress"):
-        if not (HERE / kind).is_dir():
-            continue
+    for kind in KINDS:
         for found in cases(kind):
             if names and found.name not in names:
                 continue

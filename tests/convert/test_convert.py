@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import cases as library  # noqa: E402
 
-ALL = [case for kind in ("uwsgi",) for case in library.cases(kind)]
+ALL = [case for kind in library.KINDS for case in library.cases(kind)]
 
 
 @pytest.fixture(params=ALL, ids=[case.name for case in ALL])

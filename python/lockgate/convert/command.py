@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lockgate.convert import uwsgi
 from lockgate.convert.report import Outcome, Report
-from lockgate.convert.settings import Settings
+from lockgate.convert.settings import Settings, SourceLine
 from lockgate.convert.source import ConversionError, Machine
 
 DESCRIPTION = """\
@@ -105,11 +105,14 @@ def toml_of(result: Result) -> str:
         for entry in result.report.entries
         if entry.outcome in (Outcome.NOT_SUPPORTED, Outcome.UNKNOWN)
     ]
-    footer = [f"{entry.outcome.value}: {entry.place}: {entry.source()}" for entry in open_entries]
+    footer: list[str] = [
+        SourceLine(f"{entry.outcome.value}: {entry.place}: {entry.source()}")
+        for entry in open_entries
+    ]
     if footer:
         footer.insert(0, "--- Not in this file; the report has advice for each ---")
     header = [
-        f"Made by `lockgate convert` from {result.subject}.",
+        SourceLine(f"Made by `lockgate convert` from {result.subject}."),
         "Each setting names its source. Check it with: lockgate --check-config",
     ]
     return result.settings.toml(header, footer)

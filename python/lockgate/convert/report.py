@@ -60,7 +60,7 @@ class Report:
     def text(self) -> str:
         counts = Counter(entry.outcome for entry in self.entries)
         lines = [
-            f"{len(self.entries)} keys: "
+            f"{len(self.entries)} key{'s' * (len(self.entries) != 1)}: "
             + ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in reversed(ORDER))
         ]
         for outcome in ORDER:

@@ -113,6 +113,12 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 TABLES = ("certificates",)
 
 
+class SourceLine(str):
+    """A comment that quotes a line of the source. It is not wrapped."""
+
+    __slots__ = ()
+
+
 @dataclass
 class Setting:
     """A setting with the lines of the source that it comes from."""
@@ -165,6 +171,8 @@ class Settings(dict[str, Setting]):
 
 def commented(text: str) -> list[str]:
     """The text as lines of comments."""
+    if isinstance(text, SourceLine):
+        return [f"# {printable(text, 300)}"]
     lines = textwrap.wrap(
         printable(text, 2000),
         WIDTH,

@@ -6,7 +6,7 @@ Invariant: an option that was taken has an entry in the report, and none has two
 from __future__ import annotations
 
 from lockgate.convert.report import Entry, Outcome, Report
-from lockgate.convert.settings import Settings, Value
+from lockgate.convert.settings import Settings, SourceLine, Value
 from lockgate.convert.source import Machine
 from lockgate.convert.uwsgi.reader import Option
 from lockgate.convert.uwsgi.values import is_on, strtol
@@ -93,9 +93,7 @@ class Conversion:
 
     def comments(self, option: Option, outcome: Outcome, detail: str) -> list[str]:
         value = f" = {option.shown}" if option.shown else ""
-        line = f"{option.place}: {option.key}{value}"
-        if len(line) > 300:
-            line = line[:297] + "..."
+        line = SourceLine(f"{option.place}: {option.key}{value}")
         return [line, detail] if detail else [line]
 
     def default(self, name: str, value: Value, reason: str) -> None:
@@ -123,9 +121,12 @@ class Conversion:
             outcome = Outcome.CHANGED
             names = ", ".join(dict.fromkeys(option.variables))
             variables = " and ".join(f"LOCKGATE_{name.upper()}" for name in settings)
+            instead = f"remove the setting and set {variables}"
+            if settings == ("env",):
+                instead = "set it there: the application has the environment of the server"
             frozen = (
                 f"the variable {names} had this value during the conversion; to let the "
-                f"environment decide, remove the setting and set {variables}"
+                f"environment decide, {instead}"
             )
             detail = f"{detail}; {frozen}" if detail else frozen
             for name in settings:

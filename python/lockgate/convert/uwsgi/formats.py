@@ -68,7 +68,7 @@ def read_ini(text: str, section: str | None, magic: Magic, name: str) -> Iterato
             number,
             f"[{title}]",
             None,
-            f"uWSGI reads the section [{asked}] only; this one has {count} keys, and "
+            f"uWSGI reads the section [{asked}] only; this one has {counted(count)}, and "
             f"lockgate convert {name}:{title} converts it",
         )
     if not found:
@@ -164,7 +164,7 @@ def read_json(text: str, section: str | None, magic: Magic, name: str) -> Iterat
             yield Item(number, top, None, f"uWSGI reads the object {asked} only")
             continue
         if top != asked:
-            reason = f"uWSGI reads the object {asked} only; this one has {len(content)} keys"
+            reason = f"uWSGI reads the object {asked} only; this one has {counted(len(content))}"
             yield Item(number, top, None, reason)
         for key, value in content:
             line = next(lines)
@@ -174,6 +174,10 @@ def read_json(text: str, section: str | None, magic: Magic, name: str) -> Iterat
         found = found or top == asked
     if not found:
         raise NoSection(f'{name}: has no object "{asked}"')
+
+
+def counted(keys: int) -> str:
+    return f"{keys} key{'s' * (keys != 1)}"
 
 
 class Pairs(list[tuple[str, object]]):

@@ -30,14 +30,20 @@ class Names:
     #: On the command line they have no value, or may have one.
     flags: frozenset[str]
     optional: frozenset[str]
+    #: Their value is a number.
+    numbers: frozenset[str]
     #: Letters of the command line.
     letters: dict[str, str]
+    #: What is meant by names of other programs and by frequent mistakes.
+    meant: dict[str, str]
 
     def __contains__(self, name: object) -> bool:
         return name in self.mapped or name in self.advice
 
     def nearest(self, name: str) -> str | None:
         """The name that was probably meant."""
+        if name in self.meant:
+            return self.meant[name]
         plain = name.lower().replace("_", "-")
         if plain in self:
             return plain
@@ -58,5 +64,7 @@ def names() -> Names:
         advice=advice,
         flags=frozenset(data["flags"].split()),
         optional=frozenset(data["optional"].split()),
+        numbers=frozenset(data["numbers"].split()),
         letters=data["letters"],
+        meant=data["meant"],
     )

@@ -141,7 +141,7 @@ def combine(left: str, operator: str, right: str) -> str:
 
 
 def innermost(text: str, symbol: str, start: int) -> tuple[int, int] | None:
-    """The first placeholder that has no other one inside: its start, and its closing parenthesis."""
+    """Start and end of the first placeholder that has no other one inside."""
     first = text.find(symbol + "(", start)
     while first >= 0:
         end = text.find(symbol, first + 1)

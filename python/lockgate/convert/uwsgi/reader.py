@@ -210,7 +210,7 @@ class Reader:
             text = str(problem)
             place = str(option.place)
             raise ConversionError(text if place in text else f"{place}: {text}") from None
-        option.did = f"read: it has {len(self.options) - before} keys"
+        option.did = f"read: it has {formats.counted(len(self.options) - before)}"
 
     def append(self, option: Option) -> None:
         if len(self.options) >= MOST_OPTIONS:

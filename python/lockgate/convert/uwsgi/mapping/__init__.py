@@ -18,7 +18,7 @@ from lockgate.convert.uwsgi.mapping import (
 )
 from lockgate.convert.uwsgi.options import names
 from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import is_on
+from lockgate.convert.uwsgi.values import is_on, strtol
 
 #: Each takes the options that it knows; later ones see the settings of earlier ones.
 MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
@@ -53,6 +53,7 @@ def advise(conversion: Conversion, option: Option, is_strict: bool) -> None:
     advice = known.advice.get(option.key)
     if advice is not None:
         is_off = option.key in known.flags | known.optional and not is_on(option.value)
+        is_off = is_off or (option.key in known.numbers and strtol(option.text) == 0)
         if is_off and advice.outcome is Outcome.NOT_SUPPORTED:
             conversion.not_needed(option, "it is switched off")
         else:

@@ -186,9 +186,17 @@ def virtualenv(conversion: Conversion) -> None:
 
 def environment(conversion: Conversion) -> None:
     for option in conversion.take_all("env", "ienv"):
-        name, equal, _ = option.text.partition("=")
-        if not equal or not name:
+        name, equal, value = option.text.partition("=")
+        if not equal or not name.strip():
             conversion.not_supported(option, "must be NAME=VALUE")
+        elif name != name.strip():
+            conversion.add(
+                option,
+                "env",
+                f"{name.strip()}={value.lstrip()}",
+                "without the space before =, which uWSGI takes as a part of the name",
+                Outcome.CHANGED,
+            )
         else:
             conversion.add(option, "env", option.text)
 

@@ -93,7 +93,7 @@ def memory(conversion: Conversion) -> None:
         conversion.not_needed(option, "0 switches it off")
         return
     limit = max(number, soft_limit + 1, LEAST_MEMORY)
-    detail = "the worker has graceful_timeout for its requests; a kill is uWSGI's way"
+    detail = "the worker has graceful_timeout to finish its requests; uWSGI kills it at once"
     if limit != number:
         detail = f"it must exceed max_worker_memory; {detail}"
     conversion.changed(option, "max_worker_memory_hard", f"{limit}MiB", detail)

@@ -46,6 +46,8 @@ def number_of_threads(conversion: Conversion) -> None:
         option, number = found
         if number > MOST:
             conversion.changed(option, "threads", MOST, f"{MOST} is the most")
+        elif not option.text.strip().isdecimal():
+            conversion.changed(option, "threads", max(number, 1), f"uWSGI reads {number}")
         elif number == 0:
             conversion.mapped(option, "threads", 1, "0 means that there is one")
         else:
