@@ -24,7 +24,7 @@ def test_a_server_starts_from_the_file_and_answers(case, tmp_path, start):
     options = {"bind": []} if unix else {}
     server = start(
         "lockgate.toml",
-        *("--error-logfile", "-"),
+        *("--error-logfile", "-", "--log-level", "info"),
         program=(sys.executable, "-P", "-m", "lockgate", "-c"),
         workers=None,
         chdir=source,

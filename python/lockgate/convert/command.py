@@ -9,22 +9,27 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lockgate.convert import uwsgi
+from lockgate.convert import granian, gunicorn, uwsgi, waitress
 from lockgate.convert.report import Outcome, Report
 from lockgate.convert.settings import Settings, SourceLine
-from lockgate.convert.source import ConversionError, Machine
+from lockgate.convert.source import ConversionError, Machine, read_text
+from lockgate.convert.waitress import find_call
 
 DESCRIPTION = """\
-Makes lockgate.toml from the configuration of uWSGI, and says of each key what became of it. The
-file goes to standard output, or to the one that -o names; the report goes to standard error.
-Conditions and variables of the configuration are decided here and now, so convert it where it is
-used."""
+Makes lockgate.toml from the configuration of uWSGI, gunicorn, granian or waitress, and says of each
+key what became of it. The file goes to standard output, or to the one that -o names; the report
+goes to standard error. Conditions and variables of the configuration are decided here and now, so
+convert it where it is used. A gunicorn.conf.py is executed; of other sources nothing is."""
 
 EXAMPLES = """\
 examples:
   lockgate convert uwsgi.ini -o lockgate.toml
   lockgate convert deploy/shop.ini:production
   lockgate convert -- uwsgi --http :8080 --module shop.wsgi --processes 4
+  lockgate convert gunicorn.conf.py
+  lockgate convert -- gunicorn -w 4 shop.wsgi
+  lockgate convert -- granian --interface wsgi --workers 4 shop.wsgi:app
+  lockgate convert server.py                      (a program that calls waitress.serve)
 
 exit codes: 0 converted; 1 not converted; 2 wrong use of this command
 """
@@ -87,16 +92,34 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def convert_files(options: argparse.Namespace, machine: Machine) -> Result:
-    settings, report = uwsgi.convert_files(options.files, machine)
-    return Result(settings, report, " ".join(options.files))
+    first, *more = options.files
+    if first.startswith("python:") or first.endswith(".py"):
+        if more:
+            raise ConversionError("convert one Python file at a time")
+        call = None if first.startswith("python:") else find_call(read_text(first), first)
+        if call is not None:
+            return Result(*waitress.convert_call(call, first, machine), first)
+        return Result(*gunicorn.convert_file(first, machine), first)
+    return Result(*uwsgi.convert_arguments(options.files, machine), " ".join(options.files))
 
 
 def convert_command(command: list[str], machine: Machine) -> Result:
-    program = os.path.basename(command[0])
-    if program not in ("uwsgi", "pyuwsgi"):
-        raise ConversionError(f"{program}: no server of this name is known; there is uwsgi")
-    settings, report = uwsgi.convert_arguments(command[1:], machine)
-    return Result(settings, report, " ".join(command))
+    words = list(command)
+    if os.path.basename(words[0]).startswith("python") and words[1:2] == ["-m"]:
+        words = words[2:]
+    program = os.path.basename(words[0]) if words else ""
+    converters = {
+        "uwsgi": uwsgi.convert_arguments,
+        "pyuwsgi": uwsgi.convert_arguments,
+        "gunicorn": gunicorn.convert_arguments,
+        "granian": granian.convert_arguments,
+        "waitress-serve": waitress.convert_arguments,
+        "waitress": waitress.convert_arguments,
+    }
+    if program not in converters:
+        known = "uwsgi, gunicorn, granian and waitress-serve"
+        raise ConversionError(f"{program}: no server of this name is known; there are {known}")
+    return Result(*converters[program](words[1:], machine), " ".join(command))
 
 
 def toml_of(result: Result) -> str:

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lockgate.convert.conversion import Conversion
 from lockgate.convert.report import Report
 from lockgate.convert.settings import Settings
 from lockgate.convert.source import Machine
 from lockgate.convert.uwsgi import mapping
 from lockgate.convert.uwsgi.arguments import read_arguments
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.reader import Reader
-
-
-def convert_files(files: Sequence[str], machine: Machine) -> tuple[Settings, Report]:
-    """Converts files as uWSGI reads them when they are its arguments."""
-    return convert_arguments(files, machine)
 
 
 def convert_arguments(arguments: Sequence[str], machine: Machine) -> tuple[Settings, Report]:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 
+from lockgate.convert.option import CPUS
 from lockgate.convert.source import Machine
-
-#: Stands for `%k` until the options are mapped: the number of CPUs is better left to Lockgate.
-CPUS = "\ue00a"
 
 #: What `%V` is: the newest release whose options are known here.
 VERSION = "2.0.31"

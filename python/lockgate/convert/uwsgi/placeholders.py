@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lockgate.convert.option import CPUS
 from lockgate.convert.source import (
     MOST_VALUE_CHARACTERS,
     ConversionError,
     Machine,
     read_text,
 )
-from lockgate.convert.uwsgi.magic import CPUS
-from lockgate.convert.uwsgi.values import strtol
+from lockgate.convert.values import strtol
 
 if TYPE_CHECKING:
-    from lockgate.convert.uwsgi.reader import Option
+    from lockgate.convert.option import Option
 
 #: Replacements in one value, which might contain itself, and in all values.
 MOST_REPLACEMENTS = 1000

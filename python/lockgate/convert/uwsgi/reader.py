@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lockgate.convert.option import CPUS, Option
 from lockgate.convert.source import (
     MOST_FILES,
     MOST_OPTIONS,
@@ -22,7 +23,7 @@ from lockgate.convert.source import (
 )
 from lockgate.convert.uwsgi import formats
 from lockgate.convert.uwsgi.logic import LOGIC, Logic
-from lockgate.convert.uwsgi.magic import CPUS, Magic
+from lockgate.convert.uwsgi.magic import Magic
 from lockgate.convert.uwsgi.placeholders import Placeholders
 
 #: They end a condition or a loop.
@@ -45,38 +46,6 @@ OWN_VARIABLES = (
     "UWSGI_JAIL_PID",
     "UWSGI_ORIGINAL_PROC_NAME",
 )
-
-
-@dataclass
-class Option:
-    """One key with its value, after conditions and loops."""
-
-    place: Place
-    key: str
-    #: None: a flag of the command line.
-    value: str | None
-    #: The value with `%k` still marked.
-    template: str = ""
-    #: Variables of the environment that were put into the value, and those that are not set.
-    variables: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    #: The option with a role in the reading itself: what it did.
-    did: str = ""
-    #: Defined by `set` or `set-placeholder`.
-    is_own: bool = False
-    #: uWSGI does not read it: the reason.
-    ignored: str = ""
-    #: Read at once: placeholders in it are not replaced.
-    is_immediate: bool = False
-
-    @property
-    def text(self) -> str:
-        return self.value or ""
-
-    @property
-    def shown(self) -> str | None:
-        """The value as reports show it: with %k instead of a number."""
-        return None if self.value is None else self.template.replace(CPUS, "%k")
 
 
 @dataclass

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.mapping import (
     application,
     deadlines,
@@ -17,8 +18,7 @@ from lockgate.convert.uwsgi.mapping import (
     workers,
 )
 from lockgate.convert.uwsgi.options import names
-from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import is_on, strtol
+from lockgate.convert.values import is_on, strtol
 
 #: Each takes the options that it knows; later ones see the settings of earlier ones.
 MAPPINGS: tuple[Callable[[Conversion], None], ...] = (

@@ -51,6 +51,12 @@ def unix(path: str) -> tuple[str, str]:
     return f"unix:{path}", remark
 
 
+def without_scheme(text: str) -> str:
+    for scheme in ("http://", "https://", "uwsgi://"):
+        text = text.removeprefix(scheme)
+    return text
+
+
 def is_open_to_others(text: str) -> bool:
     """Whether other machines can reach the address."""
     if text.startswith(("unix:", "fd://")):

@@ -7,9 +7,9 @@ import os
 import re
 import sys
 
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
-from lockgate.convert.uwsgi.reader import Option
 
 #: Plugins whose work Lockgate does itself.
 SERVED_PLUGINS = re.compile(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lockgate.convert.conversion import Conversion
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
-from lockgate.convert.uwsgi.values import is_on, strtol
+from lockgate.convert.values import is_on, strtol
 
 #: The longest time that Lockgate accepts, in seconds, where it does not accept 0 for none.
 LONGEST = 365 * 86400
@@ -15,6 +15,7 @@ GRACE = 10
 #: Lockgate's default sizes.
 LINE = FIELD = 8190
 BODY_MEMORY = 512 * 1024
+MOST_BODY = 1 << 50
 
 
 def convert(conversion: Conversion) -> None:
@@ -148,7 +149,7 @@ def sizes(conversion: Conversion) -> None:
     if found is not None:
         option, number = found
         detail = "0 means no limit" if number == 0 else ""
-        conversion.mapped(option, "limit_request_body", number, detail)
+        conversion.mapped(option, "limit_request_body", min(number, MOST_BODY), detail)
     found = conversion.take_number("post-buffering")
     if found is not None:
         option, number = found

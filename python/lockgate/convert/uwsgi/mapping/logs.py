@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.mapping.log_format import translate
 from lockgate.convert.uwsgi.mapping.process import from_start
-from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import strtol
+from lockgate.convert.values import strtol
 
-ROTATE = "let logrotate rename the file and run lockgate ctl reopen (or send USR1)"
+#: A year, the longest time that Lockgate accepts.
+MOST_MILLISECONDS = 365 * 86400 * 1000
 
 
 def convert(conversion: Conversion) -> None:
@@ -169,6 +170,6 @@ def slow(conversion: Conversion, option: Option, milliseconds: int) -> None:
         conversion.changed(
             option,
             "slow_request",
-            f"{milliseconds}ms",
+            f"{min(milliseconds, MOST_MILLISECONDS)}ms",
             "a request that takes longer is logged while it runs, with the stack of its thread",
         )

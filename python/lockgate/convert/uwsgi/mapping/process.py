@@ -5,9 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 
-from lockgate.convert.uwsgi.conversion import Conversion
-from lockgate.convert.uwsgi.reader import Option
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 
 #: A hook that is copied from a comment in uWSGI's issues, to make TERM stop gracefully.
 GRACEFUL_HOOKS = (
@@ -34,6 +35,9 @@ def owner(conversion: Conversion, key: str, name: str) -> None:
     text = option.text.strip()
     if not text:
         conversion.not_needed(option, "it is empty")
+        return
+    if re.search(r"[\s,:=]", text):
+        conversion.not_supported(option, f"it is no {name}")
         return
     exists = text.isdecimal() or has_entry(name, text)
     detail = "" if exists else f"this machine has no {name} {text}; Lockgate does not start then"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from lockgate.convert.conversion import Conversion
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 
 #: The least that Lockgate accepts as a limit of memory, in MiB.
 LEAST_MEMORY = 16
+MOST_MEMORY = 1 << 30
 
 
 def convert(conversion: Conversion) -> None:
@@ -72,7 +73,7 @@ def memory(conversion: Conversion) -> None:
         if soft_limit:
             conversion.not_supported(option, "one measure is possible; see worker_memory_measure")
             continue
-        soft_limit = max(number, LEAST_MEMORY)
+        soft_limit = min(max(number, LEAST_MEMORY), MOST_MEMORY - 1)
         if option.key != "reload-on-rss":
             conversion.settings.put(
                 "worker_memory_measure", "pss", *conversion.comments(option, Outcome.MAPPED, "")
@@ -92,7 +93,7 @@ def memory(conversion: Conversion) -> None:
     if number == 0:
         conversion.not_needed(option, "0 switches it off")
         return
-    limit = max(number, soft_limit + 1, LEAST_MEMORY)
+    limit = min(max(number, soft_limit + 1, LEAST_MEMORY), MOST_MEMORY)
     detail = "the worker has graceful_timeout to finish its requests; uWSGI kills it at once"
     if limit != number:
         detail = f"it must exceed max_worker_memory; {detail}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+from lockgate.convert.conversion import Conversion
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.options import names
-from lockgate.convert.uwsgi.values import is_on, strtol
+from lockgate.convert.values import is_on, strtol
 
 #: Keys of a cache that Lockgate has, and those without an effect on the application.
 CACHE_KEYS = (
     *("name", "items", "maxitems", "max_items", "blocks", "blocksize", "keysize", "key_size"),
     *("bitmap", "purge_lru", "lru", "clear_on_full", "math_initial"),
 )
+CACHE_SWITCHES = ("bitmap", "purge_lru", "lru", "clear_on_full")
 TUNING_KEYS = (
     *("hash", "hashsize", "hash_size", "lastmod", "lazy", "lazy_expire", "sweep_on_full"),
     *("no_expire", "ignore_full"),
@@ -37,11 +40,20 @@ def convert(conversion: Conversion) -> None:
 def caches(conversion: Conversion) -> None:
     for option in conversion.take_all("cache2"):
         pairs = [pair.strip().partition("=") for pair in option.text.split(",") if pair.strip()]
-        kept = [f"{key}={value}" for key, _, value in pairs if key in CACHE_KEYS]
+        kept = [f"{key}={cache_value(key, value)}" for key, _, value in pairs if key in CACHE_KEYS]
         dropped = [key for key, _, _ in pairs if key not in CACHE_KEYS + TUNING_KEYS]
         given = {key for key, _, _ in pairs}
         if "name" not in given or not given & {"items", "maxitems", "max_items"}:
             conversion.not_supported(option, "uWSGI refuses it: a cache needs name and items")
+            continue
+        name = next(value.strip() for key, _, value in pairs if key == "name")
+        caches = conversion.settings.value("uwsgi_cache")
+        taken = [str(text) for text in caches] if isinstance(caches, list) else []
+        if not re.fullmatch(r"\S{1,64}", name) or any(f"name={name}," in f"{t}," for t in taken):
+            conversion.not_supported(option, "a cache needs a name of its own, without spaces")
+            continue
+        if not fits({key: strtol(value) for key, _, value in pairs}):
+            conversion.not_supported(option, "it is no size that a cache can have: set uwsgi_cache")
             continue
         detail = MODULE
         if dropped:
@@ -54,6 +66,25 @@ def caches(conversion: Conversion) -> None:
         need_module(conversion)
 
 
+def cache_value(key: str, value: str) -> str:
+    """A value as uWSGI reads it."""
+    return value.strip() if key in ("name", *CACHE_SWITCHES) else str(strtol(value))
+
+
+def fits(numbers: dict[str, int]) -> bool:
+    """Whether Lockgate accepts a cache of this size."""
+    items = next(numbers[key] for key in ("items", "maxitems", "max_items") if key in numbers)
+    blocks = numbers.get("blocks", items)
+    size = numbers.get("blocksize", 65536)
+    key = numbers.get("keysize", numbers.get("key_size", 2048))
+    return (
+        1 <= items <= blocks <= 1 << 24
+        and 1 <= size <= 1 << 30
+        and 1 <= key <= 65535
+        and items * key + blocks * size <= 1 << 36
+    )
+
+
 def old_cache(conversion: Conversion) -> None:
     """`cache = ITEMS` and `cache-blocksize`: the cache `default`."""
     found = conversion.take_number("cache")
@@ -64,6 +95,11 @@ def old_cache(conversion: Conversion) -> None:
                 conversion.not_needed(unused[0], "there is no cache")
         return
     option, items = found
+    if not fits({"items": items, "blocksize": size[1] if size and size[1] else 65536}):
+        conversion.not_supported(option, "it is no size that a cache can have: set uwsgi_cache")
+        if size is not None:
+            conversion.not_needed(size[0], "there is no cache")
+        return
     text = f"name=default,items={items}"
     if size is not None and size[1]:
         text += f",blocksize={size[1]}"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.mapping import tls
-from lockgate.convert.uwsgi.mapping.addresses import BadAddress, address, is_open_to_others
-from lockgate.convert.uwsgi.reader import Option
+from lockgate.convert.uwsgi.mapping.addresses import (
+    BadAddress,
+    address,
+    is_open_to_others,
+    without_scheme,
+)
 
 #: The protocols of `socket` and `protocol` that Lockgate speaks, with its scheme.
 PROTOCOLS = {"uwsgi": "uwsgi", "http": "http", "http11": "http"}
@@ -94,6 +99,12 @@ def bind(conversion: Conversion, option: Option, scheme: str, shared: list[str])
             found = f"http://{found}"
     if remark:
         remarks.insert(0, remark)
+    bound = conversion.settings.value("bind")
+    if isinstance(bound, list) and found not in bound:
+        plain = without_scheme(found)
+        if any(without_scheme(item) == plain for item in bound):
+            conversion.not_supported(option, f"{plain} is bound already, for another protocol")
+            return
     outcome = Outcome.CHANGED if scheme == "uwsgi" or remark else Outcome.MAPPED
     conversion.add(option, "bind", found, "; ".join(remarks), outcome)
 
@@ -101,7 +112,7 @@ def bind(conversion: Conversion, option: Option, scheme: str, shared: list[str])
 def http_to(conversion: Conversion, shared: list[str]) -> None:
     """Where the HTTP router sends requests: usually to this server's own socket."""
     own = conversion.settings.value("bind")
-    bound = [str(item).removeprefix("uwsgi://") for item in own] if isinstance(own, list) else []
+    bound = [without_scheme(item) for item in own] if isinstance(own, list) else []
     for option in conversion.take_all("http-to"):
         try:
             target, _ = address(option.text, shared)
@@ -207,9 +218,19 @@ def statistics(conversion: Conversion, shared: list[str]) -> None:
 
 
 def statsd(conversion: Conversion, option: Option, target: str) -> None:
-    conversion.not_supported(
-        option, "read the metrics from admin_bind (/metrics, for Prometheus, or /uwsgi)"
-    )
+    """`HOST:PORT,PREFIX`."""
+    host, _, prefix = target.partition(",")
+    if not host.strip():
+        conversion.not_supported(option, "uWSGI refuses it: it needs statsd:HOST:PORT")
+        return
+    names = ["statsd_host"]
+    comments = conversion.comments(option, Outcome.CHANGED, "")
+    conversion.settings.put("statsd_host", host.strip(), *comments)
+    if prefix.strip():
+        names.append("statsd_prefix")
+        conversion.settings.put("statsd_prefix", prefix.strip(), *comments)
+    detail = "the metrics have gunicorn's names (gunicorn.requests and so on), once a second"
+    conversion.record(option, Outcome.CHANGED, tuple(names), detail)
 
 
 def statistics_address(

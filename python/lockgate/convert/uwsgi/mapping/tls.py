@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome
-from lockgate.convert.uwsgi.conversion import Conversion
 from lockgate.convert.uwsgi.mapping.addresses import BadAddress, address
-from lockgate.convert.uwsgi.reader import Option
 
 
 def convert(conversion: Conversion, shared: list[str]) -> None:
@@ -102,6 +102,9 @@ def redirect(conversion: Conversion, option: Option, shared: list[str]) -> None:
         found, _ = address(option.text, shared)
     except BadAddress as problem:
         conversion.not_supported(option, str(problem))
+        return
+    if found.startswith(("unix:", "fd://")):
+        conversion.not_supported(option, "a redirect needs an address with a port")
         return
     comments = conversion.comments(option, Outcome.MAPPED, "")
     conversion.settings.add("bind", f"http://{found}", *comments)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lockgate.convert.uwsgi.conversion import Conversion
-from lockgate.convert.uwsgi.magic import CPUS
-from lockgate.convert.uwsgi.values import is_on, strtol
+from lockgate.convert.conversion import Conversion
+from lockgate.convert.option import CPUS
+from lockgate.convert.values import is_on, strtol
 
 #: The most that Lockgate accepts for workers and threads.
 MOST = 4096

@@ -1,19 +1,19 @@
-"""The state of a conversion from uWSGI: options that are still to be decided, settings, the report.
+"""The state of a conversion: options that are still to be decided, settings, the report.
 
 Invariant: an option that was taken has an entry in the report, and none has two.
 """
 
 from __future__ import annotations
 
+from lockgate.convert.option import Option
 from lockgate.convert.report import Entry, Outcome, Report
 from lockgate.convert.settings import Settings, SourceLine, Value
 from lockgate.convert.source import Machine
-from lockgate.convert.uwsgi.reader import Option
-from lockgate.convert.uwsgi.values import is_on, strtol
+from lockgate.convert.values import is_on, strtol
 
 
 class Conversion:
-    """Functions of `mapping` take options from it and say what becomes of them."""
+    """The functions that map options take them from it and say what becomes of them."""
 
     def __init__(self, machine: Machine, options: list[Option], used: set[str]) -> None:
         self.machine = machine

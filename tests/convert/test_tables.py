@@ -1,0 +1,77 @@
+"""Every option of the other servers is known: none can be dropped for want of a name."""
+
+import json
+import re
+import subprocess
+import sys
+from importlib import resources
+
+import pytest
+from lockgate.convert.tables import table
+from lockgate.convert.uwsgi import mapping, options
+
+
+def test_each_name_of_uwsgi_is_in_one_place():
+    data = json.loads(
+        resources.files("lockgate.convert.uwsgi").joinpath("options.json").read_text()
+    )
+    names = data["mapped"].split()
+    for group in data["groups"]:
+        assert group["advice"] and group["options"], group["title"]
+        names += group["options"].split()
+    assert len(names) == len(set(names))
+    assert len(names) > 1300
+
+
+def test_each_name_of_uwsgi_that_code_decides_is_decided(tmp_path):
+    """One file with every name: the invariant of the conversion checks the rest."""
+    known = options.names()
+    readers = {"ini", "xml", "xmlconfig", "yaml", "yml", "json", "js", "config", "include"}
+    skipped = readers | {"inherit", "set", "set-placeholder", "set-ph", "declare-option"}
+    skipped |= {"declare-option2"} | {name for name in known.advice if re.match("if|for", name)}
+    for value in ("1", "", "x", "0", "a=b,c", "-1", "99999999999999999999"):
+        lines = [f"{name} = {value}" for name in sorted({*known.mapped, *known.advice} - skipped)]
+        (tmp_path / "all.ini").write_text("[uwsgi]\n" + "\n".join(lines) + "\n")
+        result = subprocess.run(
+            [sys.executable, "-P", "-m", "lockgate", "convert", "--json", "all.ini"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert result.returncode == 0, result.stderr[-2000:]
+        document = json.loads(result.stdout)
+        assert {entry["key"] for entry in document["keys"]} >= known.mapped
+        assert len(document["keys"]) == len(lines)
+        assert document["counts"]["unknown"] == 0
+        (tmp_path / "lockgate.toml").write_text(document["toml"])
+        shown = subprocess.run(
+            [sys.executable, "-P", "-m", "lockgate", "--print-config", "app:app"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert shown.returncode == 0, f"{value!r}: {shown.stderr}"
+    assert mapping.MAPPINGS
+
+
+def test_every_setting_of_gunicorn_is_known():
+    gunicorn = pytest.importorskip("gunicorn.config")
+    names = {setting.name for setting in gunicorn.KNOWN_SETTINGS}
+    assert names <= set(table("gunicorn").rows)
+
+
+def test_every_option_of_waitress_is_known():
+    adjustments = pytest.importorskip("waitress.adjustments")
+    names = {name.replace("_", "-") for name, _ in adjustments.Adjustments._params}
+    assert names <= set(table("waitress").rows)
+
+
+def test_every_option_of_granian_is_known():
+    pytest.importorskip("granian")
+    shown = subprocess.run(
+        [sys.executable, "-m", "granian", "--help"], capture_output=True, text=True, timeout=60
+    ).stdout
+    names = set(re.findall(r"^  --([a-z0-9-]+)", shown, re.MULTILINE))
+    assert names <= set(table("granian").rows)
