@@ -44,7 +44,7 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["run", "app:app"],
         {},
         2,
-        "lockgate: run: unknown command; the commands are ctl and top; "
+        "lockgate: run: unknown command; the commands are ctl, top and convert; "
         "to serve, write lockgate app:app\n",
     ),
     "no application": (

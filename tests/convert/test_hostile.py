@@ -90,7 +90,10 @@ CASES = {
     ),
     "no section": ({"a.ini": "module = app\n"}, "has no section [uwsgi]"),
     "no name of a format": ({"a.conf": "[uwsgi]\n"}, "the format is unknown"),
-    "JSON that is none": ({"a.json": '{"uwsgi": {\n"master": tru}}'}, "a.json line 2: is not JSON"),
+    "JSON that is none": (
+        {"a.json": '{"uwsgi": {\n"master": nope}}'},
+        "a.json line 2: is not JSON",
+    ),
     "deep JSON": ({"a.json": '{"uwsgi": ' + "[" * 60_000}, "is not JSON"),
     "JSON with a large number": (
         {"a.json": '{"uwsgi": {"processes": ' + "9" * 5000 + "}}"},
@@ -177,7 +180,7 @@ def test_wrong_use_is_said(tmp_path):
 
 def test_a_command_line_that_uwsgi_refuses_is_refused(tmp_path):
     for arguments, message in (
-        (["--procesess", "4"], "did you mean --processes?"),
+        (["--threadz", "4"], "did you mean --threads?"),
         (["--http"], "--http: needs a value"),
         (["-!"], "-!: uWSGI has no such option"),
     ):

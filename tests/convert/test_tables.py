@@ -5,10 +5,14 @@ import re
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 import pytest
 from lockgate.convert.tables import table
 from lockgate.convert.uwsgi import mapping, options
+
+#: Names from the help and the tables of released versions.
+NAMES = json.loads(Path(__file__).with_name("names.json").read_text())
 
 
 def test_each_name_of_uwsgi_is_in_one_place():
@@ -56,22 +60,7 @@ def test_each_name_of_uwsgi_that_code_decides_is_decided(tmp_path):
     assert mapping.MAPPINGS
 
 
-def test_every_setting_of_gunicorn_is_known():
-    gunicorn = pytest.importorskip("gunicorn.config")
-    names = {setting.name for setting in gunicorn.KNOWN_SETTINGS}
-    assert names <= set(table("gunicorn").rows)
-
-
-def test_every_option_of_waitress_is_known():
-    adjustments = pytest.importorskip("waitress.adjustments")
-    names = {name.replace("_", "-") for name, _ in adjustments.Adjustments._params}
-    assert names <= set(table("waitress").rows)
-
-
-def test_every_option_of_granian_is_known():
-    pytest.importorskip("granian")
-    shown = subprocess.run(
-        [sys.executable, "-m", "granian", "--help"], capture_output=True, text=True, timeout=60
-    ).stdout
-    names = set(re.findall(r"^  --([a-z0-9-]+)", shown, re.MULTILINE))
-    assert names <= set(table("granian").rows)
+@pytest.mark.parametrize("server", NAMES)
+def test_every_name_that_a_server_lists_itself_is_known(server):
+    known = options.names() if server.startswith("uWSGI") else table(server.split()[0]).rows
+    assert [name for name in NAMES[server].split() if name not in known] == []

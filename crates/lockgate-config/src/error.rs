@@ -180,7 +180,7 @@ impl fmt::Display for ConfigError {
             }
             Self::NoCommand { command, application } => write!(
                 f,
-                "{command}: unknown command; the commands are ctl and top; to serve, write lockgate {application}"
+                "{command}: unknown command; the commands are ctl, top and convert; to serve, write lockgate {application}"
             ),
             Self::BadUsage { problem } => f.write_str(problem),
             Self::UnknownKey { key, origin, suggestion } => {

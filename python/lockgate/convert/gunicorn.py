@@ -123,6 +123,8 @@ def read_until_exit(descriptor: int, process: subprocess.Popen[bytes]) -> bytes:
 
 def option_of(entry: dict[str, Any], name: str) -> Option:
     place = Place(name, entry.get("line"))
+    if entry["name"] == "logger_class" and entry.get("path"):
+        return Option(place, entry["name"], entry["path"])
     if "value" not in entry:
         described = "(" + ", ".join(entry["function"]) + ")" if "function" in entry else ""
         text = described or str(entry.get("object", ""))

@@ -17,8 +17,6 @@ WIDTH = 96
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Application": (
         "app",
-        "paste",
-        "raw_paste_global_conf",
         "root_path",
         "chdir",
         "pythonpath",
@@ -30,6 +28,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Sockets": (
         "bind",
+        "protocol",
         "uwsgi_allow_ips",
         "admin_bind",
         "uwsgi_stats",
@@ -39,6 +38,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "proxy_allow_ips",
         "forwarded_allow_ips",
         "forwarded_headers",
+        "forwarded_host",
+        "strip_untrusted_headers",
         "secure_scheme_headers",
         "forwarder_headers",
         "header_map",
@@ -98,15 +99,16 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "error_logformat",
         "log_level",
         "log_timezone",
-        "syslog",
-        "syslog_addr",
-        "syslog_prefix",
-        "syslog_facility",
+        "capture_output",
+        "logger_class",
+        "log_config",
+        "log_config_json",
         "statsd_host",
         "statsd_prefix",
+        "enable_backlog_metric",
         "dogstatsd_tags",
     ),
-    "Process": ("user", "group", "initgroups", "umask", "pid", "name", "master_fifo"),
+    "Process": ("user", "group", "umask", "pid", "name", "master_fifo"),
 }
 
 #: Settings of which the file has a list of tables, at its end.

@@ -67,7 +67,8 @@ pub(super) fn command() -> Command {
         .override_usage(
             "lockgate [OPTIONS] [APP]\n       \
              lockgate ctl [--admin ADDRESS] COMMAND   (status, reload, …: lockgate ctl --help)\n       \
-             lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)",
+             lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)\n       \
+             lockgate convert FILE                    (from uWSGI and others: lockgate convert --help)",
         )
         .after_help(
             "Example:\n  \

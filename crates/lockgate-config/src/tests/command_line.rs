@@ -69,6 +69,7 @@ fn help_shows_usage_an_example_defaults_and_where_signals_are_described() {
             "lockgate [OPTIONS] [APP]\n",
             "lockgate ctl ",
             "lockgate top ",
+            "lockgate convert ",
             "Example:\n  lockgate shop.wsgi:application ",
             "docs/deploying.md",
             default,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from lockgate.convert.conversion import Conversion
@@ -35,6 +36,7 @@ MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
 
 def convert(conversion: Conversion) -> None:
     """Decides every option."""
+    note_comments(conversion)
     for option in [option for option in conversion.pending if option.did]:
         conversion.pending.remove(option)
         conversion.not_needed(option, option.did)
@@ -44,6 +46,17 @@ def convert(conversion: Conversion) -> None:
     for option in conversion.pending:
         advise(conversion, option, is_strict)
     conversion.pending = []
+
+
+def note_comments(conversion: Conversion) -> None:
+    """uWSGI has no comments behind values; it reads a number before one all the same."""
+    for option in conversion.pending:
+        is_text = option.key not in names().flags | names().numbers
+        if is_text and re.search(r"\s[;#]\s", option.text):
+            conversion.report.notes.append(
+                f"{option.place}: uWSGI has no comments behind values; the value of {option.key} "
+                "contains this one"
+            )
 
 
 def advise(conversion: Conversion, option: Option, is_strict: bool) -> None:

@@ -19,6 +19,10 @@ SERVED_PLUGINS = re.compile(
 )
 
 
+#: What Lockgate takes from a module: names with dots, or a call.
+ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\([^()]*\))?")
+
+
 def convert(conversion: Conversion) -> None:
     directory(conversion)
     loaded(conversion)
@@ -67,8 +71,10 @@ def loaded(conversion: Conversion) -> None:
         target = conversion.settings.value("app")
         if target is not None and str(target).endswith(f":{name}"):
             conversion.put(attribute, Outcome.MAPPED, "app", target, "")
-        else:
+        elif target is not None:
             conversion.not_needed(attribute, "the name of the application is given elsewhere")
+        else:
+            conversion.not_needed(attribute, "no application is loaded that it could belong to")
     if script_name is not None:
         if "root_path" in conversion.settings:
             root = conversion.settings.value("root_path")
@@ -85,13 +91,17 @@ def loaded(conversion: Conversion) -> None:
 def load_module(conversion: Conversion, option: Option, name: str) -> None:
     module, _, attribute = option.text.strip().partition(":")
     attribute = attribute.strip() or name
-    if not all(part.isidentifier() for part in module.split(".")):
-        conversion.not_supported(option, 'it is no name of a module: set app = "module:attribute"')
+    is_module = all(part.isidentifier() for part in module.split("."))
+    if not is_module or not ATTRIBUTE.fullmatch(attribute):
+        conversion.not_supported(option, 'it names no application: set app = "module:attribute"')
         return
     conversion.mapped(option, "app", f"{module}:{attribute}")
 
 
 def load_file(conversion: Conversion, option: Option, name: str) -> None:
+    if not ATTRIBUTE.fullmatch(name) or ":" in option.text:
+        conversion.not_supported(option, 'it names no application: set app = "file.py:attribute"')
+        return
     if not option.text.endswith(".py"):
         conversion.not_supported(
             option,
@@ -119,6 +129,11 @@ def load_mount(conversion: Conversion, option: Option, name: str) -> None:
     else:
         module, _, attribute = target.partition(":")
         app = f"{module}:{attribute or name}"
+    module, _, attribute = app.partition(":")
+    is_module = target.endswith(".py") or all(part.isidentifier() for part in module.split("."))
+    if not is_module or not ATTRIBUTE.fullmatch(attribute):
+        conversion.not_supported(option, 'it names no application: set app = "module:attribute"')
+        return
     comments = conversion.comments(option, Outcome.MAPPED, "")
     conversion.settings.put("app", app, *comments)
     if not path:
