@@ -131,6 +131,12 @@ class Conversion:
             detail = f"{detail}; {frozen}" if detail else frozen
             for name in settings:
                 self.settings[name].comments.append(frozen)
+        if settings and option.files:
+            outcome = Outcome.CHANGED
+            copied = f"it contains what {', '.join(option.files)} had during the conversion"
+            detail = f"{detail}; {copied}" if detail else copied
+            for name in settings:
+                self.settings[name].comments.append(copied)
         assert id(option) not in self.entries, f"{option.key} has two entries"
         self.entries[id(option)] = Entry(
             option.place, option.key, option.shown, outcome, settings, detail

@@ -23,6 +23,8 @@ class Option:
     #: Variables of the environment that were put into the value, and those that are not set.
     variables: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    #: Files whose content was put into the value.
+    files: tuple[str, ...] = ()
     #: The option with a role in the reading itself: what it did.
     did: str = ""
     #: Defined by `set` or `set-placeholder`.

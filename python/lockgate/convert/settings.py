@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lockgate.convert.report import printable
+from lockgate.convert.source import ConversionError
 
 #: What a setting may be: text, a number, a switch, or a list of texts or of tables of texts.
 Value = str | int | bool | Sequence[str] | Sequence[Mapping[str, str]]
@@ -210,6 +211,12 @@ def literal(value: str | int) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConversionError(
+            f"{printable(value)}: is not UTF-8, as lockgate.toml must be"
+        ) from None
     escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
     text = "".join(
         escapes.get(c) or (f"\\u{ord(c):04x}" if ord(c) < 32 or c == "\x7f" else c) for c in value

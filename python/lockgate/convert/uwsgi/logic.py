@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -93,11 +94,12 @@ def repetitions(place: Place, name: str, argument: str, machine: Machine) -> lis
     if name == "for":
         return [part for part in argument.split(" ") if part]
     if name == "for-glob":
-        found = sorted(glob.iglob(os.path.join(machine.directory, argument)))
+        matches = glob.iglob(os.path.join(machine.directory, argument))
+        found = sorted(itertools.islice(matches, MOST_OPTIONS + 1))
         # A pattern without a match stays as it is, and relative paths stay relative.
         names = [
             path if os.path.isabs(argument) else os.path.relpath(path, machine.directory)
-            for path in found[:MOST_OPTIONS]
+            for path in found
         ]
         return [*(names or [argument])]
     if name == "for-readline":

@@ -92,6 +92,7 @@ class Placeholders:
             text = read_text(name, self.machine.directory)
         except ConversionError as problem:
             raise ConversionError(f"{option.place}: @({name}): {problem}") from None
+        option.files = (*option.files, name)
         return text.removesuffix("\n")
 
     def option(self, option: Option, expression: str) -> str | None:
@@ -105,6 +106,7 @@ class Placeholders:
             return None
         self.used.add(key)
         user.variables += tuple(v for v in option.variables if v not in user.variables)
+        user.files += tuple(name for name in option.files if name not in user.files)
         user.missing += tuple(v for v in option.missing if v not in user.missing)
         return option.template
 

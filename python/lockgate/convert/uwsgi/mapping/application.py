@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import sys
@@ -169,7 +170,7 @@ def search_path(conversion: Conversion) -> None:
     ):
         if glob.has_magic(option.text):
             pattern = os.path.join(conversion.machine.directory, option.text)
-            found = sorted(glob.glob(pattern))[:100]
+            found = sorted(itertools.islice(glob.iglob(pattern), 100))
             if not found:
                 conversion.not_needed(option, "nothing matches the pattern")
                 continue
