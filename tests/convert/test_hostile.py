@@ -147,6 +147,32 @@ def test_it_is_refused_with_the_reason(name, tmp_path):
     assert not (tmp_path / "made").exists(), "a command was executed"
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("workers = 1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("import os\nos._exit(7)\n", "ended the process that executed it (exit code 7)"),
+        ("import os\nos.kill(os.getpid(), 9)\n", "(signal 9)"),
+        ("workers =\n", "line 1: is not Python: invalid syntax"),
+    ],
+)
+def test_a_conf_that_fails_is_reported_once(content, message, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(content)
+    result = convert(tmp_path, "gunicorn.conf.py")
+    assert result.returncode == 1
+    assert result.stderr.startswith("lockgate: gunicorn.conf.py")
+    assert result.stderr.count(message) == 1
+    assert result.stdout == ""
+
+
+def test_what_a_conf_prints_does_not_reach_the_file(tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text("print('chatter')\nworkers = 2\n")
+    result = convert(tmp_path, "gunicorn.conf.py")
+    assert result.returncode == 0
+    assert "chatter" in result.stderr
+    assert "chatter" not in result.stdout
+
+
 def test_an_existing_file_is_not_replaced(tmp_path):
     (tmp_path / "a.ini").write_text("[uwsgi]\nmodule = app\n")
     (tmp_path / "lockgate.toml").write_text("# mine\n")

@@ -1,6 +1,6 @@
 """gunicorn as a source: its command line, GUNICORN_CMD_ARGS and gunicorn.conf.py.
 
-Lockgate runs gunicorn's files and flags as they are. The conversion is for those who want
+Lockgate runs gunicorn's files and flags as they are. The conversion is for a site that wants
 lockgate.toml; it executes the file in a process of its own, as the server does.
 """
 
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,7 +83,11 @@ def evaluate(name: str, machine: Machine) -> list[Option]:
     command = [sys.executable, "-m", "lockgate.gunicorn.evaluate", source, str(writing)]
     with open(reading, "rb") as pipe:
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=[writing]
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            pass_fds=[writing],
+            start_new_session=True,
         ) as process:
             os.close(writing)
             try:
@@ -88,7 +95,7 @@ def evaluate(name: str, machine: Machine) -> list[Option]:
                 # started may hold the pipe open, so the end of the process counts.
                 answer = read_until_exit(pipe.fileno(), process)
             except TimeoutError:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 raise ConversionError(f"{name}: still ran after {DEADLINE} s") from None
     if not answer:
         code = process.returncode
@@ -101,9 +108,6 @@ def evaluate(name: str, machine: Machine) -> list[Option]:
 
 
 def read_until_exit(descriptor: int, process: subprocess.Popen[bytes]) -> bytes:
-    import select
-    import time
-
     deadline = time.monotonic() + DEADLINE
     content = b""
     while True:

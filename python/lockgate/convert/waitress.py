@@ -59,8 +59,11 @@ def find_call(text: str, file: str) -> ast.Call | None:
     """The call of waitress.serve in a program; None: there is none."""
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
-        raise ConversionError(f"{file}: is not Python: {problem}") from None
+    except SyntaxError as problem:
+        place = Place(file, problem.lineno)
+        raise ConversionError(f"{place}: is not Python: {problem.msg}") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise ConversionError(f"{file}: is not Python that can be read") from None
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module == "waitress":
