@@ -40,6 +40,14 @@ pub struct GunicornConfig {
 }
 
 impl GunicornConfig {
+    /// What the file defines that no other source can: its hooks, and a dictionary for logging.
+    pub(crate) fn definitions(&self) -> Option<String> {
+        let dictionary = self.has_logconfig_dict.then_some("logconfig_dict");
+        let hooks = self.hooks.iter().map(|hook| hook.name());
+        let names: Vec<&str> = hooks.chain(dictionary).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     /// Makes relative paths absolute: the file's is relative to `start`, the others to `directory`.
     pub(crate) fn make_absolute(&mut self, start: &Path, directory: &Path) {
         if let Some(ConfSource::File(path)) = &mut self.conf {

@@ -189,6 +189,10 @@ impl Resolved {
                 out.push_str(&format!("{:width$}  # {origin}\n", assignment(shown)));
             }
         }
+        let gunicorn = &self.config.gunicorn;
+        if let (Some(conf), Some(functions)) = (&gunicorn.conf, gunicorn.definitions()) {
+            out.push_str(&format!("\n# {conf} defines {functions}\n"));
+        }
         out
     }
 }

@@ -193,7 +193,7 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     value("http2_initial_window_size", "65535", Ignored, "the server chooses its windows; remove it"),
     value("http2_max_frame_size", "16384", Ignored, "frames have at most 16 KiB; remove it"),
     value("http2_max_header_list_size", "65536", Ignored, "use limit_request_head"),
-    value("control_socket", "null", NotYet, CONTROL),
+    value("control_socket", "null", Ignored, CONTROL),
     value("control_socket_mode", "384", Ignored, CONTROL),
     switch("control_socket_disable", Ignored, "there is no control socket; remove it").flags(&["no-control-socket"]),
     list("dirty_apps", Never, DIRTY).flags(&["dirty-app"]),

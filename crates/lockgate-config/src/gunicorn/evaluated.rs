@@ -65,8 +65,15 @@ impl Conf {
         if let Some(hook) = HookName::named(name) {
             self.read_hook(hook, entry, origin);
         } else if name == "logconfig_dict" {
-            let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-            self.has_logconfig_dict = !entry.get("value").is_some_and(is_empty);
+            match entry.get("value") {
+                Some(Value::Object(dictionary)) => self.has_logconfig_dict = !dictionary.is_empty(),
+                None if entry.get("object").is_some() => self.has_logconfig_dict = true,
+                _ => self.mistakes.push(ConfigError::UnsupportedSetting {
+                    name: name.to_owned(),
+                    origin,
+                    advice: "must be a dictionary".to_owned(),
+                }),
+            }
         } else if let Some(setting) = by_name(name) {
             let value = match raw_value(setting, entry) {
                 RawValue::Null if setting.name == "app" => return,

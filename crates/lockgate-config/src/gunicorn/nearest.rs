@@ -37,9 +37,13 @@ fn known_names() -> Vec<(String, &'static str)> {
             None if setting.name.contains('_') => setting.name,
             None => continue,
         };
-        let spellings = setting.flags.iter().chain(setting.gunicorn);
-        names.extend(spellings.map(|name| (folded(name), meant)));
-        names.push((folded(setting.name), meant));
+        // Short flags are common words: `name`, `env`, `pid`.
+        let own = setting.flags.iter().chain([&setting.name]);
+        let own = own.filter(|name| name.len() > 4);
+        names.extend(
+            own.chain(setting.gunicorn)
+                .map(|name| (folded(name), meant)),
+        );
     }
     for setting in UNSUPPORTED {
         let flags = setting.long_flags();
@@ -71,7 +75,9 @@ mod tests {
             ("log_file", Some("errorlog")),
             ("keep_alive", Some("keepalive")),
             ("preload", Some("preload_app")),
-            ("name", Some("proc_name")),
+            ("name", None),
+            ("env", None),
+            ("BIND", Some("bind")),
             ("wrokers", Some("workers")),
             ("worker", Some("workers")),
             ("worker_connection", Some("worker_connections")),

@@ -62,6 +62,12 @@ fn a_configuration_in_python_is_a_source_with_lines() {
         .map(crate::HookName::name)
         .collect();
     assert_eq!(hooks, ["on_starting", "when_ready"]);
+    let printed = resolved.print();
+    let last = printed.lines().last();
+    assert_eq!(
+        last,
+        Some("# gunicorn.conf.py defines on_starting, when_ready")
+    );
     for (name, origin) in [
         ("workers", "gunicorn.conf.py line 3"),
         ("request_timeout", "gunicorn.conf.py"),
@@ -296,6 +302,10 @@ fn what_would_change_behaviour_is_refused_with_advice() {
             "daemon (from gunicorn.conf.py line 1): Lockgate does not support this setting: run it under",
         ),
         (bound("dirty_apps", r#"["a:B"]"#), "dirty_apps (from"),
+        (
+            bound("logconfig_dict", "null"),
+            "logconfig_dict (from gunicorn.conf.py line 1): must be a dictionary",
+        ),
         (
             bound("check_config", "true"),
             "on the command line only: --check-config",
