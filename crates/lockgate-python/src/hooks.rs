@@ -10,8 +10,8 @@ use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::Store;
 use lockgate_supervisor::{
-    ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager, SignalRelay, Successor,
-    WorkerContext, WorkerControl,
+    EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager,
+    SettingsFailure, SignalRelay, Successor, WorkerContext, WorkerControl,
 };
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
@@ -258,7 +258,10 @@ impl Hooks for PythonHooks {
         self.sources.service_manager().clone()
     }
 
-    fn read_settings(&mut self) -> Result<Config, String> {
+    fn read_settings(
+        &mut self,
+        _evaluated: Option<Result<String, EvaluationFailure>>,
+    ) -> Result<Config, SettingsFailure> {
         let mut resolved = self
             .sources
             .read()

@@ -10,7 +10,9 @@ use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::Store;
 
-use crate::{ExitWatch, OperatorRequests, ServiceManager, WorkerContext};
+use crate::{
+    Evaluation, EvaluationFailure, ExitWatch, OperatorRequests, ServiceManager, WorkerContext,
+};
 
 /// Which side of a fork the caller is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,24 @@ pub struct LoadFailure {
     pub code: i32,
     /// The report for the operator; its last 64 KiB are sent.
     pub text: String,
+}
+
+/// Why the settings cannot be read for a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsFailure {
+    /// One line, or several mistakes.
+    pub reason: String,
+    /// The traceback of a configuration in Python, after a first line that names it.
+    pub report: Option<String>,
+}
+
+impl From<String> for SettingsFailure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            report: None,
+        }
+    }
 }
 
 /// The program that this process would become if it were started again.
@@ -141,11 +161,22 @@ pub trait Hooks {
         ServiceManager::default()
     }
 
-    /// Reads the settings again, for a reload.
+    /// Starts the process that executes a configuration in Python, for a reload; `None` without one.
+    /// [`read_settings`](Self::read_settings) is called at once or with its result.
+    fn evaluate_settings(&mut self) -> Option<Result<Evaluation, EvaluationFailure>> {
+        None
+    }
+
+    /// Reads the settings again, for a reload. The argument is the result of the evaluation, if there was one.
     ///
     /// # Errors
     /// What is wrong with them, for the log: the reload fails, and the serving workers continue.
-    fn read_settings(&mut self) -> Result<Config, String>;
+    fn read_settings(
+        &mut self,
+        _evaluated: Option<Result<String, EvaluationFailure>>,
+    ) -> Result<Config, SettingsFailure> {
+        Err("this host has no settings".to_owned().into())
+    }
 
     /// Workers with these settings have taken over: the settings are now the server's own.
     fn adopt(&mut self, _config: &Arc<Config>, _generation: u64) {}

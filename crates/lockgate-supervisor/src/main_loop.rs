@@ -9,6 +9,7 @@ mod fork_server_children;
 mod forked;
 pub(crate) mod generation_resources;
 pub(crate) mod generations;
+mod preparation;
 pub(crate) mod scoreboard;
 mod upgrade;
 pub(crate) mod workers;
@@ -23,7 +24,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getpid, wait};
 
-use crate::Hooks;
 use crate::certificates::Certificates;
 use crate::child::fork_server_process::NewForkServer;
 use crate::child::setup::NewWorker;
@@ -32,6 +32,7 @@ use crate::clock::{Moment, timespec};
 use crate::main_loop::forked::Forked;
 use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::generations::Generations;
+use crate::main_loop::preparation::{Preparation, ReadSettings};
 use crate::main_loop::scoreboard::SharedScoreboard;
 use crate::main_loop::upgrade::{Outgoing, Trial, failed};
 use crate::main_loop::workers::Workers;
@@ -47,6 +48,7 @@ use crate::service_manager::notify::Notifier;
 use crate::shared_store::SharedStore;
 use crate::signals::SupervisorSignals;
 use crate::supervisor::{Action, Event, Generation, Status, Supervisor, WorkerHandover};
+use crate::{Hooks, SettingsFailure};
 
 /// How the loop ends.
 pub(crate) enum Outcome {
@@ -78,6 +80,7 @@ pub(crate) struct MainLoop {
     lifeline: (OwnedFd, OwnedFd),
     admin: Option<AdminProcess>,
     acme: AcmeProcess,
+    preparation: Preparation,
     trial: Option<Trial>,
     pub(crate) pid_file: Option<PidFile>,
     fifos: MasterFifos,
@@ -123,6 +126,7 @@ impl MainLoop {
             lifeline: parts.lifeline,
             admin: parts.admin,
             acme: AcmeProcess::default(),
+            preparation: Preparation::default(),
             trial: None,
             pid_file: None,
             fifos: parts.fifos,
@@ -178,7 +182,7 @@ impl MainLoop {
     }
 
     /// The events since the last call.
-    fn collect_events(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
+    fn collect_events(&mut self, events: &mut VecDeque<Event>, hooks: &mut dyn Hooks) {
         let now = Instant::now();
         events.extend(self.generations.read_fork_servers(&mut self.workers, hooks));
         events.extend(self.workers.read());
@@ -192,6 +196,8 @@ impl MainLoop {
         self.reap(events, hooks);
         self.generations.kill_unused_children(&self.workers, hooks);
         events.extend(self.generations.kill_late_fork_servers(now));
+        let late = self.preparation.check(now, hooks);
+        events.extend(late.map(|settings| self.prepare(settings, hooks)));
         let late_trial = self.trial.take_if(|trial| trial.deadline() <= now);
         events.extend(late_trial.map(Trial::time_out));
         let scoreboard = self.scoreboard.get();
@@ -210,8 +216,9 @@ impl MainLoop {
             Action::Fork { slot, generation } => return self.fork(slot, generation, hooks),
             Action::Send { pid, order } => self.workers.send(pid, order, hooks),
             Action::Prepare => {
-                let prepared = self.generations.prepare(&mut self.certificates, hooks);
-                return Done::Answers(vec![prepared]);
+                let settings = self.preparation.begin(hooks);
+                let prepared = settings.map(|settings| self.prepare(settings, hooks));
+                return Done::Answers(prepared.into_iter().collect());
             }
             Action::CountResponses => {
                 let counted = self.scoreboard.count_responses(self.workers.slots());
@@ -219,6 +226,7 @@ impl MainLoop {
             }
             Action::SwitchOver => return Done::Answers(self.switch_over(hooks)),
             Action::Discard => {
+                self.preparation.cancel();
                 self.certificates.discard(Moment::now(), hooks);
                 return Done::Answers(self.generations.discard(&self.workers));
             }
@@ -275,6 +283,18 @@ impl MainLoop {
         })
     }
 
+    /// Prepares the next generation.
+    fn prepare(&mut self, settings: ReadSettings, hooks: &dyn Hooks) -> Event {
+        let prepared = settings.and_then(|config| {
+            let certificates = &mut self.certificates;
+            Ok(self.generations.prepare(config, certificates, hooks)?)
+        });
+        match prepared {
+            Ok(rules) => Event::Prepared(rules),
+            Err(SettingsFailure { reason, report }) => Event::PrepareFailed { reason, report },
+        }
+    }
+
     /// The prepared generation becomes the present one.
     fn switch_over(&mut self, hooks: &mut dyn Hooks) -> Vec<Event> {
         let Some(failed) = self.generations.switch_over(&self.workers, hooks) else {
@@ -293,6 +313,7 @@ impl MainLoop {
         if let Some(trial) = self.trial.take() {
             trial.kill();
         }
+        self.preparation.cancel();
         if let Some(pid_file) = &self.pid_file {
             pid_file.release();
         }
@@ -364,7 +385,8 @@ impl MainLoop {
             .chain(fork_servers.iter().filter_map(|one| one.status().poll_fd()))
             .chain(admin.and_then(AdminProcess::poll_fd))
             .chain(self.acme.poll_fd())
-            .chain(self.fifos.poll_fds());
+            .chain(self.fifos.poll_fds())
+            .chain(self.preparation.poll_fd());
         let mut watched: Vec<PollFd<'_>> = fds
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
@@ -377,6 +399,7 @@ impl MainLoop {
             self.fifos.next(),
             self.notifier.as_ref().and_then(Notifier::next),
             self.trial.as_ref().map(Trial::deadline),
+            self.preparation.deadline(),
         ];
         let deadline = (deadlines.into_iter())
             .chain(fork_servers.iter().map(|one| one.deadline()))
@@ -389,7 +412,7 @@ impl MainLoop {
     }
 
     /// Reaps all exited children. As PID 1 it also reaps reparented processes, which have no slot.
-    fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &dyn Hooks) {
+    fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &mut dyn Hooks) {
         loop {
             // Any child: waitpid(None) would miss those in another process group.
             match wait(WaitOptions::NOHANG) {
@@ -405,7 +428,12 @@ impl MainLoop {
         }
     }
 
-    fn on_exited(&mut self, pid: u32, exit_status: ExitStatus, hooks: &dyn Hooks) -> Vec<Event> {
+    fn on_exited(
+        &mut self,
+        pid: u32,
+        exit_status: ExitStatus,
+        hooks: &mut dyn Hooks,
+    ) -> Vec<Event> {
         if let Some(admin) = &mut self.admin
             && admin.on_exited(pid, exit_status, Instant::now(), hooks)
         {
@@ -416,6 +444,9 @@ impl MainLoop {
         }
         if let Some(trial) = self.trial.take_if(|trial| trial.pid() == pid) {
             return vec![trial.result(exit_status)];
+        }
+        if let Some(settings) = self.preparation.on_exited(pid, exit_status, hooks) {
+            return vec![self.prepare(settings, hooks)];
         }
         let mut events = Vec::new();
         // It may be a worker that a fork server has reported in a message which was not read yet.

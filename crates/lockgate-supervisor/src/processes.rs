@@ -3,6 +3,7 @@
 pub(crate) mod acme_process;
 pub(crate) mod admin_process;
 pub(crate) mod descendants;
+pub(crate) mod evaluation;
 pub(crate) mod exit_status;
 pub(crate) mod fork_server;
 pub(crate) mod in_flight;

@@ -73,7 +73,9 @@ impl Supervisor {
             } => self.on_sampled(pid, requests, memory, now),
             Event::Prepared(rules) => self.on_prepared(rules, now),
             Event::Counted(counts) => self.on_counted(&counts, now),
-            Event::PrepareFailed { reason } => self.fail_reload(&reason, None, now),
+            Event::PrepareFailed { reason, report } => {
+                self.on_prepare_failed(&reason, report.as_deref(), now)
+            }
             Event::UpgradeTried => {
                 if self.upgrade == Upgrade::Trying {
                     self.upgrade = Upgrade::Tried;

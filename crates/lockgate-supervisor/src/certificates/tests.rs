@@ -41,10 +41,6 @@ impl Hooks for Log {
     fn log(&self, level: Level, message: &str) {
         self.lines.borrow_mut().push((level, message.to_owned()));
     }
-
-    fn read_settings(&mut self) -> Result<Config, String> {
-        Err(String::new())
-    }
 }
 
 const TODAY: i64 = 1_800_000_000;

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use lockgate_config::Config;
 use lockgate_observe::Level;
 
 use crate::Hooks;
@@ -12,7 +13,7 @@ use crate::main_loop::generation_resources::GenerationResources;
 use crate::main_loop::workers::Workers;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::fork_server::wait_until_dead;
-use crate::supervisor::{Event, Generation};
+use crate::supervisor::{Event, Generation, Rules};
 
 /// See the module.
 pub(crate) struct Generations {
@@ -63,27 +64,16 @@ impl Generations {
         std::iter::once(&mut self.present).chain(&mut self.next)
     }
 
-    /// Reads the settings and certificates again and binds new addresses.
+    /// Makes a generation of these settings the next one: reads the certificates again and binds new addresses.
     pub(super) fn prepare(
         &mut self,
+        config: Config,
         certificates: &mut Certificates,
-        hooks: &mut dyn Hooks,
-    ) -> Event {
-        let config = match hooks.read_settings() {
-            Ok(config) => config,
-            Err(reason) => return Event::PrepareFailed { reason },
-        };
-        if let Err(reason) = certificates.prepare(&config, Moment::now(), hooks) {
-            return Event::PrepareFailed { reason };
-        }
-        let (next, unchanged) = match self.present.next(config, hooks.worker_identity()) {
-            Ok(next) => next,
-            Err(failure) => {
-                return Event::PrepareFailed {
-                    reason: failure.to_string(),
-                };
-            }
-        };
+        hooks: &dyn Hooks,
+    ) -> Result<Rules, String> {
+        certificates.prepare(&config, Moment::now(), hooks)?;
+        let (next, unchanged) = (self.present.next(config, hooks.worker_identity()))
+            .map_err(|failure| failure.to_string())?;
         if !unchanged.is_empty() {
             let names = unchanged.join(", ");
             hooks.log(
@@ -102,7 +92,7 @@ impl Generations {
         }
         let rules = next.rules();
         self.next = Some(next);
-        Event::Prepared(rules)
+        Ok(rules)
     }
 
     /// Makes the prepared generation the present one; returns the pending forks of the previous one as failed. `None`

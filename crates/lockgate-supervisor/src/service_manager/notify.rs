@@ -178,7 +178,6 @@ fn send(address: &SocketAddrUnix, message: &str) -> Result<(), Errno> {
 mod tests {
     use super::*;
     use crate::Fork;
-    use lockgate_config::Config;
     use std::cell::RefCell;
     use std::io;
     use std::os::unix::net::UnixDatagram;
@@ -202,10 +201,6 @@ mod tests {
 
         fn log(&self, _level: Level, message: &str) {
             self.0.borrow_mut().push(message.to_owned());
-        }
-
-        fn read_settings(&mut self) -> Result<Config, String> {
-            Err("no settings".to_owned())
         }
     }
 

@@ -206,6 +206,8 @@ pub enum Event {
     PrepareFailed {
         /// Why, for the log.
         reason: String,
+        /// What the operator should read besides: a traceback, after a first line that names its source.
+        report: Option<String>,
     },
     /// The trial of the program on disk has succeeded.
     UpgradeTried,
@@ -300,14 +302,15 @@ pub enum Action {
         /// The settings and the sockets that it gets.
         generation: Generation,
     },
-    /// Read the settings again and bind new addresses; answered at once by [`Event::Prepared`] or
-    /// [`Event::PrepareFailed`].
+    /// Read the settings again and bind new addresses; answered by [`Event::Prepared`] or [`Event::PrepareFailed`]: at
+    /// once, or with a configuration in Python when it is evaluated, unless [`Action::Discard`] or
+    /// [`Action::CloseListeners`] cancels it.
     Prepare,
     /// Read the response counts of all workers; answered at once by [`Event::Counted`].
     CountResponses,
     /// The prepared generation becomes the present one.
     SwitchOver,
-    /// Discard the prepared generation.
+    /// Discard the prepared generation, or stop preparing one.
     Discard,
     /// Start a trial of the program on disk; answered later by [`Event::UpgradeTried`] or [`Event::UpgradeFailed`].
     TryUpgrade,

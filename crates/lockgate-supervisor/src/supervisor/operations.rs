@@ -22,7 +22,7 @@ pub(super) struct Reload {
 
 #[derive(Debug)]
 pub(super) enum ReloadStep {
-    /// Settings are read, addresses bound.
+    /// Settings are read, which may take as long as the configuration in Python runs, and addresses bound.
     Preparing,
     /// The new workers load the application.
     Booting(Rules),
@@ -40,6 +40,11 @@ impl Reload {
             ReloadStep::Canary(canary) => Some(&canary.rules),
             ReloadStep::Preparing | ReloadStep::Moving { .. } => None,
         }
+    }
+
+    /// Whether the new generation has not taken over yet.
+    pub(super) fn is_undecided(&self) -> bool {
+        !matches!(self.step, ReloadStep::Moving { .. })
     }
 
     pub(super) fn canary_mut(&mut self) -> Option<&mut Canary> {

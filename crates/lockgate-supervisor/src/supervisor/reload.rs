@@ -76,7 +76,9 @@ impl Supervisor {
 
     /// The new generation is prepared: boots its workers.
     pub(super) fn on_prepared(&mut self, rules: Rules, now: Instant) {
-        let Some(reload) = &mut self.reload else {
+        let preparing =
+            (self.reload.as_mut()).filter(|reload| matches!(reload.step, ReloadStep::Preparing));
+        let Some(reload) = preparing else {
             // A stop has ended the reload.
             return self.actions.push(Action::Discard);
         };
@@ -90,6 +92,16 @@ impl Supervisor {
                 ready: 0,
                 wanted,
             }));
+    }
+
+    /// The settings are wrong, or an address cannot be bound.
+    pub(super) fn on_prepare_failed(&mut self, why: &str, report: Option<&str>, now: Instant) {
+        if self.reload.is_some()
+            && let Some(report) = report
+        {
+            self.log(Level::Error, report);
+        }
+        self.fail_reload(why, report, now);
     }
 
     /// A number of workers that was changed at run time is kept, unless the setting itself has changed.

@@ -83,7 +83,7 @@ impl Supervisor {
     fn begin_delay(&mut self, now: Instant) {
         let delay = self.rules.drain_delay;
         self.is_reload_wanted = false;
-        if self.reload.as_ref().and_then(Reload::rules).is_some() {
+        if self.reload.as_ref().is_some_and(Reload::is_undecided) {
             self.fail_reload("a stop was requested", None, now);
         }
         self.delay = Some(DrainDelay {

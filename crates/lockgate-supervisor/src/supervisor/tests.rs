@@ -56,7 +56,8 @@ struct Script {
     forks_fail: bool,
     /// The test answers forks, like a fork server that has to load the application first.
     forks_wait: bool,
-    prepared: Event,
+    /// The answer to [`Action::Prepare`]; `None`: the test answers it, like a configuration that is being evaluated.
+    prepared: Option<Event>,
     counts: Vec<Responses>,
     records_open_orders: bool,
     performed: Vec<String>,
@@ -79,7 +80,7 @@ impl Script {
             next_pid: 100,
             forks_fail: false,
             forks_wait: false,
-            prepared: Event::Prepared(rules),
+            prepared: Some(Event::Prepared(rules)),
             counts: Vec::new(),
             records_open_orders: false,
             performed,
@@ -124,7 +125,7 @@ impl Script {
                 self.note(&action);
                 match action {
                     Action::Fork { slot, .. } if !self.forks_wait => answers.push(self.fork(slot)),
-                    Action::Prepare => answers.push(self.prepared.clone()),
+                    Action::Prepare => answers.extend(self.prepared.clone()),
                     Action::CountResponses => answers.push(Event::Counted(self.counts.clone())),
                     _ => {}
                 }

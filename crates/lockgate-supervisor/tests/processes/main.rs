@@ -9,6 +9,7 @@
 )]
 
 mod checks;
+mod evaluation;
 mod fork_server;
 mod selection;
 mod server;
@@ -29,7 +30,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let all = [checks::ALL, fork_server::ALL, selection::ALL];
+    let all = [
+        checks::ALL,
+        evaluation::ALL,
+        fork_server::ALL,
+        selection::ALL,
+    ];
     let chosen = all
         .into_iter()
         .flatten()

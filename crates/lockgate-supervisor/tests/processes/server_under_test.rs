@@ -2,13 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_config::{AppSpec, Bind, Config, Endpoint};
 use lockgate_observe::{Level, WorkerSlot};
-use lockgate_supervisor::{Fork, Hooks, LoadFailure, WorkerContext, WorkerControl, run};
+use lockgate_supervisor::{
+    Evaluation, EvaluationFailure, Fork, Hooks, LoadFailure, SettingsFailure, WorkerContext,
+    WorkerControl, run,
+};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::server::{BIND, PIDFILE, WORKERS};
@@ -147,7 +151,23 @@ impl Hooks for TestHooks {
         context.run(&worker)
     }
 
-    fn read_settings(&mut self) -> Result<Config, String> {
+    fn evaluate_settings(&mut self) -> Option<Result<Evaluation, EvaluationFailure>> {
+        let script = self.behaviour.strip_prefix("evaluation: ")?;
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        let timeout = Duration::from_secs(3);
+        Some(Evaluation::start(command, timeout, Instant::now()))
+    }
+
+    fn read_settings(
+        &mut self,
+        evaluated: Option<Result<String, EvaluationFailure>>,
+    ) -> Result<Config, SettingsFailure> {
+        match evaluated {
+            None => {}
+            Some(Ok(text)) => say!("settings: {}", text.trim()),
+            Some(Err(failure)) => return Err(failure.to_string().into()),
+        }
         Ok(self.config.clone())
     }
 

@@ -236,10 +236,10 @@ fn resizes_wait_for_the_end_of_the_canary_period_and_a_stop_ends_both_generation
 #[test]
 fn a_canary_period_needs_old_workers_that_were_started_with_it() {
     let mut script = Script::meeting(rules(1));
-    script.prepared = Event::Prepared(Rules {
+    script.prepared = Some(Event::Prepared(Rules {
         canary_period: Some(Duration::from_secs(10)),
         ..rules(1)
-    });
+    }));
     script.request(Request::Reload);
     script.serve([101]);
     script.performed(&[

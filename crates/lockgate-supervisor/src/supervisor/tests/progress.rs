@@ -54,9 +54,10 @@ fn a_failure_is_recorded_once_with_the_whole_report() {
 #[test]
 fn every_reload_that_has_begun_ends() {
     let mut script = Script::serving(2);
-    script.prepared = Event::PrepareFailed {
+    script.prepared = Some(Event::PrepareFailed {
         reason: "workers = 0: must be at least 1".to_owned(),
-    };
+        report: None,
+    });
     script.request(Request::Reload);
     assert_eq!(
         script.recorded,

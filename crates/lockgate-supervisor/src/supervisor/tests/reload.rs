@@ -68,10 +68,10 @@ fn a_new_generation_takes_over_when_all_its_workers_are_ready_and_the_old_one_is
 fn one_new_worker_that_fails_stops_all_new_ones_and_the_old_ones_continue() {
     for how in ["reports", "dies", "is late", "cannot be forked"] {
         let mut script = Script::meeting(rules(2));
-        script.prepared = Event::Prepared(Rules {
+        script.prepared = Some(Event::Prepared(Rules {
             boot_timeout: Some(Duration::from_secs(10)),
             ..rules(2)
-        });
+        }));
         script.forks_fail = how == "cannot be forked";
         script.request(Request::Reload);
         if how == "cannot be forked" {
@@ -141,7 +141,10 @@ fn a_traceback_that_all_new_workers_report_is_logged_once_in_each_reload() {
 fn invalid_settings_make_no_new_generation() {
     let mut script = Script::meeting(rules(1));
     let reason = "lockgate.toml line 3: no".to_owned();
-    script.prepared = Event::PrepareFailed { reason };
+    script.prepared = Some(Event::PrepareFailed {
+        reason,
+        report: None,
+    });
     script.request(Request::Reload);
     script.performed(&["20 prepare", "20 discard"]);
     script.logged(&[
@@ -218,7 +221,7 @@ fn a_resize_during_a_reload_takes_effect_after_it() {
     for (configured, asked, there) in [(1, Request::MoreWorkers, 2), (3, Request::FewerWorkers, 2)]
     {
         let mut script = Script::meeting(rules(1));
-        script.prepared = Event::Prepared(rules(configured));
+        script.prepared = Some(Event::Prepared(rules(configured)));
         script.request(Request::Reload);
         script.request(asked);
         let new = 101..101 + configured as u32;
@@ -528,4 +531,110 @@ fn jitter_makes_workers_differ_and_never_shortens() {
         most.len() > 20 && most.iter().all(|most| (50..=150).contains(most)),
         "{most:?}"
     );
+}
+
+/// A serving script whose reload waits for its settings.
+fn preparing(workers: usize, drain_delay: Duration) -> Script {
+    let mut script = Script::meeting(Rules {
+        drain_delay,
+        ..rules(workers)
+    });
+    script.prepared = None;
+    script.request(Request::Reload);
+    script.performed(&["20 prepare"]);
+    script
+}
+
+fn prepared(workers: usize) -> Event {
+    Event::Prepared(rules(workers))
+}
+
+#[test]
+fn a_stop_while_settings_are_read_does_not_wait_for_them() {
+    for request in [Request::Terminate, Request::Interrupt] {
+        let mut script = preparing(1, Duration::ZERO);
+        script.request(request);
+        let order = if request == Request::Terminate {
+            "20 drain 100"
+        } else {
+            "20 stop 100"
+        };
+        script.performed(&["20 close", order]);
+        // The answer was already on its way.
+        script.event(prepared(1));
+        script.performed(&["20 discard"]);
+        script.exits(100, CLEAN);
+        script.performed(&["20 exit 0"]);
+    }
+    // The delay before a stop ends the reload too.
+    let mut script = preparing(1, Duration::from_secs(5));
+    script.request(Request::Terminate);
+    script.performed(&["20 discard"]);
+    script.event(prepared(1));
+    script.performed(&["20 discard"]);
+    script.at(25.0);
+    script.performed(&["25 close", "25 drain 100"]);
+}
+
+#[test]
+fn a_reload_while_settings_are_read_follows_and_reads_them_again() {
+    let mut script = preparing(1, Duration::ZERO);
+    script.request(Request::Reload);
+    script.performed(&[]);
+    script.event(prepared(1));
+    script.performed(&["20 fork 1 of next"]);
+    script.serve([101]);
+    script.performed(&["20 move", "20 open 101", "20 retire 100", "20 prepare"]);
+    script.event(Event::PrepareFailed {
+        reason: "gunicorn.conf.py: ValueError".to_owned(),
+        report: Some("gunicorn.conf.py failed\nTraceback\nValueError".to_owned()),
+    });
+    script.performed(&["20 discard"]);
+    let errors = script.logs.iter().filter(|line| line.starts_with("Error"));
+    assert_eq!(
+        errors.collect::<Vec<_>>(),
+        [
+            "Error: gunicorn.conf.py failed\nTraceback\nValueError",
+            "Error: reload failed: gunicorn.conf.py: ValueError; the old workers continue to serve",
+        ]
+    );
+    assert_eq!(
+        script.recorded.last(),
+        Some(&ProgressEvent::ReloadFailed {
+            why: "gunicorn.conf.py: ValueError\nTraceback\nValueError".to_owned()
+        })
+    );
+}
+
+#[test]
+fn a_worker_that_dies_while_settings_are_read_is_replaced_at_once() {
+    let mut script = preparing(2, Duration::ZERO);
+    script.exits(101, KILLED);
+    script.performed(&["20 fork 1"]);
+    script.serve([102]);
+    script.request(Request::MoreWorkers);
+    script.performed(&["20 open 102"]);
+    script.event(prepared(2));
+    script.performed(&["20 fork 2 of next", "20 fork 3 of next"]);
+    script.serve([103, 104]);
+    script.performed(&[
+        "20 move",
+        "20 open 103",
+        "20 open 104",
+        "20 retire 100",
+        "20 retire 102",
+        "20 fork 4",
+    ]);
+}
+
+#[test]
+fn an_upgrade_waits_while_settings_are_read() {
+    let mut script = preparing(1, Duration::ZERO);
+    script.request(Request::Upgrade);
+    script.performed(&[]);
+    script.event(Event::PrepareFailed {
+        reason: "a bad setting".to_owned(),
+        report: None,
+    });
+    script.performed(&["20 discard", "20 try upgrade"]);
 }

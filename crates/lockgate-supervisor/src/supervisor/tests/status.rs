@@ -76,9 +76,10 @@ fn a_failed_reload_is_reported_with_its_reason_until_something_changes() {
     script.exits(100, CRASH);
     script.reported(&["1 of 2 workers serve"]);
     let mut script = Script::serving(2);
-    script.prepared = Event::PrepareFailed {
+    script.prepared = Some(Event::PrepareFailed {
         reason: "bind is wrong".to_owned(),
-    };
+        report: None,
+    });
     script.request(Request::Reload);
     script.reported(&[
         "reload: starting new workers",

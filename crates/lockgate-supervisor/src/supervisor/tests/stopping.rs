@@ -6,7 +6,7 @@ use super::*;
 fn delaying() -> Script {
     let mut script = Script::serving(2);
     script.supervisor.rules.drain_delay = Duration::from_secs(10);
-    script.prepared = Event::Prepared(script.supervisor.rules);
+    script.prepared = Some(Event::Prepared(script.supervisor.rules));
     script
 }
 

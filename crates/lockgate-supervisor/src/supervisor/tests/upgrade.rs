@@ -150,9 +150,10 @@ fn inherited_workers_keep_their_age() {
         ..rules(1)
     });
     script.next_pid = 200;
-    script.prepared = Event::PrepareFailed {
+    script.prepared = Some(Event::PrepareFailed {
         reason: "a bad setting".to_owned(),
-    };
+        report: None,
+    });
     script.event(Event::Resumed(WorkerHandover {
         wanted: 1,
         setting: 1,
