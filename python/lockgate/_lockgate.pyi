@@ -10,6 +10,7 @@ __all__ = [
     "RequestTimeout",
     "__version__",
     "admin_address",
+    "die_with_parent",
     "raise_in_thread",
     "run",
     "serve",
@@ -18,6 +19,7 @@ __all__ = [
 __version__: Final[str]
 
 def admin_address() -> str | None: ...
+def die_with_parent() -> None: ...
 def raise_in_thread(ident: int, exception: type[BaseException]) -> None: ...
 def run(arguments: Sequence[str]) -> int: ...
 def serve(

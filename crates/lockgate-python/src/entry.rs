@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit, getppid, getrlimit, setrlimit};
 
+use crate::evaluation::SettingsError;
 use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
@@ -29,6 +30,8 @@ use crate::{interpreter, loading};
 
 /// Exit code: the command line or a setting is wrong.
 const INVALID_CONFIGURATION: i32 = 2;
+/// Exit code: the configuration in Python has failed.
+const CONF_FAILED: i32 = 3;
 /// Exit code: the server could not start.
 const CANNOT_START: i32 = 1;
 /// Programs that the application starts inherit the limit, and some close every descriptor below it, one by one.
@@ -55,11 +58,15 @@ pub(crate) fn run(py: Python<'_>, arguments: &[OsString]) -> i32 {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
     }
-    let resolved = match sources.read() {
+    let resolved = match sources.read(py) {
         Ok(resolved) => resolved,
-        Err(errors) => {
+        Err(SettingsError::Mistakes(errors)) => {
             report_errors(&errors);
             return INVALID_CONFIGURATION;
+        }
+        Err(SettingsError::Conf(failure)) => {
+            print(&mut io::stderr(), &failure.text());
+            return CONF_FAILED;
         }
     };
     match &resolved.invocation {
@@ -190,8 +197,8 @@ pub(crate) fn serve_program(
     let sources = Sources::of_program(program);
     hide_service_manager(py)?;
     let resolved = sources
-        .read()
-        .map_err(|errors| PyValueError::new_err(errors.join("\n")))?;
+        .read(py)
+        .map_err(|error| PyValueError::new_err(error.text()))?;
     Ok(serve(py, &resolved, sources, provide, None))
 }
 

@@ -6,12 +6,12 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lockgate_config::{Config, Endpoint};
+use lockgate_config::{ConfSource, Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::Store;
 use lockgate_supervisor::{
-    EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests, ServiceManager,
-    SettingsFailure, SignalRelay, Successor, WorkerContext, WorkerControl,
+    Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
+    ServiceManager, SettingsFailure, SignalRelay, Successor, WorkerContext, WorkerControl,
 };
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ use pyo3::types::PyDict;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
-use crate::settings_source::Sources;
+use crate::settings_source::{FoundFile, Sources};
 use crate::uwsgi::UwsgiModule;
 use crate::worker::control::RunningWorker;
 use crate::worker::faulthandler_log::FaulthandlerLog;
@@ -36,6 +36,8 @@ pub(crate) struct PythonHooks {
     pub(crate) config: Arc<Config>,
     pub(crate) generation: u64,
     sources: Sources,
+    /// The configuration in Python that is evaluated for a reload.
+    evaluated_file: Option<ConfSource>,
     pub(crate) log: Arc<ErrorLog>,
     /// In a worker: where a crash writes the stacks.
     pub(crate) stack_log: Option<Arc<FaulthandlerLog>>,
@@ -64,6 +66,7 @@ impl PythonHooks {
             config: Arc::new(config.clone()),
             generation: 0,
             sources,
+            evaluated_file: None,
             log,
             stack_log: None,
             loggers: Loggers::default(),
@@ -258,14 +261,27 @@ impl Hooks for PythonHooks {
         self.sources.service_manager().clone()
     }
 
+    fn evaluate_settings(&mut self) -> Option<Result<Evaluation, EvaluationFailure>> {
+        match self.sources.find_file() {
+            Ok(FoundFile::Python(source)) => {
+                let evaluation = self.sources.evaluate(&source);
+                self.evaluated_file = Some(source);
+                Some(evaluation)
+            }
+            _ => None,
+        }
+    }
+
     fn read_settings(
         &mut self,
-        _evaluated: Option<Result<String, EvaluationFailure>>,
+        evaluated: Option<Result<String, EvaluationFailure>>,
     ) -> Result<Config, SettingsFailure> {
-        let mut resolved = self
-            .sources
-            .read()
-            .map_err(|mistakes| mistakes.join("; "))?;
+        // Not looked for again: it may have been replaced since it was executed.
+        let found = match self.evaluated_file.take() {
+            Some(source) if evaluated.is_some() => Ok(FoundFile::Python(source)),
+            _ => self.sources.find_file(),
+        };
+        let mut resolved = self.sources.resolve(found, evaluated)?;
         self.sources
             .service_manager()
             .find_sockets(&mut resolved.config)?;

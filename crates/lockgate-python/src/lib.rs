@@ -9,6 +9,7 @@ mod acme;
 mod admin;
 mod embedded;
 mod entry;
+mod evaluation;
 mod hooks;
 mod host;
 mod loading;
@@ -83,6 +84,17 @@ mod _lockgate {
     #[pyfunction]
     fn raise_in_thread(ident: u64, exception: &Bound<'_, PyType>) {
         async_exception::raise(ident, exception);
+    }
+
+    /// Makes the kernel kill this process when its parent exits.
+    #[pyfunction]
+    fn die_with_parent() {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::process::{Signal, set_parent_process_death_signal};
+            // Where it is unsupported, an orphan ends by itself.
+            let _unsupported = set_parent_process_death_signal(Some(Signal::KILL));
+        }
     }
 
     /// Runs the command line and returns the exit code of the process. Does not return in a worker.

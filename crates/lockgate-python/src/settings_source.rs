@@ -8,21 +8,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lockgate_config::{
-    ConfSpec, Config, ConfigError, Inputs, Invocation, Resolved, SettingsFile, admin_address,
-    config_path, resolve,
+    ConfSource, ConfSpec, Config, ConfigError, Inputs, Invocation, Resolved, SettingsFile,
+    admin_address, config_path, resolve,
 };
 use lockgate_observe::AccessFormat;
-use lockgate_supervisor::{SERVICE_VARIABLES, ServiceManager};
+use lockgate_supervisor::{Evaluation, EvaluationFailure, SERVICE_VARIABLES, ServiceManager};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::evaluation::{self, ConfFailure, SettingsError};
 use crate::host;
 use crate::interpreter::exceptions;
+use crate::process::signals;
 
 /// Read if it exists and no other file is named.
 const DEFAULT_FILE: &str = "lockgate.toml";
 
-/// gunicorn's file; not read, but a note is logged if it exists.
+/// gunicorn's file, read if there is no [`DEFAULT_FILE`].
 const GUNICORN_FILE: &str = "gunicorn.conf.py";
 
 /// A program that serves its own application with a supervisor (`lockgate.serve`).
@@ -35,6 +37,18 @@ pub(crate) struct Program {
     pub(crate) reads_default_file: bool,
     /// Whether it has created the application, or creates it in each worker.
     pub(crate) has_application: bool,
+}
+
+/// The configuration file.
+#[derive(Debug)]
+pub(crate) enum FoundFile {
+    None,
+    Toml {
+        path: PathBuf,
+        text: String,
+    },
+    /// It has to be executed.
+    Python(ConfSource),
 }
 
 /// The process's inputs before the server changed anything.
@@ -78,6 +92,10 @@ impl Sources {
         self.program.as_ref()
     }
 
+    fn keywords(&self) -> Option<&str> {
+        self.program().map(|program| program.keywords.as_str())
+    }
+
     /// All variables at the start.
     pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
         &self.environment
@@ -103,36 +121,92 @@ impl Sources {
             .collect()
     }
 
-    /// Reads all settings.
+    /// Reads all settings, and waits for the evaluation of a configuration in Python.
     ///
     /// # Errors
     /// With every error that the operator has to correct: which value, from where, what to do.
-    pub(crate) fn read(&self) -> Result<Resolved, Vec<String>> {
-        let environment = self.settings_environment();
-        let file = self.read_file(config_path(&self.arguments, &environment));
+    pub(crate) fn read(&self, py: Python<'_>) -> Result<Resolved, SettingsError> {
+        let found = self.find_file();
+        let evaluated = match &found {
+            Ok(FoundFile::Python(_)) if self.asks_for_text() => {
+                return self.resolve(Ok(FoundFile::None), None);
+            }
+            Ok(FoundFile::Python(source)) => {
+                // Until the server has handlers of its own, signals end it and with it the evaluation. On another
+                // thread, in a program that embeds the server, they are the program's.
+                let _is_embedded = signals::prepare_supervisor(py);
+                let evaluation = self.evaluate(source);
+                Some(evaluation.and_then(|evaluation| py.detach(|| evaluation.wait())))
+            }
+            _ => None,
+        };
+        self.resolve(found, evaluated)
+    }
+
+    /// Whether the command line asks for help or the version. Then no configuration is executed.
+    fn asks_for_text(&self) -> bool {
         let resolved = resolve(&Inputs {
             arguments: &self.arguments,
-            environment: &environment,
-            file: file.as_ref().ok().and_then(as_source),
-            keywords: self.program().map(|program| program.keywords.as_str()),
+            environment: &self.settings_environment(),
+            file: None,
+            keywords: self.keywords(),
             host: &host::facts(),
         });
-        let is_configured = matches!(file, Ok(Some(_)));
-        let mut errors: Vec<String> = file.err().into_iter().collect();
+        resolved.is_ok_and(|resolved| is_text(&resolved.invocation))
+    }
+
+    /// Starts the evaluation of a configuration in Python.
+    pub(crate) fn evaluate(&self, source: &ConfSource) -> Result<Evaluation, EvaluationFailure> {
+        evaluation::start(source, self.directory(), &self.environment, &self.arguments)
+    }
+
+    /// The settings with this file, and with the result of its evaluation if it is in Python.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub(crate) fn resolve(
+        &self,
+        found: Result<FoundFile, String>,
+        evaluated: Option<Result<String, EvaluationFailure>>,
+    ) -> Result<Resolved, SettingsError> {
+        let evaluated = evaluated.transpose();
+        let file = match (&found, &evaluated) {
+            (Ok(FoundFile::Toml { path, text }), _) => Some(SettingsFile::Toml { path, text }),
+            (Ok(FoundFile::Python(source)), Ok(Some(evaluated))) => {
+                Some(SettingsFile::Python { source, evaluated })
+            }
+            (Ok(FoundFile::Python(source)), Err(failure)) => {
+                return Err(SettingsError::Conf(ConfFailure::new(source, failure)));
+            }
+            _ => None,
+        };
+        let resolved = resolve(&Inputs {
+            arguments: &self.arguments,
+            environment: &self.settings_environment(),
+            file,
+            keywords: self.keywords(),
+            host: &host::facts(),
+        });
+        let is_default =
+            matches!(&found, Ok(FoundFile::Toml { path, .. }) if path == Path::new(DEFAULT_FILE));
+        let mut errors: Vec<String> = found.err().into_iter().collect();
         let mut resolved = match resolved {
             Ok(resolved) => resolved,
             Err(others) => {
+                if let Some(failure) = ConfFailure::find(&others) {
+                    return Err(SettingsError::Conf(failure));
+                }
                 errors.extend(others.iter().map(ToString::to_string));
-                return Err(errors);
+                return Err(errors.into());
             }
         };
         if let Some(directory) = &self.directory {
             resolved.config.make_absolute(directory);
         }
-        if !is_configured && self.located(Path::new(GUNICORN_FILE)).is_file() {
+        if is_default && self.located(Path::new(GUNICORN_FILE)).is_file() {
             resolved.notes.push(format!(
-                "{GUNICORN_FILE} is in the working directory and is not read: move its settings to {DEFAULT_FILE}, \
-                 where most have the same names, or remove it"
+                "{GUNICORN_FILE} is in the working directory and is not read, because {DEFAULT_FILE} is there too: \
+                 remove one of them"
             ));
         }
         errors.extend(check_format(&resolved).err());
@@ -143,14 +217,10 @@ impl Sources {
             ));
         }
         // Help is printed even when settings are wrong.
-        let is_text_only = matches!(
-            resolved.invocation,
-            Invocation::Help(_) | Invocation::Version(_)
-        );
-        if errors.is_empty() || is_text_only {
+        if errors.is_empty() || is_text(&resolved.invocation) {
             Ok(resolved)
         } else {
-            Err(errors)
+            Err(errors.into())
         }
     }
 
@@ -160,36 +230,49 @@ impl Sources {
     /// When the setting is wrong, or its file cannot be read.
     pub(crate) fn admin_address(&self) -> Result<Option<String>, Vec<String>> {
         let environment = self.settings_environment();
-        let file = self
-            .read_file(config_path(&self.arguments, &environment))
-            .map_err(|problem| vec![problem])?;
+        // A configuration in Python is not executed for this.
+        let file = match self.find_file().map_err(|problem| vec![problem])? {
+            FoundFile::Toml { path, text } => Some((path, text)),
+            FoundFile::Python(_) | FoundFile::None => None,
+        };
+        let file = (file.as_ref()).map(|(path, text)| SettingsFile::Toml { path, text });
         let start = self.directory().unwrap_or(Path::new(""));
-        match admin_address(&environment, as_source(&file), start) {
+        match admin_address(&environment, file, start) {
             Ok(address) => Ok(address.map(|address| address.to_string())),
             Err(errors) => Err(errors.iter().map(ToString::to_string).collect()),
         }
     }
 
-    /// The configuration file with its path. A named file must exist; the default file may be missing.
-    fn read_file(&self, named: Option<ConfSpec>) -> Result<Option<(PathBuf, String)>, String> {
+    /// The configuration file. A named file must exist; of the default files the first one counts.
+    pub(crate) fn find_file(&self) -> Result<FoundFile, String> {
+        let named = config_path(&self.arguments, &self.settings_environment());
         let is_named = named.is_some();
         let path = match named {
-            None if self.program().is_some_and(|one| !one.reads_default_file) => return Ok(None),
+            None if self.program().is_some_and(|one| !one.reads_default_file) => {
+                return Ok(FoundFile::None);
+            }
             None => PathBuf::from(DEFAULT_FILE),
             Some(ConfSpec::Toml(path)) => path,
             Some(ConfSpec::Python(source)) => {
-                return Err(format!(
-                    "{source}: configuration files in Python are not supported; write the settings into \
-                     {DEFAULT_FILE}, under the same names"
-                ));
+                if let ConfSource::File(path) = &source {
+                    fs::File::open(self.located(path))
+                        .map_err(|error| format!("{source}: cannot be read: {error}"))?;
+                }
+                return Ok(FoundFile::Python(source));
             }
         };
         match fs::read(self.located(&path)) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Ok(Some((path, text))),
+                Ok(text) => Ok(FoundFile::Toml { path, text }),
                 Err(_) => Err(format!("{}: must be UTF-8", path.display())),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_named => {
+                let gunicorns = PathBuf::from(GUNICORN_FILE);
+                Ok(match self.located(&gunicorns).is_file() {
+                    true => FoundFile::Python(ConfSource::File(gunicorns)),
+                    false => FoundFile::None,
+                })
+            }
             Err(error) => Err(format!("{}: cannot be read: {error}", path.display())),
         }
     }
@@ -312,9 +395,8 @@ pub(crate) fn set_environment(py: Python<'_>, variables: &[(String, String)]) ->
         .map(drop)
 }
 
-fn as_source(file: &Option<(PathBuf, String)>) -> Option<SettingsFile<'_>> {
-    let (path, text) = file.as_ref()?;
-    Some(SettingsFile::Toml { path, text })
+fn is_text(invocation: &Invocation) -> bool {
+    matches!(invocation, Invocation::Help(_) | Invocation::Version(_))
 }
 
 fn starting_directory() -> Option<PathBuf> {

@@ -1,4 +1,4 @@
-"""The evaluation process: `python -m lockgate.gunicorn.evaluate SOURCE DESCRIPTOR`.
+"""The evaluation process: `SOURCE DESCRIPTOR [ARGUMENT...]` (`command` starts it).
 
 Executes a configuration and writes what it has set as one JSON object to the descriptor:
 
@@ -14,11 +14,13 @@ descriptor is closed without an object.
 import ast
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+from lockgate._lockgate import die_with_parent
 from lockgate.gunicorn import conf
 
 #: A value that is nested more deeply is described instead of copied.
@@ -29,13 +31,12 @@ MOST_DESCRIBED = 200
 
 def main(arguments: list[str]) -> None:
     source, number, *server = arguments
-    descriptor = int(number)
-    # A program that the configuration starts must neither hold the descriptor nor read a terminal.
-    os.set_inheritable(descriptor, False)
+    output_end = take(int(number))
+    become_session(output_end)
     # The configuration sees the server's command line, as in gunicorn.
     sys.argv[:] = server or sys.argv[:1]
     answer = json.dumps(evaluate(source)).encode()
-    with open(descriptor, "wb") as stream:
+    with open(output_end, "wb") as stream:
         stream.write(answer)
     for output in (sys.stdout, sys.stderr):
         try:
@@ -44,6 +45,30 @@ def main(arguments: list[str]) -> None:
             pass
     # Neither exit functions nor threads of the configuration belong to this process.
     os._exit(0)
+
+
+def take(number: int) -> int:
+    """The descriptor, which programs that the configuration starts do not inherit. Instead of it
+    standard input is open on /dev/null.
+    """
+    own = os.dup(number)
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    os.close(nowhere)
+    if number != 0:
+        os.close(number)
+    return own
+
+
+def become_session(output_end: int) -> None:
+    """Separates the process from the terminal, and ends it with the server."""
+    os.setsid()
+    die_with_parent()
+    poll = select.poll()
+    poll.register(output_end, 0)
+    if poll.poll(0):
+        # The server has exited before: nothing reads the pipe.
+        os._exit(1)
 
 
 def evaluate(source: str) -> dict[str, Any]:
@@ -73,13 +98,22 @@ def entry(name: str, value: object) -> dict[str, Any]:
         pass
     if callable(value) and not isinstance(value, type):
         try:
-            return {"function": conf.positional(value)}
+            return {"function": parameters(name, value)}
         except (TypeError, ValueError):
             # A function of C code without a signature.
             return {"function": ["*args"]}
     described = {"object": described_as(value)}
     path = path_of(value)
     return described if path is None else {**described, "path": path}
+
+
+def parameters(name: str, function: conf.Hook) -> list[str]:
+    """Of a hook that takes any number of arguments: as many as gunicorn passes."""
+    names = conf.positional(function)
+    if name in conf.HOOKS and names and names[-1].startswith("*"):
+        rest = names.pop()
+        names += [rest] * (max(conf.HOOKS[name]) - len(names))
+    return names
 
 
 class NotPlain(Exception):
@@ -160,7 +194,3 @@ def bindings(tree: ast.AST) -> Iterator[tuple[str, int]]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id, node.lineno
         yield from bindings(node)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -99,7 +99,8 @@ impl Supervisor {
         if self.reload.is_some()
             && let Some(report) = report
         {
-            self.log(Level::Error, report);
+            let message = format!("reload: cannot evaluate the configuration {report}");
+            self.log(Level::Error, message);
         }
         self.fail_reload(why, report, now);
     }

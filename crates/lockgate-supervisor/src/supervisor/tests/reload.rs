@@ -587,14 +587,14 @@ fn a_reload_while_settings_are_read_follows_and_reads_them_again() {
     script.performed(&["20 move", "20 open 101", "20 retire 100", "20 prepare"]);
     script.event(Event::PrepareFailed {
         reason: "gunicorn.conf.py: ValueError".to_owned(),
-        report: Some("gunicorn.conf.py failed\nTraceback\nValueError".to_owned()),
+        report: Some("gunicorn.conf.py\nTraceback\nValueError".to_owned()),
     });
     script.performed(&["20 discard"]);
     let errors = script.logs.iter().filter(|line| line.starts_with("Error"));
     assert_eq!(
         errors.collect::<Vec<_>>(),
         [
-            "Error: gunicorn.conf.py failed\nTraceback\nValueError",
+            "Error: reload: cannot evaluate the configuration gunicorn.conf.py\nTraceback\nValueError",
             "Error: reload failed: gunicorn.conf.py: ValueError; the old workers continue to serve",
         ]
     );
