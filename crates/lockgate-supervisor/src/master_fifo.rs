@@ -138,6 +138,12 @@ impl MasterFifo {
             .custom_flags(flags.bits().cast_signed())
             .open(path)?
             .into();
+        // In a directory of another user the path may lead elsewhere by now.
+        let opened = fstat(&file)?;
+        let is_fifo = rustix::fs::FileType::from_raw_mode(opened.st_mode).is_fifo();
+        if !is_fifo || opened.st_uid != geteuid().as_raw() || opened.st_nlink != 1 {
+            return Err(io::Error::other("another file has taken its path"));
+        }
         // The mask may have removed rights of the owner.
         fchmod(&file, mode)?;
         Ok(Self {
