@@ -98,6 +98,42 @@ def test_the_application_can_stop_the_server(uwsgi):
     assert ask.server.wait() == 0
 
 
+def test_a_cache_lives_over_an_upgrade_and_both_versions_share_it(uwsgi):
+    ask = uwsgi(*CACHES)
+    ask("uwsgi.cache_set('key', 'value')")
+    before = set(ask.server.workers())
+    ask.server.signal(signal.SIGUSR2)
+    eventually(lambda: not before & set(ask.server.workers()), within=30, what="new workers")
+    eventually(lambda: ask("uwsgi.is_a_reload") == "True", what="the new workers answer")
+    assert ask("uwsgi.cache_get('key')") == "b'value'"
+    assert "begin empty" not in ask.server.errors
+
+
+def test_other_caches_begin_empty_after_an_upgrade(uwsgi, tmp_path):
+    settings = tmp_path / "lockgate.toml"
+    settings.write_text("uwsgi_cache = ['name=first,items=100']")
+    ask = uwsgi("-c", str(settings))
+    ask("uwsgi.cache_set('key', 'value')")
+    settings.write_text("uwsgi_cache = ['name=first,items=200']")
+    ask.server.signal(signal.SIGUSR2)
+    ask.logged("the shared caches begin empty")
+    eventually(lambda: ask("uwsgi.is_a_reload") == "True", what="the new workers answer")
+    assert ask("uwsgi.cache_get('key')") == "None"
+    assert ask("uwsgi.cache_set('key', 'value')") == "True"
+
+
+def test_a_reload_is_no_moment_for_other_caches(uwsgi, tmp_path):
+    settings = tmp_path / "lockgate.toml"
+    settings.write_text("uwsgi_cache = ['name=first,items=100']")
+    ask = uwsgi("-c", str(settings))
+    ask("uwsgi.cache_set('key', 'value')")
+    settings.write_text("uwsgi_cache = ['name=other,items=100']")
+    ask.server.signal(signal.SIGHUP)
+    ask.logged("uwsgi_cache")
+    eventually(lambda: ask("uwsgi.is_a_reload") == "True", what="the new workers answer")
+    assert ask("uwsgi.cache_get('key', 'first')") == "b'value'"
+
+
 def test_a_lock_excludes_other_workers_and_ends_with_its_holder(uwsgi):
     ask = uwsgi("--uwsgi-locks", "1", "--threads", "2")
     assert ask("uwsgi.is_locked()") == "False"
