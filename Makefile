@@ -71,7 +71,7 @@ SERVE_AT := $(if $(TLS),--domain localhost --acme-dir $(abspath $(VENV))/acme -b
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes $(SERVE_AT)
 
-test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
+test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --no-fail-fast || { echo "make: the Rust tests run once more"; cargo test --locked --workspace; }
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model | tee target/loom.log
 	@grep -q "^test result: ok. [1-9]" target/loom.log || { echo "make: no loom model has run" >&2; exit 1; }
@@ -135,7 +135,7 @@ docs: prerequisites ## write the generated pages of docs/reference
 	cargo run --locked --quiet --package xtask -- docs
 
 dev: ## build quickly, without optimisation, into the virtualenv
-	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development $(VENV)/.applications
+	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn
 
 prerequisites:
 	@command -v cargo >/dev/null \
@@ -168,6 +168,12 @@ $(VENV)/.development: requirements/dev.txt $(VENV)/.build-tools | prerequisites
 
 $(VENV)/.applications: requirements/applications.txt $(VENV)/.build-tools | prerequisites
 	$(BIN)/python -m pip install --quiet --requirement requirements/applications.txt
+	@touch $@
+
+# Not among the packages of the virtualenv: Lockgate is tested where gunicorn is not installed.
+$(VENV)/.gunicorn: requirements/gunicorn.txt $(VENV)/.build-tools | prerequisites
+	rm -rf $(VENV)/gunicorn
+	$(BIN)/python -m pip install --quiet --target $(VENV)/gunicorn --requirement requirements/gunicorn.txt
 	@touch $@
 
 EXAMPLE_REQUIREMENTS := $(wildcard examples/*/requirements.txt)

@@ -25,6 +25,8 @@ def app(environ, start_response):
     if path == "/spin":
         while True:
             time.sleep(0.01)
+    if path == "/sleep":
+        time.sleep(0.2)
     headers = [("Content-Type", "text/plain")]
     if path == "/length":
         headers.append(("Content-Length", "5"))

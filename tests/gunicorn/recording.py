@@ -10,7 +10,6 @@ import time
 
 RECORD = os.environ["RECORD"]
 OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))
-globals().update(OPTIONS)
 
 
 def _record(hook, **facts):
@@ -44,7 +43,6 @@ def _worker(worker):
         "ppid": worker.ppid,
         "has_app": getattr(worker, "wsgi", None) is not None,
         "name": str(worker),
-        "sockets": [list(sock.getsockname()) for sock in worker.sockets],
     }
 
 
@@ -73,6 +71,11 @@ def _resp(resp):
     }
 
 
+def _fail(hook):
+    if OPTIONS.get("fails") == hook:
+        raise ValueError(f"{hook} has failed")
+
+
 def on_starting(server):
     _record("on_starting", server=_server(server))
 
@@ -94,11 +97,14 @@ def pre_fork(server, worker):
 
 
 def post_fork(server, worker):
-    _record("post_fork", server=_server(server), worker=_worker(worker))
+    sockets = [list(sock.getsockname()) for sock in worker.sockets]
+    _record("post_fork", server=_server(server), worker=_worker(worker), sockets=sockets)
+    _fail("post_fork")
 
 
 def post_worker_init(worker):
     _record("post_worker_init", worker=_worker(worker))
+    _fail("post_worker_init")
 
 
 def worker_int(worker):
@@ -128,6 +134,25 @@ def post_request(worker, req, environ, resp):
     )
     if req.path == "/post-fails":
         raise ValueError("post_request has failed")
+    if req.path == "/retire":
+        worker.alive = False
+
+
+if "post_request_takes" in OPTIONS:
+    if OPTIONS["post_request_takes"] == 2:
+
+        def post_request(worker, req):
+            _record("post_request", given=2, path=req.path)
+
+    elif OPTIONS["post_request_takes"] == 3:
+
+        def post_request(worker, req, environ):
+            _record("post_request", given=3, path=environ["PATH_INFO"])
+
+    else:
+
+        def post_request(worker, req, environ, resp):
+            _record("post_request", given=4, status=resp.status)
 
 
 def child_exit(server, worker):

@@ -49,7 +49,8 @@ class Config:
         """The configuration with these values."""
         config = cls()
         for name, value in values.items():
-            config.settings[name] = Setting(name, value)
+            if name not in HOOKS:
+                config.settings[name] = Setting(name, value)
         return config
 
     def __getattr__(self, name: str) -> Any:
