@@ -218,14 +218,14 @@ def test_a_stream_is_passed_on_piece_by_piece(site):
         assert wire.chunk() == b"after"
 
 
-def test_a_stream_that_fails_is_no_complete_response_for_the_client(uwsgi, nginx):
-    server = uwsgi("protocol:app")
-    with Wire(nginx(f"127.0.0.1:{server.port}")) as wire:
-        wire.send(request("GET", "/unbuffered/closing-raise"))
-        wire.head()
-        with pytest.raises(AssertionError):
-            while wire.chunk():
-                pass
+@pytest.mark.parametrize("prefix", ["", "/unbuffered"])
+def test_a_stream_that_fails_is_no_complete_response_for_the_client(site, prefix):
+    with Wire(site("protocol:app", "--threads", "2")) as wire:
+        wire.send(request("GET", f"{prefix}/closing-raise"))
+        if wire.head().status == 200:
+            with pytest.raises(AssertionError):
+                while wire.chunk():
+                    pass
 
 
 def test_a_client_that_leaves_ends_its_request(start, nginx, tmp_path):

@@ -193,6 +193,22 @@ def test_a_response_that_fails_ends_with_a_reset(server):
         assert wire.was_reset
 
 
+def test_over_unix_sockets_it_is_a_reset_too(start, tmp_path):
+    path = tmp_path / "app.sock"
+    start("protocol:app", bind=[f"uwsgi://unix:{path}"])
+    for data in (get("/closing-raise"), post("/closing-raise", b"body" * 100_000)):
+        with PacketWire(str(path)) as wire:
+            wire.send(data)
+            assert wire.head().framing == "close"
+            assert wire.rest() == b"one"
+            assert wire.was_reset
+    with PacketWire(str(path)) as wire:
+        wire.send(get("/closing"))
+        wire.head()
+        assert wire.rest() == b"onetwo"
+        assert not wire.was_reset
+
+
 @pytest.mark.parametrize(
     ("data", "status", "detail"),
     [

@@ -6,6 +6,7 @@ pub(crate) mod cork;
 pub(crate) mod descriptors;
 pub(crate) mod outbox;
 mod plain;
+mod resettable;
 mod tls;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Weak};
 use lockgate_tls::TlsInfo;
 
 pub use plain::Plain;
+pub use resettable::Resettable;
 pub use tls::{HandshakeFailure, Tls};
 
 use crate::transport::descriptors::TrackedFd;

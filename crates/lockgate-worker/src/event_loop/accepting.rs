@@ -11,11 +11,12 @@ use lockgate_observe::{Level, WorkerSlot};
 use super::eviction::{MIN_IDLE, find_evictable};
 use super::listeners::{ACCEPTS_AT_ONCE, Acceptor, Addresses, Arrival};
 use super::{EventLoop, Opened, Opener};
+use crate::client::Local;
 use crate::connection::{Driven, Protocol};
 use crate::date::with_date;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 use crate::transport::descriptors::TrackedFd;
-use crate::transport::{Plain, Tls, Transport};
+use crate::transport::{Plain, Resettable, Tls, Transport};
 
 /// The listeners, and what limits the connections that come from them.
 pub(super) struct Accepting {
@@ -121,16 +122,17 @@ impl EventLoop {
         self.accepting.addresses.enter(slot.token(), network);
         let opened = Opened {
             slot,
-            transport: self.transport(arrival.socket, arrival.local.is_tls),
+            transport: self.transport(arrival.socket, &arrival.local, arrival.network.is_none()),
             client: arrival.client,
             local: arrival.local,
         };
         self.open(opener.open(opened, self.turn.now));
     }
 
-    fn transport(&self, socket: TrackedFd, is_tls: bool) -> Box<dyn Transport> {
+    fn transport(&self, socket: TrackedFd, local: &Local, is_unix: bool) -> Box<dyn Transport> {
         match &self.context.acceptor {
-            Some(acceptor) if is_tls => Box::new(Tls::new(socket, Arc::clone(acceptor))),
+            _ if local.is_uwsgi && is_unix => Box::new(Resettable::new(socket)),
+            Some(acceptor) if local.is_tls => Box::new(Tls::new(socket, Arc::clone(acceptor))),
             _ => Box::new(Plain::new(socket)),
         }
     }

@@ -27,6 +27,10 @@ impl Plain {
             is_corked: false,
         }
     }
+
+    pub(super) fn socket(&self) -> Arc<TrackedFd> {
+        Arc::clone(&self.socket)
+    }
 }
 
 impl Transport for Plain {
