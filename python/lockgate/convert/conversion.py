@@ -122,7 +122,9 @@ class Conversion:
             names = ", ".join(dict.fromkeys(option.variables))
             variables = " and ".join(f"LOCKGATE_{name.upper()}" for name in settings)
             instead = f"remove the setting and set {variables}"
-            if settings == ("env",):
+            if settings == ("bind",) and set(option.variables) == {"PORT"}:
+                instead = "remove the setting: without it Lockgate listens on 0.0.0.0:$PORT"
+            elif settings == ("env",):
                 instead = "set it there: the application has the environment of the server"
             frozen = (
                 f"the variable {names} had this value during the conversion; to let the "

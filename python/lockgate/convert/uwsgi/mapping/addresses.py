@@ -27,6 +27,7 @@ def address(text: str, shared: list[str]) -> tuple[str, str]:
     if ":" not in text:
         return unix(text)
     host, _, port = text.rpartition(":")
+    port = port.strip()
     digits = re.match(r"\d+", port)
     if digits is None or len(digits[0]) > 5 or int(digits[0]) > 65535:
         raise BadAddress(f"{port} is not a port: set bind to HOST:PORT")

@@ -142,6 +142,11 @@ def backlog(conversion: Conversion) -> None:
 
 def permissions(conversion: Conversion) -> None:
     """Unix sockets belong to `user` and `group` and have mode 660; only `umask` changes that."""
+    bound = conversion.settings.value("bind")
+    if not any("unix:" in str(item) for item in (bound if isinstance(bound, list) else [])):
+        for unused in conversion.take_all("chmod-socket", "chmod", "chown-socket"):
+            conversion.not_needed(unused, "there is no unix socket")
+        return
     option = conversion.take("chmod-socket", "chmod")
     mode = option.text.strip() if option is not None else ""
     user = conversion.settings.value("user")
