@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from lockgate.convert.conversion import Conversion
 from lockgate.convert.report import Outcome
+from lockgate.convert.uwsgi.imports import first_import
 from lockgate.convert.uwsgi.options import names
 from lockgate.convert.values import is_on, strtol
 
@@ -29,9 +31,23 @@ def convert(conversion: Conversion) -> None:
     locks(conversion)
     for option in conversion.take_all("master-fifo"):
         conversion.add(option, "master_fifo", option.text)
+    imports(conversion)
     if "uwsgi_module" in conversion.settings:
         placeholders(conversion)
-    else:
+
+
+def imports(conversion: Conversion) -> None:
+    """The application needs `uwsgi_module` if one of its files imports uWSGI's modules."""
+    has_app = "app" in conversion.settings
+    chdir = str(conversion.settings.value("chdir") or "")
+    directory = os.path.join(conversion.machine.directory, chdir)
+    found = first_import(directory) if has_app and os.path.isdir(directory) else None
+    if found is not None:
+        file, line, module = found
+        where = f"{file} line {line} imports {module}"
+        conversion.default("uwsgi_module", True, where)
+        conversion.report.notes.append(f"{where}: docs/uwsgi-module.md has what there is of it")
+    elif "uwsgi_module" not in conversion.settings:
         conversion.report.notes.append(
             "if the application imports uwsgi or uwsgidecorators, set uwsgi_module = true"
         )
