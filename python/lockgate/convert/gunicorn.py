@@ -6,6 +6,7 @@ lockgate.toml; it executes the file in a process of its own, as the server does.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -24,6 +25,7 @@ from lockgate.convert.report import Outcome, Report, printable
 from lockgate.convert.settings import Settings
 from lockgate.convert.source import ConversionError, Machine, Place
 from lockgate.convert.values import is_on
+from lockgate.gunicorn.command import evaluation
 
 #: The longest time for which a file may run, in seconds.
 DEADLINE = 30
@@ -80,14 +82,14 @@ def evaluate(name: str, machine: Machine) -> list[Option]:
             raise ConversionError(f"{name}: No such file or directory")
     source = name.removeprefix("file:")
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "lockgate.gunicorn.evaluate", source, str(writing)]
+    # The process leads a session of its own.
+    command = [*evaluation(), source, str(writing)]
     with open(reading, "rb") as pipe:
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
             pass_fds=[writing],
-            start_new_session=True,
         ) as process:
             os.close(writing)
             try:
@@ -95,7 +97,9 @@ def evaluate(name: str, machine: Machine) -> list[Option]:
                 # started may hold the pipe open, so the end of the process counts.
                 answer = read_until_exit(pipe.fileno(), process)
             except TimeoutError:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 raise ConversionError(f"{name}: still ran after {DEADLINE} s") from None
     if not answer:
         code = process.returncode
