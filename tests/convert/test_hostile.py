@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from harness.patience import eventually
 
 LINE = "x" * 1_000_000
 
@@ -163,6 +164,39 @@ def test_a_conf_that_fails_is_reported_once(content, message, tmp_path):
     assert result.stderr.startswith("lockgate: gunicorn.conf.py")
     assert result.stderr.count(message) == 1
     assert result.stdout == ""
+
+
+def test_a_conf_that_hangs_is_ended(tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text(
+        "import os, subprocess, time\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "open('child', 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    program = (
+        "import sys; from lockgate.convert import command, gunicorn; gunicorn.DEADLINE = 2; "
+        "sys.exit(command.main(['gunicorn.conf.py']))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert result.stderr == "lockgate: gunicorn.conf.py: still ran after 2 s\n"
+    child = int((tmp_path / "child").read_text())
+    eventually(lambda: not is_running(child), what="the program that the file has started ends")
+
+
+def is_running(pid):
+    try:
+        state = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 def test_what_a_conf_prints_does_not_reach_the_file(tmp_path):
