@@ -39,8 +39,12 @@ def owner(conversion: Conversion, key: str, name: str) -> None:
     if re.search(r"[\s,:=]", text):
         conversion.not_supported(option, f"it is no {name}")
         return
-    exists = text.isdecimal() or has_entry(name, text)
-    detail = "" if exists else f"this machine has no {name} {text}; Lockgate does not start then"
+    detail = ""
+    has_group = any(other.key == "gid" for other in conversion.pending)
+    if not text.isdecimal() and not has_entry(name, text):
+        detail = f"this machine has no {name} {text}; Lockgate does not start then"
+    elif name == "user" and text.isdecimal() and not has_group and not has_number(int(text)):
+        detail = "this machine has no name for the number; Lockgate needs group then"
     conversion.mapped(option, name, text, detail)
 
 
@@ -51,6 +55,14 @@ def has_entry(kind: str, text: str) -> bool:
         else:
             grp.getgrnam(text)
     except KeyError:
+        return False
+    return True
+
+
+def has_number(number: int) -> bool:
+    try:
+        pwd.getpwuid(number)
+    except (KeyError, OverflowError):
         return False
     return True
 
