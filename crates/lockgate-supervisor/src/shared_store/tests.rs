@@ -101,7 +101,9 @@ fn uses_the_store_until_it_is_killed() {
         .unwrap();
     let store = map(&memory.into(), &plan(&settings())).unwrap().unwrap();
     let mut state = seed;
-    loop {
+    // Longer than the test that kills it, which may itself be killed.
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
         step(&store, &mut state);
     }
 }
