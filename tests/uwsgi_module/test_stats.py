@@ -56,6 +56,17 @@ def test_a_unix_socket_as_uwsgi_writes_it_and_the_admin_listener_beside_it(start
     assert not path.exists()
 
 
+def test_the_document_has_the_shared_caches(start, tmp_path):
+    path = tmp_path / "stats.sock"
+    arguments = ["--uwsgi-module", "--uwsgi-cache", "name=c,items=1", "--uwsgi-stats", str(path)]
+    server = start("uwsgi_app:app", *arguments)
+    calls = "uwsgi.cache_set('a', '1'), uwsgi.cache_set('b', '2'), uwsgi.cache_get('a')"
+    assert server.post("/", f"{calls}, uwsgi.cache_get('b')".encode()).status == 200
+    (cache,) = document(str(path))["caches"]
+    counts = {name: cache[name] for name in ("name", "items", "hits", "miss", "full")}
+    assert counts == {"name": "c", "items": 1, "hits": 1, "miss": 1, "full": 1}
+
+
 def test_clients_that_take_nothing_or_send_much_do_not_stop_it(start, tmp_path):
     path = tmp_path / "stats.sock"
     start("gates:app", "--uwsgi-stats", f"unix:{path}")

@@ -38,4 +38,4 @@ pub use scoreboard::{
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};
 pub use status::write_status;
-pub use uwsgi::{Memory, write_uwsgi};
+pub use uwsgi::{CacheView, Memory, write_uwsgi};

@@ -14,11 +14,34 @@ pub struct Memory {
     pub address_space: u64,
 }
 
+/// A shared cache and what has happened to it.
+#[derive(Debug, Clone, Default)]
+pub struct CacheView {
+    /// Its name.
+    pub name: String,
+    /// Longest key in bytes.
+    pub key_size: u64,
+    /// Maximum number of entries.
+    pub max_items: u64,
+    /// Number of blocks for values.
+    pub blocks: u64,
+    /// Bytes of a block.
+    pub block_size: u64,
+    /// Entries.
+    pub items: u64,
+    /// Lookups that found an entry.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
+    /// Entries that were refused because it was full.
+    pub full: u64,
+}
+
 /// Appends the object. `now` is the monotonic clock in nanoseconds, as on the scoreboard, and `wall` the same moment in
 /// seconds since 1970; `memory` gives a process's memory.
 pub fn write_uwsgi(
     out: &mut Vec<u8>,
-    scoreboard: Scoreboard,
+    (scoreboard, caches): (Scoreboard, &[CacheView]),
     version: &str,
     (now, wall): (u64, u64),
     memory: impl Fn(u64) -> Memory,
@@ -38,6 +61,14 @@ pub fn write_uwsgi(
     for name in ["locks", "sockets"] {
         json.key(name);
         json.open('[');
+        json.close(']');
+    }
+    if !caches.is_empty() {
+        json.key("caches");
+        json.open('[');
+        for cache in caches {
+            json.uwsgi_cache(cache);
+        }
         json.close(']');
     }
     json.key("workers");
@@ -86,6 +117,25 @@ impl Json {
             self.uwsgi_core(id as u64, call);
         }
         self.close(']');
+        self.close('}');
+    }
+
+    fn uwsgi_cache(&mut self, cache: &CacheView) {
+        self.separate();
+        self.open('{');
+        self.text("name", cache.name.as_bytes());
+        for (name, value) in [
+            ("keysize", cache.key_size),
+            ("max_items", cache.max_items),
+            ("blocks", cache.blocks),
+            ("blocksize", cache.block_size),
+            ("items", cache.items),
+            ("hits", cache.hits),
+            ("miss", cache.misses),
+            ("full", cache.full),
+        ] {
+            self.number(name, value);
+        }
         self.close('}');
     }
 
@@ -148,7 +198,13 @@ mod tests {
                 resident: pid * 2,
                 address_space: pid * 3,
             };
-            write_uwsgi(&mut out, scoreboard, "1.2", (12_500_000_000, 1000), memory);
+            let cache = CacheView {
+                name: "pages".to_owned(),
+                hits: 7,
+                ..CacheView::default()
+            };
+            let shown = (scoreboard, &[cache][..]);
+            write_uwsgi(&mut out, shown, "1.2", (12_500_000_000, 1000), memory);
             serde_json::from_slice::<Value>(&out).unwrap()
         };
         assert_eq!(reported()["workers"][0]["status"], "idle");
@@ -159,6 +215,11 @@ mod tests {
             (&7.into(), &4.into())
         );
         assert_eq!(found["version"], "lockgate-1.2");
+        let cache = &found["caches"][0];
+        assert_eq!(
+            (&cache["name"], &cache["hits"], &cache["miss"]),
+            (&"pages".into(), &7.into(), &0.into())
+        );
         let worker = &found["workers"][0];
         for (name, value) in [
             ("id", 2),

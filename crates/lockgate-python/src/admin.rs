@@ -20,6 +20,7 @@ use lockgate_observe::{
     CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks, WorkerView,
     write_certificate_metrics, write_metrics, write_stacks, write_status, write_uwsgi,
 };
+use lockgate_shm::Store;
 use lockgate_supervisor::{
     CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
 };
@@ -28,6 +29,8 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
+
+use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
 const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi or /actions/\n";
@@ -40,12 +43,13 @@ pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
-    scoreboard: Scoreboard,
+    (scoreboard, store): (Scoreboard, Option<Arc<Store>>),
     requests: OperatorRequests,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut context.listeners);
+    let caches = store.clone();
     stats_server::start(std::mem::take(&mut context.stats), move || {
-        uwsgi_document(scoreboard)
+        uwsgi_document(scoreboard, caches.as_deref())
     })?;
     let stacks = Mutex::new(context.stacks.take());
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
@@ -56,6 +60,7 @@ pub(crate) fn run(
     };
     let app = Arc::new(Admin {
         scoreboard,
+        store,
         stacks,
         certificates,
         acme: (
@@ -93,6 +98,8 @@ fn settings(config: &Config) -> Config {
 
 struct Admin {
     scoreboard: Scoreboard,
+    /// The shared caches.
+    store: Option<Arc<Store>>,
     /// Locked while workers are asked: one dump at a time.
     stacks: Mutex<Option<StackBoard>>,
     certificates: Mutex<Option<CertificateViews>>,
@@ -145,7 +152,7 @@ impl Admin {
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),
-            b"/uwsgi" => Answer::ok(JSON, uwsgi_document(self.scoreboard)),
+            b"/uwsgi" => Answer::ok(JSON, uwsgi_document(self.scoreboard, self.store.as_deref())),
             // This process never outlives the supervisor.
             b"/healthz" => Answer::text(200, "OK", "ok\n"),
             b"/readyz" => match self.scoreboard.serving().count() {
@@ -161,10 +168,17 @@ impl Admin {
 }
 
 /// The document of uWSGI's stats server.
-fn uwsgi_document(scoreboard: Scoreboard) -> Vec<u8> {
+fn uwsgi_document(scoreboard: Scoreboard, store: Option<&Store>) -> Vec<u8> {
+    let caches = cache_views(store);
     let mut document = Vec::new();
     let moment = (monotonic_nanos(), unix_seconds());
-    write_uwsgi(&mut document, scoreboard, VERSION, moment, process_memory);
+    write_uwsgi(
+        &mut document,
+        (scoreboard, &caches),
+        VERSION,
+        moment,
+        process_memory,
+    );
     document
 }
 

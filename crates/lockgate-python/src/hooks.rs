@@ -217,7 +217,8 @@ impl Hooks for PythonHooks {
         if !context.identity_changed() {
             return 0;
         }
-        admin::run(&self.config, &self.log, context, scoreboard, requests).unwrap_or_else(|error| {
+        let shared = (scoreboard, self.uwsgi.store());
+        admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {
             let message = format!("the admin listener is not served: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START

@@ -6,7 +6,7 @@ mod services;
 use std::sync::Arc;
 
 use lockgate_config::Config;
-use lockgate_observe::{Level, Scoreboard};
+use lockgate_observe::{CacheView, Level, Scoreboard};
 use lockgate_shm::Store;
 use lockgate_supervisor::WorkerContext;
 use lockgate_worker::log::ErrorLog;
@@ -31,6 +31,11 @@ impl UwsgiModule {
     pub(crate) fn share(&mut self, store: Option<Arc<Store>>, scoreboard: Option<Scoreboard>) {
         self.store = store;
         self.scoreboard = scoreboard;
+    }
+
+    /// The memory of caches and locks, if the settings ask for it.
+    pub(crate) fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
     }
 
     /// Before the import of the application, if the settings ask for the module.
@@ -113,6 +118,27 @@ impl UwsgiModule {
             .map(Bound::unbind)
             .map_err(|error| problem(py, &error))
     }
+}
+
+/// The shared caches, as the stats server shows them.
+pub(crate) fn cache_views(store: Option<&Store>) -> Vec<CacheView> {
+    let caches = store.into_iter().flat_map(Store::caches);
+    caches
+        .map(|(name, cache)| {
+            let (plan, counts) = (cache.plan(), cache.counts());
+            CacheView {
+                name: name.to_owned(),
+                key_size: plan.key_size as u64,
+                max_items: plan.items as u64,
+                blocks: plan.blocks as u64,
+                block_size: plan.block_size as u64,
+                items: counts.items,
+                hits: counts.hits,
+                misses: counts.misses,
+                full: counts.full,
+            }
+        })
+        .collect()
 }
 
 fn problem(py: Python<'_>, error: &PyErr) -> String {

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use crate::lock::{Guard, Lock, LockError};
-use crate::table::Table;
+use crate::table::{CachePlan, Table, TableCounts};
 
 /// See the module. A copy refers to the same memory.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,16 @@ impl Cache {
     /// When the kernel refuses to wait.
     pub fn lock(&self) -> Result<LockedTable, LockError> {
         self.lock.lock().map(|guard| self.locked(guard))
+    }
+
+    /// What has happened to it so far. Without the lock: each number is one word.
+    pub fn counts(&self) -> TableCounts {
+        self.table.counts()
+    }
+
+    /// Its plan.
+    pub fn plan(&self) -> &CachePlan {
+        self.table.plan()
     }
 
     fn locked(&self, guard: Guard) -> LockedTable {

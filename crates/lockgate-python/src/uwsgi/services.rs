@@ -17,6 +17,8 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::cache_views;
+
 /// Passes a request to the supervisor.
 pub(super) type ServerRequest = Box<dyn Fn(Request) -> io::Result<()> + Send + Sync>;
 
@@ -227,7 +229,9 @@ impl Services {
         let moment = (monotonic_nanos(), wall.map_or(0, |wall| wall.as_secs()));
         let mut document = Vec::new();
         let version = env!("CARGO_PKG_VERSION");
-        py.detach(|| write_uwsgi(&mut document, scoreboard, version, moment, process_memory));
+        let caches = cache_views(self.store.as_deref());
+        let shown = (scoreboard, &caches[..]);
+        py.detach(|| write_uwsgi(&mut document, shown, version, moment, process_memory));
         Ok(PyBytes::new(py, &document))
     }
 
