@@ -73,6 +73,10 @@ CASES = {
         {"a.ini": "[uwsgi]\nfor-readline = /dev/zero\nenv = A=%(_)\nendfor =\n"},
         "is not a regular file",
     ),
+    "a loop over a directory": (
+        {"a.ini": "[uwsgi]\nfor-readline = .\nenv = A=%(_)\nendfor =\n"},
+        "is not a regular file",
+    ),
     "a placeholder that contains itself": (
         {"a.ini": "[uwsgi]\na = x%(a)%(a)\n"},
         "line 2: the value of a ",

@@ -81,9 +81,10 @@ def read_text(path: str, directory: str = "") -> str:
         )
     except (OSError, ValueError) as problem:
         raise ConversionError(f"{path}: {reason(problem)}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConversionError(f"{path}: is not a regular file")
     with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConversionError(f"{path}: is not a regular file")
         try:
             content = file.read(MOST_FILE_BYTES + 1)
         except OSError as problem:

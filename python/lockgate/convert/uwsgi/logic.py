@@ -103,7 +103,8 @@ def repetitions(place: Place, name: str, argument: str, machine: Machine) -> lis
         ]
         return [*(names or [argument])]
     if name == "for-readline":
-        return [*read_text(argument, machine.directory).splitlines()]
+        text = read_text(argument, machine.directory)
+        return [*text.removesuffix("\n").split("\n")] if text else []
     match = re.match(r"\s*[+-]?\d+", argument)
     times = int(match[0]) if match and len(match[0]) < 20 else 0
     if times > MOST_OPTIONS:

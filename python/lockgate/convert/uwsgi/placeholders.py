@@ -61,7 +61,8 @@ class Placeholders:
             self.replacements += 1
             if self.replacements > MOST_REPLACEMENTS_IN_ALL:
                 raise ConversionError(f"more than {MOST_REPLACEMENTS_IN_ALL} placeholders")
-            text = text[:first] + value + text[last + 1 :]
+            # A value may use itself, as it is so far.
+            option.template = text = text[:first] + value + text[last + 1 :]
             # uWSGI goes back to the second character, so that a placeholder may come out of another
             # one, but not at the start of the value.
             start = 1
@@ -72,7 +73,6 @@ class Placeholders:
                 )
         else:
             raise ConversionError(f"{option.place}: the value of {option.key} contains itself")
-        option.template = text
         option.value = text.replace(CPUS, str(self.machine.cpus))
 
     def variable(self, option: Option, name: str) -> str | None:
