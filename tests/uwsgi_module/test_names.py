@@ -7,6 +7,7 @@ and SNMP, `decorators.txt` those of its uwsgidecorators.
 from pathlib import Path
 
 import pytest
+from lockgate.convert.uwsgi.mapping.log_format import translate
 from lockgate.uwsgi import decorators
 from lockgate.uwsgi.errors import NotSupportedError
 from lockgate.uwsgi.module import UwsgiModule
@@ -71,3 +72,9 @@ def test_every_decorator_of_uwsgi_is_there():
 
 def test_opt_has_bytes_switches_and_lists():
     assert module().opt == {"a": [b"1", b"2"], "b": True}
+
+
+def test_the_converter_finds_log_variables_in_a_format():
+    translated, missing = translate("%(method) %(user_id) %(vsz)")
+    assert translated == "%(m)s %({uwsgi.logvar.user_id}e)s -"
+    assert missing == ["vsz"]

@@ -28,6 +28,12 @@ ATOMS = {
     "cl": "%({content-length}i)s",
 }
 
+#: uWSGI's variables that Lockgate does not have.
+MISSING = frozenset(
+    "core epoch headers hsize ioerr modifier1 modifier2 pktsize rerr rss rssM switches tmicros "
+    "tmsecs vars vsz vszM werr wid".split()
+)
+
 VARIABLE = re.compile(r"%\(([^)]*)\)|%")
 
 
@@ -41,7 +47,7 @@ def translate(text: str) -> tuple[str, list[str]]:
         name = match[1]
         if name is None:
             return "%%"
-        translated = ATOMS.get(name) or environ(name)
+        translated = ATOMS.get(name) or environ(name) or log_variable(name)
         if translated is None:
             if name not in missing:
                 missing.append(name)
@@ -69,3 +75,10 @@ def environ(name: str) -> str | None:
     if variable.startswith("HTTP_"):
         return f"%({{{variable[5:].lower().replace('_', '-')}}}i)s"
     return f"%({{{variable}}}e)s"
+
+
+def log_variable(name: str) -> str | None:
+    """`%(NAME)`, which the application sets by `uwsgi.set_logvar`."""
+    if name in MISSING or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name):
+        return None
+    return f"%({{uwsgi.logvar.{name}}}e)s"
