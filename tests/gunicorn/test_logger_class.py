@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,39 @@ def test_a_filter_of_the_application_on_gunicorn_access_counts(start, preload):
         ["GET / HTTP/1.1", "-", "curl/8"],
         ["GET /last?a=b HTTP/1.1", "-", "curl/8"],
     ]
+
+
+HERE = Path(__file__).parent
+#: See test_hooks.py.
+GUNICORN = Path(sys.prefix) / "gunicorn"
+
+
+@pytest.mark.parametrize("installed", [False, True], ids=["shim", "installed"])
+@PRELOAD
+def test_a_class_in_the_configuration(start, installed, preload):
+    """It derives from the class of gunicorn, if that is installed."""
+    if installed and not GUNICORN.exists():
+        pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
+    server = start(
+        "hooked:app",
+        *("-c", str(HERE / "logging_conf.py"), "--log-style", "lockgate", *OUTPUT, *preload),
+        environment={"CHOICE": "class", "PYTHONPATH": str(GUNICORN) if installed else ""},
+    )
+    server.get("/length")
+    (line,) = lines_of(server, 1)
+    assert line == "GET /length 200 OK"
+    server.wait_for_log(r"(?m)\[INFO\] the logger of the configuration, for hooked:app$")
+    server.wait_for_log(r"(?m)\[WARNING\] from a hook$")
+
+
+def test_a_logconfig_dict_decides_where_both_loggers_write(start):
+    server = start(
+        "hooked:app",
+        *("-c", str(HERE / "logging_conf.py"), "--log-style", "lockgate"),
+        environment={"CHOICE": "dict"},
+    )
+    server.get("/length", "User-Agent: x/1")
+    found = lines_of(server, 2)
+    assert found[0] == "short WARNING from a hook"
+    assert found[1].startswith("short INFO 127.0.0.1 - - [")
+    assert found[1].endswith('"GET /length HTTP/1.1" 200 5 "-" "x/1"')
