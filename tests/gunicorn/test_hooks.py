@@ -299,6 +299,7 @@ def test_a_hook_that_fails_at_the_boot_ends_the_server_with_3(both, hook, preloa
 
     for recorded in both(scenario, *preload, options={"fails": hook}, boots=False):
         assert f"ValueError: {hook} has failed" in recorded.server.errors, recorded.kind
+        assert 'recording.py", line' in recorded.server.errors, recorded.kind
         assert "worker_exit" in [call["hook"] for call in recorded.calls], recorded.kind
     assert codes == {"gunicorn": 3, "lockgate": 3}
 

@@ -38,6 +38,7 @@ def test_a_logger_class_logs_the_requests_instead_of_the_server(start, preload):
         f"200 OK|0|5|HEAD /last 127.0.0.1 {pid} -",
     ]
     server.wait_for_log(r"(?m)^own\|INFO\|set up for info$")
+    server.wait_for_log(r"(?m)^own\|ERROR\|Error handling request GET /raise\nTraceback")
 
 
 def test_a_request_that_the_application_does_not_get_is_logged_by_the_server(start):

@@ -40,6 +40,10 @@ class RequestHooks:
         self._has_threads = has_threads
         self._numbers = count(1)
 
+    def failed(self, request: str, error: BaseException) -> None:
+        """Logs an exception of the application, as gunicorn does."""
+        self.worker.log.exception("Error handling request %s", request, exc_info=error)
+
     def begin(self, environ: dict[str, Any]) -> "Exchange":
         """Calls `pre_request`. What it raises becomes a 500, after `post_request`."""
         worker = _WorkerOfRequest(self.worker) if self._has_threads else self.worker

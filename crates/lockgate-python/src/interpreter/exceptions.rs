@@ -8,6 +8,16 @@ pub(crate) fn traceback(py: Python<'_>, error: &PyErr) -> String {
     format(py, error).map_or_else(|_| summary(py, error), |text| text.trim_end().to_owned())
 }
 
+/// The exception as Python code gets it. Before CPython 3.12 a fetched error does not have its traceback attached.
+pub(crate) fn with_traceback<'py>(py: Python<'py>, error: &PyErr) -> Bound<'py, PyAny> {
+    let value = error.value(py).clone().into_any();
+    if let Some(traceback) = error.traceback(py) {
+        // An exception without it is better than none.
+        let _attached = value.setattr(pyo3::intern!(py, "__traceback__"), traceback);
+    }
+    value
+}
+
 /// One line, such as `ValueError: message`.
 pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
     let kind = error.get_type(py);

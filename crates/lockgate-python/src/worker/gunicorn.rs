@@ -233,7 +233,9 @@ fn failure(py: Python<'_>, error: &PyErr, what: &str) -> LoadFailure {
     }
     let described = py
         .import("lockgate.gunicorn.worker")
-        .and_then(|module| module.call_method1("describe", (error.value(py),)))
+        .and_then(|module| {
+            module.call_method1("describe", (exceptions::with_traceback(py, error),))
+        })
         .and_then(|text| text.extract::<String>());
     LoadFailure {
         code: WORKER_BOOT_ERROR,

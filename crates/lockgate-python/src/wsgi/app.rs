@@ -215,6 +215,10 @@ impl WsgiApp {
         progress: &Progress,
         failure: Failure,
     ) {
+        let raised = match &failure {
+            Failure::Raised(error) if self.hooks.is_some() => Some(error.clone_ref(py)),
+            _ => None,
+        };
         let text = match failure {
             Failure::Refused { status } if !reply.is_over() => {
                 return reply.fail_and_close(status);
@@ -248,7 +252,16 @@ impl WsgiApp {
                 if !reply.is_over() {
                     reply.fail(500);
                 }
-                self.log_error(py, request, &text);
+                let is_logged = self
+                    .hooks
+                    .as_ref()
+                    .zip(raised)
+                    .is_some_and(|(hooks, error)| {
+                        hooks.log_exception(py, &self.shared.described(request), &error)
+                    });
+                if !is_logged {
+                    self.log_error(py, request, &text);
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict};
 
 use super::response::progress::Progress;
+use crate::interpreter::exceptions;
 
 /// The hooks of this worker.
 pub(crate) struct RequestHooks {
@@ -23,6 +24,15 @@ impl RequestHooks {
             records_access: object.getattr("records_access")?.is_truthy()?,
             object: object.clone().unbind(),
         })
+    }
+
+    /// Logs an exception of the application through Python, if Python logs requests; false if it does not, or fails.
+    pub(crate) fn log_exception(&self, py: Python<'_>, described: &str, error: &PyErr) -> bool {
+        let failed = pyo3::intern!(py, "failed");
+        self.records_access
+            && (self.object.bind(py))
+                .call_method1(failed, (described, exceptions::with_traceback(py, error)))
+                .is_ok()
     }
 
     /// Calls `pre_request`.
