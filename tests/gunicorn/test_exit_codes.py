@@ -7,7 +7,6 @@ import pytest
 from harness import run
 from harness.process import APPS
 
-# A conf that raises ends with 3, see the tests of configurations.
 CASES = [
     # name, arguments, code, code with log_style = gunicorn, gunicorn's code, part of stderr
     ("unknown flag", ["hello:app", "--no-such-flag"], 2, 2, 2, "--no-such-flag"),
@@ -63,6 +62,23 @@ def test_the_pid_file_of_a_running_server_ends_with_1(start, tmp_path, style):
     start("hello:app", "--pid", str(path))
     said = run("hello:app", "--bind", "127.0.0.1:0", "--pid", str(path), "--log-style", style)
     assert said.returncode == 1, said
+
+
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("raise RuntimeError('no database')", 3),
+        ("workers = 0", 2),
+        ("workers = 1\nuser = 'no-such-user'", 1),
+    ],
+    ids=["raises", "bad value", "no user"],
+)
+def test_a_gunicorn_conf_ends_with_gunicorns_codes(tmp_path, text, code):
+    """Except that one that raises ends with 3 (gunicorn: 1), as an application that raises."""
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(text + "\n")
+    said = run("hello:app", "--bind", "127.0.0.1:0", "-c", str(path))
+    assert said.returncode == code, said
 
 
 def test_a_configuration_that_does_not_exist_is_reported(tmp_path):

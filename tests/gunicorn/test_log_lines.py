@@ -150,3 +150,11 @@ def test_lockgates_style_has_none_of_them(start):
     assert server.stop() == 0
     assert "Booting worker" not in server.errors and "Handling signal" not in server.errors
     assert all("+0000" in line for line in server.errors.splitlines() if line.startswith("["))
+
+
+def test_a_gunicorn_conf_brings_gunicorns_lines(start, tmp_path):
+    (tmp_path / "gunicorn.conf.py").write_text("workers = 1\n")
+    server = start("hello:app", "-c", str(tmp_path / "gunicorn.conf.py"))
+    server.wait_for_log(r"\[INFO\] Booting worker with pid: \d+\n")
+    other = start("hello:app", "-c", str(tmp_path / "gunicorn.conf.py"), "--log-style", "lockgate")
+    assert "Booting worker" not in other.errors
