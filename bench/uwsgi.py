@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 
-from process import BENCH, free_port, process_stat, process_tree
+from process import BENCH, process_stat, process_tree
 
 START_SECONDS = 20.0
 REQUEST = (
@@ -32,16 +32,16 @@ SERVERS = {
     "Lockgate, HTTP": ("lockgate", LOCKGATE + "unix:{path}"),
     "uWSGI": (
         "pyuwsgi",
-        "-m pyuwsgi --socket {path} --chmod-socket=666 --module apps:hello --disable-logging "
-        "--enable-threads --listen 100",
+        "{directory}/uwsgi --socket {path} --chmod-socket=666 --module apps:hello "
+        "--disable-logging --enable-threads --listen 100",
     ),
-    "gunicorn, uwsgi": ("gunicorn", "-m gunicorn apps:hello --protocol uwsgi -u 0 -b unix:{path}"),
+    "gunicorn, uwsgi": ("gunicorn", "-m gunicorn apps:hello --protocol uwsgi -m 0 -b unix:{path}"),
 }
 NGINX = """
-daemon off; worker_processes 1; pid {directory}/pid; error_log stderr crit;
+daemon off; worker_processes 1; pid {directory}/pid; error_log stderr emerg;
 events {{ worker_connections 256; }}
 http {{
-    access_log off;
+    access_log off; keepalive_requests 1000000;
     client_body_temp_path {directory}/1; proxy_temp_path {directory}/2;
     fastcgi_temp_path {directory}/3; uwsgi_temp_path {directory}/4; scgi_temp_path {directory}/5;
     {servers}
@@ -67,15 +67,18 @@ def main() -> int:
 
 def measure(directory: Path, requests: int, rounds: int) -> int:
     started: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
-    sites = []
+    ports, sites = free_ports(len(SERVERS)), []
     for number, (name, (module, command)) in enumerate(SERVERS.items()):
         if importlib.util.find_spec(module) is None:
             print(f"bench: {name} is left out: {module} is not installed", file=sys.stderr)
             continue
-        path, port = directory / f"{number}.sock", free_port()
-        arguments = command.format(path=path).split()
+        path, port = directory / f"{number}.sock", ports[number]
+        programs = Path(sys.executable).parent
+        arguments = command.format(path=path, directory=programs).split()
+        if arguments[0] == "-m":
+            arguments.insert(0, sys.executable)
         process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=BENCH, stderr=subprocess.DEVNULL, stdout=sys.stderr
+            arguments, cwd=BENCH, stderr=subprocess.DEVNULL, stdout=sys.stderr
         )
         started[name] = process, port
         passing = (OVER_HTTP if name.endswith("HTTP") else OVER_UWSGI).format(path=path)
@@ -104,6 +107,15 @@ def measure(directory: Path, requests: int, rounds: int) -> int:
     for name, found in costs.items():
         print(f"| {name} | {median(found):.1f} | {min(found):.1f}..{max(found):.1f} |")
     return 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones, because all are open at the same time."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [server.getsockname()[1] for server in servers]
 
 
 def wait_for(port: int) -> None:
