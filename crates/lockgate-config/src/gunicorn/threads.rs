@@ -25,7 +25,7 @@ pub(crate) fn set_threads(builder: &mut ConfigBuilder, origins: &Origins) -> Mea
     let mut meaning = Meaning::default();
     if let Some(class) = class.filter(|class| *class != WorkerClass::Sync) {
         meaning.notes.push(format!(
-            "worker_class = {} (from {}) is Lockgate's one kind of worker: requests run in threads, whose number is threads",
+            "worker_class = {} (from {}): Lockgate has one kind of worker, whose threads run the application (see threads)",
             quoted(class.name()),
             origins.of("worker_class")
         ));

@@ -235,14 +235,14 @@ fn what_a_configuration_of_gunicorns_means_here_is_said() {
             "worker_class",
             r#""gthread""#,
             &[
-                "worker_class = \"gthread\" (from gunicorn.conf.py line 1) is Lockgate's one kind of worker",
+                "worker_class = \"gthread\" (from gunicorn.conf.py line 1): Lockgate has one kind of worker",
                 "because worker_class is gthread",
             ],
         ),
         (
             "worker_class",
             r#""gevent""#,
-            &["worker_class = \"gevent\" (from gunicorn.conf.py line 1) is Lockgate's one"],
+            &["worker_class = \"gevent\" (from gunicorn.conf.py line 1): Lockgate has one"],
         ),
         (
             "worker_tmp_dir",
