@@ -1,8 +1,13 @@
-"""The server runner of PasteDeploy: `use = egg:lockgate#main` in `[server:main]`, for pserve."""
+"""PasteDeploy: the server runner for pserve (`use = egg:lockgate#main` in `[server:main]`), and
+applications of its files (`--paste FILE.ini`).
+"""
 
-from collections.abc import Mapping
+import configparser
+import logging.config
+import os
+from collections.abc import Iterable, Mapping
 
-from lockgate import embedding, keywords
+from lockgate import embedding, keywords, loading
 from lockgate.keywords import Application
 
 
@@ -27,3 +32,37 @@ def main(app: Application, global_conf: Mapping[str, str] | None = None, **setti
         raise RuntimeError(
             f"the server has ended with exit code {ended.code}; its log says why"
         ) from None
+
+
+def load(
+    file: os.PathLike[str] | str,
+    name: str | None,
+    global_conf: Iterable[tuple[str, str]],
+    pythonpath: Iterable[os.PathLike[str] | str] = (),
+) -> Application:
+    """Returns the application `name` (`main`) of the file, with its logging configured."""
+    path = os.path.abspath(file)
+    spec = f"{path}#{name}" if name else path
+    if not os.path.isfile(path):
+        raise loading.AppImportError(f"cannot load {path}: there is no such file")
+    loading.prepend([*(os.fspath(directory) for directory in pythonpath), os.getcwd()])
+    try:
+        from paste.deploy import loadapp
+    except ImportError:
+        raise loading.AppImportError(
+            f"cannot load {spec}: it needs the package PasteDeploy: pip install PasteDeploy"
+        ) from None
+
+    def provide() -> object:
+        _configure_logging(path)
+        return loadapp(f"config:{path}", name=name, global_conf=dict(global_conf))
+
+    return loading.provided(provide, spec)
+
+
+def _configure_logging(path: str) -> None:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read(path)
+    if parser.has_section("loggers"):
+        defaults = {"__file__": path, "here": os.path.dirname(path)}
+        logging.config.fileConfig(path, defaults, disable_existing_loggers=False)

@@ -15,6 +15,13 @@ pub enum AppSpec {
         /// The attribute to take from it; `None`: the loader tries the usual names.
         attribute: Option<Attribute>,
     },
+    /// An application of a configuration file for PasteDeploy.
+    Paste {
+        /// The file.
+        file: PathBuf,
+        /// The application in it; `None`: `main`.
+        name: Option<String>,
+    },
     /// A Python file.
     File {
         /// Its path, ending in `.py`.
@@ -36,7 +43,7 @@ pub struct Attribute {
 
 impl AppSpec {
     /// Parses `module`, `module:attribute`, `module:factory("x", debug=True)`, `path/to/file.py`,
-    /// `path/to/file.py:attribute`. The error says what is wrong and what to write.
+    /// `path/to/file.py:attribute`, `path/to/file.ini`, `path/to/file.ini#name`. The error says what is wrong and what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.is_empty() {
@@ -44,6 +51,9 @@ impl AppSpec {
         }
         if text.contains('\0') {
             return Err("must not contain a NUL".to_owned());
+        }
+        if text.ends_with(".ini") || text.contains(".ini#") {
+            return Self::parse_paste(text);
         }
         let (place, attribute) = match text.split_once(':') {
             Some((place, attribute)) => (place.trim_end(), Some(Attribute::parse(attribute)?)),
@@ -67,6 +77,24 @@ impl AppSpec {
         Ok(Self::Module {
             module: place.to_owned(),
             attribute,
+        })
+    }
+}
+
+impl AppSpec {
+    /// Parses a file for PasteDeploy, and the name of an application in it: `FILE`, `FILE#NAME`.
+    pub(crate) fn parse_paste(text: &str) -> Result<Self, String> {
+        let text = text.strip_prefix("config:").unwrap_or(text);
+        let (file, name) = match text.split_once('#') {
+            Some((file, name)) => (file, Some(name)),
+            None => (text, None),
+        };
+        if file.is_empty() || name == Some("") {
+            return Err("must be a file, or FILE#NAME".to_owned());
+        }
+        Ok(Self::Paste {
+            file: PathBuf::from(file),
+            name: name.map(str::to_owned),
         })
     }
 }
@@ -101,6 +129,10 @@ impl fmt::Display for AppSpec {
             Self::File { path, attribute } => {
                 write!(f, "{}", path.display())?;
                 attribute
+            }
+            Self::Paste { file, name } => {
+                write!(f, "{}", file.display())?;
+                return name.iter().try_for_each(|name| write!(f, "#{name}"));
             }
         };
         match attribute {

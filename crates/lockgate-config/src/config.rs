@@ -17,6 +17,8 @@ use crate::{
 pub struct Config {
     /// The application to serve.
     pub app: AppSpec,
+    /// The global configuration of an application of PasteDeploy, in order.
+    pub paste_global: Vec<(String, String)>,
     /// The path at which the application is mounted, without a trailing slash; empty: the root.
     pub root_path: String,
     /// Listen addresses; never empty, no address twice.
@@ -214,6 +216,7 @@ impl Config {
     pub fn with_defaults(app: AppSpec) -> Self {
         Self {
             app,
+            paste_global: Vec::new(),
             root_path: String::new(),
             bind: vec![Bind::from(BindAddress::Tcp {
                 host: "127.0.0.1".to_owned(),

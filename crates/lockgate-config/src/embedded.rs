@@ -4,6 +4,8 @@ use crate::{ConfigError, Origin, Resolved, settings};
 
 /// Settings about other processes than the one that serves.
 const OF_A_SUPERVISOR: &[&str] = &[
+    "paste",
+    "paste_global",
     "workers",
     "preload",
     "timeout",

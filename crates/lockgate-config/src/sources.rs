@@ -67,7 +67,7 @@ impl Sources {
     fn extend(&mut self, (assignments, mistakes): (Vec<Assignment>, Vec<ConfigError>)) {
         self.has_application |= assignments
             .iter()
-            .any(|assignment| assignment.setting.name == "app");
+            .any(|assignment| ["app", "paste"].contains(&assignment.setting.name));
         self.assignments.extend(assignments);
         self.mistakes.extend(mistakes);
     }

@@ -148,7 +148,6 @@ const STRICT: &str = "requests that violate HTTP are refused";
 const SYSLOG: &str =
     "log to standard error, which systemd's journal or logger(1) forwards to syslog";
 const WITH_SYSLOG: &str = "it has no effect without syslog; remove it";
-const PASTE: &str = "write a module that calls paste.deploy.loadapp, and name its attribute";
 const DIRTY: &str = "use a task queue or a separate process";
 const RELOAD: &str = "reload is not supported; restart the server after a change";
 const CONTROL: &str = "use admin_bind and lockgate ctl, or send signals";
@@ -171,8 +170,6 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     value("worker_tmp_dir", "null", Ignored, "there are no heartbeat files; remove it"),
     switch("initgroups", Ignored, "workers always get the supplementary groups of their user; remove it"),
     file_only("tmp_upload_dir", "null", Ignored, "use spool_dir"),
-    value("paste", "null", NotYet, PASTE).flags(&["paste", "paster"]),
-    list("raw_paste_global_conf", NotYet, PASTE).flags(&["paste-global"]),
     switch("permit_obsolete_folding", Ignored, STRICT),
     switch("strip_header_spaces", Ignored, STRICT),
     switch("permit_unconventional_http_method", Ignored, STRICT),

@@ -29,6 +29,7 @@ mod process;
 mod _lockgate {
     use std::ffi::OsString;
 
+    use lockgate_config::{AppSpec, Config};
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
     use pyo3::types::PyType;
@@ -78,6 +79,16 @@ mod _lockgate {
             has_application: provide.is_some(),
         };
         entry::serve_program(py, program, provide)
+    }
+
+    /// gunicorn's settings with their defaults here, as JSON.
+    #[pyfunction]
+    fn gunicorn_defaults() -> String {
+        let no_application = AppSpec::Module {
+            module: String::new(),
+            attribute: None,
+        };
+        lockgate_config::cfg(&Config::with_defaults(no_application))
     }
 
     /// Raises an exception in the Python code of a thread, by Python's identifier of the thread.

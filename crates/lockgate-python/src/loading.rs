@@ -38,6 +38,10 @@ pub(crate) fn load(
 }
 
 fn call(py: Python<'_>, config: &Config, provide: Option<&Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let paste = match &config.app {
+        AppSpec::Paste { file, name } => Some((file, name)),
+        _ => None,
+    };
     let options = PyDict::new(py);
     let attribute = match &config.app {
         AppSpec::Module { module, attribute } => {
@@ -48,6 +52,7 @@ fn call(py: Python<'_>, config: &Config, provide: Option<&Py<PyAny>>) -> PyResul
             options.set_item("file", path)?;
             attribute
         }
+        AppSpec::Paste { .. } => &None,
     };
     if let Some(attribute) = attribute {
         options.set_item("attribute", &attribute.path)?;
@@ -65,12 +70,17 @@ fn call(py: Python<'_>, config: &Config, provide: Option<&Py<PyAny>>) -> PyResul
         "before the application was imported, as by sitecustomize or a .pth file",
     )?;
     let loading = py.import("lockgate.loading")?;
-    let application = match provide {
-        Some(provide) => {
+    let application = match (provide, paste) {
+        (Some(provide), _) => {
             let arguments = (provide, config.app.to_string(), &config.pythonpath);
             loading.call_method1("provided", arguments)?
         }
-        None => loading.call_method("load", (), Some(&options))?,
+        (None, Some((file, name))) => {
+            let arguments = (file, name, config.paste_global.clone(), &config.pythonpath);
+            py.import("lockgate.paste")?
+                .call_method1("load", arguments)?
+        }
+        (None, None) => loading.call_method("load", (), Some(&options))?,
     };
     refuse_patched_threads("by the import of the application")?;
     Ok(application.unbind())

@@ -18,7 +18,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Application,
         doc: "The WSGI application to serve. Either `module:attribute`, where the attribute may be a dotted path or \
               a call of a factory with Python literals as arguments, as in `shop:create_app(debug=True)`; or a \
-              Python file, optionally followed by `:attribute`. Given on the command line without a flag. Without an \
+              Python file, optionally followed by `:attribute`; or a file of PasteDeploy (`.ini`), see `paste`. Given on the command line without a flag. Without an \
               attribute, Lockgate tries the usual names.",
         gunicorn: &["wsgi_app"],
         uwsgi: &["module", "wsgi", "wsgi-file", "mount"],
@@ -32,6 +32,46 @@ pub(super) const SETTINGS: &[Setting] = &[
                 .as_ref()
                 .map_or_else(|| quoted(""), |app| quoted(&app.to_string()))
         },
+    },
+    Setting {
+        name: "paste",
+        section: Section::Application,
+        short: None,
+        flags: &["paste", "paster"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "File with an application for PasteDeploy, as `FILE` or `FILE#NAME`; the name is `main` by default. Takes \
+              the place of `app`. Each worker loads it, and configures logging by its section `[loggers]`, if it has \
+              one. Needs the package PasteDeploy. The section `[server:main]` is for pserve and is not read.",
+        gunicorn: &["paste"],
+        uwsgi: &[],
+        read: |builder, value| {
+            if let Some(text) = value.optional_text()? {
+                builder.app = Some(AppSpec::parse_paste(&text)?);
+            }
+            Ok(())
+        },
+        show: |builder| match &builder.app {
+            Some(app @ AppSpec::Paste { .. }) => quoted(&app.to_string()),
+            _ => quoted(""),
+        },
+    },
+    Setting {
+        name: "paste_global",
+        section: Section::Application,
+        short: None,
+        flags: &["paste-global"],
+        shape: Shape::List,
+        kind: Kind::Assignment,
+        doc: "Entries of the global configuration of an application of PasteDeploy, each as `KEY=VALUE`. The flag may \
+              be repeated.",
+        gunicorn: &["raw_paste_global_conf"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.paste_global = assignments(value)?;
+            Ok(())
+        },
+        show: |builder| shown_assignments(&builder.config.paste_global),
     },
     Setting {
         name: "root_path",
@@ -102,17 +142,13 @@ pub(super) const SETTINGS: &[Setting] = &[
             builder.config.env = assignments(value)?;
             Ok(())
         },
-        show: |builder| {
-            quoted_list(
-                builder
-                    .config
-                    .env
-                    .iter()
-                    .map(|(key, value)| format!("{key}={value}")),
-            )
-        },
+        show: |builder| shown_assignments(&builder.config.env),
     },
 ];
+
+fn shown_assignments(pairs: &[(String, String)]) -> String {
+    quoted_list(pairs.iter().map(|(key, value)| format!("{key}={value}")))
+}
 
 fn root_path(text: &str) -> Result<String, ValueError> {
     let path = text.trim().trim_end_matches('/');
