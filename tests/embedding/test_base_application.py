@@ -108,9 +108,9 @@ def test_load_is_called_in_each_worker(program, tmp_path):
     eventually(lambda: len((tmp_path / "loaded").read_text().split()) == 4)
 
 
-def test_settings_of_gunicorn_and_names_in_capitals(program):
-    options = {"bind": "127.0.0.1:0", "WORKERS": 3, "threads": 2, "loglevel": "info", "timeout": 60}
-    server = program(custom(repr(options).replace("WORKERS", "workers")))
+def test_settings_by_gunicorns_names(program):
+    options = {"bind": "127.0.0.1:0", "workers": 3, "threads": 2, "loglevel": "info", "timeout": 60}
+    server = program(custom(repr(options)))
     assert "all 3 workers are ready" in server.errors
 
 

@@ -70,8 +70,8 @@ def site(tmp_path):
     [
         (["production.ini", "--paste-global", "stage=live"], b"hello live"),
         (["production.ini#other", "--paste-global", "stage=live"], b"live bonjour live"),
-        (["--paste", "production.conf", "--paste-global", "stage=a=b"], b"hello a=b"),
-        (["--paster", "production.conf#other", "--paste-global", "stage=x"], b"x bonjour x"),
+        (["--paste=production.conf", "--paste-global", "stage=a=b"], b"hello a=b"),
+        (["--paster=production.conf#other", "--paste-global", "stage=x"], b"x bonjour x"),
     ],
 )
 def test_an_application_of_the_file_is_served(start, site, arguments, body):
@@ -91,7 +91,7 @@ def test_gunicorns_file_has_the_settings_too(start, site):
     (site / "gunicorn.conf.py").write_text(
         "paste = 'production.conf#other'\nraw_paste_global_conf = ['stage=c']\n"
     )
-    server = start("-c", "gunicorn.conf.py", chdir=site)
+    server = start("--config=gunicorn.conf.py", chdir=site)
     assert server.get("/").body == b"c bonjour c"
 
 
