@@ -9,6 +9,8 @@ use crate::memory::MemoryBound;
 pub(crate) struct ConfigBuilder {
     pub(crate) config: Config,
     pub(crate) app: Option<AppSpec>,
+    /// Takes the place of `app`.
+    pub(crate) paste: Option<AppSpec>,
     pub(crate) workers: Threads,
     pub(crate) max_worker_memory: MemoryBound,
     pub(crate) max_worker_memory_hard: MemoryBound,
@@ -23,6 +25,7 @@ impl ConfigBuilder {
         Self {
             config: Config::with_defaults(nothing),
             app: None,
+            paste: None,
             workers: Threads::Auto,
             max_worker_memory: MemoryBound::Bytes(0),
             max_worker_memory_hard: MemoryBound::Bytes(0),

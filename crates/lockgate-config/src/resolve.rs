@@ -257,7 +257,11 @@ fn finish(
     let has_conf = builder.config.gunicorn.conf.is_some();
     builder.config.log_style.complete(has_conf, origins);
     let mut notes = https::check(&builder.config, origins)?;
-    builder.config.app = builder.app.clone().ok_or(ConfigError::MissingApplication)?;
+    builder.config.app = builder
+        .paste
+        .clone()
+        .or_else(|| builder.app.clone())
+        .ok_or(ConfigError::MissingApplication)?;
     let config = &mut builder.config;
     match builder.workers {
         Threads::Auto => {

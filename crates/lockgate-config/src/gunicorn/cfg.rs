@@ -9,13 +9,16 @@ use crate::builder::ConfigBuilder;
 use crate::kind::Kind;
 use crate::memory::MemoryBound;
 use crate::raw_value::{RawValue, ValueReader};
-use crate::{ClientCertificates, Config, HookName, Setting, Threads, settings, unsupported};
+use crate::{
+    AppSpec, ClientCertificates, Config, HookName, Setting, Threads, settings, unsupported,
+};
 
 /// A JSON object with each of gunicorn's names: the value in effect where Lockgate has the setting, else gunicorn's
 /// default. Hooks are null.
 pub fn cfg(config: &Config) -> String {
     let builder = ConfigBuilder {
         app: Some(config.app.clone()),
+        paste: Some(config.app.clone()).filter(|app| matches!(app, AppSpec::Paste { .. })),
         workers: std::num::NonZeroUsize::new(config.workers).map_or(Threads::Auto, Threads::Count),
         max_worker_memory: MemoryBound::Bytes(config.max_worker_memory),
         max_worker_memory_hard: MemoryBound::Bytes(config.max_worker_memory_hard),

@@ -40,20 +40,19 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["paste", "paster"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "File with an application for PasteDeploy, as `FILE` or `FILE#NAME`; the name is `main` by default. Takes \
-              the place of `app`. Each worker loads it, and configures logging by its section `[loggers]`, if it has \
+        doc: "File with an application for PasteDeploy, as `FILE` or `FILE#NAME`. The name is `main` by default. The \
+              application takes the place of `app`. Each worker loads it, and configures logging by its section `[loggers]`, if it has \
               one. Needs the package PasteDeploy. The section `[server:main]` is for pserve and is not read.",
         gunicorn: &["paste"],
         uwsgi: &[],
         read: |builder, value| {
-            if let Some(text) = value.optional_text()? {
-                builder.app = Some(AppSpec::parse_paste(&text)?);
-            }
+            let text = value.optional_text()?;
+            builder.paste = text.map(|text| AppSpec::parse_paste(&text)).transpose()?;
             Ok(())
         },
-        show: |builder| match &builder.app {
-            Some(app @ AppSpec::Paste { .. }) => quoted(&app.to_string()),
-            _ => quoted(""),
+        show: |builder| {
+            let paste = builder.paste.as_ref();
+            quoted(&paste.map(ToString::to_string).unwrap_or_default())
         },
     },
     Setting {

@@ -6,6 +6,8 @@ use crate::{Origin, Setting, Shape, settings};
 /// For each setting three different values: for the flag, the file (as TOML) and the variable.
 const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("app", "a:flag", "'a:file'", "a:variable"),
+    ("paste", "a.ini", "'b.ini#x'", "c.conf"),
+    ("paste_global", "A=1", "['B=2']", "C=3"),
     ("root_path", "/a", "'/b/'", "/c/d"),
     ("chdir", "/a", "'/b'", "/c"),
     ("pythonpath", "/a,/b", "['/c', '/d']", "/e"),

@@ -34,6 +34,11 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("1", "a list of texts"), ("[['a']]", "a list of texts")],
         ),
         (
+            "paste",
+            &[("'#x'", "must be a file"), ("5.5", "must be text")],
+        ),
+        ("paste_global", &[("['A']", "must be KEY=VALUE")]),
+        (
             "env",
             &[
                 (
