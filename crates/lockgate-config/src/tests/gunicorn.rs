@@ -3,6 +3,15 @@
 use super::{MACHINE, command, given};
 use crate::{ConfSource, ConfigError, Inputs, Resolved, SettingsFile, resolve};
 
+/// Values of settings of gunicorn's that are refused, and words of the message.
+pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
+    (
+        "paste",
+        &[("'#x'", "must be a file"), ("5.5", "must be text")],
+    ),
+    ("paste_global", &[("['A']", "must be KEY=VALUE")]),
+];
+
 /// Resolves the names of a gunicorn.conf.py, as JSON, and keyword arguments.
 pub(super) fn evaluated(
     arguments: &[&str],

@@ -34,11 +34,6 @@ fn every_setting_refuses_what_it_cannot_mean() {
             &[("1", "a list of texts"), ("[['a']]", "a list of texts")],
         ),
         (
-            "paste",
-            &[("'#x'", "must be a file"), ("5.5", "must be text")],
-        ),
-        ("paste_global", &[("['A']", "must be KEY=VALUE")]),
-        (
             "env",
             &[
                 (
@@ -429,7 +424,8 @@ fn every_setting_refuses_what_it_cannot_mean() {
         let (_, bad) = (cases
             .iter()
             .chain(super::https::REFUSED)
-            .chain(super::logging::REFUSED))
+            .chain(super::logging::REFUSED)
+            .chain(super::gunicorn::REFUSED))
         .find(|(name, _)| *name == setting.name)
         .expect(setting.name);
         for (value, part) in *bad {
