@@ -1,14 +1,16 @@
-//! Any text in a file, a variable, a flag or an address: nothing panics, an error is one line that names the setting,
+//! Any text in a file, in the result of a configuration in Python, in keyword arguments, in a variable, a flag or an
+//! address: nothing panics, an error is one line that names the setting,
 //! and a valid configuration reads the same when it is printed and read again.
 #![no_main]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libfuzzer_sys::fuzz_target;
 use lockgate_config::{
-    AppSpec, BindAddress, ConfigError, Host, Invocation, Resolved, config_path, resolve,
+    AppSpec, BindAddress, ConfSource, ConfigError, Host, Inputs, Invocation, Resolved,
+    SettingsFile, config_path, resolve,
 };
 
 const HOST: Host = Host {
@@ -32,18 +34,37 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
     let _ = config_path(&arguments, &variables);
-    check(resolve(&arguments, &variables, None, &HOST));
+    check(resolve(&Inputs {
+        arguments: &arguments,
+        environment: &variables,
+        file: None,
+        keywords: None,
+        host: &HOST,
+    }));
 
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
     let arguments = [OsString::from("lockgate"), OsString::from("a:b")];
-    check(resolve(
-        &arguments,
-        &[],
-        Some((Path::new(FILE), text)),
-        &HOST,
-    ));
+    let source = ConfSource::File(PathBuf::from("gunicorn.conf.py"));
+    let python = SettingsFile::Python {
+        source: &source,
+        evaluated: text,
+    };
+    let sources = [
+        (Some(toml(text)), None),
+        (Some(python), None),
+        (None, Some(text)),
+    ];
+    for (file, keywords) in sources {
+        check(resolve(&Inputs {
+            arguments: &arguments,
+            environment: &[],
+            file,
+            keywords,
+            host: &HOST,
+        }));
+    }
 
     for line in text.lines() {
         match BindAddress::parse(line) {
@@ -58,6 +79,13 @@ fuzz_target!(|bytes: &[u8]| {
         }
     }
 });
+
+fn toml(text: &str) -> SettingsFile<'_> {
+    SettingsFile::Toml {
+        path: Path::new(FILE),
+        text,
+    }
+}
 
 fn variable(line: &[u8]) -> Option<(OsString, OsString)> {
     let at = line.iter().position(|byte| *byte == b'=')?;
@@ -84,7 +112,13 @@ fn check(outcome: Result<Resolved, Vec<ConfigError>>) {
 fn check_printed(resolved: &Resolved) {
     let printed = resolved.print();
     let arguments = [OsString::from("lockgate")];
-    let again = resolve(&arguments, &[], Some((Path::new(FILE), &printed)), &HOST);
+    let again = resolve(&Inputs {
+        arguments: &arguments,
+        environment: &[],
+        file: Some(toml(&printed)),
+        keywords: None,
+        host: &HOST,
+    });
     let mut again = match again {
         Ok(again) => again.config,
         Err(mistakes) => panic!("{mistakes:?}\n{printed}"),
