@@ -127,6 +127,10 @@ fn check_printed(resolved: &Resolved) {
     again
         .workers_reason
         .clone_from(&resolved.config.workers_reason);
+    // lockgate.toml names no file in Python, and has no hooks.
+    again.gunicorn.clone_from(&resolved.config.gunicorn);
+    // The default with such a file is local time only where the host has a time zone.
+    again.log_style.timezone = resolved.config.log_style.timezone;
     assert_eq!(again, resolved.config, "{printed}");
 }
 
