@@ -330,7 +330,11 @@ async def asynchronous(scope, receive, send):
     pass
 
 
-@pytest.mark.parametrize("app", ["module:app", None, 5, sys, asynchronous], ids=repr)
+@pytest.mark.parametrize(
+    "app",
+    ["module:app", None, 5, sys, asynchronous],
+    ids=["name", "none", "number", "module", "asynchronous"],
+)
 def test_what_is_no_application_is_a_type_error(app):
     with pytest.raises(TypeError, match="is a name|is not callable|is asynchronous"):
         lockgate.Server(app)
