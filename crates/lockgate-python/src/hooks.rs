@@ -28,7 +28,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, interpreter};
+use crate::{acme, admin, hook_process, interpreter};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -106,6 +106,11 @@ impl PythonHooks {
     fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
         let relay = context.signal_relay();
         signals::set_relay(relay.clone());
+        if !context.wait_for_pre_fork() {
+            let message =
+                "the hook pre_fork has not returned in time: the worker goes on without it";
+            self.log.write(Level::Warning, message);
+        }
         Python::attach(|py| {
             title::set(py, &context.config, Role::Worker(context.slot));
             let handle = match self.start_worker(py, context) {
@@ -229,6 +234,19 @@ impl Hooks for PythonHooks {
         Python::attach(|py| title::set(py, &self.config, Role::Acme));
         acme::run(&self.config, &self.log, context).unwrap_or_else(|error| {
             let message = format!("the ACME process cannot start: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
+        })
+    }
+
+    fn run_hook_process(&mut self, context: WorkerContext, events: OwnedFd) -> i32 {
+        Python::attach(|py| {
+            title::set(py, &self.config, Role::Hooks);
+            let directory = self.sources.directory();
+            hook_process::run(py, &self.config, &self.log, context, events, directory)
+        })
+        .unwrap_or_else(|problem| {
+            let message = format!("the hook process has failed: {problem}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })

@@ -2,4 +2,5 @@
 
 pub(crate) mod control;
 pub(crate) mod fork_request;
+pub(crate) mod hook_channel;
 pub(crate) mod status;

@@ -132,6 +132,14 @@ pub trait Hooks {
         0
     }
 
+    /// Runs gunicorn's hooks of the master, in a child process; returns its exit code. Only called where the configuration
+    /// has such hooks. Events arrive on the socket. The user is the supervisor's.
+    ///
+    /// Must call [`WorkerContext::run`], on any thread. Signals have no effect in this process.
+    fn run_hook_process(&mut self, _context: WorkerContext, _events: OwnedFd) -> i32 {
+        0
+    }
+
     /// Exits at once, after flushing the standard streams. Exit handlers have already run in [`finish`](Self::finish).
     fn exit_process(&mut self, code: i32) -> !;
 

@@ -10,6 +10,7 @@ mod forked;
 pub(crate) mod generation_resources;
 pub(crate) mod generations;
 mod preparation;
+mod reaping;
 pub(crate) mod scoreboard;
 mod upgrade;
 pub(crate) mod workers;
@@ -21,8 +22,7 @@ use std::time::Instant;
 
 use lockgate_observe::Level;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, getpid, wait};
+use rustix::process::{Pid, getpid};
 
 use crate::certificates::Certificates;
 use crate::child::fork_server_process::NewForkServer;
@@ -40,8 +40,8 @@ use crate::master_fifo::MasterFifos;
 use crate::pid_file::PidFile;
 use crate::processes::acme_process::AcmeProcess;
 use crate::processes::admin_process::AdminProcess;
-use crate::processes::exit_status::ExitStatus;
 use crate::processes::fork_server::ForkServer;
+use crate::processes::hook_process::HookProcess;
 use crate::processes::oom::OomCounter;
 use crate::processes::sampling::Sampler;
 use crate::service_manager::notify::Notifier;
@@ -60,6 +60,8 @@ pub(crate) enum Outcome {
     Admin(NewSideProcess),
     /// In the forked ACME process.
     Acme(NewSideProcess),
+    /// In the forked hook process.
+    Hooks(NewSideProcess),
     /// In a forked fork server.
     ForkServer(NewForkServer),
 }
@@ -80,6 +82,7 @@ pub(crate) struct MainLoop {
     lifeline: (OwnedFd, OwnedFd),
     admin: Option<AdminProcess>,
     acme: AcmeProcess,
+    pub(crate) hook_process: HookProcess,
     preparation: Preparation,
     trial: Option<Trial>,
     pub(crate) pid_file: Option<PidFile>,
@@ -98,6 +101,7 @@ pub(crate) struct Parts {
     pub(crate) certificates: Certificates,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
     pub(crate) admin: Option<AdminProcess>,
+    pub(crate) hook_process: HookProcess,
     pub(crate) notifier: Option<Notifier>,
 }
 
@@ -126,6 +130,7 @@ impl MainLoop {
             lifeline: parts.lifeline,
             admin: parts.admin,
             acme: AcmeProcess::default(),
+            hook_process: parts.hook_process,
             preparation: Preparation::default(),
             trial: None,
             pid_file: None,
@@ -149,6 +154,9 @@ impl MainLoop {
             if let Some(new) = self.acme.fork_if_due(Instant::now(), hooks) {
                 return Outcome::Acme(new);
             }
+            if let Some(new) = self.hook_process.fork_if_due(Instant::now(), hooks) {
+                return Outcome::Hooks(new);
+            }
             self.wait();
             self.collect_events(&mut events, hooks);
             // Deadlines are checked on every event; without an event, send a tick.
@@ -161,6 +169,9 @@ impl MainLoop {
     /// Passes events to the state machine and performs its actions.
     fn handle(&mut self, events: &mut VecDeque<Event>, hooks: &mut dyn Hooks) -> Option<Outcome> {
         while let Some(event) = events.pop_front() {
+            if let Event::Forked { slot, pid } = event {
+                self.hook_process.on_forked(slot, pid);
+            }
             let actions = self.supervisor.on(event, Instant::now());
             // The answer to an action is handled before any other event.
             let mut answers = VecDeque::new();
@@ -190,6 +201,7 @@ impl MainLoop {
             events.extend(admin.read(now, hooks).into_iter().map(Event::Requested));
         }
         self.acme.read(now, hooks);
+        events.extend(self.hook_process.read(now, hooks));
         events.extend(self.signals.take().into_iter().map(Event::Requested));
         let commands = self.fifos.read(now, self.scoreboard.get(), hooks);
         events.extend(commands.into_iter().map(Event::Requested));
@@ -227,8 +239,14 @@ impl MainLoop {
             Action::SwitchOver => return Done::Answers(self.switch_over(hooks)),
             Action::Discard => {
                 self.preparation.cancel();
+                self.hook_process.on_discarded();
                 self.certificates.discard(Moment::now(), hooks);
                 return Done::Answers(self.generations.discard(&self.workers));
+            }
+            Action::AnnounceResize { new, old } => self.hook_process.resized(new, old),
+            Action::AnnounceReload { workers } => {
+                let next = &self.generations.get_mut(Generation::Next).config;
+                self.hook_process.on_prepared(next, workers, Instant::now());
             }
             Action::TryUpgrade => match Trial::start(hooks) {
                 Ok(trial) => self.trial = Some(trial),
@@ -245,6 +263,7 @@ impl MainLoop {
                 let admin = self.admin.as_ref();
                 let _is_sent = admin.is_some_and(AdminProcess::reopen_logs);
                 self.acme.reopen_logs();
+                self.hook_process.reopen_logs();
             }
             Action::Record(event) => self.scoreboard.record(event),
             Action::Log {
@@ -262,14 +281,15 @@ impl MainLoop {
 
     /// Forks a worker: directly, or through the fork server where `preload` is set.
     fn fork(&mut self, slot: usize, generation: Generation, hooks: &mut dyn Hooks) -> Done {
+        let origin = self.hook_process.pre_fork(slot, Instant::now());
         let resources = self.generations.get_mut(generation);
         let forked = match resources.config.preload {
-            true => match resources.request_fork(slot, generation, hooks) {
+            true => match resources.request_fork(slot, generation, origin, hooks) {
                 Ok(Forked::Parent(events)) => Ok(Done::Answers(events)),
                 Ok(Forked::Child(new)) => Ok(Done::Leave(Outcome::ForkServer(new))),
                 Err(error) => Err(error),
             },
-            false => match self.workers.fork(slot, generation, hooks) {
+            false => match self.workers.fork(slot, generation, origin, hooks) {
                 Ok(Forked::Parent(events)) => Ok(Done::Answers(events)),
                 Ok(Forked::Child(new)) => Ok(Done::Leave(Outcome::Worker(new))),
                 Err(error) => Err(error),
@@ -301,6 +321,7 @@ impl MainLoop {
             return Vec::new();
         };
         self.certificates.switch_over(Moment::now(), hooks);
+        self.hook_process.on_switched_over();
         self.acme.end();
         let present = self.generations.present();
         self.acme.start(&present.config, Instant::now());
@@ -314,6 +335,7 @@ impl MainLoop {
             trial.kill();
         }
         self.preparation.cancel();
+        self.hook_process.on_stopping(Instant::now());
         if let Some(pid_file) = &self.pid_file {
             pid_file.release();
         }
@@ -355,6 +377,7 @@ impl MainLoop {
         let _none = self.generations.present_mut().kill_fork_server();
         // The new version starts its own.
         self.acme.end();
+        self.hook_process.end();
         let (reading, writing) = &self.lifeline;
         let outgoing = Outgoing {
             handover,
@@ -386,10 +409,13 @@ impl MainLoop {
             .chain(admin.and_then(AdminProcess::poll_fd))
             .chain(self.acme.poll_fd())
             .chain(self.fifos.poll_fds())
-            .chain(self.preparation.poll_fd());
+            .chain(self.preparation.poll_fd())
+            .chain(self.hook_process.poll_fd());
         let mut watched: Vec<PollFd<'_>> = fds
             .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
             .collect();
+        let writable = self.hook_process.write_fd();
+        watched.extend(writable.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
         let deadlines = [
             self.supervisor.next_deadline(),
             self.sampler.next(),
@@ -397,6 +423,7 @@ impl MainLoop {
             admin.map(AdminProcess::next),
             self.acme.next(),
             self.fifos.next(),
+            self.hook_process.next(),
             self.notifier.as_ref().and_then(Notifier::next),
             self.trial.as_ref().map(Trial::deadline),
             self.preparation.deadline(),
@@ -411,66 +438,9 @@ impl MainLoop {
         let _woken = poll(&mut watched, timeout.as_ref());
     }
 
-    /// Reaps all exited children. As PID 1 it also reaps reparented processes, which have no slot.
-    fn reap(&mut self, events: &mut VecDeque<Event>, hooks: &mut dyn Hooks) {
-        loop {
-            // Any child: waitpid(None) would miss those in another process group.
-            match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) => {
-                    if let Some(exit_status) = ExitStatus::of(status) {
-                        let pid = pid.as_raw_nonzero().get().unsigned_abs();
-                        events.extend(self.on_exited(pid, exit_status, hooks));
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Ok(None) | Err(_) => return,
-            }
-        }
-    }
-
-    fn on_exited(
-        &mut self,
-        pid: u32,
-        exit_status: ExitStatus,
-        hooks: &mut dyn Hooks,
-    ) -> Vec<Event> {
-        if let Some(admin) = &mut self.admin
-            && admin.on_exited(pid, exit_status, Instant::now(), hooks)
-        {
-            return Vec::new();
-        }
-        if (self.acme).on_exited(pid, exit_status, Instant::now(), hooks) {
-            return Vec::new();
-        }
-        if let Some(trial) = self.trial.take_if(|trial| trial.pid() == pid) {
-            return vec![trial.result(exit_status)];
-        }
-        if let Some(settings) = self.preparation.on_exited(pid, exit_status, hooks) {
-            return vec![self.prepare(settings, hooks)];
-        }
-        let mut events = Vec::new();
-        // It may be a worker that a fork server has reported in a message which was not read yet.
-        if self.workers.get(pid).is_none() {
-            events.extend(self.generations.read_fork_servers(&mut self.workers, hooks));
-        }
-        if let Some(failed) = self.generations.reap_fork_server(pid, exit_status, hooks) {
-            events.extend(failed);
-        } else if let Some(mut worker) = self.workers.remove(pid) {
-            let in_flight = self.scoreboard.clear(pid, worker.slot);
-            // It may have sent messages between the last read and its exit.
-            events.extend(worker.read(pid));
-            let memory_ran_out = match exit_status.is_kill() {
-                true => self.oom.has_risen(),
-                false => None,
-            };
-            events.push(Event::Exited {
-                pid,
-                exit_status,
-                memory_ran_out,
-                in_flight,
-            });
-        }
-        events
+    /// After the final cleanup: runs the last hook.
+    pub(crate) fn finish_hooks(&mut self, hooks: &dyn Hooks) {
+        self.hook_process.finish(&self.signals, hooks);
     }
 
     /// Final cleanup: removes the socket files and the pid file, and ends the admin process.

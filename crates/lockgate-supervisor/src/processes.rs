@@ -6,6 +6,8 @@ pub(crate) mod descendants;
 pub(crate) mod evaluation;
 pub(crate) mod exit_status;
 pub(crate) mod fork_server;
+pub(crate) mod hook_events;
+pub(crate) mod hook_process;
 pub(crate) mod in_flight;
 pub(crate) mod kill;
 pub(crate) mod memory;

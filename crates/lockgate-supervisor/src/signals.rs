@@ -88,6 +88,11 @@ impl SupervisorSignals {
         self.wake.reader.as_fd()
     }
 
+    /// Empties the wake-up pipe, for a caller that leaves the requests to [`take`](Self::take).
+    pub(crate) fn clear_wake(&self) {
+        self.wake.clear();
+    }
+
     /// The requests since the last call. The kernel merges equal pending signals, and so does this.
     pub(crate) fn take(&self) -> Vec<Request> {
         self.wake.clear();

@@ -1,6 +1,8 @@
 //! Startup and shutdown of the supervisor: what it binds, creates or takes over, and what it removes at the end.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_config::{Config, WorkerClass};
@@ -11,7 +13,7 @@ use rustix::process::{Signal, getpid, kill_process, umask};
 
 use crate::Hooks;
 use crate::certificates::Certificates;
-use crate::child::setup::replace_signals;
+use crate::child::setup::{ChildResources, cannot_install, replace_signals};
 use crate::clock::Moment;
 use crate::handover::inherited_state::InheritedState;
 use crate::main_loop::generation_resources::GenerationResources;
@@ -22,6 +24,7 @@ use crate::master_fifo::MasterFifos;
 use crate::os::InheritedDescriptors;
 use crate::pid_file::{PidFile, PidFileError};
 use crate::processes::admin_process::AdminProcess;
+use crate::processes::hook_process::{Begun, HookProcess};
 use crate::service_manager::notify::Notifier;
 use crate::shared_store::SharedStore;
 use crate::signals::{SupervisorSignals, WorkerSignals};
@@ -97,6 +100,16 @@ fn serve(
     pid_file: &mut Option<PidFile>,
     hooks: &mut dyn Hooks,
 ) -> i32 {
+    let wanted = (inherited.as_ref()).map_or(config.workers, |inherited| inherited.workers.wanted);
+    let mut hook_process = HookProcess::new(&Arc::new(config.clone()), wanted, Instant::now());
+    let early = match hook_process.is_needed() && inherited.is_none() {
+        true => match begin_hooks(config, &mut hook_process, pid_file, hooks) {
+            Ok(early) => Some(early),
+            Err(code) => return code,
+        },
+        // Workers already serve.
+        false => None,
+    };
     let resources = match &mut inherited {
         Some(inherited) => {
             let mut listeners = std::mem::take(&mut inherited.listeners);
@@ -107,6 +120,7 @@ fn serve(
             Ok(listeners) => GenerationResources::new(config.clone(), 0, listeners),
             Err(failure) => {
                 let event = failure.as_gunicorn();
+                hook_process.end();
                 hooks.log_as(&event, Level::Critical, &failure.to_string());
                 return CANNOT_START;
             }
@@ -129,7 +143,7 @@ fn serve(
     let admin = match bind_admin(config, inherited.as_mut(), hooks) {
         Ok(admin) => admin,
         Err(code) => {
-            resources.remove_files();
+            release(&resources, None, hook_process);
             return code;
         }
     };
@@ -139,7 +153,7 @@ fn serve(
     let certificates = match Certificates::start(config, board, Moment::now(), hooks) {
         Ok(certificates) => certificates,
         Err(problem) => {
-            release(&resources, admin);
+            release(&resources, admin, hook_process);
             hooks.log(Level::Critical, &problem);
             return CANNOT_START;
         }
@@ -152,17 +166,19 @@ fn serve(
             MasterFifos::default()
         }
         Err(problem) => {
-            release(&resources, admin);
+            release(&resources, admin, hook_process);
             hooks.log(Level::Critical, &problem);
             return CANNOT_START;
         }
     };
-    let assembled = assemble(resources, (admin, fifos), certificates, inherited, hooks);
+    let parts = (admin, hook_process, fifos);
+    let assembled = assemble(resources, parts, certificates, inherited, early, hooks);
     let (mut main_loop, first) = match assembled {
         Ok(assembled) => assembled,
         Err(code) => return code,
     };
     main_loop.pid_file = pid_file.take();
+    main_loop.hook_process.when_ready();
     let outcome = main_loop.run(first, hooks);
     finish(main_loop, outcome, hooks)
 }
@@ -182,6 +198,59 @@ fn log_for_gunicorn(config: &Config, resources: &GenerationResources, hooks: &dy
         _ => WorkerClass::Gthread.name(),
     };
     hooks.log_for_gunicorn(&GunicornEvent::UsingWorker { class });
+}
+
+/// What exists early when the hook process is started before the server binds.
+struct Early {
+    signals: SupervisorSignals,
+    lifeline: (OwnedFd, OwnedFd),
+}
+
+/// Starts the hook process and waits for `on_starting`. The error is the server's exit code. Does not return in the
+/// hook process.
+fn begin_hooks(
+    config: &Config,
+    hook_process: &mut HookProcess,
+    pid_file: &mut Option<PidFile>,
+    hooks: &mut dyn Hooks,
+) -> Result<Early, i32> {
+    let early = SupervisorSignals::install().and_then(|signals| {
+        let lifeline = pipe_with(PipeFlags::CLOEXEC)?;
+        Ok(Early { signals, lifeline })
+    });
+    let early = early.map_err(|error| cannot_install(&error, hooks))?;
+    hooks.unblock_signals();
+    let supervisor = Some(getpid());
+    match hook_process.begin(&early.signals, hooks) {
+        Begun::Started => Ok(early),
+        Begun::Refused(code) => {
+            hook_process.end();
+            Err(code)
+        }
+        Begun::Child(new) => {
+            // It may outlive the supervisor by a moment, and must not keep a new one from starting.
+            drop(pid_file.take());
+            let code = new.replace_signals(supervisor).map(|signals| {
+                let (lifeline, _writing_end) = early.lifeline;
+                drop(early.signals);
+                let resources = ChildResources {
+                    supervisor,
+                    config: Arc::new(config.clone()),
+                    generation: 0,
+                    lifeline,
+                    listeners: Vec::new(),
+                    scoreboard: None,
+                    certificates: None,
+                    stacks: None,
+                    stats: Vec::new(),
+                };
+                let events = hook_process.take_receiver();
+                new.run_hook_process(resources, events, signals, hooks)
+            });
+            let (Ok(code) | Err(code)) = code;
+            hooks.exit_process(code)
+        }
+    }
 }
 
 /// Listens on the admin address, if one is configured. The error is the server's exit code.
@@ -220,7 +289,12 @@ fn bind_admin(
 }
 
 /// The server cannot start: removes its socket files.
-fn release(resources: &GenerationResources, admin: Option<AdminProcess>) {
+fn release(
+    resources: &GenerationResources,
+    admin: Option<AdminProcess>,
+    mut hook_process: HookProcess,
+) {
+    hook_process.end();
     resources.remove_files();
     if let Some(mut admin) = admin {
         admin.end();
@@ -230,45 +304,44 @@ fn release(resources: &GenerationResources, admin: Option<AdminProcess>) {
 /// The main loop and its first event. The error is the server's exit code.
 fn assemble(
     resources: GenerationResources,
-    (admin, fifos): (Option<AdminProcess>, MasterFifos),
+    (admin, mut hook_process, fifos): (Option<AdminProcess>, HookProcess, MasterFifos),
     certificates: Certificates,
     mut inherited: Option<InheritedState>,
+    early: Option<Early>,
     hooks: &mut dyn Hooks,
 ) -> Result<(MainLoop, Event), i32> {
     let store = inherited
         .as_mut()
         .and_then(|inherited| inherited.store.take());
     let store = SharedStore::new(store, &resources.config.uwsgi, hooks);
-    let prepared = SupervisorSignals::install().and_then(|signals| match inherited {
-        Some(inherited) => Ok((
-            signals,
-            inherited.lifeline,
-            inherited.scoreboard,
-            Some((inherited.workers, inherited.processes)),
-        )),
-        None => Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None)),
-    });
+    let prepared = match (inherited, early) {
+        (Some(inherited), _) => SupervisorSignals::install().map(|signals| {
+            let workers = Some((inherited.workers, inherited.processes));
+            (signals, inherited.lifeline, inherited.scoreboard, workers)
+        }),
+        (None, Some(early)) => Ok((early.signals, early.lifeline, None, None)),
+        (None, None) => SupervisorSignals::install()
+            .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None))),
+    };
     let (signals, lifeline, scoreboard, workers) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            release(&resources, admin);
+            release(&resources, admin, hook_process);
             fifos.remove();
-            let message = format!("cannot install signal handlers: {error}");
-            hooks.log(Level::Critical, &message);
-            return Err(CANNOT_START);
+            return Err(cannot_install(&error, hooks));
         }
     };
     hooks.unblock_signals();
+    // Children may have exited during the exec; their SIGCHLD went to the previous program, if to any. And a signal that
+    // arrived while the server waited for `on_starting` has to wake the main loop once more.
+    let _to_itself = kill_process(getpid(), Signal::CHILD);
     let (first, workers) = match workers {
-        Some((handover, processes)) => {
-            // Children may have exited during the exec; their SIGCHLD went to the previous program, if to any.
-            let _to_itself = kill_process(getpid(), Signal::CHILD);
-            (Event::Resumed(handover), Workers::new(processes))
-        }
+        Some((handover, processes)) => (Event::Resumed(handover), Workers::new(processes)),
         None => (Event::Start, Workers::default()),
     };
     let scoreboard = SharedScoreboard::new(scoreboard, hooks);
     hooks.share_memory(store.get(), scoreboard.get());
+    hook_process.adopt(workers.slots());
     let main_loop = MainLoop::new(Parts {
         signals,
         resources,
@@ -279,6 +352,7 @@ fn assemble(
         certificates,
         lifeline,
         admin,
+        hook_process,
         notifier: Notifier::new(&hooks.service_manager(), Instant::now(), hooks),
     });
     Ok((main_loop, first))
@@ -290,13 +364,15 @@ fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i
     let code = match outcome {
         Outcome::Exit(code) => {
             main_loop.remove_files();
+            main_loop.finish_hooks(hooks);
             return code;
         }
         Outcome::Worker(new) => {
             let installed = WorkerSignals::install();
             replace_signals(installed, &main_loop.signals, supervisor, hooks).map(|signals| {
                 let resources = main_loop.into_child_resources(new.generation);
-                resources.run_worker(new.slot, (new.status, new.control), signals, hooks)
+                let channels = (new.status, new.control);
+                resources.run_worker(new.slot, channels, new.origin, signals, hooks)
             })
         }
         Outcome::ForkServer(new) => {
@@ -314,6 +390,10 @@ fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i
         Outcome::Acme(new) => new.replace_signals(supervisor).map(|signals| {
             let resources = main_loop.into_acme_resources();
             new.run_acme(resources, signals, hooks)
+        }),
+        Outcome::Hooks(new) => new.replace_signals(supervisor).map(|signals| {
+            let (resources, events) = main_loop.into_hook_resources();
+            new.run_hook_process(resources, events, signals, hooks)
         }),
     };
     let (Ok(code) | Err(code)) = code;

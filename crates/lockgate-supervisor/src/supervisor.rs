@@ -177,6 +177,7 @@ impl Supervisor {
 
     fn grow(&mut self, now: Instant) {
         self.wanted += 1;
+        self.announce_resize(self.wanted - 1);
         self.announces_readiness = true;
         self.allocate_slot(Role::Serving, now);
         self.log(
@@ -190,6 +191,7 @@ impl Supervisor {
             return self.log(Level::Info, "number of workers unchanged: 1 is the minimum");
         }
         self.wanted -= 1;
+        self.announce_resize(self.wanted + 1);
         let last = self.numbers(Role::Serving).last();
         if let Some(place) = last {
             let pid = self.slots[place].worker().map(|worker| worker.pid);
@@ -203,6 +205,11 @@ impl Supervisor {
             Level::Info,
             format!("number of workers decreased to {}", self.wanted),
         );
+    }
+
+    fn announce_resize(&mut self, old: usize) {
+        let new = self.wanted;
+        self.actions.push(Action::AnnounceResize { new, old });
     }
 
     fn keep_deadlines(&mut self, now: Instant) {

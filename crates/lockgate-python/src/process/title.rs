@@ -15,6 +15,7 @@ pub(crate) enum Role {
     Worker(usize),
     Admin,
     Acme,
+    Hooks,
 }
 
 /// Bytes of a short name (prctl(2), PR_SET_NAME).
@@ -40,7 +41,7 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`: the suffix identifies the process, so a long name is cut before it.
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-hooks`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),
@@ -48,6 +49,7 @@ fn short_name(name: &str, role: Role) -> String {
         Role::Worker(slot) => format!("-w{slot}"),
         Role::Admin => "-admin".to_owned(),
         Role::Acme => "-acme".to_owned(),
+        Role::Hooks => "-hooks".to_owned(),
     };
     let mut room = SHORT.saturating_sub(end.len()).min(name.len());
     while !name.is_char_boundary(room) {
@@ -64,6 +66,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::Worker(slot) => format!("worker {slot}"),
         Role::Admin => "admin".to_owned(),
         Role::Acme => "acme".to_owned(),
+        Role::Hooks => "hooks".to_owned(),
     };
     format!("{name}: {what} [{app}]")
 }

@@ -105,7 +105,7 @@ impl WorkerHooks {
             arguments.py().detach(&retire);
         };
         PyCFunction::new_closure(py, None, None, retire)
-            .and_then(|retire| self.call(py, "post_fork", (context.slot + 1, retire)))
+            .and_then(|retire| self.call(py, "post_fork", (context.age, retire)))
             .map_err(|error| failure(py, &error, "post_fork"))
     }
 

@@ -1,5 +1,6 @@
 //! The fork request channel: a socket pair over which the supervisor asks the fork server for workers. A request is a
-//! slot number with the worker's ends of its two pipes.
+//! slot number and the number of the fork, with the worker's ends of its two pipes, and the pipe of `pre_fork` if the
+//! worker has to wait for that.
 //!
 //! Each request is one datagram over a socket pair, because descriptors can only be passed over sockets (unix(7),
 //! SCM_RIGHTS).
@@ -16,9 +17,10 @@ use rustix::net::{
 
 use crate::channels::control::ControlReceiver;
 use crate::channels::status::StatusSender;
+use crate::child::setup::WorkerOrigin;
 
-/// Buffer size for the two descriptors of a request, as the kernel expects it.
-const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(2));
+/// Buffer size for the three descriptors of a request, as the kernel expects it.
+const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(3));
 
 /// A new socket pair, close-on-exec and non-blocking at both ends.
 pub(crate) fn fork_request_channel() -> io::Result<(ForkRequestSender, ForkRequestReceiver)> {
@@ -43,14 +45,15 @@ impl ForkRequestSender {
     pub(crate) fn send(
         &self,
         slot: usize,
-        status: &StatusSender,
-        control: &ControlReceiver,
+        (status, control): (&StatusSender, &ControlReceiver),
+        origin: &WorkerOrigin,
     ) -> io::Result<()> {
-        let number = u32::try_from(slot).unwrap_or(u32::MAX).to_le_bytes();
-        let ends = [status.as_fd(), control.as_fd()];
+        let number = [slot as u64, origin.age].map(u64::to_le_bytes).concat();
+        let mut ends = vec![status.as_fd(), control.as_fd()];
+        ends.extend(origin.pre_fork.as_ref().map(AsFd::as_fd));
         let mut space = [MaybeUninit::uninit(); ANCILLARY];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        // The buffer has exactly this size.
+        // The buffer has this size.
         let _fits = ancillary.push(SendAncillaryMessage::ScmRights(&ends));
         loop {
             let pieces = [IoSlice::new(&number)];
@@ -73,6 +76,7 @@ pub(crate) struct ForkRequest {
     pub(crate) slot: usize,
     pub(crate) status: StatusSender,
     pub(crate) control: ControlReceiver,
+    pub(crate) origin: WorkerOrigin,
 }
 
 impl ForkRequestReceiver {
@@ -86,7 +90,7 @@ impl ForkRequestReceiver {
     /// # Errors
     /// When the supervisor has exited, or the request is invalid.
     pub(crate) fn next(&self) -> io::Result<Option<ForkRequest>> {
-        let mut number = [0; 4];
+        let mut number = [0; 16];
         let mut space = [MaybeUninit::uninit(); ANCILLARY];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
@@ -107,11 +111,17 @@ impl ForkRequestReceiver {
             RecvAncillaryMessage::ScmRights(ends) => ends.collect::<Vec<_>>(),
             _ => Vec::new(),
         });
+        let [s0, s1, s2, s3, s4, s5, s6, s7, age @ ..] = number;
+        let slot = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
         match (received == number.len(), ends.next(), ends.next()) {
             (true, Some(status), Some(control)) => Ok(Some(ForkRequest {
-                slot: u32::from_le_bytes(number) as usize,
+                slot: usize::try_from(slot).unwrap_or(usize::MAX),
                 status: StatusSender::from_pipe(status),
                 control: ControlReceiver::from_pipe(control),
+                origin: WorkerOrigin {
+                    age: u64::from_le_bytes(age),
+                    pre_fork: ends.next(),
+                },
             })),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -123,6 +133,7 @@ mod tests {
     use super::*;
     use crate::channels::control::{ControlMessage, Received, control_channel};
     use crate::channels::status::{StatusMessage, status_channel};
+    use rustix::pipe::{PipeFlags, pipe_with};
 
     #[test]
     fn a_request_passes_the_ends_of_both_pipes() {
@@ -130,16 +141,22 @@ mod tests {
         assert!(received.next().unwrap().is_none());
         let (mut status, status_sender) = status_channel().unwrap();
         let (control_receiver, control) = control_channel().unwrap();
-        for slot in [0, 257] {
+        let (pre_fork, held) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        for (slot, pre_fork) in [(0, None), (257, Some(pre_fork))] {
+            let origin = WorkerOrigin { age: 7, pre_fork };
             requests
-                .send(slot, &status_sender, &control_receiver)
+                .send(slot, (&status_sender, &control_receiver), &origin)
                 .unwrap();
         }
+        drop(held);
         drop((status_sender, control_receiver));
         let request = received.next().unwrap().unwrap();
-        assert_eq!(request.slot, 0);
+        assert_eq!((request.slot, request.origin.age), (0, 7));
+        assert!(request.origin.pre_fork.is_none());
         let request = received.next().unwrap().unwrap();
         assert_eq!(request.slot, 257);
+        let pre_fork = request.origin.pre_fork.unwrap();
+        assert_eq!(rustix::io::read(pre_fork, &mut [0; 1]), Ok(0));
         request.status.send(&StatusMessage::Ready);
         assert_eq!(status.read(), [StatusMessage::Ready]);
         assert!(control.send(ControlMessage::Retire));
@@ -158,6 +175,7 @@ mod tests {
         drop(received);
         let (_status, status_sender) = status_channel().unwrap();
         let (control_receiver, _control) = control_channel().unwrap();
-        assert!(requests.send(1, &status_sender, &control_receiver).is_err());
+        let ends = (&status_sender, &control_receiver);
+        assert!(requests.send(1, ends, &WorkerOrigin::default()).is_err());
     }
 }

@@ -180,6 +180,7 @@ fn run_forked_worker(
         slot,
         status,
         control,
+        origin,
     } = request;
-    resources.run_worker(slot, (status, control), signals, hooks)
+    resources.run_worker(slot, (status, control), origin, signals, hooks)
 }

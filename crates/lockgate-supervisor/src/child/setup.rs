@@ -29,6 +29,16 @@ pub(crate) struct NewWorker {
     pub(crate) generation: Generation,
     pub(crate) status: StatusSender,
     pub(crate) control: ControlReceiver,
+    pub(crate) origin: WorkerOrigin,
+}
+
+/// The circumstances of the fork of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerOrigin {
+    /// The number of the fork, counted from 1.
+    pub(crate) age: u64,
+    /// A pipe that ends when the hook `pre_fork` has returned.
+    pub(crate) pre_fork: Option<OwnedFd>,
 }
 
 /// The resources that a child process keeps.
@@ -75,6 +85,7 @@ impl ChildResources {
         self,
         slot: usize,
         channels: (StatusSender, ControlReceiver),
+        origin: WorkerOrigin,
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
@@ -86,6 +97,8 @@ impl ChildResources {
                 return SETUP_FAILED;
             }
         };
+        context.age = origin.age;
+        context.pre_fork = origin.pre_fork;
         hooks.set_private_descriptors(context.descriptors());
         // The worker serves first; then its application shuts down.
         let code = hooks.run_worker(&mut context);
@@ -106,6 +119,8 @@ impl ChildResources {
         let control = ControlThread::start(links, exit.clone(), signals.relay().clone())?;
         Ok(WorkerContext {
             slot,
+            age: 0,
+            pre_fork: None,
             timeout: self.config.timeout,
             generation: self.generation,
             config: self.config,

@@ -1,5 +1,6 @@
-//! A side process after the fork: setup, then the host's admin listener or ACME client.
+//! A side process after the fork: setup, then the host's admin listener, ACME client or hooks.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +28,6 @@ impl NewSideProcess {
     /// The first step: replaces the supervisor's signal handlers. The error is the exit code with which the process must
     /// exit.
     pub(crate) fn replace_signals(&self, supervisor: Option<Pid>) -> Result<WorkerSignals, i32> {
-        // Another process of the workers' user must not be able to impersonate it (ptrace(2), proc(5)).
-        let _unsupported = set_undumpable();
         // Only the supervisor ends a side process: it ignores signals to the process group, as from a terminal.
         let signals = WorkerSignals::ignoring().map_err(|_| SETUP_FAILED)?;
         match parent_death::die_with(supervisor) {
@@ -44,6 +43,7 @@ impl NewSideProcess {
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
+        hide();
         let Some(scoreboard) = resources.scoreboard else {
             return SETUP_FAILED;
         };
@@ -62,9 +62,24 @@ impl NewSideProcess {
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
+        hide();
         match self.into_context(resources, signals) {
             Some(context) => hooks.run_acme(context),
             None => SETUP_FAILED,
+        }
+    }
+
+    /// Runs the hook process, which reads events from this socket; returns its exit code.
+    pub(crate) fn run_hook_process(
+        self,
+        resources: ChildResources,
+        events: Option<OwnedFd>,
+        signals: WorkerSignals,
+        hooks: &mut dyn Hooks,
+    ) -> i32 {
+        match (self.into_context(resources, signals), events) {
+            (Some(context), Some(events)) => hooks.run_hook_process(context, events),
+            _ => SETUP_FAILED,
         }
     }
 
@@ -81,6 +96,11 @@ impl NewSideProcess {
             ..context
         })
     }
+}
+
+/// Another process of the workers' user must not be able to impersonate this one (ptrace(2), proc(5)).
+fn hide() {
+    let _unsupported = set_undumpable();
 }
 
 #[cfg(target_os = "linux")]

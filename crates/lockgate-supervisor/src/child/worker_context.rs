@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::LoadFailure;
 use crate::channels::status::{StatusMessage, StatusSender};
 use crate::child::control_thread::ControlThread;
 use crate::child::exit_watch::{
@@ -31,6 +32,9 @@ use crate::supervisor::Request;
 /// Longest time between two checks of the worker, and between two heartbeats.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Longest wait for the hook `pre_fork`.
+const PRE_FORK_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Index of the signal pipe among the polled descriptors.
 const SIGNALS: usize = 0;
 
@@ -38,6 +42,8 @@ const SIGNALS: usize = 0;
 pub struct WorkerContext {
     /// The number of the worker: the lowest one that was free when it was forked.
     pub slot: usize,
+    /// The number of its fork, counted from 1 (gunicorn's `age`); 0 in a process that is no worker.
+    pub age: u64,
     /// The number of reloads that led to its settings.
     pub generation: u64,
     /// The settings of its generation.
@@ -53,6 +59,8 @@ pub struct WorkerContext {
     pub stacks: Option<StackBoard>,
     /// In the admin process: the listening sockets of uWSGI's stats server.
     pub stats: Vec<(Endpoint, OwnedFd)>,
+    /// Ends when the hook `pre_fork` has returned.
+    pub(crate) pre_fork: Option<OwnedFd>,
     pub(crate) supervisor: Option<Pid>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) status: Arc<StatusSender>,
@@ -85,6 +93,38 @@ impl WorkerContext {
             self.signals.finish_boot();
         }
         may_serve
+    }
+
+    /// Waits until the hook `pre_fork` has returned in the hook process, if there is one. False when that takes too long.
+    #[must_use]
+    pub fn wait_for_pre_fork(&mut self) -> bool {
+        let Some(pipe) = self.pre_fork.take() else {
+            return true;
+        };
+        let give_up_at = Instant::now() + PRE_FORK_TIMEOUT;
+        loop {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            let mut watched = [PollFd::new(&pipe, PollFlags::IN)];
+            let _woken = poll(&mut watched, Some(&timespec(left)));
+            let [pipe] = &watched;
+            if !pipe.revents().is_empty() {
+                return true;
+            }
+            if left.is_zero() {
+                return false;
+            }
+        }
+    }
+
+    /// Returns a function that reports what the supervisor waits for, from a hook process.
+    pub fn reporter(&self) -> impl Fn(Result<(), LoadFailure>) + Send + Sync + 'static {
+        let status = Arc::clone(&self.status);
+        move |outcome| {
+            status.send(&match outcome {
+                Ok(()) => StatusMessage::Ready,
+                Err(LoadFailure { code, text }) => StatusMessage::BootFailed { code, text },
+            });
+        }
     }
 
     /// Performs the actions of signals, for handlers of the host.

@@ -1,5 +1,7 @@
 //! What a forked process takes over of the main loop: it closes everything that it does not need.
 
+use std::os::fd::OwnedFd;
+
 use super::MainLoop;
 use crate::child::setup::ChildResources;
 use crate::processes::admin_process::AdminProcess;
@@ -50,6 +52,12 @@ impl MainLoop {
             stacks,
             stats: sockets(stats),
         }
+    }
+
+    /// In the forked hook process: closes everything that it does not need. Also returns its end of the channel.
+    pub(crate) fn into_hook_resources(mut self) -> (ChildResources, Option<OwnedFd>) {
+        let events = self.hook_process.take_receiver();
+        (self.into_acme_resources(), events)
     }
 
     /// In the forked ACME process: closes everything that it does not need.

@@ -12,6 +12,7 @@ use rustix::process::getpid;
 use crate::channels::fork_request::fork_request_channel;
 use crate::channels::status::status_channel;
 use crate::child::fork_server_process::NewForkServer;
+use crate::child::setup::WorkerOrigin;
 use crate::main_loop::forked::Forked;
 use crate::main_loop::workers::Workers;
 use crate::processes::exit_status::ExitStatus;
@@ -111,6 +112,7 @@ impl GenerationResources {
         &mut self,
         slot: usize,
         generation: Generation,
+        origin: WorkerOrigin,
         hooks: &mut dyn Hooks,
     ) -> io::Result<Forked<NewForkServer>> {
         let fork_server = match &mut self.fork_server {
@@ -135,7 +137,7 @@ impl GenerationResources {
                 self.fork_server.insert(fork_server)
             }
         };
-        fork_server.request_worker(slot, Instant::now())?;
+        fork_server.request_worker(slot, origin, Instant::now())?;
         Ok(Forked::Parent(Vec::new()))
     }
 

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::channels::control::{ControlMessage, control_channel};
 use crate::channels::status::status_channel;
-use crate::child::setup::NewWorker;
+use crate::child::setup::{NewWorker, WorkerOrigin};
 use crate::main_loop::forked::Forked;
 use crate::processes::descendants::Descendants;
 use crate::processes::kill::send_signal;
@@ -33,6 +33,7 @@ impl Workers {
         &mut self,
         slot: usize,
         generation: Generation,
+        origin: WorkerOrigin,
         hooks: &mut dyn Hooks,
     ) -> io::Result<Forked<NewWorker>> {
         let (status, child_status) = status_channel()?;
@@ -53,6 +54,7 @@ impl Workers {
                 generation,
                 status: child_status,
                 control: child_control,
+                origin,
             }),
         })
     }
@@ -70,7 +72,7 @@ impl Workers {
     }
 
     /// The pids and slots of all workers.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (u32, usize)> {
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u32, usize)> {
         let processes = self.processes.iter();
         processes.map(|(pid, process)| (*pid, process.slot))
     }

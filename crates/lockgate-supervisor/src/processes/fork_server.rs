@@ -12,6 +12,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use crate::channels::control::{ControlReceiver, ControlSender, control_channel};
 use crate::channels::fork_request::ForkRequestSender;
 use crate::channels::status::{StatusMessage, StatusReceiver, StatusSender, status_channel};
+use crate::child::setup::WorkerOrigin;
 use crate::processes::kill::{kill, to_pid};
 use crate::processes::worker_process::WorkerProcess;
 
@@ -43,6 +44,7 @@ struct RequestedWorker {
     control: ControlSender,
     /// The worker's ends of the pipes, until they are sent to the fork server.
     ends: Option<(StatusSender, ControlReceiver)>,
+    origin: WorkerOrigin,
 }
 
 /// A message from the fork server.
@@ -128,7 +130,12 @@ impl ForkServer {
     ///
     /// # Errors
     /// When no pipes can be created, or the fork server has exited.
-    pub(crate) fn request_worker(&mut self, slot: usize, now: Instant) -> io::Result<()> {
+    pub(crate) fn request_worker(
+        &mut self,
+        slot: usize,
+        origin: WorkerOrigin,
+        now: Instant,
+    ) -> io::Result<()> {
         let (status, worker_status) = status_channel()?;
         let (worker_control, control) = control_channel()?;
         let mut worker = RequestedWorker {
@@ -136,6 +143,7 @@ impl ForkServer {
             status,
             control,
             ends: Some((worker_status, worker_control)),
+            origin,
         };
         if self.is_loaded {
             worker.send_request(&self.requests)?;
@@ -244,8 +252,9 @@ impl RequestedWorker {
     /// Sends the worker's pipe ends to the fork server.
     fn send_request(&mut self, requests: &ForkRequestSender) -> io::Result<()> {
         if let Some((status, control)) = &self.ends {
-            requests.send(self.slot, status, control)?;
+            requests.send(self.slot, (status, control), &self.origin)?;
             self.ends = None;
+            self.origin.pre_fork = None;
         }
         Ok(())
     }
@@ -271,7 +280,9 @@ mod tests {
     fn workers_are_requested_once_the_application_is_loaded_and_reported_once() {
         let now = Instant::now();
         let (mut fork_server, status, requests) = fork_server(Some(Duration::from_secs(5)), now);
-        fork_server.request_worker(4, now).unwrap();
+        fork_server
+            .request_worker(4, WorkerOrigin::default(), now)
+            .unwrap();
         assert!(requests.next().unwrap().is_none());
         assert_eq!(fork_server.deadline(), Some(now + Duration::from_secs(5)));
         status.send(&StatusMessage::Forked { slot: 4, pid: 1 });
@@ -283,7 +294,9 @@ mod tests {
         ));
         assert!(fork_server.is_loaded());
         let later = now + Duration::from_secs(60);
-        fork_server.request_worker(9, later).unwrap();
+        fork_server
+            .request_worker(9, WorkerOrigin::default(), later)
+            .unwrap();
         // The last answer restarts the timeout, so the request that was made first is not late yet.
         assert_eq!(fork_server.deadline(), Some(now + Duration::from_secs(5)));
         let slots = [(); 2].map(|()| requests.next().unwrap().unwrap().slot);
@@ -312,7 +325,9 @@ mod tests {
     fn without_a_boot_timeout_loading_has_no_limit_and_a_fork_has_one() {
         let now = Instant::now();
         let (mut fork_server, status, _requests) = fork_server(None, now);
-        fork_server.request_worker(4, now).unwrap();
+        fork_server
+            .request_worker(4, WorkerOrigin::default(), now)
+            .unwrap();
         assert_eq!(fork_server.deadline(), None);
         status.send(&StatusMessage::Ready);
         let loaded = now + Duration::from_secs(3600);
@@ -332,14 +347,22 @@ mod tests {
     fn requests_to_a_fork_server_that_has_exited_fail() {
         let now = Instant::now();
         let (mut fork_server, status, requests) = fork_server(None, now);
-        fork_server.request_worker(1, now).unwrap();
-        fork_server.request_worker(2, now).unwrap();
+        fork_server
+            .request_worker(1, WorkerOrigin::default(), now)
+            .unwrap();
+        fork_server
+            .request_worker(2, WorkerOrigin::default(), now)
+            .unwrap();
         drop(requests);
         status.send(&StatusMessage::Ready);
         let events = fork_server.read(now);
         assert_eq!(events.len(), 3, "loaded, and two failed requests");
         assert!(fork_server.take_pending().is_empty());
-        assert!(fork_server.request_worker(3, now).is_err());
+        assert!(
+            fork_server
+                .request_worker(3, WorkerOrigin::default(), now)
+                .is_err()
+        );
         assert!(fork_server.take_pending().is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! A side process as the supervisor sees it: fork, heartbeats, exit. The admin process and the ACME process are such.
+//! A side process as the supervisor sees it: fork, heartbeats, exit. The admin process, the ACME process and the
+//! hook process are such.
 //!
 //! The supervisor forks it like a worker. It holds no state that is not in files: one that dies is replaced, and it is
 //! killed without an order to stop.
@@ -78,13 +79,18 @@ impl SideProcess {
         match self.fork(now, hooks) {
             Ok(new) => new,
             Err(error) => {
-                let wait = self.on_fork_failed(now);
-                let name = self.name;
-                let message = format!("cannot fork the {name}: {error}; next attempt in {wait:?}");
-                hooks.log(Level::Error, &message);
+                self.log_failed_fork(&error, now, hooks);
                 None
             }
         }
+    }
+
+    /// Something that the fork needs has failed: it is tried again later.
+    pub(crate) fn log_failed_fork(&mut self, error: &io::Error, now: Instant, hooks: &dyn Hooks) {
+        let wait = self.on_fork_failed(now);
+        let name = self.name;
+        let message = format!("cannot fork the {name}: {error}; next attempt in {wait:?}");
+        hooks.log(Level::Error, &message);
     }
 
     fn fork(&mut self, now: Instant, hooks: &mut dyn Hooks) -> io::Result<Option<NewSideProcess>> {
@@ -203,6 +209,14 @@ impl SideProcess {
         let wait = self.back_off.after_service();
         self.fork_at = now + wait;
         Some(wait)
+    }
+
+    /// Reaps the process if it has exited, for a caller that waits for it.
+    pub(crate) fn reap(&mut self) -> Option<ExitStatus> {
+        let pid = to_pid(self.pid()?);
+        let (_, status) = waitpid(pid, WaitOptions::NOHANG).ok()??;
+        self.running = None;
+        ExitStatus::of(status)
     }
 
     /// Kills the process.

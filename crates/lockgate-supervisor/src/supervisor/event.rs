@@ -310,6 +310,18 @@ pub enum Action {
     CountResponses,
     /// The prepared generation becomes the present one.
     SwitchOver,
+    /// The number of wanted workers changes: the hook process runs `nworkers_changed`.
+    AnnounceResize {
+        /// From now on.
+        new: usize,
+        /// Before.
+        old: usize,
+    },
+    /// The workers of the prepared generation are about to be forked: the hook process runs the hooks of a reload.
+    AnnounceReload {
+        /// How many.
+        workers: usize,
+    },
     /// Discard the prepared generation, or stop preparing one.
     Discard,
     /// Start a trial of the program on disk; answered later by [`Event::UpgradeTried`] or [`Event::UpgradeFailed`].

@@ -84,6 +84,8 @@ impl Supervisor {
         };
         reload.step = ReloadStep::Booting(rules);
         let wanted = self.wanted_by(&rules);
+        let announcement = Action::AnnounceReload { workers: wanted };
+        self.actions.push(announcement);
         for _ in 0..wanted {
             self.allocate_slot(Role::Coming, now);
         }

@@ -66,6 +66,7 @@ struct Script {
     gunicorn_logs: Vec<String>,
     reported: Vec<String>,
     recorded: Vec<ProgressEvent>,
+    announced: Vec<String>,
 }
 
 impl Script {
@@ -87,6 +88,7 @@ impl Script {
             logs,
             gunicorn_logs: Vec::new(),
             recorded: Vec::new(),
+            announced: Vec::new(),
             reported: Vec::new(),
         }
     }
@@ -160,6 +162,13 @@ impl Script {
             } => format!("fork {slot}"),
             Action::Fork { slot, .. } => format!("fork {slot} of next"),
             Action::Prepare => "prepare".to_owned(),
+            // The tests of these actions record them.
+            Action::AnnounceResize { new, old } => {
+                return self.announced.push(format!("{old} to {new}"));
+            }
+            Action::AnnounceReload { workers } => {
+                return self.announced.push(format!("reload with {workers}"));
+            }
             // So frequent that it would hide everything else.
             Action::CountResponses => return,
             Action::SwitchOver => "move".to_owned(),

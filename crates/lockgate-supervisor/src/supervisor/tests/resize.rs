@@ -82,3 +82,27 @@ fn many_resizes_end_with_the_right_number_of_workers() {
     script.at(21.0);
     script.performed(&["20.5 fork 2"]);
 }
+
+#[test]
+fn hooks_learn_of_resizes_and_of_reloads_before_workers_are_forked() {
+    let mut script = Script::serving(2);
+    script.request(Request::MoreWorkers);
+    script.request(Request::FewerWorkers);
+    script.request(Request::FewerWorkers);
+    // One is the minimum.
+    script.request(Request::FewerWorkers);
+    assert_eq!(script.announced, ["2 to 3", "3 to 2", "2 to 1"]);
+    script.announced.clear();
+    // A setting that has not changed keeps the number of the operator.
+    script.request(Request::Reload);
+    script.request(Request::MoreWorkers);
+    assert_eq!(script.announced, ["reload with 1"]);
+    script.fails(103, 3, "no");
+    assert_eq!(script.announced, ["reload with 1", "1 to 2"]);
+    let actions = script
+        .supervisor
+        .on(Event::Requested(Request::MoreWorkers), script.now);
+    let position = |wanted: fn(&Action) -> bool| actions.iter().position(wanted).unwrap();
+    let announced = position(|action| matches!(action, Action::AnnounceResize { .. }));
+    assert!(announced < position(|action| matches!(action, Action::Fork { .. })));
+}
