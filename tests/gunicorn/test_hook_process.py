@@ -87,6 +87,9 @@ ORDER = [
     ("TERM", ["child_exit", "on_exit"]),
 ]
 
+#: See test_hooks.py.
+GUNICORN = Path(sys.prefix) / "gunicorn"
+
 COMMANDS = {
     "lockgate": [sys.executable, "-m", "lockgate"],
     "gunicorn": [sys.executable, "-m", "gunicorn", "--no-control-socket"],
@@ -109,11 +112,14 @@ class Site:
 
     def start(self, *arguments, server="lockgate"):
         address = f"127.0.0.1:{self.port}"
+        if server == "gunicorn" and not GUNICORN.exists():
+            pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
+        environment = {"PYTHONPATH": str(GUNICORN)} if server == "gunicorn" else {}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMANDS[server], "site_app:app", "-b", address, "-w", "1", *arguments],
                 cwd=self.directory,
-                env=clean_environment(),
+                env=clean_environment(environment),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
