@@ -112,15 +112,36 @@ def test_the_configuration_runs_as_gunicorn_runs_it(site):
     assert facts["is_module"] and not facts["has_terminal"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys\nsys.stdout = sys.stderr = None",
+        "import sys, io\nsys.stdout = io.StringIO()",
+        "from math import inf, nan",
+        "GOOGOL = 10**400",
+        "TABLE = 'x' * 20_000_000",
+        "TABLE = ['x'] * 5_000_000",
+        "LOOP = []\nLOOP.append(LOOP)",
+        "class Silent:\n    def __repr__(self):\n        1 / 0\nsilent = Silent()",
+    ],
+)
+def test_variables_and_streams_of_the_configuration_do_not_matter(site, text):
+    site.write(f"workers = 2\n{text}")
+    result = site.lockgate("--print-config")
+    assert result.returncode == 0, result.stderr
+    assert "workers = 2" in result.stdout, result.stdout
+
+
 FAILURES = [
     ("1 / 0", "ZeroDivisionError: division by zero", True),
     ("x = (", "SyntaxError: '(' was never closed", True),
     ("import missing", "ModuleNotFoundError: No module named 'missing'", True),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt", True),
     ("import sys\nsys.exit(7)", "exited with code 7", False),
     ("import os\nos._exit(0)", "exited with code 0", False),
     ("import os\nos.kill(os.getpid(), 9)", "was killed by SIGKILL", False),
 ]
-IDS = ["raises", "syntax", "import", "sys.exit", "os._exit", "killed"]
+IDS = ["raises", "syntax", "import", "interrupt", "sys.exit", "os._exit", "killed"]
 
 
 @pytest.mark.parametrize("text, why, has_traceback", FAILURES, ids=IDS)

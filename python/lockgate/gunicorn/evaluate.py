@@ -25,6 +25,8 @@ from lockgate.gunicorn import conf
 
 #: A value that is nested more deeply is described instead of copied.
 MOST_NESTED = 32
+#: So is one whose JSON has more characters. The server limits the result as a whole to 16 MiB.
+LONGEST = 1 << 20
 #: Descriptions of other objects are cut to this many characters.
 MOST_DESCRIBED = 200
 
@@ -41,7 +43,8 @@ def main(arguments: list[str]) -> None:
     for output in (sys.stdout, sys.stderr):
         try:
             output.flush()
-        except (OSError, ValueError):
+        except Exception:
+            # The configuration may have replaced it, by None for example.
             pass
     # Neither exit functions nor threads of the configuration belong to this process.
     os._exit(0)
@@ -74,7 +77,7 @@ def become_session(output_end: int) -> None:
 def evaluate(source: str) -> dict[str, Any]:
     try:
         namespace = conf.execute(source)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return {"names": [], "error": conf.describe(error)}
     lines = binding_lines(namespace.get("__file__"))
     try:
@@ -93,7 +96,9 @@ def entry(name: str, value: object) -> dict[str, Any]:
     if name in conf.HOOKS and isinstance(value, str):
         value = conf.hook({name: value}, name)
     try:
-        return {"value": plain(value, 0)}
+        found = plain(value, 0)
+        if len(json.dumps(found)) <= LONGEST:
+            return {"value": found}
     except NotPlain:
         pass
     if callable(value) and not isinstance(value, type):
@@ -126,7 +131,7 @@ def plain(value: object, depth: int) -> Any:
         raise NotPlain
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):
+    if isinstance(value, int) and -(1 << 63) <= value < 1 << 64:
         return int(value)
     if isinstance(value, float) and value - value == 0:
         return float(value)
