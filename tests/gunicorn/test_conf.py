@@ -216,6 +216,41 @@ def test_a_configuration_that_hangs_at_a_reload_stops_neither_service_nor_orders
     eventually(lambda: not is_alive(int(pid)), what="the evaluation has ended")
 
 
+@pytest.mark.parametrize("flags", [[], ["-c", "python:site_conf"]], ids=["file", "module"])
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_workers_execute_the_configuration_that_was_evaluated(site, start, flags, preload):
+    """A file that was changed, or broken, takes effect at a reload, as in gunicorn."""
+    name = "site_conf.py" if flags else "gunicorn.conf.py"
+    text = """
+    # coding: latin-1
+    import os
+    workers = 1
+    preload_app = {preload}
+    def post_fork(server, worker):
+        os.environ["COLOUR"] = "{colour}"
+    """
+
+    site.write(text.format(preload=preload, colour="red"), name)
+    style = ["--log-style", "lockgate"]
+    server = start("site_app:app", *style, *flags, chdir=site.directory, workers=None)
+    assert server.get("/").body == b"red"
+    for broken in ["1 / 0", None, text.format(preload=preload, colour="blue")]:
+        if broken is not None:
+            site.write(broken, name)
+        elif not flags:
+            (site.directory / name).unlink()
+        if broken == "1 / 0":
+            reloaded(server, "reload failed")
+        before = len(server.errors)
+        for child in server.workers():
+            os.kill(child, signal.SIGKILL)
+        server.wait_for_log(r"pid \d+\) ready", since=before)
+        assert server.get("/").body == b"red"
+    reloaded(server, r"reload: done")
+    assert server.get("/").body == b"blue"
+    assert server.stop() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_configuration_that_hangs_fails_the_reload_after_half_a_minute(site, start):

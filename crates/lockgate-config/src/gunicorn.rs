@@ -25,6 +25,9 @@ mod shell_words;
 pub struct GunicornConfig {
     /// The configuration file in Python.
     pub conf: Option<ConfSource>,
+    /// What the file contained when it was evaluated. Processes that start later execute this, so that a file that was
+    /// changed takes effect at a reload, as in gunicorn, and a broken one ends no worker.
+    pub conf_text: Option<String>,
     /// The hooks that it defines, in the order of [`HookName::ALL`].
     pub hooks: Vec<HookName>,
     /// `logger_class`: the path of a class of loggers.

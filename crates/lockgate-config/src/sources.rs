@@ -42,6 +42,7 @@ pub(crate) fn read(inputs: &Inputs<'_>, command_line: CommandLine) -> Sources {
                 conf: Some(source.clone()),
                 hooks: conf.hooks,
                 has_logconfig_dict: conf.has_logconfig_dict,
+                conf_text: conf.text,
                 ..GunicornConfig::default()
             };
         }

@@ -7,11 +7,13 @@ Only processes that may die execute it: never the supervisor.
 import importlib
 import importlib.util
 import inspect
+import linecache
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -39,8 +41,9 @@ HOOKS = {
 }
 
 
-def execute(source: str) -> dict[str, Any]:
-    """Executes `PATH`, `file:PATH` or `python:MODULE`; returns its names.
+def execute(source: str, text: str | None = None) -> dict[str, Any]:
+    """Executes `PATH`, `file:PATH` or `python:MODULE`; returns its names. With `text` it is that
+    of the file, which may have changed since.
 
     Raises what the configuration raises; `describe` makes the text of it.
     """
@@ -49,22 +52,35 @@ def execute(source: str) -> dict[str, Any]:
     if here not in sys.path:
         sys.path.insert(0, here)
     if source.startswith("python:"):
-        name = source.removeprefix("python:")
-        # A second execution in the same process follows a reload: the file may have changed.
-        sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        return vars(importlib.import_module(name))
-    return vars(_execute_file(source.removeprefix("file:")))
+        return vars(_import_module(source.removeprefix("python:"), text))
+    return vars(_execute_file(source.removeprefix("file:"), text))
 
 
-def _execute_file(path: str) -> ModuleType:
+def text_of(namespace: dict[str, Any]) -> str | None:
+    """The text that was executed, if there was one."""
+    loader = namespace.get("__loader__")
+    return loader.text if isinstance(loader, _Loader) else None
+
+
+def _import_module(name: str, text: str | None) -> ModuleType:
+    # A second execution in the same process follows a reload: the file may have changed.
+    sys.modules.pop(name, None)
+    importlib.invalidate_caches()
+    finder = _Finder(name, text)
+    sys.meta_path.insert(0, finder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.meta_path.remove(finder)
+
+
+def _execute_file(path: str, text: str | None) -> ModuleType:
     name = "__config__"
     if os.path.splitext(path)[1] == ".pyc":
         spec = importlib.util.spec_from_file_location(name, path)
     else:
-        spec = importlib.util.spec_from_file_location(
-            name, path, loader=_UncachedLoader(name, path)
-        )
+        loader = _Loader(name, path, text)
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if not isinstance(spec, ModuleSpec) or spec.loader is None:
         raise ImportError(f"{path} is not Python", path=path)
     module = importlib.util.module_from_spec(spec)
@@ -73,11 +89,45 @@ def _execute_file(path: str) -> ModuleType:
     return module
 
 
-class _UncachedLoader(SourceFileLoader):
+class _Loader(SourceFileLoader):
     """Compiles the file each time: `__pycache__` would hide a change within the same second."""
 
+    def __init__(self, name: str, path: str, text: str | None) -> None:
+        super().__init__(name, path)
+        #: What is executed instead of the file; what was executed, after that.
+        self.text = text
+
     def get_code(self, fullname: str) -> Any:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        if self.text is None:
+            content = self.get_data(self.path)
+            code = self.source_to_code(content, self.path)
+            self.text = importlib.util.decode_source(content)
+            return code
+        # Tracebacks show these lines.
+        lines = self.text.splitlines(keepends=True)
+        linecache.cache[self.path] = (len(self.text), None, lines, self.path)
+        return self.source_to_code(self.text, self.path)
+
+
+class _Finder(MetaPathFinder):
+    """Has the module of this name loaded by `_Loader`."""
+
+    def __init__(self, name: str, text: str | None) -> None:
+        self._name = name
+        self._text = text
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Loader(fullname, spec.loader.path, self._text)
+        return spec
 
 
 def hook(namespace: dict[str, Any], name: str) -> Hook | None:

@@ -5,10 +5,11 @@ Executes a configuration and writes what it has set as one JSON object to the de
     {"names": [{"name": "workers", "line": 3, "value": 4},
                {"name": "post_fork", "line": 9, "function": ["server", "worker"]},
                {"name": "logger_class", "line": 2, "object": "<class ...>", "path": "m.Logger"}],
-     "error": null}
+     "text": "import os...", "error": null}
 
-If the configuration raises an exception, `error` is its traceback. If it ends the process, the
-descriptor is closed without an object.
+`text` is what the file contains, for processes that execute it later. If the configuration raises
+an exception, `error` is its traceback. If it ends the process, the descriptor is closed without an
+object.
 """
 
 import ast
@@ -88,7 +89,10 @@ def evaluate(source: str) -> dict[str, Any]:
         ]
     except Exception as error:
         return {"names": [], "error": conf.describe(error)}
-    return {"names": names, "error": None}
+    text = conf.text_of(namespace)
+    if text is not None and len(text) > LONGEST:
+        text = None
+    return {"names": names, "text": text, "error": None}
 
 
 def entry(name: str, value: object) -> dict[str, Any]:

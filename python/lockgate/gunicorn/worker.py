@@ -21,22 +21,26 @@ _OWN_LOGGERS = {None, "", "simple", "gunicorn.glogging.Logger", "lockgate.gunico
 
 def start(
     source: str | None,
+    text: str | None,
     values: str,
     binds: Sequence[str],
     app: str,
     pythonpath: Sequence[os.PathLike[str] | str],
 ) -> "WorkerHooks":
-    """Executes the configuration, if there is one. `values` is the JSON of every setting.
+    """Executes the configuration, if there is one, whose file had this text when it was evaluated.
+    `values` is the JSON of every setting.
 
     Raises what the configuration raises, or its class of loggers.
     """
     loading.prepend([*(os.fspath(directory) for directory in pythonpath), os.getcwd()])
-    namespace = conf.execute(source) if source else {}
+    namespace = conf.execute(source, text) if source else {}
     cfg = _configuration(json.loads(values), namespace)
     return WorkerHooks(cfg, _logger(cfg, namespace), binds, app)
 
 
-def attach(source: None, values: str, binds: Sequence[str], app: str, _: object) -> "WorkerHooks":
+def attach(
+    source: None, text: None, values: str, binds: Sequence[str], app: str, _: object
+) -> "WorkerHooks":
     """Only logs access records: the import of the application has changed their logger."""
     cfg = _configuration(json.loads(values), {})
     return WorkerHooks(cfg, _LoggerAsItIs(cfg), binds, app)

@@ -18,6 +18,7 @@ pub(crate) struct Conf {
     pub(crate) assignments: Vec<Assignment>,
     pub(crate) hooks: Vec<HookName>,
     pub(crate) has_logconfig_dict: bool,
+    pub(crate) text: Option<String>,
     /// Values of gunicorn's settings that Lockgate does not have.
     pub(crate) foreign: Vec<Foreign>,
     pub(crate) mistakes: Vec<ConfigError>,
@@ -43,6 +44,7 @@ pub(crate) fn read(source: &ConfSource, evaluated: &str) -> Conf {
             .push(unreadable(traceback.trim_end().to_owned()));
         return conf;
     }
+    conf.text = (object.get("text").and_then(Value::as_str)).map(str::to_owned);
     let entries = object.get("names").and_then(Value::as_array);
     let entries = entries.map(Vec::as_slice).unwrap_or_default().iter();
     let entries = entries.filter_map(|entry| Some((entry.get("name")?.as_str()?, entry)));

@@ -76,6 +76,7 @@ impl WorkerHooks {
         let app = config.app.to_string();
         let arguments = (
             source,
+            &config.gunicorn.conf_text,
             lockgate_config::cfg(config),
             binds,
             app,
