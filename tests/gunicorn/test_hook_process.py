@@ -313,6 +313,8 @@ def test_a_hook_process_that_dies_is_replaced_and_begins_again(site):
     site.write(RECORDER + "\n\ndef child_exit(server, worker):\n    os._exit(9)\n")
     site.start()
     worker = site.serves()
+    # The new process executes what was evaluated, not the file as it is now.
+    site.write("1 / 0")
     before = site.hooks()
     os.kill(worker, signal.SIGKILL)
     site.wait_for(len(before) + 4, "the death")

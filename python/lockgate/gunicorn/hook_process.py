@@ -124,7 +124,7 @@ class HookProcess:
             os.chdir(self._directory)
         self._set_environment({})
         source = event["source"]
-        namespace = conf.execute(source) if source else {}
+        namespace = conf.execute(source, event["text"]) if source else {}
         cfg = worker_hooks._configuration(event["cfg"], namespace)
         self._set_environment(cfg.env)
         if cfg.chdir:

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use lockgate_config::{ConfSource, Config, HookName};
 use serde_json::{Value, json};
 
+/// A longer configuration is read from its file again: an event must fit in the socket's buffer.
+const LONGEST_TEXT: usize = 64 << 10;
+
 /// A worker: the number of the fork, counted from 1 (gunicorn's `age`), and its process once it is forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HookWorker {
@@ -125,7 +128,9 @@ fn configuration(event: &str, config: &Config) -> Value {
     });
     // It is JSON; anything else would be a fault of the server, without consequences here.
     let cfg: Value = serde_json::from_str(&lockgate_config::cfg(config)).unwrap_or_default();
-    json!({"event": event, "source": source, "cfg": cfg})
+    let text = config.gunicorn.conf_text.as_ref();
+    let text = text.filter(|text| text.len() <= LONGEST_TEXT);
+    json!({"event": event, "source": source, "text": text, "cfg": cfg})
 }
 
 #[cfg(test)]
@@ -137,6 +142,7 @@ mod tests {
     fn an_event_has_its_arguments_and_the_state_of_the_server() {
         let mut config = Config::with_defaults(AppSpec::parse("app:app").unwrap());
         config.gunicorn.conf = Some(ConfSource::File("/srv/gunicorn.conf.py".into()));
+        config.gunicorn.conf_text = Some("x = 1".to_owned());
         let mut state = ServerState::new(2);
         let forking = state.on_forking(0);
         let check = |state: &ServerState, event: HookEvent<'_>, expected: Value| {
@@ -159,8 +165,13 @@ mod tests {
         check(
             &state,
             at_start,
-            json!({"event": "start", "source": source, "workers": [[60, 2], [70, 1]]}),
+            json!({
+                "event": "start", "source": source, "text": "x = 1", "workers": [[60, 2], [70, 1]],
+            }),
         );
+        config.gunicorn.conf_text = Some("#".repeat(LONGEST_TEXT + 1));
+        let at_reload = HookEvent::Reload(&config);
+        check(&state, at_reload, json!({"source": source, "text": null}));
         let exited = state.on_exited(70).unwrap();
         check(
             &state,
