@@ -181,7 +181,7 @@ fn cache_name(name: &str) -> Result<String, String> {
     }
 }
 
-/// In the notation that [`CacheConfig::parse`] reads.
+/// In the notation of the setting.
 impl fmt::Display for CacheConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

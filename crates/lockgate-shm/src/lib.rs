@@ -1,6 +1,6 @@
 //! Memory that all processes of a server share: caches and locks, which survive the death of any process at any moment.
 //!
-//! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a [`Table`](table) behind a
+//! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a table behind a
 //! [`Lock`]. All-zero memory is an empty store.
 #![forbid(unsafe_code)]
 

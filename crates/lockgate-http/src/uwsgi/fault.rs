@@ -22,7 +22,7 @@ pub enum PacketFault {
     TruncatedVariable,
     /// More variables than the limits allow.
     TooManyVariables {
-        /// [`Limits::fields`](crate::Limits::fields), and [`PARAMETERS`](super::variables::PARAMETERS).
+        /// The limit on fields and other parameters together.
         limit: usize,
     },
     /// A variable without a name.
