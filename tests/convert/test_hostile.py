@@ -69,6 +69,22 @@ CASES = {
         {"a.ini": "[uwsgi]\n" + "for-times = 9999\nenv = A=%(_)\nendfor =\n" * 9},
         "more than 10000 options",
     ),
+    "a loop that repeats a long value": (
+        {"a.ini": f"[uwsgi]\nfor = {'a ' * 20_000}\nenv = A=%(_){'b' * 60_000}\nendfor =\n"},
+        "line 3: all values have more than 8388608 characters",
+    ),
+    "an option that multiplies its argument": (
+        {"a.ini": f"[uwsgi]\ndeclare-option = k=env={'$1' * 20_000}\nk = {'a' * 60_000}\n"},
+        "line 3: the option k: a value grows beyond 65536 characters",
+    ),
+    "an option with many arguments": (
+        {"a.ini": f"[uwsgi]\ndeclare-option = k={'a=$;' * 9_000}\nk = {'a ' * 30_000}\n"},
+        "more than 50000 placeholders",
+    ),
+    "a long value in many values": (
+        {"a.ini": f"[uwsgi]\nk = {'b' * 60_000}\n" + "env = A=%(k)\n" * 9_000},
+        "all values have more than 8388608 characters",
+    ),
     "a loop over a device": (
         {"a.ini": "[uwsgi]\nfor-readline = /dev/zero\nenv = A=%(_)\nendfor =\n"},
         "is not a regular file",
@@ -100,6 +116,10 @@ CASES = {
         "a.json line 2: is not JSON",
     ),
     "deep JSON": ({"a.json": '{"uwsgi": ' + "[" * 60_000}, "is not JSON"),
+    "deep JSON that uWSGI ignores": (
+        {"a.json": '{"uwsgi": {"k": ' + '{"a": ' * 600 + "1" + "}" * 602},
+        "k: has too many objects inside each other",
+    ),
     "JSON with a large number": (
         {"a.json": '{"uwsgi": {"processes": ' + "9" * 5000 + "}}"},
         "is not JSON",

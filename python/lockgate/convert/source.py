@@ -16,6 +16,8 @@ MOST_FILE_BYTES = 1 << 20
 MOST_LINE_BYTES = 1 << 16
 MOST_VALUE_CHARACTERS = 1 << 16
 MOST_OPTIONS = 10_000
+#: Of all values together, repetitions included.
+MOST_CHARACTERS = 1 << 23
 MOST_FILES = 100
 
 
@@ -102,6 +104,13 @@ def read_text(path: str, directory: str = "") -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return content.decode("latin-1")
+
+
+def replace_within(text: str, old: str, new: str, place: str) -> str:
+    """As `str.replace`, within the limit of a value."""
+    if text.count(old) * len(new) > MOST_VALUE_CHARACTERS:
+        raise ConversionError(f"{place}: a value grows beyond {MOST_VALUE_CHARACTERS} characters")
+    return text.replace(old, new)
 
 
 def reason(problem: OSError | ValueError) -> str:

@@ -186,17 +186,24 @@ class Pairs(list[tuple[str, object]]):
 
 def json_items(line: int, key: str, value: object) -> Iterator[Item]:
     if isinstance(value, Pairs):
-        yield Item(line, key, json.dumps(value), "uWSGI ignores objects as values")
+        yield Item(line, key, json_text(key, value), "uWSGI ignores objects as values")
     elif isinstance(value, list):
         for part in value:
             if isinstance(part, list):
-                yield Item(line, key, json.dumps(part), "uWSGI ignores lists in lists")
+                yield Item(line, key, json_text(key, part), "uWSGI ignores lists in lists")
             else:
                 yield from json_items(line, key, part)
     elif value is None or isinstance(value, bool):
         yield Item(line, key, "1" if value else "0")
     else:
         yield Item(line, key, str(value))
+
+
+def json_text(key: str, value: object) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        raise ConversionError(f"{key}: has too many objects inside each other") from None
 
 
 def json_key_lines(text: str) -> Iterator[int]:
@@ -242,7 +249,8 @@ class XmlReader:
         self.is_skipped = self.is_done = False
         self.key: tuple[int, str, dict[str, str]] | None = None
         self.text: list[str] = []
-        self.parser = expat.ParserCreate()
+        # The text is passed in this encoding, whatever the file declares.
+        self.parser = expat.ParserCreate("utf-8")
 
     def read(self, text: str) -> list[Item]:
         parser = self.parser

@@ -6,10 +6,17 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lockgate.convert.source import MOST_OPTIONS, ConversionError, Machine, Place, read_text
+from lockgate.convert.source import (
+    MOST_OPTIONS,
+    ConversionError,
+    Machine,
+    Place,
+    read_text,
+    replace_within,
+)
 
 #: Plugins that a build of uWSGI for Python has.
 PLUGINS = ("python", "python3", "http", "corerouter", "gevent", "router_static", "router_rewrite")
@@ -70,14 +77,13 @@ class Logic:
         holds, content = condition(place, kind, argument, machine, exported)
         return cls(place, key, argument, [content] if holds != negated else [])
 
-    def apply(self, value: str | None) -> tuple[list[str | None], str]:
+    def apply(self, value: str | None) -> Iterator[str | None]:
         """The values that a key inside has, one for each repetition."""
-        if value is None or "%(_)" not in value:
-            return [value for _ in self.rounds], self.reason()
-        results: list[str | None] = [
-            value if content is None else value.replace("%(_)", content) for content in self.rounds
-        ]
-        return results, self.reason()
+        for content in self.rounds:
+            if value is None or content is None:
+                yield value
+            else:
+                yield replace_within(value, "%(_)", content, str(self.place))
 
     def reason(self) -> str:
         kind = "has nothing to repeat" if self.name in LOOPS else "is false here"

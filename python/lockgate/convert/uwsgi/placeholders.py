@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lockgate.convert.option import CPUS
 from lockgate.convert.source import (
+    MOST_CHARACTERS,
     MOST_VALUE_CHARACTERS,
     ConversionError,
     Machine,
@@ -32,7 +33,7 @@ class Placeholders:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.first: dict[str, Option] = {}
-        self.replacements = 0
+        self.replacements = self.characters = 0
         #: Options whose values other options use.
         self.used: set[str] = set()
 
@@ -58,9 +59,7 @@ class Placeholders:
             if value is None:
                 start = last
                 continue
-            self.replacements += 1
-            if self.replacements > MOST_REPLACEMENTS_IN_ALL:
-                raise ConversionError(f"more than {MOST_REPLACEMENTS_IN_ALL} placeholders")
+            self.count(1)
             # A value may use itself, as it is so far.
             option.template = text = text[:first] + value + text[last + 1 :]
             # uWSGI goes back to the second character, so that a placeholder may come out of another
@@ -73,7 +72,17 @@ class Placeholders:
                 )
         else:
             raise ConversionError(f"{option.place}: the value of {option.key} contains itself")
+        self.characters += len(text)
+        if self.characters > MOST_CHARACTERS:
+            raise ConversionError(
+                f"{option.place}: all values have more than {MOST_CHARACTERS} characters"
+            )
         option.value = text.replace(CPUS, str(self.machine.cpus))
+
+    def count(self, replacements: int) -> None:
+        self.replacements += replacements
+        if self.replacements > MOST_REPLACEMENTS_IN_ALL:
+            raise ConversionError(f"more than {MOST_REPLACEMENTS_IN_ALL} placeholders")
 
     def variable(self, option: Option, name: str) -> str | None:
         value = self.machine.environment.get(name)

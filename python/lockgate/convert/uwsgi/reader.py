@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from lockgate.convert.option import CPUS, Option
 from lockgate.convert.source import (
+    MOST_CHARACTERS,
     MOST_FILES,
     MOST_OPTIONS,
     MOST_VALUE_CHARACTERS,
@@ -20,6 +21,7 @@ from lockgate.convert.source import (
     Machine,
     Place,
     read_text,
+    replace_within,
 )
 from lockgate.convert.uwsgi import formats
 from lockgate.convert.uwsgi.logic import LOGIC, Logic
@@ -64,7 +66,7 @@ class Reader:
         self.logic: Logic | None = None
         self.is_repeating = False
         self.open_files: list[str] = []
-        self.files = 0
+        self.files = self.characters = 0
         self.last_file = ""
 
     def read_environment(self) -> None:
@@ -122,12 +124,11 @@ class Reader:
         if self.logic is None or self.is_repeating or key in ENDS:
             self.append_and_act(Option(place, key, value))
             return
-        results, reason = self.logic.apply(value)
-        if not results:
-            self.append(Option(place, key, value, ignored=reason))
+        if not self.logic.rounds:
+            self.append(Option(place, key, value, ignored=self.logic.reason()))
         # A file that is read in here is not subject to the condition again.
         self.is_repeating = True
-        for result in results:
+        for result in self.logic.apply(value):
             self.append_and_act(Option(place, key, result))
         self.is_repeating = False
 
@@ -189,6 +190,11 @@ class Reader:
                 f"{option.place}: the value of {option.key} has more than "
                 f"{MOST_VALUE_CHARACTERS} characters"
             )
+        self.characters += len(option.text)
+        if self.characters > MOST_CHARACTERS:
+            raise ConversionError(
+                f"{option.place}: all values have more than {MOST_CHARACTERS} characters"
+            )
         option.template = option.text
         if option.value is not None:
             option.value = option.value.replace(CPUS, str(self.machine.cpus))
@@ -231,9 +237,13 @@ class Reader:
         results = []
         for part in self.custom[option.key].split(";"):
             key, equal, value = part.partition("=")
-            if equal:
+            if not equal:
+                continue
+            if "$" in part:
+                self.placeholders.count(len(arguments))
+                place = f"{option.place}: the option {option.key}"
                 for number, argument in enumerate(arguments, 1):
-                    key = key.replace(f"${number}", argument)
-                    value = value.replace(f"${number}", argument)
-                results.append((key, value))
+                    key = replace_within(key, f"${number}", argument, place)
+                    value = replace_within(value, f"${number}", argument, place)
+            results.append((key, value))
         return results
