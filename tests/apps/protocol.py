@@ -179,6 +179,12 @@ def closing_raise(environ, start_response):
     return Closing("raised", fail())
 
 
+@route("/reading-and-raise")
+def reading_and_raise(environ, start_response):
+    environ["wsgi.input"].read()
+    return closing_raise(environ, start_response)
+
+
 @route("/closing-endless")
 def closing_endless(environ, start_response):
     def endless():

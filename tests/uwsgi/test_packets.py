@@ -1,6 +1,7 @@
 """Packets of web servers and of other peers: valid, odd and hostile ones."""
 
 import json
+import socket
 import struct
 import time
 
@@ -193,10 +194,27 @@ def test_a_response_that_fails_ends_with_a_reset(server):
         assert wire.was_reset
 
 
-def test_over_unix_sockets_it_is_a_reset_too(start, tmp_path):
+def test_only_web_servers_have_more_connections_than_an_address(uwsgi):
+    server = uwsgi("protocol:app", "--limit-connections-per-address", "1")
+    for source, answer in (("127.0.0.1", b""), ("127.0.0.2", b"HTTP/1.0 429")):
+        with (
+            socket.create_connection(server.address, source_address=(source, 0)),
+            socket.create_connection(server.address, source_address=(source, 0)) as second,
+        ):
+            second.settimeout(0.5 if not answer else 10)
+            try:
+                received = second.recv(12)
+            except TimeoutError:
+                received = b""
+            assert received[:5] == answer[:5] and received[8:] == answer[8:]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_over_unix_sockets_it_is_a_reset_too(start, tmp_path, streams):
     path = tmp_path / "app.sock"
-    start("protocol:app", bind=[f"uwsgi://unix:{path}"])
-    for data in (get("/closing-raise"), post("/closing-raise", b"body" * 100_000)):
+    flags = ["--stream-request-body", "/"] if streams else []
+    start("protocol:app", *flags, bind=[f"uwsgi://unix:{path}"])
+    for data in (get("/closing-raise"), post("/reading-and-raise", b"body" * 100_000)):
         with PacketWire(str(path)) as wire:
             wire.send(data)
             assert wire.head().framing == "close"

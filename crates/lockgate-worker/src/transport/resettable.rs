@@ -147,11 +147,14 @@ impl Transport for Resettable {
     }
 }
 
-/// An application that reads while the client sends waits for the kernel to have bytes, so none is held from then on.
+/// An application that reads while the client sends waits for the kernel to have bytes, so none is held while it waits.
 impl SharedTransport for Shared {
     fn read(&self, buffer: &mut [u8]) -> io::Result<Received> {
-        self.release();
-        SharedTransport::read(&*self.socket, buffer)
+        let outcome = self.read_and_hold(buffer);
+        if (outcome.as_ref()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            self.release();
+        }
+        outcome
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
@@ -251,6 +254,37 @@ mod tests {
             assert_eq!(client.read(&mut buffer).unwrap(), 8);
             let end = client.read(&mut buffer).map_err(|error| error.kind());
             assert_eq!(end.err(), expected);
+        }
+    }
+
+    #[test]
+    fn a_shared_reader_holds_a_byte_except_while_it_waits() {
+        let is_readable = |server: &Resettable| {
+            let socket = server.descriptor();
+            let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+            poll(&mut watched, Some(&Timespec::default())).unwrap() == 1
+        };
+        for waits in [false, true] {
+            let (mut server, mut client) = pair();
+            client.write_all(b"head").unwrap();
+            assert_eq!(read(&mut server, 100).unwrap(), b"head");
+            let shared = server.share().upgrade().unwrap();
+            for sent in [b"body", b"more"] {
+                let mut buffer = [0; 100];
+                if waits {
+                    let error = shared.read(&mut buffer).unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    assert!(!is_readable(&server));
+                }
+                client.write_all(sent).unwrap();
+                assert_eq!(shared.read(&mut buffer).unwrap().count, 4);
+                assert_eq!(&buffer[..4], sent);
+            }
+            drop(shared);
+            server.reset_on_close();
+            drop(server);
+            let error = client.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
     }
 
