@@ -14,6 +14,7 @@ use super::{EventLoop, Opened, Opener};
 use crate::client::Local;
 use crate::connection::{Driven, Protocol};
 use crate::date::with_date;
+use crate::exchange::client_identity::is_among;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 use crate::transport::descriptors::TrackedFd;
 use crate::transport::{Plain, Resettable, Tls, Transport};
@@ -112,8 +113,11 @@ impl EventLoop {
     pub(super) fn admit(&mut self, opener: &dyn Opener, arrival: Arrival) {
         let limit = self.context.config.limits.connections_per_address;
         // Not counted without a limit, nor for a proxy or a balancer, whose address has many clients.
-        let is_proxy =
-            || arrival.local.is_uwsgi || self.context.proxies.may_be_proxy(&arrival.client);
+        let web_servers = &self.context.config.uwsgi.protocol.peers;
+        let is_proxy = || match arrival.local.is_uwsgi {
+            true => is_among(web_servers, &arrival.client),
+            false => self.context.proxies.may_be_proxy(&arrival.client),
+        };
         let network = arrival.network.filter(|_| limit > 0 && !is_proxy());
         if !self.accepting.addresses.has_room(network, limit) {
             return self.refuse_connection(arrival);
