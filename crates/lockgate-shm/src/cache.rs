@@ -48,6 +48,10 @@ impl Cache {
         self.table.plan()
     }
 
+    pub(crate) fn own_lock(&self) -> Lock {
+        self.lock
+    }
+
     fn locked(&self, guard: Guard) -> LockedTable {
         self.table.recover_if_torn();
         LockedTable {

@@ -128,9 +128,21 @@ impl Lock {
 
     /// Whether a living thread holds it.
     pub fn is_locked(&self) -> bool {
-        let holder = self.word.load(Ordering::Relaxed) & HOLDER;
-        let holder = i32::try_from(holder).ok().and_then(Pid::from_raw);
-        holder.is_some_and(|thread| test_kill_process(thread) != Err(Errno::SRCH))
+        is_alive(self.word.load(Ordering::Relaxed) & HOLDER)
+    }
+
+    /// Releases the lock if its holder has died and no thread waits. To be called when a process has ended: the kernel
+    /// may give the number of the dead thread to another one, which would seem to hold the lock. Where threads wait,
+    /// the kernel has passed the lock on.
+    pub fn release_if_dead(&self) -> bool {
+        let seen = self.word.load(Ordering::Relaxed);
+        let has_waiters = seen & futex::WAITERS != 0;
+        seen != 0
+            && !has_waiters
+            && !is_alive(seen & HOLDER)
+            && (self.word)
+                .compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
     }
 
     fn take(&self, thread: u32) -> bool {
@@ -169,6 +181,12 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let _is_held = self.lock.release(self.thread);
     }
+}
+
+/// Whether there is a thread of this number; 0 is none.
+fn is_alive(thread: u32) -> bool {
+    let thread = i32::try_from(thread).ok().and_then(Pid::from_raw);
+    thread.is_some_and(|thread| test_kill_process(thread) != Err(Errno::SRCH))
 }
 
 fn this_thread() -> u32 {
@@ -211,8 +229,21 @@ mod tests {
         thread::spawn(move || lock.lock().unwrap().keep())
             .join()
             .unwrap();
-        assert!(!lock.is_locked(), "its holder is dead");
+        // The kernel wakes the thread that joins shortly before it frees the number.
+        while lock.is_locked() {
+            thread::yield_now();
+        }
         drop(lock.lock().unwrap());
+        let guard = lock.lock().unwrap();
+        assert!(!lock.release_if_dead());
+        drop(guard);
+        thread::spawn(move || lock.lock().unwrap().keep())
+            .join()
+            .unwrap();
+        while !lock.release_if_dead() {
+            thread::yield_now();
+        }
+        assert!(!lock.release_if_dead() && lock.try_lock().is_some());
         assert!(lock.try_lock().is_some());
         for _round in 0..50 {
             let (taken, is_taken) = std::sync::mpsc::channel();

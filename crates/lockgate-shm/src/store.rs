@@ -110,6 +110,14 @@ impl Store {
             .map(|(name, cache)| (name.as_str(), *cache))
     }
 
+    /// Releases the locks of dead threads for which no thread waits: see [`Lock::release_if_dead`].
+    pub fn release_dead_locks(&self) {
+        let of_caches = self.caches.iter().map(|(_, cache)| cache.own_lock());
+        for lock in self.locks.iter().copied().chain(of_caches) {
+            lock.release_if_dead();
+        }
+    }
+
     /// The lock of this number.
     pub fn lock(&self, number: usize) -> Option<Lock> {
         self.locks.get(number).copied()
@@ -178,5 +186,13 @@ mod tests {
         let (lock_words, words) = memory(&small);
         assert!(Store::new(lock_words, words, &large, (1, 2)).is_none());
         assert!(Store::new(&[], words, &small, (1, 2)).is_none());
+        // Entries of a table that keeps no order of use are in no list of a table that does.
+        let mut other = small.clone();
+        for (_, cache) in &mut other.caches {
+            cache.when_full = WhenFull::Evict;
+        }
+        let (lock_words, words) = memory(&small);
+        assert!(Store::new(lock_words, words, &small, (1, 2)).is_some());
+        assert!(Store::new(lock_words, words, &other, (1, 2)).is_none());
     }
 }

@@ -64,6 +64,13 @@ impl SharedStore {
         self.store.clone()
     }
 
+    /// A process of the server has ended, and perhaps held a lock.
+    pub(crate) fn on_exit(&self) {
+        if let Some(store) = &self.store {
+            store.release_dead_locks();
+        }
+    }
+
     pub(crate) fn memory(&self) -> Option<BorrowedFd<'_>> {
         self.memory.as_ref().map(AsFd::as_fd)
     }

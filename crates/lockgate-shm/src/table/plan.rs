@@ -44,10 +44,12 @@ impl CachePlan {
     /// A number that differs for plans with another layout.
     pub(crate) fn signature(&self) -> u64 {
         let parts = [self.items, self.blocks, self.block_size, self.key_size];
+        // The order of use exists only where it decides which entry goes.
+        let keeps_order = u64::from(self.when_full == WhenFull::Evict);
         let bytes: Vec<u8> = (parts.into_iter())
             .flat_map(|part| (part as u64).to_le_bytes())
             .collect();
-        crate::hash::hash((u64::from(self.spans_blocks), 1), &bytes)
+        crate::hash::hash((u64::from(self.spans_blocks), keeps_order), &bytes)
     }
 
     /// Places for items: one more than entries, so that an entry is replaced by a whole one.
