@@ -70,6 +70,7 @@ class Server:
         """
         worker = self._serving()
         if worker is None:
+            self._forget_worker()
             return
         worker.drain()
         if threading.current_thread() in self._threads:
@@ -81,6 +82,7 @@ class Server:
         else:
             self._join_threads()
         _running.discard(self)
+        self._forget_worker()
 
     def wait(self) -> None:
         """Returns when the server has been stopped; raises RuntimeError if it has failed."""
@@ -145,6 +147,19 @@ class Server:
         if place is None:
             raise RuntimeError("the server listens on no TCP address: see addresses")
         return place
+
+    def _forget_worker(self) -> None:
+        """An ended worker has its application, which may refer to this server: a cycle that
+        Python's collector cannot see."""
+        # Without waiting: a thread that starts this server replaces its worker.
+        if self._process != os.getpid() or not self._changing.acquire(blocking=False):
+            return
+        try:
+            worker = self._worker
+            if worker is not None and worker.is_finished and not worker.has_failed:
+                self._worker = None
+        finally:
+            self._changing.release()
 
     def _start_thread(self, target: Callable[[], None], name: str) -> None:
         if patching.patched_by() is not None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from urllib.request import urlopen
 
 import lockgate
@@ -160,6 +161,24 @@ def test_it_starts_again_and_leaves_nothing_behind():
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
     eventually(lambda: after() <= before, what=f"descriptors and threads as before: {before}")
+
+
+def test_a_stopped_server_is_freed_with_its_application():
+    def serve_once():
+        gate = Gate()
+        gate.may_return.set()
+        gate.server = lockgate.Server(gate, bind=LOCAL)
+        with gate.server:
+            assert urlopen(gate.server.url).read() == b"hello"
+        return weakref.ref(gate)
+
+    gates = [serve_once() for _ in range(3)]
+
+    def are_freed():
+        gc.collect()
+        return all(gate() is None for gate in gates)
+
+    eventually(are_freed, what="the applications are freed")
 
 
 def test_two_servers_run_at_the_same_time_and_a_third_starts_once():
