@@ -99,7 +99,12 @@ impl EmbeddedSettings {
             }
         };
         let remains = Arc::new(Remains(Mutex::new(Some((sockets, certificates)))));
-        look_after(&handle, log, Arc::clone(&remains))?;
+        if let Err(error) = look_after(&handle, log, Arc::clone(&remains)) {
+            // Its threads run already.
+            py.detach(|| handle.stop());
+            remains.remove();
+            return Err(error.into());
+        }
         handle.open();
         Ok(EmbeddedWorker {
             process: std::process::id(),
