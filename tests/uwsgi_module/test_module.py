@@ -172,3 +172,9 @@ def test_threads_outside_of_requests_have_no_request(uwsgi):
         "hasattr(uwsgi, 'version'))).start(), errors))([])]"
     )
     assert "True" in found
+
+
+def test_a_thread_without_a_request_keeps_no_environ(uwsgi):
+    ask = uwsgi(workers=1)
+    ask("watch(uwsgi.env)")
+    ask.logged("forgotten: True")

@@ -118,6 +118,13 @@ impl UwsgiModule {
             .map(Bound::unbind)
             .map_err(|error| problem(py, &error))
     }
+
+    /// The object whose attribute `environ` is that of the request that a thread runs.
+    pub(crate) fn current_request(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.services.as_ref()?;
+        let requests = py.import("lockgate.uwsgi.requests").ok()?;
+        requests.getattr("current").ok().map(Bound::unbind)
+    }
 }
 
 /// The shared caches, as the stats server shows them.

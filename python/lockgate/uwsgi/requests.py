@@ -15,7 +15,7 @@ LOG_VARIABLE = "uwsgi.logvar."
 
 
 class Current(threading.local):
-    """The request of this thread: the last one, while it runs none."""
+    """The request of this thread. The server forgets the environ at the end of the request."""
 
     environ: Environ | None = None
     number: int = 0
@@ -29,7 +29,7 @@ def environ() -> Environ:
     """The environ of this thread's request.
 
     Raises:
-        RuntimeError: on a thread that has run none.
+        RuntimeError: on a thread that runs none.
     """
     if current.environ is None:
         message = "this thread runs no request"

@@ -259,6 +259,7 @@ impl PythonHooks {
             text,
         })?;
         app.set_hooks(self.request_hooks(py, context)?);
+        app.set_current(self.uwsgi.current_request(py));
         let mut config = Config::clone(&self.config);
         if AccessFormat::parse(&config.access_log_format).is_err() {
             // Its atoms are those of `logger_class`; here only requests that the application does not get are logged.

@@ -35,6 +35,8 @@ pub(crate) struct WsgiApp {
     shared: Arc<Shared>,
     /// Hooks of gunicorn around each request, if there are any.
     hooks: Option<RequestHooks>,
+    /// Has the environ of the thread's request as its attribute, for functions of the module `uwsgi`.
+    current: Option<Py<PyAny>>,
 }
 
 impl WsgiApp {
@@ -53,6 +55,7 @@ impl WsgiApp {
             start_thread: None,
             shared: Arc::new(Shared::new(settings, log)),
             hooks: None,
+            current: None,
         }
     }
 
@@ -68,6 +71,11 @@ impl WsgiApp {
     /// From now on each request has these hooks.
     pub(crate) fn set_hooks(&mut self, hooks: Option<RequestHooks>) {
         self.hooks = hooks;
+    }
+
+    /// From now on the attribute `environ` of this object becomes None at the end of each request.
+    pub(crate) fn set_current(&mut self, current: Option<Py<PyAny>>) {
+        self.current = current;
     }
 
     /// From now on errors of requests are collected instead of logged.
@@ -119,6 +127,7 @@ impl WsgiApp {
     ) -> PyResult<()> {
         // Dropped last, so that destructors of the application's objects run in the request's context.
         let _context = self.context.enter(py)?;
+        let _current = Current(self.current.as_ref().map(|current| current.bind(py)));
         let environ = thread
             .environ
             .build(py, request, reply.deadline(), &self.shared)?;
@@ -388,6 +397,20 @@ impl App for WsgiApp {
         match &self.start_thread {
             Some(start) => threads::spawn_with(start, name, Box::new(body)),
             None => threads::spawn(name, Box::new(body)),
+        }
+    }
+}
+
+/// Forgets the request of this thread when it is dropped: the thread may wait long for its next one, and the environ has
+/// the body, in memory or on disk.
+struct Current<'a, 'py>(Option<&'a Bound<'py, PyAny>>);
+
+impl Drop for Current<'_, '_> {
+    fn drop(&mut self) {
+        if let Some(current) = self.0 {
+            // Without bytecode in between, so that no exception from outside can come first.
+            let _forgotten =
+                current.setattr(pyo3::intern!(current.py(), "environ"), current.py().None());
         }
     }
 }
