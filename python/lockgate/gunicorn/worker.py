@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -154,8 +153,9 @@ class WorkerHooks:
         self._worker._alive = False
         try:
             getattr(self._cfg, name)(*given)
-        except Exception:
-            self._log.warning("Exception in %s hook:\n%s", name, traceback.format_exc())
+        except BaseException as error:
+            # sys.exit() too: the worker ends with the exit code of its end.
+            self._log.warning("Exception in %s hook:\n%s", name, describe(error))
 
 
 def _configuration(values: Mapping[str, Any], namespace: dict[str, Any]) -> Config:

@@ -17,6 +17,9 @@ use rustix::net::{
 /// At most this many events wait for a hook process that does not read, beside those in the socket.
 const MOST_WAITING: usize = 1000;
 
+/// At most this many of them keep their pipe: descriptors of the supervisor. Workers of later ones do not wait.
+const MOST_PIPES: usize = 64;
+
 /// Buffer size for the descriptor of an event, as the kernel expects it.
 const ANCILLARY: usize = rustix::cmsg_space!(ScmRights(1));
 
@@ -67,10 +70,14 @@ impl HookSender {
     }
 
     /// Sends an event, or keeps it.
-    pub(crate) fn send(&mut self, message: HookMessage) {
+    pub(crate) fn send(&mut self, mut message: HookMessage) {
         if self.waiting.len() >= MOST_WAITING {
             self.dropped += 1;
             return;
+        }
+        let waiting = self.waiting.iter();
+        if waiting.filter(|message| message.pipe.is_some()).count() >= MOST_PIPES {
+            message.pipe = None;
         }
         self.waiting.push_back(message);
         self.flush();
@@ -185,6 +192,28 @@ mod tests {
         let (own, other) = hook_channel().unwrap();
         sender.connect(own, vec![message("start")]);
         assert_eq!(received(&other), ["start", "pre_fork"]);
+    }
+
+    #[test]
+    fn events_that_are_not_read_keep_few_descriptors() {
+        let mut sender = HookSender::default();
+        let readers: Vec<OwnedFd> = (0..200)
+            .map(|_| {
+                let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+                sender.send(HookMessage {
+                    text: "pre_fork".to_owned(),
+                    pipe: Some(writer),
+                });
+                reader
+            })
+            .collect();
+        let is_open = |reader: &OwnedFd| rustix::io::read(reader, &mut [0; 1]) == Err(Errno::AGAIN);
+        let open = readers.iter().take_while(|reader| is_open(reader)).count();
+        assert_eq!(open, MOST_PIPES);
+        assert!(!readers[open..].iter().any(is_open));
+        let (own, other) = hook_channel().unwrap();
+        sender.connect(own, Vec::new());
+        assert_eq!(received(&other).len(), 200, "every event is sent");
     }
 
     #[test]
