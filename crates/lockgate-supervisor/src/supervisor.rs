@@ -192,8 +192,7 @@ impl Supervisor {
         }
         self.wanted -= 1;
         self.announce_resize(self.wanted + 1);
-        let last = self.numbers(Role::Serving).last();
-        if let Some(place) = last {
+        if let Some(place) = self.place_to_remove() {
             let pid = self.slots[place].worker().map(|worker| worker.pid);
             self.retire(place, now);
             if let Some(pid) = pid {
@@ -205,6 +204,18 @@ impl Supervisor {
             Level::Info,
             format!("number of workers decreased to {}", self.wanted),
         );
+    }
+
+    /// The slot that a smaller number of workers leaves out: the last one whose worker is not ready, or else that of the
+    /// oldest worker. As in gunicorn, TTIN and then TTOU replace a worker.
+    fn place_to_remove(&self) -> Option<usize> {
+        let ready = |place: &usize| self.slots[*place].worker().and_then(|worker| worker.ready);
+        let not_ready = self
+            .numbers(Role::Serving)
+            .filter(|place| ready(place).is_none());
+        not_ready
+            .last()
+            .or_else(|| self.numbers(Role::Serving).min_by_key(ready))
     }
 
     fn announce_resize(&mut self, old: usize) {

@@ -467,9 +467,9 @@ fn no_retry_follows_when_the_worker_to_replace_has_died() {
 #[test]
 fn a_removed_worker_gets_no_successor() {
     let mut script = Script::meeting(recycling(2));
-    script.event(counted(101, 50));
+    script.event(counted(100, 50));
     script.request(Request::FewerWorkers);
-    script.performed(&["20 fork 2", "20 retire 101", "20 stop 102"]);
+    script.performed(&["20 fork 2", "20 retire 100", "20 stop 102"]);
     assert_eq!(script.supervisor.serving().count(), 1);
 }
 

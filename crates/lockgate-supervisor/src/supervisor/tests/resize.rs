@@ -3,21 +3,22 @@
 use super::*;
 
 #[test]
-fn an_added_worker_gets_a_new_slot_and_the_last_one_is_removed_first() {
+fn an_added_worker_gets_a_new_slot_and_the_oldest_one_is_removed_first() {
     let mut script = Script::serving(1);
     script.request(Request::MoreWorkers);
+    script.at(21.0);
     script.event(Event::Ready { pid: 101 });
     script.request(Request::FewerWorkers);
-    script.performed(&["20 fork 1", "20 retire 101"]);
-    script.exits(101, CLEAN);
+    script.performed(&["20 fork 1", "21 retire 100"]);
+    script.exits(100, CLEAN);
     script.at(60.0);
     script.performed(&[]);
     script.logged(&[
         "Info: number of workers increased to 2",
-        "Info: worker 1 (pid 101) ready in 0.00 s",
+        "Info: worker 1 (pid 101) ready in 1.00 s",
         "Info: all 2 workers are ready",
         "Info: number of workers decreased to 1",
-        "Info: worker 1 (pid 101) stopped after 0.00 s of service",
+        "Info: worker 0 (pid 100) stopped after 21.0 s of service",
     ]);
     script.request(Request::FewerWorkers);
     script.performed(&[]);
@@ -30,11 +31,11 @@ fn a_slot_is_reused_only_after_its_worker_has_exited() {
     script.request(Request::FewerWorkers);
     script.at(21.0);
     script.request(Request::MoreWorkers);
-    script.performed(&["20 retire 101", "21 fork 2"]);
+    script.performed(&["20 retire 100", "21 fork 2"]);
     script.at(22.0);
-    script.exits(101, CLEAN);
+    script.exits(100, CLEAN);
     script.request(Request::MoreWorkers);
-    script.performed(&["22 fork 1"]);
+    script.performed(&["22 fork 0"]);
 }
 
 #[test]
@@ -44,13 +45,13 @@ fn a_removed_worker_that_does_not_exit_is_killed() {
     script.request(Request::FewerWorkers);
     script.at(60.0);
     script.performed(&[
-        "20 retire 102",
+        "20 retire 100",
         "20 retire 101",
+        "50 kill 100",
         "50 kill 101",
-        "50 kill 102",
     ]);
+    script.exits(100, KILLED);
     script.exits(101, KILLED);
-    script.exits(102, KILLED);
     script.at(70.0);
     script.performed(&[]);
 }
