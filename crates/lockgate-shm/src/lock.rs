@@ -32,7 +32,7 @@ pub struct Guard {
 pub enum LockError {
     /// This thread holds it already.
     HeldByThisThread,
-    /// The kernel refuses to wait, for example because it has no such futexes.
+    /// The kernel refuses to wait.
     System(i32),
 }
 
@@ -54,6 +54,11 @@ impl Error for LockError {}
 const HOLDER: u32 = !(futex::WAITERS | futex::OWNER_DIED);
 /// How often the kernel may find the word and its own records different: for seconds.
 const MOST_INCONSISTENCIES: u32 = 10_000_000;
+/// How often a lock is looked at where the kernel cannot wait for it.
+const POLL_INTERVAL: futex::Timespec = futex::Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
 /// The memory is shared with other processes.
 const SHARED: futex::Flags = futex::Flags::empty();
 
@@ -101,6 +106,15 @@ impl Lock {
                     std::thread::yield_now();
                 }
                 Err(Errno::DEADLK) => return Err(LockError::HeldByThisThread),
+                // A sandbox without such futexes: then no thread is ever queued.
+                Err(Errno::NOSYS) => match seen & HOLDER {
+                    holder if holder == thread => return Err(LockError::HeldByThisThread),
+                    holder if !is_alive(holder) && self.take_over(holder, thread) => {
+                        return Ok(self.guard(thread));
+                    }
+                    // No release wakes it: whether it was woken or not, the lock is looked at again.
+                    _ => drop(futex::wait(self.word, SHARED, seen, Some(&POLL_INTERVAL))),
+                },
                 Err(error) => return Err(LockError::System(error.raw_os_error())),
             }
         }
