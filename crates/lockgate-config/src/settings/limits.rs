@@ -193,8 +193,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         doc: "Maximum number of connections of one client address; 0: unlimited. Each worker counts separately. A \
               further connection gets 429 and is closed. An IPv6 client is identified by its /64 network. Unix \
-              sockets, the proxies in `forwarded_allow_ips` and, with `proxy_protocol`, those in `proxy_allow_ips` \
-              are not counted. Note that many users may share one address: a company, a school, a mobile network.",
+              sockets, the proxies in `forwarded_allow_ips`, with `proxy_protocol` those in `proxy_allow_ips`, and the \
+              web servers in `uwsgi_allow_ips` where the uwsgi protocol is spoken are not counted. Note that many users may share one address: a company, a school, a mobile network.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
