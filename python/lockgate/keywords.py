@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -67,6 +68,10 @@ def _place(settings: dict[str, object]) -> None:
 
 def _plain(name: str, value: object) -> object:
     """The value as JSON has it."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+        raise ValueError(f"{name}: the number is out of range")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: must be a finite number")
     if isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, os.PathLike):

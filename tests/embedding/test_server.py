@@ -294,6 +294,8 @@ def test_https_with_a_certificate(authority, tmp_path):
         ({"threads": 0}, "must be at least 1"),
         ({"threads": "many"}, "must be a whole number"),
         ({"bind": "127.0.0.1:0", "port": 0}, "exclude each other"),
+        ({"request_timeout": float("inf")}, "request_timeout=inf: must be a finite number"),
+        ({"threads": 1 << 64}, "threads: the number is out of range"),
         ({"access_logformat": "%(nothing"}, "access_logformat"),
     ],
     ids=str,
