@@ -198,11 +198,13 @@ impl Worker {
             event_loop,
             context,
         };
-        start_threads(&thread)?;
-        Ok(Handle {
+        let handle = Handle {
             thread,
             progress: Arc::new(Mutex::new(((0, 0), Instant::now()))),
-        })
+        };
+        // Those that run already would keep the listeners.
+        start_threads(&handle.thread).inspect_err(|_| handle.stop())?;
+        Ok(handle)
     }
 }
 
