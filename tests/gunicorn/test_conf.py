@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,14 @@ def test_variables_and_streams_of_the_configuration_do_not_matter(site, text):
     result = site.lockgate("--print-config")
     assert result.returncode == 0, result.stderr
     assert "workers = 2" in result.stdout, result.stdout
+
+
+def test_the_server_header_may_be_set_as_for_gunicorn(site):
+    site.write("import gunicorn\ngunicorn.SERVER = 'shop'")
+    result = site.lockgate("--print-config")
+    assert re.search('^server_header = "shop" ', result.stdout, re.MULTILINE), result.stdout
+    site.write("import gunicorn\ngunicorn.SERVER = 'shop'\nserver_header = 'own'")
+    assert 'server_header = "own" ' in site.lockgate("--print-config").stdout
 
 
 FAILURES = [

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from lockgate._lockgate import die_with_parent
-from lockgate.gunicorn import conf
+from lockgate.gunicorn import SERVER, conf
 
 #: A value that is nested more deeply is described instead of copied.
 MOST_NESTED = 32
@@ -89,6 +89,10 @@ def evaluate(source: str) -> dict[str, Any]:
         ]
     except Exception as error:
         return {"names": [], "error": conf.describe(error)}
+    changed = getattr(sys.modules.get("gunicorn"), "SERVER", SERVER)
+    if isinstance(changed, str) and changed != SERVER and "server_header" not in namespace:
+        # `gunicorn.SERVER = "..."` in a configuration replaces the response header `Server`.
+        names.append({"name": "server_header", "line": None, **entry("server_header", changed)})
     text = conf.text_of(namespace)
     if text is not None and len(text) > LONGEST:
         text = None
