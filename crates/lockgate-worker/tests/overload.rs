@@ -311,12 +311,10 @@ fn while_clients_leave_the_newest_are_served_first() {
         let seen = stage.seen();
         assert!(!seen.iter().any(|path| path == "/gone"));
         if threads > 1 {
-            // Two threads take them, each the newest first.
-            let first: Vec<&str> = seen[2..4].iter().map(String::as_str).collect();
-            assert!(first.contains(&"/4"), "{seen:?}");
-            // The last two are taken at the same time.
-            let last: Vec<&str> = seen[5..].iter().map(String::as_str).collect();
-            assert!(last.contains(&"/0"), "{seen:?}");
+            // Two threads take them, each the newest first; the system may suspend one that has just taken one.
+            assert!(["/4", "/3"].contains(&seen[2].as_str()), "{seen:?}");
+            let others: Vec<&String> = seen[2..].iter().filter(|path| *path != "/4").collect();
+            assert!(others[0] != "/0" && others[1] != "/0", "{seen:?}");
         }
     }
 }
