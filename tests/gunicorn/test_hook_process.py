@@ -429,7 +429,8 @@ def test_a_server_that_a_hook_has_started_lives_over_reloads_without_leaks(site)
         sizes.append([(descriptors(pid), resident_kibibytes(pid)) for pid in processes])
     assert count == 21
     for early, late in zip(sizes[3], sizes[-1], strict=True):
-        assert late[0] <= early[0], sizes
+        # The connection that asked for the metrics may still be open.
+        assert late[0] <= early[0] + 1, sizes
         assert late[1] <= early[1] + 2048, sizes
     exits = [int(pid) for pid in (site.directory / "exits").read_text().split()]
     assert exits == workers[:-1]

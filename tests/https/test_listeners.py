@@ -123,7 +123,6 @@ def test_curl_is_served(start, authority, certificate, flags, protocol):
         (["--domain", "*.a.example"], "dns-01"),
         (["--ca-certs", "c.pem"], "has no effect without cert_reqs"),
         (["--ciphers", "RC4-SHA", "--domain", "localhost"], "ciphers = "),
-        (["--ssl-version", "5"], "this setting: use tls_min_version"),
     ],
 )  # fmt: skip
 def test_mistakes_name_the_setting_and_what_to_do(tmp_path, arguments, expected):
