@@ -48,6 +48,9 @@ const OF_THE_PROCESS: &[&str] = &[
     "group",
     "umask",
     "capture_output",
+    "logger_class",
+    "log_config",
+    "log_config_json",
     "name",
     "gc",
     "switch_interval",
@@ -153,6 +156,10 @@ mod tests {
             (r#"{"app": "a:b", "max_requests": 10}"#, "max_requests = 10"),
             (r#"{"app": "a:b", "umask": 18}"#, "belongs to the program"),
             (r#"{"app": "a:b", "gc": "off"}"#, "belongs to the program"),
+            (
+                r#"{"app": "a:b", "logger_class": "x.Logger"}"#,
+                "belongs to the program",
+            ),
         ] {
             let mistakes = embed(keywords).unwrap_err();
             assert!(
