@@ -10,6 +10,7 @@ mod request_hooks;
 mod response;
 mod shared;
 mod thread_state;
+mod upgrade;
 
 pub(crate) use app::WsgiApp;
 pub(crate) use context::ImportedContext;

@@ -18,7 +18,7 @@ mod timers;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,7 @@ use crate::exchange::handler::Handler;
 use crate::exchange::request::Request;
 use crate::poller::{Poller, Readiness};
 use crate::transport::Transport;
+use crate::transport::descriptors::TrackedFd;
 
 const WAKER: u64 = 0;
 
@@ -441,6 +442,9 @@ impl EventLoop {
         for returned in all.drain(..) {
             match returned {
                 Returned::Connection(connection) => self.drive(connection),
+                Returned::Upgraded(connection, application) => {
+                    self.watch_upgraded(connection, &application);
+                }
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),
                 Returned::Abandoned => self.expiry.on_client_close(self.turn.now),
@@ -452,6 +456,19 @@ impl EventLoop {
             }
         }
         self.returned = all;
+    }
+
+    /// Drives a connection that has two descriptors from now on.
+    fn watch_upgraded(&mut self, connection: Box<dyn Protocol>, application: &TrackedFd) {
+        let token = connection.link().slot.token();
+        match self.poller.watch_connection(application.as_fd(), token) {
+            Ok(()) => self.drive(connection),
+            Err(error) => {
+                drop(connection);
+                self.report_failure(&error);
+                self.release(token);
+            }
+        }
     }
 
     /// Drives a connection whose last request the application has finished with, or that has output.

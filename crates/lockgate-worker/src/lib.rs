@@ -35,8 +35,7 @@ pub use exchange::deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use exchange::request::{Body, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{
-    ClientGone, DropReason, HeldConnection, Presence, PresenceCheck, ResponseWriter, Sent,
-    TakenOver,
+    ClientGone, DropReason, HeldConnection, NotTaken, Presence, PresenceCheck, ResponseWriter, Sent,
 };
 pub use metrics::monotonic_nanos;
 #[cfg(not(loom))]

@@ -5,6 +5,7 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 mod intake;
 mod proxy_header;
+pub(crate) mod tunnel;
 mod uwsgi;
 
 use std::sync::Arc;

@@ -47,6 +47,8 @@ pub enum Role {
     Follow,
     /// Sleep until woken.
     Park,
+    /// End: there are more threads than may be.
+    End,
 }
 
 #[derive(Default)]
@@ -84,6 +86,9 @@ pub struct ThreadPool {
     /// Changes whenever a call or a stream makes progress.
     progress: AtomicU64,
     hand_off: HandOffPolicy,
+    /// Calls that have taken their connection over: each may last as long as its client stays, so their threads are
+    /// counted apart.
+    upgraded: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -106,6 +111,7 @@ impl ThreadPool {
             may_grow_at: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             hand_off: HandOffPolicy::new(),
+            upgraded: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         }
     }
@@ -130,8 +136,21 @@ impl ThreadPool {
         if self.is_single() {
             1
         } else {
-            self.max_calls + 1
+            self.max_calls + 1 + self.upgraded.load(Ordering::Relaxed)
         }
+    }
+
+    /// A call has taken its connection over: another thread may be started in its place.
+    pub fn begin_upgraded(&self) {
+        self.upgraded.fetch_add(1, Ordering::Relaxed);
+        self.saturation.on_call_end();
+        self.promote_now();
+    }
+
+    /// Such a call has ended.
+    pub fn end_upgraded(&self) {
+        self.upgraded.fetch_sub(1, Ordering::Relaxed);
+        self.saturation.on_call_begin();
     }
 
     /// A thread was started (or will be).
@@ -334,6 +353,10 @@ impl ThreadPool {
     /// The role of a thread that found the event loop taken.
     pub fn take_role(&self) -> Role {
         let mut state = self.lock();
+        if state.threads > self.max_threads() && state.follower.is_some() {
+            state.threads -= 1;
+            return Role::End;
+        }
         if !self.is_gil_awaited.load(Ordering::Relaxed)
             && let Some(exchange) = state.backlog.take(&self.discipline)
         {

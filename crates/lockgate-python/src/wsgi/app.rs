@@ -16,6 +16,7 @@ use super::response::body::{Failure, Transmission};
 use super::response::progress::Progress;
 use super::shared::{Settings, Shared};
 use super::thread_state::{ThreadState, drop_thread_state};
+use super::upgrade::{self, OfferedConnection};
 use crate::ffi;
 use crate::interpreter::async_exception::RequestTimeout;
 use crate::interpreter::gc::IdleGc;
@@ -131,6 +132,10 @@ impl WsgiApp {
         let environ = thread
             .environ
             .build(py, request, reply.deadline(), &self.shared)?;
+        let offered = match thread.environ.take_has_upgrade() {
+            true => self.offer_connection(&environ, request, thread)?,
+            false => None,
+        };
         let application = self.application.bind(py);
         let begin = |hooks: &RequestHooks| hooks.begin(&environ, reply);
         let hooked = self.hooks.as_ref().map(begin).transpose()?;
@@ -142,6 +147,21 @@ impl WsgiApp {
                     Some(hooked) => hooked.call(application, start_response),
                 });
         children::exit_if_child(py, &self.shared.log, returned.as_ref().map(drop));
+        if let Some(offered) = offered {
+            let ended = offered.end();
+            if reply.is_taken_over() {
+                thread.environ.close_stream();
+                self.end_upgraded(py, request, returned, ended);
+                if let Some(hooked) = &hooked {
+                    self.run_hook(py, request, reply, |reply| {
+                        hooked.responded(reply, &progress)
+                    });
+                    self.run_hook(py, request, reply, |_| hooked.ended());
+                }
+                return Ok(());
+            }
+            ended?;
+        }
         self.record_environ(&environ, reply);
         let result = match returned {
             Ok(result) => result,
@@ -198,6 +218,46 @@ impl WsgiApp {
         }
         drop(held);
         Ok(())
+    }
+
+    /// Gives the application the connection of a request that asks for an upgrade. With one thread nothing would pass its
+    /// bytes on during the call.
+    #[cold]
+    fn offer_connection<'py>(
+        &self,
+        environ: &Bound<'py, PyDict>,
+        request: &Request,
+        thread: &ThreadState,
+    ) -> PyResult<Option<OfferedConnection<'py>>> {
+        if !upgrade::is_upgrade(&request.head) {
+            return Ok(None);
+        }
+        let py = environ.py();
+        if !self.shared.settings.is_multithread {
+            self.shared.warn_of_single_thread(py);
+            return Ok(None);
+        }
+        let take = thread.functions.take_over(py)?;
+        OfferedConnection::new(environ, request, take).map(Some)
+    }
+
+    /// Ends a call that has taken its connection over: nothing that it returns is sent.
+    #[cold]
+    fn end_upgraded(
+        &self,
+        py: Python<'_>,
+        request: &Request,
+        returned: PyResult<Bound<'_, PyAny>>,
+        ended: PyResult<()>,
+    ) {
+        let closed = returned.and_then(|result| close(&result));
+        for outcome in [closed, ended] {
+            if let Err(error) = outcome
+                && !upgrade::is_end_of_connection(py, &error)
+            {
+                self.log_error(py, request, &exceptions::traceback(py, &error));
+            }
+        }
     }
 
     /// Runs what follows a response; it cannot fail the response any more.

@@ -97,6 +97,8 @@ pub(crate) struct Environ {
     root: Vec<u8>,
     mount: Vec<u8>,
     path: Vec<u8>,
+    /// The present request has the field Upgrade.
+    has_upgrade: bool,
     /// Of the present request, if its body is streamed.
     stream: Option<Arc<StreamStatus>>,
 }
@@ -185,6 +187,7 @@ impl Environ {
             root,
             mount: Vec::new(),
             path: Vec::new(),
+            has_upgrade: false,
             stream: None,
         })
     }
@@ -239,6 +242,11 @@ impl Environ {
             parameters::add(&environ, parameters)?;
         }
         Ok(environ)
+    }
+
+    /// Whether the request that was built last has the field Upgrade. Resets the answer.
+    pub(crate) fn take_has_upgrade(&mut self) -> bool {
+        std::mem::take(&mut self.has_upgrade)
     }
 
     /// Why the streamed body of the present request could not be read to its end.
@@ -405,6 +413,7 @@ impl Environ {
         value: &[u8],
     ) -> PyResult<()> {
         let py = environ.py();
+        self.has_upgrade |= name.eq_ignore_ascii_case(b"upgrade");
         let key = self.names.other(py, name)?;
         if environ.contains(&key)? {
             repeated.add(environ, &key, value)

@@ -82,6 +82,18 @@ impl Shared {
         }
     }
 
+    /// Warns, once, that a request for an upgrade gets no socket.
+    pub(crate) fn warn_of_single_thread(&self, py: Python<'_>) {
+        if self.is_first_warning(b"upgrade") {
+            self.log(
+                py,
+                Level::Warning,
+                "a request asks for WebSocket, and the application gets no socket for it, because threads = 1: a \
+                 WebSocket would keep all other requests waiting; set threads to 2 or more (logged once)",
+            );
+        }
+    }
+
     fn is_first_warning(&self, name: &[u8]) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         warned.len() < MOST_WARNINGS && warned.insert(name.to_ascii_lowercase())

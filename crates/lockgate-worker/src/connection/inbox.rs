@@ -1,6 +1,7 @@
 //! The inbox of the event loop: what other threads return to it, and how the worker is to stop.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Protocol;
@@ -8,6 +9,7 @@ use super::hand_back::HandBack;
 #[cfg(test)]
 use crate::event_loop::EventLoop;
 use crate::poller::Waker;
+use crate::transport::descriptors::TrackedFd;
 
 /// How a worker was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum StopMode {
 pub enum Returned {
     /// A connection with something to do: input, a full socket, a timer.
     Connection(Box<dyn Protocol>),
+    /// The application has taken this connection over; the descriptor of its side has to be watched, too.
+    Upgraded(Box<dyn Protocol>, Arc<TrackedFd>),
     /// A connection was closed; its slot is free.
     Closed(u64),
     /// The connection with this token has something to do: the application has finished with its last request and the

@@ -86,11 +86,6 @@ impl Slot {
         &self.hold
     }
 
-    /// Keeps the slot of a connection that left the event loop in use until the value is dropped.
-    pub fn reserve(self: &Arc<Self>) -> ReservedSlot {
-        ReservedSlot(Arc::clone(self))
-    }
-
     pub fn content(&self) -> &SlotContent<Box<dyn Protocol>> {
         &self.content
     }
@@ -116,15 +111,6 @@ impl Held for Slot {
             hold::SLOT_WAITS => self.inbox.push_closed(self.token()),
             _ => {}
         }
-    }
-}
-
-/// See [`Slot::reserve`].
-pub struct ReservedSlot(Arc<Slot>);
-
-impl Drop for ReservedSlot {
-    fn drop(&mut self) {
-        self.0.inbox.push_closed(self.0.token);
     }
 }
 

@@ -268,7 +268,7 @@ impl EventLoop {
             .write_unless_blocked(Level::Warning, &message);
     }
 
-    fn report_failure(&mut self, error: &io::Error) {
+    pub(super) fn report_failure(&mut self, error: &io::Error) {
         if let Some(suppressed) = self.accepting.throttles.failed.record(self.turn.now) {
             let message = format!(
                 "cannot accept a connection: {error}; retrying every 0.1 s (see `ulimit -n`){}",

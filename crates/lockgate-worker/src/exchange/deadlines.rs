@@ -181,10 +181,13 @@ impl Deadlines {
     /// The call is over, with any outcome. Called attached: an interruption is either seen here or has not begun.
     pub fn end(&self, call_slot: &CallSlot, now: Instant) -> bool {
         let mut call = call_slot.lock();
-        call.stage = Stage::Idle;
+        let is_watched = std::mem::take(&mut call.stage) != Stage::Idle;
         call.client_socket = ClientSocket::default();
         call.entry = None;
         let is_interrupted = std::mem::take(&mut call.is_interrupted);
+        if !is_watched {
+            return is_interrupted;
+        }
         if let Some(record) = Record::ended(&mut call, self.request_timeout, self.slow_request, now)
         {
             drop(call);

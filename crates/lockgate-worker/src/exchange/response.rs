@@ -3,16 +3,18 @@
 //! Every method is called attached; one that may wait releases the GIL first.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
 
 use super::writer::{
-    ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, Presence, PresenceCheck,
-    ResponseWriter, Sent, TakenOver,
+    ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, NotTaken, Presence, PresenceCheck,
+    ResponseWriter, Sent,
 };
 use crate::exchange::deadlines::Deadline;
+use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::transport::outbox::SharedBytes;
 
 /// While no output is produced for a client, its socket is checked this often.
@@ -30,6 +32,8 @@ enum State {
     Building,
     Started,
     Over,
+    /// The application has the connection.
+    TakenOver,
 }
 
 /// The response to one request. Kept by a worker thread and reused from request to request.
@@ -38,6 +42,8 @@ pub struct Reply {
     writer: Option<Box<dyn ResponseWriter>>,
     state: State,
     deadline: Option<Deadline>,
+    /// Of the call that runs, if calls are watched.
+    call_slot: Option<Arc<CallSlot>>,
     checks: PresenceChecks,
 }
 
@@ -48,6 +54,7 @@ impl Default for Reply {
             writer: None,
             state: State::Over,
             deadline: None,
+            call_slot: None,
             checks: PresenceChecks::default(),
         }
     }
@@ -61,8 +68,14 @@ impl Drop for Reply {
 }
 
 impl Reply {
-    pub(crate) fn open(&mut self, writer: Box<dyn ResponseWriter>, deadline: Option<Deadline>) {
+    pub(crate) fn open(
+        &mut self,
+        writer: Box<dyn ResponseWriter>,
+        deadline: Option<Deadline>,
+        call_slot: Option<Arc<CallSlot>>,
+    ) {
         self.deadline = deadline;
+        self.call_slot = call_slot;
         self.checks = PresenceChecks::default();
         self.head.clear();
         self.writer = Some(writer);
@@ -99,7 +112,7 @@ impl Reply {
 
     /// Whether the response is finished or aborted.
     pub fn is_over(&self) -> bool {
-        self.state == State::Over
+        matches!(self.state, State::Over | State::TakenOver)
     }
 
     /// Whether some of the response may have been sent, so that it cannot be replaced any more.
@@ -170,21 +183,35 @@ impl Reply {
         self.writer.take().map_or(Ok(()), |writer| writer.finish())
     }
 
-    /// Sends an interim head, which has to be 101, and takes the connection over from HTTP.
+    /// Takes the connection over from HTTP: returns the application's end of it. From now on the server writes nothing
+    /// of its own, and the call has no deadline.
     ///
     /// # Errors
-    /// [`ClientGone`] when the client has gone, when a response was started, or when the protocol has no such step.
-    pub fn take_over(&mut self, head: &[u8]) -> Result<TakenOver, ClientGone> {
+    /// [`NotTaken`]; unless a response has begun, the connection is closed then.
+    pub fn take_over(&mut self) -> Result<OwnedFd, NotTaken> {
         if self.state != State::Building {
-            return Err(ClientGone);
+            return Err(NotTaken::Responded);
         }
         self.state = State::Over;
-        self.writer.take().ok_or(ClientGone)?.take_over(head)
+        let writer = self.writer.take().ok_or(NotTaken::Responded)?;
+        let socket = writer.take_over()?;
+        self.state = State::TakenOver;
+        if let Some(call_slot) = &self.call_slot {
+            call_slot.unwatch();
+        }
+        Ok(socket)
+    }
+
+    /// Whether the application has taken the connection over.
+    pub fn is_taken_over(&self) -> bool {
+        self.state == State::TakenOver
     }
 
     /// Closes the connection with the response unfinished.
     pub fn abort(&mut self) {
-        self.state = State::Over;
+        if self.state != State::TakenOver {
+            self.state = State::Over;
+        }
         if let Some(writer) = self.writer.take() {
             writer.abort();
         }
@@ -222,7 +249,7 @@ impl Reply {
     /// Discards a head that was started but of which nothing has been sent (`start_response` with `exc_info`). Returns
     /// whether that was possible.
     pub fn restart(&mut self) -> bool {
-        if self.is_committed() || self.state == State::Over {
+        if self.is_committed() || self.is_over() {
             return false;
         }
         if let Some(writer) = &mut self.writer {

@@ -6,7 +6,7 @@
 //! Every method is called attached unless it says otherwise; one that may wait releases the GIL first.
 
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,6 @@ use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
 use crate::exchange::deadlines::call_slot::CallSlot;
-use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 
 /// A client that has closed its sending side counts as gone once its request has waited this long; see
@@ -131,14 +130,14 @@ pub trait ResponseWriter: Send {
     /// gone. Called as [`ResponseWriter::answer`].
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant);
 
-    /// Sends an interim head, which has to be 101, and gives the connection to the caller: no HTTP follows on it. Waits
-    /// for a client that reads too slowly.
+    /// Takes the connection from HTTP: the socket that is returned is the application's end of it, and the application
+    /// writes the head of the response itself. Does not wait.
     ///
     /// # Errors
-    /// [`ClientGone`] when the client cannot receive it any more, when a response was started, or when the protocol has
-    /// no such step.
-    fn take_over(self: Box<Self>, _head: &[u8]) -> Result<TakenOver, ClientGone> {
-        Err(ClientGone)
+    /// [`NotTaken`]; the connection is closed then.
+    fn take_over(self: Box<Self>) -> Result<OwnedFd, NotTaken> {
+        self.abort();
+        Err(NotTaken::OtherProtocol)
     }
 
     /// Whether the client is still connected, and its socket.
@@ -148,15 +147,39 @@ pub trait ResponseWriter: Send {
     fn control(&mut self) -> &mut dyn ExchangeControl;
 }
 
-/// A connection that left HTTP. It counts as one of the worker's connections until this value is dropped.
-pub struct TakenOver {
-    /// The byte stream; it does not block.
-    pub transport: Box<dyn Transport>,
-    /// What the client has sent after its request.
-    pub unread: Vec<u8>,
-    /// Dropped last: the slot is free when the connection is closed.
-    pub(crate) _slot: Box<dyn Send>,
+/// Why an application cannot take a connection over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The response has begun, or the request is over.
+    Responded,
+    /// The request's deadline has passed.
+    Expired,
+    /// The request came over a protocol in which a connection has several requests.
+    OtherProtocol,
+    /// The process has no descriptor left; the number is the system's error.
+    NoDescriptor(i32),
 }
+
+impl std::fmt::Display for NotTaken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Responded => formatter.write_str(
+                "the connection cannot be taken over: its response has begun, or the request is over",
+            ),
+            Self::Expired => formatter
+                .write_str("the connection cannot be taken over: the request's deadline has passed"),
+            Self::OtherProtocol => {
+                formatter.write_str("the connection cannot be taken over: it does not speak HTTP/1.1")
+            }
+            Self::NoDescriptor(code) => {
+                let error = std::io::Error::from_raw_os_error(*code);
+                write!(formatter, "the connection cannot be taken over: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NotTaken {}
 
 /// Whether a client is still connected, without sending it anything.
 pub trait ClientProbe {

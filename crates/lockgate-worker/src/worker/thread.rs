@@ -109,7 +109,7 @@ impl WorkerThread {
                     exchange,
                     waited,
                     &mut reply,
-                    watch.deadline(),
+                    (watch.deadline(), watch.call_slot()),
                     &mut recorder,
                 ));
                 watch.end_now(&self.context.app);
@@ -177,15 +177,18 @@ impl WorkerThread {
         mut exchange: Exchange,
         waited: Duration,
         reply: &mut Reply,
-        deadline: Option<Deadline>,
+        (deadline, call_slot): (Option<Deadline>, Option<Arc<CallSlot>>),
         recorder: &mut ThreadRecorder,
     ) -> Box<Request> {
         recorder.begin(&exchange.request, exchange.ready_nanos, waited);
-        reply.open(exchange.writer, deadline);
+        reply.open(exchange.writer, deadline, call_slot);
         self.context.pool.saturation().on_call_begin();
         let call = catch_unwind(AssertUnwindSafe(|| {
             self.context.app.call(&mut exchange.request, reply)
         }));
+        if reply.is_taken_over() {
+            self.context.pool.end_upgraded();
+        }
         self.context.pool.saturation().on_call_end();
         recorder.end();
         if call.is_err() {
@@ -258,7 +261,7 @@ impl WorkerThread {
                 }
                 Role::Follow => {}
                 Role::Park if self.context.pool.wait_parked() => {}
-                Role::Park => return None,
+                Role::Park | Role::End => return None,
             }
             let mut tried = 0;
             while self.context.pool.wait_as_follower(&mut tried) {
@@ -353,6 +356,11 @@ impl CallWatch {
     fn deadline(&self) -> Option<Deadline> {
         let (deadlines, call_slot) = self.slot.as_ref()?;
         deadlines.deadline_of(call_slot)
+    }
+
+    fn call_slot(&self) -> Option<Arc<CallSlot>> {
+        let (_, call_slot) = self.slot.as_ref()?;
+        Some(Arc::clone(call_slot))
     }
 
     fn end_now(&self, app: &Arc<dyn App>) {

@@ -46,7 +46,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     let writer = Box::new(Discard {
         answer: Arc::clone(&answer),
     });
-    reply.open(writer, None);
+    reply.open(writer, None, None);
     app.call(&mut request, &mut reply);
     if !reply.is_over() {
         reply.fail(500);

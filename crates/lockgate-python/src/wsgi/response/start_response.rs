@@ -5,11 +5,12 @@
 //! application that keeps one of the functions keeps that set, and the thread makes a new one.
 
 use std::mem::{self, ManuallyDrop};
+use std::os::fd::IntoRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use lockgate_http::{BodyLength, ResponseHead};
-use lockgate_worker::Reply;
+use lockgate_worker::{NotTaken, Reply};
 use pyo3::exceptions::{PyAssertionError, PyConnectionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -194,6 +195,14 @@ impl Functions {
         self.client_disconnected.bind(py)
     }
 
+    /// A function that takes over the connection of the request that is lent.
+    ///
+    /// # Errors
+    /// When there is no memory.
+    pub(crate) fn take_over<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCFunction>> {
+        TAKE_OVER.bind(self.responder.bind(py).as_any())
+    }
+
     /// Disables the set, which the application still holds.
     pub(crate) fn retire(&self, py: Python<'_>) {
         self.responder.get().retire(py);
@@ -272,7 +281,14 @@ static CLIENT_DISCONNECTED: Definition = Definition::fast(
     c"client_disconnected()\n--\n\nWhether the client has disconnected; checks the connection.",
 );
 
+static TAKE_OVER: Definition = Definition::fast(
+    c"take_over",
+    take_over_entry,
+    c"take_over()\n--\n\nTakes the connection over from HTTP; returns a descriptor.",
+);
+
 trampoline!(write_entry, ["data"], write);
+trampoline!(take_over_entry, [], take_over);
 trampoline!(client_disconnected_entry, [], client_disconnected);
 
 fn client_disconnected<'py>(
@@ -288,6 +304,21 @@ fn client_disconnected<'py>(
         !state.is_current
     };
     Ok(PyBool::new(py, has_left).to_owned().into_any())
+}
+
+fn take_over<'py>(
+    receiver: &Bound<'py, PyAny>,
+    []: [Option<Borrowed<'_, 'py, PyAny>>; 0],
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = receiver.py();
+    let mut state = receiver.cast::<Responder>()?.get().lock(py);
+    let taken = match state.has_reply {
+        true => state.reply.take_over(),
+        false => Err(NotTaken::Responded),
+    };
+    drop(state);
+    let socket = taken.map_err(|error| PyConnectionError::new_err(error.to_string()))?;
+    Ok(socket.into_raw_fd().into_pyobject(py)?.into_any())
 }
 
 fn start_response<'py>(

@@ -205,6 +205,11 @@ impl CallSlot {
         (call.entry.take(), ending)
     }
 
+    /// The application has taken the connection over: the call has no deadline, and it may take as long as it likes.
+    pub fn unwatch(&self) {
+        self.lock().stage = Stage::Idle;
+    }
+
     pub fn record_environ(&self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.lock().entry {
             entry.environ = values;

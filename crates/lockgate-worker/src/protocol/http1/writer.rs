@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use lockgate_observe::{Loss, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{Http1, Phase};
+use crate::connection::inbox::Returned;
 use crate::date::with_date;
 use crate::detached_work::DetachedWork;
 use crate::event_loop::load_shedding;
@@ -19,9 +20,10 @@ use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::deadlines::ending::{ClientSocket, Handle};
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, Presence, PresenceCheck,
-    ResponseWriter, Sent, TakenOver,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
+    PresenceCheck, ResponseWriter, Sent,
 };
+use crate::protocol::tunnel::{self, Tunnel, TunnelResponse};
 use crate::transport::outbox::{Flushed, SharedBytes};
 
 impl Http1 {
@@ -341,34 +343,45 @@ impl ResponseWriter for Http1 {
         self.answer(&load_shedding::answer_to(why, detail), now);
     }
 
-    fn take_over(mut self: Box<Self>, head: &[u8]) -> Result<TakenOver, ClientGone> {
+    fn take_over(mut self: Box<Self>) -> Result<OwnedFd, NotTaken> {
         if let Some(ending) = self.release_call_slot() {
             self.close_after_deadline(ending);
-            return Err(ClientGone);
+            return Err(NotTaken::Expired);
         }
         self.end_body_stream();
         if self.response.body.is_some() || self.reader.discards_input() {
             self.abort();
-            return Err(ClientGone);
+            return Err(NotTaken::Responded);
         }
-        self.link.out.append(head);
-        self.response.status = 101;
-        if let Some(entry) = &mut self.response.entry {
-            entry.status = 101;
-        }
-        if let Err(error) = self.flush() {
-            self.abort();
-            return Err(error);
-        }
-        let now = Instant::now();
-        self.record(Outcome::Complete, now);
-        self.count_response_among_others(now);
-        let slot = Box::new(self.link.slot.reserve());
-        Ok(TakenOver {
-            transport: self.link.transport,
-            unread: self.reader.take_unread(),
-            _slot: slot,
-        })
+        let (own, given) = match tunnel::socket_pair() {
+            Ok(pair) => pair,
+            Err(error) => {
+                self.abort();
+                return Err(NotTaken::NoDescriptor(error.raw_os_error().unwrap_or(0)));
+            }
+        };
+        let Self {
+            link,
+            context,
+            mut reader,
+            mut response,
+            ..
+        } = *self;
+        let entry = response.entry.take();
+        let ready_at = response.ready_at.take();
+        let response = TunnelResponse::new(entry, ready_at);
+        let own = Arc::new(own);
+        let tunnel = Tunnel::new(
+            link,
+            Arc::clone(&context),
+            Arc::clone(&own),
+            reader.take_unread(),
+            response,
+        );
+        context.pool.begin_upgraded();
+        let upgraded = Returned::Upgraded(Box::new(tunnel), own);
+        context.inbox.push(upgraded, true);
+        Ok(given)
     }
 
     fn client(&mut self) -> &mut dyn ClientProbe {

@@ -27,7 +27,7 @@ use crate::exchange::answer::Answer;
 use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::writer::{
-    ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent, TakenOver,
+    ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
 };
 use crate::log::access_log::Entry;
 use crate::transport::SharedTransport;
@@ -452,11 +452,6 @@ impl ResponseWriter for StreamWriter {
             .context
             .report_refusal(&self.shared.peer, detail);
         self.answer_locally(&load_shedding::answer_to(why, detail), now);
-    }
-
-    fn take_over(self: Box<Self>, _head: &[u8]) -> Result<TakenOver, ClientGone> {
-        self.abort();
-        Err(ClientGone)
     }
 
     fn client(&mut self) -> &mut dyn ClientProbe {
