@@ -1,7 +1,7 @@
-"""The socket of a request that asks for an upgrade: ``gunicorn.socket`` and ``werkzeug.socket`` in environ.
+"""The socket of an upgrade request: ``gunicorn.socket`` and ``werkzeug.socket`` in environ.
 
-The application's end of a socket pair; the event loop passes bytes between its other end and the client, over TLS too.
-The connection leaves HTTP when the application uses the socket first.
+It is the application's end of a socket pair. The event loop passes bytes between the other end and
+the client, over TLS too. The connection leaves HTTP when the application uses the socket first.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class UpgradedSocket(socket.socket):
             super().close()
 
     def __repr__(self) -> str:
-        state = "offered" if self._take_over else "taken over" if super().fileno() >= 0 else "closed"
+        state = (
+            "offered" if self._take_over else "taken over" if super().fileno() >= 0 else "closed"
+        )
         return f"<UpgradedSocket {state}, client={self._client}>"
 
     def getpeername(self) -> Any:

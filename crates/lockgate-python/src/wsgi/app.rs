@@ -132,7 +132,7 @@ impl WsgiApp {
         let environ = thread
             .environ
             .build(py, request, reply.deadline(), &self.shared)?;
-        let offered = match thread.environ.take_has_upgrade() {
+        let offered = match thread.environ.has_upgrade() {
             true => self.offer_connection(&environ, request, thread)?,
             false => None,
         };
@@ -229,7 +229,8 @@ impl WsgiApp {
         request: &Request,
         thread: &ThreadState,
     ) -> PyResult<Option<OfferedConnection<'py>>> {
-        if !upgrade::is_upgrade(&request.head) {
+        // Over the uwsgi protocol the connection is not the client's.
+        if !upgrade::is_upgrade(&request.head) || request.parameters().is_some() {
             return Ok(None);
         }
         let py = environ.py();

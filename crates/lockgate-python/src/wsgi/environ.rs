@@ -22,7 +22,7 @@ use super::input::{Input, StreamStatus};
 use super::response::file_wrapper::FileWrapper;
 use super::shared::Shared;
 use crate::ffi;
-use header_names::{COMMON, HeaderNames, Treatment};
+use header_names::{COMMON, HeaderNames, Treatment, UPGRADE};
 use repeated_fields::RepeatedFields;
 use tls_variables::TlsVariables;
 
@@ -244,9 +244,9 @@ impl Environ {
         Ok(environ)
     }
 
-    /// Whether the request that was built last has the field Upgrade. Resets the answer.
-    pub(crate) fn take_has_upgrade(&mut self) -> bool {
-        std::mem::take(&mut self.has_upgrade)
+    /// Whether the request that was built last has the field Upgrade.
+    pub(crate) fn has_upgrade(&self) -> bool {
+        self.has_upgrade
     }
 
     /// Why the streamed body of the present request could not be read to its end.
@@ -394,6 +394,7 @@ impl Environ {
                 _ => environ.set_item(key, self.values[index].get(py, value)?)?,
             }
         }
+        self.has_upgrade = seen & (1 << UPGRADE) != 0;
         repeated.join(environ, self.names.cookie(py))?;
         if head.dropped_fields() > 0 {
             shared.warn_of_underscores(py, head);
@@ -413,7 +414,6 @@ impl Environ {
         value: &[u8],
     ) -> PyResult<()> {
         let py = environ.py();
-        self.has_upgrade |= name.eq_ignore_ascii_case(b"upgrade");
         let key = self.names.other(py, name)?;
         if environ.contains(&key)? {
             repeated.add(environ, &key, value)

@@ -110,6 +110,10 @@ pub(crate) const COMMON: [Common; 63] = [
     list("X-Requested-With"),
 ];
 
+/// The position of Upgrade in [`COMMON`].
+pub(crate) const UPGRADE: usize = 53;
+const _: () = assert!(matches!(COMMON[UPGRADE].name.as_bytes(), b"Upgrade"));
+
 /// The index of Cookie in [`COMMON`].
 const COOKIE: usize = 3;
 
