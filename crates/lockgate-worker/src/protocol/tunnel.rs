@@ -20,7 +20,7 @@ use lockgate_observe::{Loss, Outcome};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use self::frames::{FrameBoundary, GOING_AWAY};
+use self::frames::{FrameBoundary, GOING_AWAY, SERVER_GOES_AWAY};
 pub(super) use self::response::TunnelResponse;
 use crate::connection::link::{Link, Read};
 use crate::connection::turn::Turn;
@@ -179,7 +179,13 @@ impl Tunnel {
     /// Reads what the application has written. Returns whether anything has moved.
     fn take_output(&mut self, turn: &mut Turn) -> bool {
         match rustix::net::recv(&*self.application, &mut turn.buffer[..], RecvFlags::empty()) {
-            Ok((_, 0)) => self.is_output_over = true,
+            Ok((_, 0)) => {
+                self.is_output_over = true;
+                // simple-websocket may end the call before its other thread has answered the close frame.
+                if self.response.lacks_close_frame() {
+                    self.link.out.append(&SERVER_GOES_AWAY);
+                }
+            }
             Ok((_, count)) => {
                 let written = &turn.buffer[..count];
                 self.response.observe(written, &self.context, turn.now);
@@ -298,8 +304,9 @@ impl Protocol for Tunnel {
         if self.input_state != InputState::Open {
             return;
         }
-        if self.response.is_websocket() && self.boundary.is_between_frames() {
+        if self.response.is_websocket() && self.boundary.may_close() {
             self.input.extend_from_slice(&GOING_AWAY);
+            self.response.worker_goes_away();
         }
         self.input_state = InputState::Ending;
         self.send_input();

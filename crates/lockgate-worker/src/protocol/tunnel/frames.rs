@@ -3,10 +3,13 @@
 /// A client's Close frame with the code 1001, "going away", masked with zero (RFC 6455 §5.5.1, §7.4.1).
 pub(super) const GOING_AWAY: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
+/// A server's Close frame with the same code, which is not masked.
+pub(super) const SERVER_GOES_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
+
 /// The longest head of a frame: two bytes, eight of length, four of mask.
 const LONGEST_HEAD: usize = 14;
 
-/// Follows the frames of a client.
+/// Follows the frames of one side.
 #[derive(Debug, Default)]
 pub(super) struct FrameBoundary {
     head: [u8; LONGEST_HEAD],
@@ -14,10 +17,12 @@ pub(super) struct FrameBoundary {
     head_len: u8,
     /// Bytes of the present frame's payload that are still to come.
     payload: u64,
+    /// A Close frame has begun: no other frame follows it.
+    is_closing: bool,
 }
 
 impl FrameBoundary {
-    /// Takes what the client has sent.
+    /// Takes what this side has sent.
     pub(super) fn advance(&mut self, mut bytes: &[u8]) {
         while let [first, rest @ ..] = bytes {
             if self.payload > 0 {
@@ -32,15 +37,16 @@ impl FrameBoundary {
             bytes = rest;
             let head = &self.head[..usize::from(self.head_len)];
             if let Some(payload) = payload_of(head) {
+                self.is_closing |= head.first().is_some_and(|first| first & 0x0f == 8);
                 self.payload = payload;
                 self.head_len = 0;
             }
         }
     }
 
-    /// Whether the last frame is complete.
-    pub(super) fn is_between_frames(&self) -> bool {
-        self.head_len == 0 && self.payload == 0
+    /// Whether another frame may be added: the last one is complete, and it is no Close frame.
+    pub(super) fn may_close(&self) -> bool {
+        self.head_len == 0 && self.payload == 0 && !self.is_closing
     }
 }
 
@@ -92,7 +98,7 @@ mod tests {
                         boundary.advance(piece);
                         seen += piece.len();
                         let expected = seen == frame.len();
-                        assert_eq!(boundary.is_between_frames(), expected, "{payload} {seen}");
+                        assert_eq!(boundary.may_close(), expected, "{payload} {seen}");
                     }
                 }
             }
@@ -105,10 +111,10 @@ mod tests {
         bytes.extend(frame(true, 200));
         let mut boundary = FrameBoundary::default();
         boundary.advance(&bytes);
-        assert!(boundary.is_between_frames());
+        assert!(boundary.may_close());
         boundary.advance(&GOING_AWAY[..3]);
-        assert!(!boundary.is_between_frames());
+        assert!(!boundary.may_close());
         boundary.advance(&GOING_AWAY[3..]);
-        assert!(boundary.is_between_frames());
+        assert!(!boundary.may_close(), "it is closed already");
     }
 }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use lockgate_observe::{Loss, Outcome, Response};
 
+use super::frames::FrameBoundary;
 use crate::client::Client;
 use crate::event_loop::context::Context;
 use crate::log::access_log::Entry;
@@ -21,6 +22,10 @@ pub struct TunnelResponse {
     has_head: bool,
     status: u16,
     is_websocket: bool,
+    /// The application's frames, if it speaks WebSocket.
+    boundary: FrameBoundary,
+    /// The worker ends: the application has been given a close frame.
+    goes_away: bool,
     /// Bytes that the application has written after the head.
     body_bytes: u64,
 }
@@ -34,6 +39,8 @@ impl TunnelResponse {
             has_head: false,
             status: 0,
             is_websocket: false,
+            boundary: FrameBoundary::default(),
+            goes_away: false,
             body_bytes: 0,
         }
     }
@@ -50,6 +57,7 @@ impl TunnelResponse {
     /// Takes what the application has written.
     pub(super) fn observe(&mut self, written: &[u8], context: &Context, now: Instant) {
         if self.has_head {
+            self.observe_frames(written);
             self.body_bytes += written.len() as u64;
             return;
         }
@@ -70,9 +78,26 @@ impl TunnelResponse {
         let mut places = self.head.windows(accept.len());
         self.is_websocket =
             self.status == 101 && places.any(|place| place.eq_ignore_ascii_case(accept));
-        self.head = Vec::new();
+        let head = std::mem::take(&mut self.head);
+        self.observe_frames(&head[end..]);
         self.has_head = true;
         self.count(context, now);
+    }
+
+    fn observe_frames(&mut self, written: &[u8]) {
+        if self.is_websocket {
+            self.boundary.advance(written);
+        }
+    }
+
+    /// The application has been given a close frame.
+    pub(super) fn worker_goes_away(&mut self) {
+        self.goes_away = true;
+    }
+
+    /// Whether the application has ended its stream without an answer to that frame.
+    pub(super) fn lacks_close_frame(&self) -> bool {
+        self.goes_away && self.boundary.may_close()
     }
 
     /// Counts the response once its status is known: its duration is that of the handshake.
