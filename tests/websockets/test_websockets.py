@@ -214,7 +214,7 @@ def test_websockets_leave_threads_for_requests_and_their_threads_end(start):
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_a_client_is_told_that_its_worker_goes_away(start, number):
+def test_a_client_gets_a_close_frame_when_its_worker_ends(start, number):
     server = start("upgrading:app", workers=1)
     clients = [connect(url(server, "/echo"), legacy=True) for _ in range(10)]
     for ws in clients:
