@@ -36,8 +36,9 @@ const ROUNDS: usize = 8;
 /// sends for unread input cannot overtake the last bytes.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A tunnel without output has no deadline of its own: the application decides how long a silent client stays.
-const NO_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A tunnel without output has no deadline of its own: the application decides how long a silent client stays. Its timer
+/// entry is renewed this often, so that closed tunnels leave no entries for longer.
+const TIMER_INTERVAL: Duration = Duration::from_secs(600);
 
 /// See the module documentation.
 pub struct Tunnel {
@@ -127,7 +128,7 @@ impl Tunnel {
                 match self.link.flush(|| context.write_rate()) {
                     Ok(Flushed::All) => {
                         has_moved = true;
-                        self.link.deadline = turn.now + NO_DEADLINE;
+                        self.link.deadline = turn.now + TIMER_INTERVAL;
                     }
                     Ok(Flushed::Blocked) => {}
                     Ok(Flushed::Bounded) => return Next::Again,
@@ -281,7 +282,7 @@ impl Protocol for Tunnel {
                 Next::Close
             }
             false => {
-                self.link.deadline = turn.now + NO_DEADLINE;
+                self.link.deadline = turn.now + TIMER_INTERVAL;
                 Next::Wait
             }
         };
