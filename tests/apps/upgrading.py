@@ -30,6 +30,7 @@ def echo(ws):
 
 @sock.route("/peer")
 def peer(ws):
+    ws.receive()
     ws.send(repr(request.environ["gunicorn.socket"].getpeername()))
 
 
@@ -61,10 +62,21 @@ def raw(environ, start_response):
         raise ConnectionResetError
     if ending == "fail":
         raise RuntimeError("the application has failed")
+    if ending == "slow":
+        return SlowlyClosed()
     if ending == "respond":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"dropped"]
     return []
+
+
+class SlowlyClosed:
+    def __iter__(self):
+        return iter(())
+
+    def close(self):
+        threading.Event().wait(0.5)
+        raise RuntimeError("close() has failed")
 
 
 #: Sockets that outlive their requests.

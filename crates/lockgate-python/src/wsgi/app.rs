@@ -148,19 +148,21 @@ impl WsgiApp {
                 });
         children::exit_if_child(py, &self.shared.log, returned.as_ref().map(drop));
         if let Some(offered) = offered {
-            let ended = offered.end();
             if reply.is_taken_over() {
                 thread.environ.close_stream();
-                self.end_upgraded(py, request, returned, ended);
+                // The connection ends last: a worker that stops waits for it, and so for close() and the hooks.
+                let outcome = returned.and_then(|result| close(&result));
+                self.report_upgraded(py, request, outcome);
                 if let Some(hooked) = &hooked {
                     self.run_hook(py, request, reply, |reply| {
                         hooked.responded(reply, &progress)
                     });
                     self.run_hook(py, request, reply, |_| hooked.ended());
                 }
+                self.report_upgraded(py, request, offered.end());
                 return Ok(());
             }
-            ended?;
+            offered.end()?;
         }
         self.record_environ(&environ, reply);
         let result = match returned {
@@ -242,22 +244,13 @@ impl WsgiApp {
         OfferedConnection::new(environ, request, take).map(Some)
     }
 
-    /// Ends a call that has taken its connection over: nothing that it returns is sent.
+    /// Logs how a call has failed that has taken its connection over; nothing that it returns is sent.
     #[cold]
-    fn end_upgraded(
-        &self,
-        py: Python<'_>,
-        request: &Request,
-        returned: PyResult<Bound<'_, PyAny>>,
-        ended: PyResult<()>,
-    ) {
-        let closed = returned.and_then(|result| close(&result));
-        for outcome in [closed, ended] {
-            if let Err(error) = outcome
-                && !upgrade::is_end_of_connection(py, &error)
-            {
-                self.log_error(py, request, &exceptions::traceback(py, &error));
-            }
+    fn report_upgraded(&self, py: Python<'_>, request: &Request, outcome: PyResult<()>) {
+        if let Err(error) = outcome
+            && !upgrade::is_end_of_connection(py, &error)
+        {
+            self.log_error(py, request, &exceptions::traceback(py, &error));
         }
     }
 

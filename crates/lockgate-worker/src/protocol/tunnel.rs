@@ -20,7 +20,7 @@ use lockgate_observe::{Loss, Outcome};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use self::frames::{FrameBoundary, GOING_AWAY, SERVER_GOES_AWAY};
+use self::frames::{FrameBoundary, GOING_AWAY, SERVER_CLOSES, SERVER_GOES_AWAY};
 pub(super) use self::response::TunnelResponse;
 use crate::connection::link::{Link, Read};
 use crate::connection::turn::Turn;
@@ -182,9 +182,13 @@ impl Tunnel {
         match rustix::net::recv(&*self.application, &mut turn.buffer[..], RecvFlags::empty()) {
             Ok((_, 0)) => {
                 self.is_output_over = true;
-                // simple-websocket may end the call before its other thread has answered the close frame.
+                // simple-websocket may end the call before its other thread has answered a close frame.
                 if self.response.lacks_close_frame() {
-                    self.link.out.append(&SERVER_GOES_AWAY);
+                    if self.response.goes_away() {
+                        self.link.out.append(&SERVER_GOES_AWAY);
+                    } else if self.boundary.has_closed() {
+                        self.link.out.append(&SERVER_CLOSES);
+                    }
                 }
             }
             Ok((_, count)) => {

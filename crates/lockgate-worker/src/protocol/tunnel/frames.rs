@@ -6,6 +6,9 @@ pub(super) const GOING_AWAY: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// A server's Close frame with the same code, which is not masked.
 pub(super) const SERVER_GOES_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
+/// A server's Close frame with the code 1000, "normal closure".
+pub(super) const SERVER_CLOSES: [u8; 4] = [0x88, 0x02, 0x03, 0xe8];
+
 /// The longest head of a frame: two bytes, eight of length, four of mask.
 const LONGEST_HEAD: usize = 14;
 
@@ -42,6 +45,11 @@ impl FrameBoundary {
                 self.head_len = 0;
             }
         }
+    }
+
+    /// Whether this side has sent a whole Close frame.
+    pub(super) fn has_closed(&self) -> bool {
+        self.head_len == 0 && self.payload == 0 && self.is_closing
     }
 
     /// Whether another frame may be added: the last one is complete, and it is no Close frame.
@@ -115,6 +123,6 @@ mod tests {
         boundary.advance(&GOING_AWAY[..3]);
         assert!(!boundary.may_close());
         boundary.advance(&GOING_AWAY[3..]);
-        assert!(!boundary.may_close(), "it is closed already");
+        assert!(!boundary.may_close() && boundary.has_closed());
     }
 }

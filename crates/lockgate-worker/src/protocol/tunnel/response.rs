@@ -95,9 +95,14 @@ impl TunnelResponse {
         self.goes_away = true;
     }
 
-    /// Whether the application has ended its stream without an answer to that frame.
+    /// Whether that has happened.
+    pub(super) fn goes_away(&self) -> bool {
+        self.goes_away
+    }
+
+    /// Whether the application speaks WebSocket and has written no Close frame, so that one may follow.
     pub(super) fn lacks_close_frame(&self) -> bool {
-        self.goes_away && self.boundary.may_close()
+        self.is_websocket() && self.boundary.may_close()
     }
 
     /// Counts the response once its status is known: its duration is that of the handshake.
