@@ -183,8 +183,8 @@ impl Reply {
         self.writer.take().map_or(Ok(()), |writer| writer.finish())
     }
 
-    /// Takes the connection over from HTTP: returns the application's end of it. From now on the server writes nothing
-    /// of its own, and the call has no deadline.
+    /// Takes the connection over from HTTP: returns the application's end of it. From now on the call
+    /// has no deadline, and what it returns is not sent.
     ///
     /// # Errors
     /// [`NotTaken`]; unless a response has begun, the connection is closed then.

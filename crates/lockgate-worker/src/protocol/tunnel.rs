@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_observe::{Loss, Outcome};
+use lockgate_observe::Outcome;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
@@ -116,7 +116,9 @@ impl Tunnel {
                         has_moved = true;
                         self.input_state = InputState::Ending;
                     }
-                    Read::Blocked | Read::Interrupted => {}
+                    // No further edge reports what an interrupted read has left.
+                    Read::Interrupted => has_moved = true,
+                    Read::Blocked => {}
                     Read::Dead => return self.lose(turn.now),
                 }
             }
@@ -196,7 +198,8 @@ impl Tunnel {
                 self.response.observe(written, &self.context, turn.now);
                 self.link.out.append(written);
             }
-            Err(Errno::AGAIN | Errno::INTR) => return false,
+            Err(Errno::AGAIN) => return false,
+            Err(Errno::INTR) => {}
             Err(_) => self.is_output_over = true,
         }
         true
@@ -280,9 +283,6 @@ impl Protocol for Tunnel {
                 // The kernel would otherwise keep the unsent output for as long as the client likes.
                 self.link.transport.reset_on_close();
                 self.record(Outcome::TimedOut, turn.now);
-                if let Some(counters) = self.context.metrics.counted() {
-                    counters.record_loss(Loss::ClientTooSlow, 0);
-                }
                 Next::Close
             }
             false => {

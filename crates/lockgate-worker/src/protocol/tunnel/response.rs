@@ -133,14 +133,13 @@ impl TunnelResponse {
         now: Instant,
     ) {
         if let Some(counters) = context.metrics.counted() {
-            if self.ready_at.take().is_some() {
-                let loss = match outcome {
-                    Outcome::ClientGone => Loss::ClientGone,
-                    _ => Loss::Aborted,
-                };
-                counters.record_loss(loss, departed);
-            } else if departed > 0 {
-                counters.record_sent(departed);
+            // A response with a head is counted already; its end is a loss only if the client was too slow for it.
+            match (outcome, self.ready_at.take()) {
+                (Outcome::TimedOut, _) => counters.record_loss(Loss::ClientTooSlow, departed),
+                (Outcome::ClientGone, Some(_)) => counters.record_loss(Loss::ClientGone, departed),
+                (_, Some(_)) => counters.record_loss(Loss::Aborted, departed),
+                (_, None) if departed > 0 => counters.record_sent(departed),
+                (_, None) => {}
             }
         }
         let Some(mut entry) = self.entry.take() else {
