@@ -1,7 +1,8 @@
-//! Memory that all processes of a server share: caches and locks, which survive the death of any process at any moment.
+//! Memory that all processes of a server share: caches, locks and a broadcast log, which survive the death of any process
+//! at any moment.
 //!
 //! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a table behind a
-//! [`Lock`]. All-zero memory is an empty store.
+//! [`Lock`]. All-zero memory is an empty store and an empty [`Log`].
 #![forbid(unsafe_code)]
 
 mod hash;
@@ -14,6 +15,9 @@ pub use table::{CachePlan, Entry, Operation, Refused, Table, TableCounts, WhenFu
 
 mod cache;
 pub use cache::{Cache, LockedTable};
+
+mod log;
+pub use log::{AppendError, Cursor, Found, Log, LogPlan, Read};
 
 mod store;
 pub use store::{Store, StorePlan};

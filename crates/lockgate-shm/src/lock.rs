@@ -60,7 +60,7 @@ const POLL_INTERVAL: futex::Timespec = futex::Timespec {
     tv_nsec: 1_000_000,
 };
 /// The memory is shared with other processes.
-const SHARED: futex::Flags = futex::Flags::empty();
+pub(crate) const SHARED: futex::Flags = futex::Flags::empty();
 
 impl Lock {
     /// A lock in this word; zero means free.

@@ -1,0 +1,111 @@
+//! A broadcast log in words of shared memory: a ring buffer to which every process appends, and from which every
+//! process reads at a cursor of its own.
+//!
+//! Appends exclude each other by a lock that its holder's death releases. Readers take no lock and never delay an
+//! append: a reader that is too slow finds that its record was overwritten.
+
+mod chain;
+mod layout;
+mod plan;
+mod record;
+mod ring;
+mod wake;
+
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+pub use chain::Found;
+pub use plan::LogPlan;
+pub use ring::{AppendError, Cursor, Read};
+
+use crate::lock::Lock;
+use plan::WAKE_WORD;
+use ring::Ring;
+use wake::Wake;
+
+/// See the module. A copy refers to the same memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    ring: Ring,
+    lock: Lock,
+    wake: Wake,
+}
+
+impl Log {
+    /// The log of this plan in memory that is all zero or holds a log of the same plan; `None` if it holds another one
+    /// or is too small. `secret` is the key of the hash function of a new log.
+    pub fn new(
+        lock_words: &'static [AtomicU32],
+        words: &'static [AtomicU64],
+        plan: LogPlan,
+        secret: (u64, u64),
+    ) -> Option<Self> {
+        let lock_words = lock_words.get(..plan.lock_words())?;
+        Some(Self {
+            ring: Ring::new(words, plan, secret)?,
+            lock: Lock::new(lock_words.first()?),
+            wake: Wake::new(lock_words.get(WAKE_WORD)?),
+        })
+    }
+
+    /// Appends a record, which overwrites the oldest ones if it needs their place, and wakes the readers that wait.
+    /// Returns its sequence number: the first record has 1, and each next one the next number. An empty `id` means
+    /// none. `now` is a moment that readers get with the record.
+    ///
+    /// # Errors
+    /// When the channel is empty, the record is too large, or the lock cannot be taken.
+    pub fn append(
+        &self,
+        channel: &[u8],
+        id: &[u8],
+        record: &[u8],
+        now: u64,
+    ) -> Result<u64, AppendError> {
+        let entry = self.ring.entry(channel, id, record, now)?;
+        let sequence = {
+            let _guard = self.lock.lock().map_err(AppendError::Lock)?;
+            self.ring.append(entry)
+        };
+        self.wake.wake();
+        Ok(sequence)
+    }
+
+    /// The position after the last record: a cursor there reads what is appended from now on.
+    pub fn head(&self) -> Cursor {
+        self.ring.head()
+    }
+
+    /// The position of the oldest record.
+    pub fn oldest(&self) -> Cursor {
+        self.ring.oldest()
+    }
+
+    /// Copies the record at the cursor into `record`, in place of its content, and moves the cursor to the next one.
+    pub fn read(&self, cursor: &mut Cursor, record: &mut Vec<u8>) -> Read {
+        self.ring.read(cursor, record)
+    }
+
+    /// The records of a channel that follow the last one with this id, in the order of the log; `None` when no record of
+    /// the channel has this id, or it has been overwritten: then any number of records may be missing. The search
+    /// starts at the newest record of the channel and visits no record of other channels, except those of the same
+    /// bucket. Every record before [`Log::head`] is found, if the head was read before this call.
+    pub fn after(&self, channel: &[u8], id: &[u8]) -> Option<Vec<Found>> {
+        self.ring.after(channel, id)
+    }
+
+    /// Waits until there is a record at the cursor, at most this long; returns whether there is one. It may return
+    /// early without one, as when a signal is delivered.
+    pub fn wait(&self, cursor: &Cursor, timeout: Duration) -> bool {
+        self.wake.wait(timeout, || self.ring.has_record(cursor))
+    }
+
+    /// Releases the lock if its holder has died, and wakes the readers that wait: the dead process may have appended a
+    /// record and not woken them. To be called when a process has ended: see [`Lock::release_if_dead`].
+    pub fn release_if_dead(&self) {
+        self.lock.release_if_dead();
+        self.wake.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests;
