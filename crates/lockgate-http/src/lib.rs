@@ -20,6 +20,7 @@ mod http1;
 pub mod http2;
 mod rules;
 pub mod uwsgi;
+pub mod websocket;
 
 mod proxy_protocol;
 
