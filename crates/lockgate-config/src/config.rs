@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LimitsConfig, LogStyle,
-    MemoryMeasure, ProxiesConfig, StatsdConfig, TlsConfig, UwsgiConfig,
+    MemoryMeasure, ProxiesConfig, PushConfig, StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -31,6 +31,8 @@ pub struct Config {
     pub acme: AcmeConfig,
     /// HTTP/2.
     pub http2: Http2Config,
+    /// Held connections and publishing.
+    pub push: PushConfig,
     /// What applications and operators of uWSGI find again.
     pub uwsgi: UwsgiConfig,
     /// Length of the kernel's queue of connections that wait for accept.
@@ -226,6 +228,7 @@ impl Config {
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
             http2: Http2Config::default(),
+            push: PushConfig::default(),
             uwsgi: UwsgiConfig::default(),
             backlog: 2048,
             workers: 1,
@@ -308,6 +311,7 @@ impl Config {
         logs.chain(&mut self.pidfile)
             .chain(&mut self.spool_dir)
             .chain(&mut self.uwsgi.fifos)
+            .chain(&mut self.push.grip_key_file)
             .chain(self.tls.paths())
             .chain(self.acme.paths())
             .chain(self.statsd.path())

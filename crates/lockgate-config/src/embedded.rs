@@ -29,6 +29,7 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "uwsgi_locks",
     "uwsgi_stats",
     "master_fifo",
+    "push_redis",
     "domain",
     "acme_email",
     "acme_directory",

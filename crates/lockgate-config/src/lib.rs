@@ -47,6 +47,12 @@ pub use acme::AcmeConfig;
 mod http2;
 pub use http2::Http2Config;
 
+mod redis_address;
+pub use redis_address::RedisAddress;
+
+mod push;
+pub use push::{GripKey, PushConfig};
+
 mod uwsgi;
 pub use uwsgi::{CacheConfig, UwsgiConfig, WhenFull};
 

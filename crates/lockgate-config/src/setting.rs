@@ -55,6 +55,8 @@ pub enum Section {
     Proxies,
     /// Headers that the server adds to responses, and how responses are sent.
     Responses,
+    /// Held connections and publishing.
+    Push,
     /// How Python is run.
     Interpreter,
     /// Logs.
@@ -145,7 +147,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -157,6 +159,7 @@ impl Section {
         Self::Limits,
         Self::Proxies,
         Self::Responses,
+        Self::Push,
         Self::Interpreter,
         Self::Logging,
         Self::Uwsgi,
@@ -178,6 +181,7 @@ impl Section {
             Self::Limits => "Limits",
             Self::Proxies => "Proxies",
             Self::Responses => "Responses",
+            Self::Push => "Held connections and publishing",
             Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",
             Self::Uwsgi => "uWSGI",

@@ -15,6 +15,7 @@ mod limits;
 mod logging;
 mod process;
 mod proxies;
+mod push;
 pub(crate) mod renewal;
 mod responses;
 mod sockets;
@@ -41,6 +42,7 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Limits => limits::SETTINGS,
         Section::Proxies => proxies::SETTINGS,
         Section::Responses => responses::SETTINGS,
+        Section::Push => push::SETTINGS,
         Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,
         Section::Uwsgi => uwsgi::SETTINGS,

@@ -7,6 +7,7 @@ mod https;
 mod logging;
 mod messages;
 mod precedence;
+mod push;
 mod reference;
 mod values;
 

@@ -10,6 +10,7 @@ mod admin;
 mod embedded;
 mod entry;
 mod evaluation;
+mod grip_key;
 mod hook_process;
 mod hooks;
 mod host;

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::evaluation::{self, ConfFailure, SettingsError};
+use crate::grip_key;
 use crate::host;
 use crate::interpreter::exceptions;
 use crate::process::signals;
@@ -210,6 +211,7 @@ impl Sources {
             ));
         }
         errors.extend(check_format(&resolved).err());
+        errors.extend(grip_key::read(&mut resolved).err());
         if resolved.config.preload && self.program().is_some_and(|one| one.has_application) {
             let origin = resolved.origins.of("preload");
             errors.push(format!(
@@ -368,6 +370,7 @@ pub(crate) fn embedded(keywords: &str) -> Result<Config, Vec<String>> {
     if let Ok(directory) = std::env::current_dir() {
         resolved.config.make_absolute(&directory);
     }
+    grip_key::read(&mut resolved).map_err(|mistake| vec![mistake])?;
     Ok(resolved.config)
 }
 

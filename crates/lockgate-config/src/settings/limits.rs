@@ -7,7 +7,7 @@ use crate::raw_value::{ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 
 const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
+pub(super) const MIB: u64 = 1024 * KIB;
 const MOST_FIELDS: u64 = 32_768;
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -287,7 +287,7 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Prefixes of paths, without a query.
-fn prefixes(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
+pub(super) fn prefixes(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
     let prefixes = value.items(',')?;
     let is_path = |prefix: &String| {
         prefix.starts_with('/')

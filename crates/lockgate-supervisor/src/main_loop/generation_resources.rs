@@ -266,25 +266,17 @@ fn fork_failed(fork_server: &mut ForkServer) -> Vec<Event> {
 fn keep_fixed_settings(present: &Config, next: &mut Config) -> Vec<&'static str> {
     let mut names = Vec::new();
     macro_rules! fixed {
-        ($($name:literal $field:ident),*) => {
-            $(if next.$field != present.$field {
-                next.$field = present.$field.clone();
+        ($($name:literal $($field:ident).+),*) => {
+            $(if next.$($field).+ != present.$($field).+ {
+                next.$($field).+ = present.$($field).+.clone();
                 names.push($name);
             })*
         };
     }
     fixed!("backlog" backlog, "reuse_port" reuse_port, "umask" umask, "user" user, "group" group,
-           "pid" pidfile, "name" proc_name);
-    macro_rules! fixed_of_uwsgi {
-        ($($name:literal $field:ident),*) => {
-            $(if next.uwsgi.$field != present.uwsgi.$field {
-                next.uwsgi.$field = present.uwsgi.$field.clone();
-                names.push($name);
-            })*
-        };
-    }
-    fixed_of_uwsgi!("uwsgi_module" module, "uwsgi_cache" caches, "uwsgi_locks" locks, "master_fifo" fifos,
-                    "uwsgi_stats" stats);
+           "pid" pidfile, "name" proc_name, "uwsgi_module" uwsgi.module, "uwsgi_cache" uwsgi.caches,
+           "uwsgi_locks" uwsgi.locks, "master_fifo" uwsgi.fifos, "uwsgi_stats" uwsgi.stats,
+           "push" push.is_enabled, "push_memory" push.memory);
     names
 }
 
