@@ -12,10 +12,11 @@ const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
 /// Crates without any unsafe code: floor 0, the worker, and this one.
-const SAFE_CRATES: [&str; 8] = [
+const SAFE_CRATES: [&str; 9] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
+    "lockgate-push",
     "lockgate-shm",
     "lockgate-tls",
     "lockgate-acme",
