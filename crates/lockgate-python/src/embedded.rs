@@ -21,7 +21,7 @@ use crate::process::children;
 use crate::worker::startup;
 use crate::worker::tls::acceptor;
 use crate::wsgi::{ImportedContext, WsgiApp};
-use crate::{interpreter, settings_source};
+use crate::{interpreter, push, settings_source};
 
 /// How often the worker is looked after.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -77,6 +77,7 @@ impl EmbeddedSettings {
             let endpoints: Vec<_> = listeners.iter().map(|(at, _)| at.clone()).collect();
             let (acceptor, certificates) = secure(&config, &endpoints)?;
             let bridge = startup::settings(&config);
+            let broadcast = push::log_of_program(&config.push)?;
             let context = ImportedContext::empty(py)?;
             let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
                 .embedded(start_thread);
@@ -87,6 +88,7 @@ impl EmbeddedSettings {
                 error_log: Arc::clone(&log),
                 worker_slot: None,
                 acceptor,
+                broadcast,
                 owns_process: false,
             })?;
             PyResult::Ok((handle, endpoints, certificates))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lockgate_config::{ConfSource, Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
-use lockgate_shm::Store;
+use lockgate_shm::{Log, Store};
 use lockgate_supervisor::{
     Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
     ServiceManager, SettingsFailure, SignalRelay, Successor, WorkerContext, WorkerControl,
@@ -53,6 +53,8 @@ pub(crate) struct PythonHooks {
     /// The application that this process loaded as a fork server.
     pub(crate) preloaded: Option<Py<PyAny>>,
     pub(crate) uwsgi: UwsgiModule,
+    /// What held connections get, if `push` is set.
+    pub(crate) broadcast_log: Option<Log>,
 }
 
 impl PythonHooks {
@@ -76,6 +78,7 @@ impl PythonHooks {
             provide: None,
             preloaded: None,
             uwsgi: UwsgiModule::default(),
+            broadcast_log: None,
         }
     }
 
@@ -156,8 +159,14 @@ impl PythonHooks {
 }
 
 impl Hooks for PythonHooks {
-    fn share_memory(&mut self, store: Option<Arc<Store>>, scoreboard: Option<Scoreboard>) {
+    fn share_memory(
+        &mut self,
+        store: Option<Arc<Store>>,
+        broadcast_log: Option<Log>,
+        scoreboard: Option<Scoreboard>,
+    ) {
         self.uwsgi.share(store, scoreboard);
+        self.broadcast_log = broadcast_log;
     }
 
     fn fork(&mut self) -> io::Result<Fork> {

@@ -15,6 +15,7 @@ mod hook_process;
 mod hooks;
 mod host;
 mod loading;
+mod push;
 mod settings_source;
 mod uwsgi;
 mod worker;

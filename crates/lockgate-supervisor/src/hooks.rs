@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
-use lockgate_shm::Store;
+use lockgate_shm::{Log, Store};
 
 use crate::{
     Evaluation, EvaluationFailure, ExitWatch, OperatorRequests, ServiceManager, WorkerContext,
@@ -68,8 +68,15 @@ pub struct Successor {
 /// The host must leave the dispositions of all signals that the supervisor handles at their defaults before
 /// [`run`](crate::run): handlers that are already installed would still be called beside ours.
 pub trait Hooks {
-    /// Before the first fork: memory that all processes share. The caches and locks are there if `uwsgi_module` is set.
-    fn share_memory(&mut self, _store: Option<Arc<Store>>, _scoreboard: Option<Scoreboard>) {}
+    /// Before the first fork: memory that all processes share. The caches and locks are there if `uwsgi_module` is set,
+    /// the broadcast log if `push` is.
+    fn share_memory(
+        &mut self,
+        _store: Option<Arc<Store>>,
+        _broadcast_log: Option<Log>,
+        _scoreboard: Option<Scoreboard>,
+    ) {
+    }
 
     /// Forks the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;

@@ -45,7 +45,7 @@ use crate::processes::hook_process::HookProcess;
 use crate::processes::oom::OomCounter;
 use crate::processes::sampling::Sampler;
 use crate::service_manager::notify::Notifier;
-use crate::shared_store::SharedStore;
+use crate::shared_memory::SharedMemory;
 use crate::signals::SupervisorSignals;
 use crate::supervisor::{Action, Event, Generation, Status, Supervisor, WorkerHandover};
 use crate::{Hooks, SettingsFailure};
@@ -74,7 +74,7 @@ pub(crate) struct MainLoop {
     generations: Generations,
     workers: Workers,
     scoreboard: SharedScoreboard,
-    store: SharedStore,
+    memory: SharedMemory,
     certificates: Certificates,
     sampler: Sampler,
     oom: OomCounter,
@@ -96,7 +96,7 @@ pub(crate) struct Parts {
     pub(crate) resources: GenerationResources,
     pub(crate) workers: Workers,
     pub(crate) scoreboard: SharedScoreboard,
-    pub(crate) store: SharedStore,
+    pub(crate) memory: SharedMemory,
     pub(crate) fifos: MasterFifos,
     pub(crate) certificates: Certificates,
     pub(crate) lifeline: (OwnedFd, OwnedFd),
@@ -123,7 +123,7 @@ impl MainLoop {
             generations: Generations::new(parts.resources),
             workers: parts.workers,
             scoreboard: parts.scoreboard,
-            store: parts.store,
+            memory: parts.memory,
             certificates: parts.certificates,
             sampler: Sampler::new(&rules, measure),
             oom: OomCounter::new(),
@@ -386,7 +386,8 @@ impl MainLoop {
             lifeline: (reading.as_fd(), writing.as_fd()),
             scoreboard: self.scoreboard.memory(),
             certificates: self.certificates.memory(),
-            store: self.store.memory(),
+            store: self.memory.store.memory(),
+            broadcast_log: self.memory.broadcast_log.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -26,7 +26,7 @@ use crate::pid_file::{PidFile, PidFileError};
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::hook_process::{Begun, HookProcess};
 use crate::service_manager::notify::Notifier;
-use crate::shared_store::SharedStore;
+use crate::shared_memory::SharedMemory;
 use crate::signals::{SupervisorSignals, WorkerSignals};
 use crate::sockets::bind_with_retry;
 use crate::supervisor::Event;
@@ -310,10 +310,14 @@ fn assemble(
     early: Option<Early>,
     hooks: &mut dyn Hooks,
 ) -> Result<(MainLoop, Event), i32> {
-    let store = inherited
+    let inherited_memory = inherited
         .as_mut()
-        .and_then(|inherited| inherited.store.take());
-    let store = SharedStore::new(store, &resources.config.uwsgi, hooks);
+        .map(|inherited| std::mem::take(&mut inherited.memory));
+    let memory = SharedMemory::new(
+        inherited_memory.unwrap_or_default(),
+        &resources.config,
+        hooks,
+    );
     let prepared = match (inherited, early) {
         (Some(inherited), _) => SupervisorSignals::install().map(|signals| {
             let workers = Some((inherited.workers, inherited.processes));
@@ -340,14 +344,18 @@ fn assemble(
         None => (Event::Start, Workers::default()),
     };
     let scoreboard = SharedScoreboard::new(scoreboard, hooks);
-    hooks.share_memory(store.get(), scoreboard.get());
+    hooks.share_memory(
+        memory.store.get(),
+        memory.broadcast_log.get(),
+        scoreboard.get(),
+    );
     hook_process.adopt(workers.slots());
     let main_loop = MainLoop::new(Parts {
         signals,
         resources,
         workers,
         scoreboard,
-        store,
+        memory,
         fifos,
         certificates,
         lifeline,

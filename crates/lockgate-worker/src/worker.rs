@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Config, Endpoint, Scheme};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
+use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
@@ -56,6 +57,8 @@ pub struct Resources {
     pub worker_slot: Option<WorkerSlot>,
     /// Needed if one of the listeners speaks TLS.
     pub acceptor: Option<Arc<Acceptor>>,
+    /// What held connections get, if `push` is set.
+    pub broadcast: Option<Log>,
     /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
     pub owns_process: bool,
 }
@@ -93,6 +96,7 @@ impl Worker {
             error_log,
             worker_slot,
             acceptor: None,
+            broadcast: None,
             owns_process: true,
         })?;
         handle.open();
@@ -112,6 +116,7 @@ impl Worker {
             error_log,
             worker_slot,
             acceptor,
+            broadcast,
             owns_process,
         } = resources;
         let endpoints: Vec<_> = (listeners.iter())
@@ -149,6 +154,7 @@ impl Worker {
         let handlers = handlers::all(&config, &endpoints, acceptor.as_ref());
         let context = Arc::new(Context {
             acceptor,
+            broadcast,
             limits: Arc::new(limits_of(&config)),
             server_header: config.server_header.clone().map(String::into_bytes),
             hsts: config.tls.hsts.clone().map(String::into_bytes),

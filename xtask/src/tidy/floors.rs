@@ -18,6 +18,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "lockgate-config",
             "lockgate-observe",
             "lockgate-push",
+            "lockgate-shm",
             "lockgate-tls",
         ],
     ),

@@ -284,6 +284,7 @@ impl PythonHooks {
             error_log: Arc::clone(&self.log),
             worker_slot: context.worker_slot.take(),
             acceptor,
+            broadcast: self.broadcast_log,
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;

@@ -14,6 +14,7 @@ use crate::channels::status::StatusReceiver;
 use crate::handover::payload::{Handover, ListenerEntry};
 use crate::os::{InheritedDescriptors, map_words};
 use crate::processes::worker_process::WorkerProcess;
+use crate::shared_memory::InheritedMemory;
 use crate::sockets::Listener;
 use crate::supervisor::WorkerHandover;
 
@@ -25,8 +26,7 @@ pub(crate) struct InheritedState {
     pub(crate) scoreboard: Option<(Scoreboard, OwnedFd)>,
     /// The certificate board and its memory.
     pub(crate) certificates: Option<(Board, OwnedFd)>,
-    /// The memory of the shared caches and locks.
-    pub(crate) store: Option<OwnedFd>,
+    pub(crate) memory: InheritedMemory,
     pub(crate) pid_file: Option<OwnedFd>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) admin_listeners: Vec<Listener>,
@@ -91,7 +91,10 @@ impl InheritedState {
                 Some(number) => Some(certificates::inherit(take(number)?)?),
                 None => None,
             },
-            store: handover.store.map(&mut take).transpose()?,
+            memory: InheritedMemory {
+                store: handover.store.map(&mut take).transpose()?,
+                broadcast_log: handover.broadcast_log.map(&mut take).transpose()?,
+            },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,
             admin_listeners: listeners(&handover.admin_listeners, &mut take)?,

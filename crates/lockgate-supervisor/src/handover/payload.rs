@@ -2,7 +2,7 @@
 //! process, with descriptor numbers and their purpose.
 //!
 //! The first line is the format version. It also covers what workers of one version share with a supervisor of the
-//! other: the layouts of the scoreboard, of the certificate board and of the shared caches, and the messages on the pipes. A change to any of them must increase
+//! other: the layouts of the scoreboard, of the certificate board, of the shared caches and of the broadcast log, and the messages on the pipes. A change to any of them must increase
 //! [`FORMAT_VERSION`].
 
 use std::fmt;
@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 6;
+const FORMAT_VERSION: u32 = 7;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) struct Handover {
     pub(crate) certificates: Option<RawFd>,
     /// The memory of the shared caches and locks.
     pub(crate) store: Option<RawFd>,
+    /// The memory of the broadcast log.
+    pub(crate) broadcast_log: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -114,6 +116,7 @@ impl Handover {
                 .map(|certificates| format!("certificates\t{certificates}")),
         );
         lines.extend(self.store.map(|store| format!("store\t{store}")));
+        lines.extend((self.broadcast_log).map(|log| format!("broadcast-log\t{log}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -168,6 +171,7 @@ impl Handover {
             scoreboard: None,
             certificates: None,
             store: None,
+            broadcast_log: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -207,6 +211,7 @@ impl Handover {
             ["scoreboard", fd] => self.scoreboard = Some(fd.parse().ok()?),
             ["certificates", fd] => self.certificates = Some(fd.parse().ok()?),
             ["store", fd] => self.store = Some(fd.parse().ok()?),
+            ["broadcast-log", fd] => self.broadcast_log = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -284,6 +289,7 @@ mod tests {
             scoreboard: Some(5),
             certificates: Some(9),
             store: Some(33),
+            broadcast_log: Some(34),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

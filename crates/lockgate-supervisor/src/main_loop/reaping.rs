@@ -19,7 +19,7 @@ impl MainLoop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     if let Some(exit_status) = ExitStatus::of(status) {
-                        self.store.on_exit();
+                        self.memory.on_exit();
                         let pid = pid.as_raw_nonzero().get().unsigned_abs();
                         events.extend(self.on_exited(pid, exit_status, hooks));
                     }

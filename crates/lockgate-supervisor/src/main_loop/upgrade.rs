@@ -119,6 +119,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) scoreboard: Option<BorrowedFd<'a>>,
     pub(super) certificates: BorrowedFd<'a>,
     pub(super) store: Option<BorrowedFd<'a>>,
+    pub(super) broadcast_log: Option<BorrowedFd<'a>>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -162,6 +163,7 @@ impl Outgoing<'_> {
             scoreboard: self.scoreboard.map(|memory| memory.as_raw_fd()),
             certificates: Some(self.certificates.as_raw_fd()),
             store: self.store.map(|memory| memory.as_raw_fd()),
+            broadcast_log: self.broadcast_log.map(|memory| memory.as_raw_fd()),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
             listeners: entries(&mut self.resources.listeners.iter())?,
@@ -182,6 +184,7 @@ impl Outgoing<'_> {
         let mut fds = vec![reading, writing, self.certificates];
         fds.extend(self.scoreboard);
         fds.extend(self.store);
+        fds.extend(self.broadcast_log);
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));
         fds.extend(self.workers.pipes());

@@ -9,6 +9,7 @@ use lockgate_config::Config;
 use lockgate_http::http2::ConnectionError;
 use lockgate_http::{Limits, Refusal};
 use lockgate_observe::{GunicornEvent, Level};
+use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 
 use super::load_shedding::{self, SheddingReport};
@@ -36,6 +37,9 @@ pub struct Context {
     pub config: Arc<Config>,
     /// For listeners that speak TLS.
     pub acceptor: Option<Arc<Acceptor>>,
+    /// What held connections get, if `push` is set.
+    #[expect(dead_code, reason = "no connection can be held yet")]
+    pub broadcast: Option<Log>,
     pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,
     /// For responses over TLS.

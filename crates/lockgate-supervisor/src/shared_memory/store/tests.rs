@@ -1,7 +1,8 @@
 //! The store over real memory, with processes that are killed while they use it.
 
 use super::*;
-use std::os::fd::AsRawFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,8 @@ fn uses_the_store_until_it_is_killed() {
         .write(true)
         .open(format!("/proc/{pid}/fd/{fd}"))
         .unwrap();
-    let store = map(&memory.into(), &plan(&settings())).unwrap().unwrap();
+    let region = Region::inherit(memory.into(), &plan(&settings())).unwrap();
+    let store = region.get().unwrap();
     let mut state = seed;
     // Longer than the test that kills it, which may itself be killed.
     let until = Instant::now() + Duration::from_secs(60);
@@ -108,12 +110,12 @@ fn uses_the_store_until_it_is_killed() {
     }
 }
 
-fn user(memory: &OwnedFd, seed: u64) -> Child {
+fn user(memory: BorrowedFd<'_>, seed: u64) -> Child {
     let numbers = format!("{} {} {seed}", std::process::id(), memory.as_raw_fd());
     Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "shared_store::tests::uses_the_store_until_it_is_killed",
+            "shared_memory::store::tests::uses_the_store_until_it_is_killed",
         ])
         .env(USER, numbers)
         .stdout(Stdio::null())
@@ -125,9 +127,10 @@ fn user(memory: &OwnedFd, seed: u64) -> Child {
 #[test]
 fn processes_that_are_killed_at_any_moment_block_no_other_and_leave_no_torn_entry() {
     use std::os::unix::process::ExitStatusExt;
-    let (store, memory) = create(&plan(&settings())).unwrap();
+    let region = Region::create(&plan(&settings())).unwrap();
+    let (store, memory) = (region.get().unwrap(), region.memory().unwrap());
     let mut seed = 88_172_645_463_325_252;
-    let mut users: Vec<Child> = (0..3).map(|_| user(&memory, next(&mut seed))).collect();
+    let mut users: Vec<Child> = (0..3).map(|_| user(memory, next(&mut seed))).collect();
     let until = Instant::now() + Duration::from_secs(4);
     let (mut steps, mut killed) = (0_u64, 0);
     while Instant::now() < until {
@@ -137,7 +140,7 @@ fn processes_that_are_killed_at_any_moment_block_no_other_and_leave_no_torn_entr
             step(&store, &mut seed);
             steps += 1;
         }
-        let mut dead = std::mem::replace(&mut users[place], user(&memory, next(&mut seed)));
+        let mut dead = std::mem::replace(&mut users[place], user(memory, next(&mut seed)));
         dead.kill().unwrap();
         let output = dead.wait_with_output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
@@ -160,16 +163,21 @@ fn processes_that_are_killed_at_any_moment_block_no_other_and_leave_no_torn_entr
 
 #[test]
 fn the_next_program_finds_the_store_if_its_plan_is_the_same() {
-    let (store, memory) = create(&plan(&settings())).unwrap();
+    let region = Region::create(&plan(&settings())).unwrap();
+    let again = |config: &UwsgiConfig| {
+        let memory = region.memory().unwrap().try_clone_to_owned().unwrap();
+        Region::inherit(memory, &plan(config)).and_then(|region| region.get())
+    };
     let cache = |store: &Store| store.cache("refusing").unwrap().lock().unwrap();
+    let store = region.get().unwrap();
     cache(&store).insert(b"key", b"value", 0, 0).unwrap();
-    let again = map(&memory, &plan(&settings())).unwrap().unwrap();
-    assert_eq!(cache(&again).get(b"key", 0).unwrap().value, b"value");
+    let found = again(&settings()).unwrap();
+    assert_eq!(cache(&found).get(b"key", 0).unwrap().value, b"value");
     let other = UwsgiConfig {
         locks: 5,
         ..settings()
     };
-    assert!(map(&memory, &plan(&other)).unwrap().is_none());
+    assert!(again(&other).is_none());
     let larger = UwsgiConfig {
         caches: vec![CacheConfig {
             items: 10_000,
@@ -178,5 +186,5 @@ fn the_next_program_finds_the_store_if_its_plan_is_the_same() {
         }],
         ..settings()
     };
-    assert!(map(&memory, &plan(&larger)).is_err());
+    assert!(again(&larger).is_none());
 }

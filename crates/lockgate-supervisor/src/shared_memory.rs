@@ -1,0 +1,50 @@
+//! The memory that all processes of all generations use: shared caches and locks, and the broadcast log.
+//!
+//! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
+
+mod broadcast_log;
+mod region;
+mod store;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use lockgate_config::Config;
+use lockgate_shm::{Log, Store};
+
+pub use broadcast_log::standalone_broadcast_log;
+use region::Region;
+
+use crate::Hooks;
+
+/// See the module. A region is empty where no setting needs it.
+pub(crate) struct SharedMemory {
+    pub(crate) store: Region<Arc<Store>>,
+    pub(crate) broadcast_log: Region<Log>,
+}
+
+/// What the previous program in this process has left.
+#[derive(Default)]
+pub(crate) struct InheritedMemory {
+    pub(crate) store: Option<OwnedFd>,
+    pub(crate) broadcast_log: Option<OwnedFd>,
+}
+
+impl SharedMemory {
+    pub(crate) fn new(inherited: InheritedMemory, config: &Config, hooks: &dyn Hooks) -> Self {
+        Self {
+            store: store::open(inherited.store, &config.uwsgi, hooks),
+            broadcast_log: broadcast_log::open(inherited.broadcast_log, &config.push, hooks),
+        }
+    }
+
+    /// A process of the server has ended, and perhaps held a lock.
+    pub(crate) fn on_exit(&self) {
+        if let Some(store) = self.store.get() {
+            store.release_dead_locks();
+        }
+        if let Some(log) = self.broadcast_log.get() {
+            log.release_if_dead();
+        }
+    }
+}
