@@ -73,8 +73,8 @@ serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve
 
 test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --no-fail-fast || { echo "make: the Rust tests run once more"; cargo test --locked --workspace; }
-	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-worker --lib loom_model | tee target/loom.log
-	@grep -q "^test result: ok. [1-9]" target/loom.log || { echo "make: no loom model has run" >&2; exit 1; }
+	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-shm --package lockgate-worker --lib loom_model | tee target/loom.log
+	@test "$$(grep -c "^test result: ok. [1-9]" target/loom.log)" = 2 || { echo "make: a loom model has not run" >&2; exit 1; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST) || { test $$? = 1 && $(MAKE) test-again; }
 	@$(MAKE) unsafe-smoke
 	@$(MAKE) fuzz-smoke

@@ -1,4 +1,4 @@
-//! Benchmarks of a log: appends, reads, and the search for the records after an id.
+//! Benchmarks of a full log of 16 MiB with 1,000 channels: appends, reads, and the search for the records after an id.
 //!
 //! `cargo bench -p lockgate-shm --bench log`. Each figure is the fastest of several rounds, in nanoseconds per operation.
 #![allow(
@@ -9,63 +9,88 @@
 )]
 
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use lockgate_shm::{Log, LogPlan, Read};
 
 const CALLS: u64 = 4000;
+const CHANNELS: u64 = 1000;
 const RECORD: [u8; 200] = [7; 200];
 
 fn main() {
     let log = log();
-    let append = |number: u64| {
-        let channel = (number % 1000).to_le_bytes();
-        log.append(&channel, &number.to_le_bytes(), black_box(&RECORD), 1)
-            .unwrap();
+    let next = AtomicU64::new(0);
+    let append = |_| {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let channel = (number % CHANNELS).to_le_bytes();
+        let id = number.to_le_bytes();
+        log.append(&channel, &id, black_box(&RECORD), 1).unwrap();
     };
+    // The log is full, and its memory is mapped.
+    (0..100_000).for_each(append);
     for threads in [1, 2, 4] {
-        measure(
-            &format!("append 200 bytes, {threads} threads"),
-            threads,
-            || (0..CALLS).for_each(append),
-        );
+        measure(&format!("append, {threads} threads"), threads, append);
     }
     let start = log.head();
     (0..CALLS).for_each(append);
     for threads in [1, 2, 4] {
-        measure(
-            &format!("read 200 bytes, {threads} threads"),
-            threads,
-            || {
-                let (mut cursor, mut record) = (start, Vec::new());
-                while let Read::Record { .. } = log.read(&mut cursor, &mut record) {
-                    black_box(&record);
-                }
-            },
-        );
+        measure_rounds(&format!("read, {threads} threads"), threads, || {
+            let (mut cursor, mut record) = (start, Vec::new());
+            while let Read::Record { .. } = log.read(&mut cursor, &mut record) {
+                black_box(&record);
+            }
+        });
     }
-    measure("append and read 200 bytes", 1, || {
+    measure_rounds("append and read", 1, || {
         let (mut cursor, mut record) = (log.head(), Vec::new());
         for number in 0..CALLS {
             append(number);
             black_box(log.read(&mut cursor, &mut record));
         }
     });
-    (0..CALLS).for_each(append);
-    measure("find the 3 records after an id", 1, || {
-        for number in 0..CALLS {
-            let channel = (number % 1000).to_le_bytes();
-            let found = log.after(&channel, &(number % 1000).to_le_bytes());
-            assert_eq!(found.unwrap().len(), 3);
-        }
-    });
+    let head = next.load(Ordering::Relaxed);
+    for later in [0, 1, 10, 50] {
+        measure(
+            &format!("find and copy the {later} records after an id"),
+            1,
+            |number| {
+                let number = head - 1 - number % CHANNELS - later * CHANNELS;
+                let channel = (number % CHANNELS).to_le_bytes();
+                let found = log.after(&channel, &number.to_le_bytes());
+                assert_eq!(found.unwrap().len() as u64, later);
+            },
+        );
+    }
+    for (name, distance) in [
+        ("an unknown id", u64::MAX / 2),
+        ("an id that was overwritten", 90_000),
+    ] {
+        measure(&format!("look for {name}"), 1, |number| {
+            let number = (head - number).wrapping_sub(distance);
+            let channel = (number % CHANNELS).to_le_bytes();
+            assert!(
+                log.position_after(&channel, &number.to_le_bytes())
+                    .is_none()
+            );
+        });
+    }
+    let oldest = log.oldest();
+    measure(
+        "find the positions of all 60 records of a channel",
+        1,
+        |number| {
+            let channel = (number % CHANNELS).to_le_bytes();
+            let found = log.positions_of(&channel, &oldest).unwrap();
+            assert!((59..=60).contains(&found.len()), "{}", found.len());
+        },
+    );
 }
 
 fn log() -> Log {
     let plan = LogPlan {
-        size: 8 << 20,
+        size: 16 << 20,
         channels: 1024,
     };
     let lock_words = Vec::leak((0..plan.lock_words()).map(|_| AtomicU32::new(0)).collect());
@@ -73,7 +98,11 @@ fn log() -> Log {
     Log::new(lock_words, words, plan, (1, 2)).unwrap()
 }
 
-fn measure(name: &str, threads: u64, round: impl Fn() + Sync) {
+fn measure(name: &str, threads: u64, call: impl Fn(u64) + Sync) {
+    measure_rounds(name, threads, || (0..CALLS).for_each(&call));
+}
+
+fn measure_rounds(name: &str, threads: u64, round: impl Fn() + Sync) {
     let mut best = f64::MAX;
     for _ in 0..20 {
         let start = Instant::now();

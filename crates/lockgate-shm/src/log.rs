@@ -11,17 +11,25 @@ mod record;
 mod ring;
 mod wake;
 
-use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-pub use chain::Found;
 pub use plan::LogPlan;
 pub use ring::{AppendError, Cursor, Read};
 
 use crate::lock::Lock;
-use plan::WAKE_WORD;
 use ring::Ring;
 use wake::Wake;
+
+/// A record of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// The moment that its writer has given.
+    pub time: u64,
+    /// Its content.
+    pub record: Vec<u8>,
+}
 
 /// See the module. A copy refers to the same memory.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +42,10 @@ pub struct Log {
 impl Log {
     /// The log of this plan in memory that is all zero or holds a log of the same plan; `None` if it holds another one
     /// or is too small. `secret` is the key of the hash function of a new log.
+    #[cfg(not(all(test, loom)))]
     pub fn new(
-        lock_words: &'static [AtomicU32],
-        words: &'static [AtomicU64],
+        lock_words: &'static [std::sync::atomic::AtomicU32],
+        words: &'static [std::sync::atomic::AtomicU64],
         plan: LogPlan,
         secret: (u64, u64),
     ) -> Option<Self> {
@@ -44,7 +53,7 @@ impl Log {
         Some(Self {
             ring: Ring::new(words, plan, secret)?,
             lock: Lock::new(lock_words.first()?),
-            wake: Wake::new(lock_words.get(WAKE_WORD)?),
+            wake: Wake::new(lock_words.get(plan.wake_word())?),
         })
     }
 
@@ -85,12 +94,37 @@ impl Log {
         self.ring.read(cursor, record)
     }
 
-    /// The records of a channel that follow the last one with this id, in the order of the log; `None` when no record of
-    /// the channel has this id, or it has been overwritten: then any number of records may be missing. The search
-    /// starts at the newest record of the channel and visits no record of other channels, except those of the same
-    /// bucket. Every record before [`Log::head`] is found, if the head was read before this call.
+    /// The position after the last record of a channel with this id; `None` when there is none, or it has been
+    /// overwritten: then any number of records may be missing. Takes as long for an unknown id as for a known one, and
+    /// does not depend on the size of the log.
+    pub fn position_after(&self, channel: &[u8], id: &[u8]) -> Option<Cursor> {
+        self.ring.position_after(channel, id)
+    }
+
+    /// The positions of the records of a channel from a position on, in the order of the log; `None` when the record at
+    /// that position has been overwritten. Visits no record of other channels, except those of the same bucket. Every
+    /// record before [`Log::head`] is found, if the head was read before this call.
+    pub fn positions_of(&self, channel: &[u8], from: &Cursor) -> Option<Vec<Cursor>> {
+        self.ring.positions_of(channel, *from)
+    }
+
+    /// The records of a channel that follow the last one with this id: see [`Log::position_after`] and
+    /// [`Log::positions_of`]. `None` also when one of them is overwritten meanwhile.
     pub fn after(&self, channel: &[u8], id: &[u8]) -> Option<Vec<Found>> {
-        self.ring.after(channel, id)
+        let from = self.position_after(channel, id)?;
+        let positions = self.positions_of(channel, &from)?.into_iter();
+        let records = positions.map(|mut cursor| {
+            let mut record = Vec::new();
+            match self.read(&mut cursor, &mut record) {
+                Read::Record { sequence, time } => Some(Found {
+                    sequence,
+                    time,
+                    record,
+                }),
+                Read::UpToDate | Read::Overrun => None,
+            }
+        });
+        records.collect()
     }
 
     /// Waits until there is a record at the cursor, at most this long; returns whether there is one. It may return
@@ -107,5 +141,9 @@ impl Log {
     }
 }
 
+#[cfg(loom)]
+mod loom_model;
+
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

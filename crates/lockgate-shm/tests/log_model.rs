@@ -30,6 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Debug, Clone)]
 struct Known {
     start: usize,
+    sequence: u64,
     channel: u8,
     id: Vec<u8>,
     record: Vec<u8>,
@@ -59,7 +60,7 @@ impl Model {
             known.id.len(),
             known.record.len(),
         ];
-        let words = 7 + parts.map(|length| length.div_ceil(8)).iter().sum::<usize>();
+        let words = 8 + parts.map(|length| length.div_ceil(8)).iter().sum::<usize>();
         self.end += words;
         self.known.push(known);
         while self.known[self.oldest].start + capacity < self.end {
@@ -98,13 +99,14 @@ proptest! {
                 Step::Append(number, id_number, length) => {
                     let known = Known {
                         start: model.end,
+                        sequence: model.known.len() as u64 + 1,
                         channel: number,
                         id: id(id_number),
                         record: vec![round as u8; length],
                     };
                     let outcome = log.append(&channel(number), &known.id, &known.record, round as u64);
                     let parts = [channel(number).len(), known.id.len(), length].map(|length| length.div_ceil(8));
-                    if 7 + parts.iter().sum::<usize>() > words / 4 {
+                    if 8 + parts.iter().sum::<usize>() > words / 4 {
                         prop_assert_eq!(outcome, Err(AppendError::TooLarge));
                         continue;
                     }
@@ -136,10 +138,10 @@ proptest! {
                 Step::After(number, id_number) => {
                     let found = log.after(&channel(number), &id(id_number));
                     let found = found.map(|found| {
-                        found.into_iter().map(|found| (found.id, found.record)).collect::<Vec<_>>()
+                        found.into_iter().map(|found| (found.sequence, found.record)).collect::<Vec<_>>()
                     });
                     let expected = model.after(number, &id(id_number)).map(|known| {
-                        known.iter().map(|known| (known.id.clone(), known.record.clone())).collect()
+                        known.iter().map(|known| (known.sequence, known.record.clone())).collect()
                     });
                     prop_assert_eq!(found, expected);
                 }

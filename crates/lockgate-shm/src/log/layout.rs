@@ -3,7 +3,10 @@
 //! A position counts words since the first record and never returns; its place in the ring is the remainder. A reader
 //! may copy words that are being overwritten: the words are atomic, and [`super::ring`] checks the copy afterwards.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(all(test, loom))]
+pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(all(test, loom)))]
+pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::plan::LogPlan;
 use super::record::{HEAD_WORDS, RecordHead};
@@ -18,7 +21,7 @@ pub(super) enum Header {
     HashKey2,
     /// Position of the oldest record that is not overwritten.
     Oldest = 8,
-    /// Position after the last record that is in the chain of its bucket.
+    /// Position after the last record that is in its chains.
     Linked,
     /// Sequence number of the last record.
     Sequence,
@@ -28,12 +31,23 @@ pub(super) enum Header {
 
 pub(super) const HEADER_WORDS: usize = 24;
 
+/// What the records of a chain have in common: the bucket of a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chain {
+    /// The hash of the channel.
+    Channel,
+    /// The hash of the id within the channel. Records without an id are in no such chain.
+    Id,
+}
+
 /// The parts of the memory of a log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
     header: &'static [AtomicU64],
-    /// For each bucket the position after which its newest record begins, plus one; 0: none.
-    buckets: &'static [AtomicU64],
+    /// For each bucket of channels the position of its newest record, plus one; 0: none.
+    channels: &'static [AtomicU64],
+    /// The same for buckets of ids.
+    ids: &'static [AtomicU64],
     ring: &'static [AtomicU64],
 }
 
@@ -41,10 +55,12 @@ impl Memory {
     /// Divides the memory; `None` when it is too small.
     pub(super) fn new(words: &'static [AtomicU64], plan: LogPlan) -> Option<Self> {
         let (header, words) = words.split_at_checked(HEADER_WORDS)?;
-        let (buckets, words) = words.split_at_checked(plan.buckets())?;
+        let (channels, words) = words.split_at_checked(plan.channel_buckets())?;
+        let (ids, words) = words.split_at_checked(plan.id_buckets())?;
         Some(Self {
             header,
-            buckets,
+            channels,
+            ids,
             ring: words.get(..plan.ring_words())?,
         })
     }
@@ -66,20 +82,29 @@ impl Memory {
         }
     }
 
-    pub(super) fn bucket(&self, hash: u64) -> u64 {
-        let word = self.buckets.get(self.bucket_index(hash));
+    /// The newest record of the bucket of this hash: its position plus one; 0: none.
+    pub(super) fn newest(&self, chain: Chain, hash: u64) -> u64 {
+        let (buckets, index) = self.bucket(chain, hash);
+        let word = buckets.get(index);
         word.map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    pub(super) fn set_bucket(&self, hash: u64, value: u64) {
-        if let Some(word) = self.buckets.get(self.bucket_index(hash)) {
+    pub(super) fn set_newest(&self, chain: Chain, hash: u64, value: u64) {
+        let (buckets, index) = self.bucket(chain, hash);
+        if let Some(word) = buckets.get(index) {
             word.store(value, Ordering::Release);
         }
     }
 
-    pub(super) fn bucket_index(&self, hash: u64) -> usize {
+    /// The buckets of a chain, and the place of this hash among them.
+    pub(super) fn bucket(&self, chain: Chain, hash: u64) -> (&'static [AtomicU64], usize) {
+        let buckets = match chain {
+            Chain::Channel => self.channels,
+            Chain::Id => self.ids,
+        };
         // The number of buckets is a power of two.
-        usize::try_from(hash & (self.buckets.len() as u64 - 1)).unwrap_or(0)
+        let index = usize::try_from(hash & (buckets.len() as u64 - 1));
+        (buckets, index.unwrap_or(0))
     }
 
     pub(super) fn head_at(&self, position: u64) -> RecordHead {
@@ -114,6 +139,15 @@ impl Memory {
         load_bytes(first, before);
         load_bytes(second, after);
         bytes.truncate(start + length);
+    }
+
+    /// Whether these bytes are at a position.
+    pub(super) fn has_bytes(&self, position: u64, bytes: &[u8]) -> bool {
+        let (first, second) = self.span(position, bytes.len().div_ceil(8));
+        let words = first.iter().chain(second);
+        // The last word was filled up with zeros.
+        (bytes.chunks(8).zip(words))
+            .all(|(chunk, word)| word_of(chunk) == word.load(Ordering::Relaxed))
     }
 
     /// This many words from a position, up to the end of the ring and from its start.

@@ -5,7 +5,7 @@ use super::layout::HEADER_WORDS;
 /// The size of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPlan {
-    /// Bytes for records, with their headers of 56 bytes. The largest record has a quarter of it.
+    /// Bytes for records, with their heads of 64 bytes. The largest record has a quarter of it.
     pub size: usize,
     /// How many channels have a chain of their own; channels beyond this number share chains.
     pub channels: usize,
@@ -13,8 +13,8 @@ pub struct LogPlan {
 
 /// The lock, and the word on which readers wait, have cache lines of their own.
 const LOCK_WORDS: usize = 16;
-/// The word on which readers wait.
-pub(super) const WAKE_WORD: usize = LOCK_WORDS;
+/// Words of records per bucket of ids: a record with a short content has about one.
+const WORDS_PER_ID: usize = 32;
 /// A log has at least these words, so that a record fits.
 const LEAST_RING_WORDS: usize = 64;
 
@@ -24,19 +24,29 @@ impl LogPlan {
         2 * LOCK_WORDS
     }
 
+    /// Which of these words readers wait on.
+    #[cfg(not(all(test, loom)))]
+    pub(super) fn wake_word(&self) -> usize {
+        LOCK_WORDS
+    }
+
     /// How many 64-bit words the log needs.
     pub fn words(&self) -> usize {
-        HEADER_WORDS + self.buckets() + self.ring_words()
+        HEADER_WORDS + self.channel_buckets() + self.id_buckets() + self.ring_words()
     }
 
     /// Differs for plans whose memory cannot be exchanged; never 0, which marks a new log.
     pub(super) fn signature(&self) -> u64 {
-        let sizes = (self.ring_words() as u64, self.buckets() as u64);
+        let sizes = (self.ring_words() as u64, self.channel_buckets() as u64);
         crate::hash::hash(sizes, &FORMAT.to_le_bytes()).max(1)
     }
 
-    pub(super) fn buckets(&self) -> usize {
+    pub(super) fn channel_buckets(&self) -> usize {
         self.channels.next_power_of_two()
+    }
+
+    pub(super) fn id_buckets(&self) -> usize {
+        (self.ring_words() / WORDS_PER_ID).next_power_of_two()
     }
 
     pub(super) fn ring_words(&self) -> usize {

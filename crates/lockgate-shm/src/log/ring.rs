@@ -1,17 +1,16 @@
 //! The records of a log: how one is appended, and how it is read while others are appended.
 //!
-//! Invariant: a record counts from the one store that moves [`Header::Head`] past it. What is derived from it (the
-//! chain of its bucket, the last sequence number) comes after that store, and the next append completes it when a
+//! Invariant: a record counts from the one store that moves [`Header::Head`] past it. What is derived from it (its
+//! chains, the last sequence number) comes after that store, and the next append completes it when a
 //! process has died in between. [`Header::Oldest`] moves past a record before any word of it is overwritten and never
 //! moves back, so a copy is whole if `Oldest` has not passed it after the copy.
 
 use std::error::Error;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use super::layout::{Header, Memory};
+use super::layout::{AtomicU64, Chain, Header, Memory, Ordering, fence};
 use super::plan::LogPlan;
-use super::record::{HEAD_WORDS, RecordHead};
+use super::record::{HEAD_WORDS, Link, RecordHead};
 use crate::hash::hash;
 use crate::lock::LockError;
 
@@ -22,10 +21,10 @@ pub(super) struct Ring {
     plan: LogPlan,
 }
 
-/// The position of a reader in a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The position of a reader in a log. A later one is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    position: u64,
+    pub(super) position: u64,
 }
 
 /// What is at a cursor.
@@ -85,11 +84,20 @@ impl Ring {
     }
 
     pub(super) fn hash(&self, channel: &[u8]) -> u64 {
-        let secret = (
+        hash(self.hash_key(), channel)
+    }
+
+    /// The hash of an id within the channel of this hash.
+    pub(super) fn id_hash(&self, channel_hash: u64, id: &[u8]) -> u64 {
+        let key = self.hash_key();
+        hash((key.0 ^ channel_hash, key.1), id)
+    }
+
+    fn hash_key(&self) -> (u64, u64) {
+        (
             self.memory.get(Header::HashKey),
             self.memory.get(Header::HashKey2),
-        );
-        hash(secret, channel)
+        )
     }
 
     /// What can be prepared without the lock.
@@ -103,13 +111,20 @@ impl Ring {
         if channel.is_empty() {
             return Err(AppendError::Channel);
         }
+        let most = u32::MAX as usize;
+        if channel.len() > most || id.len() > most {
+            return Err(AppendError::TooLarge);
+        }
+        let link = |hash| Link { hash, previous: 0 };
+        let channel_hash = self.hash(channel);
         let head = RecordHead {
+            sequence: 0,
             time,
-            hash: self.hash(channel),
+            channel_link: link(channel_hash),
+            id_link: link(self.id_hash(channel_hash, id)),
             channel: channel.len(),
             id: id.len(),
             record: record.len(),
-            ..RecordHead::default()
         };
         match head.words() <= self.plan.longest() {
             true => Ok(Entry {
@@ -134,11 +149,10 @@ impl Ring {
     /// Writes a record that does not count yet; returns the position after it.
     pub(super) fn write(&self, entry: Entry<'_>) -> u64 {
         let position = self.memory.get(Header::Head);
-        let head = RecordHead {
-            sequence: self.memory.get(Header::Sequence).wrapping_add(1),
-            previous: self.memory.bucket(entry.head.hash),
-            ..entry.head
-        };
+        let mut head = entry.head;
+        head.sequence = self.memory.get(Header::Sequence).wrapping_add(1);
+        head.channel_link.previous = (self.memory).newest(Chain::Channel, head.channel_link.hash);
+        head.id_link.previous = self.memory.newest(Chain::Id, head.id_link.hash);
         let end = position.wrapping_add(head.words() as u64);
         self.make_room(end);
         self.memory.write_head(position, &head);
@@ -173,7 +187,7 @@ impl Ring {
         fence(Ordering::Release);
     }
 
-    /// Links the last record into the chain of its bucket, unless that has been done. At most one record is not linked,
+    /// Links the last record into its chains, unless that has been done. At most one record is not linked,
     /// and each store may be repeated.
     pub(super) fn complete(&self) {
         let (head, linked) = (
@@ -184,7 +198,10 @@ impl Ring {
             return;
         }
         if let Some(found) = self.head_at(linked) {
-            self.memory.set_bucket(found.hash, linked.wrapping_add(1));
+            for chain in found.chains() {
+                let hash = found.link(*chain).hash;
+                self.memory.set_newest(*chain, hash, linked.wrapping_add(1));
+            }
             self.memory.set(Header::Sequence, found.sequence);
         }
         self.memory.set(Header::Linked, head);
@@ -209,46 +226,59 @@ impl Ring {
         }
     }
 
+    /// Read after the head, so that the ring has room for all that is between the two.
     pub(super) fn oldest(&self) -> Cursor {
-        Cursor {
-            position: self.memory.get(Header::Oldest),
+        let head = self.head();
+        let position = self.memory.get(Header::Oldest);
+        match self.is_in_ring(position, head) {
+            true => Cursor { position },
+            // Everything before that head has been overwritten, or another program has written one of the two.
+            false => head,
         }
     }
 
+    /// Whether the ring can hold all that is from a position to the head.
+    fn is_in_ring(&self, position: u64, head: Cursor) -> bool {
+        let words = head.position.checked_sub(position);
+        words.is_some_and(|words| words <= self.memory.capacity())
+    }
+
+    /// Whether a read gives more than that there is no record. Only another program can have written a head that is
+    /// before a cursor.
     pub(super) fn has_record(&self, cursor: &Cursor) -> bool {
-        cursor.position < self.memory.get(Header::Head)
+        *cursor != self.head()
     }
 
     pub(super) fn read(&self, cursor: &mut Cursor, record: &mut Vec<u8>) -> Read {
         record.clear();
         let Cursor { position } = *cursor;
-        let head = self.memory.get(Header::Head);
-        if position >= head {
+        let head = self.head();
+        if *cursor == head {
             return Read::UpToDate;
         }
-        if !self.is_intact(position) {
-            *cursor = self.oldest();
-            return Read::Overrun;
-        }
-        let found = self.head_at(position);
-        if let Some(found) = found {
+        let end = |found: &RecordHead| Cursor {
+            position: position.wrapping_add(found.words() as u64),
+        };
+        let found = (self.head_at(position)).filter(|found| end(found) <= head);
+        if let Some(found) = &found {
             let start = position.wrapping_add(found.record_start() as u64);
             self.memory.read_bytes(start, found.record, record);
         }
-        match found {
-            _ if !self.is_intact(position) => *cursor = self.oldest(),
-            Some(found) => {
-                cursor.position = position.wrapping_add(found.words() as u64);
-                return Read::Record {
-                    sequence: found.sequence,
-                    time: found.time,
-                };
-            }
-            // Only another program can have written this.
-            None => cursor.position = head,
+        if !self.is_intact(position) || !self.is_in_ring(position, head) {
+            record.clear();
+            *cursor = self.oldest();
+            return Read::Overrun;
         }
-        record.clear();
-        Read::Overrun
+        let Some(found) = found else {
+            // Only another program can have written this.
+            *cursor = head;
+            return Read::Overrun;
+        };
+        *cursor = end(&found);
+        Read::Record {
+            sequence: found.sequence,
+            time: found.time,
+        }
     }
 }
 

@@ -3,14 +3,13 @@
 
 #![allow(clippy::disallowed_methods)] // Threads that end are what is tested.
 
-use super::layout::Header;
+use super::layout::{AtomicU32, AtomicU64, Chain, Header, Ordering};
 use super::*;
-use std::sync::atomic::Ordering;
 use std::thread;
 
 /// Room for eight records of `RECORD` on the channel and with the ids of these tests, and three words.
 const PLAN: LogPlan = LogPlan {
-    size: 8 * 11 * 8 + 24,
+    size: 8 * 12 * 8 + 24,
     channels: 4,
 };
 const RECORD: &[u8] = b"0123456789abcdef";
@@ -33,11 +32,11 @@ fn append(log: &Log, channel: &str, id: &str) -> u64 {
         .unwrap()
 }
 
-/// The ids that follow one.
-fn ids_after(log: &Log, channel: &str, id: &str) -> Option<Vec<String>> {
+/// The sequence numbers of the records of a channel after an id.
+fn after(log: &Log, channel: &str, id: &str) -> Option<Vec<u64>> {
     let found = log.after(channel.as_bytes(), id.as_bytes())?;
-    let id = |found: Found| String::from_utf8(found.id).unwrap();
-    Some(found.into_iter().map(id).collect())
+    assert!(found.iter().all(|found| found.time == 5));
+    Some(found.into_iter().map(|found| found.sequence).collect())
 }
 
 /// The sequence numbers of all records from a cursor; 0 stands for an overrun.
@@ -59,7 +58,7 @@ fn read_all(log: &Log, mut cursor: Cursor) -> Vec<u64> {
 #[test]
 fn records_are_bounded_by_a_quarter_of_the_log() {
     let log = log(PLAN);
-    let most = PLAN.longest() * 8 - 56;
+    let most = PLAN.longest() * 8 - 64;
     for (channel, id, length, expected) in [
         (0, 0, 0, Err(AppendError::Channel)),
         (0, 8, 8, Err(AppendError::Channel)),
@@ -109,8 +108,8 @@ fn a_reader_gets_each_record_once_and_learns_of_an_overrun() {
 #[test]
 fn the_records_after_an_id_are_those_of_its_channel() {
     let log = log(PLAN);
-    assert_eq!(ids_after(&log, "a", "1"), None);
-    // More channels than buckets: some share one.
+    assert_eq!(after(&log, "a", "1"), None);
+    // More channels than buckets, and more ids: some share one.
     for (channel, id) in [
         ("a", "1"),
         ("b", "1"),
@@ -123,28 +122,54 @@ fn the_records_after_an_id_are_those_of_its_channel() {
     ] {
         append(&log, channel, id);
     }
-    let ids = |ids: &[&str]| Some(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
     for (channel, id, expected) in [
-        ("a", "1", ids(&["2", "3"])),
-        ("a", "2", ids(&["3"])),
-        ("a", "3", ids(&[])),
+        ("a", "1", Some(vec![4, 7])),
+        ("a", "2", Some(vec![7])),
+        ("a", "3", Some(vec![])),
         ("a", "4", None),
         ("a", "", None),
-        ("b", "1", ids(&["2"])),
-        ("c", "1", ids(&[])),
+        ("b", "1", Some(vec![8])),
+        ("c", "1", Some(vec![])),
         ("d", "", None),
         ("f", "1", None),
         ("", "1", None),
     ] {
-        assert_eq!(ids_after(&log, channel, id), expected, "{channel} {id}");
+        assert_eq!(after(&log, channel, id), expected, "{channel} {id}");
     }
     // This overwrites the first record. Of two records with one id the later one counts.
     append(&log, "a", "2");
-    assert_eq!(ids_after(&log, "a", "1"), None);
-    assert_eq!(ids_after(&log, "a", "3"), ids(&["2"]));
-    assert_eq!(ids_after(&log, "a", "2"), ids(&[]));
-    assert_eq!(log.after(b"a", b"3").unwrap()[0].sequence, 9);
+    assert_eq!(after(&log, "a", "1"), None);
+    assert_eq!(after(&log, "a", "3"), Some(vec![9]));
+    assert_eq!(after(&log, "a", "2"), Some(vec![]));
     assert_eq!(log.after(b"a", b"3").unwrap()[0].record, RECORD);
+}
+
+#[test]
+fn the_positions_of_a_channel_are_known_unless_the_first_place_was_overwritten() {
+    let log = log(PLAN);
+    let mut places = vec![log.head()];
+    for number in 1..=8 {
+        append(&log, if number % 2 == 0 { "even" } else { "odd" }, "i");
+        places.push(log.head());
+    }
+    for from in 0..=8 {
+        for (channel, first) in [("odd", 0), ("even", 1), ("none", 8)] {
+            let expected: Vec<Cursor> = (first..8)
+                .step_by(2)
+                .filter(|place| *place >= from)
+                .map(|place| places[place])
+                .collect();
+            let found = log.positions_of(channel.as_bytes(), &places[from]);
+            assert_eq!(found, Some(expected), "{channel} {from}");
+        }
+    }
+    assert!(places.is_sorted());
+    // This overwrites the first record.
+    append(&log, "odd", "i");
+    let of = |channel: &[u8], from: usize| log.positions_of(channel, &places[from]);
+    assert_eq!((of(b"odd", 0), of(b"even", 0)), (None, None));
+    assert_eq!(of(b"odd", 1).unwrap().len(), 4);
+    assert_eq!(of(b"even", 1).unwrap().len(), 4);
 }
 
 #[test]
@@ -154,7 +179,7 @@ fn a_log_is_found_again_in_its_memory_and_another_plan_is_refused() {
     append(&log, "c", "1");
     append(&log, "c", "2");
     let again = Log::new(lock_words, words, PLAN, (3, 4)).unwrap();
-    assert_eq!(ids_after(&again, "c", "1"), Some(vec!["2".to_owned()]));
+    assert_eq!(after(&again, "c", "1"), Some(vec![2]));
     assert_eq!(append(&again, "c", "3"), 3);
     assert_eq!(read_all(&log, log.oldest()), [1, 2, 3]);
     for (lock_words, words, plan) in [
@@ -207,7 +232,7 @@ fn a_death_in_an_append_loses_at_most_that_record() {
         }
         let start = log.oldest();
         // As large as a record may be: it overwrites more old ones than the next append.
-        let record = vec![9; PLAN.longest() * 8 - 56 - 16];
+        let record = vec![9; PLAN.longest() * 8 - 64 - 16];
         thread::spawn(move || {
             log.lock.lock().unwrap().keep();
             let entry = log.ring.entry(b"c", b"dead", &record, 5).unwrap();
@@ -218,7 +243,7 @@ fn a_death_in_an_append_loses_at_most_that_record() {
                 }
                 if death == Death::InTheBucket {
                     let hash = log.ring.hash(b"c");
-                    log.ring.memory.set_bucket(hash, head + 1);
+                    log.ring.memory.set_newest(Chain::Channel, hash, head + 1);
                 } else if death == Death::BeforeTheWake {
                     log.ring.complete();
                 }
@@ -374,6 +399,16 @@ fn threads_read_no_torn_record_and_each_record_in_order() {
                                 );
                                 *expected = number + 1;
                                 (last, may_miss) = (sequence, false);
+                                if number % 1024 == 1 {
+                                    let found = log.after(&channel(writer), &id(number));
+                                    assert!(found.is_some() || may_overrun);
+                                    for (place, found) in found.iter().flatten().enumerate() {
+                                        let expected = number + 1 + place as u64;
+                                        assert_eq!(checked(&found.record), (writer, expected));
+                                        assert_eq!(found.time, expected);
+                                        assert!(found.sequence > sequence);
+                                    }
+                                }
                             }
                             Read::UpToDate => drop(log.wait(&cursor, LONG)),
                             Read::Overrun => {
@@ -410,12 +445,32 @@ fn memory_that_another_program_has_overwritten_ends_no_reader_and_no_append() {
             words[place].store(value, Ordering::Relaxed);
         }
         let mut bytes = Vec::new();
-        for _ in 0..30 {
+        let mut reads = 0;
+        while log.wait(&cursor, Duration::ZERO) {
             let _any = log.read(&mut cursor, &mut bytes);
+            reads += 1;
+            assert!(
+                reads < 30,
+                "{cursor:?} {:?} {:?}",
+                log.head(),
+                log.ring.memory.get(Header::Oldest)
+            );
         }
-        let _any = log.after(b"c", b"0");
+        let _any = log.after(b"c", b"1");
+        let _any = log.positions_of(b"c", &log.oldest());
         for _ in 0..12 {
             append(&log, "c", "2");
         }
+        // All that the program has written was overwritten.
+        let start = log.head();
+        assert_eq!(log.ring.has_record(&cursor), cursor != start);
+        let last = append(&log, "c", "3");
+        append(&log, "c", "4");
+        assert_eq!(read_all(&log, start), [last, last + 1]);
+        assert_eq!(after(&log, "c", "3"), Some(vec![last + 1]));
+        while log.wait(&cursor, Duration::ZERO) {
+            let _any = log.read(&mut cursor, &mut bytes);
+        }
+        assert_eq!(cursor, log.head());
     }
 }

@@ -3,12 +3,14 @@
 //! The lowest bit of the word says that a reader waits; the rest counts appends. The bit is no count of readers, so a
 //! reader that dies costs one system call of the next append, and no more.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rustix::thread::futex;
+use super::layout::{AtomicU32, Ordering};
 
-use crate::lock::SHARED;
+#[cfg(not(all(test, loom)))]
+use kernel::{sleep, wake_all};
+#[cfg(all(test, loom))]
+use loom_model::{sleep, wake_all};
 
 /// See the module. A copy refers to the same word.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +20,6 @@ pub(super) struct Wake {
 
 const WAITING: u32 = 1;
 const APPEND: u32 = 2;
-/// The kernel reads the number as a signed one.
-const ALL: u32 = i32::MAX as u32;
 
 impl Wake {
     pub(super) fn new(word: &'static AtomicU32) -> Self {
@@ -36,10 +36,7 @@ impl Wake {
         if holds() {
             return true;
         }
-        // A timeout that the kernel cannot represent is longer than the machine runs.
-        let timeout = futex::Timespec::try_from(timeout).ok();
-        // Whether it was woken, interrupted or timed out: the condition decides.
-        let _outcome = futex::wait(self.word, SHARED, seen, timeout.as_ref());
+        sleep(self.word, seen, timeout);
         holds()
     }
 
@@ -48,13 +45,84 @@ impl Wake {
         let next = |word: u32| Some((word & !WAITING).wrapping_add(APPEND));
         let before = (self.word).fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
         if before.is_ok_and(|word| word & WAITING != 0) {
-            // It fails only if the word is not mapped.
-            let _woken = futex::wake(self.word, SHARED, ALL);
+            wake_all(self.word);
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn has_waiters(&self) -> bool {
         self.word.load(Ordering::Relaxed) & WAITING != 0
+    }
+}
+
+/// The futex, as the kernel has it.
+#[cfg(not(all(test, loom)))]
+mod kernel {
+    use super::*;
+    use crate::lock::SHARED;
+    use rustix::thread::futex;
+
+    /// The kernel reads the number as a signed one.
+    const ALL: u32 = i32::MAX as u32;
+
+    /// Sleeps until it is woken or the time is over, or not at all if the word has changed. May return early.
+    pub(super) fn sleep(word: &AtomicU32, seen: u32, timeout: Duration) {
+        // A timeout that the kernel cannot represent is longer than the machine runs.
+        let timeout = futex::Timespec::try_from(timeout).ok();
+        // Whether it was woken, interrupted or timed out: the condition of the caller decides.
+        let _outcome = futex::wait(word, SHARED, seen, timeout.as_ref());
+    }
+
+    pub(super) fn wake_all(word: &AtomicU32) {
+        // It fails only if the word is not mapped.
+        let _woken = futex::wake(word, SHARED, ALL);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_model {
+    use super::*;
+    use loom::sync::{Condvar, Mutex};
+    use loom::thread;
+
+    loom::lazy_static! {
+        /// The queue of the futex: the kernel compares the word while it has locked the queue.
+        static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    pub(super) fn sleep(word: &AtomicU32, seen: u32, _timeout: Duration) {
+        let guard = QUEUE.0.lock().unwrap();
+        if word.load(Ordering::Relaxed) == seen {
+            drop(QUEUE.1.wait(guard).unwrap());
+        }
+    }
+
+    pub(super) fn wake_all(_word: &AtomicU32) {
+        let _guard = QUEUE.0.lock().unwrap();
+        QUEUE.1.notify_all();
+    }
+
+    /// Two readers wait for the last of two appends, without a time limit: a wake-up that one of them missed would be a
+    /// deadlock.
+    #[test]
+    fn no_reader_misses_an_append() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let wake = Wake::new(Box::leak(Box::new(AtomicU32::new(0))));
+            let head: &AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
+            let readers = [(); 2].map(|()| {
+                thread::spawn(move || {
+                    while !wake.wait(Duration::MAX, || head.load(Ordering::Acquire) == 2) {}
+                })
+            });
+            for appends in 1..=2 {
+                head.store(appends, Ordering::Release);
+                wake.wake();
+            }
+            for reader in readers {
+                reader.join().unwrap();
+            }
+        });
     }
 }
