@@ -85,10 +85,16 @@ def thread_line(thread: Any) -> str:
     request = thread["request"]
     if request is None:
         return f"{number} runs no request"
-    target = printable(request["target"]) + ("…" if request["target_is_cut"] else "")
     client = printable(request["client"])
     origin = f" from {client}" if client else ""
-    return f"{number} runs {printable(request['method'])} {target}{origin}, {request['age']:.2f} s"
+    return f"{number} runs {shown_request(request)}{origin}, {request['age']:.2f} s"
+
+
+def shown_request(request: Any) -> str:
+    """Its method and target, with a mark if its call has taken the connection over."""
+    cut = "…" if request["target_is_cut"] else ""
+    mark = " (WebSocket)" if request["websocket"] else ""
+    return f"{printable(request['method'])} {printable(request['target'])}{cut}{mark}"
 
 
 def frame_lines(thread: Any, indent: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ import time
 from typing import Any, TextIO
 
 from lockgate.admin_client import Refused, printable, read_status
-from lockgate.stacks import places, read_stacks, request_stacks
+from lockgate.stacks import places, read_stacks, request_stacks, shown_request
 
 #: Moves the cursor to the top left and clears the screen below.
 CLEAR_SCREEN = "\x1b[H\x1b[J"
@@ -42,19 +42,21 @@ def running_lines(address: str, status: Any, with_stacks: bool) -> list[str]:
 
 
 def request_lines(status: Any, at: dict[tuple[int, int], str] | None = None) -> list[str]:
-    """A line for each running request, the oldest first; with `at`, also its innermost frame."""
+    """A line for each running request, the oldest first, and WebSockets after all others.
+
+    With `at`, also its innermost frame.
+    """
     rows = [
         (request["age"], worker, request)
         for worker in status["workers"]
         for request in worker["running"]
     ]
-    rows.sort(key=lambda row: -row[0])
+    rows.sort(key=lambda row: (row[2]["websocket"], -row[0]))
     if not rows:
         return ["no request is running"]
     head = f"{'AGE':>9}  {'WORKER':>6} {'PID':>7} {'THREAD':>7}  {'CLIENT':<15} "
     lines = [head + ("" if at is None else f"{'AT':<{PLACE_WIDTH}} ") + "REQUEST"]
     for age, worker, request in rows:
-        target = printable(request["target"]) + ("…" if request["target_is_cut"] else "")
         line = (
             f"{age:>8.2f}s  {worker['slot']:>6} {worker['pid']:>7} {request['thread']:>7}  "
             f"{printable(request['client']) or '-':<15} "
@@ -62,7 +64,7 @@ def request_lines(status: Any, at: dict[tuple[int, int], str] | None = None) -> 
         if at is not None:
             place = at.get((worker["pid"], request["thread"]), "-")
             line += f"{place[:PLACE_WIDTH]:<{PLACE_WIDTH}} "
-        lines.append(f"{line}{printable(request['method'])} {target}")
+        lines.append(line + shown_request(request))
     return lines
 
 
@@ -85,7 +87,7 @@ def top_lines(status: Any, before: Any, running: list[str]) -> list[str]:
         f"{rate(status, before, seconds)}  5xx {status['responses']['5xx']}  lost {lost}",
         "",
         f"{'WORKER':>6} {'PID':>7} {'STATE':<9}{'UP':>9} {'CONNS':>6} {'WAITING':>8} "
-        f"{'BUSY':>9} {'RATE':>9}",
+        f"{'BUSY':>9} {'WS':>5} {'RATE':>9}",
     ]
     known = {worker["slot"]: worker for worker in before["workers"]} if before else {}
     for worker in status["workers"]:
@@ -93,7 +95,7 @@ def top_lines(status: Any, before: Any, running: list[str]) -> list[str]:
         lines.append(
             f"{worker['slot']:>6} {worker['pid']:>7} {worker['state']:<9}"
             f"{age(worker['uptime']):>9} {worker['connections']:>6} "
-            f"{worker['requests_waiting']:>8} {busy:>9} "
+            f"{worker['requests_waiting']:>8} {busy:>9} {worker['websockets']:>5} "
             f"{rate(worker, known.get(worker['slot']), seconds):>9}"
         )
     return [*lines, "", *running]

@@ -1,12 +1,16 @@
-"""Calls that keep the connection of their request beyond the end of the client's stream."""
+"""Calls that keep the connection of their request, also beyond the end of the client's stream."""
 
 import time
+
+import gates
 
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n"
 
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
+    if path == "/hold":
+        return gates.app(environ, start_response)
     if path == "/hello" or "gunicorn.socket" not in environ:
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
         return [b"hello"]

@@ -82,6 +82,7 @@ pub fn write_metrics(
     let began = workers
         .iter()
         .flat_map(|worker| &worker.calls)
+        .filter(|call| !call.is_upgraded())
         .filter_map(|call| Some(call.request.as_ref()?.began))
         .min();
     let longest = began.map_or(0, |began| now.saturating_sub(began));
@@ -108,7 +109,7 @@ struct Gauge {
 }
 
 /// One sample per live worker.
-const GAUGES: [Gauge; 5] = [
+const GAUGES: [Gauge; 6] = [
     Gauge {
         name: "lockgate_connections",
         help: "Open connections of a worker.",
@@ -127,12 +128,17 @@ const GAUGES: [Gauge; 5] = [
     Gauge {
         name: "lockgate_threads",
         help: "Threads of a worker that run requests.",
-        read: |worker| worker.calls.len() as u64,
+        read: |worker| worker.pool() as u64,
     },
     Gauge {
         name: "lockgate_threads_busy",
         help: "Threads of a worker that are running a request.",
         read: |worker| worker.busy() as u64,
+    },
+    Gauge {
+        name: "lockgate_websockets",
+        help: "Calls that have taken their connection over, each on a thread beyond the limit.",
+        read: |worker| worker.websockets,
     },
 ];
 
@@ -336,6 +342,9 @@ mod tests {
             counters.record_taken(entry, 20_000);
             if slot == 1 {
                 entry.begin(2_000_000_000, b"GET", b"/", None);
+                let websocket = counters.claim(2, 0).unwrap();
+                websocket.begin(1_000_000_000, b"GET", b"/echo", None);
+                counters.begin_upgraded(Some(websocket));
             }
             for index in 0..count {
                 counters.record_response(Response {
@@ -362,7 +371,10 @@ mod tests {
             ("lockgate_connections{worker=\"1\"}", 1.0),
             ("lockgate_threads_busy{worker=\"0\"}", 0.0),
             ("lockgate_threads_busy{worker=\"1\"}", 1.0),
+            ("lockgate_threads{worker=\"1\"}", 1.0),
             ("lockgate_threads_limit{worker=\"0\"}", 4.0),
+            ("lockgate_websockets{worker=\"0\"}", 0.0),
+            ("lockgate_websockets{worker=\"1\"}", 1.0),
             ("lockgate_busy_ratio", 0.125),
             ("lockgate_worker_memory_bytes{worker=\"1\"}", 101_000.0),
             ("lockgate_worker_exits_total{cause=\"signal\"}", 1.0),

@@ -227,6 +227,7 @@ Thread 0x0000000000000001 (most recent call first):
             requests: 0,
             threads: 0,
             waiting: 0,
+            websockets: 0,
             totals: Totals::default(),
             calls,
         }
@@ -242,6 +243,7 @@ Thread 0x0000000000000001 (most recent call first):
                 target: b"/checkout".to_vec(),
                 is_cut: false,
                 client: b"::1".to_vec(),
+                is_upgraded: false,
             }),
         }
     }

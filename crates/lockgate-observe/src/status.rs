@@ -47,8 +47,9 @@ impl Json {
         self.number("connections", worker.connections);
         self.number("requests", worker.requests);
         self.number("requests_waiting", worker.waiting);
-        self.number("threads", worker.calls.len() as u64);
+        self.number("threads", worker.pool() as u64);
         self.number("threads_busy", worker.busy() as u64);
+        self.number("websockets", worker.websockets);
         self.totals(&worker.totals);
         self.key("running");
         self.open('[');
@@ -77,6 +78,7 @@ impl Json {
         self.truth("target_is_cut", request.is_cut);
         self.text("client", &request.client);
         self.seconds("age", now.saturating_sub(request.began));
+        self.truth("websocket", request.is_upgraded);
     }
 
     fn totals(&mut self, totals: &Totals) {

@@ -127,12 +127,18 @@ impl WorkerMetrics {
     /// An entry for the calling thread, which is going to run requests; `ident` is the application's number for it.
     pub fn recorder(&self, ident: impl FnOnce() -> u64) -> ThreadRecorder {
         let thread = gettid().as_raw_nonzero().get().unsigned_abs();
-        ThreadRecorder {
-            entry: (self.counters).and_then(|counters| counters.claim(thread.into(), ident())),
+        let mut recorder = ThreadRecorder {
+            record: CallRecord {
+                entry: None,
+                counters: self.counters,
+            },
+            thread: (thread.into(), ident()),
             client: None,
             shows_queries: self.shows_queries,
             counted: self.counted,
-        }
+        };
+        recorder.claim();
+        recorder
     }
 
     /// A moment on the scoreboard's clock; 0 where nothing is recorded.
@@ -145,9 +151,29 @@ impl WorkerMetrics {
     }
 }
 
+/// Where a call records that it has taken its connection over. A copy refers to the same entry.
+#[derive(Clone, Copy, Default)]
+pub struct CallRecord {
+    entry: Option<ThreadEntry>,
+    counters: Option<WorkerCounters>,
+}
+
+impl CallRecord {
+    /// The call has taken its connection over.
+    pub fn upgrade(&mut self) {
+        if let Some(counters) = &self.counters
+            && !counters.begin_upgraded(self.entry)
+        {
+            self.entry = None;
+        }
+    }
+}
+
 /// Where a thread records what it runs; dropping it frees the entry for another thread.
 pub struct ThreadRecorder {
-    entry: Option<ThreadEntry>,
+    record: CallRecord,
+    /// The kernel's number of the thread and the application's, for another entry.
+    thread: (u64, u64),
     /// The client whose name the entry has: many consecutive requests have the same client.
     client: Option<Arc<Client>>,
     shows_queries: bool,
@@ -158,7 +184,9 @@ impl ThreadRecorder {
     /// The thread runs this request, which was complete at `ready_at` on the scoreboard's clock and has waited since.
     #[inline]
     pub fn begin(&mut self, request: &Request, ready_at: u64, waited: Duration) {
-        let Some(entry) = self.entry else { return };
+        let Some(entry) = self.record.entry else {
+            return;
+        };
         if let Some(counters) = &self.counted {
             counters.record_taken(entry, nanos(waited));
         }
@@ -175,18 +203,41 @@ impl ThreadRecorder {
         );
     }
 
+    /// Where the call that begins records.
+    pub fn record(&self) -> CallRecord {
+        self.record
+    }
+
     /// The request has ended.
     #[inline]
     pub fn end(&self) {
-        if let Some(entry) = self.entry {
+        if let Some(entry) = self.record.entry {
             entry.end();
         }
+    }
+
+    /// A call has ended that had taken its connection over, and recorded it here.
+    #[cold]
+    pub fn end_upgraded(&mut self, record: CallRecord) {
+        if let Some(counters) = &self.record.counters {
+            counters.end_upgraded();
+        }
+        if record.entry.is_none() {
+            self.claim();
+        }
+    }
+
+    fn claim(&mut self) {
+        let (thread, ident) = self.thread;
+        let counters = self.record.counters;
+        self.record.entry = counters.and_then(|counters| counters.claim(thread, ident));
+        self.client = None;
     }
 }
 
 impl Drop for ThreadRecorder {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry {
+        if let Some(entry) = self.record.entry {
             entry.release();
         }
     }

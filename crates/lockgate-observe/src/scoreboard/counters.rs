@@ -17,6 +17,7 @@ const STARTED: usize = 1;
 const WAITING: usize = 2;
 const RECEIVED: usize = 3;
 const THREADS: usize = 4;
+const UPGRADED: usize = 5;
 /// Offset of the leader's counters.
 const LED: usize = 8;
 /// Offset of the other threads' counters, on separate cache lines.
@@ -35,6 +36,10 @@ const SENT: usize = 5;
 const DURATIONS: usize = 6;
 const DURATION: usize = DURATIONS + BUCKETS;
 const TALLY: usize = DURATION + 1;
+
+/// This many calls that have taken their connection over keep their entry: WebSockets may be far more than the other
+/// requests, which must be shown.
+const UPGRADED_ENTRIES: usize = 64;
 
 /// The counters of one worker. A copy refers to the same words.
 #[derive(Debug, Clone, Copy)]
@@ -181,6 +186,7 @@ impl WorkerCounters {
     pub fn open(&self, pid: u32, now: u64) {
         self.close();
         self.set(WAITING, 0);
+        self.set(UPGRADED, 0);
         self.set(STARTED, now);
         self.set(PID, pid.into());
     }
@@ -222,6 +228,23 @@ impl WorkerCounters {
     #[inline]
     pub fn record_waiting(&self, waiting: u64) {
         self.set(WAITING, waiting);
+    }
+
+    /// A call has taken its connection over; `entry` is that of its thread. Returns whether the thread keeps it.
+    pub fn begin_upgraded(&self, entry: Option<ThreadEntry>) -> bool {
+        self.words[UPGRADED].fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = entry else { return false };
+        let shown = self.entries().filter(|entry| entry.is_upgraded()).count();
+        match shown < UPGRADED_ENTRIES {
+            true => entry.upgrade(),
+            false => entry.release(),
+        }
+        shown < UPGRADED_ENTRIES
+    }
+
+    /// Such a call has ended.
+    pub fn end_upgraded(&self) {
+        self.words[UPGRADED].fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Counts a response that was sent. For the leader only.
@@ -280,6 +303,10 @@ impl WorkerCounters {
 
     pub(super) fn waiting(&self) -> u64 {
         self.words[WAITING].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn upgraded(&self) -> u64 {
+        self.words[UPGRADED].load(Ordering::Relaxed)
     }
 
     /// What the workers of this slot have counted.
@@ -429,6 +456,23 @@ mod tests {
         counters.record_received(11);
         assert_eq!(counters.totals().received, 22);
         assert_eq!(counters.totals().classes[1], 1);
+    }
+
+    #[test]
+    fn calls_with_a_connection_of_their_own_leave_entries_to_the_others() {
+        let counters = counters();
+        counters.open(7, 5);
+        let kept = (1..=1000)
+            .map(|thread| counters.claim(thread, 0))
+            .filter(|entry| counters.begin_upgraded(*entry))
+            .count();
+        assert_eq!((counters.upgraded(), kept), (1000, UPGRADED_ENTRIES));
+        let others = std::iter::from_fn(|| counters.claim(1, 0)).count();
+        assert_eq!(others, ENTRIES - UPGRADED_ENTRIES);
+        counters.end_upgraded();
+        assert_eq!(counters.upgraded(), 999);
+        counters.open(8, 9);
+        assert_eq!(counters.upgraded(), 0);
     }
 
     #[test]

@@ -25,10 +25,12 @@ const IDENT: usize = 29;
 const CALLS: usize = 30;
 const WAITED: usize = 31;
 
-// States: no thread has the entry; its thread is idle; its thread runs a request.
+// States: no thread has the entry; its thread is idle; its thread runs a request; the call of that request has taken its
+// connection over.
 const FREE: u64 = 0;
 const IDLE: u64 = 1;
 const RUNNING: u64 = 2;
+const UPGRADED: u64 = 3;
 
 /// Bytes of each text that fit; the rest is cut off.
 const METHOD_BYTES: usize = (TARGET - METHOD) * 8;
@@ -68,6 +70,17 @@ pub struct Running {
     pub is_cut: bool,
     /// The client; empty on a unix socket.
     pub client: Vec<u8>,
+    /// Whether its call has taken the connection over, as for a WebSocket.
+    pub is_upgraded: bool,
+}
+
+impl Call {
+    /// Whether its request has taken the connection over.
+    pub fn is_upgraded(&self) -> bool {
+        self.request
+            .as_ref()
+            .is_some_and(|request| request.is_upgraded)
+    }
 }
 
 impl ThreadEntry {
@@ -118,6 +131,16 @@ impl ThreadEntry {
         self.words[VERSION].store(version.wrapping_add(2), Ordering::Release);
     }
 
+    /// The call has taken its connection over.
+    pub(super) fn upgrade(self) {
+        self.words[STATE].store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// Whether its thread runs a call that has taken its connection over.
+    pub(super) fn is_upgraded(self) -> bool {
+        self.word(STATE) == UPGRADED
+    }
+
     /// The thread has taken a request that waited for `waited` nanoseconds. These counts continue across the threads of
     /// an entry.
     #[inline]
@@ -154,7 +177,7 @@ impl ThreadEntry {
             state => Some(Call {
                 thread: words[THREAD],
                 ident: words[IDENT],
-                request: (state == RUNNING).then(|| running(&words)),
+                request: (state != IDLE).then(|| running(&words)),
             }),
         })
     }
@@ -182,6 +205,7 @@ fn running(words: &[u64; ENTRY]) -> Running {
         target: text(TARGET, CLIENT, target_length),
         is_cut: target_length > TARGET_BYTES as u64,
         client: text(CLIENT, THREAD, lengths >> 48),
+        is_upgraded: words[STATE] == UPGRADED,
     }
 }
 
@@ -246,6 +270,11 @@ mod tests {
         let request = entry.read().unwrap().request.unwrap();
         assert_eq!(request.target, b"/a/longer/one?and=more");
         assert_eq!(request.client, b"127.0.0.1", "as before");
+        assert!(!entry.read().unwrap().is_upgraded());
+        entry.upgrade();
+        assert!(entry.is_upgraded() && entry.read().unwrap().is_upgraded());
+        entry.begin(7, b"GET", b"/", None);
+        assert!(!entry.is_upgraded());
         entry.release();
         assert_eq!(entry.read(), None);
         assert!(entry.claim(71, 0));

@@ -45,6 +45,8 @@ pub struct WorkerView {
     pub threads: u64,
     /// Requests that wait for a thread.
     pub waiting: u64,
+    /// Calls that have taken their connection over, each on a thread beyond `threads`.
+    pub websockets: u64,
     /// What the workers of this slot have counted.
     pub totals: Totals,
     /// Those of its threads that have an entry.
@@ -52,12 +54,16 @@ pub struct WorkerView {
 }
 
 impl WorkerView {
-    /// How many threads run a request.
+    /// How many threads run a request, without those of WebSockets.
     pub fn busy(&self) -> usize {
-        self.calls
-            .iter()
-            .filter(|call| call.request.is_some())
-            .count()
+        let requests = self.calls.iter().filter(|call| call.request.is_some());
+        requests.filter(|call| !call.is_upgraded()).count()
+    }
+
+    /// How many threads there are for requests, without those of WebSockets.
+    pub fn pool(&self) -> usize {
+        let calls = self.calls.iter();
+        calls.filter(|call| !call.is_upgraded()).count()
     }
 }
 
@@ -87,6 +93,7 @@ impl Scoreboard {
             requests: record.word(super::REQUESTS),
             threads: counters.threads(),
             waiting: counters.waiting(),
+            websockets: counters.upgraded(),
             totals: counters.totals(),
             calls: counters
                 .entries()
@@ -170,7 +177,14 @@ mod tests {
         let worker = scoreboard.workers().next().unwrap();
         assert_eq!((worker.slot, worker.pid, worker.generation), (2, 77, 1));
         assert_eq!((worker.state, worker.connections), (State::Serving, 4));
-        assert_eq!((worker.calls.len(), worker.busy()), (3, 2));
+        assert_eq!((worker.pool(), worker.busy()), (3, 2));
+        let websocket = counters.claim(81, 0).unwrap();
+        websocket.begin(9, b"GET", b"/z", None);
+        assert!(counters.begin_upgraded(Some(websocket)));
+        let worker = scoreboard.workers().next().unwrap();
+        assert_eq!((worker.pool(), worker.busy()), (3, 2));
+        assert_eq!((worker.calls.len(), worker.websockets), (4, 1));
+        websocket.release();
         let threads = |pid| {
             let calls = scoreboard.in_flight(2, pid).into_iter();
             calls.map(|call| call.thread).collect::<Vec<_>>()

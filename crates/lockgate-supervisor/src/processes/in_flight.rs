@@ -77,6 +77,7 @@ mod tests {
             target: b"/a?\n[x]\"".to_vec(),
             is_cut: true,
             client: b"127.0.0.1".to_vec(),
+            is_upgraded: false,
         };
         let request = InFlightRequest::of(call(Some(running)), 2_350_000_000).unwrap();
         assert_eq!(

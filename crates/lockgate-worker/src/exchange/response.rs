@@ -15,6 +15,7 @@ use super::writer::{
 };
 use crate::exchange::deadlines::Deadline;
 use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
 
 /// While no output is produced for a client, its socket is checked this often.
@@ -44,6 +45,7 @@ pub struct Reply {
     deadline: Option<Deadline>,
     /// Of the call that runs, if calls are watched.
     call_slot: Option<Arc<CallSlot>>,
+    record: CallRecord,
     checks: PresenceChecks,
 }
 
@@ -55,6 +57,7 @@ impl Default for Reply {
             state: State::Over,
             deadline: None,
             call_slot: None,
+            record: CallRecord::default(),
             checks: PresenceChecks::default(),
         }
     }
@@ -73,9 +76,11 @@ impl Reply {
         writer: Box<dyn ResponseWriter>,
         deadline: Option<Deadline>,
         call_slot: Option<Arc<CallSlot>>,
+        record: CallRecord,
     ) {
         self.deadline = deadline;
         self.call_slot = call_slot;
+        self.record = record;
         self.checks = PresenceChecks::default();
         self.head.clear();
         self.writer = Some(writer);
@@ -199,7 +204,13 @@ impl Reply {
         if let Some(call_slot) = &self.call_slot {
             call_slot.unwatch();
         }
+        self.record.upgrade();
         Ok(socket)
+    }
+
+    /// Where the call has recorded that it has taken the connection over.
+    pub(crate) fn record(&self) -> CallRecord {
+        self.record
     }
 
     /// Whether the application has taken the connection over.

@@ -181,13 +181,14 @@ impl WorkerThread {
         recorder: &mut ThreadRecorder,
     ) -> Box<Request> {
         recorder.begin(&exchange.request, exchange.ready_nanos, waited);
-        reply.open(exchange.writer, deadline, call_slot);
+        reply.open(exchange.writer, deadline, call_slot, recorder.record());
         self.context.pool.saturation().on_call_begin();
         let call = catch_unwind(AssertUnwindSafe(|| {
             self.context.app.call(&mut exchange.request, reply)
         }));
         if reply.is_taken_over() {
             self.context.pool.end_upgraded();
+            recorder.end_upgraded(reply.record());
         }
         self.context.pool.saturation().on_call_end();
         recorder.end();

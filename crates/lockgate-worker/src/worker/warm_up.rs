@@ -16,6 +16,7 @@ use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
+use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
 
@@ -46,7 +47,7 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
     let writer = Box::new(Discard {
         answer: Arc::clone(&answer),
     });
-    reply.open(writer, None, None);
+    reply.open(writer, None, None, CallRecord::default());
     app.call(&mut request, &mut reply);
     if !reply.is_over() {
         reply.fail(500);
