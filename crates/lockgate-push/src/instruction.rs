@@ -1,17 +1,21 @@
 //! The instruction of an application to hold the connection of a response (the GRIP protocol).
 //!
-//! It comes in header fields of the response (`Grip-Hold`, `Grip-Channel`). What is not allowed is an error, which
-//! says the field and its value: a hold that is only partly understood would lose messages without a sign.
+//! It comes in header fields of the response (`Grip-Hold`, `Grip-Channel`), or in its body ([`body`]). What is not
+//! allowed is an error, which says the field and its value: a hold that is only partly understood would lose messages
+//! without a sign.
 
+pub(crate) mod body;
 mod fields;
 mod keep_alive;
-mod parameters;
 
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
 use fields::Fields;
+pub(crate) use keep_alive::DEFAULT_TIMEOUT;
+
+use crate::json::KeyError;
 
 /// Characters of a value that an error shows.
 const SHOWN: usize = 100;
@@ -119,6 +123,24 @@ pub enum InstructionError {
         /// The limit.
         limit: usize,
     },
+    /// The body is no JSON object.
+    NotJson {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The body has a value that is not allowed.
+    Key {
+        /// The key, with the keys of the objects around it.
+        key: String,
+        /// What is allowed.
+        rule: &'static str,
+    },
+}
+
+impl From<KeyError> for InstructionError {
+    fn from(KeyError { key, rule }: KeyError) -> Self {
+        Self::Key { key, rule }
+    }
 }
 
 impl InstructionError {
@@ -140,8 +162,10 @@ impl fmt::Display for InstructionError {
             Self::Repeated { field } => write!(formatter, "{field} must not be repeated"),
             Self::NoChannel => formatter.write_str("Grip-Hold needs a Grip-Channel"),
             Self::TooManyChannels { limit } => {
-                write!(formatter, "Grip-Channel must have at most {limit} channels")
+                write!(formatter, "at most {limit} channels are allowed")
             }
+            Self::NotJson { reason } => write!(formatter, "no JSON: {reason}"),
+            Self::Key { key, rule } => write!(formatter, "{key} {rule}"),
         }
     }
 }

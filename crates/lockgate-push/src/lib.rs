@@ -15,10 +15,24 @@ pub use instruction::{
     KeepAliveMode, NextLink, is_grip_field,
 };
 
+mod items;
+pub use items::{ItemError, ItemLimits, parse_items};
+
+mod json;
+
 mod message;
 pub use message::{
     Content, ForStream, Formats, Message, MessageError, ResponseFormat, StreamFormat,
     WebSocketFormat,
 };
 
+mod parameters;
+
+mod sequence;
+pub use sequence::{Sequence, Step};
+
+pub mod signature;
+
 pub mod sse;
+
+pub mod websocket_control;

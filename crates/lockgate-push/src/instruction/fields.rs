@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::parameters::{parameter, split};
 use super::{
     HeldChannel, HoldMode, Instruction, InstructionError, InstructionLimits, MOST_SECONDS,
     NextLink, add_channel, is_grip_field, keep_alive,
 };
 use crate::channel_name;
+use crate::parameters::{parameter, split};
 
 const HOLD: &str = "Grip-Hold";
 const CHANNEL: &str = "Grip-Channel";

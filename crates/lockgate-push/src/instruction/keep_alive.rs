@@ -5,11 +5,11 @@ use std::time::Duration;
 use data_encoding::BASE64;
 
 use super::fields::{KEEP_ALIVE, seconds};
-use super::parameters::{parameter, split};
 use super::{InstructionError, KeepAlive, KeepAliveMode};
+use crate::parameters::{parameter, split};
 
 /// The time where the field has none.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(55);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(55);
 
 #[derive(Clone, Copy)]
 enum Format {

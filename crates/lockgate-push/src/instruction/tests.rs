@@ -274,11 +274,7 @@ fn an_error_names_the_field_and_its_value() {
                 &long[..100]
             ),
         ),
-        (
-            "Grip-Channel",
-            "a, b, c",
-            "Grip-Channel must have at most 3 channels",
-        ),
+        ("Grip-Channel", "a, b, c", "at most 3 channels are allowed"),
         (
             "Grip-Link",
             "/a; rel=next",
