@@ -29,11 +29,11 @@ pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
-pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics};
+pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics, write_push_metrics};
 pub use scoreboard::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, Loss, ReloadState, ReloadView,
-    Response, Running, Scoreboard, State, ThreadEntry, Totals, WorkerCounters, WorkerSlot,
-    WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, ReloadState,
+    ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals, WorkerCounters,
+    WorkerSlot, WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};

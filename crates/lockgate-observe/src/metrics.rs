@@ -4,7 +4,8 @@
 //! lives, even when workers die.
 
 use crate::scoreboard::{
-    BOUNDS, ExitCause, FIRST_WAIT, HandshakeResult, Loss, Scoreboard, State, Totals, WorkerView,
+    BOUNDS, ExitCause, FIRST_WAIT, HandshakeResult, HeldEnd, Loss, Scoreboard, State, Totals,
+    WorkerView,
 };
 use crate::uwsgi::Memory;
 
@@ -88,6 +89,46 @@ pub fn write_metrics(
     let longest = began.map_or(0, |began| now.saturating_sub(began));
     text.sample("lockgate_longest_request_seconds", "", &Seconds(longest));
     text.totals(&totals);
+}
+
+/// Appends what a server with a broadcast log counts. `published` is the number of messages in all its time.
+pub fn write_push_metrics(out: &mut Vec<u8>, scoreboard: Scoreboard, published: u64) {
+    let totals = scoreboard.totals();
+    let mut text = Text::new(out);
+    let name = "lockgate_held_requests";
+    text.family(
+        name,
+        "gauge",
+        "Requests of a worker that are held for published messages.",
+    );
+    for worker in scoreboard.workers() {
+        let label = format!("{{worker=\"{}\"}}", worker.slot);
+        text.sample(name, &label, &worker.held);
+    }
+    for (name, help, value) in [
+        (
+            "lockgate_messages_published_total",
+            "Messages that were published.",
+            published,
+        ),
+        (
+            "lockgate_messages_delivered_total",
+            "Messages that were written to held requests, each once for each request.",
+            totals.delivered,
+        ),
+    ] {
+        text.family(name, "counter", help);
+        text.sample(name, "", &value);
+    }
+    let name = "lockgate_held_requests_ended_total";
+    text.family(
+        name,
+        "counter",
+        "Held requests that the server has ended because they have missed messages, by reason.",
+    );
+    for (reason, count) in HeldEnd::ALL.iter().zip(&totals.held_ends) {
+        text.sample(name, &format!("{{reason=\"{}\"}}", reason.name()), count);
+    }
 }
 
 /// With three decimals; 0 if no worker serves.
@@ -325,6 +366,42 @@ mod tests {
         assert_eq!(samples["lockgate_info{version=\"1.2.3\"}"], 1.0);
         assert_eq!(samples["lockgate_workers{state=\"serving\"}"], 0.0);
         assert_eq!(samples["lockgate_request_duration_seconds_count"], 0.0);
+    }
+
+    #[test]
+    fn a_server_with_a_broadcast_log_counts_messages_and_held_requests() {
+        let scoreboard = scoreboard();
+        for (slot, held) in [(0, 3), (1, 4)] {
+            let worker_slot = scoreboard.worker_slot(slot).unwrap();
+            worker_slot.enter();
+            let counters = worker_slot.counters().unwrap();
+            counters.open(100 + slot as u32, 0);
+            counters.record_held(held);
+            counters.record_delivered(10 * held);
+            counters.record_held_end(HeldEnd::Overrun);
+        }
+        scoreboard.clear(1);
+        let mut out = Vec::new();
+        write_push_metrics(&mut out, scoreboard, 9);
+        let samples = parse(std::str::from_utf8(&out).unwrap());
+        let expected = [
+            (
+                "lockgate_held_requests_ended_total{reason=\"client_too_slow\"}",
+                0.0,
+            ),
+            (
+                "lockgate_held_requests_ended_total{reason=\"overrun\"}",
+                2.0,
+            ),
+            ("lockgate_held_requests{worker=\"0\"}", 3.0),
+            ("lockgate_messages_delivered_total", 70.0),
+            ("lockgate_messages_published_total", 9.0),
+        ];
+        let samples: Vec<_> = samples
+            .iter()
+            .map(|(key, value)| (key.as_str(), *value))
+            .collect();
+        assert_eq!(samples, expected);
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use counters::{HandshakeResult, Loss, Response, Totals, WorkerCounters};
+pub use counters::{HandshakeResult, HeldEnd, Loss, Response, Totals, WorkerCounters};
 pub use exits::ExitCause;
 pub use histogram::{BOUNDS, BUCKETS, FIRST_WAIT};
 pub use reload::{ReloadState, ReloadView};

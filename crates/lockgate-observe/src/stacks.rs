@@ -228,6 +228,7 @@ Thread 0x0000000000000001 (most recent call first):
             threads: 0,
             waiting: 0,
             websockets: 0,
+            held: 0,
             totals: Totals::default(),
             calls,
         }

@@ -47,6 +47,7 @@ impl Json {
         self.number("connections", worker.connections);
         self.number("requests", worker.requests);
         self.number("requests_waiting", worker.waiting);
+        self.number("requests_held", worker.held);
         self.number("threads", worker.pool() as u64);
         self.number("threads_busy", worker.busy() as u64);
         self.number("websockets", worker.websockets);

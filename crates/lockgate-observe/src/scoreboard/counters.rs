@@ -18,6 +18,7 @@ const WAITING: usize = 2;
 const RECEIVED: usize = 3;
 const THREADS: usize = 4;
 const UPGRADED: usize = 5;
+const HELD: usize = 6;
 /// Offset of the leader's counters.
 const LED: usize = 8;
 /// Offset of the other threads' counters, on separate cache lines.
@@ -27,8 +28,12 @@ const LOSSES: usize = AMONG_OTHERS + TALLY;
 const WAITS: usize = LOSSES + Loss::ALL.len();
 /// TLS handshakes by result.
 const HANDSHAKES: usize = WAITS + BUCKETS;
+/// Published messages that were written to held requests.
+const DELIVERED: usize = HANDSHAKES + HandshakeResult::ALL.len();
+/// Held requests that the server has ended, by reason.
+const HELD_ENDS: usize = DELIVERED + 1;
 /// Words of the counters.
-pub(super) const COUNTERS: usize = (HANDSHAKES + HandshakeResult::ALL.len()).next_multiple_of(8);
+pub(super) const COUNTERS: usize = (HELD_ENDS + HeldEnd::ALL.len()).next_multiple_of(8);
 
 // The words of a tally.
 const CLASSES: usize = 0;
@@ -125,6 +130,28 @@ impl HandshakeResult {
     }
 }
 
+/// Why the server has ended a held request that has missed messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldEnd {
+    /// The client read too slowly.
+    ClientTooSlow,
+    /// The broadcast log has overwritten messages that its worker had yet to deliver.
+    Overrun,
+}
+
+impl HeldEnd {
+    /// Every reason.
+    pub const ALL: [Self; 2] = [Self::ClientTooSlow, Self::Overrun];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientTooSlow => "client_too_slow",
+            Self::Overrun => "overrun",
+        }
+    }
+}
+
 /// Sums, over the counters of one worker or several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -146,6 +173,10 @@ pub struct Totals {
     pub waited: u64,
     /// TLS handshakes, in the order of [`HandshakeResult::ALL`].
     pub handshakes: [u64; HandshakeResult::ALL.len()],
+    /// Published messages that were written to held requests, each once for each request.
+    pub delivered: u64,
+    /// Held requests that the server has ended, in the order of [`HeldEnd::ALL`].
+    pub held_ends: [u64; HeldEnd::ALL.len()],
 }
 
 impl Totals {
@@ -157,6 +188,7 @@ impl Totals {
             (&mut self.losses[..], &other.losses[..]),
             (&mut self.waits[..], &other.waits[..]),
             (&mut self.handshakes[..], &other.handshakes[..]),
+            (&mut self.held_ends[..], &other.held_ends[..]),
         ];
         for (sums, numbers) in pairs {
             for (sum, number) in sums.iter_mut().zip(numbers) {
@@ -167,6 +199,7 @@ impl Totals {
         self.sent = self.sent.wrapping_add(other.sent);
         self.duration = self.duration.wrapping_add(other.duration);
         self.waited = self.waited.wrapping_add(other.waited);
+        self.delivered = self.delivered.wrapping_add(other.delivered);
     }
 
     /// All responses.
@@ -187,6 +220,7 @@ impl WorkerCounters {
         self.close();
         self.set(WAITING, 0);
         self.set(UPGRADED, 0);
+        self.set(HELD, 0);
         self.set(STARTED, now);
         self.set(PID, pid.into());
     }
@@ -222,6 +256,23 @@ impl WorkerCounters {
     /// Counts a TLS handshake. For the leader only.
     pub fn record_handshake(&self, result: HandshakeResult) {
         self.grow(HANDSHAKES + result as usize, 1);
+    }
+
+    /// Records how many requests are held. For the leader only.
+    #[inline]
+    pub fn record_held(&self, held: u64) {
+        self.set(HELD, held);
+    }
+
+    /// Counts messages that were written to held requests since the last call. For the leader only.
+    #[inline]
+    pub fn record_delivered(&self, messages: u64) {
+        self.grow(DELIVERED, messages);
+    }
+
+    /// Counts a held request that is ended. For the leader only.
+    pub fn record_held_end(&self, reason: HeldEnd) {
+        self.grow(HELD_ENDS + reason as usize, 1);
     }
 
     /// Records how many requests wait for a thread. For the leader only.
@@ -309,6 +360,10 @@ impl WorkerCounters {
         self.words[UPGRADED].load(Ordering::Relaxed)
     }
 
+    pub(super) fn held(&self) -> u64 {
+        self.words[HELD].load(Ordering::Relaxed)
+    }
+
     /// What the workers of this slot have counted.
     pub(super) fn totals(&self) -> Totals {
         let word = |index: usize| self.words[index].load(Ordering::Relaxed);
@@ -336,6 +391,8 @@ impl WorkerCounters {
             duration: both(DURATION),
             losses: std::array::from_fn(|loss| word(LOSSES + loss)),
             handshakes: std::array::from_fn(|result| word(HANDSHAKES + result)),
+            delivered: word(DELIVERED),
+            held_ends: std::array::from_fn(|reason| word(HELD_ENDS + reason)),
         }
     }
 
@@ -445,9 +502,18 @@ mod tests {
         counters.open(7, 5);
         assert!(counters.claim(70, 0).is_some());
         counters.record_waiting(3);
+        counters.record_held(4);
+        counters.record_delivered(5);
+        counters.record_held_end(HeldEnd::Overrun);
         counters.record_received(11);
         counters.record_response(response(200, Some(1)));
+        assert_eq!(counters.held(), 4);
         counters.open(8, 9);
+        assert_eq!(counters.held(), 0);
+        counters.record_delivered(2);
+        counters.record_held_end(HeldEnd::Overrun);
+        assert_eq!(counters.totals().delivered, 7);
+        assert_eq!(counters.totals().held_ends, [0, 2]);
         assert_eq!(
             (counters.pid(), counters.started(), counters.waiting()),
             (8, 9, 0)
@@ -482,6 +548,9 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Loss::ALL.map(Loss::name).into();
         assert_eq!(names.len(), Loss::ALL.len());
+        for (index, reason) in HeldEnd::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
         for (index, result) in HandshakeResult::ALL.into_iter().enumerate() {
             assert_eq!(result as usize, index);
         }

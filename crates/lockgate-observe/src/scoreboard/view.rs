@@ -47,6 +47,8 @@ pub struct WorkerView {
     pub waiting: u64,
     /// Calls that have taken their connection over, each on a thread beyond `threads`.
     pub websockets: u64,
+    /// Requests that are held for published messages.
+    pub held: u64,
     /// What the workers of this slot have counted.
     pub totals: Totals,
     /// Those of its threads that have an entry.
@@ -94,6 +96,7 @@ impl Scoreboard {
             threads: counters.threads(),
             waiting: counters.waiting(),
             websockets: counters.upgraded(),
+            held: counters.held(),
             totals: counters.totals(),
             calls: counters
                 .entries()
