@@ -79,6 +79,32 @@ impl Log {
         Ok(sequence)
     }
 
+    /// As [`append`](Self::append), without waiting for the lock: `None` when another thread holds it.
+    ///
+    /// # Errors
+    /// When the channel is empty, or the record is too large.
+    pub fn try_append(
+        &self,
+        channel: &[u8],
+        id: &[u8],
+        record: &[u8],
+        now: u64,
+    ) -> Result<Option<u64>, AppendError> {
+        let entry = self.ring.entry(channel, id, record, now)?;
+        let Some(guard) = self.lock.try_lock() else {
+            return Ok(None);
+        };
+        let sequence = self.ring.append(entry);
+        drop(guard);
+        self.wake.wake();
+        Ok(Some(sequence))
+    }
+
+    /// Sequence number of the last record, which is the number of appends; 0: none.
+    pub fn last_sequence(&self) -> u64 {
+        self.ring.last_sequence()
+    }
+
     /// The position after the last record: a cursor there reads what is appended from now on.
     pub fn head(&self) -> Cursor {
         self.ring.head()

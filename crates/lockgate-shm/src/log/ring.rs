@@ -220,6 +220,10 @@ impl Ring {
         self.memory.get(Header::Oldest) <= position
     }
 
+    pub(super) fn last_sequence(&self) -> u64 {
+        self.memory.get(Header::Sequence)
+    }
+
     pub(super) fn head(&self) -> Cursor {
         Cursor {
             position: self.memory.get(Header::Head),

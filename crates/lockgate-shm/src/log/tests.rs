@@ -474,3 +474,25 @@ fn memory_that_another_program_has_overwritten_ends_no_reader_and_no_append() {
         assert_eq!(cursor, log.head());
     }
 }
+
+#[test]
+fn an_append_that_does_not_wait_leaves_the_log_to_the_holder_of_its_lock() {
+    let log = log(PLAN);
+    assert_eq!(log.last_sequence(), 0);
+    assert_eq!(log.try_append(b"c", b"i", RECORD, 5), Ok(Some(1)));
+    thread::scope(|scope| {
+        let guard = log.lock.lock().unwrap();
+        let other = scope.spawn(|| log.try_append(b"c", b"i", RECORD, 5));
+        assert_eq!(other.join().unwrap(), Ok(None));
+        drop(guard);
+    });
+    assert_eq!(
+        log.try_append(b"", b"i", RECORD, 5),
+        Err(AppendError::Channel)
+    );
+    assert_eq!(append(&log, "c", "i"), 2);
+    assert_eq!(
+        (read_all(&log, log.oldest()), log.last_sequence()),
+        (vec![1, 2], 2)
+    );
+}
