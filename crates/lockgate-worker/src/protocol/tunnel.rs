@@ -20,7 +20,7 @@ use lockgate_observe::Outcome;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-use self::frames::{FrameBoundary, GOING_AWAY, SERVER_CLOSES, SERVER_GOES_AWAY};
+use self::frames::{FrameBoundary, GOING_AWAY, SERVER_GOES_AWAY};
 pub(super) use self::response::TunnelResponse;
 use crate::connection::link::{Link, Read};
 use crate::connection::turn::Turn;
@@ -188,8 +188,8 @@ impl Tunnel {
                 if self.response.lacks_close_frame() {
                     if self.response.goes_away() {
                         self.link.out.append(&SERVER_GOES_AWAY);
-                    } else if self.boundary.has_closed() {
-                        self.link.out.append(&SERVER_CLOSES);
+                    } else if let Some(answer) = self.boundary.close_answer() {
+                        self.link.out.append(&answer);
                     }
                 }
             }

@@ -1,0 +1,97 @@
+"""Headless Chromium, driven over the Chrome DevTools Protocol."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from harness.browser import Browser
+from harness.patience import eventually
+from harness.requirements import require_module, require_program
+
+FLAGS = (
+    "--headless=new",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--ignore-certificate-errors",
+    "--remote-debugging-port=0",
+)
+
+
+class Chromium:
+    """One page of a browser with a profile in `directory`. `end` closes it."""
+
+    def __init__(self, directory: Path, url: str) -> None:
+        require_module("websockets")
+        from websockets.sync.client import connect
+
+        program = require_program("chromium", package="chromium")
+        profile = directory / "profile"
+        self.log = (directory / "chromium.log").open("wb")
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        self.process = subprocess.Popen(
+            [program, *FLAGS, *root, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            env={**os.environ, "HOME": str(directory)},
+            start_new_session=True,
+        )
+        self.numbers = itertools.count(1)
+        try:
+            page = self._page(profile / "DevToolsActivePort")
+            self.socket = connect(page, max_size=None, legacy=True)
+            self._call("Page.navigate", url=url)
+            is_loaded = f"location.href == {url!r} && document.readyState == 'complete'"
+            eventually(lambda: self.evaluate(is_loaded), within=30, what="the page is loaded")
+        except BaseException:
+            self.end()
+            raise
+
+    def _page(self, port_file: Path) -> str:
+        def port() -> str | None:
+            assert self.process.poll() is None, "chromium has ended"
+            lines = port_file.read_text().splitlines() if port_file.exists() else []
+            return lines[0] if len(lines) > 1 else None
+
+        browser = Browser(f"http://127.0.0.1:{eventually(port, within=30, what='DevTools')}")
+
+        def found() -> str | None:
+            pages = browser.open("/json/list").json()
+            urls = [page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page"]
+            return urls[0] if urls else None
+
+        return str(eventually(found, within=30, what="a page"))
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression of the page; that of a promise when it is kept."""
+        result = self._call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def _call(self, method: str, **parameters: Any) -> Any:
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while (answer := json.loads(self.socket.recv(timeout=30))).get("id") != number:
+            pass
+        return answer["result"]
+
+    def end(self) -> None:
+        if hasattr(self, "socket"):
+            self.socket.close()
+        # Its helper processes are in its session.
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
