@@ -203,7 +203,8 @@ impl RequestHead {
             && !matches!(self.summary.framing, Framing::None | Framing::Length(0))
     }
 
-    /// The whole head as received, from the request line to the empty line; behind it what a web server has rewritten.
+    /// The whole head as received, from the request line to the empty line; behind it what a web server has
+    /// rewritten and what this server has added.
     pub fn head_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -237,6 +238,20 @@ impl RequestHead {
             line.copy_from_slice(text);
         }
         self.summary.version = version;
+    }
+
+    /// Sets a field that the server adds: removes those of that name, which a client has sent. `name` is a token, and
+    /// `value` has no control bytes.
+    pub fn set_field(&mut self, name: &[u8], value: &[u8]) {
+        let Self { bytes, fields, .. } = self;
+        fields.retain(|field| !field.name.of(bytes).eq_ignore_ascii_case(name));
+        let [name, value] = [(name, b": "), (value, b"\r\n")].map(|(part, end)| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            bytes.extend_from_slice(end);
+            Span::new(start, start + part.len())
+        });
+        fields.push(Field { name, value });
     }
 
     /// Records the field whose line contains `part` as the cause of the refusal.

@@ -16,6 +16,8 @@ use std::time::Instant;
 
 use self::link::Link;
 use self::turn::Turn;
+use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::subscription::{Publication, Subscription};
 
 /// A connection and the protocol that it speaks. The event loop calls it with what has become possible; complete
 /// requests leave it as exchanges ([`Turn::dispatch`]).
@@ -36,6 +38,22 @@ pub trait Protocol: Send {
     fn resume(self: Box<Self>, turn: &mut Turn) -> Driven {
         self.drive(turn)
     }
+
+    /// The subscription of a response of this connection; `stream` is 0 in protocols without streams.
+    fn subscription(&mut self, _stream: u32) -> Option<&mut Subscription> {
+        None
+    }
+
+    /// Takes the response to a request that the server has made for a subscriber; `None`: there is none.
+    fn take_answer(&mut self, _stream: u32, _answer: Option<StoredResponse>, _turn: &mut Turn) {}
+
+    /// Whether the client of a subscription has taken what it was sent.
+    fn takes_messages(&self, _stream: u32) -> bool {
+        !self.link().has_output()
+    }
+
+    /// Queues what a message is to the response of this subscriber. The connection is driven next.
+    fn publish(&mut self, _stream: u32, _publication: &Publication, _turn: &mut Turn) {}
 
     /// What the connection is doing.
     fn activity(&self) -> Activity;
@@ -63,6 +81,8 @@ pub enum Activity {
     ReceivingBody,
     /// It sends a response.
     Sending,
+    /// Its responses wait for messages.
+    Subscribed,
     /// The response has been sent and only the client's close is awaited.
     Lingering,
 }

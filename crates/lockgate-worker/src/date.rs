@@ -35,6 +35,12 @@ impl DateCache {
     }
 }
 
+/// Seconds since 1970, for what expires at a time that others read.
+pub fn unix_seconds() -> u64 {
+    // Before 1970 nothing has expired.
+    u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
+}
+
 thread_local! {
     static DATE: RefCell<DateCache> = RefCell::default();
 }

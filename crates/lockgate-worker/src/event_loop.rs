@@ -13,6 +13,7 @@ mod flushing;
 pub mod handle;
 pub mod listeners;
 pub mod load_shedding;
+mod publishing;
 mod queue_expiry;
 mod timers;
 
@@ -29,6 +30,7 @@ use self::accepting::Accepting;
 use self::arrival_time::ArrivalClock;
 use self::context::Context;
 use self::draining::Drain;
+use self::publishing::Publishing;
 use self::queue_expiry::QueueExpiry;
 use self::timers::{Timers, time_until_first};
 use crate::client::{Client, Local};
@@ -103,6 +105,8 @@ pub struct EventLoop {
     events: Vec<(u64, Readiness)>,
     /// Empty between two calls of [`EventLoop::take_all_returns`].
     returned: Vec<Returned>,
+    /// Set if responses may wait for messages.
+    publishing: Option<Box<Publishing>>,
     /// Set once nothing more is accepted.
     drain: Option<Drain>,
 }
@@ -139,6 +143,7 @@ impl EventLoop {
             expiry: QueueExpiry::new(now),
             events: Vec::new(),
             returned: Vec::new(),
+            publishing: (context.broadcast).map(|log| Box::new(Publishing::new(log))),
             drain: None,
             context,
         })
@@ -252,6 +257,7 @@ impl EventLoop {
         self.events = events;
         self.accepting.acceptor.on_polled();
         self.drive_yielded();
+        self.deliver_messages();
         let received = std::mem::take(&mut self.turn.received);
         self.context.metrics.record_received(received);
         self.turn.arrived_at = self.turn.now;
@@ -259,7 +265,7 @@ impl EventLoop {
     }
 
     fn time_to_wait(&self, wakes: [Option<Instant>; 4]) -> Option<Duration> {
-        if !self.yielded.is_empty() {
+        if !self.yielded.is_empty() || self.has_publications() {
             return Some(Duration::ZERO);
         }
         let own = [self.timers.next(), self.accepting.acceptor.resumes_at()];
@@ -445,6 +451,9 @@ impl EventLoop {
                 Returned::Upgraded(connection, application) => {
                     self.watch_upgraded(connection, &application);
                 }
+                Returned::Subscribed(subscriber) => self.subscribe(subscriber),
+                Returned::Answered(subscriber, answer) => self.take_answer(subscriber, answer),
+                Returned::Published => self.on_published(),
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),
                 Returned::Abandoned => self.expiry.on_client_close(self.turn.now),

@@ -3,12 +3,16 @@
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod client_identity;
+pub(crate) mod collector;
 pub(crate) mod deadlines;
 pub(crate) mod handler;
+pub(crate) mod origin;
 pub(crate) mod queue;
 pub(crate) mod refusals;
 pub mod request;
 pub mod response;
+pub(crate) mod stored_response;
+pub(crate) mod subscription;
 pub mod writer;
 
 use std::time::{Duration, Instant};

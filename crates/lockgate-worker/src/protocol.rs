@@ -4,6 +4,7 @@ pub(crate) mod handshake;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod intake;
+mod next_page;
 mod proxy_header;
 pub(crate) mod tunnel;
 mod uwsgi;

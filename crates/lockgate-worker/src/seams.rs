@@ -6,6 +6,7 @@ mod endless_reader;
 mod endless_sender;
 mod handlers;
 mod http2;
+mod push;
 mod take_over;
 mod tls;
 

@@ -1,5 +1,6 @@
 //! Starts a worker and provides its handle: drain, stop, reopen logs, check for a stuck worker.
 
+mod broadcast_reader;
 mod deadline_watcher;
 mod thread;
 pub mod warm_up;
@@ -57,7 +58,7 @@ pub struct Resources {
     pub worker_slot: Option<WorkerSlot>,
     /// Needed if one of the listeners speaks TLS.
     pub acceptor: Option<Arc<Acceptor>>,
-    /// What held connections get, if `push` is set.
+    /// The log through which messages are published, if `push` is on.
     pub broadcast: Option<Log>,
     /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
     pub owns_process: bool,
@@ -151,7 +152,13 @@ impl Worker {
             count_open(),
         ));
         let finished = Waker::new()?;
-        let handlers = handlers::all(&config, &endpoints, acceptor.as_ref());
+        let handlers = handlers::all(
+            &config,
+            &endpoints,
+            acceptor.as_ref(),
+            broadcast,
+            &error_log,
+        );
         let context = Arc::new(Context {
             acceptor,
             broadcast,
@@ -183,6 +190,8 @@ impl Worker {
             error_log,
             spool_failures: Mutex::default(),
             floods: Mutex::default(),
+            lost_records: Mutex::default(),
+            bad_pages: Mutex::default(),
             shedding: SheddingReport::default(),
             lifecycle: Lifecycle {
                 finished,
@@ -227,6 +236,9 @@ fn start_threads(thread: &WorkerThread) -> io::Result<()> {
             context.error_log.write(Level::Warning, &warning);
         }
         deadline_watcher::start(context, deadlines)?;
+    }
+    if let Some(log) = context.broadcast {
+        broadcast_reader::start(context, log)?;
     }
     for _ in 0..context.pool.initial_threads() {
         context.pool.register();

@@ -8,6 +8,8 @@ use super::Protocol;
 use super::hand_back::HandBack;
 #[cfg(test)]
 use crate::event_loop::EventLoop;
+use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::subscription::Subscriber;
 use crate::poller::Waker;
 use crate::transport::descriptors::TrackedFd;
 
@@ -29,6 +31,12 @@ pub enum Returned {
     Connection(Box<dyn Protocol>),
     /// The application has taken this connection over; the descriptor of its side has to be watched, too.
     Upgraded(Box<dyn Protocol>, Arc<TrackedFd>),
+    /// A response that is on its connection again waits for messages from now on.
+    Subscribed(Subscriber),
+    /// The application has answered a request that the server has made for this subscriber; `None`: it has not.
+    Answered(Subscriber, Option<StoredResponse>),
+    /// There are new records in the broadcast log.
+    Published,
     /// A connection was closed; its slot is free.
     Closed(u64),
     /// The connection with this token has something to do: the application has finished with its last request and the

@@ -10,6 +10,7 @@ use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::queue::Queue;
 use crate::exchange::request::Request;
+use crate::exchange::subscription::Subscriber;
 use crate::exchange::writer::DropReason;
 use crate::thread_pool::ThreadPool;
 
@@ -36,6 +37,10 @@ pub struct Turn {
     pub arrived_at: Instant,
     /// Bytes read since they were last recorded on the scoreboard.
     pub received: u64,
+    /// Responses that wait for no more messages.
+    pub unsubscribed: Vec<Subscriber>,
+    /// Subscribers for whom records wait in the broadcast log, and whose clients have taken all that was sent to them.
+    pub behind: Vec<Subscriber>,
     /// Complete requests that wait for a thread.
     pub ready: Queue,
     /// Number of requests so far.
@@ -63,6 +68,8 @@ impl Turn {
             now,
             arrived_at: now,
             received: 0,
+            unsubscribed: Vec::new(),
+            behind: Vec::new(),
             ready: Queue::default(),
             served: 0,
             handlers,

@@ -209,6 +209,9 @@ impl EventLoop {
             return;
         }
         self.slots.remove(token);
+        if let Some(publishing) = &mut self.publishing {
+            publishing.remove_connection(token);
+        }
         self.accepting.addresses.leave(token);
         let held = self.slots.in_use();
         if self.drain.is_none() && self.accepting.acceptor.may_resume(held) {

@@ -38,7 +38,6 @@ pub struct Context {
     /// For listeners that speak TLS.
     pub acceptor: Option<Arc<Acceptor>>,
     /// What held connections get, if `push` is set.
-    #[expect(dead_code, reason = "no connection can be held yet")]
     pub broadcast: Option<Log>,
     pub limits: Arc<Limits>,
     pub server_header: Option<Vec<u8>>,
@@ -56,6 +55,8 @@ pub struct Context {
     pub error_log: Arc<ErrorLog>,
     pub spool_failures: Mutex<LogThrottle>,
     pub floods: Mutex<LogThrottle>,
+    pub lost_records: Mutex<LogThrottle>,
+    pub bad_pages: Mutex<LogThrottle>,
     pub shedding: SheddingReport,
     pub lifecycle: Lifecycle,
     /// Set if a setting asks for calls to be watched.
@@ -211,6 +212,38 @@ impl Context {
             and_suppressed(suppressed)
         );
         (self.error_log).write_unless_blocked(Level::Warning, &message);
+    }
+
+    /// Logs that a subscriber has lost messages, from time to time.
+    pub fn report_lost_records(&self, client: &Client, now: Instant) {
+        let Some(suppressed) = (self.lost_records.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(now)
+        else {
+            return;
+        };
+        let client = client.shown();
+        let message = format!(
+            "closed a held stream of {client}: it was so far behind that its next messages have been overwritten \
+             (setting: push_memory){}",
+            and_suppressed(suppressed)
+        );
+        (self.error_log).write_unless_blocked(Level::Warning, &message);
+    }
+
+    /// Logs that a held response cannot continue, from time to time. `target` is that of its request.
+    pub fn report_bad_page(&self, target: &str, problem: &dyn std::fmt::Display, now: Instant) {
+        let Some(suppressed) = (self.bad_pages.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(now)
+        else {
+            return;
+        };
+        let message = format!(
+            "cannot continue the held response to {target}: {problem}{}",
+            and_suppressed(suppressed)
+        );
+        self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     pub fn report_short_file(&self) {

@@ -163,7 +163,10 @@ fn is_idle(slot: &Slot) -> bool {
     let connection = state.connection.as_ref();
     !slot.hold().is_held()
         && connection.is_some_and(|connection| {
-            connection.activity() == Activity::KeepAlive && !state.pending.any()
+            matches!(
+                connection.activity(),
+                Activity::KeepAlive | Activity::Subscribed
+            ) && !state.pending.any()
         })
 }
 

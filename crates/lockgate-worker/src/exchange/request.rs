@@ -73,6 +73,8 @@ pub struct Request {
     pub(crate) is_https: bool,
     /// Of a connection with TLS, where the application gets something from it; see [`Request::tls`].
     pub(crate) tls: Option<Arc<TlsInfo>>,
+    /// The server makes it for a client whose response it holds.
+    pub(crate) is_subrequest: bool,
     /// Of a connection of the uwsgi protocol; see [`Request::parameters`].
     pub(crate) packet: Option<Box<Packet>>,
 }
@@ -163,5 +165,6 @@ impl Request {
         self.head.clear();
         self.body = Body::Empty;
         self.has_body = false;
+        self.is_subrequest = false;
     }
 }

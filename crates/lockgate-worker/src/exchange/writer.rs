@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
+use super::subscription::Subscription;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::transport::outbox::SharedBytes;
 
@@ -129,6 +130,12 @@ pub trait ResponseWriter: Send {
     /// Ends a request that was not passed to the application: with a 503, or without a response when the client has
     /// gone. Called as [`ResponseWriter::answer`].
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant);
+
+    /// Keeps the response open for the messages of a subscription: the application adds nothing to it. A response that
+    /// has begun gets them as parts of its body; otherwise one of them is the response.
+    fn subscribe(self: Box<Self>, _subscription: Box<Subscription>) {
+        self.abort();
+    }
 
     /// Takes the connection from HTTP: the socket that is returned is the application's end of it, and the application
     /// writes the head of the response itself. Does not wait.

@@ -12,6 +12,7 @@ mod hand_over;
 mod http2_preface;
 mod request_reader;
 mod response_state;
+mod subscribed;
 mod writer;
 
 use std::io;
@@ -31,6 +32,8 @@ use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
 use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::Request;
+use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::subscription::{Publication, Subscription};
 use crate::protocol::http2::Http2;
 use crate::transport::outbox::Flushed;
 
@@ -46,6 +49,8 @@ enum Phase {
     Reading,
     /// The response is queued in full and waits for the socket.
     Writing,
+    /// The response is open and waits for messages.
+    Subscribed,
     /// The response has been sent and the sending side is closed; the client may still be sending.
     Lingering { until: Instant },
 }
@@ -74,6 +79,8 @@ pub struct Http1 {
     phase: Phase,
     reader: RequestReader,
     response: ResponseState,
+    /// Of the response in [`Phase::Subscribed`].
+    subscription: Option<Box<Subscription>>,
     /// Number of responses so far.
     served: u64,
 }
@@ -93,6 +100,7 @@ impl Http1 {
             event_loop,
             phase: Phase::Reading,
             response: ResponseState::default(),
+            subscription: None,
             served: 0,
         }
     }
@@ -119,6 +127,7 @@ impl Http1 {
         if !self.link.has_output() && self.phase != Phase::Writing {
             return match self.phase {
                 Phase::Lingering { .. } => self.linger(turn),
+                Phase::Subscribed => self.wait_for_messages(turn),
                 _ if self.link.hung_up => self.lose(turn.now),
                 _ if self.link.slot.hold().keeps_next_request() => Next::Wait,
                 _ => self.receive(turn),
@@ -248,7 +257,8 @@ impl Http1 {
             Phase::Reading if self.reader.has_begun_head() => {
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
-            Phase::Writing => {
+            Phase::Subscribed if !self.link.has_output() => Next::Wait,
+            Phase::Writing | Phase::Subscribed => {
                 self.time_out_writing(now);
                 Next::Close
             }
@@ -330,11 +340,23 @@ impl Protocol for Http1 {
         self.drive(turn)
     }
 
+    fn subscription(&mut self, _: u32) -> Option<&mut Subscription> {
+        self.subscription.as_deref_mut()
+    }
+
+    fn take_answer(&mut self, _: u32, answer: Option<StoredResponse>, turn: &mut Turn) {
+        self.take_page(answer.as_ref(), turn);
+    }
+
+    fn publish(&mut self, _: u32, publication: &Publication, turn: &mut Turn) {
+        self.take_publication(publication, turn);
+    }
+
     fn is_bulk(&self) -> bool {
         match self.phase {
             Phase::Reading => self.reader.is_reading_body(),
             Phase::Lingering { .. } => true,
-            Phase::Writing => false,
+            Phase::Writing | Phase::Subscribed => false,
         }
     }
 
@@ -342,6 +364,7 @@ impl Protocol for Http1 {
         match self.phase {
             Phase::Lingering { .. } => Activity::Lingering,
             Phase::Writing => Activity::Sending,
+            Phase::Subscribed => Activity::Subscribed,
             Phase::Reading if self.reader.is_reading_body() => Activity::ReceivingBody,
             Phase::Reading => {
                 let is_quiet =
@@ -357,7 +380,9 @@ impl Protocol for Http1 {
 
     /// The time of a held connection has not begun.
     fn shorten_waiting(&mut self, by: Instant) {
-        if self.is_between_requests() && !self.link.slot.hold().is_held() {
+        if self.phase == Phase::Subscribed {
+            self.end_subscription_by(by);
+        } else if self.is_between_requests() && !self.link.slot.hold().is_held() {
             self.link.deadline = self.link.deadline.min(by);
         } else if let Phase::Lingering { until } = &mut self.phase {
             *until = by.min(*until);

@@ -7,6 +7,7 @@ mod ending;
 mod frames;
 mod sending;
 mod shutdown;
+mod subscribed;
 
 mod body_source;
 mod request_reader;
@@ -14,6 +15,7 @@ mod unsent;
 mod writer;
 
 mod incoming;
+mod open_response;
 mod outgoing;
 mod record;
 mod shared;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_http::http2::{Connection, Http2Settings};
 
+use self::open_response::SubscribedStream;
 use self::record::Unsent;
 use self::request_reader::RequestReader;
 use self::shared::Shared;
@@ -35,6 +38,8 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::client_identity::ClientIdentity;
+use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::subscription::{Publication, Subscription};
 use crate::transport::outbox::Flushed;
 
 /// Reads from one connection per turn: 16 × 64 KiB, as in HTTP/1.
@@ -96,6 +101,8 @@ pub struct Http2 {
     running: usize,
     /// Since when there is no request.
     idle_since: Option<Instant>,
+    /// Responses that wait for messages.
+    subscribed: Vec<Box<SubscribedStream>>,
 }
 
 impl Http2 {
@@ -130,6 +137,7 @@ impl Http2 {
             open_streams: 0,
             running: 0,
             idle_since: None,
+            subscribed: Vec::new(),
         }
     }
 
@@ -137,6 +145,9 @@ impl Http2 {
     fn step(&mut self, turn: &mut Turn) -> Next {
         if self.link.hung_up {
             return self.lose(turn.now);
+        }
+        if !self.subscribed.is_empty() {
+            self.serve_subscriptions(turn);
         }
         for _ in 0..READS_AT_ONCE {
             if matches!(self.phase, Phase::Lingering { .. }) {
@@ -171,7 +182,7 @@ impl Http2 {
                 }
             }
             if !self.may_take_input() {
-                return self.wait(turn.now);
+                return self.wait(turn);
             }
             if turn.now.elapsed() >= READS_WITHIN {
                 break;
@@ -222,8 +233,11 @@ impl Http2 {
     }
 
     /// An event or the deadline continues the connection.
-    fn wait(&mut self, now: Instant) -> Next {
-        self.set_deadline(now);
+    fn wait(&mut self, turn: &mut Turn) -> Next {
+        if !self.subscribed.is_empty() {
+            self.look_after_subscriptions(turn);
+        }
+        self.set_deadline(turn.now);
         Next::Wait
     }
 
@@ -260,6 +274,7 @@ impl Http2 {
         for other in [
             self.write_deadline,
             self.window_deadline,
+            self.next_of_subscriptions(now),
             self.going.deadline(),
             of_bodies,
             of_head,
@@ -305,6 +320,22 @@ impl Protocol for Http2 {
         }
     }
 
+    fn subscription(&mut self, stream: u32) -> Option<&mut Subscription> {
+        self.find_subscription(stream)
+    }
+
+    fn takes_messages(&self, stream: u32) -> bool {
+        self.has_room(stream)
+    }
+
+    fn take_answer(&mut self, stream: u32, answer: Option<StoredResponse>, turn: &mut Turn) {
+        self.take_page(stream, answer.as_ref(), turn);
+    }
+
+    fn publish(&mut self, stream: u32, publication: &Publication, turn: &mut Turn) {
+        self.take_publication(stream, publication, turn);
+    }
+
     fn activity(&self) -> Activity {
         if matches!(self.phase, Phase::Lingering { .. }) {
             Activity::Lingering
@@ -335,6 +366,7 @@ impl Protocol for Http2 {
             self.link.deadline = self.link.deadline.min(by);
             return;
         }
+        self.end_subscriptions_by(by);
         if self.going.want() {
             self.shared.notify_event_loop();
         }

@@ -27,7 +27,7 @@ const END_HEADERS: u8 = 4;
 /// A client whose initial window for each body is this small.
 const WINDOW: u32 = 100;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = length[1..].to_vec();
     frame.extend([kind, flags]);
@@ -36,7 +36,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn get(stream: u32, path: &str) -> Vec<u8> {
+pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
     let mut block = Vec::new();
     let fields = [
         (":method", "GET"),
@@ -51,7 +51,7 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
 }
 
 /// A connection on which ALPN has agreed on HTTP/2.
-fn connect(handle: &Handle) -> UnixStream {
+pub(super) fn connect(handle: &Handle) -> UnixStream {
     let (transport, mut client) = Scrambled::pair_with_handshake();
     adopt(handle, transport);
     shake_hands(&mut client, "h2");
@@ -64,7 +64,7 @@ fn connect(handle: &Handle) -> UnixStream {
 }
 
 /// The kind, the flags, the stream and the payload of the next frame.
-fn receive(client: &mut UnixStream) -> (u8, u8, u32, Vec<u8>) {
+pub(super) fn receive(client: &mut UnixStream) -> (u8, u8, u32, Vec<u8>) {
     let mut head = [0; 9];
     client.read_exact(&mut head).unwrap();
     let head = scramble(&head);

@@ -35,6 +35,8 @@ pub(super) struct ResponseState {
     /// When the request was complete, by the clock of the scoreboard; `None` once its response has been sent or is no
     /// longer waited for.
     pub(super) ready_at: Option<u64>,
+    /// It is counted, although it has not ended.
+    pub(super) is_counted: bool,
     /// Watches the request's deadline, while there is one.
     pub(super) call_slot: Option<Arc<CallSlot>>,
 }
@@ -85,6 +87,9 @@ impl Http1 {
 
     /// The response has been sent in full, by the thread that runs the event loop.
     pub(super) fn count_response(&mut self, now: Instant) {
+        if self.response.is_counted {
+            return self.count_rest();
+        }
         if let Some(counters) = self.context.metrics.counted() {
             let response = self.counted_response(now);
             self.context.metrics.record_response(counters, response);

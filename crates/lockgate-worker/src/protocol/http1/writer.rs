@@ -19,6 +19,7 @@ use crate::exchange::answer::Answer;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::deadlines::ending::{ClientSocket, Handle};
+use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
     PresenceCheck, ResponseWriter, Sent,
@@ -32,6 +33,7 @@ impl Http1 {
         self.response.ready_at = Some(ready_at);
         self.response.body = None;
         self.response.is_committed = false;
+        self.response.is_counted = false;
         self.response.begins_at = self.link.out.len();
         if let Some(entry) = &mut self.response.entry {
             entry.response_begins_at = self.link.out.departed() + self.response.begins_at;
@@ -55,7 +57,7 @@ impl Http1 {
     }
 
     /// No further piece of the stream will carry along what the kernel holds, except what is queued here.
-    fn end_corked(&mut self) {
+    pub(super) fn end_corked(&mut self) {
         if std::mem::take(&mut self.response.is_corked) {
             self.link.transport.set_corked(false);
             if self.link.out.is_empty() {
@@ -120,7 +122,7 @@ impl Http1 {
     }
 
     /// Counts a piece against the announced length and writes its framing around `put`.
-    fn frame(
+    pub(super) fn frame(
         &mut self,
         length: usize,
         put: impl FnOnce(&mut Self, usize),
@@ -341,6 +343,10 @@ impl ResponseWriter for Http1 {
         self.context.report_overload(why, now);
         self.context.report_refusal(&self.link.client, detail);
         self.answer(&load_shedding::answer_to(why, detail), now);
+    }
+
+    fn subscribe(self: Box<Self>, subscription: Box<Subscription>) {
+        self.begin_subscription(subscription);
     }
 
     fn take_over(mut self: Box<Self>) -> Result<OwnedFd, NotTaken> {

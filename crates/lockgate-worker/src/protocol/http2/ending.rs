@@ -41,6 +41,7 @@ impl Http2 {
     /// Ends all requests.
     fn end_streams(&mut self, outcome: Outcome, loss: Loss, now: Instant) {
         self.lose_receiving(outcome, loss, now);
+        self.lose_subscriptions(outcome, now);
         let mut state = self.shared.lock();
         state.is_over = true;
         state.fail_all_incoming(BodyError::Truncated);

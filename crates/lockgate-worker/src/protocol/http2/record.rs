@@ -17,6 +17,8 @@ pub(super) struct Ended {
     /// When the request was complete, by the clock of the scoreboard; `None`: not counted with its duration.
     pub(super) ready_at: Option<u64>,
     pub(super) body_bytes: u64,
+    /// It is in the counters already.
+    pub(super) is_counted: bool,
 }
 
 /// The responses that wait for the socket, in the order in which they end.
@@ -70,7 +72,10 @@ impl Ended {
                 bytes,
                 duration,
             };
-            context.metrics.record_response(counters, response);
+            match self.is_counted {
+                true => counters.record_sent(bytes),
+                false => context.metrics.record_response(counters, response),
+            }
         }
         log(
             self.entry,

@@ -211,6 +211,7 @@ impl RequestReader {
             status,
             ready_at: None,
             body_bytes: 0,
+            is_counted: false,
         });
         let sent = state.respond(stream, &response, is_head_request, context, ended);
         state.end_request_body(stream);

@@ -66,6 +66,11 @@ impl Shared {
         }
     }
 
+    /// The token of the connection's slot.
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Only an allocation can panic under this lock, and that ends the process.

@@ -6,6 +6,7 @@ use lockgate_http::{
 };
 
 use super::incoming::Incoming;
+use super::open_response::SubscribedStream;
 use super::outgoing::{OUTPUT_AHEAD, Outgoing};
 use super::record::Ended;
 use crate::date::with_date;
@@ -32,6 +33,8 @@ pub(super) struct State {
     /// The event loop knows that only requests run whose streams have ended: it waits for the last of them, from which
     /// on the connection is idle.
     is_last_awaited: bool,
+    /// Responses that wait for messages from now on; the event loop takes them.
+    pub(super) subscribed: Vec<Box<SubscribedStream>>,
     /// Threads that wait for a change.
     pub(super) waiting: usize,
     /// Counts the parts of bodies that were framed.
@@ -59,6 +62,7 @@ impl State {
             unsent: Vec::new(),
             running: 0,
             is_last_awaited: false,
+            subscribed: Vec::new(),
             waiting: 0,
             turns: 0,
             is_https,

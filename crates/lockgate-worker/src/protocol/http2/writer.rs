@@ -5,6 +5,7 @@
 
 mod answer;
 mod probe;
+mod subscribe;
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
@@ -26,6 +27,7 @@ use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
+use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
 };
@@ -139,6 +141,7 @@ impl StreamWriter {
             status: self.status,
             ready_at: self.ready_at.take(),
             body_bytes: self.body.as_ref().map_or(0, ResponseBody::sent),
+            is_counted: false,
         })
     }
 
@@ -452,6 +455,10 @@ impl ResponseWriter for StreamWriter {
             .context
             .report_refusal(&self.shared.peer, detail);
         self.answer_locally(&load_shedding::answer_to(why, detail), now);
+    }
+
+    fn subscribe(self: Box<Self>, subscription: Box<Subscription>) {
+        self.begin_subscription(subscription);
     }
 
     fn client(&mut self) -> &mut dyn ClientProbe {

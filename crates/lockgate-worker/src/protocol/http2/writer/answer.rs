@@ -49,6 +49,7 @@ impl StreamWriter {
             status: self.status,
             ready_at: self.ready_at.take(),
             body_bytes,
+            is_counted: false,
         });
         let (stream, is_head_request) = (self.stream, self.is_head_request);
         if state.is_open(stream) {

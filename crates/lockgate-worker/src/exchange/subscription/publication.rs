@@ -1,0 +1,83 @@
+//! One record of the broadcast log, decoded for the subscribers of this worker.
+
+use std::sync::OnceLock;
+
+use lockgate_push::{ForStream, Message};
+use lockgate_shm::Cursor;
+
+use super::Reaction;
+use crate::exchange::stored_response::StoredResponse;
+
+/// See the module documentation. What all event streams get is encoded once.
+#[derive(Debug)]
+pub struct Publication {
+    message: Message,
+    starts_at: Cursor,
+    ends_at: Cursor,
+    event: OnceLock<Part>,
+    plain: OnceLock<Part>,
+}
+
+/// What a message is in the body of a stream.
+#[derive(Debug)]
+enum Part {
+    Nothing,
+    Bytes(Vec<u8>),
+    Close,
+}
+
+impl Publication {
+    /// The message of a record between these places in the log.
+    pub fn new(message: Message, starts_at: Cursor, ends_at: Cursor) -> Self {
+        Self {
+            message,
+            starts_at,
+            ends_at,
+            event: OnceLock::new(),
+            plain: OnceLock::new(),
+        }
+    }
+
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    /// The place of its record in the log.
+    pub fn starts_at(&self) -> Cursor {
+        self.starts_at
+    }
+
+    /// The place after its record.
+    pub fn ends_at(&self) -> Cursor {
+        self.ends_at
+    }
+
+    pub fn channel(&self) -> &str {
+        &self.message.channel
+    }
+
+    /// What a response gets whose body is a stream.
+    pub(super) fn part(&self, is_event_stream: bool) -> Reaction<'_> {
+        let cell = match is_event_stream {
+            true => &self.event,
+            false => &self.plain,
+        };
+        let part = cell.get_or_init(|| match self.message.to_stream(is_event_stream) {
+            ForStream::Bytes(bytes) if bytes.is_empty() => Part::Nothing,
+            ForStream::Bytes(bytes) => Part::Bytes(bytes.into_owned()),
+            ForStream::Close => Part::Close,
+            ForStream::Nothing => Part::Nothing,
+        });
+        match part {
+            Part::Nothing => Reaction::Nothing,
+            Part::Bytes(bytes) => Reaction::Send(bytes),
+            Part::Close => Reaction::End,
+        }
+    }
+
+    /// The response that the message is.
+    pub(super) fn response(&self) -> Option<Box<StoredResponse>> {
+        let format = self.message.to_response()?;
+        Some(Box::new(StoredResponse::of(&format)))
+    }
+}

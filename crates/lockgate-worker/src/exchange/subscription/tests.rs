@@ -1,0 +1,263 @@
+//! Which messages a subscription gets, from where on, and what ends it.
+
+use super::*;
+use lockgate_push::{Content, HeldChannel, Message};
+use lockgate_shm::LogPlan;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Names of channels, and the ids that the client has of them.
+type Channels = &'static [(&'static str, Option<&'static str>)];
+
+fn log() -> Log {
+    let plan = LogPlan {
+        size: 1 << 16,
+        channels: 16,
+    };
+    let lock_words = (0..plan.lock_words()).map(|_| AtomicU32::new(0)).collect();
+    let words = (0..plan.words()).map(|_| AtomicU64::new(0)).collect();
+    Log::new(Vec::leak(lock_words), Vec::leak(words), plan, (1, 2)).unwrap()
+}
+
+fn rules(log: &Log) -> Rules {
+    Rules {
+        log: *log,
+        limits: InstructionLimits { channels: 10 },
+    }
+}
+
+/// Publishes a message whose content is its id.
+fn publish(log: &Log, channel: &str, id: &str) {
+    let message = Message {
+        channel: channel.to_owned(),
+        id: Some(id.to_owned()),
+        content: Some(Content::Text(id.to_owned())),
+        ..Message::default()
+    };
+    let mut record = Vec::new();
+    message.encode(&mut record);
+    log.append(channel.as_bytes(), id.as_bytes(), &record, 0)
+        .unwrap();
+}
+
+fn instruction(mode: HoldMode, channels: &[(&str, Option<&str>)]) -> Instruction {
+    let channels = channels.iter().map(|(name, prev_id)| HeldChannel {
+        name: (*name).to_owned(),
+        prev_id: prev_id.map(str::to_owned),
+        skips_self: false,
+    });
+    Instruction {
+        mode,
+        channels: channels.collect(),
+        timeout: None,
+        keep_alive: None,
+        next: None,
+        meta: Vec::new(),
+        status: None,
+    }
+}
+
+fn stream(
+    log: &Log,
+    channels: &[(&str, Option<&str>)],
+    last_event_id: Option<&str>,
+) -> Subscription {
+    let request = Request {
+        is_event_stream: true,
+        last_event_id,
+        ..Request::default()
+    };
+    let instruction = instruction(HoldMode::Stream, channels);
+    Subscription::new(instruction, request, rules(log), Instant::now())
+}
+
+/// What the subscription sends of the records from `cursor` on.
+fn read(subscription: &mut Subscription, log: &Log, mut cursor: Cursor) -> Vec<String> {
+    let mut sent = Vec::new();
+    let mut record = Vec::new();
+    loop {
+        let starts_at = cursor;
+        if log.read(&mut cursor, &mut record) == lockgate_shm::Read::UpToDate {
+            return sent;
+        }
+        let message = Message::decode(&record).unwrap();
+        let id = message.id.clone().unwrap();
+        let publication = Publication::new(message, starts_at, cursor);
+        match subscription.on_message(&publication, Instant::now()) {
+            Reaction::Nothing => {}
+            Reaction::Send(bytes) => {
+                assert_eq!(bytes, format!("id: {id}\ndata: {id}\n\n").as_bytes());
+                sent.push(id);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_subscription_begins_after_the_message_that_its_client_has() {
+    let cases: [(Channels, Option<&str>, &[&str]); 8] = [
+        (&[("a", None)], None, &[]),
+        (&[("a", Some("a2"))], None, &["a3"]),
+        (&[("a", Some("a3"))], None, &[]),
+        (&[("a", Some("gone"))], None, &[]),
+        (
+            &[("a", Some("a1")), ("b", Some("b2"))],
+            None,
+            &["a2", "a3", "b3"],
+        ),
+        (&[("a", None)], Some("a1"), &["a2", "a3"]),
+        (&[("a", None), ("b", None)], Some("b2"), &["a3", "b3"]),
+        // What the application says is more exact than what the client has sent.
+        (&[("a", Some("a3"))], Some("a1"), &[]),
+    ];
+    for (channels, last_event_id, expected) in cases {
+        let log = log();
+        for number in 1..=3 {
+            publish(&log, "a", &format!("a{number}"));
+            publish(&log, "b", &format!("b{number}"));
+        }
+        let mut subscription = stream(&log, channels, last_event_id);
+        let is_behind = subscription.reads_from().is_some();
+        let from = subscription.reads_from().unwrap_or(log.head());
+        let sent = read(&mut subscription, &log, from);
+        assert_eq!(sent, expected, "{channels:?} {last_event_id:?}");
+        assert!(is_behind || expected.is_empty(), "{channels:?}");
+    }
+}
+
+#[test]
+fn a_message_is_sent_once_however_often_it_is_read() {
+    let log = log();
+    let mut subscription = stream(&log, &[("a", None)], None);
+    let begin = log.head();
+    publish(&log, "a", "1");
+    publish(&log, "b", "2");
+    publish(&log, "a", "3");
+    assert_eq!(read(&mut subscription, &log, begin), ["1", "3"]);
+    assert!(read(&mut subscription, &log, begin).is_empty());
+}
+
+#[test]
+fn what_was_published_before_the_event_loop_knew_a_subscriber_is_read_for_it() {
+    let log = log();
+    let mut subscription = stream(&log, &[("a", None)], None);
+    let begin = log.head();
+    assert!(!subscription.joins_at(begin));
+    publish(&log, "a", "1");
+    assert!(subscription.joins_at(log.head()));
+    assert_eq!(subscription.reads_from(), Some(begin));
+    assert!(!subscription.asks_for_records(), "the event loop knows");
+    subscription.continue_from(begin);
+    assert!(subscription.asks_for_records());
+    subscription.go_live();
+    assert_eq!(subscription.reads_from(), None);
+}
+
+#[test]
+fn a_response_is_the_first_message_or_comes_at_its_time() {
+    let log = log();
+    let now = Instant::now();
+    let otherwise = StoredResponse {
+        body: b"nothing".to_vec(),
+        ..StoredResponse::default()
+    };
+    for (seconds, timeout) in [(55, None), (7, Some(Duration::from_secs(7)))] {
+        let instruction = Instruction {
+            timeout,
+            ..instruction(HoldMode::Response, &[("a", None)])
+        };
+        let request = Request {
+            otherwise: Some(otherwise.clone()),
+            ..Request::default()
+        };
+        let mut subscription = Subscription::new(instruction, request, rules(&log), now);
+        let due = now + Duration::from_secs(seconds);
+        assert_eq!(subscription.next_time(now), due);
+        let early = due - Duration::from_millis(1);
+        assert_eq!(subscription.on_time(early), Reaction::Nothing);
+        let expected = Reaction::Respond(Box::new(otherwise.clone()));
+        assert_eq!(subscription.on_time(due), expected);
+    }
+}
+
+#[test]
+fn keep_alive_content_follows_silence_or_comes_in_intervals() {
+    for (mode, message_at, expected) in [
+        (KeepAliveMode::Idle, 15, vec![35, 55]),
+        (KeepAliveMode::Interval, 15, vec![20, 40]),
+    ] {
+        let log = log();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let begin = log.head();
+        publish(&log, "a", "1");
+        let instruction = Instruction {
+            keep_alive: Some(KeepAlive {
+                content: b"\n".to_vec(),
+                timeout: Duration::from_secs(20),
+                mode,
+            }),
+            ..instruction(HoldMode::Stream, &[("a", None)])
+        };
+        let mut subscription =
+            Subscription::new(instruction, Request::default(), rules(&log), start);
+        // Before the record, as if it had been published later.
+        subscription.channels[0].seen = begin;
+        let mut sent = Vec::new();
+        for second in 0..60 {
+            if second == message_at {
+                let mut cursor = begin;
+                let mut record = Vec::new();
+                log.read(&mut cursor, &mut record);
+                let message = Message::decode(&record).unwrap();
+                let publication = Publication::new(message, begin, cursor);
+                let reaction = subscription.on_message(&publication, at(second));
+                assert!(matches!(reaction, Reaction::Send(_)));
+            }
+            if subscription.on_time(at(second)) == Reaction::Send(b"\n") {
+                sent.push(second);
+            }
+        }
+        assert_eq!(sent, expected, "{mode:?}");
+    }
+}
+
+#[test]
+fn subscribers_end_one_after_the_other_until_the_limit() {
+    let log = log();
+    let now = Instant::now();
+    let by = now + Duration::from_secs(5);
+    let mut ends: Vec<_> = (0..1000_u64)
+        .map(|index| {
+            let mut subscription = stream(&log, &[("a", None)], None);
+            let token = (index + 1) << 32 | index;
+            subscription.end_by(Subscriber { token, stream: 0 }, by, now);
+            let end = subscription.next_time(now);
+            // A later limit moves nothing.
+            subscription.end_by(
+                Subscriber { token, stream: 0 },
+                by + Duration::from_secs(9),
+                now,
+            );
+            assert_eq!(subscription.next_time(now), end);
+            end.duration_since(now).as_millis() as usize
+        })
+        .collect();
+    ends.sort_unstable();
+    assert!(*ends.last().unwrap() <= 5000);
+    for tenth in 0..10 {
+        let within = tenth * 500..(tenth + 1) * 500;
+        let count = ends.iter().filter(|end| within.contains(*end)).count();
+        assert!((60..140).contains(&count), "{tenth}: {count}");
+    }
+}
+
+#[test]
+fn lost_records_end_the_response() {
+    let log = log();
+    let now = Instant::now();
+    let mut subscription = stream(&log, &[("a", None)], None);
+    assert_eq!(subscription.on_time(now), Reaction::Nothing);
+    subscription.lose_records(now);
+    assert_eq!(subscription.on_time(now), Reaction::End);
+}

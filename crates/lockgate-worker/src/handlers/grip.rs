@@ -1,0 +1,130 @@
+//! GRIP: the application instructs the server by its response to keep it open for messages.
+//!
+//! Each request gets a Grip-Sig, by which libraries for GRIP recognise the server, and each writer is wrapped: the
+//! wrapper looks for an instruction in the head of the response.
+
+mod collected;
+mod writer;
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lockgate_config::Config;
+use lockgate_observe::Level;
+use lockgate_push::InstructionLimits;
+use lockgate_push::signature::sign;
+use lockgate_shm::Log;
+
+use self::writer::GripWriter;
+use crate::date::unix_seconds;
+use crate::exchange::Exchange;
+use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::origin::Origin;
+use crate::exchange::request::Request;
+use crate::exchange::subscription::Rules;
+use crate::log::ErrorLog;
+use crate::log::throttle::{LogThrottle, and_suppressed};
+
+/// The issuer in Grip-Sig.
+const ISSUER: &str = "lockgate";
+
+/// How long a Grip-Sig is valid, and after which time a new one is made.
+const VALID_FOR: Duration = Duration::from_secs(3600);
+const RENEWED_AFTER: Duration = Duration::from_secs(600);
+
+/// See the module documentation.
+pub struct Grip {
+    shared: Arc<Shared>,
+    key: Vec<u8>,
+    signature: RefCell<Option<(Instant, Vec<u8>)>>,
+}
+
+/// What the writers need.
+struct Shared {
+    rules: Rules,
+    error_log: Arc<ErrorLog>,
+    /// Bytes of a response that waits until its time is over.
+    response_limit: usize,
+    problems: Mutex<LogThrottle>,
+}
+
+impl Grip {
+    /// The handler, if `push` is on.
+    ///
+    /// # Errors
+    /// The system's error when it gives no random key.
+    pub fn new(config: &Config, log: Option<Log>, error_log: &Arc<ErrorLog>) -> Option<Self> {
+        let push = &config.push;
+        let shared = Shared {
+            rules: Rules {
+                log: log?,
+                limits: InstructionLimits {
+                    channels: push.channels,
+                },
+            },
+            error_log: Arc::clone(error_log),
+            response_limit: push.message_limit,
+            problems: Mutex::default(),
+        };
+        Some(Self {
+            shared: Arc::new(shared),
+            key: match &push.grip_key {
+                Some(key) => key.bytes().to_vec(),
+                // The application cannot check it, but libraries look whether there is one.
+                None => b"no key is set (setting: grip_key)".to_vec(),
+            },
+            signature: RefCell::new(None),
+        })
+    }
+
+    fn sign(&self, request: &mut Request, now: Instant) {
+        let mut signature = self.signature.borrow_mut();
+        let is_fresh = |made: &Instant| now.saturating_duration_since(*made) < RENEWED_AFTER;
+        let (_, signature) = match &mut *signature {
+            Some(present) if is_fresh(&present.0) => present,
+            place => {
+                let expires = unix_seconds() + VALID_FOR.as_secs();
+                place.insert((now, sign(ISSUER, expires, &self.key).into_bytes()))
+            }
+        };
+        request.head.set_field(b"Grip-Sig", signature);
+    }
+}
+
+impl Handler for Grip {
+    fn concerns(&self, _: &Request) -> bool {
+        true
+    }
+
+    fn handle(&self, mut exchange: Exchange) -> Handled {
+        self.sign(&mut exchange.request, exchange.ready_at);
+        if exchange.request.is_subrequest {
+            return Handled::Pass(exchange);
+        }
+        let writer = GripWriter::new(
+            exchange.writer,
+            Arc::clone(&self.shared),
+            Origin::of(&exchange.request),
+        );
+        exchange.writer = Box::new(writer);
+        Handled::Pass(exchange)
+    }
+}
+
+impl Shared {
+    /// Logs that the server cannot follow an instruction, from time to time. `target` is that of the request.
+    fn report(&self, target: &str, problem: &dyn Display, now: Instant) {
+        let Some(suppressed) = (self.problems.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(now)
+        else {
+            return;
+        };
+        let more = and_suppressed(suppressed);
+        let message =
+            format!("cannot hold the response to {target}: {problem}; the client gets 500{more}");
+        self.error_log.write_unless_blocked(Level::Error, &message);
+    }
+}

@@ -1,0 +1,119 @@
+//! Asking the application for the page with which a held response continues.
+
+use std::fmt;
+use std::sync::Arc;
+
+use lockgate_http::Refusal;
+
+use crate::connection::inbox::Returned;
+use crate::connection::turn::Turn;
+use crate::event_loop::context::Context;
+use crate::exchange::Exchange;
+use crate::exchange::collector::Collector;
+use crate::exchange::origin::{NotMade, Subrequest};
+use crate::exchange::request::Request;
+use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::subscription::{Reaction, Subscriber, Subscription};
+
+/// Why the application is not asked.
+enum Problem {
+    /// The link does not lead to this server.
+    OtherServer(String),
+    Invalid(String, Refusal),
+    NoMemory,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherServer(uri) => write!(
+                f,
+                "Grip-Link: {uri:?} must be a path, or a URI of the same server"
+            ),
+            Self::Invalid(uri, refusal) => write!(f, "Grip-Link: {uri:?} is not valid: {refusal}"),
+            Self::NoMemory => f.write_str("request bodies use all of body_memory_total"),
+        }
+    }
+}
+
+/// What a protocol has done of a reaction, and what is left.
+pub(super) enum Performed {
+    /// Nothing is left.
+    Other,
+    /// The application has to be asked for the next page.
+    AskForPage,
+    /// The response is complete: the subscription is over.
+    End,
+}
+
+/// What the next page means. A page with an instruction that cannot be followed ends the response.
+pub(super) fn read_page<'p>(
+    subscription: &mut Subscription,
+    page: Option<&'p StoredResponse>,
+    context: &Context,
+    turn: &Turn,
+) -> Reaction<'p> {
+    subscription
+        .on_page(page, turn.now)
+        .unwrap_or_else(|problem| {
+            let target = subscription
+                .next_page()
+                .map_or_else(String::new, |(_, origin)| {
+                    String::from_utf8_lossy(origin.head().target()).into_owned()
+                });
+            context.report_bad_page(&target, &problem, turn.now);
+            Reaction::End
+        })
+}
+
+/// Dispatches the request for the next page. Its response comes back through the inbox.
+pub(super) fn ask_for_page(
+    subscription: &Subscription,
+    subscriber: Subscriber,
+    context: &Arc<Context>,
+    turn: &mut Turn,
+) {
+    let Some((uri, origin)) = subscription.next_page() else {
+        return;
+    };
+    let made = origin
+        .resolve(uri)
+        .ok_or_else(|| Problem::OtherServer(uri.to_owned()))
+        .and_then(|target| {
+            let subrequest = Subrequest {
+                method: b"GET",
+                target: &target,
+                fields: &[],
+                body: None,
+            };
+            let made = origin.request(subrequest, &context.limits, &context.bodies.pool);
+            made.map_err(|problem| match problem {
+                NotMade::Invalid(refusal) => Problem::Invalid(uri.to_owned(), refusal),
+                NotMade::NoMemory => Problem::NoMemory,
+            })
+        });
+    match made {
+        Ok(request) => dispatch(request, subscriber, context, turn),
+        Err(problem) => {
+            let target = String::from_utf8_lossy(origin.head().target());
+            context.report_bad_page(&target, &problem, turn.now);
+            context
+                .inbox
+                .push(Returned::Answered(subscriber, None), false);
+        }
+    }
+}
+
+fn dispatch(
+    request: Box<Request>,
+    subscriber: Subscriber,
+    context: &Arc<Context>,
+    turn: &mut Turn,
+) {
+    let inbox = Arc::clone(&context.inbox);
+    let report = move |response| inbox.push(Returned::Answered(subscriber, response), true);
+    let limit = context.config.push.message_limit;
+    let writer = Box::new(Collector::new(limit, Box::new(report)));
+    let nanos = context.metrics.nanos(turn.now);
+    turn.dispatch(Exchange::new(request, writer, turn.now, nanos));
+}
