@@ -29,7 +29,15 @@ from harness.samples import read_frames, read_samples  # noqa: E402
 LONGEST_INPUT = 2048
 SLOWEST_RUN = 10
 MEGABYTES = 1024
-SEEDS_OF_OTHERS = {"config": "config", "forwarded": "forwarded", "proxy_protocol": "proxy_protocol"}
+SEEDS_OF_THEIR_OWN = {"config", "forwarded", "proxy_protocol", "websocket", "websocket_events"}
+# Other targets have that of HTTP/1.
+DICTIONARIES = {
+    "hpack": None,
+    "http2": "http2.dict",
+    "http2_differential": "http2.dict",
+    "websocket": None,
+    "websocket_events": "websocket_events.dict",
+}
 
 
 @dataclass
@@ -93,8 +101,8 @@ def write_seeds(target: str, directory: Path) -> Path:
     directory /= target
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    if target in SEEDS_OF_OTHERS:
-        for path in sorted((FUZZ / "seeds" / SEEDS_OF_OTHERS[target]).iterdir()):
+    if target in SEEDS_OF_THEIR_OWN:
+        for path in sorted((FUZZ / "seeds" / target).iterdir()):
             shutil.copy(path, directory / path.name)
         return directory
     if target == "hpack":
@@ -175,9 +183,8 @@ def run(target: str, binary: Path, seeds: Path, seconds: int) -> Outcome:
     ]
     if target == "config":
         command.append(f"-dict={write_names_of_settings(seeds.with_suffix('.dict'))}")
-    elif target != "hpack":
-        protocol = "http2" if target.startswith("http2") else "http1"
-        command.append(f"-dict={FUZZ / f'dictionaries/{protocol}.dict'}")
+    elif dictionary := DICTIONARIES.get(target, "http1.dict"):
+        command.append(f"-dict={FUZZ / 'dictionaries' / dictionary}")
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     executed = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
     covered = re.findall(r"\bcov: (\d+)", done.stderr)

@@ -10,6 +10,9 @@ pub mod replay;
 #[path = "../../crates/lockgate-http/tests/packets/mod.rs"]
 pub mod packets;
 
+#[path = "../../crates/lockgate-http/tests/websocket/peer.rs"]
+pub mod websocket;
+
 use lockgate_http::Limits;
 
 /// Small enough for generated input to reach every limit.
