@@ -1,5 +1,6 @@
 """Calls that keep the connection of their request, also beyond the end of the client's stream."""
 
+import select
 import time
 
 import gates
@@ -16,6 +17,11 @@ def app(environ, start_response):
         return [b"hello"]
     connection = environ["gunicorn.socket"]
     connection.sendall(HEAD)
+    if path == "/never-reads":
+        hang_up = select.poll()
+        hang_up.register(connection, 0)
+        hang_up.poll()
+        return []
     while data := connection.recv(1000):
         connection.sendall(data)
     if path == "/writes-on":

@@ -127,6 +127,37 @@ def test_a_client_that_resets_is_one_access_line_and_no_error(start, has_begun):
     assert "Traceback" not in server.errors
 
 
+@pytest.mark.parametrize("end", ["close", "half-close", "reset"])
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+def test_a_client_that_has_gone_is_noticed_although_the_application_does_not_read(
+    start, authority, certificate, is_secure, end
+):
+    flags = certificate if is_secure else []
+    server = start(
+        "lasting:app",
+        *("--threads", "2", "--write-timeout", "1", "--access-logfile", "-"),
+        *("--access-logformat", "json", *flags),
+    )
+    with server.connect() as wire:
+        if is_secure:
+            wire.socket = authority.client().wrap_socket(wire.socket, server_hostname="localhost")
+        wire.send(ASK % b"/never-reads")
+        assert wire.head().status == 101
+        # More than the application's socket holds, but no more than the kernel receives for the
+        # server: it would not receive the end behind that.
+        wire.send(b"x" * 300_000)
+        if end == "close":
+            wire.close()
+        elif end == "reset":
+            reset(wire)
+        else:
+            wire.finish_sending()
+        (line,) = eventually(lambda: access_lines(server), what="the line of the access log")
+        assert line["status"] == 101
+    assert server.stop() == 0
+    assert "Traceback" not in server.errors
+
+
 def test_the_access_log_has_the_duration_of_the_whole_connection(start):
     server = start(
         "lasting:app",

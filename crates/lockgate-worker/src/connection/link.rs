@@ -169,7 +169,8 @@ impl Link {
         }
     }
 
-    fn look_at_socket(&self) -> Readiness {
+    /// Whether the peer has ended its stream or hung up, as the kernel knows now.
+    pub fn look_at_socket(&self) -> Readiness {
         let Some(seen) = self.poll_at_once(PollFlags::RDHUP) else {
             // Nothing was learnt; an error of the socket shows when the response is sent.
             return Readiness::default();

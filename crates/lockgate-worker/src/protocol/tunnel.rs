@@ -6,7 +6,8 @@
 //! metrics, the access log and the end of the worker are those of any other connection.
 //!
 //! Invariants: at most one read of each side waits for the other one, so a side that does not read stops the other;
-//! bytes of a direction stay in order.
+//! bytes of a direction stay in order. When the client has gone, the tunnel ends once the application has read and
+//! written nothing for `write_timeout`.
 
 mod frames;
 mod response;
@@ -49,6 +50,8 @@ pub struct Tunnel {
     /// What the client has sent and the application has not received yet.
     input: Vec<u8>,
     input_state: InputState,
+    /// The client has gone: by then the application has to read or write something.
+    idle_deadline: Option<Instant>,
     /// The application has ended its stream.
     is_output_over: bool,
     /// Only the client's close is awaited.
@@ -92,6 +95,7 @@ impl Tunnel {
             application,
             input: unread,
             input_state: InputState::Open,
+            idle_deadline: None,
             is_output_over: false,
             lingers: false,
             boundary,
@@ -130,6 +134,7 @@ impl Tunnel {
                 match self.link.flush(|| context.write_rate()) {
                     Ok(Flushed::All) => {
                         has_moved = true;
+                        self.idle_deadline = None;
                         self.link.deadline = turn.now + TIMER_INTERVAL;
                     }
                     Ok(Flushed::Blocked) => {}
@@ -141,10 +146,46 @@ impl Tunnel {
                 return self.finish(turn.now);
             }
             if !has_moved {
+                self.bound_idling(turn.now);
                 return Next::Wait;
             }
         }
         Next::Again
+    }
+
+    /// Nothing reads the client's socket while input waits for the application: the end of a client that has gone is
+    /// seen only here.
+    fn bound_idling(&mut self, now: Instant) {
+        if self.idle_deadline.is_none() && self.has_client_gone() {
+            self.idle_deadline = Some(now + self.context.config.write_timeout);
+        }
+        // Output that waits has a deadline of its own.
+        if let Some(deadline) = self.idle_deadline
+            && !self.link.has_output()
+        {
+            self.link.deadline = deadline;
+        }
+    }
+
+    /// Whether the client has gone, and no read will find that out.
+    fn has_client_gone(&self) -> bool {
+        if self.input.is_empty() && self.input_state == InputState::Open {
+            return false;
+        }
+        let seen = self.link.look_at_socket();
+        match self.input_state {
+            // The application has all of the input. A client that only sends no more may wait for its answer.
+            InputState::Over => seen.hung_up,
+            InputState::Open | InputState::Ending => {
+                seen.hung_up || seen.read_closed || self.link.read_closed
+            }
+        }
+    }
+
+    /// Whether the application has neither read nor written in time. The poller reports no room before most of the
+    /// socket's buffer is free: sending finds out whether the application has read some of it.
+    fn is_abandoned(&mut self, now: Instant) -> bool {
+        !self.send_input() && self.idle_deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn take_input(&mut self, bytes: &[u8]) {
@@ -160,6 +201,7 @@ impl Tunnel {
             match rustix::net::send(&*self.application, &self.input, SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     has_moved = true;
+                    self.idle_deadline = None;
                     self.input.drain(..count);
                 }
                 Err(Errno::INTR) => {}
@@ -285,9 +327,10 @@ impl Protocol for Tunnel {
                 self.record(Outcome::TimedOut, turn.now);
                 Next::Close
             }
+            false if self.is_abandoned(turn.now) => self.lose(turn.now),
             false => {
                 self.link.deadline = turn.now + TIMER_INTERVAL;
-                Next::Wait
+                self.step(turn)
             }
         };
         self.driven(next, turn.now)

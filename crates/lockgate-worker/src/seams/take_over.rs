@@ -4,10 +4,15 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use lockgate_config::Config;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::tls::{Scrambled, scramble};
-use super::{answer, start};
+use super::{answer, start, start_with};
+use crate::worker::Handle;
 
 const HEAD: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
@@ -95,4 +100,91 @@ fn many_tunnels_leave_threads_for_other_requests() {
     assert!(scramble(&received).ends_with(b"plain"));
     drop(clients);
     handle.drain();
+}
+
+const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+
+/// More than the socket pair holds, and less than that with the client's own socket.
+const MUCH: usize = 300_000;
+
+/// A client that has asked for the upgrade and has sent `count` bytes after the response's head.
+fn client_with_input(handle: &Handle, count: usize) -> UnixStream {
+    let mut client = Scrambled::connect(handle);
+    client.write_all(&scramble(ASK)).unwrap();
+    let mut head = vec![0; HEAD.len()];
+    client.read_exact(&mut head).unwrap();
+    client.write_all(&vec![!b'x'; count]).unwrap();
+    client
+}
+
+/// Whether the event loop closes its end within 20 seconds. Nothing is read or written.
+fn hangs_up(socket: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(socket, PollFlags::empty())];
+    let limit = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    poll(&mut watched, Some(&limit)).unwrap();
+    watched[0].revents().contains(PollFlags::HUP)
+}
+
+#[test]
+fn a_tunnel_of_a_client_that_has_gone_ends_although_the_application_does_not_read() {
+    for (count, is_half_closed) in [(MUCH, false), (MUCH, true), (10, false)] {
+        let (ended, end) = mpsc::channel();
+        let adjust = |config: &mut Config| config.write_timeout = Duration::from_millis(100);
+        let handle = start_with(adjust, 2, move |_, reply| {
+            let mut socket: UnixStream = reply.take_over().unwrap().into();
+            socket.write_all(HEAD.as_bytes()).unwrap();
+            ended.send(hangs_up(&socket)).unwrap();
+        });
+        let client = client_with_input(&handle, count);
+        client.shutdown(Shutdown::Write).unwrap();
+        let kept = is_half_closed.then_some(client);
+        assert!(end.recv().unwrap(), "{count} bytes, {is_half_closed}");
+        drop(kept);
+        handle.drain();
+    }
+}
+
+#[test]
+fn an_application_that_reads_late_and_slowly_has_all_that_a_lost_client_has_sent() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    // An application that was stopped for too long proves nothing.
+    for _ in 0..10 {
+        let (ended, end) = mpsc::channel();
+        let (lost, loss) = mpsc::channel();
+        let loss = Mutex::new(loss);
+        let handle = start_with(
+            |config| config.write_timeout = TIMEOUT,
+            2,
+            move |_, reply| {
+                let mut socket: UnixStream = reply.take_over().unwrap().into();
+                socket.write_all(HEAD.as_bytes()).unwrap();
+                loss.lock().unwrap().recv().unwrap();
+                let (mut longest, mut total) = (Duration::ZERO, 0);
+                let mut buffer = [0; 5000];
+                for step in 0.. {
+                    let before = Instant::now();
+                    // Slowly for longer than the timeout, in pieces that leave most of the socket's buffer full.
+                    if step < 20 {
+                        std::thread::sleep(TIMEOUT / 6);
+                    }
+                    match socket.read(&mut buffer).unwrap_or(0) {
+                        0 => break,
+                        count => total += count,
+                    }
+                    longest = longest.max(before.elapsed());
+                }
+                ended.send((longest, total)).unwrap();
+            },
+        );
+        drop(client_with_input(&handle, MUCH));
+        lost.send(()).unwrap();
+        let (longest, total) = end.recv().unwrap();
+        handle.drain();
+        if longest < TIMEOUT / 2 {
+            return assert_eq!(total, MUCH);
+        }
+    }
 }
