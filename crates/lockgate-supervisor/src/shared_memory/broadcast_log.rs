@@ -82,42 +82,4 @@ impl Plan for LogPlan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lockgate_shm::Read;
-
-    fn settings(memory: usize) -> PushConfig {
-        PushConfig {
-            is_enabled: true,
-            memory,
-            ..PushConfig::default()
-        }
-    }
-
-    #[test]
-    fn the_next_program_finds_the_log_if_its_size_is_the_same() {
-        let small = plan(&settings(1 << 20));
-        let first = Region::create(&small).unwrap();
-        let log = first.get().unwrap();
-        log.append(b"news", b"1", b"hello", 7).unwrap();
-        let memory = || first.memory().unwrap().try_clone_to_owned().unwrap();
-        let again = Region::inherit(memory(), &small).unwrap().get().unwrap();
-        let (mut cursor, mut record) = (again.oldest(), Vec::new());
-        let read = again.read(&mut cursor, &mut record);
-        let expected = Read::Record {
-            sequence: 1,
-            time: 7,
-        };
-        assert_eq!((read, record.as_slice()), (expected, b"hello".as_slice()));
-        for other in [2 << 20, 1 << 19] {
-            assert!(Region::inherit(memory(), &plan(&settings(other))).is_none());
-        }
-    }
-
-    #[test]
-    fn a_program_without_a_supervisor_has_a_log() {
-        let log = standalone_broadcast_log(&settings(1 << 20)).unwrap();
-        assert_eq!(log.append(b"a", b"", b"x", 0), Ok(1));
-        assert_eq!(log.append(b"a", b"", b"y", 0), Ok(2));
-    }
-}
+mod tests;
