@@ -11,9 +11,9 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use lockgate_shm::{Log, LogPlan, Read};
+use lockgate_shm::{Cursor, Log, LogPlan, Read};
 
 const CALLS: u64 = 4000;
 const CHANNELS: u64 = 1000;
@@ -50,6 +50,7 @@ fn main() {
             black_box(log.read(&mut cursor, &mut record));
         }
     });
+    answer_each_other();
     let head = next.load(Ordering::Relaxed);
     for later in [0, 1, 10, 50] {
         measure(
@@ -85,6 +86,43 @@ fn main() {
             let found = log.positions_of(&channel, &oldest).unwrap();
             assert!((59..=60).contains(&found.len()), "{}", found.len());
         },
+    );
+}
+
+/// Two threads wait for each other's records.
+fn answer_each_other() {
+    let (question, answer) = (log(), log());
+    let (first, second) = (question.head(), answer.head());
+    let take = |log: &Log, cursor: &mut Cursor| {
+        let mut record = Vec::new();
+        while log.read(cursor, &mut record) == Read::UpToDate {
+            log.wait(cursor, Duration::from_secs(1));
+        }
+    };
+    let append = |log: &Log| log.append(b"c", b"", black_box(&RECORD), 1).unwrap();
+    let one_way = |began: Instant| began.elapsed().as_secs_f64() * 1e9 / (2 * CALLS) as f64;
+    let best = (0..20).fold(
+        (f64::MAX, first, second),
+        |(best, mut first, mut second), _| {
+            let began = Instant::now();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in 0..CALLS {
+                        take(&question, &mut first);
+                        append(&answer);
+                    }
+                });
+                for _ in 0..CALLS {
+                    append(&question);
+                    take(&answer, &mut second);
+                }
+            });
+            (best.min(one_way(began)), first, second)
+        },
+    );
+    println!(
+        "{:8.1} ns  append, until a thread that waits has read it",
+        best.0
     );
 }
 
