@@ -7,6 +7,7 @@ __all__ = [
     "ErrorStream",
     "FileWrapper",
     "Input",
+    "Publisher",
     "RequestTimeout",
     "__version__",
     "admin_address",
@@ -93,6 +94,16 @@ class Input:
     def isatty(self) -> bool: ...
     @property
     def closed(self) -> bool: ...
+
+@final
+class Publisher:
+    def publish(
+        self,
+        channel: str,
+        content: str | bytes | None,
+        names: tuple[str | None, str | None, str | None],
+        item: str | None,
+    ) -> None: ...
 
 @final
 class ErrorStream:

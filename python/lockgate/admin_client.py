@@ -66,12 +66,31 @@ def act(address: str, action: str) -> Any:
     raise Unreachable(f"{address} answers, and is not Lockgate's admin listener")
 
 
+def publish(address: str, item: dict[str, str]) -> None:
+    """Publishes one message. The server checks the user of this process."""
+    body = json.dumps({"items": [item]}).encode()
+    headers = {"Content-Type": "application/json"}
+    status, text = exchange(address, "POST", "/publish/", headers, body)
+    if status == 405:
+        raise Unreachable(f"the server at {address} is a version that does not publish")
+    if status in (400, 403, 404, 413, 503):
+        raise Refused(printable(text.decode(errors="replace").strip()))
+    if status != 200:
+        raise Unreachable(
+            f"{address} answered {status} to /publish/: is it the admin_bind of the server?"
+        )
+
+
 def exchange(
-    address: str, method: str, path: str, headers: dict[str, str] | None = None
+    address: str,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
 ) -> tuple[int, bytes]:
     connection = Connection(address)
     try:
-        connection.request(method, path, headers=headers or {})
+        connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lockgate._lockgate import admin_address
-from lockgate.admin_client import Gone, Unreachable, act, ask, printable, read_status
+from lockgate.admin_client import Gone, Unreachable, act, ask, printable, publish, read_status
 from lockgate.certificates import certificate_lines
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
@@ -122,6 +122,15 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("shutdown", parents=[where], help="finish the running requests and stop")
     workers = verbs.add_parser("workers", parents=[where], help="start or stop workers")
     workers.add_argument("change", type=change, metavar="+N|-N", help="such as +1 or -1")
+    message = verbs.add_parser(
+        "publish",
+        parents=[where],
+        help="publish a message to the held connections of a channel",
+    )
+    message.add_argument("channel", metavar="CHANNEL")
+    message.add_argument("content", metavar="CONTENT", help="text; - reads standard input")
+    message.add_argument("--id", metavar="ID", help="id of the message, and of the event")
+    message.add_argument("--event", metavar="NAME", help="name of the event in an event stream")
     watch = commands.add_parser(
         "top",
         parents=[where],
@@ -179,11 +188,24 @@ def control(address: str, options: argparse.Namespace) -> int:
         word = "more" if options.change > 0 else "fewer"
         times = abs(options.change)
         report(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
+    elif options.verb == "publish":
+        publish_message(address, options)
     elif options.verb == "shutdown":
         shut_down(address)
     else:
         perform(address, options.verb)
     return 0
+
+
+def publish_message(address: str, options: argparse.Namespace) -> None:
+    content = sys.stdin.read() if options.content == "-" else options.content
+    item = {"channel": options.channel, "content": content}
+    for name in ("id", "event"):
+        value = getattr(options, name)
+        if value is not None:
+            item[name] = value
+    publish(address, item)
+    print(f"published to {printable(options.channel)}")
 
 
 def perform(address: str, verb: str) -> None:

@@ -1,5 +1,8 @@
 //! The items of a publish request of GRIP, which are messages: `{"items": [{"channel": …, "formats": …}]}`.
 //!
+//! `content` (or `content-bin`) and `event` of an item are not GRIP's: they are those of a [`Message`], for clients that
+//! leave the formats to the server.
+//!
 //! A format that is not known is skipped. What would change what a known format sends, such as a filter, is an error.
 
 use std::error::Error;
@@ -45,7 +48,7 @@ pub enum ItemError {
         /// What is allowed.
         rule: &'static str,
     },
-    /// An item has no format that is known.
+    /// An item has neither a format that is known nor content.
     NoFormat {
         /// The number of the item, from 1.
         item: usize,
@@ -71,7 +74,7 @@ impl fmt::Display for ItemError {
             Self::Key { item, key, rule } => write!(formatter, "item {item}: {key} {rule}"),
             Self::NoFormat { item } => write!(
                 formatter,
-                "item {item}: formats must have http-stream, http-response or ws-message"
+                "item {item}: there must be content, or formats with http-stream, http-response or ws-message"
             ),
             Self::Message { item, error } => write!(formatter, "item {item}: {error}"),
         }
@@ -102,7 +105,7 @@ pub fn parse_items(json: &[u8], limits: &ItemLimits) -> Result<Vec<Message>, Ite
                 key,
                 rule,
             })?;
-            if message.formats == Formats::default() {
+            if message.formats == Formats::default() && message.content.is_none() {
                 return Err(ItemError::NoFormat { item });
             }
             message
@@ -124,8 +127,8 @@ fn message(item: &Value) -> Result<Message, KeyError> {
         channel: owned("channel")?.ok_or_else(|| KeyError::new("channel", "is missing"))?,
         id: owned("id")?,
         prev_id: owned("prev-id")?,
-        event: None,
-        content: None,
+        event: owned("event")?,
+        content: json::content(item, "content", "content-bin")?,
         formats: formats(item)?,
         sender: sender
             .map_err(|error| error.within("meta"))?

@@ -4,6 +4,7 @@
 
 mod actions;
 mod answer;
+mod publishing;
 mod stats_server;
 
 use std::io;
@@ -18,9 +19,10 @@ use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
     CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks, WorkerView,
-    write_certificate_metrics, write_metrics, write_stacks, write_status, write_uwsgi,
+    write_certificate_metrics, write_metrics, write_push_metrics, write_stacks, write_status,
+    write_uwsgi,
 };
-use lockgate_shm::Store;
+use lockgate_shm::{Log, Store};
 use lockgate_supervisor::{
     CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
 };
@@ -29,30 +31,52 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
+use publishing::Publishing;
 
+use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi or /actions/\n";
+const PLACES: &str =
+    "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi, /actions/ or /publish/\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// What the admin process shares with the others.
+pub(crate) struct Shared {
+    pub(crate) scoreboard: Scoreboard,
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) broadcast_log: Option<Log>,
+    /// The user of the workers, if it is another one than the supervisor's.
+    pub(crate) worker_user: Option<u32>,
+}
 
 /// Serves until the supervisor has exited or asks this process to stop; returns the exit code.
 pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
-    (scoreboard, store): (Scoreboard, Option<Arc<Store>>),
+    shared: Shared,
     requests: OperatorRequests,
 ) -> io::Result<i32> {
     let listeners = std::mem::take(&mut context.listeners);
+    let Shared {
+        scoreboard, store, ..
+    } = shared;
     let caches = store.clone();
     stats_server::start(std::mem::take(&mut context.stats), move || {
         uwsgi_document(scoreboard, caches.as_deref())
     })?;
     let stacks = Mutex::new(context.stacks.take());
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
+    let publishing = Publishing {
+        broadcast: Broadcast::new(shared.broadcast_log, &config.push),
+        key: config.push.grip_key.clone(),
+        worker_user: shared.worker_user,
+        requests: requests.clone(),
+        log: Arc::clone(log),
+    };
     let actions = Actions {
         requests,
         log: Arc::clone(log),
@@ -68,6 +92,7 @@ pub(crate) fn run(
             config.acme.public_domains().map(str::to_owned).collect(),
         ),
         actions,
+        publishing,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
@@ -81,6 +106,7 @@ pub(crate) fn run(
 /// Requests are small, and little is buffered. Idle connections must not keep others out for long: they cost a few
 /// hundred bytes and time out soon.
 fn settings(config: &Config) -> Config {
+    let push = &config.push;
     Config {
         threads: Threads::Count(NonZeroUsize::MIN.saturating_add(1)),
         worker_connections: 1024,
@@ -89,7 +115,10 @@ fn settings(config: &Config) -> Config {
         log_level: config.log_level,
         server_header: config.server_header.clone(),
         limits: LimitsConfig {
-            request_body: 1024,
+            request_body: match push.is_enabled {
+                true => publishing::body_limit(push.message_limit),
+                false => 1024,
+            },
             ..LimitsConfig::default()
         },
         ..Config::with_defaults(config.app.clone())
@@ -106,6 +135,7 @@ struct Admin {
     /// `acme_dir`, and the names that ACME obtains certificates for.
     acme: (PathBuf, Vec<String>),
     actions: Actions,
+    publishing: Publishing,
 }
 
 impl App for Admin {
@@ -118,6 +148,8 @@ impl App for Admin {
                 "Forbidden",
                 "the Host header must be an IP address or localhost\n",
             )
+        } else if publishing::is_path(head.path()) {
+            self.publishing.answer(request, reply, unix_seconds())
         } else if head.path().starts_with(actions::PREFIX) {
             self.actions.answer(request, reply)
         } else if !matches!(head.method(), b"GET" | b"HEAD") {
@@ -144,6 +176,10 @@ impl Admin {
             b"/metrics" => {
                 write_metrics(&mut body, self.scoreboard, VERSION, now, process_memory);
                 write_certificate_metrics(&mut body, &self.certificates());
+                if let Some(broadcast) = self.publishing.broadcast {
+                    let published = broadcast.log.last_sequence();
+                    write_push_metrics(&mut body, self.scoreboard, published);
+                }
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {

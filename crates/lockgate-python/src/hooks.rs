@@ -231,7 +231,12 @@ impl Hooks for PythonHooks {
         if !context.identity_changed() {
             return 0;
         }
-        let shared = (scoreboard, self.uwsgi.store());
+        let shared = admin::Shared {
+            scoreboard,
+            store: self.uwsgi.store(),
+            broadcast_log: self.broadcast_log,
+            worker_user: self.identity.map(|(user, _)| user),
+        };
         admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {
             let message = format!("the admin listener is not served: {error}");
             self.log.write(Level::Error, &message);

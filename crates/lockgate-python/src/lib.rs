@@ -45,6 +45,8 @@ mod _lockgate {
     use crate::interpreter::async_exception;
     #[pymodule_export]
     use crate::interpreter::async_exception::RequestTimeout;
+    #[pymodule_export]
+    use crate::push::Publisher;
     use crate::settings_source::{Program, Sources};
     #[pymodule_export]
     use crate::wsgi::ErrorStream;

@@ -123,7 +123,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "File of the key of GRIP's signatures. The server signs its requests to the application with it (`Grip-Sig`), \
               and clients that publish over HTTP may sign theirs. The first line has at least 32 characters, or `base64:` and at least 32 \
               bytes in base64. Empty: nothing is signed. The key itself is no setting, because flags and variables are \
-              visible to others.",
+              visible to others. For the admin listener a change takes effect at the next start.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

@@ -68,6 +68,30 @@ fn formats_may_stand_in_the_item_itself() {
 }
 
 #[test]
+fn an_item_may_have_content_and_leave_the_formats_to_the_server() {
+    for (item, content, event) in [
+        (
+            json!({"content": "a", "event": "e"}),
+            Content::Text("a".to_owned()),
+            Some("e".to_owned()),
+        ),
+        (
+            json!({"content-bin": "/w==", "formats": {}}),
+            Content::Binary(vec![0xff]),
+            None,
+        ),
+    ] {
+        let expected = Message {
+            channel: "news".to_owned(),
+            content: Some(content),
+            event,
+            ..Message::default()
+        };
+        assert_eq!(one(&item), Ok(expected), "{item}");
+    }
+}
+
+#[test]
 fn a_stream_gets_text_bytes_or_its_end() {
     for (format, expected) in [
         (json!({"content": "a\n"}), b"a\n".to_vec()),
@@ -152,6 +176,11 @@ fn a_response_has_a_status_headers_and_a_body() {
 fn an_error_names_the_item_and_the_key() {
     for (item, expected) in [
         (json!({"id": 1}), "item 1: id must be a string"),
+        (json!({"content": 1}), "item 1: content must be a string"),
+        (
+            json!({"content": "a", "event": "a\n"}),
+            "item 1: the event must not contain CR, LF or NUL",
+        ),
         (json!({"formats": []}), "item 1: formats must be an object"),
         (
             json!({"formats": {"http-stream": "a"}}),
@@ -203,7 +232,7 @@ fn an_error_names_the_item_and_the_key() {
         ),
         (
             json!({"formats": {"unknown": {}}}),
-            "item 1: formats must have http-stream, http-response or ws-message",
+            "item 1: there must be content, or formats with http-stream, http-response or ws-message",
         ),
         (
             json!({"http-response": {"code": 99}}),

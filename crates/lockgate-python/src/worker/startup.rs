@@ -23,7 +23,7 @@ use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
 use crate::process::{children, privileges, signals};
 use crate::wsgi::{ImportedContext, RequestHooks, Settings, WsgiApp};
-use crate::{interpreter, loading};
+use crate::{interpreter, loading, push};
 
 /// The exit code of a worker that could not start, for a reason outside the application.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -164,6 +164,12 @@ impl PythonHooks {
         (self.uwsgi)
             .install(py, &self.config, self.generation, &self.log)
             .map_err(cannot_start)?;
+        push::install(py, self.broadcast_log, &self.config.push).map_err(|error| {
+            cannot_start(format!(
+                "cannot prepare lockgate.publish: {}",
+                exceptions::summary(py, &error)
+            ))
+        })?;
         let application = loading::load(py, &self.config, self.provide.as_ref())?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
