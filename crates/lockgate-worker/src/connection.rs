@@ -16,8 +16,9 @@ use std::time::Instant;
 
 use self::link::Link;
 use self::turn::Turn;
+use crate::exchange::publication::Publication;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Subscription};
+use crate::exchange::subscribed_channels::SubscribedChannels;
 
 /// A connection and the protocol that it speaks. The event loop calls it with what has become possible; complete
 /// requests leave it as exchanges ([`Turn::dispatch`]).
@@ -39,8 +40,8 @@ pub trait Protocol: Send {
         self.drive(turn)
     }
 
-    /// The subscription of a response of this connection; `stream` is 0 in protocols without streams.
-    fn subscription(&mut self, _stream: u32) -> Option<&mut Subscription> {
+    /// The channels of a subscriber of this connection; `stream` is 0 in protocols without streams.
+    fn channels(&mut self, _stream: u32) -> Option<&mut SubscribedChannels> {
         None
     }
 

@@ -7,11 +7,14 @@ pub(crate) mod collector;
 pub(crate) mod deadlines;
 pub(crate) mod handler;
 pub(crate) mod origin;
+pub(crate) mod publication;
 pub(crate) mod queue;
 pub(crate) mod refusals;
 pub mod request;
 pub mod response;
 pub(crate) mod stored_response;
+pub(crate) mod subscribed_channels;
+pub(crate) mod subscriber;
 pub(crate) mod subscription;
 pub mod writer;
 

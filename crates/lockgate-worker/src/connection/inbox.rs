@@ -9,7 +9,7 @@ use super::hand_back::HandBack;
 #[cfg(test)]
 use crate::event_loop::EventLoop;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::Subscriber;
+use crate::exchange::subscriber::Subscriber;
 use crate::poller::Waker;
 use crate::transport::descriptors::TrackedFd;
 

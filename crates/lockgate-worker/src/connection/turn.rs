@@ -10,7 +10,7 @@ use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::queue::Queue;
 use crate::exchange::request::Request;
-use crate::exchange::subscription::Subscriber;
+use crate::exchange::subscriber::Subscriber;
 use crate::exchange::writer::DropReason;
 use crate::thread_pool::ThreadPool;
 

@@ -12,8 +12,9 @@ use lockgate_push::{Channels, Message, Subscribers};
 use lockgate_shm::{Cursor, Log, Read};
 
 use super::EventLoop;
+use crate::exchange::publication::Publication;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Subscriber};
+use crate::exchange::subscriber::Subscriber;
 
 /// Time for deliveries per poll: as for other bulk work.
 const PUBLISH_WITHIN: Duration = Duration::from_millis(2);
@@ -174,7 +175,8 @@ impl Publishing {
 }
 
 impl EventLoop {
-    /// A response waits for messages from now on. It is in its slot, unless its client has gone already.
+    /// A response waits for messages from now on, or the channels of a subscriber may be others. It is in its slot, unless
+    /// its client has gone already.
     pub(super) fn subscribe(&mut self, subscriber: Subscriber) {
         self.take_news_of_subscribers();
         let Some(publishing) = &mut self.publishing else {
@@ -188,25 +190,27 @@ impl EventLoop {
         let Some(connection) = state.connection.as_mut() else {
             return;
         };
-        let Some(subscription) = connection.subscription(subscriber.stream) else {
+        let Some(channels) = connection.channels(subscriber.stream) else {
             return;
         };
-        // Records that the event loop has read since the response looked at the log would be missing.
-        if subscription.joins_at(cursor) {
+        if !channels.take_change() {
+            return;
+        }
+        // Records that the event loop has read since the channels looked at the log would be missing.
+        if channels.joins_at(cursor) {
             publishing.behind.push_back(subscriber);
         }
-        let channels = subscription.channels().map(Arc::clone).collect();
-        publishing.subscribe(subscriber, channels);
+        publishing.unsubscribe(subscriber);
+        publishing.subscribe(subscriber, channels.names().map(Arc::clone).collect());
     }
 
-    /// The application has answered a request that was made for a subscriber, whose channels may be others now.
+    /// The application has answered a request that was made for a subscriber.
     pub(super) fn take_answer(&mut self, subscriber: Subscriber, answer: Option<StoredResponse>) {
         let Some(mut connection) = self.slots.take(subscriber.token) else {
             return;
         };
         connection.take_answer(subscriber.stream, answer, &mut self.turn);
         self.drive(connection);
-        self.turn.unsubscribed.push(subscriber);
         self.subscribe(subscriber);
     }
 
@@ -278,13 +282,13 @@ impl EventLoop {
             return;
         };
         let takes_messages = connection.takes_messages(subscriber.stream);
-        match connection.subscription(subscriber.stream) {
-            Some(subscription) if subscription.reads_from().is_none() => {
+        match connection.channels(subscriber.stream) {
+            Some(channels) if channels.reads_from().is_none() => {
                 if takes_messages {
                     connection.publish(subscriber.stream, publication, &mut self.turn);
                     return self.drive(connection);
                 }
-                subscription.continue_from(publication.starts_at());
+                channels.continue_from(publication.starts_at());
             }
             _ => {}
         }
@@ -301,8 +305,8 @@ impl EventLoop {
         };
         let stream = subscriber.stream;
         let reads_from = connection
-            .subscription(stream)
-            .and_then(|subscription| subscription.reads_from());
+            .channels(stream)
+            .and_then(|channels| channels.reads_from());
         let Some(mut cursor) = reads_from else {
             return self.put_back(connection);
         };
@@ -325,10 +329,10 @@ impl EventLoop {
                 continue;
             };
             // The response may be complete by now.
-            let Some(subscription) = connection.subscription(stream) else {
+            let Some(channels) = connection.channels(stream) else {
                 break;
             };
-            if subscription.has_channel(&message.channel) {
+            if channels.has(&message.channel) {
                 bytes += publishing.record.len();
                 let publication = Publication::new(message, starts_at, cursor);
                 connection.publish(stream, &publication, &mut self.turn);
@@ -336,13 +340,13 @@ impl EventLoop {
         }
         let is_live = cursor >= publishing.cursor;
         let now = self.turn.now;
-        if let Some(subscription) = connection.subscription(stream) {
+        if let Some(channels) = connection.channels(stream) {
             if is_lost {
-                subscription.lose_records(now);
+                channels.lose_records();
             } else if is_live {
-                subscription.go_live();
+                channels.go_live();
             } else {
-                subscription.continue_from(cursor);
+                channels.continue_from(cursor);
             }
         }
         if is_lost {
@@ -367,11 +371,11 @@ impl EventLoop {
                 continue;
             };
             for (stream, _) in streams {
-                if let Some(subscription) = connection.subscription(*stream)
-                    && subscription.reads_from().is_none()
+                if let Some(channels) = connection.channels(*stream)
+                    && channels.reads_from().is_none()
                 {
-                    subscription.continue_from(from);
-                    subscription.asks_for_records();
+                    channels.continue_from(from);
+                    channels.asks_for_records();
                     let (token, stream) = (*token, *stream);
                     publishing.behind.push_back(Subscriber { token, stream });
                 }

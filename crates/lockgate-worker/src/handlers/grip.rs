@@ -23,7 +23,7 @@ use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::origin::Origin;
 use crate::exchange::request::Request;
-use crate::exchange::subscription::Rules;
+use crate::exchange::subscribed_channels::Rules;
 use crate::log::ErrorLog;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 

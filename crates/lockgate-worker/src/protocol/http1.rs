@@ -31,9 +31,11 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
 use crate::exchange::client_identity::ClientIdentity;
+use crate::exchange::publication::Publication;
 use crate::exchange::request::Request;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Subscription};
+use crate::exchange::subscribed_channels::SubscribedChannels;
+use crate::exchange::subscription::Subscription;
 use crate::protocol::http2::Http2;
 use crate::transport::outbox::Flushed;
 
@@ -340,8 +342,8 @@ impl Protocol for Http1 {
         self.drive(turn)
     }
 
-    fn subscription(&mut self, _: u32) -> Option<&mut Subscription> {
-        self.subscription.as_deref_mut()
+    fn channels(&mut self, _: u32) -> Option<&mut SubscribedChannels> {
+        Some(self.subscription.as_mut()?.channels())
     }
 
     fn take_answer(&mut self, _: u32, answer: Option<StoredResponse>, turn: &mut Turn) {

@@ -38,8 +38,10 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::client_identity::ClientIdentity;
+use crate::exchange::publication::Publication;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Subscription};
+use crate::exchange::subscribed_channels::SubscribedChannels;
+
 use crate::transport::outbox::Flushed;
 
 /// Reads from one connection per turn: 16 × 64 KiB, as in HTTP/1.
@@ -320,8 +322,8 @@ impl Protocol for Http2 {
         }
     }
 
-    fn subscription(&mut self, stream: u32) -> Option<&mut Subscription> {
-        self.find_subscription(stream)
+    fn channels(&mut self, stream: u32) -> Option<&mut SubscribedChannels> {
+        Some(self.find_subscription(stream)?.channels())
     }
 
     fn takes_messages(&self, stream: u32) -> bool {

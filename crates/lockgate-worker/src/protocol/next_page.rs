@@ -13,7 +13,8 @@ use crate::exchange::collector::Collector;
 use crate::exchange::origin::{NotMade, Subrequest};
 use crate::exchange::request::Request;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Reaction, Subscriber, Subscription};
+use crate::exchange::subscriber::Subscriber;
+use crate::exchange::subscription::{Reaction, Subscription};
 
 /// Why the application is not asked.
 enum Problem {

@@ -1,8 +1,8 @@
 //! Which messages a subscription gets, from where on, and what ends it.
 
 use super::*;
-use lockgate_push::{Content, HeldChannel, Message};
-use lockgate_shm::LogPlan;
+use lockgate_push::{Content, HeldChannel, InstructionLimits, Message};
+use lockgate_shm::{Cursor, Log, LogPlan};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Names of channels, and the ids that the client has of them.
@@ -117,8 +117,8 @@ fn a_subscription_begins_after_the_message_that_its_client_has() {
             publish(&log, "b", &format!("b{number}"));
         }
         let mut subscription = stream(&log, channels, last_event_id);
-        let is_behind = subscription.reads_from().is_some();
-        let from = subscription.reads_from().unwrap_or(log.head());
+        let is_behind = subscription.channels().reads_from().is_some();
+        let from = subscription.channels().reads_from().unwrap_or(log.head());
         let sent = read(&mut subscription, &log, from);
         assert_eq!(sent, expected, "{channels:?} {last_event_id:?}");
         assert!(is_behind || expected.is_empty(), "{channels:?}");
@@ -138,19 +138,54 @@ fn a_message_is_sent_once_however_often_it_is_read() {
 }
 
 #[test]
-fn what_was_published_before_the_event_loop_knew_a_subscriber_is_read_for_it() {
+fn what_was_published_before_the_event_loop_knew_a_channel_is_read_for_it() {
     let log = log();
     let mut subscription = stream(&log, &[("a", None)], None);
+    let channels = subscription.channels();
     let begin = log.head();
-    assert!(!subscription.joins_at(begin));
+    assert!(channels.take_change() && !channels.take_change());
     publish(&log, "a", "1");
-    assert!(subscription.joins_at(log.head()));
-    assert_eq!(subscription.reads_from(), Some(begin));
-    assert!(!subscription.asks_for_records(), "the event loop knows");
-    subscription.continue_from(begin);
-    assert!(subscription.asks_for_records());
-    subscription.go_live();
-    assert_eq!(subscription.reads_from(), None);
+    assert!(channels.joins_at(log.head()));
+    assert_eq!(channels.reads_from(), Some(begin));
+    assert!(!channels.asks_for_records(), "the event loop knows");
+    channels.continue_from(begin);
+    assert!(channels.asks_for_records());
+    channels.go_live();
+    assert_eq!(channels.reads_from(), None);
+}
+
+#[test]
+fn a_further_channel_has_a_place_of_its_own_in_the_log() {
+    for (prev_id, expected) in [(None, &[] as &[&str]), (Some("b1"), &["b2"])] {
+        let log = log();
+        publish(&log, "b", "b1");
+        let mut subscription = stream(&log, &[("a", None)], None);
+        let begin = log.head();
+        assert!(!subscription.channels().joins_at(begin));
+        publish(&log, "a", "a1");
+        assert_eq!(read(&mut subscription, &log, begin), ["a1"]);
+        publish(&log, "b", "b2");
+        let channels = subscription.channels();
+        let _first_change = channels.take_change();
+        let held = |name: &str| HeldChannel {
+            name: name.to_owned(),
+            prev_id: prev_id.map(str::to_owned),
+            skips_self: false,
+        };
+        assert!(channels.subscribe(&held("b")));
+        assert!(channels.take_change() && !channels.joins_at(log.head()));
+        let from = channels.reads_from();
+        assert_eq!(from.is_some(), prev_id.is_some(), "{prev_id:?}");
+        let from = from.unwrap_or(log.head());
+        assert_eq!(read(&mut subscription, &log, from), expected);
+        let channels = subscription.channels();
+        assert!(channels.subscribe(&held("a")) && !channels.take_change());
+        channels.unsubscribe("a");
+        assert!(channels.take_change() && !channels.has("a"));
+        let are_added = (0..9).map(|number| channels.subscribe(&held(&number.to_string())));
+        assert!(are_added.eq([true; 9]), "ten at most");
+        assert!(!channels.subscribe(&held("one more")));
+    }
 }
 
 #[test]
@@ -190,7 +225,6 @@ fn keep_alive_content_follows_silence_or_comes_in_intervals() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let begin = log.head();
-        publish(&log, "a", "1");
         let instruction = Instruction {
             keep_alive: Some(KeepAlive {
                 content: b"\n".to_vec(),
@@ -201,8 +235,7 @@ fn keep_alive_content_follows_silence_or_comes_in_intervals() {
         };
         let mut subscription =
             Subscription::new(instruction, Request::default(), rules(&log), start);
-        // Before the record, as if it had been published later.
-        subscription.channels[0].seen = begin;
+        publish(&log, "a", "1");
         let mut sent = Vec::new();
         for second in 0..60 {
             if second == message_at {
@@ -258,6 +291,6 @@ fn lost_records_end_the_response() {
     let now = Instant::now();
     let mut subscription = stream(&log, &[("a", None)], None);
     assert_eq!(subscription.on_time(now), Reaction::Nothing);
-    subscription.lose_records(now);
+    subscription.channels().lose_records();
     assert_eq!(subscription.on_time(now), Reaction::End);
 }

@@ -8,8 +8,10 @@ use lockgate_http::BodyLength;
 use super::{Http1, Next, Phase};
 use crate::connection::inbox::{Returned, StopMode};
 use crate::connection::turn::Turn;
+use crate::exchange::publication::Publication;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Reaction, Subscriber, Subscription};
+use crate::exchange::subscriber::Subscriber;
+use crate::exchange::subscription::{Reaction, Subscription};
 use crate::exchange::writer::ResponseWriter;
 use crate::protocol::next_page::{Performed, ask_for_page, read_page};
 

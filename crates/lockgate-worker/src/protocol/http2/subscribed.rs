@@ -13,8 +13,10 @@ use super::record::{Ended, log};
 use super::shared::Shared;
 use super::state::{State, encode_head};
 use crate::connection::turn::Turn;
+use crate::exchange::publication::Publication;
 use crate::exchange::stored_response::StoredResponse;
-use crate::exchange::subscription::{Publication, Reaction, Subscriber, Subscription};
+use crate::exchange::subscriber::Subscriber;
+use crate::exchange::subscription::{Reaction, Subscription};
 use crate::protocol::next_page::{Performed, ask_for_page, read_page};
 
 impl Shared {

@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 use lockgate_push::{ForStream, Message};
 use lockgate_shm::Cursor;
 
-use super::Reaction;
-use crate::exchange::stored_response::StoredResponse;
+use super::stored_response::StoredResponse;
 
 /// See the module documentation. What all event streams get is encoded once.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub struct Publication {
 
 /// What a message is in the body of a stream.
 #[derive(Debug)]
-enum Part {
+pub enum Part {
     Nothing,
     Bytes(Vec<u8>),
     Close,
@@ -57,26 +56,21 @@ impl Publication {
     }
 
     /// What a response gets whose body is a stream.
-    pub(super) fn part(&self, is_event_stream: bool) -> Reaction<'_> {
+    pub fn part(&self, is_event_stream: bool) -> &Part {
         let cell = match is_event_stream {
             true => &self.event,
             false => &self.plain,
         };
-        let part = cell.get_or_init(|| match self.message.to_stream(is_event_stream) {
+        cell.get_or_init(|| match self.message.to_stream(is_event_stream) {
             ForStream::Bytes(bytes) if bytes.is_empty() => Part::Nothing,
             ForStream::Bytes(bytes) => Part::Bytes(bytes.into_owned()),
             ForStream::Close => Part::Close,
             ForStream::Nothing => Part::Nothing,
-        });
-        match part {
-            Part::Nothing => Reaction::Nothing,
-            Part::Bytes(bytes) => Reaction::Send(bytes),
-            Part::Close => Reaction::End,
-        }
+        })
     }
 
     /// The response that the message is.
-    pub(super) fn response(&self) -> Option<Box<StoredResponse>> {
+    pub fn response(&self) -> Option<Box<StoredResponse>> {
         let format = self.message.to_response()?;
         Some(Box::new(StoredResponse::of(&format)))
     }
