@@ -187,8 +187,8 @@ impl Ring {
         fence(Ordering::Release);
     }
 
-    /// Links the last record into its chains, unless that has been done. At most one record is not linked,
-    /// and each store may be repeated.
+    /// Links the last record into its chains, unless that has been done. At most one record is not linked, and each
+    /// store may be repeated.
     pub(super) fn complete(&self) {
         let (head, linked) = (
             self.memory.get(Header::Head),
@@ -247,8 +247,8 @@ impl Ring {
         words.is_some_and(|words| words <= self.memory.capacity())
     }
 
-    /// Whether a read gives more than that there is no record. Only another program can have written a head that is
-    /// before a cursor.
+    /// Whether a read gives something other than [`Read::UpToDate`]: also if another program has written a head that is
+    /// before the cursor.
     pub(super) fn has_record(&self, cursor: &Cursor) -> bool {
         *cursor != self.head()
     }
