@@ -31,6 +31,30 @@ def app(environ, start_response):
         fields = [("Content-Type", "text/plain"), ("Grip-Hold", "response"), ("X-From", "timeout")]
         start_response("200 OK", fields + channels + instruction)
         return [b"nothing"]
+    if path.startswith("/page/"):
+        # Three pages, of which the last one is held.
+        number = int(path.rpartition("/")[2])
+        if number < 3:
+            more = [("Grip-Link", f"</page/{number + 1}>; rel=next")]
+        else:
+            more = [("Grip-Hold", "stream"), ("Grip-Channel", "news")]
+        start_response("200 OK", [("Content-Type", "text/plain"), *more])
+        cookie = environ.get("HTTP_COOKIE", "")
+        return [f"page {number} for {cookie}\n".encode()]
+    if path == "/reliable":
+        # The client has message 1. What it misses later is in /reliable?after=.
+        after = first("after")
+        fields = [
+            ("Grip-Hold", "stream"),
+            ("Grip-Channel", f"news; prev-id={after or 1}"),
+            ("Grip-Link", "</reliable?after=3>; rel=next; timeout=60"),
+        ]
+        start_response("200 OK", [("Content-Type", "text/plain"), *fields])
+        return [b"2 and 3 from the application\n" if after else b"begin\n"]
+    if path == "/elsewhere":
+        fields = [("Grip-Link", "<http://other.example/>; rel=next")]
+        start_response("200 OK", [("Content-Type", "text/plain"), *fields])
+        return [b"begin\n"]
     if path == "/instruct":
         body = environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Type", "application/grip-instruct")])

@@ -222,6 +222,40 @@ def test_an_instruction_can_be_the_body(start):
         assert wire.chunk() == b"more\n"
 
 
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_response_continues_page_by_page_as_the_same_client(start, threads):
+    server = start("pushing:app", "--push", "--threads", threads)
+    with server.connect() as wire:
+        wire.send(b"GET /page/1 HTTP/1.1\r\nHost: a\r\nCookie: ann\r\n\r\n")
+        assert wire.head().status == 200
+        pages = [wire.chunk() for _ in range(3)]
+        assert pages == [b"page %d for ann\n" % number for number in (1, 2, 3)]
+        publish(server, content="more\n")
+        assert wire.chunk() == b"more\n"
+
+
+def test_messages_that_are_missing_come_from_the_application(start):
+    server = start("pushing:app", "--push")
+    with server.connect() as wire:
+        wire.send(b"GET /reliable HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.head().status == 200
+        assert wire.chunk() == b"begin\n"
+        # 2 and 3 were never published here.
+        publish(server, content="4\n", id="4", prev_id="3")
+        publish(server, content="5\n", id="5", prev_id="4")
+        received = b"".join(wire.chunk() for _ in range(3))
+        assert received == b"2 and 3 from the application\n4\n5\n"
+
+
+def test_a_link_to_another_server_ends_the_response(start):
+    server = start("pushing:app", "--push")
+    with server.connect() as wire:
+        wire.send(b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.head().status == 200
+        assert [wire.chunk(), wire.chunk()] == [b"begin\n", b""]
+    assert server.errors.count("cannot continue the held response to /elsewhere") == 1
+
+
 def test_an_old_client_gets_a_stream_that_ends_with_the_connection(start):
     server = start("pushing:app", "--push", "--graceful-timeout", "2")
     with server.connect() as wire:

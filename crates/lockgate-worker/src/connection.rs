@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use self::link::Link;
 use self::turn::Turn;
-use crate::exchange::publication::Publication;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscribed_channels::SubscribedChannels;
 
@@ -45,16 +45,26 @@ pub trait Protocol: Send {
         None
     }
 
-    /// Takes the response to a request that the server has made for a subscriber; `None`: there is none.
-    fn take_answer(&mut self, _stream: u32, _answer: Option<StoredResponse>, _turn: &mut Turn) {}
+    /// Takes the response to the request of this number, which the server has made for a subscriber; `None`: there is
+    /// none.
+    fn take_answer(
+        &mut self,
+        _stream: u32,
+        _number: u64,
+        _answer: Option<StoredResponse>,
+        _turn: &mut Turn,
+    ) {
+    }
 
     /// Whether the client of a subscription has taken what it was sent.
     fn takes_messages(&self, _stream: u32) -> bool {
         !self.link().has_output()
     }
 
-    /// Queues what a message is to the response of this subscriber. The connection is driven next.
-    fn publish(&mut self, _stream: u32, _publication: &Publication, _turn: &mut Turn) {}
+    /// Queues what a message is to this subscriber. The connection is driven next.
+    fn publish(&mut self, _stream: u32, _publication: &Publication, _turn: &mut Turn) -> Delivery {
+        Delivery::Nothing
+    }
 
     /// What the connection is doing.
     fn activity(&self) -> Activity;

@@ -192,6 +192,7 @@ impl EventLoop {
         let held = self.slots.in_use();
         self.accepting.acceptor.publish(held, self.turn.served);
         self.context.descriptors.record_connections(held);
+        self.record_held();
     }
 
     /// The next ready request: the oldest, unless clients have been leaving.
@@ -452,7 +453,9 @@ impl EventLoop {
                     self.watch_upgraded(connection, &application);
                 }
                 Returned::Subscribed(subscriber) => self.subscribe(subscriber),
-                Returned::Answered(subscriber, answer) => self.take_answer(subscriber, answer),
+                Returned::Answered(subscriber, number, answer) => {
+                    self.take_answer(subscriber, number, answer);
+                }
                 Returned::Published => self.on_published(),
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),

@@ -33,8 +33,9 @@ pub enum Returned {
     Upgraded(Box<dyn Protocol>, Arc<TrackedFd>),
     /// A response that is on its connection again waits for messages from now on.
     Subscribed(Subscriber),
-    /// The application has answered a request that the server has made for this subscriber; `None`: it has not.
-    Answered(Subscriber, Option<StoredResponse>),
+    /// The application has answered the request of this number, which the server has made for a subscriber; `None`: it
+    /// has not.
+    Answered(Subscriber, u64, Option<StoredResponse>),
     /// There are new records in the broadcast log.
     Published,
     /// A connection was closed; its slot is free.

@@ -37,6 +37,8 @@ pub struct Turn {
     pub arrived_at: Instant,
     /// Bytes read since they were last recorded on the scoreboard.
     pub received: u64,
+    /// Requests that the server itself has made of the application.
+    pub subrequests: u64,
     /// Responses that wait for no more messages.
     pub unsubscribed: Vec<Subscriber>,
     /// Subscribers for whom records wait in the broadcast log, and whose clients have taken all that was sent to them.
@@ -68,6 +70,7 @@ impl Turn {
             now,
             arrived_at: now,
             received: 0,
+            subrequests: 0,
             unsubscribed: Vec::new(),
             behind: Vec::new(),
             ready: Queue::default(),

@@ -8,11 +8,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockgate_observe::HeldEnd;
 use lockgate_push::{Channels, Message, Subscribers};
 use lockgate_shm::{Cursor, Log, Read};
 
 use super::EventLoop;
-use crate::exchange::publication::Publication;
+use crate::connection::Protocol;
+use crate::connection::turn::Turn;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 
@@ -32,6 +35,8 @@ pub(super) struct Publishing {
     /// What the event loop reads next.
     cursor: Cursor,
     channels: Channels<Subscriber>,
+    /// Number of responses.
+    held: usize,
     /// The channels of each response, by the token of its connection.
     subscriptions: HashMap<u64, Vec<(u32, Names)>>,
     /// The message that is being delivered.
@@ -43,6 +48,10 @@ pub(super) struct Publishing {
     record: Vec<u8>,
     /// The log has been written to since the event loop read it last.
     has_news: bool,
+    /// Where the event loop was when it was too slow last.
+    overrun_from: Option<Cursor>,
+    /// Messages that were written to responses since they were counted.
+    delivered: u64,
 }
 
 /// The names of the channels of one response.
@@ -70,12 +79,15 @@ impl Publishing {
             log,
             cursor: log.head(),
             channels: Channels::new(),
+            held: 0,
             subscriptions: HashMap::new(),
             current: None,
             behind: VecDeque::new(),
             is_turn_of_behind: false,
             record: Vec::new(),
             has_news: false,
+            overrun_from: None,
+            delivered: 0,
         }
     }
 
@@ -85,6 +97,7 @@ impl Publishing {
         }
         let of_connection = self.subscriptions.entry(subscriber.token).or_default();
         of_connection.push((subscriber.stream, channels));
+        self.held += 1;
     }
 
     fn unsubscribe(&mut self, subscriber: Subscriber) {
@@ -94,6 +107,7 @@ impl Publishing {
         let mut streams = of_connection.iter();
         if let Some(position) = streams.position(|(stream, _)| *stream == subscriber.stream) {
             let (_, channels) = of_connection.swap_remove(position);
+            self.held -= 1;
             for channel in &channels {
                 self.channels.unsubscribe(channel, subscriber);
             }
@@ -106,6 +120,7 @@ impl Publishing {
     /// The connection is closed.
     pub(super) fn remove_connection(&mut self, token: u64) {
         for (stream, channels) in self.subscriptions.remove(&token).unwrap_or_default() {
+            self.held -= 1;
             for channel in &channels {
                 self.channels
                     .unsubscribe(channel, Subscriber { token, stream });
@@ -205,11 +220,16 @@ impl EventLoop {
     }
 
     /// The application has answered a request that was made for a subscriber.
-    pub(super) fn take_answer(&mut self, subscriber: Subscriber, answer: Option<StoredResponse>) {
+    pub(super) fn take_answer(
+        &mut self,
+        subscriber: Subscriber,
+        number: u64,
+        answer: Option<StoredResponse>,
+    ) {
         let Some(mut connection) = self.slots.take(subscriber.token) else {
             return;
         };
-        connection.take_answer(subscriber.stream, answer, &mut self.turn);
+        connection.take_answer(subscriber.stream, number, answer, &mut self.turn);
         self.drive(connection);
         self.subscribe(subscriber);
     }
@@ -230,14 +250,21 @@ impl EventLoop {
         }
     }
 
+    /// Publishes the number of responses that wait for messages to the other processes.
+    pub(super) fn record_held(&self) {
+        if let (Some(publishing), Some(counters)) =
+            (&self.publishing, self.context.metrics.counted())
+        {
+            counters.record_held(publishing.held as u64);
+        }
+    }
+
     /// Number of responses that wait for messages.
     #[cfg(test)]
     pub fn subscribers(&mut self) -> usize {
         self.take_news_of_subscribers();
         let publishing = self.publishing.as_ref();
-        publishing.map_or(0, |publishing| {
-            publishing.subscriptions.values().map(Vec::len).sum()
-        })
+        publishing.map_or(0, |publishing| publishing.held)
     }
 
     /// Whether the event loop has messages to deliver.
@@ -256,43 +283,56 @@ impl EventLoop {
         loop {
             let publishing = self.publishing.as_mut();
             match publishing.and_then(|publishing| publishing.next_task()) {
-                None => return,
+                None => break,
                 Some(Task::CatchUp(subscriber)) => self.read_for(subscriber),
                 Some(Task::Overrun(from)) => self.on_overrun(from),
-                Some(Task::Deliver(publication)) => {
-                    for _ in 0..DELIVERIES_AT_ONCE {
-                        let publishing = self.publishing.as_mut();
-                        let next = publishing.and_then(|publishing| publishing.next_subscriber());
-                        match next {
-                            Some(subscriber) => self.deliver(subscriber, &publication),
-                            None => break,
-                        }
-                    }
-                }
+                Some(Task::Deliver(publication)) => self.deliver(&publication),
             }
             if began.elapsed() >= PUBLISH_WITHIN {
-                return;
+                break;
             }
+        }
+        self.count_messages();
+    }
+
+    fn count_messages(&mut self) {
+        if let (Some(publishing), Some(counters)) =
+            (&mut self.publishing, self.context.metrics.counted())
+        {
+            counters.record_delivered(std::mem::take(&mut publishing.delivered));
         }
     }
 
-    /// Delivers a message to a subscriber that gets messages as they come.
-    fn deliver(&mut self, subscriber: Subscriber, publication: &Publication) {
-        let Some(mut connection) = self.slots.take(subscriber.token) else {
-            return;
-        };
-        let takes_messages = connection.takes_messages(subscriber.stream);
-        match connection.channels(subscriber.stream) {
-            Some(channels) if channels.reads_from().is_none() => {
-                if takes_messages {
-                    connection.publish(subscriber.stream, publication, &mut self.turn);
-                    return self.drive(connection);
-                }
-                channels.continue_from(publication.starts_at());
+    /// Delivers a message to some of its subscribers. Those of one connection follow each other, as a rule: their output
+    /// is sent together.
+    fn deliver(&mut self, publication: &Publication) {
+        let mut present: Option<Box<dyn Protocol>> = None;
+        for _ in 0..DELIVERIES_AT_ONCE {
+            let publishing = self.publishing.as_mut();
+            let Some(subscriber) = publishing.and_then(|publishing| publishing.next_subscriber())
+            else {
+                break;
+            };
+            let is_same = |connection: &mut Box<dyn Protocol>| {
+                connection.link().slot.token() == subscriber.token
+            };
+            if let Some(last) = present.take_if(|connection| !is_same(connection)) {
+                self.drive(last);
             }
-            _ => {}
+            if present.is_none() {
+                present = self.slots.take(subscriber.token);
+            }
+            if let Some(connection) = &mut present {
+                let stream = subscriber.stream;
+                let delivery = deliver_to(connection, stream, publication, &mut self.turn);
+                if let Some(publishing) = &mut self.publishing {
+                    publishing.delivered += u64::from(delivery == Delivery::Written);
+                }
+            }
         }
-        self.put_back(connection);
+        if let Some(last) = present {
+            self.drive(last);
+        }
     }
 
     /// Reads some records for a subscriber that is behind.
@@ -307,9 +347,10 @@ impl EventLoop {
         let reads_from = connection
             .channels(stream)
             .and_then(|channels| channels.reads_from());
-        let Some(mut cursor) = reads_from else {
+        let Some(reads_from) = reads_from else {
             return self.put_back(connection);
         };
+        let mut cursor = reads_from;
         let mut bytes = 0;
         let mut is_lost = false;
         for _ in 0..RECORDS_AT_ONCE {
@@ -335,7 +376,11 @@ impl EventLoop {
             if channels.has(&message.channel) {
                 bytes += publishing.record.len();
                 let publication = Publication::new(message, starts_at, cursor);
-                connection.publish(stream, &publication, &mut self.turn);
+                match connection.publish(stream, &publication, &mut self.turn) {
+                    Delivery::Nothing => {}
+                    Delivery::Written => publishing.delivered += 1,
+                    Delivery::Postponed => return self.drive(connection),
+                }
             }
         }
         let is_live = cursor >= publishing.cursor;
@@ -350,6 +395,13 @@ impl EventLoop {
             }
         }
         if is_lost {
+            let reason = match publishing.overrun_from == Some(reads_from) {
+                true => HeldEnd::Overrun,
+                false => HeldEnd::ClientTooSlow,
+            };
+            if let Some(counters) = self.context.metrics.counted() {
+                counters.record_held_end(reason);
+            }
             self.context
                 .report_lost_records(&connection.link().client, now);
         }
@@ -362,6 +414,7 @@ impl EventLoop {
         let Some(publishing) = &mut self.publishing else {
             return;
         };
+        publishing.overrun_from = Some(from);
         for (token, streams) in &publishing.subscriptions {
             let Some(slot) = self.slots.get(*token) else {
                 continue;
@@ -382,4 +435,25 @@ impl EventLoop {
             }
         }
     }
+}
+
+/// Delivers a message to a subscriber that gets messages as they come.
+fn deliver_to(
+    connection: &mut Box<dyn Protocol>,
+    stream: u32,
+    publication: &Publication,
+    turn: &mut Turn,
+) -> Delivery {
+    let takes_messages = connection.takes_messages(stream);
+    let Some(channels) = connection.channels(stream) else {
+        return Delivery::Nothing;
+    };
+    if channels.reads_from().is_some() {
+        return Delivery::Nothing;
+    }
+    if !takes_messages {
+        channels.continue_from(publication.starts_at());
+        return Delivery::Nothing;
+    }
+    connection.publish(stream, publication, turn)
 }

@@ -7,6 +7,17 @@ use lockgate_shm::Cursor;
 
 use super::stored_response::StoredResponse;
 
+/// What has become of a message at one subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// It means nothing to the subscriber.
+    Nothing,
+    /// It is queued for the client.
+    Written,
+    /// Earlier messages are missing: the application is asked for them first.
+    Postponed,
+}
+
 /// See the module documentation. What all event streams get is encoded once.
 #[derive(Debug)]
 pub struct Publication {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lockgate_push::{HoldMode, Instruction, InstructionError, KeepAlive, KeepAliveMode};
 
 use super::origin::Origin;
-use super::publication::{Part, Publication};
+use super::publication::{Delivery, Part, Publication};
 use super::stored_response::StoredResponse;
 use super::subscribed_channels::{Arrival, Rules, SubscribedChannels};
 use super::subscriber::Subscriber;
@@ -74,6 +74,17 @@ pub enum Reaction<'a> {
     AskForPage,
 }
 
+impl Reaction<'_> {
+    /// What has become of the message that it follows from.
+    pub fn delivery(&self) -> Delivery {
+        match self {
+            Self::Nothing => Delivery::Nothing,
+            Self::Send(_) | Self::End | Self::Respond(_) => Delivery::Written,
+            Self::AskForPage => Delivery::Postponed,
+        }
+    }
+}
+
 impl Subscription {
     /// The subscription of a response to this instruction.
     pub fn new(instruction: Instruction, request: Request<'_>, rules: Rules, now: Instant) -> Self {
@@ -84,7 +95,7 @@ impl Subscription {
             channels.continue_after(id);
         }
         let (awaited, timeout) = match instruction.mode {
-            HoldMode::Stream => (Awaited::Parts, instruction.timeout),
+            HoldMode::Stream => (Awaited::Parts, None),
             HoldMode::Response => {
                 let timeout = instruction.timeout.unwrap_or(RESPONSE_TIMEOUT);
                 let otherwise = Box::new(request.otherwise.unwrap_or_default());
@@ -206,16 +217,32 @@ impl Subscription {
         Some((page.uri(), &page.origin))
     }
 
+    /// The application is asked for the next page, by the request of this number.
+    pub fn ask_for_page(&mut self, number: u64) {
+        if let Some(page) = &mut self.next_page {
+            page.set_number(number);
+        }
+    }
+
+    /// The next page cannot be asked for: the response ends.
+    pub fn give_up_pages(&mut self, now: Instant) {
+        self.next_page = None;
+        self.ends_at = Some(now);
+    }
+
     /// The next page has come, or cannot be had. The channels may be others from now on.
     ///
     /// # Errors
     /// The application has answered with an instruction that cannot be followed.
     pub fn on_page<'p>(
         &mut self,
+        number: u64,
         page: Option<&'p StoredResponse>,
         now: Instant,
     ) -> Result<Reaction<'p>, InstructionError> {
-        let Some(next_page) = &mut self.next_page else {
+        // The answer may be for an earlier response of the connection.
+        let Some(next_page) = (self.next_page.as_mut()).filter(|page| page.is_number(number))
+        else {
             return Ok(Reaction::Nothing);
         };
         let Some(page) = page.filter(|page| page.head.status() == 200) else {

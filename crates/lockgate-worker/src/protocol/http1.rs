@@ -31,7 +31,7 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::Exchange;
 use crate::exchange::client_identity::ClientIdentity;
-use crate::exchange::publication::Publication;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::request::Request;
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscribed_channels::SubscribedChannels;
@@ -346,12 +346,18 @@ impl Protocol for Http1 {
         Some(self.subscription.as_mut()?.channels())
     }
 
-    fn take_answer(&mut self, _: u32, answer: Option<StoredResponse>, turn: &mut Turn) {
-        self.take_page(answer.as_ref(), turn);
+    fn take_answer(
+        &mut self,
+        _: u32,
+        number: u64,
+        answer: Option<StoredResponse>,
+        turn: &mut Turn,
+    ) {
+        self.take_page(number, answer.as_ref(), turn);
     }
 
-    fn publish(&mut self, _: u32, publication: &Publication, turn: &mut Turn) {
-        self.take_publication(publication, turn);
+    fn publish(&mut self, _: u32, publication: &Publication, turn: &mut Turn) -> Delivery {
+        self.take_publication(publication, turn)
     }
 
     fn is_bulk(&self) -> bool {

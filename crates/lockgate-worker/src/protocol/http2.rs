@@ -38,7 +38,7 @@ use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::client_identity::ClientIdentity;
-use crate::exchange::publication::Publication;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscribed_channels::SubscribedChannels;
 
@@ -330,12 +330,18 @@ impl Protocol for Http2 {
         self.has_room(stream)
     }
 
-    fn take_answer(&mut self, stream: u32, answer: Option<StoredResponse>, turn: &mut Turn) {
-        self.take_page(stream, answer.as_ref(), turn);
+    fn take_answer(
+        &mut self,
+        stream: u32,
+        number: u64,
+        answer: Option<StoredResponse>,
+        turn: &mut Turn,
+    ) {
+        self.take_page(stream, number, answer.as_ref(), turn);
     }
 
-    fn publish(&mut self, stream: u32, publication: &Publication, turn: &mut Turn) {
-        self.take_publication(stream, publication, turn);
+    fn publish(&mut self, stream: u32, publication: &Publication, turn: &mut Turn) -> Delivery {
+        self.take_publication(stream, publication, turn)
     }
 
     fn activity(&self) -> Activity {

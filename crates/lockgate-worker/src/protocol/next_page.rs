@@ -50,12 +50,13 @@ pub(super) enum Performed {
 /// What the next page means. A page with an instruction that cannot be followed ends the response.
 pub(super) fn read_page<'p>(
     subscription: &mut Subscription,
+    number: u64,
     page: Option<&'p StoredResponse>,
     context: &Context,
     turn: &Turn,
 ) -> Reaction<'p> {
     subscription
-        .on_page(page, turn.now)
+        .on_page(number, page, turn.now)
         .unwrap_or_else(|problem| {
             let target = subscription
                 .next_page()
@@ -69,11 +70,14 @@ pub(super) fn read_page<'p>(
 
 /// Dispatches the request for the next page. Its response comes back through the inbox.
 pub(super) fn ask_for_page(
-    subscription: &Subscription,
+    subscription: &mut Subscription,
     subscriber: Subscriber,
     context: &Arc<Context>,
     turn: &mut Turn,
 ) {
+    turn.subrequests += 1;
+    let number = turn.subrequests;
+    subscription.ask_for_page(number);
     let Some((uri, origin)) = subscription.next_page() else {
         return;
     };
@@ -94,13 +98,19 @@ pub(super) fn ask_for_page(
             })
         });
     match made {
-        Ok(request) => dispatch(request, subscriber, context, turn),
+        Ok(request) => dispatch(request, subscriber, number, context, turn),
         Err(problem) => {
             let target = String::from_utf8_lossy(origin.head().target());
             context.report_bad_page(&target, &problem, turn.now);
-            context
-                .inbox
-                .push(Returned::Answered(subscriber, None), false);
+            match problem {
+                Problem::NoMemory => context
+                    .inbox
+                    .push(Returned::Answered(subscriber, number, None), false),
+                // No later attempt could help.
+                Problem::OtherServer(_) | Problem::Invalid(..) => {
+                    subscription.give_up_pages(turn.now);
+                }
+            }
         }
     }
 }
@@ -108,11 +118,12 @@ pub(super) fn ask_for_page(
 fn dispatch(
     request: Box<Request>,
     subscriber: Subscriber,
+    number: u64,
     context: &Arc<Context>,
     turn: &mut Turn,
 ) {
     let inbox = Arc::clone(&context.inbox);
-    let report = move |response| inbox.push(Returned::Answered(subscriber, response), true);
+    let report = move |response| inbox.push(Returned::Answered(subscriber, number, response), true);
     let limit = context.config.push.message_limit;
     let writer = Box::new(Collector::new(limit, Box::new(report)));
     let nanos = context.metrics.nanos(turn.now);

@@ -25,6 +25,8 @@ pub struct NextPage {
     pub origin: Box<Origin>,
     due_at: Instant,
     is_asked_for: bool,
+    /// The number of the request that asks for it.
+    number: u64,
     failures: u32,
     last_at: Option<Instant>,
 }
@@ -37,6 +39,7 @@ impl NextPage {
             origin,
             due_at: now,
             is_asked_for: false,
+            number: 0,
             failures: 0,
             last_at: None,
         };
@@ -53,6 +56,15 @@ impl NextPage {
     /// When it is to be asked for.
     pub fn due_at(&self) -> Option<Instant> {
         (!self.is_asked_for).then_some(self.due_at)
+    }
+
+    pub fn set_number(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    /// Whether the request of this number asks for it.
+    pub fn is_number(&self, number: u64) -> bool {
+        self.is_asked_for && self.number == number
     }
 
     pub fn is_asked_for(&self) -> bool {

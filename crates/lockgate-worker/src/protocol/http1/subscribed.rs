@@ -8,7 +8,7 @@ use lockgate_http::BodyLength;
 use super::{Http1, Next, Phase};
 use crate::connection::inbox::{Returned, StopMode};
 use crate::connection::turn::Turn;
-use crate::exchange::publication::Publication;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::subscription::{Reaction, Subscription};
@@ -30,6 +30,8 @@ impl Http1 {
             self.count_response_among_others(Instant::now());
             self.response.is_counted = true;
         }
+        // The time that a client waits for a message is not the duration of a request.
+        self.response.ready_at = None;
         let (subscriber, inbox) = (self.subscriber(), Arc::clone(&self.context.inbox));
         inbox.push(Returned::Connection(self), false);
         inbox.push(Returned::Subscribed(subscriber), true);
@@ -69,36 +71,47 @@ impl Http1 {
         Next::Wait
     }
 
-    /// Takes a message. One that comes while the client does not take earlier ones waits in the log.
-    pub(super) fn take_publication(&mut self, publication: &Publication, turn: &mut Turn) {
+    /// Takes a message.
+    pub(super) fn take_publication(
+        &mut self,
+        publication: &Publication,
+        turn: &mut Turn,
+    ) -> Delivery {
         let Some(mut subscription) = self.subscription.take() else {
-            return;
+            return Delivery::Nothing;
         };
         let reaction = subscription.on_message(publication, turn.now);
+        let delivery = reaction.delivery();
         let performed = self.react(reaction, turn);
         self.keep_subscription(subscription, performed, turn);
+        delivery
     }
 
     /// Takes the next page.
-    pub(super) fn take_page(&mut self, page: Option<&StoredResponse>, turn: &mut Turn) {
+    pub(super) fn take_page(
+        &mut self,
+        number: u64,
+        page: Option<&StoredResponse>,
+        turn: &mut Turn,
+    ) {
         let Some(mut subscription) = self.subscription.take() else {
             return;
         };
-        let reaction = read_page(&mut subscription, page, &self.context, turn);
+        let reaction = read_page(&mut subscription, number, page, &self.context, turn);
         let performed = self.react(reaction, turn);
         self.keep_subscription(subscription, performed, turn);
     }
 
     fn keep_subscription(
         &mut self,
-        subscription: Box<Subscription>,
+        mut subscription: Box<Subscription>,
         performed: Performed,
         turn: &mut Turn,
     ) {
         match performed {
             Performed::End => return turn.unsubscribed.push(self.subscriber()),
             Performed::AskForPage => {
-                ask_for_page(&subscription, self.subscriber(), &self.context, turn);
+                ask_for_page(&mut subscription, self.subscriber(), &self.context, turn);
             }
             Performed::Other => {}
         }

@@ -20,5 +20,6 @@ pub(super) struct OpenResponse {
     pub(super) is_head_request: bool,
     pub(super) entry: Option<Box<Entry>>,
     pub(super) status: u16,
-    pub(super) ready_at: Option<u64>,
+    /// It is in the counters already.
+    pub(super) is_counted: bool,
 }

@@ -13,7 +13,7 @@ use super::record::{Ended, log};
 use super::shared::Shared;
 use super::state::{State, encode_head};
 use crate::connection::turn::Turn;
-use crate::exchange::publication::Publication;
+use crate::exchange::publication::{Delivery, Publication};
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::subscription::{Reaction, Subscription};
@@ -88,12 +88,11 @@ impl OpenResponse {
     }
 
     fn ended(&mut self) -> Ended {
-        let ready_at = self.ready_at.take();
         Ended {
             entry: self.entry.take(),
             status: self.status,
-            is_counted: ready_at.is_none(),
-            ready_at,
+            is_counted: self.is_counted,
+            ready_at: None,
             body_bytes: self.body.as_ref().map_or(0, ResponseBody::sent),
         }
     }
@@ -121,29 +120,34 @@ impl Http2 {
         !state.is_socket_full && state.queued(one.response.stream) == 0
     }
 
+    /// Takes a message for a stream.
     pub(super) fn take_publication(
         &mut self,
         stream: u32,
         publication: &Publication,
         turn: &mut Turn,
-    ) {
+    ) -> Delivery {
         let shared = Arc::clone(&self.shared);
+        let mut delivery = Delivery::Nothing;
         self.change(stream, turn, |one, turn| {
             let reaction = one.subscription.on_message(publication, turn.now);
+            delivery = reaction.delivery();
             one.response.react(reaction, &shared)
         });
+        delivery
     }
 
     /// Takes the next page of a stream.
     pub(super) fn take_page(
         &mut self,
         stream: u32,
+        number: u64,
         page: Option<&StoredResponse>,
         turn: &mut Turn,
     ) {
         let shared = Arc::clone(&self.shared);
         self.change(stream, turn, |one, turn| {
-            let reaction = read_page(&mut one.subscription, page, &shared.context, turn);
+            let reaction = read_page(&mut one.subscription, number, page, &shared.context, turn);
             one.response.react(reaction, &shared)
         });
     }
@@ -165,7 +169,12 @@ impl Http2 {
         match performed {
             Performed::Other => {}
             Performed::AskForPage => {
-                ask_for_page(&one.subscription, subscriber, &self.shared.context, turn);
+                ask_for_page(
+                    &mut one.subscription,
+                    subscriber,
+                    &self.shared.context,
+                    turn,
+                );
             }
             Performed::End => {
                 self.subscribed.swap_remove(index);

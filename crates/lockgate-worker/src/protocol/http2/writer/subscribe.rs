@@ -37,7 +37,7 @@ impl StreamWriter {
                 is_head_request: self.is_head_request,
                 entry: self.entry.take(),
                 status: self.status,
-                ready_at: self.ready_at.take(),
+                is_counted: has_begun,
             },
         }));
         let subscriber = shared.subscriber(self.stream);
