@@ -1,6 +1,7 @@
 """WebSockets with flask-sock, and applications that use the socket of a request themselves."""
 
 import contextlib
+import sys
 import threading
 
 from flask import Flask, request
@@ -20,6 +21,11 @@ def hello():
 @flask.get("/threads")
 def threads():
     return str(threading.active_count())
+
+
+@flask.get("/switch-interval")
+def switch_interval():
+    return str(sys.getswitchinterval())
 
 
 @sock.route("/echo")

@@ -215,6 +215,20 @@ def test_websockets_leave_threads_for_requests_and_their_threads_end(start):
     eventually(are_few, within=10, what="the threads of closed connections end")
 
 
+def test_the_switch_interval_is_longer_while_many_threads_may_wait_for_the_gil(start):
+    server = start("upgrading:app", workers=1)
+
+    def interval():
+        return float(server.get("/switch-interval").body)
+
+    before = interval()
+    wires = [opened(server, "/raw/return") for _ in range(200)]
+    assert interval() == pytest.approx(256 * 20e-6)
+    for wire in wires:
+        wire.close()
+    eventually(lambda: interval() == before, within=10, what="the interval is as before")
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_client_gets_a_close_frame_when_its_worker_ends(start, number):
     server = start("upgrading:app", workers=1)

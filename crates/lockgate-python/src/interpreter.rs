@@ -11,6 +11,8 @@ pub(crate) mod traceback;
 
 use std::time::Duration;
 
+use lockgate_observe::Level;
+use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
 /// Flushes Python's standard streams.
@@ -36,13 +38,18 @@ pub(crate) fn leave(py: Python<'_>, code: i32) -> ! {
 }
 
 /// Sets the switch interval: how long a thread may compute while another one waits for the GIL.
-///
-/// # Errors
-/// When Python rejects the value.
-pub(crate) fn set_switch_interval(py: Python<'_>, interval: Duration) -> PyResult<()> {
-    py.import("sys")?
-        .call_method1("setswitchinterval", (interval.as_secs_f64(),))
-        .map(drop)
+pub(crate) fn set_switch_interval(py: Python<'_>, interval: Duration, log: &ErrorLog) {
+    let seconds = interval.as_secs_f64();
+    let set = py
+        .import("sys")
+        .and_then(|sys| sys.call_method1("setswitchinterval", (seconds,)));
+    if let Err(error) = set {
+        let message = format!(
+            "switch_interval: {}; Python keeps its own",
+            exceptions::summary(py, &error)
+        );
+        log.write(Level::Warning, &message);
+    }
 }
 
 /// The switch interval: how long a thread may compute while another one waits for the GIL.

@@ -1,6 +1,7 @@
 //! The interface between the server and the application. Python implements it, or a Rust function in tests and benches.
 
 use std::io;
+use std::time::Duration;
 
 use crate::detached_work::DetachedWork;
 use crate::exchange::request::Request;
@@ -52,6 +53,9 @@ pub trait App: Send + Sync + 'static {
     /// The current thread's call, for which [`App::interrupt`] was due, has ended: an exception that it has not raised
     /// yet must not be raised in the next call. Called attached.
     fn forget_interruption(&self) {}
+
+    /// Sets how long a thread may compute while others wait for the GIL. Called attached.
+    fn set_switch_interval(&self, _interval: Duration) {}
 
     /// The current thread was idle for `thread_idle_timeout` and ends, while the worker continues. Called attached.
     fn thread_ends(&self) {}

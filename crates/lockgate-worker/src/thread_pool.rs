@@ -9,6 +9,7 @@ mod follower;
 mod hand_off;
 pub mod parking;
 mod saturation;
+mod upgraded;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use crate::exchange::queue::{Queue, QueueDiscipline};
 use crate::thread_pool::hand_off::HandOffPolicy;
 use crate::thread_pool::parking::Parking;
 use crate::thread_pool::saturation::CpuSaturation;
+use crate::thread_pool::upgraded::UpgradedCalls;
 
 /// If reacquiring the GIL takes longer than this after a promotion, the promoted call was CPU-bound: a call that waits
 /// has released the GIL, which is then acquired within microseconds.
@@ -88,12 +90,16 @@ pub struct ThreadPool {
     hand_off: HandOffPolicy,
     /// Calls that have taken their connection over: each may last as long as its client stays, so their threads are
     /// counted apart.
-    upgraded: AtomicUsize,
+    upgraded: UpgradedCalls,
     is_over: AtomicBool,
 }
 
 impl ThreadPool {
-    pub fn new(max_calls: usize, idle_timeout: Option<Duration>) -> Self {
+    pub fn new(
+        max_calls: usize,
+        idle_timeout: Option<Duration>,
+        switch_interval: Duration,
+    ) -> Self {
         Self {
             state: Mutex::default(),
             max_calls,
@@ -111,7 +117,7 @@ impl ThreadPool {
             may_grow_at: AtomicU64::new(0),
             progress: AtomicU64::new(0),
             hand_off: HandOffPolicy::new(),
-            upgraded: AtomicUsize::new(0),
+            upgraded: UpgradedCalls::new(switch_interval),
             is_over: AtomicBool::new(false),
         }
     }
@@ -136,21 +142,32 @@ impl ThreadPool {
         if self.is_single() {
             1
         } else {
-            self.max_calls + 1 + self.upgraded.load(Ordering::Relaxed)
+            self.max_calls + 1 + self.upgraded.count()
         }
     }
 
     /// A call has taken its connection over: another thread may be started in its place.
     pub fn begin_upgraded(&self) {
-        self.upgraded.fetch_add(1, Ordering::Relaxed);
+        self.upgraded.begin();
         self.saturation.on_call_end();
         self.promote_now();
     }
 
     /// Such a call has ended.
     pub fn end_upgraded(&self) {
-        self.upgraded.fetch_sub(1, Ordering::Relaxed);
+        self.upgraded.end();
         self.saturation.on_call_begin();
+    }
+
+    /// The switch interval that suits these calls, if it differs from the present one. The caller sets it.
+    pub fn new_switch_interval(&self) -> Option<Duration> {
+        self.upgraded.new_interval()
+    }
+
+    /// A thread that waited this long for the GIL got it by force, after a switch interval (minus some for clocks and
+    /// scheduling): the running calls are CPU-bound, and another concurrent call would gain nothing.
+    pub fn forced_wait(&self) -> Duration {
+        self.upgraded.interval() * 4 / 5
     }
 
     /// A thread was started (or will be).
@@ -304,7 +321,7 @@ impl ThreadPool {
         MY_CALL.set(0);
     }
 
-    /// The caller has the GIL, possibly after a [`forced_wait`]. Returns whether requests wait that could not be called
+    /// The caller has the GIL, possibly after a [`ThreadPool::forced_wait`]. Returns whether requests wait that could not be called
     /// before.
     pub fn on_attached(&self, waited: Duration, is_forced: bool, now: Instant) -> bool {
         if HAS_PROMOTED.replace(false) {
@@ -407,10 +424,4 @@ fn processor_time() -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
-}
-
-/// A thread that waited this long for the GIL got it by force, after a switch interval (minus some for clocks and
-/// scheduling): the running calls are CPU-bound, and another concurrent call would gain nothing.
-pub fn forced_wait(switch_interval: Duration) -> Duration {
-    switch_interval * 4 / 5
 }

@@ -169,6 +169,7 @@ impl Worker {
             pool: Arc::new(ThreadPool::new(
                 config.max_threads(),
                 config.thread_idle_timeout,
+                config.switch_interval,
             )),
             inbox: Arc::new(Inbox::new()?),
             cork: Cork::new(),

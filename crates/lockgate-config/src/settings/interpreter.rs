@@ -49,7 +49,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "How long a thread may run Python code while another one waits for the GIL. The value for \
               sys.setswitchinterval. A shorter interval makes requests that wait for a database faster when other \
               requests compute, at a small cost for the latter, which grows below `1ms`; Python's default is `5ms`. \
-              It is set before the application is imported, which may change it.",
+              It is set before the application is imported, which may change it. With more than 64 WebSockets a worker \
+              lengthens it, up to `50ms`, because all threads that wait for the GIL wake up once in each interval.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

@@ -152,15 +152,7 @@ impl PythonHooks {
         // While the file can be read: at exit the directory may have been replaced or removed.
         py.import("lockgate.shutdown")
             .map_err(|error| cannot_start(exceptions::summary(py, &error)))?;
-        if let Err(error) = interpreter::set_switch_interval(py, self.config.switch_interval) {
-            self.log.write(
-                Level::Warning,
-                &format!(
-                    "switch_interval: {}; Python keeps its own",
-                    exceptions::summary(py, &error)
-                ),
-            );
-        }
+        interpreter::set_switch_interval(py, self.config.switch_interval, &self.log);
         (self.uwsgi)
             .install(py, &self.config, self.generation, &self.log)
             .map_err(cannot_start)?;

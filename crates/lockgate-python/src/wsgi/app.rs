@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_observe::Level;
 use lockgate_worker::app::ThreadBody;
@@ -21,7 +22,7 @@ use crate::ffi;
 use crate::interpreter::async_exception::RequestTimeout;
 use crate::interpreter::gc::IdleGc;
 use crate::interpreter::thread_local_gc::ThreadLocalGc;
-use crate::interpreter::{async_exception, deferred_drops, exceptions, threads};
+use crate::interpreter::{self, async_exception, deferred_drops, exceptions, threads};
 use crate::process::children;
 
 /// A WSGI application as the server's `App`.
@@ -434,6 +435,10 @@ impl App for WsgiApp {
 
     fn forget_interruption(&self) {
         Python::attach(async_exception::cancel);
+    }
+
+    fn set_switch_interval(&self, interval: Duration) {
+        Python::attach(|py| interpreter::set_switch_interval(py, interval, &self.shared.log));
     }
 
     fn thread_ends(&self) {

@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn turn_with(handlers: Vec<Box<dyn Handler>>, queue_size: usize) -> Turn {
-        let pool = Arc::new(ThreadPool::new(2, None));
+        let pool = Arc::new(ThreadPool::new(2, None, Duration::from_millis(2)));
         Turn::new(1024, handlers, queue_size, pool, Instant::now())
     }
 

@@ -231,6 +231,15 @@ impl Context {
         (self.error_log).write_unless_blocked(Level::Warning, &message);
     }
 
+    /// After a call has taken its connection over, or such a call has ended. The caller is attached.
+    pub fn adapt_switch_interval(&self) {
+        if self.lifecycle.owns_process
+            && let Some(interval) = self.pool.new_switch_interval()
+        {
+            self.app.set_switch_interval(interval);
+        }
+    }
+
     /// Logs that a held response cannot continue, from time to time. `target` is that of its request.
     pub fn report_bad_page(&self, target: &str, problem: &dyn std::fmt::Display, now: Instant) {
         let Some(suppressed) = (self.bad_pages.lock())

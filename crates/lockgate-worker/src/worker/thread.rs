@@ -24,7 +24,7 @@ use crate::exchange::response::Reply;
 use crate::exchange::writer::PresenceCheck;
 use crate::metrics::ThreadRecorder;
 use crate::protocol::Protocols;
-use crate::thread_pool::{Role, forced_wait};
+use crate::thread_pool::Role;
 
 /// The name of a worker thread, for debuggers and `top -H`.
 pub const NAME: &str = "lockgate-worker";
@@ -54,7 +54,6 @@ impl WorkerThread {
         let mut spare = None;
         let watch = CallWatch::new(&self.context);
         let mut recorder = self.context.metrics.recorder(|| self.context.app.thread());
-        let forced_wait = forced_wait(self.context.config.switch_interval);
         loop {
             let mut next = None;
             let mut asked = None;
@@ -69,11 +68,11 @@ impl WorkerThread {
             }));
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
-            if self
-                .context
-                .pool
-                .on_attached(waited, waited >= forced_wait, began)
-            {
+            if self.context.pool.on_attached(
+                waited,
+                waited >= self.context.pool.forced_wait(),
+                began,
+            ) {
                 self.context.inbox.wake();
             }
             let Some(mut exchange) = next else {
@@ -188,6 +187,7 @@ impl WorkerThread {
         }));
         if reply.is_taken_over() {
             self.context.pool.end_upgraded();
+            self.context.adapt_switch_interval();
             recorder.end_upgraded(reply.record());
         }
         self.context.pool.saturation().on_call_end();

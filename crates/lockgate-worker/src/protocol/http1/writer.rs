@@ -385,6 +385,7 @@ impl ResponseWriter for Http1 {
             response,
         );
         context.pool.begin_upgraded();
+        context.adapt_switch_interval();
         let upgraded = Returned::Upgraded(Box::new(tunnel), own);
         context.inbox.push(upgraded, true);
         Ok(given)
