@@ -77,8 +77,7 @@ impl EmbeddedSettings {
             let endpoints: Vec<_> = listeners.iter().map(|(at, _)| at.clone()).collect();
             let (acceptor, certificates) = secure(&config, &endpoints)?;
             let bridge = startup::settings(&config);
-            let broadcast = push::log_of_program(&config.push)?;
-            push::install(py, broadcast, &config.push)?;
+            let broadcast = push::log_of_program(py, &config.push)?;
             let context = ImportedContext::empty(py)?;
             let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
                 .embedded(start_thread);

@@ -12,6 +12,7 @@ use lockgate_push::{Message, MessageError};
 use lockgate_shm::{AppendError, Log};
 use lockgate_supervisor::standalone_broadcast_log;
 use lockgate_worker::monotonic_nanos;
+use pyo3::prelude::*;
 
 pub(crate) use publisher::{Publisher, install};
 
@@ -130,17 +131,23 @@ impl Error for PublishError {}
 /// The broadcast log of a program that embeds servers.
 static OF_PROGRAM: Mutex<Option<Log>> = Mutex::new(None);
 
-/// The broadcast log of the program's embedded servers. They share one, because `lockgate.publish` names no server; its
-/// size is that of the first server with `push`.
+/// The broadcast log for an embedded server with these settings. All such servers of a program share one, because
+/// `lockgate.publish` names no server; its size is that of the first server with `push`.
 ///
 /// # Errors
-/// When the system provides no memory.
-pub(crate) fn log_of_program(config: &PushConfig) -> io::Result<Option<Log>> {
-    if !config.is_enabled {
-        return Ok(None);
+/// When the system provides no memory, or Python raises an exception.
+pub(crate) fn log_of_program(py: Python<'_>, config: &PushConfig) -> PyResult<Option<Log>> {
+    let log = log_of_servers(config)?;
+    if config.is_enabled || log.is_none() {
+        install(py, log, config)?;
     }
+    Ok(log.filter(|_| config.is_enabled))
+}
+
+/// The log of the servers so far and of this one.
+fn log_of_servers(config: &PushConfig) -> io::Result<Option<Log>> {
     let mut log = OF_PROGRAM.lock().unwrap_or_else(PoisonError::into_inner);
-    if log.is_none() {
+    if log.is_none() && config.is_enabled {
         *log = Some(standalone_broadcast_log(config)?);
     }
     Ok(*log)
