@@ -1,7 +1,12 @@
 """A chat with Flask-SocketIO in threads, and a page for it: /static/chat.html."""
 
+from engineio.payload import Payload
 from flask import Flask
 from flask_socketio import SocketIO, emit
+
+# A page sends what it has said while it was not connected in one request; more than 16 messages
+# in it are refused, and so lost.
+Payload.max_decode_packets = 1000
 
 app = Flask(__name__)
 socketio = SocketIO(app, async_mode="threading", cors_allowed_origins="*")

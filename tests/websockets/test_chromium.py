@@ -81,6 +81,7 @@ def test_a_page_comes_back_once_for_each_replacement(page, query):
     assert now["connections"] == 5
     assert len(now["ends"]) == 4
     assert repeated == 0 or query
-    assert not lost or not query
+    # Without acknowledgements those are lost that are on their way when a connection ends.
+    assert len(lost) <= (0 if query else 20)
     assert server.stop() == 0
     assert "Traceback" not in server.errors
