@@ -16,6 +16,7 @@ pub(crate) mod stored_response;
 pub(crate) mod subscribed_channels;
 pub(crate) mod subscriber;
 pub(crate) mod subscription;
+pub(crate) mod websocket_session;
 pub mod writer;
 
 use std::time::{Duration, Instant};

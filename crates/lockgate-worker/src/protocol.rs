@@ -1,11 +1,13 @@
 //! The protocols that connections speak, and which of them a new connection begins with.
 
 pub(crate) mod handshake;
+mod held_websocket;
 pub(crate) mod http1;
 pub(crate) mod http2;
 mod intake;
 mod next_page;
 mod proxy_header;
+mod subrequest;
 pub(crate) mod tunnel;
 mod uwsgi;
 

@@ -5,6 +5,7 @@
 mod endless_reader;
 mod endless_sender;
 mod handlers;
+mod held_websocket;
 mod http2;
 mod push;
 mod take_over;

@@ -19,6 +19,8 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// A failure of the server.
     pub const INTERNAL_ERROR: Self = Self(1011);
+    /// A failure of the server that may not last: the client may connect again.
+    pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether a Close frame may carry it: 1004 to 1006 and 1015 are reserved, 1016 to 2999 are not assigned.
     pub fn may_be_sent(self) -> bool {

@@ -78,6 +78,11 @@ impl FrameReader {
         }
     }
 
+    /// Whether no message or frame has begun that is not complete.
+    pub fn is_between_messages(&self) -> bool {
+        self.head.is_empty() && self.frame.is_none() && self.message.is_none()
+    }
+
     /// Reads up to the end of the next message; returns how much of `input` was used. `None`: all was used. After an
     /// error every call returns the same error.
     pub fn read(&mut self, input: &[u8]) -> Result<(usize, Option<Message>), ProtocolError> {

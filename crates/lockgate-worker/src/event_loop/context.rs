@@ -255,6 +255,21 @@ impl Context {
         self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
+    /// Logs that a WebSocket is closed because of the application, from time to time. `target` is that of its handshake.
+    pub fn report_bad_answer(&self, target: &str, problem: &dyn std::fmt::Display, now: Instant) {
+        let Some(suppressed) = (self.bad_pages.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .record(now)
+        else {
+            return;
+        };
+        let message = format!(
+            "closed the WebSocket at {target}: {problem}{}",
+            and_suppressed(suppressed)
+        );
+        self.error_log.write_unless_blocked(Level::Error, &message);
+    }
+
     pub fn report_short_file(&self) {
         self.error_log.write_unless_blocked(
             Level::Error,

@@ -12,6 +12,7 @@ use super::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
+use crate::event_loop::load_shedding;
 use crate::transport::outbox::SharedBytes;
 
 /// What becomes of the response; `None`: there is none.
@@ -108,9 +109,17 @@ impl ResponseWriter for Collector {
 
     fn abort(self: Box<Self>) {}
 
-    fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
+    fn answer(mut self: Box<Self>, answer: &Answer, _: Instant) {
+        if let Some(on_response) = self.on_response.take() {
+            on_response(Some(answer.into()));
+        }
+    }
 
-    fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
+    fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {
+        if let Some(detail) = load_shedding::detail_of(why) {
+            self.answer(&load_shedding::answer_to(why, detail), now);
+        }
+    }
 
     fn client(&mut self) -> &mut dyn ClientProbe {
         self
@@ -135,6 +144,7 @@ impl ExchangeControl for Collector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockgate_http::LocalResponse;
 
     #[test]
     fn a_response_comes_back_whole_or_not_at_all() {
@@ -164,6 +174,15 @@ mod tests {
             collector.finish().unwrap();
         });
         assert_eq!(is_lost, None);
+        let answered = |act: &dyn Fn(Box<Collector>)| run(act).unwrap().head.status();
+        let answer = LocalResponse::new(404).into();
+        let now = Instant::now();
+        assert_eq!(answered(&|collector| collector.answer(&answer, now)), 404);
+        let full = DropReason::QueueFull;
+        assert_eq!(
+            answered(&|collector| collector.drop_request(full, now)),
+            503
+        );
         assert_eq!(run(&|collector| collector.abort()), None);
         assert_eq!(run(&|collector| drop(collector)), None);
     }

@@ -50,6 +50,8 @@ pub struct Subrequest<'a> {
     pub target: &'a [u8],
     /// Fields besides those of the client.
     pub fields: &'a [(&'a [u8], &'a [u8])],
+    /// Fields of the client that it does not have.
+    pub omits: fn(&[u8]) -> bool,
     /// Without one the request has no Content-Length.
     pub body: Option<&'a [u8]>,
 }
@@ -66,6 +68,17 @@ pub enum NotMade {
 impl std::fmt::Debug for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Origin").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for NotMade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Invalid(refusal) => {
+                write!(f, "its request to the application is not valid: {refusal}")
+            }
+            Self::NoMemory => f.write_str("request bodies use all of body_memory_total"),
+        }
     }
 }
 
@@ -138,7 +151,8 @@ impl Origin {
         for (name, value) in self.head.headers() {
             let is_own = |own: &&[u8]| own.eq_ignore_ascii_case(name);
             let is_replaced = |(own, _): &(&[u8], _)| own.eq_ignore_ascii_case(name);
-            if !OWN_FIELDS.iter().any(is_own) && !subrequest.fields.iter().any(is_replaced) {
+            let is_omitted = OWN_FIELDS.iter().any(is_own) || (subrequest.omits)(name);
+            if !is_omitted && !subrequest.fields.iter().any(is_replaced) {
                 builder.field(name, value)?;
             }
         }
@@ -201,7 +215,7 @@ mod tests {
     #[test]
     fn a_subrequest_has_the_clients_fields_but_those_of_its_own_message() {
         let origin = origin(
-            "POST /a HTTP/1.1\r\nHost: h\r\nCookie: c\r\nX-A: 1\r\nContent-Length: 3\r\nConnection: close\r\n\
+            "POST /a HTTP/1.1\r\nHost: h\r\nCookie: c\r\nX-A: 1\r\nX-B: 1\r\nContent-Length: 3\r\nConnection: close\r\n\
              Last-Event-ID: 7\r\nContent-Type: text/plain\r\nIf-None-Match: *\r\n\r\n",
         );
         let bodies = Arc::new(BodyPool::new(1 << 20));
@@ -210,6 +224,7 @@ mod tests {
                 method: b"GET",
                 target: b"/next?a",
                 fields: &[(b"x-a", b"2")],
+                omits: |name| name == b"X-B",
                 body,
             };
             origin

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use lockgate_push::{ForStream, Message};
+use lockgate_http::websocket::{CloseCode, FrameWriter};
+use lockgate_push::{ForStream, Message, WebSocketFormat};
 use lockgate_shm::Cursor;
 
 use super::stored_response::StoredResponse;
@@ -18,7 +19,7 @@ pub enum Delivery {
     Postponed,
 }
 
-/// See the module documentation. What all event streams get is encoded once.
+/// See the module documentation. What several subscribers get is encoded once.
 #[derive(Debug)]
 pub struct Publication {
     message: Message,
@@ -26,6 +27,7 @@ pub struct Publication {
     ends_at: Cursor,
     event: OnceLock<Part>,
     plain: OnceLock<Part>,
+    frame: OnceLock<Frame>,
 }
 
 /// What a message is in the body of a stream.
@@ -34,6 +36,14 @@ pub enum Part {
     Nothing,
     Bytes(Vec<u8>),
     Close,
+}
+
+/// What a message is to a WebSocket.
+#[derive(Debug)]
+pub enum Frame {
+    Nothing,
+    Bytes(Vec<u8>),
+    Close(Option<CloseCode>),
 }
 
 impl Publication {
@@ -45,6 +55,7 @@ impl Publication {
             ends_at,
             event: OnceLock::new(),
             plain: OnceLock::new(),
+            frame: OnceLock::new(),
         }
     }
 
@@ -77,6 +88,21 @@ impl Publication {
             ForStream::Bytes(bytes) => Part::Bytes(bytes.into_owned()),
             ForStream::Close => Part::Close,
             ForStream::Nothing => Part::Nothing,
+        })
+    }
+
+    /// What a WebSocket gets.
+    pub fn frame(&self) -> &Frame {
+        self.frame.get_or_init(|| {
+            let mut frame = Vec::new();
+            let mut writer = FrameWriter(&mut frame);
+            match self.message.to_websocket().as_deref() {
+                None => return Frame::Nothing,
+                Some(WebSocketFormat::Text(text)) => writer.text(text),
+                Some(WebSocketFormat::Binary(bytes)) => writer.binary(bytes),
+                Some(WebSocketFormat::Close(code)) => return Frame::Close(code.map(CloseCode)),
+            }
+            Frame::Bytes(frame)
         })
     }
 

@@ -3,6 +3,8 @@
 use lockgate_http::ResponseHead;
 use lockgate_push::ResponseFormat;
 
+use super::answer::Answer;
+
 /// See the module documentation.
 #[derive(Debug, Clone, Default)]
 pub struct StoredResponse {
@@ -32,6 +34,26 @@ impl StoredResponse {
             body: format.body.clone(),
         }
     }
+}
+
+impl From<&Answer> for StoredResponse {
+    fn from(answer: &Answer) -> Self {
+        let mut head = ResponseHead::default();
+        answer.response.write_head(&mut head);
+        Self {
+            head,
+            body: answer.response.body.to_vec(),
+        }
+    }
+}
+
+/// Whether the body is of this media type, whatever its parameters are.
+pub fn is_media_type(content_type: Option<&[u8]>, wanted: &[u8]) -> bool {
+    content_type.is_some_and(|value| {
+        let end = value.iter().position(|byte| *byte == b';');
+        let essence = &value[..end.unwrap_or(value.len())];
+        essence.trim_ascii().eq_ignore_ascii_case(wanted)
+    })
 }
 
 impl PartialEq for StoredResponse {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
+use lockgate_http::LocalResponse;
 use lockgate_observe::Level;
 use lockgate_push::InstructionLimits;
 use lockgate_push::signature::sign;
@@ -23,7 +24,9 @@ use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::origin::Origin;
 use crate::exchange::request::Request;
+use crate::exchange::stored_response::is_media_type;
 use crate::exchange::subscribed_channels::Rules;
+use crate::exchange::websocket_session::answer::{MEDIA_TYPE, is_held_websocket};
 use crate::log::ErrorLog;
 use crate::log::throttle::{LogThrottle, and_suppressed};
 
@@ -37,6 +40,7 @@ const RENEWED_AFTER: Duration = Duration::from_secs(600);
 /// See the module documentation.
 pub struct Grip {
     shared: Arc<Shared>,
+    websocket_prefixes: Vec<String>,
     key: Vec<u8>,
     signature: RefCell<Option<(Instant, Vec<u8>)>>,
 }
@@ -70,6 +74,7 @@ impl Grip {
         };
         Some(Self {
             shared: Arc::new(shared),
+            websocket_prefixes: push.websocket_over_http.clone(),
             key: match &push.grip_key {
                 Some(key) => key.bytes().to_vec(),
                 // The application cannot check it, but libraries look whether there is one.
@@ -77,6 +82,13 @@ impl Grip {
             },
             signature: RefCell::new(None),
         })
+    }
+
+    /// Whether a client sends what an application takes for events of a WebSocket that the server holds.
+    fn is_forged(&self, request: &Request) -> bool {
+        !request.is_subrequest
+            && is_held_websocket(&request.head, &self.websocket_prefixes)
+            && is_media_type(request.head.header("content-type"), MEDIA_TYPE.as_bytes())
     }
 
     fn sign(&self, request: &mut Request, now: Instant) {
@@ -99,6 +111,10 @@ impl Handler for Grip {
     }
 
     fn handle(&self, mut exchange: Exchange) -> Handled {
+        if self.is_forged(&exchange.request) {
+            let detail = "events of a WebSocket come from the server itself";
+            return Handled::Answer(exchange, LocalResponse::text(403, detail).into());
+        }
         self.sign(&mut exchange.request, exchange.ready_at);
         if exchange.request.is_subrequest {
             return Handled::Pass(exchange);

@@ -10,6 +10,7 @@ mod body_source;
 mod error_response;
 mod hand_over;
 mod http2_preface;
+mod opening;
 mod request_reader;
 mod response_state;
 mod subscribed;
@@ -36,6 +37,7 @@ use crate::exchange::request::Request;
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscribed_channels::SubscribedChannels;
 use crate::exchange::subscription::Subscription;
+use crate::protocol::held_websocket::Opening;
 use crate::protocol::http2::Http2;
 use crate::transport::outbox::Flushed;
 
@@ -53,6 +55,8 @@ enum Phase {
     Writing,
     /// The response is open and waits for messages.
     Subscribed,
+    /// The application is asked whether it accepts a WebSocket.
+    Opening,
     /// The response has been sent and the sending side is closed; the client may still be sending.
     Lingering { until: Instant },
 }
@@ -71,6 +75,8 @@ enum Next {
     Close,
     /// The client speaks HTTP/2. What was received of it is unread.
     SpeakHttp2,
+    /// The application has accepted a WebSocket.
+    SpeakWebSocket,
 }
 
 /// See the module documentation.
@@ -83,6 +89,8 @@ pub struct Http1 {
     response: ResponseState,
     /// Of the response in [`Phase::Subscribed`].
     subscription: Option<Box<Subscription>>,
+    /// The handshake in [`Phase::Opening`].
+    opening: Option<Box<Opening>>,
     /// Number of responses so far.
     served: u64,
 }
@@ -103,6 +111,7 @@ impl Http1 {
             phase: Phase::Reading,
             response: ResponseState::default(),
             subscription: None,
+            opening: None,
             served: 0,
         }
     }
@@ -130,6 +139,7 @@ impl Http1 {
             return match self.phase {
                 Phase::Lingering { .. } => self.linger(turn),
                 Phase::Subscribed => self.wait_for_messages(turn),
+                Phase::Opening => self.wait_for_acceptance(turn),
                 _ if self.link.hung_up => self.lose(turn.now),
                 _ if self.link.slot.hold().keeps_next_request() => Next::Wait,
                 _ => self.receive(turn),
@@ -259,8 +269,8 @@ impl Http1 {
             Phase::Reading if self.reader.has_begun_head() => {
                 self.refuse(Refusal::HeadTooSlow.into(), Outcome::TimedOut, now)
             }
-            Phase::Subscribed if !self.link.has_output() => Next::Wait,
-            Phase::Writing | Phase::Subscribed => {
+            Phase::Subscribed | Phase::Opening if !self.link.has_output() => Next::Wait,
+            Phase::Writing | Phase::Subscribed | Phase::Opening => {
                 self.time_out_writing(now);
                 Next::Close
             }
@@ -303,6 +313,9 @@ impl Http1 {
             self.link.out.give_spare(output);
         }
         self.begin_response(ready_nanos);
+        if let Some(acceptance) = self.opens_websocket(&request) {
+            return self.open_websocket(request, acceptance, turn);
+        }
         turn.dispatch(Exchange::new(request, self, turn.arrived_at, ready_nanos));
         Driven::Lent
     }
@@ -326,6 +339,7 @@ impl Protocol for Http1 {
                 Next::Again => return Driven::Again(self),
                 Next::Close => return Driven::Closed(self.link.slot.token()),
                 Next::SpeakHttp2 => return self.speak_http2(turn),
+                Next::SpeakWebSocket => return self.speak_websocket(turn),
             }
         }
     }
@@ -353,7 +367,10 @@ impl Protocol for Http1 {
         answer: Option<StoredResponse>,
         turn: &mut Turn,
     ) {
-        self.take_page(number, answer.as_ref(), turn);
+        match &mut self.opening {
+            Some(opening) if opening.application.is_number(number) => opening.answer = Some(answer),
+            _ => self.take_page(number, answer.as_ref(), turn),
+        }
     }
 
     fn publish(&mut self, _: u32, publication: &Publication, turn: &mut Turn) -> Delivery {
@@ -364,14 +381,14 @@ impl Protocol for Http1 {
         match self.phase {
             Phase::Reading => self.reader.is_reading_body(),
             Phase::Lingering { .. } => true,
-            Phase::Writing | Phase::Subscribed => false,
+            Phase::Writing | Phase::Subscribed | Phase::Opening => false,
         }
     }
 
     fn activity(&self) -> Activity {
         match self.phase {
             Phase::Lingering { .. } => Activity::Lingering,
-            Phase::Writing => Activity::Sending,
+            Phase::Writing | Phase::Opening => Activity::Sending,
             Phase::Subscribed => Activity::Subscribed,
             Phase::Reading if self.reader.is_reading_body() => Activity::ReceivingBody,
             Phase::Reading => {

@@ -8,13 +8,11 @@ use lockgate_http::Refusal;
 use crate::connection::inbox::Returned;
 use crate::connection::turn::Turn;
 use crate::event_loop::context::Context;
-use crate::exchange::Exchange;
-use crate::exchange::collector::Collector;
 use crate::exchange::origin::{NotMade, Subrequest};
-use crate::exchange::request::Request;
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::subscription::{Reaction, Subscription};
+use crate::protocol::subrequest::{Asked, dispatch, next_number};
 
 /// Why the application is not asked.
 enum Problem {
@@ -75,8 +73,7 @@ pub(super) fn ask_for_page(
     context: &Arc<Context>,
     turn: &mut Turn,
 ) {
-    turn.subrequests += 1;
-    let number = turn.subrequests;
+    let number = next_number(turn);
     subscription.ask_for_page(number);
     let Some((uri, origin)) = subscription.next_page() else {
         return;
@@ -89,6 +86,7 @@ pub(super) fn ask_for_page(
                 method: b"GET",
                 target: &target,
                 fields: &[],
+                omits: |_| false,
                 body: None,
             };
             let made = origin.request(subrequest, &context.limits, &context.bodies.pool);
@@ -98,7 +96,14 @@ pub(super) fn ask_for_page(
             })
         });
     match made {
-        Ok(request) => dispatch(request, subscriber, number, context, turn),
+        Ok(request) => {
+            let asked = Asked {
+                subscriber,
+                number,
+                limit: context.config.push.message_limit,
+            };
+            dispatch(request, asked, context, turn);
+        }
         Err(problem) => {
             let target = String::from_utf8_lossy(origin.head().target());
             context.report_bad_page(&target, &problem, turn.now);
@@ -113,19 +118,4 @@ pub(super) fn ask_for_page(
             }
         }
     }
-}
-
-fn dispatch(
-    request: Box<Request>,
-    subscriber: Subscriber,
-    number: u64,
-    context: &Arc<Context>,
-    turn: &mut Turn,
-) {
-    let inbox = Arc::clone(&context.inbox);
-    let report = move |response| inbox.push(Returned::Answered(subscriber, number, response), true);
-    let limit = context.config.push.message_limit;
-    let writer = Box::new(Collector::new(limit, Box::new(report)));
-    let nanos = context.metrics.nanos(turn.now);
-    turn.dispatch(Exchange::new(request, writer, turn.now, nanos));
 }

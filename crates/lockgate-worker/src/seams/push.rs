@@ -19,14 +19,14 @@ use crate::log::ErrorLog;
 use crate::worker::{Handle, Resources, Worker};
 use lockgate_http::BodyLength;
 
-fn log(size: usize) -> Log {
+pub(super) fn log(size: usize) -> Log {
     let plan = LogPlan { size, channels: 64 };
     let lock_words = (0..plan.lock_words()).map(|_| AtomicU32::new(0)).collect();
     let words = (0..plan.words()).map(|_| AtomicU64::new(0)).collect();
     Log::new(Vec::leak(lock_words), Vec::leak(words), plan, (1, 2)).unwrap()
 }
 
-fn publish(log: &Log, channel: &str, id: &str, content: &str) {
+pub(super) fn publish(log: &Log, channel: &str, id: &str, content: &str) {
     let message = Message {
         channel: channel.to_owned(),
         id: Some(id.to_owned()),
@@ -58,16 +58,27 @@ fn serve(request: &mut Request, reply: &mut Reply) {
 }
 
 fn start(threads: usize, log: Log) -> Handle {
+    start_with(threads, log, |_| {}, serve)
+}
+
+/// A worker with this broadcast log.
+pub(super) fn start_with(
+    threads: usize,
+    log: Log,
+    adjust: impl FnOnce(&mut Config),
+    app: impl Fn(&mut Request, &mut Reply) + Send + Sync + 'static,
+) -> Handle {
     let mut config = Config::with_defaults(AppSpec::Module {
         module: "test".into(),
         attribute: None,
     });
     config.threads = Threads::Count(threads.try_into().unwrap());
+    adjust(&mut config);
     let error_log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
     let resources = Resources {
         config: Arc::new(config),
         listeners: Vec::new(),
-        app: Arc::new(Function(serve)),
+        app: Arc::new(Function(app)),
         error_log,
         worker_slot: None,
         acceptor: None,
@@ -80,7 +91,7 @@ fn start(threads: usize, log: Log) -> Handle {
 }
 
 /// Waits until the event loop knows this many subscribed connections.
-fn wait_for_subscribers(handle: &Handle, count: usize) {
+pub(super) fn wait_for_subscribers(handle: &Handle, count: usize) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -96,13 +107,13 @@ fn wait_for_subscribers(handle: &Handle, count: usize) {
     }
 }
 
-fn receive(client: &mut UnixStream, count: usize) -> String {
+pub(super) fn receive(client: &mut UnixStream, count: usize) -> String {
     let mut received = vec![0; count];
     client.read_exact(&mut received).unwrap();
     String::from_utf8(scramble(&received)).unwrap()
 }
 
-fn receive_until(client: &mut UnixStream, end: &str) -> String {
+pub(super) fn receive_until(client: &mut UnixStream, end: &str) -> String {
     let mut text = String::new();
     while !text.ends_with(end) {
         text.push_str(&receive(client, 1));
@@ -139,7 +150,7 @@ fn messages_are_parts_of_a_stream_and_the_connection_can_continue() {
     }
 }
 
-fn wait_for_end(handle: &Handle) {
+pub(super) fn wait_for_end(handle: &Handle) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !handle.is_finished() {
         assert!(Instant::now() < deadline);

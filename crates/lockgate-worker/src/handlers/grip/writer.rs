@@ -12,7 +12,7 @@ use super::Shared;
 use super::collected::Collected;
 use crate::exchange::answer::Answer;
 use crate::exchange::origin::Origin;
-use crate::exchange::stored_response::StoredResponse;
+use crate::exchange::stored_response::{StoredResponse, is_media_type};
 use crate::exchange::subscription::{Request, Subscription};
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, NotTaken, ResponseWriter, Sent,
@@ -77,7 +77,7 @@ impl GripWriter {
         };
         let mut head = head.clone();
         remove_grip_fields(&mut head);
-        let is_instruct = is_media_type(&head, INSTRUCT);
+        let is_instruct = is_media_type(head.header("content-type"), INSTRUCT);
         match instruction {
             _ if self.origin.head().method() == b"HEAD" => self.inner.start(&head, length),
             _ if is_instruct => {
@@ -102,7 +102,10 @@ impl GripWriter {
                 head.remove(b"Content-Length");
                 self.inner.start(&head, BodyLength::Unknown);
                 self.response = Response::Stream {
-                    is_event_stream: is_media_type(&head, b"text/event-stream"),
+                    is_event_stream: is_media_type(
+                        head.header("content-type"),
+                        b"text/event-stream",
+                    ),
                     instruction: Box::new(instruction),
                 };
             }
@@ -198,20 +201,11 @@ fn remove_grip_fields(head: &mut ResponseHead) {
     }
 }
 
-/// Whether the body is of this media type, whatever its parameters are.
-fn is_media_type(head: &ResponseHead, wanted: &[u8]) -> bool {
-    head.header("content-type").is_some_and(|value| {
-        let end = value.iter().position(|byte| *byte == b';');
-        let essence = &value[..end.unwrap_or(value.len())];
-        essence.trim_ascii().eq_ignore_ascii_case(wanted)
-    })
-}
-
 impl ResponseWriter for GripWriter {
     fn start(&mut self, head: &ResponseHead, length: BodyLength) {
         let is_plain = !head.headers().any(|(name, _)| is_grip_field(name));
         self.response = Response::Plain;
-        if is_plain && !is_media_type(head, INSTRUCT) {
+        if is_plain && !is_media_type(head.header("content-type"), INSTRUCT) {
             self.inner.start(head, length);
         } else {
             self.begin(head, length);

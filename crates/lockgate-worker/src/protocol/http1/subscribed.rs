@@ -138,7 +138,7 @@ impl Http1 {
         Performed::End
     }
 
-    fn queue_stored(&mut self, response: &StoredResponse) {
+    pub(super) fn queue_stored(&mut self, response: &StoredResponse) {
         self.start(
             &response.head,
             BodyLength::Known(response.body.len() as u64),
@@ -148,7 +148,7 @@ impl Http1 {
         }
     }
 
-    fn complete_response(&mut self) {
+    pub(super) fn complete_response(&mut self) {
         self.phase = Phase::Writing;
         if self.context.inbox.stop_mode() != StopMode::Serve {
             self.response.closes = true;

@@ -1,4 +1,5 @@
-//! The response that an application writes on a connection that it has taken over: how it is logged and counted.
+//! The response after which a connection leaves HTTP: how it is logged and counted. An application that has taken the
+//! connection over writes it itself.
 
 use std::time::Instant;
 
@@ -43,6 +44,20 @@ impl TunnelResponse {
             goes_away: false,
             body_bytes: 0,
         }
+    }
+
+    /// A response of the server's own with the status 101.
+    pub(in crate::protocol) fn switched(entry: Option<Box<Entry>>, ready_at: Option<u64>) -> Self {
+        Self {
+            has_head: true,
+            status: 101,
+            ..Self::new(entry, ready_at)
+        }
+    }
+
+    /// Bytes that were sent after the head, if the response was not observed.
+    pub(in crate::protocol) fn set_body_bytes(&mut self, count: u64) {
+        self.body_bytes = count;
     }
 
     /// Whether both sides have agreed on WebSocket.
@@ -106,7 +121,7 @@ impl TunnelResponse {
     }
 
     /// Counts the response once its status is known: its duration is that of the handshake.
-    fn count(&mut self, context: &Context, now: Instant) {
+    pub(in crate::protocol) fn count(&mut self, context: &Context, now: Instant) {
         let Some(ready_at) = self.ready_at.take() else {
             return;
         };
@@ -123,7 +138,7 @@ impl TunnelResponse {
 
     /// The connection is over, or only its close is awaited: writes the line of the access log, once. `unsent` bytes
     /// have not reached the socket; `departed` bytes have, since they were counted last.
-    pub(super) fn end(
+    pub(in crate::protocol) fn end(
         &mut self,
         outcome: Outcome,
         unsent: u64,
