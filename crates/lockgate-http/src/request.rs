@@ -254,6 +254,12 @@ impl RequestHead {
         fields.push(Field { name, value });
     }
 
+    /// Removes the fields with such names.
+    pub fn remove_fields(&mut self, is_removed: impl Fn(&[u8]) -> bool) {
+        let Self { bytes, fields, .. } = self;
+        fields.retain(|field| !is_removed(field.name.of(bytes)));
+    }
+
     /// Records the field whose line contains `part` as the cause of the refusal.
     #[cold]
     pub(crate) fn set_faulty_field(&mut self, part: Span) {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use fields::Fields;
 pub(crate) use keep_alive::DEFAULT_TIMEOUT;
 
+use crate::filters::Filters;
 use crate::json::KeyError;
 
 /// Characters of a value that an error shows.
@@ -59,8 +60,8 @@ pub struct HeldChannel {
     pub name: String,
     /// The id of the last message that the client has.
     pub prev_id: Option<String>,
-    /// Whether messages that the connection's own user sent are left out (`filter=skip-self`).
-    pub skips_self: bool,
+    /// What is left out or replaced (`filter=skip-self`).
+    pub filters: Filters,
 }
 
 /// What is sent so that an idle stream is not closed.
@@ -190,6 +191,11 @@ impl Instruction {
     ) -> Result<Option<Self>, InstructionError> {
         Fields::collect(fields)?.instruction(limits)
     }
+}
+
+/// Whether the body of a response with these header fields is content with the filter `build-id`.
+pub fn builds_ids<'a>(fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> bool {
+    Fields::collect(fields).is_ok_and(|fields| fields.builds_ids())
 }
 
 /// Adds a channel; a repeated one replaces the earlier.

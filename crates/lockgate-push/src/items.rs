@@ -13,6 +13,8 @@ use serde_json::Value;
 use crate::json::{self, KeyError, Map};
 use crate::message::{Content, Formats, Message, MessageError, StreamFormat, WebSocketFormat};
 
+const CONTENT_FILTERS: &str = "content-filters";
+
 /// Bounds of a publish request.
 #[derive(Debug, Clone, Copy)]
 pub struct ItemLimits {
@@ -122,18 +124,23 @@ fn message(item: &Value) -> Result<Message, KeyError> {
         .ok_or_else(|| KeyError::new("the item", "must be an object"))?;
     let owned = |key| Ok(json::text(item, key)?.map(str::to_owned));
     let meta = json::object(item, "meta")?;
-    let sender = meta.map(|meta| json::text(meta, "sender")).transpose();
+    let of_meta = |key| {
+        let text = meta.map(|meta| json::text(meta, key)).transpose();
+        let text = text.map_err(|error| error.within("meta"))?.flatten();
+        Ok(text.map(str::to_owned))
+    };
+    let formats = formats(item)?;
     Ok(Message {
         channel: owned("channel")?.ok_or_else(|| KeyError::new("channel", "is missing"))?,
         id: owned("id")?,
         prev_id: owned("prev-id")?,
         event: owned("event")?,
         content: json::content(item, "content", "content-bin")?,
-        formats: formats(item)?,
-        sender: sender
-            .map_err(|error| error.within("meta"))?
-            .flatten()
-            .map(str::to_owned),
+        builds_id: formats.http_stream.is_some() && builds_id(item)?,
+        formats,
+        sender: of_meta("sender")?,
+        skip_users: of_meta("skip_users")?,
+        require_sub: of_meta("require_sub")?,
     })
 }
 
@@ -163,7 +170,25 @@ fn format<T>(
     format.map_err(|error| error.within(name))
 }
 
+/// Whether the format for streams has the filter `build-id`; [`stream`] has refused others.
+fn builds_id(item: &Map) -> Result<bool, KeyError> {
+    let inner = json::object(item, "formats")?.map(|inner| json::object(inner, "http-stream"));
+    let format = match inner.transpose()?.flatten() {
+        Some(format) => Some(format),
+        None => json::object(item, "http-stream")?,
+    };
+    let filters = format.map(|format| json::array(format, CONTENT_FILTERS));
+    let filters = filters.transpose()?.flatten();
+    Ok(filters.is_some_and(|filters| !filters.is_empty()))
+}
+
 fn stream(format: &Map) -> Result<StreamFormat, KeyError> {
+    let filters = json::array(format, CONTENT_FILTERS)?.into_iter().flatten();
+    for filter in filters {
+        if filter != "build-id" {
+            return Err(KeyError::new(CONTENT_FILTERS, "must be build-id"));
+        }
+    }
     Ok(match sent(format)? {
         Some(content) => StreamFormat::Content(content.into_bytes()),
         None => StreamFormat::Close,
@@ -171,6 +196,7 @@ fn stream(format: &Map) -> Result<StreamFormat, KeyError> {
 }
 
 fn websocket(format: &Map) -> Result<WebSocketFormat, KeyError> {
+    json::refuse_unsupported(format, CONTENT_FILTERS)?;
     Ok(match sent(format)? {
         Some(Content::Text(text)) => WebSocketFormat::Text(text),
         Some(Content::Binary(bytes)) => WebSocketFormat::Binary(bytes),
@@ -180,7 +206,6 @@ fn websocket(format: &Map) -> Result<WebSocketFormat, KeyError> {
 
 /// The content that a format sends; `None` if it closes the connection.
 fn sent(format: &Map) -> Result<Option<Content>, KeyError> {
-    json::refuse_unsupported(format, "content-filters")?;
     match json::text(format, "action")? {
         Some("close") => return Ok(None),
         Some("send") | None => {}

@@ -9,10 +9,13 @@ pub use channel_name::ChannelError;
 mod channels;
 pub use channels::{Channels, Subscribers};
 
+mod filters;
+pub use filters::{ContentFilter, Filters, build_id};
+
 mod instruction;
 pub use instruction::{
     HeldChannel, HoldMode, Instruction, InstructionError, InstructionLimits, KeepAlive,
-    KeepAliveMode, NextLink, is_grip_field,
+    KeepAliveMode, NextLink, builds_ids, is_grip_field,
 };
 
 mod items;

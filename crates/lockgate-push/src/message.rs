@@ -26,6 +26,12 @@ pub struct Message {
     pub formats: Formats,
     /// The user that sent it; subscriptions with the filter `skip-self` of the same user do not get it.
     pub sender: Option<String>,
+    /// Users, separated by commas, that do not get it with the filter `skip-users`.
+    pub skip_users: Option<String>,
+    /// The channel that subscribers need to get it with the filter `require-sub`.
+    pub require_sub: Option<String>,
+    /// The content for streams has `%I` for the id of the event (`build-id` in GRIP's `content-filters`).
+    pub builds_id: bool,
 }
 
 /// The content of a message.

@@ -230,6 +230,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::filters::Filters;
 
     fn parsed(control: &Value) -> Result<Control, String> {
         Control::parse(control.to_string().as_bytes()).map_err(|error| error.to_string())
@@ -256,7 +257,7 @@ mod tests {
                 json!({"type": "subscribe", "channel": "a", "prev-id": "7", "filters": ["skip-self"]}),
                 Control::Subscribe(HeldChannel {
                     prev_id: Some("7".to_owned()),
-                    skips_self: true,
+                    filters: Filters::SKIP_SELF,
                     ..channel("a")
                 }),
             ),
@@ -327,7 +328,7 @@ mod tests {
             (json!({"type": "subscribe"}), "channel must not be empty"),
             (
                 json!({"type": "subscribe", "channel": "a", "filters": ["x"]}),
-                "filters must be skip-self, the only filter that is supported",
+                "filters must be skip-self, skip-users, require-sub or build-id",
             ),
             (
                 json!({"type": "unsubscribe", "channel": "a\n"}),

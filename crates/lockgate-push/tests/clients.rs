@@ -8,8 +8,9 @@ use std::time::Duration;
 use lockgate_push::signature::{self, Claims};
 use lockgate_push::websocket_control::Control;
 use lockgate_push::{
-    Formats, HeldChannel, HoldMode, Instruction, InstructionLimits, ItemLimits, KeepAlive,
-    KeepAliveMode, Message, NextLink, ResponseFormat, StreamFormat, WebSocketFormat, parse_items,
+    Filters, Formats, HeldChannel, HoldMode, Instruction, InstructionLimits, ItemLimits, KeepAlive,
+    KeepAliveMode, Message, NextLink, ResponseFormat, StreamFormat, WebSocketFormat, builds_ids,
+    parse_items,
 };
 
 const LIMITS: InstructionLimits = InstructionLimits { channels: 10 };
@@ -40,7 +41,7 @@ fn the_fields_of_django_grip_are_an_instruction() {
         channels: vec![
             HeldChannel {
                 prev_id: text("7"),
-                skips_self: true,
+                filters: Filters::SKIP_SELF,
                 ..channel("news")
             },
             channel("all"),
@@ -82,6 +83,34 @@ fn the_fields_of_django_grip_are_an_instruction() {
         let got = Instruction::from_fields(bytes, &LIMITS);
         assert_eq!(got, Ok(Some(expected)), "{fields:?}");
     }
+}
+
+#[test]
+fn the_channels_of_django_eventstream_have_filters() {
+    let fields = [
+        ("Grip-Hold", "stream"),
+        (
+            "Grip-Channel",
+            "events-a; prev-id=7; filter=build-id; filter=skip-users, user-1; filter=require-sub",
+        ),
+    ];
+    let fields = fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let instruction = Instruction::from_fields(fields, &LIMITS).unwrap().unwrap();
+    let channels = [
+        HeldChannel {
+            prev_id: text("7"),
+            filters: Filters::BUILD_ID.with(Filters::SKIP_USERS),
+            ..channel("events-a")
+        },
+        HeldChannel {
+            filters: Filters::REQUIRE_SUB,
+            ..channel("user-1")
+        },
+    ];
+    assert_eq!(instruction.channels, channels);
+    assert!(builds_ids(fields));
+    assert!(builds_ids([fields[1]]), "without a hold, too");
+    assert!(!builds_ids([fields[0]]));
 }
 
 #[test]

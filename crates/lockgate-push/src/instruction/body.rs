@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::fields::{FILTER_RULE, SECONDS_RULE};
+use super::fields::SECONDS_RULE;
 use super::keep_alive::{DEFAULT_TIMEOUT, MODE_RULE, mode_of};
 use super::{
     HeldChannel, HoldMode, Instruction, InstructionError, InstructionLimits, KeepAlive,
     KeepAliveMode, MOST_SECONDS, add_channel,
 };
 use crate::channel_name;
+use crate::filters::{FILTER_RULE, Filters};
 use crate::json::{self, KeyError, Map};
 use crate::message::{Content, ResponseFormat};
 
@@ -90,14 +91,15 @@ fn mode(hold: &Map) -> Result<HoldMode, KeyError> {
 /// A channel with its `prev-id` and `filters`; its name is the value of `name_key`.
 pub fn channel(map: &Map, name_key: &str) -> Result<HeldChannel, KeyError> {
     let prev_id = json::text(map, "prev-id")?.filter(|id| !id.is_empty());
-    let filters = json::array(map, "filters")?.map_or(&[][..], Vec::as_slice);
-    if !filters.iter().all(|filter| filter == "skip-self") {
-        return Err(KeyError::new("filters", FILTER_RULE));
+    let mut filters = Filters::default();
+    for filter in json::array(map, "filters")?.into_iter().flatten() {
+        let filter = filter.as_str().and_then(Filters::named);
+        filters = filters.with(filter.ok_or_else(|| KeyError::new("filters", FILTER_RULE))?);
     }
     Ok(HeldChannel {
         name: channel_name(map, name_key)?,
         prev_id: prev_id.map(str::to_owned),
-        skips_self: !filters.is_empty(),
+        filters,
     })
 }
 
@@ -247,7 +249,7 @@ mod tests {
                     channels: vec![
                         HeldChannel {
                             prev_id: Some("7".to_owned()),
-                            skips_self: true,
+                            filters: Filters::SKIP_SELF,
                             ..held_channel("a")
                         },
                         held_channel("b"),
@@ -284,7 +286,7 @@ mod tests {
             ),
             (
                 json!({"channels": [{"name": "a", "filters": ["x"]}]}),
-                "hold.channels[0].filters must be skip-self, the only filter that is supported",
+                "hold.channels[0].filters must be skip-self, skip-users, require-sub or build-id",
             ),
             (
                 json!({"channels": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}),

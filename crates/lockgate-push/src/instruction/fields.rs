@@ -7,6 +7,7 @@ use super::{
     NextLink, add_channel, is_grip_field, keep_alive,
 };
 use crate::channel_name;
+use crate::filters::{FILTER_RULE, Filters};
 use crate::parameters::{parameter, split};
 
 const HOLD: &str = "Grip-Hold";
@@ -19,8 +20,6 @@ const SET_META: &str = "Grip-Set-Meta";
 
 /// The rule for times.
 pub const SECONDS_RULE: &str = "must be a number of seconds from 1 to 31536000";
-/// The rule for filters.
-pub const FILTER_RULE: &str = "must be skip-self, the only filter that is supported";
 /// The rule for addresses.
 const URI_RULE: &str = "must be an address in angle brackets";
 
@@ -77,6 +76,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn channels(&self) -> impl Iterator<Item = &'a str> {
+        let parts = self.channels.iter().flat_map(|value| split(value, ','));
+        parts.filter(|part| !part.is_empty())
+    }
+
+    /// Whether a channel has the filter `build-id`, held or not.
+    pub fn builds_ids(&self) -> bool {
+        let mut channels = self.channels();
+        channels.any(|part| {
+            channel(part).is_ok_and(|channel| channel.filters.contains(Filters::BUILD_ID))
+        })
+    }
+
     /// The instruction that they are, if they are one.
     pub fn instruction(
         self,
@@ -97,10 +109,8 @@ impl<'a> Fields<'a> {
             status: self.status.map(status).transpose()?,
         };
         if mode.is_some() {
-            for part in self.channels.iter().flat_map(|value| split(value, ',')) {
-                if !part.is_empty() {
-                    add_channel(&mut instruction.channels, channel(part)?, limits)?;
-                }
+            for part in self.channels() {
+                add_channel(&mut instruction.channels, channel(part)?, limits)?;
             }
             if instruction.channels.is_empty() {
                 return Err(InstructionError::NoChannel);
@@ -148,8 +158,10 @@ fn channel(part: &str) -> Result<HeldChannel, InstructionError> {
         match name.to_ascii_lowercase().as_str() {
             "prev-id" if value.is_empty() => channel.prev_id = None,
             "prev-id" => channel.prev_id = Some(value.into_owned()),
-            "filter" if value == "skip-self" => channel.skips_self = true,
-            "filter" => return Err(error(part, FILTER_RULE)),
+            "filter" => {
+                let filter = Filters::named(&value).ok_or_else(|| error(part, FILTER_RULE))?;
+                channel.filters = channel.filters.with(filter);
+            }
             _ => {}
         }
     }

@@ -42,7 +42,10 @@ fn channel(name: &str, prev_id: Option<&str>, skips_self: bool) -> HeldChannel {
     HeldChannel {
         name: name.to_owned(),
         prev_id: prev_id.map(str::to_owned),
-        skips_self,
+        filters: match skips_self {
+            true => Filters::SKIP_SELF,
+            false => Filters::default(),
+        },
     }
 }
 
@@ -263,8 +266,8 @@ fn an_error_names_the_field_and_its_value() {
         ),
         (
             "Grip-Channel",
-            "b; filter=skip-users",
-            "Grip-Channel: \"filter=skip-users\" must be skip-self, the only filter that is supported",
+            "b; filter=var-subst",
+            "Grip-Channel: \"filter=var-subst\" must be skip-self, skip-users, require-sub or build-id",
         ),
         (
             "Grip-Channel",

@@ -54,6 +54,29 @@ fn an_item_has_a_channel_ids_and_a_sender() {
 }
 
 #[test]
+fn an_item_of_django_eventstream_has_filters() {
+    let format = json!({"content": "id: %I\n\n", "content-filters": ["build-id"]});
+    let meta = json!({"skip_users": "1,2", "require_sub": "events-a"});
+    let expected = Message {
+        channel: "news".to_owned(),
+        formats: Formats {
+            http_stream: stream_of("id: %I\n\n"),
+            ..Formats::default()
+        },
+        skip_users: Some("1,2".to_owned()),
+        require_sub: Some("events-a".to_owned()),
+        builds_id: true,
+        ..Message::default()
+    };
+    for item in [
+        json!({"meta": meta, "http-stream": format}),
+        json!({"meta": meta, "formats": {"http-stream": format}}),
+    ] {
+        assert_eq!(one(&item), Ok(expected.clone()), "{item}");
+    }
+}
+
+#[test]
 fn formats_may_stand_in_the_item_itself() {
     let message = one(&json!({
         "id": null,
@@ -204,7 +227,7 @@ fn an_error_names_the_item_and_the_key() {
         ),
         (
             json!({"http-stream": {"content": "a", "content-filters": ["x"]}}),
-            "item 1: http-stream.content-filters is not supported",
+            "item 1: http-stream.content-filters must be build-id",
         ),
         (
             json!({"http-response": {"body-patch": [{}]}}),

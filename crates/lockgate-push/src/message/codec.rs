@@ -27,6 +27,9 @@ mod tag {
     pub const WEBSOCKET_TEXT: u8 = 15;
     pub const WEBSOCKET_BINARY: u8 = 16;
     pub const WEBSOCKET_CLOSE: u8 = 17;
+    pub const SKIP_USERS: u8 = 18;
+    pub const REQUIRE_SUB: u8 = 19;
+    pub const BUILDS_ID: u8 = 20;
 }
 
 impl Message {
@@ -78,6 +81,8 @@ impl Message {
             (tag::PREV_ID, &self.prev_id),
             (tag::EVENT, &self.event),
             (tag::SENDER, &self.sender),
+            (tag::SKIP_USERS, &self.skip_users),
+            (tag::REQUIRE_SUB, &self.require_sub),
         ] {
             if let Some(value) = value {
                 put(tag, value.as_bytes());
@@ -92,6 +97,9 @@ impl Message {
             Some(StreamFormat::Content(bytes)) => put(tag::STREAM_CONTENT, bytes),
             Some(StreamFormat::Close) => put(tag::STREAM_CLOSE, &[]),
             None => {}
+        }
+        if self.builds_id {
+            put(tag::BUILDS_ID, &[]);
         }
         if let Some(response) = &self.formats.http_response {
             put(tag::RESPONSE_CODE, &response.code.to_le_bytes());
@@ -122,6 +130,9 @@ impl Message {
             tag::PREV_ID => self.prev_id = Some(text(value)?),
             tag::EVENT => self.event = Some(text(value)?),
             tag::SENDER => self.sender = Some(text(value)?),
+            tag::SKIP_USERS => self.skip_users = Some(text(value)?),
+            tag::REQUIRE_SUB => self.require_sub = Some(text(value)?),
+            tag::BUILDS_ID => self.builds_id = true,
             tag::TEXT => self.content = Some(Content::Text(text(value)?)),
             tag::BINARY => self.content = Some(Content::Binary(value.to_vec())),
             tag::STREAM_CONTENT => {
@@ -255,18 +266,29 @@ mod tests {
     }
 
     fn message() -> impl Strategy<Value = Message> {
-        let texts = [(); 4].map(|()| option::of(text()));
-        (text(), texts, option::of(content()), formats()).prop_map(
-            |(channel, [id, prev_id, event, sender], content, formats)| Message {
-                channel,
-                id,
-                prev_id,
-                event,
-                content,
-                formats,
-                sender,
-            },
+        let texts = [(); 6].map(|()| option::of(text()));
+        (
+            text(),
+            texts,
+            option::of(content()),
+            formats(),
+            any::<bool>(),
         )
+            .prop_map(|(channel, texts, content, formats, builds_id)| {
+                let [id, prev_id, event, sender, skip_users, require_sub] = texts;
+                Message {
+                    channel,
+                    id,
+                    prev_id,
+                    event,
+                    content,
+                    formats,
+                    sender,
+                    skip_users,
+                    require_sub,
+                    builds_id,
+                }
+            })
     }
 
     proptest! {

@@ -11,13 +11,14 @@ use super::request::{Body, Request};
 use crate::client::{Client, Local};
 
 /// Fields of a client's request that say nothing about the next one: its connection, its body, its conditions.
-const OWN_FIELDS: [&[u8]; 19] = [
+const OWN_FIELDS: [&[u8]; 20] = [
     b"accept-encoding",
     b"connection",
     b"content-encoding",
     b"content-length",
     b"content-type",
     b"expect",
+    b"grip-last",
     b"grip-sig",
     b"host",
     b"if-match",

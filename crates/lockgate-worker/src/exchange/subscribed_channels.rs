@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use lockgate_push::{HeldChannel, InstructionLimits, Sequence, Step};
+use lockgate_push::{
+    ContentFilter, Filters, HeldChannel, InstructionLimits, Message, Sequence, Step, build_id,
+};
 use lockgate_shm::{Cursor, Log};
 
 use super::publication::Publication;
@@ -23,6 +25,8 @@ pub struct SubscribedChannels {
     progress: Progress,
     /// The user that the application has named: channels may leave out what this user has sent.
     user: Option<Box<str>>,
+    /// The format of the ids of events, which has the last ids of all channels.
+    id_format: Option<Box<str>>,
     /// The event loop does not know the present channels.
     has_changed: bool,
     are_records_lost: bool,
@@ -36,8 +40,7 @@ struct SubscribedChannel {
     /// The place in the log up to which records were considered.
     seen: Cursor,
     sequence: Sequence,
-    /// It leaves out what its own user has sent.
-    skips_self: bool,
+    filters: Filters,
     /// The event loop does not deliver to it yet.
     is_new: bool,
 }
@@ -60,8 +63,8 @@ pub enum Arrival {
     Known,
     /// One before it is missing, and is recovered first: the subscriber gets this one again.
     Missing,
-    /// Its own user has sent it, which the channel leaves out.
-    Own,
+    /// A filter of the channel leaves it out.
+    LeftOut,
     /// It is the next one.
     New,
 }
@@ -72,6 +75,7 @@ impl SubscribedChannels {
             channels: Vec::new(),
             progress: Progress::Live,
             user,
+            id_format: None,
             has_changed: false,
             are_records_lost: false,
             rules,
@@ -100,6 +104,32 @@ impl SubscribedChannels {
 
     pub fn set_user(&mut self, user: Box<str>) {
         self.user = Some(user);
+    }
+
+    pub fn set_id_format(&mut self, format: Box<str>) {
+        self.id_format = Some(format);
+    }
+
+    /// The ids of the last messages, of the channels where they are known.
+    pub fn last_ids(&self) -> impl Iterator<Item = (&str, &str)> {
+        let channels = self.channels.iter();
+        channels.filter_map(|channel| Some((&*channel.name, channel.sequence.last_id.as_deref()?)))
+    }
+
+    /// What the content of a message with the filter `build-id` is for this subscriber, which has just got it.
+    pub fn filter_content(&self, message: &Message, content: &[u8]) -> Vec<u8> {
+        let last_id = |name: &str| {
+            let mut ids = self.last_ids();
+            ids.find(|(of, _)| *of == name).map(|(_, id)| id)
+        };
+        let id = match &self.id_format {
+            Some(format) => build_id(format, last_id),
+            None => message.id.clone().unwrap_or_default(),
+        };
+        let mut filter = ContentFilter::with_id(id);
+        let mut filtered = filter.filter(content);
+        filtered.extend_from_slice(filter.finish());
+        filtered
     }
 
     /// The channels are these from now on.
@@ -144,7 +174,7 @@ impl SubscribedChannels {
             name: channel.name.as_str().into(),
             seen,
             sequence: Sequence::after(channel.prev_id.as_deref()),
-            skips_self: channel.skips_self,
+            filters: channel.filters,
             is_new: true,
         });
     }
@@ -264,9 +294,9 @@ impl SubscribedChannels {
                 channel.sequence = Sequence::after(publication.message().id.as_deref());
             }
         }
-        let sender = publication.message().sender.as_deref();
-        match channel.skips_self && sender.is_some() && sender == self.user.as_deref() {
-            true => Arrival::Own,
+        let (filters, user) = (channel.filters, self.user.as_deref());
+        match filters.leave_out(publication.message(), user, |name| self.has(name)) {
+            true => Arrival::LeftOut,
             false => Arrival::New,
         }
     }

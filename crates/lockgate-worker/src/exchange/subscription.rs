@@ -3,9 +3,12 @@
 
 mod next_page;
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use lockgate_push::{HoldMode, Instruction, InstructionError, KeepAlive, KeepAliveMode};
+use lockgate_push::{
+    ContentFilter, HoldMode, Instruction, InstructionError, KeepAlive, KeepAliveMode, builds_ids,
+};
 
 use super::origin::Origin;
 use super::publication::{Delivery, Part, Publication};
@@ -65,7 +68,7 @@ enum Awaited {
 pub enum Reaction<'a> {
     Nothing,
     /// Send this as a part of the body.
-    Send(&'a [u8]),
+    Send(Cow<'a, [u8]>),
     /// End the body.
     End,
     /// Send this response.
@@ -88,8 +91,11 @@ impl Reaction<'_> {
 impl Subscription {
     /// The subscription of a response to this instruction.
     pub fn new(instruction: Instruction, request: Request<'_>, rules: Rules, now: Instant) -> Self {
-        let user = user_of(&instruction.meta);
+        let user = meta_of(&instruction, "user");
         let mut channels = SubscribedChannels::new(&instruction.channels, user, rules);
+        if let Some(format) = meta_of(&instruction, "id_format") {
+            channels.set_id_format(format);
+        }
         let has_ids = instruction.channels.iter().any(|one| one.prev_id.is_some());
         if let (Some(id), true, false) = (request.last_event_id, request.is_event_stream, has_ids) {
             channels.continue_after(id);
@@ -139,16 +145,20 @@ impl Subscription {
         match arrival {
             Arrival::Known => return Reaction::Nothing,
             Arrival::Missing => return Reaction::AskForPage,
-            Arrival::Own | Arrival::New => {}
+            Arrival::LeftOut | Arrival::New => {}
         }
         if let Some(page) = &mut self.next_page {
             page.on_message(now);
         }
         let reaction = match &self.awaited {
-            _ if arrival == Arrival::Own => Reaction::Nothing,
+            _ if arrival == Arrival::LeftOut => Reaction::Nothing,
             Awaited::Parts => match publication.part(self.is_event_stream) {
                 Part::Nothing => Reaction::Nothing,
-                Part::Bytes(bytes) => Reaction::Send(bytes),
+                Part::Bytes(bytes) if publication.message().builds_id => {
+                    let message = publication.message();
+                    Reaction::Send(self.channels.filter_content(message, bytes).into())
+                }
+                Part::Bytes(bytes) => Reaction::Send(bytes.into()),
                 Part::Close => Reaction::End,
             },
             Awaited::Response(_) => match publication.response() {
@@ -193,7 +203,7 @@ impl Subscription {
         if self.keep_alive.is_some() && is_stream && self.keep_alive_at <= now {
             self.restart_keep_alive(now);
             if let Some(keep_alive) = &self.keep_alive {
-                return Reaction::Send(&keep_alive.content);
+                return Reaction::Send((&keep_alive.content).into());
             }
         }
         Reaction::Nothing
@@ -230,6 +240,19 @@ impl Subscription {
         self.ends_at = Some(now);
     }
 
+    /// What the client has, for the application: the value of `Grip-Last`.
+    pub fn last_ids(&self) -> String {
+        let ids = self.channels.last_ids();
+        let ids = ids.map(|(name, id)| match id.contains([' ', ',', ';', '"', '\\']) {
+            true => format!(
+                "{name}; last-id=\"{}\"",
+                id.replace('\\', "\\\\").replace('"', "\\\"")
+            ),
+            false => format!("{name}; last-id={id}"),
+        });
+        ids.collect::<Vec<_>>().join(", ")
+    }
+
     /// The next page has come, or cannot be had. The channels may be others from now on.
     ///
     /// # Errors
@@ -251,13 +274,16 @@ impl Subscription {
                 false => Reaction::End,
             });
         };
-        let fields = page.head.headers();
-        match Instruction::from_fields(fields, &self.channels.rules().limits)? {
+        let is_filtered = builds_ids(page.head.headers());
+        match Instruction::from_fields(page.head.headers(), &self.channels.rules().limits)? {
             None => self.next_page = None,
             Some(instruction) => {
                 self.channels.replace(&instruction.channels);
-                if let Some(user) = user_of(&instruction.meta) {
+                if let Some(user) = meta_of(&instruction, "user") {
                     self.channels.set_user(user);
+                }
+                if let Some(format) = meta_of(&instruction, "id_format") {
+                    self.channels.set_id_format(format);
                 }
                 if let Some(keep_alive) = instruction.keep_alive {
                     self.keep_alive = Some(Box::new(keep_alive));
@@ -277,7 +303,13 @@ impl Subscription {
         self.on_sent(now);
         Ok(match page.body.is_empty() {
             true => Reaction::Nothing,
-            false => Reaction::Send(&page.body),
+            false if is_filtered => {
+                let mut filter = ContentFilter::default();
+                let mut body = filter.filter(&page.body);
+                body.extend_from_slice(filter.finish());
+                Reaction::Send(body.into())
+            }
+            false => Reaction::Send((&page.body).into()),
         })
     }
 
@@ -287,9 +319,11 @@ impl Subscription {
     }
 }
 
-fn user_of(meta: &[(String, String)]) -> Option<Box<str>> {
-    let (_, user) = meta.iter().find(|(name, _)| name == "user")?;
-    Some(user.as_str().into())
+/// A value that the application has given the connection.
+fn meta_of(instruction: &Instruction, wanted: &str) -> Option<Box<str>> {
+    let mut meta = instruction.meta.iter();
+    let (_, value) = meta.find(|(name, _)| name == wanted)?;
+    Some(value.as_str().into())
 }
 
 fn recovers(page: Option<&mut NextPage>, now: Instant) -> bool {

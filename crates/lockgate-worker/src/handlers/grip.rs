@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use lockgate_config::Config;
 use lockgate_http::LocalResponse;
 use lockgate_observe::Level;
-use lockgate_push::InstructionLimits;
 use lockgate_push::signature::sign;
+use lockgate_push::{InstructionLimits, is_grip_field};
 use lockgate_shm::Log;
 
 use self::writer::GripWriter;
@@ -114,6 +114,10 @@ impl Handler for Grip {
         if self.is_forged(&exchange.request) {
             let detail = "events of a WebSocket come from the server itself";
             return Handled::Answer(exchange, LocalResponse::text(403, detail).into());
+        }
+        if !exchange.request.is_subrequest {
+            // What a client sends under these names must not look as if the server had sent it.
+            exchange.request.head.remove_fields(is_grip_field);
         }
         self.sign(&mut exchange.request, exchange.ready_at);
         if exchange.request.is_subrequest {

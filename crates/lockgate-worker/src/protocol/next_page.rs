@@ -78,6 +78,9 @@ pub(super) fn ask_for_page(
     let Some((uri, origin)) = subscription.next_page() else {
         return;
     };
+    let last_ids = subscription.last_ids();
+    let field = (&b"Grip-Last"[..], last_ids.as_bytes());
+    let fields = [field];
     let made = origin
         .resolve(uri)
         .ok_or_else(|| Problem::OtherServer(uri.to_owned()))
@@ -85,7 +88,7 @@ pub(super) fn ask_for_page(
             let subrequest = Subrequest {
                 method: b"GET",
                 target: &target,
-                fields: &[],
+                fields: if last_ids.is_empty() { &[] } else { &fields },
                 omits: |_| false,
                 body: None,
             };

@@ -1,7 +1,7 @@
 //! Which messages a subscription gets, from where on, and what ends it.
 
 use super::*;
-use lockgate_push::{Content, HeldChannel, InstructionLimits, Message};
+use lockgate_push::{Content, Filters, HeldChannel, InstructionLimits, Message};
 use lockgate_shm::{Cursor, Log, LogPlan};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -43,7 +43,7 @@ fn instruction(mode: HoldMode, channels: &[(&str, Option<&str>)]) -> Instruction
     let channels = channels.iter().map(|(name, prev_id)| HeldChannel {
         name: (*name).to_owned(),
         prev_id: prev_id.map(str::to_owned),
-        skips_self: false,
+        filters: Filters::default(),
     });
     Instruction {
         mode,
@@ -85,7 +85,7 @@ fn read(subscription: &mut Subscription, log: &Log, mut cursor: Cursor) -> Vec<S
         match subscription.on_message(&publication, Instant::now()) {
             Reaction::Nothing => {}
             Reaction::Send(bytes) => {
-                assert_eq!(bytes, format!("id: {id}\ndata: {id}\n\n").as_bytes());
+                assert_eq!(*bytes, *format!("id: {id}\ndata: {id}\n\n").as_bytes());
                 sent.push(id);
             }
             other => panic!("{other:?}"),
@@ -170,7 +170,7 @@ fn a_further_channel_has_a_place_of_its_own_in_the_log() {
         let held = |name: &str| HeldChannel {
             name: name.to_owned(),
             prev_id: prev_id.map(str::to_owned),
-            skips_self: false,
+            filters: Filters::default(),
         };
         assert!(channels.subscribe(&held("b")));
         assert!(channels.take_change() && !channels.joins_at(log.head()));
@@ -247,7 +247,7 @@ fn keep_alive_content_follows_silence_or_comes_in_intervals() {
                 let reaction = subscription.on_message(&publication, at(second));
                 assert!(matches!(reaction, Reaction::Send(_)));
             }
-            if subscription.on_time(at(second)) == Reaction::Send(b"\n") {
+            if subscription.on_time(at(second)) == Reaction::Send(b"\n".into()) {
                 sent.push(second);
             }
         }

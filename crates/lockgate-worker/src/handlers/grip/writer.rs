@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
-use lockgate_push::{HoldMode, Instruction, is_grip_field};
+use lockgate_push::{ContentFilter, Filters, HoldMode, Instruction, builds_ids, is_grip_field};
 
 use super::Shared;
 use super::collected::Collected;
@@ -39,6 +40,8 @@ enum Response {
     Stream {
         instruction: Box<Instruction>,
         is_event_stream: bool,
+        /// The body is content with the filter `build-id`.
+        filter: Option<ContentFilter>,
     },
     /// It is sent later, or its body is the instruction.
     Collected(Box<Collected>),
@@ -75,6 +78,7 @@ impl GripWriter {
             Ok(instruction) => instruction,
             Err(problem) => return self.replace(&problem),
         };
+        let is_filtered = builds_ids(head.headers());
         let mut head = head.clone();
         remove_grip_fields(&mut head);
         let is_instruct = is_media_type(head.header("content-type"), INSTRUCT);
@@ -84,12 +88,12 @@ impl GripWriter {
                 self.response = Response::Collected(Box::new(Collected::instruction(head)));
             }
             None => self.inner.start(&head, length),
-            Some(instruction) => self.hold(head, instruction),
+            Some(instruction) => self.hold(head, instruction, is_filtered),
         }
     }
 
     /// Begins a response with an instruction, which `head` no longer has.
-    fn hold(&mut self, mut head: ResponseHead, instruction: Instruction) {
+    fn hold(&mut self, mut head: ResponseHead, instruction: Instruction, is_filtered: bool) {
         if let Some(status) = instruction.status {
             // The standard reason phrase of the status.
             let reason = LocalResponse::new(status).reason;
@@ -107,6 +111,7 @@ impl GripWriter {
                         b"text/event-stream",
                     ),
                     instruction: Box::new(instruction),
+                    filter: is_filtered.then(ContentFilter::default),
                 };
             }
             HoldMode::Response => {
@@ -152,11 +157,34 @@ impl GripWriter {
             }
             Ok((instruction, response)) => {
                 let StoredResponse { head, body } = response;
-                self.hold(head, instruction);
-                let _sent = self.inner.send_copy(&body);
+                let channels = &instruction.channels;
+                let is_filtered = channels
+                    .iter()
+                    .any(|one| one.filters.contains(Filters::BUILD_ID));
+                self.hold(head, instruction, is_filtered);
+                let _sent = self.send_copy(&body);
                 self.finish_stream()
             }
         }
+    }
+
+    /// Sends a part of a file in another form.
+    fn send_filtered(&mut self, file: &File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+        let mut piece = vec![0; 64 << 10];
+        let (mut at, end) = (offset, offset + length);
+        let mut sent = Sent::default();
+        while at < end {
+            let wanted = (end - at).min(piece.len() as u64) as usize;
+            match file.read_at(&mut piece[..wanted], at) {
+                Ok(count @ 1..) => {
+                    at += count as u64;
+                    sent = self.send_copy(&piece[..count])?;
+                }
+                // As with a file that is shorter than it was.
+                Ok(0) | Err(_) => break,
+            }
+        }
+        Ok(sent)
     }
 
     fn finish_stream(mut self) -> Result<(), ShortBody> {
@@ -164,7 +192,11 @@ impl GripWriter {
             Response::Stream {
                 instruction,
                 is_event_stream,
+                filter,
             } if self.inner.allows_body() => {
+                if let Some(mut filter) = filter {
+                    let _sent = self.inner.send_copy(filter.finish());
+                }
                 self.subscribe(*instruction, is_event_stream, None);
                 Ok(())
             }
@@ -173,10 +205,17 @@ impl GripWriter {
         }
     }
 
-    /// Keeps a piece of a response that is collected.
+    /// Keeps a piece of a response that is collected, or sends it in another form. `None`: it is sent as it is.
     fn collect(&mut self, bytes: &[u8]) -> Option<Result<Sent, ClientGone>> {
         let limit = self.shared.response_limit;
         match &mut self.response {
+            Response::Stream {
+                filter: Some(filter),
+                ..
+            } => {
+                let filtered = filter.filter(bytes);
+                Some(self.inner.send_copy(&filtered))
+            }
             Response::Plain | Response::Stream { .. } => None,
             Response::Replaced => Some(Ok(Sent::default())),
             Response::Collected(collected) => {
@@ -235,6 +274,9 @@ impl ResponseWriter for GripWriter {
 
     fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         match self.response {
+            Response::Stream {
+                filter: Some(_), ..
+            } => self.send_filtered(&file, offset, length),
             Response::Plain | Response::Stream { .. } => self.inner.send_file(file, offset, length),
             Response::Replaced => Ok(Sent::default()),
             Response::Collected(_) => {

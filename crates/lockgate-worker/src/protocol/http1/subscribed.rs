@@ -128,7 +128,7 @@ impl Http1 {
                     self.link.out.give_spare(output);
                 }
                 // A client that has gone is noticed when this is sent.
-                let _sent = self.send_copy(bytes);
+                let _sent = self.send_copy(&bytes);
                 return Performed::Other;
             }
             Reaction::End => {}
