@@ -112,12 +112,17 @@ impl HeldWebSocket {
         }
     }
 
+    /// Whether output waits for the client. What waits for one that has gone does not count, also in the transport.
+    fn has_output(&self) -> bool {
+        !self.is_lost && self.link.has_output()
+    }
+
     fn step(&mut self, turn: &mut Turn) -> Next {
         if self.lingers {
             return self.linger(turn);
         }
         for _ in 0..ROUNDS {
-            let mut has_moved = self.link.has_output() && !self.is_lost;
+            let mut has_moved = self.has_output();
             if has_moved {
                 let context = &self.context;
                 match self.link.flush(|| context.write_rate()) {
@@ -128,14 +133,14 @@ impl HeldWebSocket {
                 }
             }
             has_moved |= self.read(turn);
-            if !self.link.has_output() || self.is_lost {
+            if !self.has_output() {
                 has_moved |= self.ask(turn);
                 let now = turn.now;
                 self.change(|session, frames| session.on_time(now, frames));
-                if self.session.is_finished() && !self.link.has_output() {
+                if self.session.is_finished() && !self.has_output() {
                     return self.finish(now);
                 }
-                has_moved |= self.link.has_output();
+                has_moved |= self.has_output();
             }
             if !has_moved {
                 return self.wait(turn);
@@ -182,7 +187,7 @@ impl HeldWebSocket {
     /// Nothing can be done now: when to look again.
     fn wait(&mut self, turn: &mut Turn) -> Next {
         // Output that waits has a deadline of its own.
-        if !self.link.has_output() {
+        if !self.has_output() {
             self.link.deadline = self.session.next_time(turn.now);
             if !self.is_lost && self.session.channels.asks_for_records() {
                 turn.behind.push(self.application.subscriber());
@@ -195,6 +200,7 @@ impl HeldWebSocket {
     fn lose(&mut self, outcome: Outcome) {
         self.is_lost = true;
         self.outcome = outcome;
+        self.link.out.clear();
         self.session.on_lost();
     }
 
@@ -269,7 +275,7 @@ impl Protocol for HeldWebSocket {
         if self.lingers {
             return self.driven(Next::Close, turn.now);
         }
-        if self.link.has_output() && !self.is_lost {
+        if self.has_output() {
             // The kernel would otherwise keep the unsent output for as long as the client likes.
             self.link.transport.reset_on_close();
             self.lose(Outcome::TimedOut);
@@ -301,7 +307,7 @@ impl Protocol for HeldWebSocket {
     fn activity(&self) -> Activity {
         match self.lingers {
             true => Activity::Lingering,
-            false if self.session.is_busy() || self.link.has_output() => Activity::Sending,
+            false if self.session.is_busy() || self.has_output() => Activity::Sending,
             false => Activity::Subscribed,
         }
     }
@@ -313,7 +319,7 @@ impl Protocol for HeldWebSocket {
         }
         let now = Instant::now();
         (self.session).end_by(self.application.subscriber(), by, now);
-        if !self.link.has_output() {
+        if !self.has_output() {
             self.link.deadline = self.link.deadline.min(self.session.next_time(now));
         }
     }

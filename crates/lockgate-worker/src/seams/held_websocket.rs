@@ -159,6 +159,7 @@ fn a_websocket_is_held_from_its_handshake_to_its_close() {
                 format!("{start} alice CLOSE 2 \u{3}\u{fffd} "),
             ]
         );
+        drop(client);
         handle.drain();
         wait_for_end(&handle);
     }
@@ -203,4 +204,24 @@ fn a_worker_that_ends_closes_its_websockets_and_the_application_knows() {
     let has = |end: &str| seen.iter().any(|one| one.ends_with(end));
     assert!(has("/ws/a grip alice CLOSE 2 \u{3}\u{fffd} "), "{seen:?}");
     assert!(has("/ws/b grip alice DISCONNECT "), "{seen:?}");
+}
+
+#[test]
+fn a_client_that_goes_with_output_on_its_way_leaves_no_connection() {
+    let log = log(1 << 22);
+    let (handle, seen) = start(2, log);
+    let mut client = open(&handle, "/ws/a");
+    wait_for_subscribers(&handle, 1);
+    let content = "x".repeat(60_000);
+    for number in 0..20 {
+        publish(&log, "a", &number.to_string(), &content);
+    }
+    // Some has arrived, so that the rest is on its way.
+    client.read_exact(&mut [0; 60_000]).unwrap();
+    drop(client);
+    wait_for_subscribers(&handle, 0);
+    handle.drain();
+    wait_for_end(&handle);
+    let seen = seen.lock().unwrap();
+    assert!(seen.last().unwrap().contains("DISCONNECT"), "{seen:?}");
 }
