@@ -6,6 +6,7 @@ import signal
 import pytest
 from harness import eventually
 from harness.chromium import Chromium
+from harness.npm import file_of_package
 from harness.requirements import require_module
 
 require_module("flask_socketio")
@@ -18,8 +19,14 @@ def page(start, tmp_path, certificate):
     opened = []
 
     def open_page(query):
+        client = file_of_package("socket.io-client@4.8.4", "dist/socket.io.min.js", tmp_path)
         server = start(
-            "socketio_chat:app", *certificate, "--max-requests", str(MAX_REQUESTS), workers=1
+            "socketio_chat:app",
+            *certificate,
+            "--max-requests",
+            str(MAX_REQUESTS),
+            workers=1,
+            environment={"SOCKET_IO_CLIENT": str(client)},
         )
         url = f"https://localhost:{server.port}/static/chat.html{query}"
         opened.append(Chromium(tmp_path, url))
