@@ -141,6 +141,7 @@ fn message(item: &Value) -> Result<Message, KeyError> {
         sender: of_meta("sender")?,
         skip_users: of_meta("skip_users")?,
         require_sub: of_meta("require_sub")?,
+        relayed: None,
     })
 }
 

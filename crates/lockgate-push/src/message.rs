@@ -32,6 +32,8 @@ pub struct Message {
     pub require_sub: Option<String>,
     /// The content for streams has `%I` for the id of the event (`build-id` in GRIP's `content-filters`).
     pub builds_id: bool,
+    /// The id under which the relay has got it from another server; `None` if it was published on this one.
+    pub relayed: Option<String>,
 }
 
 /// The content of a message.

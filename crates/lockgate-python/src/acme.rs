@@ -1,23 +1,21 @@
-//! The ACME process: the client runs on a thread, and the main thread sends heartbeats and receives orders.
+//! The ACME process: the client runs on a thread ([`RunningThreads`]).
 //!
 //! It runs as the supervisor's user, also where workers change theirs: it writes private keys, and the application must
 //! not be able to read them.
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
 use lockgate_acme::{Log, Settings};
 use lockgate_config::Config;
 use lockgate_observe::Level;
-use lockgate_supervisor::{WorkerContext, WorkerControl};
+use lockgate_supervisor::WorkerContext;
 use lockgate_worker::log::ErrorLog;
 use rustix::process::getppid;
 use rustix::system::uname;
+
+use crate::process::threads::RunningThreads;
 
 /// Runs until the supervisor ends this process or has exited; returns the exit code.
 pub(crate) fn run(
@@ -25,20 +23,14 @@ pub(crate) fn run(
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
 ) -> io::Result<i32> {
-    let running = Arc::new(RunningAcme {
-        log: Arc::clone(log),
-        is_finished: AtomicBool::new(false),
-    });
+    let running = RunningThreads::new(log);
     // Without names that need a CA, because files have certificates for all, this process waits for its end: an exit
     // would be taken for a failure.
     if let Some(settings) = Settings::of(config, owner()) {
-        let client = ClientThread(Arc::clone(&running));
-        thread::Builder::new()
-            .name("acme".to_owned())
-            .spawn(move || lockgate_acme::run(&settings, &client))?;
+        let client = ClientLog(Arc::clone(log));
+        running.spawn("acme", move || lockgate_acme::run(&settings, &client))?;
     }
-    let worker_control: Arc<dyn WorkerControl> = running;
-    Ok(context.run(&worker_control))
+    Ok(context.run(&running.control()))
 }
 
 /// Identifies this server among those that share `acme_dir`: the host, and the supervisor with its start time.
@@ -55,55 +47,13 @@ fn start_time(stat: &str) -> Option<&str> {
     fields.split_whitespace().nth(19)
 }
 
-/// Ends the process when the client's thread does, which only a panic makes it do.
-struct ClientThread(Arc<RunningAcme>);
+/// The error log, as the client sees it.
+struct ClientLog(Arc<ErrorLog>);
 
-impl Log for ClientThread {
+impl Log for ClientLog {
     fn write(&self, level: Level, message: &str) {
-        self.0.log.write(level, message);
+        self.0.write(level, message);
     }
-}
-
-impl Drop for ClientThread {
-    fn drop(&mut self) {
-        self.0.is_finished.store(true, Ordering::Release);
-    }
-}
-
-/// The running process, as the supervisor's messages reach it.
-struct RunningAcme {
-    log: Arc<ErrorLog>,
-    is_finished: AtomicBool,
-}
-
-impl WorkerControl for RunningAcme {
-    /// A certificate may become due while the workers drain.
-    fn drain(&self) {}
-
-    fn retire(&self) {}
-
-    fn stop(&self) {
-        self.is_finished.store(true, Ordering::Release);
-    }
-
-    fn reopen_logs(&self) {
-        // If the log cannot be reopened, the workers, which write to it, report that.
-        let _reported_by_others = self.log.reopen();
-    }
-
-    fn is_finished(&self) -> bool {
-        self.is_finished.load(Ordering::Acquire)
-    }
-
-    fn is_stuck(&self, _longer_than: Duration) -> bool {
-        false
-    }
-
-    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-
-    fn interrupted(&self) {}
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, hook_process, interpreter};
+use crate::{acme, admin, hook_process, interpreter, relay};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -248,6 +248,25 @@ impl Hooks for PythonHooks {
         Python::attach(|py| title::set(py, &self.config, Role::Acme));
         acme::run(&self.config, &self.log, context).unwrap_or_else(|error| {
             let message = format!("the ACME process cannot start: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
+        })
+    }
+
+    fn run_relay(&mut self, context: WorkerContext) -> i32 {
+        Python::attach(|py| title::set(py, &self.config, Role::Relay));
+        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
+            let problem = Python::attach(|py| exceptions::summary(py, &error));
+            let message = format!("the Redis relay cannot start: cannot change user: {problem}");
+            self.log.write(Level::Error, &message);
+            return CANNOT_START;
+        }
+        if !context.identity_changed() {
+            return 0;
+        }
+        let log = self.broadcast_log;
+        relay::run(&self.config, &self.log, context, log).unwrap_or_else(|error| {
+            let message = format!("the Redis relay cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })

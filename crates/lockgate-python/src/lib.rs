@@ -16,6 +16,7 @@ mod hooks;
 mod host;
 mod loading;
 mod push;
+mod relay;
 mod settings_source;
 mod uwsgi;
 mod worker;

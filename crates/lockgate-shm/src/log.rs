@@ -100,6 +100,11 @@ impl Log {
         Ok(Some(sequence))
     }
 
+    /// A number that no other log has, as far as its secret is random.
+    pub fn identity(&self) -> u64 {
+        self.ring.identity()
+    }
+
     /// Sequence number of the last record, which is the number of appends; 0: none.
     pub fn last_sequence(&self) -> u64 {
         self.ring.last_sequence()

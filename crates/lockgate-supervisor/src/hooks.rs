@@ -139,6 +139,14 @@ pub trait Hooks {
         0
     }
 
+    /// Relays published messages through Redis, in a child process; returns its exit code. Only called where `push_redis`
+    /// is set. The context has no listeners and no worker slot.
+    ///
+    /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
+    fn run_relay(&mut self, _context: WorkerContext) -> i32 {
+        0
+    }
+
     /// Runs gunicorn's hooks of the master, in a child process; returns its exit code. Only called where the configuration
     /// has such hooks. Events arrive on the socket. The user is the supervisor's.
     ///

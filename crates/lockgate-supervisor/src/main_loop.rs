@@ -38,11 +38,11 @@ use crate::main_loop::upgrade::{Outgoing, Trial, failed};
 use crate::main_loop::workers::Workers;
 use crate::master_fifo::MasterFifos;
 use crate::pid_file::PidFile;
-use crate::processes::acme_process::AcmeProcess;
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::fork_server::ForkServer;
 use crate::processes::hook_process::HookProcess;
 use crate::processes::oom::OomCounter;
+use crate::processes::optional_processes::{Duty, OptionalProcesses};
 use crate::processes::sampling::Sampler;
 use crate::service_manager::notify::Notifier;
 use crate::shared_memory::SharedMemory;
@@ -58,8 +58,8 @@ pub(crate) enum Outcome {
     Worker(NewWorker),
     /// In the forked admin process.
     Admin(NewSideProcess),
-    /// In the forked ACME process.
-    Acme(NewSideProcess),
+    /// In the forked ACME process or Redis relay.
+    Optional(Duty, NewSideProcess),
     /// In the forked hook process.
     Hooks(NewSideProcess),
     /// In a forked fork server.
@@ -81,7 +81,7 @@ pub(crate) struct MainLoop {
     /// A pipe: a reader of the first end sees end-of-file when no supervisor holds the second any more.
     lifeline: (OwnedFd, OwnedFd),
     admin: Option<AdminProcess>,
-    acme: AcmeProcess,
+    optional: OptionalProcesses,
     pub(crate) hook_process: HookProcess,
     preparation: Preparation,
     trial: Option<Trial>,
@@ -129,7 +129,7 @@ impl MainLoop {
             oom: OomCounter::new(),
             lifeline: parts.lifeline,
             admin: parts.admin,
-            acme: AcmeProcess::default(),
+            optional: OptionalProcesses::default(),
             hook_process: parts.hook_process,
             preparation: Preparation::default(),
             trial: None,
@@ -142,6 +142,8 @@ impl MainLoop {
     /// Runs until the server has stopped, or in a forked child. `first` is the first event.
     pub(crate) fn run(&mut self, first: Event, hooks: &mut dyn Hooks) -> Outcome {
         let mut events = VecDeque::from([first]);
+        let config = &self.generations.present().config;
+        self.optional.start(Duty::Relay, config, Instant::now());
         loop {
             if let Some(outcome) = self.handle(&mut events, hooks) {
                 return outcome;
@@ -151,8 +153,8 @@ impl MainLoop {
             if let Some(new) = admin.and_then(|admin| admin.fork_if_due(Instant::now(), hooks)) {
                 return Outcome::Admin(new);
             }
-            if let Some(new) = self.acme.fork_if_due(Instant::now(), hooks) {
-                return Outcome::Acme(new);
+            if let Some((duty, new)) = self.optional.fork_if_due(Instant::now(), hooks) {
+                return Outcome::Optional(duty, new);
             }
             if let Some(new) = self.hook_process.fork_if_due(Instant::now(), hooks) {
                 return Outcome::Hooks(new);
@@ -200,7 +202,7 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin {
             events.extend(admin.read(now, hooks).into_iter().map(Event::Requested));
         }
-        self.acme.read(now, hooks);
+        self.optional.read(now, hooks);
         events.extend(self.hook_process.read(now, hooks));
         events.extend(self.signals.take().into_iter().map(Event::Requested));
         let commands = self.fifos.read(now, self.scoreboard.get(), hooks);
@@ -262,7 +264,7 @@ impl MainLoop {
                 // May be lost during an upgrade: the next process opens the files anyway.
                 let admin = self.admin.as_ref();
                 let _is_sent = admin.is_some_and(AdminProcess::reopen_logs);
-                self.acme.reopen_logs();
+                self.optional.reopen_logs();
                 self.hook_process.reopen_logs();
             }
             Action::Record(event) => self.scoreboard.record(event),
@@ -322,9 +324,8 @@ impl MainLoop {
         };
         self.certificates.switch_over(Moment::now(), hooks);
         self.hook_process.on_switched_over();
-        self.acme.end();
         let present = self.generations.present();
-        self.acme.start(&present.config, Instant::now());
+        self.optional.restart(&present.config, Instant::now());
         self.sampler = Sampler::new(&present.rules(), present.config.worker_memory_measure);
         failed
     }
@@ -339,7 +340,7 @@ impl MainLoop {
         if let Some(pid_file) = &self.pid_file {
             pid_file.release();
         }
-        self.acme.end();
+        self.optional.end(Duty::Acme);
         self.generations.close_listeners(&self.workers)
     }
 
@@ -349,7 +350,7 @@ impl MainLoop {
             Status::Stopping { .. } => self.scoreboard.set_draining(),
             Status::Ready { .. } | Status::Serving { .. } => {
                 let config = &self.generations.present().config;
-                self.acme.start(config, Instant::now());
+                self.optional.start(Duty::Acme, config, Instant::now());
             }
             _ => {}
         }
@@ -376,7 +377,7 @@ impl MainLoop {
         // It holds the old application; the new version forks another one. No fork is pending during an upgrade.
         let _none = self.generations.present_mut().kill_fork_server();
         // The new version starts its own.
-        self.acme.end();
+        self.optional.end_all();
         self.hook_process.end();
         let (reading, writing) = &self.lifeline;
         let outgoing = Outgoing {
@@ -408,7 +409,7 @@ impl MainLoop {
             .chain(self.workers.poll_fds())
             .chain(fork_servers.iter().filter_map(|one| one.status().poll_fd()))
             .chain(admin.and_then(AdminProcess::poll_fd))
-            .chain(self.acme.poll_fd())
+            .chain(self.optional.poll_fds())
             .chain(self.fifos.poll_fds())
             .chain(self.preparation.poll_fd())
             .chain(self.hook_process.poll_fd());
@@ -422,7 +423,7 @@ impl MainLoop {
             self.sampler.next(),
             self.certificates.next(),
             admin.map(AdminProcess::next),
-            self.acme.next(),
+            self.optional.next(),
             self.fifos.next(),
             self.hook_process.next(),
             self.notifier.as_ref().and_then(Notifier::next),
@@ -451,7 +452,7 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin {
             admin.end();
         }
-        self.acme.end();
+        self.optional.end_all();
         if let Some(pid_file) = &self.pid_file {
             pid_file.remove();
         }

@@ -1,6 +1,5 @@
 //! Child processes as the supervisor sees them: channels, signals, memory, exit.
 
-pub(crate) mod acme_process;
 pub(crate) mod admin_process;
 pub(crate) mod descendants;
 pub(crate) mod evaluation;
@@ -12,6 +11,7 @@ pub(crate) mod in_flight;
 pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod oom;
+pub(crate) mod optional_processes;
 pub(crate) mod sampling;
 pub(crate) mod side_process;
 pub(crate) mod worker_process;

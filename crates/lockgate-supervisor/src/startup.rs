@@ -395,9 +395,9 @@ fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i
             let resources = main_loop.into_admin_resources();
             new.run_admin(resources, signals, hooks)
         }),
-        Outcome::Acme(new) => new.replace_signals(supervisor).map(|signals| {
-            let resources = main_loop.into_acme_resources();
-            new.run_acme(resources, signals, hooks)
+        Outcome::Optional(duty, new) => new.replace_signals(supervisor).map(|signals| {
+            let resources = main_loop.into_optional_resources();
+            new.run_optional(duty, resources, signals, hooks)
         }),
         Outcome::Hooks(new) => new.replace_signals(supervisor).map(|signals| {
             let (resources, events) = main_loop.into_hook_resources();

@@ -4,7 +4,7 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 10] = [
+const FLOORS: [(&str, &[&str]); 11] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
@@ -36,6 +36,15 @@ const FLOORS: [(&str, &[&str]); 10] = [
         &["lockgate-config", "lockgate-observe", "lockgate-tls"],
     ),
     (
+        "lockgate-relay",
+        &[
+            "lockgate-config",
+            "lockgate-observe",
+            "lockgate-push",
+            "lockgate-shm",
+        ],
+    ),
+    (
         "lockgate-python",
         &[
             "lockgate-http",
@@ -45,6 +54,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "lockgate-shm",
             "lockgate-tls",
             "lockgate-acme",
+            "lockgate-relay",
             "lockgate-worker",
             "lockgate-supervisor",
         ],

@@ -11,8 +11,8 @@ const TOTAL_LIMIT: usize = 800;
 const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
-/// Crates without any unsafe code: floor 0, the worker, and this one.
-const SAFE_CRATES: [&str; 9] = [
+/// Crates without any unsafe code: floor 0, the worker, the clients, and this one.
+const SAFE_CRATES: [&str; 10] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
@@ -20,6 +20,7 @@ const SAFE_CRATES: [&str; 9] = [
     "lockgate-shm",
     "lockgate-tls",
     "lockgate-acme",
+    "lockgate-relay",
     "lockgate-worker",
     "xtask",
 ];

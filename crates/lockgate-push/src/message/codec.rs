@@ -30,6 +30,7 @@ mod tag {
     pub const SKIP_USERS: u8 = 18;
     pub const REQUIRE_SUB: u8 = 19;
     pub const BUILDS_ID: u8 = 20;
+    pub const RELAYED: u8 = 21;
 }
 
 impl Message {
@@ -83,6 +84,7 @@ impl Message {
             (tag::SENDER, &self.sender),
             (tag::SKIP_USERS, &self.skip_users),
             (tag::REQUIRE_SUB, &self.require_sub),
+            (tag::RELAYED, &self.relayed),
         ] {
             if let Some(value) = value {
                 put(tag, value.as_bytes());
@@ -133,6 +135,7 @@ impl Message {
             tag::SKIP_USERS => self.skip_users = Some(text(value)?),
             tag::REQUIRE_SUB => self.require_sub = Some(text(value)?),
             tag::BUILDS_ID => self.builds_id = true,
+            tag::RELAYED => self.relayed = Some(text(value)?),
             tag::TEXT => self.content = Some(Content::Text(text(value)?)),
             tag::BINARY => self.content = Some(Content::Binary(value.to_vec())),
             tag::STREAM_CONTENT => {
@@ -266,7 +269,7 @@ mod tests {
     }
 
     fn message() -> impl Strategy<Value = Message> {
-        let texts = [(); 6].map(|()| option::of(text()));
+        let texts = [(); 7].map(|()| option::of(text()));
         (
             text(),
             texts,
@@ -275,7 +278,7 @@ mod tests {
             any::<bool>(),
         )
             .prop_map(|(channel, texts, content, formats, builds_id)| {
-                let [id, prev_id, event, sender, skip_users, require_sub] = texts;
+                let [id, prev_id, event, sender, skip_users, require_sub, relayed] = texts;
                 Message {
                     channel,
                     id,
@@ -287,6 +290,7 @@ mod tests {
                     skip_users,
                     require_sub,
                     builds_id,
+                    relayed,
                 }
             })
     }

@@ -15,6 +15,7 @@ pub(crate) enum Role {
     Worker(usize),
     Admin,
     Acme,
+    Relay,
     Hooks,
 }
 
@@ -41,7 +42,8 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-hooks`: the suffix identifies the process, so a long name is cut before it.
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-hooks`: the suffix identifies the
+/// process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),
@@ -49,6 +51,7 @@ fn short_name(name: &str, role: Role) -> String {
         Role::Worker(slot) => format!("-w{slot}"),
         Role::Admin => "-admin".to_owned(),
         Role::Acme => "-acme".to_owned(),
+        Role::Relay => "-relay".to_owned(),
         Role::Hooks => "-hooks".to_owned(),
     };
     let mut room = SHORT.saturating_sub(end.len()).min(name.len());
@@ -66,6 +69,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::Worker(slot) => format!("worker {slot}"),
         Role::Admin => "admin".to_owned(),
         Role::Acme => "acme".to_owned(),
+        Role::Relay => "relay".to_owned(),
         Role::Hooks => "hooks".to_owned(),
     };
     format!("{name}: {what} [{app}]")

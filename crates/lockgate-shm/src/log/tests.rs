@@ -496,3 +496,14 @@ fn an_append_that_does_not_wait_leaves_the_log_to_the_holder_of_its_lock() {
         (vec![1, 2], 2)
     );
 }
+
+#[test]
+fn logs_with_different_secrets_have_different_identities() {
+    let with = |secret| {
+        let (lock_words, words) = memory(PLAN);
+        let open = || Log::new(lock_words, words, PLAN, secret).unwrap();
+        assert_eq!(open().identity(), open().identity());
+        open().identity()
+    };
+    assert_ne!(with((1, 2)), with((1, 3)));
+}

@@ -1,4 +1,4 @@
-//! A side process after the fork: setup, then the host's admin listener, ACME client or hooks.
+//! A side process after the fork: setup, then the host's admin listener, ACME client, Redis relay or hooks.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use crate::child::parent_death;
 use crate::child::setup::{ChildResources, SETUP_FAILED};
 use crate::child::worker_context::WorkerContext;
 use crate::operators::OperatorRequests;
+use crate::processes::optional_processes::Duty;
 use crate::signals::WorkerSignals;
 
 /// Longest time without a heartbeat; one is sent every second.
@@ -55,17 +56,19 @@ impl NewSideProcess {
         hooks.run_admin(context, scoreboard, requests)
     }
 
-    /// Runs the ACME process; returns its exit code.
-    pub(crate) fn run_acme(
+    /// Runs the ACME process or the Redis relay; returns its exit code.
+    pub(crate) fn run_optional(
         self,
+        duty: Duty,
         resources: ChildResources,
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
         hide();
-        match self.into_context(resources, signals) {
-            Some(context) => hooks.run_acme(context),
-            None => SETUP_FAILED,
+        match (self.into_context(resources, signals), duty) {
+            (Some(context), Duty::Acme) => hooks.run_acme(context),
+            (Some(context), Duty::Relay) => hooks.run_relay(context),
+            (None, _) => SETUP_FAILED,
         }
     }
 

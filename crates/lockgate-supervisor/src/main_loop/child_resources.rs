@@ -57,11 +57,11 @@ impl MainLoop {
     /// In the forked hook process: closes everything that it does not need. Also returns its end of the channel.
     pub(crate) fn into_hook_resources(mut self) -> (ChildResources, Option<OwnedFd>) {
         let events = self.hook_process.take_receiver();
-        (self.into_acme_resources(), events)
+        (self.into_optional_resources(), events)
     }
 
-    /// In the forked ACME process: closes everything that it does not need.
-    pub(crate) fn into_acme_resources(self) -> ChildResources {
+    /// In the forked ACME process or Redis relay: closes everything that it does not need.
+    pub(crate) fn into_optional_resources(self) -> ChildResources {
         let resources = Self {
             admin: None,
             ..self

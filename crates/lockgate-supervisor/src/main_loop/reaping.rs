@@ -41,7 +41,7 @@ impl MainLoop {
         {
             return Vec::new();
         }
-        if (self.acme).on_exited(pid, exit_status, Instant::now(), hooks) {
+        if (self.optional).on_exited(pid, exit_status, Instant::now(), hooks) {
             return Vec::new();
         }
         if (self.hook_process).on_exited(pid, exit_status, Instant::now(), hooks) {

@@ -1,5 +1,5 @@
-//! A side process as the supervisor sees it: fork, heartbeats, exit. The admin process, the ACME process and the
-//! hook process are such.
+//! A side process as the supervisor sees it: fork, heartbeats, exit. The admin process, the ACME process, the
+//! Redis relay and the hook process are such.
 //!
 //! The supervisor forks it like a worker. It holds no state that is not in files: one that dies is replaced, and it is
 //! killed without an order to stop.

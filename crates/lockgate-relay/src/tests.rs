@@ -1,0 +1,5 @@
+//! Tests of both halves over a stream in memory.
+
+mod fake;
+mod receiver;
+mod sender;

@@ -1,0 +1,204 @@
+//! The side processes that only some settings need: the ACME process and the Redis relay.
+//!
+//! The ACME process is started when the first workers serve, because they answer the authority's challenges; the server
+//! loses nothing with it but the next renewal. The relay is started at once and ended last. Both are started again at
+//! each reload, with the new settings.
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use lockgate_config::Config;
+
+use crate::Hooks;
+use crate::channels::control::ControlMessage;
+use crate::child::side_process::NewSideProcess;
+use crate::processes::exit_status::ExitStatus;
+use crate::processes::side_process::SideProcess;
+
+/// What an optional process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Obtains certificates.
+    Acme,
+    /// Relays messages through Redis.
+    Relay,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct OptionalProcesses {
+    acme: Option<SideProcess>,
+    relay: Option<SideProcess>,
+}
+
+impl Duty {
+    const ALL: [Self; 2] = [Self::Acme, Self::Relay];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Acme => "ACME process",
+            Self::Relay => "Redis relay",
+        }
+    }
+
+    fn is_needed(self, config: &Config) -> bool {
+        match self {
+            Self::Acme => config.acme.public_domains().next().is_some(),
+            Self::Relay => config.push.is_enabled && config.push.redis.is_some(),
+        }
+    }
+}
+
+impl OptionalProcesses {
+    /// Starts the process if these settings need it and it does not run yet.
+    pub(crate) fn start(&mut self, duty: Duty, config: &Config, now: Instant) {
+        let process = self.get(duty);
+        if process.is_none() && duty.is_needed(config) {
+            *process = Some(SideProcess::new(duty.name(), None, now));
+        }
+    }
+
+    /// Ends the process, until the next [`start`](Self::start).
+    pub(crate) fn end(&mut self, duty: Duty) {
+        if let Some(mut process) = self.get(duty).take() {
+            process.end();
+        }
+    }
+
+    /// Ends all.
+    pub(crate) fn end_all(&mut self) {
+        Duty::ALL.into_iter().for_each(|duty| self.end(duty));
+    }
+
+    /// These settings apply from now on.
+    pub(crate) fn restart(&mut self, config: &Config, now: Instant) {
+        self.end_all();
+        for duty in Duty::ALL {
+            self.start(duty, config, now);
+        }
+    }
+
+    fn get(&mut self, duty: Duty) -> &mut Option<SideProcess> {
+        match duty {
+            Duty::Acme => &mut self.acme,
+            Duty::Relay => &mut self.relay,
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &SideProcess> {
+        self.acme.iter().chain(&self.relay)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut SideProcess> {
+        self.acme.iter_mut().chain(&mut self.relay)
+    }
+
+    /// The descriptors to poll, besides the time of [`next`](Self::next).
+    pub(crate) fn poll_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.iter().filter_map(SideProcess::poll_fd)
+    }
+
+    /// When something is to be done; see [`SideProcess::next`].
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.iter().map(SideProcess::next).min()
+    }
+
+    /// Forks a process when one is due. In the new process: what it does, and its ends of the channels.
+    pub(crate) fn fork_if_due(
+        &mut self,
+        now: Instant,
+        hooks: &mut dyn Hooks,
+    ) -> Option<(Duty, NewSideProcess)> {
+        Duty::ALL.into_iter().find_map(|duty| {
+            let new = self.get(duty).as_mut()?.fork_if_due(now, hooks)?;
+            Some((duty, new))
+        })
+    }
+
+    /// Reads their heartbeats.
+    pub(crate) fn read(&mut self, now: Instant, hooks: &dyn Hooks) {
+        for process in self.iter_mut() {
+            // It has nothing else to say.
+            let _heartbeats = process.read(now, hooks);
+        }
+    }
+
+    /// Makes the processes reopen their log file.
+    pub(crate) fn reopen_logs(&self) {
+        for process in self.iter() {
+            // A process that has just exited is replaced by one that opens the file.
+            let _is_sent = process.send(ControlMessage::ReopenLogs);
+        }
+    }
+
+    /// Handles the exit of a child; returns whether it was one of them.
+    pub(crate) fn on_exited(
+        &mut self,
+        pid: u32,
+        exit_status: ExitStatus,
+        now: Instant,
+        hooks: &dyn Hooks,
+    ) -> bool {
+        self.iter_mut()
+            .any(|process| process.on_exited(pid, exit_status, now, hooks))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockgate_config::{AppSpec, RedisAddress};
+
+    use super::*;
+
+    fn config() -> Config {
+        Config::with_defaults(AppSpec::parse("app:app").unwrap())
+    }
+
+    fn assert_is_needed(duty: Duty, config: &Config, is_needed: bool) {
+        let now = Instant::now();
+        let mut processes = OptionalProcesses::default();
+        assert_eq!(processes.next(), None);
+        processes.start(duty, config, now);
+        assert_eq!(processes.next().is_some(), is_needed, "{duty:?}");
+        processes.restart(config, now);
+        assert_eq!(processes.next().is_some(), is_needed, "{duty:?}");
+        processes.end_all();
+        assert_eq!(processes.next(), None);
+    }
+
+    #[test]
+    fn the_acme_process_runs_while_names_need_an_authority() {
+        for (domains, is_needed) in [
+            (&[][..], false),
+            (&["localhost", "127.0.0.1"], false),
+            (&["localhost", "shop.example"], true),
+        ] {
+            let mut config = config();
+            config.acme.domains = domains.iter().map(|name| (*name).to_owned()).collect();
+            assert_is_needed(Duty::Acme, &config, is_needed);
+        }
+    }
+
+    #[test]
+    fn the_relay_runs_with_push_and_a_redis_server() {
+        let redis = RedisAddress {
+            is_tls: false,
+            host: "localhost".to_owned(),
+            port: 6379,
+            user: None,
+            password: None,
+            database: 0,
+        };
+        for (is_enabled, redis, is_needed) in [
+            (false, None, false),
+            (true, None, false),
+            (false, Some(&redis), false),
+            (true, Some(&redis), true),
+        ] {
+            let mut config = config();
+            config.push.is_enabled = is_enabled;
+            config.push.redis = redis.cloned();
+            assert_is_needed(Duty::Relay, &config, is_needed);
+        }
+    }
+}
