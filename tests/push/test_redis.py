@@ -1,4 +1,4 @@
-"""Servers that share a Redis server: a message of one reaches the held connections of all, each once."""
+"""Servers that share a Redis server: a message reaches the held connections of all, each once."""
 
 import contextlib
 import json
