@@ -20,7 +20,7 @@ use lockgate_push::websocket_control::{
 
 use self::answer::BadAnswer;
 use self::application::Application;
-use self::timers::{Due, Timers};
+use self::timers::{Due, LOOK_EVERY, Timers};
 use super::body::minimum_rate::MinimumRate;
 use super::publication::{Delivery, Frame, Publication};
 use super::stored_response::StoredResponse;
@@ -389,8 +389,12 @@ impl Session {
         }
     }
 
-    /// When [`Session::on_time`] has to be called next.
+    /// When [`Session::on_time`] has to be called next, at the latest.
     pub fn next_time(&self, now: Instant) -> Instant {
+        if self.closing == Closing::Closed {
+            // Only the application's answer is awaited.
+            return now + LOOK_EVERY;
+        }
         let may_ask = self.application.is_idle() && !self.application.is_over();
         self.timers.next(may_ask, now)
     }

@@ -134,9 +134,9 @@ impl HeldWebSocket {
             }
             has_moved |= self.read(turn);
             if !self.has_output() {
-                has_moved |= self.ask(turn);
                 let now = turn.now;
                 self.change(|session, frames| session.on_time(now, frames));
+                has_moved |= self.ask(turn);
                 if self.session.is_finished() && !self.has_output() {
                     return self.finish(now);
                 }

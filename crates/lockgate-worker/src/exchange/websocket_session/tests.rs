@@ -332,7 +332,7 @@ fn an_answer_that_cannot_be_followed_closes_the_connection() {
         let [high, low] = u16::to_be_bytes(code);
         assert_eq!(held.sent(), [0x88, 2, high, low], "{response:?}");
         // A client that does not answer the Close frame has gone.
-        held.at(5);
+        held.at(10);
         assert_eq!(held.asked().as_deref(), Some("DISCONNECT "));
     }
 }

@@ -15,10 +15,10 @@ const PING_AFTER: Duration = Duration::from_secs(45);
 const PONG_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the client's Close frame is waited for after the server's.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A session without any deadline is looked at this often, so that closed connections leave no timer entries for longer.
-const LOOK_EVERY: Duration = Duration::from_secs(600);
+pub const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 /// See the module documentation.
 #[derive(Debug)]
