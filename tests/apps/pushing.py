@@ -12,7 +12,10 @@ def app(environ, start_response):
     def first(name, default=None):
         return query.get(name, [default])[0]
 
-    channels = [("Grip-Channel", channel) for channel in query.get("channel", ["news"])]
+    names = query.get("channel", ["news"])
+    if "channels" in query:
+        names = [f"c{number}" for number in range(int(first("channels")))]
+    channels = [("Grip-Channel", channel) for channel in names]
     instruction = [
         (name, first(name))
         for name in ("Grip-Timeout", "Grip-Keep-Alive", "Grip-Status", "Grip-Link")
@@ -65,6 +68,17 @@ def app(environ, start_response):
         lockgate.publish(channel, fields.pop("content", None), **fields)
         start_response("204 No Content", [])
         return []
+    if path == "/flood":
+        # As fast as it can; in all workers the same log has a bound.
+        for number in range(int(first("count"))):
+            lockgate.publish(first("channel", "news"), f"{number} " + "x" * 100, id=str(number))
+        lockgate.publish(first("channel", "news"), "end", id="end")
+        start_response("204 No Content", [])
+        return []
+    if path == "/grip-fields":
+        start_response("200 OK", [("Content-Type", "application/json")])
+        fields = {key: value for key, value in environ.items() if key.startswith("HTTP_GRIP")}
+        return [json.dumps(fields).encode()]
     if path == "/sig":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [environ.get("HTTP_GRIP_SIG", "").encode()]

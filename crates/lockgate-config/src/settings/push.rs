@@ -80,7 +80,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             auto: false,
         },
         doc: "Maximum number of channels of one held response. With more the response is not held, and the client gets \
-              502.",
+              500.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -122,7 +122,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::Path,
         doc: "File of the key of GRIP's signatures. The server signs its requests to the application with it (`Grip-Sig`), \
               and clients that publish over HTTP may sign theirs. The first line has at least 32 characters, or `base64:` and at least 32 \
-              bytes in base64. Empty: nothing is signed. The key itself is no setting, because flags and variables are \
+              bytes in base64. Empty: the application cannot check the signature. The key itself is no setting, because flags and variables are \
               visible to others. For the admin listener a change takes effect at the next start.",
         gunicorn: &[],
         uwsgi: &[],
