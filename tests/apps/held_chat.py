@@ -60,6 +60,8 @@ def answers(event, environ, fields):
         fields += [("Sec-WebSocket-Extensions", "grip"), ("Set-Cookie", "a=b")]
         if "chat" in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", ""):
             fields.append(("Sec-WebSocket-Protocol", "chat"))
+        if environ["PATH_INFO"] == "/ws/slow":
+            time.sleep(1)
         if environ["PATH_INFO"] == "/ws/checked":
             fields.append(("Keep-Alive-Interval", "1"))
         return [WebSocketEvent("OPEN")]

@@ -225,6 +225,22 @@ def test_a_connection_that_is_cut_is_a_disconnect(server):
     saw(server, "DISCONNECT")
 
 
+def test_a_client_that_leaves_during_the_handshake_is_a_disconnect(server):
+    with server.connect() as wire:
+        wire.send(HANDSHAKE % b"/ws/slow")
+        saw(server, "OPEN")
+    saw(server, "DISCONNECT")
+    assert server.stop() == 0
+
+
+def test_messages_that_follow_the_handshake_at_once_are_kept(server):
+    with server.connect() as wire:
+        wire.send(HANDSHAKE % b"/ws/slow" + frame(1, b"early"))
+        wire.send(frame(1, b"late"))
+        assert wire.head().status == 101
+        assert wire.part(7 + 6) == b"\x81\x05early\x81\x04late"
+
+
 def test_a_client_that_breaks_the_protocol_is_closed(server):
     for sent, code in [
         (frame(3, b""), 1002),
