@@ -294,3 +294,66 @@ fn lost_records_end_the_response() {
     subscription.channels().lose_records();
     assert_eq!(subscription.on_time(now), Reaction::End);
 }
+
+#[test]
+fn filters_leave_messages_out_and_put_the_id_into_content() {
+    let log = log();
+    let now = Instant::now();
+    let held = |name: &str, filters| HeldChannel {
+        name: name.to_owned(),
+        prev_id: Some("0".to_owned()),
+        filters,
+    };
+    let meta = [("user", "alice"), ("id_format", "%(a)s,%(b)s%%")];
+    let instruction = Instruction {
+        channels: vec![
+            held("a", Filters::SKIP_USERS),
+            held("b", Filters::REQUIRE_SUB),
+        ],
+        meta: meta
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..instruction(HoldMode::Stream, &[])
+    };
+    let mut subscription = Subscription::new(instruction, Request::default(), rules(&log), now);
+    assert_eq!(subscription.last_ids(), "a; last-id=0, b; last-id=0");
+    let message = |channel: &str, id: &str| Message {
+        channel: channel.to_owned(),
+        id: Some(id.to_owned()),
+        content: Some(Content::Text("%I 100%%".to_owned())),
+        builds_id: true,
+        ..Message::default()
+    };
+    let text = |text: &str| Some(text.to_owned());
+    for (message, expected) in [
+        (message("a", "1"), Some(&b"1,0% 100%"[..])),
+        (
+            Message {
+                skip_users: text("bob,alice"),
+                ..message("a", "2")
+            },
+            None,
+        ),
+        (
+            Message {
+                require_sub: text("c"),
+                ..message("b", "1")
+            },
+            None,
+        ),
+        (
+            Message {
+                require_sub: text("a"),
+                ..message("b", "x y")
+            },
+            Some(b"2,x y% 100%"),
+        ),
+    ] {
+        let starts_at = log.head();
+        publish(&log, &message.channel, "filler");
+        let publication = Publication::new(message, starts_at, log.head());
+        let expected = expected.map_or(Reaction::Nothing, |bytes| Reaction::Send(bytes.into()));
+        assert_eq!(subscription.on_message(&publication, now), expected);
+    }
+    assert_eq!(subscription.last_ids(), "a; last-id=2, b; last-id=\"x y\"");
+}
