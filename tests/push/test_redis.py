@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import eventually
-from harness.process import children
+from harness.process import children, free_port
 from harness.redis import Redis
 
 RELAYS = "messages are relayed through"
@@ -27,9 +27,9 @@ def redis(tmp_path):
 def launch(start):
     """Starts a server with the relay, and waits until this works."""
 
-    def launch(redis, *arguments, url=None, relays=True):
+    def launch(redis, *arguments, url=None, relays=True, **options):
         redis_flags = ("--push-redis", url or redis.url)
-        server = start("pushing:app", "--push", *redis_flags, *arguments)
+        server = start("pushing:app", "--push", *redis_flags, *arguments, **options)
         if relays:
             eventually(lambda: RELAYS in server.errors, what="the relay works")
         return server
@@ -235,5 +235,58 @@ def test_a_wrong_password_is_named_and_a_right_one_works(tmp_path, launch):
         for server in (wrong, without):
             assert server.errors.count(CANNOT) == 1
             assert "wrong" not in server.errors.replace("WRONGPASS", "")
+    finally:
+        redis.kill()
+
+
+def test_connections_that_break_lose_and_repeat_nothing(redis, launch):
+    a, b = launch(redis), launch(redis)
+    with opened(b) as of_b:
+        for number in range(150):
+            publish_all(a, [number])
+            if number % 5 == 0:
+                redis.command("CLIENT", "KILL", "TYPE", "normal")
+        publish_all(a, ["end"])
+        assert lines(of_b, 151) == [*numbered(150), "end"]
+
+
+def test_nothing_is_lost_or_repeated_in_an_upgrade(redis, launch):
+    a, b = launch(redis), launch(redis)
+    (before,) = relay_pids(a)
+    with opened(b) as wire:
+        publish_all(a, numbered(10, "a"))
+        publish_all(b, numbered(10, "b"))
+        a.signal(signal.SIGUSR2)
+        publish_all(a, numbered(10, "c"))
+        publish_all(b, numbered(10, "d"))
+        eventually(
+            lambda: [pid for pid in relay_pids(a) if pid != before],
+            within=30,
+            what="the relay of the new program",
+        )
+        publish_all(a, ["end"])
+        publish_all(b, ["end of b"])
+        received = lines(wire, 42)
+        for turn in "abcd":
+            assert [line for line in received if line[0] == turn] == numbered(10, turn)
+
+
+def test_the_connection_to_redis_may_be_encrypted(tmp_path, launch, authority):
+    certificate, key = authority.issue("redis", "DNS:localhost")
+    port = free_port()
+    redis = Redis(
+        tmp_path,
+        *("--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+    )
+    try:
+        url = f"rediss://localhost:{port}"
+        trusting = {"SSL_CERT_FILE": str(authority.certfile)}
+        a, b = (launch(redis, url=url, environment=trusting) for _ in range(2))
+        with opened(b) as wire:
+            publish_all(a, ["one"])
+            assert lines(wire, 1) == ["one"]
+        other = launch(redis, url=url, relays=False)
+        eventually(lambda: "TLS: invalid peer certificate" in other.errors, what="the reason")
     finally:
         redis.kill()
