@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use lockgate_shm::Log;
+use lockgate_shm::{Cursor, Log};
 
 use crate::connection::inbox::Returned;
 use crate::event_loop::context::Context;
@@ -18,13 +18,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The system's error when it cannot start a thread.
 pub(super) fn start(context: &Arc<Context>, log: Log) -> io::Result<()> {
     let guard = &context.lifecycle.panic_guard;
-    // The event loop begins to read at an earlier place.
     let context = Arc::downgrade(context);
-    guard.spawn("lockgate-broadcast", move || run(&context, log))
+    // The event loop begins to read at an earlier place. Not read by the thread, which may start after a client has
+    // come and a record for it.
+    let seen = log.head();
+    guard.spawn("lockgate-broadcast", move || run(&context, log, seen))
 }
 
-fn run(context: &Weak<Context>, log: Log) {
-    let mut seen = log.head();
+fn run(context: &Weak<Context>, log: Log, mut seen: Cursor) {
     loop {
         let has_news = log.wait(&seen, LOOK_EVERY);
         let Some(context) = context.upgrade() else {
