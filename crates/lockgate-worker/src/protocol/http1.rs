@@ -313,7 +313,9 @@ impl Http1 {
             self.link.out.give_spare(output);
         }
         self.begin_response(ready_nanos);
-        if let Some(acceptance) = self.opens_websocket(&request) {
+        if self.context.broadcast.is_some()
+            && let Some(acceptance) = self.opens_websocket(&request)
+        {
             return self.open_websocket(request, acceptance, turn);
         }
         turn.dispatch(Exchange::new(request, self, turn.arrived_at, ready_nanos));

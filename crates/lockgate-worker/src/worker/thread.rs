@@ -68,11 +68,9 @@ impl WorkerThread {
             }));
             let mut began = Instant::now();
             let waited = asked.map_or(Duration::ZERO, |asked| began - asked);
-            if self.context.pool.on_attached(
-                waited,
-                waited >= self.context.pool.forced_wait(),
-                began,
-            ) {
+            let pool = &self.context.pool;
+            let is_forced = asked.is_some() && waited >= pool.forced_wait();
+            if pool.on_attached(waited, is_forced, began) {
                 self.context.inbox.wake();
             }
             let Some(mut exchange) = next else {

@@ -24,11 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 impl Http1 {
     /// Whether the request opens a WebSocket that the server holds, and how it is accepted.
-    #[inline]
+    #[cold]
     pub(super) fn opens_websocket(&self, request: &Request) -> Option<Acceptance> {
         let may_open =
             is_held_websocket(&request.head, &self.context.config.push.websocket_over_http)
-                && self.context.broadcast.is_some()
                 && !self.link.local.is_uwsgi;
         may_open
             .then(|| Acceptance::of(&request.head).ok())
