@@ -96,8 +96,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["push-redis"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "URL of a Redis server (5 or later), through which several hosts publish to each other's connections. An example is \
-              `redis://:PASSWORD@10.0.0.5:6379/0`; `rediss://` is for TLS. Empty: messages are delivered to connections \
+        doc: "URL of a Redis server, through which several hosts publish to each other's connections. It needs Redis 5 or \
+              later. An example is `redis://:PASSWORD@10.0.0.5:6379/0`; `rediss://` is for TLS. Empty: messages are delivered to connections \
               of this server only. The password is shown as `***`. In a flag other users of the host can read it; use \
               the file or the variable.",
         gunicorn: &[],
