@@ -22,9 +22,8 @@ use self::thread::WorkerThread;
 use crate::app::App;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
 use crate::event_loop::EventLoop;
-use crate::event_loop::context::{Context, Lifecycle};
+use crate::event_loop::context::{Context, Lifecycle, Reports};
 use crate::event_loop::handle::SharedEventLoop;
-use crate::event_loop::load_shedding::SheddingReport;
 use crate::exchange::body::buffer::BodyPool;
 use crate::exchange::body::spool::BodyStore;
 use crate::exchange::client_identity::TrustedProxies;
@@ -189,11 +188,7 @@ impl Worker {
             ),
             access_log,
             error_log,
-            spool_failures: Mutex::default(),
-            floods: Mutex::default(),
-            lost_records: Mutex::default(),
-            bad_pages: Mutex::default(),
-            shedding: SheddingReport::default(),
+            reports: Reports::default(),
             lifecycle: Lifecycle {
                 finished,
                 is_finished: AtomicBool::new(false),

@@ -1,8 +1,8 @@
 //! What the event loop, the connections and the threads of a worker share: settings, application, thread pool, logs and
 //! metrics. It holds neither connections nor the event loop.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
@@ -25,7 +25,7 @@ use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 use crate::log::access_log::AccessLog;
-use crate::log::throttle::{LogThrottle, and_suppressed};
+use crate::log::throttle::{SharedThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
 use crate::poller::Waker;
 use crate::thread_pool::ThreadPool;
@@ -53,14 +53,20 @@ pub struct Context {
     pub metrics: WorkerMetrics,
     pub access_log: Option<Arc<AccessLog>>,
     pub error_log: Arc<ErrorLog>,
-    pub spool_failures: Mutex<LogThrottle>,
-    pub floods: Mutex<LogThrottle>,
-    pub lost_records: Mutex<LogThrottle>,
-    pub bad_pages: Mutex<LogThrottle>,
-    pub shedding: SheddingReport,
+    pub reports: Reports,
     pub lifecycle: Lifecycle,
     /// Set if a setting asks for calls to be watched.
     pub deadlines: Option<Arc<Deadlines>>,
+}
+
+/// When events that may recur many times were logged.
+#[derive(Default)]
+pub struct Reports {
+    spool_failures: SharedThrottle,
+    floods: SharedThrottle,
+    lost_records: SharedThrottle,
+    bad_pages: SharedThrottle,
+    shedding: SheddingReport,
 }
 
 /// How the worker's end is announced.
@@ -161,22 +167,17 @@ impl Context {
 
     /// Logs that requests are refused, from time to time.
     pub fn report_overload(&self, why: DropReason, now: Instant) {
-        if let Some(warning) = self.shedding.warning(why, &self.config, now) {
+        if let Some(warning) = self.reports.shedding.warning(why, &self.config, now) {
             self.error_log
                 .write_unless_blocked(Level::Warning, &warning);
         }
     }
 
     pub fn report_spool_failure(&self, reason: &NotStored, now: Instant) {
-        let Some(suppressed) = self
-            .spool_failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(suppressed) = self.reports.spool_failures.record(now) else {
             return;
         };
-        let others = and_suppressed(suppressed);
+        let others = suppressed;
         let NotStored::Disk(error) = reason else {
             let message = format!(
                 "cannot store a request body on disk: {} bodies on disk and the open connections use all descriptors \
@@ -200,33 +201,25 @@ impl Context {
 
     /// Logs that a client has caused too much work over HTTP/2, from time to time.
     pub fn report_flood(&self, client: &Client, error: &ConnectionError, now: Instant) {
-        let Some(suppressed) = (self.floods.lock())
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(suppressed) = self.reports.floods.record(now) else {
             return;
         };
         let client = client.shown();
         let message = format!(
-            "closed an HTTP/2 connection from {client} because of a flood: {error}{}",
-            and_suppressed(suppressed)
+            "closed an HTTP/2 connection from {client} because of a flood: {error}{suppressed}"
         );
         (self.error_log).write_unless_blocked(Level::Warning, &message);
     }
 
     /// Logs that a subscriber has lost messages, from time to time.
     pub fn report_lost_records(&self, client: &Client, now: Instant) {
-        let Some(suppressed) = (self.lost_records.lock())
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(suppressed) = self.reports.lost_records.record(now) else {
             return;
         };
         let client = client.shown();
         let message = format!(
             "closed a held stream of {client}: it was so far behind that its next messages have been overwritten \
-             (setting: push_memory){}",
-            and_suppressed(suppressed)
+             (setting: push_memory){suppressed}"
         );
         (self.error_log).write_unless_blocked(Level::Warning, &message);
     }
@@ -242,31 +235,20 @@ impl Context {
 
     /// Logs that a held response cannot continue, from time to time. `target` is that of its request.
     pub fn report_bad_page(&self, target: &str, problem: &dyn std::fmt::Display, now: Instant) {
-        let Some(suppressed) = (self.bad_pages.lock())
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(suppressed) = self.reports.bad_pages.record(now) else {
             return;
         };
-        let message = format!(
-            "cannot continue the held response to {target}: {problem}{}",
-            and_suppressed(suppressed)
-        );
+        let message =
+            format!("cannot continue the held response to {target}: {problem}{suppressed}");
         self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     /// Logs that a WebSocket is closed because of the application, from time to time. `target` is that of its handshake.
     pub fn report_bad_answer(&self, target: &str, problem: &dyn std::fmt::Display, now: Instant) {
-        let Some(suppressed) = (self.bad_pages.lock())
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(suppressed) = self.reports.bad_pages.record(now) else {
             return;
         };
-        let message = format!(
-            "closed the WebSocket at {target}: {problem}{}",
-            and_suppressed(suppressed)
-        );
+        let message = format!("closed the WebSocket at {target}: {problem}{suppressed}");
         self.error_log.write_unless_blocked(Level::Error, &message);
     }
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
+use super::dropped;
 use super::stored_response::StoredResponse;
 use super::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
     Sent,
 };
-use crate::event_loop::load_shedding;
 use crate::transport::outbox::SharedBytes;
 
 /// What becomes of the response; `None`: there is none.
@@ -116,8 +116,8 @@ impl ResponseWriter for Collector {
     }
 
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {
-        if let Some(detail) = load_shedding::detail_of(why) {
-            self.answer(&load_shedding::answer_to(why, detail), now);
+        if let Some(detail) = dropped::detail_of(why) {
+            self.answer(&dropped::answer_to(why, detail), now);
         }
     }
 

@@ -8,7 +8,7 @@ mod writer;
 
 use std::cell::RefCell;
 use std::fmt::Display;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockgate_config::Config;
@@ -28,7 +28,7 @@ use crate::exchange::stored_response::is_media_type;
 use crate::exchange::subscribed_channels::Rules;
 use crate::exchange::websocket_session::answer::{MEDIA_TYPE, is_held_websocket};
 use crate::log::ErrorLog;
-use crate::log::throttle::{LogThrottle, and_suppressed};
+use crate::log::throttle::SharedThrottle;
 
 /// The issuer in Grip-Sig.
 const ISSUER: &str = "lockgate";
@@ -51,7 +51,7 @@ struct Shared {
     error_log: Arc<ErrorLog>,
     /// Bytes of a response that waits until its time is over.
     response_limit: usize,
-    problems: Mutex<LogThrottle>,
+    problems: SharedThrottle,
 }
 
 impl Grip {
@@ -70,7 +70,7 @@ impl Grip {
             },
             error_log: Arc::clone(error_log),
             response_limit: push.message_limit,
-            problems: Mutex::default(),
+            problems: SharedThrottle::default(),
         };
         Some(Self {
             shared: Arc::new(shared),
@@ -136,13 +136,9 @@ impl Handler for Grip {
 impl Shared {
     /// Logs that the server cannot follow an instruction, from time to time. `target` is that of the request.
     fn report(&self, target: &str, problem: &dyn Display, now: Instant) {
-        let Some(suppressed) = (self.problems.lock())
-            .unwrap_or_else(PoisonError::into_inner)
-            .record(now)
-        else {
+        let Some(more) = self.problems.record(now) else {
             return;
         };
-        let more = and_suppressed(suppressed);
         let message =
             format!("cannot hold the response to {target}: {problem}; the client gets 500{more}");
         self.error_log.write_unless_blocked(Level::Error, &message);

@@ -1,6 +1,7 @@
 //! Log throttling for recurring events: the first is logged at once, later ones at most once per interval, with a
 //! count.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Minimum time between two lines about the same event.
@@ -25,6 +26,18 @@ impl LogThrottle {
         }
         self.logged_at = Some(now);
         Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// An event that any thread may cause.
+#[derive(Debug, Default)]
+pub struct SharedThrottle(Mutex<LogThrottle>);
+
+impl SharedThrottle {
+    /// Records an occurrence. `Some`: log it now, with this at the end of the line.
+    pub fn record(&self, now: Instant) -> Option<String> {
+        let mut throttle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        throttle.record(now).map(and_suppressed)
     }
 }
 

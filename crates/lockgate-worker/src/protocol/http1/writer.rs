@@ -14,11 +14,11 @@ use super::{Http1, Phase};
 use crate::connection::inbox::Returned;
 use crate::date::with_date;
 use crate::detached_work::DetachedWork;
-use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::deadlines::ending::{ClientSocket, Handle};
+use crate::exchange::dropped;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
@@ -336,13 +336,13 @@ impl ResponseWriter for Http1 {
         if let Some(ending) = self.release_call_slot() {
             return self.close_after_deadline(ending);
         }
-        let Some(detail) = load_shedding::detail_of(why) else {
+        let Some(detail) = dropped::detail_of(why) else {
             self.lose(now);
             return self.close();
         };
         self.context.report_overload(why, now);
         self.context.report_refusal(&self.link.client, detail);
-        self.answer(&load_shedding::answer_to(why, detail), now);
+        self.answer(&dropped::answer_to(why, detail), now);
     }
 
     fn subscribe(self: Box<Self>, subscription: Box<Subscription>) {

@@ -23,10 +23,10 @@ use super::shared::Shared;
 use super::state::{State, encode_head};
 use super::unsent::UnsentResponse;
 use crate::detached_work::DetachedWork;
-use crate::event_loop::load_shedding;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
+use crate::exchange::dropped;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
@@ -447,14 +447,14 @@ impl ResponseWriter for StreamWriter {
         if self.release_call_slot() {
             return self.end_without_response(Outcome::Expired, None);
         }
-        let Some(detail) = load_shedding::detail_of(why) else {
+        let Some(detail) = dropped::detail_of(why) else {
             return self.end_without_response(Outcome::ClientGone, Some(Loss::ClientGone));
         };
         self.shared.context.report_overload(why, now);
         self.shared
             .context
             .report_refusal(&self.shared.peer, detail);
-        self.answer_locally(&load_shedding::answer_to(why, detail), now);
+        self.answer_locally(&dropped::answer_to(why, detail), now);
     }
 
     fn subscribe(self: Box<Self>, subscription: Box<Subscription>) {
