@@ -11,14 +11,17 @@ const TOTAL_LIMIT: usize = 800;
 const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
-/// Crates without any unsafe code: floor 0, the worker, the clients, and this one.
-const SAFE_CRATES: [&str; 10] = [
+/// Crates without any unsafe code: the lower floors, the worker, the clients, and this one.
+const SAFE_CRATES: [&str; 13] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
     "lockgate-push",
     "lockgate-shm",
     "lockgate-tls",
+    "lockgate-cache",
+    "lockgate-compress",
+    "lockgate-files",
     "lockgate-acme",
     "lockgate-relay",
     "lockgate-worker",
