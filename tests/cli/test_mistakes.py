@@ -25,7 +25,7 @@ lockgate: --treads: unknown flag; did you mean --threads?
 lockgate: LOCKGATE_COLOUR (from the environment): unknown setting; unset it; names that begin with LOCKGATE_ are reserved for the server
 lockgate: lockgate.toml line 1: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = "127.0.0.1:1"
 lockgate: wrokers (from lockgate.toml line 2): unknown setting; did you mean workers?
-lockgate: timeout = "soon" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h
+lockgate: timeout = "soon" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m, 1h or 7d
 lockgate: threads = 0 (from lockgate.toml line 3): must be at least 1, or "auto"
 lockgate: preload = 3 (from lockgate.toml line 4): must be true or false
 lockgate: app = "my-app:app" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::{
-    AcmeConfig, AppSpec, Bind, BindAddress, GunicornConfig, Http2Config, LimitsConfig, LogStyle,
-    MemoryMeasure, ProxiesConfig, PushConfig, StatsdConfig, TlsConfig, UwsgiConfig,
+    AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
+    Http2Config, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig, StaticConfig,
+    StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -31,6 +32,12 @@ pub struct Config {
     pub acme: AcmeConfig,
     /// HTTP/2.
     pub http2: Http2Config,
+    /// Static files.
+    pub static_files: StaticConfig,
+    /// Compression of responses.
+    pub compress: CompressConfig,
+    /// The response cache.
+    pub cache: CacheConfig,
     /// Held connections and publishing.
     pub push: PushConfig,
     /// What applications and operators of uWSGI find again.
@@ -228,6 +235,9 @@ impl Config {
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
             http2: Http2Config::default(),
+            static_files: StaticConfig::default(),
+            compress: CompressConfig::default(),
+            cache: CacheConfig::default(),
             push: PushConfig::default(),
             uwsgi: UwsgiConfig::default(),
             backlog: 2048,
@@ -315,6 +325,7 @@ impl Config {
             .chain(self.tls.paths())
             .chain(self.acme.paths())
             .chain(self.statsd.path())
+            .chain(self.static_files.paths())
             .for_each(absolute);
         let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
         for address in bind

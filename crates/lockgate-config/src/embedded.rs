@@ -30,6 +30,7 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "uwsgi_stats",
     "master_fifo",
     "push_redis",
+    "cache_redis",
     "domain",
     "acme_email",
     "acme_directory",

@@ -58,6 +58,8 @@ pub enum Kind {
     Text,
     /// A path.
     Path,
+    /// Directories that are served at a path.
+    StaticMount,
     /// `KEY=VALUE`.
     Assignment,
     /// An address, a network or `*`.
@@ -94,6 +96,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Text => "TEXT",
             Self::Path => "PATH",
+            Self::StaticMount => "/PATH=DIR",
             Self::Assignment => "KEY=VALUE",
             Self::Network => "NETWORK",
             Self::FieldName => "NAME",
@@ -153,6 +156,10 @@ impl Kind {
             Self::Switch => "`true` or `false`".into(),
             Self::Text => "text".into(),
             Self::Path => "path".into(),
+            Self::StaticMount => {
+                "`/PATH=DIR`, or in the file a table `{ path = …, dir = … }` with `dirs`, `index`, `immutable`, `max_age`, `internal` and `fallthrough`; or `auto` alone"
+                    .into()
+            }
             Self::Assignment => "`KEY=VALUE`".into(),
             Self::Network => "an address, a network such as `10.0.0.0/8`, or `*`".into(),
             Self::FieldName => "name of a header, or `*`".into(),

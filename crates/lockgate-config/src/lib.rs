@@ -50,11 +50,20 @@ pub use http2::Http2Config;
 mod redis_address;
 pub use redis_address::RedisAddress;
 
+mod static_files;
+pub use static_files::{StaticConfig, StaticMount, StaticSources};
+
+mod compress;
+pub use compress::CompressConfig;
+
+mod cache;
+pub use cache::CacheConfig;
+
 mod push;
 pub use push::{GripKey, PushConfig};
 
 mod uwsgi;
-pub use uwsgi::{CacheConfig, UwsgiConfig, WhenFull};
+pub use uwsgi::{UwsgiCacheConfig, UwsgiConfig, WhenFull};
 
 mod uwsgi_protocol;
 pub use uwsgi_protocol::UwsgiProtocolConfig;

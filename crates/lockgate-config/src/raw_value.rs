@@ -289,7 +289,7 @@ impl ValueReader<'_> {
     }
 }
 
-const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h";
+const NOT_A_DURATION: &str = "must be a time, such as 30, 1.5, 500ms, 30s, 2m, 1h or 7d";
 const NOT_AN_INTERVAL: &str = "must be a time, such as 5ms, 500us or 0.005";
 const NOT_A_SIZE: &str = "must be a size in bytes, such as 1048576, 512KiB, 64K or 1GiB";
 const NOT_A_PERCENTAGE: &str = "must be a percentage, such as 5% or 12.5%";
@@ -298,12 +298,13 @@ const MOST_MEMORY: u64 = 1 << 50;
 const LONGEST_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// In milliseconds. Longer spellings first: `ms` also ends in `s`.
-const DURATION_UNITS: [(&str, f64); 5] = [
+const DURATION_UNITS: [(&str, f64); 6] = [
     ("us", 1e-3),
     ("ms", 1.0),
     ("s", 1e3),
     ("m", 60e3),
     ("h", 3600e3),
+    ("d", 86_400e3),
 ];
 
 /// K, M and G alone are powers of 1024, the usual meaning of `64K`; KB, MB and GB are the decimal units of SI.
@@ -431,7 +432,8 @@ mod tests {
             (text("-1"), None),
             (text("inf"), None),
             (text("1e3"), None),
-            (text("1d"), None),
+            (text("1d"), Some(86_400_000)),
+            (text("1w"), None),
             (text("30x"), None),
             (text("s"), None),
             (text(""), None),

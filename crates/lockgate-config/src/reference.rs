@@ -66,7 +66,7 @@ A relative path is relative to `chdir`, or without it to the directory in which 
 `chdir` itself and the path of the configuration file are always relative to the latter.
 Paths are made absolute when the settings are read, so an application that changes its working directory does not move the logs.
 
-A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`; at most a year.
+A time is a number of seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `2m`, `1h`, `7d`; at most a year.
 A size is a number of bytes, or has a unit: `1048576`, `512KiB`, `64K`, `1GiB`; `K`, `M` and `G` are powers of 1024, `KB`, `MB` and `GB` powers of 1000.
 In the file, a value with a unit is written in quotes.
 ";

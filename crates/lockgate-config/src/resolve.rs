@@ -16,7 +16,7 @@ use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
     BindAddress, ConfSpec, Config, ConfigError, Host, Inputs, Origin, Origins, Section, Setting,
-    SettingsFile, Threads, command_line, environment, file, https, push, settings, sources,
+    SettingsFile, Threads, cache, command_line, environment, file, https, push, settings, sources,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -258,6 +258,7 @@ fn finish(
     builder.config.log_style.complete(has_conf, origins);
     let mut notes = https::check(&builder.config, origins)?;
     notes.extend(push::check(&builder.config, origins)?);
+    notes.extend(cache::check(&builder.config, origins)?);
     builder.config.app = builder
         .paste
         .clone()

@@ -55,6 +55,12 @@ pub enum Section {
     Proxies,
     /// Headers that the server adds to responses, and how responses are sent.
     Responses,
+    /// Files that are served without the application.
+    StaticFiles,
+    /// Compression of responses.
+    Compression,
+    /// The response cache.
+    Cache,
     /// Held connections and publishing.
     Push,
     /// How Python is run.
@@ -147,7 +153,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -159,6 +165,9 @@ impl Section {
         Self::Limits,
         Self::Proxies,
         Self::Responses,
+        Self::StaticFiles,
+        Self::Compression,
+        Self::Cache,
         Self::Push,
         Self::Interpreter,
         Self::Logging,
@@ -181,6 +190,9 @@ impl Section {
             Self::Limits => "Limits",
             Self::Proxies => "Proxies",
             Self::Responses => "Responses",
+            Self::StaticFiles => "Static files",
+            Self::Compression => "Compression",
+            Self::Cache => "Cache",
             Self::Push => "Held connections and publishing",
             Self::Interpreter => "Interpreter",
             Self::Logging => "Logging",

@@ -7,6 +7,8 @@ use crate::{Section, Setting};
 
 mod acme;
 mod application;
+mod cache;
+mod compress;
 mod deadlines;
 mod http2;
 mod https;
@@ -19,6 +21,8 @@ mod push;
 pub(crate) mod renewal;
 mod responses;
 mod sockets;
+mod static_files;
+mod static_mounts;
 mod statsd;
 mod uwsgi;
 mod workers;
@@ -42,6 +46,9 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Limits => limits::SETTINGS,
         Section::Proxies => proxies::SETTINGS,
         Section::Responses => responses::SETTINGS,
+        Section::StaticFiles => static_files::SETTINGS,
+        Section::Compression => compress::SETTINGS,
+        Section::Cache => cache::SETTINGS,
         Section::Push => push::SETTINGS,
         Section::Interpreter => interpreter::SETTINGS,
         Section::Logging => logging::SETTINGS,

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public functions.
 
 mod command_line;
+mod edge;
 mod gunicorn;
 mod gunicorn_names;
 mod https;

@@ -14,7 +14,7 @@ pub struct UwsgiConfig {
     /// The contents of `uwsgi.opt`, in order; a name without a value is a switch, a repeated name a list.
     pub options: Vec<(String, Option<String>)>,
     /// The shared caches; no name twice. The first one is the default.
-    pub caches: Vec<CacheConfig>,
+    pub caches: Vec<UwsgiCacheConfig>,
     /// The highest number of a shared lock; the lock 0 always exists.
     pub locks: u32,
     /// Paths of named pipes from which the supervisor reads commands.
@@ -34,7 +34,7 @@ impl UwsgiConfig {
 
 /// A shared cache: memory of a fixed size for all workers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheConfig {
+pub struct UwsgiCacheConfig {
     /// Its name.
     pub name: String,
     /// Maximum number of keys.
@@ -71,7 +71,7 @@ const MOST_ITEMS: u64 = 1 << 24;
 const LONGEST_KEY: u64 = 65_535;
 const LONGEST_NAME: usize = 64;
 
-impl CacheConfig {
+impl UwsgiCacheConfig {
     /// Bytes for values and keys.
     pub fn bytes(&self) -> u64 {
         let keys = u64::from(self.items) * u64::from(self.key_size);
@@ -182,7 +182,7 @@ fn cache_name(name: &str) -> Result<String, String> {
 }
 
 /// In the notation of the setting.
-impl fmt::Display for CacheConfig {
+impl fmt::Display for UwsgiCacheConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -228,9 +228,9 @@ mod tests {
                 "name=a,items=1,blocks=1,blocksize=65536,keysize=9,clear_on_full=1",
             ),
         ] {
-            let cache = CacheConfig::parse(text).unwrap();
+            let cache = UwsgiCacheConfig::parse(text).unwrap();
             assert_eq!(cache.to_string(), shown, "{text}");
-            assert_eq!(CacheConfig::parse(shown), Ok(cache), "{text}");
+            assert_eq!(UwsgiCacheConfig::parse(shown), Ok(cache), "{text}");
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
             ("name=a,items=16777216,blocksize=65536", "64 GiB"),
             ("name=a,items=1,math_initial=x", "math_initial must be"),
         ] {
-            let error = CacheConfig::parse(text).unwrap_err();
+            let error = UwsgiCacheConfig::parse(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
     }

@@ -114,7 +114,7 @@ fn argument(setting: &'static Setting) -> Arg {
         } else {
             '\n'
         };
-        long = format!("{long}\n{default}{space}{variable}");
+        long = format!("{long}\n{}{space}{variable}", wrapped(&default));
     }
     let mut short = setting.summary().to_owned();
     if let Some(default) = brief(&default).filter(|_| setting.shape != Shape::Argument) {

@@ -8,7 +8,7 @@ use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
 use crate::raw_value::{RawValue, ValueError, ValueReader, one_line};
 use crate::setting::{Section, Setting, Shape};
-use crate::uwsgi::CacheConfig;
+use crate::uwsgi::UwsgiCacheConfig;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -178,8 +178,8 @@ fn options(value: ValueReader<'_>) -> Result<Vec<(String, Option<String>)>, Valu
     }
 }
 
-fn caches(value: ValueReader<'_>) -> Result<Vec<CacheConfig>, ValueError> {
-    let mut caches: Vec<CacheConfig> = Vec::new();
+fn caches(value: ValueReader<'_>) -> Result<Vec<UwsgiCacheConfig>, ValueError> {
+    let mut caches: Vec<UwsgiCacheConfig> = Vec::new();
     let definitions = match value.raw {
         RawValue::List(list) if list.iter().any(|entry| matches!(entry, RawValue::Table(_))) => {
             list.iter()
@@ -188,7 +188,7 @@ fn caches(value: ValueReader<'_>) -> Result<Vec<CacheConfig>, ValueError> {
         }
         raw => {
             let entries = entries(raw)?.into_iter();
-            let parsed = entries.map(|text| (quoted(&text), CacheConfig::parse(&text)));
+            let parsed = entries.map(|text| (quoted(&text), UwsgiCacheConfig::parse(&text)));
             parsed.collect::<Vec<_>>()
         }
     };
@@ -207,7 +207,7 @@ fn caches(value: ValueReader<'_>) -> Result<Vec<CacheConfig>, ValueError> {
 }
 
 /// A cache as a table of the file.
-fn cache(entry: &RawValue) -> Result<CacheConfig, String> {
+fn cache(entry: &RawValue) -> Result<UwsgiCacheConfig, String> {
     let RawValue::Table(table) = entry else {
         return Err("must be a table, as the others".to_owned());
     };
@@ -222,7 +222,7 @@ fn cache(entry: &RawValue) -> Result<CacheConfig, String> {
             }
         }
     }
-    CacheConfig::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())))
+    UwsgiCacheConfig::from_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())))
 }
 
 /// Text, or a number as it is written.

@@ -40,10 +40,12 @@ fn help_speaks_of_every_flag() {
     let Invocation::Help(text) = given(&["--help"], &[], None).expect("help").invocation else {
         panic!("--help is not taken for help");
     };
+    // A long default occupies several lines.
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for setting in settings().filter(|setting| setting.name != "app") {
-        assert!(text.contains(&setting.variable()), "{}", setting.name);
+        assert!(words.contains(&setting.variable()), "{}", setting.name);
         assert!(
-            text.contains(&format!("[default: {}]", setting.default_text())),
+            words.contains(&format!("[default: {}]", setting.default_text())),
             "{}",
             setting.name
         );

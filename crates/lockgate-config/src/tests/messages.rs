@@ -204,7 +204,7 @@ fn every_mistake_is_named_at_once() {
                 "lockgate.toml line 3: 127.0.0.1:1 is not a TOML value: text must be quoted; write bind = \"127.0.0.1:1\"",
                 "wrokers (from lockgate.toml line 1): unknown setting; did you mean workers?",
                 "ssl_version (from lockgate.toml line 5): Lockgate does not support this setting: use tls_min_version",
-                "timeout = \"soon\" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m or 1h",
+                "timeout = \"soon\" (from LOCKGATE_TIMEOUT): must be a time, such as 30, 1.5, 500ms, 30s, 2m, 1h or 7d",
                 "threads = 0 (from lockgate.toml line 4): must be at least 1, or \"auto\"",
                 "app = \"my-app:app\" (from the command line): my-app is not a module name: Python names have no hyphen; did you mean my_app?",
                 "workers = 0 (from --workers): must be at least 1, or \"auto\"",

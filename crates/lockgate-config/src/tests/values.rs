@@ -426,6 +426,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             .chain(super::https::REFUSED)
             .chain(super::logging::REFUSED)
             .chain(super::push::REFUSED)
+            .chain(super::edge::REFUSED)
             .chain(super::gunicorn::REFUSED))
         .find(|(name, _)| *name == setting.name)
         .expect(setting.name);

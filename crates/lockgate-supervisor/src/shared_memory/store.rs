@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use lockgate_config::{CacheConfig, UwsgiConfig, WhenFull};
+use lockgate_config::{UwsgiCacheConfig, UwsgiConfig, WhenFull};
 use lockgate_observe::Level;
 use lockgate_shm::{CachePlan, Store, StorePlan};
 
@@ -50,7 +50,7 @@ fn plan(config: &UwsgiConfig) -> StorePlan {
     }
 }
 
-fn cache_plan(cache: &CacheConfig) -> CachePlan {
+fn cache_plan(cache: &UwsgiCacheConfig) -> CachePlan {
     CachePlan {
         items: cache.items as usize,
         blocks: cache.blocks as usize,

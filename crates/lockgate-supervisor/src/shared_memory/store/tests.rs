@@ -13,7 +13,7 @@ const USER: &str = "LOCKGATE_TEST_STORE";
 const KEYS: u64 = 40;
 
 fn settings() -> UwsgiConfig {
-    let cache = |name: &str, spans_blocks, when_full| CacheConfig {
+    let cache = |name: &str, spans_blocks, when_full| UwsgiCacheConfig {
         name: name.to_owned(),
         items: 16,
         blocks: 32,
@@ -179,7 +179,7 @@ fn the_next_program_finds_the_store_if_its_plan_is_the_same() {
     };
     assert!(again(&other).is_none());
     let larger = UwsgiConfig {
-        caches: vec![CacheConfig {
+        caches: vec![UwsgiCacheConfig {
             items: 10_000,
             blocks: 10_000,
             ..settings().caches.remove(0)
