@@ -456,6 +456,7 @@ impl EventLoop {
                 Returned::Answered(subscriber, number, answer) => {
                     self.take_answer(subscriber, number, answer);
                 }
+                Returned::Resumed(exchange) => self.turn.resume(exchange),
                 Returned::Published => self.on_published(),
                 Returned::Closed(token) => self.release(token),
                 Returned::Released(token) => self.resume(token),

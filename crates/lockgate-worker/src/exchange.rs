@@ -8,6 +8,7 @@ pub(crate) mod deadlines;
 pub(crate) mod dropped;
 pub(crate) mod handler;
 pub(crate) mod origin;
+pub(crate) mod prepared;
 pub(crate) mod publication;
 pub(crate) mod queue;
 pub(crate) mod refusals;
@@ -40,6 +41,8 @@ pub struct Exchange {
     pub(crate) ready_nanos: u64,
     /// It waited in the backlog, because no thread was free.
     pub(crate) was_in_backlog: bool,
+    /// The index of the handler that sees it next.
+    pub(crate) next_handler: u8,
 }
 
 impl Exchange {
@@ -56,6 +59,7 @@ impl Exchange {
             ready_at,
             ready_nanos,
             was_in_backlog: false,
+            next_handler: 0,
         }
     }
 

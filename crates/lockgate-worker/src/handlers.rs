@@ -11,26 +11,36 @@ use lockgate_config::{Config, Endpoint};
 use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 
-use crate::exchange::handler::Handler;
+use crate::blocking_pool::BlockingPool;
+use crate::exchange::handler::{Handler, Resume};
 use crate::log::ErrorLog;
 
-/// The handlers of a worker with these listeners, in the order in which they see a request.
-pub fn all(
-    config: &Config,
-    endpoints: &[Endpoint],
-    acceptor: Option<&Arc<Acceptor>>,
-    broadcast: Option<Log>,
-    error_log: &Arc<ErrorLog>,
-) -> Vec<Box<dyn Handler>> {
+/// What handlers are made of.
+#[allow(dead_code, reason = "static files are the first to use all of it")]
+pub struct Parts<'a> {
+    pub config: &'a Config,
+    pub endpoints: &'a [Endpoint],
+    pub acceptor: Option<&'a Arc<Acceptor>>,
+    pub broadcast: Option<Log>,
+    pub error_log: &'a Arc<ErrorLog>,
+    /// For work that may wait for a disk or compute for long.
+    pub blocking: &'a BlockingPool,
+    /// Where a handler passes on requests that it has taken.
+    pub resume: &'a Arc<dyn Resume>,
+}
+
+/// The handlers of a worker, in the order in which they see a request.
+pub fn all(parts: &Parts<'_>) -> Vec<Box<dyn Handler>> {
+    let config = parts.config;
     let mut handlers: Vec<Box<dyn Handler>> = vec![Box::new(server_options::ServerOptions)];
     if let Some(challenges) = acme_challenge::AcmeChallenges::new(config) {
         handlers.push(Box::new(challenges));
     }
-    if let Some(redirect) = https_redirect::Redirect::new(config, endpoints, acceptor) {
+    if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
     }
     // The last one: what the others answer is no response of the application.
-    if let Some(grip) = grip::Grip::new(config, broadcast, error_log) {
+    if let Some(grip) = grip::Grip::new(config, parts.broadcast, parts.error_log) {
         handlers.push(Box::new(grip));
     }
     handlers

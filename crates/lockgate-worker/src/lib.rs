@@ -7,6 +7,8 @@
 #![allow(clippy::vec_box)]
 
 pub mod app;
+#[allow(dead_code, reason = "the first handler that waits for a disk uses it")]
+mod blocking_pool;
 pub mod exchange;
 pub mod log;
 pub mod transport;
@@ -32,6 +34,7 @@ pub use exchange::body::buffer::BodyBuffer;
 pub use exchange::body::spool::{SpoolFile, try_directory};
 pub use exchange::body::stream::{BodyError, BodyStream};
 pub use exchange::deadlines::{AskForReplacement, Deadline, ReplaceReason};
+pub use exchange::prepared::{Prepared, PreparedBody};
 pub use exchange::request::{Body, Request};
 pub use exchange::response::Reply;
 pub use exchange::writer::{

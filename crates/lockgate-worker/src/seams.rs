@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::connection::inbox::{Returned, StopMode};
 use crate::event_loop::EventLoop;
 use crate::exchange::answer::Answer;
+use crate::exchange::prepared::Prepared;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
@@ -69,7 +70,7 @@ impl ResponseWriter for Client {
     fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
-    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
     fn flush(&mut self) -> Result<(), ClientGone> {
@@ -84,6 +85,10 @@ impl ResponseWriter for Client {
     fn abort(self: Box<Self>) {}
     fn answer(self: Box<Self>, answer: &Answer, _: Instant) {
         let ended = Ended::Answered(answer.response.status);
+        self.ended.lock().unwrap().push(ended);
+    }
+    fn respond(self: Box<Self>, response: Prepared, _: Instant) {
+        let ended = Ended::Answered(response.head.status());
         self.ended.lock().unwrap().push(ended);
     }
     fn drop_request(self: Box<Self>, why: DropReason, _: Instant) {

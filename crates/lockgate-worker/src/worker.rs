@@ -20,6 +20,7 @@ use rustix::process::{Resource, getrlimit};
 
 use self::thread::WorkerThread;
 use crate::app::App;
+use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
 use crate::event_loop::EventLoop;
 use crate::event_loop::context::{Context, Lifecycle, Reports};
@@ -28,6 +29,7 @@ use crate::exchange::body::buffer::BodyPool;
 use crate::exchange::body::spool::BodyStore;
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::{self, AskForReplacement, Deadlines};
+use crate::exchange::handler::Resume;
 use crate::handlers;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -151,13 +153,16 @@ impl Worker {
             count_open(),
         ));
         let finished = Waker::new()?;
-        let handlers = handlers::all(
-            &config,
-            &endpoints,
-            acceptor.as_ref(),
+        let inbox = Arc::new(Inbox::new()?);
+        let handlers = handlers::all(&handlers::Parts {
+            config: &config,
+            endpoints: &endpoints,
+            acceptor: acceptor.as_ref(),
             broadcast,
-            &error_log,
-        );
+            error_log: &error_log,
+            blocking: &BlockingPool::new(panic_guard.clone()),
+            resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
+        });
         let context = Arc::new(Context {
             acceptor,
             broadcast,
@@ -170,7 +175,7 @@ impl Worker {
                 config.thread_idle_timeout,
                 config.switch_interval,
             )),
-            inbox: Arc::new(Inbox::new()?),
+            inbox,
             cork: Cork::new(),
             bodies: BodyStore {
                 memory: config.body_memory,

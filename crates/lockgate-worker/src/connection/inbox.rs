@@ -8,6 +8,8 @@ use super::Protocol;
 use super::hand_back::HandBack;
 #[cfg(test)]
 use crate::event_loop::EventLoop;
+use crate::exchange::Exchange;
+use crate::exchange::handler::Resume;
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 use crate::poller::Waker;
@@ -36,6 +38,9 @@ pub enum Returned {
     /// The application has answered the request of this number, which the server has made for a subscriber; `None`: it
     /// has not.
     Answered(Subscriber, u64, Option<StoredResponse>),
+    /// A handler that has taken this request passes it on.
+    #[allow(dead_code, reason = "static files are the first to use it")]
+    Resumed(Exchange),
     /// There are new records in the broadcast log.
     Published,
     /// A connection was closed; its slot is free.
@@ -132,5 +137,11 @@ impl Inbox {
     pub fn ask_to_stop(&self, mode: StopMode) {
         self.stop.fetch_max(mode as u8, Ordering::SeqCst);
         self.waker.wake();
+    }
+}
+
+impl Resume for Inbox {
+    fn resume(&self, exchange: Exchange) {
+        self.push(Returned::Resumed(exchange), true);
     }
 }

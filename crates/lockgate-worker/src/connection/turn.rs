@@ -91,18 +91,35 @@ impl Turn {
     /// full.
     // Inlined: the call costs a plain hello 20 instructions.
     #[inline]
-    pub fn dispatch(&mut self, mut exchange: Exchange) {
+    pub fn dispatch(&mut self, exchange: Exchange) {
         self.served += 1;
-        for handler in &self.handlers {
+        self.pass_on(exchange, 0);
+    }
+
+    /// Goes on with a request that a handler has taken and does not answer.
+    pub fn resume(&mut self, exchange: Exchange) {
+        let next = usize::from(exchange.next_handler);
+        self.pass_on(exchange, next);
+    }
+
+    #[inline]
+    fn pass_on(&mut self, mut exchange: Exchange, next: usize) {
+        for (index, handler) in self.handlers.iter().enumerate().skip(next) {
             if !handler.concerns(&exchange.request) {
                 continue;
             }
+            exchange.next_handler = index as u8 + 1;
             match handler.handle(exchange) {
                 Handled::Pass(passed) => exchange = passed,
                 Handled::Answer(answered, answer) => {
                     answered.writer.answer(&answer, self.now);
                     return self.clear_and_keep(answered.request);
                 }
+                Handled::Respond(answered, response) => {
+                    answered.writer.respond(response, self.now);
+                    return self.clear_and_keep(answered.request);
+                }
+                Handled::Taken => return,
             }
         }
         if self.queued() >= self.queue_size {

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
 use super::dropped;
+use super::prepared::{Prepared, send_part};
 use super::stored_response::StoredResponse;
 use super::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, Presence, PresenceCheck, ResponseWriter,
@@ -74,7 +76,7 @@ impl ResponseWriter for Collector {
         self.collect(bytes.bytes())
     }
 
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         if length > self.limit {
             self.is_too_long = true;
@@ -112,6 +114,18 @@ impl ResponseWriter for Collector {
     fn answer(mut self: Box<Self>, answer: &Answer, _: Instant) {
         if let Some(on_response) = self.on_response.take() {
             on_response(Some(answer.into()));
+        }
+    }
+
+    fn respond(mut self: Box<Self>, response: Prepared, _: Instant) {
+        self.start(&response.head, BodyLength::Known(response.body.length()));
+        let mut is_whole = true;
+        response.body.for_each(&mut |part| {
+            is_whole &= send_part(&mut *self, part).is_ok();
+        });
+        if is_whole {
+            // The Collector's body has no length to miss.
+            let _finished = self.finish();
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::Exchange;
 use super::answer::Answer;
+use super::prepared::Prepared;
 use crate::exchange::request::Request;
 
 /// Sees each complete request before it waits for a thread.
@@ -16,9 +17,22 @@ pub trait Handler: Send {
 }
 
 /// The result of a handler.
+#[allow(dead_code, reason = "static files are the first to use all of them")]
 pub enum Handled {
     /// The next handler or the application answers.
     Pass(Exchange),
     /// The server answers.
     Answer(Exchange, Answer),
+    /// The server answers, with a body that is not copied.
+    Respond(Exchange, Prepared),
+    /// The handler has the exchange. It answers it later through its writer, on any thread, or passes it on with
+    /// [`Resume::resume`].
+    Taken,
+}
+
+/// Passes exchanges that a handler has taken on to the handlers behind it, and to the application.
+#[allow(dead_code, reason = "static files are the first to use it")]
+pub trait Resume: Send + Sync {
+    /// Called on any thread, attached or not; does not wait.
+    fn resume(&self, exchange: Exchange);
 }

@@ -161,7 +161,12 @@ impl Reply {
     ///
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
-    pub fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    pub fn send_file(
+        &mut self,
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         self.writer
             .as_mut()
             .ok_or(ClientGone)?

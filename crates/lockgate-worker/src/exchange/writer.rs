@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 
 use super::answer::Answer;
+use super::prepared::Prepared;
 use super::subscription::Subscription;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::transport::outbox::SharedBytes;
@@ -100,7 +101,7 @@ pub trait ResponseWriter: Send {
     ///
     /// # Errors
     /// As [`ResponseWriter::send_copy`].
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone>;
+    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone>;
 
     /// Transmits all that is queued; waits for a client that reads too slowly.
     ///
@@ -126,6 +127,9 @@ pub trait ResponseWriter: Send {
     /// Answers a request that was not passed to the application. Called attached or not, also by the leader: neither
     /// waits nor touches the socket.
     fn answer(self: Box<Self>, answer: &Answer, now: Instant);
+
+    /// As [`ResponseWriter::answer`], with a body that is not copied.
+    fn respond(self: Box<Self>, response: Prepared, now: Instant);
 
     /// Ends a request that was not passed to the application: with a 503, or without a response when the client has
     /// gone. Called as [`ResponseWriter::answer`].

@@ -11,13 +11,16 @@ use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
 
 use super::tls::{Scrambled, read_to_end, scramble};
 use super::{answer, start, with_event_loop};
+use crate::blocking_pool::BlockingPool;
 use crate::exchange::Exchange;
 use crate::exchange::answer::Answer;
-use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::handler::{Handled, Handler, Resume};
+use crate::exchange::prepared::{Prepared, PreparedBody};
 use crate::exchange::request::Request;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
 };
+use crate::helper_thread::PanicGuard;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::Handle;
 
@@ -94,7 +97,7 @@ impl ResponseWriter for Capitals {
     fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         self.send_copy(bytes.bytes())
     }
-    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Err(ClientGone)
     }
     fn flush(&mut self) -> Result<(), ClientGone> {
@@ -115,6 +118,9 @@ impl ResponseWriter for Capitals {
     }
     fn answer(self: Box<Self>, answer: &Answer, now: Instant) {
         self.inner.answer(answer, now);
+    }
+    fn respond(self: Box<Self>, response: Prepared, now: Instant) {
+        self.inner.respond(response, now);
     }
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {
         self.inner.drop_request(why, now);
@@ -166,6 +172,73 @@ fn a_handler_may_wrap_the_writer_of_the_response() {
         assert_eq!(text.matches("X-Case: upper\r\n").count(), 2, "{text}");
         assert_eq!(text.matches("FIRST ").count(), 2, "{text}");
         assert_eq!(&*kept.lock().unwrap(), b"FIRST /ONEFIRST /TWO");
+        handle.stop();
+    }
+}
+
+/// Takes requests, and answers them on another thread or passes them on from there.
+struct Taking {
+    pool: BlockingPool,
+    resume: Arc<dyn Resume>,
+    file: Arc<File>,
+}
+
+impl Handler for Taking {
+    fn concerns(&self, request: &Request) -> bool {
+        request.head.path() != b"/plain"
+    }
+
+    fn handle(&self, mut exchange: Exchange) -> Handled {
+        // The others are added before it.
+        exchange.next_handler = 1;
+        let (resume, file) = (Arc::clone(&self.resume), Arc::clone(&self.file));
+        let job = move || {
+            if exchange.request.head.path() != b"/file" {
+                return resume.resume(exchange);
+            }
+            let mut head = ResponseHead::default();
+            head.set_status(203, b"").unwrap();
+            let body = PreparedBody::Parts(vec![
+                PreparedBody::Bytes(b"<".to_vec()),
+                PreparedBody::File {
+                    file,
+                    offset: 2,
+                    length: 5,
+                },
+                PreparedBody::Bytes(vec![b'>'; 20_000]),
+            ]);
+            let head = Arc::new(head);
+            (exchange.writer).respond(Prepared { head, body }, Instant::now());
+        };
+        self.pool.spawn(job).unwrap();
+        Handled::Taken
+    }
+}
+
+#[test]
+fn a_handler_may_answer_on_another_thread_or_pass_the_request_on_from_there() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"a file of bytes").unwrap();
+    let file = Arc::new(file);
+    for threads in [1, 2] {
+        let handle = start(threads, |_, reply| answer(reply, b"application"));
+        let taking = Taking {
+            pool: BlockingPool::new(PanicGuard::default()),
+            resume: Arc::clone(&handle.thread.context.inbox) as Arc<dyn Resume>,
+            file: Arc::clone(&file),
+        };
+        add_handler(&handle, taking);
+        let mut client = Scrambled::connect(&handle);
+        let requests = "GET /file HTTP/1.1\r\nHost: a\r\n\r\n\
+             HEAD /file HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /other HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /plain HTTP/1.1\r\nHost: a\r\n\r\n\
+             GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        client.write_all(&scramble(requests.as_bytes())).unwrap();
+        let text = read_to_end(&mut client);
+        assert_eq!(text.matches("Content-Length: 20006\r\n").count(), 3);
+        assert_eq!(text.matches("\r\n\r\n<file >>>").count(), 2);
+        assert_eq!(text.matches("\r\n\r\napplication").count(), 2);
         handle.stop();
     }
 }

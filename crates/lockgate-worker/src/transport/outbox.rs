@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::transport::Transport;
 
@@ -22,7 +23,7 @@ enum Piece {
     Copied(Vec<u8>),
     Shared(Box<dyn SharedBytes>),
     File {
-        file: File,
+        file: Arc<File>,
         offset: u64,
         length: u64,
     },
@@ -121,7 +122,7 @@ impl Outbox {
         }
     }
 
-    pub fn push_file(&mut self, file: File, offset: u64, length: u64) {
+    pub fn push_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
         if length > 0 {
             self.len += length;
             self.pieces.push_back(Piece::File {
@@ -414,7 +415,7 @@ mod tests {
             outbox.append(b"head:");
             outbox.push_shared(Box::new(Fixed(b"shared".to_vec())), 6);
             outbox.push_shared(Box::new(Fixed(b"cut here".to_vec())), 3);
-            outbox.push_file(file, 2, 5);
+            outbox.push_file(Arc::new(file), 2, 5);
             outbox.append(b":tail");
             assert_eq!(outbox.len(), 5 + 6 + 3 + 5 + 5);
             let mut transport = Picky::new(appetite);
@@ -470,7 +471,7 @@ mod tests {
     #[test]
     fn a_file_that_shrank_is_an_error_and_not_a_silent_short_body() {
         let mut outbox = Outbox::default();
-        outbox.push_file(tempfile::tempfile().unwrap(), 0, 10);
+        outbox.push_file(Arc::new(tempfile::tempfile().unwrap()), 0, 10);
         let error = outbox.flush(&mut Picky::new(10)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

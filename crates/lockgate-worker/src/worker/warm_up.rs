@@ -10,6 +10,7 @@ use lockgate_http::{BodyLength, Event, RequestParser, ResponseHead, ShortBody};
 use crate::app::App;
 use crate::client::{Client, Local};
 use crate::exchange::answer::Answer;
+use crate::exchange::prepared::Prepared;
 use crate::exchange::request::Request;
 use crate::exchange::response::Reply;
 use crate::exchange::writer::{
@@ -86,7 +87,7 @@ impl ResponseWriter for Discard {
     fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
-    fn send_file(&mut self, _: File, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
     fn flush(&mut self) -> Result<(), ClientGone> {
@@ -101,6 +102,7 @@ impl ResponseWriter for Discard {
     }
     fn abort(self: Box<Self>) {}
     fn answer(self: Box<Self>, _: &Answer, _: Instant) {}
+    fn respond(self: Box<Self>, _: Prepared, _: Instant) {}
     fn drop_request(self: Box<Self>, _: DropReason, _: Instant) {}
     fn discard_response(&mut self) {
         self.update(|answer| answer.status = None);

@@ -3,6 +3,7 @@
 //! Headers are sent with the first bytes that are not empty, so an error before them still gives a clean 500. A piece
 //! is transmitted before the next one is requested, unless it completes the announced length.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, Refusal};
@@ -184,7 +185,8 @@ impl Transmission<'_, '_> {
         let length = left.map_or(region.length, |left| left.min(region.length));
         if length > 0 && self.reply.allows_body() {
             self.progress.produced += length;
-            self.reply.send_file(region.file, region.offset, length)?;
+            self.reply
+                .send_file(Arc::new(region.file), region.offset, length)?;
         }
         self.finish();
         Ok(())

@@ -13,6 +13,7 @@ use super::Shared;
 use super::collected::Collected;
 use crate::exchange::answer::Answer;
 use crate::exchange::origin::Origin;
+use crate::exchange::prepared::Prepared;
 use crate::exchange::stored_response::{StoredResponse, is_media_type};
 use crate::exchange::subscription::{Request, Subscription};
 use crate::exchange::writer::{
@@ -272,7 +273,7 @@ impl ResponseWriter for GripWriter {
         }
     }
 
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         match self.response {
             Response::Stream {
                 filter: Some(_), ..
@@ -319,6 +320,10 @@ impl ResponseWriter for GripWriter {
 
     fn answer(self: Box<Self>, answer: &Answer, now: Instant) {
         self.inner.answer(answer, now);
+    }
+
+    fn respond(self: Box<Self>, response: Prepared, now: Instant) {
+        self.inner.respond(response, now);
     }
 
     fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {

@@ -10,6 +10,7 @@ use crate::date::with_date;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::body::spool::Spool;
+use crate::exchange::prepared::{Prepared, send_part};
 use crate::exchange::writer::ResponseWriter;
 use crate::log::access_log::Entry;
 use crate::protocol::intake::{Rejection, warn_of_refusal};
@@ -90,6 +91,22 @@ impl Http1 {
             self.record_body(body_bytes as u64, account.outcome, now);
             self.count_loss(account.loss);
         }
+    }
+
+    /// As [`Http1::queue_answer`], with a body that is not copied.
+    pub(super) fn queue_prepared(&mut self, response: Prepared, now: Instant) {
+        let Prepared { head, body } = response;
+        self.start(&head, BodyLength::Known(body.length()));
+        if self.allows_body() {
+            body.for_each(&mut |part| {
+                // A client that has gone is found by the flush.
+                let _sent = send_part(self, part);
+            });
+        }
+        self.response.closes |= !self.response.finish_body();
+        self.end_body_stream();
+        self.phase = Phase::Writing;
+        self.link.deadline = now + self.context.config.write_timeout;
     }
 
     /// Makes sure that a head which never became a request is logged, too.

@@ -19,6 +19,7 @@ use crate::exchange::body::minimum_rate::ClientRate;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::deadlines::ending::{ClientSocket, Handle};
 use crate::exchange::dropped;
+use crate::exchange::prepared::Prepared;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
@@ -227,7 +228,7 @@ impl ResponseWriter for Http1 {
         })
     }
 
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         self.frame(length, |connection, take| {
             connection.link.out.push_file(file, offset, take as u64)
@@ -329,6 +330,11 @@ impl ResponseWriter for Http1 {
 
     fn answer(mut self: Box<Self>, answer: &Answer, now: Instant) {
         self.queue_answer(answer, now);
+        self.return_to_event_loop();
+    }
+
+    fn respond(mut self: Box<Self>, response: Prepared, now: Instant) {
+        self.queue_prepared(response, now);
         self.return_to_event_loop();
     }
 

@@ -27,6 +27,7 @@ use crate::exchange::answer::Answer;
 use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::dropped;
+use crate::exchange::prepared::Prepared;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
@@ -336,11 +337,11 @@ impl ResponseWriter for StreamWriter {
         })
     }
 
-    fn send_file(&mut self, file: File, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         self.take(length, |unsent, count| {
             unsent.pieces.push(Piece::File {
-                file: Arc::new(file),
+                file,
                 offset,
                 length: count as u64,
             });
@@ -441,6 +442,10 @@ impl ResponseWriter for StreamWriter {
 
     fn answer(self: Box<Self>, answer: &Answer, now: Instant) {
         self.answer_locally(answer, now);
+    }
+
+    fn respond(self: Box<Self>, response: Prepared, _now: Instant) {
+        self.respond_locally(response);
     }
 
     fn drop_request(mut self: Box<Self>, why: DropReason, now: Instant) {

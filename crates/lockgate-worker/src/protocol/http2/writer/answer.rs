@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::ResponseHead;
-use lockgate_observe::Outcome;
+use lockgate_http::{BodyLength, ResponseHead};
+use lockgate_observe::{Loss, Outcome};
 
 use super::StreamWriter;
 use crate::exchange::answer::Answer;
+use crate::exchange::prepared::{Prepared, send_part};
+use crate::exchange::writer::ResponseWriter;
 use crate::protocol::http2::record::{Ended, count_loss, log};
 
 impl StreamWriter {
@@ -65,5 +67,34 @@ impl StreamWriter {
         if let Some(state) = self.leave(&shared, state) {
             shared.send_from_outside(state);
         }
+    }
+
+    /// As [`StreamWriter::answer_locally`], with a body that is not copied.
+    pub(super) fn respond_locally(mut self, response: Prepared) {
+        let _ending = self.release_call_slot();
+        let Prepared { head, body } = response;
+        self.start(&head, BodyLength::Known(body.length()));
+        if self.allows_body() {
+            body.for_each(&mut |part| {
+                // A client that has gone is found below.
+                let _sent = send_part(&mut self, part);
+            });
+        }
+        let ended = self.ended();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        if !state.is_open(self.stream) {
+            drop(state);
+            if let Some(ended) = ended {
+                (self.entry, self.ready_at) = (ended.entry, ended.ready_at);
+            }
+            return self.end_without_response(Outcome::ClientGone, Some(Loss::ClientGone));
+        }
+        self.unsent.pass_on(self.stream, true, ended, &mut state);
+        self.end_request_body(&mut state);
+        if let Some(state) = self.leave(&shared, state) {
+            shared.send_from_outside(state);
+        }
+        self.keep_buffer();
     }
 }

@@ -1,0 +1,131 @@
+//! Threads for work that may wait for a disk or compute for long, and needs no interpreter.
+//!
+//! They start when there is work and end when there is none. The event loop gives work away and gets the result through
+//! its inbox.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::helper_thread::PanicGuard;
+
+/// Disks answer several requests at a time; compression occupies a core.
+const MOST_THREADS: usize = 4;
+
+/// A thread without work ends after this time.
+const IDLE: Duration = Duration::from_secs(10);
+
+const NAME: &str = "lockgate-blocking";
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// See the module documentation. A clone has the same threads.
+#[derive(Clone)]
+pub struct BlockingPool(Arc<Pool>);
+
+struct Pool {
+    state: Mutex<State>,
+    has_work: Condvar,
+    panic_guard: PanicGuard,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+impl BlockingPool {
+    pub(crate) fn new(panic_guard: PanicGuard) -> Self {
+        Self(Arc::new(Pool {
+            state: Mutex::default(),
+            has_work: Condvar::new(),
+            panic_guard,
+        }))
+    }
+
+    /// Runs `job` on a thread of the pool. Does not wait.
+    ///
+    /// # Errors
+    /// The system's error when there is no thread and none can be started; `job` is dropped then.
+    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.jobs.push_back(Box::new(job));
+        if state.idle >= state.jobs.len() {
+            self.0.has_work.notify_one();
+            return Ok(());
+        }
+        if state.threads >= MOST_THREADS {
+            return Ok(());
+        }
+        let pool = Arc::clone(&self.0);
+        match (self.0.panic_guard).spawn(NAME, move || pool.run()) {
+            Ok(()) => state.threads += 1,
+            // A thread that works takes the job afterwards.
+            Err(_) if state.threads > 0 => {}
+            Err(error) => {
+                let lost = state.jobs.pop_back();
+                drop(state);
+                drop(lost);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job();
+                state = self.lock();
+                continue;
+            }
+            state.idle += 1;
+            let (woken, _) = (self.has_work)
+                .wait_timeout_while(state, IDLE, |state| state.jobs.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if state.jobs.is_empty() {
+                state.threads -= 1;
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn all_jobs_run_on_few_threads_at_the_same_time() {
+        let pool = BlockingPool::new(PanicGuard::default());
+        let (sender, receiver) = channel();
+        let gate = Arc::new(std::sync::Barrier::new(MOST_THREADS));
+        for number in 0..MOST_THREADS * 3 {
+            let (sender, gate) = (sender.clone(), Arc::clone(&gate));
+            // Each waits for as many others as there are threads.
+            pool.spawn(move || {
+                gate.wait();
+                sender.send(number).unwrap();
+            })
+            .unwrap();
+        }
+        let mut done: Vec<usize> = receiver.iter().take(MOST_THREADS * 3).collect();
+        done.sort_unstable();
+        assert_eq!(done, (0..MOST_THREADS * 3).collect::<Vec<_>>());
+        assert!(pool.0.lock().threads <= MOST_THREADS);
+    }
+}

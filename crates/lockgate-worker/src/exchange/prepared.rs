@@ -1,0 +1,107 @@
+//! A complete response of the server itself whose body is not copied: a file, memory with another owner, parts of them.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use lockgate_http::ResponseHead;
+
+use super::writer::{ClientGone, ResponseWriter, Sent};
+use crate::transport::outbox::SharedBytes;
+
+/// Smaller bodies are copied behind their head: a second buffer in `writev` costs more.
+const SMALLEST_SHARED: usize = 16 << 10;
+
+/// See the module documentation.
+pub struct Prepared {
+    /// The head, without Content-Length: it follows from the body.
+    pub head: Arc<ResponseHead>,
+    /// Its body.
+    pub body: PreparedBody,
+}
+
+/// The body of a [`Prepared`] response.
+pub enum PreparedBody {
+    /// No bytes.
+    Empty,
+    /// The answer to HEAD: the body that GET would get has this many bytes.
+    Omitted {
+        /// Bytes.
+        length: u64,
+    },
+    /// Bytes of its own.
+    Bytes(Vec<u8>),
+    /// Bytes with another owner.
+    Shared(Box<dyn SharedBytes>),
+    /// A part of a file, which the kernel may copy.
+    File {
+        /// Open for reading.
+        file: Arc<File>,
+        /// The first byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// One after the other.
+    Parts(Vec<PreparedBody>),
+}
+
+impl PreparedBody {
+    /// Bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Omitted { length } | Self::File { length, .. } => *length,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.bytes().len() as u64,
+            Self::Parts(parts) => parts.iter().map(Self::length).sum(),
+        }
+    }
+
+    /// Calls `send` for each part that has bytes, in order.
+    pub fn for_each(self, send: &mut dyn FnMut(PreparedBody)) {
+        match self {
+            Self::Empty | Self::Omitted { .. } => {}
+            Self::Parts(parts) => parts.into_iter().for_each(|part| part.for_each(send)),
+            part => send(part),
+        }
+    }
+}
+
+/// Queues one part of a body.
+///
+/// # Errors
+/// As [`ResponseWriter::send_copy`].
+pub(crate) fn send_part(
+    writer: &mut dyn ResponseWriter,
+    part: PreparedBody,
+) -> Result<Sent, ClientGone> {
+    match part {
+        PreparedBody::Empty | PreparedBody::Omitted { .. } => Ok(Sent::default()),
+        PreparedBody::Bytes(bytes) if bytes.len() < SMALLEST_SHARED => writer.send_copy(&bytes),
+        PreparedBody::Bytes(bytes) => writer.send_shared(Box::new(Owned(bytes))),
+        PreparedBody::Shared(bytes) if bytes.bytes().len() < SMALLEST_SHARED => {
+            writer.send_copy(bytes.bytes())
+        }
+        PreparedBody::Shared(bytes) => writer.send_shared(bytes),
+        PreparedBody::File {
+            file,
+            offset,
+            length,
+        } => writer.send_file(file, offset, length),
+        PreparedBody::Parts(parts) => {
+            let mut sent = Ok(Sent::default());
+            for part in parts {
+                sent = send_part(writer, part);
+            }
+            sent
+        }
+    }
+}
+
+struct Owned(Vec<u8>);
+
+impl SharedBytes for Owned {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
