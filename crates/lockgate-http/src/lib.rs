@@ -19,6 +19,14 @@ mod status;
 mod http1;
 pub mod http2;
 mod rules;
+
+pub mod accept_encoding;
+pub mod cache_control;
+pub mod conditional;
+pub mod etag;
+pub mod http_date;
+pub mod range;
+
 pub mod uwsgi;
 pub mod websocket;
 
