@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::interpreter::deferred_drops;
 use crate::process::children;
 use crate::worker::startup;
+use crate::worker::static_sources;
 use crate::worker::tls::acceptor;
 use crate::wsgi::{ImportedContext, WsgiApp};
 use crate::{interpreter, push, settings_source};
@@ -78,6 +79,8 @@ impl EmbeddedSettings {
             let (acceptor, certificates) = secure(&config, &endpoints)?;
             let bridge = startup::settings(&config);
             let broadcast = push::log_of_program(py, &config.push)?;
+            static_sources::check_directories(&config, &log);
+            static_sources::resolve(py, &mut config, application.bind(py), &log);
             let context = ImportedContext::empty(py)?;
             let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
                 .embedded(start_thread);

@@ -1,6 +1,7 @@
 //! The life of a worker process: startup and warm-up, thread dumps and crash log while it serves, and shutdown.
 
 pub(crate) mod startup;
+pub(crate) mod static_sources;
 mod stream_check;
 pub(crate) mod tls;
 mod warm_up;

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::faulthandler_log::FaulthandlerLog;
 use super::gunicorn::{WorkerHooks, takes_access_records};
 use super::loggers::Loggers;
+use super::static_sources;
 use super::stream_check::find_hanging_stream;
 use super::thread_dump;
 use super::tls::acceptor;
@@ -229,6 +230,8 @@ impl PythonHooks {
         if let Some(hooks) = &self.gunicorn {
             hooks.post_worker_init(py, &application)?;
         }
+        let mut config = Config::clone(&self.config);
+        static_sources::resolve(py, &mut config, application.bind(py), &self.log);
         let application = (self.uwsgi)
             .become_worker(py, context, application, &self.log)
             .map_err(cannot_start)?;
@@ -258,7 +261,6 @@ impl PythonHooks {
         })?;
         app.set_hooks(self.request_hooks(py, context)?);
         app.set_current(self.uwsgi.current_request(py));
-        let mut config = Config::clone(&self.config);
         if AccessFormat::parse(&config.access_log_format).is_err() {
             // Its atoms are those of `logger_class`; here only requests that the application does not get are logged.
             config.access_log_format = "combined".to_owned();
@@ -381,6 +383,7 @@ impl PythonHooks {
             );
             self.log.write(Level::Warning, &message);
         }
+        static_sources::check_directories(&self.config, &self.log);
         if let LogTarget::File(path) = &self.config.error_log
             && let Err(error) = OpenOptions::new().append(true).open(path)
         {
