@@ -1,8 +1,8 @@
-//! Memory that all processes of a server share: caches, locks and a broadcast log, which survive the death of any process
-//! at any moment.
+//! Memory that all processes of a server share: caches, locks, a broadcast log and a store of responses, which survive
+//! the death of any process at any moment.
 //!
 //! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a table behind a
-//! [`Lock`]. All-zero memory is an empty store and an empty [`Log`].
+//! [`Lock`]. All-zero memory is an empty store, an empty [`Log`] and an empty [`responses::ResponseStore`].
 #![forbid(unsafe_code)]
 
 mod hash;
@@ -16,8 +16,12 @@ pub use table::{CachePlan, Entry, Operation, Refused, Table, TableCounts, WhenFu
 mod cache;
 pub use cache::{Cache, LockedTable};
 
+mod wake;
+
 mod log;
 pub use log::{AppendError, Cursor, Found, Log, LogPlan, Read};
+
+pub mod responses;
 
 mod store;
 pub use store::{Store, StorePlan};

@@ -198,7 +198,7 @@ impl Drop for Guard {
 }
 
 /// Whether there is a thread of this number; 0 is none.
-fn is_alive(thread: u32) -> bool {
+pub(crate) fn is_alive(thread: u32) -> bool {
     let thread = i32::try_from(thread).ok().and_then(Pid::from_raw);
     thread.is_some_and(|thread| test_kill_process(thread) != Err(Errno::SRCH))
 }

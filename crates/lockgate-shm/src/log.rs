@@ -9,7 +9,6 @@ mod layout;
 mod plan;
 mod record;
 mod ring;
-mod wake;
 
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ pub use plan::LogPlan;
 pub use ring::{AppendError, Cursor, Read};
 
 use crate::lock::Lock;
+use crate::wake::Wake;
 use ring::Ring;
-use wake::Wake;
 
 /// A record of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]

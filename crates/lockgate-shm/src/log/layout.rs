@@ -4,9 +4,9 @@
 //! may copy words that are being overwritten: the words are atomic, and [`super::ring`] checks the copy afterwards.
 
 #[cfg(all(test, loom))]
-pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(not(all(test, loom)))]
-pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::plan::LogPlan;
 use super::record::{HEAD_WORDS, RecordHead};

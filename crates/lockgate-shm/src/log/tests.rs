@@ -3,8 +3,9 @@
 
 #![allow(clippy::disallowed_methods)] // Threads that end are what is tested.
 
-use super::layout::{AtomicU32, AtomicU64, Chain, Header, Ordering};
+use super::layout::{AtomicU64, Chain, Header, Ordering};
 use super::*;
+use std::sync::atomic::AtomicU32;
 use std::thread;
 
 /// Room for eight records of `RECORD` on the channel and with the ids of these tests, and three words.

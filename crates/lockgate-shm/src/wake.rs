@@ -1,11 +1,13 @@
-//! A futex on which readers wait, and which an append wakes only if a reader waits.
+//! A futex on which threads wait for a change of shared memory, and which a change wakes only if a thread waits.
 //!
-//! The lowest bit of the word says that a reader waits; the rest counts appends. The bit is no count of readers, so a
-//! reader that dies costs one system call of the next append, and no more.
+//! The lowest bit of the word says that a thread waits; the rest counts changes. The bit is no count of threads, so a
+//! thread that dies costs one system call of the next change, and no more.
 
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU32, Ordering};
+#[cfg(not(all(test, loom)))]
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-use super::layout::{AtomicU32, Ordering};
 
 #[cfg(not(all(test, loom)))]
 use kernel::{sleep, wake_all};
@@ -14,25 +16,25 @@ use loom_model::{sleep, wake_all};
 
 /// See the module. A copy refers to the same word.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wake {
+pub(crate) struct Wake {
     word: &'static AtomicU32,
 }
 
 const WAITING: u32 = 1;
-const APPEND: u32 = 2;
+const CHANGE: u32 = 2;
 
 impl Wake {
-    pub(super) fn new(word: &'static AtomicU32) -> Self {
+    pub(crate) fn new(word: &'static AtomicU32) -> Self {
         Self { word }
     }
 
     /// Waits until the condition holds, at most this long; returns whether it does.
-    pub(super) fn wait(&self, timeout: Duration, holds: impl Fn() -> bool) -> bool {
+    pub(crate) fn wait(&self, timeout: Duration, holds: impl Fn() -> bool) -> bool {
         if holds() {
             return true;
         }
         let seen = self.word.fetch_or(WAITING, Ordering::AcqRel) | WAITING;
-        // An append that came before the bit wakes no reader; one that comes later changes the word.
+        // A change that came before the bit wakes no thread; one that comes later changes the word.
         if holds() {
             return true;
         }
@@ -41,8 +43,8 @@ impl Wake {
     }
 
     /// Wakes all that wait. To be called after the condition has changed.
-    pub(super) fn wake(&self) {
-        let next = |word: u32| Some((word & !WAITING).wrapping_add(APPEND));
+    pub(crate) fn wake(&self) {
+        let next = |word: u32| Some((word & !WAITING).wrapping_add(CHANGE));
         let before = (self.word).fetch_update(Ordering::AcqRel, Ordering::Relaxed, next);
         if before.is_ok_and(|word| word & WAITING != 0) {
             wake_all(self.word);
@@ -50,7 +52,7 @@ impl Wake {
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(super) fn has_waiters(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         self.word.load(Ordering::Relaxed) & WAITING != 0
     }
 }
