@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lockgate.convert.option import Option
 from lockgate.convert.report import Entry, Outcome, Report
-from lockgate.convert.settings import Settings, SourceLine, Value
+from lockgate.convert.settings import Settings, SourceLine, Table, Value
 from lockgate.convert.source import Machine
 from lockgate.convert.values import is_on, strtol
 
@@ -83,7 +83,7 @@ class Conversion:
         self,
         option: Option,
         name: str,
-        value: str | dict[str, str],
+        value: str | Table,
         detail: str = "",
         outcome: Outcome = Outcome.MAPPED,
     ) -> None:

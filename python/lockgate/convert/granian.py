@@ -8,8 +8,9 @@ from lockgate.convert import tables
 from lockgate.convert.conversion import Conversion
 from lockgate.convert.option import Option
 from lockgate.convert.report import Outcome, Report
-from lockgate.convert.settings import Settings
+from lockgate.convert.settings import Settings, Table
 from lockgate.convert.source import Machine, Place
+from lockgate.convert.static_mounts import A_YEAR, add_mount
 from lockgate.convert.values import is_on
 
 #: Options that may be repeated.
@@ -216,9 +217,24 @@ def metrics(conversion: Conversion) -> None:
 
 
 def static_files(conversion: Conversion) -> None:
-    for option in conversion.take_all("static-path-route", "static-path-mount"):
-        conversion.not_supported(
-            option,
-            "serve them from nginx (location /static/ { alias DIR; }), or from the application "
-            "with WhiteNoise",
-        )
+    routes = conversion.take_all("static-path-route")
+    directories = conversion.take_all("static-path-mount")
+    index = conversion.take("static-path-dir-to-file")
+    expires = conversion.take("static-path-expires")
+    seconds = tables.duration(expires.text) if expires is not None else 86400
+    for position, option in enumerate(directories):
+        route = routes[position].text if position < len(routes) else "/static"
+        # A directory's file is served where there is an option for it.
+        table: Table = {"path": "/" + route.strip("/"), "dir": option.text}
+        table["index"] = index.text if index is not None else ""
+        if isinstance(seconds, int) and seconds:
+            table["max_age"] = min(seconds, A_YEAR)
+        table["fallthrough"] = False
+        add_mount(conversion, option, table, "granian answers 404 to a missing file")
+    for other in (*routes, index, expires):
+        if other is None:
+            continue
+        if directories:
+            conversion.record(other, Outcome.MAPPED, ("static",), "see static-path-mount")
+        else:
+            conversion.not_needed(other, "there are no static files")

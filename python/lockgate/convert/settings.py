@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lockgate.convert.report import printable
 from lockgate.convert.source import ConversionError
 
-#: What a setting may be: text, a number, a switch, or a list of texts or of tables of texts.
-Value = str | int | bool | Sequence[str] | Sequence[Mapping[str, str]]
+Table = dict[str, Any]
+#: What a setting may be: text, a number, a switch, or a list of texts or of tables of such values.
+Value = str | int | bool | Sequence[str] | Sequence[Table]
 
 WIDTH = 96
 
@@ -92,6 +94,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         "spool_dir",
         "sendfile",
     ),
+    "Files, compression and the cache": (
+        "static_open_files",
+        "static_memory",
+        "static_valid",
+        "compress",
+        "cache",
+    ),
     "Logging": (
         "log_style",
         "access_logfile",
@@ -113,7 +122,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
 }
 
 #: Settings of which the file has a list of tables, at its end.
-TABLES = ("certificates",)
+TABLES = ("static", "certificates")
 
 
 class SourceLine(str):
@@ -139,7 +148,7 @@ class Settings(dict[str, Setting]):
         setting.value = value
         setting.comments += [text for text in comments if text not in setting.comments]
 
-    def add(self, name: str, value: str | Mapping[str, str], *comments: str) -> None:
+    def add(self, name: str, value: str | Table, *comments: str) -> None:
         """Adds an item to a list."""
         setting = self.setdefault(name, Setting([]))
         items = setting.value
@@ -201,7 +210,11 @@ def table_lines(name: str, value: Value) -> list[str]:
     assert not isinstance(value, (str, int))
     for table in value:
         assert isinstance(table, Mapping)
-        lines += [f"[[{name}]]", *(f"{key} = {literal(text)}" for key, text in table.items()), ""]
+        lines += [
+            f"[[{name}]]",
+            *(line for key, one in table.items() for line in assignment(key, one)),
+            "",
+        ]
     return lines[:-1]
 
 

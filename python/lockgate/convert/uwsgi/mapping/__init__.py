@@ -16,6 +16,7 @@ from lockgate.convert.uwsgi.mapping import (
     recycling,
     shared,
     sockets,
+    static_files,
     workers,
 )
 from lockgate.convert.uwsgi.options import names
@@ -31,6 +32,7 @@ MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
     deadlines.convert,
     logs.convert,
     shared.convert,
+    static_files.convert,
 )
 
 

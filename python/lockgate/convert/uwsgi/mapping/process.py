@@ -84,14 +84,15 @@ def pid_file(conversion: Conversion) -> None:
         conversion.mapped(option, "pid", from_start(conversion, option))
 
 
-def from_start(conversion: Conversion, option: Option) -> str:
+def from_start(conversion: Conversion, option: Option, path: str | None = None) -> str:
     """The path, absolute if it is relative to the directory of the start and not to `chdir`."""
-    is_late = option.key.endswith("2")
+    path = option.text if path is None else path
+    is_late = option.key.endswith("2") and option.key != "static-map2"
     has_chdir = any(other.key == "chdir" for other in conversion.pending)
     has_chdir = has_chdir or "chdir" in conversion.settings
-    if is_late or not has_chdir or os.path.isabs(option.text):
-        return option.text
-    return os.path.join(conversion.machine.directory, option.text)
+    if is_late or not has_chdir or os.path.isabs(path):
+        return path
+    return os.path.join(conversion.machine.directory, path)
 
 
 def names(conversion: Conversion) -> None:
