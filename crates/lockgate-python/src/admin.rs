@@ -22,6 +22,7 @@ use lockgate_observe::{
     write_certificate_metrics, write_metrics, write_push_metrics, write_stacks, write_status,
     write_uwsgi,
 };
+use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Store};
 use lockgate_supervisor::{
     CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) scoreboard: Scoreboard,
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) broadcast_log: Option<Log>,
+    #[allow(dead_code, reason = "purging comes with the handler of the cache")]
+    pub(crate) responses: Option<ResponseStore>,
     /// The user of the workers, if it is another one than the supervisor's.
     pub(crate) worker_user: Option<u32>,
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lockgate_config::{BindAddress, Config, Endpoint, Scheme};
-use lockgate_supervisor::{ListenError, StandaloneCertificates, StandaloneSockets};
+use lockgate_supervisor::{
+    ListenError, StandaloneCertificates, StandaloneSockets, standalone_responses,
+};
 use lockgate_tls::Acceptor;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{Handle, Resources, Worker, register_ahead};
@@ -81,6 +83,9 @@ impl EmbeddedSettings {
             let broadcast = push::log_of_program(py, &config.push)?;
             static_sources::check_directories(&config, &log);
             static_sources::resolve(py, &mut config, application.bind(py), &log);
+            let responses = (config.cache.memory > 0)
+                .then(|| standalone_responses(&config.cache))
+                .transpose()?;
             let context = ImportedContext::empty(py)?;
             let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
                 .embedded(start_thread);
@@ -92,6 +97,7 @@ impl EmbeddedSettings {
                 worker_slot: None,
                 acceptor,
                 broadcast,
+                responses,
                 owns_process: false,
             })?;
             PyResult::Ok((handle, endpoints, certificates))

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use lockgate_config::{ConfSource, Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
-use lockgate_shm::{Log, Store};
+use lockgate_shm::Log;
+use lockgate_shm::responses::ResponseStore;
 use lockgate_supervisor::{
     Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
-    ServiceManager, SettingsFailure, SignalRelay, Successor, WorkerContext, WorkerControl,
+    ServiceManager, SettingsFailure, SharedContents, SignalRelay, Successor, WorkerContext,
+    WorkerControl,
 };
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
@@ -55,6 +57,8 @@ pub(crate) struct PythonHooks {
     pub(crate) uwsgi: UwsgiModule,
     /// What held connections get, if `push` is set.
     pub(crate) broadcast_log: Option<Log>,
+    /// The response cache, if `cache` is set.
+    pub(crate) responses: Option<ResponseStore>,
 }
 
 impl PythonHooks {
@@ -79,6 +83,7 @@ impl PythonHooks {
             preloaded: None,
             uwsgi: UwsgiModule::default(),
             broadcast_log: None,
+            responses: None,
         }
     }
 
@@ -159,14 +164,10 @@ impl PythonHooks {
 }
 
 impl Hooks for PythonHooks {
-    fn share_memory(
-        &mut self,
-        store: Option<Arc<Store>>,
-        broadcast_log: Option<Log>,
-        scoreboard: Option<Scoreboard>,
-    ) {
-        self.uwsgi.share(store, scoreboard);
-        self.broadcast_log = broadcast_log;
+    fn share_memory(&mut self, memory: SharedContents) {
+        self.uwsgi.share(memory.store, memory.scoreboard);
+        self.broadcast_log = memory.broadcast_log;
+        self.responses = memory.responses;
     }
 
     fn fork(&mut self) -> io::Result<Fork> {
@@ -235,6 +236,7 @@ impl Hooks for PythonHooks {
             scoreboard,
             store: self.uwsgi.store(),
             broadcast_log: self.broadcast_log,
+            responses: self.responses,
             worker_user: self.identity.map(|(user, _)| user),
         };
         admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {

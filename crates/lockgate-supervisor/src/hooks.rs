@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
+use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Store};
 
 use crate::{
@@ -63,20 +64,26 @@ pub struct Successor {
     pub directory: Option<PathBuf>,
 }
 
+/// What is in the memory that all processes share.
+#[derive(Clone, Default)]
+pub struct SharedContents {
+    /// Caches and locks, if `uwsgi_module` is set.
+    pub store: Option<Arc<Store>>,
+    /// If `push` is set.
+    pub broadcast_log: Option<Log>,
+    /// If `cache` is set.
+    pub responses: Option<ResponseStore>,
+    /// If the system provides its memory.
+    pub scoreboard: Option<Scoreboard>,
+}
+
 /// The host of the supervisor: Python in production, a few lines of Rust in tests.
 ///
 /// The host must leave the dispositions of all signals that the supervisor handles at their defaults before
 /// [`run`](crate::run): handlers that are already installed would still be called beside ours.
 pub trait Hooks {
-    /// Before the first fork: memory that all processes share. The caches and locks are there if `uwsgi_module` is set,
-    /// the broadcast log if `push` is.
-    fn share_memory(
-        &mut self,
-        _store: Option<Arc<Store>>,
-        _broadcast_log: Option<Log>,
-        _scoreboard: Option<Scoreboard>,
-    ) {
-    }
+    /// Before the first fork.
+    fn share_memory(&mut self, _memory: SharedContents) {}
 
     /// Forks the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;

@@ -389,6 +389,7 @@ impl MainLoop {
             certificates: self.certificates.memory(),
             store: self.memory.store.memory(),
             broadcast_log: self.memory.broadcast_log.memory(),
+            responses: self.memory.responses.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -1,19 +1,23 @@
-//! The memory that all processes of all generations use: shared caches and locks, and the broadcast log.
+//! The memory that all processes of all generations use: shared caches and locks, the broadcast log, and the
+//! response cache.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
 mod broadcast_log;
 mod region;
+mod responses;
 mod store;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use lockgate_config::Config;
+use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Store};
 
 pub use broadcast_log::standalone_broadcast_log;
 use region::Region;
+pub use responses::standalone_responses;
 
 use crate::Hooks;
 
@@ -21,6 +25,7 @@ use crate::Hooks;
 pub(crate) struct SharedMemory {
     pub(crate) store: Region<Arc<Store>>,
     pub(crate) broadcast_log: Region<Log>,
+    pub(crate) responses: Region<ResponseStore>,
 }
 
 /// What the previous program in this process has left.
@@ -28,6 +33,7 @@ pub(crate) struct SharedMemory {
 pub(crate) struct InheritedMemory {
     pub(crate) store: Option<OwnedFd>,
     pub(crate) broadcast_log: Option<OwnedFd>,
+    pub(crate) responses: Option<OwnedFd>,
 }
 
 impl SharedMemory {
@@ -35,16 +41,20 @@ impl SharedMemory {
         Self {
             store: store::open(inherited.store, &config.uwsgi, hooks),
             broadcast_log: broadcast_log::open(inherited.broadcast_log, &config.push, hooks),
+            responses: responses::open(inherited.responses, &config.cache, hooks),
         }
     }
 
     /// A process of the server has ended, and perhaps held a lock.
-    pub(crate) fn on_exit(&self) {
+    pub(crate) fn on_exit(&self, pid: u32) {
         if let Some(store) = self.store.get() {
             store.release_dead_locks();
         }
         if let Some(log) = self.broadcast_log.get() {
             log.release_if_dead();
+        }
+        if let Some(responses) = self.responses.get() {
+            responses.release_of_dead(pid);
         }
     }
 }

@@ -11,7 +11,6 @@ use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, getpid, kill_process, umask};
 
-use crate::Hooks;
 use crate::certificates::Certificates;
 use crate::child::setup::{ChildResources, cannot_install, replace_signals};
 use crate::clock::Moment;
@@ -30,6 +29,7 @@ use crate::shared_memory::SharedMemory;
 use crate::signals::{SupervisorSignals, WorkerSignals};
 use crate::sockets::bind_with_retry;
 use crate::supervisor::Event;
+use crate::{Hooks, SharedContents};
 
 /// The exit code when the server could not start.
 const CANNOT_START: i32 = 1;
@@ -344,11 +344,12 @@ fn assemble(
         None => (Event::Start, Workers::default()),
     };
     let scoreboard = SharedScoreboard::new(scoreboard, hooks);
-    hooks.share_memory(
-        memory.store.get(),
-        memory.broadcast_log.get(),
-        scoreboard.get(),
-    );
+    hooks.share_memory(SharedContents {
+        store: memory.store.get(),
+        broadcast_log: memory.broadcast_log.get(),
+        responses: memory.responses.get(),
+        scoreboard: scoreboard.get(),
+    });
     hook_process.adopt(workers.slots());
     let main_loop = MainLoop::new(Parts {
         signals,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_shm::Log;
+use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
 
 use crate::blocking_pool::BlockingPool;
@@ -22,6 +23,7 @@ pub struct Parts<'a> {
     pub endpoints: &'a [Endpoint],
     pub acceptor: Option<&'a Arc<Acceptor>>,
     pub broadcast: Option<Log>,
+    pub responses: Option<ResponseStore>,
     pub error_log: &'a Arc<ErrorLog>,
     /// For work that may wait for a disk or compute for long.
     pub blocking: &'a BlockingPool,

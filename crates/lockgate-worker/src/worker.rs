@@ -15,6 +15,7 @@ use lockgate_config::{Config, Endpoint, Scheme};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use lockgate_shm::Log;
+use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
@@ -61,6 +62,8 @@ pub struct Resources {
     pub acceptor: Option<Arc<Acceptor>>,
     /// The log through which messages are published, if `push` is on.
     pub broadcast: Option<Log>,
+    /// The memory of the response cache, if `cache` is on.
+    pub responses: Option<ResponseStore>,
     /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
     pub owns_process: bool,
 }
@@ -99,6 +102,7 @@ impl Worker {
             worker_slot,
             acceptor: None,
             broadcast: None,
+            responses: None,
             owns_process: true,
         })?;
         handle.open();
@@ -119,6 +123,7 @@ impl Worker {
             worker_slot,
             acceptor,
             broadcast,
+            responses,
             owns_process,
         } = resources;
         let endpoints: Vec<_> = (listeners.iter())
@@ -159,6 +164,7 @@ impl Worker {
             endpoints: &endpoints,
             acceptor: acceptor.as_ref(),
             broadcast,
+            responses,
             error_log: &error_log,
             blocking: &BlockingPool::new(panic_guard.clone()),
             resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),

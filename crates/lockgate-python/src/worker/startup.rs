@@ -285,6 +285,7 @@ impl PythonHooks {
             worker_slot: context.worker_slot.take(),
             acceptor,
             broadcast: self.broadcast_log,
+            responses: self.responses,
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;

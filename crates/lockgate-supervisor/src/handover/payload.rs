@@ -2,7 +2,7 @@
 //! process, with descriptor numbers and their purpose.
 //!
 //! The first line is the format version. It also covers what workers of one version share with a supervisor of the
-//! other: the layouts of the scoreboard, of the certificate board, of the shared caches and of the broadcast log, and the messages on the pipes. A change to any of them must increase
+//! other: the layouts of the scoreboard, of the certificate board, of the shared caches, of the broadcast log and of the response cache, and the messages on the pipes. A change to any of them must increase
 //! [`FORMAT_VERSION`].
 
 use std::fmt;
@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 7;
+const FORMAT_VERSION: u32 = 8;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) struct Handover {
     pub(crate) store: Option<RawFd>,
     /// The memory of the broadcast log.
     pub(crate) broadcast_log: Option<RawFd>,
+    /// The memory of the response cache.
+    pub(crate) responses: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -117,6 +119,7 @@ impl Handover {
         );
         lines.extend(self.store.map(|store| format!("store\t{store}")));
         lines.extend((self.broadcast_log).map(|log| format!("broadcast-log\t{log}")));
+        lines.extend((self.responses).map(|memory| format!("responses\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -172,6 +175,7 @@ impl Handover {
             certificates: None,
             store: None,
             broadcast_log: None,
+            responses: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -212,6 +216,7 @@ impl Handover {
             ["certificates", fd] => self.certificates = Some(fd.parse().ok()?),
             ["store", fd] => self.store = Some(fd.parse().ok()?),
             ["broadcast-log", fd] => self.broadcast_log = Some(fd.parse().ok()?),
+            ["responses", fd] => self.responses = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -290,6 +295,7 @@ mod tests {
             certificates: Some(9),
             store: Some(33),
             broadcast_log: Some(34),
+            responses: Some(35),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

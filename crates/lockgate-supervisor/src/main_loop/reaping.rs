@@ -19,8 +19,8 @@ impl MainLoop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     if let Some(exit_status) = ExitStatus::of(status) {
-                        self.memory.on_exit();
                         let pid = pid.as_raw_nonzero().get().unsigned_abs();
+                        self.memory.on_exit(pid);
                         events.extend(self.on_exited(pid, exit_status, hooks));
                     }
                 }

@@ -83,6 +83,7 @@ pub(super) fn start_with(
         worker_slot: None,
         acceptor: None,
         broadcast: Some(log),
+        responses: None,
         owns_process: true,
     };
     let handle = Worker::prepare(resources).unwrap();
