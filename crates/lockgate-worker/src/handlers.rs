@@ -1,6 +1,7 @@
 //! Handlers: what the server itself answers in the event loop, without the interpreter.
 
 mod acme_challenge;
+mod compress;
 mod grip;
 mod https_redirect;
 mod server_options;
@@ -12,6 +13,7 @@ use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
 
+use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::exchange::handler::{Handler, Resume};
 use crate::log::ErrorLog;
@@ -20,6 +22,7 @@ use crate::log::ErrorLog;
 #[allow(dead_code, reason = "static files are the first to use all of it")]
 pub struct Parts<'a> {
     pub config: &'a Config,
+    pub app: &'a Arc<dyn App>,
     pub endpoints: &'a [Endpoint],
     pub acceptor: Option<&'a Arc<Acceptor>>,
     pub broadcast: Option<Log>,
@@ -40,6 +43,9 @@ pub fn all(parts: &Parts<'_>) -> Vec<Box<dyn Handler>> {
     }
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
+    }
+    if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
+        handlers.push(Box::new(compression));
     }
     // The last one: what the others answer is no response of the application.
     if let Some(grip) = grip::Grip::new(config, parts.broadcast, parts.error_log) {

@@ -161,6 +161,7 @@ impl Worker {
         let inbox = Arc::new(Inbox::new()?);
         let handlers = handlers::all(&handlers::Parts {
             config: &config,
+            app: &app,
             endpoints: &endpoints,
             acceptor: acceptor.as_ref(),
             broadcast,

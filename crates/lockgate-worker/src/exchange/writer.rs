@@ -216,6 +216,10 @@ pub trait ExchangeControl {
         None
     }
 
+    /// Keeps the response in no content coding: others than the application add to its body. Called before
+    /// [`ResponseWriter::start`].
+    fn forbid_encoding(&mut self) {}
+
     /// Values of the application's environ for the access log.
     fn record_environ(&mut self, values: Vec<(String, String)>);
 

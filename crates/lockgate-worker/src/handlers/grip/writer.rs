@@ -105,6 +105,7 @@ impl GripWriter {
         match instruction.mode {
             HoldMode::Stream => {
                 head.remove(b"Content-Length");
+                self.inner.control().forbid_encoding();
                 self.inner.start(&head, BodyLength::Unknown);
                 self.response = Response::Stream {
                     is_event_stream: is_media_type(
