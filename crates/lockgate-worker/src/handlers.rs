@@ -1,14 +1,17 @@
 //! Handlers: what the server itself answers in the event loop, without the interpreter.
 
 mod acme_challenge;
+pub mod cache;
 mod compress;
 mod grip;
 mod https_redirect;
 mod server_options;
 
+use std::io;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
+use lockgate_http::Limits;
 use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
@@ -16,6 +19,7 @@ use lockgate_tls::Acceptor;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::exchange::handler::{Handler, Resume};
+use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 
 /// What handlers are made of.
@@ -32,10 +36,16 @@ pub struct Parts<'a> {
     pub blocking: &'a BlockingPool,
     /// Where a handler passes on requests that it has taken.
     pub resume: &'a Arc<dyn Resume>,
+    /// For threads of handlers.
+    pub panic_guard: &'a PanicGuard,
+    pub limits: Limits,
 }
 
 /// The handlers of a worker, in the order in which they see a request.
-pub fn all(parts: &Parts<'_>) -> Vec<Box<dyn Handler>> {
+///
+/// # Errors
+/// The system's error when it cannot start a thread.
+pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     let config = parts.config;
     let mut handlers: Vec<Box<dyn Handler>> = vec![Box::new(server_options::ServerOptions)];
     if let Some(challenges) = acme_challenge::AcmeChallenges::new(config) {
@@ -44,12 +54,16 @@ pub fn all(parts: &Parts<'_>) -> Vec<Box<dyn Handler>> {
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
     }
+    // The writer of a response passes them in the other direction: what is stored is not encoded.
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
         handlers.push(Box::new(compression));
+    }
+    if let Some(cache) = cache::Cache::new(parts)? {
+        handlers.push(Box::new(cache));
     }
     // The last one: what the others answer is no response of the application.
     if let Some(grip) = grip::Grip::new(config, parts.broadcast, parts.error_log) {
         handlers.push(Box::new(grip));
     }
-    handlers
+    Ok(handlers)
 }

@@ -169,7 +169,9 @@ impl Worker {
             error_log: &error_log,
             blocking: &BlockingPool::new(panic_guard.clone()),
             resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
-        });
+            panic_guard: &panic_guard,
+            limits: limits_of(&config),
+        })?;
         let context = Arc::new(Context {
             acceptor,
             broadcast,

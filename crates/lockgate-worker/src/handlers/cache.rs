@@ -1,0 +1,263 @@
+//! The response cache (RFC 9111): answers requests from memory that all workers share, and lets one request fetch a
+//! response for all that ask for the same at that time.
+
+mod background;
+mod entries;
+mod fill;
+mod flight;
+mod stored;
+mod target;
+mod waiting;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockgate_cache::{CacheStatus, Forwarded, Reuse, reuse, revalidation, without_entry};
+use lockgate_http::{LocalResponse, RequestHead};
+use lockgate_shm::responses::{Flight as Joined, FlightToken, PurgeEpoch};
+
+use self::background::Background;
+use self::entries::{Entries, Found};
+use self::fill::{CacheWriter, Fill};
+use self::flight::Flight;
+use self::stored::Stored;
+use self::target::Target;
+use self::waiting::Waiting;
+use super::Parts;
+use crate::date::unix_seconds;
+use crate::exchange::Exchange;
+use crate::exchange::handler::{Handled, Handler};
+use crate::exchange::request::Request;
+
+pub use self::entries::purge_url;
+
+/// See the module documentation.
+pub struct Cache {
+    entries: Arc<Entries>,
+    waiting: Arc<Waiting>,
+    background: Background,
+    /// How long a request waits for the response to another one.
+    lock_timeout: Duration,
+}
+
+/// A request that the application answers.
+struct Miss {
+    target: Target,
+    key: Vec<u8>,
+    since: PurgeEpoch,
+    forwarded: Forwarded,
+    /// A response that the application may validate.
+    stored: Option<Stored>,
+    /// What requests have in common that one response may answer; `None`: each is passed on.
+    shared_key: Option<Vec<u8>>,
+}
+
+/// How a request that the application has to answer relates to others.
+enum Joining {
+    Leads(Flight),
+    Waits(FlightToken, Instant),
+    Alone,
+}
+
+impl Cache {
+    /// `None` if there is no cache.
+    ///
+    /// # Errors
+    /// The system's error when it cannot start a thread.
+    pub fn new(parts: &Parts<'_>) -> io::Result<Option<Self>> {
+        let Some(store) = parts.responses else {
+            return Ok(None);
+        };
+        let entries = Arc::new(Entries::new(store, &parts.config.cache));
+        let resume = Arc::clone(parts.resume);
+        Ok(Some(Self {
+            waiting: Waiting::start(store, Arc::clone(&resume), parts.panic_guard)?,
+            background: Background {
+                entries: Arc::clone(&entries),
+                resume,
+                limits: parts.limits,
+            },
+            entries,
+            lock_timeout: parts.config.cache.lock_timeout,
+        }))
+    }
+
+    fn look_up(&self, exchange: Exchange, now: u64) -> Handled {
+        let target = Target::of(&exchange.request);
+        let key = target.key(self.entries.ignored_parameters());
+        // Before the entry is read: a purge after this moment concerns what the application answers.
+        let since = self.entries.store().epoch();
+        let head = &exchange.request.head;
+        let (forwarded, stored, shared_key) = match self.entries.find(&key, head, now) {
+            Found::Nothing => (Forwarded::UriMiss, None, Some(key.clone())),
+            Found::Uncacheable => (Forwarded::UriMiss, None, None),
+            Found::OtherVariant { key } => (Forwarded::VaryMiss, None, Some(key)),
+            Found::Response(stored) => match reuse(head, &stored.meta, now) {
+                Reuse::Fresh { .. } => return self.serve(exchange, &stored, now),
+                Reuse::StaleWhileRevalidate { .. } => {
+                    self.background
+                        .validate(&exchange, &target, &key, &stored, since);
+                    return self.serve(exchange, &stored, now);
+                }
+                Reuse::OnlyIfCached504 => return refuse(exchange),
+                Reuse::Miss => (Forwarded::Bypass, None, None),
+                Reuse::Revalidate => {
+                    let freshness = &stored.meta.freshness;
+                    let forwarded = match freshness.is_fresh(now) {
+                        true => Forwarded::Request,
+                        false => Forwarded::Stale,
+                    };
+                    // What is stale at once answers no other request.
+                    let is_shared = freshness.ttl > 0 && !freshness.no_cache;
+                    let shared_key = is_shared.then(|| stored.key.clone());
+                    (forwarded, Some(stored), shared_key)
+                }
+            },
+        };
+        if stored.is_none() && without_entry(head) == Reuse::OnlyIfCached504 {
+            return refuse(exchange);
+        }
+        let miss = Miss {
+            target,
+            key,
+            since,
+            forwarded,
+            stored,
+            shared_key,
+        };
+        self.fetch(exchange, miss, now)
+    }
+
+    fn serve(&self, exchange: Exchange, stored: &Stored, now: u64) -> Handled {
+        self.entries.store().count_hit();
+        let status = CacheStatus {
+            ttl: Some(stored.meta.freshness.remaining(now)),
+            ..CacheStatus::default()
+        };
+        let prepared = stored.prepare(&exchange.request.head, status, now);
+        Handled::Respond(exchange, prepared)
+    }
+
+    /// Passes a request on, or makes it wait for another one.
+    fn fetch(&self, mut exchange: Exchange, mut miss: Miss, now: u64) -> Handled {
+        let head = &exchange.request.head;
+        if head.method() != b"GET" || head.header("range").is_some() {
+            // The application answers it as it is; a part of a response is not stored.
+            self.entries.store().count_miss();
+            return Handled::Pass(exchange);
+        }
+        let mut flight = None;
+        if let Some(key) = miss.shared_key.take().filter(|_| is_like_others(head)) {
+            match self.join(&key, &exchange, now) {
+                Joining::Leads(own) => flight = Some(own),
+                Joining::Alone => {}
+                Joining::Waits(token, until) => {
+                    // This handler sees it again.
+                    exchange.next_handler -= 1;
+                    self.waiting.add(exchange, token, until);
+                    return Handled::Taken;
+                }
+            }
+        }
+        self.entries.store().count_miss();
+        Handled::Pass(self.wrap(exchange, miss, flight))
+    }
+
+    /// Wraps the writer, so that the response is stored.
+    fn wrap(&self, mut exchange: Exchange, miss: Miss, flight: Option<Flight>) -> Exchange {
+        let request = exchange.request.head.clone();
+        let has_own_conditions = flight.is_some() || miss.stored.is_some();
+        if has_own_conditions {
+            let head = &mut exchange.request.head;
+            head.remove_fields(is_condition);
+            for (name, value) in miss.stored.iter().flat_map(|one| revalidation(&one.meta)) {
+                head.set_field(name.as_bytes(), value);
+            }
+        }
+        let fill = Fill {
+            request,
+            target: miss.target,
+            key: miss.key,
+            since: miss.since,
+            flight,
+            stored: miss.stored,
+            has_own_conditions,
+            forwarded: miss.forwarded,
+        };
+        let entries = Arc::clone(&self.entries);
+        exchange.writer = Box::new(CacheWriter::new(exchange.writer, entries, Box::new(fill)));
+        exchange
+    }
+
+    /// Joins the flight of a key.
+    fn join(&self, key: &[u8], exchange: &Exchange, now: u64) -> Joining {
+        let store = self.entries.store();
+        match store.begin_flight(key, std::process::id(), now) {
+            Ok(Joined::Leader(token)) => Joining::Leads(Flight::new(store, token)),
+            Ok(Joined::Wait(token)) => {
+                let until = exchange.ready_at + self.lock_timeout;
+                match Instant::now() < until {
+                    true => Joining::Waits(token, until),
+                    false => Joining::Alone,
+                }
+            }
+            // The lock cannot be taken: each request is answered for itself.
+            Err(_) => Joining::Alone,
+        }
+    }
+
+    /// Passes on a request whose response may make stored ones invalid.
+    fn pass_unsafe(&self, exchange: Exchange) -> Handled {
+        let target = Target::of(&exchange.request);
+        let miss = Miss {
+            key: Vec::new(),
+            target,
+            since: self.entries.store().epoch(),
+            forwarded: Forwarded::Method,
+            stored: None,
+            shared_key: None,
+        };
+        Handled::Pass(self.wrap(exchange, miss, None))
+    }
+}
+
+impl Handler for Cache {
+    fn concerns(&self, _: &Request) -> bool {
+        true
+    }
+
+    fn handle(&self, exchange: Exchange) -> Handled {
+        match exchange.request.head.method() {
+            b"GET" | b"HEAD" if !exchange.request.has_body => {
+                self.look_up(exchange, unix_seconds())
+            }
+            b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" => Handled::Pass(exchange),
+            _ => self.pass_unsafe(exchange),
+        }
+    }
+}
+
+/// RFC 9111 §5.2.1.7.
+fn refuse(exchange: Exchange) -> Handled {
+    let response = LocalResponse::text(504, "the cache has no response that the request accepts");
+    Handled::Answer(exchange, response.into())
+}
+
+/// Whether the response to another request with the same key may answer this one, too.
+fn is_like_others(head: &RequestHead) -> bool {
+    const OWN: [&[u8]; 5] = [
+        b"authorization",
+        b"cache-control",
+        b"if-match",
+        b"if-unmodified-since",
+        b"pragma",
+    ];
+    head.headers()
+        .all(|(name, _)| !OWN.iter().any(|own| own.eq_ignore_ascii_case(name)))
+}
+
+/// Conditions that the cache evaluates in place of the application.
+fn is_condition(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"if-none-match") || name.eq_ignore_ascii_case(b"if-modified-since")
+}

@@ -1,0 +1,261 @@
+//! The entries of the cache: what is stored under which key.
+//!
+//! Under the primary key, which is made of the URL, there is a response, or the names of the fields by which its variants
+//! differ, or a mark that its responses are not stored. All entries of a URL have a tag, so that one purge concerns
+//! them all and every response to it that is on its way.
+
+use std::sync::Arc;
+
+use lockgate_cache::{Entry, Meta, NotStored, Variants, Vary, key, tags};
+use lockgate_config::CacheConfig;
+use lockgate_http::{BodyLength, RequestHead};
+use lockgate_shm::responses::{
+    EntryBuffer, EntryId, FlightOutcome, NewEntry, Refused, ResponseStore,
+};
+
+use super::fill::{Collecting, Fill};
+use super::stored::Stored;
+
+/// How long requests for a URL do not wait for each other after a response that is not stored, in seconds.
+const UNCACHEABLE_FOR: u64 = 10;
+
+/// The same after an error: the next response may be another one.
+const UNCACHEABLE_AFTER_ERROR_FOR: u64 = 1;
+
+/// The metadata of the mark. No [`Entry`] begins like this.
+const UNCACHEABLE: &[u8] = b"\xFF";
+
+/// See the module documentation.
+pub(super) struct Entries {
+    store: ResponseStore,
+    limit: usize,
+    ignored_parameters: Vec<String>,
+}
+
+/// What is stored for a request.
+pub(super) enum Found {
+    /// Nothing under its primary key.
+    Nothing,
+    /// Responses are not stored; requests do not wait for each other.
+    Uncacheable,
+    /// Responses to requests with other values of some fields.
+    OtherVariant {
+        /// The key of the response to this request.
+        key: Vec<u8>,
+    },
+    Response(Stored),
+}
+
+impl Entries {
+    pub(super) fn new(store: ResponseStore, config: &CacheConfig) -> Self {
+        Self {
+            store,
+            limit: config.entry_limit,
+            ignored_parameters: config.ignore_query.clone(),
+        }
+    }
+
+    pub(super) fn store(&self) -> ResponseStore {
+        self.store
+    }
+
+    /// Parameters that are not part of keys.
+    pub(super) fn ignored_parameters(&self) -> &[String] {
+        &self.ignored_parameters
+    }
+
+    /// Bytes of the largest body.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether a body of this length may be stored.
+    pub(super) fn has_room_for(&self, length: BodyLength) -> bool {
+        match length {
+            BodyLength::Known(length) => length <= self.limit as u64,
+            BodyLength::Unknown => true,
+        }
+    }
+
+    /// What is stored under a primary key for this request.
+    pub(super) fn find(&self, primary: &[u8], request: &RequestHead, now: u64) -> Found {
+        let mut buffer = EntryBuffer::default();
+        let Some(id) = self.store.read(primary, &mut buffer) else {
+            return Found::Nothing;
+        };
+        if buffer.expires <= now {
+            return Found::Nothing;
+        }
+        match Entry::decode(&buffer.meta) {
+            Some(Entry::Response(meta)) => {
+                let meta = meta.into_owned();
+                Found::Response(stored(primary.to_vec(), id, meta, &buffer.body))
+            }
+            Some(Entry::Variants(variants)) => {
+                let key = key::secondary(primary, &variants, request);
+                self.find_variant(key, now, &mut buffer)
+            }
+            None if buffer.meta == UNCACHEABLE => Found::Uncacheable,
+            None => Found::Nothing,
+        }
+    }
+
+    fn find_variant(&self, key: Vec<u8>, now: u64, buffer: &mut EntryBuffer) -> Found {
+        let Some(id) = self.store.read(&key, buffer) else {
+            return Found::OtherVariant { key };
+        };
+        match Meta::decode(&buffer.meta) {
+            Some(meta) if buffer.expires > now => {
+                Found::Response(stored(key, id, meta.into_owned(), &buffer.body))
+            }
+            _ => Found::OtherVariant { key },
+        }
+    }
+
+    /// Stores a response that is complete.
+    pub(super) fn insert(&self, fill: &Fill, collected: Collecting, now: u64) -> FlightOutcome {
+        let Collecting {
+            head,
+            freshness,
+            body,
+            ..
+        } = collected;
+        let meta = Meta::new(&head, freshness);
+        let url = url_tag(&fill.key);
+        let mut all = tags::of(&head);
+        all.push(&url);
+        let vary = Vary::of(&head).unwrap_or_default();
+        let expires = freshness.expires();
+        let inserted = self.key_of(fill, vary, expires, now).and_then(|key| {
+            let entry = NewEntry {
+                key: &key,
+                meta: &meta.encode(),
+                body: &body,
+                tags: &all,
+                expires,
+            };
+            self.store.insert(&entry, fill.since, now)
+        });
+        match inserted {
+            Ok(_) => FlightOutcome::Stored,
+            // A purge has come meanwhile, or there is no room; the store has counted it.
+            Err(_) => FlightOutcome::NotStored,
+        }
+    }
+
+    /// The key of the response to this request, which varies on these fields. If it does, the names of the fields are
+    /// stored under its primary key.
+    fn key_of(&self, fill: &Fill, vary: Vary, expires: u64, now: u64) -> Result<Vec<u8>, Refused> {
+        let mut buffer = EntryBuffer::default();
+        let present = self.store.read(&fill.key, &mut buffer);
+        let variants = match present.and_then(|_| Entry::decode(&buffer.meta)) {
+            Some(Entry::Variants(variants)) if buffer.expires > now => Some(variants),
+            _ => None,
+        };
+        let is_new = variants.is_none();
+        let (id, before) = match variants {
+            None if vary.is_empty() => return Ok(fill.key.clone()),
+            None => (next_id(present, now), Vary::default()),
+            Some(variants) => (variants.id, variants.vary),
+        };
+        // With too many fields together, the earlier variants are not found any longer.
+        let merged = before.merged(&vary).unwrap_or(vary);
+        let is_changed = is_new || merged != before || buffer.expires < expires;
+        let variants = Variants { id, vary: merged };
+        if is_changed {
+            let url = url_tag(&fill.key);
+            let entry = NewEntry {
+                key: &fill.key,
+                meta: &variants.encode(),
+                body: b"",
+                tags: &[&url],
+                expires: expires.max(buffer.expires),
+            };
+            self.store.insert(&entry, fill.since, now)?;
+        }
+        Ok(key::secondary(&fill.key, &variants, &fill.request))
+    }
+
+    /// Stores the new head of a response that the application has validated.
+    pub(super) fn replace(&self, stored: &Stored, now: u64) {
+        let expires = stored.meta.freshness.expires();
+        let meta = stored.meta.encode();
+        // Another response or a purge may have taken its place: that is right.
+        let _replaced = (self.store).replace_meta(&stored.key, stored.id, (&meta, expires), now);
+    }
+
+    /// Removes a stored response.
+    pub(super) fn remove(&self, stored: &Stored) {
+        // The lock is refused if this thread holds it, which it does not here.
+        let _removed = self.store.remove(&stored.key);
+    }
+
+    /// Requests for this URL do not wait for each other for a while.
+    pub(super) fn mark_uncacheable(
+        &self,
+        fill: &Fill,
+        why: Option<NotStored>,
+        status: u16,
+        now: u64,
+    ) {
+        let is_of_request = matches!(
+            why,
+            Some(NotStored::Method | NotStored::RequestNoStore | NotStored::Authorization)
+        );
+        if fill.flight.is_none() || is_of_request {
+            return;
+        }
+        let seconds = match status {
+            500.. => UNCACHEABLE_AFTER_ERROR_FOR,
+            _ => UNCACHEABLE_FOR,
+        };
+        let mut buffer = EntryBuffer::default();
+        if self.store.read_meta(&fill.key, &mut buffer).is_some() && buffer.expires > now {
+            // It is about other variants, or about responses that were stored before.
+            return;
+        }
+        let entry = NewEntry {
+            key: &fill.key,
+            meta: UNCACHEABLE,
+            body: b"",
+            tags: &[],
+            expires: now + seconds,
+        };
+        // Without the mark requests wait for each other.
+        let _marked = self.store.insert(&entry, fill.since, now);
+    }
+
+    /// Removes all that is stored for a URL, and what is on its way.
+    pub(super) fn invalidate(&self, primary: &[u8]) {
+        // The lock is refused if this thread holds it, which it does not here.
+        let _counts = purge_url(&self.store, primary);
+    }
+}
+
+fn stored(key: Vec<u8>, id: EntryId, meta: Meta<'static>, body: &[u8]) -> Stored {
+    Stored {
+        key,
+        id,
+        meta,
+        body: Arc::from(body),
+    }
+}
+
+/// A number that no earlier entry at the key has.
+fn next_id(present: Option<EntryId>, now: u64) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one((present, now))
+}
+
+/// The tag of all entries of a URL. No tag of a response begins with its first byte.
+fn url_tag(primary: &[u8]) -> Vec<u8> {
+    [b"\0", primary].concat()
+}
+
+/// Removes all that is stored under a primary key, and refuses what is on its way. Returns the number of entries.
+///
+/// # Errors
+/// When the lock of the store cannot be taken.
+pub fn purge_url(store: &ResponseStore, primary: &[u8]) -> Result<u64, lockgate_shm::LockError> {
+    Ok(store.purge_tag(&url_tag(primary))? + store.purge_key(primary)?)
+}
