@@ -26,7 +26,7 @@ pub(crate) fn run(
     let host = Arc::new(Process(Arc::clone(log)));
     // Without a log, which the supervisor has reported, this process waits for its end: an exit would be taken for a
     // failure.
-    let relay = broadcast_log.and_then(|log| Relay::new(&config.push, log, &*host));
+    let relay = broadcast_log.and_then(|log| Relay::of_messages(&config.push, log, &*host));
     if let Some(relay) = relay.map(Arc::new) {
         let (sending, sender) = (Arc::clone(&relay), Arc::clone(&host));
         running.spawn("relay-send", move || sending.send(&*sender))?;

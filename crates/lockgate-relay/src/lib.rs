@@ -16,8 +16,10 @@ mod relay;
 mod resp;
 mod sender;
 mod server;
+mod traffic;
 
 pub use relay::{Host, Relay};
+pub use traffic::Purges;
 
 #[cfg(test)]
 mod tests;

@@ -1,21 +1,19 @@
-//! The receiving half: entries of other servers go from the stream to this server's log, each once and in order.
+//! The receiving half: entries of other servers go from the stream to this server, in order.
 //!
-//! A record that it appends has the id of its entry, so the log itself says how far it has come; Redis keeps that, too,
-//! for a log in which there is no such record.
+//! A message is taken once: a record that is appended to the broadcast log has the id of its entry, so the log itself
+//! says how far this server has come. Redis keeps that, too, for a log in which there is no such record.
 
-use lockgate_push::Message;
-use lockgate_shm::{Log, Read};
+use std::sync::Arc;
 
 use crate::failure::Failure;
-use crate::server::{Entry, EntryId, Server};
+use crate::server::{EntryId, Server};
+use crate::traffic::Traffic;
 
 /// See the module.
 pub(crate) struct Receiver {
-    log: Log,
+    traffic: Arc<dyn Traffic>,
     /// The origin of this server's own entries.
     origin: String,
-    /// Bytes of the largest message.
-    limit: usize,
     /// When this process has started, in milliseconds of the monotonic clock.
     started: u64,
     /// The last entry that was read.
@@ -25,7 +23,7 @@ pub(crate) struct Receiver {
     remembered_at: u64,
 }
 
-/// Entries that were not appended.
+/// Entries that were not taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Dropped {
     pub(crate) count: usize,
@@ -39,11 +37,10 @@ const REMEMBER_SAME: u64 = 3_600_000;
 
 impl Receiver {
     /// `now` is in nanoseconds of the monotonic clock, as are the times in the log.
-    pub(crate) fn new(log: Log, origin: String, limit: usize, now: u64) -> Self {
+    pub(crate) fn new(traffic: Arc<dyn Traffic>, origin: String, now: u64) -> Self {
         Self {
-            log,
+            traffic,
             origin,
-            limit,
             started: to_milliseconds(now),
             position: None,
             remembered: None,
@@ -56,7 +53,7 @@ impl Receiver {
         let state = server.state()?;
         let known = self
             .position
-            .or_else(|| state.read.max(self.last_appended()));
+            .or_else(|| state.read.max(self.traffic.last_taken()));
         let position = known.unwrap_or_else(|| {
             // The clock of Redis at the start of this process: older messages are not news.
             let age = to_milliseconds(now).saturating_sub(self.started);
@@ -72,14 +69,14 @@ impl Receiver {
         Ok(!state.is_full || state.first <= position)
     }
 
-    /// Waits for entries and appends them.
+    /// Waits for entries and takes them.
     pub(crate) fn step(&mut self, server: &mut dyn Server, now: u64) -> Result<Dropped, Failure> {
         let mut position = self.position.unwrap_or_default();
         let entries = server.read(position)?;
         let mut dropped = Dropped::default();
         for entry in entries {
             if entry.origin != self.origin
-                && let Err(problem) = self.append(&entry, now)
+                && let Err(problem) = self.traffic.take(&entry, now)
             {
                 if dropped.count == 0 {
                     dropped.problem = problem;
@@ -110,38 +107,6 @@ impl Receiver {
         self.remembered = Some(position);
         self.remembered_at = now;
         Ok(())
-    }
-
-    fn append(&self, entry: &Entry, now: u64) -> Result<(), String> {
-        let mut message = Message::decode(&entry.record)
-            .ok_or_else(|| format!("the entry {} is no message of this version", entry.id))?;
-        let check = message.check(self.limit);
-        check.map_err(|error| format!("the entry {}: {error}", entry.id))?;
-        message.relayed = Some(entry.id.to_string());
-        let mut record = Vec::new();
-        message.encode(&mut record);
-        let id = message.id.as_deref().unwrap_or_default();
-        let appended = (self.log).append(message.channel.as_bytes(), id.as_bytes(), &record, now);
-        appended
-            .map(drop)
-            .map_err(|error| format!("the entry {}: {error}", entry.id))
-    }
-
-    /// The entry of the newest record that came from the stream.
-    fn last_appended(&self) -> Option<EntryId> {
-        let mut last = None;
-        let mut cursor = self.log.oldest();
-        let mut record = Vec::new();
-        loop {
-            match self.log.read(&mut cursor, &mut record) {
-                Read::Record { .. } => {
-                    let relayed = Message::decode(&record).and_then(|message| message.relayed);
-                    last = relayed.and_then(|id| EntryId::parse(&id)).or(last);
-                }
-                Read::Overrun => {}
-                Read::UpToDate => return last,
-            }
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stream in Redis: its commands, and the names of its keys.
 //!
-//! Needs Redis 5 (streams) and no scripts. The keys have one hash tag, and so one place in a cluster.
+//! Needs Redis 5 (streams) and no scripts.
 
 use lockgate_config::RedisAddress;
 
@@ -9,7 +9,6 @@ use crate::failure::Failure;
 use crate::resp::Reply;
 use crate::server::{Entry, EntryId, Server, StreamState};
 
-const STREAM: &[u8] = b"lockgate:{push}:stream";
 /// Entries that the stream keeps, about: Redis removes whole nodes of the stream.
 const LENGTH: i64 = 10_000;
 /// How long Redis keeps what it knows of a server that has gone.
@@ -32,14 +31,17 @@ pub(crate) struct Redis {
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     origin: String,
+    stream: Vec<u8>,
     sent: Vec<u8>,
     read: Vec<u8>,
 }
 
 impl Keys {
-    pub(crate) fn new(origin: String) -> Self {
-        let key = |what: &str| format!("lockgate:{{push}}:{what}:{origin}").into_bytes();
+    /// `tag` is one hash tag, and so all keys have one place in a cluster.
+    pub(crate) fn new(tag: &str, origin: String) -> Self {
+        let key = |what: &str| format!("lockgate:{{{tag}}}:{what}:{origin}").into_bytes();
         Self {
+            stream: format!("lockgate:{{{tag}}}:stream").into_bytes(),
             sent: key("sent"),
             read: key("read"),
             origin,
@@ -70,7 +72,7 @@ impl Server for Redis {
         commands.add(&[b"WATCH", &self.keys.sent]);
         commands.add(&[b"GET", &self.keys.sent]);
         // Another type of key would make XADD fail inside of the transaction, which does not undo the rest.
-        commands.add(&[b"XLEN", STREAM]);
+        commands.add(&[b"XLEN", &self.keys.stream]);
         let [_, sent, _] = self.ask(&commands)?;
         Ok(sent.into_text().and_then(|text| text.parse().ok()))
     }
@@ -82,7 +84,7 @@ impl Server for Redis {
         for record in records {
             commands.add(&[
                 b"XADD",
-                STREAM,
+                &self.keys.stream,
                 b"MAXLEN",
                 b"~",
                 length.as_bytes(),
@@ -115,9 +117,9 @@ impl Server for Redis {
 
     fn state(&mut self) -> Result<StreamState, Failure> {
         let mut commands = Commands::default();
-        commands.add(&[b"XRANGE", STREAM, b"-", b"+", b"COUNT", b"1"]);
-        commands.add(&[b"XREVRANGE", STREAM, b"+", b"-", b"COUNT", b"1"]);
-        commands.add(&[b"XLEN", STREAM]);
+        commands.add(&[b"XRANGE", &self.keys.stream, b"-", b"+", b"COUNT", b"1"]);
+        commands.add(&[b"XREVRANGE", &self.keys.stream, b"+", b"-", b"COUNT", b"1"]);
+        commands.add(&[b"XLEN", &self.keys.stream]);
         commands.add(&[b"GET", &self.keys.read]);
         commands.add(&[b"TIME"]);
         let [first, last, length, read, time] = self.ask(&commands)?;
@@ -143,7 +145,7 @@ impl Server for Redis {
             b"BLOCK",
             WAIT,
             b"STREAMS",
-            STREAM,
+            &self.keys.stream,
             after.to_string().as_bytes(),
         ]);
         let [reply] = self.ask(&commands)?;
@@ -236,7 +238,8 @@ mod tests {
 
     #[test]
     fn the_keys_of_a_server_have_the_hash_tag_of_the_stream() {
-        let keys = Keys::new("1f".to_owned());
+        let keys = Keys::new("push", "1f".to_owned());
+        assert_eq!(keys.stream, b"lockgate:{push}:stream");
         assert_eq!(keys.sent, b"lockgate:{push}:sent:1f");
         assert_eq!(keys.read, b"lockgate:{push}:read:1f");
     }

@@ -1,11 +1,11 @@
 //! The two threads of the relay: connect, pass messages on, and connect again after a failure.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use lockgate_config::{PushConfig, RedisAddress};
+use lockgate_config::{CacheConfig, PushConfig, RedisAddress};
 use lockgate_observe::Level;
 use lockgate_shm::Log;
 
@@ -14,6 +14,7 @@ use crate::link::{Change, Half, Link};
 use crate::receiver::{Dropped, Receiver};
 use crate::redis::{Keys, Redis};
 use crate::sender::{Sender, Sent};
+use crate::traffic::{CachePurges, Messages, Purges, Traffic, Words};
 
 /// What the process that runs the relay provides.
 pub trait Host: Send + Sync {
@@ -27,8 +28,9 @@ pub trait Host: Send + Sync {
 /// See the module.
 pub struct Relay {
     address: RedisAddress,
-    limit: usize,
     log: Log,
+    traffic: Arc<dyn Traffic>,
+    words: Words,
     keys: Keys,
     origin: String,
     started: u64,
@@ -44,23 +46,42 @@ const REFRESH: Duration = Duration::from_secs(3600);
 const TICK: Duration = Duration::from_secs(1);
 
 impl Relay {
-    /// The relay of these settings; `None` if they name no Redis server.
-    pub fn new(config: &PushConfig, log: Log, host: &dyn Host) -> Option<Self> {
+    /// The relay of the messages in the broadcast log; `None` if the settings name no Redis server.
+    pub fn of_messages(config: &PushConfig, log: Log, host: &dyn Host) -> Option<Self> {
+        let limit = config.message_limit;
+        let traffic = Arc::new(Messages { log, limit });
+        Some(Self::new(config.redis.clone()?, log, traffic, host))
+    }
+
+    /// The relay of the purges in `log`; `None` if the settings name no Redis server.
+    pub fn of_purges(
+        config: &CacheConfig,
+        log: Log,
+        purges: impl Purges + 'static,
+        host: &dyn Host,
+    ) -> Option<Self> {
+        let traffic = Arc::new(CachePurges(purges));
+        Some(Self::new(config.redis.clone()?, log, traffic, host))
+    }
+
+    fn new(address: RedisAddress, log: Log, traffic: Arc<dyn Traffic>, host: &dyn Host) -> Self {
         let origin = format!("{:016x}", log.identity());
-        Some(Self {
-            address: config.redis.clone()?,
-            limit: config.message_limit,
+        let words = traffic.words();
+        Self {
+            address,
             log,
-            keys: Keys::new(origin.clone()),
+            traffic,
+            words,
+            keys: Keys::new(words.key, origin.clone()),
             origin,
             started: host.monotonic_nanos(),
             link: Mutex::default(),
-        })
+        }
     }
 
-    /// Sends this server's messages until the process ends.
+    /// Sends this server's records until the process ends.
     pub fn send(&self, host: &dyn Host) -> ! {
-        let mut sender = Sender::new(self.log, self.started);
+        let mut sender = Sender::new(self.log, Arc::clone(&self.traffic), self.started);
         self.repeat(host, |delay| {
             let mut redis = Redis::connect(&self.address, &self.keys)?;
             let mut begun = None;
@@ -73,27 +94,34 @@ impl Relay {
                     self.on_connected(Half::Sender, host, delay);
                 }
                 let sent = sender.step(&mut redis)?;
-                report_overwritten(sent, host);
+                self.report_overwritten(sent, host);
                 sender.wait(TICK);
             }
         })
     }
 
-    /// Receives the messages of other servers until the process ends.
+    /// Receives the records of other servers until the process ends.
     pub fn receive(&self, host: &dyn Host) -> ! {
-        let mut receiver = Receiver::new(self.log, self.origin.clone(), self.limit, self.started);
+        let traffic = Arc::clone(&self.traffic);
+        let mut receiver = Receiver::new(traffic, self.origin.clone(), self.started);
         self.repeat(host, |delay| {
             let mut redis = Redis::connect(&self.address, &self.keys)?;
             if !receiver.begin(&mut redis, host.monotonic_nanos())? {
-                host.write(
-                    Level::Warning,
-                    "Redis has removed messages that this server had not read: its connections do not get them",
+                let Words {
+                    records,
+                    when_missed,
+                    ..
+                } = self.words;
+                let message = format!(
+                    "Redis has removed {records} that this server had not read: {when_missed}"
                 );
+                host.write(Level::Warning, &message);
+                self.traffic.on_missed();
             }
             loop {
                 self.on_connected(Half::Receiver, host, delay);
                 let dropped = receiver.step(&mut redis, host.monotonic_nanos())?;
-                report_dropped(&dropped, host);
+                self.report_dropped(&dropped, host);
             }
         })
     }
@@ -120,15 +148,16 @@ impl Relay {
     fn on_connected(&self, half: Half, host: &dyn Host, delay: &mut Duration) {
         *delay = FIRST_DELAY;
         let address = &self.address;
+        let records = self.words.records;
         let change = self.link().on_connected(half, now(host));
         match change {
             Some(Change::Works) => {
-                let message = format!("messages are relayed through {address}");
+                let message = format!("{records} are relayed through {address}");
                 host.write(Level::Info, &message);
             }
             Some(Change::WorksAgain(after)) => {
                 let message = format!(
-                    "messages are relayed through {address} again, after {:.1} s",
+                    "{records} are relayed through {address} again, after {:.1} s",
                     after.as_secs_f64()
                 );
                 host.write(Level::Info, &message);
@@ -140,33 +169,40 @@ impl Relay {
     fn on_failed(&self, failure: &Failure, host: &dyn Host) {
         let change = self.link().on_failed(failure, now(host));
         if change.is_some() {
+            let (address, Words { records, alone, .. }) = (&self.address, self.words);
             let message = format!(
-                "cannot relay messages through {}: {failure}; until it works again, they reach only this server's connections",
-                self.address
+                "cannot relay {records} through {address}: {failure}; until it works again, {alone}"
             );
             host.write(Level::Error, &message);
+        }
+    }
+
+    fn report_overwritten(&self, sent: Sent, host: &dyn Host) {
+        let count = sent.overwritten;
+        let Words {
+            records,
+            log,
+            when_overwritten,
+            ..
+        } = self.words;
+        if count > 0 {
+            let message = format!(
+                "{log} has overwritten up to {count} {records} before Redis could get them: {when_overwritten}"
+            );
+            host.write(Level::Warning, &message);
+            self.traffic.on_overwritten();
+        }
+    }
+
+    fn report_dropped(&self, dropped: &Dropped, host: &dyn Host) {
+        let (Dropped { count, problem }, records) = (dropped, self.words.records);
+        if *count > 0 {
+            let message = format!("dropped {count} {records} from Redis: {problem}");
+            host.write(Level::Warning, &message);
         }
     }
 }
 
 fn now(host: &dyn Host) -> Duration {
     Duration::from_nanos(host.monotonic_nanos())
-}
-
-fn report_overwritten(sent: Sent, host: &dyn Host) {
-    if sent.overwritten > 0 {
-        let message = format!(
-            "the broadcast log has overwritten up to {} messages before Redis could get them: other servers do not get them",
-            sent.overwritten
-        );
-        host.write(Level::Warning, &message);
-    }
-}
-
-fn report_dropped(dropped: &Dropped, host: &dyn Host) {
-    let Dropped { count, problem } = dropped;
-    if *count > 0 {
-        let message = format!("dropped {count} messages from Redis: {problem}");
-        host.write(Level::Warning, &message);
-    }
 }

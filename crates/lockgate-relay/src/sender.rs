@@ -4,13 +4,14 @@
 //! death of this process sends a record twice or leaves one out. The log is the buffer while Redis is away.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockgate_push::Message;
 use lockgate_shm::{Cursor, Log, Read};
 
 use crate::failure::Failure;
 use crate::server::Server;
+use crate::traffic::Traffic;
 
 /// Records of one transaction.
 const MOST_RECORDS: usize = 256;
@@ -20,6 +21,7 @@ const MANY_BYTES: usize = 1024 * 1024;
 /// See the module.
 pub(crate) struct Sender {
     log: Log,
+    traffic: Arc<dyn Traffic>,
     /// Nanoseconds of the monotonic clock. A server that Redis does not know sends what it has published since.
     started: u64,
     /// The first record that may have to be sent.
@@ -52,9 +54,10 @@ pub(crate) struct Sent {
 }
 
 impl Sender {
-    pub(crate) fn new(log: Log, started: u64) -> Self {
+    pub(crate) fn new(log: Log, traffic: Arc<dyn Traffic>, started: u64) -> Self {
         Self {
             log,
+            traffic,
             started,
             cursor: log.oldest(),
             passed: None,
@@ -117,7 +120,7 @@ impl Sender {
                     let next = batch.passed.saturating_add(1);
                     batch.overwritten += sequence.saturating_sub(next);
                     batch.passed = sequence;
-                    if sequence > sent && !is_relayed(&record) {
+                    if sequence > sent && self.traffic.is_own(&record) {
                         batch.last = sequence;
                         bytes += record.len();
                         batch.records.push(mem::take(&mut record));
@@ -145,9 +148,4 @@ impl Sender {
             }
         }
     }
-}
-
-/// Whether another server has published it. What is no message is not sent either.
-fn is_relayed(record: &[u8]) -> bool {
-    Message::decode(record).is_none_or(|message| message.relayed.is_some())
 }

@@ -1,5 +1,6 @@
 //! Tests of both halves over a stream in memory.
 
 mod fake;
+mod purges;
 mod receiver;
 mod sender;

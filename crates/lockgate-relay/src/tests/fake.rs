@@ -8,9 +8,18 @@ use lockgate_shm::{Log, LogPlan};
 
 use crate::failure::Failure;
 use crate::server::{Entry, EntryId, Server, StreamState};
+use crate::traffic::{Messages, Traffic};
 
 /// Of a clock in nanoseconds.
 pub(super) const MILLISECOND: u64 = 1_000_000;
+
+/// Bytes of the largest message.
+pub(super) const LIMIT: usize = 200;
+
+/// Messages in this log are relayed.
+pub(super) fn messages(log: Log) -> Arc<dyn Traffic> {
+    Arc::new(Messages { log, limit: LIMIT })
+}
 
 /// A connection of one server to the stream.
 pub(super) struct FakeServer {
@@ -56,9 +65,14 @@ impl FakeServer {
     }
 
     pub(super) fn another_connection(&self) -> Self {
+        self.connect(self.origin)
+    }
+
+    /// A connection of another server to the same stream.
+    pub(super) fn connect(&self, origin: &'static str) -> Self {
         Self {
             data: Arc::clone(&self.data),
-            ..Self::new(self.origin)
+            ..Self::new(origin)
         }
     }
 

@@ -3,14 +3,12 @@
 use lockgate_push::Message;
 use lockgate_shm::{Log, Read};
 
-use super::fake::{FakeServer, MILLISECOND, encoded, log, message, publish};
+use super::fake::{FakeServer, LIMIT, MILLISECOND, encoded, log, message, messages, publish};
 use crate::receiver::{Dropped, Receiver};
 use crate::server::Server;
 
-const LIMIT: usize = 200;
-
 fn receiver(log: Log, now: u64) -> Receiver {
-    Receiver::new(log, "b".to_owned(), LIMIT, now)
+    Receiver::new(messages(log), "b".to_owned(), now)
 }
 
 /// What the log has: contents, and whether they came from the stream.

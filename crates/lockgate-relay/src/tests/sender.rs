@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::fake::{Broken, FakeServer, log, message, publish};
+use super::fake::{Broken, FakeServer, log, message, messages, publish};
 use crate::sender::Sender;
 
 fn contents(server: &FakeServer) -> Vec<String> {
@@ -27,7 +27,7 @@ fn what_was_published_since_the_start_is_sent_once_and_in_order() {
     let log = log(1 << 16);
     publish(&log, "old", 1, None);
     let mut server = FakeServer::new("a");
-    let mut sender = Sender::new(log, 5);
+    let mut sender = Sender::new(log, messages(log), 5);
     publish(&log, "one", 5, None);
     sender.begin(&mut server).unwrap();
     publish(&log, "two", 6, None);
@@ -48,7 +48,7 @@ fn the_next_process_goes_on_where_the_last_one_ended() {
     let log = log(1 << 16);
     let mut server = FakeServer::new("a");
     for (number, started) in [(1, 0), (2, 1_000), (3, 2_000)] {
-        let mut sender = Sender::new(log, started);
+        let mut sender = Sender::new(log, messages(log), started);
         sender.begin(&mut server).unwrap();
         publish(&log, &format!("{number} a"), 0, None);
         send_all(&mut sender, &mut server);
@@ -63,7 +63,7 @@ fn a_lost_answer_sends_nothing_twice_and_a_lost_request_leaves_nothing_out() {
     for broken in [Broken::Request, Broken::Answer] {
         let log = log(1 << 16);
         let mut server = FakeServer::new("a");
-        let mut sender = Sender::new(log, 0);
+        let mut sender = Sender::new(log, messages(log), 0);
         sender.begin(&mut server).unwrap();
         publish(&log, "one", 1, None);
         server.broken = Some(broken);
@@ -80,8 +80,8 @@ fn two_processes_of_one_server_send_nothing_twice() {
     let log = log(1 << 16);
     let mut server = FakeServer::new("a");
     let mut other_connection = server.another_connection();
-    let mut sender = Sender::new(log, 0);
-    let mut other = Sender::new(log, 0);
+    let mut sender = Sender::new(log, messages(log), 0);
+    let mut other = Sender::new(log, messages(log), 0);
     sender.begin(&mut server).unwrap();
     other.begin(&mut other_connection).unwrap();
     for number in 0..5 {
@@ -96,7 +96,7 @@ fn two_processes_of_one_server_send_nothing_twice() {
 fn redis_that_has_lost_its_data_gets_what_it_has_not_had() {
     let log = log(1 << 16);
     let mut server = FakeServer::new("a");
-    let mut sender = Sender::new(log, 0);
+    let mut sender = Sender::new(log, messages(log), 0);
     sender.begin(&mut server).unwrap();
     publish(&log, "one", 1, None);
     send_all(&mut sender, &mut server);
@@ -106,7 +106,7 @@ fn redis_that_has_lost_its_data_gets_what_it_has_not_had() {
     send_all(&mut sender, &mut server);
     assert_eq!(contents(&server), ["two"]);
     // The next process learns it from Redis.
-    let mut next = Sender::new(log, 0);
+    let mut next = Sender::new(log, messages(log), 0);
     next.begin(&mut server).unwrap();
     send_all(&mut next, &mut server);
     assert_eq!(contents(&server), ["two"]);
@@ -116,7 +116,7 @@ fn redis_that_has_lost_its_data_gets_what_it_has_not_had() {
 fn records_that_are_overwritten_before_they_are_sent_are_counted() {
     let log = log(4096);
     let mut server = FakeServer::new("a");
-    let mut sender = Sender::new(log, 0);
+    let mut sender = Sender::new(log, messages(log), 0);
     sender.begin(&mut server).unwrap();
     publish(&log, "0", 1, None);
     send_all(&mut sender, &mut server);
