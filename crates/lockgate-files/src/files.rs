@@ -84,8 +84,9 @@ impl Files {
             return None;
         }
         let mounts = Mounts::new(mounts);
+        let has_internal = mounts.iter().any(|mount| mount.is_internal);
         Some(Self {
-            has_internal: mounts.iter().any(|mount| mount.is_internal),
+            has_internal,
             mounts,
             open: Mutex::new(OpenFiles::new(config.open_files, config.memory)),
             valid: config.valid,

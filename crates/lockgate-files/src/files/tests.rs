@@ -397,7 +397,7 @@ fn the_application_reaches_internal_files_and_clients_do_not() {
         ("private/a b", "p"),
         ("public/c", "c"),
         ("private/in/", "(missing false)"),
-        ("private/in", "(missing true)"),
+        ("private/in", "(directory)"),
         ("private", "(not served)"),
         ("private/../secret", "(missing false)"),
         ("private/.d", "(missing false)"),
