@@ -104,8 +104,8 @@ impl Directory {
             Err(error) if is_absence(error) => return Ok(Opened::Missing),
             Err(error) => return Err(failed(error)),
         };
-        let metadata = (file.metadata())
-            .map_err(|error| Problem::Failed(self.path.join(name), error))?;
+        let metadata =
+            (file.metadata()).map_err(|error| Problem::Failed(self.path.join(name), error))?;
         if metadata.is_dir() {
             Ok(Opened::Directory)
         } else if metadata.is_file() {
@@ -120,7 +120,13 @@ impl Directory {
         let cached = ResolveFlags::CACHED;
         let found = self.handle(cached, now).and_then(|handle| {
             let how = cached | ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-            openat2(&*handle, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how)
+            openat2(
+                &*handle,
+                name,
+                OFlags::PATH | OFlags::CLOEXEC,
+                Mode::empty(),
+                how,
+            )
         });
         found.is_err_and(|error| matches!(error, Errno::NOENT | Errno::NOTDIR))
     }
@@ -172,11 +178,7 @@ fn open_beneath(directory: impl AsFd, name: &str) -> rustix::io::Result<File> {
 }
 
 /// Opens one directory after the other, and follows no link.
-fn open_by_segments(
-    directory: impl AsFd,
-    name: &str,
-    flags: OFlags,
-) -> rustix::io::Result<File> {
+fn open_by_segments(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::io::Result<File> {
     let Some((folders, last)) = name.rsplit_once('/') else {
         return openat(directory, name, flags | OFlags::NOFOLLOW, Mode::empty()).map(File::from);
     };

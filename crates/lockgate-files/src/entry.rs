@@ -20,9 +20,18 @@ pub(crate) struct Coding {
 
 /// In the order of preference for equal sizes.
 pub(crate) const CODINGS: [Coding; 3] = [
-    Coding { suffix: ".zst", token: "zstd" },
-    Coding { suffix: ".br", token: "br" },
-    Coding { suffix: ".gz", token: "gzip" },
+    Coding {
+        suffix: ".zst",
+        token: "zstd",
+    },
+    Coding {
+        suffix: ".br",
+        token: "br",
+    },
+    Coding {
+        suffix: ".gz",
+        token: "gzip",
+    },
 ];
 
 /// The plain file and its sidecars as the file system has them.

@@ -1,5 +1,6 @@
 //! The files of all mounts: finds what a path names without waiting, and loads from the disk what is not known.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -97,6 +98,14 @@ impl Files {
     /// Whether there are files that only the application reaches.
     pub fn has_internal(&self) -> bool {
         self.has_internal
+    }
+
+    /// Whether a request for this path that asks for no file goes on to the application.
+    pub fn falls_through(&self, path: &[u8]) -> bool {
+        let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
+        let found = self.mounts.find(&decoded, false);
+        let mount = found.and_then(|(index, _)| self.mounts.get(index));
+        mount.is_none_or(|mount| mount.falls_through)
     }
 
     /// Whether requests may be for files, and not only responses of the application.
@@ -228,7 +237,11 @@ impl Files {
             clock,
         };
         let loaded = source.load();
-        let is_same = |entry: &SharedEntry| known.as_ref().is_some_and(|known| Arc::ptr_eq(known, entry));
+        let is_same = |entry: &SharedEntry| {
+            known
+                .as_ref()
+                .is_some_and(|known| Arc::ptr_eq(known, entry))
+        };
         match &loaded {
             Loaded::File(entry) => {
                 entry.record_check(self.nanos(clock.now));

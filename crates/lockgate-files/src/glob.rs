@@ -113,7 +113,11 @@ mod tests {
             ("[]a]", &["]", "a"], &["b"]),
             ("[a-]", &["a", "-"], &["b"]),
             ("[a", &["[a"], &["a"]),
-            ("*-[0-9a-f][0-9a-f]*.*", &["a-1f2.css"], &["a-1.css", "a-xy.css"]),
+            (
+                "*-[0-9a-f][0-9a-f]*.*",
+                &["a-1f2.css"],
+                &["a-1.css", "a-xy.css"],
+            ),
         ] {
             let glob = Glob::new(pattern);
             for name in matching {

@@ -104,7 +104,10 @@ impl Source<'_> {
         let stamp_of = |(_, metadata): &(File, Metadata)| Stamp::of(metadata);
         let stamps = Stamps {
             plain: stamp_of(&files.plain),
-            sidecars: files.sidecars.each_ref().map(|file| file.as_ref().map(stamp_of)),
+            sidecars: files
+                .sidecars
+                .each_ref()
+                .map(|file| file.as_ref().map(stamp_of)),
         };
         if let Some(known) = self.known.filter(|known| known.describes(&stamps)) {
             return Ok(Arc::clone(known));
@@ -137,7 +140,11 @@ impl Source<'_> {
         let file = Arc::new(file);
         if stamp.size > SMALL {
             let head = form.head(&stamp, &stamp.entity_tag(self.clock.unix), self.clock);
-            return Ok(Representation::new(head, Content::File(file, 0), stamp.size));
+            return Ok(Representation::new(
+                head,
+                Content::File(file, 0),
+                stamp.size,
+            ));
         }
         let content = read(&file, stamp.size as usize)?;
         let head = form.head(&stamp, &content_tag(&content), self.clock);

@@ -110,7 +110,11 @@ mod tests {
             ("/static/", false, ("/static", "/")),
             ("/static/admin/a.css", false, ("/static/admin", "/a.css")),
             ("/static/admin", false, ("/static/admin", "")),
-            ("/static/administrator", false, ("/static", "/administrator")),
+            (
+                "/static/administrator",
+                false,
+                ("/static", "/administrator"),
+            ),
             ("/statics/a", false, ("", "/statics/a")),
             ("/private/a", false, ("", "/private/a")),
             ("/private/a", true, ("/private", "/a")),

@@ -189,7 +189,11 @@ mod tests {
         assert_eq!(kept(&mut files, "abc"), "bc");
         files.insert(b"d", in_memory(10_000));
         files.insert(b"e", on_disk());
-        assert_eq!(kept(&mut files, "abcde"), "bc", "what is too large is not kept");
+        assert_eq!(
+            kept(&mut files, "abcde"),
+            "bc",
+            "what is too large is not kept"
+        );
         files.insert(b"b", in_memory(100));
         files.remove(b"c");
         assert_eq!(kept(&mut files, "abc"), "b");

@@ -205,7 +205,11 @@ mod tests {
             ("/C:", "C:", false),
             ("/a~", "a~", false),
         ] {
-            assert_eq!(check(raw.as_bytes()), Ok((name.to_owned(), is_directory)), "{raw}");
+            assert_eq!(
+                check(raw.as_bytes()),
+                Ok((name.to_owned(), is_directory)),
+                "{raw}"
+            );
         }
     }
 

@@ -10,8 +10,6 @@ use lockgate_http::conditional::{Condition, Validators, evaluate, if_range_holds
 use lockgate_http::range::{self, ByteRange, Ranges, multipart};
 use lockgate_http::{RequestHead, ResponseHead, http_date, reason_phrase};
 
-
-
 /// Where the bytes of a representation are.
 #[derive(Debug, Clone)]
 pub enum Content {
@@ -101,7 +99,9 @@ impl<'a> Selection<'a> {
             }
         }
         let is_get = request.method() == b"GET";
-        selection.range = selection.range.filter(|_| is_get && !selection.has_two_ranges);
+        selection.range = selection
+            .range
+            .filter(|_| is_get && !selection.has_two_ranges);
         selection
     }
 
@@ -177,7 +177,9 @@ impl Representation {
             match evaluate(request.method(), request, &self.validators(), now) {
                 Condition::Proceed => {}
                 Condition::NotModified => {
-                    let head = self.not_modified.get_or_init(|| Arc::new(not_modified(&self.head)));
+                    let head = self
+                        .not_modified
+                        .get_or_init(|| Arc::new(not_modified(&self.head)));
                     return Some(Delivery {
                         head: Arc::clone(head),
                         body: Body::Empty,
@@ -196,7 +198,11 @@ impl Representation {
             return None;
         }
         // The application or another server before this one does without ranges (RFC 9110 §14.3).
-        if self.head.header("accept-ranges").is_some_and(|unit| !unit.eq_ignore_ascii_case(b"bytes")) {
+        if self
+            .head
+            .header("accept-ranges")
+            .is_some_and(|unit| !unit.eq_ignore_ascii_case(b"bytes"))
+        {
             return None;
         }
         match range::parse(field, self.length) {
@@ -241,7 +247,10 @@ impl Representation {
                 let parts = multipart::encode(ranges, self.length, content_type, seed);
                 set(&mut head, "Content-Type", &parts.content_type);
                 let ranges = ranges.iter().map(|one| self.part(one.first, one.len()));
-                Body::Parts(parts.part_heads.into_iter().zip(ranges).collect(), parts.end)
+                Body::Parts(
+                    parts.part_heads.into_iter().zip(ranges).collect(),
+                    parts.end,
+                )
             }
         };
         Delivery {
@@ -265,7 +274,12 @@ fn set(head: &mut ResponseHead, name: &str, value: &str) {
 fn not_modified(head: &ResponseHead) -> ResponseHead {
     let mut head = head.clone();
     set_status(&mut head, 304);
-    for name in ["Content-Type", "Content-Encoding", "Content-Language", "Accept-Ranges"] {
+    for name in [
+        "Content-Type",
+        "Content-Encoding",
+        "Content-Language",
+        "Accept-Ranges",
+    ] {
         head.remove(name.as_bytes());
     }
     if head.header("etag").is_some() {

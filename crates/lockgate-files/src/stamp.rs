@@ -47,7 +47,9 @@ impl Stamp {
 
     /// The time of the last modification, in seconds since 1970, but not later than `now` (RFC 9110 §8.8.2.1).
     pub(crate) fn last_modified(&self, now: Duration) -> u64 {
-        u64::try_from(self.modified.0).unwrap_or(0).min(now.as_secs())
+        u64::try_from(self.modified.0)
+            .unwrap_or(0)
+            .min(now.as_secs())
     }
 
     /// The entity tag of a file whose content was not read: weak as long as the stamp does not tell versions apart.
@@ -101,10 +103,22 @@ mod tests {
             Stamp { device: 9, ..STAMP },
             Stamp { inode: 9, ..STAMP },
             Stamp { size: 9, ..STAMP },
-            Stamp { modified: (1_000, 9), ..STAMP },
-            Stamp { modified: (9, 4), ..STAMP },
-            Stamp { changed: (2_000, 9), ..STAMP },
-            Stamp { changed: (9, 5), ..STAMP },
+            Stamp {
+                modified: (1_000, 9),
+                ..STAMP
+            },
+            Stamp {
+                modified: (9, 4),
+                ..STAMP
+            },
+            Stamp {
+                changed: (2_000, 9),
+                ..STAMP
+            },
+            Stamp {
+                changed: (9, 5),
+                ..STAMP
+            },
         ];
         let tag = STAMP.entity_tag(LATER);
         assert_eq!((tag.len(), tag.starts_with('"')), (26, true));
@@ -126,7 +140,10 @@ mod tests {
     fn a_modification_in_the_future_counts_as_now() {
         assert_eq!(STAMP.last_modified(LATER), 1_000);
         assert_eq!(STAMP.last_modified(Duration::from_secs(999)), 999);
-        let before_1970 = Stamp { modified: (-5, 0), ..STAMP };
+        let before_1970 = Stamp {
+            modified: (-5, 0),
+            ..STAMP
+        };
         assert_eq!(before_1970.last_modified(LATER), 0);
     }
 

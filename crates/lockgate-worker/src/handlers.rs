@@ -6,6 +6,7 @@ mod compress;
 mod grip;
 mod https_redirect;
 mod server_options;
+mod static_files;
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 
 /// What handlers are made of.
-#[allow(dead_code, reason = "static files are the first to use all of it")]
 pub struct Parts<'a> {
     pub config: &'a Config,
     pub app: &'a Arc<dyn App>,
@@ -53,6 +53,11 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     }
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
+    }
+    if let Some(files) =
+        static_files::StaticFiles::new(config, parts.blocking, parts.resume, parts.error_log)
+    {
+        handlers.push(Box::new(files));
     }
     // The writer of a response passes them in the other direction: what is stored is not encoded.
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {

@@ -7,7 +7,6 @@
 #![allow(clippy::vec_box)]
 
 pub mod app;
-#[allow(dead_code, reason = "the first handler that waits for a disk uses it")]
 mod blocking_pool;
 pub mod exchange;
 pub mod log;

@@ -30,7 +30,10 @@ fn set_modified(path: &Path, seconds: i64) {
 }
 
 impl Site {
-    fn new(entries: &[(&str, &str)], edit: impl FnOnce(&Path, &mut StaticConfig) -> Vec<StaticMount>) -> Self {
+    fn new(
+        entries: &[(&str, &str)],
+        edit: impl FnOnce(&Path, &mut StaticConfig) -> Vec<StaticMount>,
+    ) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut config = StaticConfig::default();
         let mounts = edit(root.path(), &mut config);
@@ -53,7 +56,12 @@ impl Site {
     }
 
     fn plain(entries: &[(&str, &str)]) -> Self {
-        Self::new(entries, |root, _| vec![StaticMount::new("/static".into(), vec![root.join("served")])])
+        Self::new(entries, |root, _| {
+            vec![StaticMount::new(
+                "/static".into(),
+                vec![root.join("served")],
+            )]
+        })
     }
 
     fn advance(&mut self, millis: u64) {
@@ -88,7 +96,10 @@ impl Site {
             Found::Unknown(place) => match self.files.load(&place, self.clock) {
                 Loaded::File(entry) => self.content(&entry, &[]),
                 Loaded::Directory => "(directory)".to_owned(),
-                Loaded::Missing { falls_through, problem } => {
+                Loaded::Missing {
+                    falls_through,
+                    problem,
+                } => {
                     let problem = if problem.is_some() { " problem" } else { "" };
                     format!("(missing {falls_through}{problem})")
                 }
@@ -100,7 +111,9 @@ impl Site {
     fn deliver(&self, entry: &SharedEntry, fields: &[(&str, &str)]) -> Delivery {
         let request = request(fields);
         let selection = Selection::of(&request);
-        entry.select(&selection).deliver(&request, &selection, self.clock.unix.as_secs())
+        entry
+            .select(&selection)
+            .deliver(&request, &selection, self.clock.unix.as_secs())
     }
 
     fn content(&self, entry: &SharedEntry, fields: &[(&str, &str)]) -> String {
@@ -108,10 +121,13 @@ impl Site {
         match delivery.body {
             Body::Part(part) => {
                 let bytes = match part.content {
-                    Content::Memory(bytes) => bytes[part.offset as usize..][..part.length as usize].to_vec(),
+                    Content::Memory(bytes) => {
+                        bytes[part.offset as usize..][..part.length as usize].to_vec()
+                    }
                     Content::File(file, _) => {
                         let mut bytes = vec![0; part.length as usize];
-                        std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, part.offset).unwrap();
+                        std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, part.offset)
+                            .unwrap();
                         bytes
                     }
                 };
@@ -123,10 +139,15 @@ impl Site {
 }
 
 fn request(fields: &[(&str, &str)]) -> RequestHead {
-    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     let text = format!("GET /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let mut head = RequestHead::default();
-    RequestParser::new(Limits::default()).step(text.as_bytes(), &mut head).unwrap();
+    RequestParser::new(Limits::default())
+        .step(text.as_bytes(), &mut head)
+        .unwrap();
     head
 }
 
@@ -182,7 +203,10 @@ fn paths_lead_to_files_directories_or_nothing() {
     ] {
         // Twice: the second time it may be known.
         assert_eq!(site.look(path), expected, "{path}");
-        assert!(site.look(path).starts_with(expected.trim_end_matches(')')), "{path}");
+        assert!(
+            site.look(path).starts_with(expected.trim_end_matches(')')),
+            "{path}"
+        );
     }
     assert!(site.files.concerns(b"/static/a") && site.files.concerns(b"/%73tatic"));
     assert!(!site.files.concerns(b"/") && !site.files.concerns(b"/staticx"));
@@ -191,10 +215,19 @@ fn paths_lead_to_files_directories_or_nothing() {
 #[test]
 fn the_first_directory_of_a_mount_that_has_a_file_serves_it() {
     let site = Site::new(
-        &[("one/a", "1"), ("two/a", "2"), ("two/b", "2"), ("root/.well-known/x", "w"), ("root/index.html", "i")],
+        &[
+            ("one/a", "1"),
+            ("two/a", "2"),
+            ("two/b", "2"),
+            ("root/.well-known/x", "w"),
+            ("root/index.html", "i"),
+        ],
         |root, _| {
             vec![
-                StaticMount::new("/s".into(), vec![root.join("none"), root.join("one"), root.join("two")]),
+                StaticMount::new(
+                    "/s".into(),
+                    vec![root.join("none"), root.join("one"), root.join("two")],
+                ),
                 StaticMount {
                     fallthrough: false,
                     ..StaticMount::new(String::new(), vec![root.join("root")])
@@ -253,7 +286,12 @@ fn the_client_gets_the_smallest_coding_that_it_prefers() {
         assert_eq!(header(&delivery, "Content-Type"), "text/css; charset=utf-8");
     }
     let tags: std::collections::HashSet<String> = ["br", "gzip", "zstd", ""]
-        .map(|accept| header(&site.deliver(&entry, &[("Accept-Encoding", accept)]), "ETag"))
+        .map(|accept| {
+            header(
+                &site.deliver(&entry, &[("Accept-Encoding", accept)]),
+                "ETag",
+            )
+        })
         .into();
     assert_eq!(tags.len(), 4, "each coding has its own tag");
     assert_eq!(site.look("/static/only.css"), "(missing true)");
@@ -273,15 +311,24 @@ fn a_known_file_is_looked_at_again_when_its_time_is_over() {
     assert!(Arc::ptr_eq(&site.entry("/static/a"), &first));
     site.advance(1);
     let found = site.files.find(b"/static/a", site.clock.now);
-    assert!(matches!(found, Found::Unknown(_)), "the first request looks");
+    assert!(
+        matches!(found, Found::Unknown(_)),
+        "the first request looks"
+    );
     let found = site.files.find(b"/static/a", site.clock.now);
-    assert!(matches!(found, Found::Known(_)), "others do not wait for it");
+    assert!(
+        matches!(found, Found::Known(_)),
+        "others do not wait for it"
+    );
     site.advance(1000);
     assert_eq!(site.look("/static/a"), "2");
     assert_eq!(site.look("/static/a"), "2");
     let second = site.entry("/static/a");
     site.advance(5000);
-    assert!(Arc::ptr_eq(&site.entry("/static/a"), &second), "nothing has changed");
+    assert!(
+        Arc::ptr_eq(&site.entry("/static/a"), &second),
+        "nothing has changed"
+    );
     fs::remove_file(site.path("served/a")).unwrap();
     site.advance(1000);
     assert_eq!(site.look("/static/a"), "(missing true)");
@@ -345,14 +392,20 @@ fn nothing_is_kept_where_the_settings_say_so() {
     let site = Site::new(&[("served/a", "a")], |root, config| {
         config.memory = 0;
         config.open_files = 0;
-        vec![StaticMount::new("/static".into(), vec![root.join("served")])]
+        vec![StaticMount::new(
+            "/static".into(),
+            vec![root.join("served")],
+        )]
     });
     assert_eq!(site.look("/static/a"), "a");
     let found = site.files.find(b"/static/a", site.clock.now);
     assert!(matches!(found, Found::Unknown(_)));
     let descriptors = Site::new(&[("served/a", "a")], |root, config| {
         config.memory = 0;
-        vec![StaticMount::new("/static".into(), vec![root.join("served")])]
+        vec![StaticMount::new(
+            "/static".into(),
+            vec![root.join("served")],
+        )]
     });
     assert_eq!(descriptors.look("/static/a"), "a");
     assert_eq!(descriptors.entry("/static/a").descriptors(), 1);
@@ -361,12 +414,21 @@ fn nothing_is_kept_where_the_settings_say_so() {
 #[test]
 fn the_application_reaches_internal_files_and_clients_do_not() {
     let site = Site::new(
-        &[("private/a b", "p"), ("public/c", "c"), ("private/.d", "d"), ("private/in/index.html", "i"), ("secret", "s")],
+        &[
+            ("private/a b", "p"),
+            ("public/c", "c"),
+            ("private/.d", "d"),
+            ("private/in/index.html", "i"),
+            ("secret", "s"),
+        ],
         |root, _| {
             vec![
                 StaticMount {
                     internal: true,
-                    ..StaticMount::new("/private".into(), vec![root.join("empty"), root.join("private")])
+                    ..StaticMount::new(
+                        "/private".into(),
+                        vec![root.join("empty"), root.join("private")],
+                    )
                 },
                 StaticMount::new("/public".into(), vec![root.join("public")]),
             ]

@@ -9,7 +9,10 @@ const ETAG: &str = "\"tag\"";
 const MODIFIED: &str = "Fri, 01 Jan 1999 00:00:00 GMT";
 
 fn request(method: &str, fields: &[(&str, &str)]) -> RequestHead {
-    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
     let text = format!("{method} /a HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
     let mut head = RequestHead::default();
     RequestParser::new(Limits::default())
@@ -73,9 +76,19 @@ fn conditions_and_ranges_decide_what_is_sent() {
         ("GET", &[("If-None-Match", "\"a\", \"tag\"")], 304, ""),
         ("GET", &[("If-None-Match", "*")], 304, ""),
         ("HEAD", &[("If-None-Match", ETAG)], 304, ""),
-        ("GET", &[("If-None-Match", "\"other\"")], 200, "0123456789\n"),
+        (
+            "GET",
+            &[("If-None-Match", "\"other\"")],
+            200,
+            "0123456789\n",
+        ),
         ("GET", &[("If-Modified-Since", MODIFIED)], 304, ""),
-        ("GET", &[("If-Modified-Since", earlier)], 200, "0123456789\n"),
+        (
+            "GET",
+            &[("If-Modified-Since", earlier)],
+            200,
+            "0123456789\n",
+        ),
         ("GET", &[("If-Match", "\"other\"")], 412, ""),
         ("GET", &[("If-Match", ETAG)], 200, "0123456789\n"),
         ("GET", &[("If-Unmodified-Since", earlier)], 412, ""),
@@ -85,18 +98,57 @@ fn conditions_and_ranges_decide_what_is_sent() {
         ("HEAD", &[("Range", "bytes=2-4")], 200, ""),
         ("GET", &[("Range", "bytes=11-")], 416, ""),
         ("GET", &[("Range", "lines=1")], 200, "0123456789\n"),
-        ("GET", &[("Range", "bytes=0-0"), ("Range", "bytes=1-1")], 200, "0123456789\n"),
-        ("GET", &[("Range", "bytes=2-4"), ("If-Range", ETAG)], 206, "234"),
-        ("GET", &[("Range", "bytes=2-4"), ("If-Range", MODIFIED)], 206, "234"),
-        ("GET", &[("Range", "bytes=2-4"), ("If-Range", "\"other\"")], 200, "0123456789\n"),
-        ("GET", &[("Range", "bytes=2-4"), ("If-Range", "W/\"tag\"")], 200, "0123456789\n"),
-        ("GET", &[("Range", "bytes=2-4"), ("If-None-Match", ETAG)], 304, ""),
-        ("GET", &[("Range", "bytes=2-4"), ("If-Match", "\"other\"")], 412, ""),
+        (
+            "GET",
+            &[("Range", "bytes=0-0"), ("Range", "bytes=1-1")],
+            200,
+            "0123456789\n",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-Range", ETAG)],
+            206,
+            "234",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-Range", MODIFIED)],
+            206,
+            "234",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-Range", "\"other\"")],
+            200,
+            "0123456789\n",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-Range", "W/\"tag\"")],
+            200,
+            "0123456789\n",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-None-Match", ETAG)],
+            304,
+            "",
+        ),
+        (
+            "GET",
+            &[("Range", "bytes=2-4"), ("If-Match", "\"other\"")],
+            412,
+            "",
+        ),
     ];
     for (method, fields, status, body) in cases {
         let delivery = deliver(method, fields);
         assert_eq!(delivery.head.status(), *status, "{method} {fields:?}");
-        assert_eq!(bytes(&delivery.body), body.as_bytes(), "{method} {fields:?}");
+        assert_eq!(
+            bytes(&delivery.body),
+            body.as_bytes(),
+            "{method} {fields:?}"
+        );
     }
 }
 
@@ -122,9 +174,15 @@ fn each_status_has_its_fields() {
         "Accept-Ranges Cache-Control Content-Range Content-Type ETag Last-Modified Vary"
     );
     let part = deliver("GET", &[("Range", "bytes=1-2")]);
-    assert_eq!(part.head.header("content-range"), Some(&b"bytes 1-2/11"[..]));
+    assert_eq!(
+        part.head.header("content-range"),
+        Some(&b"bytes 1-2/11"[..])
+    );
     let refused = deliver("GET", &[("Range", "bytes=11-")]);
-    assert_eq!(refused.head.header("content-range"), Some(&b"bytes */11"[..]));
+    assert_eq!(
+        refused.head.header("content-range"),
+        Some(&b"bytes */11"[..])
+    );
 }
 
 #[test]
@@ -132,7 +190,9 @@ fn several_ranges_are_one_body_with_parts() {
     let delivery = deliver("GET", &[("Range", "bytes=0-1,5-8")]);
     let content_type = delivery.head.header("content-type").unwrap();
     let content_type = std::str::from_utf8(content_type).unwrap();
-    let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let boundary = content_type
+        .strip_prefix("multipart/byteranges; boundary=")
+        .unwrap();
     let expected = format!(
         "--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-1/11\r\n\r\n01\r\n\
          --{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes 5-8/11\r\n\r\n5678\r\n\
@@ -141,7 +201,10 @@ fn several_ranges_are_one_body_with_parts() {
     assert_eq!(bytes(&delivery.body), expected.as_bytes());
     assert_eq!(delivery.head.header("content-range"), None);
     let other = deliver("GET", &[("Range", "bytes=0-1,5-8")]);
-    assert_ne!(other.head.header("content-type"), delivery.head.header("content-type"));
+    assert_ne!(
+        other.head.header("content-type"),
+        delivery.head.header("content-type")
+    );
 }
 
 #[test]
@@ -152,12 +215,18 @@ fn a_response_that_excludes_ranges_is_sent_whole() {
     let representation = Representation::new(head, Content::Memory(b"abc"[..].into()), 3);
     let request = request("GET", &[("Range", "bytes=0-0")]);
     let delivery = representation.deliver(&request, &Selection::of(&request), NOW);
-    assert_eq!((delivery.head.status(), bytes(&delivery.body)), (200, b"abc".to_vec()));
+    assert_eq!(
+        (delivery.head.status(), bytes(&delivery.body)),
+        (200, b"abc".to_vec())
+    );
 }
 
 #[test]
 fn accept_encoding_in_several_lines_is_one_list() {
-    let request = request("GET", &[("Accept-Encoding", "gzip"), ("accept-encoding", "br")]);
+    let request = request(
+        "GET",
+        &[("Accept-Encoding", "gzip"), ("accept-encoding", "br")],
+    );
     let selection = Selection::of(&request);
     assert_eq!(selection.accept_encoding.as_deref(), Some(&b"gzip, br"[..]));
     assert!(!selection.is_selective());
@@ -173,10 +242,18 @@ fn parse_parts(body: &[u8], boundary: &str) -> Vec<(String, Vec<u8>)> {
         if rest == b"--\r\n" {
             return parts;
         }
-        let head_end = rest.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head_end = rest
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .unwrap();
         let head = String::from_utf8(rest[..head_end].to_vec()).unwrap();
         let range = head.split("Content-Range: ").nth(1).unwrap().to_owned();
-        let (first, last) = range["bytes ".len()..].split_once('/').unwrap().0.split_once('-').unwrap();
+        let (first, last) = range["bytes ".len()..]
+            .split_once('/')
+            .unwrap()
+            .0
+            .split_once('-')
+            .unwrap();
         let length = last.parse::<usize>().unwrap() - first.parse::<usize>().unwrap() + 1;
         let content = &rest[head_end + 4..][..length];
         parts.push((range, content.to_vec()));

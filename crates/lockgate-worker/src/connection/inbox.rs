@@ -39,7 +39,6 @@ pub enum Returned {
     /// has not.
     Answered(Subscriber, u64, Option<StoredResponse>),
     /// A handler that has taken this request passes it on.
-    #[allow(dead_code, reason = "static files are the first to use it")]
     Resumed(Exchange),
     /// There are new records in the broadcast log.
     Published,

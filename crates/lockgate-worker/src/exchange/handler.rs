@@ -17,7 +17,6 @@ pub trait Handler: Send {
 }
 
 /// The result of a handler.
-#[allow(dead_code, reason = "static files are the first to use all of them")]
 pub enum Handled {
     /// The next handler or the application answers.
     Pass(Exchange),
@@ -31,7 +30,6 @@ pub enum Handled {
 }
 
 /// Passes exchanges that a handler has taken on to the handlers behind it, and to the application.
-#[allow(dead_code, reason = "static files are the first to use it")]
 pub trait Resume: Send + Sync {
     /// Called on any thread, attached or not; does not wait.
     fn resume(&self, exchange: Exchange);
