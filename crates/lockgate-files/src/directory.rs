@@ -194,6 +194,12 @@ fn open_by_segments(directory: impl AsFd, name: &str, flags: OFlags) -> rustix::
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "any moment will do, and one of the files is a socket"
+    )]
+
     use super::*;
     use std::os::unix::fs::symlink;
 

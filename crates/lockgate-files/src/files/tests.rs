@@ -1,4 +1,5 @@
 //! Tests of finding and loading, with directories of their own.
+#![allow(clippy::disallowed_methods, reason = "any moment will do")]
 
 use super::*;
 use crate::representation::{Body, Content, Delivery, Selection};

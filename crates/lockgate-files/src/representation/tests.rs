@@ -65,10 +65,13 @@ fn deliver(method: &str, fields: &[(&str, &str)]) -> Delivery {
     sample(b"0123456789\n").deliver(&request, &Selection::of(&request), NOW)
 }
 
+/// Method, fields; the expected status and body.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str);
+
 #[test]
 fn conditions_and_ranges_decide_what_is_sent() {
     let earlier = "Thu, 31 Dec 1998 23:59:59 GMT";
-    let cases: &[(&str, &[(&str, &str)], u16, &str)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", &[], 200, "0123456789\n"),
         ("HEAD", &[], 200, ""),
         ("GET", &[("If-None-Match", ETAG)], 304, ""),
