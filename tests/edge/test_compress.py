@@ -1,24 +1,16 @@
 """Compression: which responses are encoded, what their heads say, when streams are sent."""
 
-import gzip
 import json
-import zlib
 from base64 import b64encode
 
-import brotli
 import pytest
-import zstandard
 from harness import request
 from harness.authority import over_tls
+from harness.codings import DECODE, incremental
 from harness.wire import Truncated
 
 TEXT = b"".join(b"<li>item %d of the list</li>\n" % number for number in range(400))
 HTML = ("Content-Type", "text/html; charset=utf-8")
-DECODE = {
-    "gzip": gzip.decompress,
-    "br": brotli.decompress,
-    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
-}
 CODINGS = list(DECODE)
 
 
@@ -152,14 +144,6 @@ def test_the_weak_tag_of_an_encoded_response_revalidates(server):
     for sent, tag in [('W/"one"', 'W/"one"'), ('"one"', '"one"')]:
         response = server.get("/tag", "Accept-Encoding: zstd", f"If-None-Match: {sent}")
         assert (response.status, response.header("ETag")) == (304, tag)
-
-
-def incremental(coding):
-    if coding == "gzip":
-        return zlib.decompressobj(31).decompress
-    if coding == "br":
-        return brotli.Decompressor().process
-    return zstandard.ZstdDecompressor().decompressobj().decompress
 
 
 @pytest.mark.parametrize("coding", CODINGS)

@@ -33,10 +33,11 @@ mod process;
 mod _lockgate {
     use std::ffi::OsString;
 
+    use lockgate_compress::{Coding, encode_best};
     use lockgate_config::{AppSpec, Config};
-    use pyo3::exceptions::PyValueError;
+    use pyo3::exceptions::{PyMemoryError, PyValueError};
     use pyo3::prelude::*;
-    use pyo3::types::PyType;
+    use pyo3::types::{PyBytes, PyType};
 
     #[pymodule_export]
     use crate::embedded::EmbeddedSettings;
@@ -85,6 +86,23 @@ mod _lockgate {
             has_application: provide.is_some(),
         };
         entry::serve_program(py, program, provide)
+    }
+
+    /// A content in a coding (`zstd`, `br` or `gzip`) with the best compression. Releases the GIL.
+    #[pyfunction]
+    fn compress<'py>(
+        py: Python<'py>,
+        coding: &str,
+        content: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let known = Coding::ALL
+            .into_iter()
+            .find(|known| known.token() == coding);
+        let known = known.ok_or_else(|| PyValueError::new_err(format!("no coding: {coding}")))?;
+        let compressed = py
+            .detach(|| encode_best(known, content))
+            .map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+        Ok(PyBytes::new(py, &compressed))
     }
 
     /// gunicorn's settings with their defaults here, as JSON.

@@ -68,7 +68,8 @@ pub(super) fn command() -> Command {
             "lockgate [OPTIONS] [APP]\n       \
              lockgate ctl [--admin ADDRESS] COMMAND   (status, reload, …: lockgate ctl --help)\n       \
              lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)\n       \
-             lockgate convert FILE                    (from uWSGI and others: lockgate convert --help)",
+             lockgate convert FILE                    (from uWSGI and others: lockgate convert --help)\n       \
+             lockgate precompress DIR                 (static files: lockgate precompress --help)",
         )
         .after_help(
             "Example:\n  \
