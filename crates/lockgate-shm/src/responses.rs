@@ -62,6 +62,13 @@ pub struct NewEntry<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(u64);
 
+impl EntryId {
+    /// For keys that are made of it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A moment between two purges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PurgeEpoch(u64);

@@ -2,6 +2,8 @@
 //! response for all that ask for the same at that time.
 
 mod background;
+mod copies;
+mod encoded;
 mod entries;
 mod fill;
 mod flight;
@@ -9,15 +11,20 @@ mod stored;
 mod target;
 mod waiting;
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_cache::{CacheStatus, Forwarded, Reuse, reuse, revalidation, without_entry};
+use lockgate_cache::{Forwarded, Reuse, reuse, revalidation, without_entry};
+use lockgate_compress::{Coding, CompressRules};
 use lockgate_http::{LocalResponse, RequestHead};
-use lockgate_shm::responses::{Flight as Joined, FlightToken, PurgeEpoch};
+use lockgate_shm::responses::{
+    EntryBuffer, Flight as Joined, FlightOutcome, FlightToken, PurgeEpoch,
+};
 
 use self::background::Background;
+use self::copies::{Copies, StoredCopy};
 use self::entries::{Entries, Found};
 use self::fill::{CacheWriter, Fill};
 use self::flight::Flight;
@@ -25,6 +32,7 @@ use self::stored::Stored;
 use self::target::Target;
 use self::waiting::Waiting;
 use super::Parts;
+use crate::blocking_pool::BlockingPool;
 use crate::date::unix_seconds;
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
@@ -37,6 +45,9 @@ pub struct Cache {
     entries: Arc<Entries>,
     waiting: Arc<Waiting>,
     background: Background,
+    copies: RefCell<Copies>,
+    buffer: RefCell<EntryBuffer>,
+    blocking: BlockingPool,
     /// How long a request waits for the response to another one.
     lock_timeout: Duration,
 }
@@ -51,6 +62,15 @@ struct Miss {
     stored: Option<Stored>,
     /// What requests have in common that one response may answer; `None`: each is passed on.
     shared_key: Option<Vec<u8>>,
+}
+
+/// Where the encoded body of a stored response comes from.
+enum Encoding {
+    Done(Arc<[u8]>),
+    /// Another thread makes it.
+    Later(FlightToken),
+    /// The response is sent as it is.
+    Impossible,
 }
 
 /// How a request that the application has to answer relates to others.
@@ -71,6 +91,8 @@ impl Cache {
         };
         let entries = Arc::new(Entries::new(store, &parts.config.cache));
         let resume = Arc::clone(parts.resume);
+        let compress = &parts.config.compress;
+        let rules = compress.is_enabled.then(|| CompressRules::new(compress));
         Ok(Some(Self {
             waiting: Waiting::start(store, Arc::clone(&resume), parts.panic_guard)?,
             background: Background {
@@ -79,30 +101,35 @@ impl Cache {
                 limits: parts.limits,
             },
             entries,
+            copies: RefCell::new(Copies::new(rules)),
+            buffer: RefCell::default(),
+            blocking: parts.blocking.clone(),
             lock_timeout: parts.config.cache.lock_timeout,
         }))
     }
 
     fn look_up(&self, exchange: Exchange, now: u64) -> Handled {
-        let target = Target::of(&exchange.request);
-        let key = target.key(self.entries.ignored_parameters());
+        let key = target::key(&exchange.request, self.entries.ignored_parameters());
         // Before the entry is read: a purge after this moment concerns what the application answers.
         let since = self.entries.store().epoch();
         let head = &exchange.request.head;
-        let (forwarded, stored, shared_key) = match self.entries.find(&key, head, now) {
+        let mut copies = self.copies.borrow_mut();
+        let mut buffer = self.buffer.borrow_mut();
+        let found = (self.entries).find(&key, head, &mut buffer, &mut copies, now);
+        let (forwarded, stored, shared_key) = match found {
             Found::Nothing => (Forwarded::UriMiss, None, Some(key.clone())),
             Found::Uncacheable => (Forwarded::UriMiss, None, None),
             Found::OtherVariant { key } => (Forwarded::VaryMiss, None, Some(key)),
-            Found::Response(stored) => match reuse(head, &stored.meta, now) {
-                Reuse::Fresh { .. } => return self.serve(exchange, &stored, now),
+            Found::Response(copy) => match reuse(head, &copy.stored.meta, now) {
+                Reuse::Fresh { .. } => return self.serve(exchange, copy, since, now),
                 Reuse::StaleWhileRevalidate { .. } => {
-                    self.background
-                        .validate(&exchange, &target, &key, &stored, since);
-                    return self.serve(exchange, &stored, now);
+                    (self.background).validate(&exchange, &key, &copy.stored, since);
+                    return self.serve(exchange, copy, since, now);
                 }
                 Reuse::OnlyIfCached504 => return refuse(exchange),
                 Reuse::Miss => (Forwarded::Bypass, None, None),
                 Reuse::Revalidate => {
+                    let stored = copy.stored.clone();
                     let freshness = &stored.meta.freshness;
                     let forwarded = match freshness.is_fresh(now) {
                         true => Forwarded::Request,
@@ -115,11 +142,13 @@ impl Cache {
                 }
             },
         };
+        drop(buffer);
+        drop(copies);
         if stored.is_none() && without_entry(head) == Reuse::OnlyIfCached504 {
             return refuse(exchange);
         }
         let miss = Miss {
-            target,
+            target: Target::of(&exchange.request),
             key,
             since,
             forwarded,
@@ -129,14 +158,84 @@ impl Cache {
         self.fetch(exchange, miss, now)
     }
 
-    fn serve(&self, exchange: Exchange, stored: &Stored, now: u64) -> Handled {
-        self.entries.store().count_hit();
-        let status = CacheStatus {
-            ttl: Some(stored.meta.freshness.remaining(now)),
-            ..CacheStatus::default()
-        };
-        let prepared = stored.prepare(&exchange.request.head, status, now);
-        Handled::Respond(exchange, prepared)
+    /// Answers from the store.
+    fn serve(
+        &self,
+        mut exchange: Exchange,
+        copy: &mut StoredCopy,
+        since: PurgeEpoch,
+        now: u64,
+    ) -> Handled {
+        let head = &exchange.request.head;
+        let mut coding = copy.coding(head);
+        let mut prepared = copy.prepare(head, coding, now);
+        if let (None, Some(missing)) = (&prepared, coding) {
+            match self.encode(&exchange, copy, missing, since, now) {
+                Encoding::Done(body) => copy.set_encoded(missing, body),
+                Encoding::Later(flight) => {
+                    let until = exchange.ready_at + self.lock_timeout;
+                    // This handler sees it again.
+                    exchange.next_handler -= 1;
+                    self.waiting.add(exchange, flight, until);
+                    return Handled::Taken;
+                }
+                Encoding::Impossible => coding = None,
+            }
+            prepared = copy.prepare(head, coding, now);
+        }
+        match prepared {
+            Some(prepared) => {
+                self.entries.store().count_hit();
+                Handled::Respond(exchange, prepared)
+            }
+            // Not reached: identity needs no encoded body.
+            None => Handled::Pass(exchange),
+        }
+    }
+
+    /// The encoded body of a stored response: from the store, or made here if it is small, or by another thread.
+    fn encode(
+        &self,
+        exchange: &Exchange,
+        copy: &StoredCopy,
+        coding: Coding,
+        since: PurgeEpoch,
+        now: u64,
+    ) -> Encoding {
+        let store = self.entries.store();
+        let stored = &copy.stored;
+        let key = encoded::key_of(stored, coding);
+        if let Some(body) = encoded::read(&store, &key) {
+            return Encoding::Done(body);
+        }
+        if stored.body.len() <= encoded::INLINE_AT_MOST {
+            let body = encoded::make(&store, (&key, coding), stored, since, now);
+            return body.map_or(Encoding::Impossible, Encoding::Done);
+        }
+        if Instant::now() >= exchange.ready_at + self.lock_timeout {
+            return Encoding::Impossible;
+        }
+        match self.join(&key, exchange, now) {
+            Joining::Waits(flight, _) => Encoding::Later(flight),
+            Joining::Alone => Encoding::Impossible,
+            Joining::Leads(flight) => {
+                let Some(token) = flight.token() else {
+                    return Encoding::Impossible;
+                };
+                let stored = stored.clone();
+                let job = move || {
+                    let made = encoded::make(&store, (&key, coding), &stored, since, now);
+                    flight.end(match made {
+                        Some(_) => FlightOutcome::Stored,
+                        None => FlightOutcome::Failed,
+                    });
+                };
+                match self.blocking.spawn(job) {
+                    Ok(()) => Encoding::Later(token),
+                    Err(_) => Encoding::Impossible,
+                }
+            }
+        }
     }
 
     /// Passes a request on, or makes it wait for another one.

@@ -31,7 +31,6 @@ impl Background {
     pub(super) fn validate(
         &self,
         exchange: &Exchange,
-        target: &Target,
         key: &[u8],
         stored: &Stored,
         since: PurgeEpoch,
@@ -65,7 +64,7 @@ impl Background {
         };
         let fill = Fill {
             request: request.head.clone(),
-            target: target.clone(),
+            target: Target::of(&exchange.request),
             key: key.to_vec(),
             since,
             flight: Some(flight),

@@ -4,8 +4,6 @@
 //! differ, or a mark that its responses are not stored. All entries of a URL have a tag, so that one purge concerns
 //! them all and every response to it that is on its way.
 
-use std::sync::Arc;
-
 use lockgate_cache::{Entry, Meta, NotStored, Variants, Vary, key, tags};
 use lockgate_config::CacheConfig;
 use lockgate_http::{BodyLength, RequestHead};
@@ -13,6 +11,7 @@ use lockgate_shm::responses::{
     EntryBuffer, EntryId, FlightOutcome, NewEntry, Refused, ResponseStore,
 };
 
+use super::copies::{Copies, StoredCopy};
 use super::fill::{Collecting, Fill};
 use super::stored::Stored;
 
@@ -33,7 +32,7 @@ pub(super) struct Entries {
 }
 
 /// What is stored for a request.
-pub(super) enum Found {
+pub(super) enum Found<'c> {
     /// Nothing under its primary key.
     Nothing,
     /// Responses are not stored; requests do not wait for each other.
@@ -43,7 +42,7 @@ pub(super) enum Found {
         /// The key of the response to this request.
         key: Vec<u8>,
     },
-    Response(Stored),
+    Response(&'c mut StoredCopy),
 }
 
 impl Entries {
@@ -78,37 +77,33 @@ impl Entries {
     }
 
     /// What is stored under a primary key for this request.
-    pub(super) fn find(&self, primary: &[u8], request: &RequestHead, now: u64) -> Found {
-        let mut buffer = EntryBuffer::default();
-        let Some(id) = self.store.read(primary, &mut buffer) else {
+    pub(super) fn find<'c>(
+        &self,
+        primary: &[u8],
+        request: &RequestHead,
+        buffer: &mut EntryBuffer,
+        copies: &'c mut Copies,
+        now: u64,
+    ) -> Found<'c> {
+        let found = self.store.read_meta(primary, buffer);
+        let Some(id) = found.filter(|_| buffer.expires > now) else {
             return Found::Nothing;
         };
-        if buffer.expires <= now {
-            return Found::Nothing;
-        }
         match Entry::decode(&buffer.meta) {
-            Some(Entry::Response(meta)) => {
-                let meta = meta.into_owned();
-                Found::Response(stored(primary.to_vec(), id, meta, &buffer.body))
+            Some(Entry::Response(_)) => {
+                let copy = copies.get(primary, (id, &buffer.meta), &self.store);
+                copy.map_or(Found::Nothing, Found::Response)
             }
             Some(Entry::Variants(variants)) => {
                 let key = key::secondary(primary, &variants, request);
-                self.find_variant(key, now, &mut buffer)
+                let found = self.store.read_meta(&key, buffer);
+                let copy = found
+                    .filter(|_| buffer.expires > now)
+                    .and_then(|id| copies.get(&key, (id, &buffer.meta), &self.store));
+                copy.map_or(Found::OtherVariant { key }, Found::Response)
             }
             None if buffer.meta == UNCACHEABLE => Found::Uncacheable,
             None => Found::Nothing,
-        }
-    }
-
-    fn find_variant(&self, key: Vec<u8>, now: u64, buffer: &mut EntryBuffer) -> Found {
-        let Some(id) = self.store.read(&key, buffer) else {
-            return Found::OtherVariant { key };
-        };
-        match Meta::decode(&buffer.meta) {
-            Some(meta) if buffer.expires > now => {
-                Found::Response(stored(key, id, meta.into_owned(), &buffer.body))
-            }
-            _ => Found::OtherVariant { key },
         }
     }
 
@@ -229,15 +224,6 @@ impl Entries {
     pub(super) fn invalidate(&self, primary: &[u8]) {
         // The lock is refused if this thread holds it, which it does not here.
         let _counts = purge_url(&self.store, primary);
-    }
-}
-
-fn stored(key: Vec<u8>, id: EntryId, meta: Meta<'static>, body: &[u8]) -> Stored {
-    Stored {
-        key,
-        id,
-        meta,
-        body: Arc::from(body),
     }
 }
 

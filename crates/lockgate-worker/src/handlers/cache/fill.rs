@@ -187,7 +187,7 @@ impl CacheWriter {
             ttl: Some(stored.meta.freshness.remaining(now)),
             ..CacheStatus::default()
         };
-        let prepared = stored.prepare(&self.fill.request, status, now);
+        let prepared = stored.prepare(&self.fill.request, None, status, now);
         let length = BodyLength::Known(prepared.body.length());
         self.inner.start(&prepared.head, length);
         if self.inner.allows_body() {

@@ -16,6 +16,11 @@ impl Flight {
         }
     }
 
+    /// For those that wait for it.
+    pub(super) fn token(&self) -> Option<FlightToken> {
+        self.token
+    }
+
     /// The requests that wait go on.
     pub(super) fn end(mut self, outcome: FlightOutcome) {
         self.end_once(outcome);

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lockgate_cache::{Answer, AnswerBody, CacheStatus, Meta, answer};
+use lockgate_compress::{Coding, apply_head};
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_shm::responses::EntryId;
 
@@ -24,10 +25,20 @@ pub(super) struct Stored {
 
 impl Stored {
     /// The response to this request.
-    pub(super) fn prepare(&self, request: &RequestHead, status: CacheStatus, now: u64) -> Prepared {
+    /// With a coding, the body is encoded.
+    pub(super) fn prepare(
+        &self,
+        request: &RequestHead,
+        coding: Option<Coding>,
+        status: CacheStatus,
+        now: u64,
+    ) -> Prepared {
         let length = self.body.len() as u64;
         let seed = RandomState::new().hash_one(now);
         let Answer { mut head, body } = answer(request, &self.meta, length, now, seed);
+        if let Some(coding) = coding.filter(|_| head.status() == self.meta.status) {
+            apply_head(&mut head, coding);
+        }
         set_cache_status(&mut head, status);
         Prepared {
             head: Arc::new(head),
@@ -42,7 +53,7 @@ impl Stored {
             AnswerBody::Omitted => PreparedBody::Omitted {
                 length: length as u64,
             },
-            AnswerBody::Whole => self.part(0..length),
+            AnswerBody::Whole => whole(&self.body),
             AnswerBody::Range(range) => self.part(indices(range.first, range.last)),
             AnswerBody::Ranges(ranges, multipart) => {
                 let parts = ranges.iter().zip(multipart.part_heads);
@@ -73,6 +84,13 @@ fn indices(first: u64, last: u64) -> Range<usize> {
 pub(super) fn set_cache_status(head: &mut ResponseHead, status: CacheStatus) {
     // It has no forbidden byte.
     let _valid = head.push(b"Cache-Status", status.to_string().as_bytes());
+}
+
+/// A whole body.
+pub(super) fn whole(body: &Arc<[u8]>) -> PreparedBody {
+    let range = 0..body.len();
+    let bytes = Arc::clone(body);
+    PreparedBody::Shared(Box::new(Part { bytes, range }))
 }
 
 struct Part {

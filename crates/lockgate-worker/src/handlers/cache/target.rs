@@ -5,7 +5,6 @@ use lockgate_cache::key;
 use crate::exchange::request::Request;
 
 /// See the module documentation.
-#[derive(Clone)]
 pub(super) struct Target {
     pub(super) scheme: &'static str,
     pub(super) host: Vec<u8>,
@@ -29,10 +28,16 @@ impl Target {
             path_and_query: [mount, head.path(), mark, head.query()].concat(),
         }
     }
+}
 
-    /// The primary key.
-    pub(super) fn key(&self, ignored_parameters: &[String]) -> Vec<u8> {
-        let scheme = self.scheme.as_bytes();
-        key::primary(scheme, &self.host, &self.path_and_query, ignored_parameters)
+/// The primary key of a request.
+pub(super) fn key(request: &Request, ignored_parameters: &[String]) -> Vec<u8> {
+    let head = &request.head;
+    let (scheme, host) = (request.scheme().as_bytes(), head.host().unwrap_or_default());
+    // The usual case, without copies.
+    if head.target().starts_with(b"/") && head.script_name().is_empty() {
+        return key::primary(scheme, host, head.target(), ignored_parameters);
     }
+    let path_and_query = Target::of(request).path_and_query;
+    key::primary(scheme, host, &path_and_query, ignored_parameters)
 }
