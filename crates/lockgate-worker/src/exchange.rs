@@ -41,6 +41,8 @@ pub struct Exchange {
     pub(crate) ready_nanos: u64,
     /// It waited in the backlog, because no thread was free.
     pub(crate) was_in_backlog: bool,
+    /// It has waited for the response to another request (RFC 9211 §2.5).
+    pub(crate) is_collapsed: bool,
     /// The index of the handler that sees it next.
     pub(crate) next_handler: u8,
 }
@@ -59,6 +61,7 @@ impl Exchange {
             ready_at,
             ready_nanos,
             was_in_backlog: false,
+            is_collapsed: false,
             next_handler: 0,
         }
     }

@@ -54,14 +54,14 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
     }
+    // Responses pass through the writers in the other direction: what the cache stores is not encoded, and files are.
+    if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
+        handlers.push(Box::new(compression));
+    }
     if let Some(files) =
         static_files::StaticFiles::new(config, parts.blocking, parts.resume, parts.error_log)
     {
         handlers.push(Box::new(files));
-    }
-    // The writer of a response passes them in the other direction: what is stored is not encoded.
-    if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
-        handlers.push(Box::new(compression));
     }
     if let Some(cache) = cache::Cache::new(parts)? {
         handlers.push(Box::new(cache));

@@ -168,7 +168,8 @@ impl Cache {
     ) -> Handled {
         let head = &exchange.request.head;
         let mut coding = copy.coding(head);
-        let mut prepared = copy.prepare(head, coding, now);
+        let is_collapsed = exchange.is_collapsed;
+        let mut prepared = copy.prepare(head, coding, is_collapsed, now);
         if let (None, Some(missing)) = (&prepared, coding) {
             match self.encode(&exchange, copy, missing, since, now) {
                 Encoding::Done(body) => copy.set_encoded(missing, body),
@@ -181,7 +182,7 @@ impl Cache {
                 }
                 Encoding::Impossible => coding = None,
             }
-            prepared = copy.prepare(head, coding, now);
+            prepared = copy.prepare(head, coding, is_collapsed, now);
         }
         match prepared {
             Some(prepared) => {
@@ -254,6 +255,7 @@ impl Cache {
                 Joining::Waits(token, until) => {
                     // This handler sees it again.
                     exchange.next_handler -= 1;
+                    exchange.is_collapsed = true;
                     self.waiting.add(exchange, token, until);
                     return Handled::Taken;
                 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lockgate_cache::{CacheStatus, Meta};
+use lockgate_cache::{CacheStatus, Forwarded, Meta};
 use lockgate_compress::{Coding, CompressRules, apply_head};
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_shm::responses::{EntryBuffer, EntryId, ResponseStore};
@@ -127,6 +127,7 @@ impl StoredCopy {
         &mut self,
         request: &RequestHead,
         coding: Option<Coding>,
+        is_collapsed: bool,
         now: u64,
     ) -> Option<Prepared> {
         let form = &mut self.forms[index(coding)];
@@ -135,10 +136,12 @@ impl StoredCopy {
             Some(_) => form.body.as_ref()?,
         };
         let status = CacheStatus {
+            forwarded: is_collapsed.then_some(Forwarded::Miss),
+            collapsed: is_collapsed,
             ttl: Some(self.stored.meta.freshness.remaining(now)),
             ..CacheStatus::default()
         };
-        if is_selective(request) {
+        if is_collapsed || is_selective(request) {
             let form = Stored {
                 body: Arc::clone(body),
                 ..self.stored.clone()
