@@ -118,7 +118,7 @@ impl ResponseWriter for Collector {
     }
 
     fn respond(mut self: Box<Self>, response: Prepared, _: Instant) {
-        self.start(&response.head, BodyLength::Known(response.body.length()));
+        self.start(&response.head, response.body.framing());
         let mut is_whole = true;
         response.body.for_each(&mut |part| {
             is_whole &= send_part(&mut *self, part).is_ok();

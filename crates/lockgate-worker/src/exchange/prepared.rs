@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use lockgate_http::ResponseHead;
+use lockgate_http::{BodyLength, ResponseHead};
 
 use super::writer::{ClientGone, ResponseWriter, Sent};
 use crate::transport::outbox::SharedBytes;
@@ -25,8 +25,8 @@ pub enum PreparedBody {
     Empty,
     /// The answer to HEAD: the body that GET would get has this many bytes.
     Omitted {
-        /// Bytes.
-        length: u64,
+        /// Bytes; `None`: they are not known.
+        length: Option<u64>,
     },
     /// Bytes of its own.
     Bytes(Vec<u8>),
@@ -50,10 +50,19 @@ impl PreparedBody {
     pub fn length(&self) -> u64 {
         match self {
             Self::Empty => 0,
-            Self::Omitted { length } | Self::File { length, .. } => *length,
+            Self::Omitted { length } => length.unwrap_or(0),
+            Self::File { length, .. } => *length,
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Shared(bytes) => bytes.bytes().len() as u64,
             Self::Parts(parts) => parts.iter().map(Self::length).sum(),
+        }
+    }
+
+    /// What the head says about the length.
+    pub fn framing(&self) -> BodyLength {
+        match self {
+            Self::Omitted { length: None } => BodyLength::Unknown,
+            body => BodyLength::Known(body.length()),
         }
     }
 

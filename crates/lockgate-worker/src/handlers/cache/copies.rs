@@ -164,7 +164,7 @@ impl StoredCopy {
         };
         let body = match request.method() {
             b"HEAD" => PreparedBody::Omitted {
-                length: body.len() as u64,
+                length: Some(body.len() as u64),
             },
             _ => super::stored::whole(body),
         };

@@ -188,7 +188,7 @@ impl CacheWriter {
             ..CacheStatus::default()
         };
         let prepared = stored.prepare(&self.fill.request, None, status, now);
-        let length = BodyLength::Known(prepared.body.length());
+        let length = prepared.body.framing();
         self.inner.start(&prepared.head, length);
         if self.inner.allows_body() {
             prepared.body.for_each(&mut |part| {

@@ -51,7 +51,7 @@ impl Stored {
         match body {
             AnswerBody::Empty => PreparedBody::Empty,
             AnswerBody::Omitted => PreparedBody::Omitted {
-                length: length as u64,
+                length: Some(length as u64),
             },
             AnswerBody::Whole => whole(&self.body),
             AnswerBody::Range(range) => self.part(indices(range.first, range.last)),

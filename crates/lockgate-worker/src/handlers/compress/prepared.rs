@@ -38,8 +38,9 @@ impl CompressWriter {
     fn respond_in(self, coding: Coding, response: Prepared, now: Instant) {
         match &response.body {
             PreparedBody::Omitted { .. } => {
+                // It is known only after encoding (RFC 9110 §9.3.2).
                 let head = encoded_head(&response.head, coding);
-                let body = PreparedBody::Omitted { length: 0 };
+                let body = PreparedBody::Omitted { length: None };
                 self.inner.respond(Prepared { head, body }, now);
             }
             PreparedBody::File { .. } => self.respond_later(coding, response, now),

@@ -11,7 +11,9 @@ use crate::transport::outbox::SharedBytes;
 pub(super) fn prepared(delivery: Delivery) -> Prepared {
     let body = match delivery.body {
         Body::Empty => PreparedBody::Empty,
-        Body::Omitted(length) => PreparedBody::Omitted { length },
+        Body::Omitted(length) => PreparedBody::Omitted {
+            length: Some(length),
+        },
         Body::Part(part) => of_part(part),
         Body::Parts(parts, end) => {
             let mut all = Vec::with_capacity(2 * parts.len() + 1);

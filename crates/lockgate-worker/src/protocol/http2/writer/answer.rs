@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, ResponseHead};
+use lockgate_http::ResponseHead;
 use lockgate_observe::{Loss, Outcome};
 
 use super::StreamWriter;
@@ -73,7 +73,7 @@ impl StreamWriter {
     pub(super) fn respond_locally(mut self, response: Prepared) {
         let _ending = self.release_call_slot();
         let Prepared { head, body } = response;
-        self.start(&head, BodyLength::Known(body.length()));
+        self.start(&head, body.framing());
         if self.allows_body() {
             body.for_each(&mut |part| {
                 // A client that has gone is found below.
