@@ -136,6 +136,11 @@ impl Representation {
         self.length
     }
 
+    /// The head of the whole response, without Content-Length.
+    pub fn head(&self) -> &ResponseHead {
+        &self.head
+    }
+
     /// Where its bytes are.
     pub fn content(&self) -> &Content {
         &self.content

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod client_identity;
 pub(crate) mod collector;
 pub(crate) mod deadlines;
+pub(crate) mod delivery;
 pub(crate) mod dropped;
 pub(crate) mod handler;
 pub(crate) mod origin;

@@ -58,13 +58,18 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
         handlers.push(Box::new(compression));
     }
-    if let Some(files) =
-        static_files::StaticFiles::new(config, parts.blocking, parts.resume, parts.error_log)
-    {
+    let files =
+        static_files::StaticFiles::new(config, parts.blocking, parts.resume, parts.error_log);
+    let sendfile = files.as_ref().and_then(static_files::StaticFiles::sendfile);
+    if let Some(files) = files {
         handlers.push(Box::new(files));
     }
     if let Some(cache) = cache::Cache::new(parts)? {
         handlers.push(Box::new(cache));
+    }
+    // Behind the cache, which stores the file and not the instruction to send it.
+    if let Some(sendfile) = sendfile {
+        handlers.push(Box::new(sendfile));
     }
     // The last one: what the others answer is no response of the application.
     if let Some(grip) = grip::Grip::new(config, parts.broadcast, parts.error_log) {

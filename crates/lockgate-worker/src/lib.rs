@@ -35,7 +35,7 @@ pub use exchange::body::stream::{BodyError, BodyStream};
 pub use exchange::deadlines::{AskForReplacement, Deadline, ReplaceReason};
 pub use exchange::prepared::{Prepared, PreparedBody};
 pub use exchange::request::{Body, Request};
-pub use exchange::response::Reply;
+pub use exchange::response::{FileSent, Reply};
 pub use exchange::writer::{
     ClientGone, DropReason, HeldConnection, NotTaken, Presence, PresenceCheck, ResponseWriter, Sent,
 };

@@ -13,10 +13,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Response, Server, answer, read_response};
+use client::{Response, Server, answer, answer_with, read_response};
 use lockgate_config::{Config, StaticMount, StaticSources};
+use lockgate_worker::FileSent;
 use tempfile::TempDir;
 
 const LARGE: usize = 5_000_000;
@@ -255,4 +257,136 @@ fn a_file_that_shrinks_while_it_is_sent_ends_the_connection() {
     let mut rest = Vec::new();
     let outcome = stream.read_to_end(&mut rest);
     assert!(rest.len() < 64 << 20, "{outcome:?} {}", rest.len());
+}
+
+#[test]
+fn the_application_names_files_of_internal_mounts() {
+    let root = site();
+    let mut internal = StaticMount::new("/private".into(), vec![root.path().to_owned()]);
+    internal.internal = true;
+    let directory = root.path().display().to_string();
+    let server = Server::start_with(
+        2,
+        |config| config.static_files.sources = StaticSources::List(vec![internal]),
+        |request, reply| {
+            let query = request.head.query().to_vec();
+            let (name, value) = query.split_at(query.iter().position(|b| *b == b'=').unwrap());
+            reply.head().set_status(200, b"OK").unwrap();
+            reply.head().push(name, &value[1..]).unwrap();
+            reply.head().push(b"Content-Type", b"text/x-own").unwrap();
+            reply.head().push(b"Content-Length", b"4").unwrap();
+            answer_with(reply, b"body");
+        },
+    );
+    let mut stream = server.connect();
+    for _ in 0..2 {
+        for (field, path, status, body) in [
+            ("X-Accel-Redirect", "/private/a.css", 200, "body {}"),
+            ("X-Accel-Redirect", "/private/b.css", 200, "gzip"),
+            ("X-Accel-Redirect", "/private/none", 404, "404 Not Found\n"),
+            ("X-Accel-Redirect", "/private/../a", 404, "404 Not Found\n"),
+            ("X-Accel-Redirect", "/other/a.css", 404, "404 Not Found\n"),
+            ("X-Accel-Redirect", "a.css", 404, "404 Not Found\n"),
+            ("X-Sendfile", &format!("{directory}/a.css"), 200, "body {}"),
+            ("X-Sendfile", "/etc/passwd", 404, "404 Not Found\n"),
+            (
+                "X-Sendfile",
+                &format!("{directory}/../x"),
+                404,
+                "404 Not Found\n",
+            ),
+            ("X-Other", "/private/a.css", 200, "body"),
+        ] {
+            let target = format!("/?{field}={path}");
+            let response = ask(&mut stream, &target, "Accept-Encoding: gzip\r\n");
+            assert_eq!(
+                (response.status, response.text().as_str()),
+                (status, body),
+                "{target}"
+            );
+            if status == 200 {
+                assert_eq!(
+                    response.header("content-type").as_deref(),
+                    Some("text/x-own")
+                );
+                let names = response.header(&field.to_ascii_lowercase());
+                assert_eq!(names.is_some(), field == "X-Other");
+            }
+        }
+        let target = "/?X-Accel-Redirect=/private/large.bin";
+        let part = ask(&mut stream, target, "Range: bytes=-3\r\n");
+        assert_eq!((part.status, part.body.len()), (206, 3));
+        assert_eq!(
+            ask(&mut stream, "/private/a.css?a=b", "").text(),
+            "body",
+            "clients do not reach it"
+        );
+        send(
+            &mut stream,
+            "POST",
+            "/?X-Accel-Redirect=/private/a.css",
+            "Range: bytes=1-1\r\n",
+        );
+        assert_eq!(read_response(&mut stream).text(), "body {}");
+    }
+}
+
+#[test]
+fn a_file_of_the_application_is_sent_in_parts() {
+    let root = site();
+    let path = root.path().join("large.bin");
+    let server = Server::start(2, move |request, reply| {
+        let file = Arc::new(fs::File::open(&path).unwrap());
+        reply.head().set_status(200, b"OK").unwrap();
+        match request.head.path() {
+            b"/tagged" => reply.head().push(b"ETag", b"\"a\"").unwrap(),
+            b"/other" => reply.head().set_status(203, b"").unwrap(),
+            _ => {}
+        }
+        let length = LARGE as u64 - 1000;
+        if reply
+            .start_file(&request.head, &file, 1000, length)
+            .unwrap()
+            == FileSent::Whole
+            && reply.allows_body()
+        {
+            reply.send_file(file, 1000, length).unwrap();
+        }
+        reply.finish().unwrap();
+    });
+    let large = large();
+    let whole = &large[1000..];
+    let mut stream = server.connect();
+    let part = ask(&mut stream, "/", "Range: bytes=5-9\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &whole[5..10]));
+    assert_eq!(
+        part.header("content-range").unwrap(),
+        format!("bytes 5-9/{}", whole.len())
+    );
+    let part = ask(&mut stream, "/", "Range: bytes=-9\r\n");
+    assert_eq!(part.body, &whole[whole.len() - 9..]);
+    let all = ask(&mut stream, "/", "");
+    assert!(all.body == whole && all.header("accept-ranges").as_deref() == Some("bytes"));
+    assert_eq!(
+        ask(&mut stream, "/", "Range: bytes=9999999-\r\n").status,
+        416
+    );
+    assert_eq!(
+        ask(&mut stream, "/tagged", "If-None-Match: \"a\"\r\n").status,
+        304
+    );
+    assert_eq!(
+        ask(&mut stream, "/tagged", "If-None-Match: \"b\"\r\n").status,
+        200
+    );
+    let stale = ask(
+        &mut stream,
+        "/tagged",
+        "Range: bytes=0-1\r\nIf-Range: \"b\"\r\n",
+    );
+    assert_eq!(stale.status, 200);
+    assert_eq!(
+        ask(&mut stream, "/other", "Range: bytes=0-1\r\n").status,
+        203
+    );
 }

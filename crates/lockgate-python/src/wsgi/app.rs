@@ -190,6 +190,7 @@ impl WsgiApp {
             py,
             responder: thread.functions.responder(),
             reply,
+            request: &request.head,
             progress,
             missing: None,
             is_head: request.head.method() == b"HEAD",

@@ -2,6 +2,8 @@
 //!
 //! Every method is called attached; one that may wait releases the GIL first.
 
+mod file;
+
 use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use crate::exchange::deadlines::Deadline;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
+
+pub use self::file::FileSent;
 
 /// While no output is produced for a client, its socket is checked this often.
 const CHECK_EVERY: Duration = Duration::from_millis(50);

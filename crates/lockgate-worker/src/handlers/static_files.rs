@@ -1,6 +1,6 @@
 //! Static files: answers what is known in the event loop, and has a thread of the blocking pool look at the disk.
 
-mod delivery;
+mod sendfile;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,10 +11,11 @@ use lockgate_http::{LocalResponse, RequestHead};
 use lockgate_observe::Level;
 use rustix::time::{ClockId, clock_gettime};
 
-use self::delivery::prepared;
+pub use self::sendfile::Sendfile;
 use crate::blocking_pool::BlockingPool;
 use crate::date::unix_seconds;
 use crate::exchange::Exchange;
+use crate::exchange::delivery::prepared;
 use crate::exchange::handler::{Handled, Handler, Resume};
 use crate::exchange::prepared::Prepared;
 use crate::exchange::request::Request;
@@ -24,6 +25,7 @@ use crate::log::throttle::SharedThrottle;
 /// See the module documentation.
 pub struct StaticFiles(Arc<Shared>);
 
+/// What the threads of the blocking pool and the writers need.
 struct Shared {
     files: Files,
     blocking: BlockingPool,
@@ -49,6 +51,14 @@ impl StaticFiles {
             error_log: Arc::clone(error_log),
             problems: SharedThrottle::default(),
         })))
+    }
+}
+
+impl StaticFiles {
+    /// The handler for files that only the application reaches, if there are any.
+    pub fn sendfile(&self) -> Option<Sendfile> {
+        let has_internal = self.0.files.has_internal();
+        has_internal.then(|| Sendfile(Arc::clone(&self.0)))
     }
 }
 
@@ -156,7 +166,7 @@ impl Shared {
     }
 }
 
-fn take(waiting: &Mutex<Option<Exchange>>) -> Option<Exchange> {
+fn take<T>(waiting: &Mutex<Option<T>>) -> Option<T> {
     waiting
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, Refusal};
-use lockgate_worker::{BodyError, ClientGone, Reply};
+use lockgate_http::{BodyLength, Refusal, RequestHead};
+use lockgate_worker::{BodyError, ClientGone, FileSent, Reply};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -91,6 +91,7 @@ pub(crate) struct Transmission<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) responder: &'a Responder,
     pub(crate) reply: &'a mut Reply,
+    pub(crate) request: &'a RequestHead,
     pub(crate) progress: Progress,
     /// Set by `finish`: announced bytes that the application did not produce.
     pub(crate) missing: Option<u64>,
@@ -175,8 +176,22 @@ impl Transmission<'_, '_> {
                 FlushPolicy::Batches,
             );
         }
+        let file = Arc::new(region.file);
         if !self.reply.is_started() {
-            self.begin(self.length_of(region.length))?;
+            self.commit()?;
+            let (request, offset) = (self.request, region.offset);
+            match self.is_head && region.length == 0 {
+                // See `length_of`.
+                true => self.reply.start(BodyLength::Unknown),
+                false => {
+                    let sent = (self.reply).start_file(request, &file, offset, region.length)?;
+                    if sent == FileSent::Selected {
+                        self.progress.announced = None;
+                        self.finish();
+                        return Ok(());
+                    }
+                }
+            }
         }
         let left = self
             .progress
@@ -185,8 +200,7 @@ impl Transmission<'_, '_> {
         let length = left.map_or(region.length, |left| left.min(region.length));
         if length > 0 && self.reply.allows_body() {
             self.progress.produced += length;
-            self.reply
-                .send_file(Arc::new(region.file), region.offset, length)?;
+            self.reply.send_file(file, region.offset, length)?;
         }
         self.finish();
         Ok(())
@@ -269,6 +283,13 @@ impl Transmission<'_, '_> {
 
     /// Queues the head.
     fn begin(&mut self, length: BodyLength) -> Result<(), Failure> {
+        self.commit()?;
+        self.reply.start(length);
+        Ok(())
+    }
+
+    /// Sets the head.
+    fn commit(&mut self) -> Result<(), Failure> {
         if !self.responder.commit(self.py, self.reply) {
             return Err(Failure::Violation(
                 "the application gave a body without a successful call of start_response()"
@@ -276,7 +297,6 @@ impl Transmission<'_, '_> {
             ));
         }
         self.progress.announced = self.reply.head().content_length();
-        self.reply.start(length);
         Ok(())
     }
 

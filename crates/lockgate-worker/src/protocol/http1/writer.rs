@@ -334,6 +334,9 @@ impl ResponseWriter for Http1 {
     }
 
     fn respond(mut self: Box<Self>, response: Prepared, now: Instant) {
+        if let Some(ending) = self.release_call_slot() {
+            return self.close_after_deadline(ending);
+        }
         self.queue_prepared(response, now);
         self.return_to_event_loop();
     }

@@ -1,15 +1,23 @@
-//! What the engine delivers, as a response for a writer.
+//! What a request gets of a file, as a response for a writer.
 
 use std::sync::Arc;
 
 use lockgate_files::{Body, Content, Delivery, Part};
 
-use crate::exchange::prepared::{Prepared, PreparedBody};
+use super::prepared::{Prepared, PreparedBody};
 use crate::transport::outbox::SharedBytes;
 
 /// The same response. Nothing is copied.
-pub(super) fn prepared(delivery: Delivery) -> Prepared {
-    let body = match delivery.body {
+pub fn prepared(delivery: Delivery) -> Prepared {
+    Prepared {
+        body: prepared_body(delivery.body),
+        head: delivery.head,
+    }
+}
+
+/// The same body.
+pub fn prepared_body(body: Body) -> PreparedBody {
+    match body {
         Body::Empty => PreparedBody::Empty,
         Body::Omitted(length) => PreparedBody::Omitted {
             length: Some(length),
@@ -24,10 +32,6 @@ pub(super) fn prepared(delivery: Delivery) -> Prepared {
             all.push(PreparedBody::Bytes(end));
             PreparedBody::Parts(all)
         }
-    };
-    Prepared {
-        head: delivery.head,
-        body,
     }
 }
 
