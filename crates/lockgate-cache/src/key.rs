@@ -16,9 +16,10 @@ pub fn primary(
     ignore_query: &[String],
 ) -> Vec<u8> {
     let mut key = Vec::with_capacity(scheme.len() + host.len() + path_and_query.len() + 4);
-    key.extend(scheme.to_ascii_lowercase());
+    key.extend(scheme.iter().map(u8::to_ascii_lowercase));
     key.extend_from_slice(b"://");
-    key.extend(without_default_port(&key, host).to_ascii_lowercase());
+    let host = without_default_port(&key, host);
+    key.extend(host.iter().map(u8::to_ascii_lowercase));
     let question = path_and_query.iter().position(|&byte| byte == b'?');
     let (path, query) = path_and_query.split_at(question.unwrap_or(path_and_query.len()));
     key.extend_from_slice(if path.is_empty() { b"/" } else { path });

@@ -12,6 +12,8 @@ pub fn prepared(delivery: Delivery) -> Prepared {
     Prepared {
         body: prepared_body(delivery.body),
         head: delivery.head,
+        // One with a sidecar has a Content-Encoding.
+        is_negotiated: false,
     }
 }
 

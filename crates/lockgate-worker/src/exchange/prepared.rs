@@ -17,6 +17,8 @@ pub struct Prepared {
     pub head: Arc<ResponseHead>,
     /// Its body.
     pub body: PreparedBody,
+    /// Its coding was chosen for this client (RFC 9110 §12.5.3): it is sent as it is.
+    pub is_negotiated: bool,
 }
 
 /// The body of a [`Prepared`] response.

@@ -208,7 +208,12 @@ impl Handler for Taking {
                 PreparedBody::Bytes(vec![b'>'; 20_000]),
             ]);
             let head = Arc::new(head);
-            (exchange.writer).respond(Prepared { head, body }, Instant::now());
+            let prepared = Prepared {
+                head,
+                body,
+                is_negotiated: false,
+            };
+            (exchange.writer).respond(prepared, Instant::now());
         };
         self.pool.spawn(job).unwrap();
         Handled::Taken

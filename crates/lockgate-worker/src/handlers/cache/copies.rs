@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lockgate_cache::{CacheStatus, Forwarded, Meta};
-use lockgate_compress::{Coding, CompressRules, apply_head};
+use lockgate_compress::{Coding, CompressRules, add_vary, apply_head};
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_shm::responses::{EntryBuffer, EntryId, ResponseStore};
 
@@ -23,7 +23,7 @@ const FORMS: usize = 4;
 
 /// See the module documentation.
 pub(super) struct Copies {
-    by_key: HashMap<Vec<u8>, StoredCopy>,
+    by_id: HashMap<EntryId, StoredCopy>,
     bytes: usize,
     rules: Option<CompressRules>,
     buffer: EntryBuffer,
@@ -52,7 +52,7 @@ impl Copies {
     /// With rules, responses are encoded by them.
     pub(super) fn new(rules: Option<CompressRules>) -> Self {
         Self {
-            by_key: HashMap::new(),
+            by_id: HashMap::new(),
             bytes: 0,
             rules,
             buffer: EntryBuffer::default(),
@@ -66,13 +66,15 @@ impl Copies {
         (id, meta): (EntryId, &[u8]),
         store: &ResponseStore,
     ) -> Option<&mut StoredCopy> {
-        let is_current =
-            (self.by_key.get(key)).is_some_and(|copy| copy.stored.id == id && copy.meta == meta);
-        if !is_current {
-            let copy = self.read(key, store)?;
-            self.insert(copy);
+        // A response that was validated has the same id.
+        let is_current = (self.by_id.get(&id)).is_some_and(|copy| copy.meta == meta);
+        if is_current {
+            return self.by_id.get_mut(&id);
         }
-        self.by_key.get_mut(key)
+        let copy = self.read(key, store)?;
+        let id = copy.stored.id;
+        self.insert(copy);
+        self.by_id.get_mut(&id)
     }
 
     fn read(&mut self, key: &[u8], store: &ResponseStore) -> Option<StoredCopy> {
@@ -98,13 +100,13 @@ impl Copies {
 
     fn insert(&mut self, copy: StoredCopy) {
         let added = copy.stored.body.len();
-        if self.bytes + added > MOST_BYTES || self.by_key.len() >= MOST_COPIES {
+        if self.bytes + added > MOST_BYTES || self.by_id.len() >= MOST_COPIES {
             // Those that are used come back at once: bookkeeping at each use would cost more.
-            self.by_key.clear();
+            self.by_id.clear();
             self.bytes = 0;
         }
         self.bytes += added;
-        if let Some(old) = self.by_key.insert(copy.stored.key.clone(), copy) {
+        if let Some(old) = self.by_id.insert(copy.stored.id, copy) {
             self.bytes = self.bytes.saturating_sub(old.bytes());
         }
     }
@@ -153,8 +155,10 @@ impl StoredCopy {
             _ => {
                 let mut head = ResponseHead::default();
                 self.stored.meta.write_head(&mut head, now);
-                if let Some(coding) = coding {
-                    apply_head(&mut head, coding);
+                match coding {
+                    Some(coding) => apply_head(&mut head, coding),
+                    None if self.is_encoded => add_vary(&mut head),
+                    None => {}
                 }
                 set_cache_status(&mut head, status);
                 let head = Arc::new(head);
@@ -168,7 +172,11 @@ impl StoredCopy {
             },
             _ => super::stored::whole(body),
         };
-        Some(Prepared { head, body })
+        Some(Prepared {
+            head,
+            body,
+            is_negotiated: true,
+        })
     }
 
     /// Keeps the encoded body.

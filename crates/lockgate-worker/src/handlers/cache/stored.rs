@@ -43,6 +43,7 @@ impl Stored {
         Prepared {
             head: Arc::new(head),
             body: self.prepare_body(body),
+            is_negotiated: false,
         }
     }
 

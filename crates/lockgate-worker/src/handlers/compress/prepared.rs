@@ -18,6 +18,9 @@ const LARGEST: u64 = 8 << 20;
 
 impl CompressWriter {
     pub(super) fn respond_encoded(self, response: Prepared, now: Instant) {
+        if response.is_negotiated {
+            return self.inner.respond(response, now);
+        }
         let length = response.body.length();
         let is_encoded = self.shared.rules.encodes(&response.head, Some(length))
             && length <= LARGEST
@@ -41,7 +44,7 @@ impl CompressWriter {
                 // It is known only after encoding (RFC 9110 §9.3.2).
                 let head = encoded_head(&response.head, coding);
                 let body = PreparedBody::Omitted { length: None };
-                self.inner.respond(Prepared { head, body }, now);
+                self.inner.respond(negotiated(head, body), now);
             }
             PreparedBody::File { .. } => self.respond_later(coding, response, now),
             body if body.length() > INLINE_AT_MOST as u64 => {
@@ -92,7 +95,7 @@ impl CompressWriter {
             Some(encoded) => {
                 let head = encoded_head(&response.head, coding);
                 let body = PreparedBody::Bytes(encoded);
-                self.inner.respond(Prepared { head, body }, now);
+                self.inner.respond(negotiated(head, body), now);
             }
             // A file that has become shorter breaks off there.
             None => self.respond_plain(response, now),
@@ -103,6 +106,14 @@ impl CompressWriter {
 /// Ranges have several.
 fn is_one_piece(body: &PreparedBody) -> bool {
     !matches!(body, PreparedBody::Empty | PreparedBody::Parts(_))
+}
+
+fn negotiated(head: Arc<ResponseHead>, body: PreparedBody) -> Prepared {
+    Prepared {
+        head,
+        body,
+        is_negotiated: true,
+    }
 }
 
 fn encoded_head(head: &ResponseHead, coding: Coding) -> Arc<ResponseHead> {

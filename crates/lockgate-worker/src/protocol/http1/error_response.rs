@@ -95,7 +95,7 @@ impl Http1 {
 
     /// As [`Http1::queue_answer`], with a body that is not copied.
     pub(super) fn queue_prepared(&mut self, response: Prepared, now: Instant) {
-        let Prepared { head, body } = response;
+        let Prepared { head, body, .. } = response;
         self.start(&head, body.framing());
         if self.allows_body() {
             body.for_each(&mut |part| {

@@ -72,7 +72,7 @@ impl StreamWriter {
     /// As [`StreamWriter::answer_locally`], with a body that is not copied.
     pub(super) fn respond_locally(mut self, response: Prepared) {
         let _ending = self.release_call_slot();
-        let Prepared { head, body } = response;
+        let Prepared { head, body, .. } = response;
         self.start(&head, body.framing());
         if self.allows_body() {
             body.for_each(&mut |part| {
