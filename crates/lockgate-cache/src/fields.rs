@@ -12,7 +12,8 @@ pub(crate) struct Response<'a> {
     /// When the response becomes stale by Expires; 0 if the field is not valid.
     pub(crate) expires: Option<u64>,
     pub(crate) date: Option<u64>,
-    pub(crate) age: Age,
+    /// The value of Age in seconds; 0 without a valid one.
+    pub(crate) age: u64,
     pub(crate) last_modified: Option<u64>,
     pub(crate) has_validator: bool,
     pub(crate) has_cookie: bool,
@@ -21,22 +22,13 @@ pub(crate) struct Response<'a> {
     pub(crate) vary: Result<Vary, Unselectable>,
 }
 
-/// The value of Age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Age {
-    /// Seconds; 0 without the field.
-    Seconds(u64),
-    /// The field is not one number, so that the age is not known.
-    Invalid,
-}
-
 impl<'a> Response<'a> {
     pub(crate) fn of(fields: &[(&'a [u8], &'a [u8])]) -> Self {
         let mut response = Self {
             directives: Directives::default(),
             expires: None,
             date: None,
-            age: Age::Seconds(0),
+            age: 0,
             last_modified: None,
             has_validator: false,
             has_cookie: false,
@@ -46,11 +38,10 @@ impl<'a> Response<'a> {
         let mut has_age = false;
         for &(name, value) in fields {
             match name.to_ascii_lowercase().as_slice() {
-                b"age" => {
-                    response.age = match delta_seconds(value) {
-                        Some(seconds) if !has_age => Age::Seconds(seconds),
-                        _ => Age::Invalid,
-                    };
+                // The first member counts, and what is not a number is ignored (RFC 9111 §5.1).
+                b"age" if !has_age => {
+                    let first = value.split(|byte| *byte == b',').next().unwrap_or(value);
+                    response.age = delta_seconds(first.trim_ascii()).unwrap_or(0);
                     has_age = true;
                 }
                 b"date" => response.date = http_date::parse(value),

@@ -2,7 +2,7 @@
 
 use lockgate_http::cache_control::{MOST_SECONDS, Scope};
 
-use crate::fields::{Age, Response};
+use crate::fields::Response;
 
 /// A tenth of the time since the last modification (RFC 9111 §4.2.2).
 const HEURISTIC_PART: u64 = 10;
@@ -47,15 +47,10 @@ impl Freshness {
             _ => None,
         };
         let lifetime = response.explicit_lifetime(date).or_else(guess);
-        let ttl = match (lifetime, no_cache, response.age) {
-            (None, false, _) => return None,
-            // Without a valid age it cannot be known to be fresh.
-            (None, true, _) | (_, _, Age::Invalid) => 0,
-            (Some(lifetime), ..) => lifetime.min(MOST_SECONDS),
-        };
-        let age = match response.age {
-            Age::Seconds(seconds) => seconds,
-            Age::Invalid => 0,
+        let ttl = match lifetime {
+            None if !no_cache => return None,
+            None => 0,
+            Some(lifetime) => lifetime.min(MOST_SECONDS),
         };
         // RFC 9111 §4.2.4 lets no directive of the client and no error override these two. `s-maxage` alone does not
         // override the windows that the same response names: the two are meant to be used together.
@@ -69,7 +64,7 @@ impl Freshness {
             no_cache,
             has_validator: response.has_validator,
             date,
-            initial_age: now.saturating_sub(date).max(age).min(MOST_SECONDS),
+            initial_age: now.saturating_sub(date).max(response.age).min(MOST_SECONDS),
             stored: now,
         })
     }
@@ -233,12 +228,13 @@ mod tests {
             (&[("Date", past.as_str()), ("Age", "40")], 40, 60),
             (&[("Date", future.as_str()), ("Age", "15")], 15, 60),
             (&[("Age", "99999999999")], MOST_SECONDS, 60),
-            (&[("Age", "abc")], 0, 0),
-            (&[("Age", "-7200")], 0, 0),
-            (&[("Age", "7200.0")], 0, 0),
-            (&[("Age", "0, 7200")], 0, 0),
-            (&[("Age", "0"), ("Age", "0")], 0, 0),
-            (&[("Age", "7200;foo=bar")], 0, 0),
+            (&[("Age", "abc")], 0, 60),
+            (&[("Age", "-7200")], 0, 60),
+            (&[("Age", "7200.0")], 0, 60),
+            (&[("Age", "0, 7200")], 0, 60),
+            (&[("Age", "7200, 0")], 7200, 60),
+            (&[("Age", "0"), ("Age", "7200")], 0, 60),
+            (&[("Age", "7200;foo=bar")], 0, 60),
         ] {
             let mut all = vec![("Cache-Control", "max-age=60")];
             all.extend_from_slice(fields);

@@ -264,7 +264,7 @@ mod tests {
                 Err(Stale),
             ),
             (&[FRESH, ("Age", "60")], Err(Stale)),
-            (&[FRESH, ("Age", "x")], Err(Stale)),
+            (&[FRESH, ("Age", "60, 0")], Err(Stale)),
             (
                 &[
                     ("Cache-Control", "no-store"),
