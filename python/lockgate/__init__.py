@@ -6,13 +6,14 @@ Run it with ``lockgate module:attribute`` or ``python -m lockgate module:attribu
 
 from typing import TYPE_CHECKING, Any
 
+from lockgate import cache
 from lockgate._lockgate import RequestTimeout, __version__
 from lockgate.publishing import publish
 
 if TYPE_CHECKING:
     from lockgate.embedding import Server, serve
 
-__all__ = ["RequestTimeout", "Server", "__version__", "publish", "serve"]
+__all__ = ["RequestTimeout", "Server", "__version__", "cache", "publish", "serve"]
 
 
 def __getattr__(name: str) -> Any:

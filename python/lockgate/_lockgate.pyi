@@ -8,6 +8,7 @@ __all__ = [
     "FileWrapper",
     "Input",
     "Publisher",
+    "Purger",
     "RequestTimeout",
     "__version__",
     "admin_address",
@@ -66,6 +67,10 @@ class EmbeddedWorker:
 
 class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
+
+@final
+class Purger:
+    def purge(self, purges: Sequence[tuple[str, str]]) -> int: ...
 
 @final
 class FileWrapper:

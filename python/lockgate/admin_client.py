@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import urllib.parse
+from collections.abc import Sequence
 from typing import Any
 
 ANSWER_SECONDS = 5.0
@@ -79,6 +81,24 @@ def publish(address: str, item: dict[str, str]) -> None:
         raise Unreachable(
             f"{address} answered {status} to /publish/: is it the admin_bind of the server?"
         )
+
+
+def purge(address: str, urls: Sequence[str], tags: Sequence[str], everything: bool) -> int:
+    """Removes entries from the cache; returns how many. The server checks the user."""
+    fields = [*(("url", url) for url in urls), *(("tag", tag) for tag in tags)]
+    body = urllib.parse.urlencode([*fields, *([("all", "1")] if everything else [])]).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, text = exchange(address, "POST", "/cache/purge", headers, body)
+    if status == 405:
+        raise Unreachable(f"the server at {address} is a version without a cache")
+    if status in (400, 403, 404, 413, 503):
+        raise Refused(printable(text.decode(errors="replace").strip()))
+    try:
+        if status == 200:
+            return int(json.loads(text)["purged"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Unreachable(f"{address} answers, and is not Lockgate's admin listener")
 
 
 def exchange(

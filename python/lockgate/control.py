@@ -17,7 +17,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from lockgate._lockgate import admin_address
-from lockgate.admin_client import Gone, Unreachable, act, ask, printable, publish, read_status
+from lockgate.admin_client import (
+    Gone,
+    Unreachable,
+    act,
+    ask,
+    printable,
+    publish,
+    purge,
+    read_status,
+)
 from lockgate.certificates import certificate_lines
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
@@ -39,6 +48,10 @@ def main(arguments: Sequence[str]) -> int:
     options = commands.parse_args(arguments[1:])
     if getattr(options, "timeout", None) is not None and not options.wait:
         commands.error("--timeout needs --wait")
+    if getattr(options, "verb", None) == "purge" and not (
+        options.urls or options.tag or options.all
+    ):
+        commands.error("purge needs a URL, --tag TAG or --all")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names and targets are untrusted; characters that the terminal cannot encode are escaped.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -131,6 +144,17 @@ def parser() -> argparse.ArgumentParser:
     message.add_argument("content", metavar="CONTENT", help="text; - reads standard input")
     message.add_argument("--id", metavar="ID", help="id of the message, and of the event")
     message.add_argument("--event", metavar="NAME", help="name of the event in an event stream")
+    purge = verbs.add_parser(
+        "purge",
+        parents=[where],
+        help="remove responses from the cache",
+        description="Removes responses from the cache, by their URLs, by their tags, or all.",
+    )
+    purge.add_argument("urls", nargs="*", metavar="URL", help="such as https://shop.example/news")
+    purge.add_argument(
+        "--tag", action="append", default=[], metavar="TAG", help="may be given several times"
+    )
+    purge.add_argument("--all", action="store_true", help="remove every response")
     watch = commands.add_parser(
         "top",
         parents=[where],
@@ -190,6 +214,9 @@ def control(address: str, options: argparse.Namespace) -> int:
         report(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
     elif options.verb == "publish":
         publish_message(address, options)
+    elif options.verb == "purge":
+        count = purge(address, options.urls, options.tag, options.all)
+        print(f"removed {count} {'entry' if count == 1 else 'entries'} from the cache")
     elif options.verb == "shutdown":
         shut_down(address)
     else:

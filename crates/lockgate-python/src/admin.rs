@@ -4,7 +4,10 @@
 
 mod actions;
 mod answer;
+mod body;
+mod permission;
 mod publishing;
+mod purging;
 mod stats_server;
 
 use std::io;
@@ -32,14 +35,16 @@ use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
 
 use actions::Actions;
 use answer::{Answer, JSON, VERSION};
+use permission::Permission;
 use publishing::Publishing;
+use purging::Purging;
 
+use crate::purging::CachePurger;
 use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str =
-    "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi, /actions/ or /publish/\n";
+const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi, /actions/, /publish/ or /cache/purge\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -51,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) broadcast_log: Option<Log>,
     #[allow(dead_code, reason = "purging comes with the handler of the cache")]
     pub(crate) responses: Option<ResponseStore>,
+    pub(crate) purger: Option<CachePurger>,
     /// The user of the workers, if it is another one than the supervisor's.
     pub(crate) worker_user: Option<u32>,
 }
@@ -73,11 +79,19 @@ pub(crate) fn run(
     })?;
     let stacks = Mutex::new(context.stacks.take());
     let certificates = Mutex::new(context.certificates.map(CertificateViews::new));
-    let publishing = Publishing {
-        broadcast: Broadcast::new(shared.broadcast_log, &config.push),
+    let permission = Permission {
         key: config.push.grip_key.clone(),
         worker_user: shared.worker_user,
         requests: requests.clone(),
+        log: Arc::clone(log),
+    };
+    let publishing = Publishing {
+        broadcast: Broadcast::new(shared.broadcast_log, &config.push),
+        permission: permission.clone(),
+    };
+    let purging = Purging {
+        purger: shared.purger,
+        permission,
         log: Arc::clone(log),
     };
     let actions = Actions {
@@ -96,6 +110,7 @@ pub(crate) fn run(
         ),
         actions,
         publishing,
+        purging,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
@@ -118,9 +133,10 @@ fn settings(config: &Config) -> Config {
         log_level: config.log_level,
         server_header: config.server_header.clone(),
         limits: LimitsConfig {
-            request_body: match push.is_enabled {
-                true => publishing::body_limit(push.message_limit),
-                false => 1024,
+            request_body: match (push.is_enabled, config.cache.is_enabled()) {
+                (true, _) => publishing::body_limit(push.message_limit).max(purging::BODY_LIMIT),
+                (false, true) => purging::BODY_LIMIT,
+                (false, false) => 1024,
             },
             ..LimitsConfig::default()
         },
@@ -139,6 +155,7 @@ struct Admin {
     acme: (PathBuf, Vec<String>),
     actions: Actions,
     publishing: Publishing,
+    purging: Purging,
 }
 
 impl App for Admin {
@@ -153,6 +170,8 @@ impl App for Admin {
             )
         } else if publishing::is_path(head.path()) {
             self.publishing.answer(request, reply, unix_seconds())
+        } else if head.path() == purging::PATH {
+            self.purging.answer(request, reply, unix_seconds())
         } else if head.path().starts_with(actions::PREFIX) {
             self.actions.answer(request, reply)
         } else if !matches!(head.method(), b"GET" | b"HEAD") {

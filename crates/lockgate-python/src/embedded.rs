@@ -20,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::interpreter::deferred_drops;
 use crate::process::children;
+use crate::purging::{self, CachePurger};
 use crate::worker::startup;
 use crate::worker::static_sources;
 use crate::worker::tls::acceptor;
@@ -86,6 +87,7 @@ impl EmbeddedSettings {
             let responses = (config.cache.memory > 0)
                 .then(|| standalone_responses(&config.cache))
                 .transpose()?;
+            purging::install(py, CachePurger::new(responses, None, &config.cache))?;
             let context = ImportedContext::empty(py)?;
             let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
                 .embedded(start_thread);

@@ -22,6 +22,7 @@ use pyo3::types::PyDict;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
+use crate::purging::CachePurger;
 use crate::settings_source::{FoundFile, Sources};
 use crate::uwsgi::UwsgiModule;
 use crate::worker::control::RunningWorker;
@@ -59,6 +60,8 @@ pub(crate) struct PythonHooks {
     pub(crate) broadcast_log: Option<Log>,
     /// The response cache, if `cache` is set.
     pub(crate) responses: Option<ResponseStore>,
+    /// Purges for other servers, if `cache_redis` is set.
+    pub(crate) purge_log: Option<Log>,
 }
 
 impl PythonHooks {
@@ -84,6 +87,7 @@ impl PythonHooks {
             uwsgi: UwsgiModule::default(),
             broadcast_log: None,
             responses: None,
+            purge_log: None,
         }
     }
 
@@ -111,6 +115,11 @@ impl PythonHooks {
 }
 
 impl PythonHooks {
+    /// What purges the cache, if there is one.
+    pub(crate) fn purger(&self) -> Option<CachePurger> {
+        CachePurger::new(self.responses, self.purge_log, &self.config.cache)
+    }
+
     fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
         let relay = context.signal_relay();
         signals::set_relay(relay.clone());
@@ -168,6 +177,7 @@ impl Hooks for PythonHooks {
         self.uwsgi.share(memory.store, memory.scoreboard);
         self.broadcast_log = memory.broadcast_log;
         self.responses = memory.responses;
+        self.purge_log = memory.purge_log;
     }
 
     fn fork(&mut self) -> io::Result<Fork> {
@@ -237,6 +247,7 @@ impl Hooks for PythonHooks {
             store: self.uwsgi.store(),
             broadcast_log: self.broadcast_log,
             responses: self.responses,
+            purger: self.purger(),
             worker_user: self.identity.map(|(user, _)| user),
         };
         admin::run(&self.config, &self.log, context, shared, requests).unwrap_or_else(|error| {
@@ -266,8 +277,11 @@ impl Hooks for PythonHooks {
         if !context.identity_changed() {
             return 0;
         }
-        let log = self.broadcast_log;
-        relay::run(&self.config, &self.log, context, log).unwrap_or_else(|error| {
+        let relayed = relay::Relayed {
+            broadcast_log: self.broadcast_log,
+            purges: self.purge_log.zip(self.purger()),
+        };
+        relay::run(&self.config, &self.log, context, relayed).unwrap_or_else(|error| {
             let message = format!("the Redis relay cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START

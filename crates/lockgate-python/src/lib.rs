@@ -15,6 +15,7 @@ mod hook_process;
 mod hooks;
 mod host;
 mod loading;
+mod purging;
 mod push;
 mod relay;
 mod settings_source;
@@ -47,6 +48,8 @@ mod _lockgate {
     use crate::interpreter::async_exception;
     #[pymodule_export]
     use crate::interpreter::async_exception::RequestTimeout;
+    #[pymodule_export]
+    use crate::purging::Purger;
     #[pymodule_export]
     use crate::push::Publisher;
     use crate::settings_source::{Program, Sources};

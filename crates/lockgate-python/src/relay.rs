@@ -1,4 +1,4 @@
-//! The Redis relay's process: two threads, which send and receive.
+//! The Redis relay's process: two threads for messages and two for purges, which send and receive.
 //!
 //! It runs as the workers' user: it reads what other servers have written, and needs nothing of the supervisor's.
 
@@ -14,23 +14,35 @@ use lockgate_worker::log::ErrorLog;
 use lockgate_worker::monotonic_nanos;
 
 use crate::process::threads::RunningThreads;
+use crate::purging::CachePurger;
+
+/// What is passed to other servers and received from them.
+pub(crate) struct Relayed {
+    pub(crate) broadcast_log: Option<Log>,
+    /// The log of purges, and what applies those of other servers.
+    pub(crate) purges: Option<(Log, CachePurger)>,
+}
 
 /// Runs until the supervisor ends this process or has exited; returns the exit code.
 pub(crate) fn run(
     config: &Config,
     log: &Arc<ErrorLog>,
     mut context: WorkerContext,
-    broadcast_log: Option<Log>,
+    relayed: Relayed,
 ) -> io::Result<i32> {
     let running = RunningThreads::new(log);
     let host = Arc::new(Process(Arc::clone(log)));
     // Without a log, which the supervisor has reported, this process waits for its end: an exit would be taken for a
     // failure.
-    let relay = broadcast_log.and_then(|log| Relay::of_messages(&config.push, log, &*host));
-    if let Some(relay) = relay.map(Arc::new) {
+    let messages =
+        (relayed.broadcast_log).and_then(|log| Relay::of_messages(&config.push, log, &*host));
+    let purges = (relayed.purges)
+        .and_then(|(log, purger)| Relay::of_purges(&config.cache, log, purger, &*host));
+    for relay in messages.into_iter().chain(purges).map(Arc::new) {
         let (sending, sender) = (Arc::clone(&relay), Arc::clone(&host));
+        let receiver = Arc::clone(&host);
         running.spawn("relay-send", move || sending.send(&*sender))?;
-        running.spawn("relay-receive", move || relay.receive(&*host))?;
+        running.spawn("relay-receive", move || relay.receive(&*receiver))?;
     }
     Ok(context.run(&running.control()))
 }

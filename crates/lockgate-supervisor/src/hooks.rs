@@ -73,6 +73,8 @@ pub struct SharedContents {
     pub broadcast_log: Option<Log>,
     /// If `cache` is set.
     pub responses: Option<ResponseStore>,
+    /// If `cache_redis` is set, too.
+    pub purge_log: Option<Log>,
     /// If the system provides its memory.
     pub scoreboard: Option<Scoreboard>,
 }

@@ -390,6 +390,7 @@ impl MainLoop {
             store: self.memory.store.memory(),
             broadcast_log: self.memory.broadcast_log.memory(),
             responses: self.memory.responses.memory(),
+            purge_log: self.memory.purge_log.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

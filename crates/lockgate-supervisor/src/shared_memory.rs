@@ -1,9 +1,10 @@
-//! The memory that all processes of all generations use: shared caches and locks, the broadcast log, and the
-//! response cache.
+//! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
+//! response cache and the log of its purges.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
 mod broadcast_log;
+mod purge_log;
 mod region;
 mod responses;
 mod store;
@@ -26,6 +27,7 @@ pub(crate) struct SharedMemory {
     pub(crate) store: Region<Arc<Store>>,
     pub(crate) broadcast_log: Region<Log>,
     pub(crate) responses: Region<ResponseStore>,
+    pub(crate) purge_log: Region<Log>,
 }
 
 /// What the previous program in this process has left.
@@ -34,6 +36,7 @@ pub(crate) struct InheritedMemory {
     pub(crate) store: Option<OwnedFd>,
     pub(crate) broadcast_log: Option<OwnedFd>,
     pub(crate) responses: Option<OwnedFd>,
+    pub(crate) purge_log: Option<OwnedFd>,
 }
 
 impl SharedMemory {
@@ -42,6 +45,7 @@ impl SharedMemory {
             store: store::open(inherited.store, &config.uwsgi, hooks),
             broadcast_log: broadcast_log::open(inherited.broadcast_log, &config.push, hooks),
             responses: responses::open(inherited.responses, &config.cache, hooks),
+            purge_log: purge_log::open(inherited.purge_log, &config.cache, hooks),
         }
     }
 
@@ -50,9 +54,8 @@ impl SharedMemory {
         if let Some(store) = self.store.get() {
             store.release_dead_locks();
         }
-        if let Some(log) = self.broadcast_log.get() {
-            log.release_if_dead();
-        }
+        let logs = [self.broadcast_log.get(), self.purge_log.get()];
+        (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {
             responses.release_of_dead(pid);
         }

@@ -348,6 +348,7 @@ fn assemble(
         store: memory.store.get(),
         broadcast_log: memory.broadcast_log.get(),
         responses: memory.responses.get(),
+        purge_log: memory.purge_log.get(),
         scoreboard: scoreboard.get(),
     });
     hook_process.adopt(workers.slots());

@@ -24,7 +24,7 @@ use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
 use crate::process::{children, privileges, signals};
 use crate::wsgi::{ImportedContext, RequestHooks, Settings, WsgiApp};
-use crate::{interpreter, loading, push};
+use crate::{interpreter, loading, purging, push};
 
 /// The exit code of a worker that could not start, for a reason outside the application.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -160,6 +160,12 @@ impl PythonHooks {
         push::install(py, self.broadcast_log, &self.config.push).map_err(|error| {
             cannot_start(format!(
                 "cannot prepare lockgate.publish: {}",
+                exceptions::summary(py, &error)
+            ))
+        })?;
+        purging::install(py, self.purger()).map_err(|error| {
+            cannot_start(format!(
+                "cannot prepare lockgate.cache: {}",
                 exceptions::summary(py, &error)
             ))
         })?;

@@ -95,6 +95,7 @@ impl InheritedState {
                 store: handover.store.map(&mut take).transpose()?,
                 broadcast_log: handover.broadcast_log.map(&mut take).transpose()?,
                 responses: handover.responses.map(&mut take).transpose()?,
+                purge_log: handover.purge_log.map(&mut take).transpose()?,
             },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,

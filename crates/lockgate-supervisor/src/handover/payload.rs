@@ -35,6 +35,8 @@ pub(crate) struct Handover {
     pub(crate) broadcast_log: Option<RawFd>,
     /// The memory of the response cache.
     pub(crate) responses: Option<RawFd>,
+    /// The memory of the log of purges.
+    pub(crate) purge_log: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -120,6 +122,7 @@ impl Handover {
         lines.extend(self.store.map(|store| format!("store\t{store}")));
         lines.extend((self.broadcast_log).map(|log| format!("broadcast-log\t{log}")));
         lines.extend((self.responses).map(|memory| format!("responses\t{memory}")));
+        lines.extend((self.purge_log).map(|memory| format!("purge-log\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -176,6 +179,7 @@ impl Handover {
             store: None,
             broadcast_log: None,
             responses: None,
+            purge_log: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -217,6 +221,7 @@ impl Handover {
             ["store", fd] => self.store = Some(fd.parse().ok()?),
             ["broadcast-log", fd] => self.broadcast_log = Some(fd.parse().ok()?),
             ["responses", fd] => self.responses = Some(fd.parse().ok()?),
+            ["purge-log", fd] => self.purge_log = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -296,6 +301,7 @@ mod tests {
             store: Some(33),
             broadcast_log: Some(34),
             responses: Some(35),
+            purge_log: Some(36),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

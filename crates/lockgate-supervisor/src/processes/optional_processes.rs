@@ -20,7 +20,7 @@ use crate::processes::side_process::SideProcess;
 pub(crate) enum Duty {
     /// Obtains certificates.
     Acme,
-    /// Relays messages through Redis.
+    /// Relays messages and purges through Redis.
     Relay,
 }
 
@@ -44,7 +44,10 @@ impl Duty {
     fn is_needed(self, config: &Config) -> bool {
         match self {
             Self::Acme => config.acme.public_domains().next().is_some(),
-            Self::Relay => config.push.is_enabled && config.push.redis.is_some(),
+            Self::Relay => {
+                let has_messages = config.push.is_enabled && config.push.redis.is_some();
+                has_messages || config.cache.is_enabled() && config.cache.redis.is_some()
+            }
         }
     }
 }
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_relay_runs_with_push_and_a_redis_server() {
+    fn the_relay_runs_with_push_or_a_cache_and_a_redis_server() {
         let redis = RedisAddress {
             is_tls: false,
             host: "localhost".to_owned(),
@@ -195,6 +198,10 @@ mod tests {
             (false, Some(&redis), false),
             (true, Some(&redis), true),
         ] {
+            let mut of_purges = config();
+            of_purges.cache.memory = if is_enabled { 1 << 26 } else { 0 };
+            of_purges.cache.redis = redis.cloned();
+            assert_is_needed(Duty::Relay, &of_purges, is_needed);
             let mut config = config();
             config.push.is_enabled = is_enabled;
             config.push.redis = redis.cloned();
