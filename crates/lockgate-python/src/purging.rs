@@ -9,7 +9,7 @@ use lockgate_config::CacheConfig;
 use lockgate_relay::Purges;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{AppendError, LockError, Log};
-use lockgate_worker::monotonic_nanos;
+use lockgate_worker::{monotonic_nanos, purge_url};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -65,7 +65,7 @@ impl CachePurger {
 
     fn purge_here(&self, purge: &Purge) -> Result<u64, LockError> {
         match purge {
-            Purge::Url(url) => self.store.purge_key(&url.key(&self.ignore_query)),
+            Purge::Url(url) => purge_url(&self.store, &url.key(&self.ignore_query)),
             Purge::Tag(tag) => self.store.purge_tag(tag),
             Purge::All => self.store.purge_all(),
         }
