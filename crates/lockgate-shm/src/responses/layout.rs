@@ -51,6 +51,8 @@ pub(super) enum Header {
 }
 
 pub(super) const HEADER_WORDS: usize = 40;
+/// How many purges are remembered: an insert during which there were more is refused.
+pub(super) const PURGES: usize = if cfg!(all(test, loom)) { 4 } else { 4096 };
 
 /// The words at the start of a block. From [`Field::Hash`] on: of the first block of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -105,8 +107,8 @@ pub(super) fn blocks_of(rows: usize) -> usize {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Memory {
     header: &'static [AtomicU64],
-    /// For each bucket of names the epoch of the last purge of one of them.
-    epochs: &'static [AtomicU64],
+    /// The hashes of the names that were purged last, in the order of their epochs, as a ring.
+    purges: &'static [AtomicU64],
     /// For each bucket of tags its first node.
     tags: &'static [AtomicU64],
     /// For each bucket of keys its first entry.
@@ -118,12 +120,12 @@ impl Memory {
     /// Divides the memory; `None` when it is too small.
     pub(super) fn new(words: &'static [AtomicU64], plan: &ResponseStorePlan) -> Option<Self> {
         let (header, words) = words.split_at_checked(HEADER_WORDS)?;
-        let (epochs, words) = words.split_at_checked(plan.epochs())?;
+        let (purges, words) = words.split_at_checked(PURGES)?;
         let (tags, words) = words.split_at_checked(plan.buckets())?;
         let (keys, words) = words.split_at_checked(plan.buckets())?;
         Some(Self {
             header,
-            epochs,
+            purges,
             tags,
             keys,
             blocks: words.get(..plan.blocks() * BLOCK_WORDS)?,
@@ -191,13 +193,13 @@ impl Memory {
         store(self.tags, hash, node);
     }
 
-    /// The epoch of the last purge of this name, or of another one of its bucket.
-    pub(super) fn epoch_of(&self, hash: u64) -> u64 {
-        load(self.epochs, hash)
+    /// The hash of the name that was purged at this epoch, if that is not too long ago.
+    pub(super) fn purged_at(&self, epoch: u64) -> u64 {
+        load(self.purges, epoch)
     }
 
-    pub(super) fn set_epoch_of(&self, hash: u64, epoch: u64) {
-        store(self.epochs, hash, epoch);
+    pub(super) fn set_purged_at(&self, epoch: u64, hash: u64) {
+        store(self.purges, epoch, hash);
     }
 
     /// Empties all buckets.

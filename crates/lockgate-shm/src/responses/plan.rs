@@ -1,7 +1,7 @@
 //! The plan of a response store: its sizes, and from them the places of its parts in memory.
 
 use super::flights::FLIGHT_WORDS;
-use super::layout::{BLOCK_WORDS, HEADER_WORDS};
+use super::layout::{BLOCK_WORDS, HEADER_WORDS, PURGES};
 
 /// The size of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +14,8 @@ pub struct ResponseStorePlan {
 
 /// The locks, and the word on which threads wait, have cache lines of their own.
 const LOCK_WORDS: usize = 16;
-/// Names that are purged share this many epochs: a purge may refuse an insert that another name concerns.
-const MOST_EPOCHS: usize = 4096;
 /// Changes when the layout of a store does.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 impl ResponseStorePlan {
     /// How many 32-bit words the locks and the waiting threads need.
@@ -42,7 +40,7 @@ impl ResponseStorePlan {
 
     /// Words of all but the flights.
     pub(super) fn entry_words(&self) -> usize {
-        HEADER_WORDS + self.epochs() + 2 * self.buckets() + self.blocks() * BLOCK_WORDS
+        HEADER_WORDS + PURGES + 2 * self.buckets() + self.blocks() * BLOCK_WORDS
     }
 
     /// Differs for plans whose memory cannot be exchanged; never 0, which marks a new store.
@@ -58,10 +56,6 @@ impl ResponseStorePlan {
     /// Buckets of keys, and as many of tags.
     pub(super) fn buckets(&self) -> usize {
         self.blocks().next_power_of_two()
-    }
-
-    pub(super) fn epochs(&self) -> usize {
-        self.buckets().min(MOST_EPOCHS)
     }
 
     /// Blocks of the largest entry. A quarter: one entry must not evict all others.

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::entries::Entries;
-use super::layout::{Field, Header};
+use super::layout::{Field, Header, PURGES};
 
 /// What a purge removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Entries {
         let last_id = self.memory.get(Header::LastId);
         // First: an insert that begins at this epoch is not refused, and no entry of it is there yet.
         match purge {
-            Purge::Key(hash, _) | Purge::Tag(hash) => self.memory.set_epoch_of(hash, epoch),
+            Purge::Key(hash, _) | Purge::Tag(hash) => self.memory.set_purged_at(epoch, hash),
             Purge::All => {
                 self.memory.set(Header::EpochOfAll, epoch);
                 self.memory
@@ -42,10 +42,14 @@ impl Entries {
 
     /// Whether a purge since that epoch concerns this draft.
     pub(super) fn was_purged_since(&self, started: u64, draft: &Draft<'_>) -> bool {
-        let of_names = draft.tags.iter().chain([&draft.hash]);
-        let epochs = of_names.map(|hash| self.memory.epoch_of(*hash));
-        let all = self.memory.get(Header::EpochOfAll);
-        epochs.chain([all]).any(|epoch| epoch > started)
+        let last = self.epoch();
+        if self.memory.get(Header::EpochOfAll) > started
+            || last.saturating_sub(started) > PURGES as u64
+        {
+            return true;
+        }
+        let names = |hash| draft.hash == hash || draft.tags.contains(&hash);
+        (started + 1..=last).any(|epoch| names(self.memory.purged_at(epoch)))
     }
 
     /// Removes at most `most` entries that a purge concerns; returns how many there were.
