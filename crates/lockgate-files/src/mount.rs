@@ -9,7 +9,7 @@ use crate::directory::Directory;
 use crate::glob::Glob;
 
 /// For files whose names change with their content (RFC 8246). A year is the maximum that caches are expected to keep.
-const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+const IMMUTABLE: &str = "max-age=31536000, immutable";
 
 /// Directories that are served at a path.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Mount {
             return Some(Cow::Borrowed(IMMUTABLE));
         }
         let seconds = self.max_age?.as_secs();
-        Some(Cow::Owned(format!("public, max-age={seconds}")))
+        Some(Cow::Owned(format!("max-age={seconds}")))
     }
 
     /// What follows the path of the mount.
@@ -135,12 +135,12 @@ mod tests {
     fn cache_control_follows_from_the_name() {
         let mut setting = mount("/static", false);
         setting.immutable = vec!["*.????????.*".to_owned()];
-        let hashed = "public, max-age=31536000, immutable";
+        let hashed = "max-age=31536000, immutable";
         for (max_age, name, expected) in [
             (None, "a/app.1a2b3c4d.css", Some(hashed)),
             (None, "a/app.css", None),
-            (Some(60), "app.css", Some("public, max-age=60")),
-            (Some(0), "a.12345678.d/app.css", Some("public, max-age=0")),
+            (Some(60), "app.css", Some("max-age=60")),
+            (Some(0), "a.12345678.d/app.css", Some("max-age=0")),
             (Some(60), "app.1a2b3c4d.css", Some(hashed)),
         ] {
             setting.max_age = max_age.map(Duration::from_secs);

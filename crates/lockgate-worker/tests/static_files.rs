@@ -133,7 +133,7 @@ fn heads_conditions_ranges_and_codings_are_those_of_the_file() {
             ("content-type", "text/css; charset=utf-8"),
             ("content-length", "7"),
             ("accept-ranges", "bytes"),
-            ("cache-control", "public, max-age=60"),
+            ("cache-control", "max-age=60"),
             ("vary", ""),
         ] {
             assert_eq!(header(&whole, name), expected, "{name}");
@@ -186,7 +186,7 @@ fn heads_conditions_ranges_and_codings_are_those_of_the_file() {
         let hashed = ask(&mut stream, "/static/app.1a2b3c4d.js", "");
         assert_eq!(
             header(&hashed, "cache-control"),
-            "public, max-age=31536000, immutable"
+            "max-age=31536000, immutable"
         );
         let coded = ask(&mut stream, "/static/b.css", "Accept-Encoding: gzip\r\n");
         assert_eq!(

@@ -29,7 +29,7 @@ fn sample(content: &[u8]) -> Representation {
         ("ETag", ETAG),
         ("Last-Modified", MODIFIED),
         ("Vary", "Accept-Encoding"),
-        ("Cache-Control", "public, max-age=60"),
+        ("Cache-Control", "max-age=60"),
     ] {
         head.push(name.as_bytes(), value.as_bytes()).unwrap();
     }
