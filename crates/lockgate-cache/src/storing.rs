@@ -63,8 +63,8 @@ impl fmt::Display for NotStored {
 /// Whether the response to `request` is stored, which was received at `now`.
 ///
 /// Never stored is what sets a cookie, even if `public`: a session would be handed to other clients. A lifetime is
-/// guessed only where RFC 9111 §4.2.2 allows it, from Last-Modified, and for requests without Cookie and Authorization:
-/// applications seldom know that a page without Cache-Control may be stored. What has to be validated at each use is
+/// guessed only where RFC 9111 §4.2.2 allows it, from Last-Modified, and without `public` only for requests without Cookie
+/// and Authorization: applications seldom know that a page without Cache-Control may be stored. What has to be validated at each use is
 /// stored only if that is possible.
 ///
 /// # Errors
@@ -117,10 +117,9 @@ pub(crate) fn may_stay(
     if response.vary.is_err() {
         return Err(NotStored::Vary);
     }
-    let may_guess = directives.public || is_guessed(status);
     let is_personal = is_authorized || request.header("cookie").is_some();
-    let freshness =
-        Freshness::of(&response, may_guess && !is_personal, now).ok_or(NotStored::NoFreshness)?;
+    let may_guess = directives.public || (is_guessed(status) && !is_personal);
+    let freshness = Freshness::of(&response, may_guess, now).ok_or(NotStored::NoFreshness)?;
     let is_useful = freshness.has_validator
         || freshness.is_fresh(now)
         || freshness.is_within(freshness.stale_while_revalidate, now)
@@ -214,12 +213,10 @@ mod tests {
             );
             assert_eq!(stored("GET", &[], status, &public), Ok(360), "{status}");
         }
+        let cookie = [("Cookie", "a=b")];
+        assert_eq!(stored("GET", &cookie, 200, &[MODIFIED]), Err(NoFreshness));
         for field in [("Cookie", "a=b"), ("Authorization", "x")] {
-            assert_eq!(
-                stored("GET", &[field], 200, &public),
-                Err(NoFreshness),
-                "{field:?}"
-            );
+            assert_eq!(stored("GET", &[field], 200, &public), Ok(360), "{field:?}");
         }
         assert_eq!(
             stored("GET", &[], 200, &[("ETag", "\"a\"")]),

@@ -58,9 +58,8 @@ pub fn evaluate(
 ) -> Condition {
     let conditions = Preconditions::of(head);
     let is_read = matches!(method, b"GET" | b"HEAD");
-    let etag = validators.etag.and_then(EntityTag::parse);
     if let Some(list) = &conditions.if_match {
-        if !list.is_met(etag, |one, other| one.strong_eq(other)) {
+        if !list.is_met(validators.etag, |one, other| one.strong_eq(other)) {
             return Condition::PreconditionFailed;
         }
     } else if let Some(since) = &conditions.if_unmodified_since
@@ -70,7 +69,8 @@ pub fn evaluate(
         return Condition::PreconditionFailed;
     }
     if let Some(list) = &conditions.if_none_match {
-        return match (list.is_met(etag, |one, other| one.weak_eq(other)), is_read) {
+        let is_met = list.is_met(validators.etag, |one, other| one.weak_eq(other));
+        return match (is_met, is_read) {
             (false, _) => Condition::Proceed,
             (true, true) => Condition::NotModified,
             (true, false) => Condition::PreconditionFailed,
@@ -140,16 +140,22 @@ const IF_MATCH: &[u8] = b"if-match";
 const IF_NONE_MATCH: &[u8] = b"if-none-match";
 
 impl TagList<'_> {
-    /// Whether it is `*`, or has a tag that equals `etag`.
+    /// Whether it is `*`, or has a tag that equals `etag`, the value of an ETag field.
     fn is_met(
         &self,
-        etag: Option<EntityTag<'_>>,
+        etag: Option<&[u8]>,
         equals: impl Fn(&EntityTag<'_>, &EntityTag<'_>) -> bool,
     ) -> bool {
-        let mut values = values_of(self.head, self.name);
+        let tag = etag.and_then(EntityTag::parse);
+        let mut values = values_of(self.head, self.name).map(trim_whitespace);
         values.any(|value| {
-            let has_tag = |etag| parse_list(value).any(|tag| equals(&etag, &tag));
-            trim_whitespace(value) == b"*" || etag.is_some_and(has_tag)
+            let is_listed = |tag| parse_list(value).any(|other| equals(&tag, &other));
+            match tag {
+                _ if value == b"*" => true,
+                Some(tag) => is_listed(tag),
+                // Some applications write tags without quotes, and clients send them back as they are.
+                None => etag.is_some_and(|etag| trim_whitespace(etag) == value),
+            }
         })
     }
 }

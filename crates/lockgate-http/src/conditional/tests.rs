@@ -154,6 +154,28 @@ fn a_representation_without_validators_meets_only_the_star() {
 }
 
 #[test]
+fn a_tag_that_is_not_valid_is_compared_as_it_is() {
+    for (etag, field, expected) in [
+        ("abc", "abc", Condition::NotModified),
+        ("w/\"abc\"", "w/\"abc\"", Condition::NotModified),
+        ("abc", "\"abc\"", Condition::Proceed),
+        ("abc", "abc, def", Condition::Proceed),
+        ("\"abc\"", "abc", Condition::Proceed),
+    ] {
+        let validators = Validators {
+            etag: Some(etag.as_bytes()),
+            last_modified: None,
+        };
+        let head = head("GET", &format!("If-None-Match: {field}\r\n"));
+        assert_eq!(
+            evaluate(b"GET", &head, &validators, NOW),
+            expected,
+            "{etag} {field}"
+        );
+    }
+}
+
+#[test]
 fn if_range_compares_strongly() {
     let strong = Validators {
         etag: Some(b"\"a\""),
