@@ -10,6 +10,7 @@ __all__ = [
     "Publisher",
     "Purger",
     "RequestTimeout",
+    "Sealer",
     "__version__",
     "admin_address",
     "die_with_parent",
@@ -110,6 +111,12 @@ class Publisher:
         names: tuple[str | None, str | None, str | None],
         item: str | None,
     ) -> None: ...
+
+@final
+class Sealer:
+    def __new__(cls, secret: bytes, purpose: bytes) -> Sealer: ...
+    def seal(self, message: bytes, associated: bytes, /) -> bytes: ...
+    def open(self, sealed: bytes, associated: bytes, /) -> bytes | None: ...
 
 @final
 class ErrorStream:

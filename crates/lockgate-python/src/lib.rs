@@ -18,6 +18,7 @@ mod loading;
 mod purging;
 mod push;
 mod relay;
+mod sealer;
 mod settings_source;
 mod uwsgi;
 mod worker;
@@ -52,6 +53,8 @@ mod _lockgate {
     use crate::purging::Purger;
     #[pymodule_export]
     use crate::push::Publisher;
+    #[pymodule_export]
+    use crate::sealer::Sealer;
     use crate::settings_source::{Program, Sources};
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
