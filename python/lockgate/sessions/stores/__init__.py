@@ -1,0 +1,1 @@
+"""Stores that keep sessions on the server."""
