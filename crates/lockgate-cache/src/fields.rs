@@ -37,24 +37,29 @@ impl<'a> Response<'a> {
         };
         let mut has_age = false;
         for &(name, value) in fields {
-            match name.to_ascii_lowercase().as_slice() {
+            let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
+            // The length leaves at most two names.
+            match name.len() {
                 // The first member counts, and what is not a number is ignored (RFC 9111 §5.1).
-                b"age" if !has_age => {
+                3 if is(b"age") && !has_age => {
                     let first = value.split(|byte| *byte == b',').next().unwrap_or(value);
                     response.age = delta_seconds(first.trim_ascii()).unwrap_or(0);
                     has_age = true;
                 }
-                b"date" => response.date = http_date::parse(value),
+                4 if is(b"date") => response.date = http_date::parse(value),
+                4 if is(b"etag") => response.has_validator = true,
+                6 if is(b"pragma") => response.has_pragma |= has_no_cache(value),
                 // Of several ones none is right (RFC 9111 §4.2.1).
-                b"expires" if response.expires.is_some() => response.expires = Some(0),
-                b"expires" => response.expires = Some(http_date::parse(value).unwrap_or(0)),
-                b"etag" => response.has_validator = true,
-                b"last-modified" => {
+                7 if is(b"expires") && response.expires.is_some() => response.expires = Some(0),
+                7 if is(b"expires") => {
+                    response.expires = Some(http_date::parse(value).unwrap_or(0));
+                }
+                10 if is(b"set-cookie") => response.has_cookie = true,
+                11 if is(b"set-cookie2") => response.has_cookie = true,
+                13 if is(b"last-modified") => {
                     response.last_modified = http_date::parse(value);
                     response.has_validator |= response.last_modified.is_some();
                 }
-                b"pragma" => response.has_pragma |= has_no_cache(value),
-                b"set-cookie" | b"set-cookie2" => response.has_cookie = true,
                 _ => {}
             }
         }
