@@ -1,6 +1,7 @@
 //! Compression: the writer of each response is wrapped, and the wrapper encodes what the rules and the client allow.
 
 mod body;
+mod copies;
 mod jitter;
 mod prepared;
 mod writer;
@@ -11,6 +12,7 @@ use lockgate_compress::{Coding, CompressRules};
 use lockgate_config::Config;
 use lockgate_http::RequestHead;
 
+use self::copies::Copies;
 use self::writer::CompressWriter;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
@@ -35,6 +37,8 @@ struct Shared {
     has_jitter: bool,
     app: Arc<dyn App>,
     blocking: BlockingPool,
+    /// Of static files.
+    copies: Copies,
 }
 
 /// What the response depends on of the request.
@@ -51,14 +55,15 @@ struct Wanted {
 impl Compression {
     /// The handler, if `compress` is on.
     pub fn new(config: &Config, app: &Arc<dyn App>, blocking: &BlockingPool) -> Option<Self> {
-        let config = &config.compress;
+        let settings = &config.compress;
         let shared = || Shared {
-            rules: CompressRules::new(config),
-            has_jitter: config.jitter,
+            rules: CompressRules::new(settings),
+            has_jitter: settings.jitter,
             app: Arc::clone(app),
             blocking: blocking.clone(),
+            copies: Copies::new(config.static_files.memory),
         };
-        config.is_enabled.then(|| Self {
+        settings.is_enabled.then(|| Self {
             shared: Arc::new(shared()),
         })
     }

@@ -10,8 +10,10 @@ use lockgate_compress::{Coding, apply_head, encode};
 use lockgate_http::ResponseHead;
 
 use super::INLINE_AT_MOST;
+use super::copies::Form;
 use super::writer::CompressWriter;
 use crate::exchange::prepared::{Prepared, PreparedBody};
+use crate::transport::outbox::SharedBytes;
 
 /// Larger files are sent as they are: `lockgate precompress` compresses them better, and once.
 const LARGEST: u64 = 8 << 20;
@@ -32,26 +34,51 @@ impl CompressWriter {
     }
 
     fn respond_plain(self, mut response: Prepared, now: Instant) {
-        if let Some(head) = self.plain_head(&response.head) {
-            response.head = Arc::new(head);
+        if let Some(form) = self.shared.copies.find(&response.head, None) {
+            response.head = form.head;
+        } else if let Some(head) = self.plain_head(&response.head) {
+            let head = Arc::new(head);
+            // That of a 304 depends on the request.
+            if head.status() != 304 {
+                let head = Arc::clone(&head);
+                let form = Form { head, body: None };
+                self.shared.copies.keep(&response.head, None, form);
+            }
+            response.head = head;
         }
         self.inner.respond(response, now);
     }
 
     fn respond_in(self, coding: Coding, response: Prepared, now: Instant) {
-        match &response.body {
-            PreparedBody::Omitted { .. } => {
-                // It is known only after encoding (RFC 9110 §9.3.2).
+        let form = self.shared.copies.find(&response.head, Some(coding));
+        match (form, &response.body) {
+            (Some(Form { head, body }), PreparedBody::Omitted { .. }) => {
+                let length = body.map(|body| body.len() as u64);
+                let body = PreparedBody::Omitted { length };
+                self.inner.respond(negotiated(head, body), now);
+            }
+            (None, PreparedBody::Omitted { .. }) => {
+                // The length is known only after encoding (RFC 9110 §9.3.2).
                 let head = encoded_head(&response.head, coding);
                 let body = PreparedBody::Omitted { length: None };
                 self.inner.respond(negotiated(head, body), now);
             }
-            PreparedBody::File { .. } => self.respond_later(coding, response, now),
-            body if body.length() > INLINE_AT_MOST as u64 => {
+            (Some(form), _) => self.respond_with(form, now),
+            (None, PreparedBody::File { .. }) => self.respond_later(coding, response, now),
+            (None, body) if body.length() > INLINE_AT_MOST as u64 => {
                 self.respond_later(coding, response, now);
             }
-            _ => self.encode_and_respond(coding, response, now),
+            (None, _) => self.encode_and_respond(coding, response, now),
         }
+    }
+
+    fn respond_with(self, form: Form, now: Instant) {
+        let Form { head, body } = form;
+        let body = match body {
+            Some(body) => PreparedBody::Shared(Box::new(Copied(body))),
+            None => PreparedBody::Empty,
+        };
+        self.inner.respond(negotiated(head, body), now);
     }
 
     /// Reads and encodes on another thread.
@@ -77,7 +104,7 @@ impl CompressWriter {
     }
 
     fn encode_and_respond(self, coding: Coding, response: Prepared, now: Instant) {
-        let encoded = match &response.body {
+        let body = match &response.body {
             PreparedBody::Bytes(bytes) => encode(coding, bytes).ok(),
             PreparedBody::Shared(bytes) => encode(coding, bytes.bytes()).ok(),
             PreparedBody::File {
@@ -91,15 +118,17 @@ impl CompressWriter {
             }
             _ => None,
         };
-        match encoded {
-            Some(encoded) => {
-                let head = encoded_head(&response.head, coding);
-                let body = PreparedBody::Bytes(encoded);
-                self.inner.respond(negotiated(head, body), now);
-            }
+        let Some(body) = body else {
             // A file that has become shorter breaks off there.
-            None => self.respond_plain(response, now),
-        }
+            return self.respond_plain(response, now);
+        };
+        let form = Form {
+            head: encoded_head(&response.head, coding),
+            body: Some(body.into()),
+        };
+        let copies = &self.shared.copies;
+        copies.keep(&response.head, Some(coding), form.clone());
+        self.respond_with(form, now);
     }
 }
 
@@ -120,4 +149,12 @@ fn encoded_head(head: &ResponseHead, coding: Coding) -> Arc<ResponseHead> {
     let mut head = head.clone();
     apply_head(&mut head, coding);
     Arc::new(head)
+}
+
+struct Copied(Arc<[u8]>);
+
+impl SharedBytes for Copied {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
