@@ -1,8 +1,10 @@
 """Compression: which responses are encoded, what their heads say, when streams are sent."""
 
 import json
+import os
 from base64 import b64encode
 
+import brotli
 import pytest
 from harness import request
 from harness.authority import over_tls
@@ -246,3 +248,79 @@ def test_nothing_is_encoded_without_the_setting(start):
     response = server.get("/off", "Accept-Encoding: gzip, br, zstd")
     assert (response.body, response.header("ETag")) == (TEXT, '"one"')
     assert response.all("Vary") == response.all("Content-Encoding") == []
+
+
+@pytest.fixture(scope="module")
+def static(shared, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("static")
+    for name, content in FILES.items():
+        (directory / name).write_bytes(content)
+    (directory / "copied.css").write_bytes(TEXT)
+    (directory / "copied.css.br").write_bytes(brotli.compress(TEXT))
+    for path in directory.iterdir():
+        # The tag of a new file is weak.
+        os.utime(path, (1e9, 1e9))
+    return shared("compressing:app", "--compress", "--static", f"/static={directory}")
+
+
+FILES = {
+    "small.css": TEXT[:200],
+    "page.html": TEXT,
+    "large.js": TEXT * 50,
+    "huge.txt": TEXT * 800,
+    "photo.png": TEXT,
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_encoded(static, name, coding):
+    is_text = name not in ("small.css", "photo.png", "huge.txt")
+    for method in ["GET", "HEAD"] * 2:
+        response = static.get(f"/static/{name}", f"Accept-Encoding: {coding}", method=method)
+        assert response.status == 200
+        assert response.header("Content-Encoding") == (coding if is_text else None)
+        assert response.header("Vary") == (None if name == "photo.png" else "Accept-Encoding")
+        # That of a file which is not in memory is weak until the file is older.
+        assert response.header("ETag").startswith("W/") == is_text or name == "huge.txt"
+        if method == "GET":
+            assert body_of(response) == FILES[name]
+    plain = static.get(f"/static/{name}")
+    assert (plain.body, plain.length) == (FILES[name], len(FILES[name]))
+    assert plain.header("Vary") == (None if name == "photo.png" else "Accept-Encoding")
+
+
+def test_conditions_and_ranges_of_files(static):
+    accept = "Accept-Encoding: zstd"
+    encoded = static.get("/static/page.html", accept).header("ETag")
+    plain = static.get("/static/page.html").header("ETag")
+    assert encoded == f"W/{plain}"
+    for tag in [encoded, plain]:
+        response = static.get("/static/page.html", accept, f"If-None-Match: {tag}")
+        assert (response.status, response.header("ETag")) == (304, tag)
+        assert response.header("Vary") == "Accept-Encoding"
+    part = static.get("/static/page.html", accept, "Range: bytes=10-19")
+    assert (part.status, part.body) == (206, TEXT[10:20])
+    assert part.header("Vary") == "Accept-Encoding"
+    assert part.all("Content-Encoding") == []
+    changed = static.get("/static/page.html", accept, "Range: bytes=10-19", f"If-Range: {encoded}")
+    assert (changed.status, body_of(changed)) == (200, TEXT)
+
+
+def test_copies_on_disk_come_first(static):
+    response = static.get("/static/copied.css", "Accept-Encoding: br")
+    assert response.body == brotli.compress(TEXT)
+    assert not response.header("ETag").startswith("W/")
+    assert body_of(static.get("/static/copied.css", "Accept-Encoding: gzip")) == TEXT
+
+
+def test_held_responses_stay_as_they_are(start):
+    server = start("pushing:app", "--push", "--compress", "--compress-min-size", "1")
+    with server.connect() as wire:
+        wire.send(request("GET", "/events", "Accept-Encoding: gzip, br, zstd"))
+        head = wire.head()
+        assert head.all("Content-Encoding") == []
+        assert wire.chunk() == b": open\n\n"
+        body = json.dumps({"content": "one"}).encode()
+        assert server.post("/publish", body).status == 204
+        assert b"data: one\n" in wire.chunk()

@@ -81,6 +81,12 @@ class Chromium:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
+    def accept_encodings(self, *codings: str) -> None:
+        """The codings of Accept-Encoding from now on."""
+        self._call("Network.enable")
+        headers = {"Accept-Encoding": ", ".join(codings)}
+        self._call("Network.setExtraHTTPHeaders", headers=headers)
+
     def _call(self, method: str, **parameters: Any) -> Any:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
