@@ -20,13 +20,11 @@ use crate::detached_work::DetachedWork;
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
 use crate::exchange::request::Request;
-use crate::exchange::writer::ResponseWriter;
 
 /// More bytes are encoded without the GIL, and never in the event loop: with zstd they take 50 µs, with Brotli 200 µs.
 const INLINE_AT_MOST: usize = 16 << 10;
 
-/// See the module documentation. A clone does the same.
-#[derive(Clone)]
+/// See the module documentation.
 pub struct Compression {
     shared: Arc<Shared>,
 }
@@ -67,33 +65,18 @@ impl Compression {
             shared: Arc::new(shared()),
         })
     }
-
-    /// A writer that encodes the response to this request where that is allowed.
-    pub fn wrap(
-        &self,
-        writer: Box<dyn ResponseWriter>,
-        request: &Request,
-    ) -> Box<dyn ResponseWriter> {
-        if request.is_subrequest {
-            // The server itself is the client.
-            return writer;
-        }
-        let wanted = Wanted::of(request, self.shared.has_jitter);
-        Box::new(CompressWriter::new(
-            writer,
-            Arc::clone(&self.shared),
-            wanted,
-        ))
-    }
 }
 
 impl Handler for Compression {
-    fn concerns(&self, _: &Request) -> bool {
-        true
+    fn concerns(&self, request: &Request) -> bool {
+        // Otherwise the server itself is the client.
+        !request.is_subrequest
     }
 
     fn handle(&self, mut exchange: Exchange) -> Handled {
-        exchange.writer = self.wrap(exchange.writer, &exchange.request);
+        let wanted = Wanted::of(&exchange.request, self.shared.has_jitter);
+        let shared = Arc::clone(&self.shared);
+        exchange.writer = Box::new(CompressWriter::new(exchange.writer, shared, wanted));
         Handled::Pass(exchange)
     }
 }
