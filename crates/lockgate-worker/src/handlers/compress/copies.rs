@@ -170,8 +170,9 @@ mod tests {
         assert_eq!(size(&own, Some(Coding::Gzip)), Some(5));
         assert_eq!(size(&other, Some(Coding::Gzip)), None);
         drop((own, kept));
-        copies.lock().remove_abandoned();
-        assert_eq!((copies.lock().bytes, copies.lock().responses.len()), (0, 0));
+        let mut state = copies.lock();
+        state.remove_abandoned();
+        assert_eq!((state.bytes, state.responses.len()), (0, 0));
     }
 
     #[test]
