@@ -1,6 +1,7 @@
 """`static = "auto"`: the static files that Django, Flask and WhiteNoise have declared are found."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -295,16 +296,62 @@ def test_what_whitenoise_would_not_serve_is_not_served(tmp_path):
     assert note.startswith("1 files of WhiteNoise are left to it")
 
 
-def test_the_log_says_what_was_found(tmp_path, start):
+@pytest.mark.parametrize("preload", [False, True])
+def test_what_was_found_is_served_without_the_application(tmp_path, start, preload):
     require_module("flask")
+    app = """
+        from flask import Flask
+        app = Flask(__name__)
+        app.after_request(lambda response: response.headers.update(Seen="yes") or response)
+    """
+    write(tmp_path, {"static/a.css": "a {}", "app.py": app})
+    flags = ["--preload"] if preload else []
+    server = start("app:app", "--static", "auto", *flags, chdir=tmp_path, workers=2)
+    where = re.escape(str(tmp_path / "static"))
+    server.wait_for_log(rf"static = auto serves /static from {where} \(Flask's static folder\)")
+    found = server.get("/static/a.css")
+    assert (found.body, found.header("Seen")) == (b"a {}", None)
+    # What does not exist reaches the application.
+    missing = server.get("/static/b.css")
+    assert (missing.status, missing.header("Seen")) == (404, "yes")
+
+
+def test_hashed_names_of_django_are_immutable(tmp_path, start):
+    require_module("django")
+    names = ["a.css", "a.0123456789ab.css"]
+    manifest = {"version": "1.1", "paths": {names[0]: names[1]}, "hash": ""}
+    write(tmp_path, {f"collected/{name}": "a {}" for name in names})
+    settings = f"STATIC_ROOT='collected', STATIC_URL='static/', {MANIFEST}"
     write(
         tmp_path,
-        {"static/a.css": "a {}", "app.py": "from flask import Flask\napp = Flask(__name__)\n"},
+        {
+            "collected/staticfiles.json": json.dumps(manifest),
+            "app.py": DJANGO.replace("{settings}", settings),
+        },
     )
     server = start("app:app", "--static", "auto", chdir=tmp_path)
-    where = tmp_path / "static"
-    server.wait_for_log(rf"static = auto serves /static from {where} \(Flask's static folder\)")
-    assert server.get("/static/a.css").body == b"a {}"
+    server.wait_for_log(r"Django's STATIC_ROOT, files with hashed names are immutable")
+    controls = [server.get(f"/static/{name}").header("Cache-Control") for name in names]
+    assert controls[0] is None and "immutable" in controls[1]
+
+
+def test_an_embedded_server_serves_what_was_found(tmp_path):
+    require_module("flask")
+    write(tmp_path, {"static/a.css": "a {}"})
+    code = """
+        import urllib.request, lockgate
+        from flask import Flask
+        app = Flask(__name__, root_path=".")
+        with lockgate.Server(app, bind="127.0.0.1:0", static="auto") as server:
+            with urllib.request.urlopen(f"{server.url}/static/a.css") as answer:
+                fields = answer.headers
+                print(answer.read(), fields["Server"], fields["Content-Disposition"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    # Flask would add a Content-Disposition.
+    assert outcome.stdout == "b'a {}' lockgate None\n", outcome.stderr
+    assert "static = auto serves /static" in outcome.stderr
 
 
 def test_the_log_says_that_nothing_was_found(tmp_path, start):
