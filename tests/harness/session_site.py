@@ -111,3 +111,12 @@ class Site:
 
     def pass_time(self, seconds):
         self.clock.write_text(str(seconds))
+
+
+def with_store(request, directory, store):
+    """The options that name a store; Redis is started by its fixture."""
+    if store == "sqlite":
+        return {"store": f"sqlite:///{directory}/sessions.sqlite3"}
+    if store == "redis":
+        return {"store": request.getfixturevalue("redis").url}
+    return {} if store == "cookie" else {"store": store}

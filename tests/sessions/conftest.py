@@ -2,7 +2,7 @@
 
 import pytest
 from harness.redis import Redis
-from harness.session_site import Site
+from harness.session_site import Site, with_store
 
 STORES = ["cookie", "sqlite", "redis"]
 
@@ -53,11 +53,3 @@ def present(request):
     yield
     if "site" in request.fixturenames:
         request.getfixturevalue("site").pass_time(0)
-
-
-def with_store(request, directory, store):
-    if store == "sqlite":
-        return {"store": f"sqlite:///{directory}/sessions.sqlite3"}
-    if store == "redis":
-        return {"store": request.getfixturevalue("redis").url}
-    return {} if store == "cookie" else {"store": store}

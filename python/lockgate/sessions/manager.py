@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lockgate.sessions.backends import Backend, CookieBackend, StoreBackend
 from lockgate.sessions.cookie import LONGEST_COOKIE, CookieSettings
+from lockgate.sessions.guard import GuardedStore, WaitBudget
 from lockgate.sessions.keyring import Keyring
 from lockgate.sessions.lifetimes import Lifetimes
 from lockgate.sessions.record import Record, SessionTooLarge, Store, StoreUnavailable
@@ -38,7 +39,7 @@ class SessionManager:
         *,
         cookie: CookieSettings | None = None,
         lifetimes: Lifetimes | None = None,
-        store: Store | str | None = None,
+        store: GuardedStore | Store | str | None = None,
         store_timeout: float = STORE_TIMEOUT,
         persistent: bool = False,
         clock: Callable[[], float] = time.time,
@@ -53,7 +54,8 @@ class SessionManager:
         self._session_class = session_class
         self._backend: Backend = CookieBackend()
         if store is not None:
-            self._backend = StoreBackend(open_store(store))
+            guarded = store if isinstance(store, GuardedStore) else GuardedStore(open_store(store))
+            self._backend = StoreBackend(guarded)
 
     def open(self, cookies: str, is_https: bool) -> Session:
         """The session that a `Cookie` field leads to. Nothing is read before its first use."""
@@ -62,7 +64,7 @@ class SessionManager:
             return self._load(session, cookies, is_https)
 
         session = self._session_class(load, self._persistent)
-        session.patience = self._timeout
+        session.budget = WaitBudget(self._timeout)
         return session
 
     def save(self, session: Session, is_https: bool, is_error: bool = False) -> Saved:
@@ -101,10 +103,10 @@ class SessionManager:
         if not (loaded.is_available or session.is_cleared):
             return None
         removal = self._cookie.set_cookie("", 0, is_https) if loaded.has_cookie else None
-        is_ended = session.is_cleared or (is_modified and not session.data)
+        is_ended = session.is_cleared or (is_modified and not session)
         if is_ended:
             self._end(session)
-            if not (session.data and loaded.is_available):
+            if not (session and loaded.is_available):
                 return removal
         now = self._now()
         if not (is_modified or self._wants_touch(loaded, now)):

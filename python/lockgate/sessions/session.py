@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from lockgate.sessions.guard import WaitBudget
 from lockgate.sessions.record import Changes, Record, dumps
 
 
@@ -40,8 +41,7 @@ class Session(MutableMapping[str, Any]):
         self._is_closed = False
         self._default_persistence = is_persistent
         self._chosen_persistence: bool | None = None
-        # Seconds that this request may still wait for the store.
-        self.patience = 0.0
+        self.budget = WaitBudget(0)
 
     # The state of the session.
 
@@ -129,7 +129,7 @@ class Session(MutableMapping[str, Any]):
         data = self._load_once()
         value = data[name]
         if isinstance(value, (dict, list)) and name not in self._assigned:
-            self._lent.setdefault(name, dumps(value))
+            self._lent.setdefault(name, dumps(self.to_json(value)))
         return value
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -137,7 +137,7 @@ class Session(MutableMapping[str, Any]):
         if not isinstance(name, str):
             raise TypeError(f"a key of a session is a string, not {name!r}")
         try:
-            dumps([name, value])
+            dumps([name, self.to_json(value)])
         except (TypeError, ValueError) as error:
             raise TypeError(f"session[{name!r}] cannot be stored as JSON: {error}") from None
         self._load_once()[name] = value
@@ -163,6 +163,16 @@ class Session(MutableMapping[str, Any]):
         # Neither loads the session nor shows it in logs and error pages.
         return f"<{type(self).__name__} of {len(self._data)} keys>"
 
+    # What a framework may replace.
+
+    def to_json(self, value: Any) -> Any:
+        """A value as JSON expresses it."""
+        return value
+
+    def from_json(self, value: Any) -> Any:
+        """The value that JSON has expressed."""
+        return value
+
     # What the manager does with it.
 
     @property
@@ -174,18 +184,18 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def data(self) -> dict[str, Any]:
-        """The content as it is now."""
-        return self._load_once()
+        """The content as it is now, as JSON has it."""
+        return {name: self.to_json(value) for name, value in self._load_once().items()}
 
     def changes(self) -> Changes:
         """What this request has changed, with changes inside of containers."""
         if self._loaded is None:
             return Changes({}, ())
         names = set(self._data) if self._is_cleared else set(self._assigned)
-        assigned = {name: dumps(self._data[name]) for name in names}
+        assigned = {name: dumps(self.to_json(self._data[name])) for name in names}
         for name, before in self._lent.items():
             if name in self._data and name not in assigned:
-                after = dumps(self._data[name])
+                after = dumps(self.to_json(self._data[name]))
                 if after != before:
                     assigned[name] = after
         return Changes(assigned, sorted(self._removed))
@@ -198,7 +208,8 @@ class Session(MutableMapping[str, Any]):
         if self._loaded is None:
             self._loaded = self._load()
             if self._loaded.record is not None:
-                self._data = dict(self._loaded.record.data)
+                data = self._loaded.record.data
+                self._data = {name: self.from_json(value) for name, value in data.items()}
         return self._data
 
     def _check_open(self) -> None:

@@ -1,0 +1,169 @@
+"""Redis killed, frozen and slow: no request fails, and none waits longer than `store_timeout`."""
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from harness import eventually
+from harness.redis import Redis
+from harness.session_site import SECRET, Site
+from lockgate.sessions import guard
+from lockgate.sessions.keyring import Keyring
+from lockgate.sessions.manager import SessionManager
+
+TIMEOUT = 0.3
+# For a machine that does something else at that moment.
+LATE = 1.2
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    server = Redis(tmp_path, persists=True)
+    yield server
+    with contextlib.suppress(ProcessLookupError):
+        server.process.send_signal(signal.SIGCONT)
+    server.kill()
+
+
+class SlowLink:
+    """Passes bytes to a server on a port; the answers come byte by byte while it is slow."""
+
+    def __init__(self, port):
+        self.is_slow = False
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for pair in ((client, server, False), (server, client, True)):
+                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source, target, is_answer):
+        with contextlib.suppress(OSError):
+            while received := source.recv(65536):
+                for index in range(len(received)):
+                    if not (is_answer and self.is_slow):
+                        target.sendall(received[index:])
+                        break
+                    # This is the fault that is tested, not a wait.
+                    threading.Event().wait(TIMEOUT / 4)
+                    target.sendall(received[index : index + 1])
+            target.shutdown(socket.SHUT_WR)
+
+
+class Outage:
+    """A fault of Redis, and its end."""
+
+    def __init__(self, kind, server):
+        self.kind = kind
+        self.server = server
+        self.link = SlowLink(server.port)
+
+    @property
+    def url(self):
+        return f"redis://127.0.0.1:{self.link.port if self.kind == 'slow' else self.server.port}/1"
+
+    def begin(self):
+        if self.kind == "slow":
+            self.link.is_slow = True
+        elif self.kind == "frozen":
+            self.server.process.send_signal(signal.SIGSTOP)
+        else:
+            self.server.kill()
+
+    def end(self):
+        if self.kind == "slow":
+            self.link.is_slow = False
+        elif self.kind == "frozen":
+            self.server.process.send_signal(signal.SIGCONT)
+        else:
+            self.server.start()
+
+
+@pytest.fixture(params=["killed", "frozen", "slow"])
+def outage(request, own_redis):
+    made = Outage(request.param, own_redis)
+    yield made
+    made.link.close()
+
+
+def test_a_request_waits_once_and_for_its_timeout_only(outage, caplog, monkeypatch):
+    # The test decides when the store is tried again.
+    monkeypatch.setattr(guard, "RETRY_AFTER", 3600)
+    manager = SessionManager(Keyring([SECRET]), store=outage.url, store_timeout=TIMEOUT)
+
+    def request(cookie, change=None):
+        session = manager.open(cookie, False)
+        begin = time.monotonic()
+        seen = dict(session)
+        if change is not None:
+            change(session)
+        saved = manager.save(session, False).set_cookie
+        return seen, session.is_available, saved, time.monotonic() - begin
+
+    cookie = request("", lambda session: session.update(user="ann"))[2].partition(";")[0]
+    assert request(cookie)[:3] == ({"user": "ann"}, True, None)
+    outage.begin()
+    with caplog.at_level(logging.WARNING, "lockgate.sessions"):
+        *found, waited = request(cookie, lambda session: session.update(note=1))
+        assert found == [{}, False, None]
+        assert waited < TIMEOUT + LATE
+        # The next ones do not wait at all.
+        times = [request(cookie, lambda session: session.update(note=1))[3] for _ in range(20)]
+        assert max(times) < TIMEOUT / 2
+        # A logout removes the cookie.
+        *_, removal, _ = request(cookie, lambda session: session.clear())
+        assert "Max-Age=0" in removal
+    assert [record.message[:25] for record in caplog.records] == ["session store unavailable"]
+
+
+def test_no_request_fails_or_waits_under_load(outage, kind, tmp_path):
+    site = Site(tmp_path / "site", kind, store=outage.url, store_timeout=TIMEOUT)
+    try:
+        cookie = site.log_in()
+        answers = []
+        is_over = threading.Event()
+
+        def load(number):
+            count = 0
+            while not is_over.is_set():
+                count += 1
+                begin = time.monotonic()
+                answer = site.ask(["set", f"t{number}", count], cookie=cookie)
+                answers.append((answer.status, answer.seen["there"], time.monotonic() - begin))
+
+        threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            eventually(lambda: len(answers) > 40, what="requests before the outage")
+            before = len(answers)
+            outage.begin()
+            eventually(lambda: len(answers) > before + 200, within=30, what="requests in it")
+            within = answers[before:]
+            outage.end()
+            eventually(lambda: answers[-1][1], within=30, what="sessions are there again")
+        finally:
+            is_over.set()
+            for thread in threads:
+                thread.join()
+        assert {status for status, _, _ in answers} == {200}
+        assert sum(not is_there for _, is_there, _ in within) > 100
+        assert max(seconds for _, _, seconds in answers) < TIMEOUT + LATE
+        assert site.ask(cookie=cookie).data["user"] == "ann"
+        eventually(lambda: site.server.errors.count("store available again") == 1)
+        assert site.server.errors.count("session store unavailable") == 1
+    finally:
+        site.server.end()
