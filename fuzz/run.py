@@ -29,7 +29,14 @@ from harness.samples import read_frames, read_samples  # noqa: E402
 LONGEST_INPUT = 2048
 SLOWEST_RUN = 10
 MEGABYTES = 1024
-SEEDS_OF_THEIR_OWN = {"config", "forwarded", "proxy_protocol", "websocket", "websocket_events"}
+SEEDS_OF_THEIR_OWN = {
+    "cache",
+    "config",
+    "forwarded",
+    "proxy_protocol",
+    "websocket",
+    "websocket_events",
+}
 # Other targets have that of HTTP/1.
 DICTIONARIES = {
     "hpack": None,
