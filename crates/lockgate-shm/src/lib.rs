@@ -22,6 +22,8 @@ mod log;
 pub use log::{AppendError, Cursor, Found, Log, LogPlan, Read};
 
 pub mod responses;
+pub use responses::{EntryBuffer, EntryId, NewEntry, PurgeEpoch, ResponseStore, ResponseStorePlan};
+pub use responses::{Flight, FlightOutcome, FlightState, FlightToken, ResponseCounts};
 
 mod store;
 pub use store::{Store, StorePlan};

@@ -28,7 +28,7 @@ use crate::lock::{Guard, Lock, LockError};
 use crate::wake::Wake;
 use draft::Draft;
 use entries::Entries;
-use flights::{FLIGHT_WORDS, Flights};
+use flights::Flights;
 use layout::{BLOCK_WORDS, Header};
 use purging::Purge;
 use reading::{Look, Part};
@@ -137,7 +137,7 @@ impl ResponseStore {
         secret: (u64, u64),
     ) -> Option<Self> {
         let lock_words = lock_words.get(..plan.lock_words())?;
-        let (flight_words, words) = words.split_at_checked(FLIGHT_WORDS)?;
+        let (flight_words, words) = words.split_at_checked(flights::FLIGHT_WORDS)?;
         Some(Self {
             entries: Entries::new(words, plan, secret)?,
             flights: Flights::new(flight_words)?,
@@ -317,7 +317,7 @@ impl ResponseStore {
     /// meanwhile may be left out.
     pub fn for_each(&self, mut visit: impl FnMut(&[u8], EntryId, &EntryBuffer)) {
         let mut found = EntryBuffer::default();
-        for block in 1..=self.entries.memory.get(Header::UsedBlocks) {
+        for block in 1..=self.entries.used_blocks() {
             if let Some(id) = self.entries.look_at(block, &mut found) {
                 visit(found.key(), EntryId(id), &found);
             }
@@ -421,7 +421,8 @@ impl ResponseStore {
             self.entries.begin_purge(purge)
         };
         let mut removed = 0;
-        loop {
+        // A bound, so that even memory that another program has overwritten ends the purge.
+        for _ in 0..=self.entries.plan.blocks() / PURGE_BATCH {
             // Others write between two batches.
             let _guard = self.lock()?;
             let batch = self.entries.remove_purged(purge, last_id, PURGE_BATCH);
@@ -467,13 +468,6 @@ impl ResponseStore {
     }
 }
 
-impl EntryId {
-    /// The number, from which keys of derived entries can be made.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -488,3 +482,10 @@ impl fmt::Display for Refused {
 }
 
 impl Error for Refused {}
+
+#[cfg(loom)]
+mod loom_model;
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests;

@@ -118,9 +118,13 @@ impl Entries {
         result
     }
 
-    pub(super) fn free_blocks(&self) -> u64 {
+    pub(super) fn used_blocks(&self) -> u64 {
         let used = self.memory.get(Header::UsedBlocks);
-        let never_used = (self.plan.blocks() as u64).saturating_sub(used);
+        used.min(self.plan.blocks() as u64)
+    }
+
+    pub(super) fn free_blocks(&self) -> u64 {
+        let never_used = self.plan.blocks() as u64 - self.used_blocks();
         never_used.saturating_add(self.memory.get(Header::FreeBlocks))
     }
 
@@ -175,6 +179,9 @@ impl Entries {
     }
 
     fn discard(&self, first: u64) {
+        // Before: a reader that sees the end of this entry, or a chain without it, and has not seen the entry that
+        // replaces it, finds this number changed.
+        self.memory.add(Header::Unlinked, 1);
         self.memory.set_field(first, Field::Stamp, 0);
         fence(Ordering::SeqCst);
         self.unlink_key(first);
@@ -290,7 +297,7 @@ impl Entries {
             self.memory.set(Header::FreeBlocks, left);
             return Some(free);
         }
-        let used = self.memory.get(Header::UsedBlocks);
+        let used = self.used_blocks();
         let block = (used < self.plan.blocks() as u64).then_some(used + 1)?;
         self.memory.set(Header::UsedBlocks, block);
         Some(block)

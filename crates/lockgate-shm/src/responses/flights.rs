@@ -79,6 +79,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
+    #[cfg(not(all(test, loom)))]
     pub(super) fn new(words: &'static [AtomicU64]) -> Option<Self> {
         let words = words.get(..FLIGHT_WORDS)?;
         Some(Self { words })

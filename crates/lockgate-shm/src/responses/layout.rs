@@ -4,6 +4,9 @@
 //! set [`Field::Used`] of a block that has another entry now. The content of an entry is in rows of four words, from the
 //! first block on along [`Field::Link`].
 
+#[cfg(all(test, not(loom)))]
+pub(super) mod death;
+
 #[cfg(all(test, loom))]
 pub(super) use loom::sync::atomic::{AtomicU64, Ordering, fence};
 #[cfg(not(all(test, loom)))]
@@ -140,7 +143,7 @@ impl Memory {
     /// A process that dies has made all stores of the program before this one.
     pub(super) fn set(&self, name: Header, value: u64) {
         if let Some(word) = self.header.get(name as usize) {
-            word.store(value, Ordering::Release);
+            put(word, value, Ordering::Release);
         }
     }
 
@@ -171,7 +174,7 @@ impl Memory {
 
     pub(super) fn set_field(&self, block: u64, name: Field, value: u64) {
         if let Some(word) = self.block(block).get(name as usize) {
-            word.store(value, Ordering::Release);
+            put(word, value, Ordering::Release);
         }
     }
 
@@ -205,7 +208,7 @@ impl Memory {
     /// Empties all buckets.
     pub(super) fn clear_buckets(&self) {
         for word in self.keys.iter().chain(self.tags) {
-            word.store(0, Ordering::Relaxed);
+            put(word, 0, Ordering::Relaxed);
         }
     }
 
@@ -242,6 +245,14 @@ impl Memory {
     }
 }
 
+/// Every store to the memory with the lock held. In a test a process may die before any of them.
+#[inline]
+pub(super) fn put(word: &AtomicU64, value: u64, order: Ordering) {
+    #[cfg(all(test, not(loom)))]
+    death::die_if_due();
+    word.store(value, order);
+}
+
 fn load(buckets: &[AtomicU64], hash: u64) -> u64 {
     let word = buckets.get(place(buckets, hash));
     word.map_or(0, |word| word.load(Ordering::Acquire))
@@ -249,7 +260,7 @@ fn load(buckets: &[AtomicU64], hash: u64) -> u64 {
 
 fn store(buckets: &[AtomicU64], hash: u64, value: u64) {
     if let Some(word) = buckets.get(place(buckets, hash)) {
-        word.store(value, Ordering::Release);
+        put(word, value, Ordering::Release);
     }
 }
 

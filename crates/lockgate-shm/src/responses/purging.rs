@@ -27,16 +27,18 @@ impl Entries {
     pub(super) fn begin_purge(&self, purge: Purge<'_>) -> u64 {
         let epoch = self.epoch().wrapping_add(1);
         let last_id = self.memory.get(Header::LastId);
-        // First: an insert that begins at this epoch is not refused, and no entry of it is there yet.
+        // If the process dies between two stores, no epoch that is still to come refuses an insert.
         match purge {
             Purge::Key(hash, _) | Purge::Tag(hash) => self.memory.set_purged_at(epoch, hash),
             Purge::All => {
-                self.memory.set(Header::EpochOfAll, epoch);
-                self.memory
-                    .set(Header::PurgedBefore, last_id.wrapping_add(1));
+                let first_id = last_id.wrapping_add(1);
+                self.memory.set(Header::PurgedBefore, first_id);
             }
         }
         self.memory.set(Header::Epoch, epoch);
+        if purge == Purge::All {
+            self.memory.set(Header::EpochOfAll, epoch);
+        }
         last_id
     }
 

@@ -6,7 +6,7 @@
 use super::checksum::Checksum;
 use super::draft::Sizes;
 use super::entries::Entries;
-use super::layout::{AtomicU64, Field, Header, Ordering, blocks_of, fence, rows_of};
+use super::layout::{Field, Header, Ordering, blocks_of, fence, rows_of};
 use super::rows::{has_bytes, load_bytes};
 
 /// What a read has copied. A buffer may be used again.
@@ -105,7 +105,7 @@ impl Entries {
     }
 
     pub(super) fn sizes(&self, first: u64) -> Sizes {
-        let load = |name: Field| (self.memory.block(first).get(name as usize)).map_or(0, relaxed);
+        let load = |name: Field| self.memory.field(first, name);
         Sizes {
             lengths: load(Field::Lengths),
             body: load(Field::BodyLength),
@@ -115,9 +115,8 @@ impl Entries {
     }
 
     fn copy(&self, first: u64, key: Option<&[u8]>, part: Part, into: &mut EntryBuffer) -> Copied {
-        let head = self.memory.block(first);
-        let load = |name: Field| head.get(name as usize).map_or(0, relaxed);
-        let stamp = self.memory.field(first, Field::Stamp);
+        let load = |name: Field| self.memory.field(first, name);
+        let stamp = load(Field::Stamp);
         if stamp == 0 {
             return Copied::Disturbed;
         }
@@ -203,8 +202,4 @@ impl EntryBuffer {
         self.body.clear();
         (self.body_length, self.expires) = (0, 0);
     }
-}
-
-fn relaxed(word: &AtomicU64) -> u64 {
-    word.load(Ordering::Relaxed)
 }

@@ -10,8 +10,9 @@ impl Entries {
     pub(super) fn recover(&self) {
         self.change(|| {
             self.memory.add(Header::Recoveries, 1);
-            let blocks = self.plan.blocks() as u64;
-            let used = self.memory.get(Header::UsedBlocks).min(blocks);
+            // Readers that look meanwhile look again.
+            self.memory.add(Header::Unlinked, 1);
+            let used = self.used_blocks();
             self.memory.set(Header::UsedBlocks, used);
             let mut owned = vec![false; self.plan.blocks() + 1];
             let entries = self.sound_entries(used, &mut owned);
@@ -47,7 +48,6 @@ impl Entries {
             counts
         });
         fence(Ordering::SeqCst);
-        self.memory.add(Header::Unlinked, 1);
         found.reverse();
         found
     }
@@ -112,7 +112,6 @@ impl Entries {
                 self.add_free(block, block, 1);
             }
         }
-        // Readers that have looked meanwhile look again.
         self.memory.add(Header::Unlinked, 1);
     }
 

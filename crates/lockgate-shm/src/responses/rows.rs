@@ -1,7 +1,7 @@
 //! Bytes in the rows of an entry. A part begins with a row; its last row is filled up with zeros.
 
 use super::checksum::{Checksum, row_of};
-use super::layout::{AtomicU64, Ordering, ROW, Rows, rows_of};
+use super::layout::{AtomicU64, Ordering, ROW, Rows, put, rows_of};
 
 /// Writes a part.
 pub(super) fn store_bytes(rows: &mut Rows, mut bytes: &[u8]) {
@@ -13,7 +13,7 @@ pub(super) fn store_bytes(rows: &mut Rows, mut bytes: &[u8]) {
         let (now, later) = bytes.split_at(bytes.len().min(words.len() * 8));
         for (row, chunk) in words.chunks_exact(ROW).zip(now.chunks(ROW * 8)) {
             for (word, value) in row.iter().zip(row_of(chunk)) {
-                word.store(value, Ordering::Relaxed);
+                put(word, value, Ordering::Relaxed);
             }
         }
         bytes = later;

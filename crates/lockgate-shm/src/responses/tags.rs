@@ -1,7 +1,7 @@
 //! Tags: the entries of a tag are in a list, in which each has a node. The nodes of an entry are its first rows.
 
 use super::entries::Entries;
-use super::layout::{BLOCK_WORDS, Field, Header, Ordering};
+use super::layout::{BLOCK_WORDS, Field, Ordering, put};
 
 /// The words of a node.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,7 @@ impl Entries {
         let mut found = Vec::new();
         let mut node = self.memory.first_of_tag(hash);
         // A bound, so that even memory that another program has overwritten ends the search.
-        let mut left = self.memory.get(Header::UsedBlocks) * BLOCK_WORDS as u64;
+        let mut left = self.used_blocks() * BLOCK_WORDS as u64;
         while node != 0 && left > 0 && found.len() < most {
             let entry = self.get(node, Node::Entry);
             if self.get(node, Node::Hash) == hash && self.memory.field(entry, Field::Id) <= last_id
@@ -82,7 +82,7 @@ impl Entries {
 
     fn set(&self, node: u64, name: Node, value: u64) {
         if let Some(word) = self.memory.node(node).get(name as usize) {
-            word.store(value, Ordering::Relaxed);
+            put(word, value, Ordering::Relaxed);
         }
     }
 }

@@ -71,3 +71,6 @@ impl Plan for ResponseStorePlan {
         ResponseStore::new(lock_words, words, self, secret)
     }
 }
+
+#[cfg(test)]
+mod tests;
