@@ -78,8 +78,9 @@ impl Freshness {
 
     /// How long it stays fresh; negative: for how long it has been stale. This is `ttl` of Cache-Status.
     pub fn remaining(&self, now: u64) -> i64 {
+        let [ttl, age] = [self.ttl.min(MOST_SECONDS), self.age(now)];
         // Both are at most 2^31.
-        self.ttl as i64 - self.age(now) as i64
+        ttl as i64 - age as i64
     }
 
     /// Whether it may be used without validation.
@@ -90,17 +91,17 @@ impl Freshness {
     /// When it stops being of any use: it is stale, and neither its windows nor its validators help. The store may
     /// remove it then.
     pub fn expires(&self) -> u64 {
-        let fresh_until = (self.stored + self.ttl).saturating_sub(self.initial_age);
+        let fresh_until = self
+            .stored
+            .saturating_add(self.ttl)
+            .saturating_sub(self.initial_age);
         let validation = if self.has_validator {
             VALIDATION_PERIOD
         } else {
             0
         };
-        fresh_until
-            + self
-                .stale_while_revalidate
-                .max(self.stale_if_error)
-                .max(validation)
+        let windows = self.stale_while_revalidate.max(self.stale_if_error);
+        fresh_until.saturating_add(windows.max(validation))
     }
 
     pub(crate) fn is_within(&self, window: u64, now: u64) -> bool {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use lockgate_cache::{
-    AnswerBody, Entry, Freshened, Meta, Reuse, Variants, Vary, answer, freshen, key,
+    AnswerBody, Entry, Freshened, Freshness, Meta, Reuse, Variants, Vary, answer, freshen, key,
     may_serve_stale_on_error, reuse, storable,
 };
 use lockgate_http::{Limits, RequestHead, RequestParser, ResponseHead, http_date};
@@ -252,20 +252,45 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_an_entry_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in select(&b"RV"[..])) {
+    fn any_bytes_are_an_entry_or_none(
+        mut bytes in prop::collection::vec(any::<u8>(), 2..200),
+        kind in select(&b"RV"[..]),
+    ) {
         let _ = Entry::decode(&bytes);
-        let mut bytes = bytes;
-        if bytes.len() > 1 {
-            bytes[..2].copy_from_slice(&[1, kind]);
-        }
-        if let Some(Entry::Response(meta)) = Entry::decode(&bytes) {
-            let encoded = meta.encode();
-        prop_assert_eq!(Meta::decode(&encoded), Some(meta.clone()));
-            let mut head = ResponseHead::default();
-            meta.write_head(&mut head, START);
-            let _ = meta.freshness.expires();
-            let _ = reuse(&request("GET", &Fields::new()), &meta, u64::MAX);
-        }
+        bytes[..2].copy_from_slice(&[1, kind]);
+        let _ = Entry::decode(&bytes);
+    }
+
+    #[test]
+    fn any_entry_can_be_used(
+        numbers in prop::array::uniform6(prop_oneof![0_u64..5_000_000_000, any::<u64>()]),
+        flags in prop::array::uniform3(any::<bool>()),
+        response_fields in fields(&NAMES),
+        request_fields in fields(&REQUEST_NAMES),
+        now in prop_oneof![0_u64..5_000_000_000, any::<u64>()],
+    ) {
+        let [ttl, stale_while_revalidate, stale_if_error, date, initial_age, stored] = numbers;
+        let [must_revalidate, no_cache, has_validator] = flags;
+        let freshness = Freshness {
+            ttl,
+            stale_while_revalidate,
+            stale_if_error,
+            must_revalidate,
+            no_cache,
+            has_validator,
+            date,
+            initial_age,
+            stored,
+        };
+        let mut meta = Meta::new(&response(200, &response_fields), freshness);
+        let bytes = meta.encode();
+        prop_assert_eq!(Meta::decode(&bytes), Some(meta.clone()));
+        let request = request("GET", &request_fields);
+        let _ = reuse(&request, &meta, now);
+        let _ = may_serve_stale_on_error(&meta, now);
+        let _ = answer(&request, &meta, 11, now, 7);
+        prop_assert!(freshness.expires() >= freshness.stale_if_error.min(stale_while_revalidate));
+        let _ = freshen(&mut meta, &request, &response(304, &response_fields), now);
     }
 
     #[test]
