@@ -329,10 +329,14 @@ impl Handler for Cache {
     }
 
     fn handle(&self, exchange: Exchange) -> Handled {
-        match exchange.request.head.method() {
+        let head = &exchange.request.head;
+        match head.method() {
+            // The application may take the connection over.
+            b"GET" | b"HEAD" if head.header("upgrade").is_some() => Handled::Pass(exchange),
             b"GET" | b"HEAD" if !exchange.request.has_body => {
                 self.look_up(exchange, unix_seconds())
             }
+            // A response to GET with a body may depend on the body, which is not in the key.
             b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" => Handled::Pass(exchange),
             _ => self.pass_unsafe(exchange),
         }
