@@ -118,7 +118,6 @@ impl Cache {
         let found = (self.entries).find(&key, head, &mut buffer, &mut copies, now);
         let (forwarded, stored, shared_key) = match found {
             Found::Nothing => (Forwarded::UriMiss, None, Some(key.clone())),
-            Found::Uncacheable => (Forwarded::UriMiss, None, None),
             Found::OtherVariant { key } => (Forwarded::VaryMiss, None, Some(key)),
             Found::Response(copy) => match reuse(head, &copy.stored.meta, now) {
                 Reuse::Fresh { .. } => return self.serve(exchange, copy, since, now),
@@ -242,15 +241,17 @@ impl Cache {
     /// Passes a request on, or makes it wait for another one.
     fn fetch(&self, mut exchange: Exchange, mut miss: Miss, now: u64) -> Handled {
         let head = &exchange.request.head;
-        if head.method() != b"GET" || head.header("range").is_some() {
-            // The application answers it as it is; a part of a response is not stored.
-            self.entries.store().count_miss();
-            return Handled::Pass(exchange);
+        // The application answers it as it is; a part of a response is not stored.
+        let is_part = head.method() != b"GET" || head.header("range").is_some();
+        if is_part {
+            miss.stored = None;
         }
         let mut flight = None;
-        if let Some(key) = miss.shared_key.take().filter(|_| is_like_others(head)) {
+        let shared_key = miss.shared_key.take();
+        let shared_key = shared_key.filter(|_| !is_part && is_like_others(head));
+        if let Some(key) = shared_key.filter(|key| !self.entries.is_marked_uncacheable(key, now)) {
             match self.join(&key, &exchange, now) {
-                Joining::Leads(own) => flight = Some(own),
+                Joining::Leads(own) => flight = Some((own, key)),
                 Joining::Alone => {}
                 Joining::Waits(token, until) => {
                     // This handler sees it again.
@@ -266,7 +267,13 @@ impl Cache {
     }
 
     /// Wraps the writer, so that the response is stored.
-    fn wrap(&self, mut exchange: Exchange, miss: Miss, flight: Option<Flight>) -> Exchange {
+    fn wrap(
+        &self,
+        mut exchange: Exchange,
+        miss: Miss,
+        flight: Option<(Flight, Vec<u8>)>,
+    ) -> Exchange {
+        let (flight, flight_key) = flight.unzip();
         let request = exchange.request.head.clone();
         let has_own_conditions = flight.is_some() || miss.stored.is_some();
         if has_own_conditions {
@@ -279,11 +286,14 @@ impl Cache {
         let fill = Fill {
             request,
             target: miss.target,
-            key: miss.key,
             since: miss.since,
             flight,
+            flight_key,
             stored: miss.stored,
             has_own_conditions,
+            // Without a key there is no place for it.
+            is_bypassed: miss.key.is_empty(),
+            key: miss.key,
             forwarded: miss.forwarded,
         };
         let entries = Arc::clone(&self.entries);
@@ -308,14 +318,13 @@ impl Cache {
         }
     }
 
-    /// Passes on a request whose response may make stored ones invalid.
-    fn pass_unsafe(&self, exchange: Exchange) -> Handled {
-        let target = Target::of(&exchange.request);
+    /// Passes on a request whose response is not stored, and may make stored ones invalid.
+    fn pass_by(&self, exchange: Exchange, forwarded: Forwarded) -> Handled {
         let miss = Miss {
+            target: Target::of(&exchange.request),
             key: Vec::new(),
-            target,
             since: self.entries.store().epoch(),
-            forwarded: Forwarded::Method,
+            forwarded,
             stored: None,
             shared_key: None,
         };
@@ -336,9 +345,9 @@ impl Handler for Cache {
             b"GET" | b"HEAD" if !exchange.request.has_body => {
                 self.look_up(exchange, unix_seconds())
             }
-            // A response to GET with a body may depend on the body, which is not in the key.
-            b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" => Handled::Pass(exchange),
-            _ => self.pass_unsafe(exchange),
+            // The response may depend on the body, which is not in the key.
+            b"GET" | b"HEAD" => self.pass_by(exchange, Forwarded::Bypass),
+            _ => self.pass_by(exchange, Forwarded::Method),
         }
     }
 }

@@ -68,9 +68,11 @@ impl Background {
             key: key.to_vec(),
             since,
             flight: Some(flight),
+            flight_key: Some(stored.key.clone()),
             stored: Some(stored.clone()),
             has_own_conditions: true,
             forwarded: Forwarded::Stale,
+            is_bypassed: false,
         };
         let client = Box::new(Collector::new(usize::MAX, Box::new(|_| {})));
         let writer = CacheWriter::new(client, Arc::clone(&self.entries), Box::new(fill));

@@ -148,7 +148,7 @@ impl StoredCopy {
                 body: Arc::clone(body),
                 ..self.stored.clone()
             };
-            return Some(form.prepare(request, coding, status, now));
+            return Some(form.prepare(request, (coding, self.is_encoded), status, now));
         }
         let head = match &form.head {
             Some((second, head)) if *second == now => Arc::clone(head),

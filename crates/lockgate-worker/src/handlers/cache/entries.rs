@@ -1,12 +1,12 @@
 //! The entries of the cache: what is stored under which key.
 //!
 //! Under the primary key, which is made of the URL, there is a response, or the names of the fields by which its variants
-//! differ, or a mark that its responses are not stored. All entries of a URL have a tag, so that one purge concerns
+//! differ. Beside a key there may be a mark that its responses are not stored. All entries of a URL have a tag, so that one purge concerns
 //! them all and every response to it that is on its way.
 
 use lockgate_cache::{Entry, Meta, NotStored, Variants, Vary, key, tags};
 use lockgate_config::CacheConfig;
-use lockgate_http::{BodyLength, RequestHead};
+use lockgate_http::RequestHead;
 use lockgate_shm::responses::{
     EntryBuffer, EntryId, FlightOutcome, NewEntry, Refused, ResponseStore,
 };
@@ -14,6 +14,7 @@ use lockgate_shm::responses::{
 use super::copies::{Copies, StoredCopy};
 use super::fill::{Collecting, Fill};
 use super::stored::Stored;
+use super::target::MOUNT;
 
 /// How long requests for a URL do not wait for each other after a response that is not stored, in seconds.
 const UNCACHEABLE_FOR: u64 = 10;
@@ -23,6 +24,9 @@ const UNCACHEABLE_AFTER_ERROR_FOR: u64 = 1;
 
 /// The metadata of the mark. No [`Entry`] begins like this.
 const UNCACHEABLE: &[u8] = b"\xFF";
+
+/// At the end of the key of such a mark.
+const MARK: &[u8] = b"\x03";
 
 /// See the module documentation.
 pub(super) struct Entries {
@@ -35,8 +39,6 @@ pub(super) struct Entries {
 pub(super) enum Found<'c> {
     /// Nothing under its primary key.
     Nothing,
-    /// Responses are not stored; requests do not wait for each other.
-    Uncacheable,
     /// Responses to requests with other values of some fields.
     OtherVariant {
         /// The key of the response to this request.
@@ -68,12 +70,9 @@ impl Entries {
         self.limit
     }
 
-    /// Whether a body of this length may be stored.
-    pub(super) fn has_room_for(&self, length: BodyLength) -> bool {
-        match length {
-            BodyLength::Known(length) => length <= self.limit as u64,
-            BodyLength::Unknown => true,
-        }
+    /// Whether a body of this length may be stored; it may not be known.
+    pub(super) fn has_room_for(&self, length: Option<u64>) -> bool {
+        length.is_none_or(|length| length <= self.limit as u64)
     }
 
     /// What is stored under a primary key for this request.
@@ -102,7 +101,6 @@ impl Entries {
                     .and_then(|id| copies.get(&key, (id, &buffer.meta), &self.store));
                 copy.map_or(Found::OtherVariant { key }, Found::Response)
             }
-            None if buffer.meta == UNCACHEABLE => Found::Uncacheable,
             None => Found::Nothing,
         }
     }
@@ -185,7 +183,7 @@ impl Entries {
         let _removed = self.store.remove(&stored.key);
     }
 
-    /// Requests for this URL do not wait for each other for a while.
+    /// Requests with the key of this flight do not wait for each other for a while.
     pub(super) fn mark_uncacheable(
         &self,
         fill: &Fill,
@@ -197,20 +195,15 @@ impl Entries {
             why,
             Some(NotStored::Method | NotStored::RequestNoStore | NotStored::Authorization)
         );
-        if fill.flight.is_none() || is_of_request {
+        let Some(flight_key) = fill.flight_key.as_ref().filter(|_| !is_of_request) else {
             return;
-        }
+        };
         let seconds = match status {
             500.. => UNCACHEABLE_AFTER_ERROR_FOR,
             _ => UNCACHEABLE_FOR,
         };
-        let mut buffer = EntryBuffer::default();
-        if self.store.read_meta(&fill.key, &mut buffer).is_some() && buffer.expires > now {
-            // It is about other variants, or about responses that were stored before.
-            return;
-        }
         let entry = NewEntry {
-            key: &fill.key,
+            key: &mark_key(flight_key),
             meta: UNCACHEABLE,
             body: b"",
             tags: &[],
@@ -218,6 +211,13 @@ impl Entries {
         };
         // Without the mark requests wait for each other.
         let _marked = self.store.insert(&entry, fill.since, now);
+    }
+
+    /// Whether requests with this key are passed on without waiting for each other.
+    pub(super) fn is_marked_uncacheable(&self, flight_key: &[u8], now: u64) -> bool {
+        let mut buffer = EntryBuffer::default();
+        let found = self.store.read_meta(&mark_key(flight_key), &mut buffer);
+        found.is_some() && buffer.meta == UNCACHEABLE && buffer.expires > now
     }
 
     /// Removes all that is stored for a URL, and what is on its way.
@@ -233,9 +233,15 @@ fn next_id(present: Option<EntryId>, now: u64) -> u64 {
     RandomState::new().hash_one((present, now))
 }
 
-/// The tag of all entries of a URL. No tag of a response begins with its first byte.
+/// The key of the mark that responses with this key are not stored.
+fn mark_key(flight_key: &[u8]) -> Vec<u8> {
+    [flight_key, MARK].concat()
+}
+
+/// The tag of all entries of a URL, whatever the mount point is. No tag of a response begins with its first byte.
 fn url_tag(primary: &[u8]) -> Vec<u8> {
-    [b"\0", primary].concat()
+    let url = primary.split(|byte| *byte == MOUNT).next();
+    [b"\0", url.unwrap_or_default()].concat()
 }
 
 /// Removes all that is stored under a primary key, and refuses what is on its way. Returns the number of entries.

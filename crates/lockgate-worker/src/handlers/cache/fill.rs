@@ -40,12 +40,16 @@ pub(super) struct Fill {
     pub(super) since: PurgeEpoch,
     /// Others wait for the response.
     pub(super) flight: Option<Flight>,
+    /// What they have in common.
+    pub(super) flight_key: Option<Vec<u8>>,
     /// The stored response that the application validates, and that may be used when it fails.
     pub(super) stored: Option<Stored>,
     /// The conditions that the application sees are those of the cache, or it sees none.
     pub(super) has_own_conditions: bool,
     /// Why the stored responses were no answer.
     pub(super) forwarded: Forwarded,
+    /// The response is not stored, because it may depend on more than the key.
+    pub(super) is_bypassed: bool,
 }
 
 /// What becomes of the response.
@@ -85,7 +89,8 @@ impl CacheWriter {
         if invalidates(self.fill.request.method(), head.status()) {
             self.invalidate(head);
         }
-        if let Some(mut stored) = self.fill.stored.take() {
+        let stored = self.fill.stored.take();
+        if let Some(mut stored) = stored.clone() {
             if head.status() == 304 && self.fill.has_own_conditions {
                 self.freshen(&mut stored, head, now);
                 return self.begin_stored(&stored, Some(304), now);
@@ -100,21 +105,35 @@ impl CacheWriter {
             forwarded: Some(self.fill.forwarded),
             ..CacheStatus::default()
         };
-        match storable(&self.fill.request, head, now) {
-            Ok(freshness) if self.entries.has_room_for(length) => {
-                let collecting = Collecting::new(head.clone(), freshness, length);
+        // The application's own length comes first, as in the framing.
+        let expected = head.content_length().or(match length {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Unknown => None,
+        });
+        let storable = match self.fill.is_bypassed {
+            true => None,
+            false => Some(storable(&self.fill.request, head, now)),
+        };
+        match storable {
+            Some(Ok(freshness)) if self.entries.has_room_for(expected) => {
+                let collecting = Collecting::new(head.clone(), freshness, expected);
                 self.state = State::Collecting(Box::new(collecting));
                 status.stored = true;
                 status.ttl = Some(freshness.remaining(now));
             }
             outcome => {
-                let why = outcome.err();
+                let why = outcome.and_then(Result::err);
                 status.detail = match why {
                     // `fwd` says it.
                     Some(NotStored::Method) => None,
+                    None if self.fill.is_bypassed => None,
                     why => Some(why.map_or("too-large", NotStored::as_str)),
                 };
                 (self.entries).mark_uncacheable(&self.fill, why, head.status(), now);
+                if let Some(stored) = stored.filter(|_| head.status() < 500) {
+                    // A new response replaces the stale one also where it may not be stored (RFC 9111 §4.3.3).
+                    self.entries.remove(&stored);
+                }
                 self.state = State::Passing;
                 self.end_flight(FlightOutcome::NotStored);
             }
@@ -187,7 +206,7 @@ impl CacheWriter {
             ttl: Some(stored.meta.freshness.remaining(now)),
             ..CacheStatus::default()
         };
-        let prepared = stored.prepare(&self.fill.request, None, status, now);
+        let prepared = stored.prepare(&self.fill.request, (None, false), status, now);
         let length = prepared.body.framing();
         self.inner.start(&prepared.head, length);
         if self.inner.allows_body() {

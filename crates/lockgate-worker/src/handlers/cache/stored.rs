@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lockgate_cache::{Answer, AnswerBody, CacheStatus, Meta, answer};
-use lockgate_compress::{Coding, apply_head};
+use lockgate_compress::{Coding, add_vary, apply_head};
 use lockgate_http::{RequestHead, ResponseHead};
 use lockgate_shm::responses::EntryId;
 
@@ -25,11 +25,11 @@ pub(super) struct Stored {
 
 impl Stored {
     /// The response to this request.
-    /// With a coding, the body is encoded.
+    /// With a coding, the body is encoded. `is_encoded`: clients that accept one get it so.
     pub(super) fn prepare(
         &self,
         request: &RequestHead,
-        coding: Option<Coding>,
+        (coding, is_encoded): (Option<Coding>, bool),
         status: CacheStatus,
         now: u64,
     ) -> Prepared {
@@ -38,6 +38,8 @@ impl Stored {
         let Answer { mut head, body } = answer(request, &self.meta, length, now, seed);
         if let Some(coding) = coding.filter(|_| head.status() == self.meta.status) {
             apply_head(&mut head, coding);
+        } else if is_encoded {
+            add_vary(&mut head);
         }
         set_cache_status(&mut head, status);
         Prepared {

@@ -1,7 +1,7 @@
 //! A response that is collected while the client gets it.
 
 use lockgate_cache::Freshness;
-use lockgate_http::{BodyLength, ResponseHead};
+use lockgate_http::ResponseHead;
 
 /// See the module documentation.
 pub struct Collecting {
@@ -16,11 +16,8 @@ pub struct Collecting {
 }
 
 impl Collecting {
-    pub(super) fn new(head: ResponseHead, freshness: Freshness, length: BodyLength) -> Self {
-        let expected = match length {
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Unknown => head.content_length(),
-        };
+    /// `expected` is the length of the body, if it is known.
+    pub(super) fn new(head: ResponseHead, freshness: Freshness, expected: Option<u64>) -> Self {
         let room = expected.and_then(|length| usize::try_from(length).ok());
         Self {
             head,
