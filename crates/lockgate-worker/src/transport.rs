@@ -5,6 +5,7 @@
 pub(crate) mod cork;
 pub(crate) mod descriptors;
 pub(crate) mod outbox;
+pub(crate) mod page_cache;
 mod plain;
 mod resettable;
 mod tls;
@@ -113,6 +114,14 @@ pub trait Transport: Send {
     /// # Errors
     /// `WouldBlock` when nothing was accepted; anything else ends the connection.
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// As [`Transport::write`], where a part of a file follows at once: both may leave together.
+    ///
+    /// # Errors
+    /// As [`Transport::write`].
+    fn write_before_file(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write(pieces)
+    }
 
     /// Sends up to `length` bytes of `file` from `offset` on without passing them through this process.
     ///

@@ -159,6 +159,7 @@ impl Worker {
         ));
         let finished = Waker::new()?;
         let inbox = Arc::new(Inbox::new()?);
+        let blocking = BlockingPool::new(panic_guard.clone());
         let handlers = handlers::all(&handlers::Parts {
             config: &config,
             app: &app,
@@ -167,7 +168,7 @@ impl Worker {
             broadcast,
             responses,
             error_log: &error_log,
-            blocking: &BlockingPool::new(panic_guard.clone()),
+            blocking: &blocking,
             resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
             panic_guard: &panic_guard,
             limits: limits_of(&config),
@@ -184,6 +185,7 @@ impl Worker {
                 config.thread_idle_timeout,
                 config.switch_interval,
             )),
+            blocking,
             inbox,
             cork: Cork::new(),
             bodies: BodyStore {

@@ -199,6 +199,24 @@ fn heads_conditions_ranges_and_codings_are_those_of_the_file() {
 }
 
 #[test]
+fn a_file_that_is_not_in_memory_is_sent_whole_and_delays_no_other_client() {
+    let root = site();
+    let file = fs::File::open(root.path().join("large.bin")).unwrap();
+    file.sync_all().unwrap();
+    let server = start(root.path(), |_, _| {});
+    let large = large();
+    for _ in 0..3 {
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        let mut stream = server.connect();
+        send(&mut stream, "GET", "/static/large.bin", "");
+        send(&mut stream, "GET", "/after", "");
+        assert_eq!(ask(&mut server.connect(), "/", "").text(), "app /");
+        assert!(read_response(&mut stream).body == large);
+        assert_eq!(read_response(&mut stream).text(), "app /after");
+    }
+}
+
+#[test]
 fn a_directory_is_redirected_on_the_same_host() {
     let root = site();
     let server = start(root.path(), |_, mount| mount.path = String::new());

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::inbox::{Inbox, Returned};
 use super::slot::Slot;
+use crate::blocking_pool::BlockingPool;
 use crate::client::{Client, Local};
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::exchange::writer::{Presence, PresenceCheck};
@@ -135,10 +137,37 @@ impl Link {
         let before = self.out.len();
         let flushed = self.out.flush(&mut *self.transport)?;
         // Also for a bounded flush: what is left has the deadline of a response, not that of an earlier phase.
-        if flushed != Flushed::All || self.read_rate.is_behind() {
-            self.record_read_rate(&rate(), before - self.out.len(), flushed != Flushed::All);
+        // A disk that is slow is no fault of the client.
+        let is_blocked = !matches!(flushed, Flushed::All | Flushed::Reading);
+        if is_blocked || self.read_rate.is_behind() {
+            self.record_read_rate(&rate(), before - self.out.len(), is_blocked);
         }
         Ok(flushed)
+    }
+
+    /// After [`Flushed::Reading`]: has a thread that may wait read what is to be sent next. The event loop then resumes
+    /// the connection.
+    #[cold]
+    pub fn read_ahead(&mut self, blocking: &BlockingPool, inbox: &Arc<Inbox>) {
+        let Some(read) = self.out.take_read() else {
+            return;
+        };
+        let resume = {
+            let (inbox, token) = (Arc::clone(inbox), self.slot.token());
+            move || inbox.push(Returned::Released(token), true)
+        };
+        let job = {
+            let (read, resume) = (read.clone(), resume.clone());
+            move || {
+                read.run();
+                resume();
+            }
+        };
+        if blocking.spawn(job).is_err() {
+            // Without a thread the event loop waits for the disk.
+            read.skip();
+            resume();
+        }
     }
 
     #[cold]

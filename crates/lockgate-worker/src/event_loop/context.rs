@@ -14,6 +14,7 @@ use lockgate_tls::Acceptor;
 
 use super::load_shedding::{self, SheddingReport};
 use crate::app::App;
+use crate::blocking_pool::BlockingPool;
 use crate::client::Client;
 use crate::connection::inbox::{Inbox, StopMode};
 use crate::exchange::body::minimum_rate::MinimumRate;
@@ -45,6 +46,8 @@ pub struct Context {
     pub hsts: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub pool: Arc<ThreadPool>,
+    /// For work that may wait for a disk or compute for long.
+    pub blocking: BlockingPool,
     pub inbox: Arc<Inbox>,
     pub cork: Cork,
     pub bodies: BodyStore,
@@ -66,6 +69,7 @@ pub struct Reports {
     floods: SharedThrottle,
     lost_records: SharedThrottle,
     bad_pages: SharedThrottle,
+    changed_files: SharedThrottle,
     shedding: SheddingReport,
 }
 
@@ -252,11 +256,15 @@ impl Context {
         self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
-    pub fn report_short_file(&self) {
-        self.error_log.write_unless_blocked(
-            Level::Error,
-            "a file became shorter while it was being sent; the connection is closed",
+    /// Logs that a file has changed while it was being sent, from time to time.
+    pub fn report_changed_file(&self) {
+        let Some(suppressed) = self.reports.changed_files.record(Instant::now()) else {
+            return;
+        };
+        let message = format!(
+            "a file was changed or became shorter while it was being sent; the connection is closed{suppressed}"
         );
+        self.error_log.write_unless_blocked(Level::Error, &message);
     }
 
     /// The worker cannot continue: logs the reason and ends it; the supervisor starts another.

@@ -127,7 +127,8 @@ impl HeldWebSocket {
                 let context = &self.context;
                 match self.link.flush(|| context.write_rate()) {
                     Ok(Flushed::All) => {}
-                    Ok(Flushed::Blocked) => has_moved = false,
+                    // It sends no file.
+                    Ok(Flushed::Blocked | Flushed::Reading) => has_moved = false,
                     Ok(Flushed::Bounded) => return Next::Again,
                     Err(_) => self.lose(Outcome::ClientGone),
                 }

@@ -149,6 +149,7 @@ impl Http1 {
             Ok(Flushed::Blocked) if self.reader.discards_input() => self.discard_input(turn),
             Ok(Flushed::Blocked) => Next::Wait,
             Ok(Flushed::Bounded) => Next::Again,
+            Ok(Flushed::Reading) => self.read_ahead(turn.now),
             Ok(Flushed::All) if self.phase == Phase::Writing => {
                 self.count_response(turn.now);
                 match self.end_response(turn.now) {
@@ -205,7 +206,22 @@ impl Http1 {
     fn flush_link(&mut self) -> io::Result<Flushed> {
         self.response.is_committed = true;
         let context = &self.context;
-        self.link.flush(|| context.write_rate())
+        let flushed = self.link.flush(|| context.write_rate());
+        if let Err(error) = &flushed
+            && error.kind() == io::ErrorKind::UnexpectedEof
+        {
+            context.report_changed_file();
+        }
+        flushed
+    }
+
+    /// The response continues when another thread has read the next part of its file.
+    #[cold]
+    fn read_ahead(&mut self, now: Instant) -> Next {
+        let context = &self.context;
+        self.link.deadline = now + context.config.write_timeout;
+        self.link.read_ahead(&context.blocking, &context.inbox);
+        Next::Wait
     }
 
     /// The response has been sent in full. Returns whether the connection continues.
@@ -354,7 +370,10 @@ impl Protocol for Http1 {
     }
 
     fn resume(mut self: Box<Self>, turn: &mut Turn) -> Driven {
-        self.begin_waiting(turn.now);
+        // Or a part of a file has been read.
+        if self.phase != Phase::Writing {
+            self.begin_waiting(turn.now);
+        }
         self.drive(turn)
     }
 

@@ -101,6 +101,8 @@ pub struct Http2 {
     open_streams: usize,
     /// Requests that are with the application.
     running: usize,
+    /// A part of a file is being read for one of the responses.
+    awaits_file: bool,
     /// Since when there is no request.
     idle_since: Option<Instant>,
     /// Responses that wait for messages.
@@ -138,6 +140,7 @@ impl Http2 {
             has_abandoned: false,
             open_streams: 0,
             running: 0,
+            awaits_file: false,
             idle_since: None,
             subscribed: Vec::new(),
         }
@@ -158,7 +161,7 @@ impl Http2 {
             let mut has_output = true;
             if self.may_take_input() {
                 match self.read(turn) {
-                    Ok(has_news) => has_output = has_news,
+                    Ok(has_news) => has_output = has_news || self.awaits_file,
                     Err(next) => return next,
                 }
             }
@@ -172,7 +175,7 @@ impl Http2 {
                         }
                         continue;
                     }
-                    Ok(Flushed::All | Flushed::Blocked) => {}
+                    Ok(Flushed::All | Flushed::Blocked | Flushed::Reading) => {}
                     Ok(Flushed::Bounded) => {
                         self.shared.lock().is_marked = true;
                         return self.again(turn.now);

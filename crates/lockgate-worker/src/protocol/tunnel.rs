@@ -137,7 +137,8 @@ impl Tunnel {
                         self.idle_deadline = None;
                         self.link.deadline = turn.now + TIMER_INTERVAL;
                     }
-                    Ok(Flushed::Blocked) => {}
+                    // It sends no file.
+                    Ok(Flushed::Blocked | Flushed::Reading) => {}
                     Ok(Flushed::Bounded) => return Next::Again,
                     Err(_) => return self.lose(turn.now),
                 }

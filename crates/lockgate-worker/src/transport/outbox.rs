@@ -2,13 +2,17 @@
 //!
 //! Invariant: pieces are sent in order, each byte once; `len` is what is left.
 
+mod file_part;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use self::file_part::FilePart;
 use crate::transport::Transport;
+use crate::transport::page_cache::FileRead;
 
 /// `writev` accepts up to IOV_MAX buffers (1,024); beyond a few of them the cost is all in the kernel's copy.
 const PIECES_AT_ONCE: usize = 16;
@@ -22,11 +26,14 @@ pub trait SharedBytes: Send + Sync {
 enum Piece {
     Copied(Vec<u8>),
     Shared(Box<dyn SharedBytes>),
-    File {
-        file: Arc<File>,
-        offset: u64,
-        length: u64,
-    },
+    File(FilePart),
+}
+
+/// The result of sending a part of a file.
+enum FileStep {
+    Sent,
+    /// It has to be read first.
+    NotResident,
 }
 
 /// The result of a flush.
@@ -38,6 +45,8 @@ pub enum Flushed {
     Blocked,
     /// There is more to send and room for it, but other connections come first.
     Bounded,
+    /// There is more to send and room for it, but it is not in memory: see [`Outbox::take_read`].
+    Reading,
 }
 
 /// Maximum bytes per flush, about 0.2 ms of copying: neither a fast reader of a large file nor a thousand clients that
@@ -125,11 +134,16 @@ impl Outbox {
     pub fn push_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
         if length > 0 {
             self.len += length;
-            self.pieces.push_back(Piece::File {
-                file,
-                offset,
-                length,
-            });
+            self.pieces
+                .push_back(Piece::File(FilePart::new(file, offset, length)));
+        }
+    }
+
+    /// After [`Flushed::Reading`]: what has to be read before the next flush, unless another thread reads it already.
+    pub fn take_read(&mut self) -> Option<FileRead> {
+        match self.pieces.front_mut() {
+            Some(Piece::File(part)) => part.take_read(),
+            _ => None,
         }
     }
 
@@ -147,7 +161,7 @@ impl Outbox {
                     self.len -= match &piece {
                         Some(Piece::Copied(bytes)) => bytes.len() as u64,
                         Some(Piece::Shared(bytes)) => bytes.bytes().len() as u64,
-                        Some(Piece::File { length, .. }) => *length,
+                        Some(Piece::File(part)) => part.length,
                         None => 0,
                     };
                     if let Some(piece) = piece {
@@ -203,11 +217,12 @@ impl Outbox {
                 return Ok(Flushed::Bounded);
             }
             let outcome = match first {
-                Piece::File { .. } => self.flush_file(transport, room),
+                Piece::File(_) => self.flush_file(transport, room),
                 _ => self.flush_memory(transport, room),
             };
             match outcome {
-                Ok(()) => {}
+                Ok(FileStep::Sent) => {}
+                Ok(FileStep::NotResident) => return Ok(Flushed::Reading),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Flushed::Blocked);
                 }
@@ -222,14 +237,19 @@ impl Outbox {
         }
     }
 
-    fn flush_memory(&mut self, transport: &mut dyn Transport, mut room: usize) -> io::Result<()> {
+    fn flush_memory(
+        &mut self,
+        transport: &mut dyn Transport,
+        mut room: usize,
+    ) -> io::Result<FileStep> {
+        let is_file_next = self.is_file_ready(room);
         let mut slices = [IoSlice::new(&[]); PIECES_AT_ONCE];
         let mut count = 0;
         for piece in self.pieces.iter().take(PIECES_AT_ONCE) {
             let bytes = match piece {
                 Piece::Copied(bytes) => bytes.as_slice(),
                 Piece::Shared(bytes) => bytes.bytes(),
-                Piece::File { .. } => break,
+                Piece::File(_) => break,
             };
             let unsent = if count == 0 {
                 &bytes[self.sent..]
@@ -244,38 +264,50 @@ impl Outbox {
                 break;
             }
         }
-        let written = transport.write(&slices[..count])?;
+        let written = match is_file_next {
+            true => transport.write_before_file(&slices[..count])?,
+            false => transport.write(&slices[..count])?,
+        };
         self.advance(written);
-        Ok(())
+        Ok(FileStep::Sent)
     }
 
-    fn flush_file(&mut self, transport: &mut dyn Transport, room: usize) -> io::Result<()> {
-        let Some(Piece::File {
-            file,
-            offset,
-            length,
-        }) = self.pieces.front_mut()
-        else {
-            return Ok(());
+    /// Whether the second piece is a part of a file, which the next step can send: the first, a head, need not be a
+    /// packet of its own.
+    fn is_file_ready(&mut self, room: usize) -> bool {
+        let room = room as u64;
+        match self.pieces.get_mut(1) {
+            Some(Piece::File(part)) => part.resident(part.length.min(room)) > 0,
+            _ => false,
+        }
+    }
+
+    fn flush_file(&mut self, transport: &mut dyn Transport, room: usize) -> io::Result<FileStep> {
+        let Some(Piece::File(part)) = self.pieces.front_mut() else {
+            return Ok(FileStep::Sent);
         };
-        let wanted = (*length).min(room as u64);
-        let sent = match transport.send_file(file, *offset, wanted) {
+        let wanted = part.length.min(room as u64);
+        let ready = part.resident(wanted);
+        if ready == 0 {
+            return Ok(FileStep::NotResident);
+        }
+        part.check_version(ready)?;
+        let sent = match transport.send_file(&part.file, part.offset, ready) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
             outcome => Some(outcome?),
         };
         let (count, copy) = match sent {
             Some(count) => (count, None),
             None => {
-                let copy = read_part(file, *offset, wanted)?;
+                let copy = read_part(&part.file, part.offset, ready)?;
                 (copy.len(), Some(copy))
             }
         };
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        *offset += count as u64;
-        *length -= count as u64;
-        if *length == 0 {
+        part.advance(count as u64);
+        if part.length == 0 {
             self.pieces.pop_front();
         }
         match copy {
@@ -286,7 +318,7 @@ impl Outbox {
                 self.departed += count as u64;
             }
         }
-        Ok(())
+        Ok(FileStep::Sent)
     }
 
     fn advance(&mut self, written: usize) {
@@ -297,7 +329,7 @@ impl Outbox {
             let rest = match piece {
                 Piece::Copied(bytes) => bytes.len() - self.sent,
                 Piece::Shared(bytes) => bytes.bytes().len() - self.sent,
-                Piece::File { .. } => return,
+                Piece::File(_) => return,
             };
             if left < rest {
                 self.sent += left;
@@ -466,6 +498,72 @@ mod tests {
         assert_eq!(bounded, [(Flushed::Bounded, BYTES_AT_ONCE); 4]);
         assert_eq!(&transport.taken[..4], b"head");
         assert!(transport.taken[4..] == long);
+    }
+
+    #[test]
+    fn a_file_that_is_not_in_memory_waits_for_a_read() {
+        use rustix::fs::{Advice, fadvise};
+        let content: Vec<u8> = (0..900_000_u32).map(|at| (at % 251) as u8).collect();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&content).unwrap();
+        file.sync_all().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let mut outbox = Outbox::default();
+        outbox.append(b"head");
+        outbox.push_file(Arc::new(file), 0, content.len() as u64);
+        let mut transport = Picky::new(usize::MAX);
+        let mut reads = 0;
+        loop {
+            match outbox.flush(&mut transport).unwrap() {
+                Flushed::All => break,
+                Flushed::Reading => {
+                    let read = outbox.take_read().unwrap();
+                    assert!(outbox.take_read().is_none(), "one thread reads");
+                    assert_eq!(outbox.flush(&mut transport).unwrap(), Flushed::Reading);
+                    read.run();
+                    reads += 1;
+                }
+                Flushed::Blocked | Flushed::Bounded => {}
+            }
+        }
+        // A file system in memory has nothing to wait for.
+        assert!(reads <= 4, "{reads}");
+        assert!(transport.taken[..4] == *b"head" && transport.taken[4..] == content);
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_while_it_is_sent_is_an_error() {
+        for (change, is_error) in [
+            (0, true),
+            // Something is appended.
+            (3_000_000, false),
+        ] {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(3_000_000).unwrap();
+            let mut outbox = Outbox::default();
+            outbox.push_file(Arc::new(file.try_clone().unwrap()), 0, 3_000_000);
+            let mut transport = Picky::new(usize::MAX);
+            while outbox.departed() == 0 {
+                outbox.flush(&mut transport).unwrap();
+            }
+            // Another time stamp, whatever the step of the clock is.
+            let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+            file.write_at(b"new", change).unwrap();
+            file.set_modified(later).unwrap();
+            let outcome = loop {
+                match outbox.flush(&mut transport) {
+                    Ok(Flushed::All) => break Ok(()),
+                    Ok(_) => {}
+                    Err(error) => break Err(error.kind()),
+                }
+            };
+            let expected = if is_error {
+                Err(io::ErrorKind::UnexpectedEof)
+            } else {
+                Ok(())
+            };
+            assert_eq!(outcome, expected, "{change}");
+        }
     }
 
     #[test]

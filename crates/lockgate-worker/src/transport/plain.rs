@@ -28,6 +28,22 @@ impl Plain {
         }
     }
 
+    fn send(&self, pieces: &[IoSlice<'_>], is_more_to_come: bool) -> io::Result<usize> {
+        // NOSIGNAL: a reset connection is an error code here and must not raise SIGPIPE in an embedding program.
+        let mut flags = SendFlags::NOSIGNAL;
+        flags.set(SendFlags::MORE, is_more_to_come);
+        if let [piece] = pieces {
+            return Ok(rustix::net::send(&*self.socket, piece, flags)?);
+        }
+        let mut control = rustix::net::SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(
+            &*self.socket,
+            pieces,
+            &mut control,
+            flags,
+        )?)
+    }
+
     pub(super) fn socket(&self) -> Arc<TrackedFd> {
         Arc::clone(&self.socket)
     }
@@ -39,19 +55,11 @@ impl Transport for Plain {
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        // NOSIGNAL: a reset connection is an error code here and must not raise SIGPIPE in an embedding program.
-        let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::MORE, self.is_corked);
-        if let [piece] = pieces {
-            return Ok(rustix::net::send(&*self.socket, piece, flags)?);
-        }
-        let mut control = rustix::net::SendAncillaryBuffer::default();
-        Ok(rustix::net::sendmsg(
-            &*self.socket,
-            pieces,
-            &mut control,
-            flags,
-        )?)
+        self.send(pieces, self.is_corked)
+    }
+
+    fn write_before_file(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(pieces, true)
     }
 
     fn set_corked(&mut self, is_corked: bool) {

@@ -33,7 +33,9 @@ impl Http1 {
     /// Sends a response from the thread that made it, and leaves the connection where the event loop finds it.
     fn finish_on_this_thread(mut self: Box<Self>) {
         match self.flush_link() {
-            Ok(Flushed::Blocked | Flushed::Bounded) => return self.return_to_event_loop(),
+            Ok(Flushed::Blocked | Flushed::Bounded | Flushed::Reading) => {
+                return self.return_to_event_loop();
+            }
             Ok(Flushed::All) => {}
             Err(_) => {
                 self.lose(Instant::now());

@@ -77,10 +77,23 @@ impl Http1 {
             self.context.pool.record_progress();
             match outcome {
                 Ok(Flushed::All) => return Ok(()),
+                Ok(Flushed::Reading) => self.read_file(),
                 Ok(_) if self.link.out.len() < before => {}
                 Ok(_) => self.wait_until_writable()?,
-                Err(error) => return Err(self.on_write_error(&error)),
+                Err(_) => {
+                    self.link.hung_up = true;
+                    return Err(ClientGone);
+                }
             }
+        }
+    }
+
+    /// Waits for the disk.
+    fn read_file(&mut self) {
+        self.context.pool.promote_now();
+        match self.link.out.take_read() {
+            Some(read) => read.run(),
+            None => std::thread::yield_now(),
         }
     }
 
@@ -112,14 +125,6 @@ impl Http1 {
             return Ok(Flushed::All);
         }
         self.flush_link()
-    }
-
-    fn on_write_error(&mut self, error: &io::Error) -> ClientGone {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.context.report_short_file();
-        }
-        self.link.hung_up = true;
-        ClientGone
     }
 
     /// Counts a piece against the announced length and writes its framing around `put`.

@@ -13,6 +13,7 @@ use super::record::Ended;
 use super::state::State;
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::transport::outbox::{Outbox, SharedBytes};
+use crate::transport::page_cache::FileRead;
 
 /// A writer waits while more than this is queued of its stream's body.
 pub(super) const QUEUED_AT_MOST: u64 = 128 << 10;
@@ -58,6 +59,8 @@ pub(super) struct Outgoing {
     ended: Option<Ended>,
     /// When a part of it was framed last.
     turn: u64,
+    /// Another thread reads the next part of its file.
+    read: Option<FileRead>,
     /// How fast the client opens its windows, and until when it has to.
     rate: ClientRate,
     framed: u64,
@@ -75,6 +78,7 @@ impl Outgoing {
             is_complete: false,
             ended: None,
             turn: 0,
+            read: None,
             rate: ClientRate::default(),
             framed: 0,
             deadline: None,
@@ -107,7 +111,11 @@ impl Outgoing {
 
     /// Whether there is anything to frame.
     fn is_waiting(&self) -> bool {
-        self.queued > 0 || self.is_complete
+        (self.queued > 0 || self.is_complete) && !self.is_being_read()
+    }
+
+    fn is_being_read(&self) -> bool {
+        self.read.as_ref().is_some_and(|read| !read.is_done())
     }
 
     fn advance(&mut self, count: u64) {
@@ -165,6 +173,8 @@ pub(super) struct FilePart {
     pub(super) file: Arc<File>,
     pub(super) offset: u64,
     pub(super) count: usize,
+    /// Another thread has just read it.
+    pub(super) was_read: bool,
 }
 
 impl State {
@@ -260,12 +270,15 @@ impl State {
                 length,
             }) => {
                 let left = *length - outgoing.taken;
+                let offset = *offset + outgoing.taken;
                 let count = usize::try_from(left).map_or(capacity, |left| left.min(capacity));
+                outgoing.read.take_if(|read| read.end() <= offset);
                 return Framed::File(FilePart {
                     stream,
                     file: Arc::clone(file),
-                    offset: *offset + outgoing.taken,
+                    offset,
                     count,
+                    was_read: outgoing.read.is_some(),
                 });
             }
         };
@@ -295,6 +308,19 @@ impl State {
         }
         self.on_framed(index, count, is_last);
         Framed::Frame
+    }
+
+    /// The part is not in memory: its stream waits until it has been read. `None`: the stream has ended meanwhile.
+    pub(super) fn begin_read(&mut self, part: &FilePart) -> Option<FileRead> {
+        let outgoing = (self.outgoing.iter_mut()).find(|one| one.stream == part.stream)?;
+        let left = outgoing.pieces.front()?.len() - outgoing.taken;
+        let read = FileRead::new(&part.file, part.offset, left);
+        Some(outgoing.read.insert(read).clone())
+    }
+
+    /// Whether a part of a file is being read.
+    pub(super) fn awaits_file(&self) -> bool {
+        self.outgoing.iter().any(|one| one.read.is_some())
     }
 
     /// Frames the bytes that were read of a file. False: the stream has ended meanwhile.

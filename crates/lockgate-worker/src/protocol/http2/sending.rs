@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::http2::ErrorCode;
@@ -11,8 +12,10 @@ use super::Http2;
 use super::outgoing::{FilePart, Framed, OUTPUT_AHEAD};
 use super::record::Unsent;
 use super::state::State;
+use crate::connection::inbox::Returned;
 use crate::connection::turn::Turn;
 use crate::transport::outbox::{Flushed, Outbox};
+use crate::transport::page_cache::read_now;
 
 /// Bytes sent per turn, as in HTTP/1.
 const SENT_AT_ONCE: u64 = 1 << 20;
@@ -39,6 +42,8 @@ impl Http2 {
                     return Ok(Flushed::Blocked);
                 }
                 Flushed::Bounded => return Ok(Flushed::Bounded),
+                // Files are read before they are framed.
+                Flushed::Reading => return Ok(Flushed::Blocked),
             }
         }
     }
@@ -67,8 +72,35 @@ impl Http2 {
             self.window_deadline = state.check_windows(&rate, now);
             self.shared.wake(&state);
         }
+        self.awaits_file = state.awaits_file();
         (self.open_streams, self.running) = state.counts();
         part
+    }
+
+    /// Has a thread that may wait read the next part of a file. The stream continues after that.
+    #[cold]
+    fn read_ahead(&mut self, part: &FilePart) {
+        let Some(read) = self.shared.lock().begin_read(part) else {
+            return;
+        };
+        self.awaits_file = true;
+        let context = &self.shared.context;
+        let resume = {
+            let (inbox, token) = (Arc::clone(&context.inbox), self.link.slot.token());
+            move || inbox.push(Returned::Released(token), true)
+        };
+        let job = {
+            let (read, resume) = (read.clone(), resume.clone());
+            move || {
+                read.run();
+                resume();
+            }
+        };
+        if context.blocking.spawn(job).is_err() {
+            // Without a thread the event loop waits for the disk.
+            read.skip();
+            resume();
+        }
     }
 
     /// Reads a part of a file, without the lock, and frames it.
@@ -77,13 +109,21 @@ impl Http2 {
         let bytes = &mut turn.buffer[..count];
         let mut read = 0;
         while read < count {
-            match part
-                .file
-                .read_at(&mut bytes[read..], part.offset + read as u64)
-            {
+            let (rest, at) = (&mut bytes[read..], part.offset + read as u64);
+            let outcome = match part.was_read {
+                true => part.file.read_at(rest, at),
+                false => read_now(&part.file, rest, at),
+            };
+            match outcome {
                 Ok(0) => break,
                 Ok(more) => read += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if read == 0 {
+                        return self.read_ahead(part);
+                    }
+                    break;
+                }
                 Err(_) => break,
             }
         }
@@ -95,7 +135,7 @@ impl Http2 {
             state.reset(part.stream, ErrorCode::INTERNAL_ERROR);
             self.shared.wake(&state);
             drop(state);
-            self.shared.context.report_short_file();
+            self.shared.context.report_changed_file();
             if let Some(ended) = ended {
                 let (peer, context) = (&self.shared.peer, &self.shared.context);
                 ended.record_lost(Outcome::Aborted, Loss::Aborted, peer, context, turn.now);
