@@ -24,7 +24,7 @@ static = [
 ]
 """  # noqa: E501
 
-APP = '''
+APP = """
 import os
 
 def app(environ, start_response):
@@ -43,7 +43,7 @@ def app(environ, start_response):
         return environ["wsgi.file_wrapper"](open(name, "rb"))
     start_response("200 OK", headers)
     return [b"application " + environ["PATH_INFO"].encode("latin-1")]
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -275,4 +275,3 @@ def test_a_slow_disk_delays_no_other_client(server, root):
             slowest = max(slowest, time.monotonic() - begin)
             assert hashlib.sha256(wire.response().body).digest()
     assert slowest < 5
-
