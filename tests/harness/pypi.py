@@ -7,7 +7,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-import pytest
+from harness.requirements import missing
 
 #: Kept in the virtualenv, since pip runs the build of a package even for a download.
 KEPT = Path(sys.prefix) / "sources"
@@ -22,7 +22,7 @@ def unpack_source(requirement: str, directory: Path) -> Path:
         command += ["--no-binary", name, "--dest", str(directory), requirement]
         fetched = subprocess.run(command, capture_output=True, text=True, timeout=100)
         if fetched.returncode != 0:
-            pytest.skip(f"pip cannot download the source of {requirement}: {fetched.stderr[-300:]}")
+            missing(f"pip cannot download the source of {requirement}: {fetched.stderr[-300:]}")
         [received] = directory.glob("*.tar.gz")
         KEPT.mkdir(exist_ok=True)
         # Another test may do the same now.

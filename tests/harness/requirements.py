@@ -10,18 +10,19 @@ import pytest
 def require_module(name: str) -> None:
     """Needs an importable package of requirements/applications.txt."""
     if importlib.util.find_spec(name) is None:
-        _missing(f"the package {name} is not installed (requirements/applications.txt)")
+        missing(f"the package {name} is not installed (requirements/applications.txt)")
 
 
 def require_program(name: str, *, package: str, directories: tuple[str, ...] = ()) -> str:
     """Needs a program of a Debian package; returns its path."""
     path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *directories]))
     if path is None:
-        _missing(f"the program {name} is not installed (Debian package {package})")
+        missing(f"the program {name} is not installed (Debian package {package})")
     return path
 
 
-def _missing(reason: str) -> None:
+def missing(reason: str) -> None:
+    """Skips the test; fails it in CI."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

@@ -50,7 +50,7 @@ class Answer:
 class Site:
     """`apps/session_app.py` under a server."""
 
-    def __init__(self, directory, kind, wait=True, app="session_app:app", **options):
+    def __init__(self, directory, kind, *arguments, **options):
         if kind == "gunicorn" and not GUNICORN.exists():
             pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
         directory.mkdir(exist_ok=True)
@@ -59,13 +59,12 @@ class Site:
         if "secrets" not in options:
             options.setdefault("secret", SECRET)
         environment = {"SESSION_OPTIONS": json.dumps(options), "SESSION_CLOCK": str(self.clock)}
-        arguments = ("--threads", "4")
         if kind == "gunicorn":
             environment["PYTHONPATH"] = str(GUNICORN)
         self.server = Server(
             directory,
-            app,
-            *arguments,
+            "session_app:app",
+            *("--threads", "4", *arguments),
             environment=environment,
             program=(sys.executable, "-m", kind),
             wait=False,

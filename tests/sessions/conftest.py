@@ -19,8 +19,9 @@ def open_site(tmp_path, request):
     """Starts sites that live as long as the test: open_site("lockgate", "sqlite", **options)."""
     started = []
 
-    def start(kind="lockgate", store="cookie", **options):
-        started.append(Site(tmp_path, kind, **with_store(request, tmp_path, store), **options))
+    def start(kind="lockgate", store="cookie", *arguments, **options):
+        options |= with_store(request, tmp_path, store)
+        started.append(Site(tmp_path, kind, *arguments, **options))
         return started[-1]
 
     yield start

@@ -99,7 +99,7 @@ def outage(request, own_redis):
     made.link.close()
 
 
-def test_a_request_waits_once_and_for_its_timeout_only(outage, caplog, monkeypatch):
+def test_requests_wait_for_their_timeout_only(outage, caplog, monkeypatch):
     # The test decides when the store is tried again.
     monkeypatch.setattr(guard, "RETRY_AFTER", 3600)
     manager = SessionManager(Keyring([SECRET]), store=outage.url, store_timeout=TIMEOUT)
@@ -117,9 +117,10 @@ def test_a_request_waits_once_and_for_its_timeout_only(outage, caplog, monkeypat
     assert request(cookie)[:3] == ({"user": "ann"}, True, None)
     outage.begin()
     with caplog.at_level(logging.WARNING, "lockgate.sessions"):
-        *found, waited = request(cookie, lambda session: session.update(note=1))
-        assert found == [{}, False, None]
-        assert waited < TIMEOUT + LATE
+        for _ in range(guard.FAILURES):
+            *found, waited = request(cookie, lambda session: session.update(note=1))
+            assert found == [{}, False, None]
+            assert waited < TIMEOUT + LATE
         # The next ones do not wait at all.
         times = [request(cookie, lambda session: session.update(note=1))[3] for _ in range(20)]
         assert max(times) < TIMEOUT / 2

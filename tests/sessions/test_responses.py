@@ -108,3 +108,19 @@ def test_what_is_not_json_is_an_error_that_names_the_key(site):
     assert site.ask(["set", "\ud800", 1]).status == 500
     expected = "cannot be stored as JSON"
     eventually(lambda: expected in site.server.errors, what=expected)
+
+
+def test_the_response_cache_gives_no_session_to_another_client(open_site):
+    site = open_site("lockgate", "cookie", "--cache", "16MiB")
+    public = [["Cache-Control", "public, max-age=60"]]
+    # A response that does not use the session is stored.
+    for _ in range(2):
+        answer = site.ask(look=False, headers=public)
+    assert "hit" in answer.one("Cache-Status")
+    ann, bob = site.log_in(), site.ask(["set", "user", "bob"]).pair
+    for cookie, user in [(ann, "ann"), (bob, "bob"), (ann, "ann")]:
+        assert site.ask(cookie=cookie, headers=public).data == {"user": user}
+        answer = site.ask(["set", "n", 1], cookie=cookie, headers=public)
+        assert answer.sets_cookie and answer.data == {"user": user, "n": 1}
+    cookies = {site.ask(["set", "user", "new"], headers=public).pair for _ in range(3)}
+    assert len(cookies) == 3

@@ -12,8 +12,11 @@ from lockgate.sessions.record import Store, StoreUnavailable
 
 T = TypeVar("T")
 
-# For this long a store that has failed is not asked: only then does one request try it.
+# After this number of failures in a row the store is not asked for a time, in seconds.
+FAILURES = 3
 RETRY_AFTER = 1.0
+# Between two warnings of a process.
+WARNING_INTERVAL = 10.0
 
 log = logging.getLogger("lockgate.sessions")
 
@@ -31,40 +34,47 @@ class GuardedStore:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._has_failed = False
+        self._failures = 0
         self._next_attempt = 0.0
+        self._is_reported = False
+        self._next_warning = 0.0
 
     def ask(self, budget: WaitBudget, call: Callable[[Store, float], T]) -> T:
         """What a call of the store with a timeout returns. StoreUnavailable, also without a call
         if the store has failed a moment ago."""
+        if budget.seconds <= 0:
+            raise StoreUnavailable("the request has waited for the store for too long")
         begin = time.monotonic()
         with self._lock:
-            if self._has_failed and begin < self._next_attempt:
-                raise StoreUnavailable("the store has failed a moment ago")
-            # Only this request waits for a store that has failed.
-            self._next_attempt = begin + RETRY_AFTER
+            if self._failures >= FAILURES:
+                if begin < self._next_attempt:
+                    raise StoreUnavailable("the store has failed a moment ago")
+                # Only this request waits for it.
+                self._next_attempt = begin + RETRY_AFTER
         try:
-            if budget.seconds <= 0:
-                raise StoreUnavailable("the request has waited for the store for too long")
             answer = call(self._store, budget.seconds)
         except StoreUnavailable as error:
-            self._on_failure(error)
+            self._on_failure(error, time.monotonic())
             raise
         finally:
             budget.seconds -= time.monotonic() - begin
-        self._on_success()
+        if self._failures:
+            self._on_success()
         return answer
 
-    def _on_failure(self, error: StoreUnavailable) -> None:
+    def _on_failure(self, error: StoreUnavailable, now: float) -> None:
         with self._lock:
-            is_first, self._has_failed = not self._has_failed, True
-            self._next_attempt = time.monotonic() + RETRY_AFTER
-        if is_first:
+            self._failures += 1
+            self._next_attempt = now + RETRY_AFTER
+            is_new = not self._is_reported and now >= self._next_warning
+            if is_new:
+                self._is_reported, self._next_warning = True, now + WARNING_INTERVAL
+        if is_new:
             log.warning("session store unavailable: sessions are empty, and not saved: %s", error)
 
     def _on_success(self) -> None:
-        if self._has_failed:
-            with self._lock:
-                is_first, self._has_failed = self._has_failed, False
-            if is_first:
-                log.warning("session store available again")
+        with self._lock:
+            self._failures = 0
+            was_reported, self._is_reported = self._is_reported, False
+        if was_reported:
+            log.warning("session store available again")
