@@ -29,7 +29,10 @@ pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
-pub use metrics::{CONTENT_TYPE as METRICS_CONTENT_TYPE, write_metrics, write_push_metrics};
+pub use metrics::{
+    CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, write_cache_metrics, write_metrics,
+    write_push_metrics,
+};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, ReloadState,
     ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals, WorkerCounters,

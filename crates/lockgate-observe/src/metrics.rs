@@ -131,6 +131,106 @@ pub fn write_push_metrics(out: &mut Vec<u8>, scoreboard: Scoreboard, published: 
     }
 }
 
+/// What a response cache counts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CacheCounts {
+    /// Requests that were answered from the cache.
+    pub hits: u64,
+    /// Requests that were not.
+    pub misses: u64,
+    /// Requests that have waited for the response to another one.
+    pub collapsed: u64,
+    /// Entries that were written.
+    pub stored: u64,
+    /// Entries that were removed to make room.
+    pub evicted: u64,
+    /// Entries that were removed by purges.
+    pub purged: u64,
+    /// Entries that were not written because of a purge meanwhile.
+    pub refused: u64,
+    /// Entries that another program has overwritten.
+    pub corrupt: u64,
+    /// Entries now.
+    pub entries: u64,
+    /// Bytes that they occupy.
+    pub bytes: u64,
+    /// Bytes that they may occupy.
+    pub capacity: u64,
+}
+
+/// Appends what a server with a response cache counts.
+pub fn write_cache_metrics(out: &mut Vec<u8>, counts: &CacheCounts) {
+    let mut text = Text::new(out);
+    let name = "lockgate_cache_requests_total";
+    text.family(
+        name,
+        "counter",
+        "Requests that the cache may answer, by result.",
+    );
+    for (result, count) in [("hit", counts.hits), ("miss", counts.misses)] {
+        text.sample(name, &format!("{{result=\"{result}\"}}"), &count);
+    }
+    for (name, kind, help, value) in [
+        (
+            "lockgate_cache_collapsed_requests_total",
+            "counter",
+            "Requests that have waited for the response to another request.",
+            counts.collapsed,
+        ),
+        (
+            "lockgate_cache_stored_total",
+            "counter",
+            "Entries that were written.",
+            counts.stored,
+        ),
+        (
+            "lockgate_cache_evicted_total",
+            "counter",
+            "Entries that were removed to make room for others.",
+            counts.evicted,
+        ),
+        (
+            "lockgate_cache_purged_total",
+            "counter",
+            "Entries that were removed by purges.",
+            counts.purged,
+        ),
+        (
+            "lockgate_cache_refused_total",
+            "counter",
+            "Entries that were not written because they were purged before they were complete.",
+            counts.refused,
+        ),
+        (
+            "lockgate_cache_corrupt_total",
+            "counter",
+            "Lookups that found an entry that another program has overwritten.",
+            counts.corrupt,
+        ),
+        (
+            "lockgate_cache_entries",
+            "gauge",
+            "Entries in the cache.",
+            counts.entries,
+        ),
+        (
+            "lockgate_cache_bytes",
+            "gauge",
+            "Memory that the entries occupy.",
+            counts.bytes,
+        ),
+        (
+            "lockgate_cache_capacity_bytes",
+            "gauge",
+            "Memory that the entries may occupy.",
+            counts.capacity,
+        ),
+    ] {
+        text.family(name, kind, help);
+        text.sample(name, "", &value);
+    }
+}
+
 /// With three decimals; 0 if no worker serves.
 fn busy_ratio(workers: &[WorkerView]) -> String {
     let serving = workers
@@ -366,6 +466,27 @@ mod tests {
         assert_eq!(samples["lockgate_info{version=\"1.2.3\"}"], 1.0);
         assert_eq!(samples["lockgate_workers{state=\"serving\"}"], 0.0);
         assert_eq!(samples["lockgate_request_duration_seconds_count"], 0.0);
+    }
+
+    #[test]
+    fn a_server_with_a_cache_counts_hits_and_entries() {
+        let mut out = Vec::new();
+        let counts = CacheCounts {
+            hits: 3,
+            misses: 2,
+            bytes: 4096,
+            ..CacheCounts::default()
+        };
+        write_cache_metrics(&mut out, &counts);
+        let samples = parse(std::str::from_utf8(&out).unwrap());
+        for (name, value) in [
+            ("lockgate_cache_requests_total{result=\"hit\"}", 3.0),
+            ("lockgate_cache_requests_total{result=\"miss\"}", 2.0),
+            ("lockgate_cache_bytes", 4096.0),
+            ("lockgate_cache_evicted_total", 0.0),
+        ] {
+            assert_eq!(samples[name], value, "{name}");
+        }
     }
 
     #[test]

@@ -21,9 +21,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
-    CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks, WorkerView,
-    write_certificate_metrics, write_metrics, write_push_metrics, write_stacks, write_status,
-    write_uwsgi,
+    CacheCounts, CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks,
+    WorkerView, write_cache_metrics, write_certificate_metrics, write_metrics, write_push_metrics,
+    write_stacks, write_status, write_uwsgi,
 };
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Store};
@@ -54,7 +54,6 @@ pub(crate) struct Shared {
     pub(crate) scoreboard: Scoreboard,
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) broadcast_log: Option<Log>,
-    #[allow(dead_code, reason = "purging comes with the handler of the cache")]
     pub(crate) responses: Option<ResponseStore>,
     pub(crate) purger: Option<CachePurger>,
     /// The user of the workers, if it is another one than the supervisor's.
@@ -111,6 +110,7 @@ pub(crate) fn run(
         actions,
         publishing,
         purging,
+        responses: shared.responses,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
@@ -118,6 +118,23 @@ pub(crate) fn run(
         log: Arc::clone(log),
     });
     Ok(context.run(&worker_control))
+}
+
+fn cache_counts(responses: &ResponseStore) -> CacheCounts {
+    let counts = responses.counts();
+    CacheCounts {
+        hits: counts.hits,
+        misses: counts.misses,
+        collapsed: counts.collapsed,
+        stored: counts.stored,
+        evicted: counts.evicted,
+        purged: counts.purged,
+        refused: counts.refused,
+        corrupt: counts.corrupt,
+        entries: counts.entries,
+        bytes: counts.bytes,
+        capacity: counts.capacity,
+    }
 }
 
 /// Responses take microseconds and never block, except for /stacks, which waits for workers: hence the second thread.
@@ -156,6 +173,7 @@ struct Admin {
     actions: Actions,
     publishing: Publishing,
     purging: Purging,
+    responses: Option<ResponseStore>,
 }
 
 impl App for Admin {
@@ -201,6 +219,9 @@ impl Admin {
                 if let Some(broadcast) = self.publishing.broadcast {
                     let published = broadcast.log.last_sequence();
                     write_push_metrics(&mut body, self.scoreboard, published);
+                }
+                if let Some(responses) = self.responses {
+                    write_cache_metrics(&mut body, &cache_counts(&responses));
                 }
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
