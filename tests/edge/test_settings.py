@@ -103,6 +103,26 @@ def test_a_relative_directory_is_relative_to_chdir(tmp_path, start):
     assert "cannot be read" not in server.errors
 
 
+def test_further_fields_of_a_path(tmp_path, start):
+    (tmp_path / "a.txt").write_text("0123456789")
+    file = f"""
+        [[static]]
+        path = "/f"
+        dir = "{tmp_path}"
+        max_age = "1h"
+        headers = {{ "Access-Control-Allow-Origin" = "*", "X-Robots-Tag" = "noindex" }}
+    """
+    (tmp_path / "lockgate.toml").write_text(file)
+    server = start("hello:app", "--config", str(tmp_path / "lockgate.toml"))
+    for fields in ([], ["Range: bytes=1-2"]):
+        found = server.get("/f/a.txt", *fields)
+        assert found.status == (206 if fields else 200)
+        assert found.header("Access-Control-Allow-Origin") == "*"
+        assert found.header("X-Robots-Tag") == "noindex"
+        assert found.header("Cache-Control") == "max-age=3600"
+    assert server.get("/").header("X-Robots-Tag") is None
+
+
 def test_a_directory_that_is_made_later_is_served(tmp_path, start):
     late = tmp_path / "late"
     server = start("hello:app", f"--static=/f={late}")

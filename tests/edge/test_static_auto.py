@@ -47,8 +47,10 @@ def found(directory: Path, app: str, root_path: str = "") -> tuple[dict, list[st
     assert outcome.returncode == 0, outcome.stderr
     rows, notes = json.loads(outcome.stdout)
     mounts = {}
-    for path, dirs, index, immutable, max_age, origin in rows:
+    for path, dirs, index, immutable, max_age, headers, origin in rows:
         assert path not in mounts
+        # WhiteNoise adds this, and the frameworks do not.
+        assert headers == ([["Access-Control-Allow-Origin", "*"]] if "WhiteNoise" in app else [])
         places = [str(Path(one).relative_to(directory)) for one in dirs]
         mounts[path] = (places, index, immutable, max_age, origin)
     return mounts, notes

@@ -157,7 +157,7 @@ impl Kind {
             Self::Text => "text".into(),
             Self::Path => "path".into(),
             Self::StaticMount => {
-                "`/PATH=DIR`, or in the file a table `{ path = …, dir = … }` with `dirs`, `index`, `immutable`, `max_age`, `internal` and `fallthrough`; or `auto` alone"
+                "`/PATH=DIR`, or in the file a table `{ path = …, dir = … }` with `dirs`, `index`, `immutable`, `max_age`, `headers`, `internal` and `fallthrough`; or `auto` alone"
                     .into()
             }
             Self::Assignment => "`KEY=VALUE`".into(),

@@ -41,6 +41,8 @@ pub struct StaticMount {
     pub immutable: Vec<String>,
     /// How long clients may reuse the other files without asking; `None`: there is no Cache-Control.
     pub max_age: Option<Duration>,
+    /// Further fields of their responses, in order: valid names and values, and none that the server sets itself.
+    pub headers: Vec<(String, String)>,
     /// Whether only the application reaches the files, with X-Accel-Redirect or X-Sendfile.
     pub internal: bool,
     /// Whether a request whose file is missing goes on to the application; otherwise it gets 404.
@@ -56,6 +58,7 @@ impl StaticMount {
             index: Some(Self::DEFAULT_INDEX.to_owned()),
             immutable: Vec::new(),
             max_age: None,
+            headers: Vec::new(),
             internal: false,
             fallthrough: true,
         }

@@ -118,6 +118,7 @@ impl Source<'_> {
             coding,
             is_coded: stamps.sidecars.iter().any(Option::is_some),
             cache_control: cache_control.as_deref(),
+            headers: &self.mount.headers,
         };
         let mut coded = Vec::new();
         for (coding, file) in CODINGS.into_iter().zip(files.sidecars) {
@@ -198,6 +199,7 @@ struct Form<'a> {
     /// There are other codings.
     is_coded: bool,
     cache_control: Option<&'a str>,
+    headers: &'a [(String, String)],
 }
 
 impl Form<'_> {
@@ -220,6 +222,9 @@ impl Form<'_> {
         }
         if let Some(value) = self.cache_control {
             push("Cache-Control", value.as_bytes());
+        }
+        for (name, value) in self.headers {
+            push(name, value.as_bytes());
         }
         head
     }

@@ -21,6 +21,8 @@ pub(crate) struct Mount {
     pub(crate) index: Option<String>,
     immutable: Vec<Glob>,
     max_age: Option<Duration>,
+    /// Further fields of responses.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) is_internal: bool,
     pub(crate) falls_through: bool,
 }
@@ -33,6 +35,7 @@ impl Mount {
             index: mount.index.clone().filter(|index| !index.is_empty()),
             immutable: mount.immutable.iter().map(|glob| Glob::new(glob)).collect(),
             max_age: mount.max_age,
+            headers: mount.headers.clone(),
             is_internal: mount.internal,
             falls_through: mount.fallthrough,
         }

@@ -19,14 +19,14 @@ WRAPPED = ("application", "app", "wsgi_app", "_app", "_application", "__wrapped_
 #: More objects than any application wraps around another.
 MOST_LAYERS = 200
 
-Row = tuple[str, list[str], "str | None", list[str], "int | None", str]
+Row = tuple[str, list[str], "str | None", list[str], "int | None", list[tuple[str, str]], str]
 
 
 def find(application: Any, root_path: str) -> tuple[list[Row], list[str]]:
     """What the application serves itself, for the server; and sentences for the operator.
 
     A row has the path without a slash at its end, the directories, the index, the patterns of
-    immutable names, the age in seconds, and where it was found.
+    immutable names, the age in seconds, further fields, and where it was found.
     """
     found = Found()
     for prefix, layer in layers(application):
@@ -39,7 +39,16 @@ def find(application: Any, root_path: str) -> tuple[list[Row], list[str]]:
                 found.notes.append(f"the static files of {source.NAME} cannot be examined: {what}")
     mounts = [mount for mount in merged(found.mounts) if mount.dirs]
     rows = [
-        (one.path, one.dirs, one.index, one.immutable, one.max_age, one.origin) for one in mounts
+        (
+            one.path,
+            one.dirs,
+            one.index,
+            one.immutable,
+            one.max_age,
+            list(one.headers.items()),
+            one.origin,
+        )
+        for one in mounts
     ]
     return rows, list(dict.fromkeys(found.notes))
 

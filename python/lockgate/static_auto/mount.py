@@ -25,6 +25,8 @@ class Mount:
     immutable: list[str] = field(default_factory=list)
     #: Seconds for which the others are fresh; None: clients ask each time.
     max_age: int | None = None
+    #: Further fields of responses.
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

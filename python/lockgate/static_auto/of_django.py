@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lockgate.static_auto.mount import Found, Mount, immutable_patterns, mount_path
+from lockgate.static_auto.of_whitenoise import ALL_ORIGINS
 
 NAME = "Django"
 WHITENOISE = "WhiteNoiseMiddleware"
@@ -34,6 +35,7 @@ def find(layer: Any, prefix: str, found: Found) -> None:
     if path is not None:
         for mount in static_mounts(settings, whitenoise, path, found):
             mount.index, mount.max_age = whitenoise.index, whitenoise.max_age
+            mount.headers = dict(whitenoise.headers)
             found.mounts.append(mount)
     if whitenoise.root:
         found.mounts.append(
@@ -43,6 +45,7 @@ def find(layer: Any, prefix: str, found: Found) -> None:
                 "WHITENOISE_ROOT",
                 whitenoise.index,
                 max_age=whitenoise.max_age,
+                headers=dict(whitenoise.headers),
             )
         )
 
@@ -61,6 +64,7 @@ class Whitenoise:
         self.root: str | None = setting("ROOT", None)
         self.prefix: str | None = setting("STATIC_PREFIX", None)
         self.uses_finders = bool(setting("USE_FINDERS", settings.DEBUG))
+        self.headers = ALL_ORIGINS if setting("ALLOW_ALL_ORIGINS", True) else {}
         self.max_age: int | None = setting("MAX_AGE", 0 if settings.DEBUG else 60)
         index = setting("INDEX_FILE", None)
         self.index: str | None = "index.html" if index is True else (index or None)

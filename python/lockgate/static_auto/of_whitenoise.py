@@ -14,6 +14,8 @@ from typing import Any
 from lockgate.static_auto.mount import Found, Mount, immutable_patterns, mount_path
 
 NAME = "WhiteNoise"
+#: What WhiteNoise adds by default.
+ALL_ORIGINS = {"Access-Control-Allow-Origin": "*"}
 COMPRESSED = (".gz", ".br", ".zst")
 #: Files of more directories than this are left to WhiteNoise.
 MOST_DIRECTORIES = 50
@@ -50,6 +52,7 @@ def find(layer: Any, prefix: str, found: Found) -> None:
                 layer.index_file,
                 list(patterns or []),
                 layer.max_age,
+                dict(ALL_ORIGINS) if layer.allow_all_origins else {},
             )
         )
 

@@ -19,7 +19,7 @@ pub(super) const SETTINGS: &[Setting] = &[
               `auto` serves those that the application has declared: Django's `STATIC_ROOT`, Flask's static folders \
               and the files of WhiteNoise. In the file, a table has further keys: `index`, the file that is served \
               for a directory (`index.html`; empty: none); `immutable`, patterns of the names of files that never \
-              change, such as `*.????????.*`; `max_age`, how long clients may reuse the others; `internal`, to serve \
+              change, such as `*.????????.*`; `max_age`, how long clients may reuse the others; `headers`, a table of further fields of the responses; `internal`, to serve \
               files only by `X-Accel-Redirect` and `X-Sendfile`; and `fallthrough`, whether requests for missing \
               files go on to the application (`true`) or get 404. Several paths are separated by commas in the \
               variable.",

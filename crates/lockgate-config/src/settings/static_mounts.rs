@@ -8,7 +8,24 @@ use crate::notation::{duration_text, quoted, quoted_list};
 use crate::raw_value::{RawValue, ValueError, ValueReader, one_line};
 use crate::{StaticMount, StaticSources};
 
-const KEYS: &str = "path, dir, dirs, index, immutable, max_age, internal and fallthrough";
+const KEYS: &str = "path, dir, dirs, index, immutable, max_age, headers, internal and fallthrough";
+/// Fields that the server sets, or that are about the connection.
+const OWN_FIELDS: [&str; 14] = [
+    "accept-ranges",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "last-modified",
+    "server",
+    "trailer",
+    "transfer-encoding",
+    "vary",
+];
 const FORM: &str = "must be /PATH=DIR, such as /static=assets, or auto";
 
 /// Reads the value.
@@ -125,6 +142,7 @@ fn add_table(
             "index" => mount.index = index(raw).map_err(refuse)?,
             "immutable" => mount.immutable = texts(raw, pattern).map_err(refuse)?,
             "max_age" => mount.max_age = Some(max_age(raw).map_err(refuse)?),
+            "headers" => mount.headers = headers(raw)?,
             "internal" => mount.internal = reader(&Kind::Switch).switch().map_err(refuse)?,
             "fallthrough" => mount.fallthrough = reader(&Kind::Switch).switch().map_err(refuse)?,
             _ => {
@@ -241,6 +259,47 @@ fn max_age(raw: &RawValue) -> Result<Duration, ValueError> {
     }
 }
 
+/// Fields as a table.
+fn headers(raw: &RawValue) -> Result<Vec<(String, String)>, ValueError> {
+    let refuse = |piece: String, requirement: &str| ValueError {
+        piece: Some(format!("headers = {piece}")),
+        requirement: requirement.to_owned(),
+    };
+    let RawValue::Table(table) = raw else {
+        let requirement = "must be a table such as { \"Access-Control-Allow-Origin\" = \"*\" }";
+        return Err(refuse(raw.to_string(), requirement));
+    };
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, value) in table {
+        let refuse =
+            |requirement: &str| refuse(format!("{{ {} = {value} }}", quoted(name)), requirement);
+        let value = one_line(value).map_err(|error| refuse(&error.requirement))?;
+        let value = value.trim();
+        // RFC 9110 §5.6.2 and §5.5.
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(refuse("must have the name of a header field"));
+        }
+        if value.is_empty() || !value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(refuse("must have a value of printable ASCII"));
+        }
+        if OWN_FIELDS.contains(&name.to_ascii_lowercase().as_str()) {
+            return Err(refuse(
+                "must not have a field that the server sets; Cache-Control follows from immutable and max_age",
+            ));
+        }
+        if headers
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        {
+            return Err(refuse("must have each field once"));
+        }
+        headers.push((name.clone(), value.to_owned()));
+    }
+    Ok(headers)
+}
+
 /// One value, or a list of them.
 fn texts<T>(
     raw: &RawValue,
@@ -287,6 +346,13 @@ fn table_text(mount: &StaticMount) -> String {
             .max_age
             .map(|age| format!("max_age = {}", duration_text(age))),
     );
+    if !mount.headers.is_empty() {
+        let fields = mount.headers.iter();
+        let fields: Vec<String> = fields
+            .map(|(name, value)| format!("{} = {}", quoted(name), quoted(value)))
+            .collect();
+        keys.push(format!("headers = {{ {} }}", fields.join(", ")));
+    }
     if mount.internal {
         keys.push("internal = true".to_owned());
     }

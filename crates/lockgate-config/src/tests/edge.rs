@@ -72,6 +72,30 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
                 "whole seconds",
             ),
             (
+                "[{ path = '/a', dir = 'x', headers = 'X-A: b' }]",
+                "static = headers = \"X-A: b\" (from lockgate.toml line 1): must be a table such as",
+            ),
+            (
+                "[{ path = '/a', dir = 'x', headers = { 'X A' = 'b' } }]",
+                "static = headers = { \"X A\" = \"b\" } (from",
+            ),
+            (
+                "[{ path = '/a', dir = 'x', headers = { 'X-A' = 'é' } }]",
+                "printable ASCII",
+            ),
+            (
+                "[{ path = '/a', dir = 'x', headers = { 'X-A' = \"a\\nb\" } }]",
+                "line break",
+            ),
+            (
+                "[{ path = '/a', dir = 'x', headers = { 'X-A' = '1', 'x-a' = '2' } }]",
+                "each field once",
+            ),
+            (
+                "[{ path = '/a', dir = 'x', headers = { 'Cache-Control' = 'x' } }]",
+                "follows from immutable and max_age",
+            ),
+            (
                 "[{ path = '/a', dir = 'x', internal = 'x' }]",
                 "true or false",
             ),
@@ -217,7 +241,7 @@ fn directories_are_given_as_texts_or_tables() {
 fn what_is_printed_means_the_same() {
     for value in [
         "'auto'",
-        "[{ path = '/s', dirs = ['a', 'b\"c'], index = 'i.htm', immutable = ['*.[0-9a-f]*', 'x'], max_age = 0 }]",
+        "[{ path = '/s', dirs = ['a', 'b\"c'], index = 'i.htm', immutable = ['*.[0-9a-f]*', 'x'], max_age = 0, headers = { 'X-A' = 'b \"c\"', 'X-B' = '1' } }]",
         "[{ path = '/', dir = 'a', index = '', internal = true, fallthrough = false }, { path = '/b', dir = 'c' }]",
     ] {
         let first = given(&["a:b"], &[], Some(&format!("static = {value}"))).expect(value);

@@ -12,13 +12,15 @@ use pyo3::prelude::*;
 
 use crate::interpreter::exceptions;
 
-/// A mount as Python gives it: path, directories, index, patterns of immutable names, seconds, and where it was found.
+/// A mount as Python gives it: path, directories, index, patterns of immutable names, seconds, further fields,
+/// and where it was found.
 type Row = (
     String,
     Vec<PathBuf>,
     Option<String>,
     Vec<String>,
     Option<u64>,
+    Vec<(String, String)>,
     String,
 );
 
@@ -91,16 +93,17 @@ fn find(
         .extract()
 }
 
-fn mount((path, dirs, index, immutable, max_age, _): Row) -> StaticMount {
+fn mount((path, dirs, index, immutable, max_age, headers, _): Row) -> StaticMount {
     StaticMount {
         index,
         immutable,
         max_age: max_age.map(Duration::from_secs),
+        headers,
         ..StaticMount::new(path, dirs)
     }
 }
 
-fn described((path, dirs, _, immutable, _, origin): &Row) -> String {
+fn described((path, dirs, _, immutable, _, _, origin): &Row) -> String {
     let dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
     let names = match immutable.is_empty() {
         true => "",
