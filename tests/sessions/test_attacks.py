@@ -130,7 +130,7 @@ def test_replay_after_renewal(site, store):
 
 def test_replay_after_logout(site, store):
     cookie = site.log_in()
-    removal = site.ask(["clear"], cookie=cookie)
+    removal = site.ask(["persistent", True], ["clear"], cookie=cookie)
     assert removal.one("Set-Cookie") == ("session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax")
     replayed = site.ask(cookie=cookie)
     assert replayed.data == ({"user": "ann"} if store == "cookie" else {})

@@ -61,6 +61,8 @@ def test_a_persistent_session_has_a_cookie_that_outlives_the_browser(site):
     last = site.ask(["persistent", False], cookie=again.pair)
     assert "Max-Age" not in last.one("Set-Cookie")
     assert last.data == {"user": "bob"}
+    next_one = site.ask(["clear"], ["set", "note", 1], cookie=again.pair)
+    assert "Max-Age" not in next_one.one("Set-Cookie")
 
 
 def test_changes_are_saved(site):

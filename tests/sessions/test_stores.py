@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from harness import free_port
 from harness.redis import Redis
 from harness.session_site import SECRET, with_store
 from lockgate.sessions.keyring import Keyring
@@ -208,5 +209,25 @@ def test_redis_with_a_password_a_user_a_database_and_a_unix_socket(tmp_path):
             assert content(manager, begin(manager, url=url)) == {"url": url}
         refused = SessionManager(Keyring([SECRET]), store=f"redis://127.0.0.1:{port}")
         assert begin(refused, n=0) is None
+    finally:
+        server.kill()
+
+
+def test_redis_over_tls(tmp_path, authority, monkeypatch):
+    certificate, key = authority.issue("redis", "IP:127.0.0.1")
+    port = free_port()
+    server = Redis(
+        tmp_path,
+        *("--tls-port", str(port), "--tls-auth-clients", "no"),
+        *("--tls-cert-file", str(certificate), "--tls-key-file", str(key)),
+        *("--tls-ca-cert-file", str(authority.certfile)),
+    )
+    try:
+        address = {"store": f"rediss://127.0.0.1:{port}/1", "store_timeout": 5}
+        untrusted = SessionManager(Keyring([SECRET]), **address)
+        assert begin(untrusted, n=0) is None
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certfile))
+        trusted = SessionManager(Keyring([SECRET]), **address)
+        assert content(trusted, begin(trusted, n=[0])) == {"n": [0]}
     finally:
         server.kill()

@@ -161,6 +161,10 @@ MISTAKES = {
     "a name with a space": ({"secret": SECRET, "name": "a b"}, "no name of a cookie"),
     "a path with a semicolon": ({"secret": SECRET, "path": "/;x"}, "no value of a cookie"),
     "same_site in lower case": ({"secret": SECRET, "same_site": "lax"}, "same_site is one of"),
+    "same_site without secure": (
+        {"secret": SECRET, "same_site": "None", "secure": False},
+        "needs secure cookies",
+    ),
     "an unknown store": ({"secret": SECRET, "store": "memcached://x"}, "is no store"),
     "a database with a name": ({"secret": SECRET, "store": "redis://x/y"}, "is a number"),
     "no lifetime": ({"secret": SECRET, "idle_lifetime": 0}, "is positive"),

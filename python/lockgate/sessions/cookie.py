@@ -36,6 +36,8 @@ class CookieSettings:
                 raise ValueError(f"{value!r} is no value of a cookie's attribute")
         if self.same_site is not None and self.same_site not in SAME_SITE:
             raise ValueError(f"same_site is one of {', '.join(SAME_SITE)}, not {self.same_site!r}")
+        if self.same_site == "None" and self.secure is False:
+            raise ValueError("same_site='None' needs secure cookies: browsers ignore others")
 
     def is_secure(self, is_https: bool) -> bool:
         return is_https if self.secure is None else self.secure

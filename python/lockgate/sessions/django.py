@@ -127,7 +127,8 @@ class SessionStore(SessionBase):
         new_key = self._get_new_session_key()
         try:
             self._save_to_store(old_key, new_key, False)
-            self._session_key = new_key
+            if self.is_available:
+                self._session_key = new_key
         except UpdateError:
             # Another request has ended the session: its content is not revived.
             self._session_cache = {}

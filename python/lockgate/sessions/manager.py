@@ -78,13 +78,13 @@ class SessionManager:
     def _load(self, session: Session, cookies: str, is_https: bool) -> Loaded:
         name = self._cookie.full_name(is_https)
         values = self._cookie.values(cookies, is_https)
-        opened = {value: self._keyring.open(value, name) for value in values}
-        valid = [message for message in opened.values() if message is not None]
         has_cookie = bool(values)
+        opened = [self._keyring.open(value, name) for value in set(values)]
+        valid = dict(found for found in opened if found is not None)
         # Two sessions under one name: another host or path may have set one of them.
         if len(valid) != 1:
             return Loaded(None, has_cookie=has_cookie)
-        [(message, has_newest_secret)] = valid
+        [(message, has_newest_secret)] = valid.items()
         key = self._backend.key(message)
         try:
             record = self._backend.load(session, message)

@@ -95,7 +95,9 @@ class Session(MutableMapping[str, Any]):
         record = self.loaded.record
         if self._chosen_persistence is not None:
             return self._chosen_persistence
-        return self._default_persistence if record is None else record.is_persistent
+        if record is None or self._is_cleared:
+            return self._default_persistence
+        return record.is_persistent
 
     @persistent.setter
     def persistent(self, value: bool) -> None:
