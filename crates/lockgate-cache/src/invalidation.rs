@@ -7,7 +7,11 @@ use crate::key;
 /// Whether a response with this status to this method means that stored responses may be wrong: the method is unsafe
 /// (RFC 9110 §9.2.1), and the response is no error.
 pub fn invalidates(method: &[u8], status: u16) -> bool {
-    let is_safe = matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE");
+    // CONNECT is not about a resource (RFC 9110 §9.3.6).
+    let is_safe = matches!(
+        method,
+        b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"CONNECT"
+    );
     !is_safe && (200..400).contains(&status)
 }
 

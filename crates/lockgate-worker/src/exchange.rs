@@ -38,6 +38,8 @@ pub struct Exchange {
     pub(crate) writer: Box<dyn ResponseWriter>,
     /// When the request was complete, as far as the event loop can know.
     pub(crate) ready_at: Instant,
+    /// Since when it waits for a thread: a handler may have had it before.
+    pub(crate) queued_at: Instant,
     /// The same moment on the clock of the scoreboard.
     pub(crate) ready_nanos: u64,
     /// It waited in the backlog, because no thread was free.
@@ -60,6 +62,7 @@ impl Exchange {
             request,
             writer,
             ready_at,
+            queued_at: ready_at,
             ready_nanos,
             was_in_backlog: false,
             is_collapsed: false,

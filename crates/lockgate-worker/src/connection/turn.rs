@@ -97,7 +97,8 @@ impl Turn {
     }
 
     /// Goes on with a request that a handler has taken and does not answer.
-    pub fn resume(&mut self, exchange: Exchange) {
+    pub fn resume(&mut self, mut exchange: Exchange) {
+        exchange.queued_at = self.now;
         let next = usize::from(exchange.next_handler);
         self.pass_on(exchange, next);
     }

@@ -1,6 +1,7 @@
 //! A complete response of the server itself whose body is not copied: a file, memory with another owner, parts of them.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use lockgate_http::{BodyLength, ResponseHead};
@@ -65,6 +66,31 @@ impl PreparedBody {
         match self {
             Self::Omitted { length: None } => BodyLength::Unknown,
             body => BodyLength::Known(body.length()),
+        }
+    }
+
+    /// Appends a copy of all bytes. False: a file is shorter than it was, or cannot be read.
+    pub fn read_into(&self, into: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Empty | Self::Omitted { .. } => true,
+            Self::Bytes(bytes) => {
+                into.extend_from_slice(bytes);
+                true
+            }
+            Self::Shared(bytes) => {
+                into.extend_from_slice(bytes.bytes());
+                true
+            }
+            Self::File {
+                file,
+                offset,
+                length,
+            } => {
+                let start = into.len();
+                into.resize(start + *length as usize, 0);
+                file.read_exact_at(&mut into[start..], *offset).is_ok()
+            }
+            Self::Parts(parts) => parts.iter().all(|part| part.read_into(into)),
         }
     }
 

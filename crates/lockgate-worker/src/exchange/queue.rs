@@ -87,7 +87,7 @@ impl Queue {
 
     /// When the oldest request was complete.
     pub fn oldest(&self) -> Option<Instant> {
-        self.exchanges.front().map(|exchange| exchange.ready_at)
+        self.exchanges.front().map(|exchange| exchange.queued_at)
     }
 
     /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
@@ -105,14 +105,14 @@ impl Queue {
             };
             let presence = exchange.writer.client().presence(PresenceCheck::Events);
             match drop_reason(
-                now.saturating_duration_since(exchange.ready_at),
+                now.saturating_duration_since(exchange.queued_at),
                 presence,
                 limit,
             ) {
                 Some(why) => into.push((exchange, why)),
                 None => {
                     if presence == Presence::HalfClosed {
-                        let at = exchange.ready_at + HALF_CLOSED_FOR;
+                        let at = exchange.queued_at + HALF_CLOSED_FOR;
                         check_again =
                             Some(check_again.map_or(at, |earliest: Instant| earliest.min(at)));
                     }

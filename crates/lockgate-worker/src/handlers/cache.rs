@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_cache::{Forwarded, Reuse, reuse, revalidation, without_entry};
 use lockgate_compress::{Coding, CompressRules};
+use lockgate_config::Config;
 use lockgate_http::{LocalResponse, RequestHead};
 use lockgate_shm::responses::{
     EntryBuffer, Flight as Joined, FlightOutcome, FlightToken, PurgeEpoch,
@@ -104,7 +105,7 @@ impl Cache {
             copies: RefCell::new(Copies::new(rules)),
             buffer: RefCell::default(),
             blocking: parts.blocking.clone(),
-            lock_timeout: parts.config.cache.lock_timeout,
+            lock_timeout: lock_timeout(parts.config),
         }))
     }
 
@@ -350,6 +351,14 @@ impl Handler for Cache {
             _ => self.pass_by(exchange, Forwarded::Method),
         }
     }
+}
+
+/// How long a request waits for another one: half of its time, if it has a deadline, is left for its own call.
+fn lock_timeout(config: &Config) -> Duration {
+    let own = config.request_timeout.map(|timeout| timeout / 2);
+    own.map_or(config.cache.lock_timeout, |own| {
+        config.cache.lock_timeout.min(own)
+    })
 }
 
 /// RFC 9111 §5.2.1.7.

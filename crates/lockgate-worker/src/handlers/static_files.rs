@@ -199,7 +199,9 @@ fn clock(now: Instant) -> Clock {
 fn location(head: &RequestHead) -> String {
     let (path, mount) = (head.path(), head.script_name());
     // A proxy may have removed the path at which it forwards to this server.
-    let prefix = if path.starts_with(mount) { b"" } else { mount };
+    let is_whole =
+        (path.strip_prefix(mount)).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    let prefix = if is_whole { b"" } else { mount };
     let query = head.query();
     let mark = if query.is_empty() { &b""[..] } else { b"?" };
     let location = [prefix, path, b"/", mark, query].concat();

@@ -90,7 +90,7 @@ impl WorkerThread {
                     watch.end(&self.context.app, began);
                     break;
                 }
-                let waited = began.saturating_duration_since(exchange.ready_at);
+                let waited = began.saturating_duration_since(exchange.queued_at);
                 if let Some(check) = exchange.presence_check(waited) {
                     match self.check(exchange, check, waited, began) {
                         Ok(checked) => exchange = checked,

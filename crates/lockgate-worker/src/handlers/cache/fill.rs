@@ -18,7 +18,8 @@ use super::entries::Entries;
 use super::flight::Flight;
 use super::stored::{Stored, set_cache_status};
 use super::target::Target;
-use crate::exchange::prepared::send_part;
+use crate::date::unix_seconds;
+use crate::exchange::prepared::{Prepared, send_part};
 use crate::exchange::writer::ResponseWriter;
 
 /// See the module documentation.
@@ -86,12 +87,9 @@ impl CacheWriter {
     }
 
     fn begin(&mut self, head: &ResponseHead, length: BodyLength, now: u64) {
-        if invalidates(self.fill.request.method(), head.status()) {
-            self.invalidate(head);
-        }
         let stored = self.fill.stored.take();
         if let Some(mut stored) = stored.clone() {
-            if head.status() == 304 && self.fill.has_own_conditions {
+            if self.validates(head) {
                 self.freshen(&mut stored, head, now);
                 return self.begin_stored(&stored, Some(304), now);
             }
@@ -101,15 +99,41 @@ impl CacheWriter {
                 return self.begin_stored(&stored, Some(head.status()), now);
             }
         }
-        let mut status = CacheStatus {
-            forwarded: Some(self.fill.forwarded),
-            ..CacheStatus::default()
-        };
+        let mut head = self.decide(head, length, stored, now);
+        if self.fill.has_own_conditions && self.has_client(&head, now) {
+            self.state = match std::mem::replace(&mut self.state, State::Replaced) {
+                State::Collecting(mut collecting) => {
+                    collecting.is_forwarded = false;
+                    State::Collecting(collecting)
+                }
+                _ => State::Replaced,
+            };
+            become_not_modified(&mut head);
+            return self.inner.start(&head, BodyLength::Known(0));
+        }
+        self.inner.start(&head, length);
+    }
+
+    /// Decides whether a response is stored, in place of the one that it replaces. Returns its head for the client.
+    fn decide(
+        &mut self,
+        head: &ResponseHead,
+        length: BodyLength,
+        replaced: Option<Stored>,
+        now: u64,
+    ) -> ResponseHead {
+        if invalidates(self.fill.request.method(), head.status()) {
+            self.invalidate(head);
+        }
         // The application's own length comes first, as in the framing.
         let expected = head.content_length().or(match length {
             BodyLength::Known(length) => Some(length),
             BodyLength::Unknown => None,
         });
+        let mut status = CacheStatus {
+            forwarded: Some(self.fill.forwarded),
+            ..CacheStatus::default()
+        };
         let storable = match self.fill.is_bypassed {
             true => None,
             false => Some(storable(&self.fill.request, head, now)),
@@ -130,9 +154,9 @@ impl CacheWriter {
                     why => Some(why.map_or("too-large", NotStored::as_str)),
                 };
                 (self.entries).mark_uncacheable(&self.fill, why, head.status(), now);
-                if let Some(stored) = stored.filter(|_| head.status() < 500) {
+                if let Some(replaced) = replaced.filter(|_| head.status() < 500) {
                     // A new response replaces the stale one also where it may not be stored (RFC 9111 §4.3.3).
-                    self.entries.remove(&stored);
+                    self.entries.remove(&replaced);
                 }
                 self.state = State::Passing;
                 self.end_flight(FlightOutcome::NotStored);
@@ -141,18 +165,12 @@ impl CacheWriter {
         let mut head = head.clone();
         tags::remove(&mut head);
         set_cache_status(&mut head, status);
-        if self.fill.has_own_conditions && self.has_client(&head, now) {
-            self.state = match std::mem::replace(&mut self.state, State::Replaced) {
-                State::Collecting(mut collecting) => {
-                    collecting.is_forwarded = false;
-                    State::Collecting(collecting)
-                }
-                _ => State::Replaced,
-            };
-            become_not_modified(&mut head);
-            return self.inner.start(&head, BodyLength::Known(0));
-        }
-        self.inner.start(&head, length);
+        head
+    }
+
+    /// Whether the application has found the stored response to be right.
+    fn validates(&self, head: &ResponseHead) -> bool {
+        head.status() == 304 && self.fill.has_own_conditions
     }
 
     /// Removes what a request may have changed.
@@ -197,16 +215,48 @@ impl CacheWriter {
             && evaluate(request.method(), request, &validators, now) == Condition::NotModified
     }
 
-    /// The client gets a stored response; what the application sends is dropped. `answered` is the status of the
-    /// application's response, if it has one.
-    fn begin_stored(&mut self, stored: &Stored, answered: Option<u16>, now: u64) {
+    /// The stored response, for this request. `answered` is the status of the application's response, if it has one.
+    fn prepare_stored(&self, stored: &Stored, answered: Option<u16>, now: u64) -> Prepared {
         let status = CacheStatus {
             forwarded: Some(self.fill.forwarded),
             forwarded_status: answered,
             ttl: Some(stored.meta.freshness.remaining(now)),
             ..CacheStatus::default()
         };
-        let prepared = stored.prepare(&self.fill.request, (None, false), status, now);
+        stored.prepare(&self.fill.request, (None, false), status, now)
+    }
+
+    /// A response in one piece: what `respond` gets.
+    fn take_prepared(&mut self, mut response: Prepared, now: u64) -> Prepared {
+        let replaced = self.fill.stored.take();
+        if let Some(mut stored) = replaced.clone()
+            && self.validates(&response.head)
+        {
+            self.freshen(&mut stored, &response.head, now);
+            return self.prepare_stored(&stored, Some(304), now);
+        }
+        let head = self.decide(&response.head, response.body.framing(), replaced, now);
+        response.head = Arc::new(head);
+        if let State::Collecting(collecting) = &mut self.state
+            && !(response.body).read_into(&mut collecting.body)
+        {
+            // The client's connection finds a file that is too short.
+            self.state = State::Passing;
+        }
+        self.store();
+        response
+    }
+
+    /// The connection is no longer HTTP's, or waits for messages: no other request gets the response.
+    fn leave_flight(&mut self) {
+        (self.entries).mark_uncacheable(&self.fill, None, 200, unix_seconds());
+        self.end_flight(FlightOutcome::NotStored);
+    }
+
+    /// The client gets a stored response; what the application sends is dropped. `answered` is the status of the
+    /// application's response, if it has one.
+    fn begin_stored(&mut self, stored: &Stored, answered: Option<u16>, now: u64) {
+        let prepared = self.prepare_stored(stored, answered, now);
         let length = prepared.body.framing();
         self.inner.start(&prepared.head, length);
         if self.inner.allows_body() {

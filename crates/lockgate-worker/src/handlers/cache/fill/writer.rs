@@ -66,7 +66,7 @@ impl CacheWriter {
         })
     }
 
-    fn store(&mut self) {
+    pub(super) fn store(&mut self) {
         match std::mem::replace(&mut self.state, State::Passing) {
             State::Collecting(collecting) if collecting.is_complete() => {
                 let outcome = (self.entries).insert(&self.fill, *collecting, unix_seconds());
@@ -165,7 +165,8 @@ impl ResponseWriter for CacheWriter {
         self.inner.answer(answer, now);
     }
 
-    fn respond(self: Box<Self>, response: Prepared, now: Instant) {
+    fn respond(mut self: Box<Self>, response: Prepared, now: Instant) {
+        let response = self.take_prepared(response, unix_seconds());
         self.inner.respond(response, now);
     }
 
@@ -174,12 +175,12 @@ impl ResponseWriter for CacheWriter {
     }
 
     fn subscribe(mut self: Box<Self>, subscription: Box<Subscription>) {
-        self.end_flight(FlightOutcome::NotStored);
+        self.leave_flight();
         self.inner.subscribe(subscription);
     }
 
     fn take_over(mut self: Box<Self>) -> Result<OwnedFd, NotTaken> {
-        self.end_flight(FlightOutcome::NotStored);
+        self.leave_flight();
         self.inner.take_over()
     }
 
