@@ -19,7 +19,8 @@ def server(shared, tmp_path_factory):
         "DJANGO_SUPERUSER_PASSWORD": "only for tests",
     }
     superuser = ["createsuperuser", "--noinput", "--username", "ann", "--email", "ann@ann.test"]
-    for command in (["migrate", "--verbosity", "0"], superuser):
+    collected = ["collectstatic", "--noinput", "--verbosity", "0"]
+    for command in (["migrate", "--verbosity", "0"], superuser, collected):
         subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=FOLDER,
@@ -28,9 +29,11 @@ def server(shared, tmp_path_factory):
             capture_output=True,
         )
     return shared(
-        "website.wsgi:application",
+        "website.wsgi",
         "--chdir",
         str(FOLDER),
+        "--static",
+        "auto",
         "--threads",
         "4",
         workers=2,
@@ -96,7 +99,10 @@ def test_a_book_is_added_in_the_admin_and_shown_to_all(server):
 
 
 def test_the_style_of_the_admin_is_served(server):
-    page = Browser(server.url).open("/static/admin/css/base.css")
+    login = Browser(server.url).open("/admin/login/")
+    path = re.search(r'href="(/static/admin/css/base\.[0-9a-f]{12}\.css)"', login.text)[1]
+    page = Browser(server.url).open(path)
     assert page.status == 200 and page.headers["Content-Type"].startswith("text/css")
+    assert page.headers["Cache-Control"] == "max-age=31536000, immutable"
     assert len(page.body) > 1000
     assert Browser(server.url).open("/static/admin/css/none.css").status == 404

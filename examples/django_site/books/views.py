@@ -1,7 +1,8 @@
-"""The public page: every book."""
+"""The public page: every book. The server's cache may keep it for ten seconds, browsers may not."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
+from django.views.decorators.cache import cache_control
 
 from books.models import Book
 
@@ -21,6 +22,7 @@ PAGE = """<!doctype html>
 """
 
 
+@cache_control(public=True, max_age=0, s_maxage=10)
 def index(request: HttpRequest) -> HttpResponse:
     books = ((book.title, book.author) for book in Book.objects.all())
     lines = format_html_join("\n", "<li>{} <small>{}</small></li>", books)

@@ -64,3 +64,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
 STATIC_URL = "/static/"
+# `manage.py collectstatic` copies the files here, under names with a hash of their content.
+STATIC_ROOT = INSTANCE / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.ManifestStaticFilesStorage"},
+}
