@@ -18,10 +18,11 @@ const chosen = groups.map(group => ({
 }))
 await (fetcher ? engine.runTests(chosen, fetcher, false, base) : engine.runTests(chosen, false, base))
 const results = engine.getResults()
+const lines = []
 for (const group of chosen) {
   for (const test of group.tests.filter(test => test.id in results)) {
     const [failure, reason] = results[test.id] === true ? [null, null] : results[test.id]
-    console.log(JSON.stringify({
+    lines.push(JSON.stringify({
       group: group.id,
       id: test.id,
       name: test.name,
@@ -32,4 +33,5 @@ for (const group of chosen) {
     }))
   }
 }
-process.exit(0)
+// An exit would cut off what waits for a full pipe.
+process.stdout.write(lines.join('\n') + '\n', () => process.exit(0))

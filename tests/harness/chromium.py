@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -51,9 +52,7 @@ class Chromium:
         try:
             page = self._page(profile / "DevToolsActivePort")
             self.socket = connect(page, max_size=None, legacy=True)
-            self._call("Page.navigate", url=url)
-            is_loaded = f"location.href == {url!r} && document.readyState == 'complete'"
-            eventually(lambda: self.evaluate(is_loaded), within=30, what="the page is loaded")
+            self.open(url)
         except BaseException:
             self.end()
             raise
@@ -72,6 +71,17 @@ class Chromium:
             return urls[0] if urls else None
 
         return str(eventually(found, within=30, what="a page"))
+
+    def open(self, url: str) -> None:
+        self.evaluate("window.isLeft = true")
+        self._call("Page.navigate", url=url)
+        is_loaded = (
+            f"!window.isLeft && location.href == {url!r} && document.readyState == 'complete'"
+        )
+        eventually(lambda: self.evaluate(is_loaded), within=30, what="the page is loaded")
+
+    def screenshot(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression of the page; that of a promise when it is kept."""
