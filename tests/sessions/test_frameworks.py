@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from harness import Server, eventually
 from harness.pypi import unpack_source
+from harness.redis import Redis
 from harness.session_site import GUNICORN, with_store
 
 HERE = Path(__file__).parent
@@ -93,17 +94,15 @@ class Client:
             connection.close()
 
 
-@pytest.fixture
-def client(tmp_path, request, kind, store):
+def serve(directory, app, kind, store):
     if kind == "gunicorn" and not GUNICORN.exists():
         pytest.skip(f"gunicorn is not installed in {GUNICORN} (make test)")
     environment = {"PYTHONPATH": str(GUNICORN)} if kind == "gunicorn" else {}
-    address = with_store(request, tmp_path, store).get("store")
-    if address is not None:
-        environment["SESSION_STORE"] = address
+    if store is not None:
+        environment["SESSION_STORE"] = store
     server = Server(
-        tmp_path,
-        f"session_{request.param}:app",
+        directory,
+        f"session_{app}:app",
         *("--threads", "2"),
         environment=environment,
         program=(sys.executable, "-m", kind),
@@ -118,6 +117,13 @@ def client(tmp_path, request, kind, store):
             return False
 
     eventually(answers, within=30, what=f"{kind} answers")
+    return server
+
+
+@pytest.fixture
+def client(tmp_path, request, kind, store):
+    address = with_store(request, tmp_path, store).get("store")
+    server = serve(tmp_path, request.param, kind, address)
     yield Client(server.port)
     server.end()
 
@@ -142,3 +148,26 @@ def test_a_login_and_a_logout(client, store):
     # A cookie with its content in it is valid until its lifetime ends.
     assert attacker.get("/user", cookie=kept)[0] == ("ann" if store == "cookie" else None)
     assert attacker.get("/user", cookie=kept[:-1]) == [None, 0, []]
+
+
+@pytest.mark.parametrize("app", ["flask", "django"])
+def test_redis_is_restarted(app, tmp_path):
+    redis = Redis(tmp_path, persists=True)
+    server = serve(tmp_path, app, "lockgate", redis.url)
+    try:
+        client = Client(server.port)
+        client.get("/login")
+        cookie = client.cookie
+        redis.kill()
+        # No request fails, and none takes the cookie from the client.
+        assert [client.get("/user")[0] for _ in range(5)] == [None] * 5
+        client.get("/visit")
+        assert client.cookie == cookie
+        redis.start()
+        eventually(lambda: client.get("/user")[0] == "ann", what="the session is there again")
+        redis.kill()
+        client.get("/logout")
+        assert client.cookie == "session=" or client.cookie.startswith('session=""')
+    finally:
+        server.end()
+        redis.kill()

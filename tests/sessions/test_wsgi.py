@@ -6,6 +6,7 @@ from wsgiref.validate import validator
 import pytest
 from harness.session_site import SECRET
 from lockgate.sessions import SessionMiddleware
+from lockgate.sessions.keyring import Keyring
 
 HEADERS = [("Content-Type", "text/plain")]
 
@@ -176,3 +177,10 @@ def test_mistakes_are_reported_at_the_start(mistake):
     arguments, message = MISTAKES[mistake]
     with pytest.raises((TypeError, ValueError), match=message):
         SessionMiddleware(listed, **arguments)
+
+
+def test_a_cookie_of_an_earlier_version_opens():
+    """Sealed once, and opened with another implementation of HKDF and AES-GCM."""
+    sealed = "-gFD0DmQnApBDm0zUqk3PsDnnvCiqm6EK9w-v7QRlJRH0CJ6Sy4IDQOmp5QsMzFC8SRtHeetda8vaScvZyE"
+    found = Keyring(["s" * 32]).open(sealed, "session")
+    assert found == (b'[1,2,0,{"user":"ann"}]', True)
