@@ -104,6 +104,10 @@ impl CompressWriter {
     }
 
     fn encode_and_respond(self, coding: Coding, response: Prepared, now: Instant) {
+        // Another request may have had it encoded meanwhile.
+        if let Some(form) = self.shared.copies.find(&response.head, Some(coding)) {
+            return self.respond_with(form, now);
+        }
         let body = match &response.body {
             PreparedBody::Bytes(bytes) => encode(coding, bytes).ok(),
             PreparedBody::Shared(bytes) => encode(coding, bytes.bytes()).ok(),
