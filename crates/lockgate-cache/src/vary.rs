@@ -113,9 +113,11 @@ enum Normalisation {
     None,
     /// As lists: without white space around commas.
     List,
-    /// As lists in which neither case nor order matters (RFC 9110 §12.5.3, §12.5.4: weights, not the order, express
-    /// preference).
+    /// As lists in which neither case nor order matters (RFC 9110 §12.5.3: weights, not the order, express preference).
     Set,
+    /// As lists in which case does not matter. Of languages with the same weight, applications such as Django choose the
+    /// first (RFC 9110 §12.5.4).
+    OrderedSet,
 }
 
 /// Appends the value of the field `name` of `request`: nothing if there is none, else `:` and the value.
@@ -124,7 +126,8 @@ pub(crate) fn write_selecting_field(key: &mut Vec<u8>, name: &[u8], request: &Re
         b"authorization" | b"cookie" | b"host" | b"origin" | b"referer" | b"user-agent" => {
             Normalisation::None
         }
-        b"accept-encoding" | b"accept-language" => Normalisation::Set,
+        b"accept-encoding" => Normalisation::Set,
+        b"accept-language" => Normalisation::OrderedSet,
         _ => Normalisation::List,
     };
     let values = request
@@ -145,11 +148,16 @@ pub(crate) fn write_selecting_field(key: &mut Vec<u8>, name: &[u8], request: &Re
     if normalisation == Normalisation::None || is_first {
         return;
     }
-    if normalisation == Normalisation::Set {
+    if matches!(
+        normalisation,
+        Normalisation::Set | Normalisation::OrderedSet
+    ) {
         for element in &mut elements {
             element.retain(|byte| !matches!(byte, b' ' | b'\t'));
             element.make_ascii_lowercase();
         }
+    }
+    if normalisation == Normalisation::Set {
         elements.sort_unstable();
     }
     elements.retain(|element| !element.is_empty());
@@ -254,13 +262,19 @@ mod tests {
             (
                 "accept-language",
                 &[("Accept-Language", "en, de")],
-                &[("Accept-Language", "De,eN")],
+                &[("Accept-Language", " EN,dE")],
                 true,
             ),
             (
                 "accept-language",
+                &[("Accept-Language", "en, de")],
+                &[("Accept-Language", "de, en")],
+                false,
+            ),
+            (
+                "accept-language",
                 &[("Accept-Language", "en, de;q=0.5")],
-                &[("Accept-Language", "de; q=0.5, en")],
+                &[("Accept-Language", "En , de; q=0.5")],
                 true,
             ),
             (

@@ -10,8 +10,14 @@ use std::time::Duration;
 
 use crate::helper_thread::PanicGuard;
 
-/// Disks answer several requests at a time; compression occupies a core.
-const MOST_THREADS: usize = 4;
+/// Disks answer several requests at a time.
+const THREADS_FOR_DISKS: usize = 4;
+
+/// A computation occupies a core, and the event loop should have another one.
+const THREADS_FOR_COMPUTING: usize = 2;
+
+/// More computations do not wait: the caller does without.
+const MOST_WAITING_TO_COMPUTE: usize = 32;
 
 /// A thread without work ends after this time.
 const IDLE: Duration = Duration::from_secs(10);
@@ -28,6 +34,8 @@ struct Pool {
     state: Mutex<State>,
     has_work: Condvar,
     panic_guard: PanicGuard,
+    most_threads: usize,
+    most_waiting: usize,
 }
 
 #[derive(Default)]
@@ -38,26 +46,43 @@ struct State {
 }
 
 impl BlockingPool {
-    pub(crate) fn new(panic_guard: PanicGuard) -> Self {
+    /// For work that waits for disks.
+    pub(crate) fn for_disks(panic_guard: PanicGuard) -> Self {
+        Self::new(panic_guard, THREADS_FOR_DISKS, usize::MAX)
+    }
+
+    /// For work that computes.
+    pub(crate) fn for_computing(panic_guard: PanicGuard) -> Self {
+        Self::new(panic_guard, THREADS_FOR_COMPUTING, MOST_WAITING_TO_COMPUTE)
+    }
+
+    fn new(panic_guard: PanicGuard, most_threads: usize, most_waiting: usize) -> Self {
         Self(Arc::new(Pool {
             state: Mutex::default(),
             has_work: Condvar::new(),
             panic_guard,
+            most_threads,
+            most_waiting,
         }))
     }
 
     /// Runs `job` on a thread of the pool. Does not wait.
     ///
     /// # Errors
-    /// The system's error when there is no thread and none can be started; `job` is dropped then.
+    /// The system's error when there is no thread and none can be started, or `WouldBlock` when too much waits; `job` is
+    /// dropped then.
     pub fn spawn(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut state = self.0.lock();
+        if state.jobs.len() >= self.0.most_waiting {
+            drop(state);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         state.jobs.push_back(Box::new(job));
         if state.idle >= state.jobs.len() {
             self.0.has_work.notify_one();
             return Ok(());
         }
-        if state.threads >= MOST_THREADS {
+        if state.threads >= self.0.most_threads {
             return Ok(());
         }
         let pool = Arc::clone(&self.0);
@@ -111,10 +136,10 @@ mod tests {
 
     #[test]
     fn all_jobs_run_on_few_threads_at_the_same_time() {
-        let pool = BlockingPool::new(PanicGuard::default());
+        let pool = BlockingPool::for_disks(PanicGuard::default());
         let (sender, receiver) = channel();
-        let gate = Arc::new(std::sync::Barrier::new(MOST_THREADS));
-        for number in 0..MOST_THREADS * 3 {
+        let gate = Arc::new(std::sync::Barrier::new(THREADS_FOR_DISKS));
+        for number in 0..THREADS_FOR_DISKS * 3 {
             let (sender, gate) = (sender.clone(), Arc::clone(&gate));
             // Each waits for as many others as there are threads.
             pool.spawn(move || {
@@ -123,9 +148,35 @@ mod tests {
             })
             .unwrap();
         }
-        let mut done: Vec<usize> = receiver.iter().take(MOST_THREADS * 3).collect();
+        let mut done: Vec<usize> = receiver.iter().take(THREADS_FOR_DISKS * 3).collect();
         done.sort_unstable();
-        assert_eq!(done, (0..MOST_THREADS * 3).collect::<Vec<_>>());
-        assert!(pool.0.lock().threads <= MOST_THREADS);
+        assert_eq!(done, (0..THREADS_FOR_DISKS * 3).collect::<Vec<_>>());
+        assert!(pool.0.lock().threads <= THREADS_FOR_DISKS);
+    }
+
+    #[test]
+    fn more_computations_than_may_wait_are_refused() {
+        let pool = BlockingPool::new(PanicGuard::default(), 1, 2);
+        let gate = Arc::new(std::sync::Barrier::new(2));
+        let (sender, receiver) = channel();
+        let spawn = |number: u32| {
+            let (gate, sender) = (Arc::clone(&gate), sender.clone());
+            pool.spawn(move || {
+                sender.send(number).unwrap();
+                gate.wait();
+            })
+        };
+        spawn(0).unwrap();
+        // The thread has taken it.
+        receiver.recv().unwrap();
+        spawn(1).unwrap();
+        spawn(2).unwrap();
+        let refused = spawn(3).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::WouldBlock));
+        for number in 1..3 {
+            gate.wait();
+            assert_eq!(receiver.recv().unwrap(), number);
+        }
+        gate.wait();
     }
 }

@@ -12,7 +12,6 @@ use std::io;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
-use lockgate_http::Limits;
 use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
@@ -32,13 +31,14 @@ pub struct Parts<'a> {
     pub broadcast: Option<Log>,
     pub responses: Option<ResponseStore>,
     pub error_log: &'a Arc<ErrorLog>,
-    /// For work that may wait for a disk or compute for long.
+    /// For work that may wait for a disk.
     pub blocking: &'a BlockingPool,
+    /// For work that computes for long.
+    pub computing: &'a BlockingPool,
     /// Where a handler passes on requests that it has taken.
     pub resume: &'a Arc<dyn Resume>,
     /// For threads of handlers.
     pub panic_guard: &'a PanicGuard,
-    pub limits: Limits,
 }
 
 /// The handlers of a worker, in the order in which they see a request.
@@ -55,7 +55,7 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
         handlers.push(Box::new(redirect));
     }
     // Responses pass through the writers in the other direction: what the cache stores is not encoded, and files are.
-    if let Some(compression) = compress::Compression::new(config, parts.app, parts.blocking) {
+    if let Some(compression) = compress::Compression::new(config, parts.app, parts.computing) {
         handlers.push(Box::new(compression));
     }
     let files =

@@ -159,7 +159,7 @@ impl Worker {
         ));
         let finished = Waker::new()?;
         let inbox = Arc::new(Inbox::new()?);
-        let blocking = BlockingPool::new(panic_guard.clone());
+        let blocking = BlockingPool::for_disks(panic_guard.clone());
         let handlers = handlers::all(&handlers::Parts {
             config: &config,
             app: &app,
@@ -169,9 +169,9 @@ impl Worker {
             responses,
             error_log: &error_log,
             blocking: &blocking,
+            computing: &BlockingPool::for_computing(panic_guard.clone()),
             resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
             panic_guard: &panic_guard,
-            limits: limits_of(&config),
         })?;
         let context = Arc::new(Context {
             acceptor,

@@ -18,7 +18,7 @@ pub enum RemoteAddress {
 }
 
 /// See the module documentation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Packet {
     pub(super) bytes: Vec<u8>,
     pub(super) parameters: Vec<Field>,

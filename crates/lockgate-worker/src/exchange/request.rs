@@ -89,6 +89,21 @@ pub(crate) fn tls_for_application(
 }
 
 impl Request {
+    /// The same request of the server itself, without a body.
+    pub(crate) fn without_body(&self) -> Box<Self> {
+        Box::new(Self {
+            head: self.head.clone(),
+            body: Body::Empty,
+            has_body: false,
+            client: Arc::clone(&self.client),
+            local: Arc::clone(&self.local),
+            is_https: self.is_https,
+            tls: self.tls.clone(),
+            is_subrequest: true,
+            packet: self.packet.clone(),
+        })
+    }
+
     /// Takes the body; a second call returns an empty one.
     pub fn take_body(&mut self) -> Body {
         std::mem::take(&mut self.body)

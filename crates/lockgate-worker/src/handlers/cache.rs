@@ -48,7 +48,7 @@ pub struct Cache {
     background: Background,
     copies: RefCell<Copies>,
     buffer: RefCell<EntryBuffer>,
-    blocking: BlockingPool,
+    computing: BlockingPool,
     /// How long a request waits for the response to another one.
     lock_timeout: Duration,
 }
@@ -99,12 +99,11 @@ impl Cache {
             background: Background {
                 entries: Arc::clone(&entries),
                 resume,
-                limits: parts.limits,
             },
             entries,
             copies: RefCell::new(Copies::new(rules)),
             buffer: RefCell::default(),
-            blocking: parts.blocking.clone(),
+            computing: parts.computing.clone(),
             lock_timeout: lock_timeout(parts.config),
         }))
     }
@@ -231,7 +230,7 @@ impl Cache {
                         None => FlightOutcome::Failed,
                     });
                 };
-                match self.blocking.spawn(job) {
+                match self.computing.spawn(job) {
                     Ok(()) => Encoding::Later(token),
                     Err(_) => Encoding::Impossible,
                 }
@@ -309,10 +308,14 @@ impl Cache {
             Ok(Joined::Leader(token)) => Joining::Leads(Flight::new(store, token)),
             Ok(Joined::Wait(token)) => {
                 let until = exchange.ready_at + self.lock_timeout;
-                match Instant::now() < until {
-                    true => Joining::Waits(token, until),
-                    false => Joining::Alone,
+                if Instant::now() < until {
+                    return Joining::Waits(token, until);
                 }
+                // The response takes too long: others wait for this request from now on.
+                let taken = store.take_over(token, std::process::id(), now);
+                taken.ok().flatten().map_or(Joining::Alone, |token| {
+                    Joining::Leads(Flight::new(store, token))
+                })
             }
             // The lock cannot be taken: each request is answered for itself.
             Err(_) => Joining::Alone,

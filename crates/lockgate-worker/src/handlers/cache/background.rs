@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_cache::{Forwarded, revalidation};
-use lockgate_http::Limits;
 use lockgate_shm::responses::{Flight as Joined, PurgeEpoch};
 
 use super::entries::Entries;
@@ -14,16 +13,13 @@ use super::stored::Stored;
 use super::target::Target;
 use crate::date::unix_seconds;
 use crate::exchange::Exchange;
-use crate::exchange::body::buffer::BodyPool;
 use crate::exchange::collector::Collector;
 use crate::exchange::handler::Resume;
-use crate::exchange::origin::{Origin, Subrequest};
 
 /// See the module documentation.
 pub(super) struct Background {
     pub(super) entries: Arc<Entries>,
     pub(super) resume: Arc<dyn Resume>,
-    pub(super) limits: Limits,
 }
 
 impl Background {
@@ -42,26 +38,11 @@ impl Background {
         };
         // Ends when it is dropped.
         let flight = Flight::new(store, token);
-        let client = &exchange.request.head;
-        let conditions = revalidation(&stored.meta);
-        let mut fields: Vec<(&[u8], &[u8])> = conditions
-            .map(|(name, value)| (name.as_bytes(), value))
-            .collect();
-        let codings = client.headers();
-        fields.extend(codings.filter(|(name, _)| name.eq_ignore_ascii_case(b"accept-encoding")));
-        let subrequest = Subrequest {
-            method: b"GET",
-            target: client.target(),
-            fields: &fields,
-            omits: |_| false,
-            body: None,
-        };
-        let bodies = Arc::new(BodyPool::new(0));
-        let origin = Origin::of(&exchange.request);
-        let Ok(request) = origin.request(subrequest, &self.limits, &bodies) else {
-            // The client's own request was valid; with these fields it exceeds a limit.
-            return;
-        };
+        let mut request = exchange.request.without_body();
+        request.head.remove_fields(is_of_client_alone);
+        for (name, value) in revalidation(&stored.meta) {
+            request.head.set_field(name.as_bytes(), value);
+        }
         let fill = Fill {
             request: request.head.clone(),
             target: Target::of(&exchange.request),
@@ -85,4 +66,12 @@ impl Background {
         background.next_handler = exchange.next_handler;
         self.resume.resume(background);
     }
+}
+
+/// Fields that choose a part or a version for one client (RFC 9110 §13.1, §14.2).
+fn is_of_client_alone(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"range")
+        || name
+            .get(..3)
+            .is_some_and(|start| start.eq_ignore_ascii_case(b"if-"))
 }

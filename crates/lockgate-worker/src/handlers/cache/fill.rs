@@ -19,7 +19,7 @@ use super::flight::Flight;
 use super::stored::{Stored, set_cache_status};
 use super::target::Target;
 use crate::date::unix_seconds;
-use crate::exchange::prepared::{Prepared, send_part};
+use crate::exchange::prepared::{Prepared, PreparedBody, send_part};
 use crate::exchange::writer::ResponseWriter;
 
 /// See the module documentation.
@@ -235,8 +235,7 @@ impl CacheWriter {
             self.freshen(&mut stored, &response.head, now);
             return self.prepare_stored(&stored, Some(304), now);
         }
-        let head = self.decide(&response.head, response.body.framing(), replaced, now);
-        response.head = Arc::new(head);
+        let mut head = self.decide(&response.head, response.body.framing(), replaced, now);
         if let State::Collecting(collecting) = &mut self.state
             && !(response.body).read_into(&mut collecting.body)
         {
@@ -244,6 +243,11 @@ impl CacheWriter {
             self.state = State::Passing;
         }
         self.store();
+        if self.fill.has_own_conditions && self.has_client(&head, now) {
+            become_not_modified(&mut head);
+            response.body = PreparedBody::Empty;
+        }
+        response.head = Arc::new(head);
         response
     }
 

@@ -11,6 +11,7 @@ use lockgate_shm::responses::{FlightState, FlightToken, ResponseStore};
 
 use crate::exchange::Exchange;
 use crate::exchange::handler::Resume;
+use crate::exchange::writer::{DropReason, Presence, PresenceCheck};
 use crate::helper_thread::PanicGuard;
 
 const NAME: &str = "lockgate-cache";
@@ -20,6 +21,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a flight that has ended may stay unseen which ended while the thread was about to wait.
 const FLIGHTS_EVERY: Duration = Duration::from_millis(20);
+
+/// How often the client of a request that waits is looked at.
+const CLIENTS_EVERY: Duration = Duration::from_millis(250);
 
 /// See the module documentation.
 pub(super) struct Waiting {
@@ -33,6 +37,8 @@ struct Waiter {
     exchange: Exchange,
     flight: FlightToken,
     until: Instant,
+    /// When its client is looked at next.
+    next_look: Instant,
 }
 
 impl Waiting {
@@ -62,6 +68,7 @@ impl Waiting {
             exchange,
             flight,
             until,
+            next_look: Instant::now() + CLIENTS_EVERY,
         });
         self.has_waiters.notify_one();
     }
@@ -89,13 +96,39 @@ impl Waiting {
         let ready: Vec<Waiter> = waiters
             .extract_if(.., |waiter| self.is_over(waiter, now))
             .collect();
+        let left: Vec<(Waiter, DropReason)> = drop_left(&mut waiters, now);
         let next = waiters.iter().map(|waiter| waiter.until).min();
         drop(waiters);
         for waiter in ready {
             self.resume.resume(waiter.exchange);
         }
+        for (waiter, why) in left {
+            waiter.exchange.writer.drop_request(why, now);
+        }
         next
     }
+}
+
+/// Takes out the requests whose clients have gone, as the queue does (docs/decisions/0010).
+fn drop_left(waiters: &mut Vec<Waiter>, now: Instant) -> Vec<(Waiter, DropReason)> {
+    let mut left = Vec::new();
+    let mut index = 0;
+    while let Some(waiter) = waiters.get_mut(index) {
+        index += 1;
+        if waiter.next_look > now {
+            continue;
+        }
+        waiter.next_look = now + CLIENTS_EVERY;
+        let client = waiter.exchange.writer.client();
+        let why = match client.presence(PresenceCheck::Socket) {
+            Presence::Connected => continue,
+            Presence::HalfClosed => DropReason::HalfClosed,
+            Presence::Gone => DropReason::Gone,
+        };
+        index -= 1;
+        left.push((waiters.swap_remove(index), why));
+    }
+    left
 }
 
 fn run(waiting: &Weak<Waiting>) {

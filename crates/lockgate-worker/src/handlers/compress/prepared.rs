@@ -16,7 +16,7 @@ use crate::exchange::prepared::{Prepared, PreparedBody};
 use crate::transport::outbox::SharedBytes;
 
 /// Larger files are sent as they are: `lockgate precompress` compresses them better, and once.
-const LARGEST: u64 = 8 << 20;
+const LARGEST: u64 = 2 << 20;
 
 impl CompressWriter {
     pub(super) fn respond_encoded(self, response: Prepared, now: Instant) {
