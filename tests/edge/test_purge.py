@@ -44,7 +44,11 @@ def store(server, target, *headers):
 
 
 def ask_to_purge(server, **arguments):
-    found = body(server, f"/purge?arguments={quote(json.dumps(arguments))}").decode()
+    return ask_to_purge_at("", server, **arguments)
+
+
+def ask_to_purge_at(mount, server, **arguments):
+    found = body(server, f"{mount}/purge?arguments={quote(json.dumps(arguments))}").decode()
     return int(found) if found.isdecimal() else found
 
 
@@ -107,6 +111,15 @@ def test_a_purge_of_a_url_is_for_everything_that_it_varies_on(admin):
     assert ask_to_purge(server, url=f"{HOST}/v?vary=Accept-Language") >= 1
     new = [body(server, "/v?vary=Accept-Language", f"Accept-Language: {n}") for n in languages]
     assert not set(new) & set(old)
+
+
+def test_a_url_has_the_mount_point_of_the_application(start):
+    server = start("purging:app", "--cache", "8MiB", "--root-path", "/shop")
+    old = store(server, "/shop/a?b=c")
+    assert ask_to_purge_at("/shop", server, url=f"{HOST}/a?b=c") == 0
+    assert body(server, "/shop/a?b=c") == old
+    assert ask_to_purge_at("/shop", server, url=f"{HOST}/shop/a?b=c") == 1
+    assert body(server, "/shop/a?b=c") != old
 
 
 def test_several_urls_and_tags_are_purged_at_once(admin):
