@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -294,5 +295,27 @@ def test_purges_wait_while_redis_is_away(start, tmp_path):
         assert body(hosts[1], "/far?tag=far") == old[1]
         redis.start()
         eventually(lambda: body(hosts[1], "/far?tag=far") != old[1], within=20, what="the purge")
+    finally:
+        redis.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_purges_are_relayed_after_a_reload_and_an_upgrade(start, tmp_path, number):
+    redis = Redis(tmp_path)
+    try:
+        hosts = [
+            start("purging:app", "--cache", "8MiB", "--cache-redis", redis.url) for _ in range(2)
+        ]
+        kept = store(hosts[0], "/kept")
+        for host in hosts:
+            host.wait_for_log("purges are relayed through")
+            since = len(host.errors)
+            host.signal(number)
+            host.wait_for_log("purges are relayed through", since=since, within=20)
+            host.wait_for_log("reload: done", since=since, within=20)
+        assert body(hosts[0], "/kept") == kept
+        old = [store(host, "/far?tag=far") for host in hosts]
+        assert ask_to_purge(hosts[0], tag="far") == 1
+        eventually(lambda: body(hosts[1], "/far?tag=far") != old[1], what="the purge")
     finally:
         redis.kill()
