@@ -292,6 +292,11 @@ impl ResponseStore {
         self.flights.state(token)
     }
 
+    /// Whether a request waits for a flight.
+    pub fn has_waiters(&self, token: FlightToken) -> bool {
+        self.flights.has_waiters(token)
+    }
+
     /// How many flights for which a request waits have ended, and purges.
     pub fn events(&self) -> u64 {
         self.entries.memory.get(Header::Events)

@@ -24,6 +24,13 @@ pub struct FlightToken {
     began: u64,
 }
 
+impl FlightToken {
+    /// Whether other requests can wait for it; false: there were too many flights.
+    pub fn is_shared(self) -> bool {
+        self.place != usize::MAX
+    }
+}
+
 /// The state of a flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlightState {
@@ -187,6 +194,12 @@ impl Flights {
             NOT_STORED if is_same => FlightState::Ended(FlightOutcome::NotStored),
             _ => FlightState::Ended(FlightOutcome::Failed),
         }
+    }
+
+    /// Whether a request waits for this flight.
+    pub(super) fn has_waiters(&self, token: FlightToken) -> bool {
+        let word = self.get(token.place, Field::State);
+        word / GENERATION == token.generation && word & WAITED != 0
     }
 
     fn is_running(&self, place: usize) -> bool {

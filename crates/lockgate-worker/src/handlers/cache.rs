@@ -248,7 +248,8 @@ impl Cache {
         }
         let mut flight = None;
         let shared_key = miss.shared_key.take();
-        let shared_key = shared_key.filter(|_| !is_part && is_like_others(head));
+        let shared_key = shared_key
+            .filter(|_| !is_part && is_like_others(head) && !is_authenticated(&exchange.request));
         if let Some(key) = shared_key.filter(|key| !self.entries.is_marked_uncacheable(key, now)) {
             match self.join(&key, &exchange, now) {
                 Joining::Leads(own) => flight = Some((own, key)),
@@ -274,7 +275,11 @@ impl Cache {
         flight: Option<(Flight, Vec<u8>)>,
     ) -> Exchange {
         let (flight, flight_key) = flight.unzip();
-        let request = exchange.request.head.clone();
+        let mut request = exchange.request.head.clone();
+        if is_authenticated(&exchange.request) {
+            // The rules about Authorization hold (RFC 9111 §3.5).
+            request.set_field(b"Authorization", b"-");
+        }
         let has_own_conditions = flight.is_some() || miss.stored.is_some();
         if has_own_conditions {
             let head = &mut exchange.request.head;
@@ -368,6 +373,13 @@ fn lock_timeout(config: &Config) -> Duration {
 fn refuse(exchange: Exchange) -> Handled {
     let response = LocalResponse::text(504, "the cache has no response that the request accepts");
     Handled::Answer(exchange, response.into())
+}
+
+/// Whether the application knows the user otherwise than by Authorization: from the web server in front, or from a client
+/// certificate.
+fn is_authenticated(request: &Request) -> bool {
+    let has_certificate = request.tls().is_some_and(|tls| tls.peer().is_some());
+    has_certificate || request.remote_user().is_some()
 }
 
 /// Whether the response to another request with the same key may answer this one, too.

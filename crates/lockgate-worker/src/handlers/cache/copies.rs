@@ -99,7 +99,7 @@ impl Copies {
     }
 
     fn insert(&mut self, copy: StoredCopy) {
-        let added = copy.stored.body.len();
+        let added = copy.bytes();
         if self.bytes + added > MOST_BYTES || self.by_id.len() >= MOST_COPIES {
             // Those that are used come back at once: bookkeeping at each use would cost more.
             self.by_id.clear();
@@ -113,9 +113,10 @@ impl Copies {
 }
 
 impl StoredCopy {
+    /// Bytes of the body and, as an estimate, of its encoded forms, which come later.
     fn bytes(&self) -> usize {
-        let encoded = (self.forms.iter()).filter_map(|form| form.body.as_ref());
-        self.stored.body.len() + encoded.map(|body| body.len()).sum::<usize>()
+        let forms = if self.is_encoded { 2 } else { 1 };
+        self.stored.body.len() * forms
     }
 
     /// The coding in which this request gets the response, if any. Ranges are those of the response itself.

@@ -4,23 +4,19 @@
 //! differ. Beside a key there may be a mark that its responses are not stored. All entries of a URL have a tag, so that one purge concerns
 //! them all and every response to it that is on its way.
 
-use lockgate_cache::{Entry, Meta, NotStored, Variants, Vary, key, tags};
+use std::time::Duration;
+
+use lockgate_cache::{Entry, Meta, Variants, Vary, key, tags};
 use lockgate_config::CacheConfig;
 use lockgate_http::RequestHead;
 use lockgate_shm::responses::{
-    EntryBuffer, EntryId, FlightOutcome, NewEntry, Refused, ResponseStore,
+    EntryBuffer, EntryId, FlightOutcome, NewEntry, PurgeEpoch, Refused, ResponseStore,
 };
 
 use super::copies::{Copies, StoredCopy};
 use super::fill::{Collecting, Fill};
 use super::stored::Stored;
 use super::target::MOUNT;
-
-/// How long requests for a URL do not wait for each other after a response that is not stored, in seconds.
-const UNCACHEABLE_FOR: u64 = 10;
-
-/// The same after an error: the next response may be another one.
-const UNCACHEABLE_AFTER_ERROR_FOR: u64 = 1;
 
 /// The metadata of the mark. No [`Entry`] begins like this.
 const UNCACHEABLE: &[u8] = b"\xFF";
@@ -186,31 +182,20 @@ impl Entries {
     /// Requests with the key of this flight do not wait for each other for a while.
     pub(super) fn mark_uncacheable(
         &self,
-        fill: &Fill,
-        why: Option<NotStored>,
-        status: u16,
+        flight_key: &[u8],
+        pause: Duration,
+        since: PurgeEpoch,
         now: u64,
     ) {
-        let is_of_request = matches!(
-            why,
-            Some(NotStored::Method | NotStored::RequestNoStore | NotStored::Authorization)
-        );
-        let Some(flight_key) = fill.flight_key.as_ref().filter(|_| !is_of_request) else {
-            return;
-        };
-        let seconds = match status {
-            500.. => UNCACHEABLE_AFTER_ERROR_FOR,
-            _ => UNCACHEABLE_FOR,
-        };
         let entry = NewEntry {
             key: &mark_key(flight_key),
             meta: UNCACHEABLE,
             body: b"",
             tags: &[],
-            expires: now + seconds,
+            expires: now + pause.as_secs(),
         };
         // Without the mark requests wait for each other.
-        let _marked = self.store.insert(&entry, fill.since, now);
+        let _marked = self.store.insert(&entry, since, now);
     }
 
     /// Whether requests with this key are passed on without waiting for each other.

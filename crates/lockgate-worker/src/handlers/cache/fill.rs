@@ -4,6 +4,7 @@ mod collecting;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_cache::{
     CacheStatus, Forwarded, Freshened, NotStored, freshen, invalidated_keys, invalidates,
@@ -21,6 +22,12 @@ use super::target::Target;
 use crate::date::unix_seconds;
 use crate::exchange::prepared::{Prepared, PreparedBody, send_part};
 use crate::exchange::writer::ResponseWriter;
+
+/// How long requests for a URL do not wait for each other after a response that is not stored.
+const AFTER_UNCACHEABLE: Duration = Duration::from_secs(10);
+
+/// The same after an error: the next response may be another one.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// See the module documentation.
 pub(super) struct CacheWriter {
@@ -79,11 +86,21 @@ impl CacheWriter {
         }
     }
 
-    /// The requests that wait need not wait any longer.
+    /// The requests that wait go on.
     fn end_flight(&mut self, outcome: FlightOutcome) {
         if let Some(flight) = self.fill.flight.take() {
             flight.end(outcome);
         }
+    }
+
+    /// The requests that wait go on, all at once: there is no response for them, and the next ones do not wait for a
+    /// while.
+    fn end_flight_without_response(&mut self, pause: Duration, now: u64) {
+        if let Some(key) = &self.fill.flight_key {
+            self.entries
+                .mark_uncacheable(key, pause, self.fill.since, now);
+        }
+        self.end_flight(FlightOutcome::NotStored);
     }
 
     fn begin(&mut self, head: &ResponseHead, length: BodyLength, now: u64) {
@@ -95,7 +112,7 @@ impl CacheWriter {
             }
             let is_failure = matches!(head.status(), 500 | 502 | 503 | 504);
             if is_failure && may_serve_stale_on_error(&stored.meta, now) {
-                self.end_flight(FlightOutcome::Failed);
+                self.end_flight_without_response(AFTER_ERROR, now);
                 return self.begin_stored(&stored, Some(head.status()), now);
             }
         }
@@ -153,13 +170,20 @@ impl CacheWriter {
                     None if self.fill.is_bypassed => None,
                     why => Some(why.map_or("too-large", NotStored::as_str)),
                 };
-                (self.entries).mark_uncacheable(&self.fill, why, head.status(), now);
                 if let Some(replaced) = replaced.filter(|_| head.status() < 500) {
                     // A new response replaces the stale one also where it may not be stored (RFC 9111 §4.3.3).
                     self.entries.remove(&replaced);
                 }
                 self.state = State::Passing;
-                self.end_flight(FlightOutcome::NotStored);
+                let is_of_request = matches!(
+                    why,
+                    Some(NotStored::Method | NotStored::RequestNoStore | NotStored::Authorization)
+                );
+                match head.status() {
+                    _ if is_of_request => self.end_flight(FlightOutcome::NotStored),
+                    500.. => self.end_flight_without_response(AFTER_ERROR, now),
+                    _ => self.end_flight_without_response(AFTER_UNCACHEABLE, now),
+                }
             }
         }
         let mut head = head.clone();
@@ -253,8 +277,7 @@ impl CacheWriter {
 
     /// The connection is no longer HTTP's, or waits for messages: no other request gets the response.
     fn leave_flight(&mut self) {
-        (self.entries).mark_uncacheable(&self.fill, None, 200, unix_seconds());
-        self.end_flight(FlightOutcome::NotStored);
+        self.end_flight_without_response(AFTER_UNCACHEABLE, unix_seconds());
     }
 
     /// The client gets a stored response; what the application sends is dropped. `answered` is the status of the

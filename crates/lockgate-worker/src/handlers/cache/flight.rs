@@ -16,9 +16,15 @@ impl Flight {
         }
     }
 
-    /// For those that wait for it.
+    /// For those that wait for it; `None`: none can.
     pub(super) fn token(&self) -> Option<FlightToken> {
+        self.token.filter(|token| token.is_shared())
+    }
+
+    /// Whether another request waits for the response.
+    pub(super) fn has_waiters(&self) -> bool {
         self.token
+            .is_some_and(|token| self.store.has_waiters(token))
     }
 
     /// The requests that wait go on.

@@ -42,6 +42,11 @@ impl Collecting {
             .is_none_or(|expected| expected == self.body.len() as u64)
     }
 
+    /// Whether it ends for sure.
+    pub(super) fn has_known_length(&self) -> bool {
+        self.expected.is_some()
+    }
+
     /// Whether it needs no more.
     pub(super) fn is_full(&self) -> bool {
         self.expected == Some(self.body.len() as u64)

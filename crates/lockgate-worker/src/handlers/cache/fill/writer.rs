@@ -10,7 +10,7 @@ use lockgate_cache::may_serve_stale_on_error;
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
 use lockgate_shm::responses::FlightOutcome;
 
-use super::{CacheWriter, State};
+use super::{AFTER_ERROR, AFTER_UNCACHEABLE, CacheWriter, Flight, State};
 use crate::date::unix_seconds;
 use crate::exchange::answer::Answer;
 use crate::exchange::prepared::Prepared;
@@ -39,12 +39,12 @@ impl CacheWriter {
             if !collecting.is_forwarded {
                 self.state = State::Replaced;
             }
-            (self.entries).mark_uncacheable(&self.fill, None, 200, now);
-            self.end_flight(FlightOutcome::NotStored);
+            self.end_flight_without_response(AFTER_UNCACHEABLE, now);
         }
     }
 
-    /// Sends a piece that was collected, if it was. A client that goes does not end a response that others wait for.
+    /// Sends a piece that was collected, if it was. A client that goes does not end a response for which others wait, if
+    /// its length is known: an endless one would keep the thread.
     fn forward(
         &mut self,
         send: impl FnOnce(&mut dyn ResponseWriter) -> Result<Sent, ClientGone>,
@@ -54,26 +54,51 @@ impl CacheWriter {
             State::Replaced => return Ok(Sent::default()),
             State::Collecting(collecting) => collecting,
         };
+        let is_full = collecting.is_full();
         if collecting.is_forwarded && !collecting.is_client_gone {
             match send(&mut *self.inner) {
                 Ok(sent) => return Ok(sent),
-                Err(ClientGone) => collecting.is_client_gone = true,
+                Err(ClientGone) => self.go_on_without_client()?,
             }
         }
         Ok(Sent {
             is_cut: false,
-            is_complete: collecting.is_full(),
+            is_complete: is_full,
         })
+    }
+
+    /// The client has gone.
+    ///
+    /// # Errors
+    /// [`ClientGone`] if no other request needs the response.
+    fn go_on_without_client(&mut self) -> Result<(), ClientGone> {
+        let has_waiters = (self.fill.flight.as_ref()).is_some_and(Flight::has_waiters);
+        match &mut self.state {
+            State::Collecting(collecting) if has_waiters && collecting.has_known_length() => {
+                collecting.is_client_gone = true;
+                Ok(())
+            }
+            _ => {
+                self.state = State::Passing;
+                Err(ClientGone)
+            }
+        }
     }
 
     pub(super) fn store(&mut self) {
         match std::mem::replace(&mut self.state, State::Passing) {
             State::Collecting(collecting) if collecting.is_complete() => {
-                let outcome = (self.entries).insert(&self.fill, *collecting, unix_seconds());
-                self.end_flight(outcome);
+                let now = unix_seconds();
+                match (self.entries).insert(&self.fill, *collecting, now) {
+                    FlightOutcome::Stored => self.end_flight(FlightOutcome::Stored),
+                    // Too large with its head, or purged meanwhile.
+                    _ => self.end_flight_without_response(AFTER_ERROR, now),
+                }
             }
             // The client gets a broken response, too.
-            State::Collecting(_) => self.end_flight(FlightOutcome::Failed),
+            State::Collecting(_) => {
+                self.end_flight_without_response(AFTER_ERROR, unix_seconds());
+            }
             state => self.state = state,
         }
     }
@@ -124,8 +149,11 @@ impl ResponseWriter for CacheWriter {
             State::Waiting | State::Passing => self.inner.flush(),
             State::Replaced => Ok(()),
             State::Collecting(collecting) => {
-                if collecting.is_forwarded && !collecting.is_client_gone {
-                    collecting.is_client_gone = self.inner.flush().is_err();
+                if collecting.is_forwarded
+                    && !collecting.is_client_gone
+                    && self.inner.flush().is_err()
+                {
+                    return self.go_on_without_client();
                 }
                 Ok(())
             }
@@ -152,12 +180,13 @@ impl ResponseWriter for CacheWriter {
             && let Some(stored) = self.fill.stored.take()
             && may_serve_stale_on_error(&stored.meta, now)
         {
-            self.end_flight(FlightOutcome::Failed);
+            self.end_flight_without_response(AFTER_ERROR, now);
             self.begin_stored(&stored, None, now);
             // The stored body is whole.
             let _whole = self.inner.finish();
             return;
         }
+        self.end_flight_without_response(AFTER_ERROR, now);
         self.inner.abort();
     }
 
@@ -170,7 +199,15 @@ impl ResponseWriter for CacheWriter {
         self.inner.respond(response, now);
     }
 
-    fn drop_request(self: Box<Self>, why: DropReason, now: Instant) {
+    fn drop_request(mut self: Box<Self>, why: DropReason, now: Instant) {
+        let unix = unix_seconds();
+        if matches!(why, DropReason::TooLate | DropReason::QueueFull)
+            && let Some(stored) = self.fill.stored.take()
+            && may_serve_stale_on_error(&stored.meta, unix)
+        {
+            let response = self.prepare_stored(&stored, None, unix);
+            return self.inner.respond(response, now);
+        }
         self.inner.drop_request(why, now);
     }
 
