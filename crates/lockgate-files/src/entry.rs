@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockgate_http::accept_encoding::{Choice, choose};
 
 use crate::representation::{Content, Representation, Selection};
-use crate::stamp::Stamp;
+use crate::stamp::{STEP, Stamp};
 
 /// A coding in which a file may lie beside the plain one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,12 @@ impl Entry {
     /// For `valid` after a check it is fresh. For the same time again it is fresh for all but one caller, which looks at
     /// the files, so that a busy file is looked at once and not by every request.
     pub(crate) fn freshness(&self, now: u64, valid: Duration) -> Freshness {
+        // Its tags become strong when the files have kept their state for a while.
+        let valid = if self.is_provisional {
+            valid.min(STEP)
+        } else {
+            valid
+        };
         let valid = u64::try_from(valid.as_nanos()).unwrap_or(u64::MAX);
         let age = now.saturating_sub(self.checked_at.load(Ordering::Relaxed));
         if age < valid {

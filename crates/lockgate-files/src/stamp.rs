@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-/// A file that has changed within this time may change again without another time stamp: the clock of a file system
-/// advances in steps of some milliseconds.
-const STEP: Duration = Duration::from_secs(1);
+/// A file that has changed within this time may change again without another time stamp: the clock of the kernel
+/// advances in steps of at most 10 ms.
+pub(crate) const STEP: Duration = Duration::from_millis(100);
+
+/// The same where times are whole seconds, or every second one (FAT).
+const COARSE_STEP: Duration = Duration::from_secs(3);
 
 /// Bytes of a digest in an entity tag.
 const TAG_BYTES: usize = 12;
@@ -42,7 +45,8 @@ impl Stamp {
             u64::try_from(self.changed.0).unwrap_or(0),
             u32::try_from(self.changed.1).unwrap_or(0),
         );
-        now < changed + STEP
+        let is_coarse = self.changed.1 == 0 && self.modified.1 == 0;
+        now < changed + if is_coarse { COARSE_STEP } else { STEP }
     }
 
     /// The time of the last modification, in seconds since 1970, but not later than `now` (RFC 9110 §8.8.2.1).
@@ -129,11 +133,18 @@ mod tests {
 
     #[test]
     fn the_tag_of_a_file_that_has_just_changed_is_weak() {
-        for (millis, is_weak) in [(1_999_000, true), (2_000_500, true), (2_001_001, false)] {
+        for (millis, is_weak) in [(1_999_000, true), (2_000_050, true), (2_000_101, false)] {
             let tag = STAMP.entity_tag(Duration::from_millis(millis));
             assert_eq!(tag.starts_with("W/"), is_weak, "{millis}");
             assert_eq!(tag.trim_start_matches("W/"), STAMP.entity_tag(LATER));
         }
+        let coarse = Stamp {
+            modified: (1_000, 0),
+            changed: (2_000, 0),
+            ..STAMP
+        };
+        assert!(coarse.is_young(Duration::from_secs(2_002)));
+        assert!(!coarse.is_young(Duration::from_secs(2_003)));
     }
 
     #[test]

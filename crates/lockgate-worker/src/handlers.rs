@@ -6,7 +6,7 @@ mod compress;
 mod grip;
 mod https_redirect;
 mod server_options;
-mod static_files;
+pub mod static_files;
 
 use std::io;
 use std::sync::Arc;

@@ -155,7 +155,7 @@ impl Worker {
         let descriptors = Arc::new(DescriptorBudget::new(
             config.worker_connections,
             getrlimit(Resource::Nofile).current,
-            count_open(),
+            count_open() + handlers::static_files::descriptors(&config) as u64,
         ));
         let finished = Waker::new()?;
         let inbox = Arc::new(Inbox::new()?);

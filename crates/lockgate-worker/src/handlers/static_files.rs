@@ -5,10 +5,11 @@ mod sendfile;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockgate_config::Config;
+use lockgate_config::{Config, StaticConfig};
 use lockgate_files::{Clock, Entry, Files, Found, Loaded, Place, Problem, Selection};
 use lockgate_http::{LocalResponse, RequestHead};
 use lockgate_observe::Level;
+use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 pub use self::sendfile::Sendfile;
@@ -42,8 +43,11 @@ impl StaticFiles {
         resume: &Arc<dyn Resume>,
         error_log: &Arc<ErrorLog>,
     ) -> Option<Self> {
-        let settings = &config.static_files;
-        let files = Files::new(settings, settings.mounts(), Instant::now())?;
+        let settings = StaticConfig {
+            open_files: descriptors(config),
+            ..config.static_files.clone()
+        };
+        let files = Files::new(&settings, settings.mounts(), Instant::now())?;
         Some(Self(Arc::new(Shared {
             files,
             blocking: blocking.clone(),
@@ -163,6 +167,16 @@ impl Shared {
             let message = format!("cannot start a thread that reads static files: {error}{more}");
             self.error_log.write_unless_blocked(Level::Error, &message);
         }
+    }
+}
+
+/// How many descriptors the files may have that are kept open: a quarter of what the process may have at most.
+pub fn descriptors(config: &Config) -> usize {
+    let settings = &config.static_files;
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    match settings.mounts() {
+        [] => 0,
+        _ => (settings.open_files).min(usize::try_from(limit / 4).unwrap_or(usize::MAX)),
     }
 }
 
