@@ -319,3 +319,18 @@ def test_purges_are_relayed_after_a_reload_and_an_upgrade(start, tmp_path, numbe
         eventually(lambda: body(hosts[1], "/far?tag=far") != old[1], what="the purge")
     finally:
         redis.kill()
+
+
+def test_metrics_have_what_the_cache_counts(admin):
+    before = admin.samples()
+    store(admin.server, "/counted")
+    assert by_python(admin, url=f"{HOST}/counted") == 1
+    after = admin.samples()
+    for name, least in [
+        ('lockgate_cache_requests_total{result="miss"}', 1),
+        ('lockgate_cache_requests_total{result="hit"}', 4),
+        ("lockgate_cache_stored_total", 1),
+        ("lockgate_cache_purged_total", 1),
+    ]:
+        assert after[name] >= before[name] + least, name
+    assert after["lockgate_cache_bytes"] <= after["lockgate_cache_capacity_bytes"] == 8 << 20
