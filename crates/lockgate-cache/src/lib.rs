@@ -5,8 +5,8 @@
 //!
 //! 1. [`key::primary`] is where a request is looked up. What is found there is an [`Entry`]: a response, or the names of
 //!    fields that [`key::secondary`] adds to the key.
-//! 2. [`reuse`] says whether the entry answers the request. If it does, [`answer`] is the response.
-//! 3. Otherwise the application is called, with [`revalidation`] if there was an entry. Its 304 is for [`freshen`];
+//! 2. [`reuse()`] says whether the entry answers the request. If it does, [`answer()`] is the response.
+//! 3. Otherwise the application is called, with [`revalidation()`] if there was an entry. Its 304 is for [`freshen`];
 //!    other responses are stored if [`storable`], and an error may be replaced if [`may_serve_stale_on_error`].
 //! 4. A request that [`invalidates`] removes what is at [`invalidated_keys`], and a [`Purge`] what it names.
 #![forbid(unsafe_code)]
