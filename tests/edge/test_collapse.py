@@ -362,10 +362,12 @@ def test_a_stale_response_is_given_while_it_is_made_again_once(start, site, tmp_
     assert call_of(server.get(path)) == 1
     # The time under test.
     time.sleep(2.1)
+    began = time.monotonic()
     calls = [call_of(server.get(path)) for _ in range(20)]
     assert calls[0] == 1
-    eventually(lambda: call_of(server.get(path)) == 2, what="the response is new")
-    assert site.calls() == 2
+    eventually(lambda: call_of(server.get(path)) > 1, what="the response is new")
+    # It is stale again in a second, and then made again.
+    assert site.calls() <= 3 + (time.monotonic() - began)
 
 
 def test_a_stale_response_is_given_when_the_application_fails(start, site, tmp_path):
