@@ -46,7 +46,7 @@ pub struct Context {
     pub hsts: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub pool: Arc<ThreadPool>,
-    /// For work that may wait for a disk or compute for long.
+    /// For work that may wait for a disk.
     pub blocking: BlockingPool,
     pub inbox: Arc<Inbox>,
     pub cork: Cork,
