@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import eventually, request
+from harness.crowd import descriptors
 from harness.wire import Truncated, Wire
 
 
@@ -68,6 +69,21 @@ def test_a_client_that_leaves_frees_its_thread(start):
     began = time.monotonic()
     assert server.get("/fine").status == 200
     assert time.monotonic() - began < 5
+
+
+def test_clients_that_leave_while_they_wait_are_forgotten(start):
+    server = start("cache_cases:app", "--cache", "4MiB", "--threads", "4")
+    assert server.get("/fine").status == 200
+    [worker] = server.workers()
+    before = descriptors(worker)
+    wires = [Wire(server.address) for _ in range(40)]
+    for wire in wires:
+        wire.send(request("GET", "/busy"))
+    eventually(lambda: descriptors(worker) >= before + 40, what="all are connected")
+    for wire in wires:
+        wire.close()
+    # The call that the first one has begun takes two seconds.
+    eventually(lambda: descriptors(worker) < before + 10, within=1.5, what="they are forgotten")
 
 
 def test_overload_is_an_error_for_stale_if_error(start):
