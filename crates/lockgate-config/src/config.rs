@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
-    Http2Config, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig, StaticConfig,
-    StatsdConfig, TlsConfig, UwsgiConfig,
+    Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig,
+    RateLimitsConfig, RoutesConfig, StaticConfig, StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -32,6 +32,12 @@ pub struct Config {
     pub acme: AcmeConfig,
     /// HTTP/2.
     pub http2: Http2Config,
+    /// What holds by host and path.
+    pub routes: RoutesConfig,
+    /// What all rate limits share.
+    pub rate_limits: RateLimitsConfig,
+    /// Ids and traces of requests.
+    pub identity: IdentityConfig,
     /// Static files.
     pub static_files: StaticConfig,
     /// Compression of responses.
@@ -235,6 +241,9 @@ impl Config {
             tls: TlsConfig::default(),
             acme: AcmeConfig::default(),
             http2: Http2Config::default(),
+            routes: RoutesConfig::default(),
+            rate_limits: RateLimitsConfig::default(),
+            identity: IdentityConfig::default(),
             static_files: StaticConfig::default(),
             compress: CompressConfig::default(),
             cache: CacheConfig::default(),
@@ -326,6 +335,7 @@ impl Config {
             .chain(self.acme.paths())
             .chain(self.statsd.path())
             .chain(self.static_files.paths())
+            .chain(self.routes.paths())
             .for_each(absolute);
         let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
         for address in bind

@@ -28,6 +28,21 @@ pub use network::Networks;
 mod limits;
 pub use limits::LimitsConfig;
 
+mod routes;
+pub use routes::{
+    AddressRule, FieldEdit, HostPattern, MaintenanceConfig, MountedApp, PathPattern, Priority,
+    RedirectConfig, RewriteConfig, RouteConfig, RouteRules, RoutesConfig, Target, ThreadShare,
+};
+
+mod access;
+pub use access::{BasicAuth, CertificateRule, ForwardAuthConfig, ForwardAuthUrl, ServiceAddress};
+
+mod rate_limit;
+pub use rate_limit::{Rate, RateKey, RateLimitConfig, RateLimitsConfig};
+
+mod identity;
+pub use identity::{IdentityConfig, OtlpConfig};
+
 mod proxies;
 pub use proxies::{ForwardedHeaders, ProxiesConfig, ProxyVersion};
 

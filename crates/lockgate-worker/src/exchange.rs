@@ -1,5 +1,6 @@
 //! One request and its response, for any protocol: what waits for a thread, and what a handler may answer.
 
+pub(crate) mod admitted;
 pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod client_identity;
@@ -15,6 +16,7 @@ pub(crate) mod queue;
 pub(crate) mod refusals;
 pub mod request;
 pub mod response;
+pub(crate) mod response_rules;
 pub(crate) mod stored_response;
 pub(crate) mod subscribed_channels;
 pub(crate) mod subscriber;

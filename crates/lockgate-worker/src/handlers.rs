@@ -5,6 +5,7 @@ pub mod cache;
 mod compress;
 mod grip;
 mod https_redirect;
+mod refused;
 mod server_options;
 pub mod static_files;
 
@@ -28,6 +29,8 @@ pub struct Parts<'a> {
     pub app: &'a Arc<dyn App>,
     pub endpoints: &'a [Endpoint],
     pub acceptor: Option<&'a Arc<Acceptor>>,
+    /// Whether requests may be refused before they come here.
+    pub has_admission: bool,
     pub broadcast: Option<Log>,
     pub responses: Option<ResponseStore>,
     pub error_log: &'a Arc<ErrorLog>,
@@ -53,6 +56,9 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     }
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));
+    }
+    if parts.has_admission {
+        handlers.push(Box::new(refused::Refused));
     }
     // Responses pass through the writers in the other direction: what the cache stores is not encoded, and files are.
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.computing) {

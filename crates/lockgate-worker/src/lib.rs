@@ -6,6 +6,7 @@
 // Boxes of connections and requests move between the event loop, their slots and the thread pool as one pointer.
 #![allow(clippy::vec_box)]
 
+mod admission;
 pub mod app;
 mod blocking_pool;
 pub mod exchange;

@@ -20,6 +20,7 @@ use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
 use self::thread::WorkerThread;
+use crate::admission;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
@@ -160,11 +161,13 @@ impl Worker {
         let finished = Waker::new()?;
         let inbox = Arc::new(Inbox::new()?);
         let blocking = BlockingPool::for_disks(panic_guard.clone());
+        let admission = admission::of(&config);
         let handlers = handlers::all(&handlers::Parts {
             config: &config,
             app: &app,
             endpoints: &endpoints,
             acceptor: acceptor.as_ref(),
+            has_admission: admission.is_some(),
             broadcast,
             responses,
             error_log: &error_log,
@@ -177,6 +180,7 @@ impl Worker {
             acceptor,
             broadcast,
             limits: Arc::new(limits_of(&config)),
+            admission,
             server_header: config.server_header.clone().map(String::into_bytes),
             hsts: config.tls.hsts.clone().map(String::into_bytes),
             app,

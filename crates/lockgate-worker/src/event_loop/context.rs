@@ -13,6 +13,7 @@ use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 
 use super::load_shedding::{self, SheddingReport};
+use crate::admission::Admission;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::client::Client;
@@ -41,6 +42,8 @@ pub struct Context {
     /// What held connections get, if `push` is set.
     pub broadcast: Option<Log>,
     pub limits: Arc<Limits>,
+    /// `None`: nothing is decided from heads alone.
+    pub admission: Option<Arc<Admission>>,
     pub server_header: Option<Vec<u8>>,
     /// For responses over TLS.
     pub hsts: Option<Vec<u8>>,

@@ -22,6 +22,13 @@ pub struct Account {
     pub logged_status: Option<u16>,
 }
 
+impl Answer {
+    /// The identifier of the reason in the access log.
+    pub fn reason(&self) -> &'static str {
+        (self.account.and_then(|account| account.reason)).unwrap_or("refused")
+    }
+}
+
 impl From<LocalResponse> for Answer {
     fn from(response: LocalResponse) -> Self {
         Self {

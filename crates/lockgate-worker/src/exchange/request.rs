@@ -8,6 +8,7 @@ use lockgate_http::uwsgi::Packet;
 use lockgate_tls::TlsInfo;
 
 use crate::client::{Client, Local};
+use crate::exchange::admitted::Admitted;
 use crate::exchange::body::buffer::BodyBuffer;
 use crate::exchange::body::spool::{Spool, SpoolFile};
 use crate::exchange::body::stream::BodyStream;
@@ -77,6 +78,8 @@ pub struct Request {
     pub(crate) is_subrequest: bool,
     /// Of a connection of the uwsgi protocol; see [`Request::parameters`].
     pub(crate) packet: Option<Box<Packet>>,
+    /// What was decided from its head.
+    pub(crate) admitted: Admitted,
 }
 
 /// The session of a connection with TLS, if the application gets something of it: `SSL_*` or `REMOTE_USER`.
@@ -101,6 +104,7 @@ impl Request {
             tls: self.tls.clone(),
             is_subrequest: true,
             packet: self.packet.clone(),
+            admitted: self.admitted.for_subrequest(),
         })
     }
 
@@ -113,6 +117,16 @@ impl Request {
     /// a streamed body is not known.
     pub fn body_length(&self) -> Option<u64> {
         self.has_body.then(|| self.body.length()).flatten()
+    }
+
+    /// The application that answers it: 0 is that of the server, the others are numbered as in `RoutesConfig::mounts`.
+    pub fn mount(&self) -> u16 {
+        self.admitted.mount
+    }
+
+    /// Who has authenticated with the server.
+    pub fn user(&self) -> Option<&str> {
+        self.admitted.user.as_deref()
     }
 
     /// The client that sent it.
@@ -181,5 +195,6 @@ impl Request {
         self.body = Body::Empty;
         self.has_body = false;
         self.is_subrequest = false;
+        self.admitted.clear();
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_config::Config;
-use lockgate_http::{Framing, Refusal, RequestHead};
+use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead};
 use lockgate_observe::Level;
 
 use crate::client::Client;
 use crate::event_loop::context::Context;
+use crate::exchange::answer::Answer;
 use crate::exchange::body::spool::NotStored;
 use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::Request;
@@ -19,6 +20,8 @@ use crate::exchange::request::Request;
 pub enum Rejection {
     /// The peer violated a rule or a limit.
     OfPeer(Refusal),
+    /// A rule of the operator refuses it.
+    ByRule(Box<Answer>),
     /// There was no descriptor for the file of its body.
     NoDescriptors,
     /// There was no room on the disk for its body: the disk, a quota or a limit on files (`ulimit -f`) is full.
@@ -51,6 +54,7 @@ impl Rejection {
     pub fn name(&self) -> &'static str {
         match self {
             Self::OfPeer(refusal) => refusal.name(),
+            Self::ByRule(answer) => answer.reason(),
             Self::NoDescriptors => "no_descriptors",
             Self::DiskFull => "disk_full",
             Self::NotStored => "body_not_stored",
@@ -61,6 +65,7 @@ impl Rejection {
     pub fn status(&self) -> u16 {
         match self {
             Self::OfPeer(refusal) => refusal.status(),
+            Self::ByRule(answer) => answer.response.status,
             Self::NoDescriptors => 503,
             Self::DiskFull => 507,
             Self::NotStored => 500,
@@ -71,9 +76,28 @@ impl Rejection {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::OfPeer(refusal) => refusal.to_string().into(),
+            Self::ByRule(answer) => answer.reason().into(),
             Self::NoDescriptors => "too many large request bodies are being received".into(),
             Self::DiskFull | Self::NotStored => "the request body could not be stored".into(),
         }
+    }
+
+    /// The answer.
+    pub fn response(&self) -> LocalResponse {
+        match self {
+            Self::ByRule(answer) => answer.response.clone(),
+            _ => LocalResponse::text(self.status(), &self.detail()),
+        }
+    }
+
+    /// A request that has a body and is refused by admission: its body is not received.
+    #[cold]
+    pub fn take(request: &mut Request) -> Option<Self> {
+        let mut answer = request.admitted.refusal.take_if(|_| request.has_body)?;
+        if let Some(rules) = request.admitted.response_rules.take() {
+            answer.response = rules.applied(&answer.response);
+        }
+        Some(Self::ByRule(answer))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lockgate_http::{BodyLength, LocalResponse, RequestHead, ResponseContext, ResponseHead};
+use lockgate_http::{BodyLength, RequestHead, ResponseContext, ResponseHead};
 use lockgate_observe::Outcome;
 
 use super::{Http1, Next, Phase};
@@ -20,9 +20,9 @@ impl Http1 {
     pub(super) fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
         let mut request = self.reader.request.take().unwrap_or_default();
         let is_head = request.head.method() == b"HEAD";
-        if let Rejection::OfPeer(refusal) = rejection {
+        if let Rejection::OfPeer(refusal) = &rejection {
             warn_of_refusal(
-                refusal,
+                *refusal,
                 &request.head,
                 &mut self.reader.identity,
                 &self.link.client,
@@ -43,7 +43,10 @@ impl Http1 {
         let server = self.context.server_header.as_deref();
         let tail = self.link.out.tail();
         let from = tail.len();
-        let mut response = LocalResponse::text(status, &detail);
+        let mut response = rejection.response();
+        if let Some(rules) = &self.response.rules {
+            response = rules.applied(&response);
+        }
         response.close = !self.link.local.is_uwsgi;
         let body_bytes = with_date(|date| {
             let context = ResponseContext {
@@ -68,9 +71,12 @@ impl Http1 {
 
     /// Queues an answer of the server itself to a request that was read in full: the connection may continue.
     pub(super) fn queue_answer(&mut self, answer: &Answer, now: Instant) {
-        let body = &*answer.response.body;
+        let replaced =
+            (self.response.rules.as_deref()).and_then(|rules| rules.replaced(&answer.response));
+        let response = replaced.as_ref().unwrap_or(&answer.response);
+        let body = &*response.body;
         let mut head = ResponseHead::default();
-        answer.response.write_head(&mut head);
+        response.write_head(&mut head);
         self.start(&head, BodyLength::Known(body.len() as u64));
         let is_body_sent = self.allows_body();
         if is_body_sent {

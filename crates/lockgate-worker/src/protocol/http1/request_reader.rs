@@ -282,6 +282,12 @@ impl Http1 {
                         self.reader.request = Some(request);
                         return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                     }
+                    if self.context.admission.is_some()
+                        && let Some(rejection) = Rejection::take(&mut request)
+                    {
+                        self.reader.request = Some(request);
+                        return Some(self.refuse(rejection, Outcome::Refused, now));
+                    }
                     if streams_body_of(&request.head, &self.context.config) {
                         self.stream_body(&mut request, rest, now);
                         return Some(Next::Dispatch(request));
@@ -398,10 +404,14 @@ impl Http1 {
         } else {
             request.set_client(&self.link.client);
         }
-        let head = &request.head;
         if !Arc::ptr_eq(&request.local, &self.link.local) {
             request.local = Arc::clone(&self.link.local);
         }
+        if let Some(admission) = &self.context.admission {
+            admission.admit(request, now);
+            self.response.rules = request.admitted.response_rules.take();
+        }
+        let head = &request.head;
         if self.context.access_log.is_some() {
             let mut entry = Entry::take();
             entry.head.clone_from(head);
@@ -419,7 +429,8 @@ impl Http1 {
         if request.has_body {
             self.link.deadline = self.context.body_rate().begin(now);
             // The head is within the limits and the body is about to be buffered: request it, unless it has arrived.
-            if head.expects_continue() && is_input_used {
+            let is_refused = request.admitted.refusal.is_some();
+            if head.expects_continue() && is_input_used && !is_refused {
                 self.link.out.append(CONTINUE);
             }
         }

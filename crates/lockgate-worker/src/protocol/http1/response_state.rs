@@ -8,6 +8,7 @@ use lockgate_observe::{Loss, Outcome, Response};
 
 use super::Http1;
 use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::exchange::response_rules::ResponseRules;
 use crate::log::access_log::Entry;
 
 /// The current response, and what its framing needs of the request.
@@ -29,6 +30,8 @@ pub(super) struct ResponseState {
     /// It has no Connection.
     pub(super) omits_connection: bool,
     pub(super) client_keeps_alive: bool,
+    /// What changes its head, and the texts of the server.
+    pub(super) rules: Option<Arc<ResponseRules>>,
     /// Its line of the access log.
     pub(super) entry: Option<Box<Entry>>,
     pub(super) status: u16,

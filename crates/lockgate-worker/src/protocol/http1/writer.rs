@@ -189,6 +189,12 @@ impl ResponseWriter for Http1 {
         } else {
             None
         };
+        let edited = self
+            .response
+            .rules
+            .as_deref()
+            .and_then(|rules| rules.edited(head));
+        let head = edited.as_ref().unwrap_or(head);
         let tail = self.link.out.tail();
         let from = tail.len();
         let body = with_date(|date| {

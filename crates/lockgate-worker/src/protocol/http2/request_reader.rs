@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 use lockgate_http::http2::{ErrorCode, StreamId};
-use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead};
+use lockgate_http::{Framing, Refusal, RequestHead};
 use lockgate_observe::{Loss, Outcome};
 
 use super::body_source::BodyReceiver;
@@ -115,6 +115,21 @@ impl RequestReader {
         if !Arc::ptr_eq(&request.local, here.local) {
             request.local = Arc::clone(here.local);
         }
+        if let Some(admission) = &context.admission {
+            admission.admit(&mut request, here.now);
+            if let Some(rejection) = Rejection::take(&mut request) {
+                self.refuse(
+                    stream,
+                    rejection,
+                    &request.head,
+                    None,
+                    Outcome::Refused,
+                    here,
+                    state,
+                );
+                return None;
+            }
+        }
         let is_streamed = !is_last && streams_body_of(&request.head, &context.config);
         if !is_last && !is_streamed && !self.has_room_for(&request, context.limits.head) {
             // The client may send it again.
@@ -204,7 +219,7 @@ impl RequestReader {
         let context = &here.shared.context;
         let (status, detail) = (rejection.status(), rejection.detail());
         self.report(&rejection, &detail, head, here);
-        let response = LocalResponse::text(status, &detail);
+        let response = rejection.response();
         let is_head_request = head.method() == b"HEAD";
         let ended = (context.metrics.counted().is_some()).then_some(Ended {
             entry: None,
@@ -282,7 +297,7 @@ fn exchange(
 }
 
 fn exchange_with(
-    request: Box<Request>,
+    mut request: Box<Request>,
     stream: StreamId,
     entry: Option<Box<Entry>>,
     body: Option<Arc<SharedBody<BodyReceiver>>>,
@@ -296,6 +311,7 @@ fn exchange_with(
     if let Some(body) = body {
         writer.set_request_body(body);
     }
+    writer.set_rules(request.admitted.response_rules.take());
     Exchange::new(request, Box::new(writer), here.arrived_at, here.ready_nanos)
 }
 

@@ -28,6 +28,7 @@ use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::dropped;
 use crate::exchange::prepared::Prepared;
+use crate::exchange::response_rules::ResponseRules;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, ResponseWriter, Sent,
@@ -69,6 +70,8 @@ pub(super) struct StreamWriter {
     call_slot: Option<Arc<CallSlot>>,
     /// The application reads the body of the request while the client sends it.
     request_body: Option<Arc<SharedBody<BodyReceiver>>>,
+    /// What changes its head, and the texts of the server.
+    rules: Option<Arc<ResponseRules>>,
     socket: OnceCell<Arc<dyn SharedTransport>>,
 }
 
@@ -94,6 +97,7 @@ impl StreamWriter {
             ready_at: Some(ready_at),
             call_slot: None,
             request_body: None,
+            rules: None,
             socket: OnceCell::new(),
         }
     }
@@ -101,6 +105,11 @@ impl StreamWriter {
     /// The application reads the request's body through this.
     pub(super) fn set_request_body(&mut self, body: Arc<SharedBody<BodyReceiver>>) {
         self.request_body = Some(body);
+    }
+
+    /// What changes the response.
+    pub(super) fn set_rules(&mut self, rules: Option<Arc<ResponseRules>>) {
+        self.rules = rules;
     }
 
     /// Counts a piece against the announced length.
@@ -287,6 +296,8 @@ impl ResponseWriter for StreamWriter {
         if let Some(body) = &self.request_body {
             body.with(BodyReceiver::on_response);
         }
+        let edited = self.rules.as_deref().and_then(|rules| rules.edited(head));
+        let head = edited.as_ref().unwrap_or(head);
         let UnsentResponse {
             buffer,
             head_length,

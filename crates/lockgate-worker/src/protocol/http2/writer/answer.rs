@@ -16,16 +16,21 @@ impl StreamWriter {
     /// Queues an answer of the server itself.
     pub(super) fn answer_locally(mut self, answer: &Answer, now: Instant) {
         let _ending = self.release_call_slot();
+        let changed = self
+            .rules
+            .as_deref()
+            .map(|rules| rules.applied(&answer.response));
+        let response = changed.as_ref().unwrap_or(&answer.response);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         let mut head = ResponseHead::default();
-        answer.response.write_head(&mut head);
+        response.write_head(&mut head);
         if let Some(entry) = &mut self.entry {
             entry.status = answer.response.status;
             entry.response.clone_from(&head);
         }
         self.status = answer.response.status;
-        let mut body_bytes = answer.response.body.len() as u64;
+        let mut body_bytes = response.body.len() as u64;
         if let Some(account) = answer.account {
             if let Some(entry) = &mut self.entry {
                 entry.reason = account.reason;
@@ -55,13 +60,7 @@ impl StreamWriter {
         });
         let (stream, is_head_request) = (self.stream, self.is_head_request);
         if state.is_open(stream) {
-            state.respond(
-                stream,
-                &answer.response,
-                is_head_request,
-                &shared.context,
-                ended,
-            );
+            state.respond(stream, response, is_head_request, &shared.context, ended);
         }
         self.end_request_body(&mut state);
         if let Some(state) = self.leave(&shared, state) {

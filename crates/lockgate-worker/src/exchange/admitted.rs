@@ -1,0 +1,45 @@
+//! What was decided about a request from its head: its route, its application, its user, and whether it is refused.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::answer::Answer;
+use super::response_rules::ResponseRules;
+
+/// See the module documentation. Reset with its request.
+#[derive(Default)]
+pub struct Admitted {
+    /// The route; 0 is that of the server.
+    pub(crate) route: u16,
+    /// The application; 0 is that of the server, the others are numbered as in `RoutesConfig::mounts`.
+    pub(crate) mount: u16,
+    /// The server answers with this, and no handler sees the request.
+    pub(crate) refusal: Option<Box<Answer>>,
+    /// Who has authenticated with the server: REMOTE_USER.
+    pub(crate) user: Option<Box<str>>,
+    /// What changes its response.
+    pub(crate) response_rules: Option<Arc<ResponseRules>>,
+    /// Released when the request has ended: places under a limit of concurrency.
+    pub(crate) held: Vec<Box<dyn Any + Send>>,
+}
+
+impl Admitted {
+    pub(crate) fn clear(&mut self) {
+        self.route = 0;
+        self.mount = 0;
+        self.refusal = None;
+        self.user = None;
+        self.response_rules = None;
+        self.held.clear();
+    }
+
+    /// For a request that the server makes of the same application.
+    pub(crate) fn for_subrequest(&self) -> Self {
+        Self {
+            route: self.route,
+            mount: self.mount,
+            user: self.user.clone(),
+            ..Self::default()
+        }
+    }
+}
