@@ -1,0 +1,200 @@
+use super::*;
+use lockgate_config::{AppSpec, FieldEdit, MountedApp, RouteRules};
+use proptest::prelude::*;
+
+/// A route whose rules can be told from others by `max_body`.
+fn route(host: &str, path: &str, number: u64) -> RouteConfig {
+    RouteConfig {
+        host: match host.strip_prefix("*.") {
+            Some(domain) => HostPattern::Below(domain.to_owned()),
+            None if host.is_empty() => HostPattern::Any,
+            None => HostPattern::Exact(host.to_owned()),
+        },
+        path: path.to_owned(),
+        mount: None,
+        rules: RouteRules {
+            max_body: Some(number),
+            ..RouteRules::default()
+        },
+    }
+}
+
+fn mount(host: &str, path: &str, number: u64) -> RouteConfig {
+    let mount = MountedApp {
+        app: AppSpec::parse("a:b").unwrap(),
+        chdir: None,
+        env: Vec::new(),
+    };
+    RouteConfig {
+        mount: Some(mount),
+        ..route(host, path, number)
+    }
+}
+
+fn routes(routes: Vec<RouteConfig>) -> Routes {
+    Routes::new(&RoutesConfig {
+        routes,
+        ..RoutesConfig::default()
+    })
+}
+
+fn found<'r>(
+    routes: &'r Routes,
+    host: &str,
+    path: &str,
+) -> Result<&'r EffectiveRules, LeavesMount> {
+    let host = HostName::of(Some(host.as_bytes()));
+    let found = routes.find(&host, &PathKey::of(path.as_bytes()))?;
+    Ok(routes.rules(found.route))
+}
+
+#[test]
+fn the_longest_path_of_the_most_exact_host_counts() {
+    let routes = routes(vec![
+        route("", "/a", 1),
+        route("", "/a/b", 2),
+        route("", "/a-b", 3),
+        route("x.example", "", 4),
+        route("x.example", "/a", 5),
+        route("*.y.example", "/a", 6),
+        route("*.z.y.example", "", 7),
+    ]);
+    for (host, path, expected) in [
+        ("other", "/", None),
+        ("other", "/a", Some(1)),
+        ("other", "/a/", Some(1)),
+        ("other", "/a/c", Some(1)),
+        ("other", "/a/b", Some(2)),
+        ("other", "/a/b/c", Some(2)),
+        ("other", "/a/bc", Some(1)),
+        ("other", "/a-b/c", Some(3)),
+        ("other", "/a-c", None),
+        ("other", "/ab", None),
+        ("x.example", "/", Some(4)),
+        ("X.example:80", "/b", Some(4)),
+        ("x.example", "/a/c", Some(5)),
+        ("x.example", "/a/b", Some(2)),
+        ("w.y.example", "/a/c", Some(6)),
+        ("w.y.example", "/b", None),
+        ("y.example", "/a", Some(1)),
+        ("w.z.y.example", "/b", Some(7)),
+        ("w.z.y.example", "/a", Some(6)),
+        ("", "/a", Some(1)),
+    ] {
+        let rules = found(&routes, host, path).unwrap();
+        assert_eq!(rules.max_body, expected, "{host} {path}");
+    }
+}
+
+#[test]
+fn a_route_inherits_what_it_does_not_set() {
+    let edit = |name: &str| FieldEdit {
+        name: name.to_owned(),
+        value: None,
+    };
+    let mut outer = mount("", "/a", 1);
+    outer.rules.request_headers = vec![edit("outer")];
+    outer.rules.threads = Some(ThreadShare::Share(5000));
+    let mut inner = route("", "/a/b", 2);
+    inner.rules.max_body = None;
+    inner.rules.request_headers = vec![edit("inner")];
+    inner.rules.threads = Some(ThreadShare::Share(2500));
+    let config = RoutesConfig {
+        server: RouteRules {
+            request_headers: vec![edit("server")],
+            ..RouteRules::default()
+        },
+        routes: vec![inner, outer],
+        ..RoutesConfig::default()
+    };
+    let routes = Routes::new(&config);
+    let names = |rules: &EffectiveRules| -> Vec<String> {
+        rules
+            .request_headers
+            .iter()
+            .map(|one| one.name.clone())
+            .collect()
+    };
+    let rules = found(&routes, "h", "/a/b/c").unwrap();
+    assert_eq!(names(rules), ["server", "outer", "inner"]);
+    assert_eq!((rules.max_body, rules.mount), (Some(1), 1));
+    assert_eq!(rules.mount_path, "/a");
+    let bulkheads: Vec<&str> = (rules.bulkheads.iter())
+        .map(|index| routes.bulkheads()[usize::from(*index)].0.as_str())
+        .collect();
+    assert_eq!(bulkheads, ["/a", "/a/b"]);
+    assert_eq!(names(found(&routes, "h", "/c").unwrap()), ["server"]);
+}
+
+#[test]
+fn a_path_that_leaves_its_mount_is_refused() {
+    let routes = routes(vec![mount("", "/admin", 1), route("", "/admin/x", 2)]);
+    for (path, expected) in [
+        ("/admin", Ok(1)),
+        ("/admin/", Ok(1)),
+        ("/%61dmin/y", Ok(1)),
+        ("/admin//x", Ok(1)),
+        ("/admin/./x", Ok(1)),
+        ("/admin/y/../x", Ok(1)),
+        ("//admin", Err(LeavesMount)),
+        ("/%2Fadmin", Err(LeavesMount)),
+        ("/x/../admin", Err(LeavesMount)),
+        ("/./admin", Err(LeavesMount)),
+        ("/admin/..", Err(LeavesMount)),
+        ("/admin/%2e%2e/x", Err(LeavesMount)),
+        ("/admin/../admin/x", Ok(1)),
+        ("/x/../y", Ok(0)),
+        ("//", Ok(0)),
+    ] {
+        let mount = found(&routes, "h", path).map(|rules| rules.mount);
+        assert_eq!(mount, expected, "{path}");
+    }
+}
+
+#[test]
+fn rules_of_access_hold_without_regard_to_case() {
+    let routes = routes(vec![
+        mount("", "/admin", 1),
+        route("", "/Admin/Public", 2),
+        route("", "/a", 3),
+    ]);
+    let find = |path: &str| {
+        let host = HostName::of(None);
+        let found = routes.find(&host, &PathKey::of(path.as_bytes())).unwrap();
+        [found.route, found.access].map(|id| routes.rules(id).max_body)
+    };
+    for (path, route, access) in [
+        ("/admin/x", Some(1), Some(1)),
+        ("/ADMIN/x", None, Some(1)),
+        ("/%41dmin", None, Some(1)),
+        ("/Admin/Public", Some(2), Some(2)),
+        ("/admin/public", Some(1), Some(1)),
+        ("/A/B", None, Some(3)),
+        ("/a/B", Some(3), Some(3)),
+        ("/B", None, None),
+    ] {
+        assert_eq!(find(path), [route, access], "{path}");
+    }
+}
+
+proptest! {
+    /// The table finds what a search through all routes finds.
+    #[test]
+    fn the_table_agrees_with_a_plain_search(
+        paths in prop::collection::btree_set("(/[ab-]{1,2}){0,3}", 0..12),
+        key in "(/[ab-]{0,2}){1,4}",
+    ) {
+        let all: Vec<RouteConfig> = paths
+            .iter()
+            .enumerate()
+            .map(|(number, path)| route("", path, number as u64))
+            .collect();
+        let expected = all
+            .iter()
+            .filter(|one| covers(one.path.as_bytes(), PathKey::of(key.as_bytes()).key.as_ref()))
+            .max_by_key(|one| one.path.len())
+            .and_then(|one| one.rules.max_body);
+        let table = routes(all.clone());
+        prop_assert_eq!(found(&table, "h", &key).unwrap().max_body, expected);
+    }
+}
