@@ -101,11 +101,8 @@ def test_the_admin_is_styled_and_comes_from_the_browser_the_second_time(start, b
     assert all(entry["transferred"] == 0 for entry in again.values()), again
     assert total(warm) < total(cold) / 5
     # Logged in, with the larger pages.
-    page.evaluate(
-        "(document.querySelector('#id_username').value = 'ann',"
-        " document.querySelector('#id_password').value = 'only for tests',"
-        " window.isLeft = true, document.querySelector('form').submit())"
-    )
+    page.submit("form", username="ann", password="only for tests")
+    assert page.evaluate("location.pathname") == "/admin/"
     page.open(f"{server.url}/admin/books/book/add/")
     assert "Add book" in page.evaluate("document.body.innerText")
     transfers(page, "django-add-cold")

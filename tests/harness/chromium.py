@@ -29,6 +29,10 @@ FLAGS = (
 )
 
 
+class DevToolsError(Exception):
+    """The browser has refused a command: the command, and the error."""
+
+
 class Chromium:
     """One page of a browser with a profile in `directory`. `end` closes it."""
 
@@ -75,10 +79,33 @@ class Chromium:
     def open(self, url: str) -> None:
         self.evaluate("window.isLeft = true")
         self._call("Page.navigate", url=url)
-        is_loaded = (
-            f"!window.isLeft && location.href == {url!r} && document.readyState == 'complete'"
+        self._wait_until_loaded(f"location.href == {json.dumps(url)}")
+
+    def submit(self, form: str, **values: str) -> None:
+        """Sends the form of this selector, and waits for the page that follows.
+
+        A navigation that begins earlier cancels it, and the cookies of its response are lost.
+        """
+        self.evaluate(
+            f"const form = document.querySelector({json.dumps(form)});"
+            f"for (const [name, value] of Object.entries({json.dumps(values)}))"
+            "    form.elements[name].value = value;"
+            "window.isLeft = true;"
+            "form.submit()"
         )
-        eventually(lambda: self.evaluate(is_loaded), within=30, what="the page is loaded")
+        self._wait_until_loaded("true")
+
+    def _wait_until_loaded(self, condition: str) -> None:
+        """Waits for another document than the one that was marked as left."""
+        is_loaded = f"!window.isLeft && {condition} && document.readyState == 'complete'"
+
+        def state() -> Any:
+            try:
+                return self.evaluate(is_loaded)
+            except DevToolsError:
+                return False  # the document was replaced meanwhile
+
+        eventually(state, within=30, what="the page is loaded")
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
@@ -102,6 +129,8 @@ class Chromium:
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while (answer := json.loads(self.socket.recv(timeout=30))).get("id") != number:
             pass
+        if "error" in answer:
+            raise DevToolsError(method, answer["error"])
         return answer["result"]
 
     def end(self) -> None:
