@@ -11,6 +11,7 @@ mod error_response;
 mod hand_over;
 mod http2_preface;
 mod opening;
+mod request_head;
 mod request_reader;
 mod response_state;
 mod subscribed;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::{CONTINUE, Event, Framing, Refusal, RequestParser};
+use lockgate_http::{Event, Refusal, RequestParser};
 use lockgate_observe::Outcome;
 
 use super::body_source::BodyReceiver;
@@ -13,13 +13,11 @@ use super::{Http1, Next};
 use crate::connection::link::Read;
 use crate::connection::turn::Turn;
 use crate::exchange::body::spool::{NotStored, Spool};
-use crate::exchange::body::stream::{BodyStream, SharedBody};
-use crate::exchange::client_identity::{ClientIdentity, ProxyHeaderRead};
+use crate::exchange::body::stream::SharedBody;
+use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request::{Body, Request};
-use crate::log::access_log::Entry;
-use crate::protocol::intake::{Rejection, identify, streams_body_of};
-use crate::protocol::uwsgi;
+use crate::protocol::intake::{Rejection, streams_body_of};
 
 /// Reads from one connection per turn, so that one fast upload does not block the event loop: 16 × 64 KiB.
 pub(super) const READS_AT_ONCE: usize = 16;
@@ -32,17 +30,17 @@ const WRITTEN_AT_ONCE: usize = 4096;
 
 /// What has been received of the next request.
 pub(super) struct RequestReader {
-    parser: RequestParser,
+    pub(super) parser: RequestParser,
     /// Input after the current request.
     unread: Vec<u8>,
     /// The request whose body is being received.
     pub(super) request: Option<Box<Request>>,
     pub(super) spool: Spool,
     /// The link's deadline is that of a request head.
-    has_begun_head: bool,
+    pub(super) has_begun_head: bool,
     pub(super) identity: ClientIdentity,
     /// The application reads the body of the current request from the connection.
-    stream: Option<Arc<SharedBody<BodyReceiver>>>,
+    pub(super) stream: Option<Arc<SharedBody<BodyReceiver>>>,
     /// The rest of the current request is read and dropped.
     discards_input: bool,
 }
@@ -383,124 +381,5 @@ impl Http1 {
             self.context
                 .body_rate()
                 .extend(self.link.deadline, received as u64, now);
-    }
-
-    fn take_head(
-        &mut self,
-        request: &mut Request,
-        is_input_used: bool,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        request.set_transport(&*self.link.transport, &self.context.config.tls);
-        let head = &request.head;
-        self.response.is_head_request = head.method() == b"HEAD";
-        self.response.is_http10 = head.version() == lockgate_http::Version::Http10;
-        self.response.client_keeps_alive = head.keep_alive();
-        self.response.closes = false;
-        self.reader.has_begun_head = false;
-        request.has_body = !matches!(head.framing(), Framing::None);
-        if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
-            self.identify_client(request)?;
-        } else {
-            request.set_client(&self.link.client);
-        }
-        if !Arc::ptr_eq(&request.local, &self.link.local) {
-            request.local = Arc::clone(&self.link.local);
-        }
-        if let Some(admission) = &self.context.admission {
-            admission.admit(request, now);
-            self.response.rules = request.admitted.response_rules.take();
-        }
-        let head = &request.head;
-        if self.context.access_log.is_some() {
-            let mut entry = Entry::take();
-            entry.head.clone_from(head);
-            entry.client = Some(Arc::clone(&request.client));
-            entry.user = self.context.user_of(request);
-            entry.started = Some(now);
-            self.response.entry = Some(entry);
-        }
-        if streams_body_of(&request.head, &self.context.config) {
-            return Ok(());
-        }
-        if let Framing::Length(length) = head.framing() {
-            self.reader.spool = Spool::with_length(&self.context.bodies, length);
-        }
-        if request.has_body {
-            self.link.deadline = self.context.body_rate().begin(now);
-            // The head is within the limits and the body is about to be buffered: request it, unless it has arrived.
-            let is_refused = request.admitted.refusal.is_some();
-            if head.expects_continue() && is_input_used && !is_refused {
-                self.link.out.append(CONTINUE);
-            }
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn identify_client(&mut self, request: &mut Request) -> Result<(), Refusal> {
-        if let Some(packet) = self.reader.parser.take_packet() {
-            self.response.begin_uwsgi();
-            let (identity, context) = (&mut self.reader.identity, &self.context);
-            return uwsgi::take_packet(packet, request, &mut self.link, identity, context);
-        }
-        identify(
-            &mut self.reader.identity,
-            request,
-            &self.link.client,
-            &self.context,
-        )
-    }
-
-    /// Hands the receiving half of the connection to the application; `rest` is the input after the head.
-    fn stream_body(&mut self, request: &mut Request, rest: &[u8], now: Instant) {
-        let context = &self.context;
-        let parser = RequestParser::new(Arc::clone(&context.limits));
-        let mut receiver = BodyReceiver::new(
-            std::mem::replace(&mut self.reader.parser, parser),
-            rest.to_vec(),
-            self.link.transport.share(),
-            Arc::clone(&context.pool),
-            context.body_rate(),
-            now,
-        );
-        if request.head.expects_continue() {
-            receiver.expect_continue();
-        }
-        let length = match request.head.framing() {
-            Framing::Length(length) => Some(length),
-            Framing::None | Framing::Chunked | Framing::EndOfStream => None,
-        };
-        let body = Arc::new(SharedBody::new(receiver));
-        request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
-        self.reader.stream = Some(body);
-    }
-
-    /// Takes the PROXY header from the first bytes of the connection. Returns the input after it, or what to do when
-    /// the header is incomplete or invalid.
-    #[cold]
-    fn take_proxy_header<'i>(
-        &mut self,
-        input: &'i [u8],
-        now: Instant,
-    ) -> Result<&'i [u8], Option<Next>> {
-        let identity = &mut self.reader.identity;
-        match identity.read_proxy_header(input, &mut self.link.client, &self.context.proxies) {
-            ProxyHeaderRead::Complete(rest) => Ok(rest),
-            ProxyHeaderRead::Incomplete => Err(None),
-            ProxyHeaderRead::Refused {
-                refusal,
-                reason,
-                is_readable,
-            } => {
-                let client = &self.link.client;
-                (self.context).report_refused_connection(refusal, &reason, client, now);
-                if is_readable {
-                    Err(Some(self.refuse(refusal.into(), Outcome::Refused, now)))
-                } else {
-                    Err(Some(Next::Close))
-                }
-            }
-        }
     }
 }
