@@ -1,8 +1,10 @@
+//! Tables of what holds for a host and a path, and random routes against a search without a table.
+
 use super::*;
 use lockgate_config::{AppSpec, FieldEdit, MountedApp, RouteRules};
 use proptest::prelude::*;
 
-/// A route whose rules can be told from others by `max_body`.
+/// A route whose rules are known by their `max_body`.
 fn route(host: &str, path: &str, number: u64) -> RouteConfig {
     RouteConfig {
         host: match host.strip_prefix("*.") {
