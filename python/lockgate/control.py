@@ -135,6 +135,12 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("shutdown", parents=[where], help="finish the running requests and stop")
     workers = verbs.add_parser("workers", parents=[where], help="start or stop workers")
     workers.add_argument("change", type=change, metavar="+N|-N", help="such as +1 or -1")
+    maintenance = verbs.add_parser(
+        "maintenance", parents=[where], help="answer 503 to all clients but those that are allowed"
+    )
+    maintenance.add_argument(
+        "state", choices=["on", "off", "auto"], help="auto: what the settings say"
+    )
     message = verbs.add_parser(
         "publish",
         parents=[where],
@@ -212,6 +218,9 @@ def control(address: str, options: argparse.Namespace) -> int:
         word = "more" if options.change > 0 else "fewer"
         times = abs(options.change)
         report(receipt, f"asked for {times} {word} worker{'s' * (times > 1)}")
+    elif options.verb == "maintenance":
+        receipt = act(address, f"maintenance?state={options.state}")
+        report(receipt, f"maintenance is {options.state}")
     elif options.verb == "publish":
         publish_message(address, options)
     elif options.verb == "purge":

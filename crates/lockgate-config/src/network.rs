@@ -33,6 +33,19 @@ impl Networks {
         }
     }
 
+    /// Networks that are separated by commas.
+    ///
+    /// # Errors
+    ///
+    /// What must be written instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut networks = Self::default();
+        for network in text.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+            networks.add(network)?;
+        }
+        Ok(networks)
+    }
+
     /// Adds the networks in one text.
     ///
     /// # Errors

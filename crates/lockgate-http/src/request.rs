@@ -45,6 +45,16 @@ pub enum Framing {
     EndOfStream,
 }
 
+impl Framing {
+    /// The length in bytes, if the head has it.
+    pub fn length(self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(length),
+            Self::None | Self::Chunked | Self::EndOfStream => None,
+        }
+    }
+}
+
 /// One request head. Reused between messages, so that the steady state allocates nothing.
 ///
 /// After a [`Refusal`](crate::Refusal) it has the parts that were complete before the fault: for the access log the
@@ -240,6 +250,21 @@ impl RequestHead {
         self.summary.version = version;
     }
 
+    /// Gives the request another path, and another query if there is one, both as they are written in a target. Its
+    /// [`RequestHead::target`] stays as it was sent.
+    pub fn rewrite(&mut self, path: &[u8], query: Option<&[u8]>) {
+        let Self { bytes, summary, .. } = self;
+        let mut push = |part: &[u8]| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            Span::new(start, start + part.len())
+        };
+        summary.parts.path = Some(push(path));
+        if let Some(query) = query {
+            summary.parts.query = push(query);
+        }
+    }
+
     /// Sets a field that the server adds: removes those of that name, which a client has sent. `name` is a token, and
     /// `value` has no control bytes.
     pub fn set_field(&mut self, name: &[u8], value: &[u8]) {
@@ -311,6 +336,17 @@ mod tests {
             assert_eq!(head.keep_alive(), keep_alive, "{version} {fields}");
             assert_eq!(head.protocol(), head.version().as_str().as_bytes());
         }
+    }
+
+    #[test]
+    fn a_rewritten_request_keeps_its_target() {
+        let mut head = read("GET http://a/b?c HTTP/1.1\r\nHost: b\r\n\r\n");
+        head.rewrite(b"/d", None);
+        assert_eq!((head.path(), head.query()), (&b"/d"[..], &b"c"[..]));
+        head.rewrite(b"/e", Some(b"f=g"));
+        assert_eq!((head.path(), head.query()), (&b"/e"[..], &b"f=g"[..]));
+        assert_eq!(head.target(), b"http://a/b?c");
+        assert_eq!(head.headers().len(), 1);
     }
 
     #[test]

@@ -34,9 +34,9 @@ pub use metrics::{
     write_push_metrics,
 };
 pub use scoreboard::{
-    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, ReloadState,
-    ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals, WorkerCounters,
-    WorkerSlot, WorkerView,
+    BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, Maintenance,
+    ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals,
+    WorkerCounters, WorkerSlot, WorkerView,
 };
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};

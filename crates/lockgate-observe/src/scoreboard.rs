@@ -4,12 +4,13 @@
 //! A reader may see one worker's numbers a moment late, so they may serve heuristics only.
 //!
 //! Layout: one record per worker, adjacent because siblings read all of them for each connection; then per worker a
-//! [`WorkerCounters`] and its entries, which only an operator reads; then the state of the last reload, and the numbers
-//! of worker exits by cause.
+//! [`WorkerCounters`] and its entries, which only an operator reads; then the state of the last reload, the numbers
+//! of worker exits by cause, and the switch for maintenance.
 
 mod counters;
 mod exits;
 mod histogram;
+mod maintenance;
 mod reload;
 mod thread_entry;
 mod view;
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use counters::{HandshakeResult, HeldEnd, Loss, Response, Totals, WorkerCounters};
 pub use exits::ExitCause;
 pub use histogram::{BOUNDS, BUCKETS, FIRST_WAIT};
+pub use maintenance::Maintenance;
 pub use reload::{ReloadState, ReloadView};
 pub use thread_entry::{Call, Running, ThreadEntry};
 pub use view::{State, WorkerView};
@@ -58,12 +60,15 @@ const RELOAD: usize = ALL_COUNTERS + (COUNTERS + ENTRY * ENTRIES) * Scoreboard::
 /// Offset of the exit counters.
 const EXITS: usize = RELOAD + reload::WORDS;
 
+/// Offset of the switch for maintenance.
+const MAINTENANCE: usize = EXITS + exits::WORDS;
+
 impl Scoreboard {
     /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
     /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 11 MiB, of which only written pages take
     /// memory.
-    pub const WORDS: usize = EXITS + exits::WORDS;
+    pub const WORDS: usize = MAINTENANCE + maintenance::WORDS;
 
     /// A scoreboard over zeroed memory, with as many records as fit, and as many counters as fit after
     /// [`Scoreboard::MOST_WORKERS`] records. Best aligned to 64 bytes.

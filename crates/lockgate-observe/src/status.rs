@@ -22,6 +22,7 @@ pub fn write_status(
     json.number("pid", supervisor);
     json.seconds("uptime", now.saturating_sub(started));
     json.number("worker_starts", scoreboard.starts());
+    json.text("maintenance", scoreboard.maintenance().name().as_bytes());
     json.totals(&scoreboard.totals());
     json.key("workers");
     json.open('[');

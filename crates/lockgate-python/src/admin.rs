@@ -97,6 +97,7 @@ pub(crate) fn run(
         requests,
         log: Arc::clone(log),
         supervisor: scoreboard.supervisor().0,
+        scoreboard,
     };
     let app = Arc::new(Admin {
         scoreboard,

@@ -29,10 +29,28 @@ impl<'p> PathKey<'p> {
         }
     }
 
+    /// Of what follows the prefix at which the server's application is mounted; it may be missing, since a proxy removes
+    /// it or leaves it there (decision 0027). Both are as they were received.
     #[cold]
-    fn of_unusual(path: &'p [u8]) -> Self {
+    pub fn below(path: &[u8], prefix: &[u8]) -> Self {
+        let [mut literal, mut decoded] = [Vec::new(), Vec::new()];
+        decode_path(path, &mut literal);
+        decode_path(prefix, &mut decoded);
+        // As SCRIPT_NAME and PATH_INFO are separated: by the decoded path.
+        if covers(&decoded, &literal) {
+            literal.drain(..decoded.len());
+        }
+        Self::of_literal(literal)
+    }
+
+    #[cold]
+    fn of_unusual(path: &[u8]) -> Self {
         let mut literal = Vec::new();
         decode_path(path, &mut literal);
+        Self::of_literal(literal)
+    }
+
+    fn of_literal(literal: Vec<u8>) -> Self {
         let key = simplified(&literal);
         Self {
             literal: (literal != key).then_some(literal),
@@ -133,6 +151,24 @@ mod tests {
                 literal,
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_removed_as_it_is_from_path_info() {
+        for (path, prefix, key) in [
+            ("/app/admin", "/app", "/admin"),
+            ("/app", "/app", "/"),
+            ("/application", "/app", "/application"),
+            ("/admin", "/app", "/admin"),
+            ("/%61pp/admin", "/app", "/admin"),
+            ("/app/../admin", "/app", "/admin"),
+            ("//app/admin", "/app", "/app/admin"),
+            ("/a%20b/x", "/a%20b", "/x"),
+            ("/x", "", "/x"),
+        ] {
+            let found = PathKey::below(path.as_bytes(), prefix.as_bytes());
+            assert_eq!(found.key, key.as_bytes(), "{path}");
         }
     }
 

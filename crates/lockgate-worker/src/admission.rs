@@ -2,34 +2,64 @@
 //!
 //! Invariant: a request that is refused here reaches neither the application nor a handler that answers in its place.
 
+mod addresses;
+mod edits;
+mod maintenance;
+mod routing;
+#[cfg(test)]
+mod samples;
+mod stage;
+
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_config::Config;
-
-use crate::exchange::answer::Answer;
+pub use self::stage::{Parts, Stage};
 use crate::exchange::request::Request;
-
-/// One decision. The event loop asks the stages in their order; the first answer counts.
-pub trait Stage: Send + Sync {
-    /// Examines the head of a request, whose client is identified, and may change it. Neither waits nor reads a file.
-    /// `Some`: the server answers with this.
-    fn examine(&self, request: &mut Request, now: Instant) -> Option<Answer>;
-}
+use crate::exchange::response_rules::ResponseRules;
 
 /// The stages of a worker.
 pub struct Admission {
     stages: Vec<Box<dyn Stage>>,
+    /// Those of the server, for requests that are refused before their routes are known.
+    response_rules: Option<Arc<ResponseRules>>,
 }
 
 impl Admission {
-    /// `None` if there is no stage: then nothing of this costs a request anything.
-    pub fn new(stages: Vec<Box<dyn Stage>>) -> Option<Arc<Self>> {
-        (!stages.is_empty()).then(|| Arc::new(Self { stages }))
+    /// `None`: there is nothing to decide, and requests pay nothing for it.
+    ///
+    /// # Errors
+    /// A page of `error_pages` cannot be read.
+    pub fn new(parts: &Parts<'_>) -> io::Result<Option<Arc<Self>>> {
+        let response_rules = routing::response_rules(parts.routes)?;
+        let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        if let Some(maintenance) = maintenance::Maintenance::new(parts) {
+            stages.push(Box::new(maintenance));
+        }
+        let server_rules = response_rules.first().cloned().flatten();
+        if let Some(routing) = routing::Routing::new(parts, response_rules) {
+            stages.push(Box::new(routing));
+        }
+        if let Some(edits) = edits::Edits::new(parts.routes) {
+            stages.push(Box::new(edits));
+        }
+        if let Some(addresses) = addresses::Addresses::new(parts.routes) {
+            stages.push(Box::new(addresses));
+        }
+        let is_empty = stages.is_empty();
+        let admission = Self {
+            stages,
+            response_rules: server_rules,
+        };
+        Ok((!is_empty).then(|| Arc::new(admission)))
     }
 
     /// Called once for each request when its head is complete.
     pub fn admit(&self, request: &mut Request, now: Instant) {
+        request
+            .admitted
+            .response_rules
+            .clone_from(&self.response_rules);
         for stage in &self.stages {
             if let Some(answer) = stage.examine(request, now) {
                 request.admitted.refusal = Some(Box::new(answer));
@@ -37,9 +67,4 @@ impl Admission {
             }
         }
     }
-}
-
-/// What the settings ask for.
-pub fn of(_config: &Config) -> Option<Arc<Admission>> {
-    Admission::new(Vec::new())
 }

@@ -1,5 +1,7 @@
 //! Who sent a request, and which listener it arrived at, as text for CGI variables and logs.
 
+use std::net::IpAddr;
+
 /// The client of a request, as text for CGI variables and logs: the peer of the connection, or the client that a
 /// trusted proxy names. Both texts are empty on a unix socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,11 @@ impl Client {
     /// Address without port: `127.0.0.1`, `::1`.
     pub fn host(&self) -> &str {
         self.text.get(..self.host_length).unwrap_or_default()
+    }
+
+    /// The address of its host; `None` on a unix socket.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.host().parse().ok()
     }
 
     /// Port in decimal; empty when a proxy has not given it.

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use lockgate_config::{Config, Endpoint, Scheme};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
+use lockgate_routes::Routes;
 use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
 use self::thread::WorkerThread;
-use crate::admission;
+use crate::admission::{self, Admission};
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
 use crate::connection::inbox::{Inbox, Returned, StopMode};
@@ -161,7 +162,12 @@ impl Worker {
         let finished = Waker::new()?;
         let inbox = Arc::new(Inbox::new()?);
         let blocking = BlockingPool::for_disks(panic_guard.clone());
-        let admission = admission::of(&config);
+        let routes = Arc::new(Routes::new(&config.routes));
+        let admission = Admission::new(&admission::Parts {
+            config: &config,
+            routes: &routes,
+            scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
+        })?;
         let handlers = handlers::all(&handlers::Parts {
             config: &config,
             app: &app,

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lockgate_observe::Level;
+use lockgate_observe::{Level, Maintenance, Scoreboard};
 use lockgate_supervisor::{OperatorRequests, Request as Order, peer_user};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{Reply, Request};
@@ -25,13 +25,17 @@ pub(super) struct Actions {
     pub(super) log: Arc<ErrorLog>,
     /// The process id of the supervisor.
     pub(super) supervisor: u64,
+    /// Has the switch for maintenance.
+    pub(super) scoreboard: Scoreboard,
 }
 
 /// One action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Action {
-    order: Order,
-    times: u32,
+enum Action {
+    /// The supervisor is asked, perhaps several times.
+    Order(Order, u32),
+    /// The workers read the switch.
+    Maintenance(Maintenance),
 }
 
 /// Why an action is refused.
@@ -42,6 +46,7 @@ enum Refused {
     WithoutHeader,
     FromPage,
     BadChange,
+    BadState,
     UnknownUser(String),
     NotAllowed { user: u32, owner: u32 },
     NotTaken(String),
@@ -76,9 +81,11 @@ impl Actions {
             self.log.write(Level::Warning, &message);
             return Err(Refused::NotAllowed { user, owner });
         }
-        self.requests
-            .send(action.order, action.times)
-            .map_err(|error| Refused::NotTaken(error.to_string()))?;
+        match action {
+            Action::Order(order, times) => (self.requests.send(order, times))
+                .map_err(|error| Refused::NotTaken(error.to_string()))?,
+            Action::Maintenance(maintenance) => self.scoreboard.set_maintenance(maintenance),
+        }
         let message = format!("admin: user {user} asks for {action}");
         self.log.write(Level::Info, &message);
         Ok(action)
@@ -99,12 +106,13 @@ fn read(
     query: &[u8],
     has_header: impl Fn(&str) -> bool,
 ) -> Result<Action, Refused> {
-    let once = |order| Action { order, times: 1 };
+    let once = |order| Action::Order(order, 1);
     let action = match name {
         b"reload" => once(Order::Reload),
         b"upgrade" => once(Order::Upgrade),
         b"reopen" => once(Order::ReopenLogs),
         b"shutdown" => once(Order::Terminate),
+        b"maintenance" => read_state(query).ok_or(Refused::BadState)?,
         b"workers" => read_change(query).ok_or(Refused::BadChange)?,
         _ => return Err(Refused::Unknown),
     };
@@ -132,13 +140,31 @@ fn read_change(query: &[u8]) -> Option<Action> {
     let times = change.unsigned_abs();
     (1..=MOST)
         .contains(&times)
-        .then_some(Action { order, times })
+        .then_some(Action::Order(order, times))
+}
+
+/// `state=on`, `state=off`, or `state=auto` for what the settings say.
+fn read_state(query: &[u8]) -> Option<Action> {
+    let state = match query.strip_prefix(b"state=")? {
+        b"on" => Maintenance::On,
+        b"off" => Maintenance::Off,
+        b"auto" => Maintenance::AsConfigured,
+        _ => return None,
+    };
+    Some(Action::Maintenance(state))
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let times = self.times;
-        match self.order {
+        let (order, times) = match self {
+            Self::Order(order, times) => (order, times),
+            Self::Maintenance(Maintenance::On) => return out.write_str("maintenance on"),
+            Self::Maintenance(Maintenance::Off) => return out.write_str("maintenance off"),
+            Self::Maintenance(Maintenance::AsConfigured) => {
+                return out.write_str("maintenance auto");
+            }
+        };
+        match order {
             Order::Reload => out.write_str("reload"),
             Order::Upgrade => out.write_str("upgrade"),
             Order::ReopenLogs => out.write_str("reopen"),
@@ -155,7 +181,7 @@ impl From<Refused> for Answer {
         let (status, reason) = match refused {
             Refused::NotPost => (405, "Method Not Allowed"),
             Refused::Unknown => (404, "Not Found"),
-            Refused::WithoutHeader | Refused::BadChange => (400, "Bad Request"),
+            Refused::WithoutHeader | Refused::BadChange | Refused::BadState => (400, "Bad Request"),
             Refused::FromPage | Refused::UnknownUser(_) | Refused::NotAllowed { .. } => {
                 (403, "Forbidden")
             }
@@ -164,11 +190,14 @@ impl From<Refused> for Answer {
         let text = match &refused {
             Refused::NotPost => "an action needs POST\n".to_owned(),
             Refused::Unknown => {
-                "there are /actions/reload, upgrade, reopen, shutdown and workers?change=N\n".to_owned()
+                "there are /actions/reload, upgrade, reopen, shutdown, workers?change=N and maintenance?state=on\n".to_owned()
             }
             Refused::WithoutHeader => format!("an action needs the header {HEADER}, with any value\n"),
             Refused::BadChange => {
                 "change must be a number from 1 to 256, or from -256 to -1, as in workers?change=-1\n".to_owned()
+            }
+            Refused::BadState => {
+                "state must be on, off or auto, as in maintenance?state=on\n".to_owned()
             }
             Refused::FromPage => "a page in a browser may not act: this request has an Origin\n".to_owned(),
             Refused::UnknownUser(error) => format!(
@@ -195,8 +224,10 @@ mod tests {
     fn ask(method: &str, target: &str, headers: &[&str]) -> Result<(Order, u32), Refused> {
         let (name, query) = target.split_once('?').unwrap_or((target, ""));
         let has = |name: &str| headers.contains(&name);
-        read(method.as_bytes(), name.as_bytes(), query.as_bytes(), has)
-            .map(|action| (action.order, action.times))
+        read(method.as_bytes(), name.as_bytes(), query.as_bytes(), has).map(|action| match action {
+            Action::Order(order, times) => (order, times),
+            other => panic!("{other}"),
+        })
     }
 
     #[test]
@@ -241,5 +272,24 @@ mod tests {
             assert_eq!(found, wanted.ok_or(Refused::BadChange), "{number}");
         }
         assert_eq!(ask("POST", "workers", &[HEADER]), Err(Refused::BadChange));
+    }
+
+    #[test]
+    fn maintenance_has_three_states() {
+        for (query, expected) in [
+            ("state=on", Some("maintenance on")),
+            ("state=off", Some("maintenance off")),
+            ("state=auto", Some("maintenance auto")),
+            ("state=", None),
+            ("state=ON", None),
+            ("on", None),
+            ("", None),
+        ] {
+            let action = read(b"POST", b"maintenance", query.as_bytes(), |name| {
+                name == HEADER
+            });
+            let found = action.map(|action| action.to_string());
+            assert_eq!(found.ok().as_deref(), expected, "{query}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use lockgate_observe::Scoreboard;
 use crate::supervisor::WorkerSnapshot;
 
 /// The format version; see the module.
-const FORMAT_VERSION: u32 = 8;
+const FORMAT_VERSION: u32 = 9;
 
 /// Everything that is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use lockgate_routes::RouteId;
+
 use super::answer::Answer;
 use super::response_rules::ResponseRules;
 
@@ -10,7 +12,9 @@ use super::response_rules::ResponseRules;
 #[derive(Default)]
 pub struct Admitted {
     /// The route; 0 is that of the server.
-    pub(crate) route: u16,
+    pub(crate) route: RouteId,
+    /// The route whose rules say who may come: that of the path without regard to case.
+    pub(crate) access: RouteId,
     /// The application; 0 is that of the server, the others are numbered as in `RoutesConfig::mounts`.
     pub(crate) mount: u16,
     /// The server answers with this, and no handler sees the request.
@@ -26,6 +30,7 @@ pub struct Admitted {
 impl Admitted {
     pub(crate) fn clear(&mut self) {
         self.route = 0;
+        self.access = 0;
         self.mount = 0;
         self.refusal = None;
         self.user = None;
@@ -37,6 +42,7 @@ impl Admitted {
     pub(crate) fn for_subrequest(&self) -> Self {
         Self {
             route: self.route,
+            access: self.access,
             mount: self.mount,
             user: self.user.clone(),
             ..Self::default()

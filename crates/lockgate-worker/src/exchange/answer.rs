@@ -15,7 +15,8 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
     pub outcome: Outcome,
-    pub loss: Loss,
+    /// `None`: as a response.
+    pub loss: Option<Loss>,
     /// The identifier of the reason in the access log.
     pub reason: Option<&'static str>,
     /// The status in the access log, where it is another one than the client gets.
@@ -23,6 +24,19 @@ pub struct Account {
 }
 
 impl Answer {
+    /// Refuses a request by a rule of the operator; `reason` is the identifier in the access log.
+    pub fn refused(response: LocalResponse, reason: &'static str) -> Self {
+        Self {
+            response,
+            account: Some(Account {
+                outcome: Outcome::Refused,
+                loss: None,
+                reason: Some(reason),
+                logged_status: None,
+            }),
+        }
+    }
+
     /// The identifier of the reason in the access log.
     pub fn reason(&self) -> &'static str {
         (self.account.and_then(|account| account.reason)).unwrap_or("refused")

@@ -28,7 +28,7 @@ pub fn answer_to(why: DropReason, detail: &str) -> Answer {
     let response = LocalResponse::text(503, detail).with_header("Retry-After", RETRY_AFTER);
     let overloaded = |loss, reason| Account {
         outcome: Outcome::Overloaded,
-        loss,
+        loss: Some(loss),
         reason: Some(reason),
         logged_status: None,
     };
@@ -47,7 +47,7 @@ pub fn answer_to(why: DropReason, detail: &str) -> Answer {
             response: response.closing(),
             account: Some(Account {
                 outcome: Outcome::ClientGone,
-                loss: Loss::ClientGone,
+                loss: Some(Loss::ClientGone),
                 reason: None,
                 logged_status: Some(499),
             }),
@@ -91,7 +91,11 @@ mod tests {
                 (503, close)
             );
             let account = answer.account.unwrap();
-            assert_eq!((account.loss, account.reason), (loss, reason), "{why:?}");
+            assert_eq!(
+                (account.loss, account.reason),
+                (Some(loss), reason),
+                "{why:?}"
+            );
             assert_eq!(account.logged_status, logged, "{why:?}");
             assert_eq!(detail_of(why).is_none(), why == DropReason::Gone);
         }

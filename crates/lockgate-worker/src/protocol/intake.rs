@@ -91,7 +91,7 @@ impl Rejection {
     }
 
     /// A request that has a body and is refused by admission: its body is not received.
-    #[cold]
+    #[inline]
     pub fn take(request: &mut Request) -> Option<Self> {
         let mut answer = request.admitted.refusal.take_if(|_| request.has_body)?;
         if let Some(rules) = request.admitted.response_rules.take() {
@@ -128,6 +128,14 @@ pub fn identify(
         context.report_stripping(peer);
     }
     Ok(())
+}
+
+/// Has admission decide about a request whose client is identified.
+#[inline]
+pub fn admit(request: &mut Request, context: &Context, now: Instant) {
+    if let Some(admission) = &context.admission {
+        admission.admit(request, now);
+    }
 }
 
 /// Logs a refusal that the operator can act on.

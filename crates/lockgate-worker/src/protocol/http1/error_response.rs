@@ -95,7 +95,9 @@ impl Http1 {
             let is_seen = is_body_sent && account.outcome != Outcome::ClientGone;
             let body_bytes = if is_seen { body.len() } else { 0 };
             self.record_body(body_bytes as u64, account.outcome, now);
-            self.count_loss(account.loss);
+            if let Some(loss) = account.loss {
+                self.count_loss(loss);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::exchange::body::stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::ProxyHeaderRead;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
-use crate::protocol::intake::{identify, streams_body_of};
+use crate::protocol::intake::{admit, identify, streams_body_of};
 use crate::protocol::uwsgi;
 
 impl Http1 {
@@ -41,10 +41,8 @@ impl Http1 {
         if !Arc::ptr_eq(&request.local, &self.link.local) {
             request.local = Arc::clone(&self.link.local);
         }
-        if let Some(admission) = &self.context.admission {
-            admission.admit(request, now);
-            self.response.rules = request.admitted.response_rules.take();
-        }
+        admit(request, &self.context, now);
+        self.response.rules = request.admitted.response_rules.take();
         let head = &request.head;
         if self.context.access_log.is_some() {
             let mut entry = Entry::take();
@@ -101,10 +99,7 @@ impl Http1 {
         if request.head.expects_continue() {
             receiver.expect_continue();
         }
-        let length = match request.head.framing() {
-            Framing::Length(length) => Some(length),
-            Framing::None | Framing::Chunked | Framing::EndOfStream => None,
-        };
+        let length = request.head.framing().length();
         let body = Arc::new(SharedBody::new(receiver));
         request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
         self.reader.stream = Some(body);

@@ -280,9 +280,7 @@ impl Http1 {
                         self.reader.request = Some(request);
                         return Some(self.refuse(refusal.into(), Outcome::Refused, now));
                     }
-                    if self.context.admission.is_some()
-                        && let Some(rejection) = Rejection::take(&mut request)
-                    {
+                    if let Some(rejection) = Rejection::take(&mut request) {
                         self.reader.request = Some(request);
                         return Some(self.refuse(rejection, Outcome::Refused, now));
                     }

@@ -20,7 +20,7 @@ use crate::exchange::body::stream::{BodyError, BodyStream, SharedBody};
 use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
-use crate::protocol::intake::{Rejection, identify, streams_body_of, warn_of_refusal};
+use crate::protocol::intake::{Rejection, admit, identify, streams_body_of, warn_of_refusal};
 
 /// Smaller parts of a body on disk are written together with what follows them in the same read.
 const WRITTEN_AT_ONCE: usize = 4096;
@@ -115,20 +115,18 @@ impl RequestReader {
         if !Arc::ptr_eq(&request.local, here.local) {
             request.local = Arc::clone(here.local);
         }
-        if let Some(admission) = &context.admission {
-            admission.admit(&mut request, here.now);
-            if let Some(rejection) = Rejection::take(&mut request) {
-                self.refuse(
-                    stream,
-                    rejection,
-                    &request.head,
-                    None,
-                    Outcome::Refused,
-                    here,
-                    state,
-                );
-                return None;
-            }
+        admit(&mut request, context, here.now);
+        if let Some(rejection) = Rejection::take(&mut request) {
+            self.refuse(
+                stream,
+                rejection,
+                &request.head,
+                None,
+                Outcome::Refused,
+                here,
+                state,
+            );
+            return None;
         }
         let is_streamed = !is_last && streams_body_of(&request.head, &context.config);
         if !is_last && !is_streamed && !self.has_room_for(&request, context.limits.head) {
@@ -153,10 +151,7 @@ impl RequestReader {
             let receiver =
                 BodyReceiver::new(Arc::clone(here.shared), stream, expects_continue, here.now);
             let body = Arc::new(SharedBody::new(receiver));
-            let length = match request.head.framing() {
-                Framing::Length(length) => Some(length),
-                Framing::None | Framing::Chunked | Framing::EndOfStream => None,
-            };
+            let length = request.head.framing().length();
             request.body = Body::Stream(BodyStream::new(Arc::clone(&body), length));
             state.add_incoming(stream);
             return Some(exchange_with(

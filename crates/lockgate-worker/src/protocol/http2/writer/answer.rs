@@ -36,7 +36,9 @@ impl StreamWriter {
                 entry.reason = account.reason;
                 entry.status = account.logged_status.unwrap_or(entry.status);
             }
-            count_loss(self.ready_at.take(), account.loss, &shared.context);
+            if let Some(loss) = account.loss {
+                count_loss(self.ready_at.take(), loss, &shared.context);
+            }
             if self.is_head_request || account.outcome == Outcome::ClientGone {
                 body_bytes = 0;
             }

@@ -1,0 +1,259 @@
+//! Routing: redirects, rewrites, and which rules and which application are those of a request.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lockgate_http::LocalResponse;
+use lockgate_routes::{EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes};
+
+use super::stage::{Parts, Stage};
+use crate::exchange::answer::Answer;
+use crate::exchange::request::Request;
+use crate::exchange::response_rules::{ErrorPage, ResponseRules};
+
+/// See the module documentation.
+pub(super) struct Routing {
+    redirects: Redirects,
+    rewrites: Rewrites,
+    routes: Arc<Routes>,
+    response_rules: Vec<Option<Arc<ResponseRules>>>,
+    needs_host: bool,
+    /// `root_path`, as it is written in a URL.
+    root_path: Vec<u8>,
+}
+
+impl Routing {
+    /// `None`: every request has the rules of the server.
+    pub(super) fn new(
+        parts: &Parts<'_>,
+        response_rules: Vec<Option<Arc<ResponseRules>>>,
+    ) -> Option<Self> {
+        let config = &parts.config.routes;
+        let (redirects, rewrites) = (&config.redirects, &config.rewrites);
+        let routing = Self {
+            redirects: Redirects::new(redirects),
+            rewrites: Rewrites::new(rewrites),
+            routes: Arc::clone(parts.routes),
+            needs_host: parts.routes.needs_host() || !redirects.is_empty() || !rewrites.is_empty(),
+            response_rules,
+            root_path: parts.config.root_path.clone().into_bytes(),
+        };
+        let has_work = parts.routes.all().len() > 1
+            || !(routing.redirects.is_empty() && routing.rewrites.is_empty())
+            || (routing.response_rules.iter()).any(Option::is_some);
+        has_work.then_some(routing)
+    }
+}
+
+impl Stage for Routing {
+    fn examine(&self, request: &mut Request, _now: Instant) -> Option<Answer> {
+        let head = &mut request.head;
+        if head.is_server_wide_options() {
+            return None;
+        }
+        let host = match self.needs_host {
+            true => HostName::of(head.host()),
+            false => HostName::of(None),
+        };
+        let path = PathKey::of(head.path());
+        if let Some((status, location)) = self.redirects.find(&host, &path, head.query()) {
+            let response = LocalResponse::new(status).with_header("Location", location);
+            return Some(response.into());
+        }
+        if let Some(rewrite) = self.rewrites.find(&host, &path, head.query()) {
+            head.rewrite(
+                rewrite.path.as_bytes(),
+                rewrite.query.as_deref().map(str::as_bytes),
+            );
+        }
+        let prefix = match head.script_name() {
+            [] => &self.root_path,
+            forwarded => forwarded,
+        };
+        let path = match prefix {
+            [] => PathKey::of(head.path()),
+            prefix => PathKey::below(head.path(), prefix),
+        };
+        let Ok(found) = self.routes.find(&host, &path) else {
+            let response =
+                LocalResponse::text(400, "the path leads out of the mounted application");
+            return Some(Answer::refused(response, "path_leaves_mount"));
+        };
+        let admitted = &mut request.admitted;
+        (admitted.route, admitted.access) = (found.route, found.access);
+        admitted.mount = self.routes.rules(found.route).mount;
+        if let Some(rules) = self.response_rules.get(found.route as usize) {
+            admitted.response_rules.clone_from(rules);
+        }
+        None
+    }
+}
+
+/// What each route does to responses, by its id.
+///
+/// # Errors
+/// A page cannot be read, or is too large.
+pub(super) fn response_rules(routes: &Routes) -> io::Result<Vec<Option<Arc<ResponseRules>>>> {
+    routes.all().iter().map(response_rules_of).collect()
+}
+
+/// Larger pages would be copied into each response of an overload.
+const LARGEST_PAGE: u64 = 1 << 20;
+
+fn response_rules_of(rules: &EffectiveRules) -> io::Result<Option<Arc<ResponseRules>>> {
+    let mut found = ResponseRules::default();
+    for edit in &rules.response_headers {
+        let value = edit.value.as_deref().map(Box::from);
+        found.edits.push((edit.name.as_str().into(), value));
+    }
+    for (status, path) in &rules.error_pages {
+        let problem = |problem: &dyn std::fmt::Display| {
+            let shown = path.display();
+            io::Error::other(format!(
+                "error_pages: the page of {status}, {shown}: {problem}"
+            ))
+        };
+        let length = std::fs::metadata(path)
+            .map_err(|error| problem(&error))?
+            .len();
+        if length > LARGEST_PAGE {
+            return Err(problem(&"it has more than 1 MiB"));
+        }
+        let page = ErrorPage {
+            content_type: lockgate_files::media_type(&path.to_string_lossy()).to_owned(),
+            body: std::fs::read(path).map_err(|error| problem(&error))?,
+        };
+        found.error_pages.insert(*status, Arc::new(page));
+    }
+    let has_any = !(found.edits.is_empty() && found.error_pages.is_empty());
+    Ok(has_any.then(|| Arc::new(found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::Admission;
+    use crate::admission::samples::request;
+    use lockgate_config::{
+        AppSpec, Config, FieldEdit, HostPattern, MountedApp, PathPattern, RedirectConfig,
+        RewriteConfig, RouteConfig, RouteRules, Target,
+    };
+
+    fn config() -> Config {
+        let mut config = Config::with_defaults(AppSpec::parse("a:b").unwrap());
+        let target = |start: &str, end: Option<&str>| Target {
+            start: start.to_owned(),
+            end: end.map(str::to_owned),
+        };
+        let edit = |name: &str, value: Option<&str>| FieldEdit {
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        let routes = &mut config.routes;
+        routes.redirects.push(RedirectConfig {
+            host: HostPattern::Exact("www.h".to_owned()),
+            path: None,
+            to: target("https://h", None),
+            status: 308,
+        });
+        routes.rewrites.push(RewriteConfig {
+            host: HostPattern::Any,
+            path: PathPattern::Below("/old/".to_owned()),
+            to: target("/admin/", Some("?v=2")),
+        });
+        routes.routes.push(RouteConfig {
+            host: HostPattern::Any,
+            path: "/admin".to_owned(),
+            mount: Some(MountedApp {
+                app: AppSpec::parse("c:d").unwrap(),
+                chdir: None,
+                env: Vec::new(),
+            }),
+            rules: RouteRules {
+                request_headers: vec![edit("X-Env", Some("prod")), edit("X-Debug", None)],
+                ..RouteRules::default()
+            },
+        });
+        config
+    }
+
+    fn admission(config: &Config) -> Arc<Admission> {
+        let routes = Arc::new(Routes::new(&config.routes));
+        Admission::new(&Parts {
+            config,
+            routes: &routes,
+            scoreboard: None,
+        })
+        .unwrap()
+        .unwrap()
+    }
+
+    #[test]
+    fn a_request_is_redirected_rewritten_and_routed() {
+        let admission = admission(&config());
+        for (host, target, status, path, query, mount) in [
+            ("h", "/", None, "/", "", 0),
+            ("h", "/admin", None, "/admin", "", 1),
+            ("h", "/admin/a%20b?c", None, "/admin/a%20b", "c", 1),
+            ("h", "/old/x?c", None, "/admin/x", "v=2&c", 1),
+            ("h", "/admin/../x", Some(400), "/admin/../x", "", 0),
+            ("www.h", "/admin?x", Some(308), "/admin", "x", 0),
+        ] {
+            let mut request = request("192.0.2.1", host, target);
+            admission.admit(&mut request, Instant::now());
+            let admitted = &request.admitted;
+            let found = admitted
+                .refusal
+                .as_ref()
+                .map(|answer| answer.response.status);
+            assert_eq!(found, status, "{target}");
+            let head = &request.head;
+            assert_eq!(
+                (head.path(), head.query()),
+                (path.as_bytes(), query.as_bytes())
+            );
+            assert_eq!(head.target(), target.as_bytes());
+            assert_eq!(request.mount(), mount, "{target}");
+            let env = (request.head.header("X-Env"))
+                .map(|_| 1)
+                .unwrap_or_default();
+            assert_eq!(env, mount, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_no_part_of_a_route() {
+        let mut config = config();
+        config.root_path = "/site".to_owned();
+        let admission = admission(&config);
+        for (target, mount) in [
+            ("/site/admin", 1),
+            ("/%73ite/admin", 1),
+            ("/admin", 1),
+            ("/site", 0),
+            ("/other/admin", 0),
+        ] {
+            let mut request = request("192.0.2.1", "h", target);
+            admission.admit(&mut request, Instant::now());
+            assert_eq!(request.mount(), mount, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_page_that_cannot_be_read_is_an_error() {
+        let mut config = config();
+        config.routes.server.error_pages = vec![(503, "/nonexistent/503.html".into())];
+        let routes = Arc::new(Routes::new(&config.routes));
+        let parts = Parts {
+            config: &config,
+            routes: &routes,
+            scoreboard: None,
+        };
+        let error = Admission::new(&parts).map(drop).unwrap_err().to_string();
+        assert!(
+            error.starts_with("error_pages: the page of 503, /nonexistent/503.html: "),
+            "{error}"
+        );
+    }
+}
