@@ -19,9 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from lockgate import hints
+from lockgate import hints, module_names
 
 Application = Callable[..., Any]
+
+#: Modules of files that were imported by their paths: two mounts may name one file.
+_files: dict[Path, ModuleType] = {}
 
 #: Tried in this order when a module is given without an attribute.
 USUAL_NAMES = ("application", "app")
@@ -102,8 +105,9 @@ def import_file(path: Path) -> ModuleType:
         cures = near or hints.closed_places()
         raise AppImportError("\n".join([*lines, *hints.lines(cures), *hints.places()]))
     prepend([str(path.parent)])
-    # Under its own name, so that other modules can import it, unless that name is already taken.
-    name = path.stem if path.stem not in sys.modules else f"lockgate_application_{path.stem}"
+    if path in _files:
+        return _files[path]
+    name = module_name(path.stem)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise AppImportError(f"cannot import {path}: it is not Python")
@@ -113,7 +117,20 @@ def import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         raise AppImportError(failed_import(error, name)) from None
+    _files[path] = module
     return module
+
+
+def module_name(stem: str) -> str:
+    """The name of a file's module: its own, so that other modules can import it, unless that name
+    is taken, or is that of a module of another application."""
+    if stem not in sys.modules and not module_names.is_ambiguous(stem):
+        return stem
+    name, number = f"lockgate_application_{stem}", 1
+    while name in sys.modules:
+        number += 1
+        name = f"lockgate_application_{stem}_{number}"
+    return name
 
 
 def failed_import(error: BaseException, module: str) -> str:
@@ -145,9 +162,8 @@ def trimmed(error: BaseException) -> str:
 
 
 def is_machinery(filename: str) -> bool:
-    return filename in (__file__, hints.__file__, importlib.__file__) or filename.startswith(
-        "<frozen importlib"
-    )
+    machinery = (__file__, hints.__file__, module_names.__file__, importlib.__file__)
+    return filename in machinery or filename.startswith("<frozen importlib")
 
 
 def look_up(module: ModuleType, path: str, name: str) -> Any:

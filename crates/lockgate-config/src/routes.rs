@@ -3,6 +3,7 @@
 //! A rule that a route does not set is inherited from the route around it, as in nginx's locations: the nearest one
 //! that sets a rule counts. The outermost route is the server itself.
 
+use std::fmt;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -188,6 +189,30 @@ pub struct MaintenanceConfig {
     pub retry_after: Duration,
 }
 
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Below(host) => write!(f, "*.{host}"),
+            Self::Exact(host) => f.write_str(host),
+        }
+    }
+}
+
+impl fmt::Display for RouteConfig {
+    /// Host and path, as in `admin.example/reports`, or the path alone if the route has every host.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host != HostPattern::Any {
+            write!(f, "{}", self.host)?;
+        }
+        f.write_str(if self.path.is_empty() {
+            "/"
+        } else {
+            &self.path
+        })
+    }
+}
+
 impl Default for MaintenanceConfig {
     fn default() -> Self {
         Self {
@@ -230,5 +255,30 @@ impl RoutesConfig {
             users.into_iter().chain(pages)
         });
         chdirs.into_iter().flatten().chain(files)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_shown_by_its_host_and_its_path() {
+        let below = HostPattern::Below("shop.example".to_owned());
+        let exact = HostPattern::Exact("shop.example".to_owned());
+        for (host, path, expected) in [
+            (HostPattern::Any, "", "/"),
+            (HostPattern::Any, "/admin", "/admin"),
+            (below, "/admin", "*.shop.example/admin"),
+            (exact, "", "shop.example/"),
+        ] {
+            let route = RouteConfig {
+                host,
+                path: path.to_owned(),
+                mount: None,
+                rules: RouteRules::default(),
+            };
+            assert_eq!(route.to_string(), expected);
+        }
     }
 }

@@ -47,6 +47,9 @@ pub struct StaticMount {
     pub internal: bool,
     /// Whether a request whose file is missing goes on to the application; otherwise it gets 404.
     pub fallthrough: bool,
+    /// Only for requests that this application would answer, by its number (0: that of the server; see
+    /// `RoutesConfig::mounts`), because it has declared the files itself; `None`: for all requests.
+    pub application: Option<u16>,
 }
 
 impl StaticMount {
@@ -61,6 +64,7 @@ impl StaticMount {
             headers: Vec::new(),
             internal: false,
             fallthrough: true,
+            application: None,
         }
     }
 

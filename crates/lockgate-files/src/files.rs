@@ -31,6 +31,7 @@ pub struct Files {
     /// Ages are counted from here.
     epoch: Instant,
     has_internal: bool,
+    differ_by_application: bool,
 }
 
 /// A file or directory of a mount.
@@ -88,6 +89,7 @@ impl Files {
         let has_internal = mounts.iter().any(|mount| mount.is_internal);
         Some(Self {
             has_internal,
+            differ_by_application: mounts.differ_by_application(),
             mounts,
             open: Mutex::new(OpenFiles::new(config.open_files, config.memory)),
             valid: config.valid,
@@ -100,10 +102,10 @@ impl Files {
         self.has_internal
     }
 
-    /// Whether a request for this path that asks for no file goes on to the application.
-    pub fn falls_through(&self, path: &[u8]) -> bool {
+    /// Whether a request for this path that asks for no file goes on to the application of this number.
+    pub fn falls_through(&self, path: &[u8], application: u16) -> bool {
         let decoded = decode(path).unwrap_or(Cow::Borrowed(path));
-        let found = self.mounts.find(&decoded, false);
+        let found = self.mounts.find(&decoded, application, false);
         let mount = found.and_then(|(index, _)| self.mounts.get(index));
         mount.is_none_or(|mount| mount.falls_through)
     }
@@ -113,18 +115,28 @@ impl Files {
         self.mounts.iter().any(|mount| !mount.is_internal)
     }
 
-    /// Whether a request for this path may be for a file. A path with escapes may be, before it is decoded.
+    /// Whether a request for this path, which this application would answer, may be for a file. A path with escapes may
+    /// be, before it is decoded.
     #[inline]
-    pub fn concerns(&self, path: &[u8]) -> bool {
-        self.mounts.find(path, false).is_some() || path.contains(&b'%')
+    pub fn concerns(&self, path: &[u8], application: u16) -> bool {
+        self.mounts.find(path, application, false).is_some() || path.contains(&b'%')
     }
 
-    /// What is known of a path of a request, which is not decoded. Does not wait for the disk.
+    /// What is known of a path of a request, which is not decoded, and which this application would answer. Does not
+    /// wait for the disk.
     #[inline]
-    pub fn find(&self, path: &[u8], now: Instant) -> Found {
-        match self.fresh(path, now) {
+    pub fn find(&self, path: &[u8], application: u16, now: Instant) -> Found {
+        match self.fresh(&self.key(path, application), now) {
             Some(entry) => Found::Known(entry),
-            None => self.resolve(path, false, now),
+            None => self.resolve(path, application, false, now),
+        }
+    }
+
+    /// Under which the entry of a path is kept. No path of a request begins with a byte of one.
+    fn key<'p>(&self, path: &'p [u8], application: u16) -> Cow<'p, [u8]> {
+        match self.differ_by_application {
+            true => [&[1], &application.to_be_bytes()[..], path].concat().into(),
+            false => path.into(),
         }
     }
 
@@ -132,7 +144,8 @@ impl Files {
     /// too. What follows a `?` is left out.
     pub fn find_internal(&self, path: &[u8], now: Instant) -> Found {
         let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
-        self.resolve(path, true, now)
+        // Where there are internal mounts, all are the operator's, and for every application.
+        self.resolve(path, 0, true, now)
     }
 
     /// The file of this path in the file system (`X-Sendfile`), if a directory that is served contains it.
@@ -158,18 +171,18 @@ impl Files {
         }
     }
 
-    fn resolve(&self, path: &[u8], is_internal: bool, now: Instant) -> Found {
+    fn resolve(&self, path: &[u8], application: u16, is_internal: bool, now: Instant) -> Found {
         let missing = |mount: Option<&Mount>| Found::Missing {
             falls_through: mount.is_none_or(|mount| mount.falls_through),
         };
         let Ok(decoded) = decode(path) else {
             // No file has this name; the mount is the one of the part before the malformed escape.
-            return match self.mounts.find(path, is_internal) {
+            return match self.mounts.find(path, application, is_internal) {
                 Some((index, _)) => missing(self.mounts.get(index)),
                 None => Found::NotServed,
             };
         };
-        let Some((index, rest)) = self.mounts.find(&decoded, is_internal) else {
+        let Some((index, rest)) = self.mounts.find(&decoded, application, is_internal) else {
             return Found::NotServed;
         };
         let mount = self.mounts.get(index);
@@ -187,7 +200,7 @@ impl Files {
             mount: index,
             directory: None,
             path: relative,
-            key: path.to_vec(),
+            key: self.key(path, application).into_owned(),
         })
     }
 

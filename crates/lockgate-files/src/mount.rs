@@ -25,6 +25,8 @@ pub(crate) struct Mount {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) is_internal: bool,
     pub(crate) falls_through: bool,
+    /// Only for requests of this application.
+    application: Option<u16>,
 }
 
 impl Mount {
@@ -38,6 +40,7 @@ impl Mount {
             headers: mount.headers.clone(),
             is_internal: mount.internal,
             falls_through: mount.fallthrough,
+            application: mount.application,
         }
     }
 
@@ -77,13 +80,25 @@ impl Mounts {
         self.0.iter()
     }
 
-    /// The mount with the longest path above this one, and what follows its path.
+    /// Whether the mounts depend on the application that a request is for.
+    pub(crate) fn differ_by_application(&self) -> bool {
+        self.0.iter().any(|mount| mount.application.is_some())
+    }
+
+    /// The mount with the longest path above this one, and what follows its path, for a request of this application.
     #[inline]
-    pub(crate) fn find<'p>(&self, path: &'p [u8], internal: bool) -> Option<(usize, &'p [u8])> {
+    pub(crate) fn find<'p>(
+        &self,
+        path: &'p [u8],
+        application: u16,
+        internal: bool,
+    ) -> Option<(usize, &'p [u8])> {
         let mut mounts = self.0.iter().enumerate();
         mounts.find_map(|(index, mount)| {
             let rest = mount.rest(path)?;
-            (internal || !mount.is_internal).then_some((index, rest))
+            let is_reached = (internal || !mount.is_internal)
+                && mount.application.is_none_or(|only| only == application);
+            is_reached.then_some((index, rest))
         })
     }
 }
@@ -124,13 +139,43 @@ mod tests {
             ("/", false, ("", "/")),
             ("/a", false, ("", "/a")),
         ] {
-            let (index, rest) = mounts.find(path.as_bytes(), is_internal).unwrap();
+            let (index, rest) = mounts.find(path.as_bytes(), 0, is_internal).unwrap();
             let found = (mounts.get(index).unwrap().path.as_str(), rest);
             assert_eq!(found, (expected.0, expected.1.as_bytes()), "{path}");
         }
         let only = Mounts::new(&[mount("/static", false)]);
         for path in ["/", "/stat", "/staticx", "/x/static/a", "*", ""] {
-            assert_eq!(only.find(path.as_bytes(), false), None, "{path}");
+            assert_eq!(only.find(path.as_bytes(), 0, false), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn files_of_an_application_are_for_its_requests_only() {
+        let of = |application, path: &str| StaticMount {
+            application,
+            ..mount(path, false)
+        };
+        let mounts = Mounts::new(&[
+            of(None, "/assets"),
+            of(Some(0), ""),
+            of(Some(0), "/static"),
+            of(Some(1), "/static"),
+            of(Some(2), "/admin/static"),
+        ]);
+        assert!(mounts.differ_by_application());
+        for (path, application, expected) in [
+            ("/static/a", 0, Some(("/static", Some(0)))),
+            ("/static/a", 1, Some(("/static", Some(1)))),
+            ("/static/a", 2, None),
+            ("/admin/static/a", 2, Some(("/admin/static", Some(2)))),
+            ("/admin/static/a", 0, Some(("", Some(0)))),
+            ("/admin/static/a", 1, None),
+            ("/assets/a", 7, Some(("/assets", None))),
+        ] {
+            let found = mounts.find(path.as_bytes(), application, false);
+            let found = found.and_then(|(index, _)| mounts.get(index));
+            let found = found.map(|mount| (mount.path.as_str(), mount.application));
+            assert_eq!(found, expected, "{path} {application}");
         }
     }
 

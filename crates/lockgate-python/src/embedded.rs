@@ -19,12 +19,13 @@ use pyo3::prelude::*;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::interpreter::deferred_drops;
+use crate::loading::Loaded;
 use crate::process::children;
 use crate::purging::{self, CachePurger};
 use crate::worker::startup;
 use crate::worker::static_sources;
 use crate::worker::tls::acceptor;
-use crate::wsgi::{ImportedContext, WsgiApp};
+use crate::wsgi::{Application, Applications, ImportedContext, WsgiApp};
 use crate::{interpreter, push, settings_source};
 
 /// How often the worker is looked after.
@@ -83,14 +84,20 @@ impl EmbeddedSettings {
             let bridge = startup::settings(&config);
             let broadcast = push::log_of_program(py, &config.push)?;
             static_sources::check_directories(&config, &log);
-            static_sources::resolve(py, &mut config, application.bind(py), &log);
+            let loaded = Loaded {
+                server: application,
+                mounts: Vec::new(),
+            };
+            static_sources::resolve(py, &mut config, &loaded, &log);
             let responses = (config.cache.memory > 0)
                 .then(|| standalone_responses(&config.cache))
                 .transpose()?;
             purging::install(py, CachePurger::new(responses, None, &config.cache))?;
             let context = ImportedContext::empty(py)?;
-            let app = WsgiApp::new(application, context, None, bridge, Arc::clone(&log))
-                .embedded(start_thread);
+            let server = Application::of_server(loaded.server, context);
+            let applications = Applications::new(server, Vec::new());
+            let app =
+                WsgiApp::new(applications, None, bridge, Arc::clone(&log)).embedded(start_thread);
             let handle = Worker::prepare(Resources {
                 config: Arc::new(config),
                 listeners,

@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::interpreter::exceptions;
+use crate::loading::Loaded;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::purging::CachePurger;
@@ -53,8 +54,8 @@ pub(crate) struct PythonHooks {
     worker: Option<Arc<RunningWorker>>,
     /// In place of the name of the application: called in each worker, it returns the application.
     pub(crate) provide: Option<Py<PyAny>>,
-    /// The application that this process loaded as a fork server.
-    pub(crate) preloaded: Option<Py<PyAny>>,
+    /// The applications that this process loaded as a fork server.
+    pub(crate) preloaded: Option<Loaded>,
     pub(crate) uwsgi: UwsgiModule,
     /// What held connections get, if `push` is set.
     pub(crate) broadcast_log: Option<Log>,

@@ -88,20 +88,18 @@ impl UwsgiModule {
         Ok(())
     }
 
-    /// In a worker, after the import: runs the functions that the application has registered with `@postfork`, and
-    /// returns the application as it is to be called.
+    /// In a worker, after the import: runs the functions that applications have registered with `@postfork`.
     ///
     /// # Errors
-    /// When the application cannot be wrapped.
+    /// When Python raises an exception that is not theirs.
     pub(crate) fn become_worker(
         &self,
         py: Python<'_>,
         context: &WorkerContext,
-        application: Py<PyAny>,
         log: &Arc<ErrorLog>,
-    ) -> Result<Py<PyAny>, String> {
+    ) -> Result<(), String> {
         let Some(services) = &self.services else {
-            return Ok(application);
+            return Ok(());
         };
         services
             .get()
@@ -113,8 +111,19 @@ impl UwsgiModule {
             let message = format!("a function of @postfork has failed\n{traceback}");
             log.write(Level::Error, &message);
         }
-        let wrapped = module.call_method1("wrap", (application,));
-        wrapped
+        Ok(())
+    }
+
+    /// The application as it is to be called.
+    ///
+    /// # Errors
+    /// When it cannot be wrapped.
+    pub(crate) fn wrap(&self, py: Python<'_>, application: Py<PyAny>) -> Result<Py<PyAny>, String> {
+        if self.services.is_none() {
+            return Ok(application);
+        }
+        (py.import(MODULE))
+            .and_then(|module| module.call_method1("wrap", (application,)))
             .map(Bound::unbind)
             .map_err(|error| problem(py, &error))
     }

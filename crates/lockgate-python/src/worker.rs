@@ -5,6 +5,7 @@ pub(crate) mod static_sources;
 mod stream_check;
 pub(crate) mod tls;
 mod warm_up;
+mod wrapping;
 
 pub(crate) mod control;
 pub(crate) mod faulthandler_log;

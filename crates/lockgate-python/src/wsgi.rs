@@ -1,6 +1,7 @@
 //! The WSGI bridge (PEP 3333). Requests and replies are plain values here: sockets and HTTP syntax are in lower crates.
 
 pub(crate) mod app;
+mod applications;
 mod context;
 mod deadline;
 mod environ;
@@ -13,6 +14,7 @@ mod thread_state;
 mod upgrade;
 
 pub(crate) use app::WsgiApp;
+pub(crate) use applications::{Application, Applications};
 pub(crate) use context::ImportedContext;
 pub(crate) use errors::{ErrorStream, text_bytes};
 pub(crate) use input::Input;

@@ -74,7 +74,7 @@ impl Site {
     }
 
     fn entry(&self, path: &str) -> SharedEntry {
-        match self.files.find(path.as_bytes(), self.clock.now) {
+        match self.files.find(path.as_bytes(), 0, self.clock.now) {
             Found::Known(entry) => entry,
             Found::Unknown(place) => match self.files.load(&place, self.clock) {
                 Loaded::File(entry) => entry,
@@ -86,7 +86,7 @@ impl Site {
 
     /// What a path leads to: content, or a word.
     fn look(&self, path: &str) -> String {
-        self.name(self.files.find(path.as_bytes(), self.clock.now))
+        self.name(self.files.find(path.as_bytes(), 0, self.clock.now))
     }
 
     fn name(&self, found: Found) -> String {
@@ -209,8 +209,46 @@ fn paths_lead_to_files_directories_or_nothing() {
             "{path}"
         );
     }
-    assert!(site.files.concerns(b"/static/a") && site.files.concerns(b"/%73tatic"));
-    assert!(!site.files.concerns(b"/") && !site.files.concerns(b"/staticx"));
+    assert!(site.files.concerns(b"/static/a", 0) && site.files.concerns(b"/%73tatic", 0));
+    assert!(!site.files.concerns(b"/", 0) && !site.files.concerns(b"/staticx", 0));
+}
+
+#[test]
+fn two_applications_have_files_of_their_own_at_one_path() {
+    let entries = [("one/a.css", "first"), ("two/a.css", "second")];
+    let mut site = Site::new(&entries, |root, _| {
+        ["one", "two"]
+            .iter()
+            .zip([1, 2])
+            .map(|(dir, application)| StaticMount {
+                application: Some(application),
+                ..StaticMount::new("/static".into(), vec![root.join(dir)])
+            })
+            .collect()
+    });
+    // The second time they are known.
+    for _ in 0..2 {
+        for (application, expected) in [(1, Some(5)), (2, Some(6)), (0, None)] {
+            let found = site
+                .files
+                .find(b"/static/a.css", application, site.clock.now);
+            let entry = match found {
+                Found::Known(entry) => Some(entry),
+                Found::Unknown(place) => match site.files.load(&place, site.clock) {
+                    Loaded::File(entry) => Some(entry),
+                    other => panic!("{other:?}"),
+                },
+                Found::NotServed => None,
+                Found::Missing { .. } => panic!("missing"),
+            };
+            let length = entry.map(|entry| {
+                let head = RequestHead::default();
+                entry.select(&Selection::of(&head)).length()
+            });
+            assert_eq!(length, expected, "{application}");
+        }
+        site.advance(1);
+    }
 }
 
 #[test]
@@ -311,12 +349,12 @@ fn a_known_file_is_looked_at_again_when_its_time_is_over() {
     site.advance(999);
     assert!(Arc::ptr_eq(&site.entry("/static/a"), &first));
     site.advance(1);
-    let found = site.files.find(b"/static/a", site.clock.now);
+    let found = site.files.find(b"/static/a", 0, site.clock.now);
     assert!(
         matches!(found, Found::Unknown(_)),
         "the first request looks"
     );
-    let found = site.files.find(b"/static/a", site.clock.now);
+    let found = site.files.find(b"/static/a", 0, site.clock.now);
     assert!(
         matches!(found, Found::Known(_)),
         "others do not wait for it"
@@ -399,7 +437,7 @@ fn nothing_is_kept_where_the_settings_say_so() {
         )]
     });
     assert_eq!(site.look("/static/a"), "a");
-    let found = site.files.find(b"/static/a", site.clock.now);
+    let found = site.files.find(b"/static/a", 0, site.clock.now);
     assert!(matches!(found, Found::Unknown(_)));
     let descriptors = Site::new(&[("served/a", "a")], |root, config| {
         config.memory = 0;

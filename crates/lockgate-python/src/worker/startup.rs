@@ -22,9 +22,10 @@ use super::warm_up::warm_up;
 use crate::hooks::PythonHooks;
 use crate::interpreter::gc::{IdleGc, freeze};
 use crate::interpreter::{exceptions, threads};
+use crate::loading::{self, Loaded};
 use crate::process::{children, privileges, signals};
-use crate::wsgi::{ImportedContext, RequestHooks, Settings, WsgiApp};
-use crate::{interpreter, loading, purging, push};
+use crate::wsgi::{RequestHooks, Settings, WsgiApp};
+use crate::{interpreter, purging, push};
 
 /// The exit code of a worker that could not start, for a reason outside the application.
 pub(crate) const CANNOT_START: i32 = 1;
@@ -33,7 +34,7 @@ pub(crate) const FAILED: i32 = 1;
 /// The exit code of a worker whose application cannot answer, for example because it cannot be imported.
 const WARM_UP_FAILED: i32 = 3;
 
-fn cannot_start(text: String) -> LoadFailure {
+pub(super) fn cannot_start(text: String) -> LoadFailure {
     LoadFailure {
         code: CANNOT_START,
         text,
@@ -61,7 +62,7 @@ impl PythonHooks {
         let before = py
             .import("lockgate.fork_server")
             .and_then(|module| module.call_method0("sockets"));
-        let application = self.load(py, listeners)?;
+        let loaded = self.load(py, listeners)?;
         if let Err(error) = before.and_then(|before| self.warn_of_leftovers(py, &before)) {
             let problem = exceptions::summary(py, &error);
             let message = format!(
@@ -75,7 +76,7 @@ impl PythonHooks {
                 cannot_start(format!("gc.freeze: {}", exceptions::summary(py, &error)))
             })?;
         }
-        self.preloaded = Some(application);
+        self.preloaded = Some(loaded);
         Ok(())
     }
 
@@ -124,12 +125,12 @@ impl PythonHooks {
         privileges::check_interpreter(py, &self.config).map_err(cannot_start)
     }
 
-    /// Loads the application, in a process to which the settings are applied.
+    /// Loads the applications, in a process to which the settings are applied.
     fn load(
         &mut self,
         py: Python<'_>,
         listeners: &[(Endpoint, OwnedFd)],
-    ) -> Result<Py<PyAny>, LoadFailure> {
+    ) -> Result<Loaded, LoadFailure> {
         listeners
             .iter()
             .for_each(|(_, socket)| register_ahead(socket));
@@ -169,7 +170,7 @@ impl PythonHooks {
                 exceptions::summary(py, &error)
             ))
         })?;
-        let application = loading::load(py, &self.config, self.provide.as_ref())?;
+        let loaded = loading::load(py, &self.config, self.provide.as_ref())?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
             let message = format!(
@@ -178,7 +179,7 @@ impl PythonHooks {
             );
             self.log.write(Level::Warning, &message);
         }
-        Ok(application)
+        Ok(loaded)
     }
 
     /// Prepares a worker up to the point where it could serve.
@@ -207,8 +208,8 @@ impl PythonHooks {
         py: Python<'_>,
         context: &mut WorkerContext,
     ) -> Result<Option<Handle>, LoadFailure> {
-        let application = match self.preloaded.take() {
-            Some(application) => {
+        let loaded = match self.preloaded.take() {
+            Some(loaded) => {
                 // The fork server gets no notice when log files are rotated.
                 let stack_log = self.stack_log.as_ref();
                 let reopened = (self.log.reopen())
@@ -220,7 +221,7 @@ impl PythonHooks {
                 }
                 check_streams(py)?;
                 self.after_fork(py, context)?;
-                application
+                loaded
             }
             None => {
                 let config = Arc::clone(&context.config);
@@ -234,12 +235,12 @@ impl PythonHooks {
             }
         };
         if let Some(hooks) = &self.gunicorn {
-            hooks.post_worker_init(py, &application)?;
+            hooks.post_worker_init(py, &loaded.server)?;
         }
         let mut config = Config::clone(&self.config);
-        static_sources::resolve(py, &mut config, application.bind(py), &self.log);
-        let application = (self.uwsgi)
-            .become_worker(py, context, application, &self.log)
+        static_sources::resolve(py, &mut config, &loaded, &self.log);
+        (self.uwsgi)
+            .become_worker(py, context, &self.log)
             .map_err(cannot_start)?;
         let collector = IdleGc::set_up(py, self.config.gc, &self.log).unwrap_or_else(|error| {
             self.log.write(
@@ -252,10 +253,8 @@ impl PythonHooks {
             );
             None
         });
-        let imported = self.imported_context(py)?;
         let mut app = WsgiApp::new(
-            application,
-            imported,
+            self.wrapped(py, loaded)?,
             collector,
             settings(&self.config),
             Arc::clone(&self.log),
@@ -329,22 +328,6 @@ impl PythonHooks {
             Some(hooks) => hooks.request_hooks(py, self.config.threads).map_err(broken),
             None => Ok(None),
         }
-    }
-
-    /// The context variables that the import of the application set, on this thread or in the fork server.
-    fn imported_context(&self, py: Python<'_>) -> Result<ImportedContext, LoadFailure> {
-        let context = ImportedContext::take(py).map_err(|error| {
-            cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
-        })?;
-        if !context.left_out().is_empty() {
-            let message = format!(
-                "requests do not see these context variables that the import has set, because they hold objects that \
-                 threads might not share: {}",
-                context.left_out().join(", ")
-            );
-            self.log.write(Level::Debug, &message);
-        }
-        Ok(context)
     }
 
     /// Sets up the file to which a crash writes the stacks of this worker's threads.

@@ -1,5 +1,5 @@
-//! The directories of static files: those of the settings are tried, and with `static = "auto"` the imported application
-//! is asked for its own (`lockgate.static_auto`).
+//! The directories of static files: those of the settings are tried, and with `static = "auto"` the imported
+//! applications are asked for their own (`lockgate.static_auto`).
 
 use std::fs::read_dir;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
 
 use crate::interpreter::exceptions;
+use crate::loading::Loaded;
 
 /// A mount as Python gives it: path, directories, index, patterns of immutable names, seconds, further fields,
 /// and where it was found.
@@ -40,25 +41,49 @@ pub(crate) fn check_directories(config: &Config, log: &ErrorLog) {
     }
 }
 
-/// Replaces `auto` in the settings by what the application has declared.
-pub(crate) fn resolve(
-    py: Python<'_>,
-    config: &mut Config,
-    application: &Bound<'_, PyAny>,
-    log: &ErrorLog,
-) {
+/// Replaces `auto` in the settings by what the applications have declared.
+pub(crate) fn resolve(py: Python<'_>, config: &mut Config, loaded: &Loaded, log: &ErrorLog) {
     if config.static_files.sources != StaticSources::Auto {
         return;
     }
-    let (rows, notes) = find(py, application, &config.root_path).unwrap_or_else(|error| {
-        let problem = exceptions::summary(py, &error);
-        (
-            Vec::new(),
-            vec![format!("the search has failed: {problem}")],
-        )
-    });
-    for note in notes {
-        log.write(Level::Warning, &format!("static = auto: {note}"));
+    let mut rows = Vec::new();
+    let mut mounts = Vec::new();
+    let root = &config.root_path;
+    let applications = std::iter::once((None, &loaded.server)).chain(
+        (config.routes.mounts())
+            .map(|(route, _)| Some(route))
+            .zip(loaded.mounts.iter().map(|mount| &mount.application)),
+    );
+    for (number, (route, application)) in (0..).zip(applications) {
+        let (of_application, path) = match route {
+            None => (String::new(), root.clone()),
+            Some(route) => (
+                format!("mount {route}: "),
+                [root, route.path.as_str()].concat(),
+            ),
+        };
+        let (found, notes) = find(py, application.bind(py), &path).unwrap_or_else(|error| {
+            let problem = exceptions::summary(py, &error);
+            let note = format!("the search has failed: {problem}");
+            (Vec::new(), vec![note])
+        });
+        let warn = |note: &str| {
+            let note = [&of_application, note].concat();
+            log.write(Level::Warning, &format!("static = auto: {note}"));
+        };
+        notes.iter().for_each(|note| warn(note));
+        for row in found {
+            if route.is_some() && !is_below(&row.0, &path) {
+                warn(&outside(&row));
+                continue;
+            }
+            let application = (!loaded.mounts.is_empty()).then_some(number);
+            mounts.push(StaticMount {
+                application,
+                ..mount(row.clone())
+            });
+            rows.push(row);
+        }
     }
     let message = match rows.is_empty() {
         true => {
@@ -79,7 +104,7 @@ pub(crate) fn resolve(
     log.write(level, &message);
     config.static_files.sources = match rows.is_empty() {
         true => StaticSources::Off,
-        false => StaticSources::List(rows.into_iter().map(mount).collect()),
+        false => StaticSources::List(mounts),
     };
 }
 
@@ -101,6 +126,19 @@ fn mount((path, dirs, index, immutable, max_age, headers, _): Row) -> StaticMoun
         headers,
         ..StaticMount::new(path, dirs)
     }
+}
+
+/// Whether the path is this one, or below it.
+fn is_below(path: &str, above: &str) -> bool {
+    (path.strip_prefix(above)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn outside((path, .., origin): &Row) -> String {
+    let path = shown(path);
+    format!(
+        "{origin} is at {path}, which is outside of the mount, and is not served: for Django, write STATIC_URL = \
+         \"static/\", without a slash at its start"
+    )
 }
 
 fn described((path, dirs, _, immutable, _, _, origin): &Row) -> String {

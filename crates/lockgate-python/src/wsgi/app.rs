@@ -11,7 +11,7 @@ use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use super::context::ImportedContext;
+use super::applications::Applications;
 use super::request_hooks::RequestHooks;
 use super::response::body::{Failure, Transmission};
 use super::response::progress::Progress;
@@ -25,10 +25,9 @@ use crate::interpreter::thread_local_gc::ThreadLocalGc;
 use crate::interpreter::{self, async_exception, deferred_drops, exceptions, threads};
 use crate::process::children;
 
-/// A WSGI application as the server's `App`.
+/// The WSGI applications as the server's `App`.
 pub(crate) struct WsgiApp {
-    application: Py<PyAny>,
-    context: ImportedContext,
+    applications: Applications,
     /// Present when the server collects garbage.
     collector: Option<Arc<IdleGc>>,
     thread_local_gc: Arc<ThreadLocalGc>,
@@ -43,15 +42,13 @@ pub(crate) struct WsgiApp {
 
 impl WsgiApp {
     pub(crate) fn new(
-        application: Py<PyAny>,
-        context: ImportedContext,
+        applications: Applications,
         collector: Option<Arc<IdleGc>>,
         settings: Settings,
         log: Arc<ErrorLog>,
     ) -> Self {
         Self {
-            application,
-            context,
+            applications,
             thread_local_gc: ThreadLocalGc::new(collector.clone(), Arc::clone(&log)),
             collector,
             start_thread: None,
@@ -128,16 +125,17 @@ impl WsgiApp {
         thread: &mut ThreadState,
     ) -> PyResult<()> {
         // Dropped last, so that destructors of the application's objects run in the request's context.
-        let _context = self.context.enter(py)?;
+        let application = self.applications.of(request)?;
+        let _context = application.enter_context(py)?;
         let _current = Current(self.current.as_ref().map(|current| current.bind(py)));
-        let environ = thread
-            .environ
-            .build(py, request, reply.deadline(), &self.shared)?;
+        let mount_point = application.mount_point();
+        let environ =
+            (thread.environ).build(py, request, reply.deadline(), &self.shared, mount_point)?;
         let offered = match thread.environ.has_upgrade() {
             true => self.offer_connection(&environ, request, thread)?,
             false => None,
         };
-        let application = self.application.bind(py);
+        let application = application.callable(py);
         let begin = |hooks: &RequestHooks| hooks.begin(&environ, reply);
         let hooked = self.hooks.as_ref().map(begin).transpose()?;
         let (returned, progress) =

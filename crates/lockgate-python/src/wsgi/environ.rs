@@ -5,6 +5,7 @@
 //! took 809 ns beside 107 ns for 30 keys.
 
 mod header_names;
+pub(super) mod mount_point;
 mod parameters;
 mod repeated_fields;
 mod tls_variables;
@@ -23,6 +24,7 @@ use super::response::file_wrapper::FileWrapper;
 use super::shared::Shared;
 use crate::ffi;
 use header_names::{COMMON, HeaderNames, Treatment, UPGRADE};
+use mount_point::{MountPoint, below};
 use repeated_fields::RepeatedFields;
 use tls_variables::TlsVariables;
 
@@ -215,12 +217,14 @@ impl Environ {
         request: &mut Request,
         deadline: Option<&Deadline>,
         shared: &Shared,
+        mount_point: Option<&MountPoint>,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.update_addresses(py, request)?;
         let environ = self.template.bind(py).copy()?;
         self.set_request_line(&environ, &request.head)?;
-        if !self.root.is_empty() || !request.head.script_name().is_empty() {
-            self.set_mount(&environ, &request.head)?;
+        if !self.root.is_empty() || !request.head.script_name().is_empty() || mount_point.is_some()
+        {
+            self.set_mount(&environ, &request.head, mount_point)?;
         }
         if let Some(proxy) = request.client().proxy() {
             self.set_proxy(&environ, proxy)?;
@@ -240,6 +244,9 @@ impl Environ {
         }
         if let Some(parameters) = request.parameters() {
             parameters::add(&environ, parameters)?;
+        }
+        if let Some(mount_point) = mount_point {
+            mount_point.set_variables(&environ)?;
         }
         Ok(environ)
     }
@@ -337,24 +344,30 @@ impl Environ {
         Ok(())
     }
 
-    /// Sets SCRIPT_NAME and PATH_INFO of an application below the root: a mount point that a proxy left in the path is
-    /// removed.
+    /// Sets SCRIPT_NAME and PATH_INFO of an application below the root: a prefix that a proxy left in the path is
+    /// removed, and then that of the mount.
     #[inline(never)]
-    fn set_mount(&mut self, environ: &Bound<'_, PyDict>, head: &RequestHead) -> PyResult<()> {
+    fn set_mount(
+        &mut self,
+        environ: &Bound<'_, PyDict>,
+        head: &RequestHead,
+        mount_point: Option<&MountPoint>,
+    ) -> PyResult<()> {
         let py = environ.py();
-        let mut mount = &self.root;
-        if !head.script_name().is_empty() {
-            self.mount.clear();
-            decode_path(head.script_name(), &mut self.mount);
-            environ.set_item(&self.keys.script_name, ffi::latin1(py, &self.mount)?)?;
-            mount = &self.mount;
+        self.mount.clear();
+        match head.script_name() {
+            [] => self.mount.extend_from_slice(&self.root),
+            prefix => decode_path(prefix, &mut self.mount),
         }
         self.path.clear();
         decode_path(head.path(), &mut self.path);
-        if let Some(rest @ ([] | [b'/', ..])) = self.path.strip_prefix(&mount[..]) {
-            environ.set_item(&self.keys.path_info, ffi::latin1(py, rest)?)?;
+        let mut rest = below(&self.path, &self.mount).unwrap_or(&self.path);
+        if let Some(mount_point) = mount_point {
+            rest = mount_point.rest(rest)?;
+            self.mount.extend_from_slice(mount_point.path());
         }
-        Ok(())
+        environ.set_item(&self.keys.script_name, ffi::latin1(py, &self.mount)?)?;
+        environ.set_item(&self.keys.path_info, ffi::latin1(py, rest)?)
     }
 
     /// gunicorn's keys for what a PROXY header contains besides the client.

@@ -69,18 +69,20 @@ impl StaticFiles {
 impl Handler for StaticFiles {
     #[inline]
     fn concerns(&self, request: &Request) -> bool {
-        self.0.files.concerns(request.head.path())
+        (self.0.files).concerns(request.head.path(), request.mount())
     }
 
     fn handle(&self, exchange: Exchange) -> Handled {
         let head = &exchange.request.head;
+        let application = exchange.request.mount();
         if !matches!(head.method(), b"GET" | b"HEAD") {
-            return match self.0.files.falls_through(head.path()) {
+            return match self.0.files.falls_through(head.path(), application) {
                 true => Handled::Pass(exchange),
                 false => Handled::Answer(exchange, not_allowed().into()),
             };
         }
-        match self.0.files.find(head.path(), exchange.ready_at) {
+        let files = &self.0.files;
+        match files.find(head.path(), application, exchange.ready_at) {
             Found::Known(entry) => {
                 let response = respond(&entry, head);
                 Handled::Respond(exchange, response)

@@ -1,0 +1,52 @@
+//! From what was imported to what requests call: each application in its wrappers, with its context.
+
+use lockgate_observe::Level;
+use lockgate_supervisor::LoadFailure;
+use pyo3::prelude::*;
+
+use super::startup::cannot_start;
+use crate::hooks::PythonHooks;
+use crate::interpreter::exceptions;
+use crate::loading::Loaded;
+use crate::wsgi::{Application, Applications, ImportedContext};
+
+impl PythonHooks {
+    /// The applications as requests call them.
+    ///
+    /// # Errors
+    /// When Python raises an exception.
+    pub(crate) fn wrapped(
+        &self,
+        py: Python<'_>,
+        loaded: Loaded,
+    ) -> Result<Applications, LoadFailure> {
+        let context = ImportedContext::take(py).map_err(|error| {
+            cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
+        })?;
+        self.log_left_out(&context);
+        let server = Application::of_server(self.wrap(py, loaded.server)?, context);
+        let mut mounts = Vec::new();
+        for (mount, one) in self.config.routes.mounts().zip(loaded.mounts) {
+            self.log_left_out(&one.context);
+            let callable = self.wrap(py, one.application)?;
+            mounts.push(Application::mounted(py, callable, one.context, mount));
+        }
+        Ok(Applications::new(server, mounts))
+    }
+
+    fn wrap(&self, py: Python<'_>, application: Py<PyAny>) -> Result<Py<PyAny>, LoadFailure> {
+        self.uwsgi.wrap(py, application).map_err(cannot_start)
+    }
+
+    /// Logs the context variables that the import of an application set and its requests do not see.
+    fn log_left_out(&self, context: &ImportedContext) {
+        if !context.left_out().is_empty() {
+            let message = format!(
+                "requests do not see these context variables that the import has set, because they hold objects that \
+                 threads might not share: {}",
+                context.left_out().join(", ")
+            );
+            self.log.write(Level::Debug, &message);
+        }
+    }
+}
