@@ -1,5 +1,6 @@
 //! Access: who may come, by password, by another service's word, or by certificate.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,4 +55,17 @@ pub struct CertificateRule {
     pub names: Vec<String>,
     /// Only those whose subject has one of these organizational units, the usual place of a group; empty: any.
     pub groups: Vec<String>,
+}
+
+/// As the setting takes it.
+impl fmt::Display for ForwardAuthUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            ServiceAddress::Unix(path) => write!(f, "unix:{}:{}", path.display(), self.target),
+            ServiceAddress::Tcp { host, port } if host.contains(':') => {
+                write!(f, "http://[{host}]:{port}{}", self.target)
+            }
+            ServiceAddress::Tcp { host, port } => write!(f, "http://{host}:{port}{}", self.target),
+        }
+    }
 }

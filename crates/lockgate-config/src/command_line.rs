@@ -10,6 +10,7 @@ use crate::gunicorn::foreign::Foreign;
 use crate::invocation::Invocation;
 use crate::raw_value::RawValue;
 use crate::setting::{Setting, Shape};
+use crate::settings::named;
 use crate::unsupported::{Takes, Unsupported};
 use crate::{AppSpec, ConfigError, Origin, settings, suggestions, unsupported};
 
@@ -200,7 +201,7 @@ fn assignment(
                 flag.map_or(origin, Origin::Flag),
             )
         }
-        Shape::Switch => (None, origin),
+        Shape::Switch | Shape::Tables => (None, origin),
         Shape::List => {
             let texts = texts(matches, setting.name, &origin)?;
             let list = texts.into_iter().map(RawValue::Text).collect::<Vec<_>>();
@@ -292,6 +293,14 @@ fn refused(error: &clap::Error) -> (ConfigError, String) {
 }
 
 fn unknown_flag(flag: String) -> ConfigError {
+    let name = flag.trim_start_matches('-').replace('-', "_");
+    if let Some(advice) = named(&name).and_then(Setting::file_only) {
+        return ConfigError::UnsupportedSetting {
+            origin: Origin::Flag(flag.clone()),
+            name: flag,
+            advice,
+        };
+    }
     let mut candidates = Vec::new();
     for setting in settings() {
         let Some(answer) = setting.flag() else {

@@ -33,7 +33,8 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Ve
             continue;
         }
         let origin = Origin::Variable(name.to_owned());
-        let Some(setting) = settings().find(|setting| setting.variable() == name) else {
+        let is_it = |setting: &&Setting| setting.variable().as_deref() == Some(name);
+        let Some(setting) = settings().find(is_it) else {
             if !is_service_link(name, &value.to_string_lossy()) {
                 mistakes.push(unknown(name, origin));
             }
@@ -141,14 +142,24 @@ fn unknown(name: &str, origin: Origin) -> ConfigError {
             advice: unsupported.message(),
         };
     }
+    if let Some(advice) = named(&key).and_then(Setting::file_only) {
+        return ConfigError::UnsupportedSetting {
+            name: name.to_owned(),
+            origin,
+            advice,
+        };
+    }
     let mut candidates = vec![("config".to_owned(), CONFIG.to_owned())];
     for setting in settings() {
+        let Some(variable) = setting.variable() else {
+            continue;
+        };
         let names = setting
             .gunicorn
             .iter()
             .chain(setting.uwsgi)
             .chain([&setting.name]);
-        candidates.extend(names.map(|name| ((*name).to_owned(), setting.variable())));
+        candidates.extend(names.map(|name| ((*name).to_owned(), variable.clone())));
     }
     let suggestion = suggestions::suggest(&key, &candidates).map(str::to_owned);
     ConfigError::UnknownVariable {

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::assignment::Assignment;
 use crate::notation::quoted;
-use crate::raw_value::RawValue;
+use crate::raw_value::{Entry, RawValue};
 use crate::{ConfigError, HookName, Origin, Setting, settings, suggestions, unsupported};
 
 /// The settings in the file, in the order of its lines, and the errors in the other lines.
@@ -73,7 +73,7 @@ pub(crate) fn read(path: &Path, text: &str) -> (Vec<Assignment>, Vec<ConfigError
         }
         assignments.push(Assignment {
             setting,
-            value: raw_value(value.get_ref()),
+            value: raw_value(text, value.get_ref()),
             origin: origin(line),
         });
     }
@@ -100,9 +100,10 @@ fn by_key(key: &str) -> Option<&'static Setting> {
     settings().find(|setting| setting.name == key || setting.gunicorn.contains(&key))
 }
 
-fn raw_value(value: &DeValue<'_>) -> RawValue {
+/// A value, with the lines of what is in its tables.
+fn raw_value(text: &str, value: &DeValue<'_>) -> RawValue {
     match value {
-        DeValue::String(text) => RawValue::Text(text.to_string()),
+        DeValue::String(string) => RawValue::Text(string.to_string()),
         DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
             Ok(value) => RawValue::Integer {
                 value,
@@ -118,15 +119,18 @@ fn raw_value(value: &DeValue<'_>) -> RawValue {
         DeValue::Boolean(value) => RawValue::Boolean(*value),
         DeValue::Datetime(date) => RawValue::Date(date.to_string()),
         DeValue::Array(items) => {
-            RawValue::List(items.iter().map(|item| raw_value(item.get_ref())).collect())
+            let items = items.iter().map(|item| raw_value(text, item.get_ref()));
+            RawValue::List(items.collect())
         }
         DeValue::Table(table) => {
             let mut entries: Vec<_> = table.iter().collect();
             entries.sort_by_key(|(key, _)| key.span().start);
-            let pairs = entries
-                .into_iter()
-                .map(|(key, value)| (key.get_ref().to_string(), raw_value(value.get_ref())));
-            RawValue::Table(pairs.collect())
+            let entries = entries.into_iter().map(|(key, value)| Entry {
+                key: key.get_ref().to_string(),
+                value: raw_value(text, value.get_ref()),
+                line: Some(line_of(text, key.span().start)),
+            });
+            RawValue::Table(entries.collect())
         }
     }
 }

@@ -81,6 +81,13 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A file mode in octal.
     Mode,
+    /// Something that only this setting has.
+    Special {
+        /// Its placeholder in the help.
+        placeholder: &'static str,
+        /// What it accepts, in words.
+        accepts: &'static str,
+    },
 }
 
 impl Kind {
@@ -106,6 +113,7 @@ impl Kind {
             Self::LogTarget { .. } => "FILE",
             Self::Word(_) => "WORD",
             Self::Mode => "MODE",
+            Self::Special { placeholder, .. } => placeholder,
         }
     }
 
@@ -176,6 +184,7 @@ impl Kind {
                 words.join(", ")
             }
             Self::Mode => "octal with a leading zero, from `0` to `0777`".into(),
+            Self::Special { accepts, .. } => (*accepts).into(),
         }
     }
 }

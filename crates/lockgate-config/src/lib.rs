@@ -126,6 +126,7 @@ mod command_line;
 mod sources;
 
 mod https;
+mod route_checks;
 
 mod embedded;
 

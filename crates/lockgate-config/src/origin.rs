@@ -38,6 +38,19 @@ pub enum Origin {
     Keyword(String),
 }
 
+impl Origin {
+    /// Another line of the same file.
+    pub(crate) fn at_line(&self, line: usize) -> Self {
+        match self {
+            Self::File { path, .. } => Self::File {
+                path: path.clone(),
+                line,
+            },
+            other => other.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

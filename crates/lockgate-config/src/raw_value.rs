@@ -19,7 +19,7 @@ pub(crate) enum RawValue {
     Float(f64),
     Boolean(bool),
     List(Vec<RawValue>),
-    Table(Vec<(String, RawValue)>),
+    Table(Vec<Entry>),
     Date(String),
     /// Python's None.
     Null,
@@ -27,9 +27,20 @@ pub(crate) enum RawValue {
     Object(String),
 }
 
+/// One key of a table with its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) value: RawValue,
+    /// Its line, if the table is in the file.
+    pub(crate) line: Option<usize>,
+}
+
 /// What is wrong with a value, and which part of it if it has several.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ValueError {
+    /// The line of the part, where it is another one than the setting's.
+    pub(crate) line: Option<usize>,
     pub(crate) piece: Option<String>,
     pub(crate) requirement: String,
 }
@@ -37,6 +48,7 @@ pub(crate) struct ValueError {
 impl From<String> for ValueError {
     fn from(requirement: String) -> Self {
         Self {
+            line: None,
             piece: None,
             requirement,
         }

@@ -30,6 +30,7 @@ impl RedisAddress {
     /// Parses a URL. The error says what to write and shows no password.
     pub(crate) fn parse(text: &str) -> Result<Self, ValueError> {
         Self::parse_url(text).ok_or_else(|| ValueError {
+            line: None,
             piece: Some(quoted(&without_credentials(text))),
             requirement: "must be a URL such as redis://HOST:6379/0, redis://:PASSWORD@HOST or rediss://USER:PASSWORD@HOST; \
                           encode special characters of the password as %XX"

@@ -41,7 +41,7 @@ const INTRODUCTION: &str = "\
 
 # Settings
 
-Every setting can be set in three places, under one name.
+Settings can be set in three places, under one name. `mount`, `route`, `redirect` and `rewrite` are for the file only.
 
 | Place | Form | Example |
 | --- | --- | --- |
@@ -86,13 +86,17 @@ fn entry(page: &mut String, setting: &Setting) {
         format_args!("{}\n\n", setting.doc.replace(". ", ".\n")),
     );
     let mut row = |title: &str, text: String| push(page, format_args!("- {title}: {text}\n"));
-    if setting.flags.is_empty() {
+    if setting.shape == Shape::Tables {
+        row("Place", format!("the file only, as `[[{}]]`", setting.name));
+    } else if setting.flags.is_empty() {
         row("Command line", format!("`{}`", setting.kind.placeholder()));
     } else {
         row("Flags", code_list(&setting.spellings()));
     }
-    row("Variable", format!("`{}`", setting.variable()));
-    let several = if setting.shape == Shape::List {
+    if let Some(variable) = setting.variable() {
+        row("Variable", format!("`{variable}`"));
+    }
+    let several = if [Shape::List, Shape::Tables].contains(&setting.shape) {
         "one or more: "
     } else {
         ""
@@ -105,7 +109,7 @@ fn entry(page: &mut String, setting: &Setting) {
         "Value",
         format!("{several}{}{bare}", setting.kind.accepts()),
     );
-    if setting.flags.is_empty() {
+    if setting.shape == Shape::Argument {
         row("Default", "none; required".to_owned());
     } else {
         row("Default", format!("`{}`", setting.default_text()));

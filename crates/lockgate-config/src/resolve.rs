@@ -16,7 +16,8 @@ use crate::raw_value::RawValue;
 use crate::settings::renewal::LEAST_MEMORY;
 use crate::{
     BindAddress, ConfSpec, Config, ConfigError, Host, Inputs, Origin, Origins, Section, Setting,
-    SettingsFile, Threads, cache, command_line, environment, file, https, push, settings, sources,
+    SettingsFile, Threads, cache, command_line, environment, file, https, push, route_checks,
+    settings, sources,
 };
 
 /// A configuration, the requested action, and the origins of the values.
@@ -212,7 +213,9 @@ fn apply(
         .map_err(|error| ConfigError::BadValue {
             name: setting.name,
             value: error.piece.unwrap_or_else(|| value.to_string()),
-            origin: origin.clone(),
+            origin: error
+                .line
+                .map_or(origin.clone(), |line| origin.at_line(line)),
             requirement: error.requirement,
         })?;
     origins.record(setting.name, origin);
@@ -259,6 +262,7 @@ fn finish(
     let mut notes = https::check(&builder.config, origins)?;
     notes.extend(push::check(&builder.config, origins)?);
     notes.extend(cache::check(&builder.config, origins)?);
+    notes.extend(route_checks::check(&builder.config, origins)?);
     builder.config.app = builder
         .paste
         .clone()

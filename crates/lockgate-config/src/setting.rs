@@ -55,6 +55,12 @@ pub enum Section {
     Proxies,
     /// Headers that the server adds to responses, and how responses are sent.
     Responses,
+    /// Applications, redirects and rules by host and path.
+    Routes,
+    /// How often a client may come.
+    RateLimits,
+    /// Who may come.
+    Access,
     /// Files that are served without the application.
     StaticFiles,
     /// Compression of responses.
@@ -84,6 +90,8 @@ pub enum Shape {
     Value,
     /// Several flags, or a list in the file.
     List,
+    /// Tables of the file; there is neither a flag nor a variable.
+    Tables,
     /// Once; a flag without a value means this one.
     ValueOrBare(&'static str),
     /// `--name` and `--no-name`.
@@ -91,12 +99,19 @@ pub enum Shape {
 }
 
 impl Setting {
-    /// The name of its environment variable.
-    pub fn variable(&self) -> String {
-        format!("LOCKGATE_{}", self.name.to_ascii_uppercase())
+    /// The name of its environment variable, unless it is for the file only.
+    pub fn variable(&self) -> Option<String> {
+        let variable = format!("LOCKGATE_{}", self.name.to_ascii_uppercase());
+        (self.shape != Shape::Tables).then_some(variable)
     }
 
-    /// Its preferred flag with dashes; none for the application.
+    /// What to do with it elsewhere than in the file, if it is for the file only.
+    pub(crate) fn file_only(&self) -> Option<String> {
+        let is_table = self.shape == Shape::Tables;
+        is_table.then(|| format!("is available in the file only: [[{}]]", self.name))
+    }
+
+    /// Its preferred flag with dashes; none for the application and for what is in the file only.
     pub fn flag(&self) -> Option<String> {
         self.flags.first().map(|flag| format!("--{flag}"))
     }
@@ -153,7 +168,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -165,6 +180,9 @@ impl Section {
         Self::Limits,
         Self::Proxies,
         Self::Responses,
+        Self::Routes,
+        Self::RateLimits,
+        Self::Access,
         Self::StaticFiles,
         Self::Compression,
         Self::Cache,
@@ -190,6 +208,9 @@ impl Section {
             Self::Limits => "Limits",
             Self::Proxies => "Proxies",
             Self::Responses => "Responses",
+            Self::Routes => "Routes",
+            Self::RateLimits => "Rate limits",
+            Self::Access => "Access",
             Self::StaticFiles => "Static files",
             Self::Compression => "Compression",
             Self::Cache => "Cache",

@@ -5,25 +5,34 @@
 
 use crate::{Section, Setting};
 
+mod access;
 mod acme;
 mod application;
 mod cache;
 mod compress;
 mod deadlines;
+mod fields;
 mod http2;
 mod https;
 mod interpreter;
 mod limits;
 mod logging;
+mod places;
 mod process;
 mod proxies;
 mod push;
+mod rate_limits;
+mod redirects;
 pub(crate) mod renewal;
 mod responses;
+mod route_rules;
+mod route_tables;
+mod routes;
 mod sockets;
 mod static_files;
 mod static_mounts;
 mod statsd;
+mod tables;
 mod uwsgi;
 mod workers;
 
@@ -46,6 +55,9 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Limits => limits::SETTINGS,
         Section::Proxies => proxies::SETTINGS,
         Section::Responses => responses::SETTINGS,
+        Section::Routes => routes::SETTINGS,
+        Section::RateLimits => rate_limits::SETTINGS,
+        Section::Access => access::SETTINGS,
         Section::StaticFiles => static_files::SETTINGS,
         Section::Compression => compress::SETTINGS,
         Section::Cache => cache::SETTINGS,

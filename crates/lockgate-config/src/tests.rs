@@ -10,6 +10,7 @@ mod messages;
 mod precedence;
 mod push;
 mod reference;
+mod routes;
 mod values;
 
 use std::ffi::OsString;

@@ -84,7 +84,7 @@ pub(super) fn command() -> Command {
         .args_override_self(true)
         .disable_version_flag(true)
         .disable_help_flag(true);
-    for setting in settings() {
+    for setting in settings().filter(|setting| setting.shape != Shape::Tables) {
         command = command.arg(argument(setting));
         if setting.shape == Shape::Switch {
             command = command.arg(negative(setting));
@@ -109,7 +109,8 @@ fn argument(setting: &'static Setting) -> Arg {
     let mut long = wrapped(setting.doc);
     if setting.shape != Shape::Argument {
         let default = format!("[default: {default}]");
-        let variable = format!("[variable: {}]", setting.variable());
+        let variable = setting.variable().unwrap_or_default();
+        let variable = format!("[variable: {variable}]");
         let space = if default.len() + variable.len() < HELP_WIDTH {
             ' '
         } else {
@@ -146,7 +147,7 @@ fn argument(setting: &'static Setting) -> Arg {
             .action(ArgAction::Append)
             .num_args(0..)
             .value_parser(ValueParser::os_string()),
-        Shape::Value => arg
+        Shape::Value | Shape::Tables => arg
             .action(ArgAction::Set)
             .value_parser(ValueParser::os_string()),
     };

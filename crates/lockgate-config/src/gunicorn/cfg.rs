@@ -138,10 +138,10 @@ fn plain(raw: &RawValue) -> Value {
         RawValue::Float(value) => Number::from_f64(*value).map_or(Value::Null, Value::Number),
         RawValue::Boolean(value) => json!(value),
         RawValue::List(items) => items.iter().map(plain).collect(),
-        RawValue::Table(pairs) => {
-            let pairs = pairs
+        RawValue::Table(entries) => {
+            let pairs = entries
                 .iter()
-                .map(|(name, value)| (name.clone(), plain(value)));
+                .map(|entry| (entry.key.clone(), plain(&entry.value)));
             Value::Object(pairs.collect())
         }
         RawValue::Null => Value::Null,

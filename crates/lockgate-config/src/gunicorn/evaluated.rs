@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::{ConfSource, HookName};
 use crate::assignment::Assignment;
 use crate::kind::Kind;
-use crate::raw_value::RawValue;
+use crate::raw_value::{Entry, RawValue};
 use crate::{ConfigError, Origin, Setting, settings, unsupported};
 
 /// What a configuration in Python contains.
@@ -222,7 +222,11 @@ pub(super) fn from_json(kind: &Kind, value: &Value) -> RawValue {
         Value::Object(entries) => RawValue::Table(
             entries
                 .iter()
-                .map(|(key, value)| (key.clone(), from_json(kind, value)))
+                .map(|(key, value)| Entry {
+                    key: key.clone(),
+                    value: from_json(kind, value),
+                    line: None,
+                })
                 .collect(),
         ),
     }

@@ -164,6 +164,7 @@ fn domains(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
     let mut domains: Vec<String> = Vec::new();
     for text in value.items(',')? {
         let refuse = |requirement: String| ValueError {
+            line: None,
             piece: Some(quoted(&text)),
             requirement,
         };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::AppSpec;
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
-use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::raw_value::{Entry, RawValue, ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -171,13 +171,14 @@ pub(super) fn path(path: &Option<PathBuf>) -> String {
     )
 }
 
-fn assignments(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueError> {
+pub(super) fn assignments(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueError> {
     let pairs = match value.raw {
         RawValue::Table(table) => table
             .iter()
-            .map(|(key, value)| match value {
+            .map(|Entry { key, value, line }| match value {
                 RawValue::Text(value) => Ok((key.clone(), value.clone())),
                 value => Err(ValueError {
+                    line: *line,
                     piece: Some(format!("{key} = {value}")),
                     requirement: "the value of a variable must be text, in quotes".to_owned(),
                 }),
@@ -197,6 +198,7 @@ fn assignments(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueErr
         // setenv(3) refuses these.
         if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
             return Err(ValueError {
+                line: None,
                 piece: Some(quoted(key)),
                 requirement: "is not a valid variable name".to_owned(),
             });
@@ -213,6 +215,7 @@ fn assignment(raw: &RawValue) -> Result<(String, String), ValueError> {
     match pair {
         Some((key, value)) => Ok((key.trim().to_owned(), value.to_owned())),
         None => Err(ValueError {
+            line: None,
             piece: Some(raw.to_string()),
             requirement: "must be KEY=VALUE".to_owned(),
         }),

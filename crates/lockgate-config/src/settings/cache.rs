@@ -128,6 +128,7 @@ fn parameter_names(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
     };
     match names.iter().find(|name| !is_name(name)) {
         Some(name) => Err(ValueError {
+            line: None,
             piece: Some(quoted(name)),
             requirement: "must be the name of a parameter as it is in the query: no space, &, =, # or non-ASCII \
                           character; encode those as %XX"

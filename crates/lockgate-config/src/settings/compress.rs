@@ -98,6 +98,7 @@ fn media_types(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
         };
         if !is_type {
             return Err(ValueError {
+                line: None,
                 piece: Some(quoted(media_type)),
                 requirement:
                     "must be a media type without parameters, such as text/html, text/* or *"

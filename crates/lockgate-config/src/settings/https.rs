@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::application::path;
 use crate::kind::Kind;
 use crate::notation::{duration_text, quoted};
-use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::raw_value::{Entry, RawValue, ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 use crate::{
     CertificateFiles, ClientCertificateUser, ClientCertificates, HttpsRedirect, TlsVersion,
@@ -296,6 +296,7 @@ fn certificates(value: ValueReader<'_>) -> Result<Vec<CertificateFiles>, ValueEr
                     let (certfile, keyfile) = piece.split_once(':').unwrap_or((piece, ""));
                     if certfile.is_empty() {
                         return Err(ValueError {
+                            line: None,
                             piece: Some(quoted(piece)),
                             requirement: "must be CERTFILE:KEYFILE".to_owned(),
                         });
@@ -315,10 +316,11 @@ fn certificates(value: ValueReader<'_>) -> Result<Vec<CertificateFiles>, ValueEr
     Ok(certificates)
 }
 
-fn certificate(entries: &[(String, RawValue)]) -> Result<CertificateFiles, ValueError> {
+fn certificate(entries: &[Entry]) -> Result<CertificateFiles, ValueError> {
     let mut files = [None, None, None];
-    for (key, value) in entries {
+    for Entry { key, value, line } in entries {
         let refuse = |requirement: &str| ValueError {
+            line: *line,
             piece: Some(format!("{key} = {value}")),
             requirement: requirement.to_owned(),
         };

@@ -9,6 +9,8 @@ use crate::setting::{Section, Setting, Shape};
 const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * KIB;
 const MOST_FIELDS: u64 = 32_768;
+/// 1 PiB: far beyond any disk for bodies, and exact in every number type used on the way.
+pub(super) const MOST_BODY: u64 = 1 << 50;
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -100,10 +102,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         short: None,
         flags: &["limit-request-body"],
         shape: Shape::Value,
-        // 1 PiB: far beyond any disk for bodies, and exact in every number type used on the way.
         kind: Kind::Size {
             least: 1,
-            most: 1 << 50,
+            most: MOST_BODY,
             zero: Ok("unlimited"),
         },
         doc: "Maximum size of a request's body. A larger one gets 413. gunicorn has no such limit.",
@@ -297,6 +298,7 @@ pub(super) fn prefixes(value: ValueReader<'_>) -> Result<Vec<String>, ValueError
     };
     match prefixes.iter().find(|prefix| !is_path(prefix)) {
         Some(prefix) => Err(ValueError {
+            line: None,
             piece: Some(quoted(prefix)),
             requirement: "must begin with a slash and contain no space, query, fragment or non-ASCII character: encode \
                           those as %XX"

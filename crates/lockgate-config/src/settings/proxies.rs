@@ -2,7 +2,7 @@
 
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
-use crate::raw_value::{RawValue, ValueError, ValueReader};
+use crate::raw_value::{Entry, RawValue, ValueError, ValueReader};
 use crate::setting::{Section, Setting, Shape};
 use crate::{ForwardedHeaders, Networks, ProxyVersion};
 
@@ -141,6 +141,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             let names = value.items(',')?;
             if let Some(name) = names.iter().find(|name| !is_field_name(name)) {
                 return Err(ValueError {
+                    line: None,
                     piece: Some(quoted(name)),
                     requirement: "is not a valid header name".to_owned(),
                 });
@@ -220,6 +221,7 @@ pub(super) fn networks(value: ValueReader<'_>) -> Result<Networks, ValueError> {
     let mut networks = Networks::default();
     for text in value.items(',')? {
         networks.add(&text).map_err(|requirement| ValueError {
+            line: None,
             piece: Some(quoted(&text)),
             requirement,
         })?;
@@ -230,12 +232,16 @@ pub(super) fn networks(value: ValueReader<'_>) -> Result<Networks, ValueError> {
 fn scheme_headers(value: ValueReader<'_>) -> Result<Vec<(String, String)>, ValueError> {
     const REQUIREMENT: &str = "must be NAME=VALUE, such as X-FORWARDED-PROTO=https";
     let refuse = |piece: String| ValueError {
+        line: None,
         piece: Some(piece),
         requirement: REQUIREMENT.to_owned(),
     };
     let mut pairs = Vec::new();
     if let RawValue::Table(table) = value.raw {
-        for (name, value) in table {
+        for Entry {
+            key: name, value, ..
+        } in table
+        {
             match value {
                 RawValue::Text(value) => pairs.push((name.clone(), value.clone())),
                 value => return Err(refuse(format!("{name} = {value}"))),

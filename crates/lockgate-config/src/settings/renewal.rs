@@ -251,6 +251,7 @@ fn targets(value: ValueReader<'_>) -> Result<Vec<String>, ValueError> {
         !target.starts_with('/') || !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
     }) {
         Some(target) => Err(ValueError {
+            line: None,
             piece: Some(quoted(target)),
             requirement: "must begin with a slash and contain no space, fragment or non-ASCII character: encode those as %XX"
                 .to_owned(),

@@ -170,6 +170,7 @@ fn addresses(value: ValueReader<'_>) -> Result<Vec<Bind>, ValueError> {
     let mut addresses: Vec<Bind> = Vec::new();
     for text in value.items(',')? {
         let refuse = |requirement: String| ValueError {
+            line: None,
             piece: Some(quoted(&text)),
             requirement,
         };

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::places::{path as path_of, path_text};
 use crate::kind::Kind;
 use crate::notation::{duration_text, quoted, quoted_list};
-use crate::raw_value::{RawValue, ValueError, ValueReader, one_line};
+use crate::raw_value::{Entry, RawValue, ValueError, ValueReader, one_line};
 use crate::{StaticMount, StaticSources};
 
 const KEYS: &str = "path, dir, dirs, index, immutable, max_age, headers, internal and fallthrough";
@@ -63,7 +64,7 @@ pub(super) fn sources_text(sources: &StaticSources) -> String {
 
 enum Item<'a> {
     Text(String),
-    Table(&'a [(String, RawValue)]),
+    Table(&'a [Entry]),
 }
 
 fn items(raw: &RawValue) -> Result<Vec<Item<'_>>, ValueError> {
@@ -86,6 +87,7 @@ fn items(raw: &RawValue) -> Result<Vec<Item<'_>>, ValueError> {
             }
             other => {
                 return Err(ValueError {
+                    line: None,
                     piece: Some(other.to_string()),
                     requirement: format!("{FORM}, or a table {{ path = …, dir = … }}"),
                 });
@@ -98,7 +100,7 @@ fn items(raw: &RawValue) -> Result<Vec<Item<'_>>, ValueError> {
 /// As in uWSGI, a path may be given with several directories.
 fn add_text(mounts: &mut Vec<StaticMount>, text: &str) -> Result<(), ValueError> {
     let (path, dir) = text.split_once('=').ok_or(FORM)?;
-    let (path, dir) = (mount_path(path.trim())?, dir.trim());
+    let (path, dir) = (path_of(path.trim())?, dir.trim());
     if dir.is_empty() {
         return Err(FORM.into());
     }
@@ -109,16 +111,19 @@ fn add_text(mounts: &mut Vec<StaticMount>, text: &str) -> Result<(), ValueError>
     Ok(())
 }
 
-fn add_table(
-    mounts: &mut Vec<StaticMount>,
-    table: &[(String, RawValue)],
-) -> Result<(), ValueError> {
+fn add_table(mounts: &mut Vec<StaticMount>, table: &[Entry]) -> Result<(), ValueError> {
     let mut path = None;
     let mut mount = StaticMount::new(String::new(), Vec::new());
     let mut has_dir_and_dirs = [false; 2];
-    for (key, raw) in table {
+    for Entry {
+        key,
+        value: raw,
+        line,
+    } in table
+    {
         // The error names the key, as the setting alone does not say which part of the table is meant.
         let refuse = |error: ValueError| ValueError {
+            line: error.line.or(*line),
             piece: Some(format!(
                 "{key} = {}",
                 error.piece.unwrap_or_else(|| raw.to_string())
@@ -129,7 +134,7 @@ fn add_table(
         match key.as_str() {
             "path" => {
                 let text = one_line(raw).map_err(refuse)?;
-                path = Some(mount_path(text.trim()).map_err(refuse)?);
+                path = Some(path_of(text.trim()).map_err(refuse)?);
             }
             "dir" => {
                 has_dir_and_dirs[0] = true;
@@ -164,7 +169,8 @@ fn add_table(
     }
     if mounts.iter().any(|other| other.path == path) {
         return Err(ValueError {
-            piece: Some(format!("path = {}", quoted(shown(&path)))),
+            line: None,
+            piece: Some(format!("path = {}", quoted(path_text(&path)))),
             requirement: "is given twice; write several directories as dirs = [\"…\", \"…\"]"
                 .to_owned(),
         });
@@ -173,40 +179,16 @@ fn add_table(
     Ok(())
 }
 
-fn incomplete(table: &[(String, RawValue)], requirement: &str) -> ValueError {
+fn incomplete(table: &[Entry], requirement: &str) -> ValueError {
     let entries: Vec<String> = table
         .iter()
-        .map(|(key, raw)| format!("{key} = {raw}"))
+        .map(|entry| format!("{} = {}", entry.key, entry.value))
         .collect();
     ValueError {
+        line: table.first().and_then(|entry| entry.line),
         piece: Some(format!("{{ {} }}", entries.join(", "))),
         requirement: requirement.to_owned(),
     }
-}
-
-/// A decoded path, without a slash at the end.
-fn mount_path(text: &str) -> Result<String, ValueError> {
-    let refuse = |requirement: &str| ValueError {
-        piece: Some(quoted(text)),
-        requirement: requirement.to_owned(),
-    };
-    if !text.starts_with('/') {
-        return Err(refuse("must begin with a slash, as in /static"));
-    }
-    if text.contains(['?', '#', '%', '\\']) || text.chars().any(char::is_control) {
-        return Err(refuse(
-            "must be a decoded path: no query, fragment, %XX, backslash or control character",
-        ));
-    }
-    let path = text.trim_end_matches('/');
-    if path
-        .split('/')
-        .skip(1)
-        .any(|part| matches!(part, "" | "." | ".."))
-    {
-        return Err(refuse("must not contain //, /. or /.."));
-    }
-    Ok(path.to_owned())
 }
 
 fn directory(raw: &RawValue) -> Result<PathBuf, ValueError> {
@@ -262,6 +244,7 @@ fn max_age(raw: &RawValue) -> Result<Duration, ValueError> {
 /// Fields as a table.
 fn headers(raw: &RawValue) -> Result<Vec<(String, String)>, ValueError> {
     let refuse = |piece: String, requirement: &str| ValueError {
+        line: None,
         piece: Some(format!("headers = {piece}")),
         requirement: requirement.to_owned(),
     };
@@ -270,7 +253,10 @@ fn headers(raw: &RawValue) -> Result<Vec<(String, String)>, ValueError> {
         return Err(refuse(raw.to_string(), requirement));
     };
     let mut headers: Vec<(String, String)> = Vec::new();
-    for (name, value) in table {
+    for Entry {
+        key: name, value, ..
+    } in table
+    {
         let refuse =
             |requirement: &str| refuse(format!("{{ {} = {value} }}", quoted(name)), requirement);
         let value = one_line(value).map_err(|error| refuse(&error.requirement))?;
@@ -318,13 +304,8 @@ fn texts<T>(
     items.iter().map(read).collect()
 }
 
-/// A mount's path as an operator writes it.
-fn shown(path: &str) -> &str {
-    if path.is_empty() { "/" } else { path }
-}
-
 fn table_text(mount: &StaticMount) -> String {
-    let mut keys = vec![format!("path = {}", quoted(shown(&mount.path)))];
+    let mut keys = vec![format!("path = {}", quoted(path_text(&mount.path)))];
     keys.push(match mount.dirs.as_slice() {
         [dir] => format!("dir = {}", quoted(&dir.display().to_string())),
         dirs => format!(

@@ -6,7 +6,7 @@ use super::sockets::admin_address;
 use crate::BindAddress;
 use crate::kind::Kind;
 use crate::notation::{quoted, quoted_list};
-use crate::raw_value::{RawValue, ValueError, ValueReader, one_line};
+use crate::raw_value::{Entry, RawValue, ValueError, ValueReader, one_line};
 use crate::setting::{Section, Setting, Shape};
 use crate::uwsgi::UwsgiCacheConfig;
 
@@ -150,7 +150,7 @@ fn options(value: ValueReader<'_>) -> Result<Vec<(String, Option<String>)>, Valu
     let mut options = Vec::new();
     match value.raw {
         RawValue::Table(table) => {
-            for (key, value) in table {
+            for Entry { key, value, .. } in table {
                 match value {
                     RawValue::List(values) => {
                         for value in values {
@@ -194,6 +194,7 @@ fn caches(value: ValueReader<'_>) -> Result<Vec<UwsgiCacheConfig>, ValueError> {
     };
     for (text, cache) in definitions {
         let refuse = |requirement: String| ValueError {
+            line: None,
             piece: Some(text.clone()),
             requirement,
         };
@@ -212,7 +213,7 @@ fn cache(entry: &RawValue) -> Result<UwsgiCacheConfig, String> {
         return Err("must be a table, as the others".to_owned());
     };
     let mut pairs = Vec::new();
-    for (key, value) in table {
+    for Entry { key, value, .. } in table {
         match value {
             RawValue::Boolean(false) => {}
             RawValue::Boolean(true) => pairs.push((key.as_str(), "1".to_owned())),
@@ -230,6 +231,7 @@ fn plain(value: &RawValue) -> Result<String, ValueError> {
     match value {
         RawValue::Text(_) | RawValue::Integer { .. } => one_line(value),
         other => Err(ValueError {
+            line: None,
             piece: Some(other.to_string()),
             requirement: "must be text or a whole number".to_owned(),
         }),

@@ -259,7 +259,7 @@ fn every_mistake_is_named_at_once() {
 #[test]
 fn an_empty_variable_is_unset() {
     let names = settings()
-        .map(|setting| setting.variable())
+        .filter_map(|setting| setting.variable())
         .chain(
             [
                 "LOCKGATE_CONFIG",

@@ -30,7 +30,8 @@ fn the_page_speaks_of_every_setting_under_all_its_names() {
             .iter()
             .map(String::as_str)
             .chain(setting.gunicorn.iter().copied());
-        for name in names.chain([setting.variable().as_str()]) {
+        let variable = setting.variable();
+        for name in names.chain(variable.as_deref()) {
             assert!(page.contains(&format!("`{name}`")), "{name}");
         }
     }

@@ -427,6 +427,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             .chain(super::logging::REFUSED)
             .chain(super::push::REFUSED)
             .chain(super::edge::REFUSED)
+            .chain(super::routes::REFUSED)
             .chain(super::gunicorn::REFUSED))
         .find(|(name, _)| *name == setting.name)
         .expect(setting.name);

@@ -1,0 +1,80 @@
+//! What the settings by host and path require of each other, and of others.
+
+use crate::notation::quoted;
+use crate::{
+    ClientCertificates, Config, ConfigError, HostPattern, Origins, RouteConfig, RouteRules,
+};
+
+/// Checks the settings together; returns notes for the operator.
+pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, ConfigError> {
+    let routes = &config.routes;
+    let refuse = |name: &'static str, value: String, requirement: String| {
+        Err(ConfigError::BadValue {
+            name,
+            value,
+            origin: origins.of(name).clone(),
+            requirement,
+        })
+    };
+    for (at, route) in routes.routes.iter().enumerate() {
+        let is_same =
+            |other: &&RouteConfig| (&other.host, &other.path) == (&route.host, &route.path);
+        if routes.routes.iter().take(at).any(|other| is_same(&other)) {
+            let requirement = "has the host and path of a [[mount]]; write its rules there";
+            return refuse("route", place(route), requirement.to_owned());
+        }
+    }
+    if config.tls.client_certificates == ClientCertificates::None {
+        let requirement = "needs cert_reqs = \"optional\" or \"required\", and ca_certs";
+        if needs_certificate(&routes.server) {
+            return refuse(
+                "client_certificate",
+                "true".to_owned(),
+                requirement.to_owned(),
+            );
+        }
+        if let Some(route) = routes
+            .routes
+            .iter()
+            .find(|route| needs_certificate(&route.rules))
+        {
+            let name = setting_of(route);
+            let requirement = format!("client_certificate {requirement}");
+            return refuse(name, place(route), requirement);
+        }
+    }
+    let mut notes = Vec::new();
+    if routes.rate_limits.is_empty() && config.rate_limits.redis.is_some() {
+        notes.push("rate_limit_redis has no effect without rate_limit".to_owned());
+    }
+    Ok(notes)
+}
+
+fn needs_certificate(rules: &RouteRules) -> bool {
+    matches!(rules.client_certificate, Some(Some(_)))
+}
+
+fn setting_of(route: &RouteConfig) -> &'static str {
+    match route.mount {
+        Some(_) => "mount",
+        None => "route",
+    }
+}
+
+/// The keys that identify a route, as in its table.
+fn place(route: &RouteConfig) -> String {
+    let host = match &route.host {
+        HostPattern::Any => None,
+        HostPattern::Below(name) => Some(format!("*.{name}")),
+        HostPattern::Exact(name) => Some(name.clone()),
+    };
+    let path = match (route.path.as_str(), &host) {
+        ("", Some(_)) => None,
+        ("", None) => Some("/"),
+        (path, _) => Some(path),
+    };
+    let host = host.map(|host| format!("host = {}", quoted(&host)));
+    let path = path.map(|path| format!("path = {}", quoted(path)));
+    let pairs: Vec<String> = host.into_iter().chain(path).collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
