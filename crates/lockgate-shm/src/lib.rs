@@ -1,8 +1,9 @@
-//! Memory that all processes of a server share: caches, locks, a broadcast log and a store of responses, which survive
-//! the death of any process at any moment.
+//! Memory that all processes of a server share: caches, locks, a broadcast log, a store of responses and rate
+//! limits, which survive the death of any process at any moment.
 //!
 //! The caller maps the memory and passes it as words: `Store` divides it. A [`Cache`] is a table behind a
-//! [`Lock`]. All-zero memory is an empty store, an empty [`Log`] and an empty [`responses::ResponseStore`].
+//! [`Lock`]. All-zero memory is an empty store, an empty [`Log`], an empty [`responses::ResponseStore`] and empty
+//! [`rates::Rates`].
 #![forbid(unsafe_code)]
 
 mod hash;
@@ -24,6 +25,9 @@ pub use log::{AppendError, Cursor, Found, Log, LogPlan, Read};
 pub mod responses;
 pub use responses::{EntryBuffer, EntryId, NewEntry, PurgeEpoch, ResponseStore, ResponseStorePlan};
 pub use responses::{Flight, FlightOutcome, FlightState, FlightToken, ResponseCounts};
+
+pub mod rates;
+pub use rates::{Rates, RatesPlan};
 
 mod store;
 pub use store::{Store, StorePlan};

@@ -1,0 +1,267 @@
+//! Rate limits in words of shared memory: what all processes of a server have counted, for each key and rate, and how
+//! many requests of a key are in flight.
+//!
+//! There is no lock: an entry is claimed by one exchange and counted by one exchange, so the death of a process at any
+//! instruction leaves a table that counts. Moments are nanoseconds of a clock that all processes of the host share.
+
+mod entries;
+mod exchange;
+mod gcra;
+mod in_flight;
+mod layout;
+mod plan;
+mod tags;
+mod totals;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use entries::Offender;
+pub use exchange::Counted;
+pub use gcra::{Decision, GcraRate, decide};
+pub use in_flight::Place;
+pub use layout::ShownKey;
+pub use plan::RatesPlan;
+pub use totals::{LimitTotals, TotalsRow};
+
+use entries::Entries;
+use gcra::Tick;
+use in_flight::InFlight;
+use layout::{HEADER_WORDS, Header};
+use totals::Totals;
+
+use crate::hash::hash;
+
+/// See the module. A copy refers to the same memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    header: &'static [AtomicU64],
+    totals: Totals,
+    entries: Entries,
+    in_flight: InFlight,
+}
+
+/// The hash of a key and of what counts it, with the secret of the server (or of all servers that share counts).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash {
+    /// Chooses the entry within a set; never 0.
+    tag: u64,
+    /// Chooses the set.
+    place: u64,
+}
+
+/// One key under one rate.
+#[derive(Debug, Clone, Copy)]
+pub struct RatedKey {
+    /// What it is found by.
+    pub hash: KeyHash,
+    /// How fast it may count.
+    pub rate: GcraRate,
+    /// Names the limit and the rate: see [`scope`].
+    pub scope: u64,
+    /// What operators see of the key.
+    pub shown: ShownKey,
+}
+
+/// What has happened to the table since the start of the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RatesCounts {
+    /// Entries that there is room for.
+    pub capacity: u64,
+    /// Keys that still owed something when they were forgotten to make room for others.
+    pub evicted: u64,
+    /// Requests of keys whose number in flight had no room: their limit of concurrency did not hold.
+    pub uncounted: u64,
+}
+
+/// A number for what a limit counts by, such as its name and one of its rates: the same for every process, host and
+/// version. Entries of another scope are other entries, so a limit that is changed begins with nothing counted.
+pub fn scope(parts: &[&[u8]]) -> u64 {
+    parts.iter().fold(1, |scope, part| hash((scope, 0), part))
+}
+
+impl KeyHash {
+    /// As sixteen bytes, for other hosts.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let words = [self.tag.to_le_bytes(), self.place.to_le_bytes()];
+        for (place, byte) in bytes.iter_mut().zip(words.iter().flatten()) {
+            *place = *byte;
+        }
+        bytes
+    }
+
+    /// From those bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let (tag, place) = bytes.split_at(8);
+        let word = crate::hash::word_of;
+        Self::new(word(tag), word(place))
+    }
+
+    fn new(tag: u64, place: u64) -> Self {
+        // 0 marks an entry that is free.
+        Self {
+            tag: tag.max(1),
+            place,
+        }
+    }
+
+    /// Eight digits that tell keys apart without telling what they are.
+    pub fn short(self) -> u32 {
+        u32::try_from(self.tag >> 32).unwrap_or(0)
+    }
+}
+
+impl Rates {
+    /// The table of this plan in memory that is all zero or holds a table of the same plan; `None` if it holds another
+    /// one or is too small. `seed` is the secret of a new table.
+    pub fn new(words: &'static [AtomicU64], plan: &RatesPlan, seed: (u64, u64)) -> Option<Self> {
+        let (header, words) = words.split_at_checked(HEADER_WORDS)?;
+        let (totals, words) = words.split_at_checked(totals::WORDS)?;
+        let (entries, words) = words.split_at_checked(plan.entry_words())?;
+        let rates = Self {
+            header,
+            totals: Totals::new(totals),
+            entries: Entries::new(entries, plan.sets()),
+            in_flight: InFlight::new(words.get(..plan.in_flight_words())?, plan)?,
+        };
+        match rates.get(Header::Signature) {
+            0 => {
+                rates.set(Header::Seed, seed.0);
+                rates.set(Header::Seed2, seed.1);
+                rates.set(Header::Signature, plan.signature());
+            }
+            other if other != plan.signature() => return None,
+            _ => {}
+        }
+        Some(rates)
+    }
+
+    /// The hash of a key under a scope.
+    #[inline]
+    pub fn key_hash(&self, scope: u64, key: &[u8]) -> KeyHash {
+        let (first, second) = self.seed();
+        KeyHash::new(
+            hash((first, second ^ scope), key),
+            hash((!first, second ^ scope), key),
+        )
+    }
+
+    /// Whether a request of this key would be within its rate now. Counts nothing.
+    #[inline]
+    pub fn examine(&self, key: &RatedKey, now: u64) -> Decision {
+        self.entries.examine(key, Tick::at(now))
+    }
+
+    /// Counts a request of this key, unless its rate is used up. `is_exported`: also for [`Rates::take_local`].
+    #[inline]
+    pub fn count(&self, key: &RatedKey, now: u64, is_exported: bool) -> Decision {
+        let (decision, has_evicted) = self.entries.count(key, Tick::at(now), is_exported);
+        if has_evicted {
+            self.add(Header::Evicted);
+        }
+        decision
+    }
+
+    /// Records that a request of this key was refused, or would have been, for [`Rates::offenders`].
+    pub fn record_refusal(&self, key: &RatedKey, now: u64) {
+        self.entries.record_refusal(key, Tick::at(now));
+    }
+
+    /// The keys that were refused since they are known, in no order.
+    pub fn offenders(&self) -> impl Iterator<Item = Offender> + use<> {
+        self.entries.offenders()
+    }
+
+    /// Adds up to `most` entries that were counted here (`is_exported`) since they were last taken. Each count is taken
+    /// once; the caller calls again while it gets `most`.
+    pub fn take_local(&self, most: usize, into: &mut Vec<Counted>) -> usize {
+        self.entries.take_local(most, into)
+    }
+
+    /// Counts what another host has counted. A key may so have counted more than its rate allows: then it waits.
+    pub fn add_remote(&self, counted: &Counted, now: u64) {
+        if self.entries.add_remote(counted, Tick::at(now)) {
+            self.add(Header::Evicted);
+        }
+    }
+
+    /// The secret of the hashes.
+    pub fn seed(&self) -> (u64, u64) {
+        (self.get(Header::Seed), self.get(Header::Seed2))
+    }
+
+    /// Makes the secret of other hosts that of this table, so that they have the same hashes for the same keys. If it is
+    /// another one, all that was counted is forgotten.
+    pub fn adopt_seed(&self, seed: (u64, u64)) {
+        if self.seed() != seed {
+            self.set(Header::Seed, seed.0);
+            self.set(Header::Seed2, seed.1);
+            self.entries.clear();
+        }
+    }
+
+    /// The process in this worker slot is `process` from now on, and has nothing in flight.
+    pub fn enter(&self, slot: usize, process: u32) {
+        self.in_flight.enter(slot, process);
+    }
+
+    /// A process has ended: what it had in flight is released.
+    pub fn release_of_dead(&self, process: u32) {
+        self.in_flight.release_of_dead(process);
+    }
+
+    /// Takes a place among `most` requests of this key that may be in flight at the same time, for the process in this
+    /// worker slot. `None`: all are taken. Given back with [`Rates::release`].
+    pub fn acquire(&self, key: KeyHash, slot: usize, most: u32) -> Option<Place> {
+        let place = self.in_flight.acquire(key, slot, most);
+        if place.is_some_and(|place| !place.is_counted()) {
+            self.add(Header::Uncounted);
+        }
+        place
+    }
+
+    /// Gives a place back.
+    pub fn release(&self, place: Place) {
+        self.in_flight.release(place);
+    }
+
+    /// How many requests of this key are in flight.
+    pub fn in_flight(&self, key: KeyHash) -> u64 {
+        self.in_flight.number(key)
+    }
+
+    /// Where the refused requests of the limit of this scope are counted; `None` if too many limits were configured
+    /// since the start of the server.
+    pub fn totals_of(&self, scope: u64) -> Option<TotalsRow> {
+        self.totals.row(scope)
+    }
+
+    /// See [`RatesCounts`].
+    pub fn counts(&self) -> RatesCounts {
+        RatesCounts {
+            capacity: self.entries.capacity(),
+            evicted: self.get(Header::Evicted),
+            uncounted: self.get(Header::Uncounted),
+        }
+    }
+
+    fn get(&self, name: Header) -> u64 {
+        let word = self.header.get(name as usize);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    fn set(&self, name: Header, value: u64) {
+        if let Some(word) = self.header.get(name as usize) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    fn add(&self, name: Header) {
+        if let Some(word) = self.header.get(name as usize) {
+            word.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
