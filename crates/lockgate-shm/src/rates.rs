@@ -73,6 +73,19 @@ pub struct RatesCounts {
     pub uncounted: u64,
 }
 
+/// Whether a table exchanges counts with those of other hosts. Moments are as everywhere here; 0: never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// At the moment.
+    pub is_connected: bool,
+    /// Since when this is so.
+    pub changed: u64,
+    /// How many exchanges there were.
+    pub exchanges: u64,
+    /// When the last one was.
+    pub exchanged: u64,
+}
+
 /// A number for what a limit counts by, such as its name and one of its rates: the same for every process, host and
 /// version. Entries of another scope are other entries, so a limit that is changed begins with nothing counted.
 pub fn scope(parts: &[&[u8]]) -> u64 {
@@ -174,15 +187,37 @@ impl Rates {
 
     /// Adds up to `most` entries that were counted here (`is_exported`) since they were last taken. Each count is taken
     /// once; the caller calls again while it gets `most`.
-    pub fn take_local(&self, most: usize, into: &mut Vec<Counted>) -> usize {
-        self.entries.take_local(most, into)
+    pub fn take_local(&self, most: usize, now: u64, into: &mut Vec<Counted>) -> usize {
+        self.entries.take_local(most, Tick::at(now), into)
     }
 
-    /// Counts what another host has counted. A key may so have counted more than its rate allows: then it waits.
-    pub fn add_remote(&self, counted: &Counted, now: u64) {
-        if self.entries.add_remote(counted, Tick::at(now)) {
-            self.add(Header::Evicted);
+    /// What all hosts have counted under the key of `counted`, which was taken from this table, is paid off `owed`
+    /// nanoseconds after `now`, without what was not taken yet. The table never owes less for it. Hosts may so have
+    /// counted more than the rate allows: then the key waits.
+    pub fn raise(&self, counted: &Counted, owed: u64, now: u64) {
+        self.entries.raise(counted, Tick::at(owed), Tick::at(now));
+    }
+
+    /// Whether counts are exchanged with other hosts.
+    pub fn sharing(&self) -> Sharing {
+        Sharing {
+            is_connected: self.get(Header::Connected) != 0,
+            changed: self.get(Header::ConnectionChanged),
+            exchanges: self.get(Header::Exchanges),
+            exchanged: self.get(Header::Exchanged),
         }
+    }
+
+    /// Counts are exchanged with other hosts from `now` on, or no more.
+    pub fn set_connected(&self, is_connected: bool, now: u64) {
+        self.set(Header::Connected, is_connected.into());
+        self.set(Header::ConnectionChanged, now);
+    }
+
+    /// Counts were exchanged with other hosts.
+    pub fn record_exchange(&self, now: u64) {
+        self.add(Header::Exchanges);
+        self.set(Header::Exchanged, now);
     }
 
     /// The secret of the hashes.

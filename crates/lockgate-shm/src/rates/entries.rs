@@ -129,7 +129,7 @@ impl Entries {
     }
 
     /// The entry of a key, or one that becomes its. The second value is as of [`Entries::count`].
-    pub(super) fn find_or_claim(&self, key: KeyHash, now: Tick) -> (Option<Entry>, bool) {
+    fn find_or_claim(&self, key: KeyHash, now: Tick) -> (Option<Entry>, bool) {
         let set = set_of(key.place, self.sets.len() / SET_WORDS);
         let mut has_evicted = false;
         for _ in 0..MOST_ATTEMPTS {
@@ -179,7 +179,7 @@ impl Entries {
     }
 
     #[inline]
-    fn find(&self, key: KeyHash) -> Option<Entry> {
+    pub(super) fn find(&self, key: KeyHash) -> Option<Entry> {
         let (tags, entries) = self.set(set_of(key.place, self.sets.len() / SET_WORDS));
         let place = find(tags, key.tag)?;
         Some(Entry {
@@ -235,12 +235,12 @@ impl Entry {
 
     /// The value of a marked word.
     #[inline]
-    fn value(&self, name: Field) -> u64 {
+    pub(super) fn value(&self, name: Field) -> u64 {
         value(self.tag, self.get(name))
     }
 
     #[inline]
-    fn arrival(&self) -> Tick {
+    pub(super) fn arrival(&self) -> Tick {
         Tick(self.value(Field::Arrival))
     }
 
@@ -303,7 +303,7 @@ impl Entry {
     /// The first count of a key says what it is: here, and not where the place is claimed, so that the death of the
     /// process that has claimed it does no harm.
     #[inline]
-    pub(super) fn describe_if_new(&self, key: &RatedKey) {
+    fn describe_if_new(&self, key: &RatedKey) {
         if self.arrival() == Tick::default() {
             self.describe(key);
         }

@@ -1,11 +1,11 @@
-//! What hosts tell each other: what each of them has counted.
+//! What hosts tell each other: each of them what it has counted, and all together how much of a rate is used.
 
+use super::KeyHash;
 use super::entries::Entries;
 use super::gcra::{GcraRate, Tick};
-use super::layout::{Field, ShownKey};
-use super::{KeyHash, RatedKey};
+use super::layout::Field;
 
-/// Requests of one key under one rate that a host has counted. All hosts need the same secret.
+/// Requests of one key under one rate that this host has counted. All hosts need the same secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
     /// Names the key, the limit and the rate.
@@ -14,11 +14,13 @@ pub struct Counted {
     pub rate: GcraRate,
     /// How many were counted.
     pub count: u64,
+    /// Nanoseconds until all that is known to be counted is paid off.
+    pub owed: u64,
 }
 
 impl Entries {
     /// Whether an entry was given or not, a set is looked at again only after another count in it.
-    pub(super) fn take_local(&self, most: usize, into: &mut Vec<Counted>) -> usize {
+    pub(super) fn take_local(&self, most: usize, now: Tick, into: &mut Vec<Counted>) -> usize {
         let before = into.len();
         for word in 0..self.dirty.len() {
             // Looked at first: most words are 0, and an exchange would take their cache lines from the workers.
@@ -26,7 +28,7 @@ impl Entries {
             while sets != 0 {
                 let set = word * 64 + usize::try_from(sets.trailing_zeros()).unwrap_or(0);
                 sets &= sets - 1;
-                self.take_set(set, into);
+                self.take_set(set, now, into);
             }
             if into.len() - before >= most {
                 break;
@@ -35,7 +37,7 @@ impl Entries {
         into.len() - before
     }
 
-    fn take_set(&self, set: usize, into: &mut Vec<Counted>) {
+    fn take_set(&self, set: usize, now: Tick, into: &mut Vec<Counted>) {
         for entry in self.entries_of(set) {
             let count = entry.take_pending();
             let rate = GcraRate::from_bits(entry.get(Field::Rate));
@@ -44,25 +46,18 @@ impl Entries {
                     key: KeyHash::new(entry.tag, entry.get(Field::Place)),
                     rate,
                     count,
+                    owed: entry.arrival().since(now).nanos(),
                 });
             }
         }
     }
 
-    /// Returns whether another key was forgotten that still owed something.
-    pub(super) fn add_remote(&self, counted: &Counted, now: Tick) -> bool {
-        let (entry, has_evicted) = self.find_or_claim(counted.key, now);
-        if let Some(entry) = entry {
-            // What the key is, no host tells: a refusal here will say it.
-            entry.describe_if_new(&RatedKey {
-                hash: counted.key,
-                rate: counted.rate,
-                scope: 0,
-                shown: ShownKey::Hash,
-            });
-            let next = |arrival| Some(counted.rate.after(arrival, counted.count, now));
-            let _counted = entry.change_arrival(next);
+    pub(super) fn raise(&self, counted: &Counted, owed: Tick, now: Tick) {
+        // A key that was forgotten meanwhile has room for another one.
+        if let Some(entry) = self.find(counted.key) {
+            let pending = entry.value(Field::Pending);
+            let next = |arrival| counted.rate.raised(arrival, owed, pending, now);
+            let _raised = entry.change_arrival(next);
         }
-        has_evicted
     }
 }

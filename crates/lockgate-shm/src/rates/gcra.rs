@@ -49,6 +49,11 @@ impl Tick {
         Self(nanos / NANOS_OF_TICK)
     }
 
+    /// The time from `earlier` to this moment; none if that is later.
+    pub(super) fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+
     /// In nanoseconds.
     pub fn nanos(self) -> u64 {
         self.0.saturating_mul(NANOS_OF_TICK)
@@ -93,14 +98,18 @@ impl GcraRate {
         Tick(arrival.0.max(now.0).saturating_add(self.interval))
     }
 
-    /// The theoretical arrival time after `count` requests that were counted elsewhere.
-    pub(super) fn after(self, arrival: Tick, count: u64, now: Tick) -> Tick {
-        let debt = self.interval.saturating_mul(count);
+    /// Nanoseconds from one request to the next at the even rate.
+    pub fn interval(self) -> u64 {
+        Tick(self.interval).nanos()
+    }
+
+    /// The theoretical arrival time when all hosts together are paid off `owed` after `now`, and `pending` requests of
+    /// this host with it. `None`: it is not later than the one that is known.
+    pub(super) fn raised(self, arrival: Tick, owed: Tick, pending: u64, now: Tick) -> Option<Tick> {
+        let debt = (self.interval.saturating_mul(pending)).saturating_add(owed.0);
         let latest = self.tolerance().saturating_mul(MOST_REMOTE_BURSTS);
-        let latest = now.0.saturating_add(latest.min(MOST_TOLERANCE));
-        let next = arrival.0.max(now.0).saturating_add(debt);
-        // What is there already does not become less.
-        Tick(next.min(latest).max(arrival.0))
+        let raised = now.0.saturating_add(debt.min(latest).min(MOST_TOLERANCE));
+        (raised > arrival.0).then_some(Tick(raised))
     }
 
     /// How much of its burst a key has used, in parts of 65,536: 0 if all is paid off.

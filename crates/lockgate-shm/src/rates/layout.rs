@@ -13,6 +13,11 @@ pub(super) enum Header {
     /// Counters are on another cache line than what each request reads.
     Evicted = 8,
     Uncounted,
+    /// 1: counts are exchanged with other hosts.
+    Connected,
+    ConnectionChanged,
+    Exchanges,
+    Exchanged,
 }
 
 pub(super) const HEADER_WORDS: usize = 16;

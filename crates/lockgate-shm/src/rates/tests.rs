@@ -160,9 +160,8 @@ fn what_is_paid_off_goes_first() {
 }
 
 #[test]
-fn counts_are_taken_once_and_added_elsewhere() {
-    let [here, there] = [table(1 << 16, 2), table(1 << 18, 4)];
-    there.adopt_seed(here.seed());
+fn counts_are_taken_once() {
+    let here = table(1 << 16, 2);
     let (slow, now) = (rate(5, 60, 5), 500 * SECOND);
     let keys = [1, 2, 3].map(|number| key(&here, number, slow));
     for (key, times) in keys.iter().zip([1, 3, 5]) {
@@ -170,52 +169,89 @@ fn counts_are_taken_once_and_added_elsewhere() {
     }
     assert!(here.count(&key(&here, 4, slow), now, false) == Decision::Allowed);
     let mut taken = Vec::new();
-    assert_eq!(here.take_local(100, &mut taken), 3);
-    assert_eq!(here.take_local(100, &mut Vec::new()), 0);
+    let later = now + 6 * SECOND;
+    assert_eq!(here.take_local(100, later, &mut taken), 3);
+    assert_eq!(here.take_local(100, later, &mut Vec::new()), 0);
     taken.sort_by_key(|counted| counted.count);
-    assert_eq!(
-        taken
-            .iter()
-            .map(|counted| counted.count)
-            .collect::<Vec<_>>(),
-        [1, 3, 5]
-    );
-    for (counted, key) in taken.iter().zip(&keys) {
+    for ((counted, key), count) in taken.iter().zip(&keys).zip([1, 3, 5]) {
         assert_eq!((counted.key, counted.rate), (key.hash, slow));
+        assert_eq!(counted.count, count);
+        assert_eq!(counted.owed, (count * 12 - 6) * SECOND);
         assert_eq!(KeyHash::from_bytes(counted.key.to_bytes()), counted.key);
-        // Not counted here: it would go round for ever.
-        there.add_remote(counted, now);
-        let allowed = (0..10).filter(|_| is_counted(&there, key, now)).count() as u64;
-        assert_eq!(allowed, 5 - counted.count);
     }
-    let mut back = Vec::new();
-    there.take_local(100, &mut back);
-    assert_eq!(back.iter().map(|counted| counted.count).sum::<u64>(), 4 + 2);
-    assert_eq!(back.len(), 2);
+    assert_eq!(slow.interval(), 12 * SECOND);
 }
 
 #[test]
-fn what_other_hosts_have_counted_beyond_the_rate_is_waited_for() {
+fn what_all_hosts_have_counted_raises_what_is_owed() {
+    // A second before, or not at all; owed by all hosts; after the exchange; then the wait for the next request.
+    for (counted, owed, pending, wait) in [
+        (1, 12, 0, 0),
+        (1, 60, 0, 12),
+        (1, 120, 0, 72),
+        // What was counted after the exchange began comes on top.
+        (1, 60, 1, 24),
+        (1, 36, 2, 12),
+        // It never lowers what was counted here.
+        (5, 12, 0, 12),
+        // A wrong number does not last for ever.
+        (1, u64::MAX / SECOND, 0, 60 * 256 - 48),
+    ] {
+        let rates = table(1 << 16, 2);
+        let (key, now) = (key(&rates, 1, rate(5, 60, 5)), 500 * SECOND);
+        (0..counted).for_each(|_| assert!(is_counted(&rates, &key, now)));
+        let mut taken = Vec::new();
+        rates.take_local(1, now, &mut taken);
+        (0..pending).for_each(|_| assert!(is_counted(&rates, &key, now)));
+        rates.raise(&taken[0], owed * SECOND, now);
+        let expected = match wait {
+            0 => Decision::Allowed,
+            seconds => Decision::Limited {
+                retry_after: Duration::from_secs(seconds),
+            },
+        };
+        assert_eq!(
+            rates.examine(&key, now),
+            expected,
+            "{counted} {owed} {pending}"
+        );
+        // What was raised was not counted here.
+        assert_eq!(
+            rates.take_local(1, now, &mut taken),
+            usize::from(pending > 0)
+        );
+    }
+}
+
+#[test]
+fn a_key_that_was_forgotten_is_not_raised() {
     let rates = table(1 << 16, 2);
     let (key, now) = (key(&rates, 1, rate(5, 60, 5)), 500 * SECOND);
-    let counted = |count| Counted {
-        key: key.hash,
-        rate: key.rate,
-        count,
+    let mut taken = Vec::new();
+    assert!(is_counted(&rates, &key, now));
+    rates.take_local(1, now, &mut taken);
+    rates.entries.clear();
+    rates.raise(&taken[0], 600 * SECOND, now);
+    assert_eq!(rates.examine(&key, now), Decision::Allowed);
+}
+
+#[test]
+fn the_exchange_with_other_hosts_is_seen_by_all_processes() {
+    let rates = table(1 << 16, 2);
+    assert_eq!(rates.sharing(), Sharing::default());
+    rates.set_connected(true, 3);
+    rates.record_exchange(5);
+    rates.record_exchange(7);
+    let mut expected = Sharing {
+        is_connected: true,
+        changed: 3,
+        exchanges: 2,
+        exchanged: 7,
     };
-    rates.add_remote(&counted(10), now);
-    let Decision::Limited { retry_after } = rates.examine(&key, now) else {
-        panic!();
-    };
-    assert_eq!(retry_after.as_secs(), 72);
-    // A wrong number does not last for ever, and makes nothing less.
-    rates.add_remote(&counted(u64::MAX), now);
-    let Decision::Limited { retry_after } = rates.examine(&key, now) else {
-        panic!();
-    };
-    assert_eq!(retry_after.as_secs(), 60 * 256 - 48);
-    rates.add_remote(&counted(1), now);
-    assert_eq!(rates.examine(&key, now), Decision::Limited { retry_after });
+    assert_eq!(rates.sharing(), expected);
+    rates.set_connected(false, 9);
+    (expected.is_connected, expected.changed) = (false, 9);
+    assert_eq!(rates.sharing(), expected);
 }
 
 #[test]
