@@ -8,6 +8,7 @@ mod entries;
 mod exchange;
 mod gcra;
 mod in_flight;
+mod key;
 mod layout;
 mod plan;
 mod tags;
@@ -19,6 +20,7 @@ pub use entries::Offender;
 pub use exchange::Counted;
 pub use gcra::{Decision, GcraRate, decide};
 pub use in_flight::Place;
+pub use key::{KeyHash, RatedKey, scope};
 pub use layout::ShownKey;
 pub use plan::RatesPlan;
 pub use totals::{LimitTotals, TotalsRow};
@@ -38,28 +40,6 @@ pub struct Rates {
     totals: Totals,
     entries: Entries,
     in_flight: InFlight,
-}
-
-/// The hash of a key and of what counts it, with the secret of the server (or of all servers that share counts).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct KeyHash {
-    /// Chooses the entry within a set; never 0.
-    tag: u64,
-    /// Chooses the set.
-    place: u64,
-}
-
-/// One key under one rate.
-#[derive(Debug, Clone, Copy)]
-pub struct RatedKey {
-    /// What it is found by.
-    pub hash: KeyHash,
-    /// How fast it may count.
-    pub rate: GcraRate,
-    /// Names the limit and the rate: see [`scope`].
-    pub scope: u64,
-    /// What operators see of the key.
-    pub shown: ShownKey,
 }
 
 /// What has happened to the table since the start of the server.
@@ -86,44 +66,6 @@ pub struct Sharing {
     pub exchanged: u64,
 }
 
-/// A number for what a limit counts by, such as its name and one of its rates: the same for every process, host and
-/// version. Entries of another scope are other entries, so a limit that is changed begins with nothing counted.
-pub fn scope(parts: &[&[u8]]) -> u64 {
-    parts.iter().fold(1, |scope, part| hash((scope, 0), part))
-}
-
-impl KeyHash {
-    /// As sixteen bytes, for other hosts.
-    pub fn to_bytes(self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        let words = [self.tag.to_le_bytes(), self.place.to_le_bytes()];
-        for (place, byte) in bytes.iter_mut().zip(words.iter().flatten()) {
-            *place = *byte;
-        }
-        bytes
-    }
-
-    /// From those bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        let (tag, place) = bytes.split_at(8);
-        let word = crate::hash::word_of;
-        Self::new(word(tag), word(place))
-    }
-
-    fn new(tag: u64, place: u64) -> Self {
-        // 0 marks an entry that is free.
-        Self {
-            tag: tag.max(1),
-            place,
-        }
-    }
-
-    /// Eight digits that tell keys apart without telling what they are.
-    pub fn short(self) -> u32 {
-        u32::try_from(self.tag >> 32).unwrap_or(0)
-    }
-}
-
 impl Rates {
     /// The table of this plan in memory that is all zero or holds a table of the same plan; `None` if it holds another
     /// one or is too small. `seed` is the secret of a new table.
@@ -135,7 +77,7 @@ impl Rates {
             header,
             totals: Totals::new(totals),
             entries: Entries::new(entries, plan.sets()),
-            in_flight: InFlight::new(words.get(..plan.in_flight_words())?, plan)?,
+            in_flight: InFlight::new(words.get(..plan.in_flight_words())?, plan.workers)?,
         };
         match rates.get(Header::Signature) {
             0 => {

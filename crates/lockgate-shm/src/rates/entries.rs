@@ -7,9 +7,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::gcra::{Decision, GcraRate, Tick, decide};
+use super::key::{KeyHash, RatedKey};
 use super::layout::{ENTRY_WORDS, Field, SET_WORDS, ShownKey, WAYS, marked, value};
 use super::tags::{claim, find, set_of};
-use super::{KeyHash, RatedKey};
 
 /// See the module. A copy refers to the same memory.
 #[derive(Debug, Clone, Copy)]

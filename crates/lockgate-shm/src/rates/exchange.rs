@@ -1,8 +1,8 @@
-//! What hosts tell each other: each of them what it has counted, and all together how much of a rate is used.
+//! What hosts exchange: each of them what it has counted, and all together how much of a rate is used.
 
-use super::KeyHash;
 use super::entries::Entries;
 use super::gcra::{GcraRate, Tick};
+use super::key::KeyHash;
 use super::layout::Field;
 
 /// Requests of one key under one rate that this host has counted. All hosts need the same secret.

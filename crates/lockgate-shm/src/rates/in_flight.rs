@@ -4,9 +4,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::KeyHash;
+use super::key::KeyHash;
 use super::layout::WAYS;
-use super::plan::RatesPlan;
 use super::tags::{claim, find, set_of};
 
 /// See the module. A copy refers to the same memory.
@@ -72,14 +71,14 @@ impl Place {
 
 impl InFlight {
     /// Divides the memory.
-    pub(super) fn new(words: &'static [AtomicU64], plan: &RatesPlan) -> Option<Self> {
-        let (owners, sets) = words.split_at_checked(owner_words(plan.workers))?;
+    pub(super) fn new(words: &'static [AtomicU64], workers: usize) -> Option<Self> {
+        let (owners, sets) = words.split_at_checked(owner_words(workers))?;
         let (in_use, owners) = owners.split_first()?;
         Some(Self {
             in_use,
-            owners: owners.get(..plan.workers)?,
+            owners: owners.get(..workers)?,
             sets,
-            row_words: row_words(plan.workers),
+            row_words: row_words(workers),
         })
     }
 
@@ -234,7 +233,7 @@ impl InFlight {
 }
 
 impl Row {
-    /// The sum of so many columns.
+    /// The sum of the first columns.
     fn sum(&self, columns: usize) -> u64 {
         let words = self.words.iter().take(columns.div_ceil(COLUMNS));
         words.map(|word| sum_of(word.load(Ordering::SeqCst))).sum()

@@ -1,3 +1,5 @@
+//! Rate limits in the memory of one process.
+
 use super::*;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -77,7 +79,7 @@ fn a_rate_in_one_word_is_the_same_rate() {
     ] {
         assert_eq!(GcraRate::from_bits(each.to_bits()), Some(each));
     }
-    // Out of bounds is the nearest that can be told.
+    // Out of bounds is the nearest that fits.
     let large = rate(u32::MAX, 1, u32::MAX);
     assert_eq!(GcraRate::from_bits(large.to_bits()), Some(large));
     assert_eq!(GcraRate::from_bits(0), None);
@@ -343,7 +345,7 @@ fn idle_rows_are_used_again_and_without_one_a_request_is_not_limited() {
         rates.acquire(key, 0, 1).unwrap().is_counted()
     });
     let held = held.count() as u64;
-    assert!(held >= 8 && held < 1000);
+    assert!((8..1000).contains(&held));
     assert_eq!(rates.counts().uncounted, 1000 - held);
 }
 

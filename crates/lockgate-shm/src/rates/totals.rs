@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Limits that can be told apart since the start of the server.
+/// How many limits can be counted since the start of the server.
 const ROWS: usize = 256;
 /// A row has a cache line of its own.
 const ROW_WORDS: usize = 8;
