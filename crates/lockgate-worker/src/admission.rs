@@ -14,7 +14,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lockgate_config::Config;
+
 pub use self::stage::{Parts, Stage};
+use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::response_rules::ResponseRules;
 
@@ -52,6 +55,12 @@ impl Admission {
             response_rules: server_rules,
         };
         Ok((!is_empty).then(|| Arc::new(admission)))
+    }
+
+    /// Gives a request that the server makes of an application at its start the route of a client's request. Some: it
+    /// has none.
+    pub(crate) fn place(config: &Config, request: &mut Request) -> Option<Answer> {
+        routing::place(config, request)
     }
 
     /// Called once for each request when its head is complete.

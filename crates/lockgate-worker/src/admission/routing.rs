@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lockgate_config::Config;
 use lockgate_http::LocalResponse;
 use lockgate_routes::{EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes};
 
@@ -61,7 +62,18 @@ impl Stage for Routing {
             let response = LocalResponse::new(status).with_header("Location", location);
             return Some(response.into());
         }
-        if let Some(rewrite) = self.rewrites.find(&host, &path, head.query()) {
+        self.place(&host, request)
+    }
+}
+
+impl Routing {
+    /// Rewrites a request and finds its route.
+    fn place(&self, host: &HostName, request: &mut Request) -> Option<Answer> {
+        let head = &mut request.head;
+        if !self.rewrites.is_empty()
+            && let path = PathKey::of(head.path())
+            && let Some(rewrite) = self.rewrites.find(host, &path, head.query())
+        {
             head.rewrite(
                 rewrite.path.as_bytes(),
                 rewrite.query.as_deref().map(str::as_bytes),
@@ -75,7 +87,7 @@ impl Stage for Routing {
             [] => PathKey::of(head.path()),
             prefix => PathKey::below(head.path(), prefix),
         };
-        let Ok(found) = self.routes.find(&host, &path) else {
+        let Ok(found) = self.routes.find(host, &path) else {
             let response =
                 LocalResponse::text(400, "the path leads out of the mounted application");
             return Some(Answer::refused(response, "path_leaves_mount"));
@@ -88,6 +100,17 @@ impl Stage for Routing {
         }
         None
     }
+}
+
+/// Rewrites and routes a request that the server makes of an application itself. `Some`: it has no route.
+pub(super) fn place(config: &Config, request: &mut Request) -> Option<Answer> {
+    let parts = Parts {
+        config,
+        routes: &Arc::new(Routes::new(&config.routes)),
+        scoreboard: None,
+    };
+    let host = HostName::of(request.head.host());
+    Routing::new(&parts, Vec::new())?.place(&host, request)
 }
 
 /// What each route does to responses, by its id.
@@ -136,8 +159,8 @@ mod tests {
     use crate::admission::Admission;
     use crate::admission::samples::request;
     use lockgate_config::{
-        AppSpec, Config, FieldEdit, HostPattern, MountedApp, PathPattern, RedirectConfig,
-        RewriteConfig, RouteConfig, RouteRules, Target,
+        AppSpec, FieldEdit, HostPattern, MountedApp, PathPattern, RedirectConfig, RewriteConfig,
+        RouteConfig, RouteRules, Target,
     };
 
     fn config() -> Config {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use lockgate_config::Config;
 use lockgate_http::{BodyLength, Event, RequestParser, ResponseHead, ShortBody};
 
+use crate::admission::Admission;
 use crate::app::App;
 use crate::client::{Client, Local};
 use crate::exchange::answer::Answer;
@@ -21,7 +22,8 @@ use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
 
-/// The status of the application's response to a GET request for `target`; `None` when the response broke off.
+/// The status of the response to a GET request for `target`, of the application that clients would get it from; `None`
+/// when the response broke off.
 ///
 /// `local` is the listener that the request seems to come from. The caller is attached, as for [`App::call`].
 pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option<u16> {
@@ -39,6 +41,9 @@ pub fn ask(app: &dyn App, target: &str, local: Local, config: &Config) -> Option
             Event::NeedMore | Event::Paused => return None,
             Event::Head | Event::Body(_) => {}
         }
+    }
+    if let Some(refusal) = Admission::place(config, &mut request) {
+        return Some(refusal.response.status);
     }
     request.client = Arc::new(Client::new("127.0.0.1", "0"));
     request.is_https = local.is_tls;
@@ -128,7 +133,7 @@ impl ExchangeControl for Discard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockgate_config::AppSpec;
+    use lockgate_config::{AppSpec, HostPattern, MountedApp, RouteConfig, RouteRules};
 
     struct Function<F>(F);
 
@@ -181,6 +186,38 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn the_mount_of_the_target_is_asked() {
+        let mut config = Config::with_defaults(AppSpec::parse("a:b").unwrap());
+        config.root_path = "/shop".to_owned();
+        config.routes.routes.push(RouteConfig {
+            host: HostPattern::Any,
+            path: "/admin".to_owned(),
+            mount: Some(MountedApp {
+                app: AppSpec::parse("c:d").unwrap(),
+                chdir: None,
+                env: Vec::new(),
+            }),
+            rules: RouteRules::default(),
+        });
+        for (target, expected) in [
+            ("/", Some(200)),
+            ("/administrator", Some(200)),
+            ("/admin", Some(201)),
+            ("/shop/admin/x?y", Some(201)),
+            ("/admin/../x", Some(400)),
+        ] {
+            let app = Function(|request: &mut Request, reply: &mut Reply| {
+                let status = 200 + request.mount();
+                reply.head().set_status(status, b"OK").unwrap();
+                reply.start(BodyLength::Known(0));
+                reply.finish().unwrap();
+            });
+            let status = ask(&app, target, Local::default(), &config);
+            assert_eq!(status, expected, "{target}");
+        }
     }
 
     #[test]
