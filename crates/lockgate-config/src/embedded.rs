@@ -44,6 +44,7 @@ const OF_A_SUPERVISOR: &[&str] = &[
 /// Settings about the process that serves, which belongs to the program.
 const OF_THE_PROCESS: &[&str] = &[
     "chdir",
+    "mount",
     "pythonpath",
     "env",
     "user",
