@@ -63,7 +63,7 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
-STATIC_URL = "/static/"
+STATIC_URL = "static/"
 # `manage.py collectstatic` copies the files here, under names with a hash of their content.
 STATIC_ROOT = INSTANCE / "static"
 STORAGES = {
