@@ -299,6 +299,27 @@ def test_purges_wait_while_redis_is_away(start, tmp_path):
         redis.kill()
 
 
+def test_a_frozen_redis_server_delays_neither_purges_nor_responses(start, tmp_path):
+    redis = Redis(tmp_path)
+    try:
+        hosts = [
+            start("purging:app", "--cache", "8MiB", "--cache-redis", redis.url) for _ in range(2)
+        ]
+        for host in hosts:
+            host.wait_for_log("purges are relayed through")
+        old = [store(host, "/far?tag=far") for host in hosts]
+        with redis.frozen():
+            begun = time.monotonic()
+            assert ask_to_purge(hosts[0], tag="far") == 1
+            assert body(hosts[0], "/far?tag=far") != old[0]
+            assert body(hosts[1], "/far?tag=far") == old[1]
+            # The relay waits 15 s for an answer.
+            assert time.monotonic() - begun < 5
+        eventually(lambda: body(hosts[1], "/far?tag=far") != old[1], what="the purge")
+    finally:
+        redis.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
 def test_purges_are_relayed_after_a_reload_and_an_upgrade(start, tmp_path, number):
     redis = Redis(tmp_path)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.patience import eventually
@@ -45,6 +48,16 @@ class Redis:
         assert self.process is not None
         self.process.kill()
         self.process.wait(30)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stopped: it has its connections, and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def command(self, *words: str, password: str | None = None) -> bytes:
         """The first bytes of the answer."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,23 @@ def test_messages_wait_in_the_log_while_redis_is_away(tmp_path, launch, persists
             assert server.errors.count(AGAIN) == 1
     finally:
         redis.kill()
+
+
+def test_a_frozen_redis_server_delays_only_what_passes_through_it(redis, launch):
+    a, b = launch(redis), launch(redis)
+    with opened(a) as of_a, opened(b) as of_b:
+        with redis.frozen():
+            begun = time.monotonic()
+            publish_all(a, numbered(30))
+            assert lines(of_a, 30) == numbered(30)
+            publish_all(b, ["of b"])
+            assert lines(of_b, 1) == ["of b"]
+            # Publishing and delivery wait for no answer of Redis, for which the relay waits 15 s.
+            assert time.monotonic() - begun < 5
+        assert lines(of_b, 30) == numbered(30)
+        assert lines(of_a, 1) == ["of b"]
+        publish_all(b, ["end"])
+        assert lines(of_a, 1) == lines(of_b, 1) == ["end"]
 
 
 def test_a_server_starts_without_redis_and_relays_when_it_comes(redis, launch):

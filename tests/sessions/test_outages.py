@@ -130,6 +130,68 @@ def test_requests_wait_for_their_timeout_only(outage, caplog, monkeypatch):
     assert [record.message[:25] for record in caplog.records] == ["session store unavailable"]
 
 
+def set_users(server, *rules):
+    assert server.command("ACL", "SETUSER", "default", *rules).startswith(b"+OK")
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "reason"),
+    [
+        (
+            lambda server: server.command("CONFIG", "SET", "maxmemory", "1"),
+            lambda server: server.command("CONFIG", "SET", "maxmemory", "0"),
+            "OOM",
+        ),
+        (
+            lambda server: set_users(server, "-hset"),
+            lambda server: set_users(server, "+hset"),
+            "script",
+        ),
+    ],
+    ids=["full", "read only"],
+)
+def test_a_store_that_takes_no_changes_is_still_read(own_redis, tmp_path, begin, end, reason):
+    site = Site(tmp_path / "site", "lockgate", store=own_redis.url, store_timeout=TIMEOUT)
+    try:
+        cookie = site.log_in()
+        begin(own_redis)
+        for count in range(10):
+            answer = site.ask(["set", "count", count], cookie=cookie)
+            assert (answer.status, answer.data["user"]) == (200, "ann")
+            new = site.ask(["set", "count", count])
+            assert (new.status, new.sets_cookie) == (200, False)
+            assert "count" not in site.ask(cookie=cookie).data
+        # Reads that work are not the end of it.
+        assert site.server.errors.count("session store unavailable") == 1
+        assert reason in site.server.errors
+        assert "store available again" not in site.server.errors
+        end(own_redis)
+        assert site.ask(["set", "count", 1], cookie=cookie).status == 200
+        assert site.ask(cookie=cookie).data["count"] == 1
+        eventually(lambda: site.server.errors.count("store available again") == 1)
+    finally:
+        site.server.end()
+
+
+def test_a_password_that_is_changed_is_an_outage(own_redis, tmp_path):
+    site = Site(tmp_path / "site", "lockgate", store=own_redis.url, store_timeout=TIMEOUT)
+    try:
+        cookie = site.log_in()
+        assert own_redis.command("CONFIG", "SET", "requirepass", "other").startswith(b"+OK")
+        # Those that have been authenticated stay so.
+        own_redis.command("CLIENT", "KILL", "TYPE", "normal", password="other")
+        for count in range(10):
+            answer = site.ask(["set", "count", count], cookie=cookie)
+            assert (answer.status, answer.seen["there"]) == (200, False)
+        assert site.server.errors.count("session store unavailable") == 1
+        assert "NOAUTH" in site.server.errors
+        own_redis.command("CONFIG", "SET", "requirepass", '""', password="other")
+        eventually(lambda: site.ask(cookie=cookie).data.get("user") == "ann", within=20)
+        eventually(lambda: site.server.errors.count("store available again") == 1)
+    finally:
+        site.server.end()
+
+
 def test_no_request_fails_or_waits_under_load(outage, kind, tmp_path):
     site = Site(tmp_path / "site", kind, store=outage.url, store_timeout=TIMEOUT)
     try:

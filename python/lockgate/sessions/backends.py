@@ -68,7 +68,9 @@ class StoreBackend:
         if session.is_new:
             key = new_key()
             self._store.ask(
-                session.budget, lambda store, timeout: store.create(key, record, ttl, timeout)
+                session.budget,
+                lambda store, timeout: store.create(key, record, ttl, timeout),
+                is_write=True,
             )
             return key.encode()
         assert old_key is not None
@@ -77,6 +79,7 @@ class StoreBackend:
         is_there = self._store.ask(
             session.budget,
             lambda store, timeout: store.update(old_key, key, record, changes, ttl, timeout),
+            is_write=True,
         )
         # Another request has ended or renewed the session meanwhile, and its cookie counts.
         if not is_there:

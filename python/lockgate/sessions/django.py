@@ -204,7 +204,9 @@ class SessionStore(SessionBase):
         check_size(sum(len(name) + len(text) for name, text in data.items()))
         ttl = max(int(self.get_expiry_age(expiry=record.data.get(EXPIRY))), 1)
         if must_create:
-            self._ask(lambda store, timeout: store.create(_hash(key), record, ttl, timeout))
+            self._ask(
+                lambda store, timeout: store.create(_hash(key), record, ttl, timeout), is_write=True
+            )
         else:
             changes = Changes(
                 {name: text for name, text in data.items() if self._stored.get(name) != text},
@@ -213,7 +215,8 @@ class SessionStore(SessionBase):
             is_there = self._ask(
                 lambda store, timeout: store.update(
                     _hash(key), _hash(new_key), record, changes, ttl, timeout
-                )
+                ),
+                is_write=True,
             )
             if is_there is False:
                 raise UpdateError
@@ -223,11 +226,11 @@ class SessionStore(SessionBase):
         now = int(time.time())
         return Record(now, now, False, self._get_session(no_load=True))
 
-    def _ask(self, call: Any) -> Any:
+    def _ask(self, call: Any, *, is_write: bool = False) -> Any:
         """What the store answers; None if it is not available."""
         assert self._store is not None
         try:
-            return self._store.ask(self._budget, call)
+            return self._store.ask(self._budget, call, is_write=is_write)
         except StoreUnavailable:
             self.is_available = False
             return None

@@ -37,9 +37,13 @@ class GuardedStore:
         self._failures = 0
         self._next_attempt = 0.0
         self._is_reported = False
+        # A store that is full, or a replica, answers reads.
+        self._only_writes_fail = False
         self._next_warning = 0.0
 
-    def ask(self, budget: WaitBudget, call: Callable[[Store, float], T]) -> T:
+    def ask(
+        self, budget: WaitBudget, call: Callable[[Store, float], T], *, is_write: bool = False
+    ) -> T:
         """What a call of the store with a timeout returns. StoreUnavailable, also without a call
         if the store has failed a moment ago."""
         if budget.seconds <= 0:
@@ -54,27 +58,31 @@ class GuardedStore:
         try:
             answer = call(self._store, budget.seconds)
         except StoreUnavailable as error:
-            self._on_failure(error, time.monotonic())
+            self._on_failure(error, time.monotonic(), is_write)
             raise
         finally:
             budget.seconds -= time.monotonic() - begin
-        if self._failures:
-            self._on_success()
+        if self._failures or self._is_reported:
+            self._on_success(is_write)
         return answer
 
-    def _on_failure(self, error: StoreUnavailable, now: float) -> None:
+    def _on_failure(self, error: StoreUnavailable, now: float, is_write: bool) -> None:
         with self._lock:
             self._failures += 1
             self._next_attempt = now + RETRY_AFTER
             is_new = not self._is_reported and now >= self._next_warning
             if is_new:
                 self._is_reported, self._next_warning = True, now + WARNING_INTERVAL
+            self._only_writes_fail = is_write and (is_new or self._only_writes_fail)
         if is_new:
             log.warning("session store unavailable: sessions are empty, and not saved: %s", error)
 
-    def _on_success(self) -> None:
+    def _on_success(self, is_write: bool) -> None:
         with self._lock:
             self._failures = 0
+            if self._only_writes_fail and not is_write:
+                return
+            self._only_writes_fail = False
             was_reported, self._is_reported = self._is_reported, False
         if was_reported:
             log.warning("session store available again")
