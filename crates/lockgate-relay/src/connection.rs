@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_config::RedisAddress;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -12,19 +12,85 @@ use rustls_pki_types::ServerName;
 use crate::failure::Failure;
 use crate::resp::{Reply, read_reply, write_command};
 
-/// For one address of the host.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than a read waits for new entries.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the steps of a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeLimits {
+    /// For one address of the host.
+    pub(crate) connect: Duration,
+    /// For one read or write.
+    pub(crate) step: Duration,
+    /// For the TLS handshake, and for commands with all their answers, also when these arrive slowly.
+    pub(crate) whole: Option<Duration>,
+}
+
+impl TimeLimits {
+    /// For streams, whose reads wait for new entries.
+    pub(crate) const STREAMS: Self = Self {
+        connect: Duration::from_secs(5),
+        step: Duration::from_secs(15),
+        whole: None,
+    };
+}
 
 /// See the module.
 pub(crate) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
 }
 
-trait Stream: Read + Write {}
+trait Stream: Read + Write {
+    /// Commands are sent from now on.
+    fn begin(&mut self);
+}
 
-impl<T: Read + Write> Stream for T {}
+/// A TCP connection that observes the limits.
+struct LimitedTcp {
+    tcp: TcpStream,
+    limits: TimeLimits,
+    deadline: Option<Instant>,
+}
+
+impl Stream for LimitedTcp {
+    fn begin(&mut self) {
+        self.deadline = self.limits.whole.map(|whole| Instant::now() + whole);
+    }
+}
+
+impl Stream for StreamOwned<ClientConnection, LimitedTcp> {
+    fn begin(&mut self) {
+        self.sock.begin();
+    }
+}
+
+impl LimitedTcp {
+    fn remaining(&self) -> io::Result<Duration> {
+        let step = self.limits.step;
+        let Some(deadline) = self.deadline else {
+            return Ok(step);
+        };
+        match deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+            remaining => Ok(remaining.min(step)),
+        }
+    }
+}
+
+impl Read for LimitedTcp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(Some(self.remaining()?))?;
+        self.tcp.read(buffer)
+    }
+}
+
+impl Write for LimitedTcp {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(Some(self.remaining()?))?;
+        self.tcp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
 
 /// Commands that are sent together.
 #[derive(Default)]
@@ -43,10 +109,17 @@ impl Commands {
     }
 }
 
+#[cfg(test)]
+impl Commands {
+    pub(crate) fn to_text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+}
+
 impl Connection {
     /// Connects, with the user and the database of the address.
-    pub(crate) fn open(address: &RedisAddress) -> Result<Self, Failure> {
-        let tcp = connect(&address.host, address.port)?;
+    pub(crate) fn open(address: &RedisAddress, limits: TimeLimits) -> Result<Self, Failure> {
+        let tcp = connect(&address.host, address.port, limits)?;
         let stream: Box<dyn Stream> = match address.is_tls {
             true => Box::new(encrypt(tcp, &address.host)?),
             false => Box::new(tcp),
@@ -74,6 +147,7 @@ impl Connection {
     /// Sends commands and reads their answers, of which none is an error.
     pub(crate) fn ask(&mut self, commands: &Commands) -> Result<Vec<Reply>, Failure> {
         let stream = self.stream.get_mut();
+        stream.begin();
         stream.write_all(&commands.bytes)?;
         stream.flush()?;
         let replies = commands
@@ -87,15 +161,19 @@ impl Connection {
     }
 }
 
-fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
+fn connect(host: &str, port: u16, limits: TimeLimits) -> Result<LimitedTcp, Failure> {
     let mut problem = None;
     let addresses = (host, port).to_socket_addrs();
     for address in addresses.map_err(|error| Failure::Unreachable(error.to_string()))? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-                stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+        match TcpStream::connect_timeout(&address, limits.connect) {
+            Ok(tcp) => {
+                tcp.set_nodelay(true)?;
+                let mut stream = LimitedTcp {
+                    tcp,
+                    limits,
+                    deadline: None,
+                };
+                stream.begin();
                 return Ok(stream);
             }
             Err(error) => problem = Some(format!("cannot connect to {address}: {error}")),
@@ -107,9 +185,9 @@ fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
 
 /// Does the handshake, so that a certificate that is not trusted is the reason of the failure.
 fn encrypt(
-    mut tcp: TcpStream,
+    mut tcp: LimitedTcp,
     host: &str,
-) -> Result<StreamOwned<ClientConnection, TcpStream>, Failure> {
+) -> Result<StreamOwned<ClientConnection, LimitedTcp>, Failure> {
     let mut roots = RootCertStore::empty();
     // Read at each attempt: the process sees new CA certificates.
     let found = rustls_native_certs::load_native_certs();

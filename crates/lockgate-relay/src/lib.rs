@@ -9,6 +9,7 @@
 
 mod connection;
 mod failure;
+mod limits;
 mod link;
 mod receiver;
 mod redis;
@@ -18,6 +19,7 @@ mod sender;
 mod server;
 mod traffic;
 
+pub use limits::SharedLimits;
 pub use relay::{Host, Relay};
 pub use traffic::Purges;
 

@@ -4,7 +4,7 @@
 
 use lockgate_config::RedisAddress;
 
-use crate::connection::{Commands, Connection};
+use crate::connection::{Commands, Connection, TimeLimits};
 use crate::failure::Failure;
 use crate::resp::Reply;
 use crate::server::{Entry, EntryId, Server, StreamState};
@@ -52,7 +52,7 @@ impl Keys {
 impl Redis {
     pub(crate) fn connect(address: &RedisAddress, keys: &Keys) -> Result<Self, Failure> {
         Ok(Self {
-            connection: Connection::open(address)?,
+            connection: Connection::open(address, TimeLimits::STREAMS)?,
             keys: keys.clone(),
         })
     }
