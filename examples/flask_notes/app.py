@@ -11,6 +11,11 @@ import pages
 import storage
 from flask import Flask, render_template, request
 
+try:
+    from lockgate.sessions.flask_middleware import MiddlewareSessionInterface
+except ImportError:  # Under another server Flask's own sessions are used.
+    MiddlewareSessionInterface = None
+
 HERE = Path(__file__).resolve().parent
 UPLOAD_LIMIT = 512 * 1024 * 1024
 
@@ -30,6 +35,9 @@ def create_app(database: str | None = None, uploads: str | None = None) -> Flask
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=UPLOAD_LIMIT,
     )
+    if MiddlewareSessionInterface:
+        # With [session] in the server's settings (site.toml) the sessions are the server's.
+        app.session_interface = MiddlewareSessionInterface()
     app.teardown_appcontext(storage.close)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
