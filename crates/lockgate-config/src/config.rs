@@ -74,6 +74,8 @@ pub struct Config {
     pub graceful_timeout: Duration,
     /// How long the server continues to serve when it is asked to stop, while it reports that it is not ready.
     pub drain_delay: Duration,
+    /// The path that says whether the server is ready; `None`: there is none.
+    pub readiness_path: Option<String>,
     /// How long a new worker may take to become ready; `None`: no limit.
     pub boot_timeout: Option<Duration>,
     /// Whether the application is loaded once for all workers of a generation.
@@ -262,6 +264,7 @@ impl Config {
             timeout: Some(Duration::from_secs(30)),
             graceful_timeout: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
+            readiness_path: None,
             boot_timeout: None,
             preload: false,
             warmup: Vec::new(),

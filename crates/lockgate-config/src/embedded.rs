@@ -11,6 +11,7 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "timeout",
     "boot_timeout",
     "drain_delay",
+    "readiness_path",
     "warmup",
     "canary_period",
     "canary_max_error_increase",

@@ -5,6 +5,7 @@ pub mod cache;
 mod compress;
 mod grip;
 mod https_redirect;
+mod readiness;
 mod refused;
 mod server_options;
 pub mod static_files;
@@ -13,6 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
+use lockgate_observe::Scoreboard;
 use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
@@ -31,6 +33,8 @@ pub struct Parts<'a> {
     pub acceptor: Option<&'a Arc<Acceptor>>,
     /// Whether requests may be refused before they come here.
     pub has_admission: bool,
+    /// What all workers and the supervisor share.
+    pub scoreboard: Option<Scoreboard>,
     pub broadcast: Option<Log>,
     pub responses: Option<ResponseStore>,
     pub error_log: &'a Arc<ErrorLog>,
@@ -53,6 +57,10 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     let mut handlers: Vec<Box<dyn Handler>> = vec![Box::new(server_options::ServerOptions)];
     if let Some(challenges) = acme_challenge::AcmeChallenges::new(config) {
         handlers.push(Box::new(challenges));
+    }
+    // Before redirects and refusals: a balancer has no credentials, and does not follow.
+    if let Some(readiness) = readiness::Readiness::new(config, parts.scoreboard) {
+        handlers.push(Box::new(readiness));
     }
     if let Some(redirect) = https_redirect::Redirect::new(config, parts.endpoints, parts.acceptor) {
         handlers.push(Box::new(redirect));

@@ -174,6 +174,7 @@ impl Worker {
             endpoints: &endpoints,
             acceptor: acceptor.as_ref(),
             has_admission: admission.is_some(),
+            scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
             broadcast,
             responses,
             error_log: &error_log,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::kind::Kind;
-use crate::notation::{duration_text, size_text};
+use crate::notation::{duration_text, quoted, size_text};
+use crate::raw_value::ValueError;
 use crate::setting::{Section, Setting, Shape};
 
 /// For timeouts that guard against clients: without one, a silent client holds its connection for ever.
@@ -118,9 +119,9 @@ pub(super) const SETTINGS: &[Setting] = &[
             zero: Ok("draining begins at once"),
         },
         doc: "Time for which the server continues to serve after it was asked to stop (TERM). During this time \
-              `/readyz` of the admin listener returns 503, so that load balancers can remove the server: in \
-              Kubernetes, endpoints are removed some seconds after the signal. `graceful_timeout` begins afterwards. \
-              A second TERM ends the delay; INT and QUIT skip it.",
+              `readiness_path`, and `/readyz` of the admin listener, return 503, so that load balancers can remove \
+              the server: in Kubernetes, endpoints are removed some seconds after the signal. `graceful_timeout` \
+              begins afterwards. A second TERM ends the delay; INT and QUIT skip it.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
@@ -128,6 +129,26 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| duration_text(builder.config.drain_delay),
+    },
+    Setting {
+        name: "readiness_path",
+        section: Section::Deadlines,
+        short: None,
+        flags: &["readiness-path"],
+        shape: Shape::Value,
+        kind: Kind::Text,
+        doc: "Path at which load balancers ask whether the server is ready, such as `/readyz`. The server itself \
+              answers on every address of `bind`: 200 while it serves, 503 from the moment on when it is asked to \
+              stop, also during `drain_delay`. It also answers while all threads are in calls (with `threads = 1` \
+              after the call), during maintenance and without authentication, to GET and HEAD with exactly this path \
+              and any `Host`. Empty: the application answers all paths.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.readiness_path = readiness_path(value.text()?)?;
+            Ok(())
+        },
+        show: |builder| quoted(&builder.config.readiness_path.clone().unwrap_or_default()),
     },
     Setting {
         name: "keep_alive",
@@ -237,3 +258,37 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| size_text(u64::from(builder.config.write_min_rate)),
     },
 ];
+
+fn readiness_path(text: String) -> Result<Option<String>, ValueError> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\".contains(&byte);
+    match text.as_str() {
+        "" => Ok(None),
+        _ if text.starts_with('/') && !text.starts_with("//") && text.bytes().all(is_plain) => Ok(Some(text)),
+        _ => Err("must be a path as requests contain it, such as /readyz: ASCII, beginning with one slash, without ? \
+                  and #"
+            .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readiness_path_is_what_a_request_contains() {
+        for (text, is_fit) in [
+            ("/", true),
+            ("/readyz", true),
+            ("/-/ready%20", true),
+            ("readyz", false),
+            ("//evil.test", false),
+            ("/a?b", false),
+            ("/a#b", false),
+            ("/bereit für", false),
+        ] {
+            let read = readiness_path(text.to_owned());
+            assert_eq!(read.is_ok_and(|path| path.is_some()), is_fit, "{text}");
+        }
+        assert_eq!(readiness_path(String::new()), Ok(None));
+    }
+}

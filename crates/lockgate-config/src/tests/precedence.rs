@@ -92,6 +92,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("timeout", "1", "'2m'", "0"),
     ("graceful_timeout", "1", "2.5", "3"),
     ("drain_delay", "1", "2.5", "3"),
+    ("readiness_path", "/a", "'/b'", "/c"),
     ("keep_alive", "1", "2", "3"),
     ("head_timeout", "1", "2", "3"),
     ("body_timeout", "1", "2", "3"),

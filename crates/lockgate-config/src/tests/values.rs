@@ -152,6 +152,7 @@ fn every_setting_refuses_what_it_cannot_mean() {
             "drain_delay",
             &[("-1", "negative"), ("'soon'", "must be a time")],
         ),
+        ("readiness_path", &[("'readyz'", "one slash")]),
         (
             "keep_alive",
             &[("-1", "negative"), ("nan", "must be a time")],
