@@ -1,0 +1,1 @@
+"""Several hosts behind a balancer, each in a network namespace of its own."""

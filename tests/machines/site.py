@@ -1,0 +1,233 @@
+"""Three hosts with Lockgate, the balancer of a recipe before them, and customers who count."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import Server, eventually
+from harness.fronts import CONTRIB, HAPROXY, NGINX
+from harness.process import TESTS, processes_of_session
+
+from machines.network import BALANCER, CLIENT, HOSTS, Network
+
+READERS, BUYERS = 6, 3
+FLAGS = {
+    "haproxy/cluster.cfg": ("--proxy-protocol", "v2", "--proxy-allow-from", BALANCER),
+    "nginx/cluster.conf": ("--forwarded-allow-ips", BALANCER),
+}
+#: What every host has besides, by setting.
+SETTINGS = {"readiness-path": "/readyz", "drain-delay": "5s", "threads": "8"}
+
+
+@dataclass
+class Outcome:
+    """What the customers have seen, and what the hosts have done."""
+
+    answered: Counter[str]
+    #: By method and status, or method and exception.
+    failures: Counter[str]
+    #: Answers by host.
+    hosts: Counter[str]
+    #: Orders that were answered with 200, and orders that were not.
+    placed: list[str]
+    refused: list[str]
+    #: Seconds of the slowest request.
+    slowest: float
+    #: GETs that a customer has sent a second time, as browsers do.
+    repeated: int = 0
+    #: How often the hosts have executed each order.
+    executed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def twice(self) -> list[str]:
+        """Orders that were executed more than once."""
+        return [order for order, times in self.executed.items() if times > 1]
+
+    @property
+    def lost(self) -> list[str]:
+        """Orders that the customer believes to be placed, and no host has executed."""
+        return [order for order in self.placed if not self.executed[order]]
+
+
+class Host:
+    """One machine with one Lockgate."""
+
+    def __init__(self, directory: Path, network: Network, address: str, flags: list[str]) -> None:
+        self.directory, self.network, self.address = directory, network, address
+        self.flags = flags
+        directory.mkdir()
+        self.orders = directory / "orders"
+        self.slow = directory / "slow"
+        self.orders.touch()
+        self.server = self._started()
+
+    def _started(self) -> Server:
+        return Server(
+            self.directory,
+            "ordering:app",
+            *self.flags,
+            bind=[f"{self.address}:8000"],
+            prefix=self.network.inside(self.address),
+            environment={
+                "ORDERS": str(self.orders),
+                "ORDERS_SLOW": str(self.slow),
+                "ORDERS_HOST": self.address,
+            },
+        )
+
+    def start(self) -> None:
+        self.server = self._started()
+
+    def executed(self) -> list[str]:
+        return self.orders.read_text().split()
+
+    def serves_again(self) -> None:
+        """Waits until customers reach this host."""
+        enough = len(self.executed()) + 3
+        eventually(
+            lambda: len(self.executed()) >= enough,
+            within=60,
+            what=f"orders at {self.address}\n{self.server.errors}",
+        )
+
+    def signal_all(self, number: int) -> None:
+        for pid in processes_of_session(self.server.pid):
+            os.kill(pid, number)
+
+    def end(self) -> None:
+        self.signal_all(signal.SIGCONT)
+        self.server.end()
+
+
+class Site:
+    """Hosts and balancer.
+
+    `changes` are replacements in the recipe; `settings` replace SETTINGS of the hosts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        recipe: str,
+        changes: Mapping[str, str] | None = None,
+        settings: Mapping[str, str | None] | None = None,
+    ) -> None:
+        self.hosts: list[Host] = []
+        self.balancer: subprocess.Popen[bytes] | None = None
+        self.directory = directory
+        flags = list(FLAGS[recipe])
+        for name, value in {**SETTINGS, **(settings or {})}.items():
+            if value is not None:
+                flags += [f"--{name}", value]
+        self.network = Network()
+        try:
+            for address in HOSTS:
+                self.hosts.append(Host(directory / address, self.network, address, flags))
+            self._balance(recipe, changes or {})
+        except BaseException:
+            self.end()
+            raise
+
+    def _balance(self, recipe: str, changes: Mapping[str, str]) -> None:
+        text = (CONTRIB / recipe).read_text()
+        for old, new in changes.items():
+            assert old in text, f"{recipe} has no {old!r}"
+            text = text.replace(old, new)
+        command = _COMMANDS[recipe.partition("/")[0]](self.directory, text)
+        log = (self.directory / "balancer.log").open("wb")
+        with log:
+            self.balancer = subprocess.Popen(
+                [*self.network.inside(BALANCER), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    @contextmanager
+    def customers(self) -> Iterator[Outcome]:
+        """Customers who stay for the block; the outcome is complete after it."""
+        outcome = Outcome(Counter(), Counter(), Counter(), [], [], 0.0)
+        command = [sys.executable, "-m", "machines.client", BALANCER, "80"]
+        process = subprocess.Popen(
+            [*self.network.inside(CLIENT), *command, str(READERS), str(BUYERS)],
+            cwd=TESTS,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        earlier = Counter(self._executed())
+        try:
+            yield outcome
+            found: dict[str, Any] = json.loads(process.communicate(timeout=120)[0])
+        finally:
+            process.kill()
+            process.wait()
+        for name in ("answered", "failures", "hosts"):
+            getattr(outcome, name).update(found[name])
+        outcome.placed, outcome.refused = found["placed"], found["refused"]
+        outcome.slowest, outcome.repeated = found["slowest"], found["repeated"]
+        # An order that the customer has given up may still be in a queue of its host.
+        eventually(self._is_idle, within=30, what="the hosts are idle")
+        outcome.executed = Counter(self._executed())
+        outcome.executed.subtract(earlier)
+
+    def _executed(self) -> list[str]:
+        return [order for host in self.hosts for order in host.executed()]
+
+    def _is_idle(self) -> bool:
+        before = self._executed()
+        time.sleep(1)
+        return before == self._executed()
+
+    def all_serve(self) -> None:
+        """Waits until the balancer uses every host."""
+        for host in self.hosts:
+            host.serves_again()
+
+    def end(self) -> None:
+        if self.balancer is not None:
+            self.balancer.kill()
+            self.balancer.wait()
+        for host in self.hosts:
+            host.end()
+        self.network.remove()
+
+
+def _haproxy(directory: Path, text: str) -> list[str]:
+    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program is not None
+    path = directory / "haproxy.cfg"
+    path.write_text(HAPROXY.format(user="user www-data") + text)
+    return [program, "-db", "-f", str(path)]
+
+
+def _nginx(directory: Path, text: str) -> list[str]:
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program is not None
+    folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    (directory / "site.conf").write_text(text)
+    main = NGINX.format(
+        directory=directory,
+        user="user root;",
+        temporary="\n".join(f"{name}_temp_path {directory}/{name};" for name in folders),
+    )
+    (directory / "nginx.conf").write_text(main)
+    return [program, "-p", str(directory), "-c", "nginx.conf", "-e", "error.log"]
+
+
+_COMMANDS = {"haproxy": _haproxy, "nginx": _nginx}
