@@ -9,8 +9,8 @@ from collections.abc import Callable
 from machines.site import Host, Site
 
 Drill = Callable[[Site], None]
-#: Seconds that a host is away: longer than any recipe needs to notice it.
-AWAY = 8.0
+#: Seconds that a host is away: longer than any recipe waits for it.
+AWAY = 12.0
 
 
 def roll(site: Site) -> None:

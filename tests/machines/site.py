@@ -29,6 +29,8 @@ FLAGS = {
 }
 #: What every host has besides, by setting.
 SETTINGS = {"readiness-path": "/readyz", "drain-delay": "5s", "threads": "8"}
+#: nginx does not ask whether a host is ready, so a delay changes nothing for it.
+SETTINGS_OF = {"haproxy/cluster.cfg": SETTINGS, "nginx/cluster.conf": {"threads": "8"}}
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Host:
 class Site:
     """Hosts and balancer.
 
-    `changes` are replacements in the recipe; `settings` replace SETTINGS of the hosts.
+    `changes` are replacements in the recipe; `settings` replace those of the hosts (SETTINGS_OF).
     """
 
     def __init__(
@@ -132,7 +134,7 @@ class Site:
         self.balancer: subprocess.Popen[bytes] | None = None
         self.directory = directory
         flags = list(FLAGS[recipe])
-        for name, value in {**SETTINGS, **(settings or {})}.items():
+        for name, value in {**SETTINGS_OF[recipe], **(settings or {})}.items():
             if value is not None:
                 flags += [f"--{name}", value]
         self.network = Network()
@@ -158,6 +160,19 @@ class Site:
                 stdout=log,
                 stderr=log,
             )
+        eventually(self._listens, within=20, what="the balancer listens")
+
+    def _listens(self) -> bool:
+        assert self.balancer is not None and self.balancer.poll() is None, self.log()
+        connect = f"import socket; socket.create_connection(({BALANCER!r}, 80), 2)"
+        tried = subprocess.run(
+            [*self.network.inside(CLIENT), sys.executable, "-c", connect], stderr=subprocess.DEVNULL
+        )
+        return tried.returncode == 0
+
+    def log(self) -> str:
+        """What the balancer has written."""
+        return (self.directory / "balancer.log").read_text("utf-8", "backslashreplace")
 
     @contextmanager
     def customers(self) -> Iterator[Outcome]:

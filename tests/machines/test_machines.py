@@ -8,7 +8,10 @@ from harness.requirements import missing, require_program
 from machines.drill import run
 from machines.network import why_not
 
-RECIPES = {"haproxy/cluster.cfg": ("haproxy", "haproxy")}
+RECIPES = {
+    "haproxy/cluster.cfg": ("haproxy", "haproxy"),
+    "nginx/cluster.conf": ("nginx", "nginx-light"),
+}
 ROLLS = int(os.environ.get("ROLLS", "2"))
 
 

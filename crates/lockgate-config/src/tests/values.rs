@@ -780,8 +780,7 @@ fn the_admin_address_is_found_beside_mistakes_in_other_settings() {
         (Some("workers 2"), &[], Err("x.toml line 1: ")),
     ];
     for (file, variables, expected) in cases {
-        let environment: Vec<_> = variables
-            .iter()
+        let environment: Vec<_> = (variables.iter())
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         let file = file.map(|text| crate::SettingsFile::Toml {
