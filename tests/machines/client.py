@@ -2,9 +2,9 @@
 
     python -m machines.client HOST PORT READERS BUYERS
 
-Prints one line of JSON with what failed: see `Outcome` in machines.site. A request fails unless a
-whole 200 comes back within PATIENCE. As in browsers, a GET is sent once more if its kept connection
-closes before any byte of an answer (RFC 9112 §9.3.1); a POST is not.
+Prints one line of JSON with what failed: see `Outcome` in machines.customers. A request fails
+unless a whole 200 comes back within PATIENCE. As in browsers, a GET is sent once more if its kept
+connection closes before any byte of an answer (RFC 9112 §9.3.1); a POST is not.
 """
 
 from __future__ import annotations

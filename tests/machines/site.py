@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -12,17 +11,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from harness import Server, eventually
 from harness.fronts import CONTRIB, HAPROXY, NGINX
-from harness.process import TESTS, processes_of_session
+from harness.process import processes_of_session
 
+from machines.customers import Outcome, visiting
 from machines.network import BALANCER, CLIENT, HOSTS, Network
 
-READERS, BUYERS = 6, 3
 FLAGS = {
     "haproxy/cluster.cfg": ("--proxy-protocol", "v2", "--proxy-allow-from", BALANCER),
     "nginx/cluster.conf": ("--forwarded-allow-ips", BALANCER),
@@ -31,40 +28,6 @@ FLAGS = {
 SETTINGS = {"readiness-path": "/readyz", "drain-delay": "5s", "threads": "8"}
 #: nginx does not ask whether a host is ready, so a delay changes nothing for it.
 SETTINGS_OF = {"haproxy/cluster.cfg": SETTINGS, "nginx/cluster.conf": {"threads": "8"}}
-
-
-@dataclass
-class Outcome:
-    """What the customers have seen, and what the hosts have done."""
-
-    answered: Counter[str]
-    #: By method and status, or method and exception.
-    failures: Counter[str]
-    #: Answers by host.
-    hosts: Counter[str]
-    #: Orders that were answered with 200, and orders that were not.
-    placed: list[str]
-    refused: list[str]
-    #: Seconds of the slowest request.
-    slowest: float
-    #: GETs that a customer has sent a second time, as browsers do.
-    repeated: int = 0
-    #: How often the hosts have executed each order.
-    executed: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def failed(self) -> int:
-        return sum(self.failures.values())
-
-    @property
-    def twice(self) -> list[str]:
-        """Orders that were executed more than once."""
-        return [order for order, times in self.executed.items() if times > 1]
-
-    @property
-    def lost(self) -> list[str]:
-        """Orders that the customer believes to be placed, and no host has executed."""
-        return [order for order in self.placed if not self.executed[order]]
 
 
 class Host:
@@ -177,25 +140,9 @@ class Site:
     @contextmanager
     def customers(self) -> Iterator[Outcome]:
         """Customers who stay for the block; the outcome is complete after it."""
-        outcome = Outcome(Counter(), Counter(), Counter(), [], [], 0.0)
-        command = [sys.executable, "-m", "machines.client", BALANCER, "80"]
-        process = subprocess.Popen(
-            [*self.network.inside(CLIENT), *command, str(READERS), str(BUYERS)],
-            cwd=TESTS,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
         earlier = Counter(self._executed())
-        try:
+        with visiting((BALANCER, 80), self.network.inside(CLIENT)) as outcome:
             yield outcome
-            found: dict[str, Any] = json.loads(process.communicate(timeout=120)[0])
-        finally:
-            process.kill()
-            process.wait()
-        for name in ("answered", "failures", "hosts"):
-            getattr(outcome, name).update(found[name])
-        outcome.placed, outcome.refused = found["placed"], found["refused"]
-        outcome.slowest, outcome.repeated = found["slowest"], found["repeated"]
         # An order that the customer has given up may still be in a queue of its host.
         eventually(self._is_idle, within=30, what="the hosts are idle")
         outcome.executed = Counter(self._executed())
