@@ -32,6 +32,7 @@ const CONTEXT: ResponseContext<'_> = ResponseContext {
     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
     server: None,
     hsts: None,
+    request_id: None,
 };
 
 fuzz_target!(|bytes: &[u8]| {

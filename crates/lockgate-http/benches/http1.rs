@@ -78,6 +78,7 @@ fn main() {
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
         hsts: None,
+        request_id: None,
     };
     let build = |response: &mut ResponseHead| {
         response.clear();

@@ -87,6 +87,7 @@ fn measure_requests(name: &str, fields: &[(&str, &str)]) {
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
         hsts: None,
+        request_id: None,
     };
     measure(
         &format!("{name}: received and answered"),

@@ -24,8 +24,11 @@ pub mod accept_encoding;
 pub mod cache_control;
 pub mod conditional;
 pub mod etag;
+pub mod hex;
 pub mod http_date;
 pub mod range;
+pub mod request_start;
+pub mod trace_context;
 
 pub mod uwsgi;
 pub mod websocket;

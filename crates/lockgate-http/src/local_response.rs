@@ -22,6 +22,7 @@ use crate::status::reason_phrase;
 ///     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
 ///     server: None,
 ///     hsts: None,
+///     request_id: None,
 /// };
 /// let mut out = Vec::new();
 /// let body_length = LocalResponse::from(Refusal::MissingHost).encode(&mut out, &context);
@@ -159,6 +160,7 @@ mod tests {
         date: b"Sun, 22 Nov 2026 14:32:23 GMT",
         server: Some(b"lockgate"),
         hsts: None,
+        request_id: None,
     };
 
     #[test]

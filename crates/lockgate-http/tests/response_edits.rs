@@ -247,6 +247,7 @@ fn check_encoding(head: &ResponseHead, model: &Model) {
         date: b"now",
         server: Some(b"lockgate"),
         hsts: None,
+        request_id: None,
     };
     let mut out = Vec::new();
     encode_head(&mut out, head, BodyLength::Known(7), &context);

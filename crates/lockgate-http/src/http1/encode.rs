@@ -25,6 +25,8 @@ pub struct ResponseContext<'a> {
     /// The Strict-Transport-Security field (RFC 6797) to add unless the application set one. Only for responses over
     /// TLS (§7.2).
     pub hsts: Option<&'a [u8]>,
+    /// The X-Request-Id field to add; the head does not have one.
+    pub request_id: Option<&'a [u8]>,
 }
 
 impl<'a> ResponseContext<'a> {
@@ -38,6 +40,7 @@ impl<'a> ResponseContext<'a> {
             date,
             server,
             hsts: None,
+            request_id: None,
         }
     }
 
@@ -90,6 +93,9 @@ pub fn encode_head(
         && !head.has_server()
     {
         push_line(out, b"Server: ", server);
+    }
+    if let Some(id) = context.request_id {
+        push_line(out, b"X-Request-Id: ", id);
     }
     if context.hsts.is_some() {
         push_hsts(out, head, context);
@@ -170,6 +176,7 @@ mod tests {
             date: DATE,
             server: Some(b"lockgate"),
             hsts: None,
+            request_id: None,
         };
         let mut out = Vec::new();
         let body = encode_head(&mut out, head, length, &context);
@@ -226,6 +233,26 @@ mod tests {
                 .collect();
             assert_eq!(found.join(" "), expected);
         }
+    }
+
+    #[test]
+    fn the_id_of_the_request_is_added() {
+        let context = ResponseContext {
+            request_id: Some(b"abc"),
+            ..ResponseContext::closing(false, DATE, None)
+        };
+        let mut out = Vec::new();
+        encode_head(
+            &mut out,
+            &response(204, &[("X-A", "1")]),
+            Known(0),
+            &context,
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 204 Reason\r\nX-A: 1\r\nDate: Sun, 22 Nov 2026 14:32:23 GMT\r\n\
+             X-Request-Id: abc\r\nConnection: close\r\n\r\n"
+        );
     }
 
     /// Status, headers, length, version, HEAD; the expected framing, and whether the connection stays open.

@@ -33,6 +33,9 @@ pub(crate) fn encode_response(
     {
         encode_field(b"server", server, out);
     }
+    if let Some(id) = context.request_id {
+        encode_field(b"x-request-id", id, out);
+    }
     if let Some(hsts) = context.missing_hsts(head) {
         encode_field(b"strict-transport-security", hsts, out);
     }

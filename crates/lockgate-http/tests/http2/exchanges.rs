@@ -13,6 +13,7 @@ pub const CONTEXT: ResponseContext<'static> = ResponseContext {
     date: b"Sun, 22 Nov 2026 14:32:23 GMT",
     server: Some(b"lockgate"),
     hsts: None,
+    request_id: None,
 };
 
 #[test]
