@@ -91,9 +91,11 @@ def thread_line(thread: Any) -> str:
 
 
 def shown_request(request: Any) -> str:
-    """Its method and target, with a mark if its call has taken the connection over."""
+    """Its method, target and id, with a mark if its call has taken the connection over."""
     cut = "…" if request["target_is_cut"] else ""
     mark = " (WebSocket)" if request["websocket"] else ""
+    if "request_id" in request:
+        mark += f" (id {printable(request['request_id'])})"
     return f"{printable(request['method'])} {printable(request['target'])}{cut}{mark}"
 
 

@@ -13,6 +13,18 @@ pub struct IdentityConfig {
     pub otlp: Option<OtlpConfig>,
 }
 
+impl IdentityConfig {
+    /// Whether requests have an id or a place in a trace.
+    pub fn is_on(&self) -> bool {
+        self.request_id || self.traces()
+    }
+
+    /// Whether requests have a place in a trace.
+    pub fn traces(&self) -> bool {
+        self.trace || self.otlp.is_some()
+    }
+}
+
 /// OTLP over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtlpConfig {

@@ -32,6 +32,14 @@ pub struct AccessRecord<'a> {
     /// The user, if it is known from something other than the `Authorization` header; `None`: the name in a Basic
     /// header is shown.
     pub user: Option<&'a [u8]>,
+    /// Its id; `None`: requests have no ids.
+    pub request_id: Option<&'a [u8]>,
+    /// The trace that it belongs to; empty if it is not known, `None`: requests are not traced.
+    pub trace_id: Option<&'a [u8]>,
+    /// The server's span; as for `trace_id`.
+    pub span_id: Option<&'a [u8]>,
+    /// How long a proxy in front had the request before `started`, if it says so.
+    pub waited_before: Option<Duration>,
     /// Method; empty when no request line could be read.
     pub method: &'a [u8],
     /// Target exactly as sent; empty when no request line could be read.
@@ -179,9 +187,7 @@ impl<'a> AccessRecord<'a> {
 
     /// `s.µµµµµµ`
     pub(crate) fn write_decimal_seconds(&self, out: &mut Vec<u8>) {
-        number(out, self.duration.as_secs());
-        out.push(b'.');
-        out.extend_from_slice(&six_digits(self.duration.subsec_micros()));
+        decimal_seconds(out, self.duration);
     }
 
     fn write_part(&self, out: &mut Vec<u8>, part: &Part, escape: Escape) {
@@ -206,6 +212,13 @@ impl<'a> AccessRecord<'a> {
             Part::BodyBytes | Part::BodyBytesOrDash => number(out, self.body_bytes),
             Part::Referer => text(out, escape, (self.request_header)("referer")),
             Part::UserAgent => text(out, escape, (self.request_header)("user-agent")),
+            Part::RequestId => text(out, escape, self.request_id),
+            Part::TraceId => text(out, escape, self.trace_id),
+            Part::SpanId => text(out, escape, self.span_id),
+            Part::QueuedBefore => match self.waited_before {
+                Some(waited) => decimal_seconds(out, waited),
+                None => out.push(b'-'),
+            },
             Part::Reason => text(out, escape, self.reason.map(str::as_bytes)),
             Part::Seconds => number(out, self.duration.as_secs()),
             Part::Milliseconds => number(out, self.duration.as_millis()),
@@ -261,6 +274,13 @@ fn column(out: &mut Vec<u8>, escape: Escape, value: impl Iterator<Item = u8> + C
             byte => escape.slice(out, &[byte]),
         }),
     }
+}
+
+/// `s.µµµµµµ`
+pub(crate) fn decimal_seconds(out: &mut Vec<u8>, duration: Duration) {
+    number(out, duration.as_secs());
+    out.push(b'.');
+    out.extend_from_slice(&six_digits(duration.subsec_micros()));
 }
 
 fn number(out: &mut Vec<u8>, value: impl itoa::Integer) {

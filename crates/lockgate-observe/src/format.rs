@@ -66,8 +66,7 @@ impl fmt::Display for BadFormat {
 
 impl std::error::Error for BadFormat {}
 
-const KNOWN: &str =
-    "h l u t r m U q H s B b f a R T M D L p, {name}i, {name}o and {name}e, each as %(atom)s";
+const KNOWN: &str = "h l u t r m U q H s B b f a R T M D L p I X S Q, {name}i, {name}o and {name}e, each as %(atom)s";
 
 /// One piece of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,6 +102,14 @@ pub(crate) enum Part {
     UserAgent,
     /// `R`, which is not gunicorn's
     Reason,
+    /// `I`, which is not gunicorn's
+    RequestId,
+    /// `X`, which is not gunicorn's
+    TraceId,
+    /// `S`, which is not gunicorn's
+    SpanId,
+    /// `Q`, which is not gunicorn's
+    QueuedBefore,
     /// `T`
     Seconds,
     /// `M`
@@ -215,6 +222,10 @@ fn atom(name: &str) -> Option<Part> {
         "D" => Part::Microseconds,
         "L" => Part::DecimalSeconds,
         "p" => Part::ProcessId,
+        "I" => Part::RequestId,
+        "X" => Part::TraceId,
+        "S" => Part::SpanId,
+        "Q" => Part::QueuedBefore,
         _ => return None,
     })
 }

@@ -1,8 +1,8 @@
-//! Access lines as JSON objects with typed values; every key is always present.
+//! Access lines as JSON objects with typed values; every key is always present, unless a setting has to ask for it.
 //!
 //! Invariant: what is unknown is `null`, numbers are bare, and every text is ASCII.
 
-use crate::access::AccessRecord;
+use crate::access::{AccessRecord, decimal_seconds};
 use crate::escape::Escape;
 use crate::percent::PercentDecoded;
 
@@ -38,6 +38,21 @@ pub(crate) fn write_object(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     out.extend_from_slice(record.outcome.name().as_bytes());
     out.extend_from_slice(b"\",\"reason\":");
     text(out, record.reason.map(str::as_bytes));
+    let ids: [(&[u8], _); 3] = [
+        (b",\"request_id\":", record.request_id),
+        (b",\"trace_id\":", record.trace_id),
+        (b",\"span_id\":", record.span_id),
+    ];
+    for (key, id) in ids {
+        if let Some(id) = id {
+            out.extend_from_slice(key);
+            text(out, present(id));
+        }
+    }
+    if let Some(waited) = record.waited_before {
+        out.extend_from_slice(b",\"queued_before\":");
+        decimal_seconds(out, waited);
+    }
     out.extend_from_slice(b",\"pid\":");
     number(out, record.pid);
     out.push(b'}');

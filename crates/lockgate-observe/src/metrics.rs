@@ -539,9 +539,9 @@ mod tests {
             counters.record_taken(entry, 2_000_000);
             counters.record_taken(entry, 20_000);
             if slot == 1 {
-                entry.begin(2_000_000_000, b"GET", b"/", None);
+                entry.begin(2_000_000_000, b"GET", b"/", None, b"");
                 let websocket = counters.claim(2, 0).unwrap();
-                websocket.begin(1_000_000_000, b"GET", b"/echo", None);
+                websocket.begin(1_000_000_000, b"GET", b"/echo", None, b"");
                 counters.begin_upgraded(Some(websocket));
             }
             for index in 0..count {

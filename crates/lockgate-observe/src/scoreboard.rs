@@ -66,7 +66,7 @@ const MAINTENANCE: usize = EXITS + exits::WORDS;
 impl Scoreboard {
     /// More workers than this may run; the excess workers have no record and take no part.
     pub const MOST_WORKERS: usize = 256;
-    /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 11 MiB, of which only written pages take
+    /// How many words a scoreboard for [`Scoreboard::MOST_WORKERS`] has: 14 MiB, of which only written pages take
     /// memory.
     pub const WORDS: usize = MAINTENANCE + maintenance::WORDS;
 

@@ -244,6 +244,7 @@ Thread 0x0000000000000001 (most recent call first):
                 target: b"/checkout".to_vec(),
                 is_cut: false,
                 client: b"::1".to_vec(),
+                request_id: Vec::new(),
                 is_upgraded: false,
             }),
         }

@@ -81,6 +81,9 @@ impl Json {
         self.text("client", &request.client);
         self.seconds("age", now.saturating_sub(request.began));
         self.truth("websocket", request.is_upgraded);
+        if !request.request_id.is_empty() {
+            self.text("request_id", &request.request_id);
+        }
     }
 
     fn totals(&mut self, totals: &Totals) {
@@ -164,7 +167,7 @@ mod tests {
             counters.claim(55, 0).unwrap();
             for target in [&b"/a?\"quoted\"\\"[..], b"/\xff\xc3\xa9\x1b[2J"] {
                 let entry = counters.claim(56, 0).unwrap();
-                entry.begin(2_000_000_000, b"GET", target, Some(b"::1"));
+                entry.begin(2_000_000_000, b"GET", target, Some(b"::1"), b"");
             }
         }
         let found = status(scoreboard, 4_250_000_000);

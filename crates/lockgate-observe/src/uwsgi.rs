@@ -208,7 +208,7 @@ mod tests {
             serde_json::from_slice::<Value>(&out).unwrap()
         };
         assert_eq!(reported()["workers"][0]["status"], "idle");
-        entry.begin(5, b"GET", b"/", Some(b""));
+        entry.begin(5, b"GET", b"/", Some(b""), b"");
         let found = reported();
         assert_eq!(
             (&found["pid"], &found["listen_queue"]),

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod edits;
+mod identity;
 mod maintenance;
 mod routing;
 #[cfg(test)]
@@ -36,6 +37,10 @@ impl Admission {
     pub fn new(parts: &Parts<'_>) -> io::Result<Option<Arc<Self>>> {
         let response_rules = routing::response_rules(parts.routes)?;
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        if let Some(ids) = parts.ids {
+            let identify = identity::Identify::new(&parts.config.identity, ids);
+            stages.push(Box::new(identify));
+        }
         if let Some(maintenance) = maintenance::Maintenance::new(parts) {
             stages.push(Box::new(maintenance));
         }

@@ -15,12 +15,14 @@ pub(crate) mod publication;
 pub(crate) mod queue;
 pub(crate) mod refusals;
 pub mod request;
+pub(crate) mod request_id;
 pub mod response;
 pub(crate) mod response_rules;
 pub(crate) mod stored_response;
 pub(crate) mod subscribed_channels;
 pub(crate) mod subscriber;
 pub(crate) mod subscription;
+pub(crate) mod trace;
 pub(crate) mod websocket_session;
 pub mod writer;
 

@@ -188,7 +188,8 @@ impl ThreadRecorder {
             return;
         };
         if let Some(counters) = &self.counted {
-            counters.record_taken(entry, nanos(waited));
+            let before = request.admitted.waited_before.unwrap_or_default();
+            counters.record_taken(entry, nanos(waited + before));
         }
         let client = request.client();
         let is_known = (self.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client));
@@ -200,6 +201,7 @@ impl ThreadRecorder {
             request.head.method(),
             shown_target(request.head.target(), self.shows_queries),
             (!is_known).then_some(client.host().as_bytes()),
+            request.id().map_or(b"", str::as_bytes),
         );
     }
 

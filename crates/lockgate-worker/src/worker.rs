@@ -33,6 +33,7 @@ use crate::exchange::body::spool::BodyStore;
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::{self, AskForReplacement, Deadlines};
 use crate::exchange::handler::Resume;
+use crate::exchange::request_id::IdGenerator;
 use crate::handlers;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -144,7 +145,13 @@ impl Worker {
                     io::Error::new(io::ErrorKind::InvalidInput, error.to_string())
                 })?;
                 let error_log = Arc::clone(&error_log);
-                Some(AccessLog::start(format, target, error_log, &panic_guard)?)
+                Some(AccessLog::start(
+                    format,
+                    config.identity.traces(),
+                    target,
+                    error_log,
+                    &panic_guard,
+                )?)
             }
         };
         let statsd = Statsd::start(
@@ -163,9 +170,11 @@ impl Worker {
         let inbox = Arc::new(Inbox::new()?);
         let blocking = BlockingPool::for_disks(panic_guard.clone());
         let routes = Arc::new(Routes::new(&config.routes));
+        let ids = (config.identity.is_on()).then(|| Arc::new(IdGenerator::seeded()));
         let admission = Admission::new(&admission::Parts {
             config: &config,
             routes: &routes,
+            ids: ids.as_ref(),
             scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
         })?;
         let handlers = handlers::all(&handlers::Parts {
@@ -188,6 +197,7 @@ impl Worker {
             broadcast,
             limits: Arc::new(limits_of(&config)),
             admission,
+            ids,
             server_header: config.server_header.clone().map(String::into_bytes),
             hsts: config.tls.hsts.clone().map(String::into_bytes),
             app,

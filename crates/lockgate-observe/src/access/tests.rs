@@ -6,6 +6,9 @@ use super::*;
 struct Sample {
     client: &'static str,
     user: Option<&'static [u8]>,
+    request_id: Option<&'static [u8]>,
+    trace_id: Option<&'static [u8]>,
+    waited_before: Option<Duration>,
     method: &'static [u8],
     target: &'static [u8],
     path: &'static [u8],
@@ -23,6 +26,9 @@ impl Default for Sample {
         Self {
             client: "203.0.113.9",
             user: None,
+            request_id: None,
+            trace_id: None,
+            waited_before: None,
             method: b"GET",
             target: b"/caf%C3%A9?q=1",
             path: b"/caf%C3%A9",
@@ -60,6 +66,10 @@ impl Sample {
         let record = AccessRecord {
             client: self.client,
             user: self.user,
+            request_id: self.request_id,
+            trace_id: self.trace_id,
+            span_id: self.trace_id,
+            waited_before: self.waited_before,
             method: self.method,
             target: self.target,
             path: self.path,
@@ -144,6 +154,7 @@ fn every_atom_has_its_value() {
         ("%(D)s %(D)d", "1234567 1234567"),
         ("%(L)s", "1.234567"),
         ("%(p)s", "<4711>"),
+        ("%(I)s %(X)s %(S)s %(Q)s", "- - - -"),
         ("%({hOsT}i)s", "example.com"),
         ("%({x-none}i)s %({x-empty}i)s", "- -"),
         ("%({content-type}o)s %({etag}o)s", "text/html -"),
@@ -286,6 +297,27 @@ fn json_is_typed_and_has_always_the_same_keys() {
         assert_eq!(json["outcome"], name);
         assert_eq!(json.as_object().unwrap().len(), keys);
     }
+}
+
+#[test]
+fn the_identity_of_a_request_is_in_every_format_if_it_has_one() {
+    let none = Sample::default().json();
+    for key in ["request_id", "trace_id", "span_id", "queued_before"] {
+        assert_eq!(none.get(key), None, "{key}");
+    }
+    let sample = || Sample {
+        request_id: Some(b"4bf92f35"),
+        trace_id: Some(b""),
+        waited_before: Some(Duration::from_micros(1_000_250)),
+        ..Sample::default()
+    };
+    let line = sample().line("%(I)s %(X)s %(S)s %(Q)s");
+    assert_eq!(line, "4bf92f35 - - 1.000250");
+    let json = sample().json();
+    assert_eq!(json["request_id"], "4bf92f35");
+    assert_eq!(json.get("trace_id"), Some(&serde_json::Value::Null));
+    assert_eq!(json.get("span_id"), Some(&serde_json::Value::Null));
+    assert_eq!(json["queued_before"], 1.000_25);
 }
 
 #[test]

@@ -7,8 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// Words of an entry: four cache lines.
-pub(super) const ENTRY: usize = 32;
+/// Words of an entry: five cache lines.
+pub(super) const ENTRY: usize = 40;
 /// Lines of a worker: as many as `threads = auto` can start, and some spare. Further threads are not shown.
 pub(super) const ENTRIES: usize = 160;
 
@@ -24,6 +24,7 @@ const THREAD: usize = 28;
 const IDENT: usize = 29;
 const CALLS: usize = 30;
 const WAITED: usize = 31;
+const REQUEST_ID: usize = 32;
 
 // States: no thread has the entry; its thread is idle; its thread runs a request; the call of that request has taken its
 // connection over.
@@ -36,6 +37,7 @@ const UPGRADED: u64 = 3;
 const METHOD_BYTES: usize = (TARGET - METHOD) * 8;
 const TARGET_BYTES: usize = (CLIENT - TARGET) * 8;
 const CLIENT_BYTES: usize = (THREAD - CLIENT) * 8;
+const REQUEST_ID_BYTES: usize = (ENTRY - REQUEST_ID) * 8;
 
 /// How often a reader tries: an entry that changes all the time has short requests, which are of no interest.
 const ATTEMPTS: u32 = 8;
@@ -70,6 +72,8 @@ pub struct Running {
     pub is_cut: bool,
     /// The client; empty on a unix socket.
     pub client: Vec<u8>,
+    /// The beginning of its id; empty if requests have none.
+    pub request_id: Vec<u8>,
     /// Whether its call has taken the connection over, as for a WebSocket.
     pub is_upgraded: bool,
 }
@@ -105,9 +109,17 @@ impl ThreadEntry {
         self.words[STATE].store(FREE, Ordering::Release);
     }
 
-    /// The thread runs this request from now on. `client` is omitted if it is the same as the last time.
+    /// The thread runs this request from now on. `client` is omitted if it is the same as the last time; the id is
+    /// empty if requests have none.
     #[inline]
-    pub fn begin(self, began: u64, method: &[u8], target: &[u8], client: Option<&[u8]>) {
+    pub fn begin(
+        self,
+        began: u64,
+        method: &[u8],
+        target: &[u8],
+        client: Option<&[u8]>,
+        request_id: &[u8],
+    ) {
         let version = self.word(VERSION);
         self.words[VERSION].store(version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
@@ -123,10 +135,12 @@ impl ThreadEntry {
         let method_length = method.len().min(METHOD_BYTES) as u64;
         // One more than fits marks a target that was cut off.
         let target_length = target.len().min(TARGET_BYTES + 1) as u64;
-        let lengths = client << 48 | target_length << 16 | method_length;
+        let id_length = request_id.len().min(REQUEST_ID_BYTES) as u64;
+        let lengths = client << 48 | id_length << 32 | target_length << 16 | method_length;
         self.words[LENGTHS].store(lengths, Ordering::Relaxed);
         store(&self.words[METHOD..TARGET], method);
         store(&self.words[TARGET..CLIENT], target);
+        store(&self.words[REQUEST_ID..], request_id);
         self.words[STATE].store(RUNNING, Ordering::Relaxed);
         self.words[VERSION].store(version.wrapping_add(2), Ordering::Release);
     }
@@ -205,6 +219,7 @@ fn running(words: &[u64; ENTRY]) -> Running {
         target: text(TARGET, CLIENT, target_length),
         is_cut: target_length > TARGET_BYTES as u64,
         client: text(CLIENT, THREAD, lengths >> 48),
+        request_id: text(REQUEST_ID, ENTRY, lengths >> 32),
         is_upgraded: words[STATE] == UPGRADED,
     }
 }
@@ -259,21 +274,25 @@ mod tests {
             request: None,
         };
         assert_eq!(entry.read(), Some(idle.clone()));
-        entry.begin(5, b"GET", b"/", Some(b"127.0.0.1"));
+        entry.begin(5, b"GET", b"/", Some(b"127.0.0.1"), b"");
         let request = entry.read().unwrap().request.unwrap();
         assert_eq!((request.began, &request.method[..]), (5, &b"GET"[..]));
         assert_eq!((&request.target[..], request.is_cut), (&b"/"[..], false));
-        assert_eq!(request.client, b"127.0.0.1");
+        assert_eq!(
+            (&request.client[..], &request.request_id[..]),
+            (&b"127.0.0.1"[..], &b""[..])
+        );
         entry.end();
         assert_eq!(entry.read(), Some(idle));
-        entry.begin(6, b"DELETE", b"/a/longer/one?and=more", None);
+        entry.begin(6, b"DELETE", b"/a/longer/one?and=more", None, b"4bf92f35");
         let request = entry.read().unwrap().request.unwrap();
+        assert_eq!(request.request_id, b"4bf92f35");
         assert_eq!(request.target, b"/a/longer/one?and=more");
         assert_eq!(request.client, b"127.0.0.1", "as before");
         assert!(!entry.read().unwrap().is_upgraded());
         entry.upgrade();
         assert!(entry.is_upgraded() && entry.read().unwrap().is_upgraded());
-        entry.begin(7, b"GET", b"/", None);
+        entry.begin(7, b"GET", b"/", None, b"");
         assert!(!entry.is_upgraded());
         entry.release();
         assert_eq!(entry.read(), None);
@@ -286,12 +305,13 @@ mod tests {
         entry.claim(1, 0);
         for length in 0..200 {
             let text: Vec<u8> = (0..length).map(|index| b'a' + index % 26).collect();
-            entry.begin(1, &text, &text, Some(&text));
+            entry.begin(1, &text, &text, Some(&text), &text);
             let request = entry.read().unwrap().request.unwrap();
             let cut = |room: usize| &text[..text.len().min(room)];
             assert_eq!(request.method, cut(METHOD_BYTES), "{length}");
             assert_eq!(request.target, cut(TARGET_BYTES), "{length}");
             assert_eq!(request.client, cut(CLIENT_BYTES), "{length}");
+            assert_eq!(request.request_id, cut(REQUEST_ID_BYTES), "{length}");
             assert_eq!(request.is_cut, text.len() > TARGET_BYTES, "{length}");
         }
     }
@@ -309,7 +329,8 @@ mod tests {
                     let letter = b'a' + (round % 26) as u8;
                     let length = (round % 26) as usize * 4 + 1;
                     let text = [letter; 128];
-                    entry.begin(round, &text[..8], &text[..length], Some(&text[..40]));
+                    let (target, client) = (&text[..length], Some(&text[..40]));
+                    entry.begin(round, &text[..8], target, client, &text[..32]);
                     if round % 3 == 0 {
                         entry.end();
                     }
@@ -324,7 +345,14 @@ mod tests {
                 let letter = b'a' + (request.began % 26) as u8;
                 let length = (request.began % 26) as usize * 4 + 1;
                 assert_eq!(request.target.len(), length, "{}", request.began);
-                let all = [&request.method, &request.target, &request.client];
+                let Running {
+                    method,
+                    target,
+                    client,
+                    request_id,
+                    ..
+                } = &request;
+                let all = [method, target, client, request_id];
                 assert!(
                     all.into_iter().flatten().all(|byte| *byte == letter),
                     "{request:?}"

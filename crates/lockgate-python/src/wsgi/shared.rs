@@ -102,7 +102,13 @@ impl Shared {
     /// Method and target for a log line.
     pub(crate) fn described(&self, request: &Request) -> String {
         let target = shown_target(request.head.target(), self.settings.shows_queries);
-        described(request.head.method(), target)
+        let mut text = described(request.head.method(), target);
+        if let Some(id) = request.id() {
+            text.push_str(" (id ");
+            text.push_str(id);
+            text.push(')');
+        }
+        text
     }
 
     /// Writes to the error log without the GIL: the log may be a pipe that is full.

@@ -20,6 +20,8 @@ pub struct InFlightRequest {
     pub is_cut: bool,
     /// The client's address; empty on a unix socket.
     pub client: Vec<u8>,
+    /// The beginning of its id; empty if requests have none.
+    pub request_id: Vec<u8>,
 }
 
 impl InFlightRequest {
@@ -33,6 +35,7 @@ impl InFlightRequest {
             target: request.target,
             is_cut: request.is_cut,
             client: request.client,
+            request_id: request.request_id,
         })
     }
 }
@@ -51,6 +54,9 @@ impl fmt::Display for InFlightRequest {
         }
         if !self.client.is_empty() {
             write!(out, " of {}", escaped(&self.client))?;
+        }
+        if !self.request_id.is_empty() {
+            write!(out, " (id {})", escaped(&self.request_id))?;
         }
         let seconds = self.age.as_secs_f64();
         write!(out, ", {seconds:.2} s old, in thread {}", self.thread)
@@ -77,15 +83,17 @@ mod tests {
             target: b"/a?\n[x]\"".to_vec(),
             is_cut: true,
             client: b"127.0.0.1".to_vec(),
+            request_id: b"4bf9".to_vec(),
             is_upgraded: false,
         };
         let request = InFlightRequest::of(call(Some(running)), 2_350_000_000).unwrap();
         assert_eq!(
             request.to_string(),
-            r"GET /a?\x0a[x]\x22... of 127.0.0.1, 0.35 s old, in thread 140"
+            r"GET /a?\x0a[x]\x22... of 127.0.0.1 (id 4bf9), 0.35 s old, in thread 140"
         );
         let local = InFlightRequest {
             client: Vec::new(),
+            request_id: Vec::new(),
             is_cut: false,
             target: b"/".to_vec(),
             ..request

@@ -246,6 +246,7 @@ mod tests {
             target: b"/".to_vec(),
             is_cut: false,
             client: b"::1".to_vec(),
+            request_id: Vec::new(),
         };
         let cases = [
             (0, ""),

@@ -9,6 +9,7 @@ use lockgate_routes::Routes;
 
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
+use crate::exchange::request_id::IdGenerator;
 
 /// One decision. The event loop asks the stages in their order; the first answer counts.
 pub trait Stage: Send + Sync {
@@ -21,6 +22,8 @@ pub trait Stage: Send + Sync {
 pub struct Parts<'a> {
     pub config: &'a Config,
     pub routes: &'a Arc<Routes>,
+    /// Makes the ids of requests and spans, if there are any.
+    pub ids: Option<&'a Arc<IdGenerator>>,
     /// Memory that all processes of the server share, if there are any.
     pub scoreboard: Option<Scoreboard>,
 }

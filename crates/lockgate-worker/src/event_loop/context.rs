@@ -23,6 +23,7 @@ use crate::exchange::body::spool::{BodyStore, NotStored};
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::Deadlines;
 use crate::exchange::request::Request;
+use crate::exchange::request_id::{IdGenerator, RequestId};
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -44,6 +45,8 @@ pub struct Context {
     pub limits: Arc<Limits>,
     /// `None`: nothing is decided from heads alone.
     pub admission: Option<Arc<Admission>>,
+    /// Makes the ids of requests and spans, if there are any.
+    pub ids: Option<Arc<IdGenerator>>,
     pub server_header: Option<Vec<u8>>,
     /// For responses over TLS.
     pub hsts: Option<Vec<u8>>,
@@ -100,6 +103,13 @@ impl Context {
             Some(part) => request.certificate_user(part).map(Box::from),
             None => request.remote_user(),
         }
+    }
+
+    /// An id for a request that does not have one, because its head is faulty; `None`: requests have no ids.
+    #[cold]
+    pub fn new_request_id(&self) -> Option<RequestId> {
+        let ids = (self.ids.as_ref()).filter(|_| self.config.identity.request_id);
+        ids.map(|ids| ids.make())
     }
 
     /// How long a request may wait for a thread: a call without time left would be useless.

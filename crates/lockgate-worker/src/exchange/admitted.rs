@@ -2,15 +2,26 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockgate_routes::RouteId;
 
 use super::answer::Answer;
+use super::request_id::RequestId;
 use super::response_rules::ResponseRules;
+use super::trace::Trace;
 
 /// See the module documentation. Reset with its request.
 #[derive(Default)]
 pub struct Admitted {
+    /// Whether the peer is a proxy that is trusted to identify the request.
+    pub(crate) is_peer_trusted: bool,
+    /// Its id, if requests have one.
+    pub(crate) request_id: Option<RequestId>,
+    /// Its place in a trace, if requests are traced.
+    pub(crate) trace: Option<Trace>,
+    /// How long a trusted proxy had the request before it came here, if it says so.
+    pub(crate) waited_before: Option<Duration>,
     /// The route; 0 is that of the server.
     pub(crate) route: RouteId,
     /// The route whose rules say who may come: that of the path without regard to case.
@@ -29,6 +40,10 @@ pub struct Admitted {
 
 impl Admitted {
     pub(crate) fn clear(&mut self) {
+        self.is_peer_trusted = false;
+        self.request_id = None;
+        self.trace = None;
+        self.waited_before = None;
         self.route = 0;
         self.access = 0;
         self.mount = 0;
@@ -41,6 +56,7 @@ impl Admitted {
     /// For a request that the server makes of the same application.
     pub(crate) fn for_subrequest(&self) -> Self {
         Self {
+            request_id: self.request_id.clone(),
             route: self.route,
             access: self.access,
             mount: self.mount,

@@ -110,6 +110,8 @@ pub(crate) struct ClientIdentity {
     header: Option<Box<Vec<u8>>>,
     /// Whether the peer's headers are trusted, once that was decided.
     is_trusted: Option<bool>,
+    /// Whether a web server in front, which speaks the uwsgi protocol, is trusted.
+    is_web_server_trusted: Option<bool>,
     /// The last client identified, and the hop that named it: proxies send several requests of a client in a row.
     named: Option<Box<(Hop, Arc<Client>)>>,
 }
@@ -200,6 +202,7 @@ impl ClientIdentity {
         proxies: &TrustedProxies,
     ) -> Result<bool, Refusal> {
         let passes_fields = proxies.trusts(web_server);
+        self.is_web_server_trusted = Some(passes_fields);
         let is_proxy = match named {
             RemoteAddress::Absent => passes_fields,
             RemoteAddress::Unix => {
@@ -227,6 +230,19 @@ impl ClientIdentity {
     /// Whether the peer's headers are trusted.
     pub(crate) fn is_trusted(&mut self, peer: &Client, proxies: &TrustedProxies) -> bool {
         *self.is_trusted.get_or_insert_with(|| proxies.trusts(peer))
+    }
+
+    /// Whether the peer, or the web server that speaks for it, is trusted to identify requests: a wrong id or trace
+    /// names no wrong client.
+    pub(crate) fn is_trusted_with_requests(
+        &mut self,
+        peer: &Client,
+        proxies: &TrustedProxies,
+    ) -> bool {
+        match self.is_web_server_trusted {
+            Some(is_trusted) => is_trusted,
+            None => self.is_trusted(peer, proxies),
+        }
     }
 
     /// Takes the PROXY header from the first bytes of the connection, and the client that it names.

@@ -158,6 +158,7 @@ impl Deadlines {
             call.target.clear();
             let target = shown_target(request.head.target(), self.shows_queries);
             call.target.extend_from_slice(target);
+            call.request_id.clone_from(&request.admitted.request_id);
             let client = request.client();
             if !(call.client.as_ref()).is_some_and(|known| Arc::ptr_eq(known, client)) {
                 call.client = Some(Arc::clone(client));

@@ -12,6 +12,7 @@ use crate::exchange::admitted::Admitted;
 use crate::exchange::body::buffer::BodyBuffer;
 use crate::exchange::body::spool::{Spool, SpoolFile};
 use crate::exchange::body::stream::BodyStream;
+use crate::exchange::request_id::RequestId;
 use crate::transport::Transport;
 
 /// The body of a request. Unless it is streamed, it is complete before the application is called.
@@ -122,6 +123,11 @@ impl Request {
     /// The application that answers it: 0 is that of the server, the others are numbered as in `RoutesConfig::mounts`.
     pub fn mount(&self) -> u16 {
         self.admitted.mount
+    }
+
+    /// Its id, if requests have one.
+    pub fn id(&self) -> Option<&str> {
+        self.admitted.request_id.as_ref().map(RequestId::as_str)
     }
 
     /// Who has authenticated with the server.

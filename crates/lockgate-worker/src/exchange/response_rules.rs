@@ -22,6 +22,16 @@ pub struct ErrorPage {
     pub body: Vec<u8>,
 }
 
+/// The head without the X-Request-Id of the application, where the server sends that of the request; `None`: it has
+/// none. A response that was stored for another request would have that one's id.
+pub fn without_request_id(head: &ResponseHead) -> Option<ResponseHead> {
+    const NAME: &str = "X-Request-Id";
+    head.header(NAME)?;
+    let mut head = head.clone();
+    head.remove(NAME.as_bytes());
+    Some(head)
+}
+
 impl ResponseRules {
     /// The head with the edits; `None`: there are none.
     #[cold]

@@ -11,10 +11,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_config::LogTarget;
-use lockgate_http::{RequestHead, ResponseHead};
+use lockgate_http::{RequestHead, ResponseHead, hex};
 use lockgate_observe::{AccessFormat, AccessRecord, Level, Outcome};
 
 use crate::client::Client;
+use crate::exchange::request_id::RequestId;
+use crate::exchange::trace::Trace;
 use crate::helper_thread::PanicGuard;
 use crate::log::error_log::{ErrorLog, count_lines};
 use crate::log::output::LogOutput;
@@ -40,6 +42,12 @@ pub struct Entry {
     pub client: Option<Arc<Client>>,
     /// The user that the client's certificate names, if that is asked for.
     pub user: Option<Box<str>>,
+    /// The id of the request, if requests have one.
+    pub request_id: Option<RequestId>,
+    /// The place of the request in a trace, if requests are traced.
+    pub trace: Option<Trace>,
+    /// How long a proxy in front had the request before, if it says so.
+    pub waited_before: Option<Duration>,
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,
@@ -73,6 +81,9 @@ impl Entry {
         entry.head.clear();
         entry.client = None;
         entry.user = None;
+        entry.request_id = None;
+        entry.trace = None;
+        entry.waited_before = None;
         entry.response.clear();
         entry.environ.clear();
         entry.status = 0;
@@ -99,6 +110,8 @@ struct Pending {
 /// The access log of one worker.
 pub struct AccessLog {
     format: AccessFormat,
+    /// Requests are traced.
+    has_traces: bool,
     pending: Mutex<Pending>,
     changed: Condvar,
     output: LogOutput,
@@ -109,12 +122,14 @@ impl AccessLog {
     /// Opens the target and starts the writer.
     pub fn start(
         format: AccessFormat,
+        has_traces: bool,
         target: &LogTarget,
         error_log: Arc<ErrorLog>,
         panic_guard: &PanicGuard,
     ) -> io::Result<Arc<Self>> {
         let log = Arc::new(Self {
             format,
+            has_traces,
             pending: Mutex::default(),
             changed: Condvar::new(),
             output: LogOutput::open(target)?,
@@ -143,9 +158,16 @@ impl AccessLog {
         let duration = entry.started.map_or(Duration::ZERO, |started| {
             now.saturating_duration_since(started)
         });
+        let trace_id = entry.trace.map(|trace| hex::encode_128(trace.own.trace_id));
+        let span_id = entry.trace.map(|trace| hex::encode_64(trace.own.span_id));
+        let unknown: Option<&[u8]> = self.has_traces.then_some(b"");
         let record = AccessRecord {
             client: client.host(),
             user: entry.user.as_deref().map(str::as_bytes),
+            request_id: entry.request_id.as_ref().map(RequestId::as_bytes),
+            trace_id: trace_id.as_ref().map(<[u8; 32]>::as_slice).or(unknown),
+            span_id: span_id.as_ref().map(<[u8; 16]>::as_slice).or(unknown),
+            waited_before: entry.waited_before,
             method: head.method(),
             target: head.target(),
             path: head.path(),

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lockgate_config::Config;
-use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead};
+use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead, request_start};
 use lockgate_observe::Level;
 
 use crate::client::Client;
@@ -132,10 +132,44 @@ pub fn identify(
 
 /// Has admission decide about a request whose client is identified.
 #[inline]
-pub fn admit(request: &mut Request, context: &Context, now: Instant) {
+pub fn admit(
+    identity: &mut ClientIdentity,
+    request: &mut Request,
+    peer: &Client,
+    context: &Context,
+    now: Instant,
+) {
     if let Some(admission) = &context.admission {
+        request.admitted.is_peer_trusted =
+            identity.is_trusted_with_requests(peer, &context.proxies);
         admission.admit(request, now);
     }
+}
+
+/// Takes over when a trusted proxy has received the request.
+#[cold]
+pub fn read_request_start(
+    identity: &mut ClientIdentity,
+    request: &mut Request,
+    peer: &Client,
+    context: &Context,
+) {
+    const NAMES: [&[u8]; 2] = [b"x-request-start", b"x-queue-start"];
+    let is_start = |name: &[u8]| NAMES.iter().any(|start| name.eq_ignore_ascii_case(start));
+    let has_start = request.head.headers().any(|(name, _)| is_start(name));
+    if !has_start || !identity.is_trusted_with_requests(peer, &context.proxies) {
+        return;
+    }
+    // A clock before 1970 makes every value one of the future.
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let starts = request.head.headers().filter(|(name, _)| is_start(name));
+    // Of several proxies the first one counts.
+    let waited = starts
+        .filter_map(|(_, value)| request_start::elapsed(value, now))
+        .max();
+    request.admitted.waited_before = waited;
 }
 
 /// Logs a refusal that the operator can act on.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ending::{ClientSocket, Ending};
 use crate::client::Client;
+use crate::exchange::request_id::RequestId;
 use crate::log::access_log::Entry;
 
 /// Time between the deadline, with its interruption, and the conclusion that the thread is stuck: an application may
@@ -67,6 +68,7 @@ pub(crate) struct Call {
     pub(crate) is_interrupted: bool,
     pub(crate) method: Vec<u8>,
     pub(crate) target: Vec<u8>,
+    pub(crate) request_id: Option<RequestId>,
     pub(crate) client: Option<Arc<Client>>,
     pub(crate) client_socket: ClientSocket,
     pub(crate) entry: Option<Box<Entry>>,
@@ -149,6 +151,7 @@ impl CallSlot {
                 is_interrupted: false,
                 method: Vec::new(),
                 target: Vec::new(),
+                request_id: None,
                 client: None,
                 client_socket: ClientSocket::default(),
                 entry: None,

@@ -7,6 +7,7 @@ use lockgate_http::http2::StreamId;
 use lockgate_http::{LocalResponse, ResponseContext};
 
 use crate::date::with_date;
+use crate::exchange::request_id::RequestId;
 use crate::transport::AbortHandle;
 use crate::transport::descriptors::TrackedFd;
 
@@ -28,6 +29,8 @@ pub struct ClientSocket {
     pub is_head_request: bool,
     /// No earlier output is pending, so an answer may be written to the socket.
     pub is_output_empty: bool,
+    /// The id of its request, if requests have one.
+    pub request_id: Option<RequestId>,
 }
 
 /// What ends at the deadline.
@@ -57,6 +60,7 @@ impl Default for ClientSocket {
             handle: Handle::Connection(Weak::<TrackedFd>::new()),
             is_head_request: false,
             is_output_empty: false,
+            request_id: None,
         }
     }
 }
@@ -64,7 +68,10 @@ impl Default for ClientSocket {
 impl ClientSocket {
     /// Sends 504 and ends the stream. If the socket does not take all of it at once, the connection is reset.
     pub fn answer_or_abort(&self, server: Option<&[u8]>) -> Ending {
-        let response = LocalResponse::text(STATUS, "the request took too long").closing();
+        let mut response = LocalResponse::text(STATUS, "the request took too long").closing();
+        if let Some(id) = &self.request_id {
+            response = id.added_to(response);
+        }
         let is_answered = match &self.handle {
             Handle::Connection(handle) => (handle.upgrade())
                 .filter(|_| self.is_output_empty)
@@ -130,6 +137,7 @@ mod tests {
             handle: Handle::Connection(handle),
             is_head_request: false,
             is_output_empty: true,
+            request_id: None,
         }
     }
 

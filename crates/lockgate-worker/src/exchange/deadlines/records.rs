@@ -147,5 +147,8 @@ fn description(call: &Call) -> String {
         }
         _ => {}
     }
+    if let Some(id) = &call.request_id {
+        let _infallible = write!(text, " (id {})", id.as_str());
+    }
     text
 }

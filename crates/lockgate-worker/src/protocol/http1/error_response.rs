@@ -20,6 +20,8 @@ impl Http1 {
     pub(super) fn refuse(&mut self, rejection: Rejection, outcome: Outcome, now: Instant) -> Next {
         let mut request = self.reader.request.take().unwrap_or_default();
         let is_head = request.head.method() == b"HEAD";
+        let admitted_id = request.admitted.request_id.take();
+        let request_id = admitted_id.or_else(|| self.context.new_request_id());
         if let Rejection::OfPeer(refusal) = &rejection {
             warn_of_refusal(
                 *refusal,
@@ -37,6 +39,7 @@ impl Http1 {
         if let Some(entry) = &mut self.response.entry {
             entry.status = status;
             entry.reason = Some(rejection.name());
+            entry.request_id.clone_from(&request_id);
         }
         self.response.status = status;
         let length_before = self.link.out.len();
@@ -46,6 +49,9 @@ impl Http1 {
         let mut response = rejection.response();
         if let Some(rules) = &self.response.rules {
             response = rules.applied(&response);
+        }
+        if let Some(id) = &request_id {
+            response = id.added_to(response);
         }
         response.close = !self.link.local.is_uwsgi;
         let body_bytes = with_date(|date| {

@@ -14,7 +14,7 @@ use crate::exchange::body::stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::ProxyHeaderRead;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
-use crate::protocol::intake::{admit, identify, streams_body_of};
+use crate::protocol::intake::{admit, identify, read_request_start, streams_body_of};
 use crate::protocol::uwsgi;
 
 impl Http1 {
@@ -35,20 +35,27 @@ impl Http1 {
         request.has_body = !matches!(head.framing(), Framing::None);
         if head.may_have_forwarding_headers() || self.context.proxies.examines_all_heads() {
             self.identify_client(request)?;
+            let (identity, peer) = (&mut self.reader.identity, &self.link.client);
+            read_request_start(identity, request, peer, &self.context);
         } else {
             request.set_client(&self.link.client);
         }
         if !Arc::ptr_eq(&request.local, &self.link.local) {
             request.local = Arc::clone(&self.link.local);
         }
-        admit(request, &self.context, now);
+        let (identity, peer) = (&mut self.reader.identity, &self.link.client);
+        admit(identity, request, peer, &self.context, now);
         self.response.rules = request.admitted.response_rules.take();
+        (self.response.request_id).clone_from(&request.admitted.request_id);
         let head = &request.head;
         if self.context.access_log.is_some() {
             let mut entry = Entry::take();
             entry.head.clone_from(head);
             entry.client = Some(Arc::clone(&request.client));
             entry.user = self.context.user_of(request);
+            entry.request_id.clone_from(&request.admitted.request_id);
+            entry.trace = request.admitted.trace;
+            entry.waited_before = request.admitted.waited_before;
             entry.started = Some(now);
             self.response.entry = Some(entry);
         }

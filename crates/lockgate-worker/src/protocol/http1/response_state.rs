@@ -8,6 +8,7 @@ use lockgate_observe::{Loss, Outcome, Response};
 
 use super::Http1;
 use crate::exchange::deadlines::call_slot::CallSlot;
+use crate::exchange::request_id::RequestId;
 use crate::exchange::response_rules::ResponseRules;
 use crate::log::access_log::Entry;
 
@@ -32,6 +33,8 @@ pub(super) struct ResponseState {
     pub(super) client_keeps_alive: bool,
     /// What changes its head, and the texts of the server.
     pub(super) rules: Option<Arc<ResponseRules>>,
+    /// The id of its request, if requests have one.
+    pub(super) request_id: Option<RequestId>,
     /// Its line of the access log.
     pub(super) entry: Option<Box<Entry>>,
     pub(super) status: u16,

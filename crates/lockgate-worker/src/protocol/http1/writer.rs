@@ -20,6 +20,8 @@ use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::deadlines::ending::{ClientSocket, Handle};
 use crate::exchange::dropped;
 use crate::exchange::prepared::Prepared;
+use crate::exchange::request_id::RequestId;
+use crate::exchange::response_rules::without_request_id;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
@@ -195,6 +197,9 @@ impl ResponseWriter for Http1 {
             .as_deref()
             .and_then(|rules| rules.edited(head));
         let head = edited.as_ref().unwrap_or(head);
+        let request_id = self.response.request_id.as_ref().map(RequestId::as_bytes);
+        let stripped = request_id.and_then(|_| without_request_id(head));
+        let head = stripped.as_ref().unwrap_or(head);
         let tail = self.link.out.tail();
         let from = tail.len();
         let body = with_date(|date| {
@@ -207,6 +212,7 @@ impl ResponseWriter for Http1 {
                 date,
                 server,
                 hsts,
+                request_id,
             };
             encode_head(tail, head, length, &context)
         });
@@ -440,6 +446,7 @@ impl ExchangeControl for Http1 {
             handle: Handle::Connection(self.link.transport.abort_handle()),
             is_head_request: self.response.is_head_request,
             is_output_empty: !self.link.has_output(),
+            request_id: self.response.request_id.clone(),
         };
         call_slot.set_client_socket(client_socket, self.response.entry.take());
         self.reader.watch_deadline(call_slot);

@@ -174,11 +174,10 @@ impl Http2 {
                     let rejection = Rejection::OfPeer(refusal);
                     match reader.take_receiving(stream) {
                         Some(one) => {
-                            let head = &one.request.head;
                             reader.refuse(
                                 stream,
                                 rejection,
-                                head,
+                                &one.request,
                                 one.entry,
                                 Outcome::Refused,
                                 &here,
@@ -190,11 +189,10 @@ impl Http2 {
                             shared.wake(&state);
                         }
                         None => {
-                            let head = &request.head;
                             reader.refuse(
                                 stream,
                                 rejection,
-                                head,
+                                &request,
                                 None,
                                 Outcome::Refused,
                                 &here,
@@ -259,11 +257,10 @@ impl Http2 {
             let one = reader.receiving.swap_remove(index);
             let rejection = Rejection::OfPeer(Refusal::BodyTooSlow);
             let mut state = shared.lock();
-            let head = &one.request.head;
             reader.refuse(
                 one.stream,
                 rejection,
-                head,
+                &one.request,
                 one.entry,
                 Outcome::TimedOut,
                 &here,

@@ -20,7 +20,9 @@ use crate::exchange::body::stream::{BodyError, BodyStream, SharedBody};
 use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
-use crate::protocol::intake::{Rejection, admit, identify, streams_body_of, warn_of_refusal};
+use crate::protocol::intake::{
+    Rejection, admit, identify, read_request_start, streams_body_of, warn_of_refusal,
+};
 
 /// Smaller parts of a body on disk are written together with what follows them in the same read.
 const WRITTEN_AT_ONCE: usize = 4096;
@@ -101,7 +103,7 @@ impl RequestReader {
                 self.refuse(
                     stream,
                     refusal.into(),
-                    &request.head,
+                    &request,
                     None,
                     Outcome::Refused,
                     here,
@@ -109,18 +111,19 @@ impl RequestReader {
                 );
                 return None;
             }
+            read_request_start(&mut self.identity, &mut request, peer, context);
         } else {
             request.set_client(peer);
         }
         if !Arc::ptr_eq(&request.local, here.local) {
             request.local = Arc::clone(here.local);
         }
-        admit(&mut request, context, here.now);
+        admit(&mut self.identity, &mut request, peer, context, here.now);
         if let Some(rejection) = Rejection::take(&mut request) {
             self.refuse(
                 stream,
                 rejection,
-                &request.head,
+                &request,
                 None,
                 Outcome::Refused,
                 here,
@@ -140,6 +143,9 @@ impl RequestReader {
             entry.head.clone_from(&request.head);
             entry.client = Some(Arc::clone(&request.client));
             entry.user = context.user_of(&request);
+            entry.request_id.clone_from(&request.admitted.request_id);
+            entry.trace = request.admitted.trace;
+            entry.waited_before = request.admitted.waited_before;
             entry.started = Some(here.now);
             entry
         });
@@ -205,16 +211,22 @@ impl RequestReader {
         &mut self,
         stream: StreamId,
         rejection: Rejection,
-        head: &RequestHead,
+        request: &Request,
         entry: Option<Box<Entry>>,
         outcome: Outcome,
         here: &Surroundings<'_>,
         state: &mut State,
     ) {
         let context = &here.shared.context;
+        let head = &request.head;
         let (status, detail) = (rejection.status(), rejection.detail());
         self.report(&rejection, &detail, head, here);
-        let response = rejection.response();
+        let mut response = rejection.response();
+        let admitted_id = request.admitted.request_id.clone();
+        let request_id = admitted_id.or_else(|| context.new_request_id());
+        if let Some(id) = &request_id {
+            response = id.added_to(response);
+        }
         let is_head_request = head.method() == b"HEAD";
         let ended = (context.metrics.counted().is_some()).then_some(Ended {
             entry: None,
@@ -225,7 +237,10 @@ impl RequestReader {
         });
         let sent = state.respond(stream, &response, is_head_request, context, ended);
         state.end_request_body(stream);
-        let entry = logged(entry, &rejection, head, here);
+        let mut entry = logged(entry, &rejection, head, here);
+        if let Some(entry) = &mut entry {
+            entry.request_id = request_id;
+        }
         log(
             entry,
             sent.unwrap_or(0),
@@ -278,6 +293,9 @@ fn logged(
     });
     entry.status = rejection.status();
     entry.reason = Some(rejection.name());
+    if entry.request_id.is_none() {
+        entry.request_id = here.shared.context.new_request_id();
+    }
     Some(entry)
 }
 
@@ -306,7 +324,7 @@ fn exchange_with(
     if let Some(body) = body {
         writer.set_request_body(body);
     }
-    writer.set_rules(request.admitted.response_rules.take());
+    writer.set_admitted(&mut request.admitted);
     Exchange::new(request, Box::new(writer), here.arrived_at, here.ready_nanos)
 }
 
@@ -364,11 +382,10 @@ impl RequestReader {
             Some((one, Err(reason))) => {
                 here.shared.context.report_spool_failure(&reason, here.now);
                 let rejection = Rejection::of_body(&reason);
-                let head = &one.request.head;
                 self.refuse(
                     stream,
                     rejection,
-                    head,
+                    &one.request,
                     one.entry,
                     Outcome::Refused,
                     here,
@@ -390,12 +407,11 @@ impl RequestReader {
                     let one = self.receiving.swap_remove(index);
                     here.shared.context.report_spool_failure(&reason, here.now);
                     let rejection = Rejection::of_body(&reason);
-                    let head = &one.request.head;
                     let mut state = here.shared.lock();
                     self.refuse(
                         one.stream,
                         rejection,
-                        head,
+                        &one.request,
                         one.entry,
                         Outcome::Refused,
                         here,

@@ -12,6 +12,7 @@ use super::record::Ended;
 use crate::date::with_date;
 use crate::event_loop::context::Context;
 use crate::exchange::body::stream::BodyError;
+use crate::exchange::response_rules::without_request_id;
 
 /// What is behind the lock of a connection.
 pub(super) struct State {
@@ -128,6 +129,7 @@ impl State {
             length,
             is_head_request,
             self.is_https,
+            None,
             context,
         );
         let content: &[u8] = if body.allows_body() {
@@ -191,15 +193,18 @@ impl State {
     }
 }
 
-/// Encodes the head of a response.
+/// Encodes the head of a response; `request_id`: the id of its request, if requests have one.
 pub(super) fn encode_head(
     block: &mut Vec<u8>,
     head: &ResponseHead,
     length: BodyLength,
     is_head_request: bool,
     is_https: bool,
+    request_id: Option<&[u8]>,
     context: &Context,
 ) -> ResponseBody {
+    let stripped = request_id.and_then(|_| without_request_id(head));
+    let head = stripped.as_ref().unwrap_or(head);
     with_date(|date| {
         let context = ResponseContext {
             version: Version::Http2,
@@ -209,6 +214,7 @@ pub(super) fn encode_head(
             date,
             server: context.server_header.as_deref(),
             hsts: context.hsts.as_deref().filter(|_| is_https),
+            request_id,
         };
         lockgate_http::http2::encode_response_head(block, head, length, &context)
     })

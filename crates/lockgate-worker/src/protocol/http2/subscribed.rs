@@ -14,6 +14,7 @@ use super::shared::Shared;
 use super::state::{State, encode_head};
 use crate::connection::turn::Turn;
 use crate::exchange::publication::{Delivery, Publication};
+use crate::exchange::request_id::RequestId;
 use crate::exchange::stored_response::StoredResponse;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::subscription::{Reaction, Subscription};
@@ -61,6 +62,7 @@ impl OpenResponse {
             length,
             self.is_head_request,
             shared.is_https,
+            self.request_id.as_ref().map(RequestId::as_bytes),
             &shared.context,
         );
         let content = match body.allows_body() {

@@ -23,11 +23,13 @@ use super::shared::Shared;
 use super::state::{State, encode_head};
 use super::unsent::UnsentResponse;
 use crate::detached_work::DetachedWork;
+use crate::exchange::admitted::Admitted;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::stream::SharedBody;
 use crate::exchange::deadlines::call_slot::{CallSlot, Expired};
 use crate::exchange::dropped;
 use crate::exchange::prepared::Prepared;
+use crate::exchange::request_id::RequestId;
 use crate::exchange::response_rules::ResponseRules;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
@@ -72,6 +74,8 @@ pub(super) struct StreamWriter {
     request_body: Option<Arc<SharedBody<BodyReceiver>>>,
     /// What changes its head, and the texts of the server.
     rules: Option<Arc<ResponseRules>>,
+    /// The id of its request, if requests have one.
+    request_id: Option<RequestId>,
     socket: OnceCell<Arc<dyn SharedTransport>>,
 }
 
@@ -98,6 +102,7 @@ impl StreamWriter {
             call_slot: None,
             request_body: None,
             rules: None,
+            request_id: None,
             socket: OnceCell::new(),
         }
     }
@@ -107,9 +112,10 @@ impl StreamWriter {
         self.request_body = Some(body);
     }
 
-    /// What changes the response.
-    pub(super) fn set_rules(&mut self, rules: Option<Arc<ResponseRules>>) {
-        self.rules = rules;
+    /// What was decided about the response from the head of the request.
+    pub(super) fn set_admitted(&mut self, admitted: &mut Admitted) {
+        self.rules = admitted.response_rules.take();
+        self.request_id.clone_from(&admitted.request_id);
     }
 
     /// Counts a piece against the announced length.
@@ -298,6 +304,7 @@ impl ResponseWriter for StreamWriter {
         }
         let edited = self.rules.as_deref().and_then(|rules| rules.edited(head));
         let head = edited.as_ref().unwrap_or(head);
+        let request_id = self.request_id.as_ref().map(RequestId::as_bytes);
         let UnsentResponse {
             buffer,
             head_length,
@@ -315,6 +322,7 @@ impl ResponseWriter for StreamWriter {
             length,
             self.is_head_request,
             self.shared.is_https,
+            request_id,
             context,
         ));
         *head_length = buffer.len();

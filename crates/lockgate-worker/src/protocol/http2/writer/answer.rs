@@ -16,10 +16,13 @@ impl StreamWriter {
     /// Queues an answer of the server itself.
     pub(super) fn answer_locally(mut self, answer: &Answer, now: Instant) {
         let _ending = self.release_call_slot();
-        let changed = self
+        let mut changed = self
             .rules
             .as_deref()
             .map(|rules| rules.applied(&answer.response));
+        if let Some(id) = &self.request_id {
+            changed = Some(id.added_to(changed.unwrap_or_else(|| answer.response.clone())));
+        }
         let response = changed.as_ref().unwrap_or(&answer.response);
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();

@@ -59,6 +59,7 @@ impl ExchangeControl for StreamWriter {
             handle: Handle::Stream(handle, self.stream),
             is_head_request: self.is_head_request,
             is_output_empty: true,
+            request_id: self.request_id.clone(),
         };
         call_slot.set_client_socket(client_socket, self.entry.take());
         if let Some(body) = &self.request_body {

@@ -36,6 +36,7 @@ impl StreamWriter {
                 body: self.body.take(),
                 is_head_request: self.is_head_request,
                 entry: self.entry.take(),
+                request_id: self.request_id.take(),
                 status: self.status,
                 is_counted: has_begun,
             },
