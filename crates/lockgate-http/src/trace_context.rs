@@ -81,22 +81,20 @@ fn number(digits: &[u8]) -> Option<u128> {
 /// `key=value`, no key twice. Empty members are allowed.
 pub fn is_valid_tracestate<'v>(fields: impl Iterator<Item = &'v [u8]>) -> bool {
     let mut keys: [&[u8]; MOST_MEMBERS] = [b""; MOST_MEMBERS];
-    let mut count = 0;
     let members = fields.flat_map(|field| field.split(|byte| *byte == b','));
-    for member in members
+    let members = members
         .map(trim_whitespace)
-        .filter(|member| !member.is_empty())
-    {
+        .filter(|member| !member.is_empty());
+    for (count, member) in members.enumerate() {
         let Some(end) = member.iter().position(|byte| *byte == b'=') else {
             return false;
         };
         let (key, value) = (&member[..end], &member[end + 1..]);
-        if count == MOST_MEMBERS || !is_key(key) || !is_value(value) || keys[..count].contains(&key)
-        {
+        let is_new = count < MOST_MEMBERS && !keys[..count].contains(&key);
+        if !is_new || !is_key(key) || !is_value(value) {
             return false;
         }
         keys[count] = key;
-        count += 1;
     }
     true
 }

@@ -41,6 +41,11 @@ pub fn unix_seconds() -> u64 {
     u64::try_from(clock_gettime(ClockId::RealtimeCoarse).tv_sec).unwrap_or(0)
 }
 
+/// The precise time since 1970, for what other programs compare with their clocks. A clock before 1970 is at its start.
+pub fn since_1970() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Realtime)).unwrap_or_default()
+}
+
 thread_local! {
     static DATE: RefCell<DateCache> = RefCell::default();
 }

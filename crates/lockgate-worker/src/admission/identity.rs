@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-01";
 
     /// Fields, whether the peer is trusted; whether the trace is continued, and with which `tracestate`.
     #[test]

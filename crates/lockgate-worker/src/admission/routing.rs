@@ -206,6 +206,7 @@ mod tests {
         Admission::new(&Parts {
             config,
             routes: &routes,
+            ids: None,
             scoreboard: None,
         })
         .unwrap()
@@ -271,6 +272,7 @@ mod tests {
         let parts = Parts {
             config: &config,
             routes: &routes,
+            ids: None,
             scoreboard: None,
         };
         let error = Admission::new(&parts).map(drop).unwrap_err().to_string();

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead, request_start};
 use lockgate_observe::Level;
 
 use crate::client::Client;
+use crate::date::since_1970;
 use crate::event_loop::context::Context;
 use crate::exchange::answer::Answer;
 use crate::exchange::body::spool::NotStored;
@@ -160,10 +161,7 @@ pub fn read_request_start(
     if !has_start || !identity.is_trusted_with_requests(peer, &context.proxies) {
         return;
     }
-    // A clock before 1970 makes every value one of the future.
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = since_1970();
     let starts = request.head.headers().filter(|(name, _)| is_start(name));
     // Of several proxies the first one counts.
     let waited = starts
