@@ -107,6 +107,7 @@ pub(super) fn place(config: &Config, request: &mut Request) -> Option<Answer> {
     let parts = Parts {
         config,
         routes: &Arc::new(Routes::new(&config.routes)),
+        ids: None,
         scoreboard: None,
     };
     let host = HostName::of(request.head.host());

@@ -16,6 +16,7 @@ use crate::exchange::answer::Answer;
 use crate::exchange::body::spool::NotStored;
 use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::Request;
+use crate::log::access_log::Entry;
 
 /// Why a request does not reach the application.
 pub enum Rejection {
@@ -145,6 +146,21 @@ pub fn admit(
             identity.is_trusted_with_requests(peer, &context.proxies);
         admission.admit(request, now);
     }
+}
+
+/// What is recorded of a request, if anything is.
+#[inline]
+pub fn entry_of(request: &Request, context: &Context, now: Instant) -> Option<Box<Entry>> {
+    context.access_log.as_ref()?;
+    let mut entry = Entry::take();
+    entry.head.clone_from(&request.head);
+    entry.client = Some(Arc::clone(&request.client));
+    entry.user = context.user_of(request);
+    entry.request_id.clone_from(&request.admitted.request_id);
+    entry.trace = request.admitted.trace;
+    entry.waited_before = request.admitted.waited_before;
+    entry.started = Some(now);
+    Some(entry)
 }
 
 /// Takes over when a trusted proxy has received the request.

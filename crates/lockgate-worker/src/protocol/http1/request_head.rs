@@ -13,8 +13,7 @@ use crate::exchange::body::spool::Spool;
 use crate::exchange::body::stream::{BodyStream, SharedBody};
 use crate::exchange::client_identity::ProxyHeaderRead;
 use crate::exchange::request::{Body, Request};
-use crate::log::access_log::Entry;
-use crate::protocol::intake::{admit, identify, read_request_start, streams_body_of};
+use crate::protocol::intake::{admit, entry_of, identify, read_request_start, streams_body_of};
 use crate::protocol::uwsgi;
 
 impl Http1 {
@@ -48,15 +47,7 @@ impl Http1 {
         self.response.rules = request.admitted.response_rules.take();
         (self.response.request_id).clone_from(&request.admitted.request_id);
         let head = &request.head;
-        if self.context.access_log.is_some() {
-            let mut entry = Entry::take();
-            entry.head.clone_from(head);
-            entry.client = Some(Arc::clone(&request.client));
-            entry.user = self.context.user_of(request);
-            entry.request_id.clone_from(&request.admitted.request_id);
-            entry.trace = request.admitted.trace;
-            entry.waited_before = request.admitted.waited_before;
-            entry.started = Some(now);
+        if let Some(entry) = entry_of(request, &self.context, now) {
             self.response.entry = Some(entry);
         }
         if streams_body_of(&request.head, &self.context.config) {

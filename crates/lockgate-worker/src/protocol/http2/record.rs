@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lockgate_http::RequestHead;
 use lockgate_observe::{Loss, Outcome, Response};
 
 use crate::client::Client;
 use crate::event_loop::context::Context;
 use crate::log::access_log::Entry;
+use crate::protocol::intake::Rejection;
 
 /// A response of which nothing is left but to send what is queued.
 pub(super) struct Ended {
@@ -110,6 +112,30 @@ pub(super) fn count_loss(ready_at: Option<u64>, loss: Loss, context: &Context) {
     {
         counters.record_loss(loss, 0);
     }
+}
+
+/// The access-log entry of a refused request, if requests are logged.
+#[cold]
+pub(super) fn logged(
+    entry: Option<Box<Entry>>,
+    rejection: &Rejection,
+    head: &RequestHead,
+    context: &Context,
+    now: Instant,
+) -> Option<Box<Entry>> {
+    context.access_log.as_ref()?;
+    let mut entry = entry.unwrap_or_else(|| {
+        let mut entry = Entry::take();
+        entry.head.clone_from(head);
+        entry.started = Some(now);
+        entry
+    });
+    entry.status = rejection.status();
+    entry.reason = Some(rejection.name());
+    if entry.request_id.is_none() {
+        entry.request_id = context.new_request_id();
+    }
+    Some(entry)
 }
 
 /// Writes the access-log line of a request.

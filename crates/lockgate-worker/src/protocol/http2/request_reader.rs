@@ -9,7 +9,7 @@ use lockgate_http::{Framing, Refusal, RequestHead};
 use lockgate_observe::{Loss, Outcome};
 
 use super::body_source::BodyReceiver;
-use super::record::{Ended, count_loss, log};
+use super::record::{Ended, count_loss, log, logged};
 use super::shared::Shared;
 use super::state::State;
 use super::writer::StreamWriter;
@@ -21,7 +21,7 @@ use crate::exchange::client_identity::ClientIdentity;
 use crate::exchange::request::{Body, Request};
 use crate::log::access_log::Entry;
 use crate::protocol::intake::{
-    Rejection, admit, identify, read_request_start, streams_body_of, warn_of_refusal,
+    Rejection, admit, entry_of, identify, read_request_start, streams_body_of, warn_of_refusal,
 };
 
 /// Smaller parts of a body on disk are written together with what follows them in the same read.
@@ -138,17 +138,7 @@ impl RequestReader {
             context.report_refusal(peer, "the heads of too many requests wait for their bodies");
             return None;
         }
-        let entry = context.access_log.is_some().then(|| {
-            let mut entry = Entry::take();
-            entry.head.clone_from(&request.head);
-            entry.client = Some(Arc::clone(&request.client));
-            entry.user = context.user_of(&request);
-            entry.request_id.clone_from(&request.admitted.request_id);
-            entry.trace = request.admitted.trace;
-            entry.waited_before = request.admitted.waited_before;
-            entry.started = Some(here.now);
-            entry
-        });
+        let entry = entry_of(&request, context, here.now);
         if is_last {
             return Some(exchange(request, stream, entry, here, state));
         }
@@ -237,7 +227,7 @@ impl RequestReader {
         });
         let sent = state.respond(stream, &response, is_head_request, context, ended);
         state.end_request_body(stream);
-        let mut entry = logged(entry, &rejection, head, here);
+        let mut entry = logged(entry, &rejection, head, context, here.now);
         if let Some(entry) = &mut entry {
             entry.request_id = request_id;
         }
@@ -275,28 +265,6 @@ impl RequestReader {
     fn position(&self, stream: StreamId) -> Option<usize> {
         self.receiving.iter().position(|one| one.stream == stream)
     }
-}
-
-/// The access-log entry of a refused request, if requests are logged.
-fn logged(
-    entry: Option<Box<Entry>>,
-    rejection: &Rejection,
-    head: &RequestHead,
-    here: &Surroundings<'_>,
-) -> Option<Box<Entry>> {
-    here.shared.context.access_log.as_ref()?;
-    let mut entry = entry.unwrap_or_else(|| {
-        let mut entry = Entry::take();
-        entry.head.clone_from(head);
-        entry.started = Some(here.now);
-        entry
-    });
-    entry.status = rejection.status();
-    entry.reason = Some(rejection.name());
-    if entry.request_id.is_none() {
-        entry.request_id = here.shared.context.new_request_id();
-    }
-    Some(entry)
 }
 
 fn exchange(
@@ -446,7 +414,8 @@ impl RequestReader {
             return end_on_writer(stream, BodyError::Refused(refusal), here, state);
         }
         let head = head.clone();
-        let entry = logged(one.and_then(|one| one.entry), &rejection, &head, here);
+        let entry = one.and_then(|one| one.entry);
+        let entry = logged(entry, &rejection, &head, context, here.now);
         log(
             entry,
             0,
