@@ -27,6 +27,10 @@ LOCKGATE = ".venv/bin/python -m lockgate {app} -b 127.0.0.1:{{port}} -w 1 --thre
 SERVERS = {
     "Rust only": ("constant", "build/constant {port} 1"),
     "through Python": ("lockgate", LOCKGATE.format(app="apps:hello")),
+    "ten routes, an id and a rate limit": (
+        "lockgate",
+        LOCKGATE.format(app="apps:hello") + " -c routes.toml",
+    ),
     "an iterable with close()": ("lockgate", LOCKGATE.format(app="apps:closing")),
     "a Flask view": ("lockgate", LOCKGATE.format(app="flask_apps:app")),
 }
