@@ -107,6 +107,8 @@ impl EmbeddedSettings {
                 acceptor,
                 broadcast,
                 responses,
+                // One process: the worker has a table of its own.
+                rates: None,
                 owns_process: false,
             })?;
             PyResult::Ok((handle, endpoints, certificates))

@@ -63,6 +63,8 @@ pub(crate) struct PythonHooks {
     pub(crate) responses: Option<ResponseStore>,
     /// Purges for other servers, if `cache_redis` is set.
     pub(crate) purge_log: Option<Log>,
+    /// What the rate limits count, if the system provides its memory.
+    pub(crate) rates: Option<Rates>,
 }
 
 impl PythonHooks {
@@ -89,6 +91,7 @@ impl PythonHooks {
             broadcast_log: None,
             responses: None,
             purge_log: None,
+            rates: None,
         }
     }
 
@@ -179,6 +182,7 @@ impl Hooks for PythonHooks {
         self.broadcast_log = memory.broadcast_log;
         self.responses = memory.responses;
         self.purge_log = memory.purge_log;
+        self.rates = memory.rates;
     }
 
     fn fork(&mut self) -> io::Result<Fork> {
@@ -248,6 +252,7 @@ impl Hooks for PythonHooks {
             store: self.uwsgi.store(),
             broadcast_log: self.broadcast_log,
             responses: self.responses,
+            rates: self.rates,
             purger: self.purger(),
             worker_user: self.identity.map(|(user, _)| user),
         };

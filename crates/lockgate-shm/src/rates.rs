@@ -207,10 +207,15 @@ impl Rates {
         self.in_flight.number(key)
     }
 
-    /// Where the refused requests of the limit of this scope are counted; `None` if too many limits were configured
-    /// since the start of the server.
-    pub fn totals_of(&self, scope: u64) -> Option<TotalsRow> {
-        self.totals.row(scope)
+    /// Where the refused requests of the limit of this scope are counted, which operators see by this name; `None` if
+    /// there were too many limits since the start of the server.
+    pub fn open_totals(&self, scope: u64, name: &str) -> Option<TotalsRow> {
+        self.totals.open(scope, name)
+    }
+
+    /// What all limits have done since the start of the server.
+    pub fn totals(&self) -> impl Iterator<Item = LimitTotals> + use<> {
+        self.totals.all()
     }
 
     /// See [`RatesCounts`].

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
 use lockgate_shm::responses::ResponseStore;
-use lockgate_shm::{Log, Store};
+use lockgate_shm::{Log, Rates, Store};
 
 use crate::{
     Evaluation, EvaluationFailure, ExitWatch, OperatorRequests, ServiceManager, WorkerContext,
@@ -75,6 +75,8 @@ pub struct SharedContents {
     pub responses: Option<ResponseStore>,
     /// If `cache_redis` is set, too.
     pub purge_log: Option<Log>,
+    /// If the system provides its memory.
+    pub rates: Option<Rates>,
     /// If the system provides its memory.
     pub scoreboard: Option<Scoreboard>,
 }

@@ -391,6 +391,7 @@ impl MainLoop {
             broadcast_log: self.memory.broadcast_log.memory(),
             responses: self.memory.responses.memory(),
             purge_log: self.memory.purge_log.memory(),
+            rates: self.memory.rates.memory(),
             pid_file: self.pid_file.as_ref().map(AsFd::as_fd),
             admin: self.admin.as_ref(),
         };

@@ -1,10 +1,11 @@
 //! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
-//! response cache and the log of its purges.
+//! response cache and the log of its purges, and the table of rate limits.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
 mod broadcast_log;
 mod purge_log;
+mod rates;
 mod region;
 mod responses;
 mod store;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 use lockgate_config::Config;
 use lockgate_shm::responses::ResponseStore;
-use lockgate_shm::{Log, Store};
+use lockgate_shm::{Log, Rates, Store};
 
 pub use broadcast_log::standalone_broadcast_log;
 use region::Region;
@@ -28,6 +29,7 @@ pub(crate) struct SharedMemory {
     pub(crate) broadcast_log: Region<Log>,
     pub(crate) responses: Region<ResponseStore>,
     pub(crate) purge_log: Region<Log>,
+    pub(crate) rates: Region<Rates>,
 }
 
 /// What the previous program in this process has left.
@@ -37,6 +39,7 @@ pub(crate) struct InheritedMemory {
     pub(crate) broadcast_log: Option<OwnedFd>,
     pub(crate) responses: Option<OwnedFd>,
     pub(crate) purge_log: Option<OwnedFd>,
+    pub(crate) rates: Option<OwnedFd>,
 }
 
 impl SharedMemory {
@@ -46,6 +49,7 @@ impl SharedMemory {
             broadcast_log: broadcast_log::open(inherited.broadcast_log, &config.push, hooks),
             responses: responses::open(inherited.responses, &config.cache, hooks),
             purge_log: purge_log::open(inherited.purge_log, &config.cache, hooks),
+            rates: rates::open(inherited.rates, &config.rate_limits, hooks),
         }
     }
 
@@ -58,6 +62,9 @@ impl SharedMemory {
         (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {
             responses.release_of_dead(pid);
+        }
+        if let Some(rates) = self.rates.get() {
+            rates.release_of_dead(pid);
         }
     }
 }

@@ -349,6 +349,7 @@ fn assemble(
         broadcast_log: memory.broadcast_log.get(),
         responses: memory.responses.get(),
         purge_log: memory.purge_log.get(),
+        rates: memory.rates.get(),
         scoreboard: scoreboard.get(),
     });
     hook_process.adopt(workers.slots());

@@ -6,6 +6,7 @@ mod addresses;
 mod edits;
 mod identity;
 mod maintenance;
+mod rate_limits;
 mod routing;
 #[cfg(test)]
 mod samples;
@@ -53,6 +54,9 @@ impl Admission {
         }
         if let Some(addresses) = addresses::Addresses::new(parts.routes) {
             stages.push(Box::new(addresses));
+        }
+        if let Some(limits) = rate_limits::RateLimits::new(parts) {
+            stages.push(Box::new(limits));
         }
         let is_empty = stages.is_empty();
         let admission = Self {

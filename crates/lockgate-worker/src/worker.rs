@@ -15,8 +15,8 @@ use lockgate_config::{Config, Endpoint, Scheme};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use lockgate_routes::Routes;
-use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
+use lockgate_shm::{Log, Rates};
 use lockgate_tls::Acceptor;
 use rustix::process::{Resource, getrlimit};
 
@@ -67,6 +67,8 @@ pub struct Resources {
     pub broadcast: Option<Log>,
     /// The memory of the response cache, if `cache` is on.
     pub responses: Option<ResponseStore>,
+    /// What the rate limits of all workers count; without it this worker counts alone.
+    pub rates: Option<Rates>,
     /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
     pub owns_process: bool,
 }
@@ -106,6 +108,7 @@ impl Worker {
             acceptor: None,
             broadcast: None,
             responses: None,
+            rates: None,
             owns_process: true,
         })?;
         handle.open();
@@ -127,6 +130,7 @@ impl Worker {
             acceptor,
             broadcast,
             responses,
+            rates,
             owns_process,
         } = resources;
         let endpoints: Vec<_> = (listeners.iter())
@@ -176,6 +180,9 @@ impl Worker {
             routes: &routes,
             ids: ids.as_ref(),
             scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
+            rates,
+            slot: worker_slot.as_ref().map_or(0, WorkerSlot::number),
+            error_log: &error_log,
         })?;
         let handlers = handlers::all(&handlers::Parts {
             config: &config,

@@ -291,6 +291,7 @@ impl PythonHooks {
             acceptor,
             broadcast: self.broadcast_log,
             responses: self.responses,
+            rates: self.rates,
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;

@@ -366,15 +366,26 @@ fn a_worker_that_has_all_that_can_be_counted_gets_no_more() {
 #[test]
 fn limits_are_counted_by_scope_until_there_are_too_many() {
     let rates = table(1 << 16, 2);
-    rates.totals_of(5).unwrap().add(false);
-    rates.totals_of(6).unwrap().add(true);
-    rates.totals_of(5).unwrap().add(false);
-    let totals = |refused, would_refuse| LimitTotals {
+    let long = "ä".repeat(60);
+    for (scope, name, is_dry_run) in [
+        (5, "login 5/min", false),
+        (6, long.as_str(), true),
+        (5, "login 5/60s", false),
+    ] {
+        rates.open_totals(scope, name).unwrap().add(is_dry_run);
+    }
+    let totals = |scope, name: &str, refused, would_refuse| LimitTotals {
+        scope,
+        name: name.to_owned(),
         refused,
         would_refuse,
     };
-    assert_eq!(rates.totals_of(5).unwrap().get(), totals(2, 0));
-    assert_eq!(rates.totals_of(6).unwrap().get(), totals(0, 1));
-    let rows = (1..1000).filter(|scope| rates.totals_of(*scope).is_some());
+    let all: Vec<_> = rates.totals().collect();
+    let expected = [
+        totals(5, "login 5/60s", 2, 0),
+        totals(6, &"ä".repeat(52), 0, 1),
+    ];
+    assert_eq!(all, expected);
+    let rows = (1..1000).filter(|scope| rates.open_totals(*scope, "").is_some());
     assert_eq!(rows.count(), 256);
 }

@@ -96,6 +96,7 @@ impl InheritedState {
                 broadcast_log: handover.broadcast_log.map(&mut take).transpose()?,
                 responses: handover.responses.map(&mut take).transpose()?,
                 purge_log: handover.purge_log.map(&mut take).transpose()?,
+                rates: handover.rates.map(&mut take).transpose()?,
             },
             pid_file: handover.pid_file.map(&mut take).transpose()?,
             listeners: listeners(&handover.listeners, &mut take)?,

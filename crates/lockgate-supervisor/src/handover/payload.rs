@@ -37,6 +37,8 @@ pub(crate) struct Handover {
     pub(crate) responses: Option<RawFd>,
     /// The memory of the log of purges.
     pub(crate) purge_log: Option<RawFd>,
+    /// The memory of the rate limits.
+    pub(crate) rates: Option<RawFd>,
     /// The locked pid file.
     pub(crate) pid_file: Option<RawFd>,
     pub(crate) lifeline: (RawFd, RawFd),
@@ -123,6 +125,7 @@ impl Handover {
         lines.extend((self.broadcast_log).map(|log| format!("broadcast-log\t{log}")));
         lines.extend((self.responses).map(|memory| format!("responses\t{memory}")));
         lines.extend((self.purge_log).map(|memory| format!("purge-log\t{memory}")));
+        lines.extend((self.rates).map(|memory| format!("rates\t{memory}")));
         lines.extend(self.pid_file.map(|file| format!("pid-file\t{file}")));
         lines.extend(self.admin.map(|admin| format!("admin\t{admin}")));
         let listeners = (self.listeners.iter().map(|listener| ("listener", listener))).chain(
@@ -180,6 +183,7 @@ impl Handover {
             broadcast_log: None,
             responses: None,
             purge_log: None,
+            rates: None,
             pid_file: None,
             lifeline: (-1, -1),
             listeners: Vec::new(),
@@ -222,6 +226,7 @@ impl Handover {
             ["broadcast-log", fd] => self.broadcast_log = Some(fd.parse().ok()?),
             ["responses", fd] => self.responses = Some(fd.parse().ok()?),
             ["purge-log", fd] => self.purge_log = Some(fd.parse().ok()?),
+            ["rates", fd] => self.rates = Some(fd.parse().ok()?),
             ["pid-file", fd] => self.pid_file = Some(fd.parse().ok()?),
             ["admin", pid] => self.admin = Some(pid.parse().ok()?),
             ["listener", ref rest @ ..] => self.listeners.push(listener(rest)?),
@@ -302,6 +307,7 @@ mod tests {
             broadcast_log: Some(34),
             responses: Some(35),
             purge_log: Some(36),
+            rates: Some(37),
             pid_file: Some(6),
             lifeline: (3, 4),
             listeners: vec![tcp, unix.clone()],

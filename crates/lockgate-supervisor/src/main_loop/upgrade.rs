@@ -122,6 +122,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) broadcast_log: Option<BorrowedFd<'a>>,
     pub(super) responses: Option<BorrowedFd<'a>>,
     pub(super) purge_log: Option<BorrowedFd<'a>>,
+    pub(super) rates: Option<BorrowedFd<'a>>,
     pub(super) pid_file: Option<BorrowedFd<'a>>,
     pub(super) admin: Option<&'a AdminProcess>,
 }
@@ -168,6 +169,7 @@ impl Outgoing<'_> {
             broadcast_log: self.broadcast_log.map(|memory| memory.as_raw_fd()),
             responses: self.responses.map(|memory| memory.as_raw_fd()),
             purge_log: self.purge_log.map(|memory| memory.as_raw_fd()),
+            rates: self.rates.map(|memory| memory.as_raw_fd()),
             pid_file: self.pid_file.map(|file| file.as_raw_fd()),
             lifeline: (reading.as_raw_fd(), writing.as_raw_fd()),
             listeners: entries(&mut self.resources.listeners.iter())?,
@@ -191,6 +193,7 @@ impl Outgoing<'_> {
         fds.extend(self.broadcast_log);
         fds.extend(self.responses);
         fds.extend(self.purge_log);
+        fds.extend(self.rates);
         fds.extend(self.pid_file);
         fds.extend(listeners.filter_map(Listener::socket));
         fds.extend(self.workers.pipes());

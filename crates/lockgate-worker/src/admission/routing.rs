@@ -8,7 +8,7 @@ use lockgate_config::Config;
 use lockgate_http::LocalResponse;
 use lockgate_routes::{EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes};
 
-use super::stage::{Parts, Stage};
+use super::stage::{Parts, Stage, route_path};
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::response_rules::{ErrorPage, ResponseRules};
@@ -79,14 +79,7 @@ impl Routing {
                 rewrite.query.as_deref().map(str::as_bytes),
             );
         }
-        let prefix = match head.script_name() {
-            [] => &self.root_path,
-            forwarded => forwarded,
-        };
-        let path = match prefix {
-            [] => PathKey::of(head.path()),
-            prefix => PathKey::below(head.path(), prefix),
-        };
+        let path = route_path(head, &self.root_path);
         let Ok(found) = self.routes.find(host, &path) else {
             let response =
                 LocalResponse::text(400, "the path leads out of the mounted application");
@@ -158,7 +151,7 @@ fn response_rules_of(rules: &EffectiveRules) -> io::Result<Option<Arc<ResponseRu
 mod tests {
     use super::*;
     use crate::admission::Admission;
-    use crate::admission::samples::request;
+    use crate::admission::samples::{error_log, request};
     use lockgate_config::{
         AppSpec, FieldEdit, HostPattern, MountedApp, PathPattern, RedirectConfig, RewriteConfig,
         RouteConfig, RouteRules, Target,
@@ -209,6 +202,9 @@ mod tests {
             routes: &routes,
             ids: None,
             scoreboard: None,
+            rates: None,
+            slot: 0,
+            error_log: &error_log(),
         })
         .unwrap()
         .unwrap()
@@ -275,6 +271,9 @@ mod tests {
             routes: &routes,
             ids: None,
             scoreboard: None,
+            rates: None,
+            slot: 0,
+            error_log: &error_log(),
         };
         let error = Admission::new(&parts).map(drop).unwrap_err().to_string();
         assert!(

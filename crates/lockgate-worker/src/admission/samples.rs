@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use lockgate_config::{LogLevel, LogTarget};
 use lockgate_http::RequestParser;
 
 use crate::client::Client;
 use crate::exchange::request::Request;
+use crate::log::ErrorLog;
 use lockgate_observe::Scoreboard;
 
 /// A request with its head, as a stage sees it. An empty client is one on a unix socket.
@@ -30,4 +32,10 @@ pub fn request_with(client: &str, head: &str) -> Request {
 pub fn scoreboard() -> Scoreboard {
     let words: Vec<AtomicU64> = (0..Scoreboard::WORDS).map(|_| AtomicU64::new(0)).collect();
     Scoreboard::new(Vec::leak(words))
+}
+
+/// A log that nothing reads.
+pub fn error_log() -> Arc<ErrorLog> {
+    let log = ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical);
+    Arc::new(log.unwrap()) // It is open already.
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_config::Config;
+use lockgate_http::RequestHead;
 use lockgate_observe::Scoreboard;
-use lockgate_routes::Routes;
+use lockgate_routes::{PathKey, Routes};
+use lockgate_shm::Rates;
 
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::request_id::IdGenerator;
+use crate::log::ErrorLog;
 
 /// One decision. The event loop asks the stages in their order; the first answer counts.
 pub trait Stage: Send + Sync {
@@ -26,4 +29,22 @@ pub struct Parts<'a> {
     pub ids: Option<&'a Arc<IdGenerator>>,
     /// Memory that all processes of the server share, if there are any.
     pub scoreboard: Option<Scoreboard>,
+    /// What the rate limits of all workers count.
+    pub rates: Option<Rates>,
+    /// The number of this worker.
+    pub slot: usize,
+    pub error_log: &'a Arc<ErrorLog>,
+}
+
+/// The path of a request as routes compare it: below the prefix of a proxy or `root_path`, which is written as in a URL.
+#[inline]
+pub fn route_path<'h>(head: &'h RequestHead, root_path: &[u8]) -> PathKey<'h> {
+    let prefix = match head.script_name() {
+        [] => root_path,
+        forwarded => forwarded,
+    };
+    match prefix {
+        [] => PathKey::of(head.path()),
+        prefix => PathKey::below(head.path(), prefix),
+    }
 }

@@ -84,6 +84,7 @@ pub(super) fn start_with(
         acceptor: None,
         broadcast: Some(log),
         responses: None,
+        rates: None,
         owns_process: true,
     };
     let handle = Worker::prepare(resources).unwrap();
