@@ -25,9 +25,11 @@ from lockgate.admin_client import (
     printable,
     publish,
     purge,
+    read_object,
     read_status,
 )
 from lockgate.certificates import certificate_lines
+from lockgate.limits import limit_lines
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
 from lockgate.top import request_lines, top
@@ -122,6 +124,12 @@ def parser() -> argparse.ArgumentParser:
         "certificates", parents=[where], help="list the certificates that the server presents"
     )
     certificates.add_argument("--json", action="store_true", help="as JSON")
+    limits = verbs.add_parser(
+        "limits",
+        parents=[where],
+        help="show what the rate limits have refused, and whom most often",
+    )
+    limits.add_argument("--json", action="store_true", help="as JSON")
     verbs.add_parser("stacks", parents=[where], help="show the stacks of all threads")
     reload = verbs.add_parser("reload", parents=[where], help="replace the workers")
     reload.add_argument(
@@ -213,6 +221,9 @@ def control(address: str, options: argparse.Namespace) -> int:
             print(json.dumps(found, indent=2))
         else:
             print("\n".join(certificate_lines(status)))
+    elif options.verb == "limits":
+        found = read_object(address, "/limits")
+        print(json.dumps(found, indent=2) if options.json else "\n".join(limit_lines(found)))
     elif options.verb == "workers":
         receipt = act(address, f"workers?change={options.change}")
         word = "more" if options.change > 0 else "fewer"

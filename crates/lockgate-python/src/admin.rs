@@ -5,6 +5,7 @@
 mod actions;
 mod answer;
 mod body;
+mod limits;
 mod permission;
 mod publishing;
 mod purging;
@@ -22,11 +23,11 @@ use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
     CacheCounts, CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks,
-    WorkerView, write_cache_metrics, write_certificate_metrics, write_metrics, write_push_metrics,
-    write_stacks, write_status, write_uwsgi,
+    WorkerView, write_cache_metrics, write_certificate_metrics, write_limit_metrics, write_limits,
+    write_metrics, write_push_metrics, write_stacks, write_status, write_uwsgi,
 };
 use lockgate_shm::responses::ResponseStore;
-use lockgate_shm::{Log, Store};
+use lockgate_shm::{Log, Rates, Store};
 use lockgate_supervisor::{
     CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
 };
@@ -44,7 +45,7 @@ use crate::push::Broadcast;
 use crate::uwsgi::cache_views;
 
 /// The text of a 404 response.
-const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /uwsgi, /actions/, /publish/ or /cache/purge\n";
+const PLACES: &str = "try /metrics, /healthz, /readyz, /status, /stacks, /limits, /uwsgi, /actions/, /publish/ or /cache/purge\n";
 
 /// How long workers may take to dump their stacks: longer than a dump takes when a call holds the GIL.
 const DUMP_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) broadcast_log: Option<Log>,
     pub(crate) responses: Option<ResponseStore>,
+    pub(crate) rates: Option<Rates>,
     pub(crate) purger: Option<CachePurger>,
     /// The user of the workers, if it is another one than the supervisor's.
     pub(crate) worker_user: Option<u32>,
@@ -112,6 +114,7 @@ pub(crate) fn run(
         publishing,
         purging,
         responses: shared.responses,
+        rates: shared.rates,
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
@@ -175,6 +178,8 @@ struct Admin {
     publishing: Publishing,
     purging: Purging,
     responses: Option<ResponseStore>,
+    /// What the rate limits count.
+    rates: Option<Rates>,
 }
 
 impl App for Admin {
@@ -224,11 +229,16 @@ impl Admin {
                 if let Some(responses) = self.responses {
                     write_cache_metrics(&mut body, &cache_counts(&responses));
                 }
+                write_limit_metrics(&mut body, &limits::view(self.rates.as_ref(), now));
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
                 let certificates = self.certificates();
                 write_status(&mut body, self.scoreboard, &certificates, VERSION, now);
+                Answer::ok(JSON, body)
+            }
+            b"/limits" => {
+                write_limits(&mut body, &limits::view(self.rates.as_ref(), now));
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),

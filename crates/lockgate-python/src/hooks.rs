@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use lockgate_config::{ConfSource, Config, Endpoint};
 use lockgate_observe::{GunicornEvent, Level, LogCounts, Scoreboard};
-use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
+use lockgate_shm::{Log, Rates};
 use lockgate_supervisor::{
     Evaluation, EvaluationFailure, ExitWatch, Fork, Hooks, LoadFailure, OperatorRequests,
     ServiceManager, SettingsFailure, SharedContents, SignalRelay, Successor, WorkerContext,

@@ -91,9 +91,11 @@ impl TotalsRow {
 
     fn set_name(&self, name: &str) {
         let [_, _, _, words @ ..] = self.words;
-        let name = name
-            .get(..name.floor_char_boundary(MOST_NAME))
-            .unwrap_or_default();
+        // Cut between characters.
+        let longest = name.len().min(MOST_NAME);
+        let mut lengths = (0..=longest).rev();
+        let length = lengths.find(|length| name.is_char_boundary(*length));
+        let name = name.get(..length.unwrap_or(0)).unwrap_or_default();
         let mut chunks = name.as_bytes().chunks(8);
         for word in words {
             word.store(chunks.next().map_or(0, word_of), Ordering::Relaxed);

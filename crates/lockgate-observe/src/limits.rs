@@ -1,0 +1,170 @@
+//! Rate limits as one JSON object and as Prometheus metrics: what each limit has refused, and whom most often.
+
+use crate::metrics::Text;
+use crate::object::Json;
+
+/// What all limits have done since the start of the server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitsView {
+    /// The rates of all limits, in the order in which they were first seen.
+    pub limits: Vec<LimitView>,
+    /// Keys that there is room for.
+    pub capacity: u64,
+    /// Keys that were forgotten before they had paid off what they had used.
+    pub evicted: u64,
+    /// Requests whose concurrency was not limited, for want of room.
+    pub uncounted: u64,
+}
+
+/// One rate of a limit, or its number of requests at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitView {
+    /// The name of the limit.
+    pub name: String,
+    /// What it measures: `5/min`, `10 at once`.
+    pub measure: String,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Requests that were served in a dry run and would have been refused.
+    pub would_refuse: u64,
+    /// Those that were refused most often, the first one most.
+    pub offenders: Vec<OffenderView>,
+}
+
+/// A client that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffenderView {
+    /// Its address, or a hash of what it is counted by.
+    pub key: String,
+    /// How often.
+    pub refused: u64,
+    /// Nanoseconds since the first time.
+    pub since: u64,
+}
+
+/// Appends the object.
+pub fn write_limits(out: &mut Vec<u8>, view: &LimitsView) {
+    let mut json = Json::default();
+    json.open('{');
+    json.text("name", b"lockgate");
+    json.key("limits");
+    json.open('[');
+    for limit in &view.limits {
+        json.separate();
+        json.open('{');
+        json.text("name", limit.name.as_bytes());
+        json.text("measure", limit.measure.as_bytes());
+        json.number("refused", limit.refused);
+        json.number("would_refuse", limit.would_refuse);
+        json.key("offenders");
+        json.open('[');
+        for offender in &limit.offenders {
+            json.separate();
+            json.open('{');
+            json.text("key", offender.key.as_bytes());
+            json.number("refused", offender.refused);
+            json.seconds("since", offender.since);
+            json.close('}');
+        }
+        json.close(']');
+        json.close('}');
+    }
+    json.close(']');
+    json.number("capacity", view.capacity);
+    json.number("evicted", view.evicted);
+    json.number("uncounted", view.uncounted);
+    json.close('}');
+    json.finish(out);
+}
+
+/// Appends the metrics; nothing if there was no limit yet.
+pub fn write_limit_metrics(out: &mut Vec<u8>, view: &LimitsView) {
+    if view.limits.is_empty() {
+        return;
+    }
+    let mut text = Text::new(out);
+    let name = "lockgate_rate_limited_requests_total";
+    text.family(
+        name,
+        "counter",
+        "Requests that a rate limit has refused, or would have refused without its dry run.",
+    );
+    for limit in &view.limits {
+        let [limit_name, measure] = [&limit.name, &limit.measure].map(|text| escaped(text));
+        for (dry_run, count) in [("false", limit.refused), ("true", limit.would_refuse)] {
+            let labels =
+                format!("{{limit=\"{limit_name}\",measure=\"{measure}\",dry_run=\"{dry_run}\"}}");
+            text.sample(name, &labels, &count);
+        }
+    }
+    for (name, help, count) in [
+        (
+            "lockgate_rate_limit_evicted_keys_total",
+            "Clients that were forgotten, for want of rate_limit_memory, before they had paid off what they had used.",
+            view.evicted,
+        ),
+        (
+            "lockgate_rate_limit_uncounted_requests_total",
+            "Requests whose concurrency was not limited, for want of rate_limit_memory.",
+            view.uncounted,
+        ),
+    ] {
+        text.family(name, "counter", help);
+        text.sample(name, "", &count);
+    }
+}
+
+/// As a value of a label.
+fn escaped(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    text.replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> LimitsView {
+        LimitsView {
+            limits: vec![LimitView {
+                name: "a\"b".to_owned(),
+                measure: "5/min".to_owned(),
+                refused: 3,
+                would_refuse: 1,
+                offenders: vec![OffenderView {
+                    key: "192.0.2.1".to_owned(),
+                    refused: 2,
+                    since: 1_500_000_000,
+                }],
+            }],
+            capacity: 100,
+            evicted: 4,
+            uncounted: 5,
+        }
+    }
+
+    #[test]
+    fn limits_are_an_object_and_metrics() {
+        let (mut object, mut metrics) = (Vec::new(), Vec::new());
+        write_limits(&mut object, &view());
+        assert_eq!(
+            String::from_utf8(object).unwrap().trim_end(),
+            "{\"name\":\"lockgate\",\"limits\":[{\"name\":\"a\\\"b\",\"measure\":\"5/min\",\"refused\":3,\"would_refuse\":1,\
+             \"offenders\":[{\"key\":\"192.0.2.1\",\"refused\":2,\"since\":1.500000}]}],\
+             \"capacity\":100,\"evicted\":4,\"uncounted\":5}"
+        );
+        write_limit_metrics(&mut metrics, &view());
+        let text = String::from_utf8(metrics).unwrap();
+        for line in [
+            "lockgate_rate_limited_requests_total{limit=\"a\\\"b\",measure=\"5/min\",dry_run=\"false\"} 3",
+            "lockgate_rate_limited_requests_total{limit=\"a\\\"b\",measure=\"5/min\",dry_run=\"true\"} 1",
+            "lockgate_rate_limit_evicted_keys_total 4",
+            "lockgate_rate_limit_uncounted_requests_total 5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+        let mut none = Vec::new();
+        write_limit_metrics(&mut none, &LimitsView::default());
+        assert!(none.is_empty());
+    }
+}
