@@ -27,7 +27,7 @@ pub(super) struct Limit {
 /// One rate of a limit, or its number of requests at once.
 pub(super) struct Measure {
     /// As operators write it.
-    pub(super) text: String,
+    pub(super) notation: String,
     rate: GcraRate,
     scope: u64,
     /// `None`: there were too many limits since the start of the server.
@@ -48,7 +48,7 @@ impl Limit {
             let shown = format!("{}\n{text}", config.name);
             Measure {
                 totals: rates.open_totals(scope, &shown),
-                text,
+                notation: text,
                 rate,
                 scope,
             }

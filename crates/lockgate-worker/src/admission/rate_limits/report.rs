@@ -25,13 +25,13 @@ impl Report<'_> {
     }
 
     pub(super) fn message(&self, suppressed: &str) -> String {
-        let (name, measure, key) = (&self.limit.name, &self.measure.text, self.key_text());
+        let (name, allowed, key) = (&self.limit.name, &self.measure.notation, self.key_text());
         match self.limit.is_dry_run {
             false => format!(
-                "the limit {name} ({measure}) refuses requests of {key} with 429{suppressed}"
+                "the limit {name} ({allowed}) refuses requests of {key} with 429{suppressed}"
             ),
             true => format!(
-                "the limit {name} ({measure}) would refuse requests of {key} without dry_run{suppressed}"
+                "the limit {name} ({allowed}) would refuse requests of {key} without dry_run{suppressed}"
             ),
         }
     }
