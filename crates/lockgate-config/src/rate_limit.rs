@@ -20,7 +20,8 @@ pub struct RateLimitConfig {
     pub key: RateKey,
     /// Each of them counts; not empty, unless `concurrency` is set.
     pub rates: Vec<Rate>,
-    /// How many requests may come at once beyond the even rate; the first rate's count if the operator gives none.
+    /// How many requests may come at once under the first rate; its count if the operator gives none. The other rates
+    /// have their counts.
     pub burst: Option<NonZeroU32>,
     /// Most requests with one key at the same time over all workers; `None`: no limit.
     pub concurrency: Option<NonZeroU32>,

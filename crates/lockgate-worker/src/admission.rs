@@ -46,7 +46,7 @@ impl Admission {
             stages.push(Box::new(maintenance));
         }
         let server_rules = response_rules.first().cloned().flatten();
-        if let Some(routing) = routing::Routing::new(parts, response_rules) {
+        if let Some(routing) = routing::Routing::new(parts.config, parts.routes, response_rules) {
             stages.push(Box::new(routing));
         }
         if let Some(edits) = edits::Edits::new(parts.routes) {

@@ -54,8 +54,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             most: 16 * 1024 * MIB,
             zero: Err("to limit nothing, remove rate_limit"),
         },
-        doc: "Memory that all workers share for what `rate_limit` counts. When it is full, the clients that have not \
-              come for the longest time are forgotten. A change takes effect at the next start.",
+        doc: "Memory that all workers share for what `rate_limit` counts. When it is full, the clients that have used \
+              the smallest part of what they may do are forgotten. A change takes effect at the next start or upgrade.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

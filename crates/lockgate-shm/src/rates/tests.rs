@@ -389,3 +389,37 @@ fn limits_are_counted_by_scope_until_there_are_too_many() {
     let rows = (1..1000).filter(|scope| rates.open_totals(*scope, "").is_some());
     assert_eq!(rows.count(), 256);
 }
+
+/// The step that makes an entry another key's is the exchange of its tag: here it is the last one of a process.
+#[test]
+fn a_process_that_dies_after_a_claim_leaves_nothing_of_the_key_before() {
+    let plan = RatesPlan {
+        memory: 1 << 12,
+        workers: 1,
+    };
+    let words = words(&plan);
+    let rates = Rates::new(words, &plan, (7, 8)).unwrap();
+    let slow = rate(5, 86_400, 5);
+    let set_of = |key: &RatedKey| tags::set_of(key.hash.place, plan.sets());
+    let old = key(&rates, 0, slow);
+    for now in [1, 2] {
+        let allowed = (0..10).filter(|_| is_counted(&rates, &old, now * SECOND));
+        assert_eq!(allowed.count(), if now == 1 { 5 } else { 0 });
+    }
+    rates.record_refusal(&old, SECOND);
+    let mut others = (1..).map(|number| key(&rates, number, slow));
+    let new = others.find(|other| set_of(other) == set_of(&old)).unwrap();
+    let tag = words
+        .iter()
+        .find(|word| word.load(Ordering::SeqCst) == old.hash.tag);
+    tag.unwrap().store(new.hash.tag, Ordering::SeqCst);
+    // Nothing was counted for it, and nothing of the other key is taken for it.
+    assert_eq!(rates.offenders().count(), 0);
+    assert_eq!(rates.take_local(10, 3 * SECOND, &mut Vec::new()), 0);
+    let allowed = (0..10).filter(|_| is_counted(&rates, &new, 3 * SECOND));
+    assert_eq!(allowed.count(), 5);
+    rates.record_refusal(&new, 4 * SECOND);
+    let offender = rates.offenders().next().unwrap();
+    assert_eq!((offender.shown, offender.refused), (new.shown, 1));
+    assert_eq!(rates.take_local(10, 4 * SECOND, &mut Vec::new()), 1);
+}

@@ -161,9 +161,12 @@ impl RateLimits {
         now: u64,
     ) -> Result<Vec<HeldPlace>, Exceeded<'a>> {
         let enforced = || concerned.iter().filter(|one| !one.limit.is_dry_run);
-        let exceeded = enforced().filter_map(|one| self.examine_rates(one, now));
-        if let Some(exceeded) = exceeded.max_by_key(|exceeded| exceeded.retry_after) {
-            return Err(exceeded);
+        // One rate alone decides when it counts.
+        if enforced().map(|one| one.limit.rates.len()).sum::<usize>() > 1 {
+            let exceeded = enforced().filter_map(|one| self.examine_rates(one, now));
+            if let Some(exceeded) = exceeded.max_by_key(|exceeded| exceeded.retry_after) {
+                return Err(exceeded);
+            }
         }
         let held = enforced().filter_map(|one| self.hold(one).transpose());
         let held = held.collect::<Result<Vec<_>, _>>()?;

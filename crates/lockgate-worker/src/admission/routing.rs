@@ -8,7 +8,7 @@ use lockgate_config::Config;
 use lockgate_http::LocalResponse;
 use lockgate_routes::{EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes};
 
-use super::stage::{Parts, Stage, route_path};
+use super::stage::{Stage, route_path};
 use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::response_rules::{ErrorPage, ResponseRules};
@@ -27,20 +27,20 @@ pub(super) struct Routing {
 impl Routing {
     /// `None`: every request has the rules of the server.
     pub(super) fn new(
-        parts: &Parts<'_>,
+        config: &Config,
+        routes: &Arc<Routes>,
         response_rules: Vec<Option<Arc<ResponseRules>>>,
     ) -> Option<Self> {
-        let config = &parts.config.routes;
-        let (redirects, rewrites) = (&config.redirects, &config.rewrites);
+        let (redirects, rewrites) = (&config.routes.redirects, &config.routes.rewrites);
         let routing = Self {
             redirects: Redirects::new(redirects),
             rewrites: Rewrites::new(rewrites),
-            routes: Arc::clone(parts.routes),
-            needs_host: parts.routes.needs_host() || !redirects.is_empty() || !rewrites.is_empty(),
+            routes: Arc::clone(routes),
+            needs_host: routes.needs_host() || !redirects.is_empty() || !rewrites.is_empty(),
             response_rules,
-            root_path: parts.config.root_path.clone().into_bytes(),
+            root_path: config.root_path.clone().into_bytes(),
         };
-        let has_work = parts.routes.all().len() > 1
+        let has_work = routes.all().len() > 1
             || !(routing.redirects.is_empty() && routing.rewrites.is_empty())
             || (routing.response_rules.iter()).any(Option::is_some);
         has_work.then_some(routing)
@@ -97,14 +97,9 @@ impl Routing {
 
 /// Rewrites and routes a request that the server makes of an application itself. `Some`: it has no route.
 pub(super) fn place(config: &Config, request: &mut Request) -> Option<Answer> {
-    let parts = Parts {
-        config,
-        routes: &Arc::new(Routes::new(&config.routes)),
-        ids: None,
-        scoreboard: None,
-    };
+    let routes = Arc::new(Routes::new(&config.routes));
     let host = HostName::of(request.head.host());
-    Routing::new(&parts, Vec::new())?.place(&host, request)
+    Routing::new(config, &routes, Vec::new())?.place(&host, request)
 }
 
 /// What each route does to responses, by its id.
@@ -150,8 +145,8 @@ fn response_rules_of(rules: &EffectiveRules) -> io::Result<Option<Arc<ResponseRu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::Admission;
     use crate::admission::samples::{error_log, request};
+    use crate::admission::{Admission, Parts};
     use lockgate_config::{
         AppSpec, FieldEdit, HostPattern, MountedApp, PathPattern, RedirectConfig, RewriteConfig,
         RouteConfig, RouteRules, Target,

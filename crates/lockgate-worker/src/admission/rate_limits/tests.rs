@@ -42,6 +42,7 @@ fn stage_with(limits: Vec<RateLimitConfig>, adjust: impl FnOnce(&mut Config)) ->
     let parts = Parts {
         routes: &Arc::new(Routes::new(&config.routes)),
         config: &config,
+        ids: None,
         scoreboard: None,
         rates: None,
         slot: 0,
