@@ -1,8 +1,10 @@
 //! A configuration under construction: what the settings write into.
 
-use crate::AppSpec;
+use std::time::Duration;
+
 use crate::config::{Config, Threads};
-use crate::memory::MemoryBound;
+use crate::memory::{MemoryBound, WHOLE};
+use crate::{AppSpec, OtlpConfig};
 
 /// A configuration under construction, with the values that [`Config`] cannot express yet.
 #[derive(Clone)]
@@ -14,6 +16,8 @@ pub(crate) struct ConfigBuilder {
     pub(crate) workers: Threads,
     pub(crate) max_worker_memory: MemoryBound,
     pub(crate) max_worker_memory_hard: MemoryBound,
+    /// Where spans are sent, and what is said about them; without a host they are not.
+    pub(crate) otlp: OtlpConfig,
 }
 
 impl ConfigBuilder {
@@ -29,6 +33,14 @@ impl ConfigBuilder {
             workers: Threads::Auto,
             max_worker_memory: MemoryBound::Bytes(0),
             max_worker_memory_hard: MemoryBound::Bytes(0),
+            otlp: OtlpConfig {
+                host: String::new(),
+                port: 0,
+                path: String::new(),
+                sample: WHOLE,
+                service: "lockgate".to_owned(),
+                interval: Duration::from_secs(5),
+            },
         }
     }
 }

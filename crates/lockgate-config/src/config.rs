@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
     Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig,
-    RateLimitsConfig, RoutesConfig, StaticConfig, StatsdConfig, TlsConfig, UwsgiConfig,
+    RateLimitsConfig, RoutesConfig, SessionConfig, StaticConfig, StatsdConfig, TlsConfig,
+    UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -38,6 +39,8 @@ pub struct Config {
     pub rate_limits: RateLimitsConfig,
     /// Ids and traces of requests.
     pub identity: IdentityConfig,
+    /// Sessions of the applications; `None`: they have none of the server's.
+    pub session: Option<SessionConfig>,
     /// Static files.
     pub static_files: StaticConfig,
     /// Compression of responses.
@@ -246,6 +249,7 @@ impl Config {
             routes: RoutesConfig::default(),
             rate_limits: RateLimitsConfig::default(),
             identity: IdentityConfig::default(),
+            session: None,
             static_files: StaticConfig::default(),
             compress: CompressConfig::default(),
             cache: CacheConfig::default(),
@@ -339,6 +343,7 @@ impl Config {
             .chain(self.statsd.path())
             .chain(self.static_files.paths())
             .chain(self.routes.paths())
+            .chain(self.session.iter_mut().flat_map(SessionConfig::paths))
             .for_each(absolute);
         let bind = self.bind.iter_mut().map(|bind| &mut bind.address);
         for address in bind

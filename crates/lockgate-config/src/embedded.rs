@@ -32,6 +32,8 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "master_fifo",
     "push_redis",
     "cache_redis",
+    "rate_limit_redis",
+    "otlp",
     "domain",
     "acme_email",
     "acme_directory",

@@ -109,20 +109,30 @@ pub(crate) fn platform(environment: &[(OsString, OsString)]) -> Vec<Assignment> 
             addresses,
         );
     }
-    // systemd lists several directories with a colon between them.
-    let state = value_of(environment, "STATE_DIRECTORY");
-    let state = state.and_then(|paths| Some(format!("{}/acme", paths.split(':').next()?)));
-    let data = value_of(environment, "XDG_DATA_HOME").map(|path| format!("{path}/lockgate/acme"));
-    if let Some(path) = state {
-        give(named("acme_dir"), "STATE_DIRECTORY", path);
-    } else if let Some(path) = data {
-        give(named("acme_dir"), "XDG_DATA_HOME", path);
+    if let Some((variable, path)) = state(environment) {
+        give(named("acme_dir"), variable, format!("{path}/acme"));
     }
     // Scripts use that name for other purposes, so only a path counts.
     if let Some(path) = value_of(environment, SCRIPT_NAME).filter(|path| path.starts_with('/')) {
         give(named("root_path"), SCRIPT_NAME, path);
     }
     assignments
+}
+
+/// The directory in which the platform keeps the server's state.
+pub(crate) fn state_directory(environment: &[(OsString, OsString)]) -> Option<String> {
+    state(environment).map(|(_, path)| path)
+}
+
+/// The variable, and the directory.
+fn state(environment: &[(OsString, OsString)]) -> Option<(&'static str, String)> {
+    if let Some(paths) = value_of(environment, "STATE_DIRECTORY") {
+        // systemd lists several directories with a colon between them.
+        let first = paths.split(':').next()?;
+        return Some(("STATE_DIRECTORY", first.to_owned()));
+    }
+    let data = value_of(environment, "XDG_DATA_HOME")?;
+    Some(("XDG_DATA_HOME", format!("{data}/lockgate")))
 }
 
 /// The value of a variable, unless it is empty. Bytes that are not UTF-8 are replaced, and fail where they are parsed.

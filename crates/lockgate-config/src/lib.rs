@@ -43,6 +43,11 @@ pub use rate_limit::{Rate, RateKey, RateLimitConfig, RateLimitsConfig};
 mod identity;
 pub use identity::{IdentityConfig, OtlpConfig};
 
+mod session;
+pub use session::{
+    RedisUrl, SameSite, SecretSource, SessionConfig, SessionCookie, SessionSecret, SessionStore,
+};
+
 mod proxies;
 pub use proxies::{ForwardedHeaders, ProxiesConfig, ProxyVersion};
 

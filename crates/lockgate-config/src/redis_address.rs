@@ -120,7 +120,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// What was written, without what may be a password.
-fn without_credentials(text: &str) -> String {
+pub(crate) fn without_credentials(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + "://".len());
     match text.rfind('@').filter(|end| *end >= start) {
         Some(end) => format!("{}{HIDDEN}{}", &text[..start], &text[end..]),

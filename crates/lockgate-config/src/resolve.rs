@@ -71,6 +71,12 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
         if !sources.has_application {
             mistakes.push(ConfigError::MissingApplication);
         }
+        if let (Some(session), Some(state)) = (
+            &mut builder.config.session,
+            environment::state_directory(environment),
+        ) {
+            session.keep_secret_in(&state);
+        }
         https::listen_at_standard_ports(&mut builder.config, &mut origins);
         // With an invalid value, values that depend on several settings are unknown.
         if !mistakes.is_empty() {
@@ -262,12 +268,14 @@ fn finish(
     let mut notes = https::check(&builder.config, origins)?;
     notes.extend(push::check(&builder.config, origins)?);
     notes.extend(cache::check(&builder.config, origins)?);
-    notes.extend(route_checks::check(&builder.config, origins)?);
     builder.config.app = builder
         .paste
         .clone()
         .or_else(|| builder.app.clone())
         .ok_or(ConfigError::MissingApplication)?;
+    let is_sent = !builder.otlp.host.is_empty();
+    builder.config.identity.otlp = is_sent.then(|| builder.otlp.clone());
+    notes.extend(route_checks::check(&builder.config, origins)?);
     let config = &mut builder.config;
     match builder.workers {
         Threads::Auto => {

@@ -1,8 +1,9 @@
-//! What the settings by host and path require of each other, and of others.
+//! What routes, limits, access, sessions and spans require of each other, and of other settings.
 
 use crate::notation::quoted;
 use crate::{
-    ClientCertificates, Config, ConfigError, HostPattern, Origins, RouteConfig, RouteRules,
+    ClientCertificates, Config, ConfigError, HostPattern, Origin, Origins, RouteConfig, RouteRules,
+    SameSite,
 };
 
 /// Checks the settings together; returns notes for the operator.
@@ -43,9 +44,22 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Result<Vec<String>, C
             return refuse(name, place(route), requirement);
         }
     }
+    if let Some(cookie) = config.session.as_ref().map(|session| &session.cookie)
+        && cookie.same_site == Some(SameSite::None)
+        && cookie.secure == Some(false)
+    {
+        let value = "{ same_site = \"None\", secure = false }".to_owned();
+        let requirement = "must be secure: browsers ignore other cookies with SameSite=None";
+        return refuse("session", value, requirement.to_owned());
+    }
     let mut notes = Vec::new();
     if routes.rate_limits.is_empty() && config.rate_limits.redis.is_some() {
         notes.push("rate_limit_redis has no effect without rate_limit".to_owned());
+    }
+    if config.identity.otlp.is_none() {
+        let names = ["otlp_sample", "otlp_service", "otlp_interval"].into_iter();
+        let unused = names.filter(|name| *origins.of(name) != Origin::Default);
+        notes.extend(unused.map(|name| format!("{name} has no effect without otlp")));
     }
     Ok(notes)
 }

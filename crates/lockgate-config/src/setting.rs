@@ -61,6 +61,10 @@ pub enum Section {
     RateLimits,
     /// Who may come.
     Access,
+    /// Ids, traces and spans of requests.
+    Identity,
+    /// Sessions of the applications.
+    Sessions,
     /// Files that are served without the application.
     StaticFiles,
     /// Compression of responses.
@@ -168,7 +172,7 @@ impl fmt::Debug for Setting {
 
 impl Section {
     /// Every section, in order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Application,
         Self::Sockets,
         Self::Https,
@@ -183,6 +187,8 @@ impl Section {
         Self::Routes,
         Self::RateLimits,
         Self::Access,
+        Self::Identity,
+        Self::Sessions,
         Self::StaticFiles,
         Self::Compression,
         Self::Cache,
@@ -211,6 +217,8 @@ impl Section {
             Self::Routes => "Routes",
             Self::RateLimits => "Rate limits",
             Self::Access => "Access",
+            Self::Identity => "Identity of requests",
+            Self::Sessions => "Sessions",
             Self::StaticFiles => "Static files",
             Self::Compression => "Compression",
             Self::Cache => "Cache",

@@ -14,9 +14,11 @@ mod deadlines;
 mod fields;
 mod http2;
 mod https;
+mod identity;
 mod interpreter;
 mod limits;
 mod logging;
+mod maintenance;
 mod places;
 mod process;
 mod proxies;
@@ -28,6 +30,7 @@ mod responses;
 mod route_rules;
 mod route_tables;
 mod routes;
+mod sessions;
 mod sockets;
 mod static_files;
 mod static_mounts;
@@ -58,6 +61,8 @@ pub(crate) fn in_section(section: Section) -> &'static [Setting] {
         Section::Routes => routes::SETTINGS,
         Section::RateLimits => rate_limits::SETTINGS,
         Section::Access => access::SETTINGS,
+        Section::Identity => identity::SETTINGS,
+        Section::Sessions => sessions::SETTINGS,
         Section::StaticFiles => static_files::SETTINGS,
         Section::Compression => compress::SETTINGS,
         Section::Cache => cache::SETTINGS,

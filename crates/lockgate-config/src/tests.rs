@@ -1,5 +1,6 @@
 //! Tests of the crate through its public functions.
 
+mod access;
 mod command_line;
 mod edge;
 mod gunicorn;
@@ -11,6 +12,7 @@ mod precedence;
 mod push;
 mod reference;
 mod routes;
+mod sessions;
 mod values;
 
 use std::ffi::OsString;
@@ -74,4 +76,20 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)], file: Option<&str>) -
             lines.join("\n")
         }
     }
+}
+
+/// The values that settings refuse, of the tables that have a file of their own.
+fn refused_elsewhere()
+-> impl Iterator<Item = &'static (&'static str, &'static [(&'static str, &'static str)])> {
+    let tables = [
+        access::REFUSED,
+        edge::REFUSED,
+        gunicorn::REFUSED,
+        https::REFUSED,
+        logging::REFUSED,
+        push::REFUSED,
+        routes::REFUSED,
+        sessions::REFUSED,
+    ];
+    tables.into_iter().flatten()
 }

@@ -23,6 +23,7 @@ pub fn cfg(config: &Config) -> String {
         max_worker_memory: MemoryBound::Bytes(config.max_worker_memory),
         max_worker_memory_hard: MemoryBound::Bytes(config.max_worker_memory_hard),
         config: config.clone(),
+        ..ConfigBuilder::new()
     };
     let values = NAMES.map(|name| (name.to_owned(), value(name, &builder)));
     Value::Object(Map::from_iter(values)).to_string()

@@ -1,6 +1,7 @@
 //! Settings: applications, redirects and rules by host and path.
 
 use super::fields;
+use super::maintenance::{maintenance, maintenance_text};
 use super::redirects::{redirects, redirects_text, rewrites, rewrites_text};
 use super::route_tables::{mounts, routes, texts};
 use crate::kind::Kind;
@@ -167,6 +168,27 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| fields::pages_text(&builder.config.routes.server.error_pages),
+    },
+    Setting {
+        name: "maintenance",
+        section: Section::Routes,
+        short: None,
+        flags: &["maintenance"],
+        shape: Shape::Switch,
+        kind: Kind::Special {
+            placeholder: "BOOL",
+            accepts: "`true` or `false`, or in the file a table `{ on = …, allow = […], paths = […], retry_after = … }`",
+        },
+        doc: "Whether the server starts in maintenance: requests get 503 with Retry-After. `lockgate ctl maintenance on` \
+              and `off` switch it later. `allow` has addresses and `paths` has paths that are served meanwhile; \
+              `retry_after` is when clients may come again (5 minutes). A table is off unless it has `on = true`.",
+        gunicorn: &[],
+        uwsgi: &["offline"],
+        read: |builder, value| {
+            builder.config.routes.maintenance = maintenance(value.raw)?;
+            Ok(())
+        },
+        show: |builder| maintenance_text(&builder.config.routes.maintenance),
     },
 ];
 

@@ -422,16 +422,9 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ("name", &[("\"a\\u0000\"", "NUL")]),
     ];
     for setting in settings() {
-        let (_, bad) = (cases
-            .iter()
-            .chain(super::https::REFUSED)
-            .chain(super::logging::REFUSED)
-            .chain(super::push::REFUSED)
-            .chain(super::edge::REFUSED)
-            .chain(super::routes::REFUSED)
-            .chain(super::gunicorn::REFUSED))
-        .find(|(name, _)| *name == setting.name)
-        .expect(setting.name);
+        let (_, bad) = (cases.iter().chain(super::refused_elsewhere()))
+            .find(|(name, _)| *name == setting.name)
+            .expect(setting.name);
         for (value, part) in *bad {
             let file = format!("{} = {value}", setting.name);
             let arguments: &[&str] = if setting.name == "app" { &[] } else { &["a:b"] };
