@@ -18,6 +18,7 @@ mod metrics;
 mod object;
 mod percent;
 mod scoreboard;
+mod spans;
 mod stacks;
 mod statsd;
 mod status;
@@ -40,6 +41,7 @@ pub use scoreboard::{
     ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals,
     WorkerCounters, WorkerSlot, WorkerView,
 };
+pub use spans::{Resource, SpanRecord, SpanText, write_traces};
 pub use stacks::{WorkerStacks, native_id_line, write_stacks};
 pub use statsd::{LogCounts, MOST_DURATIONS, RequestSample, StatsdWriter};
 pub use status::write_status;

@@ -109,6 +109,7 @@ impl EmbeddedSettings {
                 responses,
                 // One process: the worker has a table of its own.
                 rates: None,
+                spans: None,
                 owns_process: false,
             })?;
             PyResult::Ok((handle, endpoints, certificates))

@@ -32,7 +32,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, hook_process, interpreter, relay};
+use crate::{acme, admin, hook_process, interpreter, relay, spans};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -65,6 +65,9 @@ pub(crate) struct PythonHooks {
     pub(crate) purge_log: Option<Log>,
     /// What the rate limits count, if the system provides its memory.
     pub(crate) rates: Option<Rates>,
+    /// What the span exporter sends, if `otlp` is set.
+    pub(crate) span_log: Option<Log>,
+    pub(crate) scoreboard: Option<Scoreboard>,
 }
 
 impl PythonHooks {
@@ -92,6 +95,8 @@ impl PythonHooks {
             responses: None,
             purge_log: None,
             rates: None,
+            span_log: None,
+            scoreboard: None,
         }
     }
 
@@ -183,6 +188,8 @@ impl Hooks for PythonHooks {
         self.responses = memory.responses;
         self.purge_log = memory.purge_log;
         self.rates = memory.rates;
+        self.span_log = memory.span_log;
+        self.scoreboard = memory.scoreboard;
     }
 
     fn fork(&mut self) -> io::Result<Fork> {
@@ -289,6 +296,25 @@ impl Hooks for PythonHooks {
         };
         relay::run(&self.config, &self.log, context, relayed).unwrap_or_else(|error| {
             let message = format!("the Redis relay cannot start: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
+        })
+    }
+
+    fn run_exporter(&mut self, context: WorkerContext) -> i32 {
+        Python::attach(|py| title::set(py, &self.config, Role::Exporter));
+        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
+            let problem = Python::attach(|py| exceptions::summary(py, &error));
+            let message = format!("the span exporter cannot start: cannot change user: {problem}");
+            self.log.write(Level::Error, &message);
+            return CANNOT_START;
+        }
+        if !context.identity_changed() {
+            return 0;
+        }
+        let (spans, scoreboard) = (self.span_log, self.scoreboard);
+        spans::run(&self.config, &self.log, context, spans, scoreboard).unwrap_or_else(|error| {
+            let message = format!("the span exporter cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })

@@ -20,6 +20,7 @@ mod push;
 mod relay;
 mod sealer;
 mod settings_source;
+mod spans;
 mod uwsgi;
 mod worker;
 mod wsgi;

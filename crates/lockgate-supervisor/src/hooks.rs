@@ -75,6 +75,8 @@ pub struct SharedContents {
     pub responses: Option<ResponseStore>,
     /// If `cache_redis` is set, too.
     pub purge_log: Option<Log>,
+    /// If `otlp` is set.
+    pub span_log: Option<Log>,
     /// If the system provides its memory.
     pub rates: Option<Rates>,
     /// If the system provides its memory.
@@ -155,6 +157,14 @@ pub trait Hooks {
     ///
     /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
     fn run_relay(&mut self, _context: WorkerContext) -> i32 {
+        0
+    }
+
+    /// Sends spans to a collector, in a child process; returns its exit code. Only called where `otlp` is set. The
+    /// context has no listeners and no worker slot.
+    ///
+    /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
+    fn run_exporter(&mut self, _context: WorkerContext) -> i32 {
         0
     }
 

@@ -144,6 +144,7 @@ impl MainLoop {
         let mut events = VecDeque::from([first]);
         let config = &self.generations.present().config;
         self.optional.start(Duty::Relay, config, Instant::now());
+        self.optional.start(Duty::Exporter, config, Instant::now());
         loop {
             if let Some(outcome) = self.handle(&mut events, hooks) {
                 return outcome;

@@ -1,5 +1,5 @@
 //! The memory that all processes of all generations use: shared caches and locks, the broadcast log, the
-//! response cache and the log of its purges, and the table of rate limits.
+//! response cache and the log of its purges, the table of rate limits, and the log of spans.
 //!
 //! It is mapped before the first fork and handed over at an upgrade, so it lives as long as the server.
 
@@ -8,6 +8,7 @@ mod purge_log;
 mod rates;
 mod region;
 mod responses;
+mod span_log;
 mod store;
 
 use std::os::fd::OwnedFd;
@@ -30,6 +31,7 @@ pub(crate) struct SharedMemory {
     pub(crate) responses: Region<ResponseStore>,
     pub(crate) purge_log: Region<Log>,
     pub(crate) rates: Region<Rates>,
+    pub(crate) span_log: Region<Log>,
 }
 
 /// What the previous program in this process has left.
@@ -50,6 +52,7 @@ impl SharedMemory {
             responses: responses::open(inherited.responses, &config.cache, hooks),
             purge_log: purge_log::open(inherited.purge_log, &config.cache, hooks),
             rates: rates::open(inherited.rates, &config.rate_limits, hooks),
+            span_log: span_log::open(&config.identity, hooks),
         }
     }
 
@@ -58,7 +61,11 @@ impl SharedMemory {
         if let Some(store) = self.store.get() {
             store.release_dead_locks();
         }
-        let logs = [self.broadcast_log.get(), self.purge_log.get()];
+        let logs = [
+            self.broadcast_log.get(),
+            self.purge_log.get(),
+            self.span_log.get(),
+        ];
         (logs.iter().flatten()).for_each(Log::release_if_dead);
         if let Some(responses) = self.responses.get() {
             responses.release_of_dead(pid);

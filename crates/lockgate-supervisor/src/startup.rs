@@ -350,6 +350,7 @@ fn assemble(
         responses: memory.responses.get(),
         purge_log: memory.purge_log.get(),
         rates: memory.rates.get(),
+        span_log: memory.span_log.get(),
         scoreboard: scoreboard.get(),
     });
     hook_process.adopt(workers.slots());

@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 pub(crate) mod error_log;
 pub(crate) mod output;
+pub(crate) mod spans;
 pub(crate) mod throttle;
 
 pub use error_log::{ErrorLog, create_missing, described, open_file, shown_target};

@@ -38,6 +38,7 @@ use crate::handlers;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
 use crate::log::access_log::AccessLog;
+use crate::log::spans::SpanWriter;
 use crate::metrics::WorkerMetrics;
 use crate::metrics::statsd::Statsd;
 use crate::poller::Waker;
@@ -69,6 +70,8 @@ pub struct Resources {
     pub responses: Option<ResponseStore>,
     /// What the rate limits of all workers count; without it this worker counts alone.
     pub rates: Option<Rates>,
+    /// Where spans are recorded, if `otlp` is set.
+    pub spans: Option<Log>,
     /// Whether the process belongs to this worker, which may then end it, and a supervisor starts another one.
     pub owns_process: bool,
 }
@@ -109,6 +112,7 @@ impl Worker {
             broadcast: None,
             responses: None,
             rates: None,
+            spans: None,
             owns_process: true,
         })?;
         handle.open();
@@ -131,6 +135,7 @@ impl Worker {
             broadcast,
             responses,
             rates,
+            spans,
             owns_process,
         } = resources;
         let endpoints: Vec<_> = (listeners.iter())
@@ -231,6 +236,7 @@ impl Worker {
                 &config,
             ),
             access_log,
+            spans: spans.map(|log| SpanWriter::new(log, config.log_style.shows_queries)),
             error_log,
             reports: Reports::default(),
             lifecycle: Lifecycle {

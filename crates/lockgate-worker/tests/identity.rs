@@ -12,15 +12,19 @@ mod client;
 mod h2client;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use client::{PATIENCE, Server, answer, read_response};
 use h2client::Client;
 use lockgate_config::{Config, LogLevel, LogTarget, Networks};
+use lockgate_observe::{SpanRecord, SpanText};
+use lockgate_shm::{Cursor, Log, LogPlan, Read};
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Reply, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 
 /// What the application gets of one field.
 fn seen(request: &Request, name: &str) -> String {
@@ -217,4 +221,98 @@ fn logs_name_the_id() {
         errors_found.contains(&format!("GET / of 127.0.0.1 (id {id}) took")),
         "{errors_found}"
     );
+}
+
+/// The spans that are recorded, by path.
+fn spans(log: Log, cursor: &mut Cursor, count: usize) -> Vec<(String, SpanRecord<Vec<u8>>)> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut found = Vec::new();
+    while found.len() < count && Instant::now() < deadline {
+        let mut record = Vec::new();
+        if let Read::Record { .. } = log.read(cursor, &mut record) {
+            let span = SpanRecord::decode(&record).unwrap();
+            let path = String::from_utf8_lossy(span.text(SpanText::Path)).into_owned();
+            let texts = span.texts.map(<[u8]>::to_vec);
+            let owned = SpanRecord {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                parent_id: span.parent_id,
+                flags: span.flags,
+                began: span.began,
+                duration: span.duration,
+                queued: span.queued,
+                queued_before: span.queued_before,
+                status: span.status,
+                is_https: span.is_https,
+                lost_before: span.lost_before,
+                texts,
+            };
+            found.push((path, owned));
+        } else {
+            std::thread::yield_now();
+        }
+    }
+    found
+}
+
+#[test]
+fn a_sampled_request_is_recorded_as_a_span() {
+    let plan = LogPlan {
+        size: 1 << 20,
+        channels: 1,
+    };
+    let locks: Vec<AtomicU32> = (0..plan.lock_words()).map(|_| AtomicU32::new(0)).collect();
+    let words: Vec<AtomicU64> = (0..plan.words()).map(|_| AtomicU64::new(0)).collect();
+    let log = Log::new(Vec::leak(locks), Vec::leak(words), plan, (1, 2)).unwrap();
+    let server = Server::start_with_spans(log, |config| config.identity.trace = true);
+    let mut cursor = log.head();
+    let mut stream = server.connect();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-b7ad6b7169203331-0";
+    for (path, fields) in [
+        ("/1", format!("traceparent: {parent}1\r\n")),
+        ("/2", format!("traceparent: {parent}0\r\n")),
+        (
+            "/3?q",
+            "X-Request-Start: t=1\r\nUser-Agent: me\r\n".to_owned(),
+        ),
+    ] {
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: a:1\r\n{fields}\r\n").unwrap();
+        assert_eq!(read_response(&mut stream).status, 200);
+    }
+    write!(stream, "GET /4 HTTP/1.1\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut stream).status, 400);
+    let mut http2 = Client::connect(&server, 1 << 20);
+    http2.get(1, "/5");
+    assert_eq!(http2.finish(1).status, "200");
+    let found = spans(log, &mut cursor, 3);
+    let paths: Vec<&str> = found.iter().map(|(path, _)| &**path).collect();
+    // Neither the trace that its sender does not sample, nor the head that never was a request.
+    assert_eq!(paths, ["/1", "/3", "/5"]);
+    let [(_, first), (_, third), (_, fifth)] = &found[..] else {
+        panic!("{found:?}");
+    };
+    assert_eq!(first.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+    assert_eq!((first.parent_id, first.flags), (0xb7ad_6b71_6920_3331, 1));
+    assert_eq!(
+        (third.parent_id, third.status, third.queued_before),
+        (0, 200, 0)
+    );
+    for (text, expected) in [
+        (SpanText::Method, "GET"),
+        (SpanText::Query, "q"),
+        (SpanText::Host, "a:1"),
+        (SpanText::Client, "127.0.0.1"),
+        (SpanText::Protocol, "HTTP/1.1"),
+        (SpanText::UserAgent, "me"),
+        (SpanText::RequestId, ""),
+        (SpanText::Failure, ""),
+    ] {
+        assert_eq!(third.text(text), expected.as_bytes(), "{text:?}");
+    }
+    assert_eq!(fifth.text(SpanText::Protocol), b"HTTP/2.0");
+    let day = 86_400_000_000_000;
+    let now = clock_gettime(ClockId::Realtime);
+    let now = Duration::try_from(now).unwrap().as_nanos() as u64;
+    assert!(first.began <= now && now - first.began < day, "{first:?}");
+    assert!(first.duration < day);
 }

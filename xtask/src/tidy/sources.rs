@@ -12,7 +12,7 @@ const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
 /// Crates without any unsafe code: the lower floors, the worker, the clients, and this one.
-const SAFE_CRATES: [&str; 13] = [
+const SAFE_CRATES: [&str; 14] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
@@ -23,6 +23,7 @@ const SAFE_CRATES: [&str; 13] = [
     "lockgate-compress",
     "lockgate-files",
     "lockgate-acme",
+    "lockgate-otlp",
     "lockgate-relay",
     "lockgate-worker",
     "xtask",

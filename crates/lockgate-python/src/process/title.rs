@@ -16,6 +16,7 @@ pub(crate) enum Role {
     Admin,
     Acme,
     Relay,
+    Exporter,
     Hooks,
 }
 
@@ -42,7 +43,7 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-hooks`: the suffix identifies the
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-spans`, `shop-hooks`: the suffix identifies the
 /// process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
@@ -52,6 +53,7 @@ fn short_name(name: &str, role: Role) -> String {
         Role::Admin => "-admin".to_owned(),
         Role::Acme => "-acme".to_owned(),
         Role::Relay => "-relay".to_owned(),
+        Role::Exporter => "-spans".to_owned(),
         Role::Hooks => "-hooks".to_owned(),
     };
     let mut room = SHORT.saturating_sub(end.len()).min(name.len());
@@ -70,6 +72,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::Admin => "admin".to_owned(),
         Role::Acme => "acme".to_owned(),
         Role::Relay => "relay".to_owned(),
+        Role::Exporter => "spans".to_owned(),
         Role::Hooks => "hooks".to_owned(),
     };
     format!("{name}: {what} [{app}]")

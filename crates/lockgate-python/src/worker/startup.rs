@@ -292,6 +292,7 @@ impl PythonHooks {
             broadcast: self.broadcast_log,
             responses: self.responses,
             rates: self.rates,
+            spans: self.span_log,
             owns_process: true,
         })
         .map_err(|error| cannot_start(format!("cannot start the worker: {error}")))?;

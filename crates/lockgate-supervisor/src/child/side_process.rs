@@ -56,7 +56,7 @@ impl NewSideProcess {
         hooks.run_admin(context, scoreboard, requests)
     }
 
-    /// Runs the ACME process or the Redis relay; returns its exit code.
+    /// Runs the ACME process, the Redis relay or the span exporter; returns its exit code.
     pub(crate) fn run_optional(
         self,
         duty: Duty,
@@ -68,6 +68,7 @@ impl NewSideProcess {
         match (self.into_context(resources, signals), duty) {
             (Some(context), Duty::Acme) => hooks.run_acme(context),
             (Some(context), Duty::Relay) => hooks.run_relay(context),
+            (Some(context), Duty::Exporter) => hooks.run_exporter(context),
             (None, _) => SETUP_FAILED,
         }
     }

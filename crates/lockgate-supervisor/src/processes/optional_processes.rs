@@ -1,7 +1,7 @@
-//! The side processes that only some settings need: the ACME process and the Redis relay.
+//! The side processes that only some settings need: the ACME process, the Redis relay and the span exporter.
 //!
 //! The ACME process is started when the first workers serve, because they answer the authority's challenges; the server
-//! loses nothing with it but the next renewal. The relay is started at once and ended last. Both are started again at
+//! loses nothing with it but the next renewal. The others are started at once and ended last. All are started again at
 //! each reload, with the new settings.
 
 use std::os::fd::BorrowedFd;
@@ -22,6 +22,8 @@ pub(crate) enum Duty {
     Acme,
     /// Relays messages and purges through Redis.
     Relay,
+    /// Sends spans to a collector.
+    Exporter,
 }
 
 /// See the module.
@@ -29,15 +31,17 @@ pub(crate) enum Duty {
 pub(crate) struct OptionalProcesses {
     acme: Option<SideProcess>,
     relay: Option<SideProcess>,
+    exporter: Option<SideProcess>,
 }
 
 impl Duty {
-    const ALL: [Self; 2] = [Self::Acme, Self::Relay];
+    const ALL: [Self; 3] = [Self::Acme, Self::Relay, Self::Exporter];
 
     fn name(self) -> &'static str {
         match self {
             Self::Acme => "ACME process",
             Self::Relay => "Redis relay",
+            Self::Exporter => "span exporter",
         }
     }
 
@@ -48,6 +52,7 @@ impl Duty {
                 let has_messages = config.push.is_enabled && config.push.redis.is_some();
                 has_messages || config.cache.is_enabled() && config.cache.redis.is_some()
             }
+            Self::Exporter => config.identity.otlp.is_some(),
         }
     }
 }
@@ -85,15 +90,17 @@ impl OptionalProcesses {
         match duty {
             Duty::Acme => &mut self.acme,
             Duty::Relay => &mut self.relay,
+            Duty::Exporter => &mut self.exporter,
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &SideProcess> {
-        self.acme.iter().chain(&self.relay)
+        self.acme.iter().chain(&self.relay).chain(&self.exporter)
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut SideProcess> {
-        self.acme.iter_mut().chain(&mut self.relay)
+        let first = self.acme.iter_mut().chain(&mut self.relay);
+        first.chain(&mut self.exporter)
     }
 
     /// The descriptors to poll, besides the time of [`next`](Self::next).
@@ -149,7 +156,7 @@ impl OptionalProcesses {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_config::{AppSpec, RedisAddress};
+    use lockgate_config::{AppSpec, OtlpConfig, RedisAddress};
 
     use super::*;
 
@@ -180,6 +187,21 @@ mod tests {
             config.acme.domains = domains.iter().map(|name| (*name).to_owned()).collect();
             assert_is_needed(Duty::Acme, &config, is_needed);
         }
+    }
+
+    #[test]
+    fn the_span_exporter_runs_with_a_collector() {
+        let mut config = config();
+        assert_is_needed(Duty::Exporter, &config, false);
+        config.identity.otlp = Some(OtlpConfig {
+            host: "localhost".to_owned(),
+            port: 4318,
+            path: "/v1/traces".to_owned(),
+            sample: 10_000,
+            service: "shop".to_owned(),
+            interval: std::time::Duration::from_secs(5),
+        });
+        assert_is_needed(Duty::Exporter, &config, true);
     }
 
     #[test]

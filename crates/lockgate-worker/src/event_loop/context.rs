@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lockgate_config::Config;
 use lockgate_http::http2::ConnectionError;
 use lockgate_http::{Limits, Refusal};
-use lockgate_observe::{GunicornEvent, Level};
+use lockgate_observe::{GunicornEvent, Level, Outcome};
 use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 
@@ -27,7 +27,8 @@ use crate::exchange::request_id::{IdGenerator, RequestId};
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
-use crate::log::access_log::AccessLog;
+use crate::log::access_log::{AccessLog, Entry};
+use crate::log::spans::SpanWriter;
 use crate::log::throttle::{SharedThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
 use crate::poller::Waker;
@@ -61,6 +62,8 @@ pub struct Context {
     pub proxies: TrustedProxies,
     pub metrics: WorkerMetrics,
     pub access_log: Option<Arc<AccessLog>>,
+    /// Where spans are recorded, if they are sent.
+    pub spans: Option<SpanWriter>,
     pub error_log: Arc<ErrorLog>,
     pub reports: Reports,
     pub lifecycle: Lifecycle,
@@ -110,6 +113,28 @@ impl Context {
     pub fn new_request_id(&self) -> Option<RequestId> {
         let ids = (self.ids.as_ref()).filter(|_| self.config.identity.request_id);
         ids.map(|ids| ids.make())
+    }
+
+    /// Whether anything is recorded of each request.
+    pub fn records_requests(&self) -> bool {
+        self.access_log.is_some() || self.spans.is_some()
+    }
+
+    /// Records a request whose response has ended.
+    pub fn record(
+        &self,
+        entry: &Entry,
+        client: &Client,
+        body_bytes: u64,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        if let Some(log) = &self.access_log {
+            log.record(entry, client, body_bytes, outcome, now);
+        }
+        if let Some(spans) = &self.spans {
+            spans.record(entry, client, outcome, now);
+        }
     }
 
     /// How long a request may wait for a thread: a call without time left would be useless.

@@ -220,6 +220,9 @@ pub trait ExchangeControl {
     /// [`ResponseWriter::start`].
     fn forbid_encoding(&mut self) {}
 
+    /// How long the request has waited for a thread, for its span. Called before [`ResponseWriter::start`].
+    fn record_queue_time(&mut self, _queued: Duration) {}
+
     /// Values of the application's environ for the access log.
     fn record_environ(&mut self, values: Vec<(String, String)>);
 

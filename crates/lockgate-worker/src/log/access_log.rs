@@ -48,6 +48,10 @@ pub struct Entry {
     pub trace: Option<Trace>,
     /// How long a proxy in front had the request before, if it says so.
     pub waited_before: Option<Duration>,
+    /// How long it waited for a thread. Only spans have it.
+    pub queued: Duration,
+    /// Whether the client speaks TLS. Only spans have it.
+    pub is_https: bool,
     pub response: ResponseHead,
     pub environ: Vec<(String, String)>,
     pub status: u16,
@@ -84,6 +88,8 @@ impl Entry {
         entry.request_id = None;
         entry.trace = None;
         entry.waited_before = None;
+        entry.queued = Duration::ZERO;
+        entry.is_https = false;
         entry.response.clear();
         entry.environ.clear();
         entry.status = 0;

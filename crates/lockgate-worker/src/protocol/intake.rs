@@ -151,7 +151,9 @@ pub fn admit(
 /// What is recorded of a request, if anything is.
 #[inline]
 pub fn entry_of(request: &Request, context: &Context, now: Instant) -> Option<Box<Entry>> {
-    context.access_log.as_ref()?;
+    if !context.records_requests() {
+        return None;
+    }
     let mut entry = Entry::take();
     entry.head.clone_from(&request.head);
     entry.client = Some(Arc::clone(&request.client));
@@ -159,6 +161,7 @@ pub fn entry_of(request: &Request, context: &Context, now: Instant) -> Option<Bo
     entry.request_id.clone_from(&request.admitted.request_id);
     entry.trace = request.admitted.trace;
     entry.waited_before = request.admitted.waited_before;
+    entry.is_https = request.is_https;
     entry.started = Some(now);
     Some(entry)
 }

@@ -133,12 +133,12 @@ impl Watcher {
             ),
             Stage::Committed => Some(call.client_socket.abort()),
         };
-        if let (Some(mut entry), Some(log)) = (call.entry.take(), &context.access_log) {
+        if let Some(mut entry) = call.entry.take() {
             entry.status = STATUS;
             entry.reason = Some("request_timeout");
             let unknown_client = Arc::default();
             let client = entry.client.as_ref().or(call.client.as_ref());
-            log.record(
+            context.record(
                 &entry,
                 client.unwrap_or(&unknown_client),
                 0,

@@ -178,6 +178,9 @@ impl WorkerThread {
         recorder: &mut ThreadRecorder,
     ) -> Box<Request> {
         recorder.begin(&exchange.request, exchange.ready_nanos, waited);
+        if self.context.spans.is_some() {
+            exchange.writer.control().record_queue_time(waited);
+        }
         reply.open(exchange.writer, deadline, call_slot, recorder.record());
         self.context.pool.saturation().on_call_begin();
         let call = catch_unwind(AssertUnwindSafe(|| {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use lockgate_config::{AppSpec, BindAddress, Config, LogLevel, LogTarget, Threads};
 use lockgate_http::BodyLength;
+use lockgate_shm::Log;
 use lockgate_worker::log::ErrorLog;
-use lockgate_worker::{App, Handle, Reply, Request, Worker};
+use lockgate_worker::{App, Handle, Reply, Request, Resources, Worker};
 
 /// Maximum time that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +50,23 @@ impl Server {
         Self::start_app(adjust, Function(app), log)
     }
 
+    /// The application answers every request; spans are recorded in the log.
+    pub fn start_with_spans(spans: Log, adjust: impl FnOnce(&mut Config)) -> Self {
+        let log = Arc::new(ErrorLog::open(&LogTarget::Stderr, LogLevel::Critical).unwrap());
+        let app = Function(|_: &mut Request, reply: &mut Reply| answer(reply, b""));
+        Self::start_recording(adjust, app, log, Some(spans))
+    }
+
     pub fn start_app(adjust: impl FnOnce(&mut Config), app: impl App, log: Arc<ErrorLog>) -> Self {
+        Self::start_recording(adjust, app, log, None)
+    }
+
+    fn start_recording(
+        adjust: impl FnOnce(&mut Config),
+        app: impl App,
+        log: Arc<ErrorLog>,
+        spans: Option<Log>,
+    ) -> Self {
         let mut config = Config::with_defaults(AppSpec::Module {
             module: "test".into(),
             attribute: None,
@@ -61,13 +78,21 @@ impl Server {
             host: "127.0.0.1".into(),
             port: address.port(),
         };
-        let handle = Worker::start(
-            Arc::new(config),
-            vec![(bind.into(), listener.into())],
-            Arc::new(app),
-            log,
-        )
+        let handle = Worker::prepare(Resources {
+            config: Arc::new(config),
+            listeners: vec![(bind.into(), listener.into())],
+            app: Arc::new(app),
+            error_log: log,
+            worker_slot: None,
+            acceptor: None,
+            broadcast: None,
+            responses: None,
+            rates: None,
+            spans,
+            owns_process: true,
+        })
         .unwrap();
+        handle.open();
         Self { handle, address }
     }
 

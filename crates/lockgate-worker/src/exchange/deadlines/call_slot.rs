@@ -213,6 +213,12 @@ impl CallSlot {
         self.lock().stage = Stage::Idle;
     }
 
+    pub fn record_queue_time(&self, queued: Duration) {
+        if let Some(entry) = &mut self.lock().entry {
+            entry.queued = queued;
+        }
+    }
+
     pub fn record_environ(&self, values: Vec<(String, String)>) {
         if let Some(entry) = &mut self.lock().entry {
             entry.environ = values;

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_compress::{EncoderError, add_vary, apply_head, match_tag, weaken_tag};
 use lockgate_http::{BodyLength, ResponseHead, ShortBody};
@@ -306,6 +306,10 @@ impl ExchangeControl for CompressWriter {
 
     fn hold(&mut self) -> Option<HeldConnection> {
         self.inner.control().hold()
+    }
+
+    fn record_queue_time(&mut self, queued: Duration) {
+        self.inner.control().record_queue_time(queued);
     }
 
     fn record_environ(&mut self, values: Vec<(String, String)>) {

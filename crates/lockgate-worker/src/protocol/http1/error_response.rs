@@ -125,7 +125,7 @@ impl Http1 {
 
     /// Makes sure that a head which never became a request is logged, too.
     fn log_refused_head(&mut self, head: &mut RequestHead, now: Instant) {
-        if self.response.entry.is_none() && self.context.access_log.is_some() {
+        if self.response.entry.is_none() && self.context.records_requests() {
             let mut entry = Entry::take();
             std::mem::swap(&mut entry.head, head);
             entry.started = Some(now);

@@ -78,16 +78,13 @@ impl Http1 {
         let Some(mut entry) = self.response.entry.take() else {
             return;
         };
-        if let Some(log) = &self.context.access_log {
-            let has_begun =
-                entry.status != 0 && self.link.out.departed() > entry.response_begins_at;
-            if entry.status == 0 || (outcome == Outcome::ClientGone && !has_begun) {
-                // The client left before it received any of the response; 499 as in nginx.
-                entry.status = 499;
-            }
-            let client = entry.client.as_ref().unwrap_or(&self.link.client);
-            log.record(&entry, client, body_bytes, outcome, now);
+        let has_begun = entry.status != 0 && self.link.out.departed() > entry.response_begins_at;
+        if entry.status == 0 || (outcome == Outcome::ClientGone && !has_begun) {
+            // The client left before it received any of the response; 499 as in nginx.
+            entry.status = 499;
         }
+        let client = entry.client.as_ref().unwrap_or(&self.link.client);
+        (self.context).record(&entry, client, body_bytes, outcome, now);
         entry.reuse();
     }
 

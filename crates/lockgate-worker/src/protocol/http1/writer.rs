@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, ResponseContext, ResponseHead, ShortBody, Version, encode_head};
 use lockgate_observe::{Loss, Outcome};
@@ -455,6 +455,14 @@ impl ExchangeControl for Http1 {
 
     fn hold(&mut self) -> Option<HeldConnection> {
         Some(self.link.slot.begin_hold())
+    }
+
+    fn record_queue_time(&mut self, queued: Duration) {
+        if let Some(entry) = &mut self.response.entry {
+            entry.queued = queued;
+        } else if let Some(call_slot) = &self.response.call_slot {
+            call_slot.record_queue_time(queued);
+        }
     }
 
     fn record_environ(&mut self, values: Vec<(String, String)>) {

@@ -123,7 +123,9 @@ pub(super) fn logged(
     context: &Context,
     now: Instant,
 ) -> Option<Box<Entry>> {
-    context.access_log.as_ref()?;
+    if !context.records_requests() {
+        return None;
+    }
     let mut entry = entry.unwrap_or_else(|| {
         let mut entry = Entry::take();
         entry.head.clone_from(head);
@@ -151,18 +153,16 @@ pub(super) fn log(
     let Some(mut entry) = entry else {
         return;
     };
-    if let Some(log) = &context.access_log {
-        if entry.status == 0 {
-            // The client left before it received any of the response; 499 as in nginx.
-            entry.status = 499;
-        }
-        log.record(
-            &entry,
-            entry.client.as_ref().unwrap_or(peer),
-            body_bytes,
-            outcome,
-            now,
-        );
+    if entry.status == 0 {
+        // The client left before it received any of the response; 499 as in nginx.
+        entry.status = 499;
     }
+    context.record(
+        &entry,
+        entry.client.as_ref().unwrap_or(peer),
+        body_bytes,
+        outcome,
+        now,
+    );
     entry.reuse();
 }

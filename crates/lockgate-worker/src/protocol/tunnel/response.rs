@@ -162,11 +162,9 @@ impl TunnelResponse {
         };
         // 499 as for any client that leaves before it has a response.
         entry.status = if self.has_head { self.status } else { 499 };
-        if let Some(log) = &context.access_log {
-            let client = entry.client.as_deref().unwrap_or(peer);
-            let sent = self.body_bytes.saturating_sub(unsent);
-            log.record(&entry, client, sent, outcome, now);
-        }
+        let client = entry.client.as_deref().unwrap_or(peer);
+        let sent = self.body_bytes.saturating_sub(unsent);
+        context.record(&entry, client, sent, outcome, now);
         entry.reuse();
     }
 }

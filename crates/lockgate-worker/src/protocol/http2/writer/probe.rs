@@ -2,6 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -74,6 +75,14 @@ impl ExchangeControl for StreamWriter {
         }
         let shared = Arc::clone(&self.shared);
         Some(HeldConnection::new(shared))
+    }
+
+    fn record_queue_time(&mut self, queued: Duration) {
+        if let Some(entry) = &mut self.entry {
+            entry.queued = queued;
+        } else if let Some(call_slot) = &self.call_slot {
+            call_slot.record_queue_time(queued);
+        }
     }
 
     fn record_environ(&mut self, values: Vec<(String, String)>) {

@@ -1,0 +1,198 @@
+//! One request to the collector: POST over a connection of its own.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use lockgate_config::OtlpConfig;
+
+/// Time for the connection, and for each read and write.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// No head of a response is longer.
+const LONGEST_HEAD: u64 = 16 << 10;
+
+/// The collector does not have the spans.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Its name has no address.
+    NoAddress,
+    /// The connection failed.
+    Io(io::Error),
+    /// What it answered is no response of HTTP.
+    NotHttp,
+    /// It answered with this status, and perhaps with Retry-After in seconds.
+    Status {
+        status: u16,
+        retry_after: Option<Duration>,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("its name has no address"),
+            Self::Io(error) => error.fmt(f),
+            Self::NotHttp => f.write_str("its answer is not HTTP"),
+            Self::Status { status, .. } => write!(f, "it answers {status}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Failure {
+    /// When the same spans may be sent once more; `None`: not at all (OTLP 1, "Failures"). `default`: if the collector
+    /// does not say when.
+    pub(crate) fn retry_after(&self, default: Duration) -> Option<Duration> {
+        match self {
+            Self::NoAddress | Self::NotHttp => None,
+            Self::Io(_) => Some(default),
+            Self::Status {
+                status: 429 | 502 | 503 | 504,
+                retry_after,
+            } => Some(retry_after.unwrap_or(default)),
+            Self::Status { .. } => None,
+        }
+    }
+}
+
+/// Sends one body of JSON.
+///
+/// # Errors
+/// [`Failure`].
+pub(crate) fn send(config: &OtlpConfig, version: &str, body: &[u8]) -> Result<(), Failure> {
+    let mut stream = connect(config)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let OtlpConfig {
+        host, port, path, ..
+    } = config;
+    let host = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.clone(),
+    };
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: lockgate/{version}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let head = read_head(&mut stream)?;
+    let (status, retry_after) = parse_head(&head).ok_or(Failure::NotHttp)?;
+    match status {
+        200..=299 => Ok(()),
+        status => Err(Failure::Status {
+            status,
+            retry_after,
+        }),
+    }
+}
+
+fn connect(config: &OtlpConfig) -> Result<TcpStream, Failure> {
+    let mut failure = Failure::NoAddress;
+    for address in (&*config.host, config.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error.into(),
+        }
+    }
+    Err(failure)
+}
+
+/// The response up to the empty line, as far as it comes.
+fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut part = [0; 1024];
+    let mut limited = stream.take(LONGEST_HEAD);
+    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+        match limited.read(&mut part) {
+            Ok(0) => break,
+            Ok(count) => head.extend_from_slice(&part[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(head)
+}
+
+/// Status and Retry-After in seconds (RFC 9110 §10.2.3); a date is not read.
+fn parse_head(head: &[u8]) -> Option<(u16, Option<Duration>)> {
+    let text = String::from_utf8_lossy(head);
+    let mut lines = text.split("\r\n");
+    let status_line = lines.next()?.strip_prefix("HTTP/1.")?;
+    let status = status_line.split(' ').nth(1)?.parse().ok()?;
+    let retry_after = lines.take_while(|line| !line.is_empty()).find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_it = name.eq_ignore_ascii_case("retry-after");
+        is_it.then(|| value.trim().parse().ok()).flatten()
+    });
+    Some((status, retry_after.map(Duration::from_secs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_the_collector_is_its_status_and_retry_after() {
+        let seconds = |count| Some(Duration::from_secs(count));
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", Some((200, None))),
+            ("HTTP/1.0 204\r\n\r\n", Some((204, None))),
+            (
+                "HTTP/1.1 503 x\r\nRetry-After: 7\r\n\r\n",
+                Some((503, seconds(7))),
+            ),
+            (
+                "HTTP/1.1 429 x\r\nA: b\r\nretry-after:0\r\n\r\n",
+                Some((429, seconds(0))),
+            ),
+            (
+                "HTTP/1.1 503 x\r\nRetry-After: soon\r\n\r\n",
+                Some((503, None)),
+            ),
+            (
+                "HTTP/1.1 503 x\r\n\r\nRetry-After: 7\r\n\r\n",
+                Some((503, None)),
+            ),
+            ("HTTP/2 200\r\n\r\n", None),
+            ("SSH-2.0-OpenSSH\r\n", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_head(head.as_bytes()), expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn spans_are_sent_again_where_otlp_allows_it() {
+        let default = Duration::from_secs(1);
+        let asked = Some(Duration::from_secs(9));
+        let status = |status, retry_after| Failure::Status {
+            status,
+            retry_after,
+        };
+        for (failure, expected) in [
+            (status(400, asked), None),
+            (status(404, None), None),
+            (status(500, None), None),
+            (status(429, asked), asked),
+            (status(502, None), Some(default)),
+            (status(503, asked), asked),
+            (status(504, None), Some(default)),
+            (
+                Failure::Io(io::ErrorKind::ConnectionRefused.into()),
+                Some(default),
+            ),
+            (Failure::NotHttp, None),
+            (Failure::NoAddress, None),
+        ] {
+            assert_eq!(failure.retry_after(default), expected, "{failure}");
+        }
+    }
+}
