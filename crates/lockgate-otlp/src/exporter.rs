@@ -18,6 +18,11 @@ const MOST_SPANS: usize = 512;
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// Where spans are recorded.
+const CHANNEL: &[u8] = b"spans";
+/// Begins the records of the exporter itself: the sequence number up to which spans were sent or dropped.
+const MARK: &[u8] = b"sent";
+
 /// What the process that runs the exporter provides.
 pub trait Host {
     /// Writes one message to the error log.
@@ -43,19 +48,20 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins with the spans that are recorded from now on.
+    /// Begins with the spans that no earlier exporter has sent.
     pub fn new(config: OtlpConfig, version: &str, host_name: &str, log: Log) -> Self {
         let OtlpConfig {
             host, port, path, ..
         } = &config;
+        let (cursor, last) = unsent(log);
         Self {
             url: format!("http://{host}:{port}{path}"),
             config,
             version: version.to_owned(),
             host_name: host_name.to_owned(),
             log,
-            cursor: log.head(),
-            last: log.last_sequence(),
+            cursor,
+            last,
             batch: Vec::new(),
             due: None,
             reports: Reports::default(),
@@ -95,7 +101,7 @@ impl Exporter {
                 Read::Record { sequence, .. } => {
                     lost += sequence.saturating_sub(self.last.saturating_add(1));
                     self.last = sequence;
-                    // Another program may have written into the memory.
+                    // The others are the exporter's own.
                     let Some(span) = SpanRecord::decode(&record) else {
                         continue;
                     };
@@ -113,6 +119,9 @@ impl Exporter {
         let body = self.body();
         self.batch.clear();
         self.due = None;
+        let mark = [MARK, &self.last.to_le_bytes()].concat();
+        // Without the mark a successor of this process sends them once more.
+        let _unmarked = self.log.append(CHANNEL, b"", &mark, 0);
         let message = match self.post(&body) {
             Ok(()) => self.reports.on_sent(&self.url),
             Err(failure) => self.reports.on_failed(&self.url, &failure, spans),
@@ -148,6 +157,34 @@ impl Exporter {
             _ => Err(failure),
         }
     }
+}
+
+/// The position of the first span that was not sent, and the sequence number before it.
+fn unsent(log: Log) -> (Cursor, u64) {
+    let (mut cursor, mut record, mut sent) = (log.oldest(), Vec::new(), 0);
+    loop {
+        match log.read(&mut cursor, &mut record) {
+            Read::UpToDate => break,
+            Read::Overrun => {}
+            Read::Record { .. } => sent = marked(&record).unwrap_or(sent),
+        }
+    }
+    let (mut cursor, mut last) = (log.oldest(), sent);
+    loop {
+        let before = cursor;
+        match log.read(&mut cursor, &mut record) {
+            Read::UpToDate => return (before, last),
+            Read::Overrun => {}
+            Read::Record { sequence, .. } if sequence > sent => return (before, sequence - 1),
+            Read::Record { sequence, .. } => last = sequence,
+        }
+    }
+}
+
+/// The sequence number in a record of the exporter.
+fn marked(record: &[u8]) -> Option<u64> {
+    let number = record.strip_prefix(MARK)?.try_into().ok()?;
+    Some(u64::from_le_bytes(number))
 }
 
 fn report(host: &dyn Host, message: Option<Message>) {
@@ -198,7 +235,7 @@ mod tests {
             };
             let mut record = Vec::new();
             span.encode(&mut record);
-            log.append(b"spans", b"", &record, 0).unwrap();
+            log.append(CHANNEL, b"", &record, 0).unwrap();
         }
     }
 
@@ -286,6 +323,32 @@ mod tests {
                 "{messages}"
             );
             assert!(exporter.batch.is_empty());
+        }
+    }
+
+    #[test]
+    fn another_exporter_continues_where_one_has_stopped() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let log = log(1 << 20);
+        append(log, 2);
+        let mut first = exporter(log, port);
+        let collector = thread::spawn(move || collect(listener, &["HTTP/1.1 200 OK\r\n\r\n"]));
+        let (host, start) = (Recorder::default(), Instant::now());
+        first.step(&host, start);
+        assert_eq!(first.batch.len(), 2, "recorded before it was there");
+        first.step(&host, start + Duration::from_secs(5));
+        collector.join().unwrap();
+        append(log, 3);
+        first.step(&host, start + Duration::from_secs(6));
+        for _ in 0..2 {
+            let mut second = exporter(log, port);
+            assert_eq!(second.read(start), 0);
+            assert_eq!(
+                second.batch.len(),
+                3,
+                "what the first one has read and not sent"
+            );
         }
     }
 
