@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+#[allow(dead_code, reason = "each test uses a part of it")]
 mod client;
 
 use std::io::{Read, Write};

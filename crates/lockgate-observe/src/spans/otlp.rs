@@ -89,7 +89,7 @@ impl Json {
             self.text("traceState", span.text(SpanText::TraceState));
         }
         self.number("flags", flags);
-        // Without a route that is known the path would make names without number.
+        // Only the application has the route, and paths would make as many names as URLs.
         self.text("name", if is_known { method } else { b"HTTP" });
         self.number("kind", SERVER);
         let ended = span.began.saturating_add(span.duration);
