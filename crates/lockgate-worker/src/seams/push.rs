@@ -85,6 +85,7 @@ pub(super) fn start_with(
         broadcast: Some(log),
         responses: None,
         rates: None,
+        spans: None,
         owns_process: true,
     };
     let handle = Worker::prepare(resources).unwrap();
