@@ -85,7 +85,7 @@ fn select(field: &[u8], length: u64) -> Option<Ranges> {
         let Some(range) = one_range(spec, length)? else {
             continue;
         };
-        total = total.saturating_add(range.len());
+        total = total.checked_add(range.len())?;
         match ranges.last_mut() {
             Some(before) if before.first <= range.first && range.first <= before.last + 1 => {
                 before.last = before.last.max(range.last);
