@@ -42,6 +42,11 @@ impl Limits {
 
     /// Whether a body of `length` bytes is longer than [`Limits::body`] allows.
     pub(crate) fn is_body_too_long(&self, length: u64) -> bool {
-        self.body != 0 && length > self.body
+        is_body_too_long(length, self.body)
     }
+}
+
+/// Whether a body of `length` bytes is longer than a limit allows; 0: unlimited.
+pub(crate) fn is_body_too_long(length: u64, limit: u64) -> bool {
+    limit != 0 && length > limit
 }

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockgate_config::Endpoint;
+use lockgate_config::{Endpoint, Priority};
 use lockgate_observe::WorkerSlot;
 
 use self::accepting::Accepting;
@@ -127,7 +127,7 @@ impl EventLoop {
                 READ_BUFFER,
                 handlers,
                 context.config.queue_size,
-                Arc::clone(&context.pool),
+                (Arc::clone(&context.pool), context.bulkheads.clone()),
                 now,
             ),
             unflushed: Vec::new(),
@@ -198,6 +198,11 @@ impl EventLoop {
     /// The next ready request: the oldest, unless clients have been leaving.
     pub fn take_ready(&mut self) -> Option<Exchange> {
         self.turn.ready.take(self.context.pool.discipline())
+    }
+
+    /// The highest priority of the requests that are ready.
+    pub fn ready_priority(&self) -> Option<Priority> {
+        self.turn.ready.priority()
     }
 
     /// Number of requests that wait for a thread.

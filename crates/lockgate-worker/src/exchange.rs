@@ -10,6 +10,7 @@ pub(crate) mod delivery;
 pub(crate) mod dropped;
 pub(crate) mod handler;
 pub(crate) mod origin;
+pub(crate) mod place;
 pub(crate) mod prepared;
 pub(crate) mod publication;
 pub(crate) mod queue;
@@ -18,6 +19,7 @@ pub mod request;
 pub(crate) mod request_id;
 pub mod response;
 pub(crate) mod response_rules;
+pub(crate) mod route_limits;
 pub(crate) mod stored_response;
 pub(crate) mod subscribed_channels;
 pub(crate) mod subscriber;
@@ -27,6 +29,8 @@ pub(crate) mod websocket_session;
 pub mod writer;
 
 use std::time::{Duration, Instant};
+
+use lockgate_config::Priority;
 
 use self::writer::{PresenceCheck, ResponseWriter};
 use crate::exchange::request::Request;
@@ -52,6 +56,8 @@ pub struct Exchange {
     pub(crate) is_collapsed: bool,
     /// The index of the handler that sees it next.
     pub(crate) next_handler: u8,
+    /// In which order it is taken.
+    pub(crate) priority: Priority,
 }
 
 impl Exchange {
@@ -71,6 +77,7 @@ impl Exchange {
             was_in_backlog: false,
             is_collapsed: false,
             next_handler: 0,
+            priority: Priority::Normal,
         }
     }
 

@@ -5,6 +5,7 @@
 //! tick, the follower takes the free event loop, and the old leader is parked when it returns (late hand-off).
 
 mod backlog;
+pub mod bulkheads;
 mod follower;
 mod hand_off;
 pub mod parking;

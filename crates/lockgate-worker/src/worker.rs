@@ -34,6 +34,7 @@ use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::{self, AskForReplacement, Deadlines};
 use crate::exchange::handler::Resume;
 use crate::exchange::request_id::IdGenerator;
+use crate::exchange::route_limits::{RouteLimits, largest_body};
 use crate::handlers;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -44,6 +45,7 @@ use crate::metrics::statsd::Statsd;
 use crate::poller::Waker;
 use crate::protocol::Protocols;
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
 use crate::transport::descriptors::budget::{DescriptorBudget, count_open};
 
@@ -204,6 +206,17 @@ impl Worker {
             resume: &(Arc::clone(&inbox) as Arc<dyn Resume>),
             panic_guard: &panic_guard,
         })?;
+        let pool = Arc::new(ThreadPool::new(
+            config.max_threads(),
+            config.thread_idle_timeout,
+            config.switch_interval,
+        ));
+        let route_limits = RouteLimits::new(&config, &routes);
+        let bulkheads = route_limits.clone().map(|limits| {
+            let (pool, inbox) = (Arc::clone(&pool), Arc::clone(&inbox));
+            let wake = Box::new(move || inbox.wake());
+            Arc::new(Bulkheads::new(limits, config.queue_size, pool, wake))
+        });
         let context = Arc::new(Context {
             acceptor,
             broadcast,
@@ -213,11 +226,8 @@ impl Worker {
             server_header: config.server_header.clone().map(String::into_bytes),
             hsts: config.tls.hsts.clone().map(String::into_bytes),
             app,
-            pool: Arc::new(ThreadPool::new(
-                config.max_threads(),
-                config.thread_idle_timeout,
-                config.switch_interval,
-            )),
+            pool,
+            bulkheads,
             blocking,
             inbox,
             cork: Cork::new(),
@@ -246,7 +256,7 @@ impl Worker {
                 owns_process,
                 panic_guard,
             },
-            deadlines: Deadlines::new(&config).map(Arc::new),
+            deadlines: Deadlines::new(&config, route_limits).map(Arc::new),
             config,
         });
         let event_loop = EventLoop::new(Arc::clone(&context), listeners, handlers, worker_slot)?;
@@ -435,7 +445,7 @@ pub(crate) fn limits_of(config: &Config) -> Limits {
         fields: config.limits.request_fields,
         field_size: config.limits.request_field_size,
         head: config.limits.request_head,
-        body: config.limits.request_body,
+        body: largest_body(config),
         chunk_line: config.limits.chunk_line,
         trailers: config.limits.trailers,
     }

@@ -5,7 +5,7 @@
 
 use crate::error::Refusal;
 use crate::http1::field::{FieldReader, NextLine};
-use crate::limits::Limits;
+use crate::limits::{Limits, is_body_too_long};
 use crate::rules::fields::is_forbidden_trailer;
 use crate::rules::grammar::{TCHAR, hexadecimal_digit};
 
@@ -22,6 +22,8 @@ pub(crate) struct ChunkedDecoder {
     has_digits: bool,
     /// Bytes of chunk-size lines beyond the allowance for the data.
     overhead: u64,
+    /// In place of [`Limits::body`].
+    body_limit: Option<u64>,
     trailers: Option<Box<Trailers>>,
 }
 
@@ -129,6 +131,11 @@ impl ChunkedDecoder {
         Ok((input.len(), Decoded::NeedMore))
     }
 
+    /// Replaces [`Limits::body`] for this body.
+    pub(crate) fn limit_body(&mut self, limit: u64) {
+        self.body_limit = Some(limit);
+    }
+
     /// Bytes of trailers that are buffered.
     pub(crate) fn buffered(&self) -> usize {
         self.trailers
@@ -231,8 +238,9 @@ impl ChunkedDecoder {
 
     /// Called after the last digit: a size beyond 64 bits is an invalid number, not a body that is too large.
     fn check_size(&self, limits: &Limits) -> Result<(), Refusal> {
-        if limits.is_body_too_long(self.total.saturating_add(self.size)) {
-            return Err(Refusal::BodyTooLarge { limit: limits.body });
+        let limit = self.body_limit.unwrap_or(limits.body);
+        if is_body_too_long(self.total.saturating_add(self.size), limit) {
+            return Err(Refusal::BodyTooLarge { limit });
         }
         match self.total.checked_add(self.size) {
             Some(_) => Ok(()),

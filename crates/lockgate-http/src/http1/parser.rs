@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::Refusal;
 use crate::http1::chunked::{ChunkedDecoder, Decoded};
 use crate::http1::head::HeadReader;
-use crate::limits::Limits;
+use crate::limits::{Limits, is_body_too_long};
 use crate::request::{Framing, RequestHead};
 use crate::uwsgi::Packet;
 use crate::uwsgi::packet_reader::PacketReader;
@@ -219,6 +219,24 @@ impl RequestParser {
     /// Whether a head was received and its body is incomplete.
     pub fn is_reading_body(&self) -> bool {
         matches!(self.state, State::Body(1..) | State::Chunked(_))
+    }
+
+    /// Replaces [`Limits::body`] for the body that follows the head which [`Event::Head`] has reported; 0: unlimited.
+    ///
+    /// # Errors
+    ///
+    /// The head announces a longer body. The refusal is final.
+    pub fn limit_body(&mut self, limit: u64) -> Result<(), Refusal> {
+        match &mut self.state {
+            State::Body(length) if is_body_too_long(*length, limit) => {
+                let refusal = Refusal::BodyTooLarge { limit };
+                self.state = State::Refused(refusal);
+                return Err(refusal);
+            }
+            State::Chunked(decoder) => decoder.limit_body(limit),
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Bytes still expected of a body with a Content-Length; `None` between messages and for chunked bodies. This many
@@ -463,6 +481,63 @@ mod tests {
             assert_eq!(head.head_bytes(), bytes);
             assert_eq!((head.method(), head.target()), (&b"PUT"[..], &b"/x"[..]));
             assert_eq!(head.header("host"), Some(&b"h"[..]));
+        }
+    }
+
+    #[test]
+    fn a_body_may_have_another_limit_than_that_of_the_connection() {
+        let limits = Limits {
+            body: 10,
+            ..Limits::default()
+        };
+        let length = |length: u64| format!("Content-Length: {length}\r\n\r\n{:0>20}", 0);
+        let chunks =
+            "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n".to_owned();
+        let too_large = |limit| Err(Refusal::BodyTooLarge { limit });
+        for (rest, limit, expected) in [
+            (length(6), None, Ok(6)),
+            (length(6), Some(6), Ok(6)),
+            (length(6), Some(5), too_large(5)),
+            (length(6), Some(0), Ok(6)),
+            (chunks.clone(), None, Ok(6)),
+            (chunks.clone(), Some(6), Ok(6)),
+            (chunks.clone(), Some(5), too_large(5)),
+            (chunks.clone(), Some(0), Ok(6)),
+            // One that is larger than that of the connection.
+            (
+                chunks.replace("3\r\nabc", "b\r\n01234567890"),
+                Some(14),
+                Ok(14),
+            ),
+        ] {
+            let mut parser = RequestParser::new(limits);
+            let mut head = RequestHead::default();
+            let input = format!("PUT / HTTP/1.1\r\nHost: h\r\n{rest}");
+            let mut input = input.as_bytes();
+            let mut received = 0;
+            let outcome = loop {
+                let event = parser.step(input, &mut head);
+                if let Ok((used, _)) = event {
+                    input = &input[used..];
+                }
+                match event {
+                    Ok((_, Event::Head)) => {
+                        if let Some(refusal) =
+                            limit.and_then(|limit| parser.limit_body(limit).err())
+                        {
+                            break Err(refusal);
+                        }
+                    }
+                    Ok((_, Event::Body(bytes))) => received += bytes.len(),
+                    Ok((_, Event::End)) => break Ok(received),
+                    Ok((_, event)) => panic!("{event:?}"),
+                    Err(refusal) => break Err(refusal),
+                }
+            };
+            assert_eq!(outcome, expected, "{rest} {limit:?}");
+            if let Err(refusal) = expected {
+                assert_eq!(parser.step(b"", &mut head), Err(refusal), "it is final");
+            }
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) struct Stream {
     pub(crate) send_window: SendWindow,
     pub(crate) receive_window: ReceiveWindow,
     pub(crate) body: BodyProgress,
+    /// Longest body; 0: unlimited.
+    pub(crate) body_limit: u64,
     pub(crate) priority: Priority,
     /// The client has ended its side.
     pub(crate) has_received_end: bool,

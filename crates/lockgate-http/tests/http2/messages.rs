@@ -312,6 +312,37 @@ fn a_body_without_a_length_is_limited() {
 }
 
 #[test]
+fn a_body_may_have_another_limit_than_that_of_the_connection() {
+    let data = |flags: u8, length: usize| frame(DATA, flags, 1, &vec![0; length]);
+    let limits = Limits {
+        body: 10,
+        ..Limits::default()
+    };
+    let with_length = [&POST[..], &[("content-length", "6")]].concat();
+    for (fields, limit, outcome, then) in [
+        (&POST[..], 6, true, "data 1 3 3 true"),
+        (&POST, 5, true, "refused 1 body_too_large"),
+        (&POST, 0, true, "data 1 3 3 true"),
+        (&with_length, 6, true, "data 1 3 3 true"),
+        (&with_length, 0, true, "data 1 3 3 true"),
+        (&with_length, 5, false, ""),
+    ] {
+        let mut client = Client::connected(Http2Settings::default(), limits);
+        client.send(&headers(1, 0, fields)).unwrap();
+        let stream = client.streams[&1];
+        let limited = client.connection.limit_body(stream, limit);
+        assert_eq!(limited.is_ok(), outcome, "{limit}");
+        let events = client.send(&[data(0, 3), data(1, 3)].concat()).unwrap();
+        let expected = if outcome {
+            vec!["data 1 3 3 false", then]
+        } else {
+            vec![]
+        };
+        assert_eq!(events, expected, "{limit}");
+    }
+}
+
+#[test]
 fn trailers_are_checked() {
     let limits = Limits {
         fields: 3,

@@ -2,17 +2,18 @@
 //! queue of complete requests. An idle connection holds none of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockgate_http::http2::Scratch;
 
 use crate::exchange::Exchange;
 use crate::exchange::handler::{Handled, Handler};
-use crate::exchange::queue::Queue;
+use crate::exchange::queue::{LongestWait, Queue};
 use crate::exchange::request::Request;
 use crate::exchange::subscriber::Subscriber;
 use crate::exchange::writer::DropReason;
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::bulkheads::{Bulkheads, Entry};
 
 /// Spare objects kept of each kind; more than a turn needs would only use memory.
 const SPARE_PARTS: usize = 64;
@@ -51,6 +52,8 @@ pub struct Turn {
     /// Maximum number of requests that wait for a thread (`queue_size`).
     queue_size: usize,
     pool: Arc<ThreadPool>,
+    /// `None`: no route limits its requests.
+    bulkheads: Option<Arc<Bulkheads>>,
 }
 
 impl Turn {
@@ -58,7 +61,7 @@ impl Turn {
         read_buffer: usize,
         handlers: Vec<Box<dyn Handler>>,
         queue_size: usize,
-        pool: Arc<ThreadPool>,
+        (pool, bulkheads): (Arc<ThreadPool>, Option<Arc<Bulkheads>>),
         now: Instant,
     ) -> Self {
         Self {
@@ -78,6 +81,7 @@ impl Turn {
             handlers,
             queue_size,
             pool,
+            bulkheads,
         }
     }
 
@@ -123,27 +127,57 @@ impl Turn {
                 Handled::Taken => return,
             }
         }
-        if self.queued() >= self.queue_size {
-            exchange
-                .writer
-                .drop_request(DropReason::QueueFull, self.now);
-            return self.clear_and_keep(exchange.request);
+        if let Some(bulkheads) = &self.bulkheads {
+            exchange = match bulkheads.enter(exchange) {
+                Entry::Admitted(exchange) => exchange,
+                Entry::Waiting => return,
+                Entry::Full(exchange) => return self.refuse_full(exchange),
+            };
+        }
+        if self.queued_for_threads() >= self.queue_size {
+            return self.refuse_full(exchange);
         }
         self.ready.push(exchange);
     }
 
-    /// Number of requests that wait for a thread.
-    pub fn queued(&self) -> usize {
+    #[cold]
+    fn refuse_full(&mut self, exchange: Exchange) {
+        exchange
+            .writer
+            .drop_request(DropReason::QueueFull, self.now);
+        self.clear_and_keep(exchange.request);
+    }
+
+    fn queued_for_threads(&self) -> usize {
         self.ready.len() + self.pool.backlog_len()
+    }
+
+    /// Number of requests that wait for a thread, or for a place in a bulkhead.
+    pub fn queued(&self) -> usize {
+        let bulkheads = self.bulkheads.as_ref();
+        self.queued_for_threads() + bulkheads.map_or(0, |bulkheads| bulkheads.waiting())
+    }
+
+    /// Since when the oldest of them waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        let bulkheads = self.bulkheads.as_ref();
+        let oldest = [
+            self.ready.oldest(),
+            self.pool.oldest_in_backlog(),
+            bulkheads.and_then(|bulkheads| bulkheads.oldest()),
+        ];
+        oldest.into_iter().flatten().min()
     }
 
     /// Drops or answers waiting requests whose time is over or whose clients have gone. Returns when to check again,
     /// and whether there were any.
-    pub fn drop_expired(&mut self, limit: Option<Duration>) -> (Option<Instant>, bool) {
+    pub fn drop_expired(&mut self, limit: LongestWait<'_>) -> (Option<Instant>, bool) {
         let mut dropped = Vec::new();
         let again = [
             self.ready.drop_requests(self.now, limit, &mut dropped),
             self.pool.drop_from_backlog(self.now, limit, &mut dropped),
+            (self.bulkheads.as_ref())
+                .and_then(|bulkheads| bulkheads.drop_requests(self.now, limit, &mut dropped)),
         ];
         self.pool.discipline().record_drops(dropped.len());
         let has_any = !dropped.is_empty();
@@ -186,6 +220,7 @@ mod tests {
     use crate::seams::{Client, Ended};
     use lockgate_http::{LocalResponse, RequestParser};
     use std::sync::Mutex;
+    use std::time::Duration;
 
     type Record = Arc<Mutex<Vec<Ended>>>;
 
@@ -205,7 +240,7 @@ mod tests {
 
     fn turn_with(handlers: Vec<Box<dyn Handler>>, queue_size: usize) -> Turn {
         let pool = Arc::new(ThreadPool::new(2, None, Duration::from_millis(2)));
-        Turn::new(1024, handlers, queue_size, pool, Instant::now())
+        Turn::new(1024, handlers, queue_size, (pool, None), Instant::now())
     }
 
     fn waiting(turn: &mut Turn) -> Vec<String> {
@@ -270,7 +305,10 @@ mod tests {
 
     #[test]
     fn waiting_requests_are_dropped_for_their_age_or_their_client() {
-        let limit = Some(Duration::from_secs(30));
+        let limit = LongestWait {
+            server: Some(Duration::from_secs(30)),
+            routes: None,
+        };
         for (presence, seconds, expected) in [
             (Presence::Connected, 29, None),
             (Presence::Connected, 30, Some(DropReason::TooLate)),
@@ -294,9 +332,13 @@ mod tests {
         let mut turn = turn_with(Vec::new(), 9);
         let start = turn.now;
         dispatch(&mut turn, "/", Presence::HalfClosed, &Record::default());
-        let (again, has_any) = turn.drop_expired(None);
+        let unlimited = LongestWait {
+            server: None,
+            routes: None,
+        };
+        let (again, has_any) = turn.drop_expired(unlimited);
         assert!(!has_any);
         turn.now = again.unwrap();
-        assert!(turn.now > start && turn.drop_expired(None) == (None, true));
+        assert!(turn.now > start && turn.drop_expired(unlimited) == (None, true));
     }
 }

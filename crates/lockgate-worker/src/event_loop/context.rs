@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_http::http2::ConnectionError;
@@ -12,7 +12,7 @@ use lockgate_observe::{GunicornEvent, Level, Outcome};
 use lockgate_shm::Log;
 use lockgate_tls::Acceptor;
 
-use super::load_shedding::{self, SheddingReport};
+use super::load_shedding::SheddingReport;
 use crate::admission::Admission;
 use crate::app::App;
 use crate::blocking_pool::BlockingPool;
@@ -22,8 +22,10 @@ use crate::exchange::body::minimum_rate::MinimumRate;
 use crate::exchange::body::spool::{BodyStore, NotStored};
 use crate::exchange::client_identity::TrustedProxies;
 use crate::exchange::deadlines::Deadlines;
+use crate::exchange::queue::LongestWait;
 use crate::exchange::request::Request;
 use crate::exchange::request_id::{IdGenerator, RequestId};
+use crate::exchange::route_limits::{RouteLimits, longest_wait};
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
@@ -33,6 +35,7 @@ use crate::log::throttle::{SharedThrottle, and_suppressed};
 use crate::metrics::WorkerMetrics;
 use crate::poller::Waker;
 use crate::thread_pool::ThreadPool;
+use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
 use crate::transport::descriptors::budget::DescriptorBudget;
 
@@ -53,6 +56,8 @@ pub struct Context {
     pub hsts: Option<Vec<u8>>,
     pub app: Arc<dyn App>,
     pub pool: Arc<ThreadPool>,
+    /// `None`: no route limits its requests.
+    pub bulkheads: Option<Arc<Bulkheads>>,
     /// For work that may wait for a disk.
     pub blocking: BlockingPool,
     pub inbox: Arc<Inbox>,
@@ -138,8 +143,17 @@ impl Context {
     }
 
     /// How long a request may wait for a thread: a call without time left would be useless.
-    pub fn longest_wait(&self) -> Option<Duration> {
-        load_shedding::longest_wait(&self.config)
+    pub fn longest_wait(&self) -> LongestWait<'_> {
+        let config = &self.config;
+        LongestWait {
+            server: longest_wait(config.queue_timeout, config.request_timeout),
+            routes: self.route_limits(),
+        }
+    }
+
+    /// What routes set for requests that wait and run; `None`: nothing.
+    pub fn route_limits(&self) -> Option<&RouteLimits> {
+        self.bulkheads.as_ref().map(|bulkheads| bulkheads.limits())
     }
 
     /// How fast a client has to send a body.
@@ -209,7 +223,9 @@ impl Context {
 
     /// Logs that requests are refused, from time to time.
     pub fn report_overload(&self, why: DropReason, now: Instant) {
-        if let Some(warning) = self.reports.shedding.warning(why, &self.config, now) {
+        let has_route_limits = self.bulkheads.is_some();
+        let shedding = &self.reports.shedding;
+        if let Some(warning) = shedding.warning(why, &self.config, has_route_limits, now) {
             self.error_log
                 .write_unless_blocked(Level::Warning, &warning);
         }

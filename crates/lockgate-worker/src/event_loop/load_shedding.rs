@@ -2,10 +2,11 @@
 //! for the operator. The queue decides which requests those are.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lockgate_config::Config;
 
+use crate::exchange::route_limits::longest_wait;
 use crate::exchange::writer::DropReason;
 use crate::log::throttle::LogThrottle;
 
@@ -24,18 +25,28 @@ struct Refusals {
 
 impl SheddingReport {
     /// Counts a refusal. Returns a warning from time to time.
-    pub fn warning(&self, why: DropReason, config: &Config, now: Instant) -> Option<String> {
+    pub fn warning(
+        &self,
+        why: DropReason,
+        config: &Config,
+        has_route_limits: bool,
+        now: Instant,
+    ) -> Option<String> {
         let (too_late, queue_full) = self.record(why, now)?;
         let mut parts = Vec::new();
         if too_late > 0 {
-            let limit = longest_wait(config).unwrap_or_default();
-            let setting = if config.queue_timeout == Some(limit) {
+            let limit = longest_wait(config.queue_timeout, config.request_timeout);
+            let setting = if config.queue_timeout == limit {
                 "queue_timeout"
             } else {
                 "request_timeout"
             };
+            let limit = match (has_route_limits, limit) {
+                (false, Some(limit)) => format!("{setting} = {limit:?}"),
+                _ => "queue_timeout or request_timeout of their route".to_owned(),
+            };
             parts.push(format!(
-                "{too_late} waited for a thread for longer than {setting} = {limit:?}"
+                "{too_late} waited for a thread for longer than {limit}"
             ));
         }
         if queue_full > 0 {
@@ -66,17 +77,10 @@ impl SheddingReport {
     }
 }
 
-/// How long a request may wait for a thread: a call without time left would be useless.
-pub fn longest_wait(config: &Config) -> Option<Duration> {
-    [config.queue_timeout, config.request_timeout]
-        .into_iter()
-        .flatten()
-        .min()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_first_refusal_is_logged_at_once_and_later_ones_together() {
@@ -109,6 +113,12 @@ mod tests {
             ),
             (
                 None,
+                None,
+                DropReason::TooLate,
+                "1 waited for a thread for longer than queue_timeout or request_timeout of their route",
+            ),
+            (
+                None,
                 seconds(9),
                 DropReason::TooLate,
                 "1 waited for a thread for longer than request_timeout = 9s",
@@ -129,7 +139,8 @@ mod tests {
             config.queue_timeout = queue_timeout;
             config.request_timeout = request_timeout;
             let report = SheddingReport::default();
-            let warning = report.warning(why, &config, Instant::now()).unwrap();
+            let warning = report.warning(why, &config, false, Instant::now());
+            let warning = warning.unwrap();
             assert!(warning.ends_with(expected), "{warning}");
         }
     }

@@ -42,10 +42,14 @@ impl QueueExpiry {
         if turn.queued() == 0 {
             return None;
         }
-        let expires = context.longest_wait().and_then(|limit| {
-            let oldest = [turn.ready.oldest(), context.pool.oldest_in_backlog()];
-            oldest.into_iter().flatten().min().map(|at| at + limit)
-        });
+        let limit = context.longest_wait();
+        let expires = match limit.routes {
+            None => (limit.server).and_then(|limit| turn.oldest().map(|at| at + limit)),
+            // The oldest may belong to a route where it may wait for longer.
+            Some(routes) => (routes.shortest_wait())
+                .and_then(|limit| turn.oldest().map(|at| at + limit))
+                .map(|at| at.max(self.swept_at + BETWEEN_SWEEPS)),
+        };
         [expires, self.sweep_at].into_iter().flatten().min()
     }
 

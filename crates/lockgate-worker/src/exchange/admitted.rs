@@ -7,6 +7,7 @@ use std::time::Duration;
 use lockgate_routes::RouteId;
 
 use super::answer::Answer;
+use super::place::Place;
 use super::request_id::RequestId;
 use super::response_rules::ResponseRules;
 use super::trace::Trace;
@@ -34,6 +35,8 @@ pub struct Admitted {
     pub(crate) user: Option<Box<str>>,
     /// What changes its response.
     pub(crate) response_rules: Option<Arc<ResponseRules>>,
+    /// Its places in bulkheads, from the queue for threads to the end of the call.
+    pub(crate) place: Option<Place>,
     /// Released when the request has ended: places under a limit of concurrency.
     pub(crate) held: Vec<Box<dyn Any + Send>>,
 }
@@ -50,6 +53,7 @@ impl Admitted {
         self.refusal = None;
         self.user = None;
         self.response_rules = None;
+        self.place = None;
         self.held.clear();
     }
 

@@ -19,6 +19,7 @@ use self::call_slot::{Call, CallSlot, GRACE, Stage};
 use self::ending::{ClientSocket, Handle, StreamHandle};
 use self::records::Record;
 use crate::exchange::request::Request;
+use crate::exchange::route_limits::RouteLimits;
 use crate::log::shown_target;
 
 /// No GIL for this long: a call holds it in C code. Threads that compute in Python release it after the switch
@@ -79,7 +80,10 @@ impl Deadline {
 
 /// With one thread a call that does not end blocks the whole worker: the shorter of the two limits ends it.
 pub fn find_conflict(config: &Config) -> Option<String> {
-    let (timeout, request_timeout) = (config.timeout?, config.request_timeout?);
+    let routes = config.routes.routes.iter().map(|route| &route.rules);
+    let of_routes = routes.filter_map(|rules| rules.request_timeout.flatten());
+    let request_timeout = of_routes.chain(config.request_timeout).max()?;
+    let timeout = config.timeout?;
     let is_single = matches!(config.threads, Threads::Count(count) if count.get() == 1);
     (is_single && timeout < request_timeout + GRACE).then(|| {
         format!(
@@ -92,7 +96,9 @@ pub fn find_conflict(config: &Config) -> Option<String> {
 
 /// The call slots of a worker, and the limits of its calls.
 pub struct Deadlines {
-    pub(crate) request_timeout: Option<Duration>,
+    request_timeout: Option<Duration>,
+    /// Where routes set limits: they have the time of each request.
+    routes: Option<Arc<RouteLimits>>,
     pub(crate) slow_request: Option<Duration>,
     shows_queries: bool,
     call_slots: Mutex<Vec<Arc<CallSlot>>>,
@@ -104,12 +110,17 @@ pub struct Deadlines {
 
 impl Deadlines {
     /// `None` when no setting asks for calls to be watched.
-    pub fn new(config: &Config) -> Option<Self> {
-        if config.request_timeout.is_none() && config.slow_request.is_none() {
+    pub fn new(config: &Config, routes: Option<Arc<RouteLimits>>) -> Option<Self> {
+        let has_deadlines = match &routes {
+            None => config.request_timeout.is_some(),
+            Some(routes) => routes.has_deadlines(),
+        };
+        if !has_deadlines && config.slow_request.is_none() {
             return None;
         }
         Some(Self {
             request_timeout: config.request_timeout,
+            routes,
             slow_request: config.slow_request,
             shows_queries: config.log_style.shows_queries,
             call_slots: Mutex::default(),
@@ -141,13 +152,18 @@ impl Deadlines {
         ready_at: Instant,
         now: Instant,
     ) -> bool {
+        let limit = match &self.routes {
+            None => self.request_timeout,
+            Some(routes) => routes.of_request(request).request_timeout,
+        };
         {
             let mut call = call_slot.lock();
             call.number += 1;
             call.stage = Stage::Waiting;
             call.began = now;
             call.ready_at = ready_at;
-            call.deadline = self.request_timeout.map(|limit| ready_at + limit);
+            call.limit = limit;
+            call.deadline = limit.map(|limit| ready_at + limit);
             call.next_sample = self.slow_request.map(|threshold| now + threshold);
             call.samples.clear();
             call.expiry = None;
@@ -166,13 +182,16 @@ impl Deadlines {
             call.client_socket = ClientSocket::default();
             call.entry = None;
         }
-        self.request_timeout.is_some()
+        limit.is_some()
     }
 
     /// The deadline of the call that a thread runs, if there are deadlines.
     pub fn deadline_of(&self, call_slot: &Arc<CallSlot>) -> Option<Deadline> {
-        self.request_timeout?;
-        let number = call_slot.lock().number;
+        let number = {
+            let call = call_slot.lock();
+            call.limit?;
+            call.number
+        };
         Some(Deadline {
             call_slot: Arc::clone(call_slot),
             number,
@@ -189,8 +208,7 @@ impl Deadlines {
         if !is_watched {
             return is_interrupted;
         }
-        if let Some(record) = Record::ended(&mut call, self.request_timeout, self.slow_request, now)
-        {
+        if let Some(record) = Record::ended(&mut call, self.slow_request, now) {
             drop(call);
             self.queue_record(record);
         }
@@ -280,7 +298,7 @@ mod tests {
         let mut config = config();
         config.request_timeout = request_timeout;
         config.slow_request = slow_request;
-        Deadlines::new(&config).unwrap()
+        Deadlines::new(&config, None).unwrap()
     }
 
     fn begin(deadlines: &Deadlines, call_slot: &CallSlot, ready_at: Instant, now: Instant) {
@@ -477,7 +495,7 @@ mod tests {
 
     #[test]
     fn nothing_is_watched_unless_a_setting_asks_for_it() {
-        assert!(Deadlines::new(&config()).is_none());
+        assert!(Deadlines::new(&config(), None).is_none());
         let slow = watched(None, Some(LIMIT));
         let call_slot = slow.register(1);
         assert!(slow.deadline_of(&call_slot).is_none());

@@ -2,12 +2,18 @@
 //!
 //! Adaptive LIFO: first come, first served, until waiting clients leave or run out of time. From then on the oldest
 //! clients are about to leave, and serving them is wasted work: while requests are dropped, the newest come first.
+//!
+//! Requests of a higher priority are taken before all others, which wait meanwhile, at most as long as they may.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use lockgate_config::Priority;
+
 use super::Exchange;
+use super::request::Request;
+use super::route_limits::RouteLimits;
 use super::writer::{DropReason, HALF_CLOSED_FOR, Presence, PresenceCheck};
 
 /// After each request dropped, the next 16 are taken LIFO. At a load of 1 + 1/16 of the capacity that is all of them.
@@ -16,6 +22,25 @@ const LIFO_PER_DROP: u32 = 16;
 
 /// The queue returns to FIFO after this many calls without another request dropped.
 const MAX_LIFO: u32 = 64;
+
+/// How long requests may wait for a thread.
+#[derive(Clone, Copy)]
+pub struct LongestWait<'a> {
+    /// Where no route sets a limit.
+    pub server: Option<Duration>,
+    /// Those of the routes.
+    pub routes: Option<&'a RouteLimits>,
+}
+
+impl LongestWait<'_> {
+    /// Of this request.
+    pub fn of(&self, request: &Request) -> Option<Duration> {
+        match self.routes {
+            None => self.server,
+            Some(routes) => routes.of_request(request).longest_wait,
+        }
+    }
+}
 
 /// Whether a request that has waited is still worth a call. `limit` is how long it may wait.
 pub fn drop_reason(
@@ -61,33 +86,59 @@ impl QueueDiscipline {
 #[derive(Default)]
 pub struct Queue {
     exchanges: VecDeque<Exchange>,
+    /// Empty unless a route sets a priority.
+    high: VecDeque<Exchange>,
+    /// Empty unless a route sets a priority.
+    low: VecDeque<Exchange>,
 }
 
 impl Queue {
     pub fn len(&self) -> usize {
-        self.exchanges.len()
+        self.exchanges.len() + self.high.len() + self.low.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.exchanges.is_empty()
+        self.len() == 0
     }
 
     pub fn push(&mut self, exchange: Exchange) {
-        self.exchanges.push_back(exchange);
+        match exchange.priority {
+            Priority::Normal => self.exchanges.push_back(exchange),
+            Priority::High => self.high.push_back(exchange),
+            Priority::Low => self.low.push_back(exchange),
+        }
     }
 
     /// The next request to run.
     pub fn take(&mut self, discipline: &QueueDiscipline) -> Option<Exchange> {
-        if self.exchanges.len() > 1 && discipline.takes_newest() {
-            self.exchanges.pop_back()
+        let exchanges = match self.priority()? {
+            Priority::Normal => &mut self.exchanges,
+            Priority::High => &mut self.high,
+            Priority::Low => &mut self.low,
+        };
+        if exchanges.len() > 1 && discipline.takes_newest() {
+            exchanges.pop_back()
         } else {
-            self.exchanges.pop_front()
+            exchanges.pop_front()
         }
+    }
+
+    /// The priority of the next request to run.
+    pub fn priority(&self) -> Option<Priority> {
+        if !self.high.is_empty() {
+            return Some(Priority::High);
+        }
+        if !self.exchanges.is_empty() {
+            return Some(Priority::Normal);
+        }
+        (!self.low.is_empty()).then_some(Priority::Low)
     }
 
     /// When the oldest request was complete.
     pub fn oldest(&self) -> Option<Instant> {
-        self.exchanges.front().map(|exchange| exchange.queued_at)
+        let queues = [&self.exchanges, &self.high, &self.low];
+        let oldest = queues.map(|queue| queue.front().map(|exchange| exchange.queued_at));
+        oldest.into_iter().flatten().min()
     }
 
     /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
@@ -95,33 +146,41 @@ impl Queue {
     pub fn drop_requests(
         &mut self,
         now: Instant,
-        limit: Option<Duration>,
+        limit: LongestWait<'_>,
         into: &mut Vec<(Exchange, DropReason)>,
     ) -> Option<Instant> {
-        let mut check_again = None;
-        for _ in 0..self.exchanges.len() {
-            let Some(mut exchange) = self.exchanges.pop_front() else {
-                break;
-            };
-            let presence = exchange.writer.client().presence(PresenceCheck::Events);
-            match drop_reason(
-                now.saturating_duration_since(exchange.queued_at),
-                presence,
-                limit,
-            ) {
-                Some(why) => into.push((exchange, why)),
-                None => {
-                    if presence == Presence::HalfClosed {
-                        let at = exchange.queued_at + HALF_CLOSED_FOR;
-                        check_again =
-                            Some(check_again.map_or(at, |earliest: Instant| earliest.min(at)));
-                    }
-                    self.exchanges.push_back(exchange);
+        let queues = [&mut self.exchanges, &mut self.high, &mut self.low];
+        let check_again = queues.map(|queue| drop_from(queue, now, limit, into));
+        check_again.into_iter().flatten().min()
+    }
+}
+
+fn drop_from(
+    queue: &mut VecDeque<Exchange>,
+    now: Instant,
+    limit: LongestWait<'_>,
+    into: &mut Vec<(Exchange, DropReason)>,
+) -> Option<Instant> {
+    let mut check_again = None;
+    for _ in 0..queue.len() {
+        let Some(mut exchange) = queue.pop_front() else {
+            break;
+        };
+        let presence = exchange.writer.client().presence(PresenceCheck::Events);
+        let waited = now.saturating_duration_since(exchange.queued_at);
+        match drop_reason(waited, presence, limit.of(&exchange.request)) {
+            Some(why) => into.push((exchange, why)),
+            None => {
+                if presence == Presence::HalfClosed {
+                    let at = exchange.queued_at + HALF_CLOSED_FOR;
+                    check_again =
+                        Some(check_again.map_or(at, |earliest: Instant| earliest.min(at)));
                 }
+                queue.push_back(exchange);
             }
         }
-        check_again
     }
+    check_again
 }
 
 #[cfg(test)]
@@ -140,6 +199,47 @@ mod tests {
             ));
         }
         queue
+    }
+
+    fn after(server: Duration) -> LongestWait<'static> {
+        LongestWait {
+            server: Some(server),
+            routes: None,
+        }
+    }
+
+    #[test]
+    fn a_higher_priority_is_taken_first_and_each_keeps_its_order() {
+        use Priority::{High, Low, Normal};
+        for (waiting, drops, expected) in [
+            (
+                &[Low, Normal, High, Normal, High, Low][..],
+                0,
+                &[2, 4, 1, 3, 0, 5][..],
+            ),
+            (&[Normal, Normal], 0, &[0, 1]),
+            (&[Low, Low, High], 0, &[2, 0, 1]),
+            // Newest first holds within a priority.
+            (&[Low, High, High, Normal, Low], 1, &[2, 1, 3, 4, 0]),
+        ] {
+            let start = Instant::now();
+            let mut queue = Queue::default();
+            for (at, &priority) in (0..).zip(waiting) {
+                let client = Box::new(Client::new(Presence::Connected));
+                let ready_at = start + Duration::from_millis(at);
+                let mut exchange = Exchange::new(Box::default(), client, ready_at, 0);
+                exchange.priority = priority;
+                queue.push(exchange);
+            }
+            assert_eq!(queue.oldest(), Some(start), "{waiting:?}");
+            let discipline = QueueDiscipline::default();
+            discipline.record_drops(drops);
+            assert_eq!(
+                taken(&mut queue, &discipline, start),
+                expected,
+                "{waiting:?}"
+            );
+        }
     }
 
     fn taken(queue: &mut Queue, discipline: &QueueDiscipline, start: Instant) -> Vec<u128> {
@@ -233,7 +333,7 @@ mod tests {
         );
         let mut dropped = Vec::new();
         let now = start + Duration::from_millis(1000);
-        let again = queue.drop_requests(now, Some(Duration::from_secs(1)), &mut dropped);
+        let again = queue.drop_requests(now, after(Duration::from_secs(1)), &mut dropped);
         let reasons: Vec<DropReason> = dropped.iter().map(|(_, why)| *why).collect();
         use DropReason::{Gone, HalfClosed, TooLate};
         assert_eq!(reasons, [TooLate, Gone, HalfClosed, Gone]);

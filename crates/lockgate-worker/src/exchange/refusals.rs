@@ -56,7 +56,7 @@ fn setting_of(refusal: Refusal) -> Option<&'static str> {
         Refusal::FieldTooLarge { .. } => "limit_request_field_size",
         Refusal::TooManyFields { .. } => "limit_request_fields",
         Refusal::HeadTooLarge { .. } => "limit_request_head",
-        Refusal::BodyTooLarge { .. } => "limit_request_body",
+        Refusal::BodyTooLarge { .. } => "limit_request_body, or max_body of its route",
         Refusal::ChunkLineTooLong { .. } => "limit_chunk_line",
         Refusal::TrailersTooLarge { .. } => "limit_trailers",
         Refusal::ContradictorySchemes => "secure_scheme_headers",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use lockgate_http::{BodyLength, LocalResponse, ResponseHead, ShortBody};
 
+use super::place::Place;
 use super::writer::{
     ClientGone, DropReason, HALF_CLOSED_FOR, HeldConnection, NotTaken, Presence, PresenceCheck,
     ResponseWriter, Sent,
@@ -50,6 +51,8 @@ pub struct Reply {
     /// Of the call that runs, if calls are watched.
     call_slot: Option<Arc<CallSlot>>,
     record: CallRecord,
+    /// In bulkheads.
+    place: Option<Place>,
     checks: PresenceChecks,
 }
 
@@ -62,6 +65,7 @@ impl Default for Reply {
             deadline: None,
             call_slot: None,
             record: CallRecord::default(),
+            place: None,
             checks: PresenceChecks::default(),
         }
     }
@@ -89,6 +93,11 @@ impl Reply {
         self.head.clear();
         self.writer = Some(writer);
         self.state = State::Building;
+    }
+
+    /// The places in bulkheads that the call holds until it ends, or takes its connection over.
+    pub(crate) fn set_place(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     /// Status and headers, to be filled before [`Reply::start`].
@@ -210,6 +219,8 @@ impl Reply {
         let writer = self.writer.take().ok_or(NotTaken::Responded)?;
         let socket = writer.take_over()?;
         self.state = State::TakenOver;
+        // Its thread is counted apart from now on, and so is the call.
+        self.place = None;
         if let Some(call_slot) = &self.call_slot {
             call_slot.unwatch();
         }

@@ -1,11 +1,13 @@
 //! The thread pool's backlog: requests that wait because no thread may run them for now.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use lockgate_config::Priority;
 
 use super::ThreadPool;
 use crate::exchange::Exchange;
-use crate::exchange::queue::QueueDiscipline;
+use crate::exchange::queue::{LongestWait, QueueDiscipline};
 use crate::exchange::writer::DropReason;
 
 impl ThreadPool {
@@ -21,6 +23,24 @@ impl ThreadPool {
         self.backlog_len
             .store(state.backlog.len(), Ordering::SeqCst);
         None
+    }
+
+    /// Puts a request into the backlog that had to wait before it could be queued for a thread. The caller wakes the
+    /// event loop.
+    pub fn queue(&self, mut exchange: Exchange) {
+        let mut state = self.lock();
+        exchange.was_in_backlog = true;
+        state.backlog.push(exchange);
+        self.backlog_len
+            .store(state.backlog.len(), Ordering::SeqCst);
+    }
+
+    /// The highest priority of the requests in the backlog.
+    pub fn backlog_priority(&self) -> Option<Priority> {
+        if self.backlog_len() == 0 {
+            return None;
+        }
+        self.lock().backlog.priority()
     }
 
     /// Takes a request in the backlog, the oldest first unless clients have been leaving.
@@ -58,7 +78,7 @@ impl ThreadPool {
     pub fn drop_from_backlog(
         &self,
         now: Instant,
-        limit: Option<Duration>,
+        limit: LongestWait<'_>,
         into: &mut Vec<(Exchange, DropReason)>,
     ) -> Option<Instant> {
         if self.backlog_len() == 0 {

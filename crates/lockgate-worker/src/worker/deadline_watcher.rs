@@ -166,8 +166,7 @@ impl Watcher {
         if let Some(expiry) = &mut call.expiry {
             expiry.is_logged = true;
         }
-        let limit = self.deadlines.request_timeout.unwrap_or_default();
-        Record::expired(call, limit, found, now)
+        Record::expired(call, found, now)
     }
 
     fn request(&self, call_slot: &Arc<CallSlot>, number: u64, kind: Kind) {
@@ -251,8 +250,7 @@ impl Inspector {
                     true => CallState::Stack(""),
                     false => CallState::NotInPython,
                 };
-                let limit = self.deadlines.request_timeout.unwrap_or_default();
-                Some(Record::expired(call, limit, found, now))
+                Some(Record::expired(call, found, now))
             }
         }
     }

@@ -151,7 +151,8 @@ impl WorkerThread {
         now: Instant,
     ) -> Result<Exchange, Box<Request>> {
         let presence = exchange.writer.client().presence(check);
-        let Some(why) = drop_reason(waited, presence, self.context.longest_wait()) else {
+        let limit = self.context.longest_wait().of(&exchange.request);
+        let Some(why) = drop_reason(waited, presence, limit) else {
             return Ok(exchange);
         };
         self.context.pool.discipline().record_drops(1);
@@ -182,6 +183,9 @@ impl WorkerThread {
             exchange.writer.control().record_queue_time(waited);
         }
         reply.open(exchange.writer, deadline, call_slot, recorder.record());
+        if self.context.bulkheads.is_some() {
+            reply.set_place(exchange.request.admitted.place.take());
+        }
         self.context.pool.saturation().on_call_begin();
         let call = catch_unwind(AssertUnwindSafe(|| {
             self.context.app.call(&mut exchange.request, reply)
@@ -201,6 +205,10 @@ impl WorkerThread {
         }
         if !reply.is_over() {
             reply.fail_and_close(500);
+        }
+        if self.context.bulkheads.is_some() {
+            // The thread is free for a request that waits for this place.
+            reply.set_place(None);
         }
         exchange.request.clear();
         exchange.request
@@ -238,11 +246,7 @@ impl WorkerThread {
         {
             return None;
         }
-        let exchange = self
-            .context
-            .pool
-            .take_from_backlog()
-            .or_else(|| event_loop.take_ready())?;
+        let exchange = self.take_next(&mut event_loop, true)?;
         self.release(event_loop, false);
         Some(exchange)
     }
@@ -292,12 +296,8 @@ impl WorkerThread {
                 self.context.end();
                 return None;
             }
-            let from_backlog = if self.context.pool.can_take_from_backlog() {
-                self.context.pool.take_from_backlog()
-            } else {
-                None
-            };
-            let Some(exchange) = from_backlog.or_else(|| event_loop.take_ready()) else {
+            let may_take_from_backlog = self.context.pool.can_take_from_backlog();
+            let Some(exchange) = self.take_next(&mut event_loop, may_take_from_backlog) else {
                 continue;
             };
             if self.context.pool.may_call() {
@@ -309,6 +309,24 @@ impl WorkerThread {
                 return Some(exchange);
             }
         }
+    }
+
+    /// The next request to run: those in the backlog have waited for longer than those that are ready.
+    fn take_next(
+        &self,
+        event_loop: &mut EventLoop,
+        may_take_from_backlog: bool,
+    ) -> Option<Exchange> {
+        let pool = &self.context.pool;
+        let is_ready_first = (self.context.route_limits())
+            .is_some_and(|limits| limits.has_priorities())
+            && event_loop.ready_priority() > pool.backlog_priority();
+        let from_backlog = if may_take_from_backlog && !is_ready_first {
+            pool.take_from_backlog()
+        } else {
+            None
+        };
+        from_backlog.or_else(|| event_loop.take_ready())
     }
 
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.

@@ -7,6 +7,7 @@ use crate::http2::error_code::ErrorCode;
 use crate::http2::event::Event;
 use crate::http2::frame::{FrameHead, StreamId, flags, push_window_update, without_padding};
 use crate::http2::streams::{BodyProgress, Closed, StreamState};
+use crate::limits::is_body_too_long;
 
 impl Connection {
     pub(super) fn take_data<'i>(
@@ -65,11 +66,11 @@ impl Connection {
             return self.malformed(stream, refusal, control);
         }
         if let BodyProgress::Received(length) = open.body
-            && self.limits.is_body_too_long(length)
+            && is_body_too_long(length, open.body_limit)
         {
             open.is_refused = true;
+            let limit = open.body_limit;
             self.release_capacity(stream, flow, control);
-            let limit = self.limits.body;
             return Ok(Some(Event::Refused {
                 stream,
                 refusal: Refusal::BodyTooLarge { limit },
@@ -85,6 +86,26 @@ impl Connection {
             flow,
             is_last,
         }))
+    }
+
+    /// Replaces [`Limits::body`](crate::Limits::body) for the body of the request that [`Event::Request`] has just
+    /// reported; 0: unlimited.
+    ///
+    /// # Errors
+    ///
+    /// The request announces a longer body: it is refused, and the rest of it is dropped.
+    pub fn limit_body(&mut self, stream: StreamId, limit: u64) -> Result<(), Refusal> {
+        let Some(open) = self.streams.get_mut(stream) else {
+            return Ok(());
+        };
+        open.body_limit = limit;
+        if let BodyProgress::Left(length) = open.body
+            && is_body_too_long(length, limit)
+        {
+            open.is_refused = true;
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        Ok(())
     }
 
     /// The bytes of [`Event::Data`] have left memory: the client may send as many more. Call it once for each, also if

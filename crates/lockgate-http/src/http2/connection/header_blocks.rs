@@ -197,6 +197,7 @@ impl Connection {
                 Framing::Length(length) => BodyProgress::Left(length),
                 _ => BodyProgress::Received(0),
             },
+            body_limit: limits.body,
             priority,
             has_received_end: is_last,
             has_sent_end: false,

@@ -61,6 +61,8 @@ pub(crate) struct Call {
     pub(crate) stage: Stage,
     pub(crate) began: Instant,
     pub(crate) ready_at: Instant,
+    /// `request_timeout` of its route.
+    pub(crate) limit: Option<Duration>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) next_sample: Option<Instant>,
     pub(crate) samples: Vec<(Duration, Option<String>)>,
@@ -144,6 +146,7 @@ impl CallSlot {
                 stage: Stage::Idle,
                 began: now,
                 ready_at: now,
+                limit: None,
                 deadline: None,
                 next_sample: None,
                 samples: Vec::new(),

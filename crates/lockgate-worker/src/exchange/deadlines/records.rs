@@ -33,12 +33,13 @@ pub enum CallState<'a> {
 
 impl Record {
     /// The record of a deadline that has passed.
-    pub fn expired(call: &Call, limit: Duration, found: CallState<'_>, now: Instant) -> Self {
+    pub fn expired(call: &Call, found: CallState<'_>, now: Instant) -> Self {
         let got = match call.expiry.and_then(|expiry| expiry.ending) {
             Some(Ending::Answered) => "answered with 504",
             Some(Ending::Aborted) => "connection aborted",
             None => "the response was sent, but the call is still running",
         };
+        let limit = call.limit.unwrap_or_default();
         let mut text = format!(
             "{} has taken {} (setting: request_timeout = {limit:?}): {got}",
             description(call),
@@ -91,14 +92,12 @@ impl Record {
     /// The record of a call that is over; most have none.
     pub(crate) fn ended(
         call: &mut Call,
-        request_timeout: Option<Duration>,
         slow_request: Option<Duration>,
         now: Instant,
     ) -> Option<Self> {
         if let Some(expiry) = &mut call.expiry {
             if !std::mem::replace(&mut expiry.is_logged, true) {
-                let limit = request_timeout.unwrap_or_default();
-                return Some(Self::expired(call, limit, CallState::Ended, now));
+                return Some(Self::expired(call, CallState::Ended, now));
             }
             let expiry = *expiry;
             return Some(Self {

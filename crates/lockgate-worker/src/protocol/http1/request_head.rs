@@ -46,6 +46,12 @@ impl Http1 {
         admit(identity, request, peer, &self.context, now);
         self.response.rules = request.admitted.response_rules.take();
         (self.response.request_id).clone_from(&request.admitted.request_id);
+        if request.admitted.refusal.is_none()
+            && let Some(limits) = self.context.route_limits()
+        {
+            let limit = limits.of_request(request).max_body;
+            self.reader.parser.limit_body(limit)?;
+        }
         let head = &request.head;
         if let Some(entry) = entry_of(request, &self.context, now) {
             self.response.entry = Some(entry);

@@ -119,7 +119,9 @@ impl RequestReader {
             request.local = Arc::clone(here.local);
         }
         admit(&mut self.identity, &mut request, peer, context, here.now);
-        if let Some(rejection) = Rejection::take(&mut request) {
+        let rejection =
+            Rejection::take(&mut request).or_else(|| state.limit_body(stream, &request, context));
+        if let Some(rejection) = rejection {
             self.refuse(
                 stream,
                 rejection,

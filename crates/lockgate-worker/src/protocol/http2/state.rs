@@ -12,7 +12,9 @@ use super::record::Ended;
 use crate::date::with_date;
 use crate::event_loop::context::Context;
 use crate::exchange::body::stream::BodyError;
+use crate::exchange::request::Request;
 use crate::exchange::response_rules::without_request_id;
+use crate::protocol::intake::Rejection;
 
 /// What is behind the lock of a connection.
 pub(super) struct State {
@@ -181,6 +183,22 @@ impl State {
         self.connection.reset(stream, code, &mut self.output);
         self.remove_outgoing(stream);
         self.fail_incoming(stream, BodyError::Ended);
+    }
+
+    /// Limits the body of a request as its route does. Returns why it is refused, if it announces a longer one.
+    pub(super) fn limit_body(
+        &mut self,
+        stream: StreamId,
+        request: &Request,
+        context: &Context,
+    ) -> Option<Rejection> {
+        let limits = context.route_limits()?;
+        if request.admitted.refusal.is_some() {
+            return None;
+        }
+        let limit = limits.of_request(request).max_body;
+        let refusal = self.connection.limit_body(stream, limit).err()?;
+        Some(refusal.into())
     }
 
     /// The response has ended: what the client still sends of its request is not needed (RFC 9113 §8.1).
