@@ -454,8 +454,9 @@ def test_systemd_accepts_the_unit_files(tmp_path, kind):
             text = re.sub(r"(?m)^(Type=notify|ExecReload=.*)\n", "", text)
             text = text.replace("#Type=notify-reload", "Type=notify-reload")
         (tmp_path / unit.name).write_text(text)
+    units = ["./lockgate.service", "./lockgate.socket", "./lockgate@shop.service"]
     said = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "./lockgate.service", "./lockgate.socket"],
+        ["systemd-analyze", "verify", "--man=no", *units],
         cwd=tmp_path,
         env=clean_environment(),
         capture_output=True,
