@@ -61,6 +61,23 @@ def test_a_mount_takes_a_connection_over(mount):
         assert wire.part(4) == b"ping"
 
 
+UWSGI = """
+import uwsgi
+
+def app(environ, start_response):
+    uwsgi.set_logvar("mount", environ["SCRIPT_NAME"])
+    body = b"%s %d" % (uwsgi.get_logvar("mount"), uwsgi.worker_id())
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_the_module_uwsgi_knows_the_request_of_a_mount(mount, tmp_path):
+    (tmp_path / "with_uwsgi.py").write_text(UWSGI)
+    server = mount("with_uwsgi:app", "--uwsgi-module", keys=f'chdir = "{tmp_path}"')
+    assert server.get("/deep/mount/x").body == b"/deep/mount 1"
+
+
 def test_a_mount_publishes(mount):
     server = mount("publishing:app", "--push")
     body = repr((("news", "text"), {})).encode()

@@ -80,6 +80,10 @@ PLACES = [
     ("/administrator", "", None, "", "/administrator"),
     ("/Admin/x", "", None, "", "/Admin/x"),
     ("/x/admin", "", None, "", "/x/admin"),
+    ("/admin;a/x", "", None, "", "/admin;a/x"),
+    ("/%2561dmin/x", "", None, "", "/%61dmin/x"),
+    ("/admin%5C..%5Cx", "", None, "", "/admin\\..\\x"),
+    ("/admin/%5C..%5Cx", "", "admin", "/admin", "/\\..\\x"),
     ("/admin/deep", "", "admin", "/admin", "/deep"),
     ("/admin/deep/er/x", "", "deep", "/admin/deep/er", "/x"),
     ("/admin/deep/era", "", "admin", "/admin", "/deep/era"),
@@ -258,6 +262,13 @@ def test_an_application_that_cannot_be_loaded_is_named_by_its_mount(mounted, tro
         assert outcome.returncode == code, (arguments, outcome.stderr)
         assert "mount a.example/broken: " in outcome.stderr, arguments
         assert text in outcome.stderr, arguments
+
+
+def test_a_variable_cannot_take_the_place_of_a_key_of_requests(mounted):
+    settle(mounted, '[[mount]]\npath = "/a"\napp = "mounted:app"\nenv = { SCRIPT_NAME = "/b" }\n')
+    outcome = run("mounted:app", "-b", "127.0.0.1:0", chdir=mounted)
+    assert outcome.returncode == 2
+    assert "SCRIPT_NAME is a key that each request sets" in outcome.stderr
 
 
 def test_the_check_of_a_configuration_loads_the_mounts(mounted):

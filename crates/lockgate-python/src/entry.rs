@@ -253,6 +253,9 @@ fn serve(
             std::process::id()
         ),
     );
+    if let Some(mounts) = mounts(config) {
+        log.write(Level::Info, &format!("mounted applications: {mounts}"));
+    }
     log.write(Level::Info, &config.workers_reason);
     raise_descriptor_limit(&log);
     for note in &resolved.notes {
@@ -296,6 +299,15 @@ fn serve(
         interpreter::leave(py, code);
     }
     code
+}
+
+/// The mounts and their applications, if there are any.
+fn mounts(config: &Config) -> Option<String> {
+    let mounts = config.routes.mounts();
+    let shown: Vec<String> = mounts
+        .map(|(route, mount)| format!("{route} ({})", mount.app))
+        .collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
 }
 
 /// User and group of the workers, if configured.

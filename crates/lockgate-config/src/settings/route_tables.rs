@@ -87,6 +87,12 @@ fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
             "env" => {
                 let kind = Kind::Assignment;
                 env = assignments(ValueReader { kind: &kind, raw }).map_err(refuse)?;
+                if let Some((name, _)) = env.iter().find(|(name, _)| is_of_request(name)) {
+                    let requirement = format!(
+                        "{name} is a key that each request sets in the environ of the application"
+                    );
+                    return Err(refuse(requirement.into()));
+                }
             }
             _ if place.read(entry.key.as_str(), raw).map_err(refuse)? => {}
             _ => match route_rules::read(&mut rules, table, entry) {
@@ -113,6 +119,28 @@ fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
         mount: Some(MountedApp { app, chdir, env }),
         rules,
     })
+}
+
+/// Whether a key of the environ has a value of the request (RFC 3875 §4.1, PEP 3333): the application would get that of
+/// the mount in its place.
+fn is_of_request(name: &str) -> bool {
+    const PREFIXES: [&str; 6] = [
+        "HTTP_",
+        "REQUEST_",
+        "CONTENT_",
+        "SERVER_",
+        "wsgi.",
+        "lockgate.",
+    ];
+    const NAMES: [&str; 6] = [
+        "SCRIPT_NAME",
+        "PATH_INFO",
+        "QUERY_STRING",
+        "RAW_URI",
+        "REMOTE_ADDR",
+        "REMOTE_PORT",
+    ];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn route(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
@@ -191,4 +219,26 @@ fn text(route: &RouteConfig) -> String {
     }
     pairs.extend(route_rules::texts(&route.rules));
     inline(&pairs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_have_no_name_that_requests_set() {
+        for (name, expected) in [
+            ("SCRIPT_NAME", true),
+            ("HTTP_PROXY", true),
+            ("wsgi.input", true),
+            ("REMOTE_ADDR", true),
+            ("lockgate.session", true),
+            ("http_proxy", false),
+            ("REMOTE_USER", false),
+            ("DATABASE_URL", false),
+            ("SCRIPT_NAMES", false),
+        ] {
+            assert_eq!(is_of_request(name), expected, "{name}");
+        }
+    }
 }

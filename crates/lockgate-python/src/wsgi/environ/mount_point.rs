@@ -39,7 +39,8 @@ impl MountPoint {
         })
     }
 
-    /// Sets the variables. They replace fields of the request with the same name.
+    /// Sets the variables. The settings refuse names that requests set; those of a web server (`uwsgi_param`) they
+    /// replace.
     pub(super) fn set_variables(&self, environ: &Bound<'_, PyDict>) -> PyResult<()> {
         (self.variables.iter()).try_for_each(|(name, value)| environ.set_item(name, value))
     }
