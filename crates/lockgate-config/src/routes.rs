@@ -62,6 +62,20 @@ pub struct MountedApp {
     pub chdir: Option<PathBuf>,
     /// Values of the WSGI environ of its requests, and variables of the process while it is imported.
     pub env: Vec<(String, String)>,
+    /// Whether it is called through the middleware of `session`, if that is set.
+    pub has_session: bool,
+}
+
+impl MountedApp {
+    /// An application without a directory and variables of its own.
+    pub fn new(app: AppSpec) -> Self {
+        Self {
+            app,
+            chdir: None,
+            env: Vec::new(),
+            has_session: true,
+        }
+    }
 }
 
 /// The rules of a route. `None` and empty lists: as in the route around it.

@@ -22,6 +22,7 @@ use crate::interpreter::deferred_drops;
 use crate::loading::Loaded;
 use crate::process::children;
 use crate::purging::{self, CachePurger};
+use crate::sessions::SessionWrapper;
 use crate::worker::startup;
 use crate::worker::static_sources;
 use crate::worker::tls::acceptor;
@@ -94,7 +95,8 @@ impl EmbeddedSettings {
                 .transpose()?;
             purging::install(py, CachePurger::new(responses, None, &config.cache))?;
             let context = ImportedContext::empty(py)?;
-            let server = Application::of_server(loaded.server, context);
+            let sessions = SessionWrapper::new(py, config.session.as_ref())?;
+            let server = Application::of_server(sessions.wrap(py, loaded.server)?, context);
             let applications = Applications::new(server, Vec::new());
             let app =
                 WsgiApp::new(applications, None, bridge, Arc::clone(&log)).embedded(start_thread);

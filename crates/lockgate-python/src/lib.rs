@@ -19,6 +19,8 @@ mod purging;
 mod push;
 mod relay;
 mod sealer;
+mod session_secret;
+mod sessions;
 mod settings_source;
 mod spans;
 mod uwsgi;

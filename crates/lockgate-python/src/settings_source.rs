@@ -21,6 +21,7 @@ use crate::grip_key;
 use crate::host;
 use crate::interpreter::exceptions;
 use crate::process::signals;
+use crate::session_secret;
 
 /// Read if it exists and no other file is named.
 const DEFAULT_FILE: &str = "lockgate.toml";
@@ -212,6 +213,7 @@ impl Sources {
         }
         errors.extend(check_format(&resolved).err());
         errors.extend(grip_key::read(&mut resolved).err());
+        errors.extend(session_secret::read(&mut resolved).err());
         if resolved.config.preload && self.program().is_some_and(|one| one.has_application) {
             let origin = resolved.origins.of("preload");
             errors.push(format!(
@@ -371,6 +373,7 @@ pub(crate) fn embedded(keywords: &str) -> Result<Config, Vec<String>> {
         resolved.config.make_absolute(&directory);
     }
     grip_key::read(&mut resolved).map_err(|mistake| vec![mistake])?;
+    session_secret::read(&mut resolved).map_err(|mistake| vec![mistake])?;
     Ok(resolved.config)
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from lockgate.sessions.cookie import CookieSettings
+from lockgate.sessions.guard import GuardedStore
 from lockgate.sessions.lifetimes import Lifetimes
 from lockgate.sessions.manager import (
     ABSOLUTE_LIFETIME,
@@ -38,7 +39,7 @@ class SessionMiddleware:
         *,
         secret: str | bytes | None = None,
         secrets: Iterable[str | bytes] | None = None,
-        store: Store | str | None = None,
+        store: GuardedStore | Store | str | None = None,
         store_timeout: float = STORE_TIMEOUT,
         name: str = "session",
         path: str = "/",

@@ -22,10 +22,11 @@ const ROUTE: TableKind = TableKind {
     example: "[[route]] with path = \"/reports\" and threads = \"25%\"",
 };
 const PLACE_KEYS: [(&str, &str); 2] = [("path", "path"), ("host", "host")];
-const MOUNT_KEYS: [(&str, &str); 6] = [
+const MOUNT_KEYS: [(&str, &str); 7] = [
     ("app", "app"),
     ("chdir", "chdir"),
     ("env", "env"),
+    ("session", "session"),
     ("module", "app"),
     ("application", "app"),
     ("environ", "env"),
@@ -67,6 +68,7 @@ fn all(
 
 fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
     let (mut app, mut chdir, mut env) = (None, None, Vec::new());
+    let mut has_session = true;
     let mut place = Place::default();
     let mut rules = RouteRules::default();
     for entry in table.entries {
@@ -94,6 +96,11 @@ fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
                     return Err(refuse(requirement.into()));
                 }
             }
+            "session" => {
+                let kind = Kind::Switch;
+                let value = ValueReader { kind: &kind, raw };
+                has_session = value.switch().map_err(refuse)?;
+            }
             _ if place.read(entry.key.as_str(), raw).map_err(refuse)? => {}
             _ => match route_rules::read(&mut rules, table, entry) {
                 Some(outcome) => outcome?,
@@ -116,7 +123,12 @@ fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
     Ok(RouteConfig {
         host,
         path,
-        mount: Some(MountedApp { app, chdir, env }),
+        mount: Some(MountedApp {
+            chdir,
+            env,
+            has_session,
+            ..MountedApp::new(app)
+        }),
         rules,
     })
 }
@@ -149,7 +161,7 @@ fn route(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
     for entry in table.entries {
         let refuse = |error: ValueError| table.refuse(entry, error);
         match entry.key.as_str() {
-            "app" | "chdir" | "env" => {
+            "app" | "chdir" | "env" | "session" => {
                 return Err(refuse("is a key of a [[mount]], not of a [[route]]".into()));
             }
             key if place.read(key, &entry.value).map_err(refuse)? => {}
@@ -215,6 +227,9 @@ fn text(route: &RouteConfig) -> String {
             .extend(chdir.map(|chdir| format!("chdir = {}", quoted(&chdir.display().to_string()))));
         if !mount.env.is_empty() {
             pairs.push(format!("env = {}", route_rules::pairs_text(&mount.env)));
+        }
+        if !mount.has_session {
+            pairs.push("session = false".to_owned());
         }
     }
     pairs.extend(route_rules::texts(&route.rules));

@@ -16,13 +16,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         shape: Shape::Tables,
         kind: Kind::Special {
             placeholder: "TABLE",
-            accepts: "table with `path` and `host` (one of them at least), `app`, `chdir`, `env`, and the rules of a `[[route]]`",
+            accepts: "table with `path` and `host` (one of them at least), `app`, `chdir`, `env`, `session`, and the rules of a `[[route]]`",
         },
         doc: "Further applications, by path and host. The longest path wins. It becomes SCRIPT_NAME, and the rest of \
               the path PATH_INFO. `host` is a name, or `*.shop.example` for all names below it. `chdir` is the working \
               directory while the application is imported, and is searched for its modules. `env` are variables while \
-              it is imported, and values in the environ of its requests. All applications run in the same workers and \
-              are reloaded together.",
+              it is imported, and values in the environ of its requests. `session = false` leaves it without those of \
+              `session`. All applications run in the same workers and are reloaded together.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {

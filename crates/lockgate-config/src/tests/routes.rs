@@ -73,7 +73,7 @@ pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "[{ path = '/a', colour = 1 }]",
-                "unknown key of a mount; the keys are path, host, app, chdir, env, allow, deny, basic_auth",
+                "unknown key of a mount; the keys are path, host, app, chdir, env, session, allow, deny, basic_auth",
             ),
             (
                 "[{ path = '/a', app = 'a:b', chdir = 1 }]",
@@ -557,7 +557,7 @@ fn redirects_and_rewrites_are_hosts_and_paths() {
 #[test]
 fn what_is_printed_means_the_same() {
     for file in [
-        "mount = [{ host = '*.a.example', app = 'c:d(\"x\")', env = { 'A B' = 'c\"' }, chdir = '/x', allow = ['10.0.0.0/8'], deny = '::1', basic_auth = { users = '/u', realm = 'r' } }, { path = '/é', app = 'e', basic_auth = false }]",
+        "mount = [{ host = '*.a.example', app = 'c:d(\"x\")', env = { 'A B' = 'c\"' }, session = false, chdir = '/x', allow = ['10.0.0.0/8'], deny = '::1', basic_auth = { users = '/u', realm = 'r' } }, { path = '/é', app = 'e', basic_auth = false }]",
         "route = [{ path = '/', threads = '12.5%' }, { path = '/a', threads = 3, priority = 'low', max_body = 0, request_timeout = '1500ms', queue_timeout = 0 }, { host = '[::1]', forward_auth = { url = 'unix:/a:/b', copy = ['A'] }, client_certificate = false, request_headers = { 'A.b' = false, C = 'd' }, error_pages = { 503 = 'x', 404 = 'y' } }]",
         "redirect = [{ from = 'a/b/*', to = '/c/*?d', status = 301 }, { from = '/x/', to = 'https://a' }]\nrewrite = [{ from = '*.a/b', to = '/c' }]",
         "rate_limit = ['/a=5/min', { rate = ['1/s', '7/90s'], key = 'cookie:a', burst = 2, methods = ['GET', 'POST'] }, { path = '/a', name = 'b', concurrency = 2, key = 'all', dry_run = true }, { host = 'a', rate = '1/d', key = 'header:x' }]",

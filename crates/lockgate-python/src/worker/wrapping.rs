@@ -8,6 +8,7 @@ use super::startup::cannot_start;
 use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
+use crate::sessions::SessionWrapper;
 use crate::wsgi::{Application, Applications, ImportedContext};
 
 impl PythonHooks {
@@ -23,19 +24,27 @@ impl PythonHooks {
         let context = ImportedContext::take(py).map_err(|error| {
             cannot_start(format!("contextvars: {}", exceptions::summary(py, &error)))
         })?;
+        let sessions = SessionWrapper::new(py, self.config.session.as_ref()).map_err(|error| {
+            cannot_start(format!("session: {}", exceptions::summary(py, &error)))
+        })?;
+        let wrap = |application| {
+            let wrapped = sessions.wrap(py, application).map_err(|error| {
+                cannot_start(format!("session: {}", exceptions::summary(py, &error)))
+            })?;
+            self.uwsgi.wrap(py, wrapped).map_err(cannot_start)
+        };
         self.log_left_out(&context);
-        let server = Application::of_server(self.wrap(py, loaded.server)?, context);
+        let server = Application::of_server(wrap(loaded.server)?, context);
         let mut mounts = Vec::new();
         for (mount, one) in self.config.routes.mounts().zip(loaded.mounts) {
             self.log_left_out(&one.context);
-            let callable = self.wrap(py, one.application)?;
+            let callable = match mount.1.has_session {
+                true => wrap(one.application)?,
+                false => self.uwsgi.wrap(py, one.application).map_err(cannot_start)?,
+            };
             mounts.push(Application::mounted(py, callable, one.context, mount));
         }
         Ok(Applications::new(server, mounts))
-    }
-
-    fn wrap(&self, py: Python<'_>, application: Py<PyAny>) -> Result<Py<PyAny>, LoadFailure> {
-        self.uwsgi.wrap(py, application).map_err(cannot_start)
     }
 
     /// Logs the context variables that the import of an application set and its requests do not see.

@@ -22,11 +22,7 @@ fn route(host: &str, path: &str, number: u64) -> RouteConfig {
 }
 
 fn mount(host: &str, path: &str, number: u64) -> RouteConfig {
-    let mount = MountedApp {
-        app: AppSpec::parse("a:b").unwrap(),
-        chdir: None,
-        env: Vec::new(),
-    };
+    let mount = MountedApp::new(AppSpec::parse("a:b").unwrap());
     RouteConfig {
         mount: Some(mount),
         ..route(host, path, number)

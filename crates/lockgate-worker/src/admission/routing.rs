@@ -177,11 +177,7 @@ mod tests {
         routes.routes.push(RouteConfig {
             host: HostPattern::Any,
             path: "/admin".to_owned(),
-            mount: Some(MountedApp {
-                app: AppSpec::parse("c:d").unwrap(),
-                chdir: None,
-                env: Vec::new(),
-            }),
+            mount: Some(MountedApp::new(AppSpec::parse("c:d").unwrap())),
             rules: RouteRules {
                 request_headers: vec![edit("X-Env", Some("prod")), edit("X-Debug", None)],
                 ..RouteRules::default()

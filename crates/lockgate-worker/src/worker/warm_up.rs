@@ -195,11 +195,7 @@ mod tests {
         config.routes.routes.push(RouteConfig {
             host: HostPattern::Any,
             path: "/admin".to_owned(),
-            mount: Some(MountedApp {
-                app: AppSpec::parse("c:d").unwrap(),
-                chdir: None,
-                env: Vec::new(),
-            }),
+            mount: Some(MountedApp::new(AppSpec::parse("c:d").unwrap())),
             rules: RouteRules::default(),
         });
         for (target, expected) in [
