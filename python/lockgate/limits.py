@@ -21,6 +21,14 @@ def limit_lines(found: Any) -> list[str]:
             f"  {printable(one['key']):<35} {one['refused']:>10} {'':>10}  {age(one['since'])}"
             for one in limit["offenders"]
         ]
+    if "sharing" in found:
+        sharing = found["sharing"]
+        redis, seconds = printable(sharing["redis"]), age(sharing["since"])
+        lines.append(
+            f"shared through {redis} for {seconds}"
+            if sharing["up"]
+            else f"not shared for {seconds}: see the log for what is wrong with {redis}"
+        )
     if found["evicted"] or found["uncounted"]:
         lines.append(
             f"rate_limit_memory was full: {found['evicted']} clients were forgotten too early, "

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import signal
-import socket
 import threading
 import time
 
@@ -11,6 +10,7 @@ import pytest
 from harness import eventually
 from harness.redis import Redis
 from harness.session_site import SECRET, Site
+from harness.slow_link import SlowLink
 from lockgate.sessions import guard
 from lockgate.sessions.keyring import Keyring
 from lockgate.sessions.manager import SessionManager
@@ -29,47 +29,13 @@ def own_redis(tmp_path):
     server.kill()
 
 
-class SlowLink:
-    """Passes bytes to a server on a port; the answers come byte by byte while it is slow."""
-
-    def __init__(self, port):
-        self.is_slow = False
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self):
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-                for pair in ((client, server, False), (server, client, True)):
-                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
-
-    def _pass(self, source, target, is_answer):
-        with contextlib.suppress(OSError):
-            while received := source.recv(65536):
-                for index in range(len(received)):
-                    if not (is_answer and self.is_slow):
-                        target.sendall(received[index:])
-                        break
-                    # This is the fault that is tested, not a wait.
-                    threading.Event().wait(TIMEOUT / 4)
-                    target.sendall(received[index : index + 1])
-            target.shutdown(socket.SHUT_WR)
-
-
 class Outage:
     """A fault of Redis, and its end."""
 
     def __init__(self, kind, server):
         self.kind = kind
         self.server = server
-        self.link = SlowLink(server.port)
+        self.link = SlowLink(server.port, TIMEOUT / 4)
 
     @property
     def url(self):

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
     Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig,
-    RateLimitsConfig, RoutesConfig, SessionConfig, StaticConfig, StatsdConfig, TlsConfig,
-    UwsgiConfig,
+    RateLimitsConfig, RedisAddress, RoutesConfig, SessionConfig, StaticConfig, StatsdConfig,
+    TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -230,6 +230,13 @@ impl Config {
             Threads::Auto => (AUTO_THREADS / self.workers.max(1)).max(LEAST_AUTO_THREADS),
             Threads::Count(count) => count.get(),
         }
+    }
+
+    /// Where this host adds up its counts with others; `None` also if it counts nothing that they share.
+    pub fn shared_rate_limits(&self) -> Option<&RedisAddress> {
+        let mut limits = self.routes.rate_limits.iter();
+        let redis = self.rate_limits.redis.as_ref();
+        redis.filter(|_| limits.any(|limit| !limit.rates.is_empty()))
     }
 
     /// The defaults for an application. One worker, because the host is not known here.

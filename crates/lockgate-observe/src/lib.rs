@@ -31,7 +31,9 @@ pub use escape::escape_into;
 pub use event::{Level, append_text, reads_as_event, shorten, write_event, write_json_event};
 pub use format::BadFormat;
 pub use gunicorn::{GunicornAddress, GunicornEvent};
-pub use limits::{LimitView, LimitsView, OffenderView, write_limit_metrics, write_limits};
+pub use limits::{
+    LimitView, LimitsView, OffenderView, SharingView, write_limit_metrics, write_limits,
+};
 pub use metrics::{
     CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, write_cache_metrics, write_metrics,
     write_push_metrics,

@@ -14,6 +14,21 @@ pub struct LimitsView {
     pub evicted: u64,
     /// Requests whose concurrency was not limited, for want of room.
     pub uncounted: u64,
+    /// Whether hosts share what they count; `None`: this server counts alone.
+    pub sharing: Option<SharingView>,
+}
+
+/// How hosts share what they count. Times are nanoseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharingView {
+    /// The Redis server, without its password.
+    pub redis: String,
+    /// Whether the last exchange has worked.
+    pub is_up: bool,
+    /// Since when that is so.
+    pub since: u64,
+    /// How many exchanges there were.
+    pub exchanges: u64,
 }
 
 /// One rate of a limit, or its number of requests at once.
@@ -73,6 +88,15 @@ pub fn write_limits(out: &mut Vec<u8>, view: &LimitsView) {
     json.number("capacity", view.capacity);
     json.number("evicted", view.evicted);
     json.number("uncounted", view.uncounted);
+    if let Some(sharing) = &view.sharing {
+        json.key("sharing");
+        json.open('{');
+        json.text("redis", sharing.redis.as_bytes());
+        json.truth("up", sharing.is_up);
+        json.seconds("since", sharing.since);
+        json.number("exchanges", sharing.exchanges);
+        json.close('}');
+    }
     json.close('}');
     json.finish(out);
 }
@@ -112,6 +136,15 @@ pub fn write_limit_metrics(out: &mut Vec<u8>, view: &LimitsView) {
         text.family(name, "counter", help);
         text.sample(name, "", &count);
     }
+    if let Some(sharing) = &view.sharing {
+        let name = "lockgate_rate_limit_redis_up";
+        let help = "Whether hosts share what they count: 0 while this server limits alone.";
+        text.family(name, "gauge", help);
+        text.sample(name, "", &u64::from(sharing.is_up));
+        let name = "lockgate_rate_limit_redis_exchanges_total";
+        text.family(name, "counter", "Exchanges of counts with Redis.");
+        text.sample(name, "", &sharing.exchanges);
+    }
 }
 
 /// As a value of a label.
@@ -140,6 +173,12 @@ mod tests {
             capacity: 100,
             evicted: 4,
             uncounted: 5,
+            sharing: Some(SharingView {
+                redis: "redis://cache:6379/0".to_owned(),
+                is_up: true,
+                since: 2_000_000_000,
+                exchanges: 6,
+            }),
         }
     }
 
@@ -151,7 +190,8 @@ mod tests {
             String::from_utf8(object).unwrap().trim_end(),
             "{\"name\":\"lockgate\",\"limits\":[{\"name\":\"a\\\"b\",\"measure\":\"5/min\",\"refused\":3,\"would_refuse\":1,\
              \"offenders\":[{\"key\":\"192.0.2.1\",\"refused\":2,\"since\":1.500000}]}],\
-             \"capacity\":100,\"evicted\":4,\"uncounted\":5}"
+             \"capacity\":100,\"evicted\":4,\"uncounted\":5,\
+             \"sharing\":{\"redis\":\"redis://cache:6379/0\",\"up\":true,\"since\":2.000000,\"exchanges\":6}}"
         );
         write_limit_metrics(&mut metrics, &view());
         let text = String::from_utf8(metrics).unwrap();
@@ -160,6 +200,8 @@ mod tests {
             "lockgate_rate_limited_requests_total{limit=\"a\\\"b\",measure=\"5/min\",dry_run=\"true\"} 1",
             "lockgate_rate_limit_evicted_keys_total 4",
             "lockgate_rate_limit_uncounted_requests_total 5",
+            "lockgate_rate_limit_redis_up 1",
+            "lockgate_rate_limit_redis_exchanges_total 6",
         ] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }

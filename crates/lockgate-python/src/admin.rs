@@ -22,9 +22,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lockgate_acme::read_states;
 use lockgate_config::{Config, LimitsConfig, Threads};
 use lockgate_observe::{
-    CacheCounts, CertificatesView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard, WorkerStacks,
-    WorkerView, write_cache_metrics, write_certificate_metrics, write_limit_metrics, write_limits,
-    write_metrics, write_push_metrics, write_stacks, write_status, write_uwsgi,
+    CacheCounts, CertificatesView, LimitsView, METRICS_CONTENT_TYPE, RenewalView, Scoreboard,
+    WorkerStacks, WorkerView, write_cache_metrics, write_certificate_metrics, write_limit_metrics,
+    write_limits, write_metrics, write_push_metrics, write_stacks, write_status, write_uwsgi,
 };
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates, Store};
@@ -115,6 +115,7 @@ pub(crate) fn run(
         purging,
         responses: shared.responses,
         rates: shared.rates,
+        limits_redis: config.shared_rate_limits().map(ToString::to_string),
     });
     let handle = Worker::start(Arc::new(settings(config)), listeners, app, Arc::clone(log))?;
     let worker_control: Arc<dyn WorkerControl> = Arc::new(RunningAdmin {
@@ -180,6 +181,8 @@ struct Admin {
     responses: Option<ResponseStore>,
     /// What the rate limits count.
     rates: Option<Rates>,
+    /// Where hosts share what their rate limits count.
+    limits_redis: Option<String>,
 }
 
 impl App for Admin {
@@ -215,6 +218,10 @@ impl App for Admin {
 }
 
 impl Admin {
+    fn limits(&self, now: u64) -> LimitsView {
+        limits::view(self.rates.as_ref(), self.limits_redis.as_deref(), now)
+    }
+
     fn answer(&self, path: &[u8]) -> Answer {
         let now = monotonic_nanos();
         let mut body = Vec::new();
@@ -229,7 +236,7 @@ impl Admin {
                 if let Some(responses) = self.responses {
                     write_cache_metrics(&mut body, &cache_counts(&responses));
                 }
-                write_limit_metrics(&mut body, &limits::view(self.rates.as_ref(), now));
+                write_limit_metrics(&mut body, &self.limits(now));
                 Answer::ok(METRICS_CONTENT_TYPE, body)
             }
             b"/status" => {
@@ -238,7 +245,7 @@ impl Admin {
                 Answer::ok(JSON, body)
             }
             b"/limits" => {
-                write_limits(&mut body, &limits::view(self.rates.as_ref(), now));
+                write_limits(&mut body, &self.limits(now));
                 Answer::ok(JSON, body)
             }
             b"/stacks" => self.stacks(),

@@ -293,6 +293,7 @@ impl Hooks for PythonHooks {
         let relayed = relay::Relayed {
             broadcast_log: self.broadcast_log,
             purges: self.purge_log.zip(self.purger()),
+            rates: self.rates,
         };
         relay::run(&self.config, &self.log, context, relayed).unwrap_or_else(|error| {
             let message = format!("the Redis relay cannot start: {error}");

@@ -1,4 +1,5 @@
-//! The Redis relay's process: two threads for messages and two for purges, which send and receive.
+//! The Redis relay's process: two threads for messages and two for purges, which send and receive, and one for rate
+//! limits.
 //!
 //! It runs as the workers' user: it reads what other servers have written, and needs nothing of the supervisor's.
 
@@ -7,8 +8,8 @@ use std::sync::Arc;
 
 use lockgate_config::Config;
 use lockgate_observe::Level;
-use lockgate_relay::{Host, Relay};
-use lockgate_shm::Log;
+use lockgate_relay::{Host, Relay, SharedLimits};
+use lockgate_shm::{Log, Rates};
 use lockgate_supervisor::WorkerContext;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::monotonic_nanos;
@@ -21,6 +22,8 @@ pub(crate) struct Relayed {
     pub(crate) broadcast_log: Option<Log>,
     /// The log of purges, and what applies those of other servers.
     pub(crate) purges: Option<(Log, CachePurger)>,
+    /// What the rate limits count.
+    pub(crate) rates: Option<Rates>,
 }
 
 /// Runs until the supervisor ends this process or has exited; returns the exit code.
@@ -43,6 +46,10 @@ pub(crate) fn run(
         let receiver = Arc::clone(&host);
         running.spawn("relay-send", move || sending.send(&*sender))?;
         running.spawn("relay-receive", move || relay.receive(&*receiver))?;
+    }
+    if let (Some(address), Some(rates)) = (config.shared_rate_limits(), relayed.rates) {
+        let limits = SharedLimits::new(address.clone(), rates);
+        running.spawn("relay-limits", move || limits.run(&*host))?;
     }
     Ok(context.run(&running.control()))
 }

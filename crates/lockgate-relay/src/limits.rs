@@ -6,6 +6,7 @@
 //! ([0060](../../../docs/decisions/0060-hosts-share-what-rate-limits-owe.md)).
 
 mod exchange;
+mod outage;
 mod script;
 mod sharing;
 

@@ -56,6 +56,11 @@ impl Link {
         self.connected[half as usize]
     }
 
+    /// Whether there was a failure since the link has worked.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     pub(crate) fn on_failed(&mut self, failure: &Failure, now: Duration) -> Option<Change> {
         // The other half may not have noticed yet.
         self.connected = [false, false];

@@ -3,15 +3,15 @@
 use std::cmp::Reverse;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use lockgate_observe::{LimitView, LimitsView, OffenderView};
+use lockgate_observe::{LimitView, LimitsView, OffenderView, SharingView};
 use lockgate_shm::Rates;
 use lockgate_shm::rates::{Offender, ShownKey};
 
 /// How many clients of a limit are shown.
 const MOST_OFFENDERS: usize = 20;
 
-/// All limits; `now` is the monotonic clock in nanoseconds.
-pub(super) fn view(rates: Option<&Rates>, now: u64) -> LimitsView {
+/// All limits, and through which Redis server hosts share what they count; `now` is the monotonic clock in nanoseconds.
+pub(super) fn view(rates: Option<&Rates>, redis: Option<&str>, now: u64) -> LimitsView {
     let Some(rates) = rates else {
         return LimitsView::default();
     };
@@ -42,6 +42,17 @@ pub(super) fn view(rates: Option<&Rates>, now: u64) -> LimitsView {
         capacity: counts.capacity,
         evicted: counts.evicted,
         uncounted: counts.uncounted,
+        sharing: redis.map(|redis| sharing(rates, redis, now)),
+    }
+}
+
+fn sharing(rates: &Rates, redis: &str, now: u64) -> SharingView {
+    let sharing = rates.sharing();
+    SharingView {
+        redis: redis.to_owned(),
+        is_up: sharing.is_connected,
+        since: now.saturating_sub(sharing.changed),
+        exchanges: sharing.exchanges,
     }
 }
 
@@ -77,7 +88,7 @@ mod tests {
         };
         let words = (0..plan.words()).map(|_| AtomicU64::new(0)).collect();
         let rates = Rates::new(Vec::leak(words), &plan, (1, 2)).unwrap();
-        assert_eq!(view(None, 0), LimitsView::default());
+        assert_eq!(view(None, Some(""), 0), LimitsView::default());
         let totals = rates.open_totals(7, "login\n5/min").unwrap();
         rates.open_totals(8, "api\n10 at once").unwrap();
         for (times, shown) in [
@@ -98,7 +109,17 @@ mod tests {
                 totals.add(false);
             }
         }
-        let view = view(Some(&rates), 164_000);
+        assert_eq!(view(Some(&rates), None, 0).sharing, None);
+        rates.set_connected(true, 64_000);
+        rates.record_exchange(100_000);
+        let view = view(Some(&rates), Some("redis://cache:6379/0"), 164_000);
+        let sharing = SharingView {
+            redis: "redis://cache:6379/0".to_owned(),
+            is_up: true,
+            since: 100_000,
+            exchanges: 1,
+        };
+        assert_eq!(view.sharing, Some(sharing));
         let names: Vec<_> = (view.limits.iter())
             .map(|limit| (limit.name.as_str(), limit.measure.as_str(), limit.refused))
             .collect();

@@ -12,7 +12,7 @@ use crate::resp::Reply;
 /// One hash tag, and so all keys have one place in a cluster.
 const SEED_KEY: &[u8] = b"lockgate:{rate}:seed";
 
-/// Keys of one script, which no other command interrupts: less than a millisecond.
+/// Keys of one script, which no other command interrupts: one or two milliseconds.
 const KEYS_OF_SCRIPT: usize = 256;
 
 /// A key has the moment of Redis' clock at which it is paid off, in microseconds, and expires then. The first key is the

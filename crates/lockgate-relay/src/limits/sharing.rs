@@ -11,8 +11,9 @@ use lockgate_shm::Rates;
 use crate::connection::TimeLimits;
 use crate::failure::Failure;
 use crate::limits::exchange::Exchange;
+use crate::limits::outage::Outage;
 use crate::limits::script::Redis;
-use crate::link::{Change, Half, Link};
+use crate::link::Change;
 use crate::relay::Host;
 
 /// Between two exchanges.
@@ -43,13 +44,13 @@ impl SharedLimits {
     pub fn run(&self, host: &dyn Host) -> ! {
         // A process that has died has left what it knew.
         self.rates.set_connected(false, host.monotonic_nanos());
-        let mut link = Link::default();
+        let mut outage = Outage::default();
         let mut delay = FIRST_DELAY;
         loop {
-            let Err(failure) = self.exchange(&mut link, &mut delay, host);
+            let Err(failure) = self.exchange(&mut outage, &mut delay, host);
             let now = host.monotonic_nanos();
             self.rates.set_connected(false, now);
-            let change = link.on_failed(&failure, Duration::from_nanos(now));
+            let change = outage.on_failed(&failure, Duration::from_nanos(now));
             if change.is_some() {
                 let address = &self.address;
                 let message = format!(
@@ -65,30 +66,27 @@ impl SharedLimits {
     /// Exchanges counts over one connection until it fails.
     fn exchange(
         &self,
-        link: &mut Link,
+        outage: &mut Outage,
         delay: &mut Duration,
         host: &dyn Host,
     ) -> Result<Infallible, Failure> {
         let mut redis = Redis::connect(&self.address, LIMITS)?;
         let mut exchange = Exchange::begin(self.rates, &mut redis, host.monotonic_nanos())?;
-        self.on_connected(link, host);
+        self.rates.set_connected(true, host.monotonic_nanos());
         *delay = FIRST_DELAY;
         loop {
             let has_more = exchange.step(&mut redis, host.monotonic_nanos())?;
+            self.on_exchanged(outage, host);
             if !has_more {
                 thread::sleep(PERIOD);
             }
         }
     }
 
-    fn on_connected(&self, link: &mut Link, host: &dyn Host) {
-        let now = host.monotonic_nanos();
-        self.rates.set_connected(true, now);
-        // One connection has both directions.
-        let changes = [Half::Sender, Half::Receiver]
-            .map(|half| link.on_connected(half, Duration::from_nanos(now)));
+    fn on_exchanged(&self, outage: &mut Outage, host: &dyn Host) {
+        let change = outage.on_exchanged(Duration::from_nanos(host.monotonic_nanos()));
         let address = &self.address;
-        match changes.into_iter().flatten().next() {
+        match change {
             Some(Change::Works) => {
                 let message = format!("rate limits are shared through {address}");
                 host.write(Level::Info, &message);

@@ -20,7 +20,7 @@ use crate::processes::side_process::SideProcess;
 pub(crate) enum Duty {
     /// Obtains certificates.
     Acme,
-    /// Relays messages and purges through Redis.
+    /// Relays messages, purges, and what rate limits count through Redis.
     Relay,
     /// Sends spans to a collector.
     Exporter,
@@ -50,7 +50,8 @@ impl Duty {
             Self::Acme => config.acme.public_domains().next().is_some(),
             Self::Relay => {
                 let has_messages = config.push.is_enabled && config.push.redis.is_some();
-                has_messages || config.cache.is_enabled() && config.cache.redis.is_some()
+                let has_purges = config.cache.is_enabled() && config.cache.redis.is_some();
+                has_messages || has_purges || config.shared_rate_limits().is_some()
             }
             Self::Exporter => config.identity.otlp.is_some(),
         }
@@ -156,12 +157,44 @@ impl OptionalProcesses {
 
 #[cfg(test)]
 mod tests {
-    use lockgate_config::{AppSpec, OtlpConfig, RedisAddress};
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use lockgate_config::{
+        AppSpec, HostPattern, OtlpConfig, Rate, RateKey, RateLimitConfig, RedisAddress,
+    };
 
     use super::*;
 
     fn config() -> Config {
         Config::with_defaults(AppSpec::parse("app:app").unwrap())
+    }
+
+    fn limits(is_enabled: bool) -> Vec<RateLimitConfig> {
+        let limit = RateLimitConfig {
+            name: "all".to_owned(),
+            host: HostPattern::Any,
+            path: String::new(),
+            methods: Vec::new(),
+            key: RateKey::Address,
+            rates: vec![Rate {
+                count: NonZeroU32::MIN,
+                period: Duration::from_secs(1),
+            }],
+            burst: None,
+            concurrency: None,
+            is_dry_run: false,
+        };
+        // What runs at the same time is not shared.
+        let of_concurrency = RateLimitConfig {
+            rates: Vec::new(),
+            concurrency: Some(NonZeroU32::MIN),
+            ..limit.clone()
+        };
+        match is_enabled {
+            true => vec![of_concurrency, limit],
+            false => vec![of_concurrency],
+        }
     }
 
     fn assert_is_needed(duty: Duty, config: &Config, is_needed: bool) {
@@ -199,13 +232,13 @@ mod tests {
             path: "/v1/traces".to_owned(),
             sample: 10_000,
             service: "shop".to_owned(),
-            interval: std::time::Duration::from_secs(5),
+            interval: Duration::from_secs(5),
         });
         assert_is_needed(Duty::Exporter, &config, true);
     }
 
     #[test]
-    fn the_relay_runs_with_push_or_a_cache_and_a_redis_server() {
+    fn the_relay_runs_with_something_to_relay_and_a_redis_server() {
         let redis = RedisAddress {
             is_tls: false,
             host: "localhost".to_owned(),
@@ -220,6 +253,10 @@ mod tests {
             (false, Some(&redis), false),
             (true, Some(&redis), true),
         ] {
+            let mut of_limits = config();
+            of_limits.routes.rate_limits = limits(is_enabled);
+            of_limits.rate_limits.redis = redis.cloned();
+            assert_is_needed(Duty::Relay, &of_limits, is_needed);
             let mut of_purges = config();
             of_purges.cache.memory = if is_enabled { 1 << 26 } else { 0 };
             of_purges.cache.redis = redis.cloned();
