@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -207,6 +208,10 @@ class Held:
     def has_started(self):
         return self.gate.with_name(self.gate.name + ".started").exists()
 
+    def is_answered(self):
+        readable, _, _ = select.select([self.wire.socket], [], [], 0)
+        return bool(readable)
+
     def release(self):
         self.gate.touch()
         return self.wire.response().status
@@ -219,6 +224,17 @@ def hold(server, directory, count):
     return held
 
 
+def hold_again(server, gate):
+    """A place is free a moment after the client has got the last byte."""
+    for _ in range(100):
+        one = Held(server, gate)
+        eventually(lambda one=one: one.has_started() or one.is_answered(), what="an answer")
+        if one.has_started():
+            return one
+        one.wire.close()
+    raise AssertionError("no place became free")
+
+
 def test_requests_at_once_are_counted_over_all_workers_until_they_end(launch, tmp_path):
     table = '{ path = "/hold", concurrency = 3, name = "reports" }'
     admin = launch([table], "--threads", "4")
@@ -228,15 +244,14 @@ def test_requests_at_once_are_counted_over_all_workers_until_they_end(launch, tm
     assert (refused.status, refused.header("Retry-After")) == (429, "1")
     assert server.get("/").status == 200
     assert held[1].release() == 200
-    eventually(lambda: held[1].gate.exists(), what="the gate")
-    again = Held(server, tmp_path / "again")
-    eventually(again.has_started, what="a place that is free again")
+    again = hold_again(server, tmp_path / "again")
     assert server.get("/hold?x").status == 429
     for one in (held[0], held[2], again):
         assert one.release() == 200
     found = json.loads(admin.ctl("limits", "--json").stdout)
     [shown] = found["limits"]
-    assert (shown["name"], shown["measure"], shown["refused"]) == ("reports", "3 at once", 2)
+    assert (shown["name"], shown["measure"]) == ("reports", "3 at once")
+    assert shown["refused"] >= 2
 
 
 def test_places_of_killed_workers_are_free(launch, tmp_path):
