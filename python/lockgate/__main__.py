@@ -7,12 +7,16 @@ from lockgate._lockgate import run
 
 
 def main() -> None:
-    """Runs the server, a command for a running one (`ctl`, `top`), `convert` or `precompress`."""
+    """Runs the server, a command for a running one (`ctl`, `top`), or another command."""
     leave_own_directory()
     if sys.argv[1:2] == ["convert"]:
         from lockgate.convert import command
 
         sys.exit(command.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["hash-password"]:
+        from lockgate import hash_password
+
+        sys.exit(hash_password.main(sys.argv[2:]))
     if sys.argv[1:2] == ["precompress"]:
         from lockgate import precompress
 

@@ -38,6 +38,8 @@ mod process;
 mod _lockgate {
     use std::ffi::OsString;
 
+    use aws_lc_rs::rand;
+    use lockgate_access::{Algorithm, SALT_LENGTH, new_line};
     use lockgate_compress::{Coding, encode_best};
     use lockgate_config::{AppSpec, Config};
     use pyo3::exceptions::{PyMemoryError, PyValueError};
@@ -112,6 +114,24 @@ mod _lockgate {
             .detach(|| encode_best(known, content))
             .map_err(|error| PyMemoryError::new_err(error.to_string()))?;
         Ok(PyBytes::new(py, &compressed))
+    }
+
+    /// The hash of a password for `basic_auth`; with a user the whole line. Releases the GIL.
+    #[pyfunction]
+    fn hash_password(
+        py: Python<'_>,
+        password: Vec<u8>,
+        user: Option<String>,
+        bcrypt: bool,
+    ) -> PyResult<String> {
+        let algorithm = match bcrypt {
+            true => Algorithm::Bcrypt,
+            false => Algorithm::Argon2id,
+        };
+        let mut salt = [0; SALT_LENGTH];
+        rand::fill(&mut salt).map_err(|_| PyValueError::new_err("the system has no randomness"))?;
+        py.detach(|| new_line(&password, user.as_deref(), algorithm, salt))
+            .map_err(|problem| PyValueError::new_err(problem.to_string()))
     }
 
     /// gunicorn's settings with their defaults here, as JSON.

@@ -77,6 +77,15 @@ impl PeerCertificate {
         self.common_name.as_deref()
     }
 
+    /// The organizational units of the subject, the usual place of groups.
+    pub fn organizational_units(&self) -> impl Iterator<Item = &str> {
+        const FIRST: &str = "SSL_CLIENT_S_DN_OU";
+        self.variables.iter().filter_map(|(name, value)| {
+            let rest = name.strip_prefix(FIRST)?;
+            (rest.is_empty() || rest.starts_with('_')).then_some(value.as_str())
+        })
+    }
+
     /// The value of one variable.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables
@@ -230,6 +239,7 @@ mod tests {
         assert!(peer.variable("SSL_CLIENT_CERT_CHAIN_0").is_some());
         assert_eq!(peer.common_name(), Some("Alice, the \"first\""));
         assert_eq!(peer.subject(), dn);
+        assert!(peer.organizational_units().eq(["One", "Two"]));
         assert!(PeerCertificate::new(&[]).is_none());
     }
 

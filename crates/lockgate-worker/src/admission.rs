@@ -3,6 +3,8 @@
 //! Invariant: a request that is refused here reaches neither the application nor a handler that answers in its place.
 
 mod addresses;
+mod certificates;
+mod credentials;
 mod edits;
 mod identity;
 mod maintenance;
@@ -11,6 +13,7 @@ mod routing;
 #[cfg(test)]
 mod samples;
 mod stage;
+mod strip;
 
 use std::io;
 use std::sync::Arc;
@@ -38,6 +41,10 @@ impl Admission {
     pub fn new(parts: &Parts<'_>) -> io::Result<Option<Arc<Self>>> {
         let response_rules = routing::response_rules(parts.routes)?;
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+        // Before all others: none of them sees what the client has no right to say.
+        if let Some(strip) = strip::Strip::new(parts.routes) {
+            stages.push(Box::new(strip));
+        }
         if let Some(ids) = parts.ids {
             let identify = identity::Identify::new(&parts.config.identity, ids);
             stages.push(Box::new(identify));
@@ -55,8 +62,14 @@ impl Admission {
         if let Some(addresses) = addresses::Addresses::new(parts.routes) {
             stages.push(Box::new(addresses));
         }
+        if let Some(certificates) = certificates::Certificates::new(parts.routes) {
+            stages.push(Box::new(certificates));
+        }
         if let Some(limits) = rate_limits::RateLimits::new(parts) {
             stages.push(Box::new(limits));
+        }
+        if let Some(users) = &parts.users {
+            stages.push(Box::new(credentials::CredentialsStage(Arc::clone(users))));
         }
         let is_empty = stages.is_empty();
         let admission = Self {

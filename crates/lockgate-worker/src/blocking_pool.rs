@@ -13,6 +13,12 @@ use crate::helper_thread::PanicGuard;
 /// Disks answer several requests at a time.
 const THREADS_FOR_DISKS: usize = 4;
 
+/// A service that answers in 10 ms gets 3,200 requests a second from each worker.
+const THREADS_FOR_A_SERVICE: usize = 32;
+
+/// More requests do not wait: a service that is slower than its requests come would be asked ever later.
+const MOST_WAITING_FOR_A_SERVICE: usize = 512;
+
 /// A computation occupies a core, and the event loop should have another one.
 const THREADS_FOR_COMPUTING: usize = 2;
 
@@ -54,6 +60,12 @@ impl BlockingPool {
     /// For work that computes.
     pub(crate) fn for_computing(panic_guard: PanicGuard) -> Self {
         Self::new(panic_guard, THREADS_FOR_COMPUTING, MOST_WAITING_TO_COMPUTE)
+    }
+
+    /// For requests to another service.
+    pub(crate) fn for_a_service(panic_guard: PanicGuard) -> Self {
+        let (threads, waiting) = (THREADS_FOR_A_SERVICE, MOST_WAITING_FOR_A_SERVICE);
+        Self::new(panic_guard, threads, waiting)
     }
 
     fn new(panic_guard: PanicGuard, most_threads: usize, most_waiting: usize) -> Self {

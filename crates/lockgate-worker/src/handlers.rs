@@ -1,8 +1,10 @@
 //! Handlers: what the server itself answers in the event loop, without the interpreter.
 
 mod acme_challenge;
+mod basic_auth;
 pub mod cache;
 mod compress;
+mod forward_auth;
 mod grip;
 mod https_redirect;
 mod readiness;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
 use lockgate_observe::Scoreboard;
+use lockgate_routes::Routes;
 use lockgate_shm::Log;
 use lockgate_shm::responses::ResponseStore;
 use lockgate_tls::Acceptor;
@@ -24,6 +27,7 @@ use crate::blocking_pool::BlockingPool;
 use crate::exchange::handler::{Handler, Resume};
 use crate::helper_thread::PanicGuard;
 use crate::log::ErrorLog;
+use crate::users::UserGuards;
 
 /// What handlers are made of.
 pub struct Parts<'a> {
@@ -35,6 +39,9 @@ pub struct Parts<'a> {
     pub has_admission: bool,
     /// What all workers and the supervisor share.
     pub scoreboard: Option<Scoreboard>,
+    pub routes: &'a Routes,
+    /// The users of `basic_auth`.
+    pub users: Option<&'a Arc<UserGuards>>,
     pub broadcast: Option<Log>,
     pub responses: Option<ResponseStore>,
     pub error_log: &'a Arc<ErrorLog>,
@@ -67,6 +74,19 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     }
     if parts.has_admission {
         handlers.push(Box::new(refused::Refused));
+    }
+    if let Some(guards) = parts.users {
+        let auth = basic_auth::BasicAuth::new(guards, parts.computing, parts.resume);
+        handlers.push(Box::new(auth));
+    }
+    let asking = forward_auth::ForwardAuth::new(
+        parts.routes,
+        parts.resume,
+        parts.error_log,
+        parts.panic_guard,
+    );
+    if let Some(asking) = asking {
+        handlers.push(Box::new(asking));
     }
     // Responses pass through the writers in the other direction: what the cache stores is not encoded, and files are.
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.computing) {

@@ -12,6 +12,7 @@ mod blocking_pool;
 pub mod exchange;
 pub mod log;
 pub mod transport;
+mod users;
 pub mod worker;
 
 mod client;

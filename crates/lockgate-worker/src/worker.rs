@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use lockgate_config::{Config, Endpoint, Scheme};
+use lockgate_config::{Config, Endpoint, Scheme, TlsConfig};
 use lockgate_http::Limits;
 use lockgate_observe::{AccessFormat, Level, WorkerSlot};
 use lockgate_routes::Routes;
@@ -48,6 +48,7 @@ use crate::thread_pool::ThreadPool;
 use crate::thread_pool::bulkheads::Bulkheads;
 use crate::transport::cork::Cork;
 use crate::transport::descriptors::budget::{DescriptorBudget, count_open};
+use crate::users::UserGuards;
 
 /// Starts workers.
 pub struct Worker;
@@ -182,7 +183,9 @@ impl Worker {
         let blocking = BlockingPool::for_disks(panic_guard.clone());
         let routes = Arc::new(Routes::new(&config.routes));
         let ids = (config.identity.is_on()).then(|| Arc::new(IdGenerator::seeded()));
+        let users = UserGuards::new(&routes, &error_log, &panic_guard)?;
         let admission = Admission::new(&admission::Parts {
+            users: users.clone(),
             config: &config,
             routes: &routes,
             ids: ids.as_ref(),
@@ -198,6 +201,8 @@ impl Worker {
             acceptor: acceptor.as_ref(),
             has_admission: admission.is_some(),
             scoreboard: worker_slot.as_ref().map(WorkerSlot::scoreboard),
+            routes: &routes,
+            users: users.as_ref(),
             broadcast,
             responses,
             error_log: &error_log,
@@ -223,6 +228,7 @@ impl Worker {
             limits: Arc::new(limits_of(&config)),
             admission,
             ids,
+            uses_tls_info: uses_tls_info(&config.tls, &routes),
             server_header: config.server_header.clone().map(String::into_bytes),
             hsts: config.tls.hsts.clone().map(String::into_bytes),
             app,
@@ -277,6 +283,11 @@ impl Worker {
         start_threads(&handle.thread).inspect_err(|_| handle.stop())?;
         Ok(handle)
     }
+}
+
+fn uses_tls_info(config: &TlsConfig, routes: &Routes) -> bool {
+    let is_needed = (routes.all().iter()).any(|rules| rules.client_certificate.is_some());
+    is_needed || config.has_ssl_variables() || config.client_certificate_user.is_some()
 }
 
 fn start_threads(thread: &WorkerThread) -> io::Result<()> {

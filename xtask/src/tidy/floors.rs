@@ -4,13 +4,14 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 16] = [
+const FLOORS: [(&str, &[&str]); 17] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
     ("lockgate-push", &[]),
     ("lockgate-shm", &[]),
     ("lockgate-tls", &[]),
+    ("lockgate-access", &["lockgate-http"]),
     ("lockgate-cache", &["lockgate-http"]),
     ("lockgate-compress", &["lockgate-config", "lockgate-http"]),
     ("lockgate-files", &["lockgate-config", "lockgate-http"]),
@@ -18,6 +19,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
     (
         "lockgate-worker",
         &[
+            "lockgate-access",
             "lockgate-routes",
             "lockgate-cache",
             "lockgate-compress",
@@ -60,6 +62,7 @@ const FLOORS: [(&str, &[&str]); 16] = [
         "lockgate-python",
         &[
             "lockgate-otlp",
+            "lockgate-access",
             "lockgate-cache",
             "lockgate-compress",
             "lockgate-http",

@@ -69,7 +69,8 @@ pub(super) fn command() -> Command {
              lockgate ctl [--admin ADDRESS] COMMAND   (status, reload, …: lockgate ctl --help)\n       \
              lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)\n       \
              lockgate convert FILE                    (from uWSGI and others: lockgate convert --help)\n       \
-             lockgate precompress DIR                 (static files: lockgate precompress --help)",
+             lockgate precompress DIR                 (static files: lockgate precompress --help)\n       \
+             lockgate hash-password                   (users of basic_auth: lockgate hash-password --help)",
         )
         .after_help(
             "Example:\n  \

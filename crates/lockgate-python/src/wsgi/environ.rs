@@ -4,6 +4,7 @@
 //! costs less than inserting, and a dict without deletions is copied by `memcpy`: a template that once had a deletion
 //! took 809 ns beside 107 ns for 30 keys.
 
+mod authority;
 mod header_names;
 pub(super) mod mount_point;
 mod parameters;
@@ -23,6 +24,7 @@ use super::input::{Input, StreamStatus};
 use super::response::file_wrapper::FileWrapper;
 use super::shared::Shared;
 use crate::ffi;
+use authority::split_authority;
 use header_names::{COMMON, HeaderNames, Treatment, UPGRADE};
 use mount_point::{MountPoint, below};
 use repeated_fields::RepeatedFields;
@@ -68,6 +70,8 @@ keys! {
     wsgi_multiprocess "wsgi.multiprocess"
     wsgi_run_once "wsgi.run_once"
     wsgi_file_wrapper "wsgi.file_wrapper"
+    remote_user "REMOTE_USER"
+    auth_type "AUTH_TYPE"
     client_disconnected "lockgate.client_disconnected"
     deadline "lockgate.deadline"
 }
@@ -241,6 +245,11 @@ impl Environ {
         }
         if request.local().server_port.is_empty() {
             self.set_server_of_unix_socket(&environ, request)?;
+        }
+        // After the user of a client certificate, and before what a web server in front may name.
+        if let Some(user) = request.user() {
+            environ.set_item(&self.keys.remote_user, ffi::latin1(py, user.as_bytes())?)?;
+            environ.set_item(&self.keys.auth_type, PyString::intern(py, "Basic"))?;
         }
         if let Some(parameters) = request.parameters() {
             parameters::add(&environ, parameters)?;
@@ -484,39 +493,3 @@ impl Environ {
 
 /// `SERVER_SOFTWARE`.
 const SOFTWARE: &str = concat!("lockgate/", env!("CARGO_PKG_VERSION"));
-
-/// Host and port of an authority; an IPv6 address keeps its brackets, an empty port counts as missing.
-fn split_authority(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let colon = authority.iter().rposition(|&byte| byte == b':');
-    match colon {
-        Some(colon) if !authority[colon..].contains(&b']') => {
-            let port = &authority[colon + 1..];
-            (&authority[..colon], (!port.is_empty()).then_some(port))
-        }
-        _ => (authority, None),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_authority_is_split_into_host_and_port() {
-        let cases = [
-            ("", "", None),
-            ("a.example", "a.example", None),
-            ("a.example:8000", "a.example", Some("8000")),
-            ("a.example:", "a.example", None),
-            ("[::1]", "[::1]", None),
-            ("[::1]:80", "[::1]", Some("80")),
-            (":80", "", Some("80")),
-        ];
-        for (authority, host, port) in cases {
-            assert_eq!(
-                split_authority(authority.as_bytes()),
-                (host.as_bytes(), port.map(str::as_bytes))
-            );
-        }
-    }
-}

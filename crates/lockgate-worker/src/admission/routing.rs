@@ -196,6 +196,7 @@ mod tests {
             rates: None,
             slot: 0,
             error_log: &error_log(),
+            users: None,
         })
         .unwrap()
         .unwrap()
@@ -265,6 +266,7 @@ mod tests {
             rates: None,
             slot: 0,
             error_log: &error_log(),
+            users: None,
         };
         let error = Admission::new(&parts).map(drop).unwrap_err().to_string();
         assert!(

@@ -13,6 +13,7 @@ use crate::exchange::answer::Answer;
 use crate::exchange::request::Request;
 use crate::exchange::request_id::IdGenerator;
 use crate::log::ErrorLog;
+use crate::users::UserGuards;
 
 /// One decision. The event loop asks the stages in their order; the first answer counts.
 pub trait Stage: Send + Sync {
@@ -34,6 +35,8 @@ pub struct Parts<'a> {
     /// The number of this worker.
     pub slot: usize,
     pub error_log: &'a Arc<ErrorLog>,
+    /// The users of `basic_auth`.
+    pub users: Option<Arc<UserGuards>>,
 }
 
 /// The path of a request as routes compare it: below the prefix of a proxy or `root_path`, which is written as in a URL.

@@ -51,6 +51,8 @@ pub struct Context {
     pub admission: Option<Arc<Admission>>,
     /// Makes the ids of requests and spans, if there are any.
     pub ids: Option<Arc<IdGenerator>>,
+    /// The application, or a rule about client certificates, gets something of TLS sessions.
+    pub uses_tls_info: bool,
     pub server_header: Option<Vec<u8>>,
     /// For responses over TLS.
     pub hsts: Option<Vec<u8>>,
@@ -104,9 +106,12 @@ impl Context {
         self.inbox.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()
     }
 
-    /// The user that the client's certificate names, if the operator asks for it (`client_certificate_user`), or the
-    /// web server over the uwsgi protocol.
+    /// The user who was verified by the server (`basic_auth`), or that the client's certificate names, if the operator
+    /// asks for it (`client_certificate_user`), or the web server over the uwsgi protocol.
     pub fn user_of(&self, request: &Request) -> Option<Box<str>> {
+        if let Some(user) = &request.admitted.user {
+            return Some(user.clone());
+        }
         match self.config.tls.client_certificate_user {
             Some(part) => request.certificate_user(part).map(Box::from),
             None => request.remote_user(),

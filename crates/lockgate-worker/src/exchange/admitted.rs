@@ -33,6 +33,8 @@ pub struct Admitted {
     pub(crate) refusal: Option<Box<Answer>>,
     /// Who has authenticated with the server: REMOTE_USER.
     pub(crate) user: Option<Box<str>>,
+    /// Another service has let it pass (`forward_auth`): its response is for one user.
+    pub(crate) is_vouched_for: bool,
     /// What changes its response.
     pub(crate) response_rules: Option<Arc<ResponseRules>>,
     /// Its places in bulkheads, from the queue for threads to the end of the call.
@@ -52,6 +54,7 @@ impl Admitted {
         self.mount = 0;
         self.refusal = None;
         self.user = None;
+        self.is_vouched_for = false;
         self.response_rules = None;
         self.place = None;
         self.held.clear();
@@ -65,6 +68,7 @@ impl Admitted {
             access: self.access,
             mount: self.mount,
             user: self.user.clone(),
+            is_vouched_for: self.is_vouched_for,
             ..Self::default()
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use lockgate_http::{ControlData, Limits, Refusal, RequestHead, RequestHeadBuilder, Version};
 use lockgate_tls::TlsInfo;
 
+use super::admitted::Admitted;
 use super::body::buffer::{BodyBuffer, BodyPool};
+
 use super::request::{Body, Request};
 use crate::client::{Client, Local};
 
@@ -35,9 +37,9 @@ const OWN_FIELDS: [&[u8]; 20] = [
 ];
 
 /// The request of a client, as far as those that follow it are like it.
-#[derive(Clone)]
 pub struct Origin {
     head: RequestHead,
+    admitted: Admitted,
     client: Arc<Client>,
     local: Arc<Local>,
     is_https: bool,
@@ -93,6 +95,7 @@ impl Origin {
     pub fn of(request: &Request) -> Self {
         Self {
             head: request.head.clone(),
+            admitted: request.admitted.for_subrequest(),
             client: Arc::clone(&request.client),
             local: Arc::clone(&request.local),
             is_https: request.is_https,
@@ -177,6 +180,7 @@ impl Origin {
         request.is_https = self.is_https;
         request.tls.clone_from(&self.tls);
         request.is_subrequest = true;
+        request.admitted = self.admitted.for_subrequest();
         Ok(request)
     }
 }

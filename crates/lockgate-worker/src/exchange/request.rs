@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lockgate_config::{ClientCertificateUser, TlsConfig};
+use lockgate_config::ClientCertificateUser;
 use lockgate_http::RequestHead;
 use lockgate_http::uwsgi::Packet;
 use lockgate_tls::TlsInfo;
@@ -81,15 +81,6 @@ pub struct Request {
     pub(crate) packet: Option<Box<Packet>>,
     /// What was decided from its head.
     pub(crate) admitted: Admitted,
-}
-
-/// The session of a connection with TLS, if the application gets something of it: `SSL_*` or `REMOTE_USER`.
-pub(crate) fn tls_for_application(
-    transport: &dyn Transport,
-    config: &TlsConfig,
-) -> Option<Arc<TlsInfo>> {
-    let is_used = config.has_ssl_variables() || config.client_certificate_user.is_some();
-    is_used.then(|| transport.tls_info()).flatten()
 }
 
 impl Request {
@@ -171,10 +162,10 @@ impl Request {
     }
 
     /// What the transport adds to the request.
-    pub(crate) fn set_transport(&mut self, transport: &dyn Transport, config: &TlsConfig) {
+    pub(crate) fn set_transport(&mut self, transport: &dyn Transport, uses_tls_info: bool) {
         self.is_https = transport.is_encrypted();
         if self.is_https {
-            self.tls = tls_for_application(transport, config);
+            self.tls = uses_tls_info.then(|| transport.tls_info()).flatten();
         }
     }
 

@@ -226,6 +226,9 @@ pub trait ExchangeControl {
     /// Values of the application's environ for the access log.
     fn record_environ(&mut self, values: Vec<(String, String)>);
 
+    /// The user for the access log, who was not known when the head was read.
+    fn record_user(&mut self, _user: &str) {}
+
     /// The application logs the request itself: the access log has no line of it.
     fn skip_access_log(&mut self) {}
 }

@@ -375,11 +375,13 @@ fn refuse(exchange: Exchange) -> Handled {
     Handled::Answer(exchange, response.into())
 }
 
-/// Whether the application knows the user otherwise than by Authorization: from the web server in front, or from a client
-/// certificate.
+/// Whether the application knows the user otherwise than by Authorization: from the web server in front, from a client
+/// certificate, or from what this server has verified or asked another service.
 fn is_authenticated(request: &Request) -> bool {
     let has_certificate = request.tls().is_some_and(|tls| tls.peer().is_some());
-    has_certificate || request.remote_user().is_some()
+    let admitted = &request.admitted;
+    let is_verified = admitted.user.is_some() || admitted.is_vouched_for;
+    is_verified || has_certificate || request.remote_user().is_some()
 }
 
 /// Whether the response to another request with the same key may answer this one, too.

@@ -40,6 +40,7 @@ fn stage_with(limits: Vec<RateLimitConfig>, adjust: impl FnOnce(&mut Config)) ->
     config.routes.rate_limits = limits;
     adjust(&mut config);
     let parts = Parts {
+        users: None,
         routes: &Arc::new(Routes::new(&config.routes)),
         config: &config,
         ids: None,

@@ -316,6 +316,10 @@ impl ExchangeControl for CompressWriter {
         self.inner.control().record_environ(values);
     }
 
+    fn record_user(&mut self, user: &str) {
+        self.inner.control().record_user(user);
+    }
+
     fn skip_access_log(&mut self) {
         self.inner.control().skip_access_log();
     }

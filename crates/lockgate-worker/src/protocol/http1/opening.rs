@@ -28,7 +28,8 @@ impl Http1 {
     pub(super) fn opens_websocket(&self, request: &Request) -> Option<Acceptance> {
         let may_open =
             is_held_websocket(&request.head, &self.context.config.push.websocket_over_http)
-                && !self.link.local.is_uwsgi;
+                && !self.link.local.is_uwsgi
+                && request.admitted.refusal.is_none();
         may_open
             .then(|| Acceptance::of(&request.head).ok())
             .flatten()

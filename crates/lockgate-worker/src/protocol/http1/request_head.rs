@@ -24,7 +24,7 @@ impl Http1 {
         is_input_used: bool,
         now: Instant,
     ) -> Result<(), Refusal> {
-        request.set_transport(&*self.link.transport, &self.context.config.tls);
+        request.set_transport(&*self.link.transport, self.context.uses_tls_info);
         let head = &request.head;
         self.response.is_head_request = head.method() == b"HEAD";
         self.response.is_http10 = head.version() == lockgate_http::Version::Http10;

@@ -473,6 +473,12 @@ impl ExchangeControl for Http1 {
         }
     }
 
+    fn record_user(&mut self, user: &str) {
+        if let Some(entry) = &mut self.response.entry {
+            entry.user = Some(user.into());
+        }
+    }
+
     fn skip_access_log(&mut self) {
         if let Some(entry) = &mut self.response.entry {
             entry.is_skipped = true;

@@ -20,7 +20,6 @@ use crate::detached_work::DetachedWork;
 use crate::event_loop::context::Context;
 use crate::event_loop::handle::SharedEventLoop;
 use crate::exchange::deadlines::ending::StreamHandle;
-use crate::exchange::request::tls_for_application;
 use crate::exchange::writer::Held;
 use crate::transport::SharedTransport;
 
@@ -52,7 +51,9 @@ impl Shared {
         output: Vec<u8>,
     ) -> Self {
         let is_https = link.local.is_tls;
-        let tls = tls_for_application(&*link.transport, &context.config.tls);
+        let tls = (context.uses_tls_info)
+            .then(|| link.transport.tls_info())
+            .flatten();
         Self {
             context,
             event_loop,

@@ -93,6 +93,12 @@ impl ExchangeControl for StreamWriter {
         }
     }
 
+    fn record_user(&mut self, user: &str) {
+        if let Some(entry) = &mut self.entry {
+            entry.user = Some(user.into());
+        }
+    }
+
     fn skip_access_log(&mut self) {
         if let Some(entry) = &mut self.entry {
             entry.is_skipped = true;
