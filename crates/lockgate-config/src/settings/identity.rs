@@ -21,7 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
               otherwise made by the server. It is in the logs, in `lockgate top`, in the environ, and in the \
               response.",
         gunicorn: &[],
-        uwsgi: &["request-id"],
+        uwsgi: &[],
         read: |builder, value| {
             builder.config.identity.request_id = value.switch()?;
             Ok(())

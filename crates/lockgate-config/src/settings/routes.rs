@@ -101,7 +101,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             accepts: "table with `from` and `to`",
         },
         doc: "Requests that the server takes for those of another path. `from` is as in `[[redirect]]`, with a path. `to` \
-              is a path, perhaps with a query, which takes the place of the request's. Routes and the application see the new path; REQUEST_URI \
+              is a path, perhaps with a query, which the query of the request follows. Routes and the application see the new path; REQUEST_URI \
               stays as the client has sent it. The first rewrite that matches counts, and the result is not rewritten \
               again.",
         gunicorn: &[],
@@ -159,8 +159,8 @@ pub(super) const SETTINGS: &[Setting] = &[
             accepts: "`STATUS=FILE`, or in the file a table such as `{ 503 = \"errors/503.html\" }`",
         },
         doc: "Files with the bodies of the server's own error responses, by status (400 to 599). Responses of the \
-              application are not changed. A file has at most 1 MiB, and is HTML unless its name ends in `.json` or \
-              `.txt`. In the variable line feeds separate them.",
+              application are not changed. A file has at most 1 MiB; its name decides about its \
+              Content-Type. In the variable line feeds separate them.",
         gunicorn: &[],
         uwsgi: &["error-page-403", "error-page-404", "error-page-500"],
         read: |builder, value| {
@@ -183,7 +183,7 @@ pub(super) const SETTINGS: &[Setting] = &[
               and `off` switch it later. `allow` has addresses and `paths` has paths that are served meanwhile; \
               `retry_after` is when clients may come again (5 minutes). A table is off unless it has `on = true`.",
         gunicorn: &[],
-        uwsgi: &["offline"],
+        uwsgi: &[],
         read: |builder, value| {
             builder.config.routes.maintenance = maintenance(value.raw)?;
             Ok(())

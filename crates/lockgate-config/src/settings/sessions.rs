@@ -21,7 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[Setting {
         placeholder: "STORE",
         accepts: "`cookie`, `sqlite:PATH`, `redis://HOST:PORT/DATABASE`, `redis+unix:///PATH?db=N`, or in the file a table with `store`, `secret_file` or `secret`, `idle`, `absolute`, `store_timeout`, `persistent`, `name`, `path`, `domain`, `secure`, `http_only`, `same_site`; or `false`",
     },
-    doc: "Sessions for the applications: each is wrapped in `lockgate.sessions.SessionMiddleware`, and its requests have a \
+    doc: "Sessions for the applications. Each is wrapped in `lockgate.sessions.SessionMiddleware`, and its requests have a \
           mapping at `environ[\"lockgate.session\"]`. `store` is where the content is: `cookie` (sealed, by default), a \
           file of SQLite for one host, or Redis for several. The secret that seals the cookies is the first line of \
           `secret_file`; further lines are earlier secrets, which still open. Without `secret_file` the server makes a \
