@@ -155,7 +155,7 @@ impl<'r> Rest<'r> {
 mod tests {
     use super::*;
 
-    fn record<'t>(texts: [&'t [u8]; SpanText::COUNT]) -> SpanRecord<&'t [u8]> {
+    fn record(texts: [&[u8]; SpanText::COUNT]) -> SpanRecord<&[u8]> {
         SpanRecord {
             trace_id: u128::MAX - 1,
             span_id: 2,
