@@ -46,7 +46,7 @@ def server(start_with, users):
     settings = f'''
         http2 = true
         threads = 4
-        access_log = "-"
+        access_logfile = "-"
         [[route]]
         path = "/private"
         basic_auth = {{ users = "{users}", realm = "The shop" }}

@@ -79,7 +79,7 @@ def test_the_service_sees_what_the_application_would(server, service):
         ":target": "/verify",
         "host": f"127.0.0.1:{port}",
         "x-forwarded-method": "POST",
-        "x-forwarded-host": "a",
+        "x-forwarded-host": "lockgate.test",
         "x-forwarded-uri": "/private/a%2Fb?c=d",
         "x-forwarded-proto": "http",
         "x-forwarded-for": "127.0.0.1",

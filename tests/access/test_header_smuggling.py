@@ -7,6 +7,7 @@ import json
 
 import pytest
 from harness import request
+from harness.edge_attacks import NO_TRUST
 from harness.http2 import Http2, data, headers
 
 PASSES = 200
@@ -83,7 +84,7 @@ def server(shared, service, tmp_path_factory):
         path = "/private"
         forward_auth = {{ url = "{service.url}", copy = ["Remote-User", "Remote-Groups"] }}
     ''')
-    return shared("guarded:app", "--config", str(path))
+    return shared("guarded:app", "--config", str(path), *NO_TRUST)
 
 
 def check(seen, path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -16,6 +17,7 @@ class AuthService:
     def __init__(self) -> None:
         self.asked: list[list[tuple[str, str]]] = []
         self.connections = 0
+        self.open: list[socket.socket] = []
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -23,6 +25,7 @@ class AuthService:
 
             def setup(self) -> None:
                 service.connections += 1
+                service.open.append(self.request)
                 super().setup()
 
             def do_GET(self) -> None:
@@ -74,6 +77,9 @@ class AuthService:
     def end(self) -> None:
         self.server.shutdown()
         self.server.server_close()
+        for connection in self.open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def user_of(cookies: list[str]) -> str | None:
