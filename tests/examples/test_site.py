@@ -47,8 +47,7 @@ class Site:
         certfile, keyfile = authority.issue("site", "DNS:localhost", "IP:127.0.0.1")
         self.server = Server(
             directory,
-            "-c",
-            "site.toml",
+            "--config=site.toml",
             *("--certfile", str(certfile), "--keyfile", str(keyfile)),
             *("--acme-dir", str(directory / "acme")),
             workers=2,

@@ -99,7 +99,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "URL of a service that decides about each request. It gets the head of the request. After its 2xx the \
               request passes, with the headers in `copy` from its response; what a client sends under these names is \
               removed on all paths. Other responses go to the client. `timeout` is how long a request waits for it \
-              (5 s); then the client gets 503. `false`: no service is asked.",
+              (5 s); then the client gets 504. `false`: no service is asked.",
         gunicorn: &[],
         uwsgi: &[],
         read: |builder, value| {
