@@ -430,3 +430,25 @@ def test_a_server_inside_of_a_program_refuses_mounts(mounted):
         check=True,
     )
     assert "mount" in outcome.stdout, outcome.stdout
+
+
+DJANGO_SETTINGS = "SECRET_KEY = 'x'\nROOT_URLCONF = '{name}_settings'\nurlpatterns = []\n"
+DJANGO_WSGI = """
+    import os
+    from django.core.wsgi import get_wsgi_application
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "{name}_settings")
+    application = get_wsgi_application()
+"""
+
+
+@PRELOAD
+def test_a_second_project_of_django_stops_the_start(start, tmp_path, preload):
+    pytest.importorskip("django", reason="django is not installed")
+    for name in ("shop", "blog"):
+        (tmp_path / f"{name}_settings.py").write_text(DJANGO_SETTINGS.format(name=name))
+        (tmp_path / f"{name}_wsgi.py").write_text(textwrap.dedent(DJANGO_WSGI.format(name=name)))
+    settle(tmp_path, '[[mount]]\npath = "/blog"\napp = "blog_wsgi"\n')
+    server = start("shop_wsgi", *preload, chdir=tmp_path, wait=False)
+    assert server.wait() == 3
+    assert "mount /blog: " in server.errors
+    assert "Django has the settings shop_settings in this process" in server.errors

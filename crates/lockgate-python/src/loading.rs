@@ -80,6 +80,8 @@ fn guard_names(py: Python<'_>, config: &Config, is_program: bool) -> PyResult<()
     if config.routes.mounts().next().is_none() {
         return Ok(());
     }
+    // Keeps the variables as they were before the first import.
+    py.import("lockgate.mounting")?;
     let mut applications = vec![("the server's application".to_owned(), None, &config.app)];
     for (route, mount) in config.routes.mounts() {
         let chdir = mount.chdir.as_deref();
