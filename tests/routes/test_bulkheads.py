@@ -162,21 +162,24 @@ def test_a_place_is_given_back_however_a_request_ends(site, kind):
     assert one.server.get("/reports?last").body == b"last 0"
 
 
-def test_a_call_holds_its_place_until_its_thread_is_free(site):
-    """Beyond its deadline, and in close()."""
-    one = site(REPORTS + 'request_timeout = "700ms"\n')
+def test_a_late_call_holds_its_place_until_its_thread_is_free(site):
+    one = site(REPORTS + 'request_timeout = "2s"\n')
     late = one.send("/reports?hold-late")
     one.has_begun("hold-late")
-    waiting = one.send("/reports?close-next")
     assert late.response().status == 504
-    assert waiting.response().body == b"close-next"
-    assert one.notes().index("end hold-late") < one.notes().index("begin close-next")
+    assert one.server.get("/reports?next").body == b"next 0"
+    assert one.notes().index("end hold-late") < one.notes().index("begin next")
+
+
+def test_a_call_holds_its_place_in_close(site):
+    one = site(REPORTS)
+    assert one.send("/reports?close-first").response().body == b"close-first"
     last = one.send("/reports?last")
     one.answers_shop(3)
     assert "last" not in one.begun()
-    one.open("close-next")
+    one.open("close-first")
     assert last.response().body == b"last 0"
-    assert one.notes().index("end close-next") < one.notes().index("begin last")
+    assert one.notes().index("end close-first") < one.notes().index("begin last")
 
 
 def test_a_call_that_takes_its_connection_over_gives_its_place_back(site):

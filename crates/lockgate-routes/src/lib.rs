@@ -13,4 +13,4 @@ pub use host::{HostName, matches_host};
 pub use path::{PathKey, covers, covers_ignoring_case};
 pub use redirects::{Redirects, Rewrite, Rewrites};
 pub use rules::EffectiveRules;
-pub use table::{Found, LeavesMount, RouteId, Routes};
+pub use table::{AmbiguousPath, Found, RouteId, Routes};

@@ -1,6 +1,9 @@
 //! The table of routes: which rules hold for a host and a path.
 
-use lockgate_config::{HostPattern, RouteConfig, RoutesConfig, ThreadShare};
+use lockgate_config::{
+    AddressRule, BasicAuth, CertificateRule, ForwardAuthConfig, HostPattern, RouteConfig,
+    RoutesConfig, ThreadShare,
+};
 
 use crate::host::{HostName, covers_pattern, exactness};
 use crate::path::{PathKey, covers};
@@ -14,18 +17,25 @@ pub type RouteId = u32;
 pub struct Found {
     /// By the path as it is: the application, edits, limits.
     pub route: RouteId,
-    /// Without regard to case: who may come.
+    /// Who may come, in whichever way the application reads the path.
     pub access: RouteId,
 }
 
-/// A path leads to another application in its simplest form than as the application would see it.
+/// A path means one route in its simplest form and another as the application would see it, or by another case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeavesMount;
+pub enum AmbiguousPath {
+    /// They have different applications.
+    LeavesMount,
+    /// They let different clients in.
+    Access,
+}
 
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Routes {
     rules: Vec<EffectiveRules>,
+    /// For the rules of each id, which others let the same clients in: those with the same number. 0: every client.
+    access_classes: Vec<u32>,
     bulkheads: Vec<Bulkhead>,
     /// For hosts that no pattern matches.
     any_host: HostTable,
@@ -39,7 +49,10 @@ pub struct Routes {
 #[derive(Debug, Default)]
 struct HostTable {
     as_written: PathTable,
+    /// In lower case.
     folded: PathTable,
+    /// A path of the table has a capital.
+    has_capitals: bool,
 }
 
 /// Paths in their order as bytes.
@@ -91,6 +104,7 @@ impl Routes {
         }
         below.sort_by_key(|(domain, _): &(String, _)| std::cmp::Reverse(domain.len()));
         Self {
+            access_classes: access_classes(&rules),
             rules,
             bulkheads,
             any_host,
@@ -123,28 +137,30 @@ impl Routes {
     /// The rules for a host and a path.
     ///
     /// # Errors
-    /// [`LeavesMount`].
-    pub fn find(&self, host: &HostName, path: &PathKey<'_>) -> Result<Found, LeavesMount> {
+    /// [`AmbiguousPath`].
+    pub fn find(&self, host: &HostName, path: &PathKey<'_>) -> Result<Found, AmbiguousPath> {
         let table = self.table(host);
-        let (route, length) = table.as_written.find(&path.key);
+        let route = table.as_written.find(&path.key);
+        let mut access = table.access(&path.key, route, self)?;
         if let Some(literal) = &path.literal {
-            let (seen, _) = table.as_written.find(literal);
+            let seen = table.as_written.find(literal);
             if self.rules(seen).mount != self.rules(route).mount {
-                return Err(LeavesMount);
+                return Err(AmbiguousPath::LeavesMount);
             }
+            access = self.both(access, table.access(literal, seen, self)?)?;
         }
-        let access = match path.key.iter().any(u8::is_ascii_uppercase) {
-            false => route,
-            true => {
-                let (folded, folded_length) = table.folded.find(&path.key.to_ascii_lowercase());
-                if folded_length > length {
-                    folded
-                } else {
-                    route
-                }
-            }
-        };
         Ok(Found { route, access })
+    }
+
+    /// The route whose rules of access let in only those whom both let in.
+    #[inline]
+    fn both(&self, one: RouteId, other: RouteId) -> Result<RouteId, AmbiguousPath> {
+        match [one, other].map(|id| self.access_classes[id as usize]) {
+            [first, second] if first == second => Ok(one),
+            [_, 0] => Ok(one),
+            [0, _] => Ok(other),
+            _ => Err(AmbiguousPath::Access),
+        }
     }
 
     fn table(&self, host: &HostName) -> &HostTable {
@@ -160,6 +176,40 @@ impl Routes {
             label.is_some_and(|label| label.len() > 1 && label.ends_with(b"."))
         });
         below.map_or(&self.any_host, |(_, table)| table)
+    }
+}
+
+/// Numbers rules of access: equal ones have the same number, and those that let every client in have 0.
+fn access_classes(rules: &[EffectiveRules]) -> Vec<u32> {
+    let mut distinct = vec![Access::default()];
+    let numbers = rules.iter().map(|rules| {
+        let access = Access::of(rules);
+        let known = distinct.iter().position(|one| *one == access);
+        known.unwrap_or_else(|| {
+            distinct.push(access);
+            distinct.len() - 1
+        }) as u32
+    });
+    numbers.collect()
+}
+
+/// What decides who may come.
+#[derive(Default, PartialEq)]
+struct Access<'r> {
+    addresses: Option<&'r AddressRule>,
+    basic_auth: Option<&'r BasicAuth>,
+    forward_auth: Option<&'r ForwardAuthConfig>,
+    client_certificate: Option<&'r CertificateRule>,
+}
+
+impl<'r> Access<'r> {
+    fn of(rules: &'r EffectiveRules) -> Self {
+        Self {
+            addresses: rules.addresses.as_ref(),
+            basic_auth: rules.basic_auth.as_ref(),
+            forward_auth: rules.forward_auth.as_ref(),
+            client_certificate: rules.client_certificate.as_ref(),
+        }
     }
 }
 
@@ -195,7 +245,8 @@ impl HostTable {
             .iter()
             .filter(|one| covers_pattern(&one.route.host, pattern))
             .collect();
-        around.sort_by_key(|one| (one.route.path.len(), exactness(&one.route.host)));
+        // Later ones count more. A host that is closed as a whole is not opened by a path of every host.
+        around.sort_by_key(|one| (exactness(&one.route.host), one.route.path.len()));
         let mut paths: Vec<&str> = around.iter().map(|one| one.route.path.as_str()).collect();
         paths.sort_unstable();
         paths.dedup();
@@ -211,14 +262,33 @@ impl HostTable {
             rules.push(effective);
             as_written.push((path.as_bytes().to_vec(), id));
         }
-        let folded = as_written
+        let folded: Vec<_> = as_written
             .iter()
             .map(|(path, id)| (path.to_ascii_lowercase(), *id))
             .collect();
         Self {
+            has_capitals: folded
+                .iter()
+                .zip(&as_written)
+                .any(|(folded, one)| folded != one),
             as_written: PathTable::new(as_written),
             folded: PathTable::new(folded),
         }
+    }
+
+    /// The route whose rules of access hold for a path, whether or not the application distinguishes case. `route` is
+    /// that of the path as it is.
+    #[inline]
+    fn access(
+        &self,
+        path: &[u8],
+        route: RouteId,
+        routes: &Routes,
+    ) -> Result<RouteId, AmbiguousPath> {
+        if !self.has_capitals && !path.iter().any(u8::is_ascii_uppercase) {
+            return Ok(route);
+        }
+        routes.both(route, self.folded.find(&path.to_ascii_lowercase()))
     }
 }
 
@@ -239,19 +309,19 @@ impl PathTable {
         Self(entries)
     }
 
-    /// The route of the longest path that covers `key`, and the length of its path; the server itself without one.
-    fn find(&self, key: &[u8]) -> (RouteId, usize) {
+    /// The route of the longest path that covers `key`; the server itself without one.
+    fn find(&self, key: &[u8]) -> RouteId {
         // Everything between a prefix of the key and the key begins with that prefix, so the covering path is the entry
         // before the key or one of its parents.
         let after = (self.0).partition_point(|entry| entry.path.as_slice() <= key);
         let mut at = after.checked_sub(1);
         while let Some(entry) = at.and_then(|at| self.0.get(at)) {
             if covers(&entry.path, key) {
-                return (entry.route, entry.path.len());
+                return entry.route;
             }
             at = (Some(entry.parent) != at).then_some(entry.parent);
         }
-        (0, 0)
+        0
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tables of what holds for a host and a path, and random routes against a search without a table.
 
 use super::*;
-use lockgate_config::{AppSpec, FieldEdit, MountedApp, RouteRules};
+use lockgate_config::{AppSpec, FieldEdit, MountedApp, Networks, RouteRules};
 use proptest::prelude::*;
 
 /// A route whose rules are known by their `max_body`.
@@ -40,7 +40,7 @@ fn found<'r>(
     routes: &'r Routes,
     host: &str,
     path: &str,
-) -> Result<&'r EffectiveRules, LeavesMount> {
+) -> Result<&'r EffectiveRules, AmbiguousPath> {
     let host = HostName::of(Some(host.as_bytes()));
     let found = routes.find(&host, &PathKey::of(path.as_bytes()))?;
     Ok(routes.rules(found.route))
@@ -71,12 +71,12 @@ fn the_longest_path_of_the_most_exact_host_counts() {
         ("x.example", "/", Some(4)),
         ("X.example:80", "/b", Some(4)),
         ("x.example", "/a/c", Some(5)),
-        ("x.example", "/a/b", Some(2)),
+        ("x.example", "/a/b", Some(5)),
         ("w.y.example", "/a/c", Some(6)),
         ("w.y.example", "/b", None),
         ("y.example", "/a", Some(1)),
         ("w.z.y.example", "/b", Some(7)),
-        ("w.z.y.example", "/a", Some(6)),
+        ("w.z.y.example", "/a", Some(7)),
         ("", "/a", Some(1)),
     ] {
         let rules = found(&routes, host, path).unwrap();
@@ -134,12 +134,12 @@ fn a_path_that_leaves_its_mount_is_refused() {
         ("/admin//x", Ok(1)),
         ("/admin/./x", Ok(1)),
         ("/admin/y/../x", Ok(1)),
-        ("//admin", Err(LeavesMount)),
-        ("/%2Fadmin", Err(LeavesMount)),
-        ("/x/../admin", Err(LeavesMount)),
-        ("/./admin", Err(LeavesMount)),
-        ("/admin/..", Err(LeavesMount)),
-        ("/admin/%2e%2e/x", Err(LeavesMount)),
+        ("//admin", Err(AmbiguousPath::LeavesMount)),
+        ("/%2Fadmin", Err(AmbiguousPath::LeavesMount)),
+        ("/x/../admin", Err(AmbiguousPath::LeavesMount)),
+        ("/./admin", Err(AmbiguousPath::LeavesMount)),
+        ("/admin/..", Err(AmbiguousPath::LeavesMount)),
+        ("/admin/%2e%2e/x", Err(AmbiguousPath::LeavesMount)),
         ("/admin/../admin/x", Ok(1)),
         ("/x/../y", Ok(0)),
         ("//", Ok(0)),
@@ -149,29 +149,62 @@ fn a_path_that_leaves_its_mount_is_refused() {
     }
 }
 
+/// A route that only one network may use; the empty network: every client, although there is a rule around it.
+fn guarded(path: &str, network: &str) -> RouteConfig {
+    let mut guarded = route("", path, 0);
+    guarded.rules.addresses = Some(AddressRule {
+        allow: (!network.is_empty()).then(|| Networks::parse(network).unwrap()),
+        deny: Networks::default(),
+    });
+    guarded
+}
+
 #[test]
-fn rules_of_access_hold_without_regard_to_case() {
+fn rules_of_access_hold_in_whichever_way_a_path_is_read() {
+    const ADMIN: Option<&str> = Some("10.0.0.0/8");
+    const SECRET: Option<&str> = Some("10.1.0.0/16");
+    const ALL: Option<&str> = Some("*");
+    const AMBIGUOUS: Result<Option<&str>, AmbiguousPath> = Err(AmbiguousPath::Access);
     let routes = routes(vec![
-        mount("", "/admin", 1),
-        route("", "/Admin/Public", 2),
-        route("", "/a", 3),
+        guarded("/admin", "10.0.0.0/8"),
+        guarded("/admin/open", "*"),
+        guarded("/Secret", "10.1.0.0/16"),
+        guarded("/also", "10.0.0.0/8"),
     ]);
-    let find = |path: &str| {
-        let host = HostName::of(None);
-        let found = routes.find(&host, &PathKey::of(path.as_bytes())).unwrap();
-        [found.route, found.access].map(|id| routes.rules(id).max_body)
-    };
-    for (path, route, access) in [
-        ("/admin/x", Some(1), Some(1)),
-        ("/ADMIN/x", None, Some(1)),
-        ("/%41dmin", None, Some(1)),
-        ("/Admin/Public", Some(2), Some(2)),
-        ("/admin/public", Some(1), Some(1)),
-        ("/A/B", None, Some(3)),
-        ("/a/B", Some(3), Some(3)),
-        ("/B", None, None),
+    for (path, expected) in [
+        ("/", Ok(None)),
+        ("/admin", Ok(ADMIN)),
+        ("/ADMIN/x", Ok(ADMIN)),
+        ("/%41dmin", Ok(ADMIN)),
+        ("//admin", Ok(ADMIN)),
+        ("/x/../admin", Ok(ADMIN)),
+        // As the application sees it, it is below /admin.
+        ("/admin/..", Ok(ADMIN)),
+        ("/admin/../x", Ok(ADMIN)),
+        ("/admin/%2e%2e/x", Ok(ADMIN)),
+        ("/ADMIN/../x", Ok(ADMIN)),
+        ("/admin/x/..%2f..%2fy", Ok(ADMIN)),
+        ("/admin/../also", Ok(ADMIN)),
+        ("/admin/open", Ok(ALL)),
+        ("/admin/open/x", Ok(ALL)),
+        ("/admin/open/../x", AMBIGUOUS),
+        ("/admin/x/../open", AMBIGUOUS),
+        ("/admin/Open", AMBIGUOUS),
+        ("/admin/OPEN/x", AMBIGUOUS),
+        ("/Secret", Ok(SECRET)),
+        ("/secret", Ok(SECRET)),
+        ("/SECRET/x", Ok(SECRET)),
+        ("/admin/../secret", AMBIGUOUS),
+        ("/x/../y", Ok(None)),
+        ("/X", Ok(None)),
     ] {
-        assert_eq!(find(path), [route, access], "{path}");
+        let found = routes.find(&HostName::of(None), &PathKey::of(path.as_bytes()));
+        let allow = |found: Found| {
+            let rule = routes.rules(found.access).addresses.as_ref()?;
+            rule.allow.clone()
+        };
+        let expected = expected.map(|allow| allow.map(|text| Networks::parse(text).unwrap()));
+        assert_eq!(found.map(allow), expected, "{path}");
     }
 }
 

@@ -43,8 +43,12 @@ impl Maintenance {
 
     /// Whether a request is served in spite of it.
     fn is_exempt(&self, request: &Request) -> bool {
-        let key = PathKey::of(request.head.path()).key;
-        let is_path = |path: &String| covers(path.as_bytes(), &key);
+        let PathKey { key, literal } = PathKey::of(request.head.path());
+        // Also as the application would see it.
+        let is_path = |path: &String| {
+            let path = path.as_bytes();
+            covers(path, &key) && literal.as_ref().is_none_or(|literal| covers(path, literal))
+        };
         self.config.paths.iter().any(is_path)
             || (request.client.address()).is_some_and(|address| self.config.allow.contains(address))
     }
@@ -89,7 +93,8 @@ mod tests {
             ("192.0.2.1", "/health", None),
             ("192.0.2.1", "/health/db", None),
             ("192.0.2.1", "/healthy", Some(503)),
-            ("192.0.2.1", "/x/../health", None),
+            ("192.0.2.1", "/x/../health", Some(503)),
+            ("192.0.2.1", "/health//x", None),
             ("192.0.2.1", "/health/../x", Some(503)),
             ("127.0.0.1", "/", None),
             ("::1", "/", None),

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_http::LocalResponse;
-use lockgate_routes::{EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes};
+use lockgate_routes::{
+    AmbiguousPath, EffectiveRules, HostName, PathKey, Redirects, Rewrites, Routes,
+};
 
 use super::stage::{Stage, route_path};
 use crate::exchange::answer::Answer;
@@ -80,10 +82,18 @@ impl Routing {
             );
         }
         let path = route_path(head, &self.root_path);
-        let Ok(found) = self.routes.find(host, &path) else {
-            let response =
-                LocalResponse::text(400, "the path leads out of the mounted application");
-            return Some(Answer::refused(response, "path_leaves_mount"));
+        let found = match self.routes.find(host, &path) {
+            Ok(found) => found,
+            Err(AmbiguousPath::LeavesMount) => {
+                let detail = "the path leads out of the mounted application";
+                let response = LocalResponse::text(400, detail);
+                return Some(Answer::refused(response, "path_leaves_mount"));
+            }
+            Err(AmbiguousPath::Access) => {
+                let detail = "the path has the rules of two routes, depending on how it is read";
+                let response = LocalResponse::text(400, detail);
+                return Some(Answer::refused(response, "path_ambiguous"));
+            }
         };
         let admitted = &mut request.admitted;
         (admitted.route, admitted.access) = (found.route, found.access);
