@@ -265,6 +265,27 @@ impl RequestHead {
         }
     }
 
+    /// Whether the path is another one than that of the target.
+    pub fn is_rewritten(&self) -> bool {
+        let path = self.summary.parts.path;
+        path.is_some_and(|path| path.start > self.summary.target.end)
+    }
+
+    /// The path and query of the target, whatever the request was rewritten to.
+    pub fn target_path(&self) -> &[u8] {
+        let target = self.target();
+        if target.starts_with(b"/") {
+            return target;
+        }
+        // The absolute form (RFC 9112 §3.2.2): what follows the authority.
+        let authority = target.windows(3).position(|part| part == b"://");
+        let rest = authority
+            .and_then(|at| target.get(at + 3..))
+            .unwrap_or_default();
+        let start = rest.iter().position(|byte| *byte == b'/');
+        start.and_then(|at| rest.get(at..)).unwrap_or(b"/")
+    }
+
     /// Sets a field that the server adds: removes those of that name, which a client has sent. `name` is a token, and
     /// `value` has no control bytes.
     pub fn set_field(&mut self, name: &[u8], value: &[u8]) {
@@ -346,7 +367,12 @@ mod tests {
         head.rewrite(b"/e", Some(b"f=g"));
         assert_eq!((head.path(), head.query()), (&b"/e"[..], &b"f=g"[..]));
         assert_eq!(head.target(), b"http://a/b?c");
+        assert_eq!(head.target_path(), b"/b?c");
+        assert!(head.is_rewritten());
         assert_eq!(head.headers().len(), 1);
+        let plain = read("GET /a?b HTTP/1.1\r\nHost: b\r\n\r\n");
+        assert!(!plain.is_rewritten());
+        assert_eq!(plain.target_path(), b"/a?b");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 mod addresses;
 mod certificates;
 mod credentials;
-mod edits;
 mod identity;
 mod maintenance;
 mod rate_limits;
@@ -56,9 +55,6 @@ impl Admission {
         if let Some(routing) = routing::Routing::new(parts.config, parts.routes, response_rules) {
             stages.push(Box::new(routing));
         }
-        if let Some(edits) = edits::Edits::new(parts.routes) {
-            stages.push(Box::new(edits));
-        }
         if let Some(addresses) = addresses::Addresses::new(parts.routes) {
             stages.push(Box::new(addresses));
         }
@@ -83,6 +79,11 @@ impl Admission {
     /// has none.
     pub(crate) fn place(config: &Config, request: &mut Request) -> Option<Answer> {
         routing::place(config, request)
+    }
+
+    /// What changes responses to requests without a route, such as malformed ones.
+    pub fn server_rules(&self) -> Option<Arc<ResponseRules>> {
+        self.response_rules.clone()
     }
 
     /// Called once for each request when its head is complete.

@@ -4,6 +4,7 @@ mod acme_challenge;
 mod basic_auth;
 pub mod cache;
 mod compress;
+mod edits;
 mod forward_auth;
 mod grip;
 mod https_redirect;
@@ -39,7 +40,7 @@ pub struct Parts<'a> {
     pub has_admission: bool,
     /// What all workers and the supervisor share.
     pub scoreboard: Option<Scoreboard>,
-    pub routes: &'a Routes,
+    pub routes: &'a Arc<Routes>,
     /// The users of `basic_auth`.
     pub users: Option<&'a Arc<UserGuards>>,
     pub broadcast: Option<Log>,
@@ -87,6 +88,9 @@ pub fn all(parts: &Parts<'_>) -> io::Result<Vec<Box<dyn Handler>>> {
     );
     if let Some(asking) = asking {
         handlers.push(Box::new(asking));
+    }
+    if let Some(edits) = edits::Edits::new(parts.routes) {
+        handlers.push(Box::new(edits));
     }
     // Responses pass through the writers in the other direction: what the cache stores is not encoded, and files are.
     if let Some(compression) = compress::Compression::new(config, parts.app, parts.computing) {

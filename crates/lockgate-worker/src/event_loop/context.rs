@@ -25,6 +25,7 @@ use crate::exchange::deadlines::Deadlines;
 use crate::exchange::queue::LongestWait;
 use crate::exchange::request::Request;
 use crate::exchange::request_id::{IdGenerator, RequestId};
+use crate::exchange::response_rules::ResponseRules;
 use crate::exchange::route_limits::{RouteLimits, longest_wait};
 use crate::exchange::writer::DropReason;
 use crate::helper_thread::PanicGuard;
@@ -101,6 +102,11 @@ pub struct Lifecycle {
 }
 
 impl Context {
+    /// What changes responses to requests without a route.
+    pub fn server_rules(&self) -> Option<Arc<ResponseRules>> {
+        self.admission.as_ref()?.server_rules()
+    }
+
     /// Whether responses may leave a connection open.
     pub fn keeps_connections(&self) -> bool {
         self.inbox.stop_mode() == StopMode::Serve && !self.config.keep_alive.is_zero()

@@ -19,6 +19,8 @@ pub struct Account {
     pub loss: Option<Loss>,
     /// The identifier of the reason in the access log.
     pub reason: Option<&'static str>,
+    /// Its body is that of another service: `error_pages` do not replace it.
+    pub is_foreign: bool,
     /// The status in the access log, where it is another one than the client gets.
     pub logged_status: Option<u16>,
 }
@@ -32,9 +34,24 @@ impl Answer {
                 outcome: Outcome::Refused,
                 loss: None,
                 reason: Some(reason),
+                is_foreign: false,
                 logged_status: None,
             }),
         }
+    }
+
+    /// The same, with the body of another service.
+    #[must_use]
+    pub fn from_service(mut self) -> Self {
+        if let Some(account) = &mut self.account {
+            account.is_foreign = true;
+        }
+        self
+    }
+
+    /// Whether `error_pages` may replace the body.
+    pub fn is_own(&self) -> bool {
+        !self.account.is_some_and(|account| account.is_foreign)
     }
 
     /// The identifier of the reason in the access log.

@@ -30,6 +30,7 @@ pub fn answer_to(why: DropReason, detail: &str) -> Answer {
         outcome: Outcome::Overloaded,
         loss: Some(loss),
         reason: Some(reason),
+        is_foreign: false,
         logged_status: None,
     };
     match why {
@@ -49,6 +50,7 @@ pub fn answer_to(why: DropReason, detail: &str) -> Answer {
                 outcome: Outcome::ClientGone,
                 loss: Some(Loss::ClientGone),
                 reason: None,
+                is_foreign: false,
                 logged_status: Some(499),
             }),
         },

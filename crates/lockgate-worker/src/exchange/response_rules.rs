@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockgate_http::LocalResponse;
-use lockgate_http::ResponseHead;
+use lockgate_http::{LocalResponse, ResponseHead};
+
+use super::answer::Answer;
 
 /// See the module documentation. Those of a route, which all its requests share.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,8 +57,9 @@ impl ResponseRules {
 
     /// The answer with the page of its status as its body; `None`: there is no page.
     #[cold]
-    pub fn replaced(&self, response: &LocalResponse) -> Option<LocalResponse> {
-        let page = self.error_pages.get(&response.status)?;
+    pub fn replaced(&self, answer: &Answer) -> Option<LocalResponse> {
+        let response = &answer.response;
+        let page = (self.error_pages.get(&response.status)).filter(|_| answer.is_own())?;
         Some(LocalResponse {
             content_type: page.content_type.clone().into(),
             body: page.body.clone().into(),
@@ -67,8 +69,10 @@ impl ResponseRules {
 
     /// The answer with the page and the edits, where its head is encoded without [`ResponseRules::edited`].
     #[cold]
-    pub fn applied(&self, response: &LocalResponse) -> LocalResponse {
-        let mut applied = self.replaced(response).unwrap_or_else(|| response.clone());
+    pub fn applied(&self, answer: &Answer) -> LocalResponse {
+        let mut applied = self
+            .replaced(answer)
+            .unwrap_or_else(|| answer.response.clone());
         for (name, value) in &self.edits {
             (applied.headers).retain(|(other, _)| !other.eq_ignore_ascii_case(name));
             if let Some(value) = value {

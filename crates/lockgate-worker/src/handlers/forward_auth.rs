@@ -135,7 +135,9 @@ impl Asking {
                 self.admit(&mut exchange, &answer);
                 return self.resume.resume(exchange);
             }
-            Ok(answer) => Answer::refused(response_of(&answer), "forward_auth_denied"),
+            Ok(answer) => {
+                Answer::refused(response_of(&answer), "forward_auth_denied").from_service()
+            }
             Err(failure) => {
                 let (status, reason) = match failure {
                     Failure::TooLate => (504, "forward_auth_late"),

@@ -69,6 +69,10 @@ impl Redirect {
         if let Some(port) = self.port {
             location.push_str(&format!(":{port}"));
         }
+        if head.is_rewritten() {
+            location.push_str(std::str::from_utf8(head.target_path()).ok()?);
+            return Some(location);
+        }
         location.push_str(std::str::from_utf8(head.path()).ok()?);
         if !head.query().is_empty() {
             location.push('?');

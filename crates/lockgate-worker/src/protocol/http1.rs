@@ -106,11 +106,14 @@ impl Http1 {
         let names_client = link.local.is_tls || link.local.is_uwsgi;
         Self {
             reader: RequestReader::new(parser, ClientIdentity::new(&context.proxies, names_client)),
+            response: ResponseState {
+                rules: context.server_rules(),
+                ..ResponseState::default()
+            },
             link,
             context,
             event_loop,
             phase: Phase::Reading,
-            response: ResponseState::default(),
             subscription: None,
             opening: None,
             served: 0,
@@ -235,6 +238,8 @@ impl Http1 {
             return self.end_connection(now);
         }
         self.reader.next_message();
+        // A head that is refused before it has a route gets those of the server.
+        self.response.rules = self.context.server_rules();
         self.phase = Phase::Reading;
         self.served += 1;
         self.begin_waiting(now);

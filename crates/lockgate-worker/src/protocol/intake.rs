@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use lockgate_config::Config;
 use lockgate_http::{Framing, LocalResponse, Refusal, RequestHead, request_start};
-use lockgate_observe::Level;
+use lockgate_observe::{Level, Outcome};
 
 use crate::client::Client;
 use crate::date::since_1970;
@@ -52,8 +52,31 @@ impl Rejection {
         }
     }
 
-    /// The identifier in the access log.
-    pub fn name(&self) -> &'static str {
+    /// How the access log counts it.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            // A redirect is a response like any other.
+            Self::ByRule(answer) => {
+                (answer.account).map_or(Outcome::Complete, |account| account.outcome)
+            }
+            _ => Outcome::Refused,
+        }
+    }
+
+    /// The identifier in the access log; `None` for a response like any other.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::ByRule(answer) => answer.account.and_then(|account| account.reason),
+            rejection => Some(rejection.name()),
+        }
+    }
+
+    /// Whether the peer has violated a rule or a limit, which gunicorn logs as an invalid request.
+    pub fn is_of_peer(&self) -> bool {
+        !matches!(self, Self::ByRule(_))
+    }
+
+    fn name(&self) -> &'static str {
         match self {
             Self::OfPeer(refusal) => refusal.name(),
             Self::ByRule(answer) => answer.reason(),
@@ -97,7 +120,7 @@ impl Rejection {
     pub fn take(request: &mut Request) -> Option<Self> {
         let mut answer = request.admitted.refusal.take_if(|_| request.has_body)?;
         if let Some(rules) = request.admitted.response_rules.take() {
-            answer.response = rules.applied(&answer.response);
+            answer.response = rules.applied(&answer);
         }
         Some(Self::ByRule(answer))
     }

@@ -16,6 +16,9 @@ const MOST_IDLE: usize = 32;
 /// Most services close connections that were idle for longer; one that was closed is found out and replaced.
 const IDLE_FOR: Duration = Duration::from_secs(4);
 
+/// How long the known addresses count when the name cannot be resolved.
+const RETRIED_AFTER: Duration = Duration::from_secs(5);
+
 /// How long the addresses of a name count.
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
 
@@ -115,9 +118,12 @@ impl Service {
                 *lock(&self.resolved) = Some((addresses.clone(), now + RESOLVED_FOR));
                 Ok(addresses)
             }
-            Err(error) => known
-                .map(|(addresses, _)| addresses)
-                .ok_or(Failure::Unreachable(error)),
+            Err(error) => {
+                let (addresses, _) = known.ok_or(Failure::Unreachable(error))?;
+                // Each attempt may take as long as the resolver waits.
+                *lock(&self.resolved) = Some((addresses.clone(), Instant::now() + RETRIED_AFTER));
+                Ok(addresses)
+            }
         }
     }
 

@@ -87,7 +87,12 @@ impl Application {
             omits: is_omitted,
             body: Some(events),
         };
-        let request = (self.origin).request(subrequest, &context.limits, &context.bodies.pool)?;
+        let mut request =
+            (self.origin).request(subrequest, &context.limits, &context.bodies.pool)?;
+        let head = self.origin.head();
+        if head.is_rewritten() {
+            request.head.rewrite(head.path(), Some(head.query()));
+        }
         self.number = next_number(turn);
         let asked = Asked {
             subscriber: self.subscriber,

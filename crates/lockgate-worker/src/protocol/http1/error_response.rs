@@ -35,10 +35,12 @@ impl Http1 {
         self.log_refused_head(&mut request.head, now);
         self.reader.spool = Spool::Empty;
         let (status, detail) = (rejection.status(), rejection.detail());
-        self.context.report_refusal(&self.link.client, &detail);
+        if rejection.is_of_peer() {
+            self.context.report_refusal(&self.link.client, &detail);
+        }
         if let Some(entry) = &mut self.response.entry {
             entry.status = status;
-            entry.reason = Some(rejection.name());
+            entry.reason = rejection.reason();
             entry.request_id.clone_from(&request_id);
         }
         self.response.status = status;
@@ -48,7 +50,7 @@ impl Http1 {
         let from = tail.len();
         let mut response = rejection.response();
         if let Some(rules) = &self.response.rules {
-            response = rules.applied(&response);
+            response = rules.applied(&response.into());
         }
         if let Some(id) = &request_id {
             response = id.added_to(response);
@@ -77,8 +79,7 @@ impl Http1 {
 
     /// Queues an answer of the server itself to a request that was read in full: the connection may continue.
     pub(super) fn queue_answer(&mut self, answer: &Answer, now: Instant) {
-        let replaced =
-            (self.response.rules.as_deref()).and_then(|rules| rules.replaced(&answer.response));
+        let replaced = (self.response.rules.as_deref()).and_then(|rules| rules.replaced(answer));
         let response = replaced.as_ref().unwrap_or(&answer.response);
         let body = &*response.body;
         let mut head = ResponseHead::default();

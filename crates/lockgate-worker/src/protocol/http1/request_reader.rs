@@ -282,7 +282,8 @@ impl Http1 {
                     }
                     if let Some(rejection) = Rejection::take(&mut request) {
                         self.reader.request = Some(request);
-                        return Some(self.refuse(rejection, Outcome::Refused, now));
+                        let outcome = rejection.outcome();
+                        return Some(self.refuse(rejection, outcome, now));
                     }
                     if streams_body_of(&request.head, &self.context.config) {
                         self.stream_body(&mut request, rest, now);

@@ -133,7 +133,7 @@ pub(super) fn logged(
         entry
     });
     entry.status = rejection.status();
-    entry.reason = Some(rejection.name());
+    entry.reason = rejection.reason();
     if entry.request_id.is_none() {
         entry.request_id = context.new_request_id();
     }

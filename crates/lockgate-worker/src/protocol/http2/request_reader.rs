@@ -122,15 +122,9 @@ impl RequestReader {
         let rejection =
             Rejection::take(&mut request).or_else(|| state.limit_body(stream, &request, context));
         if let Some(rejection) = rejection {
-            self.refuse(
-                stream,
-                rejection,
-                &request,
-                None,
-                Outcome::Refused,
-                here,
-                state,
-            );
+            let entry = entry_of(&request, context, here.now);
+            let outcome = rejection.outcome();
+            self.refuse(stream, rejection, &request, entry, outcome, here, state);
             return None;
         }
         let is_streamed = !is_last && streams_body_of(&request.head, &context.config);
@@ -214,6 +208,15 @@ impl RequestReader {
         let (status, detail) = (rejection.status(), rejection.detail());
         self.report(&rejection, &detail, head, here);
         let mut response = rejection.response();
+        if !matches!(rejection, Rejection::ByRule(_))
+            && let Some(rules) = request
+                .admitted
+                .response_rules
+                .clone()
+                .or_else(|| context.server_rules())
+        {
+            response = rules.applied(&response.into());
+        }
         let admitted_id = request.admitted.request_id.clone();
         let request_id = admitted_id.or_else(|| context.new_request_id());
         if let Some(id) = &request_id {
@@ -255,7 +258,9 @@ impl RequestReader {
         if let Rejection::OfPeer(refusal) = rejection {
             warn_of_refusal(*refusal, head, &mut self.identity, peer, context, here.now);
         }
-        context.report_refusal(peer, detail);
+        if rejection.is_of_peer() {
+            context.report_refusal(peer, detail);
+        }
     }
 
     /// Takes the request with this stream out of those whose bodies are being received.

@@ -16,10 +16,7 @@ impl StreamWriter {
     /// Queues an answer of the server itself.
     pub(super) fn answer_locally(mut self, answer: &Answer, now: Instant) {
         let _ending = self.release_call_slot();
-        let mut changed = self
-            .rules
-            .as_deref()
-            .map(|rules| rules.applied(&answer.response));
+        let mut changed = self.rules.as_deref().map(|rules| rules.applied(answer));
         if let Some(id) = &self.request_id {
             changed = Some(id.added_to(changed.unwrap_or_else(|| answer.response.clone())));
         }
