@@ -1,10 +1,14 @@
 """Routes: redirects, rewrites, edits of fields, error pages, addresses and maintenance."""
 
+import base64
 import json
+import shutil
+import subprocess
+import sys
 
 import httpx
 import pytest
-from harness import request
+from harness import APPS, free_port, request
 from harness.admin import Admin
 
 PAGE = b"<!doctype html><title>Closed</title><p>Back at noon."
@@ -208,6 +212,83 @@ def test_a_page_that_is_missing_stops_the_start(start, tmp_path):
     server = start("environment:app", "-c", str(path), wait=False)
     assert server.wait() != 0
     assert "error_pages: the page of 503" in server.errors
+
+
+def test_a_head_without_a_route_has_the_rules_of_the_server(server):
+    for before in ((), ("/edited",)):
+        with server.connect() as wire:
+            for target in before:
+                wire.send(request("GET", target))
+                assert wire.response().header("X-Part") == "edited"
+            wire.send(b"GET /x BAD\r\n\r\n")
+            response = wire.response()
+            assert response.status == 400
+            assert response.header("X-Frame-Options") == "DENY"
+            assert response.header("X-Part") is None
+    large = request("POST", "/", "Content-Length: 99999999999999")
+    response = server.exchange(large, "POST")
+    assert (response.status, response.body) == (413, PAGE)
+
+
+def test_an_edit_may_remove_what_was_checked(start, tmp_path):
+    """The application does not see the password that the server has verified."""
+    command = [sys.executable, "-m", "lockgate", "hash-password", "--user", "ann"]
+    line = subprocess.run(command, input="secret", text=True, check=True, capture_output=True)
+    (tmp_path / "users").write_text(line.stdout)
+    (tmp_path / "lockgate.toml").write_text(
+        'basic_auth = "users"\nrequest_headers = { "Authorization" = false }\n'
+    )
+    shutil.copy(APPS / "environment.py", tmp_path)
+    shutil.copy(APPS / "protocol.py", tmp_path)
+    server = start("environment:app", chdir=tmp_path)
+    credentials = base64.b64encode(b"ann:secret").decode()
+    environ = environ_of(server.get("/", f"Authorization: Basic {credentials}"))
+    assert environ["REMOTE_USER"] == "ann"
+    assert "HTTP_AUTHORIZATION" not in environ
+    assert server.get("/").status == 401
+
+
+def test_a_redirect_to_https_is_for_the_path_of_the_client(start, tmp_path, certificate):
+    path = tmp_path / "lockgate.toml"
+    path.write_text('[[rewrite]]\nfrom = "/v1/*"\nto = "/api/*?version=1"\n')
+    secure, plain = free_port(), free_port()
+    server = start(
+        "environment:app",
+        *("-c", str(path), "--https-redirect", *certificate),
+        bind=[f"https://127.0.0.1:{secure}", f"http://127.0.0.1:{plain}"],
+        wait=False,
+    )
+    server.wait_until_ready()
+    response = httpx.get(f"http://127.0.0.1:{plain}/v1/x?q=1")
+    assert response.status_code == 308
+    assert response.headers["Location"] == f"https://127.0.0.1:{secure}/v1/x?q=1"
+    environ = httpx.get(response.headers["Location"], verify=False).json()
+    assert (environ["PATH_INFO"], environ["QUERY_STRING"]) == ("/api/x", "version=1&q=1")
+
+
+def test_a_refusal_over_http2_is_logged_with_its_client(start, tmp_path, settings, certificate):
+    log = tmp_path / "access.log"
+    flags = ["--access-logfile", str(log), "--access-logformat", "%(h)s %(r)s %(s)s"]
+    server = start("environment:app", "-c", settings, *flags, *certificate)
+    client = httpx.Client(http2=True, verify=False, headers={"X-Forwarded-For": "192.0.2.1"})
+    with client:
+        response = client.post(f"https://127.0.0.1:{server.port}/inner", content=b"x" * 1000)
+        assert (response.http_version, response.status_code) == ("HTTP/2", 403)
+    assert server.stop() == 0
+    assert log.read_text() == "192.0.2.1 POST /inner HTTP/2.0 403\n"
+
+
+def test_a_redirect_is_a_response_like_any_other(start, tmp_path, settings):
+    """With a body its connection ends, and it is no refusal all the same."""
+    log = tmp_path / "access.log"
+    flags = ["--access-logfile", str(log), "--access-logformat", "json", "--log-style", "gunicorn"]
+    server = start("environment:app", "-c", settings, *flags)
+    assert server.post("/old/x", b"x" * 100).status == 301
+    assert server.get("/old/x").status == 301
+    assert server.stop() == 0
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [entry["outcome"] for entry in entries] == ["complete", "complete"]
+    assert "Invalid request" not in server.errors
 
 
 def test_the_access_log_has_the_reason(start, tmp_path, settings):
