@@ -91,7 +91,8 @@ PLACES = [
     ("/x", "blog.example", "blog", "", "/x"),
     ("/x", "BLOG.example.:80", "blog", "", "/x"),
     ("/x", "blog.example.org", None, "", "/x"),
-    ("/admin/x", "blog.example", "admin", "/admin", "/x"),
+    # A host with an application of its own has nothing of every host.
+    ("/admin/x", "blog.example", "blog", "", "/admin/x"),
     ("/admin/x", "a.shop.example", "shops", "/admin", "/x"),
     ("/admin/x", "shop.example", "admin", "/admin", "/x"),
     ("/x", "a.shop.example", None, "", "/x"),

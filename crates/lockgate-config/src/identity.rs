@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct IdentityConfig {
     /// Whether each request has an id.
     pub request_id: bool,
+    /// Whether `X-Request-Start` of a trusted proxy counts into the time in the queue.
+    pub request_start: bool,
     /// Whether `traceparent` is read, continued and passed on (W3C Trace Context).
     pub trace: bool,
     /// Where spans are sent by OTLP over HTTP; `None`: they are not.

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockgate_config::OtlpConfig;
 
-/// Time for the connection, and for each read and write.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for the whole request: OTLP's default.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// No head of a response is longer.
-const LONGEST_HEAD: u64 = 16 << 10;
+const LONGEST_HEAD: usize = 16 << 10;
 
 /// The collector does not have the spans.
 #[derive(Debug)]
@@ -66,9 +66,8 @@ impl Failure {
 /// # Errors
 /// [`Failure`].
 pub(crate) fn send(config: &OtlpConfig, version: &str, body: &[u8]) -> Result<(), Failure> {
-    let mut stream = connect(config)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let until = Instant::now() + PATIENCE;
+    let mut stream = connect(config, until)?;
     let OtlpConfig {
         host, port, path, ..
     } = config;
@@ -81,9 +80,9 @@ pub(crate) fn send(config: &OtlpConfig, version: &str, body: &[u8]) -> Result<()
          Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
-    let head = read_head(&mut stream)?;
+    write(&mut stream, head.as_bytes(), until)?;
+    write(&mut stream, body, until)?;
+    let head = read_head(&mut stream, until)?;
     let (status, retry_after) = parse_head(&head).ok_or(Failure::NotHttp)?;
     match status {
         200..=299 => Ok(()),
@@ -94,10 +93,10 @@ pub(crate) fn send(config: &OtlpConfig, version: &str, body: &[u8]) -> Result<()
     }
 }
 
-fn connect(config: &OtlpConfig) -> Result<TcpStream, Failure> {
+fn connect(config: &OtlpConfig, until: Instant) -> Result<TcpStream, Failure> {
     let mut failure = Failure::NoAddress;
     for address in (&*config.host, config.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
+        match TcpStream::connect_timeout(&address, left(until)?) {
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error.into(),
         }
@@ -105,13 +104,43 @@ fn connect(config: &OtlpConfig) -> Result<TcpStream, Failure> {
     Err(failure)
 }
 
-/// The response up to the empty line, as far as it comes.
-fn read_head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// The time that is left. A collector that takes or sends a byte now and then gains none.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
+    }
+}
+
+fn write(stream: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(until)?))?;
+        match stream.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The final response up to the empty line, as far as it comes.
+fn read_head(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut part = [0; 1024];
-    let mut limited = stream.take(LONGEST_HEAD);
-    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
-        match limited.read(&mut part) {
+    while head.len() < LONGEST_HEAD {
+        if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
+            // Interim responses come before it (RFC 9110 §15.2).
+            match head.starts_with(b"HTTP/1.1 1") {
+                true => drop(head.drain(..end + 4)),
+                false => break,
+            }
+            continue;
+        }
+        stream.set_read_timeout(Some(left(until)?))?;
+        match stream.read(&mut part) {
             Ok(0) => break,
             Ok(count) => head.extend_from_slice(&part[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -119,13 +119,13 @@ impl Exporter {
         let body = self.body();
         self.batch.clear();
         self.due = None;
-        let mark = [MARK, &self.last.to_le_bytes()].concat();
-        // Without the mark a successor of this process sends them once more.
-        let _unmarked = self.log.append(CHANNEL, b"", &mark, 0);
         let message = match self.post(&body) {
             Ok(()) => self.reports.on_sent(&self.url),
             Err(failure) => self.reports.on_failed(&self.url, &failure, spans),
         };
+        // A successor of this process sends once more what has no mark: spans that come twice have the same ids.
+        let mark = [MARK, &self.last.to_le_bytes()].concat();
+        let _unmarked = self.log.append(CHANNEL, b"", &mark, 0);
         report(host, message);
     }
 

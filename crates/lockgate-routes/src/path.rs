@@ -12,8 +12,9 @@ use lockgate_http::decode_path;
 pub struct PathKey<'p> {
     /// Decoded, without empty segments and dot segments; begins with a slash.
     pub key: Cow<'p, [u8]>,
-    /// Decoded, as the application gets it; `None`: the same.
-    pub literal: Option<Vec<u8>>,
+    /// How else applications may read it, if it can be read in several ways: decoded, as they get it; with empty segments
+    /// and without them (Werkzeug merges slashes and leaves dot segments); with dot segments and without them.
+    pub others: Vec<Vec<u8>>,
 }
 
 impl<'p> PathKey<'p> {
@@ -23,7 +24,7 @@ impl<'p> PathKey<'p> {
         match is_simple(path) {
             true => Self {
                 key: Cow::Borrowed(path),
-                literal: None,
+                others: Vec::new(),
             },
             false => Self::of_unusual(path),
         }
@@ -51,9 +52,15 @@ impl<'p> PathKey<'p> {
     }
 
     fn of_literal(literal: Vec<u8>) -> Self {
-        let key = simplified(&literal);
+        let key = rewritten(&literal, true, true);
+        let mut others = vec![
+            rewritten(&literal, true, false),
+            rewritten(&literal, false, true),
+            literal,
+        ];
+        others.retain(|other| *other != key);
         Self {
-            literal: (literal != key).then_some(literal),
+            others,
             key: Cow::Owned(key),
         }
     }
@@ -73,15 +80,20 @@ fn is_simple(path: &[u8]) -> bool {
     path.first() == Some(&b'/')
 }
 
-/// Without empty segments and dot segments. What leads above the root stays at the root (RFC 3986 §5.2.4).
-fn simplified(path: &[u8]) -> Vec<u8> {
+/// Without empty segments (`merges`), and without dot segments (`resolves`). What leads above the root stays at the root
+/// (RFC 3986 §5.2.4).
+fn rewritten(path: &[u8], merges: bool, resolves: bool) -> Vec<u8> {
     let mut key = Vec::with_capacity(path.len() + 1);
     let mut is_directory = true;
-    for segment in path.split(|byte| *byte == b'/') {
-        is_directory = matches!(segment, b"" | b"." | b"..");
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let mut segments = path.split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        is_directory = segment.is_empty() || (resolves && matches!(segment, b"." | b".."));
         match segment {
-            b"" | b"." => {}
-            b".." => {
+            // An empty one at the end is the final slash.
+            b"" if merges || segments.peek().is_none() => {}
+            b"." if resolves => {}
+            b".." if resolves => {
                 let end = key.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
                 key.truncate(end);
             }
@@ -146,11 +158,29 @@ mod tests {
             assert_eq!(found.key, key.as_bytes(), "{path}");
             let mut literal = Vec::new();
             decode_path(path.as_bytes(), &mut literal);
-            assert_eq!(
-                found.literal.unwrap_or(found.key.to_vec()),
-                literal,
-                "{path}"
-            );
+            let is_reading = *found.key == literal || found.others.contains(&literal);
+            assert!(is_reading || path.is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_readings_with_and_without_its_empty_and_dot_segments() {
+        for (path, expected) in [
+            ("/a/b", &[][..]),
+            ("/%61", &[]),
+            ("//admin/../x", &["/admin/../x", "//x", "//admin/../x"]),
+            ("/a//../admin", &["/a/../admin", "/a/admin", "/a//../admin"]),
+            ("/a//b/", &["/a//b/"]),
+            ("/a/./b", &["/a/./b"]),
+        ] {
+            let mut found = PathKey::of(path.as_bytes()).others;
+            let mut expected: Vec<_> = expected.iter().map(|one| one.as_bytes().to_vec()).collect();
+            let key = PathKey::of(path.as_bytes()).key.into_owned();
+            expected.retain(|one| *one != key);
+            found.sort();
+            found.dedup();
+            expected.sort();
+            assert_eq!(found, expected, "{path}");
         }
     }
 
@@ -198,7 +228,7 @@ mod tests {
             let path = format!("/{path}");
             let key = PathKey::of(path.as_bytes()).key.into_owned();
             prop_assert!(key.starts_with(b"/"));
-            prop_assert_eq!(simplified(&key), key);
+            prop_assert_eq!(rewritten(&key, true, true), key);
         }
     }
 }

@@ -142,12 +142,12 @@ impl Routes {
         let table = self.table(host);
         let route = table.as_written.find(&path.key);
         let mut access = table.access(&path.key, route, self)?;
-        if let Some(literal) = &path.literal {
-            let seen = table.as_written.find(literal);
+        for other in &path.others {
+            let seen = table.as_written.find(other);
             if self.rules(seen).mount != self.rules(route).mount {
                 return Err(AmbiguousPath::LeavesMount);
             }
-            access = self.both(access, table.access(literal, seen, self)?)?;
+            access = self.both(access, table.access(other, seen, self)?)?;
         }
         Ok(Found { route, access })
     }

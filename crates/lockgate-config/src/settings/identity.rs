@@ -29,6 +29,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         show: |builder| builder.config.identity.request_id.to_string(),
     },
     Setting {
+        name: "request_start",
+        section: Section::Identity,
+        short: None,
+        flags: &["request-start"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Count the time since `X-Request-Start` into the time in the queue. Only the field of a proxy in \
+              `forwarded_allow_ips` counts, and the proxy has to set it in every request: one that passes the fields \
+              of clients on lets each client choose the time.",
+        gunicorn: &[],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.identity.request_start = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.config.identity.request_start.to_string(),
+    },
+    Setting {
         name: "trace",
         section: Section::Identity,
         short: None,

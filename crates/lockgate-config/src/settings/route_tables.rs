@@ -136,7 +136,8 @@ fn mount(table: &Table<'_>) -> Result<RouteConfig, ValueError> {
 /// Whether a key of the environ has a value of the request (RFC 3875 §4.1, PEP 3333): the application would get that of
 /// the mount in its place.
 fn is_of_request(name: &str) -> bool {
-    const PREFIXES: [&str; 6] = [
+    const PREFIXES: [&str; 7] = [
+        "SSL_",
         "HTTP_",
         "REQUEST_",
         "CONTENT_",
@@ -144,7 +145,10 @@ fn is_of_request(name: &str) -> bool {
         "wsgi.",
         "lockgate.",
     ];
-    const NAMES: [&str; 6] = [
+    const NAMES: [&str; 9] = [
+        "AUTH_TYPE",
+        "HTTPS",
+        "REMOTE_USER",
         "SCRIPT_NAME",
         "PATH_INFO",
         "QUERY_STRING",
@@ -249,7 +253,7 @@ mod tests {
             ("REMOTE_ADDR", true),
             ("lockgate.session", true),
             ("http_proxy", false),
-            ("REMOTE_USER", false),
+            ("REMOTE_USER", true),
             ("DATABASE_URL", false),
             ("SCRIPT_NAMES", false),
         ] {

@@ -194,6 +194,7 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
         "http://e:1/f",
     ),
     ("request_id", "true", "false", "yes"),
+    ("request_start", "true", "false", "yes"),
     ("trace", "true", "false", "yes"),
     ("otlp", "http://a:1/b", "'http://[::1]'", "http://c"),
     ("otlp_sample", "10%", "'12.5%'", "0%"),

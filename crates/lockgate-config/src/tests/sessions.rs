@@ -9,6 +9,7 @@ use crate::{SameSite, SecretSource, SessionConfig, SessionStore};
 /// Values that are refused, and a part of the answer.
 pub(super) const REFUSED: &[(&str, &[(&str, &str)])] = &[
     ("request_id", &[("'x'", "true or false")]),
+    ("request_start", &[("'x'", "true or false")]),
     ("trace", &[("1", "true or false")]),
     (
         "otlp",

@@ -138,6 +138,7 @@ fn a_path_that_leaves_its_mount_is_refused() {
         ("/%2Fadmin", Err(AmbiguousPath::LeavesMount)),
         ("/x/../admin", Err(AmbiguousPath::LeavesMount)),
         ("/./admin", Err(AmbiguousPath::LeavesMount)),
+        ("//admin/../x", Err(AmbiguousPath::LeavesMount)),
         ("/admin/..", Err(AmbiguousPath::LeavesMount)),
         ("/admin/%2e%2e/x", Err(AmbiguousPath::LeavesMount)),
         ("/admin/../admin/x", Ok(1)),
@@ -183,6 +184,10 @@ fn rules_of_access_hold_in_whichever_way_a_path_is_read() {
         ("/admin/../x", Ok(ADMIN)),
         ("/admin/%2e%2e/x", Ok(ADMIN)),
         ("/ADMIN/../x", Ok(ADMIN)),
+        // Slashes are merged, and dot segments are not resolved, or the other way round.
+        ("//admin/../x", Ok(ADMIN)),
+        ("//%61dmin/%2e./x", Ok(ADMIN)),
+        ("/x//../../admin", Ok(ADMIN)),
         ("/admin/x/..%2f..%2fy", Ok(ADMIN)),
         ("/admin/../also", Ok(ADMIN)),
         ("/admin/open", Ok(ALL)),

@@ -43,11 +43,11 @@ impl Maintenance {
 
     /// Whether a request is served in spite of it.
     fn is_exempt(&self, request: &Request) -> bool {
-        let PathKey { key, literal } = PathKey::of(request.head.path());
-        // Also as the application would see it.
+        let PathKey { key, others } = PathKey::of(request.head.path());
+        // In whichever way the application reads it.
         let is_path = |path: &String| {
             let path = path.as_bytes();
-            covers(path, &key) && literal.as_ref().is_none_or(|literal| covers(path, literal))
+            covers(path, &key) && others.iter().all(|other| covers(path, other))
         };
         self.config.paths.iter().any(is_path)
             || (request.client.address()).is_some_and(|address| self.config.allow.contains(address))

@@ -173,13 +173,13 @@ impl Turn {
     /// and whether there were any.
     pub fn drop_expired(&mut self, limit: LongestWait<'_>) -> (Option<Instant>, bool) {
         let mut dropped = Vec::new();
-        let again = [
-            self.ready.drop_requests(self.now, limit, &mut dropped),
-            self.pool.drop_from_backlog(self.now, limit, &mut dropped),
-            (self.bulkheads.as_ref())
-                .and_then(|bulkheads| bulkheads.drop_requests(self.now, limit, &mut dropped)),
-        ];
+        let of_ready = self.ready.drop_requests(self.now, limit, &mut dropped);
+        let of_backlog = self.pool.drop_from_backlog(self.now, limit, &mut dropped);
+        // A bulkhead that is full does not mean that the threads are: the others stay first come, first served.
         self.pool.discipline().record_drops(dropped.len());
+        let of_bulkheads = (self.bulkheads.as_ref())
+            .and_then(|bulkheads| bulkheads.drop_requests(self.now, limit, &mut dropped));
+        let again = [of_ready, of_backlog, of_bulkheads];
         let has_any = !dropped.is_empty();
         for (exchange, why) in dropped {
             exchange.writer.drop_request(why, self.now);

@@ -42,7 +42,7 @@ impl Answer {
 
     /// The same, with the body of another service.
     #[must_use]
-    pub fn from_service(mut self) -> Self {
+    pub fn with_foreign_body(mut self) -> Self {
         if let Some(account) = &mut self.account {
             account.is_foreign = true;
         }

@@ -136,7 +136,7 @@ impl Asking {
                 return self.resume.resume(exchange);
             }
             Ok(answer) => {
-                Answer::refused(response_of(&answer), "forward_auth_denied").from_service()
+                Answer::refused(response_of(&answer), "forward_auth_denied").with_foreign_body()
             }
             Err(failure) => {
                 let (status, reason) = match failure {

@@ -57,8 +57,11 @@ impl SpanWriter {
         let mut texts: [&[u8]; SpanText::COUNT] = [b""; SpanText::COUNT];
         let mut set = |text: SpanText, value| texts[text as usize] = value;
         set(SpanText::Method, head.method());
-        set(SpanText::Path, head.path());
-        set(SpanText::Query, if has_query { head.query() } else { b"" });
+        // As it was sent, whatever it was rewritten to.
+        let mut parts = head.target_path().splitn(2, |byte| *byte == b'?');
+        set(SpanText::Path, parts.next().unwrap_or_default());
+        let query = parts.next().filter(|_| has_query);
+        set(SpanText::Query, query.unwrap_or_default());
         set(SpanText::Host, head.host().unwrap_or_default());
         set(SpanText::Client, client.host().as_bytes());
         set(SpanText::Protocol, head.protocol());

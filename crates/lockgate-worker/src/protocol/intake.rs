@@ -197,8 +197,10 @@ pub fn read_request_start(
     peer: &Client,
     context: &Context,
 ) {
-    const NAMES: [&[u8]; 2] = [b"x-request-start", b"x-queue-start"];
-    let is_start = |name: &[u8]| NAMES.iter().any(|start| name.eq_ignore_ascii_case(start));
+    if !context.config.identity.request_start {
+        return;
+    }
+    let is_start = |name: &[u8]| name.eq_ignore_ascii_case(b"x-request-start");
     let has_start = request.head.headers().any(|(name, _)| is_start(name));
     if !has_start || !identity.is_trusted_with_requests(peer, &context.proxies) {
         return;

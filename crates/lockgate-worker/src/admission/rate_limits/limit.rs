@@ -80,7 +80,7 @@ impl Limit {
     #[inline]
     pub(super) fn concerns(&self, method: &[u8], host: &HostName, path: &PathKey<'_>) -> bool {
         let covers = |path: &[u8]| covers_ignoring_case(&self.path, path);
-        (covers(&path.key) || path.literal.as_deref().is_some_and(covers))
+        (covers(&path.key) || path.others.iter().any(|other| covers(other)))
             && (self.methods.is_empty() || self.has_method(method))
             && matches_host(&self.host, host)
     }
