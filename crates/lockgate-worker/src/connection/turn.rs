@@ -160,13 +160,14 @@ impl Turn {
 
     /// Since when the oldest of them waits.
     pub fn oldest(&self) -> Option<Instant> {
-        let bulkheads = self.bulkheads.as_ref();
-        let oldest = [
-            self.ready.oldest(),
-            self.pool.oldest_in_backlog(),
-            bulkheads.and_then(|bulkheads| bulkheads.oldest()),
-        ];
-        oldest.into_iter().flatten().min()
+        let for_threads = match (self.ready.oldest(), self.pool.oldest_in_backlog()) {
+            (Some(ready), Some(backlog)) => Some(ready.min(backlog)),
+            (ready, backlog) => ready.or(backlog),
+        };
+        let Some(bulkheads) = &self.bulkheads else {
+            return for_threads;
+        };
+        for_threads.into_iter().chain(bulkheads.oldest()).min()
     }
 
     /// Drops or answers waiting requests whose time is over or whose clients have gone. Returns when to check again,

@@ -136,9 +136,12 @@ impl Queue {
 
     /// When the oldest request was complete.
     pub fn oldest(&self) -> Option<Instant> {
+        let oldest = |queue: &VecDeque<Exchange>| queue.front().map(|exchange| exchange.queued_at);
+        if self.high.is_empty() && self.low.is_empty() {
+            return oldest(&self.exchanges);
+        }
         let queues = [&self.exchanges, &self.high, &self.low];
-        let oldest = queues.map(|queue| queue.front().map(|exchange| exchange.queued_at));
-        oldest.into_iter().flatten().min()
+        queues.into_iter().filter_map(oldest).min()
     }
 
     /// Takes out the requests that are no longer worth a call, by what the event loop has seen of their clients.
