@@ -69,7 +69,7 @@ def test_flags_and_variables(tmp_path, arguments, environment, static):
         ),
         (
             "[[static]]\npath = '/a'\ndir = 'x'\n[[static]]\npath = '/b'\nroot = 'y'",
-            'static = root = "y" (from lockgate.toml line 1): is an unknown key of a static path',
+            'static = root = "y" (from lockgate.toml line 6): is an unknown key of a static path',
         ),
         (
             "static = [{ path = '/a', dir = 'x', max_age = 'forever' }]",

@@ -205,7 +205,8 @@ REFUSED = [
     (("X-A: hidden",) * 200, r"431: too many field lines \(limit 100\); see limit_request_fields"),
     (
         ("Content-Length: 9999999999",),
-        r"413: the request body is too large \(limit 1073741824 bytes\); see limit_request_body",
+        r"413: the request body is too large \(limit 1073741824 bytes\); "
+        r"see limit_request_body, or max_body of its route",
     ),
     (
         ("Host: hidden",),
