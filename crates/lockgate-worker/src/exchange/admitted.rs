@@ -25,7 +25,7 @@ pub struct Admitted {
     pub(crate) waited_before: Option<Duration>,
     /// The route; 0 is that of the server.
     pub(crate) route: RouteId,
-    /// The route whose rules say who may come: that of the path without regard to case.
+    /// The route whose rules say who may come, in whichever way the application reads the path.
     pub(crate) access: RouteId,
     /// The application; 0 is that of the server, the others are numbered as in `RoutesConfig::mounts`.
     pub(crate) mount: u16,
