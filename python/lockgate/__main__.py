@@ -1,27 +1,28 @@
 """The command line: ``lockgate`` and ``python -m lockgate``."""
 
+import importlib
 import os
 import sys
 
 from lockgate._lockgate import run
 
+#: The commands that have a module of their own: its `main` takes the arguments behind the command
+#: and returns the exit code. It is imported only for its command.
+COMMANDS = {
+    "convert": "lockgate.convert.command",
+    "hash-password": "lockgate.hash_password",
+    "precompress": "lockgate.precompress",
+}
+
 
 def main() -> None:
     """Runs the server, a command for a running one (`ctl`, `top`), or another command."""
     leave_own_directory()
-    if sys.argv[1:2] == ["convert"]:
-        from lockgate.convert import command
-
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in COMMANDS:
+        command = importlib.import_module(COMMANDS[name])
         sys.exit(command.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["hash-password"]:
-        from lockgate import hash_password
-
-        sys.exit(hash_password.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["precompress"]:
-        from lockgate import precompress
-
-        sys.exit(precompress.main(sys.argv[2:]))
-    if sys.argv[1:2] in (["ctl"], ["top"]):
+    if name in ("ctl", "top"):
         from lockgate import control
 
         sys.exit(control.main(sys.argv))
