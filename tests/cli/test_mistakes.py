@@ -44,8 +44,8 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         ["run", "app:app"],
         {},
         2,
-        "lockgate: run: unknown command; the commands are ctl, top and convert; "
-        "to serve, write lockgate app:app\n",
+        "lockgate: run: unknown command; to serve, write lockgate app:app; "
+        "lockgate -h lists the commands\n",
     ),
     "no application": (
         {},

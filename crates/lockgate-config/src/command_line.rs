@@ -15,6 +15,7 @@ use crate::unsupported::{Takes, Unsupported};
 use crate::{AppSpec, ConfigError, Origin, settings, suggestions, unsupported};
 
 mod grammar;
+mod help;
 use grammar::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, command, foreign_id, negation};
 pub(crate) use grammar::{CONTROLS, VALUE_FLAGS};
 
@@ -51,8 +52,10 @@ impl CommandLine {
 /// Reads the arguments; the first is the program's name. clap stops at the first mistake, so the faulty argument is
 /// removed and the rest is read again.
 pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
-    if arguments.len() == 2 && arguments[1] == "help" {
-        return read(&[arguments[0].clone(), OsString::from("-h")]);
+    if let [_, word, topics @ ..] = arguments
+        && word == "help"
+    {
+        return help(topics);
     }
     let mut rest = arguments.to_vec();
     let mut found = CommandLine::asks(Invocation::Serve);
@@ -66,9 +69,14 @@ pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
         };
         let (mistake, flag) = match error.kind() {
             ErrorKind::DisplayHelp => {
-                // clap shows that it would accept several; more than one is refused.
-                let text = error.render().to_string().replace("[APP]...", "[APP]");
-                return CommandLine::asks(Invocation::Help(text));
+                // clap does not say which of the two was asked for.
+                let text = error.render().to_string();
+                let is_long = text == command().render_long_help().to_string();
+                return CommandLine::asks(Invocation::Help(if is_long {
+                    for_one_application(&text)
+                } else {
+                    help::short()
+                }));
             }
             ErrorKind::DisplayVersion => {
                 return CommandLine::asks(Invocation::Version(error.render().to_string()));
@@ -93,6 +101,27 @@ pub(crate) fn read(arguments: &[OsString]) -> CommandLine {
     }
     found.is_application_unclear = true;
     found
+}
+
+/// What `lockgate help TOPIC …` prints.
+fn help(topics: &[OsString]) -> CommandLine {
+    let topics: Vec<_> = topics
+        .iter()
+        .map(|topic| topic.to_string_lossy().into_owned())
+        .collect();
+    match help::about(&topics) {
+        Ok(text) => CommandLine::asks(Invocation::Help(text)),
+        Err(mistake) => CommandLine {
+            mistakes: vec![mistake],
+            is_application_unclear: true,
+            ..CommandLine::asks(Invocation::Serve)
+        },
+    }
+}
+
+/// clap shows that it would accept several applications; more than one is refused.
+fn for_one_application(text: &str) -> String {
+    text.replace("[APP]...", "[APP]")
 }
 
 /// The last position of the flag that clap reports.

@@ -44,6 +44,13 @@ pub enum ConfigError {
         /// What follows.
         application: String,
     },
+    /// A word after `help` that is neither a setting nor a command.
+    UnknownTopic {
+        /// As written.
+        topic: String,
+        /// The name that was probably meant.
+        suggestion: Option<String>,
+    },
     /// Anything else that is wrong with the command line.
     BadUsage {
         /// In words.
@@ -143,6 +150,7 @@ impl ConfigError {
             | Self::SecondApplication { .. }
             | Self::PartedApplication { .. }
             | Self::NoCommand { .. }
+            | Self::UnknownTopic { .. }
             | Self::BadUsage { .. } => true,
             Self::UnsupportedSetting { origin, .. }
             | Self::NotText { origin }
@@ -180,8 +188,12 @@ impl fmt::Display for ConfigError {
             }
             Self::NoCommand { command, application } => write!(
                 f,
-                "{command}: unknown command; the commands are ctl, top and convert; to serve, write lockgate {application}"
+                "{command}: unknown command; to serve, write lockgate {application}; lockgate -h lists the commands"
             ),
+            Self::UnknownTopic { topic, suggestion } => {
+                write!(f, "help {topic}: no setting and no command has this name; ")?;
+                suggest(f, suggestion, "lockgate help settings lists the settings, lockgate -h the commands")
+            }
             Self::BadUsage { problem } => f.write_str(problem),
             Self::UnknownKey { key, origin, suggestion } => {
                 write!(f, "{key} (from {origin}): unknown setting; ")?;

@@ -127,6 +127,9 @@ pub use inputs::{ConfSpec, Inputs, SettingsFile};
 mod invocation;
 pub use invocation::Invocation;
 
+mod commands;
+pub use commands::{COMMANDS, Command};
+
 mod command_line;
 mod sources;
 

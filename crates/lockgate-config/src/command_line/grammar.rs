@@ -3,6 +3,7 @@
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
+use super::help::plain;
 use crate::setting::{Setting, Shape};
 use crate::unsupported::{Takes, Unsupported};
 use crate::{settings, unsupported};
@@ -15,13 +16,20 @@ pub(crate) struct Control {
     pub(crate) doc: &'static str,
 }
 
+impl Control {
+    /// The first sentence of its doc, without the full stop.
+    pub(crate) fn summary(&self) -> &'static str {
+        first_sentence(self.doc)
+    }
+}
+
 /// Every flag that is not a setting.
 pub(crate) const CONTROLS: [Control; 5] = [
     Control {
         short: Some('c'),
         long: CONFIG,
         placeholder: Some("PATH"),
-        doc: "Read settings from this file instead of lockgate.toml or gunicorn.conf.py in the working directory. \
+        doc: "Read settings from this file. It takes the place of lockgate.toml or gunicorn.conf.py in the working directory. \
               A name that ends in .py, or contains gunicorn without ending in .toml, is a configuration of \
               gunicorn's in Python; python:MODULE is an importable one. The variable LOCKGATE_CONFIG has the same effect, unless the flag is given.",
     },
@@ -35,7 +43,7 @@ pub(crate) const CONTROLS: [Control; 5] = [
         short: None,
         long: PRINT_CONFIG,
         placeholder: None,
-        doc: "Print every setting with its value and origin, as a valid configuration file, and exit.",
+        doc: "Print every setting with its value and origin, and exit. The output is a valid configuration file.",
     },
     Control {
         short: Some('v'),
@@ -47,7 +55,7 @@ pub(crate) const CONTROLS: [Control; 5] = [
         short: Some('h'),
         long: "help",
         placeholder: None,
-        doc: "Print every flag and exit. -h prints one line for each, --help the whole text.",
+        doc: "Print help and exit. -h prints the flags that are used most, --help every flag with its whole text.",
     },
 ];
 
@@ -59,28 +67,23 @@ const VERSION: &str = "version";
 /// Columns of a terminal of default width, less clap's indentation of a paragraph.
 const HELP_WIDTH: usize = 80 - 10;
 
+const AFTER_HELP: &str = "\
+Example:
+  lockgate shop.wsgi:application -b 0.0.0.0:8000 -w 4 --access-logfile -
+
+Every setting can also be set in lockgate.toml (its name with underscores) and in the environment
+(LOCKGATE_ and its name in capitals). Flags override the file, the file overrides the environment.
+Without lockgate.toml, gunicorn.conf.py is read; GUNICORN_CMD_ARGS may contain further flags.
+Signals: TERM stops gracefully, INT quickly, HUP reloads, USR1 reopens log files, USR2 upgrades
+in place; README.md and docs/deploying.md describe them. The commands are in lockgate -h.";
+
 /// The grammar, for clap.
 pub(super) fn command() -> Command {
     let mut command = Command::new("lockgate")
         .bin_name("lockgate")
         .about("A production WSGI server.")
-        .override_usage(
-            "lockgate [OPTIONS] [APP]\n       \
-             lockgate ctl [--admin ADDRESS] COMMAND   (status, reload, …: lockgate ctl --help)\n       \
-             lockgate top [--admin ADDRESS]           (a live view: lockgate top --help)\n       \
-             lockgate convert FILE                    (from uWSGI and others: lockgate convert --help)\n       \
-             lockgate precompress DIR                 (static files: lockgate precompress --help)\n       \
-             lockgate hash-password                   (users of basic_auth: lockgate hash-password --help)",
-        )
-        .after_help(
-            "Example:\n  \
-             lockgate shop.wsgi:application -b 0.0.0.0:8000 -w 4 --access-logfile -\n\n\
-             Every setting can also be set in lockgate.toml (its name with underscores) and in the environment\n\
-             (LOCKGATE_ and its name in capitals). Flags override the file, the file overrides the environment.\n\
-             Without lockgate.toml, gunicorn.conf.py is read; GUNICORN_CMD_ARGS may contain further flags.\n\
-             Signals: TERM stops gracefully, INT quickly, HUP reloads, USR1 reopens log files, USR2 upgrades\n\
-             in place; README.md and docs/deploying.md describe them.",
-        )
+        .override_usage("lockgate [OPTIONS] [APP]\n       lockgate COMMAND …")
+        .after_help(AFTER_HELP)
         .version(env!("CARGO_PKG_VERSION"))
         .args_override_self(true)
         .disable_version_flag(true)
@@ -107,7 +110,7 @@ pub(super) fn command() -> Command {
 
 fn argument(setting: &'static Setting) -> Arg {
     let default = setting.default_text();
-    let mut long = wrapped(setting.doc);
+    let mut long = wrapped(&plain(setting.doc));
     if setting.shape != Shape::Argument {
         let default = format!("[default: {default}]");
         let variable = setting.variable().unwrap_or_default();
@@ -169,7 +172,7 @@ fn argument(setting: &'static Setting) -> Arg {
 }
 
 /// A default in the help, on one line; `None` if nothing is set.
-fn brief(default: &str) -> Option<&str> {
+pub(super) fn brief(default: &str) -> Option<&str> {
     let bare = default.trim_matches(['[', ']', '"']);
     (!bare.is_empty() && bare != "false").then_some(bare)
 }
@@ -192,7 +195,7 @@ pub(super) fn negation(name: &str) -> String {
 fn control_argument(control: &'static Control) -> Arg {
     let arg = Arg::new(control.long)
         .long(control.long)
-        .help(first_sentence(control.doc))
+        .help(control.summary())
         .long_help(wrapped(control.doc));
     let arg = match control.short {
         Some(short) => arg.short(short),
@@ -245,7 +248,7 @@ fn first_sentence(doc: &'static str) -> &'static str {
 }
 
 /// clap wraps lines only with a feature that brings three more crates.
-fn wrapped(paragraph: &str) -> String {
+pub(super) fn wrapped(paragraph: &str) -> String {
     let mut lines = vec![String::new()];
     for word in paragraph.split(' ') {
         let is_full = lines

@@ -8,8 +8,11 @@ use crate::{ConfSource, ConfSpec, Inputs, Invocation, config_path, settings};
 
 #[test]
 fn help_speaks_of_every_flag() {
-    for flag in ["-h", "--help"] {
-        let Invocation::Help(text) = given(&[flag], &[], None).expect(flag).invocation else {
+    for (flag, arguments) in [
+        ("--help", &["--help"][..]),
+        ("settings", &["help", "settings"]),
+    ] {
+        let Invocation::Help(text) = given(arguments, &[], None).expect(flag).invocation else {
             panic!("{flag} is not taken for help");
         };
         for setting in settings() {
@@ -62,25 +65,54 @@ fn help_speaks_of_every_flag() {
 
 #[test]
 fn help_shows_usage_an_example_defaults_and_where_signals_are_described() {
-    for (flag, default) in [
-        ("-h", "[default: 127.0.0.1:8000]"),
-        ("help", "Number of worker processes [default: auto]"),
-        ("--help", "[default: [\"127.0.0.1:8000\"]]"),
-    ] {
-        let Invocation::Help(text) = given(&[flag], &[], None).expect(flag).invocation else {
-            panic!("{flag} is not taken for help");
+    let cases: [(&[&str], &str, &str); 4] = [
+        (
+            &["-h"],
+            "Address to listen on [127.0.0.1:8000]",
+            "Examples:\n  lockgate shop.wsgi ",
+        ),
+        (
+            &["help"],
+            "Number of worker processes [auto]",
+            "lockgate help NAME explains",
+        ),
+        (
+            &["help", "settings"],
+            "[default: 127.0.0.1:8000]",
+            "docs/deploying.md",
+        ),
+        (
+            &["--help"],
+            "[default: [\"127.0.0.1:8000\"]]",
+            "Example:\n  lockgate shop.wsgi:application ",
+        ),
+    ];
+    for (arguments, default, part) in cases {
+        let taken = given(arguments, &[], None).expect(default);
+        let Invocation::Help(text) = taken.invocation else {
+            panic!("{arguments:?} is not taken for help");
         };
         for part in [
             "lockgate [OPTIONS] [APP]\n",
-            "lockgate ctl ",
-            "lockgate top ",
-            "lockgate convert ",
-            "Example:\n  lockgate shop.wsgi:application ",
-            "docs/deploying.md",
+            "lockgate COMMAND …\n",
             default,
+            part.trim(),
         ] {
-            assert!(text.contains(part), "{flag} does not say {part}:\n{text}");
+            assert!(
+                text.contains(part),
+                "{arguments:?} does not say {part}:\n{text}"
+            );
         }
+    }
+    for command in crate::COMMANDS {
+        let Invocation::Help(text) = given(&["-h"], &[], None).expect("-h").invocation else {
+            panic!("-h is not taken for help");
+        };
+        assert!(
+            text.contains(&format!("\n  {} ", command.name)),
+            "{}",
+            command.name
+        );
     }
 }
 

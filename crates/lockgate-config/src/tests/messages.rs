@@ -127,7 +127,7 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             &["run", "app:app"],
             &[],
             None,
-            "run: unknown command; the commands are ctl, top and convert; to serve, write lockgate app:app",
+            "run: unknown command; to serve, write lockgate app:app; lockgate -h lists the commands",
         ),
         (
             &["a:b", "-k", "tornado"],
