@@ -1,0 +1,1 @@
+"""The rules of `lockgate check`, one module for each subject, one function for each rule."""
