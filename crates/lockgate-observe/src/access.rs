@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::credentials::UserName;
 use crate::date::{WallTime, six_digits};
+use crate::development::{Development, STATEMENTS};
 use crate::escape::Escape;
 use crate::format::{BadFormat, Part, compile};
 use crate::json;
@@ -94,11 +95,12 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Layout {
     Json,
+    Development(Development),
     Parts { parts: Vec<Part>, escape: Escape },
 }
 
 impl AccessFormat {
-    /// Compiles `combined`, `common`, `json` or a text with gunicorn's atoms.
+    /// Compiles `combined`, `common`, `json`, `development` with its options, or a text with gunicorn's atoms.
     ///
     /// A text that begins with `{` is taken for a hand-written JSON object, which many operators have: its values are
     /// escaped as JSON strings and `%(p)s` is a bare number.
@@ -106,6 +108,12 @@ impl AccessFormat {
     /// # Errors
     /// [`BadFormat`] names the first fault and its place.
     pub fn parse(text: &str) -> Result<Self, BadFormat> {
+        if let Some(format) = Development::parse(text) {
+            return Ok(Self {
+                layout: Layout::Development(format?),
+                environ_names: vec![STATEMENTS.to_owned()],
+            });
+        }
         let text = match text {
             "json" => {
                 return Ok(Self {
@@ -137,15 +145,20 @@ impl AccessFormat {
         })
     }
 
-    /// Names of the `%({name}e)s` atoms, once each, as written in the format.
+    /// Keys of environ that the lines show, once each: those of `%({name}e)s` as written in the format.
     pub fn environ_names(&self) -> &[String] {
         &self.environ_names
     }
 
-    /// Appends exactly one line, including its line feed.
+    /// Appends exactly one line, including its line feed; nothing for requests that `development` leaves out.
     pub fn write(&self, out: &mut Vec<u8>, record: &AccessRecord<'_>) {
         match &self.layout {
             Layout::Json => json::write_object(out, record),
+            Layout::Development(format) => {
+                if !format.write(out, record) {
+                    return;
+                }
+            }
             Layout::Parts { parts, escape } => {
                 parts
                     .iter()

@@ -58,6 +58,11 @@ impl WallTime {
         text
     }
 
+    /// The local time of day: `14:32:23`.
+    pub(crate) fn clock(&self) -> [u8; 8] {
+        self.local().clock()
+    }
+
     /// RFC 3339 with microseconds, as JSON readers want it: `2026-11-22T14:32:23.000042+00:00`.
     pub(crate) fn rfc3339(&self) -> [u8; 32] {
         let civil = self.local();

@@ -30,6 +30,11 @@ pub enum BadFormat {
         /// Where its `%` stands.
         position: usize,
     },
+    /// A word behind `development` that is none of its options.
+    UnknownOption {
+        /// The word.
+        option: String,
+    },
     /// A line feed or another control character other than the tab: one request must stay one line.
     ControlCharacter {
         /// Where it stands.
@@ -42,7 +47,7 @@ impl fmt::Display for BadFormat {
         match self {
             Self::NoAtom { text } => write!(
                 f,
-                "access log format {text:?} is neither combined, common nor json and holds no atom such as %(h)s"
+                "access log format {text:?} is not combined, common, json or development, and holds no atom such as %(h)s"
             ),
             Self::UnknownAtom { atom, position } => write!(
                 f,
@@ -55,6 +60,10 @@ impl fmt::Display for BadFormat {
             Self::UnfinishedAtom { position } => write!(
                 f,
                 "unfinished atom at position {position} of the access log format: atoms look like %(h)s or %({{host}}i)s"
+            ),
+            Self::UnknownOption { option } => write!(
+                f,
+                "unknown option {option:?} of the access log format development: known are colour and slow=SECONDS"
             ),
             Self::ControlCharacter { position } => write!(
                 f,

@@ -8,6 +8,7 @@ mod access;
 mod certificates;
 mod credentials;
 mod date;
+mod development;
 mod escape;
 mod event;
 mod format;

@@ -30,7 +30,7 @@ impl Iterator for PercentDecoded<'_> {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
+pub(crate) fn nibble(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
 

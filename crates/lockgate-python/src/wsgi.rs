@@ -7,6 +7,7 @@ mod deadline;
 mod environ;
 mod errors;
 mod input;
+mod logged_environ;
 mod request_hooks;
 mod response;
 mod shared;

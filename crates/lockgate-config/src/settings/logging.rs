@@ -38,8 +38,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         flags: &["access-logformat"],
         shape: Shape::Value,
         kind: Kind::Text,
-        doc: "Format of the access log. `combined`, `common`, `json`, or a format with gunicorn's atoms, as in \
-              `%(h)s %(r)s %(s)s`; `%(R)s` is the reason why the server refused the request.",
+        doc: "Format of the access log. `combined`, `common`, `json`, `development`, or a format with gunicorn's \
+              atoms, as in `%(h)s %(r)s %(s)s`; `%(R)s` is the reason why the server refused the request. \
+              `development` is the short line of `lockgate dev`, with `colour` and `slow=SECONDS` as options \
+              behind the word.",
         gunicorn: &["access_log_format"],
         uwsgi: &["log-format", "logformat"],
         read: |builder, value| {

@@ -9,9 +9,10 @@ use lockgate_worker::app::ThreadBody;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, DetachedWork, Reply, Request};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 use super::applications::Applications;
+use super::logged_environ::LoggedEnviron;
 use super::request_hooks::RequestHooks;
 use super::response::body::{Failure, Transmission};
 use super::response::progress::Progress;
@@ -163,7 +164,10 @@ impl WsgiApp {
             }
             offered.end()?;
         }
-        self.record_environ(&environ, reply);
+        let logged = LoggedEnviron::of(&self.shared.settings.environ_names, &environ);
+        if let Some(logged) = &logged {
+            logged.record(reply);
+        }
         let result = match returned {
             Ok(result) => result,
             Err(error) => {
@@ -182,7 +186,8 @@ impl WsgiApp {
             }
         };
         // Held until close() returns: the client's next request then sees what close() commits.
-        let is_held = hooked.is_some() || !is_sequence(&result);
+        let is_sequence = is_sequence(&result);
+        let is_held = hooked.is_some() || !is_sequence;
         let held = is_held.then(|| reply.hold()).flatten();
         let mut transmission = Transmission {
             py,
@@ -191,6 +196,8 @@ impl WsgiApp {
             request: &request.head,
             progress,
             missing: None,
+            // The application continues while other results are sent.
+            logged: logged.filter(|_| !is_sequence),
             is_head: request.head.method() == b"HEAD",
             is_sendfile_on: self.shared.settings.is_sendfile_on,
         };
@@ -367,23 +374,6 @@ impl WsgiApp {
             return;
         };
         self.shared.log(py, Level::Error, &message);
-    }
-
-    fn record_environ(&self, environ: &Bound<'_, PyDict>, reply: &mut Reply) {
-        let names = &self.shared.settings.environ_names;
-        if names.is_empty() {
-            return;
-        }
-        let value = |name: &String| {
-            let value = environ.get_item(name).ok()??;
-            let value = value
-                .cast::<PyString>()
-                .ok()?
-                .to_string_lossy()
-                .into_owned();
-            Some((name.clone(), value))
-        };
-        reply.record_environ(names.iter().filter_map(value).collect());
     }
 }
 

@@ -16,6 +16,7 @@ use super::file_wrapper::FileWrapper;
 use super::progress::{Progress, queue};
 use super::start_response::Responder;
 use crate::interpreter::deferred_drops;
+use crate::wsgi::logged_environ::LoggedEnviron;
 
 /// Blocks of a `FileWrapper` may be gathered; this many bytes are sent at a time.
 const FILE_BATCH: usize = 64 * 1024;
@@ -95,6 +96,8 @@ pub(crate) struct Transmission<'a, 'py> {
     pub(crate) progress: Progress,
     /// Set by `finish`: announced bytes that the application did not produce.
     pub(crate) missing: Option<u64>,
+    /// What the access log shows of environ, if that can change until `finish`.
+    pub(crate) logged: Option<LoggedEnviron<'a, 'py>>,
     pub(crate) is_head: bool,
     pub(crate) is_sendfile_on: bool,
 }
@@ -311,6 +314,9 @@ impl Transmission<'_, '_> {
     }
 
     fn finish(&mut self) {
+        if let Some(logged) = &self.logged {
+            logged.record(self.reply);
+        }
         if let Err(short) = self.reply.finish() {
             self.missing = Some(short.missing);
         }
