@@ -10,6 +10,7 @@ from lockgate._lockgate import run
 #: and returns the exit code. It is imported only for its command.
 COMMANDS = {
     "convert": "lockgate.convert.command",
+    "dev": "lockgate.dev.command",
     "hash-password": "lockgate.hash_password",
     "precompress": "lockgate.precompress",
 }

@@ -1,5 +1,6 @@
+import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, final
+from typing import Any, Final, Protocol, TypedDict, final
 
 __all__ = [
     "EmbeddedSettings",
@@ -13,17 +14,20 @@ __all__ = [
     "Sealer",
     "__version__",
     "admin_address",
+    "application_settings",
     "die_with_parent",
     "gunicorn_defaults",
     "hash_password",
     "raise_in_thread",
     "run",
     "serve",
+    "serve_development",
 ]
 
 __version__: Final[str]
 
 def admin_address() -> str | None: ...
+def application_settings(config: str | None) -> _ApplicationSettings: ...
 def compress(coding: str, content: bytes) -> bytes: ...
 def die_with_parent() -> None: ...
 def gunicorn_defaults() -> str: ...
@@ -36,12 +40,21 @@ def serve(
     config: str | None,
     reads_default_file: bool,
 ) -> int: ...
+def serve_development(provide: Callable[[], object], keywords: str, config: str | None) -> int: ...
+
+class _ApplicationSettings(TypedDict):
+    app: str | None
+    chdir: os.PathLike[str] | None
+    pythonpath: list[os.PathLike[str]]
+    env: list[tuple[str, str]]
 
 class RequestTimeout(BaseException): ...
 
 @final
 class EmbeddedSettings:
     def __new__(cls, keywords: str) -> EmbeddedSettings: ...
+    @staticmethod
+    def of_development(keywords: str, file: str | None) -> EmbeddedSettings: ...
     @property
     def graceful_timeout(self) -> float: ...
     @property

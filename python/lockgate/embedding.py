@@ -40,8 +40,18 @@ class Server:
     """
 
     def __init__(self, app: Application, **settings: object) -> None:
+        self._use(app, EmbeddedSettings(keywords.dumps(app, settings)))
+
+    @classmethod
+    def with_settings(cls, app: Application, settings: EmbeddedSettings) -> "Server":
+        """For `lockgate dev`, whose settings have other sources."""
+        server = cls.__new__(cls)
+        server._use(app, settings)
+        return server
+
+    def _use(self, app: Application, settings: EmbeddedSettings) -> None:
         self._app = keywords.checked(app)
-        self._settings = EmbeddedSettings(keywords.dumps(app, settings))
+        self._settings = settings
         self._worker: EmbeddedWorker | None = None
         self._changing = threading.Lock()
         self._process = os.getpid()

@@ -168,6 +168,8 @@ pub struct Config {
     pub switch_interval: Duration,
     /// What a configuration written for gunicorn asks for.
     pub gunicorn: GunicornConfig,
+    /// Whether this is `lockgate dev`: a job of a terminal. No setting; the command decides it.
+    pub is_development: bool,
 }
 
 /// Application threads of each worker.
@@ -320,6 +322,7 @@ impl Config {
             allow_patched_threads: false,
             switch_interval: Duration::from_millis(2),
             gunicorn: GunicornConfig::default(),
+            is_development: false,
         }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) fn read(inputs: &Inputs<'_>, command_line: CommandLine) -> Sources {
     sources.judge(&command_line.foreign);
     if let Some(keywords) = inputs.keywords {
         let given = evaluated::read_keywords(keywords);
+        let assignments = &mut sources.assignments;
+        assignments.retain(|weaker| !given.unset.contains(&weaker.setting.name));
         sources.extend((given.assignments, given.mistakes));
         sources.judge(&given.foreign);
     }

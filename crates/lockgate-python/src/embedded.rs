@@ -4,6 +4,7 @@
 //! process title or logger, no umask, resource limit or panic hook, neither garbage collector, faulthandler nor switch
 //! interval of Python.
 
+use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,14 @@ impl EmbeddedSettings {
     fn new(keywords: &str) -> PyResult<Self> {
         let config = settings_source::embedded(keywords)
             .map_err(|mistakes| PyValueError::new_err(mistakes.join("\n")))?;
+        Ok(Self { config })
+    }
+
+    /// Those of `lockgate dev` in one process, where variables and a file count. Raises ValueError.
+    #[staticmethod]
+    fn of_development(py: Python<'_>, keywords: String, file: Option<OsString>) -> PyResult<Self> {
+        let config = settings_source::embedded_development(py, keywords, file)
+            .map_err(|mistakes| PyValueError::new_err(mistakes.text()))?;
         Ok(Self { config })
     }
 

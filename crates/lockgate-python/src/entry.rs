@@ -261,7 +261,8 @@ fn serve(
     for note in &resolved.notes {
         log.write(Level::Warning, note);
     }
-    if config.user.is_none() && rustix::process::geteuid().is_root() {
+    let is_root = config.user.is_none() && rustix::process::geteuid().is_root();
+    if is_root && !config.is_development {
         log.write(
             Level::Warning,
             "the workers run as root: a vulnerability of the application then affects the whole host or container; \

@@ -392,7 +392,7 @@ impl Hooks for PythonHooks {
         if self
             .sources
             .program()
-            .is_some_and(|one| one.has_application)
+            .is_some_and(|one| one.has_application && !one.is_development)
         {
             self.log.write(
                 Level::Info,

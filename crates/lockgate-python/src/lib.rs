@@ -44,7 +44,7 @@ mod _lockgate {
     use lockgate_config::{AppSpec, Config};
     use pyo3::exceptions::{PyMemoryError, PyValueError};
     use pyo3::prelude::*;
-    use pyo3::types::{PyBytes, PyType};
+    use pyo3::types::{PyBytes, PyDict, PyType};
 
     #[pymodule_export]
     use crate::embedded::EmbeddedSettings;
@@ -60,7 +60,7 @@ mod _lockgate {
     use crate::push::Publisher;
     #[pymodule_export]
     use crate::sealer::Sealer;
-    use crate::settings_source::{Program, Sources};
+    use crate::settings_source::{Program, Sources, application_settings as application};
     #[pymodule_export]
     use crate::wsgi::ErrorStream;
     #[pymodule_export]
@@ -95,8 +95,38 @@ mod _lockgate {
             config,
             reads_default_file,
             has_application: provide.is_some(),
+            is_development: false,
         };
         entry::serve_program(py, program, provide)
+    }
+
+    /// As `serve`, for `lockgate dev`.
+    #[pyfunction]
+    fn serve_development(
+        py: Python<'_>,
+        provide: Py<PyAny>,
+        keywords: String,
+        config: Option<OsString>,
+    ) -> PyResult<i32> {
+        let program = Program::of_development(keywords, config);
+        entry::serve_program(py, program, Some(provide))
+    }
+
+    /// What the settings say of the application, for `lockgate dev`: `app` (None if they name none), `chdir`,
+    /// `pythonpath` and `env`. Raises ValueError with every mistake.
+    #[pyfunction]
+    fn application_settings(
+        py: Python<'_>,
+        config: Option<OsString>,
+    ) -> PyResult<Bound<'_, PyDict>> {
+        let (app, config) =
+            application(py, config).map_err(|mistakes| PyValueError::new_err(mistakes.text()))?;
+        let settings = PyDict::new(py);
+        settings.set_item("app", app)?;
+        settings.set_item("chdir", config.chdir)?;
+        settings.set_item("pythonpath", config.pythonpath)?;
+        settings.set_item("env", config.env)?;
+        Ok(settings)
     }
 
     /// A content in a coding (`zstd`, `br` or `gzip`) with the best compression. Releases the GIL.

@@ -39,6 +39,21 @@ pub(crate) struct Program {
     pub(crate) reads_default_file: bool,
     /// Whether it has created the application, or creates it in each worker.
     pub(crate) has_application: bool,
+    /// Whether it is `lockgate dev`, whose workers load the application again.
+    pub(crate) is_development: bool,
+}
+
+impl Program {
+    /// `lockgate dev`, with the configuration file that it has found.
+    pub(crate) fn of_development(keywords: String, config: Option<OsString>) -> Self {
+        Self {
+            keywords,
+            config,
+            reads_default_file: false,
+            has_application: true,
+            is_development: true,
+        }
+    }
 }
 
 /// The configuration file.
@@ -205,6 +220,7 @@ impl Sources {
         if let Some(directory) = &self.directory {
             resolved.config.make_absolute(directory);
         }
+        resolved.config.is_development = self.program().is_some_and(|one| one.is_development);
         if is_default && self.located(Path::new(GUNICORN_FILE)).is_file() {
             resolved.notes.push(format!(
                 "{GUNICORN_FILE} is in the working directory and is not read, because {DEFAULT_FILE} is there too: \
@@ -348,6 +364,47 @@ fn check_format(resolved: &Resolved) -> Result<(), String> {
         let origin = resolved.origins.of("access_logformat");
         format!("access_logformat = {format:?} (from {origin}): {error}")
     })
+}
+
+/// The settings of an application that `lockgate dev` looks for: the application, if they name one, and the others.
+///
+/// # Errors
+/// As for [`Sources::read`].
+pub(crate) fn application_settings(
+    py: Python<'_>,
+    config: Option<OsString>,
+) -> Result<(Option<String>, Config), SettingsError> {
+    let read = |keywords: &str| {
+        let program = Program::of_development(keywords.to_owned(), config.clone());
+        Sources::of_program(program).read(py)
+    };
+    match read("{}") {
+        Ok(resolved) => Ok((Some(resolved.config.app.to_string()), resolved.config)),
+        Err(SettingsError::Mistakes(mistakes))
+            if mistakes == [ConfigError::MissingApplication.to_string()] =>
+        {
+            Ok((None, read(r#"{"app": "application"}"#)?.config))
+        }
+        Err(others) => Err(others),
+    }
+}
+
+/// The settings of `lockgate dev` in one process.
+///
+/// # Errors
+/// As for [`Sources::read`], and for settings that need another process.
+pub(crate) fn embedded_development(
+    py: Python<'_>,
+    keywords: String,
+    config: Option<OsString>,
+) -> Result<Config, SettingsError> {
+    let program = Program::of_development(keywords, config);
+    let mut resolved = Sources::of_program(program).read(py)?;
+    resolved.embed().map_err(|mistakes| {
+        let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        SettingsError::from(texts)
+    })?;
+    Ok(resolved.config)
 }
 
 /// The settings of an embedded worker: those of its keyword arguments, a JSON object. Neither variables nor files count:

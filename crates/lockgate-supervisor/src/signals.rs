@@ -4,11 +4,12 @@
 //! subprocesses, while exec resets a handler. (During an upgrade a mask preserves signals; the host sets it, and clears
 //! it before the first fork.)
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lockgate_config::Config;
 use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::SigId;
 use signal_hook::consts::{
@@ -43,6 +44,43 @@ const WORKER_SIGNALS: [(i32, SignalAction); 4] = [
 ];
 const IGNORED_IN_WORKERS: [i32; 5] = [SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH, SIGUSR2];
 
+/// What the signals of a terminal mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TerminalSignals {
+    /// Requests of an operator, as for every service.
+    Requests,
+    /// Job control of a shell, for `lockgate dev`: a background job that reads from its terminal is stopped (SIGTTIN,
+    /// SIGTTOU; `lockgate.dev.serving` does the same in workers), and one whose terminal was closed ends (SIGHUP).
+    JobControl,
+}
+
+impl TerminalSignals {
+    pub(crate) fn of(config: &Config) -> Self {
+        match config.is_development {
+            true => Self::JobControl,
+            false => Self::Requests,
+        }
+    }
+
+    /// Whether the default disposition is kept.
+    fn leaves(self, signal: i32) -> bool {
+        self == Self::JobControl && [SIGTTIN, SIGTTOU].contains(&signal)
+    }
+}
+
+/// How many of the standard streams are terminals; after a hang-up none of those is.
+fn terminals() -> usize {
+    let streams = [
+        io::stdin().is_terminal(),
+        io::stdout().is_terminal(),
+        io::stderr().is_terminal(),
+    ];
+    streams
+        .into_iter()
+        .filter(|is_terminal| *is_terminal)
+        .count()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SignalAction {
     Drain,
@@ -55,18 +93,27 @@ pub(crate) struct SupervisorSignals {
     wake: Wake,
     flags: Vec<(Request, Arc<AtomicBool>)>,
     registrations: Vec<SigId>,
+    /// For job control: how many of the standard streams were terminals at the start.
+    terminals: usize,
 }
 
 impl SupervisorSignals {
     /// Installs the handlers.
-    pub(crate) fn install() -> io::Result<Self> {
+    pub(crate) fn install(terminal: TerminalSignals) -> io::Result<Self> {
         let (wake, writer) = Wake::new()?;
         let mut signals = Self {
             wake,
             flags: Vec::new(),
             registrations: Vec::new(),
+            terminals: match terminal {
+                TerminalSignals::Requests => 0,
+                TerminalSignals::JobControl => terminals(),
+            },
         };
-        for (signal, request) in REQUESTS {
+        let handled = REQUESTS
+            .into_iter()
+            .filter(|(signal, _)| !terminal.leaves(*signal));
+        for (signal, request) in handled {
             let raised = Arc::new(AtomicBool::new(false));
             // Actions run in the order of registration: the flag is set before the pipe wakes the reader.
             signals
@@ -100,7 +147,18 @@ impl SupervisorSignals {
             .flags
             .iter()
             .filter(|(_, flag)| flag.swap(false, Ordering::SeqCst));
-        raised.map(|(request, _)| *request).collect()
+        let requests = raised.map(|(request, _)| *request);
+        requests
+            .map(|request| match request {
+                Request::Reload if self.has_lost_terminal() => Request::Interrupt,
+                other => other,
+            })
+            .collect()
+    }
+
+    /// The kernel hangs the terminal up before it sends SIGHUP, and a shell passes the signal on later.
+    fn has_lost_terminal(&self) -> bool {
+        self.terminals > 0 && terminals() < self.terminals
     }
 
     /// Whether a stop was requested; for a child that was forked while the signal arrived.
@@ -109,7 +167,9 @@ impl SupervisorSignals {
             .flags
             .iter()
             .filter(|(_, flag)| flag.load(Ordering::SeqCst));
-        raised.any(|(request, _)| request.is_stop())
+        raised.any(|(request, _)| {
+            request.is_stop() || (*request == Request::Reload && self.has_lost_terminal())
+        })
     }
 }
 

@@ -26,7 +26,7 @@ use crate::processes::admin_process::AdminProcess;
 use crate::processes::hook_process::{Begun, HookProcess};
 use crate::service_manager::notify::Notifier;
 use crate::shared_memory::SharedMemory;
-use crate::signals::{SupervisorSignals, WorkerSignals};
+use crate::signals::{SupervisorSignals, TerminalSignals, WorkerSignals};
 use crate::sockets::bind_with_retry;
 use crate::supervisor::Event;
 use crate::{Hooks, SharedContents};
@@ -214,7 +214,7 @@ fn begin_hooks(
     pid_file: &mut Option<PidFile>,
     hooks: &mut dyn Hooks,
 ) -> Result<Early, i32> {
-    let early = SupervisorSignals::install().and_then(|signals| {
+    let early = SupervisorSignals::install(TerminalSignals::of(config)).and_then(|signals| {
         let lifeline = pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Early { signals, lifeline })
     });
@@ -318,13 +318,14 @@ fn assemble(
         &resources.config,
         hooks,
     );
+    let terminal = TerminalSignals::of(&resources.config);
     let prepared = match (inherited, early) {
-        (Some(inherited), _) => SupervisorSignals::install().map(|signals| {
+        (Some(inherited), _) => SupervisorSignals::install(terminal).map(|signals| {
             let workers = Some((inherited.workers, inherited.processes));
             (signals, inherited.lifeline, inherited.scoreboard, workers)
         }),
         (None, Some(early)) => Ok((early.signals, early.lifeline, None, None)),
-        (None, None) => SupervisorSignals::install()
+        (None, None) => SupervisorSignals::install(terminal)
             .and_then(|signals| Ok((signals, pipe_with(PipeFlags::CLOEXEC)?, None, None))),
     };
     let (signals, lifeline, scoreboard, workers) = match prepared {

@@ -23,6 +23,8 @@ pub(crate) struct Conf {
     pub(crate) foreign: Vec<Foreign>,
     pub(crate) mistakes: Vec<ConfigError>,
     pub(crate) notes: Vec<String>,
+    /// Settings whose values in weaker sources do not count: keyword arguments that are null.
+    pub(crate) unset: Vec<&'static str>,
 }
 
 /// Reads what `lockgate.gunicorn.evaluate` has written about `source`.
@@ -141,15 +143,14 @@ pub(crate) fn read_keywords(keywords: &str) -> Conf {
         let known = settings()
             .find(|setting| setting.name == name || setting.gunicorn.contains(&name.as_str()));
         if let Some(setting) = known {
-            let value = match from_json(&setting.kind, &value) {
-                RawValue::Null => default_of(setting),
-                value => value,
-            };
-            given.assignments.push(Assignment {
-                setting,
-                value,
-                origin,
-            });
+            match from_json(&setting.kind, &value) {
+                RawValue::Null => given.unset.push(setting.name),
+                value => given.assignments.push(Assignment {
+                    setting,
+                    value,
+                    origin,
+                }),
+            }
         } else if let Some(setting) = unsupported::by_name(&name) {
             given.foreign.push(Foreign {
                 setting,

@@ -113,7 +113,8 @@ fn what_is_wrong_in_a_configuration_in_python_is_named_with_its_line() {
 
 #[test]
 fn keyword_arguments_override_every_source() {
-    let names = r#"{"name": "workers", "line": 3, "value": 4}"#;
+    let names = r#"{"name": "workers", "line": 3, "value": 4},
+        {"name": "pidfile", "line": 4, "value": "/run/x.pid"}"#;
     let keywords = r#"{"workers": 2, "keepalive": 5, "pidfile": null}"#;
     let resolved = evaluated(&["a:b", "-w", "3"], names, Some(keywords)).expect("taken");
     assert_eq!(resolved.config.workers, 2);
@@ -121,6 +122,8 @@ fn keyword_arguments_override_every_source() {
         resolved.origins.of("workers").to_string(),
         "serve(workers=…)"
     );
+    assert_eq!(resolved.config.pidfile, None);
+    assert_eq!(resolved.origins.of("pid").to_string(), "default");
     for (keywords, expected) in [
         (
             r#"{"wrokers": 2}"#,

@@ -1,0 +1,95 @@
+"""The command `lockgate dev`: arguments, addresses and settings, then the server itself.
+
+This process becomes the supervisor. Nothing of the application is imported here: workers are forked
+from this process, and would never load again what it has loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lockgate import _lockgate
+from lockgate.dev import address, arguments, certificate, settings, terminal
+from lockgate.dev.address import CannotListen, Listening
+from lockgate.dev.arguments import Arguments
+from lockgate.dev.discovery import Found, NothingFound
+from lockgate.dev.options import Options, wants_colour
+from lockgate.dev.serving import Loader, Project, first_line
+
+CANNOT_START = 1
+WRONG_SETTINGS = 2
+NOTHING_FOUND = 4
+DEFAULT_FILE = "lockgate.toml"
+
+
+def main(words: Sequence[str]) -> int:
+    given = arguments.parse(words)
+    try:
+        with terminal.restored():
+            return run(given)
+    except NothingFound as problem:
+        code, text = NOTHING_FOUND, str(problem)
+    except (CannotListen, OSError) as problem:
+        code, text = CANNOT_START, str(problem)
+    except ValueError as problem:
+        code, text = WRONG_SETTINGS, str(problem)
+    terminal.say(f"lockgate: {text}")
+    return code
+
+
+def run(given: Arguments) -> int:
+    """Serves until it is stopped; returns the exit code. Does not return in a worker."""
+    config = given.config or (DEFAULT_FILE if Path(DEFAULT_FILE).is_file() else None)
+    own = _lockgate.application_settings(config)
+    chdir = given.chdir or own["chdir"]
+    project = Project(
+        directory=Path(os.path.abspath(chdir or ".")),
+        named=given.app or own["app"],
+        options=options(given),
+        pythonpath=[str(directory) for directory in own["pythonpath"]],
+        reloads=given.reload,
+        debugpy=given.debugpy,
+    )
+    check_directory(project.directory)
+    environment = {**os.environ, **dict(own["env"])}
+    found = project.find(environment)
+    wanted = address.wanted(given.bind, given.host, given.port, environment)
+    secure = certificate.settings(given.cert, given.key, environment)
+    listening = address.listen(wanted)
+    mine: dict[str, object] = {**secure, "chdir": given.chdir}
+    if given.chdir is None:
+        del mine["chdir"]
+    announce(found, listening, project, "https" if secure else "http")
+    listening.leave_open()
+    if not given.reload:
+        from lockgate.dev import one_process
+
+        return one_process.serve(project, listening.bind, mine, config, dict(own["env"]))
+    keywords = settings.keywords(found.app, listening.bind, mine)
+    return _lockgate.serve_development(Loader(project), keywords, config)
+
+
+def options(given: Arguments) -> Options:
+    return Options(
+        refresh=given.refresh,
+        debugger=given.debugger,
+        validate=given.validate,
+        slow=given.slow,
+        colour=wants_colour(os.environ, sys.stderr.isatty()),
+    )
+
+
+def check_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ValueError(f"chdir = {directory}: there is no such directory")
+
+
+def announce(found: Found, listening: Listening, project: Project, scheme: str) -> None:
+    """Two lines: what is served and why, and where."""
+    terminal.say(first_line(found, _lockgate.__version__))
+    urls = "  ".join(listening.urls(scheme))
+    reloads = "a saved file reloads it" if project.reloads else "one process, without reloads"
+    terminal.say(f"{urls}  (Ctrl-C stops; {reloads})")

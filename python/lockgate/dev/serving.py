@@ -1,0 +1,218 @@
+"""What a worker of `lockgate dev` serves: the application, or the page that says why it does not
+load.
+
+A worker calls `Loader` once. It never fails: with an exception the worker could not serve, and the
+browser would show nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lockgate import loading, paste
+from lockgate.dev import (
+    debuggers,
+    discovery,
+    django_project,
+    env_files,
+    failure,
+    middleware,
+    terminal,
+)
+from lockgate.dev import options as dev_options
+from lockgate.dev.discovery import Found
+from lockgate.dev.error_page import ErrorPage
+from lockgate.dev.failure import Failure
+from lockgate.dev.options import Options
+
+Application = Callable[..., Any]
+
+SAVE = "The next save of a file loads the application again."
+IN_DEBUG_MODE = "Clients see this page because this is lockgate dev; in production they get 500."
+RESTART = "Start lockgate dev again when it is repaired."
+
+
+@dataclass(frozen=True)
+class Project:
+    """What to load, as the command was asked."""
+
+    directory: Path
+    #: The application that the command line or the settings name.
+    named: str | None
+    options: Options
+    #: Directories of the settings, in front of `sys.path`.
+    pythonpath: list[str] = field(default_factory=list)
+    #: Whether a saved file loads the application again.
+    reloads: bool = True
+    #: Where debugpy listens: host and port.
+    debugpy: tuple[str, int] | None = None
+
+    def find(self, environment: Mapping[str, str]) -> Found:
+        """The application, which each worker looks for again: a file may have come. Raises
+        NothingFound."""
+        if self.named is not None:
+            return discovery.of_name(self.named, self.directory, environment)
+        return discovery.discover(self.directory, environment)
+
+
+class Memory:
+    """What workers that follow each other share: bytes that the command maps before they exist."""
+
+    _NOTICE = slice(8, 40)
+
+    def __init__(self) -> None:
+        self._bytes = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def count(self) -> int:
+        """How many workers have loaded before this one."""
+        before = int.from_bytes(self._bytes[:8], "little")
+        self._bytes[:8] = (before + 1).to_bytes(8, "little")
+        return before
+
+    def is_news(self, notice: str) -> bool:
+        """Whether the last worker had another notice."""
+        digest = hashlib.sha256(notice.encode()).digest()
+        is_known = self._bytes[self._NOTICE] == digest
+        self._bytes[self._NOTICE] = digest
+        return not is_known
+
+
+class Loader:
+    """Loads the application of a project, once in each worker."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self._memory = Memory()
+
+    def __call__(self) -> Application:
+        started = time.monotonic()
+        is_first = self._memory.count() == 0
+        prepare_process(self.project)
+        try:
+            found, application = load(self.project)
+        except BaseException as error:
+            return self.page(failure.of_exception(error, "the application cannot be loaded"))
+        if not is_first:
+            terminal.say(f"reloaded {found.app} in {time.monotonic() - started:.2f} s")
+        if found.kind == "django":
+            threading.Thread(
+                target=self._report_migrations, name="lockgate-dev-migrations", daemon=True
+            ).start()
+        options = self.project.options
+        return Guarded(middleware.wrap(application, options), options)
+
+    def page(self, failed: Failure) -> Application:
+        """Reports a failure on the terminal; returns the application that answers with its page."""
+        after = SAVE if self.project.reloads else RESTART
+        terminal.say(terminal.block(failed, self.project.options.colour, after))
+        report_files(failed.files())
+        page = ErrorPage(failed, after)
+        return middleware.wrap_error_page(page, self.project.options)
+
+    def _report_migrations(self) -> None:
+        try:
+            notices = django_project.unapplied_migrations()
+        except Exception as error:
+            notices = [f"migrations cannot be checked: {type(error).__name__}: {error}"]
+        text = "\n".join(notices)
+        if self._memory.is_news(text) and text:
+            terminal.say(text)
+
+
+def prepare_process(project: Project) -> None:
+    """Makes this process one of a terminal: output appears when it is written, and a job in the
+    background that reads from the terminal is stopped, as its shell expects."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTTIN, signal.SIG_DFL)
+        signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.environ[dev_options.VARIABLE] = project.options.to_json()
+    debuggers.use_terminal()
+    if project.debugpy is not None:
+        debuggers.listen(*project.debugpy)
+
+
+def load(project: Project) -> tuple[Found, Application]:
+    """The application, without what is around it. Raises what its import raises."""
+    os.chdir(project.directory)
+    files = env_files.read(project.directory, os.environ)
+    os.environ.update(files.variables)
+    report_files(map(str, files.paths))
+    found = project.find(os.environ)
+    if found.kind != "django":
+        os.environ.setdefault("FLASK_DEBUG", "1")
+    pythonpath = [str(project.directory / entry) for entry in found.pythonpath]
+    pythonpath += project.pythonpath
+    if found.kind == "django":
+        django_project.prepare(found.settings_module)
+    application = imported(found, pythonpath)
+    if found.kind == "django":
+        for warning in django_project.check():
+            terminal.say(warning)
+        application = django_project.served(application)
+    return found, application
+
+
+def imported(found: Found, pythonpath: list[str]) -> Application:
+    if found.is_paste:
+        file, _, name = found.app.partition("#")
+        return paste.load(file, name or None, [], pythonpath)
+    place, colon, attribute = found.app.partition(":")
+    arguments = None
+    if attribute.endswith(")"):
+        attribute, _, arguments = attribute[:-1].partition("(")
+    return loading.load(
+        module=place,
+        attribute=attribute if colon else None,
+        arguments=arguments,
+        pythonpath=pythonpath,
+    )
+
+
+def report_files(paths: Iterable[str]) -> None:
+    """Has these files watched; without `reload` there is no watcher."""
+    try:
+        from lockgate import reloading
+    except ImportError:
+        return
+    reloading.report_files(list(paths))
+
+
+class Guarded:
+    """An application whose exceptions become pages. Applications in debug mode pass them on."""
+
+    def __init__(self, application: Application, options: Options) -> None:
+        self.application = application
+        self.options = options
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        try:
+            return self.application(environ, start_response)
+        except Exception as error:
+            what = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"
+            failed = failure.of_exception(error, f"{what} has raised an exception")
+            terminal.say(terminal.block(failed, self.options.colour))
+            page = ErrorPage(failed, IN_DEBUG_MODE)
+            answer = middleware.wrap_error_page(
+                lambda environ, start: page(environ, start, sys.exc_info()), self.options
+            )
+            return answer(environ, start_response)
+
+
+def first_line(found: Found, version: str) -> str:
+    """What was found, and why."""
+    kind = {"flask": "Flask", "django": "Django", "pyramid": "Pyramid", "wsgi": "WSGI"}[found.kind]
+    return f"Lockgate {version} (development): {kind} application {found.app} ({found.reason})"
