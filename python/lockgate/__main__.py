@@ -9,6 +9,8 @@ from lockgate._lockgate import run
 #: The commands that have a module of their own: its `main` takes the arguments behind the command
 #: and returns the exit code. It is imported only for its command.
 COMMANDS = {
+    "ctl": "lockgate.control",
+    "top": "lockgate.top",
     "convert": "lockgate.convert.command",
     "dev": "lockgate.dev.command",
     "hash-password": "lockgate.hash_password",
@@ -17,16 +19,14 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the server, a command for a running one (`ctl`, `top`), or another command."""
+    """Runs the server, or another command. The server itself answers `help` about settings."""
     leave_own_directory()
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    name, *rest = sys.argv[1:] or [""]
+    if name == "help" and rest and rest[0] in COMMANDS:
+        name, rest = rest[0], [*rest[1:], "-h"]
     if name in COMMANDS:
         command = importlib.import_module(COMMANDS[name])
-        sys.exit(command.main(sys.argv[2:]))
-    if name in ("ctl", "top"):
-        from lockgate import control
-
-        sys.exit(control.main(sys.argv))
+        sys.exit(command.main(rest))
     sys.exit(run(sys.argv))
 
 

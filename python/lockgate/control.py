@@ -1,22 +1,17 @@
-"""`lockgate ctl` and `lockgate top`: commands for a running server.
+"""`lockgate ctl`: commands for a running server.
 
-Both use the admin listener (setting `admin_bind`), which checks the user of this process before an
+They use the admin listener (setting `admin_bind`), which checks the user of this process before an
 action. No process is signalled from here, because the pid in an answer is not to be trusted.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import math
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lockgate._lockgate import admin_address
 from lockgate.admin_client import (
     Gone,
     Unreachable,
@@ -28,14 +23,13 @@ from lockgate.admin_client import (
     read_object,
     read_status,
 )
+from lockgate.admin_command import EXIT_CODES, duration, run, where
+from lockgate.arguments import Parser
 from lockgate.certificates import certificate_lines
 from lockgate.limits import limit_lines
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
-from lockgate.top import request_lines, top
-
-#: The admin address when no flag names one; the same variable sets `admin_bind`.
-VARIABLE = "LOCKGATE_ADMIN_BIND"
+from lockgate.top import request_lines
 
 ACTIONS = {
     "reload": "asked to reload",
@@ -44,153 +38,140 @@ ACTIONS = {
     "shutdown": "asked to finish its requests and stop",
 }
 
+DESCRIPTION = """\
+Runs one command for a running server, through its admin listener (setting admin_bind).
+
+The address is --admin, else LOCKGATE_ADMIN_BIND, else admin_bind of lockgate.toml in the working
+directory. Actions need the user of the server, or root."""
+
 
 def main(arguments: Sequence[str]) -> int:
     commands = parser()
-    options = commands.parse_args(arguments[1:])
+    options = commands.parse_args(arguments)
+    verb = commands.subcommand(options)
     if getattr(options, "timeout", None) is not None and not options.wait:
-        commands.error("--timeout needs --wait")
-    if getattr(options, "verb", None) == "purge" and not (
-        options.urls or options.tag or options.all
-    ):
-        commands.error("purge needs a URL, --tag TAG or --all")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names and targets are untrusted; characters that the terminal cannot encode are escaped.
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        address = options.admin or configured_address()
-        if options.command == "top":
-            # Python leaves a signal ignored that was ignored at its start, as after `nohup` or in a
-            # background job of a script.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            return top(address, options.once, options.interval, options.stacks)
-        return control(address, options)
-    except Unreachable as problem:
-        print(f"lockgate: {problem}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # The reader has closed the pipe. Without this, Python would report that again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
+        verb.error("--timeout needs --wait")
+    if options.verb == "purge" and not (options.urls or options.tag or options.all):
+        verb.error("a URL, --tag TAG or --all is missing")
+    return run(options.admin, lambda address: control(address, options))
 
 
-def configured_address() -> str:
-    try:
-        address = admin_address()
-    except ValueError as mistakes:
-        raise Unreachable(f"{mistakes}; or name the server's admin_bind with --admin") from None
-    if address is None:
-        raise Unreachable(
-            "no address of an admin listener: start the server with --admin-bind "
-            "unix:/run/lockgate/admin.sock, and give the same address here with --admin, in "
-            f"{VARIABLE}, or as admin_bind in lockgate.toml"
+def parser() -> Parser:
+    ctl = Parser(
+        "lockgate ctl",
+        DESCRIPTION,
+        parents=[where()],
+        examples={
+            "lockgate ctl status": "what the server is doing, as JSON",
+            "lockgate ctl reload --wait": "new code; exit code 0 once the new workers serve",
+            "lockgate ctl --admin unix:/run/shop/admin.sock requests": "the running requests",
+            "lockgate ctl workers +1": "one more worker",
+        },
+        exit_codes=EXIT_CODES,
+    )
+    ctl.set_defaults(admin=None)
+    verbs = ctl.add_subparsers(dest="verb", required=True, metavar="COMMAND", title="commands")
+
+    def verb(name: str, help: str, examples: dict[str, str], description: str = "") -> Parser:
+        return verbs.add_parser(
+            name,
+            parents=[where()],
+            help=help,
+            description=description or f"{help[0].upper()}{help[1:]}.",
+            examples={f"lockgate ctl {line}": effect for line, effect in examples.items()},
+            exit_codes=EXIT_CODES,
         )
-    if address.startswith("systemd"):
-        raise Unreachable(
-            f"admin_bind = {address}: only systemd knows the address; give that of the "
-            "socket unit (ListenStream=) with --admin"
-        )
-    return address
 
-
-def parser() -> argparse.ArgumentParser:
-    main_parser = argparse.ArgumentParser(
-        prog="lockgate", description="Commands for a running server."
+    verb(
+        "status",
+        "show the status of the server as JSON",
+        {"status": "", "status | jq .workers[].pid": "one field of it"},
     )
-    commands = main_parser.add_subparsers(dest="command", required=True)
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--admin",
-        metavar="ADDRESS",
-        default=argparse.SUPPRESS,
-        help="the server's admin_bind, such as unix:/run/lockgate/admin.sock; default: that of "
-        f"lockgate.toml in the working directory, or {VARIABLE}",
-    )
-    main_parser.set_defaults(admin=None)
-    ctl = commands.add_parser(
-        "ctl", parents=[where], help="run one command", description="Runs one command."
-    )
-    verbs = ctl.add_subparsers(dest="verb", required=True, metavar="WHAT")
-    verbs.add_parser("status", parents=[where], help="show the status of the server as JSON")
-    verbs.add_parser(
-        "requests", parents=[where], help="list the running requests, the oldest first"
-    )
-    verbs.add_parser(
-        "metrics", parents=[where], help="show the metrics in the format of Prometheus"
-    )
-    certificates = verbs.add_parser(
-        "certificates", parents=[where], help="list the certificates that the server presents"
+    verb("requests", "list the running requests, the oldest first", {"requests": ""})
+    verb("metrics", "show the metrics in the format of Prometheus", {"metrics": ""})
+    certificates = verb(
+        "certificates",
+        "list the certificates that the server presents",
+        {"certificates": "names, dates and renewals", "certificates --json": "for a program"},
     )
     certificates.add_argument("--json", action="store_true", help="as JSON")
-    limits = verbs.add_parser(
+    limits = verb(
         "limits",
-        parents=[where],
-        help="show what the rate limits have refused, and whom most often",
+        "show what the rate limits have refused, and whom most often",
+        {"limits": "", "limits --json": "for a program"},
     )
     limits.add_argument("--json", action="store_true", help="as JSON")
-    verbs.add_parser("stacks", parents=[where], help="show the stacks of all threads")
-    reload = verbs.add_parser("reload", parents=[where], help="replace the workers")
+    verb(
+        "stacks",
+        "show the stacks of all threads",
+        {"stacks": "", "stacks | less": "where a server hangs"},
+    )
+    reload = verb(
+        "reload",
+        "replace the workers",
+        {
+            "reload": "new code and settings, without a lost request",
+            "reload --wait --timeout 60": "for a deploy: fails if the new workers do not serve",
+        },
+    )
     reload.add_argument(
         "--wait", action="store_true", help="show the progress; exit code 0: the new workers serve"
     )
     reload.add_argument(
         "--timeout", type=duration, metavar="SECONDS", help="with --wait: the longest time to wait"
     )
-    verbs.add_parser("upgrade", parents=[where], help="upgrade in place to the installed version")
-    verbs.add_parser("reopen", parents=[where], help="reopen log files")
-    verbs.add_parser("shutdown", parents=[where], help="finish the running requests and stop")
-    workers = verbs.add_parser("workers", parents=[where], help="start or stop workers")
+    verb(
+        "upgrade",
+        "upgrade in place to the installed version",
+        {"upgrade": "after pip install --upgrade lockgate"},
+    )
+    verb("reopen", "reopen log files", {"reopen": "after logrotate has renamed them"})
+    verb("shutdown", "finish the running requests and stop", {"shutdown": ""})
+    workers = verb(
+        "workers",
+        "start or stop workers",
+        {"workers +2": "two more", "workers -1": "one fewer"},
+    )
     workers.add_argument("change", type=change, metavar="+N|-N", help="such as +1 or -1")
-    maintenance = verbs.add_parser(
-        "maintenance", parents=[where], help="answer 503 to all clients but those that are allowed"
+    maintenance = verb(
+        "maintenance",
+        "answer 503 to all clients but those that are allowed",
+        {"maintenance on": "", "maintenance auto": "what the settings say"},
     )
     maintenance.add_argument(
-        "state", choices=["on", "off", "auto"], help="auto: what the settings say"
+        "state",
+        metavar="STATE",
+        choices=["on", "off", "auto"],
+        help="on, off, or auto: what the settings say",
     )
-    message = verbs.add_parser(
+    message = verb(
         "publish",
-        parents=[where],
-        help="publish a message to the held connections of a channel",
+        "publish a message to the held connections of a channel",
+        {
+            "publish news 'It rains.'": "",
+            "publish news - --event weather < report.txt": "from a file, as a named event",
+        },
     )
-    message.add_argument("channel", metavar="CHANNEL")
+    message.add_argument("channel", metavar="CHANNEL", help="its name")
     message.add_argument("content", metavar="CONTENT", help="text; - reads standard input")
     message.add_argument("--id", metavar="ID", help="id of the message, and of the event")
     message.add_argument("--event", metavar="NAME", help="name of the event in an event stream")
-    purge = verbs.add_parser(
+    purge = verb(
         "purge",
-        parents=[where],
-        help="remove responses from the cache",
-        description="Removes responses from the cache, by their URLs, by their tags, or all.",
+        "remove responses from the cache",
+        {
+            "purge https://shop.example/news": "all responses of this URL",
+            "purge --tag article-7 --tag index": "those with one of these tags",
+            "purge --all": "",
+        },
+        "Removes responses from the cache, by their URLs, by their tags, or all.",
     )
     purge.add_argument("urls", nargs="*", metavar="URL", help="such as https://shop.example/news")
     purge.add_argument(
         "--tag", action="append", default=[], metavar="TAG", help="may be given several times"
     )
     purge.add_argument("--all", action="store_true", help="remove every response")
-    watch = commands.add_parser(
-        "top",
-        parents=[where],
-        help="show a live view",
-        description="Shows workers and their running requests, the oldest first.",
-    )
-    watch.add_argument("--stacks", action="store_true", help="show whole stacks of the requests")
-    watch.add_argument("--once", action="store_true", help="print the view once and exit")
-    watch.add_argument(
-        "--interval", type=duration, default=1.0, metavar="SECONDS", help="default: 1"
-    )
-    return main_parser
-
-
-def duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, not {text}")
-    return seconds
+    return ctl
 
 
 def change(text: str) -> int:

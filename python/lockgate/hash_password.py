@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import sys
 from collections.abc import Sequence
 
 from lockgate._lockgate import hash_password
+from lockgate.arguments import Parser
 
 DESCRIPTION = """\
 Reads a password from the standard input and prints its hash, for the file of users that basic_auth
 names. On a terminal it asks twice, and shows nothing of what is typed; from a pipe it reads all of
 the input, without the line break at its end."""
-
-EXAMPLE = """\
-example: lockgate hash-password --user alice >> /etc/shop/users
-
-exit codes: 0 done; 1 the password or the name cannot be used; 2 wrong use of this command"""
 
 #: Nothing of a client is longer: the head of a request has at most 64 KiB.
 LONGEST_INPUT = 65536
@@ -28,7 +23,7 @@ class InvalidInput(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(arguments)
+    options = parser().parse_args(arguments)
     try:
         print(hash_password(read_password(), options.user, options.bcrypt))
     except (InvalidInput, ValueError) as problem:
@@ -40,12 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="lockgate hash-password",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> Parser:
+    parser = Parser(
+        "lockgate hash-password",
+        DESCRIPTION,
+        examples={
+            "lockgate hash-password --user alice >> /etc/shop/users": "asks, and adds a line",
+            "pass show shop | lockgate hash-password -u alice --bcrypt": "from another program",
+        },
+        exit_codes={
+            0: "done",
+            1: "the password or the name cannot be used",
+            2: "wrong use of this command",
+        },
     )
     parser.add_argument(
         "-u", "--user", metavar="NAME", help="print the whole line of this user, NAME:HASH"
@@ -55,7 +57,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="a hash of bcrypt, which nginx, Apache and Caddy read, too (default: argon2id)",
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def read_password() -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lockgate._lockgate import compress
+from lockgate.arguments import Parser, whole_number
 
 DESCRIPTION = """\
 Writes compressed copies of the files in DIR beside them, for the static files of Lockgate, nginx
@@ -21,8 +22,6 @@ Writes compressed copies of the files in DIR beside them, for the static files o
 compressed as well as its format allows. A copy has the modification time and the permissions of its
 file; one that is up to date stays as it is, and one that has no use any more is removed. Run it
 when the files have changed, such as after collectstatic."""
-
-EXIT_CODES = "exit codes: 0 done; 1 some files could not be compressed; 2 wrong use of this command"
 
 #: Suffixes and names of the codings, in the order of the summary.
 CODINGS = {".br": "br", ".zst": "zstd", ".gz": "gzip"}
@@ -98,7 +97,7 @@ class Outcome:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parse(arguments)
+    options = parser().parse_args(arguments)
     began = time.monotonic()
     totals = Totals()
     work = []
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         work += [(source, suffix) for suffix in options.formats]
     # Large files first: otherwise one of them could be left at the end, on one core.
     work.sort(key=lambda pair: -pair[0].status.st_size)
-    with ThreadPoolExecutor(max_workers=options.jobs) as pool:
+    with ThreadPoolExecutor(max_workers=options.jobs or cores()) as pool:
         futures = {
             pool.submit(precompress, source, suffix, options.force): source
             for source, suffix in work
@@ -126,14 +125,23 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if totals.failures else 0
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="lockgate precompress",
-        description=DESCRIPTION,
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> Parser:
+    parser = Parser(
+        "lockgate precompress",
+        DESCRIPTION,
+        examples={
+            "lockgate precompress static": "all copies of the files in static and below",
+            "lockgate precompress --formats br,gz -j 2 assets media": "without zstd, on two cores",
+        },
+        exit_codes={
+            0: "done",
+            1: "some files could not be compressed",
+            2: "wrong use of this command",
+        },
     )
-    parser.add_argument("directories", nargs="+", metavar="DIR", type=directory)
+    parser.add_argument(
+        "directories", nargs="+", metavar="DIR", type=directory, help="searched with all below it"
+    )
     parser.add_argument(
         "--formats",
         type=formats,
@@ -143,22 +151,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--min-size",
-        type=int,
+        type=whole_number(0),
         default=1024,
         metavar="BYTES",
-        help="smaller files have no copies (default: 1024)",
+        help="smaller files have no copies",
     )
     parser.add_argument(
-        "-j", "--jobs", type=int, default=cores(), metavar="N", help="threads (default: all cores)"
+        "-j",
+        "--jobs",
+        type=whole_number(1),
+        metavar="N",
+        help="threads (default: all cores)",
     )
     parser.add_argument(
         "-f", "--force", action="store_true", help="write copies that are up to date, too"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")
-    options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error("--jobs must be at least 1")
-    return options
+    return parser
 
 
 def directory(text: str) -> Path:

@@ -3,17 +3,58 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from lockgate.admin_client import Refused, printable, read_status
+from lockgate.admin_command import EXIT_CODES, duration, run, where
+from lockgate.arguments import Parser
 from lockgate.stacks import places, read_stacks, request_stacks, shown_request
 
 #: Moves the cursor to the top left and clears the screen below.
 CLEAR_SCREEN = "\x1b[H\x1b[J"
 #: Width of the column that shows where a request is.
 PLACE_WIDTH = 32
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    # Python leaves a signal ignored that was ignored at its start, as after `nohup` or in a
+    # background job of a script.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run(
+        options.admin,
+        lambda address: top(address, options.once, options.interval, options.stacks),
+    )
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "lockgate top",
+        """Shows the workers of a running server and their running requests, the oldest first,
+        through its admin listener (setting admin_bind). Ctrl-C ends it.""",
+        parents=[where()],
+        examples={
+            "lockgate top": "a view that is renewed every second",
+            "lockgate top --stacks": "where each request is in the code",
+            "lockgate top --once --admin 127.0.0.1:9000": "for a script, of another server",
+        },
+        exit_codes=EXIT_CODES,
+    )
+    parser.set_defaults(admin=None)
+    parser.add_argument("--stacks", action="store_true", help="show whole stacks of the requests")
+    parser.add_argument("--once", action="store_true", help="print the view once and exit")
+    parser.add_argument(
+        "--interval",
+        type=duration,
+        default=1.0,
+        metavar="SECONDS",
+        help="time between two views",
+    )
+    return parser
 
 
 def top(address: str, once: bool, interval: float, with_stacks: bool) -> int:

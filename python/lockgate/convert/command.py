@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lockgate.arguments import Parser
 from lockgate.convert import granian, gunicorn, uwsgi, waitress
 from lockgate.convert.report import Outcome, Report
 from lockgate.convert.settings import Settings, SourceLine
@@ -21,18 +22,15 @@ key what became of it. The file goes to standard output, or to the one that -o n
 goes to standard error. Conditions and variables of the configuration are decided here and now, so
 convert it where it is used. A gunicorn.conf.py is executed; of other sources nothing is."""
 
-EXAMPLES = """\
-examples:
-  lockgate convert uwsgi.ini -o lockgate.toml
-  lockgate convert deploy/shop.ini:production
-  lockgate convert -- uwsgi --http :8080 --module shop.wsgi --processes 4
-  lockgate convert gunicorn.conf.py
-  lockgate convert -- gunicorn -w 4 shop.wsgi
-  lockgate convert -- granian --interface wsgi --workers 4 shop.wsgi:app
-  lockgate convert server.py                      (a program that calls waitress.serve)
-
-exit codes: 0 converted; 1 not converted; 2 wrong use of this command
-"""
+EXAMPLES = {
+    "lockgate convert uwsgi.ini -o lockgate.toml": "",
+    "lockgate convert deploy/shop.ini:production": "one section of a file",
+    "lockgate convert -- uwsgi --http :8080 --module shop.wsgi --processes 4": "a command line",
+    "lockgate convert gunicorn.conf.py": "",
+    "lockgate convert -- gunicorn -w 4 shop.wsgi": "",
+    "lockgate convert -- granian --interface wsgi --workers 4 shop.wsgi:app": "",
+    "lockgate convert server.py": "a program that calls waitress.serve",
+}
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,22 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if "--" in own:
         at = own.index("--")
         own, command = own[:at], own[at + 1 :]
-    parser = argparse.ArgumentParser(
-        prog="lockgate convert",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    commands = parser()
+    options = commands.parse_args(own)
+    if "--" in arguments and not command:
+        commands.error("after -- a command line is needed, such as uwsgi --http :8080")
+    if bool(command) == bool(options.files):
+        commands.error("name the files to convert, or a command line after --")
+    return options, command
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "lockgate convert",
+        DESCRIPTION,
+        usage="lockgate convert [OPTIONS] FILE …\n       lockgate convert [OPTIONS] -- COMMAND …",
+        examples=EXAMPLES,
+        exit_codes={0: "converted", 1: "not converted", 2: "wrong use of this command"},
     )
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="a configuration; FILE:NAME for one section of it"
@@ -83,12 +92,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--force", action="store_true", help="replace the file of -o if it exists")
     parser.add_argument("--report", metavar="FILE", help="write the report to this file")
     parser.add_argument("--json", action="store_true", help="write the report as JSON")
-    options = parser.parse_args(own)
-    if "--" in arguments and not command:
-        parser.error("after -- a command line is needed, such as uwsgi --http :8080")
-    if bool(command) == bool(options.files):
-        parser.error("name the files to convert, or a command line after --")
-    return options, command
+    return parser
 
 
 def convert_files(options: argparse.Namespace, machine: Machine) -> Result:
