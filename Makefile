@@ -60,7 +60,7 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test pages test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,13 +71,16 @@ SERVE_AT := $(if $(TLS),--domain localhost --acme-dir $(abspath $(VENV))/acme -b
 serve: $(VENV)/.installed-$(BUILD) $(VENV)/.examples ## build Lockgate and serve examples/flask_notes on 127.0.0.1:8000
 	@$(BIN)/lockgate app:app --chdir examples/flask_notes $(SERVE_AT)
 
-test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn $(VENV)/.examples ## run the Rust tests, then pytest against the installed package
+test: $(VENV)/.installed-$(BUILD) $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn $(VENV)/.examples $(VENV)/.pages ## run the Rust tests, then pytest against the installed package
 	cargo test --locked --workspace --no-fail-fast || { echo "make: the Rust tests run once more"; cargo test --locked --workspace; }
 	RUSTFLAGS="--cfg loom" cargo test --locked --target-dir target/loom --package lockgate-shm --package lockgate-worker --lib loom_model | tee target/loom.log
 	@test "$$(grep -c "^test result: ok. [1-9]" target/loom.log)" = 2 || { echo "make: a loom model has not run" >&2; exit 1; }
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST) || { test $$? = 1 && $(MAKE) test-again; }
 	@$(MAKE) unsafe-smoke
 	@$(MAKE) fuzz-smoke
+
+pages: $(VENV)/.installed-$(BUILD) $(VENV)/.pages ## run every command and example of README.md and docs/
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/docs $(PYTEST)
 
 # As CPython's `regrtest --rerun`: a race of a test must not stop a landing, and a failure that repeats must. Two tests
 # at a time on a loaded machine meet races that one alone does not; each is a defect, and the output names it.
@@ -174,6 +177,11 @@ $(VENV)/.applications: requirements/applications.txt $(VENV)/.build-tools | prer
 $(VENV)/.gunicorn: requirements/gunicorn.txt $(VENV)/.build-tools | prerequisites
 	rm -rf $(VENV)/gunicorn
 	$(BIN)/python -m pip install --quiet --target $(VENV)/gunicorn --requirement requirements/gunicorn.txt
+	@touch $@
+
+# The packages of the virtualenv, and beside them what only pages show: gunicorn must not be where Lockgate is tested.
+$(VENV)/.pages: requirements/pages.txt tests/harness/pages/environment.py $(VENV)/.development $(VENV)/.applications $(VENV)/.examples $(VENV)/.installed-$(BUILD) | prerequisites
+	PYTHONPATH=tests $(BIN)/python -m harness.pages.environment requirements/pages.txt
 	@touch $@
 
 EXAMPLE_REQUIREMENTS := $(wildcard examples/*/requirements.txt)

@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 from harness import Server
 from harness.authority import Authority
+from harness.pages.summary import summary
 from harness.process import RUNNING, restore_signals
 
 
@@ -62,6 +63,14 @@ def pytest_runtest_makereport(item, call):
         for server in RUNNING:
             tail = "\n".join(server.errors.splitlines()[-60:])
             report.sections.append((f"stderr of {server.label}", tail))
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = terminalreporter.stats.values()
+    lines = summary(report for group in reports for report in group)
+    if lines:
+        terminalreporter.section("documents")
+        terminalreporter.write("".join(f"{line}\n" for line in lines))
 
 
 def _starter(directory, started):

@@ -94,6 +94,8 @@ def commands(name: str) -> list[str]:
 def inside_package(name: str) -> list[str]:
     """The missing package is the working directory itself, or a parent of it."""
     top = name.partition(".")[0]
+    if top in sys.modules:
+        return []
     here = Path.cwd()
     for steps, place in enumerate([here, *here.parents][:3], start=1):
         if place.name == top and has_modules(place):

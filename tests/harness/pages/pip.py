@@ -1,0 +1,32 @@
+"""Stands in for pip in pages: what `pip install` names must be installed already."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+
+PIP = re.compile(r"^[A-Za-z0-9][\w.-]*")
+NOT_PUBLISHED = "lockgate"
+
+
+def main(arguments: list[str]) -> int:
+    """`pip install NAME` succeeds if the virtualenv of the pages has it."""
+    if not arguments or arguments[0] not in ("install", "uninstall"):
+        return subprocess.call([sys.executable, "-m", "pip", *arguments])
+    for argument in arguments[1:]:
+        if argument.startswith("-") or argument.endswith((".txt", ".toml")) or "/" in argument:
+            continue
+        name = PIP.match(argument)
+        if name is None or argument == ".":
+            continue
+        if name[0] == NOT_PUBLISHED:
+            print("pip: Lockgate is not on PyPI yet: install it from the repository")
+            return 1
+        try:
+            importlib.metadata.version(name[0])
+        except importlib.metadata.PackageNotFoundError:
+            print(f"pip: {name[0]} is not in the virtualenv: add it to requirements/pages.txt")
+            return 1
+    return 0

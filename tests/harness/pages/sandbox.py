@@ -1,0 +1,106 @@
+"""The sandbox of a page: namespaces of its own for the network, the files and the processes.
+
+So every page may use port 8000 and `/etc/shop` as it says, pages run at the same time, nothing
+outside is changed, and all processes end with the page (decision 0066).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parents[2]
+ROOT = TESTS.parent
+# Read-only are all other files; changes of these two are in memory.
+CHANGED_IN_MEMORY = ("/etc", "/var")
+EMPTY = ("/run", "/srv", "/home", "/opt")
+
+
+def available() -> str | None:
+    """Why this machine has no sandbox for pages; `None` if it has one."""
+    return _available()
+
+
+@cache
+def _available() -> str | None:
+    done = subprocess.run(
+        [*_unshare(), "sh", "-c", _mounts(Path("/tmp"))], capture_output=True, text=True
+    )
+    if done.returncode == 0:
+        return None
+    return f"no namespaces (root or user namespaces are needed): {done.stderr.strip()[-200:]}"
+
+
+def run(page: Path, directory: Path, environment: Path, seconds: float) -> str:
+    """Runs a page in `directory`; returns what the runner itself has written.
+
+    `environment` is the virtualenv of the pages.
+    """
+    command = f"{_mounts(directory)}\nexec {shlex.quote(str(environment / 'bin' / 'python'))} "
+    command += f"-m harness.pages.run {shlex.quote(str(page))} {shlex.quote(str(directory))}"
+    variables = {
+        "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": str(directory / "home"),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": str(TESTS),
+        "TERM": "dumb",
+        "TMPDIR": "/var/tmp",
+        "USER": "root",
+        "VIRTUAL_ENV": str(environment),
+    }
+    (directory / "home").mkdir()
+    # On a terminal curl shows no progress.
+    (directory / "home" / ".curlrc").write_text("silent\nshow-error\n", "utf-8")
+    done = subprocess.run(
+        [*_unshare(), "sh", "-c", command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=variables,
+        timeout=seconds,
+    )
+    return done.stdout + done.stderr
+
+
+def _unshare() -> list[str]:
+    mapped = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    namespaces = ["--net", "--mount", "--pid", "--uts", "--ipc"]
+    return ["unshare", *mapped, *namespaces, "--fork", "--mount-proc", "--kill-child"]
+
+
+def _mounts(directory: Path) -> str:
+    """Commands that lay out the file system; only `directory` can be changed from inside."""
+    place = shlex.quote(str(directory))
+    lines = [
+        "set -e",
+        "ip link set lo up",
+        f"mount --rbind {place} {place}",
+        # The overlays' own directories, out of sight below the next mount.
+        "mount -t tmpfs tmpfs /mnt",
+    ]
+    for path in CHANGED_IN_MEMORY:
+        name = path.strip("/")
+        lines.append(f"mkdir -p /mnt/{name}/upper /mnt/{name}/work")
+        options = f"lowerdir={path},upperdir=/mnt/{name}/upper,workdir=/mnt/{name}/work"
+        lines.append(f"mount -t overlay overlay -o {options} {path}")
+    lines += [f"test ! -d {path} || mount -t tmpfs tmpfs {path}" for path in EMPTY]
+    repository = shlex.quote(str(ROOT))
+    lines += [
+        "mount -o remount,bind,ro /",
+        f"mount --bind {repository} {repository}",
+        f"mount -o remount,bind,ro {repository}",
+        "chmod 1777 /var/tmp",
+        "mkdir -p /var/log/nginx /run/lock",
+    ]
+    return "\n".join(lines)
+
+
+def environment() -> Path:
+    """The virtualenv of the pages, which `make` has made beside the packages of this one."""
+    return Path(sys.prefix) / "pages"
