@@ -11,7 +11,7 @@ PAGES = documents()
 MOST_SKIPPED = 25
 # Pages from before the harness, which do not follow the convention yet.
 PENDING = set(
-    "access acme behind-a-proxy caching compression deploying embedding from-gunicorn from-uwsgi "
+    "caching compression embedding from-gunicorn from-uwsgi "
     "gunicorn-hooks leader-followers logging observing push rate-limits routes scaling sessions "
     "supported-http systemd threads tls uwsgi-module websockets wsgi".split()
 )

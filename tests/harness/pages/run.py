@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -16,6 +17,7 @@ from harness.pages.session import Failed, RunningServer, Session
 
 SHELLS = {"sh", "bash", "shell"}
 LOG_SECONDS = 10.0
+TERMINAL = str(Path(__file__).with_name("terminal.py"))
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,11 @@ class Page:
         if is_server:
             # It fails for what the page says, not for its address.
             self._session.end_servers()
-        answers = block.properties.get("input")
-        text = None if answers is None else answers.replace(" ", "\n") + "\n"
-        code, written = self._session.run(command.text, answers=text)
+        text = command.text
+        if "input" in block.properties:
+            words = [sys.executable, TERMINAL, *block.properties["input"].split(), "--", text]
+            text = shlex.join(words)
+        code, written = self._session.run(text)
         if expects_failure != (code != 0):
             raise Failed(f"exit code {code}: {command.text}\n{written}{self._logs()}")
         if problem := output.difference(command.expected, written):

@@ -10,14 +10,17 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[2]
 ROOT = TESTS.parent
-# Read-only are all other files; changes of these two are in memory.
-CHANGED_IN_MEMORY = ("/etc", "/var")
+# Read-only are all other files; changes of these are in memory.
+CHANGED_IN_MEMORY = ("/etc", "/var", "/root")
 EMPTY = ("/run", "/srv", "/home", "/opt")
+# The directory of the page, as its commands see it. Other users can enter it, unlike pytest's.
+PLACE = Path("/opt/page")
 
 
 def available() -> str | None:
@@ -27,9 +30,9 @@ def available() -> str | None:
 
 @cache
 def _available() -> str | None:
-    done = subprocess.run(
-        [*_unshare(), "sh", "-c", _mounts(Path("/tmp"))], capture_output=True, text=True
-    )
+    with tempfile.TemporaryDirectory() as directory:
+        command = [*_unshare(), "sh", "-c", _mounts(Path(directory))]
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return None
     return f"no namespaces (root or user namespaces are needed): {done.stderr.strip()[-200:]}"
@@ -41,10 +44,10 @@ def run(page: Path, directory: Path, environment: Path, seconds: float) -> str:
     `environment` is the virtualenv of the pages.
     """
     command = f"{_mounts(directory)}\nexec {shlex.quote(str(environment / 'bin' / 'python'))} "
-    command += f"-m harness.pages.run {shlex.quote(str(page))} {shlex.quote(str(directory))}"
+    command += f"-m harness.pages.run {shlex.quote(str(page))} {PLACE}"
     variables = {
         "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-        "HOME": str(directory / "home"),
+        "HOME": str(PLACE / "home"),
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(TESTS),
@@ -76,11 +79,9 @@ def _unshare() -> list[str]:
 
 def _mounts(directory: Path) -> str:
     """Commands that lay out the file system; only `directory` can be changed from inside."""
-    place = shlex.quote(str(directory))
     lines = [
         "set -e",
         "ip link set lo up",
-        f"mount --rbind {place} {place}",
         # The overlays' own directories, out of sight below the next mount.
         "mount -t tmpfs tmpfs /mnt",
     ]
@@ -90,12 +91,14 @@ def _mounts(directory: Path) -> str:
         options = f"lowerdir={path},upperdir=/mnt/{name}/upper,workdir=/mnt/{name}/work"
         lines.append(f"mount -t overlay overlay -o {options} {path}")
     lines += [f"test ! -d {path} || mount -t tmpfs tmpfs {path}" for path in EMPTY]
+    lines += [f"mkdir {PLACE}", f"mount --bind {shlex.quote(str(directory))} {PLACE}"]
     repository = shlex.quote(str(ROOT))
     lines += [
         "mount -o remount,bind,ro /",
         f"mount --bind {repository} {repository}",
         f"mount -o remount,bind,ro {repository}",
         "chmod 1777 /var/tmp",
+        f"chmod o+rx /root {PLACE}",
         "mkdir -p /var/log/nginx /run/lock",
     ]
     return "\n".join(lines)

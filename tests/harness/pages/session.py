@@ -88,14 +88,10 @@ class Session:
         os.close(its_answers)
         self._write(f"set -o pipefail\nexec 9>&{its_answers} {its_answers}>&-\n{FUNCTIONS}\n")
 
-    def run(self, command: str, *, answers: str | None = None) -> tuple[int, str]:
+    def run(self, command: str) -> tuple[int, str]:
         """Runs a command to its end; returns its exit code and what it has written."""
         output = self._new_file()
-        source = "/dev/null"
-        if answers is not None:
-            source = str(self._new_file())
-            Path(source).write_text(answers, "utf-8")
-        redirections = f">{shlex.quote(str(output))} 2>&1 <{shlex.quote(source)} 9>&-"
+        redirections = f">{shlex.quote(str(output))} 2>&1 </dev/null 9>&-"
         self._write(f'{{ {command}\n}} {redirections}; echo "$? $PWD" >&9\n')
         code, _, directory = self._answer(command, COMMAND_SECONDS).partition(" ")
         self.directory = Path(directory)
