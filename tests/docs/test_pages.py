@@ -9,12 +9,6 @@ from harness.requirements import missing
 PAGES = documents()
 # Each skipped block is one that a reader meets untested: keep them few.
 MOST_SKIPPED = 25
-# Pages from before the harness, which do not follow the convention yet.
-PENDING = set(
-    "caching compression embedding from-gunicorn from-uwsgi "
-    "gunicorn-hooks leader-followers logging observing push rate-limits routes scaling sessions "
-    "supported-http systemd threads tls uwsgi-module websockets wsgi".split()
-)
 
 
 def name_of(page):
@@ -23,8 +17,6 @@ def name_of(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_runs(page, tmp_path, record_property):
-    if page.stem in PENDING:
-        pytest.skip("does not follow the convention yet")
     if not blocks(page.read_text("utf-8")):
         return
     if reason := available():
@@ -45,7 +37,6 @@ def test_few_blocks_are_skipped():
     skipped = [
         f"{name_of(page)}:{block.line}: {block.properties['skip']}"
         for page in PAGES
-        if page.stem not in PENDING
         for block in blocks(page.read_text("utf-8"))
         if "skip" in block.properties
     ]
