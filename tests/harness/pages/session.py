@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.pages import shell
-
 COMMAND_SECONDS = 60.0
 SERVER_SECONDS = 60.0
 # Words of servers, and of Python, about an address that is taken.
@@ -102,15 +100,17 @@ class Session:
         command = re.sub(r"\s*&\s*$", "", command)
         self._stop_silent()
         server = self._start(command)
-        restarts = 0
+        has_freed = has_restarted = False
         deadline = time.monotonic() + SERVER_SECONDS
         while not self._is_ready(server):
             output = server.output
-            if IN_USE.search(output) and self.servers:
+            if IN_USE.search(output) and not has_freed:
+                has_freed = True
                 self._free(output)
-                if shell.serves(command) and not server.is_alive and restarts == 0:
-                    restarts += 1
-                    server = self._start(command)
+            if not server.is_alive and has_freed and not has_restarted:
+                # Lockgate and gunicorn try again by themselves; others have ended.
+                has_restarted = True
+                server = self._start(command)
                 continue
             if not server.is_alive:
                 raise Failed(f"the server has ended: {command}\n{output}")
