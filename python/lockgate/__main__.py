@@ -9,12 +9,13 @@ from lockgate._lockgate import run
 #: The commands that have a module of their own: its `main` takes the arguments behind the command
 #: and returns the exit code. It is imported only for its command.
 COMMANDS = {
+    "check": "lockgate.check.command",
     "ctl": "lockgate.control",
-    "top": "lockgate.top",
     "convert": "lockgate.convert.command",
     "dev": "lockgate.dev.command",
     "hash-password": "lockgate.hash_password",
     "precompress": "lockgate.precompress",
+    "top": "lockgate.top",
 }
 
 

@@ -20,6 +20,11 @@ pub const COMMANDS: &[Command] = &[
     ),
     command("top", "", "a live view of a running server"),
     command(
+        "check",
+        "[APP]",
+        "faults of an application, and what hurts in production",
+    ),
+    command(
         "convert",
         "FILE",
         "lockgate.toml from uWSGI, gunicorn, granian, waitress",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lockgate.check.finding import Paragraph
 
 REPOSITORY = "https://github.com/lockgate/lockgate/blob/main/"
@@ -9,8 +11,7 @@ REPOSITORY = "https://github.com/lockgate/lockgate/blob/main/"
 
 def pep(title: str) -> Paragraph:
     """A section of PEP 3333, which numbers none."""
-    kept = "".join(letter for letter in title.lower() if letter.isalnum() or letter in " -_")
-    anchor = "-".join(kept.replace("_", " ").split())
+    anchor = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
     return Paragraph(f"PEP 3333, {title}", f"https://peps.python.org/pep-3333/#{anchor}")
 
 
@@ -23,6 +24,10 @@ def page(path: str, anchor: str = "") -> Paragraph:
     """A page of Lockgate's documentation."""
     target = f"{path}#{anchor}" if anchor else path
     return Paragraph(target, REPOSITORY + target)
+
+
+def checking(anchor: str) -> Paragraph:
+    return page("docs/checking.md", anchor)
 
 
 STRINGS = pep("A Note On String Types")

@@ -145,6 +145,25 @@ def assignment(files: Iterable[str], names: set[str]) -> Place | None:
     return None
 
 
+def called(files: Iterable[str], name: str) -> Place | None:
+    """Where a function or method of that name is called."""
+    for file in files:
+        for node in nodes(file):
+            is_call = isinstance(node, ast.Call)
+            if is_call and name in (getattr(node.func, "attr", ""), getattr(node.func, "id", "")):
+                return Place(file, node.lineno)
+    return None
+
+
+def constant(files: Iterable[str], text: str) -> Place | None:
+    """Where a text stands in the source."""
+    for file in files:
+        for node in nodes(file):
+            if isinstance(node, ast.Constant) and node.value == text:
+                return Place(file, node.lineno)
+    return None
+
+
 @lru_cache(maxsize=512)
 def nodes(file: str) -> tuple[Any, ...]:
     try:

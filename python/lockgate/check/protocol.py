@@ -53,6 +53,7 @@ class Exchange:
         self._start: Callable[..., Any] = unrecorded
         #: Where `start_response` was called.
         self._started_at: Place | None = None
+        self._raised_at: Place | None = None
         self._is_started = False
         self._is_over = False
         self._has_raised_again = False
@@ -100,20 +101,23 @@ class Exchange:
         if self._is_started and exc_info is None:
             text = "start_response is called a second time, without exc_info"
             self._notice(Breach(body_rules.START_TWICE, text), place)
-        self._code = head_rules.code_of(status)
+        code = head_rules.code_of(status)
         for breach in (
             *head_rules.status(status),
-            *head_rules.headers(headers, self._code),
+            *head_rules.headers(headers, code),
             *head_rules.exc_info(exc_info),
         ):
             self._notice(breach, place)
-        self._is_started, self._started_at = True, place
-        self._announced, self._has_type = announced(headers)
+        self._is_started = True
         try:
             write = self._start(*arguments)
         except BaseException:
+            # The head that was sent before stays.
+            self._raised_at = place
             self._has_raised_again = exc_info is not None
             raise
+        self._code, self._started_at = code, place
+        self._announced, self._has_type = announced(headers)
         return self._writer(write)
 
     def _writer(self, write: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -175,7 +179,7 @@ class Exchange:
         if self._has_raised_again:
             self._has_raised_again = False
             text = "the exception that start_response has raised is caught, and the body continues"
-            self._notice(Breach(body_rules.TRAPPED, text), self._started_at)
+            self._notice(Breach(body_rules.TRAPPED, text), self._raised_at)
 
     def _notice(self, breach: Breach, place: Place | None) -> None:
         self._report(Finding(breach.rule, breach.text, place, self._request))

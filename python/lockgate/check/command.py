@@ -1,0 +1,205 @@
+"""`lockgate check`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from lockgate.admin_command import duration
+from lockgate.arguments import Parser, near
+from lockgate.check import importing, places, report
+from lockgate.check.report import Result
+from lockgate.check.rules import all as rules
+from lockgate.check.running import Options, run
+from lockgate.check.settings import Refused, Settings, read
+
+DESCRIPTION = """\
+Imports an application as a worker does, drives it with requests, and reports breaches of PEP 3333
+and what hurts in production, each with its file, line and paragraph.
+
+APP is what the server takes; without it, lockgate.toml names the application. Flags of the server
+follow `--`. Run it with the variables of a test system: views are called."""
+
+EXAMPLES = {
+    "lockgate check app:app": "checks an application",
+    "lockgate check mysite.wsgi --strict --no-host": "in CI: warnings fail, and no rule is about "
+    "this machine",
+    "lockgate check app:app --path /reports/ --ignore write": "asks also for a page that no "
+    "framework knows, and leaves a rule out",
+    "lockgate check app:app -- --workers 4 --threads 32": "for a server with these settings",
+    "lockgate check --rules": "lists the rules",
+}
+EXIT_CODES = {
+    0: "no error found (with --strict: no warning either)",
+    1: "errors found",
+    2: "an invalid flag, name or value",
+    3: "the application cannot be imported",
+    4: "there is no such application",
+}
+
+#: Seconds for the import, and for what Python runs at its end.
+IMPORT_SECONDS = 60.0
+EXIT_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    own, of_server = split(arguments)
+    command = parser()
+    options = command.parse_args(own)
+    if options.rules:
+        print(report.rules_table(rules.RULES))
+        return 0
+    if (wrong := unknown_rule(options.ignore)) is not None:
+        command.error(wrong)
+    for path in options.path:
+        if not path.startswith("/"):
+            command.error(f"--path: must begin with /, such as /{path}, not {path}")
+    for flag in ("config", "chdir"):
+        if (value := getattr(options, flag)) is not None:
+            of_server = [f"--{flag}", value, *of_server]
+    if options.app is not None:
+        of_server = [options.app, *of_server]
+    try:
+        settings = read(of_server)
+    except Refused as refused:
+        print(refused, file=sys.stderr)
+        return refused.exit_code
+    if settings.get("mount") not in (None, []):
+        text = "mounts are not checked: check each of their applications by itself"
+        print(f"lockgate: check: {text}", file=sys.stderr)
+    return checked(settings, options)
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments of this command, and those behind `--`, which are the server's."""
+    if "--" not in arguments:
+        return list(arguments), []
+    at = list(arguments).index("--")
+    return list(arguments[:at]), list(arguments[at + 1 :])
+
+
+def checked(settings: Settings, options: argparse.Namespace) -> int:
+    """Runs the check, and does not return: threads of the application might never end."""
+    directory = os.getcwd()
+    # What the application prints must not get into the report.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(2, 1)
+    is_imported = threading.Event()
+    watch_import(settings, options, out, is_imported)
+    children = set(importing.children())
+    result = run(
+        settings,
+        Options(
+            paths=tuple(options.path),
+            ignored=frozenset(options.ignore),
+            is_read_only=options.read_only,
+            has_host_rules=not options.no_host,
+            host=options.host,
+            wait=options.wait,
+        ),
+        is_imported.set,
+    )
+    show(result, options, directory, out)
+    end(result.exit_code(options.strict), children)
+    return 0
+
+
+def show(result: Result, options: argparse.Namespace, directory: str, out: TextIO) -> None:
+    if options.json:
+        report.write(report.as_json(result, options.strict), out)
+        return
+    has_colours = report.wants_colours(os.environ, out.isatty())
+    report.write(report.text(result, directory, has_colours), out)
+
+
+def watch_import(
+    settings: Settings,
+    options: argparse.Namespace,
+    out: TextIO,
+    is_imported: threading.Event,
+) -> None:
+    """Ends the process if the import takes too long, with the line at which it stands."""
+    directory = os.getcwd()
+    main_thread = threading.main_thread().ident or 0
+
+    def watch() -> None:
+        if is_imported.wait(IMPORT_SECONDS):
+            return
+        place = places.own_frame(sys._current_frames().get(main_thread))
+        at = f", at {report.relative(place.file, directory)}:{place.line}" if place else ""
+        result = Result(settings["app"], problem_code=3)
+        result.problem = f"the import is not complete after {IMPORT_SECONDS:g} s{at}"
+        show(result, options, directory, out)
+        os._exit(result.problem_code)
+
+    threading.Thread(target=watch, name="lockgate-check", daemon=True).start()
+
+
+def end(code: int, children: set[int]) -> None:
+    """As at the end of a Python program, for a limited time."""
+    for pid in set(importing.children()) - children:
+        # The import or a request has started it.
+        os.kill(pid, signal.SIGTERM)
+
+    def leave() -> None:
+        time.sleep(EXIT_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=leave, daemon=True).start()
+    atexit._run_exitfuncs()
+    os._exit(code)
+
+
+def unknown_rule(names: Sequence[str]) -> str | None:
+    known = list(rules.by_id())
+    for name in names:
+        if name not in known:
+            hint = near(name, known) or "; lockgate check --rules lists them"
+            return f"--ignore: {name}: there is no such rule{hint}"
+    return None
+
+
+def parser() -> Parser:
+    made = Parser("lockgate check", DESCRIPTION, examples=EXAMPLES, exit_codes=EXIT_CODES)
+    made.add_argument("app", nargs="?", metavar="APP", help="such as module:attribute")
+    made.add_argument("--json", action="store_true", help="print the report as JSON")
+    made.add_argument("--strict", action="store_true", help="exit with 1 also for warnings")
+    made.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a path to request, besides / and those that the framework knows; repeatable",
+    )
+    made.add_argument(
+        "--host",
+        metavar="NAME",
+        help="Host of the requests (default: localhost, or the first of Django's ALLOWED_HOSTS)",
+    )
+    made.add_argument("--read-only", action="store_true", help="send no request with POST")
+    made.add_argument("--no-host", action="store_true", help="leave out the rules about this host")
+    made.add_argument(
+        "--wait",
+        type=duration,
+        default=Options.wait,
+        metavar="SECONDS",
+        help="how long to wait for an answer",
+    )
+    made.add_argument(
+        "--ignore",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="leave a rule out; repeatable",
+    )
+    made.add_argument("--rules", action="store_true", help="list the rules and exit")
+    made.add_argument("-c", "--config", metavar="PATH", help="the server's configuration")
+    made.add_argument("--chdir", metavar="DIR", help="the server's working directory")
+    return made

@@ -1,0 +1,61 @@
+"""Import of the application as a worker does it: directory, variables, `sys.path`, name."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from lockgate import loading, paste, patching
+from lockgate.check.settings import Settings, named
+from lockgate.signals import HANDLED_BY_WORKERS
+
+Application = Callable[..., Any]
+
+
+def prepare(settings: Settings) -> None:
+    """Changes this process as a worker is before the import."""
+    if settings["chdir"]:
+        try:
+            os.chdir(settings["chdir"])
+        except OSError as error:
+            text = f"chdir = {settings['chdir']}: {error.strerror}"
+            raise loading.AppImportError(text) from None
+    for variable in settings["env"]:
+        name, _, value = variable.partition("=")
+        os.environ[name] = value
+    for number in HANDLED_BY_WORKERS:
+        # The application finds a handler that it can save and call.
+        signal.signal(number, found_handler)
+
+
+def found_handler(number: int, frame: object) -> None:
+    """Does what the signal does in a program without handlers."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def load(settings: Settings) -> Application:
+    """Raises AppImportError, AppNotFound or PatchedThreads, with the exit code of the server."""
+    refuse_patched(settings, "before the application was imported, as by sitecustomize")
+    name = named(settings["app"])
+    pythonpath = settings["pythonpath"]
+    if name.paste is not None:
+        pairs = [tuple(pair.split("=", 1)) for pair in settings["paste_global"]]
+        application = paste.load(name.paste, name.paste_name, pairs, pythonpath)
+    else:
+        application = loading.load(
+            module=name.module,
+            file=name.file,
+            attribute=name.attribute,
+            arguments=name.arguments,
+            pythonpath=pythonpath,
+        )
+    refuse_patched(settings, "by the import of the application")
+    return application
+
+
+def refuse_patched(settings: Settings, when: str) -> None:
+    if not settings["allow_patched_threads"]:
+        patching.refuse(when)

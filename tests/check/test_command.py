@@ -1,0 +1,127 @@
+"""`lockgate check`: exit codes, forms of the report, flags; its page in the documentation."""
+
+import json
+
+import pytest
+from check.rule_rows import PAGE, SECTIONS, written
+from harness import run
+from lockgate.check.rules.all import RULES
+
+GOOD = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
+WARNS = GOOD.replace('"200 OK"', '"200"')
+FAILS = GOOD.replace('"200 OK"', "200")
+
+
+@pytest.fixture
+def check(tmp_path):
+    def check(source, *arguments, environment=None):
+        (tmp_path / "shop.py").write_text(source)
+        return run("check", *arguments, chdir=tmp_path, environment=environment, within=60)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "code"),
+    [
+        (GOOD, ["shop:app"], 0),
+        (GOOD, ["shop:app", "--strict"], 0),
+        (WARNS, ["shop:app"], 0),
+        (WARNS, ["shop:app", "--strict"], 1),
+        (WARNS, ["shop:app", "--strict", "--ignore", "status-reason"], 0),
+        (FAILS, ["shop:app"], 1),
+        (FAILS, ["shop:app", "--ignore", "status-type"], 0),
+        (GOOD, ["shop:nothing"], 4),
+        (GOOD, ["missing:app"], 3),
+        (f"{GOOD}\n1 / 0\n", ["shop:app"], 3),
+        (GOOD, ["shop:app", "--", "--threads", "0"], 2),
+        (GOOD, ["shop:app", "--ignore", "status"], 2),
+        (GOOD, ["shop:app", "--path", "orders"], 2),
+        (GOOD, ["shop:app", "--colour"], 2),
+    ],
+)
+def test_exit_codes(check, source, arguments, code):
+    if "--" not in arguments:
+        arguments = [*arguments, "--no-host"]
+    done = check(source, *arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_a_traceback_has_only_frames_of_the_application(check):
+    done = check(f"{GOOD}\n1 / 0\n", "shop:app")
+    assert 'shop.py", line 6, in <module>' in done.stdout
+    assert "ZeroDivisionError" in done.stdout
+    assert "lockgate/check" not in done.stdout + done.stderr
+
+
+def test_the_settings_of_the_file_name_the_application(check, tmp_path):
+    (tmp_path / "lockgate.toml").write_text('app = "shop:made(\'/a\')"\nenv = ["GREETING=hi"]\n')
+    source = f"{GOOD}\nimport os\n\n\ndef made(path):\n    print(os.environ['GREETING'], path)\n"
+    done = check(f"{source}    return app\n", "--no-host")
+    assert done.returncode == 0, done.stderr
+    # What the application prints is not part of the report.
+    assert done.stderr == "hi /a\n"
+    assert done.stdout.startswith("shop:made('/a'): 0 errors, 0 warnings; 43 requests to 1 path")
+
+
+def test_json_is_all_that_is_printed(check):
+    done = check(f"print('imported')\n{WARNS}", "shop:app", "--json", "--no-host", "--path", "/a")
+    report = json.loads(done.stdout)
+    [finding] = report.pop("findings")
+    assert report == {
+        "application": "shop:app",
+        "exit_code": 0,
+        "errors": 0,
+        "warnings": 1,
+        "requests": 66,
+        "paths": 2,
+        "problem": None,
+    }
+    assert (finding["rule"], finding["line"]) == ("status-reason", 4)
+    failed = json.loads(check("import nothing_of_this_name\n", "shop:app", "--json").stdout)
+    assert failed["exit_code"] == 3 and "nothing_of_this_name" in failed["problem"]
+
+
+def test_read_only_sends_no_body(check):
+    source = GOOD.replace(
+        "start_response(", 'print(environ["REQUEST_METHOD"])\n    start_response('
+    )
+    methods = set(check(source, "shop:app", "--no-host").stderr.split())
+    assert methods == {"GET", "HEAD", "OPTIONS", "PURGE", "POST"}
+    methods = set(check(source, "shop:app", "--no-host", "--read-only").stderr.split())
+    assert methods == {"GET", "HEAD", "OPTIONS", "PURGE"}
+
+
+def test_colours_are_for_terminals(check):
+    plain = check(WARNS, "shop:app", "--no-host").stdout
+    forced = check(WARNS, "shop:app", "--no-host", environment={"FORCE_COLOR": "1"}).stdout
+    assert "\x1b" not in plain and "\x1b[1;33mwarning\x1b[0m" in forced
+
+
+def test_the_page_has_every_rule():
+    text = PAGE.read_text("utf-8")
+    assert written(text) == text, "python tests/check/rule_rows.py writes the tables again"
+    assert sorted(rule.id for rules in SECTIONS.values() for rule in rules) == sorted(
+        rule.id for rule in RULES
+    )
+    listed = run("check", "--rules").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == [rule.id for rule in RULES]
+
+
+def test_ids_are_unique_and_links_have_anchors():
+    ids = [rule.id for rule in RULES]
+    assert len(ids) == len(set(ids))
+    text = PAGE.read_text("utf-8")
+    anchors = {
+        "#" + line.lstrip("# ").lower().replace(",", "").replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    }
+    for rule in RULES:
+        page, _, anchor = rule.paragraph.link.partition("docs/checking.md")
+        if page != rule.paragraph.link and anchor:
+            assert anchor in anchors, rule
