@@ -16,6 +16,9 @@ pub(crate) const SCRIPT_NAME: &str = "SCRIPT_NAME";
 /// Names the configuration file; not a setting, because the file cannot name itself.
 pub(crate) const CONFIG: &str = "LOCKGATE_CONFIG";
 
+/// What `lockgate dev` tells its workers (`lockgate.dev.options`).
+const DEV: &str = "LOCKGATE_DEV";
+
 const PREFIX: &str = "LOCKGATE_";
 
 /// The settings in `LOCKGATE_*` variables, in the order of the environment, and the errors in the others.
@@ -25,7 +28,7 @@ pub(crate) fn read(environment: &[(OsString, OsString)]) -> (Vec<Assignment>, Ve
         // A name that is not UTF-8 cannot name a setting.
         let Some(name) = name
             .to_str()
-            .filter(|name| name.starts_with(PREFIX) && *name != CONFIG)
+            .filter(|name| name.starts_with(PREFIX) && ![CONFIG, DEV].contains(name))
         else {
             continue;
         };

@@ -284,6 +284,7 @@ fn an_empty_variable_is_unset() {
 #[test]
 fn variables_of_a_service_called_lockgate_are_not_settings() {
     let links: Variables = &[
+        ("LOCKGATE_DEV", "{}"),
         ("LOCKGATE_SERVICE_HOST", "10.96.1.7"),
         ("LOCKGATE_SERVICE_PORT", "80"),
         ("LOCKGATE_SERVICE_PORT_HTTP", "80"),
