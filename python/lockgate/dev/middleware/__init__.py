@@ -1,10 +1,17 @@
-"""What is around an application under `lockgate dev`."""
+"""What is around an application under `lockgate dev`.
+
+From the outside: numbers of SQL statements, the script that loads pages again, Werkzeug's debugger,
+the validator. Each is there only if an option asks for it, except the numbers.
+"""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
+from lockgate.dev.middleware.messages import Messages
+from lockgate.dev.middleware.statements import CountedStatements
 from lockgate.dev.options import Options
 
 Application = Callable[..., Any]
@@ -12,11 +19,41 @@ Application = Callable[..., Any]
 
 def wrap(application: Application, options: Options) -> Application:
     """The application in the middleware that the options ask for; called once in each worker, when
-    the application has loaded."""
-    return application
+    the application has loaded. With `refresh`, the pages of other versions load themselves again
+    from now on."""
+    messages = Messages(options.colour)
+    if options.validate:
+        from lockgate.dev.middleware.validation import validate
+
+        application = validate(application, messages)
+    if options.debugger:
+        from lockgate.dev.middleware.debugger import Debugger, Unavailable
+
+        try:
+            application = Debugger(application, messages)
+        except Unavailable as error:
+            messages.say(str(error))
+    return CountedStatements(refreshed(application, options, messages))
 
 
 def wrap_error_page(application: Application, options: Options) -> Application:
     """As `wrap`, for the application that answers in place of one that did not load: only what its
-    pages need to reload themselves."""
-    return application
+    pages need to load themselves again."""
+    messages = Messages(options.colour)
+    return CountedStatements(refreshed(application, options, messages, is_error_page=True))
+
+
+def refreshed(
+    application: Application, options: Options, messages: Messages, *, is_error_page: bool = False
+) -> Application:
+    if not options.refresh:
+        return application
+    from lockgate.dev.middleware.refresh import Refresh
+
+    generation = options.generation or secrets.token_hex(6)
+    try:
+        return Refresh(application, generation, messages, is_error_page=is_error_page)
+    except RuntimeError as error:
+        # Without `push = true` nothing holds the event streams.
+        messages.say(f"Pages do not load themselves again: {error}")
+        return application

@@ -1,0 +1,223 @@
+"""Werkzeug's debugger where the application raises an exception: its page, with a console in each
+frame behind a PIN.
+
+The application runs as without it: it is called in the server's call, and its body is passed on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs
+
+from lockgate.dev.middleware.messages import Messages
+
+Application = Callable[..., Any]
+Environ = dict[str, Any]
+
+#: Where an exception waits for Werkzeug's middleware, which catches it again.
+RAISED = "lockgate.dev.raised"
+
+PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))) + os.sep
+
+NOTICE = (
+    '<p class="explanation"><strong>The frames of this page are in the memory of one worker. '
+    "</strong>A reload forgets them: then load this page again.</p>\n"
+)
+#: Where the notice stands in Werkzeug's page.
+HEADLINE = re.compile(r'<h2 class="traceback">')
+
+FORGOTTEN = (
+    "<pre>This traceback belongs to a version of the application that is no longer loaded: "
+    "a reload forgets its frames. Load the page again.</pre>"
+)
+NOT_TRUSTED = "<pre>The PIN is no longer accepted. Load the page again.</pre>"
+
+
+class Unavailable(Exception):
+    """There is no debugger; the text says why."""
+
+
+class Debugger:
+    """An application with Werkzeug's debugger."""
+
+    def __init__(self, application: Application, messages: Messages) -> None:
+        try:
+            werkzeug = importlib.import_module("werkzeug.debug")
+        except ImportError as error:
+            raise Unavailable(
+                "Werkzeug's debugger is not available: Werkzeug is not installed here; "
+                "pip install werkzeug, or leave --debugger out"
+            ) from error
+        self._application = application
+        self._messages = messages
+        # It computes the PIN of the application itself, which `flask run` has, too.
+        self._werkzeug = werkzeug.DebuggedApplication(
+            application,
+            evalex=True,
+            console_init_func=lambda: {"app": application},
+            pin_logging=False,
+        )
+        self._pin: str | None = self._werkzeug.pin
+        self._werkzeug.app = raise_again
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Any:
+        query = environ.get("QUERY_STRING", "")
+        if "__debugger__=yes" in query:
+            return self._command(parse_qs(query), environ, start_response)
+        if environ.get("PATH_INFO") == self._werkzeug.console_path:
+            self._show_pin()
+            return self._werkzeug(environ, start_response)
+        contexts: list[Any] = []
+        environ["werkzeug.debug.preserve_context"] = contexts.append
+        head = Head(start_response)
+        try:
+            body = self._application(environ, head.start)
+        except Exception as error:
+            return self._page(error, contexts, environ, head)
+        wrapper = environ.get("wsgi.file_wrapper")
+        is_file = isinstance(wrapper, type) and isinstance(body, wrapper)
+        if is_file or isinstance(body, (list, tuple)):
+            return body
+
+        def page(error: Exception) -> list[bytes]:
+            return self._page(error, contexts, environ, head)
+
+        return DebuggedBody(body, head, page)
+
+    def _command(
+        self, query: dict[str, list[str]], environ: Environ, start_response: Callable[..., Any]
+    ) -> Any:
+        """A request of the debugger's own page."""
+        command = query.get("cmd", [""])[0]
+        if command != "resource" and query.get("s") != [self._werkzeug.secret]:
+            return answer(start_response, FORGOTTEN)
+        if command == "printpin":
+            self._show_pin()
+            return answer(start_response, "")
+        return self._werkzeug(environ, start_response)
+
+    def _show_pin(self) -> None:
+        if self._pin is not None:
+            self._messages.say_once(f"Debugger PIN: {self._pin}")
+
+    def _page(
+        self, error: Exception, contexts: Iterable[Any], environ: Environ, head: Head
+    ) -> list[bytes]:
+        """The page about an exception, which is also written to the error log. If bytes of another
+        response have been sent, the server gets the exception."""
+        if head.is_sent:
+            raise error
+        error = error.with_traceback(own_frames(error.__traceback__))
+        environ[RAISED] = (error, contexts)
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started.append((status, headers))
+            return b"".join
+
+        html = b"".join(self._werkzeug.debug_application(environ, start)).decode()
+        status, headers = started[-1]
+        place = HEADLINE.search(html)
+        if place is not None and self._werkzeug.check_host_trust(environ):
+            html = html[: place.start()] + NOTICE + html[place.start() :]
+        content = html.encode()
+        headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        headers += [("Content-Length", str(len(content))), ("Cache-Control", "no-store")]
+        head.replace(status, headers, error)
+        return [content]
+
+
+def raise_again(environ: Environ, start_response: Callable[..., Any]) -> Any:
+    """The application that Werkzeug's middleware sees."""
+    __traceback_hide__ = True
+    raised = environ.pop(RAISED, None)
+    if raised is None:
+        # A command of the page that Werkzeug has not accepted.
+        return answer(start_response, NOT_TRUSTED)
+    error, contexts = raised
+    preserve = environ.get("werkzeug.debug.preserve_context")
+    if preserve is not None:
+        for context in contexts:
+            preserve(context)
+    raise error
+
+
+def own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """The traceback without the frames of this package at its beginning."""
+    rest = trace
+    while rest is not None and rest.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        rest = rest.tb_next
+    return rest
+
+
+def answer(start_response: Callable[..., Any], html: str) -> list[bytes]:
+    content = html.encode()
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Length", str(len(content))),
+        ("Cache-Control", "no-store"),
+    ]
+    start_response("200 OK", headers)
+    return [content]
+
+
+class Head:
+    """The head of the application's response, and whether bytes have followed it."""
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self._start_response = start_response
+        self._is_started = False
+        self.is_sent = False
+
+    def start(self, *arguments: Any) -> Callable[[bytes], Any]:
+        write = self._start_response(*arguments)
+        self._is_started = True
+
+        def noted(piece: bytes) -> Any:
+            self.is_sent = self.is_sent or bool(piece)
+            return write(piece)
+
+        return noted
+
+    def replace(self, status: str, headers: list[tuple[str, str]], error: Exception) -> None:
+        """Sets the head of the page in place of the application's."""
+        if self._is_started:
+            self._start_response(status, headers, (type(error), error, error.__traceback__))
+        else:
+            self._start_response(status, headers)
+
+
+class DebuggedBody:
+    """A body during which the application may raise an exception."""
+
+    def __init__(self, body: Any, head: Head, page: Callable[[Exception], list[bytes]]) -> None:
+        self._body = body
+        self._head = head
+        self._page = page
+        self._pieces: Iterator[bytes] | None = None
+
+    def __iter__(self) -> DebuggedBody:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            if self._pieces is None:
+                self._pieces = iter(self._body)
+            piece = next(self._pieces)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._pieces = iter(self._page(error))
+            return next(self._pieces)
+        self._head.is_sent = self._head.is_sent or bool(piece)
+        return piece
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
