@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::{
     AcmeConfig, AppSpec, Bind, BindAddress, CacheConfig, CompressConfig, GunicornConfig,
     Http2Config, IdentityConfig, LimitsConfig, LogStyle, MemoryMeasure, ProxiesConfig, PushConfig,
-    RateLimitsConfig, RedisAddress, RoutesConfig, SessionConfig, StaticConfig, StatsdConfig,
-    TlsConfig, UwsgiConfig,
+    RateLimitsConfig, RedisAddress, ReloadConfig, RoutesConfig, SessionConfig, StaticConfig,
+    StatsdConfig, TlsConfig, UwsgiConfig,
 };
 
 /// The whole configuration. Built by [`resolve`](crate::resolve()), or by [`Config::with_defaults`] in tests.
@@ -85,6 +85,8 @@ pub struct Config {
     pub preload: bool,
     /// Paths that each worker requests from its application before it serves.
     pub warmup: Vec<String>,
+    /// Reloads when files of the application change.
+    pub reload: ReloadConfig,
     /// How long the old workers run beside the new ones after a reload; `None`: not at all.
     pub canary_period: Option<Duration>,
     /// By how many hundredths of a per cent the new workers' error rate may exceed the old ones' in that time.
@@ -281,6 +283,7 @@ impl Config {
             boot_timeout: None,
             preload: false,
             warmup: Vec::new(),
+            reload: ReloadConfig::default(),
             canary_period: None,
             canary_max_error_increase: 500,
             max_requests: 0,
@@ -346,6 +349,7 @@ impl Config {
         });
         logs.chain(&mut self.pidfile)
             .chain(&mut self.spool_dir)
+            .chain(&mut self.reload.extra_files)
             .chain(&mut self.uwsgi.fifos)
             .chain(&mut self.push.grip_key_file)
             .chain(self.tls.paths())

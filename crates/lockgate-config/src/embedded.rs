@@ -13,6 +13,8 @@ const OF_A_SUPERVISOR: &[&str] = &[
     "drain_delay",
     "readiness_path",
     "warmup",
+    "reload",
+    "reload_extra_files",
     "canary_period",
     "canary_max_error_increase",
     "max_requests",

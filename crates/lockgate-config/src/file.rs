@@ -225,8 +225,8 @@ mod tests {
             ("harakiri = 2\n", "did you mean request_timeout?"),
             ("[server]\nworkers = 2\n", "without sections"),
             (
-                "reload = 2\n",
-                "reload (from x.toml line 1): Lockgate does not support this setting yet",
+                "syslog = 2\n",
+                "syslog (from x.toml line 1): Lockgate does not support this setting yet",
             ),
             ("ssl_version = 5\n", "this setting: use tls_min_version"),
             (

@@ -40,6 +40,9 @@ pub use access::{BasicAuth, CertificateRule, ForwardAuthConfig, ForwardAuthUrl, 
 mod rate_limit;
 pub use rate_limit::{Rate, RateKey, RateLimitConfig, RateLimitsConfig};
 
+mod reload;
+pub use reload::ReloadConfig;
+
 mod identity;
 pub use identity::{IdentityConfig, OtlpConfig};
 

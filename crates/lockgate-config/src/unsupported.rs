@@ -1,6 +1,6 @@
 //! gunicorn's settings that Lockgate does not support, each with advice.
 //!
-//! One that would change what the server does is refused: a server that accepts `reload` and watches no file misleads
+//! One that would change what the server does is refused: a server that accepts `syslog` and logs elsewhere misleads
 //! its operator. The others are ignored with a note. gunicorn's default is accepted silently.
 
 use Support::{CommandLine, Ignored, Never, NotYet};
@@ -149,7 +149,6 @@ const SYSLOG: &str =
     "log to standard error, which systemd's journal or logger(1) forwards to syslog";
 const WITH_SYSLOG: &str = "it has no effect without syslog; remove it";
 const DIRTY: &str = "use a task queue or a separate process";
-const RELOAD: &str = "reload is not supported; restart the server after a change";
 const CONTROL: &str = "use admin_bind and lockgate ctl, or send signals";
 
 /// Every name of gunicorn 27 that is neither a setting here nor a hook.
@@ -162,9 +161,7 @@ pub(crate) const UNSUPPORTED: &[Unsupported] = &[
     value("asgi_lifespan", "\"auto\"", Ignored, ASGI),
     value("asgi_disconnect_grace_period", "3", Ignored, ASGI),
     value("websocket_max_message_size", "16777216", Ignored, ASGI),
-    switch("reload", NotYet, "restart the server after a change"),
-    value("reload_engine", "\"auto\"", Ignored, RELOAD),
-    list("reload_extra_files", Ignored, RELOAD).flags(&["reload-extra-file"]),
+    value("reload_engine", "\"auto\"", Ignored, "reload uses the system's notifications, and looks at files twice a second where it has none; remove it"),
     switch("spew", Ignored, "use a tracer, such as python -m trace"),
     switch("daemon", Never, "run it under systemd or another service manager").short('D'),
     value("worker_tmp_dir", "null", Ignored, "there are no heartbeat files; remove it"),

@@ -94,6 +94,13 @@ pub enum GunicornEvent {
         /// Lockgate's message.
         detail: String,
     },
+    /// Files have changed.
+    Modified {
+        /// One of them.
+        file: String,
+        /// Lockgate's message.
+        detail: String,
+    },
     /// A request is refused.
     InvalidRequest {
         /// The peer's IP address; empty on a unix socket.
@@ -196,6 +203,10 @@ impl GunicornEvent {
             Self::InvalidRequest { ip, error } => one(
                 Level::Warning,
                 format!("Invalid request from ip={ip}: {error}"),
+            ),
+            Self::Modified { file, detail } => one(
+                Level::Info,
+                with_detail(format!("Worker reloading: {file} modified"), detail),
             ),
             Self::ShutDown { code } => shut_down(*code),
             Self::InAnotherLine => Vec::new(),
@@ -347,6 +358,13 @@ mod tests {
                     Level::Error,
                     "Worker (pid:7) exited with code 9.\n  after 1 s\n    GET /",
                 )],
+            ),
+            (
+                GunicornEvent::Modified {
+                    file: "/srv/app.py".to_owned(),
+                    detail: String::new(),
+                },
+                &[(Level::Info, "Worker reloading: /srv/app.py modified")],
             ),
             (
                 GunicornEvent::Restarting {

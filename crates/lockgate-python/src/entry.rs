@@ -23,6 +23,7 @@ use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{privileges, signals};
+use crate::reloading::FileReports;
 use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
@@ -164,7 +165,7 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
     }
-    let code = match loading::load(py, config, None) {
+    let code = match loading::load(py, config, None, None) {
         Ok(_) => {
             let app = &config.app;
             print(
@@ -199,6 +200,14 @@ pub(crate) fn serve_program(
     let resolved = sources
         .read(py)
         .map_err(|error| PyValueError::new_err(error.text()))?;
+    if resolved.config.reload.is_enabled
+        && (sources.program()).is_some_and(|one| one.has_application)
+    {
+        return Err(PyValueError::new_err(
+            "reload = true: the workers inherit the application of the program and cannot load changed code; name the \
+             application, as in lockgate.serve(\"shop.wsgi:app\", reload=True)",
+        ));
+    }
     Ok(serve(py, &resolved, sources, provide, None))
 }
 
@@ -281,6 +290,14 @@ fn serve(
         return CANNOT_START;
     }
     title::set(py, config, Role::Supervisor);
+    if config.reload.is_enabled
+        && let Err(error) = FileReports::prepare(py)
+    {
+        let problem = exceptions::summary(py, &error);
+        let message = format!("cannot import lockgate.reloading: {problem}");
+        log.write(Level::Critical, &message);
+        return CANNOT_START;
+    }
     let mut hooks = PythonHooks::new(config, log, identity, sources);
     hooks.provide = provide;
     let code = lockgate_supervisor::run(config, &mut hooks, handover);

@@ -1,8 +1,7 @@
 //! Implements the supervisor's host in Python: forking, running a worker, exec at an upgrade, exit.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,13 +16,13 @@ use lockgate_supervisor::{
 };
 use lockgate_worker::log::{ErrorLog, create_missing};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::interpreter::exceptions;
 use crate::loading::Loaded;
 use crate::process::title::{self, Role};
 use crate::process::{children, privileges, signals};
 use crate::purging::CachePurger;
+use crate::reloading::FileReports;
 use crate::settings_source::{FoundFile, Sources};
 use crate::uwsgi::UwsgiModule;
 use crate::worker::control::RunningWorker;
@@ -32,7 +31,7 @@ use crate::worker::gunicorn::WorkerHooks;
 use crate::worker::loggers::Loggers;
 use crate::worker::shutdown;
 use crate::worker::startup::{CANNOT_START, FAILED};
-use crate::{acme, admin, hook_process, interpreter, relay, spans};
+use crate::{acme, admin, hook_process, interpreter, relay, spans, successor, watching};
 
 /// The supervisor's host.
 pub(crate) struct PythonHooks {
@@ -68,6 +67,8 @@ pub(crate) struct PythonHooks {
     /// What the span exporter sends, if `otlp` is set.
     pub(crate) span_log: Option<Log>,
     pub(crate) scoreboard: Option<Scoreboard>,
+    /// In a worker or a fork server: reports of the files of the application, if `reload` is set.
+    pub(crate) file_reports: Option<FileReports>,
 }
 
 impl PythonHooks {
@@ -97,6 +98,7 @@ impl PythonHooks {
             rates: None,
             span_log: None,
             scoreboard: None,
+            file_reports: None,
         }
     }
 
@@ -127,6 +129,26 @@ impl PythonHooks {
     /// What purges the cache, if there is one.
     pub(crate) fn purger(&self) -> Option<CachePurger> {
         CachePurger::new(self.responses, self.purge_log, &self.config.cache)
+    }
+
+    /// In a side process: its title, and the workers' user. The error is its exit code.
+    fn become_side_process(
+        &self,
+        role: Role,
+        name: &str,
+        context: &WorkerContext,
+    ) -> Result<(), i32> {
+        Python::attach(|py| {
+            title::set(py, &self.config, role);
+            privileges::change_user(py, &self.config).map_err(|error| {
+                let problem = exceptions::summary(py, &error);
+                let message = format!("the {name} cannot start: cannot change user: {problem}");
+                self.log.write(Level::Error, &message);
+                CANNOT_START
+            })
+        })?;
+        // Otherwise the supervisor has exited meanwhile.
+        context.identity_changed().then_some(()).ok_or(0)
     }
 
     fn serve_as_worker(&mut self, context: &mut WorkerContext) -> i32 {
@@ -218,6 +240,17 @@ impl Hooks for PythonHooks {
         children::note_descriptors(numbers);
     }
 
+    fn report_files_to(&mut self, pipe: BorrowedFd<'_>) {
+        match Python::attach(|py| FileReports::start(py, pipe, &self.log)) {
+            Ok(reports) => self.file_reports = Some(reports),
+            Err(error) => {
+                let problem = Python::attach(|py| exceptions::summary(py, &error));
+                let message = format!("reload: no file of this worker is watched: {problem}");
+                self.log.write(Level::Error, &message);
+            }
+        }
+    }
+
     fn run_worker(&mut self, context: &mut WorkerContext) -> i32 {
         // The supervisor reports what it has logged before the fork.
         self.log.take_counts();
@@ -243,16 +276,8 @@ impl Hooks for PythonHooks {
         scoreboard: Scoreboard,
         requests: OperatorRequests,
     ) -> i32 {
-        Python::attach(|py| title::set(py, &self.config, Role::Admin));
-        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
-            let problem = Python::attach(|py| exceptions::summary(py, &error));
-            let message =
-                format!("the admin listener is not served: cannot change user: {problem}");
-            self.log.write(Level::Error, &message);
-            return CANNOT_START;
-        }
-        if !context.identity_changed() {
-            return 0;
+        if let Err(code) = self.become_side_process(Role::Admin, "admin process", &context) {
+            return code;
         }
         let shared = admin::Shared {
             scoreboard,
@@ -280,15 +305,8 @@ impl Hooks for PythonHooks {
     }
 
     fn run_relay(&mut self, context: WorkerContext) -> i32 {
-        Python::attach(|py| title::set(py, &self.config, Role::Relay));
-        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
-            let problem = Python::attach(|py| exceptions::summary(py, &error));
-            let message = format!("the Redis relay cannot start: cannot change user: {problem}");
-            self.log.write(Level::Error, &message);
-            return CANNOT_START;
-        }
-        if !context.identity_changed() {
-            return 0;
+        if let Err(code) = self.become_side_process(Role::Relay, "Redis relay", &context) {
+            return code;
         }
         let relayed = relay::Relayed {
             broadcast_log: self.broadcast_log,
@@ -303,19 +321,29 @@ impl Hooks for PythonHooks {
     }
 
     fn run_exporter(&mut self, context: WorkerContext) -> i32 {
-        Python::attach(|py| title::set(py, &self.config, Role::Exporter));
-        if let Err(error) = Python::attach(|py| privileges::change_user(py, &self.config)) {
-            let problem = Python::attach(|py| exceptions::summary(py, &error));
-            let message = format!("the span exporter cannot start: cannot change user: {problem}");
-            self.log.write(Level::Error, &message);
-            return CANNOT_START;
-        }
-        if !context.identity_changed() {
-            return 0;
+        if let Err(code) = self.become_side_process(Role::Exporter, "span exporter", &context) {
+            return code;
         }
         let (spans, scoreboard) = (self.span_log, self.scoreboard);
         spans::run(&self.config, &self.log, context, spans, scoreboard).unwrap_or_else(|error| {
             let message = format!("the span exporter cannot start: {error}");
+            self.log.write(Level::Error, &message);
+            CANNOT_START
+        })
+    }
+
+    fn run_watcher(
+        &mut self,
+        context: WorkerContext,
+        reports: OwnedFd,
+        requests: OperatorRequests,
+    ) -> i32 {
+        if let Err(code) = self.become_side_process(Role::Watcher, "watcher", &context) {
+            return code;
+        }
+        let read: Vec<PathBuf> = self.sources.file_path().into_iter().collect();
+        watching::run(&self.log, context, reports, requests, &read).unwrap_or_else(|error| {
+            let message = format!("the watcher cannot start: {error}");
             self.log.write(Level::Error, &message);
             CANNOT_START
         })
@@ -414,45 +442,11 @@ impl Hooks for PythonHooks {
     }
 
     fn successor(&self) -> io::Result<Successor> {
-        if self.sources.program().is_some() {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "lockgate.serve runs in a program, which cannot be replaced under it; restart the program",
-            ));
-        }
-        let command: Vec<OsString> = Python::attach(|py| {
-            py.import("lockgate.successor")?
-                .call_method0("command")?
-                .extract()
-        })?;
-        let mut command = command.into_iter();
-        Ok(Successor {
-            program: command.next().unwrap_or_default(),
-            arguments: command.collect(),
-            environment: self.sources.environment().to_vec(),
-            directory: self.sources.directory().map(PathBuf::from),
-        })
+        successor::find(&self.sources)
     }
 
-    fn exec(&mut self, successor: &Successor, (name, value): (&str, &str)) -> io::Error {
-        let failed = Python::attach(|py| -> PyResult<()> {
-            let environment = PyDict::new(py);
-            for (name, value) in &successor.environment {
-                environment.set_item(name, value)?;
-            }
-            environment.set_item(name, value)?;
-            let arguments: Vec<_> = std::iter::once(&successor.program)
-                .chain(&successor.arguments)
-                .collect();
-            let directory = successor.directory.as_ref().map(|path| path.as_os_str());
-            py.import("lockgate.successor")?
-                .call_method1("become", (arguments, environment, directory))
-                .map(drop)
-        });
-        match failed {
-            Ok(()) => io::Error::other("exec returned without an error"),
-            Err(error) => error.into(),
-        }
+    fn exec(&mut self, successor: &Successor, variable: (&str, &str)) -> io::Error {
+        successor::exec(successor, variable)
     }
 
     fn block_signals(&mut self) -> io::Result<()> {

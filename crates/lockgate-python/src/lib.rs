@@ -18,12 +18,15 @@ mod loading;
 mod purging;
 mod push;
 mod relay;
+mod reloading;
 mod sealer;
 mod session_secret;
 mod sessions;
 mod settings_source;
 mod spans;
+mod successor;
 mod uwsgi;
+mod watching;
 mod worker;
 mod wsgi;
 

@@ -9,6 +9,7 @@ use pyo3::types::PyDict;
 
 use crate::ffi::ContextScope;
 use crate::interpreter::exceptions;
+use crate::reloading::FileReports;
 use crate::wsgi::ImportedContext;
 
 /// The exit code of a failed import.
@@ -29,7 +30,8 @@ pub(crate) struct LoadedMount {
     pub(crate) context: ImportedContext,
 }
 
-/// Loads the application that the configuration names, or calls `provide` for it, and then those of the mounts.
+/// Loads the application that the configuration names, or calls `provide` for it, and then those of the mounts. What was
+/// loaded is reported to the watcher, if there is one.
 ///
 /// # Errors
 /// With the text for the operator: a traceback without the server's frames, or a sentence, and hints.
@@ -37,25 +39,45 @@ pub(crate) fn load(
     py: Python<'_>,
     config: &Config,
     provide: Option<&Py<PyAny>>,
+    reports: Option<&FileReports>,
 ) -> Result<Loaded, LoadFailure> {
-    guard_names(py, config, provide.is_some()).map_err(|error| failure(py, &error))?;
+    if let Some(reports) = reports {
+        reports.begin_loading(py);
+    }
+    let loaded = load_all(py, config, provide);
+    match (&loaded, reports) {
+        (Ok(_), Some(reports)) => reports.finish_loading(py),
+        (Err((_, error)), Some(reports)) => reports.fail_loading(py, error),
+        (_, None) => {}
+    }
+    loaded.map_err(|(place, error)| {
+        let failure = failure(py, &error);
+        LoadFailure {
+            text: format!("{place}{}", failure.text),
+            ..failure
+        }
+    })
+}
+
+/// The error comes with its place, which the text begins with.
+fn load_all(
+    py: Python<'_>,
+    config: &Config,
+    provide: Option<&Py<PyAny>>,
+) -> Result<Loaded, (String, PyErr)> {
+    let of_server = |error| (String::new(), error);
+    guard_names(py, config, provide.is_some()).map_err(of_server)?;
     refuse_patched_threads(
         py,
         config,
         "before the application was imported, as by sitecustomize or a .pth file",
     )
-    .map_err(|error| failure(py, &error))?;
-    let server = load_one(py, config, &config.app, provide).map_err(|error| failure(py, &error))?;
+    .map_err(of_server)?;
+    let server = load_one(py, config, &config.app, provide).map_err(of_server)?;
     let mut mounts = Vec::new();
     for (route, mount) in config.routes.mounts() {
-        let loaded = load_mount(py, config, mount).map_err(|error| {
-            let failure = failure(py, &error);
-            LoadFailure {
-                text: format!("mount {route}: {}", failure.text),
-                ..failure
-            }
-        })?;
-        mounts.push(loaded);
+        let loaded = load_mount(py, config, mount);
+        mounts.push(loaded.map_err(|error| (format!("mount {route}: "), error))?);
     }
     Ok(Loaded { server, mounts })
 }

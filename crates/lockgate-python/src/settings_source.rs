@@ -297,6 +297,20 @@ impl Sources {
         }
     }
 
+    /// Where the configuration file is, or would be; `None` if it is none that could change the settings.
+    pub(crate) fn file_path(&self) -> Option<PathBuf> {
+        match self.find_file().ok()? {
+            FoundFile::Toml { path, .. } | FoundFile::Python(ConfSource::File(path)) => {
+                Some(self.located(&path))
+            }
+            FoundFile::Python(_) => None,
+            FoundFile::None => {
+                let reads_default = self.program().is_none_or(|one| one.reads_default_file);
+                reads_default.then(|| self.located(Path::new(DEFAULT_FILE)))
+            }
+        }
+    }
+
     /// A path relative to the working directory at the start; the directory may have changed since.
     fn located(&self, path: &Path) -> PathBuf {
         match &self.directory {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -119,6 +119,10 @@ pub trait Hooks {
     /// application closes them. Each call replaces the previous list.
     fn set_private_descriptors(&mut self, _numbers: Vec<RawFd>) {}
 
+    /// In a worker or a fork server, before the application is loaded: where its files are reported to the watcher. The
+    /// pipe does not block, and stays open as long as the process.
+    fn report_files_to(&mut self, _pipe: BorrowedFd<'_>) {}
+
     /// Serves, in the child; returns the worker's exit code.
     ///
     /// Must call [`WorkerContext::ready`] or [`WorkerContext::boot_failed`]; when `ready` returns true, it starts to accept
@@ -165,6 +169,20 @@ pub trait Hooks {
     ///
     /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
     fn run_exporter(&mut self, _context: WorkerContext) -> i32 {
+        0
+    }
+
+    /// Watches the files of the application, in a child process; returns its exit code. Only called where `reload` is
+    /// set. The context has no listeners and no worker slot. Workers report their files through the pipe, which does not
+    /// block; `requests` has the supervisor reload.
+    ///
+    /// Must call [`WorkerContext::run`]. Signals have no effect in this process: the supervisor kills it.
+    fn run_watcher(
+        &mut self,
+        _context: WorkerContext,
+        _reports: OwnedFd,
+        _requests: OperatorRequests,
+    ) -> i32 {
         0
     }
 

@@ -58,7 +58,7 @@ pub(crate) enum Outcome {
     Worker(NewWorker),
     /// In the forked admin process.
     Admin(NewSideProcess),
-    /// In the forked ACME process or Redis relay.
+    /// In a forked process that only some settings need, such as the ACME process.
     Optional(Duty, NewSideProcess),
     /// In the forked hook process.
     Hooks(NewSideProcess),
@@ -143,8 +143,7 @@ impl MainLoop {
     pub(crate) fn run(&mut self, first: Event, hooks: &mut dyn Hooks) -> Outcome {
         let mut events = VecDeque::from([first]);
         let config = &self.generations.present().config;
-        self.optional.start(Duty::Relay, config, Instant::now());
-        self.optional.start(Duty::Exporter, config, Instant::now());
+        self.optional.start_first(config, Instant::now(), hooks);
         loop {
             if let Some(outcome) = self.handle(&mut events, hooks) {
                 return outcome;
@@ -203,7 +202,7 @@ impl MainLoop {
         if let Some(admin) = &mut self.admin {
             events.extend(admin.read(now, hooks).into_iter().map(Event::Requested));
         }
-        self.optional.read(now, hooks);
+        events.extend(self.optional.read(now, hooks).map(Event::Requested));
         events.extend(self.hook_process.read(now, hooks));
         events.extend(self.signals.take().into_iter().map(Event::Requested));
         let commands = self.fifos.read(now, self.scoreboard.get(), hooks);
@@ -313,7 +312,11 @@ impl MainLoop {
             Ok(self.generations.prepare(config, certificates, hooks)?)
         });
         match prepared {
-            Ok(rules) => Event::Prepared(rules),
+            Ok(rules) => {
+                let config = &self.generations.get_mut(Generation::Next).config;
+                self.optional.watch(config, Instant::now(), hooks);
+                Event::Prepared(rules)
+            }
             Err(SettingsFailure { reason, report }) => Event::PrepareFailed { reason, report },
         }
     }

@@ -24,6 +24,7 @@ use crate::os::InheritedDescriptors;
 use crate::pid_file::{PidFile, PidFileError};
 use crate::processes::admin_process::AdminProcess;
 use crate::processes::hook_process::{Begun, HookProcess};
+use crate::processes::optional_processes::Duty;
 use crate::service_manager::notify::Notifier;
 use crate::shared_memory::SharedMemory;
 use crate::signals::{SupervisorSignals, TerminalSignals, WorkerSignals};
@@ -243,6 +244,7 @@ fn begin_hooks(
                     certificates: None,
                     stacks: None,
                     stats: Vec::new(),
+                    reports: None,
                 };
                 let events = hook_process.take_receiver();
                 new.run_hook_process(resources, events, signals, hooks)
@@ -401,7 +403,10 @@ fn finish(mut main_loop: MainLoop, outcome: Outcome, hooks: &mut dyn Hooks) -> i
             new.run_admin(resources, signals, hooks)
         }),
         Outcome::Optional(duty, new) => new.replace_signals(supervisor).map(|signals| {
-            let resources = main_loop.into_optional_resources();
+            let resources = match duty {
+                Duty::Watcher => main_loop.into_watcher_resources(),
+                Duty::Acme | Duty::Relay | Duty::Exporter => main_loop.into_optional_resources(),
+            };
             new.run_optional(duty, resources, signals, hooks)
         }),
         Outcome::Hooks(new) => new.replace_signals(supervisor).map(|signals| {

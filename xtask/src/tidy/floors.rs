@@ -4,7 +4,7 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 17] = [
+const FLOORS: [(&str, &[&str]); 18] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
@@ -58,10 +58,12 @@ const FLOORS: [(&str, &[&str]); 17] = [
         "lockgate-otlp",
         &["lockgate-config", "lockgate-observe", "lockgate-shm"],
     ),
+    ("lockgate-watch", &["lockgate-config", "lockgate-observe"]),
     (
         "lockgate-python",
         &[
             "lockgate-otlp",
+            "lockgate-watch",
             "lockgate-access",
             "lockgate-cache",
             "lockgate-compress",

@@ -12,7 +12,7 @@ const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
 /// Crates without any unsafe code: the lower floors, the worker, the clients, and this one.
-const SAFE_CRATES: [&str; 14] = [
+const SAFE_CRATES: [&str; 15] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
@@ -25,6 +25,7 @@ const SAFE_CRATES: [&str; 14] = [
     "lockgate-acme",
     "lockgate-otlp",
     "lockgate-relay",
+    "lockgate-watch",
     "lockgate-worker",
     "xtask",
 ];

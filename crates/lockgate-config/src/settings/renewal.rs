@@ -1,5 +1,6 @@
 //! Settings: how workers start, and when they are replaced.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::MemoryMeasure;
@@ -71,6 +72,49 @@ pub(super) const SETTINGS: &[Setting] = &[
             Ok(())
         },
         show: |builder| builder.config.preload.to_string(),
+    },
+    Setting {
+        name: "reload",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload"],
+        shape: Shape::Switch,
+        kind: Kind::Switch,
+        doc: "Reload when a file of the application changes, for development. A side process watches the files of all \
+              imported modules, new modules beside them, the configuration file and `reload_extra_files`. A change \
+              has the effect of SIGHUP: listening sockets stay open, the old workers serve until the new ones have \
+              loaded the application, and continue to if it cannot be loaded.",
+        gunicorn: &["reload"],
+        uwsgi: &["py-autoreload"],
+        read: |builder, value| {
+            builder.config.reload.is_enabled = value.switch()?;
+            Ok(())
+        },
+        show: |builder| builder.config.reload.is_enabled.to_string(),
+    },
+    Setting {
+        name: "reload_extra_files",
+        section: Section::Renewal,
+        short: None,
+        flags: &["reload-extra-files", "reload-extra-file"],
+        shape: Shape::List,
+        kind: Kind::Path,
+        doc: "Further files that `reload` watches, such as templates. Paths, directories with all that is below them, \
+              and patterns, as in `[\"templates/**/*.html\", \"settings.ini\"]`. `*`, `?` and `[a-z]` match within a \
+              name, `**` any directories. Backup and temporary files of editors are ignored, and so are hidden \
+              directories, `__pycache__` and `node_modules`. A list; in flags and variables, items are separated by \
+              commas.",
+        gunicorn: &["reload_extra_files"],
+        uwsgi: &[],
+        read: |builder, value| {
+            builder.config.reload.extra_files =
+                value.items(',')?.into_iter().map(PathBuf::from).collect();
+            Ok(())
+        },
+        show: |builder| {
+            let files = &builder.config.reload.extra_files;
+            quoted_list(files.iter().map(|path| path.display()))
+        },
     },
     Setting {
         name: "canary_period",

@@ -306,8 +306,8 @@ fn what_a_configuration_of_gunicorns_means_here_is_said() {
 fn what_would_change_behaviour_is_refused_with_advice() {
     let cases = [
         (
-            bound("reload", "true"),
-            "reload (from gunicorn.conf.py line 1): Lockgate does not support this setting yet: restart",
+            bound("syslog", "true"),
+            "syslog (from gunicorn.conf.py line 1): Lockgate does not support this setting yet: log to standard error",
         ),
         (
             bound("daemon", "true"),
@@ -401,8 +401,8 @@ fn gunicorn_cmd_args_is_between_the_file_and_the_command_line() {
             "workers = 0 (from --workers in GUNICORN_CMD_ARGS): must be at least 1, or \"auto\"",
         ),
         (
-            "--reload",
-            "--reload (from --reload in GUNICORN_CMD_ARGS): Lockgate does not",
+            "--log-syslog",
+            "--log-syslog (from --log-syslog in GUNICORN_CMD_ARGS): Lockgate does not",
         ),
     ] {
         let found = errors(given(&["a:b"], &[(variable, value)], None));

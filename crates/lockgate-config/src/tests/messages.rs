@@ -136,10 +136,10 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "worker_class = \"tornado\" (from --worker-class): is not supported; remove it for a WSGI application; run a Tornado application with Tornado's own server",
         ),
         (
-            &["a:b", "--reload"],
+            &["a:b", "--log-syslog"],
             &[],
             None,
-            "--reload: Lockgate does not support this setting yet: restart the server after a change",
+            "--log-syslog: Lockgate does not support this setting yet: log to standard error, which systemd's journal or logger(1) forwards to syslog",
         ),
         (
             &["a:b", "-D"],
@@ -333,14 +333,14 @@ fn only_a_command_line_that_cannot_be_understood_is_a_matter_of_usage() {
         (&["a:b", "-w"], &[], None, true),
         (&["a:b", "-w0"], &[], None, true),
         (&["a:b", "-k", "asgi"], &[], None, true),
-        (&["a:b", "--reload"], &[], None, true),
+        (&["a:b", "--log-syslog"], &[], None, true),
         (&["a:b"], &[("GUNICORN_CMD_ARGS", "-w0")], None, false),
         (&["a:b", "c:d"], &[], None, true),
         (&["a-b"], &[], None, true),
         (&[], &[], None, false),
         (&["a:b"], &[], Some("workers = 0"), false),
         (&["a:b"], &[], Some("workers ="), false),
-        (&["a:b"], &[], Some("reload = true"), false),
+        (&["a:b"], &[], Some("syslog = true"), false),
         (&["a:b"], &[("LOCKGATE_WORKERS", "0")], None, false),
     ];
     for (arguments, variables, file, expected) in cases {

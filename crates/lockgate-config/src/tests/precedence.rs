@@ -137,6 +137,8 @@ const SAMPLES: &[(&str, &str, &str, &str)] = &[
     ("warmup", "/a", "['/b', '/c?d=1']", "/e, /f"),
     ("boot_timeout", "10", "'1m'", "90s"),
     ("preload", "true", "false", "1"),
+    ("reload", "true", "false", "1"),
+    ("reload_extra_files", "/a", "['/b', '/c/*.html']", "/d, /e"),
     ("canary_period", "30s", "'1m'", "10"),
     ("canary_max_error_increase", "1%", "'12.5%'", "0%"),
     ("max_requests", "1000", "2000", "0"),

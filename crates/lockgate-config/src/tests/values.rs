@@ -310,6 +310,8 @@ fn every_setting_refuses_what_it_cannot_mean() {
         ),
         ("boot_timeout", &[("'soon'", "must be a time")]),
         ("preload", &[("'x'", "true or false")]),
+        ("reload", &[("'x'", "true or false")]),
+        ("reload_extra_files", &[("1", "a list of texts")]),
         ("canary_period", &[("'soon'", "must be a time")]),
         (
             "canary_max_error_increase",

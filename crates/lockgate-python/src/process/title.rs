@@ -17,6 +17,7 @@ pub(crate) enum Role {
     Acme,
     Relay,
     Exporter,
+    Watcher,
     Hooks,
 }
 
@@ -43,8 +44,8 @@ fn set_short(name: &str) {
 #[cfg(not(target_os = "linux"))]
 fn set_short(_name: &str) {}
 
-/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-spans`, `shop-hooks`: the suffix identifies the
-/// process, so a long name is cut before it.
+/// `shop`, `shop-w0`, `shop-fork`, `shop-admin`, `shop-acme`, `shop-relay`, `shop-spans`, `shop-watch`,
+/// `shop-hooks`: the suffix identifies the process, so a long name is cut before it.
 fn short_name(name: &str, role: Role) -> String {
     let end = match role {
         Role::Supervisor => String::new(),
@@ -54,6 +55,7 @@ fn short_name(name: &str, role: Role) -> String {
         Role::Acme => "-acme".to_owned(),
         Role::Relay => "-relay".to_owned(),
         Role::Exporter => "-spans".to_owned(),
+        Role::Watcher => "-watch".to_owned(),
         Role::Hooks => "-hooks".to_owned(),
     };
     let mut room = SHORT.saturating_sub(end.len()).min(name.len());
@@ -73,6 +75,7 @@ fn title(name: &str, role: Role, app: &str) -> String {
         Role::Acme => "acme".to_owned(),
         Role::Relay => "relay".to_owned(),
         Role::Exporter => "spans".to_owned(),
+        Role::Watcher => "watch".to_owned(),
         Role::Hooks => "hooks".to_owned(),
     };
     format!("{name}: {what} [{app}]")

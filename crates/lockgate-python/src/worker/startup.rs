@@ -170,7 +170,12 @@ impl PythonHooks {
                 exceptions::summary(py, &error)
             ))
         })?;
-        let loaded = loading::load(py, &self.config, self.provide.as_ref())?;
+        let loaded = loading::load(
+            py,
+            &self.config,
+            self.provide.as_ref(),
+            self.file_reports.as_ref(),
+        )?;
         // `loading` refuses this unless the operator has allowed it.
         if let Ok(Some(package)) = threads::patched_by(py) {
             let message = format!(

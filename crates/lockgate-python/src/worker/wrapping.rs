@@ -31,7 +31,8 @@ impl PythonHooks {
             let wrapped = sessions.wrap(py, application).map_err(|error| {
                 cannot_start(format!("session: {}", exceptions::summary(py, &error)))
             })?;
-            self.uwsgi.wrap(py, wrapped).map_err(cannot_start)
+            let wrapped = self.uwsgi.wrap(py, wrapped).map_err(cannot_start)?;
+            self.report_after_calls(py, wrapped)
         };
         self.log_left_out(&context);
         let server = Application::of_server(wrap(loaded.server)?, context);
@@ -40,11 +41,28 @@ impl PythonHooks {
             self.log_left_out(&one.context);
             let callable = match mount.1.has_session {
                 true => wrap(one.application)?,
-                false => self.uwsgi.wrap(py, one.application).map_err(cannot_start)?,
+                false => {
+                    let wrapped = self.uwsgi.wrap(py, one.application);
+                    self.report_after_calls(py, wrapped.map_err(cannot_start)?)?
+                }
             };
             mounts.push(Application::mounted(py, callable, one.context, mount));
         }
         Ok(Applications::new(server, mounts))
+    }
+
+    /// With `reload` the application reports at the end of each call what it has imported.
+    fn report_after_calls(
+        &self,
+        py: Python<'_>,
+        application: Py<PyAny>,
+    ) -> Result<Py<PyAny>, LoadFailure> {
+        match &self.file_reports {
+            Some(reports) => reports.wrap(py, application).map_err(|error| {
+                cannot_start(format!("reload: {}", exceptions::summary(py, &error)))
+            }),
+            None => Ok(application),
+        }
     }
 
     /// Logs the context variables that the import of an application set and its requests do not see.

@@ -58,7 +58,11 @@ impl NewForkServer {
             resources.lifeline.as_fd(),
         ];
         descriptors.extend(channels.map(|fd| fd.as_raw_fd()));
+        descriptors.extend(resources.reports.as_ref().map(AsRawFd::as_raw_fd));
         hooks.set_private_descriptors(descriptors);
+        if let Some(pipe) = &resources.reports {
+            hooks.report_files_to(pipe.as_fd());
+        }
         // The kernel clears the parent-death signal when a process changes its user, so it has to be set again.
         let identity_changed = || parent_death::die_with(supervisor);
         let loaded = hooks.preload(

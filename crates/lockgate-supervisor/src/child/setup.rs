@@ -1,7 +1,7 @@
 //! Child setup: what a forked process keeps of the supervisor's resources, and its first steps.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use lockgate_config::{Config, Endpoint};
@@ -53,6 +53,8 @@ pub(crate) struct ChildResources {
     pub(crate) stacks: Option<StackBoard>,
     /// The listeners of uWSGI's stats server, in the admin process.
     pub(crate) stats: Vec<(Endpoint, OwnedFd)>,
+    /// The pipe of reports to the watcher: the writing end in workers and fork servers, the reading end in the watcher.
+    pub(crate) reports: Option<OwnedFd>,
 }
 
 /// The first step of a worker or a fork server: replaces the supervisor's signal handlers. The error is the exit code
@@ -82,13 +84,14 @@ pub(crate) fn cannot_install(error: &io::Error, hooks: &dyn Hooks) -> i32 {
 impl ChildResources {
     /// Runs a worker; returns its exit code.
     pub(crate) fn run_worker(
-        self,
+        mut self,
         slot: usize,
         channels: (StatusSender, ControlReceiver),
         origin: WorkerOrigin,
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
+        let reports = self.reports.take();
         let mut context = match self.into_context(slot, channels, signals) {
             Ok(context) => context,
             Err(error) => {
@@ -99,7 +102,12 @@ impl ChildResources {
         };
         context.age = origin.age;
         context.pre_fork = origin.pre_fork;
-        hooks.set_private_descriptors(context.descriptors());
+        let descriptors = context.descriptors().into_iter();
+        let pipe = reports.as_ref().map(AsRawFd::as_raw_fd);
+        hooks.set_private_descriptors(descriptors.chain(pipe).collect());
+        if let Some(pipe) = &reports {
+            hooks.report_files_to(pipe.as_fd());
+        }
         // The worker serves first; then its application shuts down.
         let code = hooks.run_worker(&mut context);
         hooks.finish(context.exit_watch(code));

@@ -56,20 +56,29 @@ impl NewSideProcess {
         hooks.run_admin(context, scoreboard, requests)
     }
 
-    /// Runs the ACME process, the Redis relay or the span exporter; returns its exit code.
+    /// Runs the process that has this duty; returns its exit code.
     pub(crate) fn run_optional(
         self,
         duty: Duty,
-        resources: ChildResources,
+        mut resources: ChildResources,
         signals: WorkerSignals,
         hooks: &mut dyn Hooks,
     ) -> i32 {
         hide();
-        match (self.into_context(resources, signals), duty) {
-            (Some(context), Duty::Acme) => hooks.run_acme(context),
-            (Some(context), Duty::Relay) => hooks.run_relay(context),
-            (Some(context), Duty::Exporter) => hooks.run_exporter(context),
-            (None, _) => SETUP_FAILED,
+        let reports = resources.reports.take();
+        let Some(context) = self.into_context(resources, signals) else {
+            return SETUP_FAILED;
+        };
+        match (duty, reports) {
+            (Duty::Acme, _) => hooks.run_acme(context),
+            (Duty::Relay, _) => hooks.run_relay(context),
+            (Duty::Exporter, _) => hooks.run_exporter(context),
+            (Duty::Watcher, Some(reports)) => {
+                let user = geteuid().as_raw();
+                let requests = OperatorRequests::new(Arc::clone(&context.status), user);
+                hooks.run_watcher(context, reports, requests)
+            }
+            (Duty::Watcher, None) => SETUP_FAILED,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a forked process takes over of the main loop: it closes everything that it does not need.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::MainLoop;
 use crate::child::setup::ChildResources;
@@ -26,6 +27,7 @@ impl MainLoop {
             certificates,
             stacks: self.admin.and_then(AdminProcess::into_stacks),
             stats: Vec::new(),
+            reports: self.optional.into_report_writer(),
         }
     }
 
@@ -51,6 +53,7 @@ impl MainLoop {
             certificates: Some(self.certificates.board()),
             stacks,
             stats: sockets(stats),
+            reports: None,
         }
     }
 
@@ -60,7 +63,7 @@ impl MainLoop {
         (self.into_optional_resources(), events)
     }
 
-    /// In the forked ACME process or Redis relay: closes everything that it does not need.
+    /// In a forked process that only some settings need: closes everything that it does not need itself.
     pub(crate) fn into_optional_resources(self) -> ChildResources {
         let resources = Self {
             admin: None,
@@ -69,6 +72,17 @@ impl MainLoop {
         ChildResources {
             certificates: None,
             ..resources.into_admin_resources()
+        }
+    }
+
+    /// The same in the forked watcher, whose settings may be those of the next generation.
+    pub(crate) fn into_watcher_resources(mut self) -> ChildResources {
+        let (reports, watched) = self.optional.take_watched().unzip();
+        let resources = self.into_optional_resources();
+        ChildResources {
+            config: watched.unwrap_or_else(|| Arc::clone(&resources.config)),
+            reports,
+            ..resources
         }
     }
 }

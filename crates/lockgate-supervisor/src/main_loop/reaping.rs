@@ -41,8 +41,8 @@ impl MainLoop {
         {
             return Vec::new();
         }
-        if (self.optional).on_exited(pid, exit_status, Instant::now(), hooks) {
-            return Vec::new();
+        if let Some(request) = (self.optional).on_exited(pid, exit_status, Instant::now(), hooks) {
+            return request.map(Event::Requested).into_iter().collect();
         }
         if (self.hook_process).on_exited(pid, exit_status, Instant::now(), hooks) {
             return Vec::new();

@@ -1,19 +1,26 @@
-//! The side processes that only some settings need: the ACME process, the Redis relay and the span exporter.
+//! The side processes that only some settings need: the ACME process, the Redis relay, the span exporter and the
+//! watcher.
 //!
 //! The ACME process is started when the first workers serve, because they answer the authority's challenges; the server
 //! loses nothing with it but the next renewal. The others are started at once and ended last. All are started again at
-//! each reload, with the new settings.
+//! each reload, with the new settings, except the watcher, which keeps what it knows while its settings are the same.
 
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_config::Config;
+use lockgate_observe::Level;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::Hooks;
 use crate::channels::control::ControlMessage;
+use crate::channels::status::StatusMessage;
 use crate::child::side_process::NewSideProcess;
 use crate::processes::exit_status::ExitStatus;
 use crate::processes::side_process::SideProcess;
+use crate::supervisor::Request;
 
 /// What an optional process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +31,8 @@ pub(crate) enum Duty {
     Relay,
     /// Sends spans to a collector.
     Exporter,
+    /// Watches the files of the application, and requests reloads.
+    Watcher,
 }
 
 /// See the module.
@@ -32,16 +41,28 @@ pub(crate) struct OptionalProcesses {
     acme: Option<SideProcess>,
     relay: Option<SideProcess>,
     exporter: Option<SideProcess>,
+    watcher: Option<SideProcess>,
+    /// Through it workers report to the watcher; it survives both.
+    reports: Option<ReportPipe>,
+    /// The settings of the running watcher.
+    watched: Option<Arc<Config>>,
+}
+
+/// The pipe from the workers to the watcher.
+struct ReportPipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
 }
 
 impl Duty {
-    const ALL: [Self; 3] = [Self::Acme, Self::Relay, Self::Exporter];
+    const ALL: [Self; 4] = [Self::Acme, Self::Relay, Self::Exporter, Self::Watcher];
 
     fn name(self) -> &'static str {
         match self {
             Self::Acme => "ACME process",
             Self::Relay => "Redis relay",
             Self::Exporter => "span exporter",
+            Self::Watcher => "watcher",
         }
     }
 
@@ -54,11 +75,57 @@ impl Duty {
                 has_messages || has_purges || config.shared_rate_limits().is_some()
             }
             Self::Exporter => config.identity.otlp.is_some(),
+            Self::Watcher => config.reload.is_enabled,
         }
     }
 }
 
+impl ReportPipe {
+    /// A new pipe, close-on-exec and non-blocking at both ends.
+    fn new() -> io::Result<Self> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        enlarge(&writer);
+        Ok(Self { reader, writer })
+    }
+}
+
+/// Thousands of modules are reported at once, which exceeds the usual 64 KiB.
+#[cfg(target_os = "linux")]
+fn enlarge(pipe: &OwnedFd) {
+    // With a smaller pipe workers wait for the watcher.
+    let _refused = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn enlarge(_pipe: &OwnedFd) {}
+
 impl OptionalProcesses {
+    /// Before the first worker: starts those that do not wait for workers.
+    pub(crate) fn start_first(&mut self, config: &Config, now: Instant, hooks: &dyn Hooks) {
+        for duty in [Duty::Relay, Duty::Exporter] {
+            self.start(duty, config, now);
+        }
+        self.watch(config, now, hooks);
+    }
+
+    /// Before workers with these settings are forked: they report to the watcher, if there is to be one.
+    pub(crate) fn watch(&mut self, config: &Config, now: Instant, hooks: &dyn Hooks) {
+        if !Duty::Watcher.is_needed(config) || self.reports.is_some() {
+            return;
+        }
+        match ReportPipe::new() {
+            Ok(pipe) => {
+                self.reports = Some(pipe);
+                self.watched = Some(Arc::new(config.clone()));
+                self.start(Duty::Watcher, config, now);
+            }
+            Err(error) => {
+                let message = format!("files are not watched: no pipe for reports: {error}");
+                hooks.log(Level::Error, &message);
+            }
+        }
+    }
+
     /// Starts the process if these settings need it and it does not run yet.
     pub(crate) fn start(&mut self, duty: Duty, config: &Config, now: Instant) {
         let process = self.get(duty);
@@ -81,10 +148,30 @@ impl OptionalProcesses {
 
     /// These settings apply from now on.
     pub(crate) fn restart(&mut self, config: &Config, now: Instant) {
-        self.end_all();
-        for duty in Duty::ALL {
+        for duty in [Duty::Acme, Duty::Relay, Duty::Exporter] {
+            self.end(duty);
             self.start(duty, config, now);
         }
+        if !Duty::Watcher.is_needed(config) {
+            self.end(Duty::Watcher);
+            self.reports = None;
+        } else if (self.watched.as_ref()).is_some_and(|watched| !is_watched_alike(watched, config))
+        {
+            // It dies, and its successor has these settings.
+            self.watched = Some(Arc::new(config.clone()));
+            self.watcher.iter().for_each(SideProcess::kill);
+        }
+    }
+
+    /// In a worker or a fork server: where it reports to the watcher.
+    pub(crate) fn into_report_writer(self) -> Option<OwnedFd> {
+        self.reports.map(|pipe| pipe.writer)
+    }
+
+    /// In the watcher: where it reads the reports, and its settings, which may be those of the next generation.
+    pub(crate) fn take_watched(&mut self) -> Option<(OwnedFd, Arc<Config>)> {
+        let reports = self.reports.take()?;
+        Some((reports.reader, self.watched.take()?))
     }
 
     fn get(&mut self, duty: Duty) -> &mut Option<SideProcess> {
@@ -92,16 +179,18 @@ impl OptionalProcesses {
             Duty::Acme => &mut self.acme,
             Duty::Relay => &mut self.relay,
             Duty::Exporter => &mut self.exporter,
+            Duty::Watcher => &mut self.watcher,
         }
     }
 
     fn iter(&self) -> impl Iterator<Item = &SideProcess> {
-        self.acme.iter().chain(&self.relay).chain(&self.exporter)
+        let first = self.acme.iter().chain(&self.relay);
+        first.chain(&self.exporter).chain(&self.watcher)
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut SideProcess> {
         let first = self.acme.iter_mut().chain(&mut self.relay);
-        first.chain(&mut self.exporter)
+        first.chain(&mut self.exporter).chain(&mut self.watcher)
     }
 
     /// The descriptors to poll, besides the time of [`next`](Self::next).
@@ -126,12 +215,17 @@ impl OptionalProcesses {
         })
     }
 
-    /// Reads their heartbeats.
-    pub(crate) fn read(&mut self, now: Instant, hooks: &dyn Hooks) {
-        for process in self.iter_mut() {
+    /// Reads their heartbeats, and the watcher's requests.
+    pub(crate) fn read(&mut self, now: Instant, hooks: &dyn Hooks) -> Option<Request> {
+        let others = [&mut self.acme, &mut self.relay, &mut self.exporter];
+        for process in others.into_iter().flatten() {
             // It has nothing else to say.
             let _heartbeats = process.read(now, hooks);
         }
+        let watcher = self.watcher.as_mut()?;
+        let is_request = |message| matches!(message, StatusMessage::Requested { .. });
+        let mut messages = watcher.read(now, hooks).into_iter();
+        messages.any(is_request).then_some(Request::Reload)
     }
 
     /// Makes the processes reopen their log file.
@@ -142,17 +236,28 @@ impl OptionalProcesses {
         }
     }
 
-    /// Handles the exit of a child; returns whether it was one of them.
+    /// Handles the exit of a child; if it was one of them: what that requests.
+    ///
+    /// What workers have reported is lost with the watcher, and a change may have been missed: after a reload the next
+    /// watcher has both.
     pub(crate) fn on_exited(
         &mut self,
         pid: u32,
         exit_status: ExitStatus,
         now: Instant,
         hooks: &dyn Hooks,
-    ) -> bool {
+    ) -> Option<Option<Request>> {
+        let is_watcher = (self.watcher.as_ref()).is_some_and(|watcher| watcher.pid() == Some(pid));
         self.iter_mut()
             .any(|process| process.on_exited(pid, exit_status, now, hooks))
+            .then(|| is_watcher.then_some(Request::Reload))
     }
+}
+
+/// Whether a watcher with the first settings works also for the second.
+fn is_watched_alike(running: &Config, config: &Config) -> bool {
+    let log = |config: &Config| (config.error_log.clone(), config.log_level, config.log_style);
+    running.reload == config.reload && log(running) == log(config)
 }
 
 #[cfg(test)]

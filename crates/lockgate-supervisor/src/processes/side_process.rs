@@ -1,5 +1,5 @@
 //! A side process as the supervisor sees it: fork, heartbeats, exit. The admin process, the ACME process, the
-//! Redis relay and the hook process are such.
+//! Redis relay, the watcher and the hook process are such.
 //!
 //! The supervisor forks it like a worker. It holds no state that is not in files: one that dies is replaced, and it is
 //! killed without an order to stop.
@@ -148,6 +148,11 @@ impl SideProcess {
     /// The pid of the running process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.pid)
+    }
+
+    /// Kills the process; it is replaced when it is reaped.
+    pub(crate) fn kill(&self) {
+        self.pid().into_iter().for_each(kill);
     }
 
     fn on_forked(&mut self, pid: u32, channels: (StatusReceiver, ControlSender), now: Instant) {

@@ -1,0 +1,76 @@
+//! The processes that are loading the application: whether a file was written meanwhile, and by whom.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+/// The report that a load has ended and the notification of a write before it come on two ways.
+const SLACK: Duration = Duration::from_millis(200);
+/// Processes that have died while they loaded are not reported; then the oldest are forgotten.
+const MOST: usize = 256;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Loads {
+    /// When each process has begun.
+    begun: HashMap<u32, SystemTime>,
+    last_end: Option<Instant>,
+}
+
+impl Loads {
+    pub(crate) fn begin(&mut self, pid: u32, at: SystemTime) {
+        if self.begun.len() >= MOST {
+            self.begun.clear();
+        }
+        self.begun.insert(pid, at);
+    }
+
+    pub(crate) fn end(&mut self, pid: u32, now: Instant) {
+        self.begun.remove(&pid);
+        self.last_end = Some(now);
+    }
+
+    /// Whether a write that was noticed at this moment may be from a process that loads the application.
+    pub(crate) fn is_any(&self, now: Instant) -> bool {
+        let is_recent = |end| now.saturating_duration_since(end) < SLACK;
+        !self.begun.is_empty() || self.last_end.is_some_and(is_recent)
+    }
+
+    /// Whether a file that this process has loaded was written after it had begun, so that it is unknown what it has
+    /// loaded. A time in the future is no evidence: the clock of another machine, or touch(1).
+    pub(crate) fn is_overtaken(&self, pid: u32, written: SystemTime, now: SystemTime) -> bool {
+        let begun = self.begun.get(&pid);
+        begun.is_some_and(|begun| *begun < written) && written <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_written_during_its_load_may_have_changed() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let start = Instant::now();
+        let mut loads = Loads::default();
+        assert!(!loads.is_any(start));
+        assert!(!loads.is_overtaken(7, at(11), at(20)));
+        loads.begin(7, at(10));
+        assert!(loads.is_any(start));
+        for (pid, written, expected) in [
+            (7, 9, false),
+            (7, 11, true),
+            (7, 20, true),
+            (7, 21, false),
+            (8, 11, false),
+        ] {
+            assert_eq!(
+                loads.is_overtaken(pid, at(written), at(20)),
+                expected,
+                "{pid} {written}"
+            );
+        }
+        loads.end(7, start);
+        assert!(loads.is_any(start + SLACK / 2));
+        assert!(!loads.is_any(start + SLACK));
+    }
+}

@@ -1,0 +1,279 @@
+//! The watcher's main loop: reports of workers and notifications of the system go in, requests to reload come out.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use lockgate_config::ReloadConfig;
+use lockgate_observe::Level;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::file_systems::shared;
+use crate::files::WatchedFiles;
+use crate::loads::Loads;
+use crate::notifications::{Notification, Notifications, Unwatchable};
+use crate::report::{Report, ReportDecoder};
+use crate::settling::{Settling, Stage};
+
+/// Time between two looks at files that the system does not notify of.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the watcher needs of its process.
+pub trait Host {
+    /// Writes a message to the error log.
+    fn write(&self, level: Level, message: &str);
+
+    /// These files have changed, at least one: the application is to be loaded again.
+    fn reload(&self, changed: &[PathBuf]);
+}
+
+/// See the module.
+pub struct Watcher {
+    files: WatchedFiles,
+    loads: Loads,
+    settling: Settling,
+    /// Files that have been written while a process was loading the application, perhaps by it.
+    written_during_load: BTreeSet<PathBuf>,
+    notifications: Option<Notifications>,
+    /// When all files are looked at, because the system does not notify of some.
+    next_poll: Option<Instant>,
+    has_warned: bool,
+}
+
+/// What the main loop waits for.
+enum Message {
+    /// Bytes of the report pipe.
+    Reports(Vec<u8>),
+    /// No process reports any more.
+    End,
+    Notified(Notification),
+}
+
+impl Watcher {
+    /// A watcher of files that match the settings, and of those that the server has read itself.
+    pub fn new(config: &ReloadConfig, read: &[PathBuf]) -> Self {
+        let mut files = WatchedFiles::matching(&config.extra_files);
+        for path in read {
+            files.add(path, true);
+        }
+        Self {
+            files,
+            loads: Loads::default(),
+            settling: Settling::default(),
+            written_during_load: BTreeSet::new(),
+            notifications: None,
+            next_poll: None,
+            has_warned: false,
+        }
+    }
+
+    /// Watches until all processes have closed the other end of the pipe, which does not block.
+    pub fn run(mut self, reports: OwnedFd, host: &dyn Host) {
+        let (sender, messages) = channel();
+        self.start_notifications(&sender, host);
+        let reading = thread::Builder::new().name("watch-reports".to_owned());
+        if let Err(error) = reading.spawn(move || read_reports(&reports, &sender)) {
+            let message = format!("files are not watched: cannot start a thread: {error}");
+            return host.write(Level::Error, &message);
+        }
+        let mut decoder = ReportDecoder::default();
+        loop {
+            self.watch_directories(host);
+            match self.next_message(&messages) {
+                Some(Message::Reports(bytes)) => {
+                    for (pid, report) in decoder.receive(&bytes) {
+                        self.on_report(pid, report);
+                    }
+                }
+                Some(Message::Notified(notification)) => self.on_notified(notification),
+                Some(Message::End) => return,
+                None => {}
+            }
+            self.poll_files();
+            let changed = self.take_changes(Instant::now());
+            if !changed.is_empty() {
+                host.reload(&changed);
+            }
+        }
+    }
+
+    fn start_notifications(&mut self, sender: &Sender<Message>, host: &dyn Host) {
+        let sender = sender.clone();
+        // The main loop has gone: the process ends.
+        let receive = move |one| drop(sender.send(Message::Notified(one)));
+        match Notifications::start(receive) {
+            Ok(notifications) => self.notifications = Some(notifications),
+            Err(problem) => {
+                let message = format!(
+                    "reload: the system does not notify of changes ({problem}): files are looked at twice a second"
+                );
+                host.write(Level::Warning, &message);
+                self.poll_from_now_on();
+            }
+        }
+    }
+
+    fn next_message(&self, messages: &Receiver<Message>) -> Option<Message> {
+        let deadlines = [self.settling.due(), self.next_poll];
+        let Some(deadline) = deadlines.into_iter().flatten().min() else {
+            return Some(messages.recv().unwrap_or(Message::End));
+        };
+        match messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Message::End),
+        }
+    }
+
+    /// Has the system notify of directories that are new.
+    fn watch_directories(&mut self, host: &dyn Host) {
+        for directory in self.files.directories.take_unwatched() {
+            let Some(notifications) = &mut self.notifications else {
+                continue;
+            };
+            match notifications.watch(&directory) {
+                Ok(()) => {
+                    if let Some(name) = shared(&directory) {
+                        self.warn_of_shared(&directory, name, host);
+                        self.poll_from_now_on();
+                    }
+                }
+                Err(Unwatchable::TooMany) => {
+                    self.warn_of_limit(host);
+                    self.poll_from_now_on();
+                }
+                // If it comes back, its parent notifies, which may be unknown.
+                Err(Unwatchable::Inaccessible) => {}
+            }
+        }
+    }
+
+    fn warn_of_shared(&mut self, directory: &Path, name: &str, host: &dyn Host) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            let message = format!(
+                "reload: {} is on {name}, which does not notify of changes by other machines: files are looked at twice a \
+                 second",
+                directory.display()
+            );
+            host.write(Level::Info, &message);
+        }
+    }
+
+    fn warn_of_limit(&mut self, host: &dyn Host) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            let message = "reload: the system watches no more directories: the limit fs.inotify.max_user_watches is \
+                           reached, and files are looked at twice a second; raise it with sysctl -w \
+                           fs.inotify.max_user_watches=524288";
+            host.write(Level::Warning, message);
+        }
+    }
+
+    fn poll_from_now_on(&mut self) {
+        self.next_poll
+            .get_or_insert_with(|| Instant::now() + POLL_INTERVAL);
+    }
+
+    fn on_report(&mut self, pid: u32, report: Report) {
+        match report {
+            Report::Begun(at) => self.loads.begin(pid, at),
+            Report::File { path, is_own } => {
+                if let Some(written) = self.files.add(&path, is_own) {
+                    self.check_overtaken(pid, path, written);
+                }
+            }
+            Report::Directory(path) => self.files.directories.add_of_modules(&path),
+            Report::Loaded => {
+                self.loads.end(pid, Instant::now());
+                self.files.forget_unneeded();
+            }
+            Report::Failed => {
+                for (path, written) in self.files.add_candidates() {
+                    self.check_overtaken(pid, path, written);
+                }
+                self.loads.end(pid, Instant::now());
+            }
+        }
+    }
+
+    /// A file that was not watched while the process loaded it may have been written meanwhile.
+    fn check_overtaken(&mut self, pid: u32, path: PathBuf, written: SystemTime) {
+        if self.loads.is_overtaken(pid, written, SystemTime::now()) {
+            self.settling.note(path, Stage::Complete, Instant::now());
+        }
+    }
+
+    fn on_notified(&mut self, notification: Notification) {
+        let now = Instant::now();
+        match notification {
+            Notification::At(path, stage) => {
+                let mut changed = self.files.examine(&path);
+                if self.settling.has(&path) && !changed.contains(&path) {
+                    changed.push(path);
+                }
+                self.note(changed, stage, now);
+            }
+            Notification::Anywhere => {
+                let changed = self.files.examine_all();
+                self.note(changed, Stage::Incomplete, now);
+            }
+        }
+    }
+
+    fn poll_files(&mut self) {
+        let now = Instant::now();
+        if self.next_poll.is_some_and(|next| next <= now) {
+            let changed = self.files.examine_all();
+            self.note(changed, Stage::Complete, now);
+            // After a slow look the next one comes later.
+            self.next_poll = Some(Instant::now() + POLL_INTERVAL);
+        }
+    }
+
+    fn note(&mut self, changed: Vec<PathBuf>, stage: Stage, now: Instant) {
+        for path in changed {
+            if self.loads.is_any(now) {
+                self.written_during_load.insert(path.clone());
+            }
+            self.settling.note(path, stage, now);
+        }
+    }
+
+    /// The changes that have settled. A file that an application writes at its import, always in the same way, has not
+    /// changed.
+    fn take_changes(&mut self, now: Instant) -> Vec<PathBuf> {
+        let mut changed = self.settling.take(now);
+        changed.retain(|path| {
+            let is_new = self.files.has_new_content(path);
+            let may_be_its_own = self.written_during_load.remove(path);
+            is_new || !may_be_its_own
+        });
+        changed
+    }
+}
+
+/// Passes on what workers report, until all have gone.
+fn read_reports(pipe: &OwnedFd, sender: &Sender<Message>) {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let message = match rustix::io::read(pipe, &mut bytes) {
+            Ok(0) => Message::End,
+            Ok(count) => Message::Reports(bytes.get(..count).unwrap_or_default().to_vec()),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => {
+                let mut watched = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN)];
+                // The result does not matter: the pipe is read again.
+                let _woken = poll(&mut watched, None);
+                continue;
+            }
+            Err(_) => Message::End,
+        };
+        let is_end = matches!(message, Message::End);
+        if sender.send(message).is_err() || is_end {
+            return;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+"""Reports of a worker to the watcher (`reload`): the files that its application consists of.
+
+They go through a pipe that exists only with `reload`, in chunks of whole lines of at most 4 KiB,
+which a pipe takes whole (POSIX, PIPE_BUF). A line is a letter and its argument:
+
+- `P` and a process id: the chunk is from this process. It is the first line of each chunk.
+- `B` and a time: a process begins to load the application. `E` ends that well, `X` badly.
+- `F` and a path: a file of the application. `f` and a path: one of the interpreter or of an
+  installed package.
+- `D` and a path: a directory in which the application's modules are looked for.
+"""
+
+import os
+import select
+import site
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Application = Callable[..., Any]
+
+#: Longest write that a pipe takes whole (PIPE_BUF on Linux; 512 elsewhere is less than a path).
+ATOMIC = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
+#: Longest record beside the first line of a chunk.
+LONGEST = ATOMIC - 32
+#: Milliseconds to wait for a watcher that does not read. What is left is reported next time.
+PATIENCE = 1000
+
+_lock = threading.Lock()
+_pipe: int | None = None
+_reported: set[str] = set()
+_modules_seen = 0
+
+
+def start(pipe: int) -> None:
+    """Reports go to this descriptor from now on. In each process that loads or serves."""
+    global _pipe
+    _pipe = pipe
+
+
+def stop() -> None:
+    """Nothing is reported any more: a process that the application has forked closes the pipe."""
+    global _pipe
+    _pipe = None
+
+
+os.register_at_fork(after_in_child=stop)
+
+
+def is_on() -> bool:
+    """Whether this process reports anything."""
+    return _pipe is not None
+
+
+def begin_loading() -> None:
+    """The application is about to be loaded."""
+    with _lock:
+        _send([f"B{time.time()}".encode()])
+
+
+def finish_loading() -> None:
+    """The application has been loaded: reports its modules, and where others would be found."""
+    _report_directories()
+    report_new_modules()
+    with _lock:
+        _send([b"E"])
+
+
+def fail_loading(error: BaseException) -> None:
+    """The application could not be loaded: reports also the files that the error is about."""
+    _report_directories()
+    report_new_modules()
+    report_files(files_of(error))
+    with _lock:
+        _send([b"X"])
+
+
+def report_new_modules() -> None:
+    """Reports the files of modules that have been imported since the last call."""
+    global _modules_seen
+    count = len(sys.modules)
+    if count == _modules_seen or _pipe is None:
+        return
+    _modules_seen = count
+    paths = [path for module in sys.modules.copy().values() if (path := _file_of(module))]
+    if not report_files(paths):
+        _modules_seen = 0
+
+
+def report_files(paths: Iterable[os.PathLike[str] | str]) -> bool:
+    """Has these files watched, such as templates; False if the watcher does not read."""
+    if _pipe is None:
+        return True
+    absolute = {os.path.abspath(path) for path in paths}
+    with _lock:
+        new = sorted(absolute - _reported)
+        sent = _send([b"%c%b" % (b"fF"[_is_own(path)], os.fsencode(path)) for path in new])
+        _reported.update(new[:sent])
+    return sent == len(new)
+
+
+def files_of(error: BaseException) -> list[str]:
+    """The files in which an exception and its causes were raised, and those of syntax errors."""
+    found: dict[str, None] = {}
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        link = chain.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        if isinstance(link, SyntaxError) and link.filename:
+            found[link.filename] = None
+        frame = link.__traceback__
+        while frame is not None:
+            found[frame.tb_frame.f_code.co_filename] = None
+            frame = frame.tb_next
+        chain += [link.__cause__, link.__context__]
+    return [path for path in found if not path.startswith("<")]
+
+
+def reporting(application: Application) -> Application:
+    """The application, with a report of what a call has imported at its end."""
+
+    def report_after(environ: Any, start_response: Any) -> Any:
+        try:
+            return application(environ, start_response)
+        finally:
+            report_new_modules()
+
+    return report_after
+
+
+def _file_of(module: object) -> str | None:
+    # Not `module.__file__`: modules that are loaded lazily would be loaded by that.
+    try:
+        path = object.__getattribute__(module, "__dict__").get("__file__")
+    except (AttributeError, TypeError):
+        return None
+    return path if isinstance(path, str) and path else None
+
+
+def _report_directories() -> None:
+    if _pipe is None:
+        return
+    own = {path for entry in sys.path if _is_own(path := os.path.abspath(entry))}
+    with _lock:
+        _send([b"D" + os.fsencode(path) for path in sorted(own)])
+
+
+def _environment() -> tuple[str, ...]:
+    """The directories of the interpreter and of installed packages."""
+    scheme = sysconfig.get_paths()
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    places = [scheme[name] for name in names if name in scheme]
+    # Of the interpreter below a virtual environment, too.
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    places += [os.path.join(sys.base_prefix, "lib", version), os.path.dirname(os.__file__)]
+    places += site.getsitepackages() if hasattr(site, "getsitepackages") else []
+    places.append(site.getusersitepackages() if hasattr(site, "getusersitepackages") else "")
+    whole = {form for place in places if place for form in (place, os.path.realpath(place))}
+    return tuple(os.path.join(place, "") for place in sorted(whole))
+
+
+_ENVIRONMENT = _environment()
+#: `/usr/lib/python311.zip`
+_ZIPPED = os.path.join(
+    sys.base_prefix, "lib", f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+)
+
+
+def _is_own(path: str) -> bool:
+    """Whether it belongs to the application, and not to the interpreter or an installed package."""
+    return path != _ZIPPED and not os.path.join(path, "").startswith(_ENVIRONMENT)
+
+
+def _send(records: list[bytes]) -> int:
+    """Writes records, as many as possible at a time; returns how many were dealt with."""
+    done = 0
+    while done < len(records):
+        chunk, count = b"P%d\n" % os.getpid(), 0
+        for record in records[done:]:
+            # A path that cannot be written is not watched.
+            line = b"" if b"\n" in record or len(record) > LONGEST else record + b"\n"
+            if len(chunk) + len(line) > ATOMIC:
+                break
+            chunk += line
+            count += 1
+        if not _write(chunk):
+            break
+        done += count
+    return done
+
+
+def _write(chunk: bytes) -> bool:
+    """Writes a chunk, which the pipe takes whole or not at all."""
+    pipe = _pipe
+    if pipe is None:
+        return True
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        try:
+            os.write(pipe, chunk)
+            return True
+        except BlockingIOError:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            poll = select.poll()
+            poll.register(pipe, select.POLLOUT)
+            poll.poll(left * 1000)
+        except OSError:
+            # The server has gone.
+            stop()
+            return True
