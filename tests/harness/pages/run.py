@@ -167,7 +167,7 @@ class Page:
         os.environ["PATH"] += os.pathsep + os.pathsep.join(DIRECTORIES)
         data = "/var/tmp/page-postgres"
         initialise = f"initdb -D {data} -U shop --auth=trust --no-sync -E UTF8 >/dev/null"
-        serve = f"exec postgres -D {data} -k /tmp -F"
+        serve = f"exec postgres -D {data} -k /var/tmp -F"
         Path(data).mkdir()
         shutil.chown(data, "postgres", "postgres")
         own_path = f"PATH={os.environ['PATH']}"
