@@ -119,7 +119,11 @@ def replaced(name: str) -> list[str]:
     top = name.partition(".")[0]
     module = sys.modules.get(top)
     file = getattr(module, "__file__", None) or "Python itself"
+    # A directory without `__init__.py` is a package without a file of its own.
+    portions = [os.path.realpath(path) for path in getattr(module, "__path__", [])]
     for own in own_files(top):
+        if os.path.realpath(own) in portions:
+            continue
         if module is not None and not os.path.realpath(file).startswith(os.path.realpath(own)):
             return [
                 f"the module {top} is already imported, from {file}, so {own} cannot be: rename it"

@@ -272,14 +272,26 @@ def checked(application: Any, spec: str) -> Application:
         )
     if inspect.isfunction(application):
         signature = inspect.signature(application, follow_wrapped=False)
-        try:
-            signature.bind({}, application)
-        except TypeError:
+        if not takes_a_request(signature):
             raise AppNotFound(
                 f"{spec} takes {signature} and not (environ, start_response); "
                 f"if it is a factory, write {spec}() in quotes"
-            ) from None
+            )
     return application  # type: ignore[no-any-return]
+
+
+def takes_a_request(signature: inspect.Signature) -> bool:
+    """Whether a function can be called as `function(environ, start_response)`.
+
+    A default for the first parameter means a factory, as in `create_app(config=None, debug=False)`:
+    PEP 3333 passes both arguments in every call.
+    """
+    try:
+        signature.bind({}, None)
+    except TypeError:
+        return False
+    first = next(iter(signature.parameters.values()))
+    return first.default is inspect.Parameter.empty
 
 
 def what_it_is(value: Any) -> str:

@@ -93,6 +93,14 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         "shop:create_app takes (config=None) and not (environ, start_response); "
         "if it is a factory, write shop:create_app() in quotes\n",
     ),
+    "a factory with a default for each argument": (
+        {"shop.py": "def create_app(config=None, debug=False): pass\n"},
+        ["shop:create_app"],
+        {},
+        4,
+        "shop:create_app takes (config=None, debug=False) and not (environ, start_response); "
+        "if it is a factory, write shop:create_app() in quotes\n",
+    ),
     "no factory": (
         {"shop.py": "app = 42\n"},
         ["shop:app()"],
@@ -155,6 +163,17 @@ lockgate: workers = "many" (from --workers): must be a whole number, or "auto"
         "cannot import shop\n"
         "ModuleNotFoundError: No module named 'shop'\n"
         "  hint: there is backend/shop.py; try --chdir backend\n"
+        "  working directory: DIR\n"
+        "  sys.path begins with: DIR, PATH\n",
+    ),
+    "above a Django project": (
+        {"shop/manage.py": "", "shop/shop/__init__.py": "", "shop/shop/wsgi.py": APP},
+        ["shop.wsgi"],
+        {},
+        3,
+        "cannot import shop.wsgi\n"
+        "ModuleNotFoundError: No module named 'shop.wsgi'\n"
+        "  hint: there is shop/shop/__init__.py; try --chdir shop\n"
         "  working directory: DIR\n"
         "  sys.path begins with: DIR, PATH\n",
     ),
