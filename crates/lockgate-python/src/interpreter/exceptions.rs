@@ -36,9 +36,34 @@ pub(crate) fn summary(py: Python<'_>, error: &PyErr) -> String {
     }
 }
 
+/// The traceback from its first frame on that is not of Lockgate's own Python code, such as middleware; None if all
+/// frames are.
+fn from_application<'py>(traceback: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = traceback.py();
+    let mut rest = traceback.clone();
+    while !rest.is_none() {
+        let globals = rest
+            .getattr(pyo3::intern!(py, "tb_frame"))?
+            .getattr(pyo3::intern!(py, "f_globals"))?;
+        // Code that was executed with a dict of its own may have no name, or another object there.
+        let name = globals.call_method1(pyo3::intern!(py, "get"), ("__name__",))?;
+        let name = name.extract::<String>().unwrap_or_default();
+        if name != "lockgate" && !name.starts_with("lockgate.") {
+            return Ok(Some(rest));
+        }
+        rest = rest.getattr(pyo3::intern!(py, "tb_next"))?;
+    }
+    Ok(None)
+}
+
 fn format(py: Python<'_>, error: &PyErr) -> PyResult<String> {
     // Before CPython 3.12 a fetched error does not have its traceback attached to the exception.
-    let arguments = (error.get_type(py), error.value(py), error.traceback(py));
+    let traceback = error.traceback(py).map(Bound::into_any);
+    let frames = match &traceback {
+        Some(traceback) => from_application(traceback)?.or(Some(traceback.clone())),
+        None => None,
+    };
+    let arguments = (error.get_type(py), error.value(py), frames);
     let lines = py
         .import("traceback")?
         .call_method1("format_exception", arguments)?;

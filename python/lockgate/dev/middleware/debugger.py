@@ -70,7 +70,7 @@ class Debugger:
         if "__debugger__=yes" in query:
             return self._command(parse_qs(query), environ, start_response)
         if environ.get("PATH_INFO") == self._werkzeug.console_path:
-            self._show_pin()
+            self._show_pin(environ)
             return self._werkzeug(environ, start_response)
         contexts: list[Any] = []
         environ["werkzeug.debug.preserve_context"] = contexts.append
@@ -97,12 +97,12 @@ class Debugger:
         if command != "resource" and query.get("s") != [self._werkzeug.secret]:
             return answer(start_response, FORGOTTEN)
         if command == "printpin":
-            self._show_pin()
+            self._show_pin(environ)
             return answer(start_response, "")
         return self._werkzeug(environ, start_response)
 
-    def _show_pin(self) -> None:
-        if self._pin is not None:
+    def _show_pin(self, environ: Environ) -> None:
+        if self._pin is not None and self._werkzeug.check_host_trust(environ):
             self._messages.say_once(f"Debugger PIN: {self._pin}")
 
     def _page(
