@@ -48,7 +48,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_REQUIRE_VIRTUALENV := 1
 
 PACKAGE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
-	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.json' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
+	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.json' -o -path '*/manual/*' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
 PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz)
 
 # libFuzzer is C++; cargo-fuzz knows the flags that make a program observable to it, and stable Rust takes them.
@@ -135,7 +135,7 @@ check: $(VENV)/.development ## run what reviews need not say: formats, lints, ty
 bench: $(VENV)/.installed-release ## measure the installed release build
 	$(BIN)/python bench/run.py $(BENCH)
 
-docs: prerequisites ## write the generated pages of docs/reference
+docs: prerequisites ## write the generated pages of docs/reference, the man pages and the completions
 	cargo run --locked --quiet --package xtask -- docs
 
 dev: ## build quickly, without optimisation, into the virtualenv

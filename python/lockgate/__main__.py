@@ -10,10 +10,12 @@ from lockgate._lockgate import run
 #: and returns the exit code. It is imported only for its command.
 COMMANDS = {
     "check": "lockgate.check.command",
-    "ctl": "lockgate.control",
+    "completions": "lockgate.completions",
     "convert": "lockgate.convert.command",
+    "ctl": "lockgate.control",
     "dev": "lockgate.dev.command",
     "hash-password": "lockgate.hash_password",
+    "man": "lockgate.man",
     "precompress": "lockgate.precompress",
     "top": "lockgate.top",
 }

@@ -60,6 +60,8 @@ class Parser(argparse.ArgumentParser):
         rest.setdefault("formatter_class", HelpFormatter)
         rest.setdefault("allow_abbrev", False)
         super().__init__(prog, description=description, **rest)
+        if self.add_help:
+            self._option_string_actions["--help"].help = "print this help and exit"
         self.examples = dict(examples or {})
         self.exit_codes = dict(exit_codes or {})
 

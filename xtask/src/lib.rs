@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod changelog;
+pub mod manual;
 pub mod messages;
 pub mod tidy;
 pub mod tree;

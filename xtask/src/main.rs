@@ -15,11 +15,11 @@ use std::{fs, io};
 
 use xtask::changelog::{Fragment, fold};
 use xtask::tidy::ModuleGraph;
-use xtask::{messages, tree};
+use xtask::{manual, messages, tree};
 
 const USAGE: &str = "usage: cargo run -p xtask -- COMMAND
 
-  docs                 write the generated pages of docs/reference
+  docs                 write the generated pages of docs/reference, the man pages and the completions
   messages             bring docs/messages.toml up to date with the log messages in the source
   cycles               print for each crate its floors, and the modules that depend on each other
   changelog VERSION    fold changes/*.md into CHANGELOG.md under the heading VERSION";
@@ -60,12 +60,29 @@ fn write_reference(root: &Path) -> io::Result<String> {
         lockgate_config::reference_page(),
     )?;
     fs::write(folder.join("gunicorn.md"), lockgate_config::gunicorn_page())?;
+    write_manual(root)?;
     if !root.join(EXPLANATIONS).exists() {
         return Ok("docs/reference/settings.md and gunicorn.md are written".to_owned());
     }
     let page = messages::page(&find_messages(root)?, &read_explanations(root)?);
     fs::write(folder.join("messages.md"), page)?;
     Ok("docs/reference/settings.md, gunicorn.md and messages.md are written".to_owned())
+}
+
+fn write_manual(root: &Path) -> io::Result<()> {
+    let folder = root.join(manual::FOLDER);
+    fs::create_dir_all(&folder)?;
+    for (name, text) in manual::files(&tree::describe_commands(root)?).map_err(io::Error::other)? {
+        fs::write(folder.join(&name), text)?;
+        let link = Path::new(manual::PREFIX).join(manual::place(&name));
+        let up = "../".repeat(link.components().count() - 1);
+        let link = root.join(link);
+        if link.symlink_metadata().is_err() {
+            fs::create_dir_all(link.parent().unwrap_or(root))?;
+            std::os::unix::fs::symlink(format!("{up}{}/{name}", manual::FOLDER), link)?;
+        }
+    }
+    Ok(())
 }
 
 fn update_messages(root: &Path) -> io::Result<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{fs, io};
 
 /// Folders with built, installed or downloaded files.
@@ -50,6 +51,28 @@ pub fn files(root: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<(S
     }
     found.sort();
     Ok(found)
+}
+
+/// What the parsers of the commands of `lockgate` accept, as JSON. Python runs them; the variable PYO3_PYTHON names it,
+/// as it does for PyO3.
+///
+/// # Errors
+///
+/// There is no Python, or the parsers cannot be imported.
+pub fn describe_commands(root: &Path) -> io::Result<String> {
+    let python = std::env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
+    let output = Command::new(&python)
+        .args(["-I", "xtask/describe_commands.py"])
+        .current_dir(root)
+        .output()
+        .map_err(|error| io::Error::other(format!("{}: {error}", Path::new(&python).display())))?;
+    if !output.status.success() {
+        let problem = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(format!(
+            "xtask/describe_commands.py: {problem}"
+        )));
+    }
+    String::from_utf8(output.stdout).map_err(io::Error::other)
 }
 
 /// Whether a path is a source file of a crate, tests beside the code included.

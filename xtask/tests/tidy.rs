@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use xtask::tidy::{self, Violation};
-use xtask::{messages, tree};
+use xtask::{manual, messages, tree};
 
 #[test]
 fn dependencies_never_climb_a_floor() {
@@ -115,6 +115,22 @@ fn the_reference_of_settings_is_what_the_settings_say() {
         is_fresh,
         "docs/reference/settings.md is stale: run `make docs`"
     );
+}
+
+#[test]
+fn man_pages_and_completions_are_what_the_command_line_accepts() {
+    let description = tree::describe_commands(&root()).unwrap();
+    for (name, text) in manual::files(&description).unwrap() {
+        let path = format!("{}/{name}", manual::FOLDER);
+        let written = fs::read_to_string(root().join(&path)).unwrap_or_default();
+        assert!(written == text, "{path} is stale: run `make docs`");
+        let link = format!("{}/{}", manual::PREFIX, manual::place(&name));
+        let linked = fs::read_to_string(root().join(&link)).unwrap_or_default();
+        assert!(
+            linked == text,
+            "{link} does not lead to {path}: run `make docs`"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod grammar;
 mod help;
 use grammar::{CHECK_CONFIG, CONFIG, PRINT_CONFIG, command, foreign_id, negation};
 pub(crate) use grammar::{CONTROLS, VALUE_FLAGS};
+pub use grammar::{Control, controls};
 
 /// Command names of other servers. Lockgate serves without a command.
 const COMMANDS_ELSEWHERE: [&str; 5] = ["run", "serve", "start", "server", "runserver"];

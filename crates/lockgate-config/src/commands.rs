@@ -14,16 +14,21 @@ pub struct Command {
 /// Every command, in the order of the help.
 pub const COMMANDS: &[Command] = &[
     command(
-        "ctl",
-        "COMMAND",
-        "one command for a running server: status, reload, …",
+        "dev",
+        "[APP]",
+        "serves while you write: reloads, shows errors",
     ),
-    command("top", "", "a live view of a running server"),
     command(
         "check",
         "[APP]",
         "faults of an application, and what hurts in production",
     ),
+    command(
+        "ctl",
+        "COMMAND",
+        "one command for a running server: status, reload, …",
+    ),
+    command("top", "", "a live view of a running server"),
     command(
         "convert",
         "FILE",
@@ -39,6 +44,16 @@ pub const COMMANDS: &[Command] = &[
         "help",
         "[NAME]",
         "what a setting or a command does: help workers",
+    ),
+    command(
+        "man",
+        "[PAGE]",
+        "a man page: a command, or lockgate.toml with all settings",
+    ),
+    command(
+        "completions",
+        "SHELL",
+        "completion of command lines for bash, zsh, fish",
     ),
 ];
 

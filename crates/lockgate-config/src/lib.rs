@@ -134,6 +134,8 @@ mod commands;
 pub use commands::{COMMANDS, Command};
 
 mod command_line;
+pub use command_line::{Control, controls};
+
 mod sources;
 
 mod https;

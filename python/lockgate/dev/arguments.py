@@ -6,27 +6,32 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lockgate.arguments import Parser
+
 DESCRIPTION = """\
 Serves an application while it is written: finds it, loads it again when a file of it is saved, and
 shows errors as pages. It is the server of production with one worker, and it listens on this
-machine only, unless --host or --bind says otherwise."""
-
-EXAMPLES = """\
-examples:
-  lockgate dev                             finds the application as flask run and runserver do
-  lockgate dev shop.wsgi                   a module; app.py, "app:create_app('dev')" or site.ini too
-  lockgate dev --port 5000 --host 0.0.0.0  for other devices on the network
-  lockgate dev --cert adhoc                https://localhost:8000, with a certificate of its own
-  lockgate dev --no-reload                 one process, for the debugger of an editor
-  lockgate dev --debugpy 5678              waits for VS Code at port 5678 while it serves
+machine only, unless --host or --bind says otherwise.
 
 Settings of lockgate.toml that concern the application count: app, chdir, pythonpath, env, routes,
 mounts, static files and sessions. Those that concern production do not: addresses, workers, users,
-log files, certificates and limits of time.
+log files, certificates and limits of time."""
 
-exit codes: 0 ended by Ctrl-C; 1 it cannot start, for example because the port is in use;
-2 wrong use of this command, or a setting is wrong; 4 no application was found
-"""
+EXAMPLES = {
+    "lockgate dev": "finds the application as flask run and runserver do",
+    "lockgate dev shop.wsgi": "a module; app.py, \"app:create_app('dev')\" or site.ini too",
+    "lockgate dev --port 5000 --host 0.0.0.0": "for other devices on the network",
+    "lockgate dev --cert adhoc": "https://localhost:8000, with a certificate of its own",
+    "lockgate dev --no-reload": "one process, for the debugger of an editor",
+    "lockgate dev --debugpy 5678": "waits for VS Code at port 5678 while it serves",
+}
+
+EXIT_CODES = {
+    0: "ended by Ctrl-C",
+    1: "it cannot start, for example because the port is in use",
+    2: "wrong use of this command, or a setting is wrong",
+    4: "no application was found",
+}
 
 
 @dataclass(frozen=True)
@@ -55,32 +60,28 @@ class Arguments:
 
 def parse(arguments: Sequence[str]) -> Arguments:
     """Exits with 2 when they are wrong."""
-    parser = make_parser()
-    given = parser.parse_args(list(arguments))
+    options = parser()
+    given = options.parse_args(list(arguments))
     if given.bind and (given.host is not None or given.port is not None):
-        parser.error("--bind excludes --host and --port: keep one of them")
+        options.error("--bind excludes --host and --port: keep one of them")
     if given.key and not given.cert:
-        parser.error(f"--key {given.key}: needs --cert, the certificate that belongs to this key")
+        options.error(f"--key {given.key}: needs --cert, the certificate that belongs to this key")
     if given.cert == "adhoc" and given.key:
-        parser.error(f"--key {given.key}: --cert adhoc makes its own key; remove --key")
+        options.error(f"--key {given.key}: --cert adhoc makes its own key; remove --key")
     return Arguments(**vars(given))
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lockgate dev",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser() -> Parser:
+    parser = Parser("lockgate dev", DESCRIPTION, examples=EXAMPLES, exit_codes=EXIT_CODES)
     parser.add_argument(
         "app", nargs="?", metavar="APP", help="the application (default: the one that is found)"
     )
     where = parser.add_argument_group("addresses")
-    where.add_argument("--host", help="name or address to listen at (default: 127.0.0.1)")
     where.add_argument(
-        "-p", "--port", type=port_number, help="port (default: 8000); 0 is a free port"
+        "--host", metavar="HOST", help="name or address to listen at (default: 127.0.0.1)"
+    )
+    where.add_argument(
+        "-p", "--port", type=port_number, metavar="PORT", help="default: 8000; 0 is a free port"
     )
     where.add_argument(
         "-b", "--bind", action="append", default=[], metavar="ADDRESS", help="HOST:PORT, unix:PATH"
@@ -95,7 +96,7 @@ def make_parser() -> argparse.ArgumentParser:
     loading.add_argument(
         "-c", "--config", metavar="PATH", help="default: lockgate.toml, if it is here"
     )
-    loading.add_argument("--chdir", metavar="DIRECTORY", help="change to it before anything else")
+    loading.add_argument("--chdir", metavar="DIR", help="change to it before anything else")
     switch(loading, "reload", True, "load the application again when a file of it is saved")
     loading.add_argument(
         "--reload-extra-file",
@@ -114,7 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=seconds,
         default=0.5,
         metavar="SECONDS",
-        help="longer requests stand out (0.5)",
+        help="longer requests stand out",
     )
     looks.add_argument(
         "--debugpy",

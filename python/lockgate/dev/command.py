@@ -14,10 +14,12 @@ from pathlib import Path
 from lockgate import _lockgate
 from lockgate.dev import address, arguments, certificate, settings, terminal
 from lockgate.dev.address import CannotListen, Listening
-from lockgate.dev.arguments import Arguments
+from lockgate.dev.arguments import Arguments, parser
 from lockgate.dev.discovery import Found, NothingFound
 from lockgate.dev.options import Options, wants_colour
 from lockgate.dev.serving import Loader, Project, first_line
+
+__all__ = ["main", "parser"]
 
 CANNOT_START = 1
 WRONG_SETTINGS = 2

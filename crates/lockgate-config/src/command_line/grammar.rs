@@ -9,16 +9,26 @@ use crate::unsupported::{Takes, Unsupported};
 use crate::{settings, unsupported};
 
 /// A flag for an action, not a setting.
-pub(crate) struct Control {
-    pub(crate) short: Option<char>,
-    pub(crate) long: &'static str,
-    pub(crate) placeholder: Option<&'static str>,
-    pub(crate) doc: &'static str,
+#[derive(Debug)]
+pub struct Control {
+    /// Its one-letter flag.
+    pub short: Option<char>,
+    /// Its long flag without dashes.
+    pub long: &'static str,
+    /// The placeholder of its value, if it takes one.
+    pub placeholder: Option<&'static str>,
+    /// One paragraph; its first sentence is the summary.
+    pub doc: &'static str,
+}
+
+/// Every flag that is not a setting.
+pub fn controls() -> impl Iterator<Item = &'static Control> {
+    CONTROLS.iter()
 }
 
 impl Control {
     /// The first sentence of its doc, without the full stop.
-    pub(crate) fn summary(&self) -> &'static str {
+    pub fn summary(&self) -> &'static str {
         first_sentence(self.doc)
     }
 }

@@ -1,0 +1,1 @@
+../../../../../../python/lockgate/manual/lockgate.fish
