@@ -10,6 +10,7 @@ which a pipe takes whole (POSIX, PIPE_BUF). A line is a letter and its argument:
 - `D` and a path: a directory in which the application's modules are looked for.
 """
 
+import importlib.machinery
 import os
 import select
 import site
@@ -28,6 +29,9 @@ ATOMIC = select.PIPE_BUF if hasattr(select, "PIPE_BUF") else 512
 LONGEST = ATOMIC - 32
 #: Milliseconds to wait for a watcher that does not read. What is left is reported next time.
 PATIENCE = 1000
+
+#: Seconds for which a source that was just written has no bytecode. See `leave_out_fresh_bytecode`.
+FRESH = 2
 
 _lock = threading.Lock()
 _pipe: int | None = None
@@ -57,6 +61,7 @@ def is_on() -> bool:
 
 def begin_loading() -> None:
     """The application is about to be loaded."""
+    leave_out_fresh_bytecode()
     with _lock:
         _send([f"B{time.time()}".encode()])
 
@@ -76,6 +81,27 @@ def fail_loading(error: BaseException) -> None:
     report_files(files_of(error))
     with _lock:
         _send([b"X"])
+
+
+def leave_out_fresh_bytecode() -> None:
+    """From now on no `.pyc` is written for a source that was written within the last two seconds.
+
+    It has the time of its source in whole seconds, and the size (PEP 552). After a second save in
+    the same second that changes no more than a digit, Python would load the bytecode of the first.
+    """
+    loader: Any = importlib.machinery.SourceFileLoader
+    write = loader.set_data
+    if hasattr(write, "leaves_out_fresh_bytecode"):
+        return
+
+    def set_data(self: object, path: str, data: bytes, **options: Any) -> None:
+        is_timed = path.endswith(".pyc") and not any(data[4:8])
+        if is_timed and time.time() - int.from_bytes(data[8:12], "little") < FRESH:
+            return
+        write(self, path, data, **options)
+
+    set_data.leaves_out_fresh_bytecode = True  # type: ignore[attr-defined]
+    loader.set_data = set_data
 
 
 def report_new_modules() -> None:

@@ -69,6 +69,14 @@ impl WatchedFiles {
         signature.and_then(|signature| signature.modified())
     }
 
+    /// A file that has appeared: whatever it says is new.
+    fn add_new(&mut self, path: &Path) {
+        self.add(path, true);
+        if let Some(known) = self.files.get_mut(path) {
+            known.content = None;
+        }
+    }
+
     /// Has all modules watched that may be part of the application, because it could not be loaded. Returns those that
     /// were not known, and when they were written.
     pub(crate) fn add_candidates(&mut self) -> Vec<(PathBuf, SystemTime)> {
@@ -136,7 +144,7 @@ impl WatchedFiles {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
             if self.is_new_match(&path) && !path.is_dir() {
-                self.add(&path, true);
+                self.add_new(&path);
                 found.push(path);
             }
         }
@@ -166,7 +174,7 @@ impl WatchedFiles {
             return changed;
         }
         if self.is_new_match(path) && path.is_file() {
-            self.add(path, true);
+            self.add_new(path);
             changed.push(path.to_owned());
             return changed;
         }
@@ -260,5 +268,243 @@ impl WatchedFiles {
         self.files.retain(|path, known| {
             (known.signature.is_some() && !known.is_candidate) || is_wanted(path)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Project {
+        directory: TempDir,
+        files: WatchedFiles,
+    }
+
+    impl Project {
+        /// A project with one loaded module, and these patterns.
+        fn new(patterns: &[&str]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let path = |name: &&str| directory.path().join(name);
+            fs::write(directory.path().join("app.py"), "1").unwrap();
+            let patterns: Vec<PathBuf> = patterns.iter().map(path).collect();
+            let mut files = WatchedFiles::matching(&patterns);
+            assert!(files.add(&directory.path().join("app.py"), true).is_some());
+            Self { directory, files }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.path(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            // Another file each time, so that its signature differs within one tick of the clock.
+            let draft = self.path("draft");
+            fs::write(&draft, text).unwrap();
+            fs::rename(draft, path).unwrap();
+        }
+
+        fn examine(&mut self, name: &str) -> Vec<String> {
+            let path = self.path(name);
+            let changed = self.files.examine(&path);
+            self.names(changed)
+        }
+
+        fn examine_all(&mut self) -> Vec<String> {
+            let changed = self.files.examine_all();
+            self.names(changed)
+        }
+
+        fn names(&self, paths: Vec<PathBuf>) -> Vec<String> {
+            let relative = |path: PathBuf| {
+                let relative = path.strip_prefix(self.directory.path()).unwrap_or(&path);
+                relative.display().to_string()
+            };
+            let mut names: Vec<String> = paths.into_iter().map(relative).collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[test]
+    fn a_write_is_a_change_once() {
+        let mut project = Project::new(&[]);
+        assert!(project.examine("app.py").is_empty());
+        for text in ["2", "2"] {
+            project.write("app.py", text);
+            assert_eq!(project.examine("app.py"), ["app.py"]);
+            assert!(project.examine("app.py").is_empty());
+        }
+        fs::remove_file(project.path("app.py")).unwrap();
+        assert_eq!(project.examine("app.py"), ["app.py"]);
+        assert!(project.examine("app.py").is_empty());
+        project.write("app.py", "2");
+        assert_eq!(project.examine("app.py"), ["app.py"]);
+    }
+
+    #[test]
+    fn only_another_content_is_new_and_that_of_packages_is_unknown() {
+        let mut project = Project::new(&[]);
+        let (own, installed) = (project.path("app.py"), project.path("installed.py"));
+        project.write("installed.py", "1");
+        project.files.add(&installed, false);
+        assert!(!project.files.has_new_content(&own));
+        assert!(project.files.has_new_content(&installed));
+        project.write("app.py", "2");
+        assert!(project.files.has_new_content(&own));
+        assert!(!project.files.has_new_content(&own));
+    }
+
+    #[test]
+    fn new_modules_and_packages_are_changes_where_the_application_is() {
+        let mut project = Project::new(&[]);
+        project.write("installed/a.py", "1");
+        let installed = project.path("installed/a.py");
+        project.files.add(&installed, false);
+        project.write("new.py", "1");
+        project.write("notes.txt", "1");
+        project.write("installed/new.py", "1");
+        project.write("shop/api/views.py", "1");
+        for (name, expected) in [
+            ("new.py", &["new.py"][..]),
+            ("new.py", &[]),
+            ("notes.txt", &[]),
+            ("installed/new.py", &[]),
+            ("shop", &["shop/api/views.py"]),
+            ("shop/api", &[]),
+        ] {
+            assert_eq!(project.examine(name), expected, "{name}");
+        }
+        project.write("shop/models.py", "1");
+        assert_eq!(project.examine("shop/models.py"), ["shop/models.py"]);
+    }
+
+    #[test]
+    fn a_directory_that_comes_back_is_watched_again_with_its_files() {
+        let mut project = Project::new(&[]);
+        project.write("shop/views.py", "1");
+        let views = project.path("shop/views.py");
+        project.files.add(&views, true);
+        project.files.directories.take_unwatched();
+        fs::rename(project.path("shop"), project.path("old")).unwrap();
+        assert_eq!(project.examine("shop"), ["shop/views.py"]);
+        project.write("shop/views.py", "2");
+        assert_eq!(project.examine("shop"), ["shop/views.py"]);
+        assert!(
+            project
+                .files
+                .directories
+                .take_unwatched()
+                .contains(&project.path("shop"))
+        );
+    }
+
+    #[test]
+    fn links_and_what_is_behind_them_are_watched() {
+        let mut project = Project::new(&[]);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let real = elsewhere.path().canonicalize().unwrap().join("real.py");
+        fs::write(&real, "1").unwrap();
+        symlink(&real, project.path("linked.py")).unwrap();
+        // A release, as deploys leave it.
+        project.write("release/site.py", "1");
+        symlink(project.path("release"), project.path("current")).unwrap();
+        for name in ["linked.py", "current/site.py"] {
+            let path = project.path(name);
+            assert!(project.files.add(&path, true).is_some());
+        }
+        let watched = project.files.directories.take_unwatched();
+        for directory in [
+            real.parent().unwrap(),
+            &project.path("current"),
+            project.directory.path(),
+        ] {
+            assert!(watched.contains(&directory.to_owned()), "{directory:?}");
+        }
+        fs::write(&real, "22").unwrap();
+        let changed = project.files.examine(&real);
+        assert_eq!(project.names(changed), ["linked.py"]);
+        project.write("release2/site.py", "2");
+        let draft = project.path("draft");
+        symlink(project.path("release2"), &draft).unwrap();
+        fs::rename(draft, project.path("current")).unwrap();
+        assert_eq!(project.examine("current"), ["current/site.py"]);
+    }
+
+    #[test]
+    fn patterns_find_files_that_come_later_also_in_new_directories() {
+        let mut project = Project::new(&["templates/**/*.html", "later/settings.ini"]);
+        assert!(project.examine_all().is_empty());
+        project.write("templates/shop/index.html", "1");
+        project.write("templates/shop/index.html~", "1");
+        assert_eq!(project.examine("templates"), ["templates/shop/index.html"]);
+        project.write("templates/shop/index.html", "2");
+        project.write("templates/shop/list.html", "1");
+        assert_eq!(
+            project.examine("templates/shop/index.html"),
+            ["templates/shop/index.html"]
+        );
+        assert_eq!(
+            project.examine("templates/shop/list.html"),
+            ["templates/shop/list.html"]
+        );
+        project.write("later/settings.ini", "1");
+        project.write("later/other.ini", "1");
+        assert_eq!(project.examine("later"), ["later/settings.ini"]);
+    }
+
+    #[test]
+    fn a_look_at_everything_finds_each_kind_of_change() {
+        let mut project = Project::new(&["templates/*.html"]);
+        project.write("gone.py", "1");
+        let gone = project.path("gone.py");
+        project.files.add(&gone, true);
+        assert!(project.examine_all().is_empty());
+        project.write("app.py", "2");
+        project.write("new.py", "1");
+        project.write("templates/a.html", "1");
+        project.write("package/__init__.py", "1");
+        fs::remove_file(&gone).unwrap();
+        let expected = [
+            "app.py",
+            "gone.py",
+            "new.py",
+            "package/__init__.py",
+            "templates/a.html",
+        ];
+        assert_eq!(project.examine_all(), expected);
+        assert!(project.examine_all().is_empty());
+    }
+
+    #[test]
+    fn after_a_failed_load_each_module_counts_until_one_succeeds() {
+        let mut project = Project::new(&[]);
+        project.write("broken.py", "1");
+        assert_eq!(project.examine("broken.py"), ["broken.py"], "it is new");
+        project.write("broken.py", "2");
+        assert!(
+            project.examine("broken.py").is_empty(),
+            "no process has loaded it"
+        );
+        let candidates = project.files.add_candidates().into_iter();
+        let candidates = candidates.map(|(path, _)| path).collect();
+        assert_eq!(project.names(candidates), ["broken.py"]);
+        project.write("broken.py", "3");
+        assert_eq!(project.examine("broken.py"), ["broken.py"]);
+        project.files.forget_unneeded();
+        project.write("broken.py", "4");
+        assert!(project.examine("broken.py").is_empty());
+        // The next load has imported it.
+        let broken = project.path("broken.py");
+        project.files.add_candidates();
+        project.files.add(&broken, true);
+        project.files.forget_unneeded();
+        project.write("broken.py", "5");
+        assert_eq!(project.examine("broken.py"), ["broken.py"]);
     }
 }

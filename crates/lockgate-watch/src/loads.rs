@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 
 /// The report that a load has ended and the notification of a write before it come on two ways.
-const SLACK: Duration = Duration::from_millis(200);
+const SLACK: Duration = Duration::from_millis(50);
 /// Processes that have died while they loaded are not reported; then the oldest are forgotten.
 const MOST: usize = 256;
 

@@ -277,3 +277,121 @@ fn read_reports(pipe: &OwnedFd, sender: &Sender<Message>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Mutex;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// Passes on which files have changed.
+    struct Changes(Mutex<Sender<Vec<PathBuf>>>);
+
+    impl Host for Changes {
+        fn write(&self, _level: Level, _message: &str) {}
+
+        fn reload(&self, changed: &[PathBuf]) {
+            let _gone = self.0.lock().unwrap().send(changed.to_vec());
+        }
+    }
+
+    /// A running watcher: the end of its pipe, and the changes.
+    fn start(watcher: Watcher) -> (OwnedFd, Receiver<Vec<PathBuf>>) {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let (sender, changes) = channel();
+        thread::spawn(move || watcher.run(reader, &Changes(Mutex::new(sender))));
+        (writer, changes)
+    }
+
+    fn report(pipe: &OwnedFd, text: &str) {
+        assert_eq!(rustix::io::write(pipe, text.as_bytes()), Ok(text.len()));
+    }
+
+    fn seconds(time: SystemTime) -> f64 {
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64()
+    }
+
+    /// The report of a load that began at this time.
+    fn load(path: &Path, begun: SystemTime) -> String {
+        format!("P7\nB{}\nF{}\nE\n", seconds(begun), path.display())
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_saved_file_is_reported_with_and_without_notifications() {
+        for is_polling in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (first, second) = (folder.path().join("a.py"), folder.path().join("b.py"));
+            fs::write(&first, "1").unwrap();
+            fs::write(&second, "1").unwrap();
+            let mut watcher = Watcher::new(&ReloadConfig::default(), &[]);
+            if is_polling {
+                watcher.next_poll = Some(Instant::now());
+                // Nothing that the system notifies of is watched.
+                watcher.files.directories.add(folder.path());
+                watcher.files.directories.take_unwatched();
+            }
+            let (pipe, changes) = start(watcher);
+            // The second one was written after the load had begun: it is reported at once, and so is known to be watched.
+            let begun = fs::metadata(&second).unwrap().modified().unwrap() - Duration::from_secs(1);
+            let hour = Duration::from_secs(3600);
+            fs::File::options()
+                .write(true)
+                .open(&first)
+                .unwrap()
+                .set_modified(begun - hour)
+                .unwrap();
+            let mut text = load(&first, begun);
+            text.insert_str(text.len() - 2, &format!("F{}\n", second.display()));
+            report(&pipe, &text);
+            assert_eq!(
+                changes.recv_timeout(LONG),
+                Ok(vec![second.clone()]),
+                "{is_polling}"
+            );
+            fs::write(&first, "22").unwrap();
+            assert_eq!(
+                changes.recv_timeout(LONG),
+                Ok(vec![first.clone()]),
+                "{is_polling}"
+            );
+            fs::write(&first, "333").unwrap();
+            assert_eq!(changes.recv_timeout(LONG), Ok(vec![first]), "{is_polling}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_an_application_writes_at_its_import_is_no_change_while_it_says_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("generated.py");
+        fs::write(&path, "1").unwrap();
+        let mut watcher = Watcher::new(&ReloadConfig::default(), std::slice::from_ref(&path));
+        let start = Instant::now();
+        let cases = [
+            (true, "1", false),
+            (false, "1", true),
+            (true, "2", true),
+            (false, "3", true),
+        ];
+        for (number, (is_loading, text, expected)) in cases.into_iter().enumerate() {
+            let at = start + Duration::from_secs(10 * number as u64);
+            if is_loading {
+                watcher.loads.begin(7, SystemTime::now());
+            }
+            let draft = folder.path().join("draft");
+            fs::write(&draft, text).unwrap();
+            fs::rename(&draft, &path).unwrap();
+            let changed = watcher.files.examine(&path);
+            watcher.note(changed, Stage::Complete, at);
+            watcher.loads.end(7, at);
+            let taken = watcher.take_changes(at + Duration::from_secs(5));
+            assert_eq!(!taken.is_empty(), expected, "{number}");
+        }
+    }
+}
