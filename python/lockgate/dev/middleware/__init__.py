@@ -6,8 +6,10 @@ the validator. Each is there only if an option asks for it, except the numbers.
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from lockgate.dev.middleware.messages import Messages
@@ -37,10 +39,9 @@ def wrap(application: Application, options: Options) -> Application:
 
 
 def wrap_error_page(application: Application, options: Options) -> Application:
-    """As `wrap`, for the application that answers in place of one that did not load: only what its
-    pages need to load themselves again."""
-    messages = Messages(options.colour)
-    return CountedStatements(refreshed(application, options, messages, is_error_page=True))
+    """As `wrap`, for an application that answers with the page of an error, in place of one that
+    did not load or has raised an exception: only what its pages need to load themselves again."""
+    return refreshed(application, options, Messages(options.colour), is_error_page=True)
 
 
 def refreshed(
@@ -48,12 +49,23 @@ def refreshed(
 ) -> Application:
     if not options.refresh:
         return application
-    from lockgate.dev.middleware.refresh import Refresh
+    from lockgate.dev.middleware.refresh import Refresh, announce
 
-    generation = options.generation or secrets.token_hex(6)
+    generation = options.generation or own_generation()
     try:
-        return Refresh(application, generation, messages, is_error_page=is_error_page)
+        announce(generation)
     except RuntimeError as error:
         # Without `push = true` nothing holds the event streams.
         messages.say(f"Pages do not load themselves again: {error}")
         return application
+    return Refresh(application, generation, messages, is_error_page=is_error_page)
+
+
+@lru_cache(maxsize=1)
+def generation_of(process: int) -> str:
+    return secrets.token_hex(6)
+
+
+def own_generation() -> str:
+    """Identifies the version that this process has loaded: a process loads once."""
+    return generation_of(os.getpid())

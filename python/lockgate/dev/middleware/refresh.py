@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
@@ -38,6 +39,24 @@ CHANNEL = "lockgate-dev"
 RETRY = 100
 
 
+@cache
+def script() -> tuple[bytes, str]:
+    """The script, and a digest of it."""
+    content = resources.files(__package__).joinpath("refresh.js").read_bytes()
+    return content, hashlib.sha256(content).hexdigest()[:12]
+
+
+_announced: set[str] = set()
+
+
+def announce(generation: str) -> None:
+    """Lets the pages of other versions know that this one is about to serve; once. Raises
+    RuntimeError without `push = true`."""
+    if generation not in _announced:
+        publishing.publish(CHANNEL, generation)
+        _announced.add(generation)
+
+
 class Refresh:
     """An application whose pages load themselves again."""
 
@@ -53,9 +72,7 @@ class Refresh:
         self._generation = generation
         self._messages = messages
         self._is_error_page = is_error_page
-        self._script = resources.files(__package__).joinpath("refresh.js").read_bytes()
-        self._script_tag = hashlib.sha256(self._script).hexdigest()[:12]
-        publishing.publish(CHANNEL, generation)
+        self._script, self._script_tag = script()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Any:
         path = environ.get("PATH_INFO", "")
