@@ -189,7 +189,7 @@ $(VENV)/.site: requirements/docs.txt $(VENV)/.build-tools | prerequisites
 	@touch $@
 
 # The packages of the virtualenv, and beside them what only pages show: gunicorn must not be where Lockgate is tested.
-$(VENV)/.pages: requirements/pages.txt tests/harness/pages/environment.py $(VENV)/.development $(VENV)/.applications $(VENV)/.examples $(VENV)/.installed-$(BUILD) | prerequisites
+$(VENV)/.pages: requirements/pages.txt tests/harness/pages/environment.py $(VENV)/.development $(VENV)/.applications $(VENV)/.examples | $(VENV)/.installed-$(BUILD) prerequisites
 	PYTHONPATH=tests $(BIN)/python -m harness.pages.environment requirements/pages.txt
 	@touch $@
 

@@ -16,7 +16,7 @@ from harness.pages.blocks import PREPARE, BadPage, Block, blocks
 from harness.pages.session import Failed, RunningServer, Session
 
 SHELLS = {"sh", "bash", "shell"}
-LOG_SECONDS = 10.0
+LOG_SECONDS = 30.0
 TERMINAL = str(Path(__file__).with_name("terminal.py"))
 
 
