@@ -15,6 +15,7 @@ COMMANDS = {
     "ctl": "lockgate.control",
     "dev": "lockgate.dev.command",
     "hash-password": "lockgate.hash_password",
+    "init": "lockgate.init.command",
     "man": "lockgate.man",
     "precompress": "lockgate.precompress",
     "top": "lockgate.top",

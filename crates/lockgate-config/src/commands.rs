@@ -24,6 +24,11 @@ pub const COMMANDS: &[Command] = &[
         "faults of an application, and what hurts in production",
     ),
     command(
+        "init",
+        "[DIR]",
+        "a first lockgate.toml for the project in a directory",
+    ),
+    command(
         "ctl",
         "COMMAND",
         "one command for a running server: status, reload, …",
