@@ -140,7 +140,7 @@ impl EventLoop {
             yielded: VecDeque::new(),
             polled_at: now,
             arrival_clock: ArrivalClock::new(now),
-            expiry: QueueExpiry::new(now),
+            expiry: QueueExpiry::new(now, context.longest_wait().server),
             events: Vec::new(),
             returned: Vec::new(),
             publishing: (context.broadcast).map(|log| Box::new(Publishing::new(log))),

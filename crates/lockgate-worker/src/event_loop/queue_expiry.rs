@@ -20,14 +20,17 @@ pub(super) struct QueueExpiry {
     sweep_at: Option<Instant>,
     swept_at: Instant,
     saturated: LogThrottle,
+    /// Where no route sets a limit.
+    longest_wait: Option<Duration>,
 }
 
 impl QueueExpiry {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, longest_wait: Option<Duration>) -> Self {
         Self {
             sweep_at: None,
             swept_at: now,
             saturated: LogThrottle::default(),
+            longest_wait,
         }
     }
 
@@ -38,19 +41,28 @@ impl QueueExpiry {
     }
 
     /// When a waiting request has to be dropped, or checked for that.
+    #[inline]
     pub(super) fn next(&self, turn: &Turn, context: &Context) -> Option<Instant> {
         if turn.queued() == 0 {
             return None;
         }
-        let limit = context.longest_wait();
-        let expires = match limit.routes {
-            None => (limit.server).and_then(|limit| turn.oldest().map(|at| at + limit)),
+        self.next_of_waiting(turn, context)
+    }
+
+    fn next_of_waiting(&self, turn: &Turn, context: &Context) -> Option<Instant> {
+        let expires = match context.route_limits() {
+            None => self
+                .longest_wait
+                .and_then(|limit| turn.oldest().map(|at| at + limit)),
             // The oldest may belong to a route where it may wait for longer.
             Some(routes) => (routes.shortest_wait())
                 .and_then(|limit| turn.oldest().map(|at| at + limit))
                 .map(|at| at.max(self.swept_at + BETWEEN_SWEEPS)),
         };
-        [expires, self.sweep_at].into_iter().flatten().min()
+        match (expires, self.sweep_at) {
+            (Some(expires), Some(sweep)) => Some(expires.min(sweep)),
+            (expires, sweep) => expires.or(sweep),
+        }
     }
 
     /// Answers or drops waiting requests whose time is over or whose clients have gone. Returns whether there were any.
@@ -100,7 +112,7 @@ mod tests {
     fn sweeps_after_client_closes_are_rate_limited() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut waiting = QueueExpiry::new(start);
+        let mut waiting = QueueExpiry::new(start, None);
         waiting.on_client_close(at(3));
         assert_eq!(waiting.sweep_at, Some(at(10)));
         waiting.on_client_close(at(9));

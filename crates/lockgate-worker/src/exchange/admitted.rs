@@ -1,6 +1,7 @@
 //! What was decided about a request from its head: its route, its application, its user, and whether it is refused.
 
 use std::any::Any;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,34 @@ use super::request_id::RequestId;
 use super::response_rules::ResponseRules;
 use super::trace::Trace;
 
-/// See the module documentation. Reset with its request.
+/// See the module documentation. Reset with its request, which costs nothing where nothing was decided.
 #[derive(Default)]
 pub struct Admitted {
+    decisions: Decisions,
+    /// They may differ from those of a new request: set by each access that could change them.
+    is_changed: bool,
+}
+
+impl Deref for Admitted {
+    type Target = Decisions;
+
+    #[inline]
+    fn deref(&self) -> &Decisions {
+        &self.decisions
+    }
+}
+
+impl DerefMut for Admitted {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Decisions {
+        self.is_changed = true;
+        &mut self.decisions
+    }
+}
+
+/// The decisions.
+#[derive(Default)]
+pub struct Decisions {
     /// Whether the peer is a proxy that is trusted to identify the request.
     pub(crate) is_peer_trusted: bool,
     /// Its id, if requests have one.
@@ -44,32 +70,60 @@ pub struct Admitted {
 }
 
 impl Admitted {
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.is_peer_trusted = false;
-        self.request_id = None;
-        self.trace = None;
-        self.waited_before = None;
-        self.route = 0;
-        self.access = 0;
-        self.mount = 0;
-        self.refusal = None;
-        self.user = None;
-        self.is_vouched_for = false;
-        self.response_rules = None;
-        self.place = None;
-        self.held.clear();
+        if self.is_changed {
+            self.reset();
+        }
+    }
+
+    #[cold]
+    fn reset(&mut self) {
+        // Its memory is used again.
+        let mut held = std::mem::take(&mut self.decisions.held);
+        held.clear();
+        *self = Self {
+            decisions: Decisions {
+                held,
+                ..Decisions::default()
+            },
+            is_changed: false,
+        };
     }
 
     /// For a request that the server makes of the same application.
     pub(crate) fn for_subrequest(&self) -> Self {
         Self {
-            request_id: self.request_id.clone(),
-            route: self.route,
-            access: self.access,
-            mount: self.mount,
-            user: self.user.clone(),
-            is_vouched_for: self.is_vouched_for,
-            ..Self::default()
+            decisions: Decisions {
+                request_id: self.request_id.clone(),
+                route: self.route,
+                access: self.access,
+                mount: self.mount,
+                user: self.user.clone(),
+                is_vouched_for: self.is_vouched_for,
+                ..Decisions::default()
+            },
+            is_changed: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_was_decided_is_gone_after_a_reset() {
+        let mut admitted = Admitted::default();
+        admitted.user = Some("ann".into());
+        admitted.route = 3;
+        admitted.held.push(Box::new(1));
+        admitted.clear();
+        assert!(admitted.user.is_none() && admitted.route == 0 && admitted.held.is_empty());
+        let mut copy = Admitted::default();
+        copy.mount = 2;
+        let mut copy = copy.for_subrequest();
+        copy.clear();
+        assert_eq!(copy.mount, 0);
     }
 }

@@ -101,12 +101,14 @@ impl Queue {
         self.len() == 0
     }
 
+    #[inline]
     pub fn push(&mut self, exchange: Exchange) {
-        match exchange.priority {
-            Priority::Normal => self.exchanges.push_back(exchange),
-            Priority::High => self.high.push_back(exchange),
-            Priority::Low => self.low.push_back(exchange),
-        }
+        let queue = match exchange.priority {
+            Priority::Normal => &mut self.exchanges,
+            Priority::High => &mut self.high,
+            Priority::Low => &mut self.low,
+        };
+        queue.push_back(exchange);
     }
 
     /// The next request to run.
@@ -135,6 +137,7 @@ impl Queue {
     }
 
     /// When the oldest request was complete.
+    #[inline]
     pub fn oldest(&self) -> Option<Instant> {
         let oldest = |queue: &VecDeque<Exchange>| queue.front().map(|exchange| exchange.queued_at);
         if self.high.is_empty() && self.low.is_empty() {

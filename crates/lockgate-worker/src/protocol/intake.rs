@@ -118,7 +118,10 @@ impl Rejection {
     /// A request that has a body and is refused by admission: its body is not received.
     #[inline]
     pub fn take(request: &mut Request) -> Option<Self> {
-        let mut answer = request.admitted.refusal.take_if(|_| request.has_body)?;
+        if request.admitted.refusal.is_none() || !request.has_body {
+            return None;
+        }
+        let mut answer = request.admitted.refusal.take()?;
         if let Some(rules) = request.admitted.response_rules.take() {
             answer.response = rules.applied(&answer);
         }
@@ -172,11 +175,13 @@ pub fn admit(
 }
 
 /// What is recorded of a request, if anything is.
-#[inline]
+#[inline(always)]
 pub fn entry_of(request: &Request, context: &Context, now: Instant) -> Option<Box<Entry>> {
-    if !context.records_requests() {
-        return None;
-    }
+    (context.records_requests()).then(|| new_entry(request, context, now))
+}
+
+#[inline(never)]
+fn new_entry(request: &Request, context: &Context, now: Instant) -> Box<Entry> {
     let mut entry = Entry::take();
     entry.head.clone_from(&request.head);
     entry.client = Some(Arc::clone(&request.client));
@@ -186,7 +191,7 @@ pub fn entry_of(request: &Request, context: &Context, now: Instant) -> Option<Bo
     entry.waited_before = request.admitted.waited_before;
     entry.is_https = request.is_https;
     entry.started = Some(now);
-    Some(entry)
+    entry
 }
 
 /// Takes over when a trusted proxy has received the request.

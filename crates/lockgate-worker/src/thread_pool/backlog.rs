@@ -66,10 +66,15 @@ impl ThreadPool {
     }
 
     /// When the oldest of them was complete.
+    #[inline]
     pub fn oldest_in_backlog(&self) -> Option<Instant> {
         if self.backlog_len() == 0 {
             return None;
         }
+        self.oldest_of_backlog()
+    }
+
+    fn oldest_of_backlog(&self) -> Option<Instant> {
         self.lock().backlog.oldest()
     }
 

@@ -312,6 +312,7 @@ impl WorkerThread {
     }
 
     /// The next request to run: those in the backlog have waited for longer than those that are ready.
+    #[inline]
     fn take_next(
         &self,
         event_loop: &mut EventLoop,
@@ -321,15 +322,17 @@ impl WorkerThread {
         let is_ready_first = (self.context.route_limits())
             .is_some_and(|limits| limits.has_priorities())
             && event_loop.ready_priority() > pool.backlog_priority();
-        let from_backlog = if may_take_from_backlog && !is_ready_first {
-            pool.take_from_backlog()
-        } else {
-            None
-        };
-        from_backlog.or_else(|| event_loop.take_ready())
+        if may_take_from_backlog
+            && !is_ready_first
+            && let Some(exchange) = pool.take_from_backlog()
+        {
+            return Some(exchange);
+        }
+        event_loop.take_ready()
     }
 
     /// Releases the event loop for a call, and wakes the follower only then, so that it finds the event loop free.
+    #[inline]
     fn release(&self, event_loop: MutexGuard<'_, EventLoop>, waits_for_gil: bool) {
         self.context.metrics.record_waiting(event_loop.queued());
         let is_burst = event_loop.has_many_ready();

@@ -42,15 +42,8 @@ impl Http1 {
         if !Arc::ptr_eq(&request.local, &self.link.local) {
             request.local = Arc::clone(&self.link.local);
         }
-        let (identity, peer) = (&mut self.reader.identity, &self.link.client);
-        admit(identity, request, peer, &self.context, now);
-        self.response.rules = request.admitted.response_rules.take();
-        (self.response.request_id).clone_from(&request.admitted.request_id);
-        if request.admitted.refusal.is_none()
-            && let Some(limits) = self.context.route_limits()
-        {
-            let limit = limits.of_request(request).max_body;
-            self.reader.parser.limit_body(limit)?;
+        if self.context.admission.is_some() || self.context.bulkheads.is_some() {
+            self.admit(request, now)?;
         }
         let head = &request.head;
         if let Some(entry) = entry_of(request, &self.context, now) {
@@ -69,6 +62,22 @@ impl Http1 {
             if head.expects_continue() && is_input_used && !is_refused {
                 self.link.out.append(CONTINUE);
             }
+        }
+        Ok(())
+    }
+
+    /// Decides what follows from the head, and takes over what concerns the response.
+    #[inline(never)]
+    fn admit(&mut self, request: &mut Request, now: Instant) -> Result<(), Refusal> {
+        let (identity, peer) = (&mut self.reader.identity, &self.link.client);
+        admit(identity, request, peer, &self.context, now);
+        self.response.rules = request.admitted.response_rules.take();
+        (self.response.request_id).clone_from(&request.admitted.request_id);
+        if request.admitted.refusal.is_none()
+            && let Some(limits) = self.context.route_limits()
+        {
+            let limit = limits.of_request(request).max_body;
+            self.reader.parser.limit_body(limit)?;
         }
         Ok(())
     }

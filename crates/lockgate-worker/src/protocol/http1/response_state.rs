@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lockgate_http::ResponseBody;
+use lockgate_http::{ResponseBody, ResponseHead};
 use lockgate_observe::{Loss, Outcome, Response};
 
 use super::Http1;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::exchange::request_id::RequestId;
-use crate::exchange::response_rules::ResponseRules;
+use crate::exchange::response_rules::{ResponseRules, without_request_id};
 use crate::log::access_log::Entry;
 
 /// The current response, and what its framing needs of the request.
@@ -48,6 +48,23 @@ pub(super) struct ResponseState {
 }
 
 impl ResponseState {
+    /// The head that is sent in place of `head`; `None`: no rule changes it.
+    #[inline]
+    pub(super) fn edited(&self, head: &ResponseHead) -> Option<ResponseHead> {
+        if self.rules.is_none() && self.request_id.is_none() {
+            return None;
+        }
+        self.edited_by_rules(head)
+    }
+
+    #[inline(never)]
+    fn edited_by_rules(&self, head: &ResponseHead) -> Option<ResponseHead> {
+        let edited = (self.rules.as_deref()).and_then(|rules| rules.edited(head));
+        let stripped = (self.request_id.as_ref())
+            .and_then(|_| without_request_id(edited.as_ref().unwrap_or(head)));
+        stripped.or(edited)
+    }
+
     /// It goes to a web server over the uwsgi protocol, which reads until the connection ends and has no chunks.
     pub(super) fn begin_uwsgi(&mut self) {
         self.is_http10 = true;

@@ -21,7 +21,6 @@ use crate::exchange::deadlines::ending::{ClientSocket, Handle};
 use crate::exchange::dropped;
 use crate::exchange::prepared::Prepared;
 use crate::exchange::request_id::RequestId;
-use crate::exchange::response_rules::without_request_id;
 use crate::exchange::subscription::Subscription;
 use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, HeldConnection, NotTaken, Presence,
@@ -191,15 +190,9 @@ impl ResponseWriter for Http1 {
         } else {
             None
         };
-        let edited = self
-            .response
-            .rules
-            .as_deref()
-            .and_then(|rules| rules.edited(head));
+        let edited = self.response.edited(head);
         let head = edited.as_ref().unwrap_or(head);
         let request_id = self.response.request_id.as_ref().map(RequestId::as_bytes);
-        let stripped = request_id.and_then(|_| without_request_id(head));
-        let head = stripped.as_ref().unwrap_or(head);
         let tail = self.link.out.tail();
         let from = tail.len();
         let body = with_date(|date| {
