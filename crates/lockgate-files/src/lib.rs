@@ -15,6 +15,7 @@ mod open_files;
 
 mod entry;
 mod representation;
+mod shared_file;
 
 mod glob;
 mod media_type;
@@ -26,3 +27,4 @@ pub use files::{Clock, Files, Found, Loaded, Place};
 pub use media_type::media_type;
 pub use path::{PathRefusal, RelativePath, decode};
 pub use representation::{Body, Content, Delivery, Part, Representation, Selection};
+pub use shared_file::SharedFile;

@@ -15,6 +15,7 @@ use crate::media_type::media_type;
 use crate::mount::Mount;
 use crate::path::RelativePath;
 use crate::representation::{Content, Representation};
+use crate::shared_file::SharedFile;
 use crate::stamp::{Stamp, content_tag};
 
 /// Files up to this size are read whole: their tags follow from the content, and they are sent from memory. Beyond it,
@@ -138,7 +139,7 @@ impl Source<'_> {
         form: &Form<'_>,
     ) -> io::Result<Representation> {
         let stamp = Stamp::of(&metadata);
-        let file = Arc::new(file);
+        let file = Arc::new(SharedFile::new(file));
         if stamp.size > SMALL {
             let head = form.head(&stamp, &stamp.entity_tag(self.clock.unix), self.clock);
             return Ok(Representation::new(

@@ -142,7 +142,9 @@ mod tests {
     }
 
     fn on_disk() -> SharedEntry {
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = Arc::new(crate::shared_file::SharedFile::new(
+            tempfile::tempfile().unwrap(),
+        ));
         entry(Content::File(file, 0), 1 << 20)
     }
 

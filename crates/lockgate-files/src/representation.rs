@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
-use std::fs::File;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
@@ -10,13 +9,15 @@ use lockgate_http::conditional::{Condition, Validators, evaluate, if_range_holds
 use lockgate_http::range::{self, ByteRange, Ranges, multipart};
 use lockgate_http::{RequestHead, ResponseHead, http_date, reason_phrase};
 
+use crate::shared_file::SharedFile;
+
 /// Where the bytes of a representation are.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// In memory.
     Memory(Arc<[u8]>),
     /// In a file, from this offset on.
-    File(Arc<File>, u64),
+    File(Arc<SharedFile>, u64),
 }
 
 /// See the module documentation.

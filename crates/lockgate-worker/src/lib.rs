@@ -42,6 +42,7 @@ pub use exchange::writer::{
     ClientGone, DropReason, HeldConnection, NotTaken, Presence, PresenceCheck, ResponseWriter, Sent,
 };
 pub use handlers::cache::purge_url;
+pub use lockgate_files::SharedFile;
 pub use metrics::monotonic_nanos;
 #[cfg(not(loom))]
 pub use transport::descriptors::fork_gate::FORK_GATE;

@@ -11,7 +11,6 @@ mod push;
 mod take_over;
 mod tls;
 
-use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,6 +32,7 @@ use crate::log::ErrorLog;
 use crate::transport::Transport;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::{Handle, Worker};
+use lockgate_files::SharedFile;
 
 /// How the request of a [`Client`] ended in the event loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl ResponseWriter for Client {
     fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
-    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<SharedFile>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
     fn flush(&mut self) -> Result<(), ClientGone> {

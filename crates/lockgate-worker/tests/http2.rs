@@ -85,7 +85,13 @@ fn start(threads: usize, adjust: impl FnOnce(&mut lockgate_config::Config)) -> (
                 std::io::Write::write_all(&mut file, &pattern(300_000)).unwrap();
                 reply.head().set_status(200, b"OK").unwrap();
                 reply.start(BodyLength::Known(299_990));
-                reply.send_file(Arc::new(file), 10, 299_990).unwrap();
+                reply
+                    .send_file(
+                        Arc::new(lockgate_worker::SharedFile::new(file)),
+                        10,
+                        299_990,
+                    )
+                    .unwrap();
                 reply.finish().unwrap();
             }
             "/stream" => {

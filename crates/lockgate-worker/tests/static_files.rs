@@ -354,7 +354,9 @@ fn a_file_of_the_application_is_sent_in_parts() {
     let root = site();
     let path = root.path().join("large.bin");
     let server = Server::start(2, move |request, reply| {
-        let file = Arc::new(fs::File::open(&path).unwrap());
+        let file = Arc::new(lockgate_worker::SharedFile::new(
+            fs::File::open(&path).unwrap(),
+        ));
         reply.head().set_status(200, b"OK").unwrap();
         match request.head.path() {
             b"/tagged" => reply.head().push(b"ETag", b"\"a\"").unwrap(),

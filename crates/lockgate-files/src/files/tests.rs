@@ -127,7 +127,7 @@ impl Site {
                     }
                     Content::File(file, _) => {
                         let mut bytes = vec![0; part.length as usize];
-                        std::os::unix::fs::FileExt::read_exact_at(&*file, &mut bytes, part.offset)
+                        std::os::unix::fs::FileExt::read_exact_at(&**file, &mut bytes, part.offset)
                             .unwrap();
                         bytes
                     }

@@ -1,6 +1,5 @@
 //! The writer of the response to a request that the server has made itself: collects it.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +15,7 @@ use super::writer::{
     Sent,
 };
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// What becomes of the response; `None`: there is none.
 pub type OnResponse = Box<dyn FnOnce(Option<StoredResponse>) + Send>;
@@ -76,7 +76,12 @@ impl ResponseWriter for Collector {
         self.collect(bytes.bytes())
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         if length > self.limit {
             self.is_too_long = true;

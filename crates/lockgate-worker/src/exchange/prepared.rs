@@ -1,6 +1,5 @@
 //! A complete response of the server itself whose body is not copied: a file, memory with another owner, parts of them.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -8,6 +7,7 @@ use lockgate_http::{BodyLength, ResponseHead};
 
 use super::writer::{ClientGone, ResponseWriter, Sent};
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// Smaller bodies are copied behind their head: a second buffer in `writev` costs more.
 const SMALLEST_SHARED: usize = 16 << 10;
@@ -38,7 +38,7 @@ pub enum PreparedBody {
     /// A part of a file, which the kernel may copy.
     File {
         /// Open for reading.
-        file: Arc<File>,
+        file: Arc<SharedFile>,
         /// The first byte.
         offset: u64,
         /// Bytes.

@@ -4,7 +4,6 @@
 
 mod file;
 
-use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use crate::exchange::deadlines::Deadline;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 pub use self::file::FileSent;
 
@@ -176,7 +176,7 @@ impl Reply {
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_file(
         &mut self,
-        file: Arc<File>,
+        file: Arc<SharedFile>,
         offset: u64,
         length: u64,
     ) -> Result<Sent, ClientGone> {

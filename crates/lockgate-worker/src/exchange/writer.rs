@@ -5,7 +5,6 @@
 //!
 //! Every method is called attached unless it says otherwise; one that may wait releases the GIL first.
 
-use std::fs::File;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::prepared::Prepared;
 use super::subscription::Subscription;
 use crate::exchange::deadlines::call_slot::CallSlot;
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// A client that has closed its sending side counts as gone once its request has waited this long; see
 /// docs/decisions/0010-a-client-that-closes-while-it-waits-has-gone.md.
@@ -101,7 +101,12 @@ pub trait ResponseWriter: Send {
     ///
     /// # Errors
     /// As [`ResponseWriter::send_copy`].
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone>;
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone>;
 
     /// Transmits all that is queued; waits for a client that reads too slowly.
     ///

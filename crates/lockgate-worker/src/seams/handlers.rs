@@ -1,7 +1,6 @@
 //! A handler that answers in the event loop, and one that wraps the writer of the response.
 #![cfg(test)]
 
-use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,6 +22,7 @@ use crate::exchange::writer::{
 use crate::helper_thread::PanicGuard;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::Handle;
+use lockgate_files::SharedFile;
 
 fn add_handler(handle: &Handle, handler: impl Handler + 'static) {
     let (done, is_done) = std::sync::mpsc::channel();
@@ -97,7 +97,7 @@ impl ResponseWriter for Capitals {
     fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         self.send_copy(bytes.bytes())
     }
-    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<SharedFile>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Err(ClientGone)
     }
     fn flush(&mut self) -> Result<(), ClientGone> {
@@ -180,7 +180,7 @@ fn a_handler_may_wrap_the_writer_of_the_response() {
 struct Taking {
     pool: BlockingPool,
     resume: Arc<dyn Resume>,
-    file: Arc<File>,
+    file: Arc<SharedFile>,
 }
 
 impl Handler for Taking {
@@ -224,7 +224,7 @@ impl Handler for Taking {
 fn a_handler_may_answer_on_another_thread_or_pass_the_request_on_from_there() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"a file of bytes").unwrap();
-    let file = Arc::new(file);
+    let file = Arc::new(SharedFile::new(file));
     for threads in [1, 2] {
         let handle = start(threads, |_, reply| answer(reply, b"application"));
         let taking = Taking {

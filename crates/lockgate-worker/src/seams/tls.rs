@@ -315,7 +315,13 @@ fn a_transport_may_transform_and_buffer_bytes() {
         reply.start(BodyLength::Known(LENGTH as u64 + 4));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'f'; LENGTH]).unwrap();
-        reply.send_file(Arc::new(file), 0, LENGTH as u64).unwrap();
+        reply
+            .send_file(
+                Arc::new(lockgate_files::SharedFile::new(file)),
+                0,
+                LENGTH as u64,
+            )
+            .unwrap();
         reply.send_copy(b"tail").unwrap();
         reply.finish().unwrap();
     });

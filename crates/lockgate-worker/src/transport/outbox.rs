@@ -13,6 +13,7 @@ use std::sync::Arc;
 use self::file_part::FilePart;
 use crate::transport::Transport;
 use crate::transport::page_cache::FileRead;
+use lockgate_files::SharedFile;
 
 /// `writev` accepts up to IOV_MAX buffers (1,024); beyond a few of them the cost is all in the kernel's copy.
 const PIECES_AT_ONCE: usize = 16;
@@ -135,7 +136,7 @@ impl Outbox {
         }
     }
 
-    pub fn push_file(&mut self, file: Arc<File>, offset: u64, length: u64) {
+    pub fn push_file(&mut self, file: Arc<SharedFile>, offset: u64, length: u64) {
         if length > 0 {
             self.len += length;
             self.pieces
@@ -453,7 +454,7 @@ mod tests {
             outbox.append(b"head:");
             outbox.push_shared(Box::new(Fixed(b"shared".to_vec())), 6);
             outbox.push_shared(Box::new(Fixed(b"cut here".to_vec())), 3);
-            outbox.push_file(Arc::new(file), 2, 5);
+            outbox.push_file(Arc::new(SharedFile::new(file)), 2, 5);
             outbox.append(b":tail");
             assert_eq!(outbox.len(), 5 + 6 + 3 + 5 + 5);
             let mut transport = Picky::new(appetite);
@@ -516,7 +517,7 @@ mod tests {
         fadvise(&file, 0, None, Advice::DontNeed).unwrap();
         let mut outbox = Outbox::default();
         outbox.append(b"head");
-        outbox.push_file(Arc::new(file), 0, content.len() as u64);
+        outbox.push_file(Arc::new(SharedFile::new(file)), 0, content.len() as u64);
         let mut transport = Picky::new(usize::MAX);
         let mut reads = 0;
         loop {
@@ -547,7 +548,11 @@ mod tests {
             let file = tempfile::tempfile().unwrap();
             file.set_len(3_000_000).unwrap();
             let mut outbox = Outbox::default();
-            outbox.push_file(Arc::new(file.try_clone().unwrap()), 0, 3_000_000);
+            outbox.push_file(
+                Arc::new(SharedFile::new(file.try_clone().unwrap())),
+                0,
+                3_000_000,
+            );
             let mut transport = Picky::new(usize::MAX);
             while outbox.departed() == 0 {
                 outbox.flush(&mut transport).unwrap();
@@ -574,7 +579,11 @@ mod tests {
     #[test]
     fn a_file_that_shrank_is_an_error_and_not_a_silent_short_body() {
         let mut outbox = Outbox::default();
-        outbox.push_file(Arc::new(tempfile::tempfile().unwrap()), 0, 10);
+        outbox.push_file(
+            Arc::new(SharedFile::new(tempfile::tempfile().unwrap())),
+            0,
+            10,
+        );
         let error = outbox.flush(&mut Picky::new(10)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -5,9 +5,12 @@ use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use lockgate_files::SharedFile;
 use rustix::fs::fstatfs;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The kernel reads ahead in larger steps, so that one page in this many bytes stands for the others.
 const STRIDE: u64 = 128 << 10;
@@ -23,7 +26,26 @@ const IN_MEMORY: [i64; 3] = [
 ];
 
 /// How many bytes from `offset` on, `length` at most, can be read without waiting. The end of the file counts as such.
-pub fn resident(file: &File, offset: u64, length: u64) -> u64 {
+pub fn resident(file: &SharedFile, offset: u64, length: u64) -> u64 {
+    let end = offset.saturating_add(length);
+    let now = coarse_clock();
+    if file.is_resident(offset, end, now) {
+        return length;
+    }
+    let found = look_for(file, offset, length);
+    if found == length {
+        file.found_resident(offset, end, now);
+    }
+    found
+}
+
+/// A clock that costs no system call, and is right to 10 ms.
+fn coarse_clock() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}
+
+fn look_for(file: &File, offset: u64, length: u64) -> u64 {
     let end = offset.saturating_add(length);
     let mut at = offset;
     while at < end {
@@ -73,14 +95,14 @@ fn is_in_memory(file: &File) -> bool {
 /// A part of a file that a thread reads, so that it is in the page cache afterwards.
 #[derive(Debug, Clone)]
 pub struct FileRead {
-    file: Arc<File>,
+    file: Arc<SharedFile>,
     offset: u64,
     length: u64,
     is_done: Arc<AtomicBool>,
 }
 
 impl FileRead {
-    pub fn new(file: &Arc<File>, offset: u64, length: u64) -> Self {
+    pub fn new(file: &Arc<SharedFile>, offset: u64, length: u64) -> Self {
         Self {
             file: Arc::clone(file),
             offset,
@@ -125,17 +147,17 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn file(size: usize) -> File {
+    fn file(size: usize) -> SharedFile {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![b'x'; size]).unwrap();
-        file
+        SharedFile::new(file)
     }
 
     /// Removes the file from the page cache. False: its file system has no other place for it.
-    fn evict(file: &File) -> bool {
+    fn evict(file: &SharedFile) -> bool {
         use rustix::fs::{Advice, fadvise};
         file.sync_all().unwrap();
-        fadvise(file, 0, None, Advice::DontNeed).unwrap();
+        fadvise(&**file, 0, None, Advice::DontNeed).unwrap();
         resident(file, 0, 1) == 0
     }
 
@@ -163,6 +185,7 @@ mod tests {
             return;
         };
         file.write_all(b"abc").unwrap();
+        let file = SharedFile::new(file);
         assert_eq!(resident(&file, 0, 3), 3);
         let mut buffer = [0; 3];
         assert_eq!(read_now(&file, &mut buffer, 0).unwrap(), 3);

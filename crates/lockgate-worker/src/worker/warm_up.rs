@@ -1,6 +1,5 @@
 //! Warm-up: a request to the application before the first request of a client; its response is discarded.
 
-use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,6 +20,7 @@ use crate::exchange::writer::{
 use crate::metrics::CallRecord;
 use crate::transport::outbox::SharedBytes;
 use crate::worker::limits_of;
+use lockgate_files::SharedFile;
 
 /// The status of the response to a GET request for `target`, of the application that clients would get it from; `None`
 /// when the response broke off.
@@ -92,7 +92,7 @@ impl ResponseWriter for Discard {
     fn send_shared(&mut self, _: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
-    fn send_file(&mut self, _: Arc<File>, _: u64, _: u64) -> Result<Sent, ClientGone> {
+    fn send_file(&mut self, _: Arc<SharedFile>, _: u64, _: u64) -> Result<Sent, ClientGone> {
         Ok(Sent::default())
     }
     fn flush(&mut self) -> Result<(), ClientGone> {

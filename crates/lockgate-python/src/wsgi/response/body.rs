@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lockgate_http::{BodyLength, Refusal, RequestHead};
-use lockgate_worker::{BodyError, ClientGone, FileSent, Reply};
+use lockgate_worker::{BodyError, ClientGone, FileSent, Reply, SharedFile};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
@@ -179,7 +179,7 @@ impl Transmission<'_, '_> {
                 FlushPolicy::Batches,
             );
         }
-        let file = Arc::new(region.file);
+        let file = Arc::new(SharedFile::new(region.file));
         if !self.reply.is_started() {
             self.commit()?;
             let (request, offset) = (self.request, region.offset);

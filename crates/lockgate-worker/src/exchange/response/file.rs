@@ -1,9 +1,8 @@
 //! The application's response with a file as its whole body: gets conditions and ranges as static files do.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use lockgate_files::{Body, Content, Representation, Selection};
+use lockgate_files::{Body, Content, Representation, Selection, SharedFile};
 use lockgate_http::{BodyLength, RequestHead, ResponseHead};
 
 use super::{Reply, State};
@@ -30,7 +29,7 @@ impl Reply {
     pub fn start_file(
         &mut self,
         request: &RequestHead,
-        file: &Arc<File>,
+        file: &Arc<SharedFile>,
         offset: u64,
         length: u64,
     ) -> Result<FileSent, ClientGone> {
@@ -64,7 +63,7 @@ impl Reply {
         &mut self,
         request: &RequestHead,
         selection: &Selection<'_>,
-        (file, offset, length): (&Arc<File>, u64, u64),
+        (file, offset, length): (&Arc<SharedFile>, u64, u64),
     ) -> Option<PreparedBody> {
         let content = Content::File(Arc::clone(file), offset);
         let whole = Representation::new(self.head.clone(), content, length);

@@ -22,6 +22,7 @@ use crate::exchange::writer::{
     Sent,
 };
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// Encoded bytes of a file that are sent together.
 const FILE_BATCH: usize = 64 << 10;
@@ -198,7 +199,12 @@ impl ResponseWriter for CompressWriter {
         }
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         match &self.response {
             Response::Plain => self.inner.send_file(file, offset, length),
             Response::Encoded(_) => self.encode_file(&file, offset, length),

@@ -20,6 +20,7 @@ use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, NotTaken, ResponseWriter, Sent,
 };
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// The media type of a body that is an instruction.
 const INSTRUCT: &[u8] = b"application/grip-instruct";
@@ -274,7 +275,12 @@ impl ResponseWriter for GripWriter {
         }
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         match self.response {
             Response::Stream {
                 filter: Some(_), ..

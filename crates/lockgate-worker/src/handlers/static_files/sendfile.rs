@@ -1,11 +1,10 @@
 //! `X-Accel-Redirect` and `X-Sendfile`: the application answers with the name of a file, and the server sends it.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use lockgate_files::{Entry, Found, Loaded, Representation, Selection};
+use lockgate_files::{Entry, Found, Loaded, Representation, Selection, SharedFile};
 use lockgate_http::{BodyLength, LocalResponse, RequestHead, ResponseHead, ShortBody};
 use lockgate_observe::Level;
 
@@ -233,7 +232,12 @@ impl ResponseWriter for SendfileWriter {
         }
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         match self.redirect {
             None => self.inner.send_file(file, offset, length),
             Some(_) => Ok(Sent::default()),

@@ -1,6 +1,5 @@
 //! HTTP/1 as a [`ResponseWriter`]: one response in flight, whose writer owns the whole connection.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -28,6 +27,7 @@ use crate::exchange::writer::{
 };
 use crate::protocol::tunnel::{self, Tunnel, TunnelResponse};
 use crate::transport::outbox::{Flushed, SharedBytes};
+use lockgate_files::SharedFile;
 
 impl Http1 {
     /// Prepares the connection for the response to a request that was complete at `ready_at`.
@@ -238,7 +238,12 @@ impl ResponseWriter for Http1 {
         })
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         self.frame(length, |connection, take| {
             connection.link.out.push_file(file, offset, take as u64)

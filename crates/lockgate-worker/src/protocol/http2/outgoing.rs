@@ -3,7 +3,6 @@
 //! Invariant: a body that is here is sent from here to its end, so that its parts stay in order.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use super::state::State;
 use crate::exchange::body::minimum_rate::{ClientRate, MinimumRate};
 use crate::transport::outbox::{Outbox, SharedBytes};
 use crate::transport::page_cache::FileRead;
+use lockgate_files::SharedFile;
 
 /// A writer waits while more than this is queued of its stream's body.
 pub(super) const QUEUED_AT_MOST: u64 = 128 << 10;
@@ -29,7 +29,7 @@ pub(super) enum Piece {
     Copied(Vec<u8>),
     Shared(Arc<dyn SharedBytes>),
     File {
-        file: Arc<File>,
+        file: Arc<SharedFile>,
         offset: u64,
         length: u64,
     },
@@ -170,7 +170,7 @@ pub(super) enum Framed {
 /// A part of a file.
 pub(super) struct FilePart {
     pub(super) stream: StreamId,
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<SharedFile>,
     pub(super) offset: u64,
     pub(super) count: usize,
     /// Another thread has just read it.

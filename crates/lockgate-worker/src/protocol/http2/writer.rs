@@ -8,7 +8,6 @@ mod probe;
 mod subscribe;
 
 use std::cell::{OnceCell, RefCell};
-use std::fs::File;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -38,6 +37,7 @@ use crate::exchange::writer::{
 use crate::log::access_log::Entry;
 use crate::transport::SharedTransport;
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 /// Smaller pieces are copied: two more slices in a `sendmsg` cost as much.
 const SMALLEST_SHARED: usize = 16 << 10;
@@ -356,7 +356,12 @@ impl ResponseWriter for StreamWriter {
         })
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         let length = usize::try_from(length).map_err(|_| ClientGone)?;
         self.take(length, |unsent, count| {
             unsent.pieces.push(Piece::File {

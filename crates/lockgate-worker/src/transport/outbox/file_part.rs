@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use crate::transport::page_cache::{FileRead, resident};
+use lockgate_files::SharedFile;
 
 /// A part of a file that is left to send.
 pub(super) struct FilePart {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<SharedFile>,
     pub(super) offset: u64,
     pub(super) length: u64,
     /// What is before this offset can be read without waiting.
@@ -40,7 +41,7 @@ impl Version {
 }
 
 impl FilePart {
-    pub(super) fn new(file: Arc<File>, offset: u64, length: u64) -> Self {
+    pub(super) fn new(file: Arc<SharedFile>, offset: u64, length: u64) -> Self {
         Self {
             file,
             offset,

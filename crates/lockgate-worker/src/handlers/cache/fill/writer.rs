@@ -1,6 +1,5 @@
 //! How the pieces of a response reach the client and the collected response.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::exchange::writer::{
     ClientGone, ClientProbe, DropReason, ExchangeControl, NotTaken, ResponseWriter, Sent,
 };
 use crate::transport::outbox::SharedBytes;
+use lockgate_files::SharedFile;
 
 impl CacheWriter {
     /// Collects a piece if the response is collected.
@@ -127,7 +127,12 @@ impl ResponseWriter for CacheWriter {
         self.forward(|inner| inner.send_shared(bytes))
     }
 
-    fn send_file(&mut self, file: Arc<File>, offset: u64, length: u64) -> Result<Sent, ClientGone> {
+    fn send_file(
+        &mut self,
+        file: Arc<SharedFile>,
+        offset: u64,
+        length: u64,
+    ) -> Result<Sent, ClientGone> {
         if let State::Collecting(collecting) = &self.state {
             let room = self.entries.limit().saturating_sub(collecting.body.len());
             let mut bytes = Vec::new();
