@@ -51,8 +51,8 @@ pub struct Reply {
     /// Of the call that runs, if calls are watched.
     call_slot: Option<Arc<CallSlot>>,
     record: CallRecord,
-    /// In bulkheads.
-    place: Option<Place>,
+    /// In bulkheads. A reply is lent to the application and taken back: it is kept small.
+    place: Option<Box<Place>>,
     checks: PresenceChecks,
 }
 
@@ -97,7 +97,7 @@ impl Reply {
 
     /// The places in bulkheads that the call holds until it ends, or takes its connection over.
     pub(crate) fn set_place(&mut self, place: Option<Place>) {
-        self.place = place;
+        self.place = place.map(Box::new);
     }
 
     /// Status and headers, to be filled before [`Reply::start`].
