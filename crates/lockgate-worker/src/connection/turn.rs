@@ -159,7 +159,7 @@ impl Turn {
     }
 
     /// Since when the oldest of them waits.
-    #[inline]
+    #[inline(always)]
     pub fn oldest(&self) -> Option<Instant> {
         let for_threads = match (self.ready.oldest(), self.pool.oldest_in_backlog()) {
             (Some(ready), Some(backlog)) => Some(ready.min(backlog)),
