@@ -43,9 +43,14 @@ enum State {
 }
 
 /// The response to one request. Kept by a worker thread and reused from request to request.
-// Lent to the application and taken back by two swaps: in steps of 16 bytes these are half the instructions.
-#[repr(align(16))]
+#[derive(Default)]
 pub struct Reply {
+    /// Apart, because a reply is lent to the application and taken back by two swaps.
+    call: Box<Call>,
+}
+
+/// What is in a [`Reply`].
+struct Call {
     head: ResponseHead,
     writer: Option<Box<dyn ResponseWriter>>,
     state: State,
@@ -54,11 +59,11 @@ pub struct Reply {
     call_slot: Option<Arc<CallSlot>>,
     record: CallRecord,
     /// In bulkheads.
-    place: Option<Box<Place>>,
+    place: Option<Place>,
     checks: PresenceChecks,
 }
 
-impl Default for Reply {
+impl Default for Call {
     fn default() -> Self {
         Self {
             head: ResponseHead::default(),
@@ -88,70 +93,76 @@ impl Reply {
         call_slot: Option<Arc<CallSlot>>,
         record: CallRecord,
     ) {
-        self.deadline = deadline;
-        self.call_slot = call_slot;
-        self.record = record;
-        self.checks = PresenceChecks::default();
-        self.head.clear();
-        self.writer = Some(writer);
-        self.state = State::Building;
+        self.call.deadline = deadline;
+        self.call.call_slot = call_slot;
+        self.call.record = record;
+        self.call.checks = PresenceChecks::default();
+        self.call.head.clear();
+        self.call.writer = Some(writer);
+        self.call.state = State::Building;
     }
 
     /// The places in bulkheads that the call holds until it ends, or takes its connection over.
     pub(crate) fn set_place(&mut self, place: Option<Place>) {
-        self.place = place.map(Box::new);
+        self.call.place = place;
     }
 
     /// Status and headers, to be filled before [`Reply::start`].
     pub fn head(&mut self) -> &mut ResponseHead {
-        &mut self.head
+        &mut self.call.head
     }
 
     /// Encodes the head as it stands and queues it. Nothing is sent yet.
     pub fn start(&mut self, length: BodyLength) {
-        if let (State::Building, Some(writer)) = (self.state, &mut self.writer) {
-            writer.start(&self.head, length);
-            self.state = State::Started;
+        if let (State::Building, Some(writer)) = (self.call.state, &mut self.call.writer) {
+            writer.start(&self.call.head, length);
+            self.call.state = State::Started;
         }
     }
 
     /// Whether the head is queued or sent.
     pub fn is_started(&self) -> bool {
-        self.state == State::Started
+        self.call.state == State::Started
     }
 
     /// The request's deadline, if it has one.
     pub fn deadline(&self) -> Option<&Deadline> {
-        self.deadline.as_ref()
+        self.call.deadline.as_ref()
     }
 
     /// Whether the request's deadline has passed, so that no more of the application's output reaches the client.
     pub fn is_expired(&self) -> bool {
-        self.deadline.as_ref().is_some_and(Deadline::is_expired)
+        self.call
+            .deadline
+            .as_ref()
+            .is_some_and(Deadline::is_expired)
     }
 
     /// Whether the response is finished or aborted.
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over | State::TakenOver)
+        matches!(self.call.state, State::Over | State::TakenOver)
     }
 
     /// Whether some of the response may have been sent, so that it cannot be replaced any more.
     pub fn is_committed(&self) -> bool {
-        self.writer
+        self.call
+            .writer
             .as_ref()
             .is_none_or(|writer| writer.is_committed())
     }
 
     /// The connection's socket, for information that only the system has; `None` when the response is over.
     pub fn socket(&mut self) -> Option<BorrowedFd<'_>> {
-        self.writer
+        self.call
+            .writer
             .as_mut()
             .and_then(|writer| writer.client().socket())
     }
 
     /// Whether a body reaches the client; pieces are dropped otherwise (HEAD, 204, 205, 304).
     pub fn allows_body(&self) -> bool {
-        self.writer
+        self.call
+            .writer
             .as_ref()
             .is_some_and(|writer| writer.allows_body())
     }
@@ -161,7 +172,11 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_copy(&mut self, bytes: &[u8]) -> Result<Sent, ClientGone> {
-        self.writer.as_mut().ok_or(ClientGone)?.send_copy(bytes)
+        self.call
+            .writer
+            .as_mut()
+            .ok_or(ClientGone)?
+            .send_copy(bytes)
     }
 
     /// Queues bytes without copying them.
@@ -169,7 +184,11 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn send_shared(&mut self, bytes: Box<dyn SharedBytes>) -> Result<Sent, ClientGone> {
-        self.writer.as_mut().ok_or(ClientGone)?.send_shared(bytes)
+        self.call
+            .writer
+            .as_mut()
+            .ok_or(ClientGone)?
+            .send_shared(bytes)
     }
 
     /// Queues `length` bytes of `file` from `offset` on.
@@ -182,7 +201,8 @@ impl Reply {
         offset: u64,
         length: u64,
     ) -> Result<Sent, ClientGone> {
-        self.writer
+        self.call
+            .writer
             .as_mut()
             .ok_or(ClientGone)?
             .send_file(file, offset, length)
@@ -193,7 +213,7 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the client cannot receive it any more.
     pub fn flush(&mut self) -> Result<(), ClientGone> {
-        self.writer.as_mut().ok_or(ClientGone)?.flush()
+        self.call.writer.as_mut().ok_or(ClientGone)?.flush()
     }
 
     /// Ends the response. The connection goes back to the event loop, which flushes it with the rest of its turn.
@@ -201,11 +221,14 @@ impl Reply {
     /// # Errors
     /// [`ShortBody`] when less than the announced length was sent: the connection is closed, and the caller logs it.
     pub fn finish(&mut self) -> Result<(), ShortBody> {
-        if self.state != State::Started {
+        if self.call.state != State::Started {
             return Ok(());
         }
-        self.state = State::Over;
-        self.writer.take().map_or(Ok(()), |writer| writer.finish())
+        self.call.state = State::Over;
+        self.call
+            .writer
+            .take()
+            .map_or(Ok(()), |writer| writer.finish())
     }
 
     /// Takes the connection over from HTTP: returns the application's end of it. From now on the call
@@ -214,38 +237,38 @@ impl Reply {
     /// # Errors
     /// [`NotTaken`]; unless a response has begun, the connection is closed then.
     pub fn take_over(&mut self) -> Result<OwnedFd, NotTaken> {
-        if self.state != State::Building {
+        if self.call.state != State::Building {
             return Err(NotTaken::Responded);
         }
-        self.state = State::Over;
-        let writer = self.writer.take().ok_or(NotTaken::Responded)?;
+        self.call.state = State::Over;
+        let writer = self.call.writer.take().ok_or(NotTaken::Responded)?;
         let socket = writer.take_over()?;
-        self.state = State::TakenOver;
+        self.call.state = State::TakenOver;
         // Its thread is counted apart from now on, and so is the call.
-        self.place = None;
-        if let Some(call_slot) = &self.call_slot {
+        self.call.place = None;
+        if let Some(call_slot) = &self.call.call_slot {
             call_slot.unwatch();
         }
-        self.record.upgrade();
+        self.call.record.upgrade();
         Ok(socket)
     }
 
     /// Where the call has recorded that it has taken the connection over.
     pub(crate) fn record(&self) -> CallRecord {
-        self.record
+        self.call.record
     }
 
     /// Whether the application has taken the connection over.
     pub fn is_taken_over(&self) -> bool {
-        self.state == State::TakenOver
+        self.call.state == State::TakenOver
     }
 
     /// Closes the connection with the response unfinished.
     pub fn abort(&mut self) {
-        if self.state != State::TakenOver {
-            self.state = State::Over;
+        if self.call.state != State::TakenOver {
+            self.call.state = State::Over;
         }
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.call.writer.take() {
             writer.abort();
         }
     }
@@ -265,11 +288,11 @@ impl Reply {
         if self.is_committed() {
             return self.abort();
         }
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = &mut self.call.writer {
             writer.discard_response();
         }
-        self.state = State::Building;
-        response.write_head(&mut self.head);
+        self.call.state = State::Building;
+        response.write_head(&mut self.call.head);
         self.start(BodyLength::Known(response.body.len() as u64));
         if self.allows_body() && self.send_copy(&response.body).is_err() {
             return self.abort();
@@ -285,11 +308,11 @@ impl Reply {
         if self.is_committed() || self.is_over() {
             return false;
         }
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = &mut self.call.writer {
             writer.discard_response();
         }
-        self.head.clear();
-        self.state = State::Building;
+        self.call.head.clear();
+        self.call.state = State::Building;
         true
     }
 
@@ -300,23 +323,23 @@ impl Reply {
     /// # Errors
     /// [`ClientGone`] when the application need not continue.
     pub fn check_client(&mut self, now: Instant) -> Result<(), ClientGone> {
-        let writer = self.writer.as_mut().ok_or(ClientGone)?;
+        let writer = self.call.writer.as_mut().ok_or(ClientGone)?;
         let since = |at: Instant| now.saturating_duration_since(at);
-        let check = match self.checks.last_at {
+        let check = match self.call.checks.last_at {
             Some(at) if since(at) >= CHECK_EVERY => PresenceCheck::Socket,
             _ => PresenceCheck::Events,
         };
-        if check == PresenceCheck::Socket || self.checks.last_at.is_none() {
-            self.checks.last_at = Some(now);
+        if check == PresenceCheck::Socket || self.call.checks.last_at.is_none() {
+            self.call.checks.last_at = Some(now);
         }
         match writer.client().presence(check) {
             Presence::Connected => {
-                self.checks.half_closed_since = None;
+                self.call.checks.half_closed_since = None;
                 Ok(())
             }
             Presence::HalfClosed if writer.is_committed() => Ok(()),
             Presence::HalfClosed => {
-                if since(*self.checks.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
+                if since(*self.call.checks.half_closed_since.get_or_insert(now)) < HALF_CLOSED_FOR {
                     return Ok(());
                 }
                 self.drop_request(DropReason::HalfClosed, now);
@@ -327,15 +350,15 @@ impl Reply {
     }
 
     fn drop_request(&mut self, why: DropReason, now: Instant) {
-        self.state = State::Over;
-        if let Some(writer) = self.writer.take() {
+        self.call.state = State::Over;
+        if let Some(writer) = self.call.writer.take() {
             writer.drop_request(why, now);
         }
     }
 
     /// Checks whether the client is still connected in both directions; does not wait, and costs a system call.
     pub fn has_client_left(&mut self) -> bool {
-        self.writer.as_mut().is_none_or(|writer| {
+        self.call.writer.as_mut().is_none_or(|writer| {
             writer.client().presence(PresenceCheck::Socket) != Presence::Connected
         })
     }
@@ -344,21 +367,22 @@ impl Reply {
     /// after the value is dropped. Must be called before [`Reply::finish`].
     #[must_use]
     pub fn hold(&mut self) -> Option<HeldConnection> {
-        self.writer
+        self.call
+            .writer
             .as_mut()
             .and_then(|writer| writer.control().hold())
     }
 
     /// Values for `%({name}e)s` in the access log.
     pub fn record_environ(&mut self, values: Vec<(String, String)>) {
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = &mut self.call.writer {
             writer.control().record_environ(values);
         }
     }
 
     /// The application logs the request itself: the access log gets no line of it.
     pub fn skip_access_log(&mut self) {
-        if let Some(writer) = &mut self.writer {
+        if let Some(writer) = &mut self.call.writer {
             writer.control().skip_access_log();
         }
     }

@@ -33,14 +33,19 @@ impl Reply {
         offset: u64,
         length: u64,
     ) -> Result<FileSent, ClientGone> {
-        if self.state == State::Building && is_selectable(&self.head, request, length) {
+        if self.call.state == State::Building && is_selectable(&self.call.head, request, length) {
             let selection = Selection::of(request);
             if selection.is_selective()
                 && let Some(body) = self.select(request, &selection, (file, offset, length))
             {
                 self.start(BodyLength::Known(body.length()));
                 let mut outcome = Ok(FileSent::Selected);
-                if let Some(writer) = self.writer.as_mut().filter(|writer| writer.allows_body()) {
+                if let Some(writer) = self
+                    .call
+                    .writer
+                    .as_mut()
+                    .filter(|writer| writer.allows_body())
+                {
                     body.for_each(&mut |part| {
                         if let Err(gone) = send_part(&mut **writer, part) {
                             outcome = Err(gone);
@@ -49,9 +54,9 @@ impl Reply {
                 }
                 return outcome;
             }
-            if self.head.header("accept-ranges").is_none() {
+            if self.call.head.header("accept-ranges").is_none() {
                 // A name and a value without forbidden bytes.
-                let _valid = self.head.push(b"Accept-Ranges", b"bytes");
+                let _valid = self.call.head.push(b"Accept-Ranges", b"bytes");
             }
         }
         self.start(BodyLength::Known(length));
@@ -66,12 +71,12 @@ impl Reply {
         (file, offset, length): (&Arc<SharedFile>, u64, u64),
     ) -> Option<PreparedBody> {
         let content = Content::File(Arc::clone(file), offset);
-        let whole = Representation::new(self.head.clone(), content, length);
+        let whole = Representation::new(self.call.head.clone(), content, length);
         let delivery = whole.deliver(request, selection, unix_seconds());
         if delivery.head.status() == 200 || matches!(delivery.body, Body::Omitted(_)) {
             return None;
         }
-        self.head.clone_from(&delivery.head);
+        self.call.head.clone_from(&delivery.head);
         Some(prepared_body(delivery.body))
     }
 }
