@@ -97,8 +97,10 @@ def _mounts(directory: Path) -> str:
         "mount -o remount,bind,ro /",
         f"mount --bind {repository} {repository}",
         f"mount -o remount,bind,ro {repository}",
-        "chmod 1777 /var/tmp",
-        f"chmod o+rx /root {PLACE}",
+        "mount -t tmpfs -o mode=1777 tmpfs /var/tmp",
+        f"chmod o+rx {PLACE}",
+        # Python may be below /root; users that a page makes run it, too.
+        *(["chmod o+rx /root"] if os.geteuid() == 0 else []),
         "mkdir -p /var/log/nginx /run/lock",
     ]
     return "\n".join(lines)
