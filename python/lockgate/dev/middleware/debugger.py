@@ -7,6 +7,7 @@ The application runs as without it: it is called in the server's call, and its b
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
 
+from lockgate.dev import failure
 from lockgate.dev.middleware.messages import Messages
 
 Application = Callable[..., Any]
@@ -108,12 +110,15 @@ class Debugger:
     def _page(
         self, error: Exception, contexts: Iterable[Any], environ: Environ, head: Head
     ) -> list[bytes]:
-        """The page about an exception, which is also written to the error log. If bytes of another
+        """The page about an exception, which is also shown in the terminal. If bytes of another
         response have been sent, the server gets the exception."""
         if head.is_sent:
             raise error
         error = error.with_traceback(own_frames(error.__traceback__))
-        environ[RAISED] = (error, contexts)
+        what = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')} has raised an exception"
+        self._messages.show(failure.of_exception(error, what))
+        # Werkzeug would write the whole traceback there.
+        environ = {**environ, "wsgi.errors": io.StringIO(), RAISED: (error, contexts)}
         started: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

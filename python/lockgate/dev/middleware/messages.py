@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import threading
+
+from lockgate.dev import terminal
+from lockgate.dev.failure import Failure
 
 
 class Messages:
@@ -24,6 +26,8 @@ class Messages:
     def say(self, text: str) -> None:
         if self._has_colour:
             text = f"\x1b[33m{text}\x1b[0m"
-        # One write, so that lines of other threads do not come between.
-        sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
+        terminal.say(text)
+
+    def show(self, failed: Failure) -> None:
+        """An exception, as one block."""
+        terminal.say(terminal.block(failed, self._has_colour))
