@@ -47,9 +47,12 @@ def create_app(database: str | None = None, uploads: str | None = None) -> Flask
 
 
 def show_error(error):
+    # A 405 names the methods that there are.
+    methods = getattr(error, "valid_methods", None)
+    headers = {"Allow": ", ".join(methods)} if methods else {}
     if request.path.startswith("/api/"):
-        return {"error": error.description}, error.code
-    return render_template("error.html", error=error), error.code
+        return {"error": error.description}, error.code, headers
+    return render_template("error.html", error=error), error.code, headers
 
 
 def shared_secret(path: Path) -> bytes:

@@ -44,7 +44,7 @@ def index():
 
 @blueprint.route("/login", methods=["GET", "POST"])
 def login():
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("login.html")
     nickname = request.form.get("nickname", "").strip()
     if not nickname or len(nickname) > LONGEST_NICKNAME:
@@ -65,7 +65,7 @@ def logout():
 @blueprint.route("/notes/new", methods=["GET", "POST"])
 @needs_nickname
 def create():
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("edit.html", note={"title": "", "body": ""}, heading="New note")
     title, body = request.form.get("title", "").strip(), request.form.get("body", "")
     if not title or len(title) > LONGEST_TITLE:
@@ -87,7 +87,7 @@ def show(number: int):
 @needs_nickname
 def edit(number: int):
     note = own_note(number)
-    if request.method == "GET":
+    if request.method != "POST":
         return render_template("edit.html", note=note, heading="Edit note")
     title, body = request.form.get("title", "").strip(), request.form.get("body", "")
     if not title or len(title) > LONGEST_TITLE:

@@ -14,6 +14,7 @@ COMMANDS = {
     "convert": "lockgate.convert.command",
     "ctl": "lockgate.control",
     "dev": "lockgate.dev.command",
+    "doctor": "lockgate.doctor",
     "hash-password": "lockgate.hash_password",
     "init": "lockgate.init.command",
     "man": "lockgate.man",

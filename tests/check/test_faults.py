@@ -53,6 +53,7 @@ def test_a_fault_is_found_with_its_line_and_paragraph(name, certificate):
         "--no-host",
         "--wait",
         "1",
+        "--",
         *flags,
         chdir=FAULTS,
         within=60,

@@ -23,6 +23,7 @@ pub const COMMANDS: &[Command] = &[
         "[APP]",
         "faults of an application, and what hurts in production",
     ),
+    command("doctor", "", "what is wrong with a running server now"),
     command(
         "init",
         "[DIR]",

@@ -44,7 +44,10 @@ class Outcome:
     error: BaseException | None = None
     #: The exception that has passed the application's own code last.
     raised: Raised | None = None
+    #: The call of `start_response`, or the line before it that the application has run last.
     place: Place | None = None
+    #: The own line that has returned or yielded last.
+    last: Place | None = None
     #: Nothing came in time; `place` is where the request stands.
     is_late: bool = False
 
@@ -97,14 +100,16 @@ class Driver:
         application = validated(self._application, self._report, recorder.latest)
         try:
             with recorder:
-                exchange(application, environ(outcome.request, self._site), outcome)
+                exchange(application, environ(outcome.request, self._site), outcome, recorder)
         except BaseException as error:
             outcome.error = error
         outcome.raised = recorder.raised
-        outcome.place = recorder.latest()
+        outcome.last = recorder.latest()
 
 
-def exchange(application: Application, variables: dict[str, Any], outcome: Outcome) -> None:
+def exchange(
+    application: Application, variables: dict[str, Any], outcome: Outcome, recorder: Recorder
+) -> None:
     """One call of the application, as a server makes it."""
     has_sent = False
 
@@ -117,6 +122,7 @@ def exchange(application: Application, variables: dict[str, Any], outcome: Outco
         if exc_info is not None and has_sent:
             raise exc_info[1]
         outcome.status = status
+        outcome.place = places.calling(sys._getframe(1)) or recorder.latest()
         outcome.headers = pairs(headers)
         return write
 

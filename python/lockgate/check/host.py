@@ -48,10 +48,10 @@ def number(path: str) -> int | None:
         return None
 
 
-def cgroup(name: str) -> int | None:
-    """The smallest limit of the control group of this process and those around it (version 2)."""
+def cgroup(name: str, process: str = "self") -> int | None:
+    """The smallest limit of the control group of a process and those around it (version 2)."""
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
     except OSError:
         return None
     group = next((line[3:] for line in lines if line.startswith("0::")), None)

@@ -64,6 +64,14 @@ def caller(frame: FrameType | None) -> FrameType | None:
     return frame
 
 
+def calling(frame: FrameType | None) -> Place | None:
+    """The line that calls Lockgate, if it is an own one and not a framework's."""
+    frame = caller(frame)
+    if frame is None or not is_own(frame.f_code.co_filename):
+        return None
+    return of_frame(frame)
+
+
 def of_traceback(error: BaseException) -> Place | None:
     """The innermost own frame that an exception has passed."""
     found = None

@@ -189,9 +189,9 @@ class Exchange:
 
     def _here(self) -> Place | None:
         """The line that calls the server."""
-        frame = places.caller(sys._getframe(1))
-        if frame is not None and places.is_own(frame.f_code.co_filename):
-            return places.of_frame(frame)
+        frame = sys._getframe(1)
+        if (place := places.calling(frame)) is not None:
+            return place
         # A framework calls the server, some time after the view has returned.
         recorded = self._latest() or places.own_frame(frame)
         return recorded or places.of_callable(self._application)

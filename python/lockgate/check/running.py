@@ -183,8 +183,7 @@ def perform(
     outcome = driver.run(request)
     one.result.requests += 1
     one.late += outcome.is_late
-    if is_usual or outcome.raised is not None:
-        # A framework that fails at a request that is wrong is not the application's fault.
+    if is_usual or not request_rules.is_of_framework(outcome):
         one.keep(request_rules.answer(outcome, one.options.wait))
     one.keep(responses.response(outcome, site.is_https))
     return None if outcome.is_late else outcome

@@ -33,7 +33,7 @@ end
 function __lockgate_commands
     switch "$argv"
         case ''
-            printf '%s\n' dev check init ctl top convert precompress hash-password help man completions
+            printf '%s\n' dev check doctor init ctl top convert precompress hash-password help man completions
         case 'ctl'
             printf '%s\n' status requests metrics certificates limits stacks reload upgrade reopen shutdown workers maintenance publish purge
     end
@@ -44,6 +44,7 @@ complete -c lockgate -f
 # lockgate 
 complete -c lockgate -n '__lockgate_is_first' -a dev -d 'serves while you write: reloads, shows errors'
 complete -c lockgate -n '__lockgate_is_first' -a check -d 'faults of an application, and what hurts in production'
+complete -c lockgate -n '__lockgate_is_first' -a doctor -d 'what is wrong with a running server now'
 complete -c lockgate -n '__lockgate_is_first' -a init -d 'a first lockgate.toml for the project in a directory'
 complete -c lockgate -n '__lockgate_is_first' -a ctl -d 'one command for a running server: status, reload, …'
 complete -c lockgate -n '__lockgate_is_first' -a top -d 'a live view of a running server'
@@ -255,6 +256,14 @@ complete -c lockgate -n '__lockgate_is_at check' -l rules -d 'list the rules and
 complete -c lockgate -n '__lockgate_is_at check' -s c -l config -r -F -d 'the server\'s configuration'
 complete -c lockgate -n '__lockgate_is_at check' -l chdir -x -a '(__fish_complete_directories)' -d 'the server\'s working directory'
 
+# lockgate doctor
+complete -c lockgate -n '__lockgate_is_at doctor' -s h -l help -d 'print this help and exit'
+complete -c lockgate -n '__lockgate_is_at doctor' -l admin -x -d 'the server\'s admin_bind, such as unix:/run/lockgate/admin.sock'
+complete -c lockgate -n '__lockgate_is_at doctor' -l json -d 'print the report as JSON'
+complete -c lockgate -n '__lockgate_is_at doctor' -l strict -d 'exit with 1 also for warnings'
+complete -c lockgate -n '__lockgate_is_at doctor' -l nagios -d 'print one line'
+complete -c lockgate -n '__lockgate_is_at doctor' -l interval -x -d 'time between the two questions'
+
 # lockgate init
 complete -c lockgate -n '__lockgate_is_at init' -s h -l help -d 'print this help and exit'
 complete -c lockgate -n '__lockgate_is_at init' -a '(__fish_complete_directories)'
@@ -379,11 +388,11 @@ complete -c lockgate -n '__lockgate_is_at hash-password' -s u -l user -x -d 'pri
 complete -c lockgate -n '__lockgate_is_at hash-password' -l bcrypt -d 'a hash of bcrypt, which nginx, Apache and Caddy read, too (default: argon2id)'
 
 # lockgate help
-complete -c lockgate -n '__lockgate_is_at help' -a 'settings dev check init ctl top convert precompress hash-password help man completions app paste paste_global root_path chdir pythonpath env bind protocol uwsgi_allow_ips admin_bind backlog reuse_port certfile keyfile certificates keyfile_password_file ca_certs cert_reqs client_certificate_user ssl_variables ciphers tls_min_version tls_handshake_timeout https_redirect hsts domain acme_email acme_directory acme_fallback_directory acme_eab_key_id acme_eab_hmac_key_file acme_dir acme_ca_certs http2 http2_max_concurrent_streams workers threads worker_class thread_idle_timeout worker_connections queue_size queue_timeout warmup boot_timeout preload reload reload_extra_files canary_period canary_max_error_increase max_requests max_requests_jitter max_worker_age max_worker_memory max_worker_memory_hard worker_memory_measure request_timeout slow_request timeout graceful_timeout drain_delay readiness_path keep_alive head_timeout body_timeout body_min_rate write_timeout write_min_rate limit_request_line limit_request_fields limit_request_field_size limit_request_head limit_request_body limit_chunk_line limit_trailers limit_requests_per_connection limit_connections_per_address stream_request_body body_memory body_memory_total spool_dir forwarded_allow_ips forwarded_headers forwarded_host forwarded_prefix secure_scheme_headers strip_untrusted_headers forwarder_headers header_map proxy_protocol proxy_allow_ips server_header sendfile mount route redirect rewrite request_headers response_headers error_pages maintenance rate_limit rate_limit_memory rate_limit_redis allow deny basic_auth forward_auth client_certificate request_id request_start trace otlp otlp_sample otlp_service otlp_interval session static static_open_files static_memory static_valid compress compress_types compress_min_size compress_jitter cache cache_entry_limit cache_lock_timeout cache_ignore_query cache_redis push push_memory push_message_limit push_channels push_redis grip_key_file websocket_over_http gc switch_interval allow_patched_threads access_logfile access_logformat error_logfile log_level error_logformat log_style log_timezone capture_output log_query logger_class log_config log_config_json uwsgi_module uwsgi_opt uwsgi_cache uwsgi_locks master_fifo uwsgi_stats statsd_host statsd_prefix dogstatsd_tags enable_backlog_metric user group umask pid name'
+complete -c lockgate -n '__lockgate_is_at help' -a 'settings dev check doctor init ctl top convert precompress hash-password help man completions app paste paste_global root_path chdir pythonpath env bind protocol uwsgi_allow_ips admin_bind backlog reuse_port certfile keyfile certificates keyfile_password_file ca_certs cert_reqs client_certificate_user ssl_variables ciphers tls_min_version tls_handshake_timeout https_redirect hsts domain acme_email acme_directory acme_fallback_directory acme_eab_key_id acme_eab_hmac_key_file acme_dir acme_ca_certs http2 http2_max_concurrent_streams workers threads worker_class thread_idle_timeout worker_connections queue_size queue_timeout warmup boot_timeout preload reload reload_extra_files canary_period canary_max_error_increase max_requests max_requests_jitter max_worker_age max_worker_memory max_worker_memory_hard worker_memory_measure request_timeout slow_request timeout graceful_timeout drain_delay readiness_path keep_alive head_timeout body_timeout body_min_rate write_timeout write_min_rate limit_request_line limit_request_fields limit_request_field_size limit_request_head limit_request_body limit_chunk_line limit_trailers limit_requests_per_connection limit_connections_per_address stream_request_body body_memory body_memory_total spool_dir forwarded_allow_ips forwarded_headers forwarded_host forwarded_prefix secure_scheme_headers strip_untrusted_headers forwarder_headers header_map proxy_protocol proxy_allow_ips server_header sendfile mount route redirect rewrite request_headers response_headers error_pages maintenance rate_limit rate_limit_memory rate_limit_redis allow deny basic_auth forward_auth client_certificate request_id request_start trace otlp otlp_sample otlp_service otlp_interval session static static_open_files static_memory static_valid compress compress_types compress_min_size compress_jitter cache cache_entry_limit cache_lock_timeout cache_ignore_query cache_redis push push_memory push_message_limit push_channels push_redis grip_key_file websocket_over_http gc switch_interval allow_patched_threads access_logfile access_logformat error_logfile log_level error_logformat log_style log_timezone capture_output log_query logger_class log_config log_config_json uwsgi_module uwsgi_opt uwsgi_cache uwsgi_locks master_fifo uwsgi_stats statsd_host statsd_prefix dogstatsd_tags enable_backlog_metric user group umask pid name'
 
 # lockgate man
 complete -c lockgate -n '__lockgate_is_at man' -s h -l help -d 'print this help and exit'
-complete -c lockgate -n '__lockgate_is_at man' -a 'lockgate lockgate.toml help check completions convert ctl dev hash-password init man precompress top'
+complete -c lockgate -n '__lockgate_is_at man' -a 'lockgate lockgate.toml help check completions convert ctl dev doctor hash-password init man precompress top'
 complete -c lockgate -n '__lockgate_is_at man' -l path -d 'print where the page is instead'
 
 # lockgate completions

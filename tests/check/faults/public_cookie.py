@@ -4,5 +4,5 @@ def app(environ, start_response):
         ("Set-Cookie", "user=ann; SameSite=None"),
         ("Cache-Control", "public, max-age=60"),
     ]
-    start_response("200 OK", headers)
-    return [b"hello"]  # finds: cookie-samesite cookie-cached
+    start_response("200 OK", headers)  # finds: cookie-samesite cookie-cached
+    return [b"hello"]

@@ -1,3 +1,4 @@
 def app(environ, start_response):
-    start_response("302 Found", [("Content-Type", "text/plain"), ("URI", "/login")])
-    return [b"log in"]  # finds: location-missing
+    headers = [("Content-Type", "text/plain"), ("URI", "/login")]
+    start_response("302 Found", headers)  # finds: location-missing
+    return [b"log in"]

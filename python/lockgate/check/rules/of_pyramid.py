@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,8 +63,11 @@ def line_of(file: str | None, names: tuple[str, ...]) -> Place | None:
 
 
 def paths() -> Iterator[str]:
-    """Paths of routes without variables."""
+    """Paths of routes without variables, but not those of the toolbar."""
     for router in routers():
+        package = sys.modules.get(str(router.registry.package_name).partition(".")[0])
+        if not places.is_own(getattr(package, "__file__", None) or "<unknown>"):
+            continue
         for route in router.routes_mapper.get_routes() if router.routes_mapper else ():
             if not any(letter in route.pattern for letter in "{:*"):
                 yield f"/{route.pattern.lstrip('/')}"

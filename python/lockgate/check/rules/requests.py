@@ -128,8 +128,29 @@ def answer(outcome: Outcome, waited: float) -> list[Finding]:
     if error is None:
         return []
     breach = of_exception(error)
-    place = outcome.raised.place if outcome.raised else outcome.place
+    place = outcome.raised.place if outcome.raised else outcome.last
     return [Finding(breach.rule, breach.text, place, request)]
+
+
+#: Their own answer to bytes that are not text is an exception.
+FRAMEWORKS = ("webob", "pyramid", "werkzeug", "flask", "django", "bottle", "falcon")
+
+
+def is_of_framework(outcome: Outcome) -> bool:
+    """Whether a framework itself has failed at a request that is wrong."""
+    if outcome.raised is None:
+        return True
+    error = outcome.raised.error
+    return isinstance(error, UnicodeError) and raised_by(error) in FRAMEWORKS
+
+
+def raised_by(error: BaseException) -> str:
+    """The package of the innermost frame."""
+    trace, name = error.__traceback__, ""
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__"))
+        trace = trace.tb_next
+    return name.partition(".")[0]
 
 
 def used_up(outcomes: list[Outcome]) -> list[Finding]:
@@ -138,5 +159,5 @@ def used_up(outcomes: list[Outcome]) -> list[Finding]:
     for later in rest:
         if first.code == later.code == 200 and first.length and not later.length:
             text = f"the body of a first request has {first.length} bytes, and that of the next 0"
-            return [Finding(USED_UP, text, later.place, str(later.request))]
+            return [Finding(USED_UP, text, later.last, str(later.request))]
     return []
