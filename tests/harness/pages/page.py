@@ -12,10 +12,12 @@ SECONDS = 110.0
 
 
 def documents() -> list[Path]:
-    """The pages that run: README.md and those of docs/, without decisions."""
+    """The pages that run: README.md, those of docs/ without decisions, and those of examples/."""
     root = sandbox.ROOT
-    pages = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "docs").glob("*/*.md")]
-    return sorted(page for page in pages if page.parent.name != "decisions")
+    pages = [root / "README.md"]
+    for pattern in ("docs/*.md", "docs/*/*.md", "examples/*/*.md"):
+        pages += sorted(root.glob(pattern))
+    return [page for page in pages if page.parent.name != "decisions"]
 
 
 def run_page(page: Path, directory: Path) -> list[Outcome]:

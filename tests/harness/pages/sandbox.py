@@ -51,6 +51,7 @@ def run(page: Path, directory: Path, environment: Path, seconds: float) -> str:
         "LANG": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": str(TESTS),
+        "REPOSITORY": str(ROOT),
         "TERM": "dumb",
         "TMPDIR": "/var/tmp",
         "USER": "root",
