@@ -49,7 +49,7 @@ export PIP_REQUIRE_VIRTUALENV := 1
 
 PACKAGE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find crates python -type f \( -name '*.rs' -o -name '*.py' -o -name '*.pyi' -o -name '*.json' -o -path '*/manual/*' -o -name py.typed -o -name Cargo.toml \) 2>/dev/null)
-PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz)
+PYTHON_FOLDERS := $(wildcard python tests examples bench fuzz docs/site)
 
 # libFuzzer is C++; cargo-fuzz knows the flags that make a program observable to it, and stable Rust takes them.
 HAS_CXX := command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null
