@@ -1,6 +1,7 @@
 """The command line: ``lockgate`` and ``python -m lockgate``."""
 
 import importlib
+import io
 import os
 import sys
 
@@ -30,9 +31,30 @@ def main() -> None:
     if name == "help" and rest and rest[0] in COMMANDS:
         name, rest = rest[0], [*rest[1:], "-h"]
     if name in COMMANDS:
-        command = importlib.import_module(COMMANDS[name])
-        sys.exit(command.main(rest))
+        sys.exit(run_command(name, rest))
     sys.exit(run(sys.argv))
+
+
+def run_command(name: str, arguments: list[str]) -> int:
+    """Runs a command that has a module; returns its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or a pipe that cannot encode a character gets it escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    code: int
+    try:
+        code = importlib.import_module(COMMANDS[name]).main(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has closed the pipe. Without this, Python would report that again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def leave_own_directory() -> None:

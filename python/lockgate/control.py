@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from lockgate.admin_client import (
@@ -27,6 +28,7 @@ from lockgate.admin_command import EXIT_CODES, duration, run, where
 from lockgate.arguments import Parser
 from lockgate.certificates import certificate_lines
 from lockgate.limits import limit_lines
+from lockgate.progress import waiting
 from lockgate.reload import reload_and_wait
 from lockgate.stacks import all_lines, read_stacks
 from lockgate.top import request_lines
@@ -53,7 +55,14 @@ def main(arguments: Sequence[str]) -> int:
         verb.error("--timeout needs --wait")
     if options.verb == "purge" and not (options.urls or options.tag or options.all):
         verb.error("a URL, --tag TAG or --all is missing")
-    return run(options.admin, lambda address: control(address, options))
+    # A reload that is waited for shows its own progress.
+    is_silent = options.verb == "reload" and options.wait
+
+    def command(address: str) -> int:
+        with nullcontext() if is_silent else waiting(f"waiting for an answer at {address}"):
+            return control(address, options)
+
+    return run(options.admin, command)
 
 
 def parser() -> Parser:

@@ -40,6 +40,7 @@ def for_import(error: BaseException, module: str, trace: str) -> list[str]:
         cures = closed_places() or [*replaced(missing), *inside_package(missing)]
         if is_application:
             cures = cures or commands(missing) or [*elsewhere(missing), *near_modules(missing)]
+            cures = cures or near_commands(missing)
         hints += cures or other_virtualenv()
         if not hints and not is_application:
             hints.append(f"is it installed for {sys.executable}?")
@@ -89,6 +90,13 @@ def elsewhere(name: str) -> list[str]:
 
 def commands(name: str) -> list[str]:
     return [f"{name} is not a command: {COMMANDS[name]}"] if name in COMMANDS else []
+
+
+def near_commands(name: str) -> list[str]:
+    from lockgate.__main__ import COMMANDS as OWN
+
+    near = difflib.get_close_matches(name, OWN, 1, 0.75)
+    return [f"did you mean the command lockgate {near[0]}?"] if near else []
 
 
 def inside_package(name: str) -> list[str]:

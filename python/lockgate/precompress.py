@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lockgate._lockgate import compress
 from lockgate.arguments import Parser, whole_number
+from lockgate.progress import Bar
 
 DESCRIPTION = """\
 Writes compressed copies of the files in DIR beside them, for the static files of Lockgate, nginx
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str]) -> int:
             for source, suffix in work
         }
         try:
-            collect(futures, totals, Progress(len(work), options.quiet))
+            collect(futures, totals, Bar(len(work), options.quiet))
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             print("lockgate: interrupted; complete copies stay", file=sys.stderr)
@@ -285,7 +286,7 @@ def write(sidecar: Path, content: bytes, status: os.stat_result) -> None:
         raise
 
 
-def collect(futures: dict[Future[Outcome], Source], totals: Totals, progress: Progress) -> None:
+def collect(futures: dict[Future[Outcome], Source], totals: Totals, progress: Bar) -> None:
     try:
         for future in as_completed(futures):
             try:
@@ -296,29 +297,6 @@ def collect(futures: dict[Future[Outcome], Source], totals: Totals, progress: Pr
             progress.advance()
     finally:
         progress.clear()
-
-
-class Progress:
-    """A bar on a terminal."""
-
-    def __init__(self, total: int, quiet: bool) -> None:
-        self.total = total
-        self.done = 0
-        self.is_shown = not quiet and sys.stderr.isatty()
-        self.shown_at = 0.0
-
-    def advance(self) -> None:
-        self.done += 1
-        now = time.monotonic()
-        if self.is_shown and now - self.shown_at >= 0.1:
-            self.shown_at = now
-            filled = 30 * self.done // self.total
-            bar = "#" * filled + "." * (30 - filled)
-            print(f"\r[{bar}] {self.done} of {self.total}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self.shown_at:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def readable(size: int) -> str:

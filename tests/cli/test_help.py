@@ -83,6 +83,7 @@ def test_help_shows_defaults():
             "ctl reload: --timeout: must be a number of seconds above 0, not soon; "
             "see lockgate ctl reload -h",
         ),
+        (["checks", "app:app"], "checks: unknown command; did you mean check?"),
         (["ctl"], "ctl: COMMAND: is missing; see lockgate ctl -h"),
         (["ctl", "--admin"], "ctl: --admin: requires a value; see lockgate ctl -h"),
         (
@@ -121,3 +122,16 @@ def test_help_without_a_terminal_has_no_colours():
         code += "from lockgate.__main__ import main; main()"
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20)
         assert said.stdout and b"\x1b" not in said.stdout, name
+
+
+def test_a_reader_that_closes_its_pipe_is_no_error():
+    for arguments in (["completions", "zsh"], ["ctl", "-h"], ["check", "--rules"]):
+        command = [sys.executable, "-m", "lockgate", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stdout.close()
+            assert (process.stderr.read(), process.wait(20)) == (b"", 0), arguments
+
+
+def test_a_stream_that_cannot_encode_a_text_gets_it_escaped():
+    said = run("completions", "bash", environment={"PYTHONIOENCODING": "ascii"})
+    assert (said.returncode, said.stderr) == (0, "")

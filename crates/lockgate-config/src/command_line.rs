@@ -12,7 +12,7 @@ use crate::raw_value::RawValue;
 use crate::setting::{Setting, Shape};
 use crate::settings::named;
 use crate::unsupported::{Takes, Unsupported};
-use crate::{AppSpec, ConfigError, Origin, settings, suggestions, unsupported};
+use crate::{AppSpec, COMMANDS, ConfigError, Origin, settings, suggestions, unsupported};
 
 mod grammar;
 mod help;
@@ -270,9 +270,20 @@ fn one_application(mut words: Vec<String>) -> Result<Option<String>, ConfigError
             application: together,
         });
     }
-    if COMMANDS_ELSEWHERE.contains(&words[0].as_str()) {
+    let commands: Vec<_> = (COMMANDS.iter())
+        .map(|command| (command.name.to_owned(), command.name.to_owned()))
+        .collect();
+    let suggestion = suggestions::suggest(&words[0], &commands).map(str::to_owned);
+    if suggestion.as_deref() == Some(words[0].as_str()) {
+        return Err(ConfigError::LateCommand {
+            written: words.join(" "),
+        });
+    }
+    let is_elsewhere = COMMANDS_ELSEWHERE.contains(&words[0].as_str());
+    if is_elsewhere || suggestion.is_some() {
         return Err(ConfigError::NoCommand {
             application: words[1..].join(" "),
+            suggestion: suggestion.filter(|_| !is_elsewhere),
             command: words.swap_remove(0),
         });
     }

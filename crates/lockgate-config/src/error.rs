@@ -43,6 +43,13 @@ pub enum ConfigError {
         command: String,
         /// What follows.
         application: String,
+        /// The command that was probably meant.
+        suggestion: Option<String>,
+    },
+    /// A command behind flags of the server.
+    LateCommand {
+        /// The command and what follows.
+        written: String,
     },
     /// A word after `help` that is neither a setting nor a command.
     UnknownTopic {
@@ -150,6 +157,7 @@ impl ConfigError {
             | Self::SecondApplication { .. }
             | Self::PartedApplication { .. }
             | Self::NoCommand { .. }
+            | Self::LateCommand { .. }
             | Self::UnknownTopic { .. }
             | Self::BadUsage { .. } => true,
             Self::UnsupportedSetting { origin, .. }
@@ -186,9 +194,16 @@ impl fmt::Display for ConfigError {
             Self::PartedApplication { written, application } => {
                 write!(f, "{written}: an application has no spaces; write {application}")
             }
-            Self::NoCommand { command, application } => write!(
+            Self::NoCommand { command, application, suggestion: None } => write!(
                 f,
                 "{command}: unknown command; to serve, write lockgate {application}; lockgate -h lists the commands"
+            ),
+            Self::NoCommand { command, suggestion: Some(suggestion), .. } => {
+                write!(f, "{command}: unknown command; did you mean {suggestion}?")
+            }
+            Self::LateCommand { written } => write!(
+                f,
+                "{written}: a command is the first argument, and settings are none of it; write lockgate {written}"
             ),
             Self::UnknownTopic { topic, suggestion } => {
                 write!(f, "help {topic}: no setting and no command has this name; ")?;

@@ -23,6 +23,7 @@ use crate::hooks::PythonHooks;
 use crate::interpreter::exceptions;
 use crate::process::title::{self, Role};
 use crate::process::{privileges, signals};
+use crate::progress::Waiting;
 use crate::reloading::FileReports;
 use crate::settings_source::{Program, Sources, hide_service_manager, set_environment};
 use crate::worker::loggers::Loggers;
@@ -165,9 +166,12 @@ fn check(py: Python<'_>, resolved: &Resolved) -> i32 {
         print(&mut io::stderr(), &format!("lockgate: {problem}\n"));
         return CANNOT_START;
     }
-    let code = match loading::load(py, config, None, None) {
+    let app = &config.app;
+    let waiting = Waiting::begin(format!("loading {app}"));
+    let loaded = loading::load(py, config, None, None);
+    drop(waiting);
+    let code = match loaded {
         Ok(_) => {
-            let app = &config.app;
             print(
                 &mut io::stdout(),
                 &format!("lockgate: configuration valid, {app} loads\n"),

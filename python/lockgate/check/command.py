@@ -19,6 +19,7 @@ from lockgate.check.report import Result
 from lockgate.check.rules import all as rules
 from lockgate.check.running import Options, run
 from lockgate.check.settings import Refused, Settings, read
+from lockgate.progress import FIRST_AFTER
 
 DESCRIPTION = """\
 Imports an application as a worker does, drives it with requests, and reports breaches of PEP 3333
@@ -130,7 +131,11 @@ def watch_import(
     main_thread = threading.main_thread().ident or 0
 
     def watch() -> None:
-        if is_imported.wait(IMPORT_SECONDS):
+        if is_imported.wait(FIRST_AFTER):
+            return
+        if sys.stderr.isatty():
+            print(f"lockgate: check: importing {settings['app']} …", file=sys.stderr, flush=True)
+        if is_imported.wait(IMPORT_SECONDS - FIRST_AFTER):
             return
         place = places.own_frame(sys._current_frames().get(main_thread))
         at = f", at {report.relative(place.file, directory)}:{place.line}" if place else ""
@@ -175,7 +180,7 @@ def parser() -> Parser:
         "--path",
         action="append",
         default=[],
-        metavar="PATH",
+        metavar="/PATH",
         help="a path to request, besides / and those that the framework knows; repeatable",
     )
     made.add_argument(

@@ -15,6 +15,7 @@ from lockgate.convert.report import Outcome, Report
 from lockgate.convert.settings import Settings, SourceLine
 from lockgate.convert.source import ConversionError, Machine, read_text
 from lockgate.convert.waitress import find_call
+from lockgate.progress import waiting
 
 DESCRIPTION = """\
 Makes lockgate.toml from the configuration of uWSGI, gunicorn, granian or waitress, and says of each
@@ -103,7 +104,8 @@ def convert_files(options: argparse.Namespace, machine: Machine) -> Result:
         call = None if first.startswith("python:") else find_call(read_text(first), first)
         if call is not None:
             return Result(*waitress.convert_call(call, first, machine), first)
-        return Result(*gunicorn.convert_file(first, machine), first)
+        with waiting(f"executing {first}"):
+            return Result(*gunicorn.convert_file(first, machine), first)
     return Result(*uwsgi.convert_arguments(options.files, machine), " ".join(options.files))
 
 

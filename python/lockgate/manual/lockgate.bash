@@ -200,7 +200,7 @@ _lockgate_values() {
         'dev --slow') _lockgate_found='words' ;;
         'dev --debugpy') _lockgate_found='words' ;;
         'check ') _lockgate_found='applications' ;;
-        'check --path') _lockgate_found='files' ;;
+        'check --path') _lockgate_found='words' ;;
         'check --host') _lockgate_found='words' ;;
         'check --wait') _lockgate_found='words' ;;
         'check --ignore') _lockgate_found='words' ;;

@@ -246,7 +246,7 @@ complete -c lockgate -n '__lockgate_is_at check' -s h -l help -d 'print this hel
 complete -c lockgate -n '__lockgate_is_at check' -a '(__lockgate_applications)'
 complete -c lockgate -n '__lockgate_is_at check' -l json -d 'print the report as JSON'
 complete -c lockgate -n '__lockgate_is_at check' -l strict -d 'exit with 1 also for warnings'
-complete -c lockgate -n '__lockgate_is_at check' -l path -r -F -d 'a path to request, besides / and those that the framework knows'
+complete -c lockgate -n '__lockgate_is_at check' -l path -x -d 'a path to request, besides / and those that the framework knows'
 complete -c lockgate -n '__lockgate_is_at check' -l host -x -d 'Host of the requests (default: localhost, or the first of Django\'s ALLOWED_HOSTS)'
 complete -c lockgate -n '__lockgate_is_at check' -l read-only -d 'send no request with POST'
 complete -c lockgate -n '__lockgate_is_at check' -l no-host -d 'leave out the rules about this host'

@@ -343,7 +343,7 @@ mod tests {
         );
         for (topic, suggestion) in [
             ("wrokers", Some("workers")),
-            ("precompres", Some("convert")),
+            ("precompres", Some("precompress")),
             ("qqqq", None),
         ] {
             let expected = ConfigError::UnknownTopic {

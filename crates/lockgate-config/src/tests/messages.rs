@@ -178,6 +178,18 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "no application is given; write lockgate module:attribute, or app = \"module:attribute\" in lockgate.toml",
         ),
         (
+            &["converts", "uwsgi.ini"],
+            &[],
+            None,
+            "converts: unknown command; did you mean convert?",
+        ),
+        (
+            &["-w", "2", "ctl", "status"],
+            &[],
+            None,
+            "ctl status: a command is the first argument, and settings are none of it; write lockgate ctl status",
+        ),
+        (
             &["my-app:app"],
             &[],
             None,
