@@ -1,6 +1,7 @@
 //! Who sent a request, and which listener it arrived at, as text for CGI variables and logs.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 /// The client of a request, as text for CGI variables and logs: the peer of the connection, or the client that a
 /// trusted proxy names. Both texts are empty on a unix socket.
@@ -9,6 +10,8 @@ pub struct Client {
     /// Host and port, in one allocation: every connection has a client.
     text: Box<str>,
     host_length: usize,
+    /// Read from the text when it is asked for first: a connection may have many requests.
+    address: OnceLock<Option<IpAddr>>,
     proxy: Option<Box<ProxyEnd>>,
 }
 
@@ -18,6 +21,7 @@ impl Client {
         Self {
             text: [host, port].concat().into(),
             host_length: host.len(),
+            address: OnceLock::new(),
             proxy: None,
         }
     }
@@ -35,7 +39,7 @@ impl Client {
 
     /// The address of its host; `None` on a unix socket.
     pub fn address(&self) -> Option<IpAddr> {
-        self.host().parse().ok()
+        *self.address.get_or_init(|| self.host().parse().ok())
     }
 
     /// Port in decimal; empty when a proxy has not given it.
