@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from lockgate import hints, module_names
+from lockgate import hints, module_names, warming
 
 Application = Callable[..., Any]
 
@@ -88,6 +88,7 @@ def prepend(directories: Sequence[str]) -> None:
     """Moves directories to the front of `sys.path`, in this order."""
     absolute = list(dict.fromkeys(os.path.abspath(directory) for directory in directories))
     sys.path[:] = absolute + [entry for entry in sys.path if entry not in absolute]
+    warming.forget_shadowed()
 
 
 def import_module(module: str) -> ModuleType:

@@ -37,6 +37,7 @@ _lock = threading.Lock()
 _pipe: int | None = None
 _reported: set[str] = set()
 _modules_seen = 0
+_is_replaced = False
 
 
 def start(pipe: int) -> None:
@@ -71,7 +72,15 @@ def finish_loading() -> None:
     _report_directories()
     report_new_modules()
     with _lock:
-        _send([b"E"])
+        _send([b"X" if _is_replaced else b"E"])
+
+
+def replace_application(files: Iterable[os.PathLike[str] | str]) -> None:
+    """The application could not be loaded, and a page that says so takes its place; the next save
+    of these files, or of any module of the application, may help. While it is loaded."""
+    global _is_replaced
+    _is_replaced = True
+    report_files(files)
 
 
 def fail_loading(error: BaseException) -> None:

@@ -550,3 +550,27 @@ def test_a_module_that_the_application_writes_at_its_import_does_not_reload_for_
     # Once it is new; after that it is what it was.
     names = site.changed_files(before)
     assert sum("generated.py" in name for name in names) <= 1, names
+
+
+SHADOWING = """
+import calendar
+import json.decoder
+import zoneinfo
+
+def app(environ, start_response):
+    body = f"{calendar.text} {json.decoder.text} {zoneinfo.ZoneInfo.__name__}".encode()
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+def test_modules_of_the_application_come_before_those_that_the_server_keeps_ready(watched):
+    site = watched()
+    before = len(site.server.errors)
+    site.path("json").mkdir()
+    site.write("json/__init__.py", "")
+    site.write("json/decoder.py", module(8))
+    site.write("calendar.py", module(7))
+    site.write("site_app.py", SHADOWING)
+    site.server.wait_for_log("reload: done", within=20, since=before)
+    eventually(lambda: site.server.get("/").body == b"000007 000008 ZoneInfo", within=20)

@@ -205,7 +205,7 @@ pub(crate) fn serve_program(
         .read(py)
         .map_err(|error| PyValueError::new_err(error.text()))?;
     if resolved.config.reload.is_enabled
-        && (sources.program()).is_some_and(|one| one.has_application)
+        && (sources.program()).is_some_and(|one| one.has_application && !one.is_development)
     {
         return Err(PyValueError::new_err(
             "reload = true: the workers inherit the application of the program and cannot load changed code; name the \
@@ -295,10 +295,10 @@ fn serve(
     }
     title::set(py, config, Role::Supervisor);
     if config.reload.is_enabled
-        && let Err(error) = FileReports::prepare(py)
+        && let Err(error) = FileReports::prepare(py, config)
     {
         let problem = exceptions::summary(py, &error);
-        let message = format!("cannot import lockgate.reloading: {problem}");
+        let message = format!("cannot import the modules that reload needs: {problem}");
         log.write(Level::Critical, &message);
         return CANNOT_START;
     }

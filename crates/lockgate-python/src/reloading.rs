@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
+use lockgate_config::{Config, WorkerClass};
 use lockgate_observe::Level;
 use lockgate_worker::log::ErrorLog;
 use pyo3::prelude::*;
@@ -16,12 +17,17 @@ pub(crate) struct FileReports {
 }
 
 impl FileReports {
-    /// Imports in the supervisor what reports need: workers inherit it, and start sooner.
+    /// Imports in the supervisor what workers need: they inherit it, and start sooner.
     ///
     /// # Errors
     /// When Python raises an exception.
-    pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
-        py.import("lockgate.reloading").map(drop)
+    pub(crate) fn prepare(py: Python<'_>, config: &Config) -> PyResult<()> {
+        // gevent and eventlet warn if parts that they replace are in use already.
+        let is_standard = !config.allow_patched_threads
+            && config.gunicorn.worker_class != Some(WorkerClass::Gevent);
+        py.import("lockgate.warming")?
+            .call_method1("warm", (is_standard,))
+            .map(drop)
     }
 
     /// Reports go to this pipe.

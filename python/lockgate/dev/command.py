@@ -70,6 +70,9 @@ def run(given: Arguments) -> int:
         from lockgate.dev import one_process
 
         return one_process.serve(project, listening.bind, mine, config, dict(own["env"]))
+    mine["reload"] = True
+    if given.reload_extra_files:
+        mine["reload_extra_files"] = given.reload_extra_files
     keywords = settings.keywords(found.app, listening.bind, mine)
     return _lockgate.serve_development(Loader(project), keywords, config)
 

@@ -116,7 +116,7 @@ class Loader:
         """Reports a failure on the terminal; returns the application that answers with its page."""
         after = SAVE if self.project.reloads else RESTART
         terminal.say(terminal.block(failed, self.project.options.colour, after))
-        report_files(failed.files())
+        replace_application(failed.files())
         page = ErrorPage(failed, after)
         return middleware.wrap_error_page(page, self.project.options)
 
@@ -180,6 +180,13 @@ def imported(found: Found, pythonpath: list[str]) -> Application:
         arguments=arguments,
         pythonpath=pythonpath,
     )
+
+
+def replace_application(files: Iterable[str]) -> None:
+    """Has these files and all modules of the application watched: it could not be loaded."""
+    from lockgate import reloading
+
+    reloading.replace_application(list(files))
 
 
 def report_files(paths: Iterable[str]) -> None:
