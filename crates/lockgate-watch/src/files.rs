@@ -72,6 +72,11 @@ impl WatchedFiles {
     /// A file that has appeared: whatever it says is new.
     fn add_new(&mut self, path: &Path) {
         self.add(path, true);
+        self.forget_content(path);
+    }
+
+    /// It is unknown which content of this file was loaded.
+    pub(crate) fn forget_content(&mut self, path: &Path) {
         if let Some(known) = self.files.get_mut(path) {
             known.content = None;
         }

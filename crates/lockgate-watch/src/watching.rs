@@ -202,6 +202,7 @@ impl Watcher {
     /// A file that was not watched while the process loaded it may have been written meanwhile.
     fn check_overtaken(&mut self, pid: u32, path: PathBuf, written: SystemTime) {
         if self.loads.is_overtaken(pid, written, SystemTime::now()) {
+            self.files.forget_content(&path);
             self.settling.note(path, Stage::Complete, Instant::now());
         }
     }
@@ -364,6 +365,28 @@ mod tests {
             fs::write(&first, "333").unwrap();
             assert_eq!(changes.recv_timeout(LONG), Ok(vec![first]), "{is_polling}");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_written_before_it_was_known_is_reported_also_if_the_notification_comes_later()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.py");
+        fs::write(&path, "1").unwrap();
+        let mut watcher = Watcher::new(&ReloadConfig::default(), &[]);
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        watcher.on_report(7, Report::Begun(written - Duration::from_secs(1)));
+        watcher.on_report(
+            7,
+            Report::File {
+                path: path.clone(),
+                is_own: true,
+            },
+        );
+        watcher.on_notified(Notification::At(path.clone(), Stage::Complete));
+        watcher.on_report(7, Report::Failed);
+        let later = Instant::now() + Duration::from_secs(1);
+        assert_eq!(watcher.take_changes(later), [path]);
     }
 
     #[test]
