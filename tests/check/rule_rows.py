@@ -5,6 +5,7 @@ from pathlib import Path
 from lockgate.check import paragraphs
 from lockgate.check.rules import (
     body,
+    databases,
     head,
     importing,
     of_django,
@@ -28,7 +29,7 @@ SECTIONS = {
     "### Flask": of_flask.RULES,
     "### Django": of_django.RULES,
     "### Pyramid": of_pyramid.RULES,
-    "### Databases": of_sqlalchemy.RULES,
+    "### Databases": of_sqlalchemy.RULES + databases.RULES,
     "### The host": on_host.RULES,
 }
 HEAD = "| rule | level | what is right | where it stands |\n| --- | --- | --- | --- |\n"

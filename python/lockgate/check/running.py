@@ -16,15 +16,16 @@ from lockgate.check.importing import State, Watch
 from lockgate.check.report import Result
 from lockgate.check.requests import MISSING_PATH, Request, Site
 from lockgate.check.rules import (
-    importing as import_rules,
-)
-from lockgate.check.rules import (
+    databases,
     of_django,
     of_flask,
     of_pyramid,
     of_sqlalchemy,
     on_host,
     responses,
+)
+from lockgate.check.rules import (
+    importing as import_rules,
 )
 from lockgate.check.rules import (
     requests as request_rules,
@@ -90,6 +91,7 @@ def run(settings: Settings, options: Options, on_imported: Callable[[], None]) -
     if options.has_host_rules:
         # Before requests add to the memory of this process.
         one.keep(on_host.check(host.read(), settings))
+        one.keep(databases.check(settings, options.wait))
     drive(application, one)
     return one.result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lockgate.check import protocol
 from lockgate.check.finding import Rule
 from lockgate.check.rules import (
+    databases,
     importing,
     of_django,
     of_flask,
@@ -24,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     *of_django.RULES,
     *of_pyramid.RULES,
     *of_sqlalchemy.RULES,
+    *databases.RULES,
     *on_host.RULES,
 )
 

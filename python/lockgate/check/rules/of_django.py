@@ -122,18 +122,25 @@ def sessions(found: Any, settings: Settings) -> Iterator[Finding]:
 
 def pools(found: Any, settings: Settings) -> Iterator[Finding]:
     for alias, database in found.DATABASES.items():
-        pool = (database.get("OPTIONS") or {}).get("pool")
-        if not pool:
+        most = pool_size(database)
+        if most is None:
             continue
-        # psycopg_pool: without max_size, min_size counts, which is 4.
-        given = pool if isinstance(pool, dict) else {}
-        most = given.get("max_size") or given.get("min_size") or 4
         if most < settings.threads:
             text = (
                 f"the pool of {alias!r} has at most {most} connections, and a worker "
                 f"{settings.threads} threads (setting: threads)"
             )
             yield Finding(POOL, text, place(found, "DATABASES"))
+
+
+def pool_size(database: Any) -> int | None:
+    """The most connections of the pool of a database, if it has one."""
+    pool = (database.get("OPTIONS") or {}).get("pool")
+    if not pool:
+        return None
+    # psycopg_pool: without max_size, min_size counts, which is 4.
+    given = pool if isinstance(pool, dict) else {}
+    return int(given.get("max_size") or given.get("min_size") or 4)
 
 
 def system_checks() -> Iterator[Finding]:
