@@ -16,6 +16,7 @@ from lockgate.admin_command import duration
 from lockgate.arguments import Parser, near
 from lockgate.check import importing, places, report
 from lockgate.check.report import Result
+from lockgate.check.requests import Request
 from lockgate.check.rules import all as rules
 from lockgate.check.running import Options, run
 from lockgate.check.settings import Refused, Settings, read
@@ -95,6 +96,7 @@ def checked(settings: Settings, options: argparse.Namespace) -> int:
     is_imported = threading.Event()
     watch_import(settings, options, out, is_imported)
     children = set(importing.children())
+    progress = Progress(sys.stderr)
     result = run(
         settings,
         Options(
@@ -104,9 +106,11 @@ def checked(settings: Settings, options: argparse.Namespace) -> int:
             has_host_rules=not options.no_host,
             host=options.host,
             wait=options.wait,
+            progress=progress.show,
         ),
         is_imported.set,
     )
+    progress.clear()
     show(result, options, directory, out)
     end(result.exit_code(options.strict), children)
     return 0
@@ -118,6 +122,29 @@ def show(result: Result, options: argparse.Namespace, directory: str, out: TextI
         return
     has_colours = report.wants_colours(os.environ, out.isatty())
     report.write(report.text(result, directory, has_colours), out)
+
+
+class Progress:
+    """A line on a terminal, from the first second on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_shown = stream.isatty()
+        self._next = time.monotonic() + 1.0
+        self._has_line = False
+
+    def show(self, number: int, request: Request) -> None:
+        now = time.monotonic()
+        if self._is_shown and now >= self._next:
+            self._next, self._has_line = now + 0.1, True
+            text = report.printable(f"{number} requests; {request}")
+            self._stream.write(f"\r\x1b[K{text[:76]}")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        if self._has_line:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
 
 
 def watch_import(

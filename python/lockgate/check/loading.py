@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lockgate import loading, paste, patching
+from lockgate.check import standins
 from lockgate.check.settings import Settings, named
 from lockgate.signals import HANDLED_BY_WORKERS
 
@@ -25,6 +26,7 @@ def prepare(settings: Settings) -> None:
     for variable in settings["env"]:
         name, _, value = variable.partition("=")
         os.environ[name] = value
+    standins.install(settings)
     for number in HANDLED_BY_WORKERS:
         # The application finds a handler that it can save and call.
         signal.signal(number, found_handler)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from lockgate._lockgate import FileWrapper, __version__
+from lockgate.check.standins import Deadline
 
 #: A path that no application has.
 MISSING_PATH = "/lockgate-check/no-such-page"
@@ -46,6 +47,8 @@ class Site:
     has_workers: bool = True
     #: Variables that a proxy would add, such as HTTP_X_FORWARDED_PROTO.
     added: tuple[tuple[str, str], ...] = ()
+    #: Seconds; 0: requests have no deadline.
+    request_timeout: float = 0.0
 
 
 def ordinary(paths: Iterable[str]) -> Iterator[Request]:
@@ -134,6 +137,8 @@ def environ(
         "wsgi.run_once": False,
         "lockgate.client_disconnected": gone,
     }
+    if site.request_timeout:
+        found["lockgate.deadline"] = Deadline(site.request_timeout)
     if request.has_host:
         found["HTTP_HOST"] = site.host
     if request.body is not None:

@@ -57,6 +57,8 @@ class Options:
     host: str | None = None
     #: Seconds for an answer.
     wait: float = 10.0
+    #: Called before each request with the number of those before it.
+    progress: Callable[[int, Request], None] = lambda number, request: None
 
 
 @dataclass
@@ -182,6 +184,7 @@ def perform(
     """None: no answer in time."""
     if one.late >= MOST_LATE:
         return None
+    one.options.progress(one.result.requests, request)
     outcome = driver.run(request)
     one.result.requests += 1
     one.late += outcome.is_late
@@ -209,6 +212,7 @@ def site_of(one: Run) -> Site:
     if django and django.SECURE_PROXY_SSL_HEADER and is_https:
         name, value = django.SECURE_PROXY_SSL_HEADER
         added = ((name, value.split(",")[0]),)
+    timeout = one.settings.get("request_timeout")
     return Site(
         host=one.options.host or of_django.host() or "localhost",
         is_https=is_https,
@@ -216,6 +220,7 @@ def site_of(one: Run) -> Site:
         has_threads=one.settings.threads > 1,
         has_workers=one.settings.workers > 1,
         added=added,
+        request_timeout=timeout if isinstance(timeout, (int, float)) else 0.0,
     )
 
 

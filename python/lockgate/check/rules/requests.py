@@ -93,7 +93,11 @@ RULES = (
     DESCRIPTORS,
 )
 
-KEY = re.compile(r"[A-Z][A-Z0-9_]+|wsgi\.\w+")
+#: Variables of an environ, and none of the process's own, which raise KeyError as well.
+KEY = re.compile(
+    r"(HTTP|CONTENT|SERVER|REMOTE|REQUEST|SSL)_[A-Z0-9_]+|QUERY_STRING|PATH_INFO|SCRIPT_NAME|RAW_URI"
+    r"|(wsgi|lockgate)\.\w+"
+)
 
 
 def of_exception(error: BaseException) -> Breach:
