@@ -26,6 +26,16 @@ def project(directory: Path, files: Mapping[str, str]) -> Path:
     return directory
 
 
+def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without what names an application or a style of output."""
+    kept = {
+        name: value
+        for name, value in clean_environment().items()
+        if not name.startswith(("FLASK_", "DJANGO_")) and name not in ("NO_COLOR", "FORCE_COLOR")
+    }
+    return {**kept, **extra}
+
+
 class DevServer:
     """`python -m lockgate dev --port 0 …` in a session of its own. `end` leaves nothing behind."""
 
@@ -40,17 +50,11 @@ class DevServer:
         self.output_path = directory.parent / f"{directory.name}.stdout"
         self.errors_path = directory.parent / f"{directory.name}.stderr"
         ports = ["--port", "0"] if port else []
-        kept = {
-            name: value
-            for name, value in clean_environment().items()
-            if not name.startswith(("FLASK_", "DJANGO_"))
-            and name not in ("NO_COLOR", "FORCE_COLOR")
-        }
         with self.output_path.open("wb") as output, self.errors_path.open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lockgate", "dev", *ports, *arguments],
                 cwd=directory,
-                env={**kept, **(environment or {})},
+                env=environment_of(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,

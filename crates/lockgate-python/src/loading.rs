@@ -77,6 +77,10 @@ fn load_all(
     let mut mounts = Vec::new();
     for (route, mount) in config.routes.mounts() {
         let loaded = load_mount(py, config, mount);
+        let loaded = match config.is_development {
+            true => in_development(py, &route.to_string(), loaded),
+            false => loaded,
+        };
         mounts.push(loaded.map_err(|error| (format!("mount {route}: "), error))?);
     }
     Ok(Loaded { server, mounts })
@@ -144,6 +148,30 @@ fn load_mount(py: Python<'_>, config: &Config, mount: &MountedApp) -> PyResult<L
     Ok(LoadedMount {
         application,
         context: ImportedContext::take(py)?,
+    })
+}
+
+/// Under `lockgate dev`: the application in what that puts around it, or the page that says why it did not load.
+fn in_development(
+    py: Python<'_>,
+    route: &str,
+    loaded: PyResult<LoadedMount>,
+) -> PyResult<LoadedMount> {
+    let serving = py.import("lockgate.dev.serving")?;
+    let (application, context) = match loaded {
+        Ok(LoadedMount {
+            application,
+            context,
+        }) => (serving.call_method1("mounted", (application,))?, context),
+        Err(error) => {
+            let arguments = (route, error.value(py));
+            let page = serving.call_method1("failed_mount", arguments)?;
+            (page, ImportedContext::empty(py)?)
+        }
+    };
+    Ok(LoadedMount {
+        application: application.unbind(),
+        context,
     })
 }
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lockgate import _lockgate
-from lockgate.dev import address, arguments, certificate, settings, terminal
+from lockgate.dev import address, arguments, certificate, one_process, settings, terminal
 from lockgate.dev.address import CannotListen, Listening
 from lockgate.dev.arguments import Arguments, parser
 from lockgate.dev.discovery import Found, NothingFound
@@ -31,7 +31,10 @@ def main(words: Sequence[str]) -> int:
     given = arguments.parse(words)
     try:
         with terminal.restored():
-            return run(given)
+            code = run(given)
+        if not given.reload:
+            one_process.leave(code)
+        return code
     except NothingFound as problem:
         code, text = NOTHING_FOUND, str(problem)
     except (CannotListen, OSError) as problem:
@@ -61,14 +64,14 @@ def run(given: Arguments) -> int:
     wanted = address.wanted(given.bind, given.host, given.port, environment)
     secure = certificate.settings(given.cert, given.key, environment)
     listening = address.listen(wanted)
-    mine: dict[str, object] = {**secure, "chdir": given.chdir}
-    if given.chdir is None:
-        del mine["chdir"]
+    mine: dict[str, object] = {
+        **secure,
+        "access_logformat": project.options.access_logformat,
+        **({"chdir": given.chdir} if given.chdir else {}),
+    }
     announce(found, listening, project, "https" if secure else "http")
     listening.leave_open()
     if not given.reload:
-        from lockgate.dev import one_process
-
         return one_process.serve(project, listening.bind, mine, config, dict(own["env"]))
     mine["reload"] = True
     if given.reload_extra_files:

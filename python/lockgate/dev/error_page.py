@@ -64,7 +64,7 @@ def render(failure: Failure, footer: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(failure.summary)}</title><style>{STYLE}</style></head>"
-        f'<body><main><header><p class="what">{escape(failure.title)}</p>'
+        f"<body><main><header>{what(failure)}"
         f"<h1>{escape(failure.summary)}</h1>{where(failure)}</header>"
         + (f'<ul class="hints">{hints}</ul>' if hints else "")
         + (f'<p class="message">{escape(body)}</p>' if body else "")
@@ -72,6 +72,10 @@ def render(failure: Failure, footer: str) -> str:
         + (whole(failure.text) if failure.links else "")
         + f"<footer><p>{escape(footer)}</p></footer></main></body></html>\n"
     )
+
+
+def what(failure: Failure) -> str:
+    return f'<p class="what">{escape(failure.title)}</p>' if failure.links else ""
 
 
 def where(failure: Failure) -> str:
@@ -168,4 +172,4 @@ class ErrorPage:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def plain(self) -> str:
-        return "\n".join([self.failure.text, *self.failure.hints])
+        return "\n".join(filter(None, [self.failure.text, *self.failure.hints]))

@@ -65,15 +65,15 @@ class Failure:
     title: str
     #: The exceptions in the order in which they were raised; empty if there was none.
     links: list[Link]
-    #: The whole report as Python prints it, or the message.
+    #: The whole report as Python prints it, or what is to say beside the title.
     text: str
     hints: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
-        """One line: the last exception, or the message."""
+        """One line: the last exception, or what failed."""
         if not self.links:
-            return self.text.strip().partition("\n")[0]
+            return self.title
         last = self.links[-1]
         first_line = last.message.strip().partition("\n")[0]
         return f"{last.name}: {first_line}" if first_line else last.name
@@ -95,12 +95,13 @@ def of_exception(error: BaseException, title: str) -> Failure:
     """The failure of a call or an import. `title` says what has failed."""
     hints: list[str] = []
     if isinstance(error, loading.AppImportError | loading.AppNotFound):
-        first, *rest = str(error).split("\n")
-        title = first
-        hints = [line.strip() for line in rest if line.startswith("  ") and is_advice(line)]
+        title, *rest = str(error).split("\n")
+        hints = [line.strip() for line in rest if is_advice(line)]
         cause = error.__context__
-        if cause is None:
-            return Failure(title, [], str(error), hints)
+        if cause is None or isinstance(error, loading.AppNotFound):
+            return Failure(
+                title, [], "\n".join(line for line in rest if not is_advice(line)), hints
+            )
         error = cause
     report = traceback.TracebackException.from_exception(error)
     reports = list(reversed(list(chain(report))))
@@ -143,13 +144,13 @@ def chain(
 
 
 def link_of(report: traceback.TracebackException, relation: str) -> Link:
-    name, _, message = (
-        "".join(report.format_exception_only()).strip().rpartition("\n")[2].partition(": ")
-    )
+    text = "".join(report.format_exception_only()).strip()
+    is_syntax = getattr(report, "lineno", None) is not None
+    name, _, message = (text.rpartition("\n")[2] if is_syntax else text).partition(": ")
     frames = [frame_of(summary) for summary in report.stack]
     if len(frames) > MOST_FRAMES:
         frames = [*frames[: MOST_FRAMES // 2], *frames[-MOST_FRAMES // 2 :]]
-    if getattr(report, "lineno", None) is not None:
+    if is_syntax:
         # A SyntaxError: the file is not in the stack, because it has not run.
         frames.append(syntax_frame(report))
         message = report.msg or message

@@ -7,6 +7,7 @@ An editor that starts the command debugs the process that it has started, as wit
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 from lockgate import _lockgate
@@ -40,13 +41,13 @@ def serve(
         server.wait()
     except KeyboardInterrupt:
         server.stop(timeout=0)
-    finish(server)
     return 0
 
 
-def finish(server: Server) -> None:
-    """Ends the process now if a request still runs, such as one at a debugger's prompt: Python's
-    own exit would wait for it, or abort."""
-    is_busy = any(thread.name.startswith("lockgate") for thread in threading.enumerate())
-    if is_busy:
-        os._exit(0)
+def leave(code: int) -> None:
+    """Ends the process at once if a request still runs, such as one at a debugger's prompt:
+    Python's own exit would wait for it, or abort."""
+    if any(thread.name.startswith("lockgate") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -99,8 +99,15 @@ class Loader:
         started = time.monotonic()
         is_first = self._memory.count() == 0
         prepare_process(self.project)
+        _loaders.append(self)
         try:
             found, application = load(self.project)
+        except django_project.ChecksFailed as error:
+            title = "Django's system checks have found errors"
+            return self.page(failure.of_message(title, str(error)))
+        except discovery.NothingFound as error:
+            title, _, text = str(error).partition("\n")
+            return self.page(failure.of_message(title, text))
         except BaseException as error:
             return self.page(failure.of_exception(error, "the application cannot be loaded"))
         if not is_first:
@@ -128,6 +135,21 @@ class Loader:
         text = "\n".join(notices)
         if self._memory.is_news(text) and text:
             terminal.say(text)
+
+
+#: That of this process, for its mounts.
+_loaders: list[Loader] = []
+
+
+def mounted(application: Application) -> Application:
+    """The application of a mount, with what is around that of the server."""
+    options = _loaders[-1].project.options
+    return Guarded(middleware.wrap(application, options), options)
+
+
+def failed_mount(route: str, error: BaseException) -> Application:
+    """What answers below a mount whose application does not load."""
+    return _loaders[-1].page(failure.of_exception(error, f"mount {route} cannot be loaded"))
 
 
 def prepare_process(project: Project) -> None:

@@ -33,7 +33,7 @@ def block(failure: Failure, colour: bool, after: str = "") -> str:
         message = f"{link.name}: {link.message}" if link.message else link.name
         lines += [f"{red}{line}{plain}" for line in message.rstrip().split("\n")]
     if not failure.links:
-        lines += failure.text.rstrip().split("\n")[1:]
+        lines += failure.text.rstrip().split("\n") if failure.text.strip() else []
     lines += [f"{dim}{hint}{plain}" for hint in failure.hints]
     lines += [f"{dim}{after}{plain}"] if after else []
     edge = f"{red}|{plain} "
