@@ -60,7 +60,7 @@ def test_flags_count_more_than_variables(bind, host, port, environment, expected
         ("fd://3", None),
     ],
 )
-def test_tcp_addresses_are_told_from_others(text, place):
+def test_tcp_addresses_are_opened_here_and_others_by_the_server(text, place):
     assert address.tcp_place(text) == place
 
 

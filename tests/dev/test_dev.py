@@ -146,3 +146,22 @@ def test_wrong_arguments_are_named(develop, arguments, text):
     server = develop({"app.py": PLAIN}, *arguments, port=False)
     assert server.process.wait(30) in (1, 2)
     assert text in server.errors
+
+
+MOUNTED = """app = "app:application"
+[[mount]]
+path = "/shop"
+app = "shop:application"
+"""
+
+
+def test_a_mount_that_does_not_load_is_a_page_below_its_path(develop):
+    files = {"lockgate.toml": MOUNTED, "app.py": PLAIN, "shop.py": "import not_here\n" + PLAIN}
+    server = develop(files)
+    assert server.get("/").text == "first"
+    page = server.page("/shop/")
+    assert page.status == 500
+    assert "mount /shop" in server.errors
+    assert "not_here" in page.text
+    server.save("shop.py", PLAIN.replace("first", "second") + "\n# longer\n")
+    server.eventually("/shop/", "second")

@@ -110,6 +110,21 @@ class Chromium:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
+    def resize(self, width: int, height: int) -> None:
+        """The size of the page, in CSS pixels, without a scroll bar of its own."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=True,
+        )
+
+    def prefer(self, scheme: str) -> None:
+        """What `prefers-color-scheme` is from now on: light or dark."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._call("Emulation.setEmulatedMedia", features=[feature])
+
     def evaluate(self, expression: str) -> Any:
         """The value of an expression of the page; that of a promise when it is kept."""
         result = self._call(

@@ -18,12 +18,12 @@ mounts, static files and sessions. Those that concern production do not: address
 log files, certificates and limits of time."""
 
 EXAMPLES = {
-    "lockgate dev": "finds the application as flask run and runserver do",
-    "lockgate dev shop.wsgi": "a module; app.py, \"app:create_app('dev')\" or site.ini too",
-    "lockgate dev --port 5000 --host 0.0.0.0": "for other devices on the network",
-    "lockgate dev --cert adhoc": "https://localhost:8000, with a certificate of its own",
-    "lockgate dev --no-reload": "one process, for the debugger of an editor",
-    "lockgate dev --debugpy 5678": "waits for VS Code at port 5678 while it serves",
+    "lockgate dev": "finds the application by itself",
+    "lockgate dev shop.wsgi": "a module; a file or an .ini, too",
+    "lockgate dev --port 5000 --host 0.0.0.0": "for other devices, too",
+    "lockgate dev --cert adhoc": "https://localhost:8000",
+    "lockgate dev --no-reload": "one process, for a debugger",
+    "lockgate dev --debugpy 5678": "VS Code can attach there",
 }
 
 EXIT_CODES = {
@@ -60,14 +60,14 @@ class Arguments:
 
 def parse(arguments: Sequence[str]) -> Arguments:
     """Exits with 2 when they are wrong."""
-    options = parser()
-    given = options.parse_args(list(arguments))
+    reader = parser()
+    given = reader.parse_args(list(arguments))
     if given.bind and (given.host is not None or given.port is not None):
-        options.error("--bind excludes --host and --port: keep one of them")
+        reader.error("--bind excludes --host and --port: keep one of them")
     if given.key and not given.cert:
-        options.error(f"--key {given.key}: needs --cert, the certificate that belongs to this key")
+        reader.error(f"--key {given.key}: needs --cert, the certificate that belongs to this key")
     if given.cert == "adhoc" and given.key:
-        options.error(f"--key {given.key}: --cert adhoc makes its own key; remove --key")
+        reader.error(f"--key {given.key}: --cert adhoc makes its own key; remove --key")
     return Arguments(**vars(given))
 
 
@@ -77,11 +77,9 @@ def parser() -> Parser:
         "app", nargs="?", metavar="APP", help="the application (default: the one that is found)"
     )
     where = parser.add_argument_group("addresses")
+    where.add_argument("--host", help="name or address to listen at (default: 127.0.0.1)")
     where.add_argument(
-        "--host", metavar="HOST", help="name or address to listen at (default: 127.0.0.1)"
-    )
-    where.add_argument(
-        "-p", "--port", type=port_number, metavar="PORT", help="default: 8000; 0 is a free port"
+        "-p", "--port", type=port_number, help="port (default: 8000); 0 is a free port"
     )
     where.add_argument(
         "-b", "--bind", action="append", default=[], metavar="ADDRESS", help="HOST:PORT, unix:PATH"
@@ -96,7 +94,7 @@ def parser() -> Parser:
     loading.add_argument(
         "-c", "--config", metavar="PATH", help="default: lockgate.toml, if it is here"
     )
-    loading.add_argument("--chdir", metavar="DIR", help="change to it before anything else")
+    loading.add_argument("--chdir", metavar="DIRECTORY", help="change to it before anything else")
     switch(loading, "reload", True, "load the application again when a file of it is saved")
     loading.add_argument(
         "--reload-extra-file",
@@ -138,7 +136,7 @@ def switch(group: argparse._ArgumentGroup, name: str, default: bool, text: str) 
 
 def port_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: write a number up to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; it must be a number up to 65535")
     return int(text)
 
 
@@ -148,7 +146,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write seconds, such as 0.5")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; it must be seconds, such as 0.5")
     return value
 
 

@@ -6,6 +6,7 @@ from this process, and would never load again what it has loaded.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -53,12 +54,14 @@ def run(given: Arguments) -> int:
     project = Project(
         directory=Path(os.path.abspath(chdir or ".")),
         named=given.app or own["app"],
+        reason="named on the command line" if given.app else "app in the settings",
         options=options(given),
         pythonpath=[str(directory) for directory in own["pythonpath"]],
         reloads=given.reload,
         debugpy=given.debugpy,
     )
     check_directory(project.directory)
+    check_packages(given)
     environment = {**os.environ, **dict(own["env"])}
     found = project.find(environment)
     wanted = address.wanted(given.bind, given.host, given.port, environment)
@@ -93,6 +96,16 @@ def options(given: Arguments) -> Options:
 def check_directory(directory: Path) -> None:
     if not directory.is_dir():
         raise ValueError(f"chdir = {directory}: there is no such directory")
+
+
+def check_packages(given: Arguments) -> None:
+    """Raises ValueError for a flag whose package is missing."""
+    for flag, package, is_given in (
+        ("--debugpy", "debugpy", given.debugpy is not None),
+        ("--debugger", "werkzeug", given.debugger),
+    ):
+        if is_given and importlib.util.find_spec(package) is None:
+            raise ValueError(f"{flag} needs the package {package}: pip install {package}")
 
 
 def announce(found: Found, listening: Listening, project: Project, scheme: str) -> None:

@@ -75,10 +75,14 @@ def discover(directory: Path, environment: Mapping[str, str]) -> Found:
     )
 
 
-def of_name(name: str, directory: Path, environment: Mapping[str, str]) -> Found:
+def of_name(
+    name: str,
+    directory: Path,
+    environment: Mapping[str, str],
+    reason: str = "named on the command line",
+) -> Found:
     """The application of a name: `module`, `module:attribute`, `module:factory("dev")`, a file with
     or without an attribute, `manage.py`, or a PasteDeploy file."""
-    reason = f"{name} was named"
     place, colon, attribute = name.partition(":")
     if place.partition("#")[0].endswith(".ini"):
         return Found("pyramid", name, reason)

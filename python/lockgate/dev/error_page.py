@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from lockgate.dev import failure as failures
@@ -39,6 +40,7 @@ summary { padding: .5rem .75rem; cursor: pointer; overflow-wrap: anywhere }
 summary:focus-visible, pre:focus-visible { outline: .1875rem solid var(--link);
   outline-offset: .125rem }
 .library > summary { color: var(--dim) }
+.folded { padding: 0 .75rem .25rem }
 code, pre { font: .875rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
 pre { margin: 0; padding: .5rem 0; overflow-x: auto; border-top: 1px solid var(--line);
   tab-size: 4 }
@@ -89,17 +91,28 @@ def section(link: Link, index: int, failure: Failure) -> str:
     """One exception with its frames; the last frame of the developer's code is open."""
     own = [frame for frame in link.frames if frame.is_own]
     opened = (own or link.frames)[-1:]
-    frames = "".join(
-        details(frame, is_open=any(frame is one for one in opened)) for frame in link.frames
-    )
+    frames = ""
+    for is_shown, group in groupby(link.frames, lambda frame: frame.is_own or not own):
+        members = [details(frame, any(frame is one for one in opened)) for frame in group]
+        frames += "".join(members) if is_shown else folded(members)
     heading = f"{link.name}: {link.message}" if link.message else link.name
     is_last = index == len(failure.links) - 1
     title = "Traceback, most recent call last" if is_last else heading
+    title = "Source" if len(link.frames) == 1 and is_last else title
     relation = f"<p>{escape(link.relation)}</p>" if link.relation else ""
     full = ""
     if is_last and "\n" in link.message.strip():
         full = f'<p class="message">{escape(link.message)}</p>'
     return f"{relation}<section>{full}<h2>{escape(title)}</h2>{frames}</section>"
+
+
+def folded(members: list[str]) -> str:
+    """Calls inside libraries, which are rarely at fault."""
+    number = f"{len(members)} calls" if len(members) > 1 else "1 call"
+    return (
+        f'<details class="library"><summary>{number} in libraries</summary>'
+        f'<div class="folded">{"".join(members)}</div></details>'
+    )
 
 
 def details(frame: Frame, is_open: bool) -> str:

@@ -202,7 +202,11 @@ def lines_around(path: str, line: int) -> list[SourceLine]:
 
 
 def shown_path(path: str) -> str:
-    """The path as people read it: relative if it is below the working directory."""
+    """The path as people read it: relative if it is below the working directory, and from the name
+    of the package if it is a library's."""
+    _, installed, inside = path.rpartition("/site-packages/")
+    if installed:
+        return inside
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):

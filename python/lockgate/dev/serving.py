@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Project:
     directory: Path
     #: The application that the command line or the settings name.
     named: str | None
+    #: What names it, for people.
+    reason: str
     options: Options
     #: Directories of the settings, in front of `sys.path`.
     pythonpath: list[str] = field(default_factory=list)
@@ -62,7 +64,7 @@ class Project:
         """The application, which each worker looks for again: a file may have come. Raises
         NothingFound."""
         if self.named is not None:
-            return discovery.of_name(self.named, self.directory, environment)
+            return discovery.of_name(self.named, self.directory, environment, self.reason)
         return discovery.discover(self.directory, environment)
 
 
@@ -149,7 +151,8 @@ def mounted(application: Application) -> Application:
 
 def failed_mount(route: str, error: BaseException) -> Application:
     """What answers below a mount whose application does not load."""
-    return _loaders[-1].page(failure.of_exception(error, f"mount {route} cannot be loaded"))
+    failed = failure.of_exception(error, "the application cannot be loaded")
+    return _loaders[-1].page(replace(failed, title=f"mount {route}: {failed.title}"))
 
 
 def prepare_process(project: Project) -> None:
