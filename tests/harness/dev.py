@@ -103,9 +103,8 @@ class DevServer:
         return found[0]
 
     def save(self, name: str, text: str) -> None:
-        """Writes a file of the project, and has it loaded."""
+        """Writes a file of the project, which the server watches."""
         project(self.directory, {name: text})
-        self.process.send_signal(signal.SIGHUP)
 
     def interrupt(self, within: float = 30.0) -> int:
         """Ctrl-C, which the terminal sends to all processes of the job; the exit code."""

@@ -70,6 +70,10 @@ def run(given: Arguments) -> int:
     mine: dict[str, object] = {
         **secure,
         "access_logformat": project.options.access_logformat,
+        "reload": given.reload,
+        **({"reload_extra_files": given.reload_extra_files} if given.reload_extra_files else {}),
+        # It holds the event streams of pages that reload themselves.
+        **({"push": True} if given.refresh else {}),
         **({"chdir": given.chdir} if given.chdir else {}),
     }
     announce(found, listening, project, "https" if secure else "http")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lockgate import loading, paste
+from lockgate import loading, paste, reloading
 from lockgate.dev import (
     debuggers,
     discovery,
@@ -216,10 +216,6 @@ def replace_application(files: Iterable[str]) -> None:
 
 def report_files(paths: Iterable[str]) -> None:
     """Has these files watched; without `reload` there is no watcher."""
-    try:
-        from lockgate import reloading
-    except ImportError:
-        return
     reloading.report_files(list(paths))
 
 
