@@ -195,7 +195,7 @@ _lockgate_values() {
         'dev --cert') _lockgate_found='words' ;;
         'dev --key') _lockgate_found='files' ;;
         'dev -c'|'dev --config') _lockgate_found='files' ;;
-        'dev --chdir') _lockgate_found='directories' ;;
+        'dev --chdir') _lockgate_found='words' ;;
         'dev --reload-extra-file') _lockgate_found='words' ;;
         'dev --slow') _lockgate_found='words' ;;
         'dev --debugpy') _lockgate_found='words' ;;
