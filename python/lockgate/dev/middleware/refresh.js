@@ -67,6 +67,8 @@
       y: keeps ? before.y : window.scrollY,
       loads: [...loads, now],
     });
+    // The browser would restore the place in the page of the error.
+    history.scrollRestoration = "manual";
     location.reload();
   }
 
@@ -90,9 +92,9 @@
     write({ loads });
     window.scrollTo(x, y);
     // Images may have made the page longer.
-    if (document.readyState !== "complete") {
-      window.addEventListener("load", () => { if (window.scrollY < y) window.scrollTo(x, y); }, { once: true });
-    }
+    window.addEventListener("load", () => { if (window.scrollY < y) window.scrollTo(x, y); }, { once: true });
+    // Not before: the browser would still restore its own place.
+    window.addEventListener("pagehide", () => { if (!isLeaving) history.scrollRestoration = "auto"; }, { once: true });
   }
 
   // A hidden page holds no connection: browsers open only six to one server over HTTP/1.
