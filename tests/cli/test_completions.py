@@ -59,14 +59,19 @@ def check(line: str, completed: str, listed: set[str], wanted: set[str], absent:
     assert not absent & offered, f"{line}: {absent & offered} in {completed!r} {listed}"
 
 
-@pytest.mark.parametrize("name", ["bash", "zsh"])
-def test_a_shell_completes_commands_flags_and_values(project, name):
+SHARE = PREFIX / "share"
+COMPINIT = "autoload -Uz compinit; compinit -u -D"
+
+
+@pytest.mark.parametrize(
+    ("name", "setup"),
+    [
+        ("bash", f"source {SHARE}/bash-completion/completions/lockgate"),
+        ("zsh", f"fpath=({SHARE}/zsh/site-functions $fpath); {COMPINIT}"),
+    ],
+)
+def test_a_shell_completes_commands_flags_and_values(project, name, setup):
     require_program(name, package=name)
-    share = PREFIX / "share"
-    setup = {
-        "bash": f"source {share}/bash-completion/completions/lockgate",
-        "zsh": f"fpath=({share}/zsh/site-functions $fpath)",
-    }[name]
     shell = Shell(name, project, setup)
     try:
         for line, wanted, absent in CASES:
@@ -104,6 +109,16 @@ def test_bash_completion_finds_the_file_below_a_prefix(project):
     try:
         completed, _ = shell.complete("lockgate ctl maintenance of")
         assert completed.rstrip() == "lockgate ctl maintenance off"
+    finally:
+        shell.close()
+
+
+def test_zsh_completes_after_it_has_sourced_what_the_command_prints(project):
+    require_program("zsh", package="zsh")
+    printed = f"source <({sys.executable} -m lockgate completions zsh)"
+    shell = Shell("zsh", project, f"{COMPINIT}; {printed}")
+    try:
+        assert shell.complete("lockgate ctl maintenance of")[0] == "lockgate ctl maintenance off "
     finally:
         shell.close()
 

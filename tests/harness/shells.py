@@ -21,7 +21,6 @@ PS1=; PS2=
 """
 
 ZSH = f"""\
-autoload -Uz compinit; compinit -u -D
 show() {{ print -rn -- "{START}$BUFFER{END}" }}; zle -N show; bindkey '^X' show
 setopt no_beep; unsetopt auto_menu; LISTMAX=1000; PS1=
 """

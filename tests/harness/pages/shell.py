@@ -16,6 +16,7 @@ COMMANDS = {
     "ctl",
     "doctor",
     "hash-password",
+    "help",
     "init",
     "man",
     "precompress",
