@@ -96,6 +96,29 @@ def test_read_only_sends_no_body(check):
     assert methods == {"GET", "HEAD", "OPTIONS", "PURGE"}
 
 
+STREAM = """
+import queue
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    if environ["PATH_INFO"] == "/events":
+        return events()
+    return [b"hello"]
+
+
+def events():
+    yield b"data: hello\\n\\n"
+    yield queue.Queue().get()
+"""
+
+
+def test_an_event_stream_is_asked_once_and_is_not_late(check):
+    done = check(STREAM, "shop:app", "--no-host", "--json", "--path", "/events")
+    report = json.loads(done.stdout)
+    assert (report["findings"], report["requests"]) == ([], 43 + 1 + 1)
+
+
 def test_colours_are_for_terminals(check):
     plain = check(WARNS, "shop:app", "--no-host").stdout
     forced = check(WARNS, "shop:app", "--no-host", environment={"FORCE_COLOR": "1"}).stdout

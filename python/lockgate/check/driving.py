@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lockgate.check import places
@@ -27,6 +26,8 @@ Application = Callable[..., Any]
 MOST_BYTES = 1 << 20
 MOST_PIECES = 1000
 MOST_SECONDS = 2.0
+#: How often the driver looks at a request that goes on.
+POLL_SECONDS = 0.05
 #: A view may keep what belongs to a thread, so more than one runs requests.
 THREADS = 2
 
@@ -50,6 +51,10 @@ class Outcome:
     last: Place | None = None
     #: Nothing came in time; `place` is where the request stands.
     is_late: bool = False
+    #: The response has begun and waits for more, as an event stream does.
+    is_open: bool = False
+    #: When its first bytes came, in seconds of the monotonic clock.
+    began: float | None = None
 
     @property
     def code(self) -> int | None:
@@ -76,16 +81,27 @@ class Driver:
         outcome = Outcome(request)
         started: list[int] = []
         future = self._threads[number].submit(self._perform, outcome, started)
-        try:
-            future.result(self._wait)
-        except Late:
-            outcome = Outcome(request, is_late=True)
-            for ident in started:
-                outcome.place = places.own_frame(sys._current_frames().get(ident))
-            # The late call keeps its thread. An exception in it could not interrupt C code, and as
-            # long as it is pending, CPython 3.11 keeps all traced threads from running.
-            self._threads[number] = self._thread()
+        ends = time.monotonic() + self._wait
+        while not future.done():
+            wait([future], POLL_SECONDS)
+            now = time.monotonic()
+            is_open = outcome.began is not None and now > outcome.began + MOST_SECONDS
+            if not future.done() and (is_open or now > ends):
+                # The call keeps its thread. An exception in it could not interrupt C code, and as
+                # long as it is pending, CPython 3.11 keeps all traced threads from running.
+                self._threads[number] = self._thread()
+                return replace(
+                    outcome,
+                    is_late=outcome.began is None,
+                    is_open=outcome.began is not None,
+                    place=outcome.place or self._standing(started),
+                )
         return outcome
+
+    def _standing(self, started: list[int]) -> Place | None:
+        """The own line at which the thread of a request stands."""
+        frames = sys._current_frames()
+        return places.own_frame(frames.get(started[0])) if started else None
 
     def _thread(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="lockgate-worker")
@@ -116,6 +132,8 @@ def exchange(
     def write(piece: bytes) -> None:
         nonlocal has_sent
         has_sent = has_sent or bool(piece)
+        if has_sent and outcome.began is None:
+            outcome.began = time.monotonic()
         outcome.length += len(piece) if isinstance(piece, bytes) else 0
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Callable[..., None]:

@@ -68,6 +68,8 @@ class Run:
     result: Result
     watch: Watch = field(default_factory=Watch)
     late: int = 0
+    #: Paths whose responses do not end. Each of them keeps a thread.
+    endless: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.report = Once(self._keep)
@@ -181,8 +183,8 @@ def again(driver: Driver, one: Run, site: Site, first: Outcome) -> None:
 def perform(
     driver: Driver, one: Run, site: Site, request: Request, is_usual: bool = True
 ) -> Outcome | None:
-    """None: no answer in time."""
-    if one.late >= MOST_LATE:
+    """None: no answer in time, or one that does not end."""
+    if one.late >= MOST_LATE or request.path in one.endless:
         return None
     one.options.progress(one.result.requests, request)
     outcome = driver.run(request)
@@ -191,7 +193,9 @@ def perform(
     if is_usual or not request_rules.is_of_framework(outcome):
         one.keep(request_rules.answer(outcome, one.options.wait))
     one.keep(responses.response(outcome, site.is_https))
-    return None if outcome.is_late else outcome
+    if outcome.is_open:
+        one.endless.add(request.path)
+    return None if outcome.is_late or outcome.is_open else outcome
 
 
 def left_behind(one: Run, directory: str) -> Iterator[Finding]:
