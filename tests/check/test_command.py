@@ -39,6 +39,7 @@ def check(tmp_path):
         (GOOD, ["missing:app"], 3),
         (f"{GOOD}\n1 / 0\n", ["shop:app"], 3),
         (GOOD, ["shop:app", "--", "--threads", "0"], 2),
+        (GOOD, ["shop:app", "--", "--version"], 2),
         (GOOD, ["shop:app", "--ignore", "status"], 2),
         (GOOD, ["shop:app", "--path", "orders"], 2),
         (GOOD, ["shop:app", "--colour"], 2),
