@@ -224,7 +224,8 @@ def stop(run: Run) -> None:
 def row(run: Run) -> str:
     saves = len(run.seconds)
     times = sorted(run.seconds)
-    lines = (run.lines - run.lines_before - run.requests * logs_requests(run)) / saves
+    answered = (run.requests - run.refused) * logs_requests(run)
+    lines = (run.lines - run.lines_before - answered) / saves
     figures = [
         f"{median(times) * 1000:.0f} ms",
         f"{times[0] * 1000:.0f}..{times[-1] * 1000:.0f} ms",
