@@ -25,7 +25,7 @@ OF_PRODUCTION = (
     "rate_limit", "rate_limit_redis", "cache", "cache_redis", "push_redis",
     # Logs.
     "access_logfile", "access_logformat", "error_logfile", "log_level", "error_logformat",
-    "log_style", "capture_output", "otlp",
+    "log_style", "log_timezone", "capture_output", "otlp",
 )  # fmt: skip
 
 #: How long the worker of the version before may finish its requests after a reload, in seconds.
@@ -46,7 +46,9 @@ def keywords(
         "graceful_timeout": GRACEFUL_TIMEOUT,
         "error_logfile": "-",
         "log_level": "warning",
-        "access_logfile": "-",
+        # Beside the errors; standard output has only what the application prints.
+        "access_logfile": "/dev/stderr",
+        "log_timezone": "local",
     }
     settings |= own
     settings |= {"app": app, "bind": bind}
