@@ -180,8 +180,9 @@ def debug_log(before: State, after: State, watch: Watch) -> list[Finding]:
     root = logging.getLogger()
     if not root.handlers or not 0 < root.level <= logging.DEBUG:
         return []
-    place = places.assignment(places.own_files(), {"level"})
-    place = place or places.called(places.own_files(), "setLevel")
+    calls = ("basicConfig", "setLevel", "dictConfig", "fileConfig")
+    found = (places.called(places.own_files(), name) for name in calls)
+    place = next((place for place in found if place), None)
     return [Finding(DEBUG_LOG, "the root logger is at the level DEBUG", place)]
 
 
