@@ -97,6 +97,35 @@ def test_read_only_sends_no_body(check):
     assert methods == {"GET", "HEAD", "OPTIONS", "PURGE"}
 
 
+CHAINED = """
+import signal
+
+before = signal.getsignal(signal.SIGTERM)
+
+
+def stop(number, frame):
+    {body}
+
+
+signal.signal(signal.SIGTERM, stop)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "rules"),
+    [
+        ("before(number, frame)", []),
+        ("pass", ["import-signal"]),
+        ("raise SystemExit(0)", ["import-signal"]),
+        ("import time; time.sleep(600)", ["import-signal"]),
+    ],
+)
+def test_a_handler_that_calls_the_one_before_is_right(check, body, rules):
+    source = CHAINED.format(body=body) + GOOD
+    report = json.loads(check(source, "shop:app", "--no-host", "--json").stdout)
+    assert [finding["rule"] for finding in report["findings"]] == rules
+
+
 STREAM = """
 import queue
 

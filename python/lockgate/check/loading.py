@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
 from lockgate import loading, paste, patching
-from lockgate.check import standins
+from lockgate.check import handlers, standins
 from lockgate.check.settings import Settings, named
-from lockgate.signals import HANDLED_BY_WORKERS
 
 Application = Callable[..., Any]
 
@@ -27,15 +25,7 @@ def prepare(settings: Settings) -> None:
         name, _, value = variable.partition("=")
         os.environ[name] = value
     standins.install(settings)
-    for number in HANDLED_BY_WORKERS:
-        # The application finds a handler that it can save and call.
-        signal.signal(number, found_handler)
-
-
-def found_handler(number: int, frame: object) -> None:
-    """Does what the signal does in a program without handlers."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
+    handlers.install()
 
 
 def load(settings: Settings) -> Application:

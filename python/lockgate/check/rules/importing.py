@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 
-from lockgate.check import paragraphs, places
+from lockgate.check import handlers, paragraphs, places
 from lockgate.check.finding import ERROR, WARNING, Finding, Rule
 from lockgate.check.importing import State, Watch
 
@@ -150,8 +150,10 @@ def sqlite(before: State, after: State, watch: Watch) -> list[Finding]:
 def signals(before: State, after: State, watch: Watch) -> list[Finding]:
     found = []
     for number in SIGNALS:
-        if after.handlers[number] != before.handlers[number]:
-            text = f"the import installs a handler for {signal.Signals(number).name}"
+        handler = after.handlers[number]
+        if handler != before.handlers[number] and not handlers.calls_found(handler, number):
+            name = signal.Signals(number).name
+            text = f"the handler that the import installs for {name} does not call the one before"
             found.append(Finding(SIGNAL, text, watch.handlers.get(number)))
     if after.handlers[signal.SIGPIPE] == signal.SIG_DFL != before.handlers[signal.SIGPIPE]:
         text = "the import makes SIGPIPE end the process"
