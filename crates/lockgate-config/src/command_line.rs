@@ -114,8 +114,8 @@ fn help(topics: &[OsString]) -> CommandLine {
         Ok(text) => CommandLine::asks(Invocation::Help(text)),
         Err(mistake) => CommandLine {
             mistakes: vec![mistake],
-            is_application_unclear: true,
-            ..CommandLine::asks(Invocation::Serve)
+            // The file is not read for it.
+            ..CommandLine::asks(Invocation::Help(String::new()))
         },
     }
 }

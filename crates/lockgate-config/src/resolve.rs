@@ -51,7 +51,12 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
     let mut origins = Origins::default();
     let (mut notes, mut reasons) = (Vec::new(), Vec::new());
     let is_text_only = matches!(invocation, Invocation::Help(_) | Invocation::Version(_));
-    if !is_text_only {
+    if is_text_only {
+        // A topic of `help` that does not exist.
+        if !command_line.mistakes.is_empty() {
+            return Err(command_line.mistakes);
+        }
+    } else {
         let sources = sources::read(inputs, command_line);
         let (assignments, mut mistakes) = (sources.assignments, sources.mistakes);
         invocation = sources.invocation;
@@ -68,7 +73,14 @@ pub fn resolve(inputs: &Inputs<'_>) -> Result<Resolved, Vec<ConfigError>> {
             mistakes.extend(apply(&mut builder, &mut origins, assignment).err());
         }
         mistakes.extend(mount_by_variable(&mut builder, &mut origins).err());
-        if !sources.has_application {
+        // A file that cannot be read may name it.
+        let is_file_unclear = mistakes.iter().any(|mistake| {
+            matches!(
+                mistake,
+                ConfigError::MalformedFile { .. } | ConfigError::UnreadableConf { .. }
+            )
+        });
+        if !sources.has_application && !is_file_unclear {
             mistakes.push(ConfigError::MissingApplication);
         }
         if let (Some(session), Some(state)) = (

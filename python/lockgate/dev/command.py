@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     except (CannotListen, OSError) as problem:
         code, text = CANNOT_START, str(problem)
     except ValueError as problem:
-        code, text = WRONG_SETTINGS, str(problem)
+        code, text = WRONG_SETTINGS, str(problem).replace("\n", "\nlockgate: ")
     terminal.say(f"lockgate: {text}")
     return code
 

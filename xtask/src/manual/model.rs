@@ -355,3 +355,81 @@ fn read_list<T>(
     let items = value.as_array().ok_or(BadDescription::WithoutKey(key))?;
     items.iter().map(read).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A description of every command, with the first one replaced.
+    fn description(first: &str) -> String {
+        let others = lockgate_config::COMMANDS
+            .iter()
+            .skip(1)
+            .filter(|command| command.name != "help");
+        let others = others.map(|command| object(command.name));
+        let all: Vec<String> = [first.to_owned()].into_iter().chain(others).collect();
+        format!("[{}]", all.join(","))
+    }
+
+    fn object(name: &str) -> String {
+        format!(
+            r#"{{"name": "{name}", "summary": "", "description": "", "examples": [["a", "b"]],
+                "exit_codes": [[0, "done"]], "commands": [], "arguments": [{{"flags": ["-o"], "value": "FILE",
+                "is_optional": true, "is_repeated": false, "choices": [], "default": null, "help": "a; b"}}]}}"#
+        )
+    }
+
+    #[test]
+    fn a_description_becomes_a_tree_with_the_settings_at_its_root() {
+        let first = lockgate_config::COMMANDS[0];
+        let root = command_line(&description(&object(first.name))).expect("a description");
+        let names: Vec<&str> = root
+            .commands
+            .iter()
+            .map(|command| command.name.as_str())
+            .collect();
+        let listed: Vec<&str> = lockgate_config::COMMANDS
+            .iter()
+            .map(|command| command.name)
+            .collect();
+        assert_eq!(names, listed);
+        let argument = &root.commands[0].arguments[0];
+        assert_eq!(
+            (argument.offers.source, argument.brief()),
+            (Source::Files, "a".to_owned())
+        );
+        for setting in settings().filter(|setting| !setting.flags.is_empty()) {
+            let spellings = setting.spellings();
+            assert!(
+                root.arguments
+                    .iter()
+                    .any(|argument| argument.flags == spellings),
+                "{}",
+                setting.name
+            );
+        }
+        let mut paths = Vec::new();
+        root.walk(&mut |path, _| paths.push(path.to_owned()));
+        assert_eq!((paths[0].as_str(), paths[1].as_str()), ("", first.name));
+    }
+
+    #[test]
+    fn a_description_that_cannot_be_used_is_refused() {
+        let first = lockgate_config::COMMANDS[0].name;
+        let cases = [
+            (
+                description(&object("other")),
+                BadDescription::OtherCommands(vec![first.to_owned(), "other".to_owned()]),
+            ),
+            (
+                description(r#"{"name": "x"}"#),
+                BadDescription::WithoutKey("summary"),
+            ),
+            ("{}".to_owned(), BadDescription::WithoutKey("commands")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(command_line(&text), Err(expected), "{text}");
+        }
+        assert!(matches!(command_line("["), Err(BadDescription::NotJson(_))));
+    }
+}

@@ -202,6 +202,27 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
 }
 
 #[test]
+fn a_file_that_is_not_toml_hides_whether_it_names_an_application() {
+    let mistakes = given(&["-w", "0"], &[], Some("bind = [\napp = 'a:b'\n")).expect_err("not TOML");
+    let texts: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+    assert!(texts[0].starts_with("lockgate.toml line "), "{texts:?}");
+    assert!(texts[1].starts_with("workers = 0 "), "{texts:?}");
+}
+
+#[test]
+fn an_unknown_topic_of_help_is_the_only_mistake() {
+    let mistakes = given(&["help", "qqqq"], &[("LOCKGATE_X", "1")], Some("bind = ["));
+    assert_eq!(
+        mistakes.expect_err("no such topic"),
+        [crate::ConfigError::UnknownTopic {
+            topic: "qqqq".to_owned(),
+            suggestion: None,
+        }]
+    );
+}
+
+#[test]
 fn every_mistake_is_named_at_once() {
     let cases: &[(Arguments, Variables, File, &[&str])] = &[
         (
