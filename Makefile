@@ -142,7 +142,7 @@ dev: ## build quickly, without optimisation, into the virtualenv
 	@$(MAKE) BUILD=dev $(VENV)/.installed-dev $(VENV)/.development $(VENV)/.applications $(VENV)/.gunicorn
 
 site: $(VENV)/.site ## build the site of docs/ into target/site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "make: the site is in target/site; $(BIN)/mkdocs serve shows it while you write"
 
 prerequisites:
