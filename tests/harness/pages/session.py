@@ -105,8 +105,7 @@ class Session:
         while not self._is_ready(server):
             output = server.output
             if IN_USE.search(output) and not has_freed:
-                has_freed = True
-                self._free(output)
+                has_freed = self._free(output, server)
             if not server.is_alive and has_freed and not has_restarted:
                 # Lockgate and gunicorn try again by themselves; others have ended.
                 has_restarted = True
@@ -148,16 +147,24 @@ class Session:
         output = server.output
         return READY.search(output) is not None or STARTING.search(output) is None
 
-    def _free(self, complaint: str) -> None:
-        """Stops the servers whose address the complaint names; all if it names none of theirs."""
-        named = [
-            server
-            for server in self.servers
-            if any(re.search(rf"(?<!\d){place}(?!\d)", complaint) for place in server.listens)
+    def _free(self, complaint: str, server: RunningServer) -> bool:
+        """Stops the servers whose address the complaint names; returns whether it stopped any.
+
+        A server that has ended without naming an address, as Django's does, had one of theirs.
+        """
+        stopped = [
+            other
+            for other in self.servers
+            if any(
+                re.search(rf"(?<!\d){re.escape(place)}(?!\d)", complaint) for place in other.listens
+            )
         ]
-        for server in named or list(self.servers):
-            server.stop()
-            self.servers.remove(server)
+        if not stopped and not server.is_alive:
+            stopped = list(self.servers)
+        for other in stopped:
+            other.stop()
+            self.servers.remove(other)
+        return bool(stopped)
 
     def _stop_silent(self) -> None:
         self.servers = [server for server in self.servers if server.is_alive]
