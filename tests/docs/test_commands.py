@@ -11,7 +11,8 @@ from harness.pages.sandbox import ROOT
 from harness.pages.shell import COMMANDS as ENDING
 
 SPAN = re.compile(r"(?<!`)`(lockgate [^`]+)`(?!`)")
-COMMANDS = ENDING | {"dev"}
+# `lockgate help NAME` has no flags of its own.
+COMMANDS = (ENDING | {"dev"}) - {"help"}
 SUBCOMMANDS = {"ctl"}
 
 
