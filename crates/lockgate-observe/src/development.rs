@@ -192,6 +192,9 @@ fn is_internal(record: &AccessRecord<'_>) -> bool {
 /// A part of a page, or what the server has answered itself: a file, a redirect, a stored response. Refusals count as
 /// requests that a developer wants to see.
 fn is_asset(record: &AccessRecord<'_>, has_reached_application: bool) -> bool {
+    if record.status == 404 && is_browsers_own(record.path) {
+        return true;
+    }
     if record.status >= 400 || record.outcome != Outcome::Complete {
         return false;
     }
@@ -204,6 +207,13 @@ fn is_asset(record: &AccessRecord<'_>, has_reached_application: bool) -> bool {
             )
     });
     record.status == 304 || is_part || !has_reached_application
+}
+
+/// What browsers ask for by themselves, whether or not a site has it.
+fn is_browsers_own(path: &[u8]) -> bool {
+    path == b"/favicon.ico"
+        || path.starts_with(b"/apple-touch-icon")
+        || path.starts_with(b"/.well-known/appspecific/")
 }
 
 /// The type without its parameters.

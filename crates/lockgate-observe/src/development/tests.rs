@@ -225,6 +225,22 @@ fn failures_stand_out_and_parts_of_a_page_do_not() {
         ),
         (
             Sample {
+                target: "/favicon.ico",
+                status: 404,
+                ..SAMPLE
+            },
+            &[dim],
+        ),
+        (
+            Sample {
+                target: "/favicon.ico",
+                status: 500,
+                ..SAMPLE
+            },
+            &[failed],
+        ),
+        (
+            Sample {
                 statements: None,
                 status: 403,
                 outcome: Outcome::Refused,
