@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lockgate import _lockgate
-from lockgate.dev import address, arguments, certificate, one_process, settings, terminal
+from lockgate.dev import (
+    address,
+    ahead,
+    arguments,
+    certificate,
+    one_process,
+    settings,
+    terminal,
+)
 from lockgate.dev.address import CannotListen, Listening
 from lockgate.dev.arguments import Arguments, parser
 from lockgate.dev.discovery import Found, NothingFound
@@ -83,6 +91,10 @@ def run(given: Arguments) -> int:
     mine["reload"] = True
     if given.reload_extra_files:
         mine["reload_extra_files"] = given.reload_extra_files
+    places = [*found.pythonpath, *project.pythonpath]
+    ahead.import_framework(
+        found.kind, [project.directory, *map(project.directory.joinpath, places)]
+    )
     keywords = settings.keywords(found.app, listening.bind, mine)
     return _lockgate.serve_development(Loader(project), keywords, config)
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from lockgate import loading, paste, reloading
 from lockgate.dev import (
+    ahead,
     debuggers,
     discovery,
     django_project,
@@ -173,6 +174,7 @@ def prepare_process(project: Project) -> None:
 def load(project: Project) -> tuple[Found, Application]:
     """The application, without what is around it. Raises what its import raises."""
     os.chdir(project.directory)
+    ahead.drop_changed()
     files = env_files.read(project.directory, os.environ)
     os.environ.update(files.variables)
     report_files(map(str, files.paths))
