@@ -161,6 +161,10 @@ impl OptionalProcesses {
             self.watched = Some(Arc::new(config.clone()));
             self.watcher.iter().for_each(SideProcess::kill);
         }
+        if self.reports.is_some() {
+            // An upgrade that failed has ended it.
+            self.start(Duty::Watcher, config, now);
+        }
     }
 
     /// In a worker or a fork server: where it reports to the watcher.
@@ -340,6 +344,28 @@ mod tests {
             interval: Duration::from_secs(5),
         });
         assert_is_needed(Duty::Exporter, &config, true);
+    }
+
+    #[test]
+    fn a_watcher_outlives_a_reload_that_changes_nothing_of_its_own() {
+        let running = config();
+        let changed = |change: fn(&mut Config)| {
+            let mut config = running.clone();
+            change(&mut config);
+            is_watched_alike(&running, &config)
+        };
+        assert!(changed(|_| {}));
+        assert!(changed(|config| config.workers = 7));
+        assert!(!changed(|config| config.reload.is_enabled = true));
+        assert!(!changed(
+            |config| config.reload.extra_files = vec!["/a".into()]
+        ));
+        assert!(!changed(
+            |config| config.log_level = lockgate_config::LogLevel::Debug
+        ));
+        assert!(!changed(|config| {
+            config.error_log = lockgate_config::LogTarget::Stdout;
+        }));
     }
 
     #[test]
