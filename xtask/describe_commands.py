@@ -54,7 +54,7 @@ def described(parser, name):
 
 
 def argument(action):
-    from lockgate.arguments import default_text
+    from lockgate.arguments import default_text, help_text
 
     takes_value = action.nargs != 0
     flags = list(action.option_strings)
@@ -67,7 +67,7 @@ def argument(action):
         or isinstance(action, argparse._AppendAction),
         "choices": [str(choice) for choice in action.choices or []],
         "default": default_text(action),
-        "help": " ".join((action.help or "").replace("%%", "%").split()),
+        "help": " ".join(help_text(action).replace("%%", "%").split()),
     }
 
 

@@ -37,10 +37,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=max(width, 40), **rest)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        shown = default_text(action)
-        if shown is None or not action.help or "default" in action.help:
-            return action.help
-        return f"{action.help} (default: {shown.replace('%', '%%')})"
+        shown, help = default_text(action), help_text(action)
+        if shown is None or not help or "default" in help:
+            return help
+        return f"{help} (default: {shown.replace('%', '%%')})"
 
 
 class Parser(argparse.ArgumentParser):
@@ -139,6 +139,11 @@ class Parser(argparse.ArgumentParser):
         end = "" if message.endswith("?") else f"; see {self.prog} -h"
         self._print_message(f"lockgate: {where}: {message}{end}\n", sys.stderr)
         raise SystemExit(USAGE_ERROR)
+
+
+def help_text(action: argparse.Action) -> str:
+    """The help of an argument. Python 3.10 appends the default to that of a switch."""
+    return (action.help or "").removesuffix(" (default: %(default)s)")
 
 
 def default_text(action: argparse.Action) -> str | None:
