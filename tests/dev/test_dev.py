@@ -138,6 +138,7 @@ def test_nothing_found_ends_with_code_4_and_says_where_it_looked(develop):
         (["--port", "70000"], "'70000' is not a port"),
         (["--bind", "x:1", "--host", "y"], "--bind excludes --host and --port"),
         (["--key", "k.pem"], "--key k.pem: needs --cert"),
+        (["--refresh", "--no-reload"], "remove --no-reload or --refresh"),
         (["--slow", "soon"], "'soon' is not a time"),
         (["--bind", "::::"], "'::::' is not an address"),
     ],

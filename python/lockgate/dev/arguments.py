@@ -68,6 +68,8 @@ def parse(arguments: Sequence[str]) -> Arguments:
         reader.error(f"--key {given.key}: needs --cert, the certificate that belongs to this key")
     if given.cert == "adhoc" and given.key:
         reader.error(f"--key {given.key}: --cert adhoc makes its own key; remove --key")
+    if given.refresh and not given.reload:
+        reader.error("--refresh shows what a reload has loaded; remove --no-reload or --refresh")
     return Arguments(**vars(given))
 
 
