@@ -20,11 +20,9 @@ impl Supervisor {
         if !self.is_running() || self.delay.is_some() {
             return self.log(Level::Debug, "reload ignored: the server is stopping");
         }
-        // Said once: files may change faster than they are loaded.
-        let is_new = !self.is_reload_wanted;
-        if is_new && self.reload.is_some() {
+        if self.reload.is_some() {
             self.log(Level::Info, "reload queued: another reload is in progress");
-        } else if is_new && !self.has_been_healthy {
+        } else if !self.has_been_healthy {
             self.log(Level::Info, "reload deferred until a worker is ready");
         }
         self.is_reload_wanted = true;
