@@ -259,6 +259,31 @@ def test_a_fork_hook_that_hangs_once_costs_a_fork_server_and_no_server(site, ser
     assert first not in fork_servers(site, server) and len(site.imports()) == 2
 
 
+def test_each_fork_hook_runs_once_for_a_worker(site, serve, tmp_path):
+    """A pool that such a hook opens has threads, and its lock is held by none of them."""
+    site.write(
+        preamble=f"""
+            def note(where):
+                with open({str(tmp_path / "hooks")!r}, "a") as notes:
+                    print(where, os.getpid(), file=notes)
+            os.register_at_fork(
+                before=lambda: note("before"),
+                after_in_parent=lambda: note("parent"),
+                after_in_child=lambda: note("child"),
+            )
+        """
+    )
+    server = serve(workers=2)
+    (fork_server,) = fork_servers(site, server)
+    expected = [f"child {pid}" for pid in workers(site, server)]
+    expected += [f"{where} {fork_server}" for where in ("before", "parent") for _ in range(2)]
+
+    def notes():
+        return sorted((tmp_path / "hooks").read_text().splitlines())
+
+    eventually(lambda: notes() == sorted(expected), what=f"{expected}")
+
+
 @pytest.mark.slow
 def test_workers_share_what_the_import_has_made(site, serve):
     site.write(preamble="hoard = [bytes([number % 251]) * 1_000_000 for number in range(100)]")

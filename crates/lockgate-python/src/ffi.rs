@@ -404,6 +404,47 @@ macro_rules! trampoline {
 }
 pub(crate) use trampoline;
 
+/// Forks twice with Python's at-fork hooks around both: they run in the caller and in the new process, once. In the
+/// process between them `report` gets the id of the new one, or why there is none, and it ends; Python may not be used
+/// there. Returns 0 in the new process, and in the caller the id of the one between.
+///
+/// # Errors
+/// When the first fork fails.
+pub(crate) fn fork_twice(
+    _py: Python<'_>,
+    report: &mut dyn FnMut(io::Result<u32>),
+) -> io::Result<u32> {
+    // SAFETY: attached (`_py`), as os.fork() is when it calls this.
+    unsafe { ffi::PyOS_BeforeFork() };
+    let intermediate = fork();
+    if let Ok(0) = intermediate {
+        match fork() {
+            Ok(0) => {
+                // SAFETY: this is the child of the fork that PyOS_BeforeFork has prepared: only this thread exists, and
+                // it is attached.
+                unsafe { ffi::PyOS_AfterFork_Child() };
+                return Ok(0);
+            }
+            outcome => report(outcome),
+        }
+        // SAFETY: the process ends at once: no exit functions, no buffers that are written a second time.
+        unsafe { libc::_exit(0) }
+    }
+    // SAFETY: attached, in the process that has called PyOS_BeforeFork, also if the fork has failed.
+    unsafe { ffi::PyOS_AfterFork_Parent() };
+    intermediate
+}
+
+/// fork(2): 0 in the child, in the parent the id of the child.
+fn fork() -> io::Result<u32> {
+    // SAFETY: both callers continue in the child with the forking thread alone, and restore Python's state in it or end
+    // it.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid.unsigned_abs()),
+    }
+}
+
 fn owned<'py, T: pyo3::PyTypeCheck>(
     py: Python<'py>,
     object: *mut ffi::PyObject,

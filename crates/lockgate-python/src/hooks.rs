@@ -223,6 +223,14 @@ impl Hooks for PythonHooks {
         }
     }
 
+    fn fork_twice(&mut self, report: &mut dyn FnMut(io::Result<u32>)) -> io::Result<Fork> {
+        match Python::attach(|py| children::fork_twice(py, report)) {
+            Ok(0) => Ok(Fork::Child),
+            Ok(pid) => Ok(Fork::Parent(pid)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn preload(
         &mut self,
         config: &Arc<Config>,

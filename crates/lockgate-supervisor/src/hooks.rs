@@ -94,6 +94,24 @@ pub trait Hooks {
     /// Forks the single-threaded caller (Python's `os.fork`, so that its fork hooks run).
     fn fork(&mut self) -> io::Result<Fork>;
 
+    /// Forks twice, so that the kernel reparents the new process. The intermediate process only passes the id of that
+    /// process to `report`, or why there is none, and ends. No code of the application may run in it: a host with fork
+    /// hooks runs each of them once. Returns in the caller, with the id of the intermediate process, and in the new one.
+    ///
+    /// # Errors
+    /// When the first fork fails.
+    fn fork_twice(&mut self, report: &mut dyn FnMut(io::Result<u32>)) -> io::Result<Fork> {
+        let Fork::Parent(pid) = self.fork()? else {
+            match self.fork() {
+                Ok(Fork::Child) => return Ok(Fork::Child),
+                Ok(Fork::Parent(pid)) => report(Ok(pid)),
+                Err(error) => report(Err(error)),
+            }
+            signal_hook::low_level::exit(0)
+        };
+        Ok(Fork::Parent(pid))
+    }
+
     /// Loads the application in the fork server: a process that is copied for each worker and serves no requests itself. Only called where `preload` is set; [`run_worker`](Self::run_worker) then runs in copies of
     /// this process. No thread may be left that workers need.
     ///

@@ -1,6 +1,7 @@
 //! Processes that the application forks from a worker or a fork server: they release the worker's descriptors and
 //! signal handlers (`lockgate.children`), and never continue as a worker.
 
+use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +13,7 @@ use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
+use crate::ffi;
 use crate::interpreter::{self, exceptions};
 
 /// The application forked this process; only the forking thread exists in it.
@@ -47,6 +49,20 @@ pub(crate) fn fork(py: Python<'_>) -> PyResult<u32> {
     let pid = py.import("os").and_then(|os| os.call_method0("fork"));
     IS_OWN_FORK.store(false, Ordering::Relaxed);
     pid?.extract()
+}
+
+/// As [`fork`], twice; see [`Hooks::fork_twice`](lockgate_supervisor::Hooks::fork_twice).
+///
+/// # Errors
+/// When Python raises an exception, or the system call fails.
+pub(crate) fn fork_twice(py: Python<'_>, report: &mut dyn FnMut(io::Result<u32>)) -> PyResult<u32> {
+    interpreter::flush_streams(py);
+    // As os.fork() does.
+    py.import("sys")?.call_method1("audit", ("os.fork",))?;
+    IS_OWN_FORK.store(true, Ordering::Relaxed);
+    let pid = ffi::fork_twice(py, report);
+    IS_OWN_FORK.store(false, Ordering::Relaxed);
+    Ok(pid?)
 }
 
 /// Registers an at-fork hook that prepares every process the application forks from this one. Call once in a worker or

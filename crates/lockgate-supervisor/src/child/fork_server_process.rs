@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, getppid, waitpid};
-use signal_hook::low_level::exit;
 
 use crate::channels::fork_request::{ForkRequest, ForkRequestReceiver};
 use crate::channels::status::{StatusMessage, StatusSender};
@@ -123,19 +122,12 @@ impl NewForkServer {
     fn fork_worker(&self, request: ForkRequest, hooks: &mut dyn Hooks) -> Next {
         let slot = request.slot;
         let failed = |text: String| self.status.send(&StatusMessage::ForkFailed { slot, text });
-        match hooks.fork() {
-            Ok(Fork::Child) => match hooks.fork() {
-                Ok(Fork::Child) => return Next::Worker(request),
-                Ok(Fork::Parent(pid)) => {
-                    self.status.send(&StatusMessage::Forked { slot, pid });
-                    // No code of the application may run here: no exit handlers, no flushed buffers.
-                    exit(0)
-                }
-                Err(error) => {
-                    failed(error.to_string());
-                    exit(0)
-                }
-            },
+        let forked = hooks.fork_twice(&mut |pid| match pid {
+            Ok(pid) => self.status.send(&StatusMessage::Forked { slot, pid }),
+            Err(error) => failed(error.to_string()),
+        });
+        match forked {
+            Ok(Fork::Child) => return Next::Worker(request),
             Ok(Fork::Parent(pid)) => {
                 if !exits_cleanly(pid) {
                     failed("the intermediate process of the fork has died".to_owned());
