@@ -3,12 +3,16 @@
 import json
 import re
 from urllib.parse import quote
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 from harness import eventually
 from harness.chromium import Chromium
 from harness.dev_site import Site
 from harness.wire import request
+from lockgate.dev.middleware.debugger import Debugger
+from lockgate.dev.middleware.messages import Messages
+from lockgate.dev.middleware.pin_attempts import LIMIT, PinAttempts
 from lockgate.dev.options import Options
 
 VIEWS = """
@@ -114,12 +118,87 @@ def test_an_exception_in_a_stream_is_a_page_only_before_the_first_byte(site, aft
     site.server.wait_for_log("KeyError: '?(before|after)")
 
 
-def test_a_host_that_is_not_this_machine_gets_no_console(site):
-    answer = get(site, "/", host="evil.example")
-    assert b"EVALEX = false" in answer.body and b"A reload forgets" not in answer.body
-    secret = secret_of(answer.body.decode())
-    get(site, f"/?__debugger__=yes&cmd=printpin&s={secret}", host="evil.example")
-    assert "PIN" not in site.server.errors
+LOCAL = {"HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1"}
+#: Clients, and whether they may use consoles.
+CLIENTS = {
+    "this machine": ({}, True),
+    "127.0.0.2": ({"REMOTE_ADDR": "127.0.0.2"}, True),
+    "IPv6": ({"REMOTE_ADDR": "::1"}, True),
+    "IPv4 in IPv6": ({"REMOTE_ADDR": "::ffff:127.0.0.1"}, True),
+    "a unix socket": ({"REMOTE_ADDR": ""}, True),
+    "another site": ({"HTTP_HOST": "evil.example"}, False),
+    "another machine": ({"REMOTE_ADDR": "192.0.2.7"}, False),
+    "another machine, IPv6": ({"REMOTE_ADDR": "2001:db8::7"}, False),
+    "another machine, IPv4 in IPv6": ({"REMOTE_ADDR": "::ffff:192.0.2.7"}, False),
+    "no address": ({"REMOTE_ADDR": "unknown"}, False),
+    "a proxy": ({"HTTP_X_FORWARDED_FOR": "127.0.0.1"}, False),
+    "a tunnel": ({"HTTP_FORWARDED": "for=192.0.2.7"}, False),
+}
+
+
+class Middleware:
+    """The middleware in this process, so that a test chooses the client's address."""
+
+    def __init__(self, capsys, attempts=None):
+        self._capsys = capsys
+        self._debugger = Debugger(self._fails, Messages(False), attempts or PinAttempts())
+
+    @staticmethod
+    def _fails(environ, start_response):
+        raise ValueError("no")
+
+    def get(self, path, query, client):
+        """Status and body."""
+        environ = {}
+        setup_testing_defaults(environ)
+        environ |= {"PATH_INFO": path, "QUERY_STRING": query, **LOCAL, **client}
+        heads = []
+        body = b"".join(self._debugger(environ, lambda *head: heads.append(head)))
+        return heads[-1][0][:3], body.decode()
+
+    def pin(self, pin, client):
+        query = f"__debugger__=yes&cmd=pinauth&pin={pin}&s={self.secret()}"
+        return self.get("/", query, client)
+
+    def secret(self):
+        return secret_of(self.get("/", "", {})[1])
+
+    def said(self):
+        return self._capsys.readouterr().err
+
+
+@pytest.mark.parametrize("client, is_trusted", CLIENTS.values(), ids=CLIENTS)
+def test_only_a_browser_on_this_machine_gets_a_console(capsys, client, is_trusted):
+    middleware = Middleware(capsys)
+    status, page = middleware.get("/", "", client)
+    assert status == "500"
+    assert (f"EVALEX = {str(is_trusted).lower()}" in page) and ("forgets" in page) is is_trusted
+    commands = f"__debugger__=yes&s={secret_of(page)}&frm={frame_of(page)}&cmd="
+    expected = "200" if is_trusted else "403"
+    assert middleware.get("/", commands + "printpin", client)[0] == expected
+    assert ("Debugger PIN" in middleware.said()) is is_trusted
+    assert middleware.get("/", commands + "pinauth&pin=1", client)[0] == expected
+    assert middleware.get("/", commands + "40%2B2", client)[0] == expected
+    assert middleware.get("/console", "", client)[0] == expected
+    assert middleware.get("/", "__debugger__=yes&cmd=resource&f=style.css", client)[0] == "200"
+
+
+def test_wrong_pins_are_counted_over_reloads(capsys, monkeypatch):
+    # Werkzeug delays each answer to a wrong PIN.
+    monkeypatch.setattr("werkzeug.debug.time.sleep", lambda seconds: None)
+    attempts = PinAttempts()
+    for guesses in (LIMIT // 2, LIMIT - LIMIT // 2):
+        worker = Middleware(capsys, attempts)
+        for _ in range(guesses):
+            answered = json.loads(worker.pin("000-000-000", {})[1])
+            assert answered == {"auth": False, "exhausted": False}
+    last = Middleware(capsys, attempts)
+    last.get("/", f"__debugger__=yes&cmd=printpin&s={last.secret()}", {})
+    pin = re.search(r"Debugger PIN: ([\d-]+)", last.said())[1]
+    assert json.loads(last.pin(pin, {})[1]) == {"auth": False, "exhausted": True}
+    other = Middleware(capsys)
+    assert json.loads(other.pin("000-000-000", {})[1])["auth"] is False
+    assert json.loads(other.pin(pin, {})[1]) == {"auth": True, "exhausted": False}
 
 
 def test_the_console_of_a_frame_works_in_chromium(site, tmp_path):

@@ -35,6 +35,7 @@ from lockgate.dev import options as dev_options
 from lockgate.dev.discovery import Found
 from lockgate.dev.error_page import ErrorPage
 from lockgate.dev.failure import Failure
+from lockgate.dev.middleware.pin_attempts import PinAttempts
 from lockgate.dev.options import Options
 
 Application = Callable[..., Any]
@@ -97,6 +98,7 @@ class Loader:
     def __init__(self, project: Project) -> None:
         self.project = project
         self._memory = Memory()
+        self._pin_attempts = PinAttempts()
 
     def __call__(self) -> Application:
         started = time.monotonic()
@@ -119,8 +121,11 @@ class Loader:
             threading.Thread(
                 target=self._report_migrations, name="lockgate-dev-migrations", daemon=True
             ).start()
+        return self.wrapped(application)
+
+    def wrapped(self, application: Application) -> Application:
         options = self.project.options
-        return Guarded(middleware.wrap(application, options), options)
+        return Guarded(middleware.wrap(application, options, self._pin_attempts), options)
 
     def page(self, failed: Failure) -> Application:
         """Reports a failure on the terminal; returns the application that answers with its page."""
@@ -146,8 +151,7 @@ _loaders: list[Loader] = []
 
 def mounted(application: Application) -> Application:
     """The application of a mount, with what is around that of the server."""
-    options = _loaders[-1].project.options
-    return Guarded(middleware.wrap(application, options), options)
+    return _loaders[-1].wrapped(application)
 
 
 def failed_mount(route: str, error: BaseException) -> Application:

@@ -13,16 +13,19 @@ from functools import lru_cache
 from typing import Any
 
 from lockgate.dev.middleware.messages import Messages
+from lockgate.dev.middleware.pin_attempts import PinAttempts
 from lockgate.dev.middleware.statements import CountedStatements
 from lockgate.dev.options import Options
 
 Application = Callable[..., Any]
 
 
-def wrap(application: Application, options: Options) -> Application:
+def wrap(
+    application: Application, options: Options, pin_attempts: PinAttempts | None = None
+) -> Application:
     """The application in the middleware that the options ask for; called once in each worker, when
     the application has loaded. With `refresh`, the pages of other versions load themselves again
-    from now on."""
+    from now on. `pin_attempts` counts wrong PINs of the debugger over reloads."""
     messages = Messages(options.colour)
     if options.validate:
         from lockgate.dev.middleware.validation import validate
@@ -32,7 +35,7 @@ def wrap(application: Application, options: Options) -> Application:
         from lockgate.dev.middleware.debugger import Debugger, Unavailable
 
         try:
-            application = Debugger(application, messages)
+            application = Debugger(application, messages, pin_attempts or PinAttempts())
         except Unavailable as error:
             messages.say(str(error))
     return CountedStatements(refreshed(application, options, messages))
