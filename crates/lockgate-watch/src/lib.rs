@@ -12,6 +12,7 @@ mod file_systems;
 mod files;
 mod loads;
 mod notifications;
+mod own_writes;
 mod pattern;
 mod report;
 mod settling;

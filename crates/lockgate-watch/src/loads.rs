@@ -14,6 +14,8 @@ pub(crate) struct Loads {
     /// When each process has begun.
     begun: HashMap<u32, SystemTime>,
     last_end: Option<Instant>,
+    /// How many have begun.
+    count: u64,
 }
 
 impl Loads {
@@ -22,6 +24,12 @@ impl Loads {
             self.begun.clear();
         }
         self.begun.insert(pid, at);
+        self.count += 1;
+    }
+
+    /// The number of the last load that has begun.
+    pub(crate) fn last(&self) -> u64 {
+        self.count
     }
 
     pub(crate) fn end(&mut self, pid: u32, now: Instant) {

@@ -1,6 +1,5 @@
 //! The watcher's main loop: reports of workers and notifications of the system go in, requests to reload come out.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -16,6 +15,7 @@ use crate::file_systems::shared;
 use crate::files::WatchedFiles;
 use crate::loads::Loads;
 use crate::notifications::{Notification, Notifications, Unwatchable};
+use crate::own_writes::{Consequence, OwnWrites};
 use crate::report::{Report, ReportDecoder};
 use crate::settling::{Settling, Stage};
 
@@ -36,8 +36,7 @@ pub struct Watcher {
     files: WatchedFiles,
     loads: Loads,
     settling: Settling,
-    /// Files that have been written while a process was loading the application, perhaps by it.
-    written_during_load: BTreeSet<PathBuf>,
+    own_writes: OwnWrites,
     notifications: Option<Notifications>,
     /// When all files are looked at, because the system does not notify of some.
     next_poll: Option<Instant>,
@@ -64,7 +63,7 @@ impl Watcher {
             files,
             loads: Loads::default(),
             settling: Settling::default(),
-            written_during_load: BTreeSet::new(),
+            own_writes: OwnWrites::default(),
             notifications: None,
             next_poll: None,
             has_warned: false,
@@ -94,7 +93,7 @@ impl Watcher {
                 None => {}
             }
             self.poll_files();
-            let changed = self.take_changes(Instant::now());
+            let changed = self.take_changes(Instant::now(), host);
             if !changed.is_empty() {
                 host.reload(&changed);
             }
@@ -118,7 +117,7 @@ impl Watcher {
     }
 
     fn next_message(&self, messages: &Receiver<Message>) -> Option<Message> {
-        let deadlines = [self.settling.due(), self.next_poll];
+        let deadlines = [self.settling.due(), self.own_writes.due(), self.next_poll];
         let Some(deadline) = deadlines.into_iter().flatten().min() else {
             return Some(messages.recv().unwrap_or(Message::End));
         };
@@ -159,7 +158,7 @@ impl Watcher {
                  second",
                 directory.display()
             );
-            host.write(Level::Info, &message);
+            host.write(Level::Warning, &message);
         }
     }
 
@@ -237,23 +236,36 @@ impl Watcher {
     fn note(&mut self, changed: Vec<PathBuf>, stage: Stage, now: Instant) {
         for path in changed {
             if self.loads.is_any(now) {
-                self.written_during_load.insert(path.clone());
+                self.own_writes.note(path.clone());
             }
             self.settling.note(path, stage, now);
         }
     }
 
-    /// The changes that have settled. A file that an application writes at its import, always in the same way, has not
-    /// changed.
-    fn take_changes(&mut self, now: Instant) -> Vec<PathBuf> {
+    /// The changes that have settled. What an application writes itself at its import may be none (`own_writes`).
+    fn take_changes(&mut self, now: Instant, host: &dyn Host) -> Vec<PathBuf> {
         let mut changed = self.settling.take(now);
+        let load = self.loads.last();
         changed.retain(|path| {
             let is_new = self.files.has_new_content(path);
-            let may_be_its_own = self.written_during_load.remove(path);
-            is_new || !may_be_its_own
+            let consequence = self.own_writes.judge(path, is_new, load, now);
+            if consequence == Consequence::IgnoredFromNowOn {
+                warn_of_own_write(path, host);
+            }
+            consequence == Consequence::Reload
         });
+        changed.extend(self.own_writes.take(now));
         changed
     }
+}
+
+fn warn_of_own_write(path: &Path, host: &dyn Host) {
+    let path = path.display();
+    let message = format!(
+        "reload: each load of the application writes other content to {path}: its changes are ignored until it is \
+         written at another time"
+    );
+    host.write(Level::Warning, &message);
 }
 
 /// Passes on what workers report, until all have gone.
@@ -290,6 +302,10 @@ mod tests {
 
     /// Passes on which files have changed.
     struct Changes(Mutex<Sender<Vec<PathBuf>>>);
+
+    fn silent() -> Changes {
+        Changes(Mutex::new(channel().0))
+    }
 
     impl Host for Changes {
         fn write(&self, _level: Level, _message: &str) {}
@@ -386,7 +402,7 @@ mod tests {
         watcher.on_notified(Notification::At(path.clone(), Stage::Complete));
         watcher.on_report(7, Report::Failed);
         let later = Instant::now() + Duration::from_secs(1);
-        assert_eq!(watcher.take_changes(later), [path]);
+        assert_eq!(watcher.take_changes(later, &silent()), [path]);
     }
 
     #[test]
@@ -413,7 +429,7 @@ mod tests {
             let changed = watcher.files.examine(&path);
             watcher.note(changed, Stage::Complete, at);
             watcher.loads.end(7, at);
-            let taken = watcher.take_changes(at + Duration::from_secs(5));
+            let taken = watcher.take_changes(at + Duration::from_secs(5), &silent());
             assert_eq!(!taken.is_empty(), expected, "{number}");
         }
     }
