@@ -75,6 +75,60 @@ def test_a_django_project_is_served_as_by_runserver(develop):
     assert "<code>DEBUG = True</code>" in page.text, "Django's own page is untouched"
 
 
+PRODUCTION = """import os
+from mysite.settings import *
+DEBUG = False
+ALLOWED_HOSTS = ["127.0.0.1"]
+SECRET_KEY = os.environ["SECRET_KEY"]
+"""
+FOR_PRODUCTION = """app = "mysite.wsgi"
+static = "auto"
+env = { DJANGO_SETTINGS_MODULE = "mysite.production", GREETING = "of the file" }
+"""
+SHOWS_SETTINGS = """import os
+from django.conf import settings
+from django.http import HttpResponse
+def index(request):
+    return HttpResponse(f"{settings.SETTINGS_MODULE} {os.environ.get('GREETING')}")
+def fails(request):
+    return 1 / 0
+"""
+
+
+@pytest.mark.parametrize("reloads", ["--reload", "--no-reload"])
+@pytest.mark.parametrize(
+    ("changed", "environment", "settings"),
+    [
+        ({}, {}, "mysite.settings"),
+        (
+            {"mysite/wsgi.py": DJANGO["mysite/wsgi.py"].replace("mysite.settings", "production")},
+            {},
+            "mysite.settings",
+        ),
+        (
+            {},
+            {"DJANGO_SETTINGS_MODULE": "mysite.production", "SECRET_KEY": "x"},
+            "mysite.production",
+        ),
+        ({"manage.py": ""}, {"SECRET_KEY": "x"}, "mysite.production"),
+    ],
+    ids=["manage.py", "wsgi.py names others", "shell", "no manage.py"],
+)
+def test_settings_of_production_do_not_count(develop, reloads, changed, environment, settings):
+    require_module("django")
+    files = {
+        "mysite/production.py": PRODUCTION,
+        "lockgate.toml": FOR_PRODUCTION,
+        "polls/views.py": SHOWS_SETTINGS,
+    }
+    server = develop(DJANGO | files | changed, reloads, environment=environment)
+    assert server.get().text == f"{settings} of the file"
+    assert "(app in lockgate.toml)" in server.errors
+    if settings == "mysite.settings":
+        assert server.get("/static/polls/style.css").status == 200
+        assert "static = auto" not in server.errors
+
+
 def test_a_failed_system_check_is_a_page_with_its_text(develop):
     require_module("django")
     broken = "from django.db import models\nclass Poll(models.Model):\n" + (

@@ -59,10 +59,12 @@ def run(given: Arguments) -> int:
     config = given.config or (DEFAULT_FILE if Path(DEFAULT_FILE).is_file() else None)
     own = _lockgate.application_settings(config)
     chdir = given.chdir or own["chdir"]
+    directory = Path(os.path.abspath(chdir or "."))
+    env = settings.variables(dict(own["env"]), directory, os.environ)
     project = Project(
-        directory=Path(os.path.abspath(chdir or ".")),
+        directory=directory,
         named=given.app or own["app"],
-        reason="named on the command line" if given.app else "app in the settings",
+        reason="named on the command line" if given.app else reason_of_settings(config),
         options=options(given),
         pythonpath=[str(directory) for directory in own["pythonpath"]],
         reloads=given.reload,
@@ -70,7 +72,7 @@ def run(given: Arguments) -> int:
     )
     check_directory(project.directory)
     check_packages(given)
-    environment = {**os.environ, **dict(own["env"])}
+    environment = {**os.environ, **env}
     found = project.find(environment)
     wanted = address.wanted(given.bind, given.host, given.port, environment)
     secure = certificate.settings(given.cert, given.key, environment)
@@ -84,10 +86,12 @@ def run(given: Arguments) -> int:
         **({"push": True} if given.refresh else {}),
         **({"chdir": given.chdir} if given.chdir else {}),
     }
+    if env != dict(own["env"]):
+        mine["env"] = env
     announce(found, listening, project, "https" if secure else "http")
     listening.leave_open()
     if not given.reload:
-        return one_process.serve(project, listening.bind, mine, config, dict(own["env"]))
+        return one_process.serve(project, listening.bind, mine, config, env)
     mine["reload"] = True
     if given.reload_extra_files:
         mine["reload_extra_files"] = given.reload_extra_files
@@ -107,6 +111,11 @@ def options(given: Arguments) -> Options:
         slow=given.slow,
         colour=wants_colour(os.environ, sys.stderr.isatty()),
     )
+
+
+def reason_of_settings(config: str | None) -> str:
+    """What names the application where the command line does not. Variables win over the file."""
+    return "LOCKGATE_APP" if os.environ.get("LOCKGATE_APP") or not config else f"app in {config}"
 
 
 def check_directory(directory: Path) -> None:

@@ -140,6 +140,15 @@ def of_manage_py(directory: Path, environment: Mapping[str, str]) -> Found | Non
     return of_django(settings, directory, f"{where} names the settings {settings}")
 
 
+def settings_of_manage_py(directory: Path) -> str | None:
+    """The settings that manage.py names: here, or in the only subdirectory that has one."""
+    path = directory / "manage.py"
+    others = [] if path.is_file() else sorted(directory.glob("*/manage.py"))
+    return source_names.environment_default(
+        others[0] if len(others) == 1 else path, DJANGO_VARIABLE
+    )
+
+
 def below(found: Found, place: Path, directory: Path) -> Found:
     own = place.relative_to(directory)
     inside = [str(own / entry) for entry in found.pythonpath]
@@ -167,11 +176,12 @@ def of_django(settings: str, directory: Path, reason: str) -> Found:
 
 
 def django_settings(source: Path, directory: Path, environment: Mapping[str, str]) -> str | None:
-    """The settings of Django: those of the environment, of this file, or of manage.py."""
+    """The settings of Django: those of the environment, of manage.py, or of this file. A wsgi.py
+    may name those of production."""
     return (
         environment.get(DJANGO_VARIABLE)
+        or settings_of_manage_py(directory)
         or source_names.environment_default(source, DJANGO_VARIABLE)
-        or source_names.environment_default(directory / "manage.py", DJANGO_VARIABLE)
     )
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lockgate.dev.discovery import DJANGO_VARIABLE, settings_of_manage_py
 
 #: Settings of production: their values in lockgate.toml and LOCKGATE_… do not count.
 OF_PRODUCTION = (
@@ -53,3 +57,14 @@ def keywords(
     settings |= own
     settings |= {"app": app, "bind": bind}
     return json.dumps(settings)
+
+
+def variables(
+    env: Mapping[str, str], directory: Path, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """The setting `env` for development. Its DJANGO_SETTINGS_MODULE is that of production where
+    the environment of this process or manage.py names other settings."""
+    kept = dict(env)
+    if environment.get(DJANGO_VARIABLE) or settings_of_manage_py(directory):
+        kept.pop(DJANGO_VARIABLE, None)
+    return kept

@@ -96,10 +96,10 @@ pub(crate) fn resolve(py: Python<'_>, config: &mut Config, loaded: &Loaded, log:
             format!("static = auto serves {}", places.join(", "))
         }
     };
-    let level = if rows.is_empty() {
-        Level::Warning
-    } else {
-        Level::Info
+    // In development the framework serves its own files, behind what `lockgate dev` puts around the application.
+    let level = match rows.is_empty() && !config.is_development {
+        true => Level::Warning,
+        false => Level::Info,
     };
     log.write(level, &message);
     config.static_files.sources = match rows.is_empty() {
