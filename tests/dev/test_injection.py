@@ -85,7 +85,19 @@ def test_a_compressed_page_is_opened(coding, compress):
     stream = Injector(ELEMENT, coding, True)
     pieces = [stream.piece(bytes([byte])) for byte in body]
     # Where its pieces end is the affair of the compression.
-    assert (b"".join(pieces) + stream.end()).replace(ELEMENT, b"") == b"<body>a</body>"
+    sent = b"".join(pieces) + stream.end()
+    assert sent.count(ELEMENT) == 1 and sent.replace(ELEMENT, b"") == b"<body>a</body>"
+
+
+@pytest.mark.parametrize("tail, is_end", [(b"", True), (b"<p>", False), (b"<!--", False)])
+def test_many_comments_behind_the_end_take_linear_time(tail, is_end):
+    comments = b"<!-- c -->\n" * 10_000 + tail
+    body = b"<body>a</body>" + comments
+    before, after = body[:7], body[7:]
+    expected = before + ELEMENT + after if is_end else body + ELEMENT
+    assert Injector(ELEMENT, None, is_document=True).whole(body) == expected
+    stream = Injector(ELEMENT, None, is_document=True)
+    assert stream.piece(body) + stream.end() == expected
 
 
 HTML = ("Content-Type", "text/html; charset=utf-8")

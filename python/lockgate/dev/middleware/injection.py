@@ -35,8 +35,10 @@ INSTRUCTIONS = ("grip-hold", "grip-link", "x-accel-redirect", "x-sendfile")
 TAG_MARK = "-lockgate-"
 
 END_OF_BODY = re.compile(rb"</body\b", re.IGNORECASE)
-#: What may follow the end of the body in a page that is complete.
-REST = re.compile(rb"</body\s*>(?:\s|</html\s*>|<!--.*?-->)*\Z", re.IGNORECASE | re.DOTALL)
+WHOLE_END = re.compile(rb"</body\s*>", re.IGNORECASE)
+#: What may follow the end of the body in a page that is complete: each match is part of it. One
+#: expression for all of them would try each way to divide comments, which takes exponential time.
+REST = re.compile(rb"\s+|</html\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 DOCUMENT = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -105,6 +107,17 @@ def without_mark(tags: str, generation: str) -> str:
     return ", ".join(tag[: -len(ending)] + '"' for tag in known)
 
 
+def end_of_body(text: bytes) -> int | None:
+    """Where the last `</body>` begins, if only the end of the document follows it."""
+    start = None
+    for found in END_OF_BODY.finditer(text):
+        start = found.start()
+    part = None if start is None else WHOLE_END.match(text, start)
+    while part is not None and part.end() < len(text):
+        part = REST.match(text, part.end())
+    return None if part is None else start
+
+
 class Injector:
     """Adds an element to a page that comes in pieces.
 
@@ -127,8 +140,8 @@ class Injector:
             body = self._decoder.decode(body) + self._decoder.finish()
         if not self._is_document and not DOCUMENT.search(body):
             return body
-        ends = list(END_OF_BODY.finditer(body))
-        place = ends[-1].start() if ends and REST.match(body, ends[-1].start()) else len(body)
+        end = end_of_body(body)
+        place = len(body) if end is None else end
         return body[:place] + self._element + body[place:]
 
     def piece(self, piece: bytes) -> bytes:
@@ -148,11 +161,10 @@ class Injector:
             self._is_document = self._is_document or bool(DOCUMENT.search(piece))
         if self._is_added or not self._is_document:
             return piece
-        ends = list(END_OF_BODY.finditer(piece))
-        if not ends or not REST.match(piece, ends[-1].start()):
+        place = end_of_body(piece)
+        if place is None:
             return piece
         self._is_added = True
-        place = ends[-1].start()
         return piece[:place] + self._element + piece[place:]
 
 
