@@ -22,6 +22,7 @@ class Exchange:
             "PATH_INFO": path,
             "HTTP_HOST": "localhost:8000",
             "wsgi.url_scheme": "http",
+            "HTTP_ACCEPT": "text/html,*/*;q=0.8",
             **headers,
         }
         self.head = None
@@ -97,6 +98,7 @@ def test_a_list_has_a_length_and_a_stream_keeps_flowing():
 
     environ = {
         "REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_HOST": "a", "wsgi.url_scheme": "http",
+        "HTTP_ACCEPT": "text/html",
     }  # fmt: skip
     for piece in refresh(environ, start):
         assert heads, "a piece comes before the head"
@@ -150,7 +152,7 @@ def test_the_body_is_closed_also_if_it_was_not_asked_for():
 
     Exchange(application)
     result = Refresh(application, "7", Messages(False))(
-        {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http"},
+        {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "wsgi.url_scheme": "http", **NAVIGATION},
         lambda *_: None,
     )
     result.close()
@@ -183,6 +185,10 @@ def test_other_responses_are_the_application_s_own(headers):
         ({"HTTP_HX_REQUEST": "true"}, b"<html>", False),
         ({"HTTP_X_REQUESTED_WITH": "XMLHttpRequest"}, b"<html>", False),
         ({}, b"<!doctype html><p>a", True),
+        ({"HTTP_ACCEPT": "*/*"}, b"<!doctype html><p>a", False),
+        ({"HTTP_ACCEPT": "application/json"}, b"<!doctype html><p>a", False),
+        ({"HTTP_ACCEPT": ""}, b"<!doctype html><p>a", False),
+        ({"HTTP_ACCEPT": "*/*", **NAVIGATION}, b"a", True),
         ({}, b"<li>a</li>", False),
     ],
 )
@@ -191,10 +197,26 @@ def test_only_what_a_browser_shows_has_the_script(headers, body, has_script):
     assert (b"refresh.js" in exchange.body) is has_script
 
 
+def test_requests_for_a_part_are_passed_on_unless_a_page_is_asked_for():
+    asked = {
+        "HTTP_RANGE": "bytes=0-1",
+        "HTTP_IF_RANGE": '"a"',
+        "HTTP_IF_MODIFIED_SINCE": "Sun, 29 Nov 2026 20:00:00 GMT",
+        "HTTP_IF_NONE_MATCH": '"a"',
+        "HTTP_ACCEPT_ENCODING": "br",
+    }
+    video = Exchange(
+        answers(b"a", headers=[("Content-Type", "video/mp4")]), HTTP_ACCEPT="*/*", **asked
+    )
+    assert asked.items() <= video.environ.items()
+    page = Exchange(answers(b"a"), **asked)
+    assert set(asked) & set(page.environ) == {"HTTP_ACCEPT_ENCODING"}
+
+
 def test_a_head_request_has_no_length_of_another_page():
     headers = [HTML, ("Content-Length", "14"), ("ETag", '"a"')]
-    exchange = Exchange(answers(headers=headers), method="HEAD")
-    assert exchange.body == b""
+    exchange = Exchange(answers(b"<html><body>a", headers=headers), method="HEAD")
+    assert b"refresh.js" not in exchange.body
     assert (exchange.header("Content-Length"), exchange.header("ETag")) == (None, '"a-lockgate-7"')
 
 

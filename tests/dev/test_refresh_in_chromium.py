@@ -82,5 +82,5 @@ def test_a_policy_that_forbids_the_script_is_named_once(start, tmp_path):
     headers = {"Content-Security-Policy": "default-src 'self'; script-src 'none'"}
     site = Site(start, tmp_path, views("one", headers=headers), Options(refresh=True))
     for _ in range(2):
-        assert b"<script" not in site.server.get("/").body
+        assert b"<script" not in site.server.get("/", "Accept: text/html").body
     assert site.server.errors.count("Content-Security-Policy has `script-src 'none'`") == 1

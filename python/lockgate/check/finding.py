@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lockgate import printable
+
 ERROR = "error"
 WARNING = "warning"
 
@@ -61,9 +63,9 @@ class Finding:
 
     def __str__(self) -> str:
         where = f"{self.place}: " if self.place else ""
-        during = f" ({self.request})" if self.request else ""
+        during = f" ({printable.line(self.request)})" if self.request else ""
         return (
-            f"{where}{self.rule.level}: {self.text}{during} "
+            f"{where}{self.rule.level}: {printable.line(self.text)}{during} "
             f"[{self.rule.id}; {self.rule.paragraph.title}]"
         )
 

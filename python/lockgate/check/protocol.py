@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from lockgate import printable
 from lockgate.check import places
 from lockgate.check.finding import Breach, Finding, Place, Report, Rule
 from lockgate.check.rules import body as body_rules
@@ -48,7 +49,7 @@ class Exchange:
         self._report = report
         self._latest = latest
         path = f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}"
-        self._request = f"{environ.get('REQUEST_METHOD')} {path}"
+        self._request = f"{environ.get('REQUEST_METHOD')} {printable.path(path)}"
         self._is_head = environ.get("REQUEST_METHOD") == "HEAD"
         self._start: Callable[..., Any] = unrecorded
         #: Where `start_response` was called.

@@ -10,11 +10,12 @@ import linecache
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from lockgate import loading
+from lockgate import loading, printable
 
 #: Lines of source that are shown before and after the one that failed.
 CONTEXT = 4
@@ -113,6 +114,12 @@ def of_exception(error: BaseException, title: str) -> Failure:
 
 def is_advice(line: str) -> bool:
     return line.strip().startswith(("hint:", "working directory:", "sys.path begins"))
+
+
+def of_request(error: BaseException, environ: Mapping[str, Any]) -> Failure:
+    """The failure of a request."""
+    request = f"{environ['REQUEST_METHOD']} {printable.path(environ.get('PATH_INFO', ''))}"
+    return of_exception(error, f"{request} has raised an exception")
 
 
 def of_message(title: str, text: str) -> Failure:

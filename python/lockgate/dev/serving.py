@@ -35,6 +35,7 @@ from lockgate.dev import options as dev_options
 from lockgate.dev.discovery import Found
 from lockgate.dev.error_page import ErrorPage
 from lockgate.dev.failure import Failure
+from lockgate.dev.middleware.failing import GuardedBody, Head, is_complete
 from lockgate.dev.middleware.pin_attempts import PinAttempts
 from lockgate.dev.options import Options
 
@@ -215,8 +216,6 @@ def imported(found: Found, pythonpath: list[str]) -> Application:
 
 def replace_application(files: Iterable[str]) -> None:
     """Has these files and all modules of the application watched: it could not be loaded."""
-    from lockgate import reloading
-
     reloading.replace_application(list(files))
 
 
@@ -233,17 +232,35 @@ class Guarded:
         self.options = options
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        head = Head(start_response)
+
+        def page(error: Exception) -> Any:
+            return self._page(error, environ, start_response, head)
+
         try:
-            return self.application(environ, start_response)
+            body = self.application(environ, head.start)
         except Exception as error:
-            what = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"
-            failed = failure.of_exception(error, f"{what} has raised an exception")
-            terminal.say(terminal.block(failed, self.options.colour))
-            page = ErrorPage(failed, IN_DEBUG_MODE)
-            answer = middleware.wrap_error_page(
-                lambda environ, start: page(environ, start, sys.exc_info()), self.options
-            )
-            return answer(environ, start_response)
+            return page(error)
+        return body if is_complete(body, environ) else GuardedBody(body, head, page)
+
+    def _page(
+        self,
+        error: Exception,
+        environ: dict[str, Any],
+        start_response: Callable[..., Any],
+        head: Head,
+    ) -> Any:
+        if head.is_sent:
+            # The server aborts the response and logs the exception.
+            raise error
+        failed = failure.of_request(error, environ)
+        terminal.say(terminal.block(failed, self.options.colour))
+        page = ErrorPage(failed, IN_DEBUG_MODE)
+        exc_info = (type(error), error, error.__traceback__)
+        answer = middleware.wrap_error_page(
+            lambda environ, start: page(environ, start, exc_info), self.options
+        )
+        return answer(environ, start_response)
 
 
 def first_line(found: Found, version: str) -> str:

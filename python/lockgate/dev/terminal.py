@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 
+from lockgate import printable
 from lockgate.dev import failure as failures
 from lockgate.dev.failure import Failure, Frame, Link
 
@@ -24,17 +25,17 @@ def say(text: str) -> None:
 
 def block(failure: Failure, colour: bool, after: str = "") -> str:
     """A failure as one block: what failed, where in the developer's own files, and what comes next.
-    Frames of libraries are counted only; the page has them."""
+    Frames of libraries are counted only; the page has them. What a request can set is escaped."""
     red, bold, dim, plain = (RED, BOLD, DIM, PLAIN) if colour else ("", "", "", "")
-    lines = [f"{red}{bold}{failure.title}{plain}"]
+    lines = [f"{red}{bold}{printable.line(failure.title)}{plain}"]
     for link in failure.links:
         lines += [link.relation] if link.relation else []
         lines += frames(link, dim, plain)
         message = f"{link.name}: {link.message}" if link.message else link.name
-        lines += [f"{red}{line}{plain}" for line in message.rstrip().split("\n")]
+        lines += [f"{red}{line}{plain}" for line in printable.lines(message.rstrip())]
     if not failure.links:
-        lines += failure.text.rstrip().split("\n") if failure.text.strip() else []
-    lines += [f"{dim}{hint}{plain}" for hint in failure.hints]
+        lines += printable.lines(failure.text.rstrip()) if failure.text.strip() else []
+    lines += [f"{dim}{printable.line(hint)}{plain}" for hint in failure.hints]
     lines += [f"{dim}{after}{plain}"] if after else []
     edge = f"{red}|{plain} "
     return "\n".join(edge + line for line in lines)

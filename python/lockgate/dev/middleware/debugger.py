@@ -16,13 +16,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address, ip_address
 from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
 
 from lockgate.dev import failure
+from lockgate.dev.middleware.failing import GuardedBody, Head, is_complete
 from lockgate.dev.middleware.messages import Messages
 from lockgate.dev.middleware.pin_attempts import PinAttempts
 
@@ -101,15 +102,13 @@ class Debugger:
             body = self._application(environ, head.start)
         except Exception as error:
             return self._page(error, contexts, environ, head)
-        wrapper = environ.get("wsgi.file_wrapper")
-        is_file = isinstance(wrapper, type) and isinstance(body, wrapper)
-        if is_file or isinstance(body, (list, tuple)):
+        if is_complete(body, environ):
             return body
 
         def page(error: Exception) -> list[bytes]:
             return self._page(error, contexts, environ, head)
 
-        return DebuggedBody(body, head, page)
+        return GuardedBody(body, head, page)
 
     def _command(
         self, query: dict[str, list[str]], environ: Environ, start_response: Callable[..., Any]
@@ -156,8 +155,7 @@ class Debugger:
         if head.is_sent:
             raise error
         error = error.with_traceback(own_frames(error.__traceback__))
-        what = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')} has raised an exception"
-        self._messages.show(failure.of_exception(error, what))
+        self._messages.show(failure.of_request(error, environ))
         # Werkzeug would write the whole traceback there.
         environ = {**environ, "wsgi.errors": io.StringIO(), RAISED: (error, contexts)}
         started: list[tuple[str, list[tuple[str, str]]]] = []
@@ -227,60 +225,3 @@ def answer(start_response: Callable[..., Any], html: str, status: str = "200 OK"
     ]
     start_response(status, headers)
     return [content]
-
-
-class Head:
-    """The head of the application's response, and whether bytes have followed it."""
-
-    def __init__(self, start_response: Callable[..., Any]) -> None:
-        self._start_response = start_response
-        self._is_started = False
-        self.is_sent = False
-
-    def start(self, *arguments: Any) -> Callable[[bytes], Any]:
-        write = self._start_response(*arguments)
-        self._is_started = True
-
-        def noted(piece: bytes) -> Any:
-            self.is_sent = self.is_sent or bool(piece)
-            return write(piece)
-
-        return noted
-
-    def replace(self, status: str, headers: list[tuple[str, str]], error: Exception) -> None:
-        """Sets the head of the page in place of the application's."""
-        if self._is_started:
-            self._start_response(status, headers, (type(error), error, error.__traceback__))
-        else:
-            self._start_response(status, headers)
-
-
-class DebuggedBody:
-    """A body during which the application may raise an exception."""
-
-    def __init__(self, body: Any, head: Head, page: Callable[[Exception], list[bytes]]) -> None:
-        self._body = body
-        self._head = head
-        self._page = page
-        self._pieces: Iterator[bytes] | None = None
-
-    def __iter__(self) -> DebuggedBody:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            if self._pieces is None:
-                self._pieces = iter(self._body)
-            piece = next(self._pieces)
-        except StopIteration:
-            raise
-        except Exception as error:
-            self._pieces = iter(self._page(error))
-            return next(self._pieces)
-        self._head.is_sent = self._head.is_sent or bool(piece)
-        return piece
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()

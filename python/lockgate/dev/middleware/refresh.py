@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from lockgate import publishing
+from lockgate.dev.error_page import wants_html
 from lockgate.dev.middleware import policy
 from lockgate.dev.middleware.injection import (
     Headers,
@@ -148,11 +149,14 @@ class Refresh:
 
 def is_navigation(environ: Environ) -> bool:
     """Whether a browser shows the response as a page of its own. Over plain HTTP from another host
-    browsers do not say so; then it may be, unless a script of a usual library asks."""
+    browsers do not say so; then it may be if HTML is accepted by name, which programs and elements
+    such as `<video>` do not do, and no script of a usual library asks."""
     destination = environ.get("HTTP_SEC_FETCH_DEST")
     if destination is not None:
         return bool(destination == "document")
-    return "HTTP_X_REQUESTED_WITH" not in environ and "HTTP_HX_REQUEST" not in environ
+    if "HTTP_X_REQUESTED_WITH" in environ or "HTTP_HX_REQUEST" in environ:
+        return False
+    return wants_html(environ.get("HTTP_ACCEPT", ""))
 
 
 def ask_for_a_whole_page(environ: Environ, generation: str) -> None:
