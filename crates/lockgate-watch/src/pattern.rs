@@ -102,10 +102,8 @@ fn matches(parts: &[Part], names: &[&[u8]], is_prefix: bool) -> bool {
         (Some((Part::Wild(wild), rest)), Some((name, below))) => {
             let is_directory = is_prefix || !rest.is_empty();
             let is_hidden = name.starts_with(b".") && !wild.starts_with(b".");
-            !is_hidden
-                && !(is_directory && is_left_out(name))
-                && matches_name(wild, name)
-                && matches(rest, below, is_prefix)
+            let is_out = is_hidden || (is_directory && is_left_out(name));
+            !is_out && matches_name(wild, name) && matches(rest, below, is_prefix)
         }
     }
 }

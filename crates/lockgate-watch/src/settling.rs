@@ -69,10 +69,13 @@ mod tests {
     use super::Stage::{Complete, Incomplete};
     use super::*;
 
-    /// Writes, each with its time in milliseconds, and when the changes are due.
+    /// Writes, each with its time in milliseconds.
+    type Writes = &'static [(&'static str, Stage, u64)];
+
+    /// Writes, and when the changes are due.
     #[test]
     fn changes_are_due_shortly_after_the_last_write() {
-        let cases: &[(&[(&str, Stage, u64)], u64)] = &[
+        let cases: &[(Writes, u64)] = &[
             (&[("a", Complete, 0)], 10),
             (&[("a", Incomplete, 0)], 100),
             // Truncated, written, closed.

@@ -62,7 +62,7 @@ fn server(root: &Command) -> String {
         item(&mut page, argument);
     }
     for section in Section::ALL {
-        let _ = write!(page, ".SS {}\n", roff::literal(section.title()));
+        let _ = writeln!(page, ".SS {}", roff::literal(section.title()));
         for setting in settings().filter(|setting| setting.section == section) {
             let spellings = setting.spellings();
             let argument = root
@@ -170,9 +170,9 @@ fn settings_file(root: &Command) -> String {
     }
     page.truncate(page.len() - ".PP\n".len());
     for section in Section::ALL {
-        let _ = write!(
+        let _ = writeln!(
             page,
-            ".SH {}\n",
+            ".SH {}",
             roff::literal(&section.title().to_uppercase())
         );
         for setting in settings().filter(|setting| setting.section == section) {
@@ -236,7 +236,7 @@ fn of_command(root: &Command, command: &Command) -> String {
     if !command.commands.is_empty() {
         page.push_str(".SH COMMANDS\n");
         for inner in &command.commands {
-            let _ = write!(page, ".SS {}\n", roff::literal(&inner.name));
+            let _ = writeln!(page, ".SS {}", roff::literal(&inner.name));
             synopsis(
                 &mut page,
                 &format!("{} {}", command.name, inner.name),
@@ -274,7 +274,7 @@ fn of_command(root: &Command, command: &Command) -> String {
 }
 
 fn synopsis(page: &mut String, path: &str, command: &Command) {
-    let _ = write!(page, ".B lockgate {}\n", roff::literal(path));
+    let _ = writeln!(page, ".B lockgate {}", roff::literal(path));
     if command
         .arguments
         .iter()
@@ -293,9 +293,9 @@ fn synopsis(page: &mut String, path: &str, command: &Command) {
         let value = roff::literal(argument.value.as_deref().unwrap_or_default());
         let repeated = if argument.is_repeated { "\n\\&..." } else { "" };
         let _ = if argument.is_optional {
-            write!(page, ".RI [ {value} ]{repeated}\n")
+            writeln!(page, ".RI [ {value} ]{repeated}")
         } else {
-            write!(page, ".I {value}{repeated}\n")
+            writeln!(page, ".I {value}{repeated}")
         };
     }
 }
@@ -364,7 +364,7 @@ fn see_also(page: &mut String, root: &Command, own: &str) {
     page.push_str(".SH SEE ALSO\n");
     for (index, (name, section)) in others.iter().enumerate() {
         let comma = if index + 1 < others.len() { "," } else { "" };
-        let _ = write!(page, ".BR {} ({section}){comma}\n", roff::literal(name));
+        let _ = writeln!(page, ".BR {} ({section}){comma}", roff::literal(name));
     }
 }
 

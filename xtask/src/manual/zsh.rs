@@ -26,9 +26,9 @@ pub fn script(root: &Command) -> String {
         text.push_str(
             " \\\n        '1: :->command' '*:: :->arguments' && ret=0\n    case $state in\n",
         );
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "        command) _values command{} && ret=0 ;;\n",
+            "        command) _values command{} && ret=0 ;;",
             summaries(command)
         );
         text.push_str("        arguments)\n            case $line[1] in\n");

@@ -150,8 +150,13 @@ fn advice(address: &BindAddress, errno: Errno) -> Option<String> {
             Some("this machine has no IPv6: use an IPv4 address".to_owned())
         }
         (BindAddress::Unix(_), Errno::NOENT) => Some("create the directory first".to_owned()),
-        (BindAddress::Unix(_), Errno::ACCESS | Errno::ROFS | Errno::PERM) => {
+        (BindAddress::Unix(_), Errno::ACCESS | Errno::ROFS) => {
             Some("the server must be allowed to write to the directory".to_owned())
+        }
+        // bind(2) fails otherwise: this is chown(2).
+        (BindAddress::Unix(_), Errno::PERM) => {
+            Some("the socket belongs to --user and --group, and without root a server can give it only to a group that \
+                  its user is a member of: usermod -a -G GROUP USER".to_owned())
         }
         (BindAddress::Fd(_), Errno::BADF) => {
             Some("nothing is open under this number: the process that starts the server must pass the socket".to_owned())
