@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from lockgate import hints, module_names, warming
+from lockgate import hints, module_names, urlconf, warming
 
 Application = Callable[..., Any]
 
@@ -163,7 +163,8 @@ def trimmed(error: BaseException) -> str:
 
 
 def is_machinery(filename: str) -> bool:
-    machinery = (__file__, hints.__file__, module_names.__file__, importlib.__file__)
+    own = (hints, module_names, urlconf, importlib)
+    machinery = (__file__, *(module.__file__ for module in own))
     return filename in machinery or filename.startswith("<frozen importlib")
 
 
@@ -278,7 +279,20 @@ def checked(application: Any, spec: str) -> Application:
                 f"{spec} takes {signature} and not (environ, start_response); "
                 f"if it is a factory, write {spec}() in quotes"
             )
+    load_urlconf(application, spec)
     return application  # type: ignore[no-any-return]
+
+
+def load_urlconf(application: Application, spec: str) -> None:
+    """Imports the URLconf of a Django application."""
+    name = urlconf.name_of(application)
+    if name is None:
+        return
+    try:
+        urlconf.load()
+    except BaseException as error:
+        text = f"cannot import {name}, the URLconf of {spec}\n{trimmed(error)}"
+        raise AppImportError(text) from None
 
 
 def takes_a_request(signature: inspect.Signature) -> bool:
