@@ -1,4 +1,4 @@
-"""A Django application is loaded with its URLconf; Django itself imports it at the first request."""
+"""A Django application is loaded with its URLconf; Django imports it at the first request."""
 
 import signal
 

@@ -13,6 +13,12 @@ pub struct HostName {
 }
 
 impl HostName {
+    /// Of a request whose host does not matter, or that has none.
+    pub const NONE: &Self = &Self {
+        bytes: [0; LONGEST],
+        length: 0,
+    };
+
     /// From a valid authority, which may have a port. Empty without one, or if no pattern can match it.
     pub fn of(authority: Option<&[u8]>) -> Self {
         let mut name = Self {

@@ -211,9 +211,15 @@ impl RateLimits {
 impl Stage for RateLimits {
     fn examine(&self, request: &mut Request, now: Instant) -> Option<Answer> {
         let path = route_path(&request.head, &self.root_path);
-        let host = HostName::of(self.needs_host.then(|| request.head.host()).flatten());
+        let name;
+        let host = if self.needs_host {
+            name = HostName::of(request.head.host());
+            &name
+        } else {
+            HostName::NONE
+        };
         let concerned: Vec<_> = (self.limits.iter())
-            .filter(|limit| limit.concerns(request.head.method(), &host, &path))
+            .filter(|limit| limit.concerns(request.head.method(), host, &path))
             .map(|limit| Concerned {
                 limit,
                 key: ClientKey::of(&limit.key, request),

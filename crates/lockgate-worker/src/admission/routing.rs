@@ -55,16 +55,19 @@ impl Stage for Routing {
         if head.is_server_wide_options() {
             return None;
         }
-        let host = match self.needs_host {
-            true => HostName::of(head.host()),
-            false => HostName::of(None),
+        let name;
+        let host = if self.needs_host {
+            name = HostName::of(head.host());
+            &name
+        } else {
+            HostName::NONE
         };
         let path = PathKey::of(head.path());
-        if let Some((status, location)) = self.redirects.find(&host, &path, head.query()) {
+        if let Some((status, location)) = self.redirects.find(host, &path, head.query()) {
             let response = LocalResponse::new(status).with_header("Location", location);
             return Some(response.into());
         }
-        self.place(&host, request)
+        self.place(host, request)
     }
 }
 
