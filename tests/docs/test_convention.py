@@ -111,6 +111,7 @@ FAILURES = [
     ('```python title="a.py"\nx =\n```\n', "invalid syntax"),
     ("```sh\npip install lockgate\n```\n", "not on PyPI"),
     ("```sh\nlockgate nowhere:app\n```\n", "nowhere"),
+    ("<!-- test: zsh -->\n```sh\ncompdef\n```\n", "exit code 1"),
     ("```\nno language\n```\n", "nothing says what it is"),
     ("```sh\ntouch /usr/share/touched\n```\n", "Read-only"),
 ]

@@ -21,6 +21,7 @@ PROPERTIES = {
     "root",
     "serves",
     "skip",
+    "zsh",
 }
 PREPARE = "prepare"
 

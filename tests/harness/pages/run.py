@@ -17,6 +17,8 @@ from harness.pages.session import Failed, RunningServer, Session
 
 SHELLS = {"sh", "bash", "shell"}
 LOG_SECONDS = 30.0
+# What zsh has after `compinit` in ~/.zshrc; -D writes no file.
+ZSH = "setopt err_exit; autoload -Uz compinit; compinit -D"
 TERMINAL = str(Path(__file__).with_name("terminal.py"))
 
 
@@ -132,6 +134,8 @@ class Page:
         if "input" in block.properties:
             words = [sys.executable, TERMINAL, *block.properties["input"].split(), "--", text]
             text = shlex.join(words)
+        elif "zsh" in block.properties:
+            text = shlex.join(["zsh", "-fc", f"{ZSH}\n{text}"])
         code, written = self._session.run(text)
         if expects_failure != (code != 0):
             raise Failed(f"exit code {code}: {command.text}\n{written}{self._logs()}")
