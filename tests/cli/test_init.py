@@ -19,10 +19,11 @@ PASTE_APP = "def make(settings):\n    return lambda environ, start: (start('200 
 # The files of a project, a package that it needs, and lines that lockgate.toml must have.
 PROJECTS = {
     "Flask": (
-        {"app.py": FLASK},
+        {"app.py": FLASK, "static/style.css": ""},
         "flask",
         ["# The application: app.py has app.", 'app = "app:app"', 'static = ["auto"]'],
     ),
+    "Flask without static files": ({"app.py": FLASK}, "flask", ['# static = ["auto"]']),
     "a factory in src": (
         {"src/shop/__init__.py": FACTORY},
         "flask",
@@ -157,3 +158,11 @@ def test_nothing_of_the_project_is_imported(tmp_path):
     lay_out(tmp_path, {"app.py": f"{PLAIN}open('imported', 'w')\n"})
     assert run("init", chdir=tmp_path).returncode == 0
     assert not (tmp_path / "imported").exists()
+
+
+def test_hooks_run_from_their_own_file(tmp_path):
+    conf = "workers = 3\ndef post_fork(server, worker):\n    pass\n"
+    lay_out(tmp_path, {"app.py": PLAIN, "gunicorn.conf.py": conf})
+    said = run("init", chdir=tmp_path).stderr
+    assert "has hooks (post_fork): lockgate -c gunicorn.conf.py runs it" in said
+    assert "but no hooks" in said

@@ -202,3 +202,13 @@ def test_the_address_of_flask_run_counts_unless_a_flag_says_otherwise(develop):
     server = develop({"app.py": FACTORY}, environment=variables, port=False)
     assert server.url.startswith("http://127.0.0.2:")
     assert server.get().text == "none None True"
+
+
+@pytest.mark.parametrize(
+    ("flag", "advice"),
+    [("--workers=2", "lockgate APP --workers N"), ("--debug", "--debugger is Werkzeug's debugger")],
+)
+def test_flags_of_other_commands_get_advice(develop, flag, advice):
+    server = develop({"app.py": ""}, flag)
+    assert server.process.wait(30) == 2
+    assert advice in server.errors

@@ -372,10 +372,12 @@ fn unknown_flag(flag: String) -> ConfigError {
             .map(|control| (control.long.to_owned(), format!("--{}", control.long))),
     );
     // A one-letter flag has no neighbours worth suggesting.
-    let suggestion = if flag.starts_with("--") {
-        suggestions::suggest(&flag, &candidates)
-    } else {
-        None
+    let suggestion = match flag.as_str() {
+        // Flags of development servers, and of granian.
+        "--port" | "--host" => Some("--bind 127.0.0.1:8000"),
+        "--debug" => Some("lockgate dev"),
+        long if long.starts_with("--") => suggestions::suggest(long, &candidates),
+        _ => None,
     };
     ConfigError::UnknownFlag {
         suggestion: suggestion.map(str::to_owned),

@@ -2,8 +2,8 @@
 
 use strsim::osa_distance;
 
-/// The candidate that is most similar to `wrong`: the same except for case and separators, else the only one that
-/// begins with it, else the one with the fewest typing errors, if they are few. Each candidate is a name and an answer.
+/// The candidate that is most similar to `wrong`: the same except for case and separators, else the one that
+/// begins with it and with which all others that do so begin, else the one with the fewest typing errors, if they are few. Each candidate is a name and an answer.
 pub(crate) fn suggest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Option<&'a str> {
     let wrong = folded(wrong);
     if wrong.is_empty() {
@@ -18,14 +18,17 @@ pub(crate) fn suggest<'a>(wrong: &str, candidates: &'a [(String, String)]) -> Op
         return Some(answer);
     }
     if wrong.len() >= 3 {
-        let mut longer: Vec<&str> = folded_names()
+        let mut longer: Vec<(String, &str)> = folded_names()
             .filter(|(name, _)| name.starts_with(&wrong))
-            .map(|(_, answer)| answer)
             .collect();
         longer.sort_unstable();
-        longer.dedup();
-        if let [only] = longer.as_slice() {
-            return Some(only);
+        // Of `max-requests` and `max-requests-jitter`, the first.
+        if let Some((shortest, answer)) = longer.first()
+            && longer
+                .iter()
+                .all(|(name, other)| name.starts_with(shortest) || other == answer)
+        {
+            return Some(answer);
         }
     }
     // One error in a short name, a third of a long one: `--port` must not suggest `--user-port`.

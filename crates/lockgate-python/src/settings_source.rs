@@ -224,7 +224,7 @@ impl Sources {
         if is_default && self.located(Path::new(GUNICORN_FILE)).is_file() {
             resolved.notes.push(format!(
                 "{GUNICORN_FILE} is in the working directory and is not read, because {DEFAULT_FILE} is there too: \
-                 remove one of them"
+                 remove one of them (hooks are possible only in {GUNICORN_FILE}, which lockgate -c {GUNICORN_FILE} runs)"
             ));
         }
         errors.extend(check_format(&resolved).err());

@@ -34,6 +34,13 @@ EXIT_CODES = {
 }
 
 
+#: Flags of `lockgate` and of other servers' commands for development, and what to do instead.
+ELSEWHERE = {
+    "--debug": "lockgate dev shows errors as pages without it; --debugger is Werkzeug's debugger",
+    "--workers": "lockgate dev has one worker; lockgate APP --workers N serves with several",
+}
+
+
 @dataclass(frozen=True)
 class Arguments:
     #: As `lockgate APP` takes it, or a file; None: it is looked for.
@@ -61,6 +68,10 @@ class Arguments:
 def parse(arguments: Sequence[str]) -> Arguments:
     """Exits with 2 when they are wrong."""
     reader = parser()
+    for word in arguments:
+        flag = word.partition("=")[0]
+        if flag in ELSEWHERE:
+            reader.error(f"{flag}: {ELSEWHERE[flag]}")
     given = reader.parse_args(list(arguments))
     if given.bind and (given.host is not None or given.port is not None):
         reader.error("--bind excludes --host and --port: keep one of them")

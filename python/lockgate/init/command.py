@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -11,12 +12,20 @@ from pathlib import Path
 
 from lockgate.arguments import Parser
 from lockgate.dev.discovery import Found, NothingFound, discover, of_name
+from lockgate.dev.source_names import parsed
 from lockgate.init import settings_file
 
 FILE = "lockgate.toml"
 
 #: Configurations of other servers. Without lockgate.toml the server reads the first one.
 OTHERS = ("gunicorn.conf.py", "uwsgi.ini")
+
+#: Functions of a gunicorn.conf.py that gunicorn calls.
+HOOKS = (
+    "on_starting", "on_reload", "when_ready", "pre_fork", "post_fork", "post_worker_init",
+    "worker_int", "worker_abort", "pre_exec", "pre_request", "post_request", "child_exit",
+    "worker_exit", "nworkers_changed", "on_exit", "ssl_context",
+)  # fmt: skip
 
 DESCRIPTION = """\
 Writes a first lockgate.toml for the project in DIR: its application, and the settings that most
@@ -40,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         commands.error(f"{directory}: is not a directory")
     try:
         found = find(directory, options.app)
-        toml = settings_file.text(found, project_name(directory))
+        toml = settings_file.text(found, project_name(directory), has_static(directory))
         if options.output == "-":
             sys.stdout.write(toml)
             return 0
@@ -100,13 +109,39 @@ def project_name(directory: Path) -> str:
     return name or "app"
 
 
+def has_static(directory: Path) -> bool:
+    """Whether the project has a directory `static`, at most two packages deep."""
+    patterns = ("static", "*/static", "*/*/static", "src/*/*/static")
+    return any(path.is_dir() for pattern in patterns for path in directory.glob(pattern))
+
+
 def refuse_others(directory: Path, target: Path, force: bool) -> None:
     for other in OTHERS:
         if target.name == FILE and (directory / other).is_file() and not force:
-            raise Refused(
-                f"{other} is here, and its settings would be lost: lockgate convert {other} "
-                f"-o {FILE} takes them over; --force writes a new file nevertheless"
-            )
+            raise Refused(f"{other} is here, and {advice(directory / other)}")
+
+
+def advice(other: Path) -> str:
+    """What to do about the configuration of another server."""
+    taken = (
+        f"its settings would be lost: lockgate convert {other.name} -o {FILE} takes them over; "
+        "--force writes a new file nevertheless"
+    )
+    hooks = hooks_in(other)
+    if not hooks:
+        return taken
+    return (
+        f"has hooks ({', '.join(hooks)}): lockgate -c {other.name} runs it as it is, with them; "
+        f"lockgate convert {other.name} -o {FILE} takes over the settings, but no hooks; "
+        "--force writes a new file nevertheless"
+    )
+
+
+def hooks_in(path: Path) -> list[str]:
+    """The functions at the top of a gunicorn.conf.py that have the name of a hook."""
+    tree = parsed(path) if path.suffix == ".py" else None
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] if tree else []
+    return [name for name in names if name in HOOKS]
 
 
 def write(target: Path, toml: str, force: bool) -> None:

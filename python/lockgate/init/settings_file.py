@@ -13,12 +13,13 @@ from lockgate.dev.discovery import DJANGO_DEFAULT, Found
 FRAMEWORKS = {"flask": "Flask", "django": "Django", "pyramid": "Pyramid", "wsgi": "WSGI"}
 
 
-def text(found: Found, name: str) -> str:
-    """The whole file. `name` stands for the project in paths that are proposed."""
-    return "\n\n".join("\n".join(part) for part in parts(found, name)) + "\n"
+def text(found: Found, name: str, has_static: bool) -> str:
+    """The whole file. `name` stands for the project in paths that are proposed; `has_static` is
+    whether the project has a directory of static files."""
+    return "\n\n".join("\n".join(part) for part in parts(found, name, has_static)) + "\n"
 
 
-def parts(found: Found, name: str) -> Iterator[list[str]]:
+def parts(found: Found, name: str, has_static: bool) -> Iterator[list[str]]:
     yield [
         f"# Settings of Lockgate for this {FRAMEWORKS[found.kind]} application.",
         "# Check them with: lockgate --check-config",
@@ -48,7 +49,7 @@ def parts(found: Found, name: str) -> Iterator[list[str]]:
         "# A worker that is stopped or replaced has this long to finish its requests.",
         "# graceful_timeout = 30",
     ]
-    yield static_files(found, name)
+    yield static_files(found, name, has_static)
     yield [
         "# Logs. - is a standard stream, which systemd and containers collect.",
         'access_logfile = "-"',
@@ -88,7 +89,7 @@ def concurrency(found: Found) -> list[str]:
     return [*lines, 'workers = "auto"', 'threads = "auto"']
 
 
-def static_files(found: Found, name: str) -> list[str]:
+def static_files(found: Found, name: str, has_static: bool) -> list[str]:
     if found.kind == "django":
         return [
             "# Static files of STATIC_ROOT, after manage.py collectstatic. Remove this line if a",
@@ -98,7 +99,7 @@ def static_files(found: Found, name: str) -> list[str]:
     if found.kind == "flask":
         return [
             "# Files of Flask's static folders, without a call of the application.",
-            'static = ["auto"]',
+            'static = ["auto"]' if has_static else '# static = ["auto"]',
         ]
     return [
         "# Static files, without a call of the application.",

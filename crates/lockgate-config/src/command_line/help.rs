@@ -132,7 +132,11 @@ fn one_line_each() -> String {
 
 /// The setting with this name of ours, flag, variable or name of gunicorn's.
 fn found(topic: &str) -> Option<&'static Setting> {
-    let bare = topic.trim_start_matches('-');
+    let bare = match topic.trim_start_matches('-') {
+        // What others call the parts of an address.
+        "port" | "host" => "bind",
+        other => other,
+    };
     let is_flag = |flag: &str| flag == bare || bare.strip_prefix("no-") == Some(flag);
     let is_it = |setting: &&Setting| {
         setting.name == topic.replace('-', "_")

@@ -86,6 +86,24 @@ fn messages_are_whole_sentences_of_what_where_and_what_to_do() {
             "--processes: unknown flag; did you mean --workers?",
         ),
         (
+            &["a:b", "--max-req", "9"],
+            &[],
+            None,
+            "--max-req: unknown flag; did you mean --max-requests?",
+        ),
+        (
+            &["a:b", "--port", "8000"],
+            &[],
+            None,
+            "--port: unknown flag; did you mean --bind 127.0.0.1:8000?",
+        ),
+        (
+            &["a:b", "--debug"],
+            &[],
+            None,
+            "--debug: unknown flag; did you mean lockgate dev?",
+        ),
+        (
             &["a:b", "--colour"],
             &[],
             None,

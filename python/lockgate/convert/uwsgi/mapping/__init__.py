@@ -36,9 +36,14 @@ MAPPINGS: tuple[Callable[[Conversion], None], ...] = (
 )
 
 
+#: Options of sites that reload without a stop.
+RELOADS = ("master", "touch-reload", "touch-workers-reload", "touch-chain-reload")
+
+
 def convert(conversion: Conversion) -> None:
     """Decides every option."""
     note_comments(conversion)
+    note_reloads(conversion)
     for option in [option for option in conversion.pending if option.did]:
         conversion.pending.remove(option)
         conversion.not_needed(option, option.did)
@@ -59,6 +64,15 @@ def note_comments(conversion: Conversion) -> None:
                 f"{option.place}: uWSGI has no comments behind values; the value of {option.key} "
                 "contains this one"
             )
+
+
+def note_reloads(conversion: Conversion) -> None:
+    """A deploy with touch-reload, or with HUP to the master, becomes one with `lockgate ctl`."""
+    if any(option.key in RELOADS for option in conversion.pending):
+        conversion.report.notes.append(
+            'for lockgate ctl reload --wait in a deploy, set admin_bind = "unix:PATH", in a '
+            "directory that the server's user may write to; HUP works without it"
+        )
 
 
 def advise(conversion: Conversion, option: Option, is_strict: bool) -> None:

@@ -62,8 +62,9 @@ def loaded(conversion: Conversion) -> None:
         if position or used is not None:
             conversion.not_supported(
                 mount,
-                "a server has one application: join them in Python, for example with "
-                "werkzeug.middleware.dispatcher.DispatcherMiddleware, or run a server for each",
+                'write a [[mount]] with path or host, and app = "module:attribute"; where the '
+                "first mount has become root_path, remove root_path and give it a [[mount]], too "
+                "(docs/mounts.md)",
             )
         else:
             load_mount(conversion, mount, name)
