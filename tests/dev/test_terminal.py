@@ -96,6 +96,74 @@ def test_a_second_breakpoint_waits_for_the_prompt(terminal):
     assert sorted(one.wait() for one in requests) == ["answer 1", "answer 2"]
 
 
+STEPS = """import pdb
+
+def application(environ, start_response):
+    name = environ["QUERY_STRING"]
+    STOP
+    a = 1
+    b = 2
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [name.encode()]
+"""
+
+
+@pytest.mark.parametrize("stop", ["breakpoint()", "pdb.set_trace()"])
+def test_a_step_stays_in_its_request(terminal, tmp_path, stop):
+    project(tmp_path, {"app.py": STEPS.replace("STOP", stop)})
+    window = terminal(*DEV)
+    url = url_in(window)
+    requests = [Request(f"{url}/?name1"), Request(f"{url}/?name2")]
+    names = []
+    begin = 0
+
+    def type_and_expect(text, pattern):
+        shown = len(window.seen)
+        window.type(text)
+        return window.expect(pattern, since=shown)
+
+    for turn in (1, 2):
+        window.expect(r"\(Pdb\) ", since=begin)
+        for _ in range(3):
+            names.append(type_and_expect("p name\n", r"^'(name\d)'\n\(Pdb\) ")[1])
+            type_and_expect("n\n", r"(?s)-> .*\(Pdb\) ")
+        type_and_expect("n\n", r"(?s)--Return--.*\(Pdb\) ")
+        begin = len(window.seen)
+        # This step leaves the call. The next request has the prompt then.
+        window.type("n\n")
+        eventually(
+            lambda turn=turn: len([one for one in requests if one.answer]) == turn,
+            within=30,
+            what="an answer",
+        )
+    assert names in (["name1"] * 3 + ["name2"] * 3, ["name2"] * 3 + ["name1"] * 3)
+    assert [one.wait() for one in requests] == ["name1", "name2"]
+
+
+def test_saves_leave_a_prompt_open_and_end_other_requests_of_old_versions(terminal, tmp_path):
+    def save(version):
+        text = APP.replace("41", version)
+        text = text.replace(
+            "    print", '    if "slow" in environ["PATH_INFO"]: time.sleep(300)\n    print'
+        )
+        project(tmp_path, {"app.py": "import time\n" + text})
+
+    save("1")
+    window = terminal(*DEV)
+    url = url_in(window)
+    stopped = Request(url + "/stops")
+    window.expect(r"\(Pdb\) ")
+    save("20")
+    eventually(lambda: Request(url).wait() == "answer 20", within=30, what="the next version")
+    slow = Request(url + "/slow")
+    save("300")
+    eventually(lambda: Request(url).wait() == "answer 300", within=30, what="the last version")
+    # The version between ends, later than the first one would have.
+    assert slow.wait() is not None
+    window.type("c\n")
+    assert stopped.wait() == "answer 1"
+
+
 @MODES
 def test_ctrl_c_at_the_prompt_ends_it_and_the_terminal_echoes_again(terminal, mode):
     window = terminal(*DEV, mode)

@@ -41,6 +41,11 @@ from lockgate.dev.options import Options
 
 Application = Callable[..., Any]
 
+#: How long an older version may finish its requests when another one has loaded, in seconds.
+GRACE = 10.0
+#: How often a worker looks whether it is replaced, in seconds.
+POLL = 1.0
+
 SAVE = "The next save of a file loads the application again."
 IN_DEBUG_MODE = "Clients see this page because this is lockgate dev; in production they get 500."
 RESTART = "Start lockgate dev again when it is repaired."
@@ -75,6 +80,7 @@ class Memory:
     """What workers that follow each other share: bytes that the command maps before they exist."""
 
     _NOTICE = slice(8, 40)
+    _LOADED = slice(40, 48)
 
     def __init__(self) -> None:
         self._bytes = mmap.mmap(-1, mmap.PAGESIZE)
@@ -84,6 +90,14 @@ class Memory:
         before = int.from_bytes(self._bytes[:8], "little")
         self._bytes[:8] = (before + 1).to_bytes(8, "little")
         return before
+
+    def set_loaded(self, number: int) -> None:
+        """The worker with this number, counted from zero, is about to serve."""
+        self._bytes[self._LOADED] = max(number, self.loaded()).to_bytes(8, "little")
+
+    def loaded(self) -> int:
+        """The number of the newest worker that has loaded."""
+        return int.from_bytes(self._bytes[self._LOADED], "little")
 
     def is_news(self, notice: str) -> bool:
         """Whether the last worker had another notice."""
@@ -103,7 +117,20 @@ class Loader:
 
     def __call__(self) -> Application:
         started = time.monotonic()
-        is_first = self._memory.count() == 0
+        number = self._memory.count()
+        try:
+            return self._serve(started, is_first=number == 0)
+        finally:
+            self._memory.set_loaded(number)
+            if self.project.reloads:
+                threading.Thread(
+                    target=leave_when_replaced,
+                    args=(self._memory, number),
+                    name="lockgate-dev-replaced",
+                    daemon=True,
+                ).start()
+
+    def _serve(self, started: float, *, is_first: bool) -> Application:
         prepare_process(self.project)
         _loaders.append(self)
         try:
@@ -144,6 +171,19 @@ class Loader:
         text = "\n".join(notices)
         if self._memory.is_news(text) and text:
             terminal.say(text)
+
+
+def leave_when_replaced(memory: Memory, number: int) -> None:
+    """Ends this worker when another one has loaded and its own requests have had their time: a
+    stream that never ends must not keep it. A debugger's prompt does."""
+    while memory.loaded() <= number:
+        time.sleep(POLL)
+    time.sleep(GRACE)
+    while debuggers.has_prompt():
+        time.sleep(POLL)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 #: That of this process, for its mounts.

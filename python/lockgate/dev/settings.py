@@ -32,9 +32,9 @@ OF_PRODUCTION = (
     "log_style", "log_timezone", "capture_output", "otlp",
 )  # fmt: skip
 
-#: How long the worker of the version before may finish its requests after a reload, in seconds.
-#: A stream that never ends must not keep it.
-GRACEFUL_TIMEOUT = 10
+#: The supervisor ends the worker of an older version after this time, in seconds. The worker ends
+#: itself long before, if no debugger has a prompt in it (`serving.leave_when_replaced`).
+GRACEFUL_TIMEOUT = 3600
 
 
 def keywords(
