@@ -62,6 +62,15 @@ impl TerminalSignals {
         }
     }
 
+    /// What a signal asks for. `lockgate dev` stops at once: an open prompt of a debugger, which `graceful_timeout` spares
+    /// at a reload, must not delay the end.
+    fn request(self, signal: i32, request: Request) -> Request {
+        match (self, signal) {
+            (Self::JobControl, SIGTERM) => Request::Interrupt,
+            _ => request,
+        }
+    }
+
     /// Whether the default disposition is kept.
     fn leaves(self, signal: i32) -> bool {
         self == Self::JobControl && [SIGTTIN, SIGTTOU].contains(&signal)
@@ -122,7 +131,9 @@ impl SupervisorSignals {
             signals
                 .registrations
                 .push(low_level::pipe::register(signal, writer.try_clone()?)?);
-            signals.flags.push((request, raised));
+            signals
+                .flags
+                .push((terminal.request(signal, request), raised));
         }
         signals
             .registrations
@@ -337,6 +348,38 @@ impl Wake {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(_) | Err(_) => return,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sigterm_stops_a_development_server_at_once() {
+        let rows = [
+            (
+                TerminalSignals::Requests,
+                SIGTERM,
+                Request::Terminate,
+                Request::Terminate,
+            ),
+            (
+                TerminalSignals::JobControl,
+                SIGTERM,
+                Request::Terminate,
+                Request::Interrupt,
+            ),
+            (
+                TerminalSignals::JobControl,
+                SIGHUP,
+                Request::Reload,
+                Request::Reload,
+            ),
+        ];
+        for (terminal, signal, usual, expected) in rows {
+            assert_eq!(terminal.request(signal, usual), expected, "{terminal:?}");
         }
     }
 }
