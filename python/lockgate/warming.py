@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import os
 import sys
+from importlib.machinery import all_suffixes
 
 #: What the server itself imports in each worker.
 SERVER = (
@@ -98,6 +99,22 @@ def warm(standard: bool) -> None:
     _warmed.update(name for name in set(sys.modules) - before if "." not in name)
 
 
+def modules_in(directory: str) -> set[str]:
+    """The modules and packages that an import finds in a directory. A directory without
+    `__init__.py` is none: a module of the standard library, behind it in `sys.path`, wins."""
+    found = set()
+    for name in os.listdir(directory):
+        ending = next((one for one in all_suffixes() if name.endswith(one)), None)
+        if ending is not None:
+            found.add(name.removesuffix(ending))
+        elif any(
+            os.path.isfile(os.path.join(directory, name, f"__init__{one}"))
+            for one in all_suffixes()
+        ):
+            found.add(name)
+    return found
+
+
 def forget_shadowed() -> None:
     """Forgets the modules for which the application has its own: it comes first in `sys.path`."""
     if not _warmed:
@@ -107,7 +124,7 @@ def forget_shadowed() -> None:
         if os.path.abspath(directory) == standard:
             return
         with contextlib.suppress(OSError):
-            shadowed = _warmed.intersection(name.split(".")[0] for name in os.listdir(directory))
+            shadowed = _warmed.intersection(modules_in(directory))
             for name in list(sys.modules):
                 if name.split(".")[0] in shadowed:
                     del sys.modules[name]

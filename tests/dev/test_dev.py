@@ -1,5 +1,7 @@
 """`lockgate dev` as a developer starts it: what it serves, what it says, how it ends."""
 
+import signal
+
 import pytest
 from harness.dev import DevServer, project
 from harness.requirements import require_module
@@ -166,3 +168,12 @@ def test_a_mount_that_does_not_load_is_a_page_below_its_path(develop):
     assert "not_here" in page.text
     server.save("shop.py", PLAIN.replace("first", "second") + "\n# longer\n")
     server.eventually("/shop/", "second")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_without_reloads_a_signal_stops_it_after_the_last_line(develop, number):
+    server = develop({"app.py": PLAIN}, "--no-reload")
+    assert server.get("/last").text == "first"
+    server.process.send_signal(number)
+    assert server.process.wait(30) == 0
+    assert "/last" in server.errors

@@ -92,9 +92,6 @@ def run(given: Arguments) -> int:
     listening.leave_open()
     if not given.reload:
         return one_process.serve(project, listening.bind, mine, config, env)
-    mine["reload"] = True
-    if given.reload_extra_files:
-        mine["reload_extra_files"] = given.reload_extra_files
     places = [*found.pythonpath, *project.pythonpath]
     ahead.import_framework(
         found.kind, [project.directory, *map(project.directory.joinpath, places)]

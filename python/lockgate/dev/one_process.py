@@ -7,6 +7,7 @@ An editor that starts the command debugs the process that it has started, as wit
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 
@@ -30,7 +31,11 @@ def serve(
     config: str | None,
     environment: dict[str, str],
 ) -> int:
-    """Serves until Ctrl-C; returns the exit code."""
+    """Serves until Ctrl-C, SIGTERM or SIGHUP; returns the exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup has SIGHUP ignored.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     os.environ.update(environment)
     others = dict.fromkeys(_OTHERS)
     keywords = settings.keywords("application", bind, {**own, **others, "timeout": None})
