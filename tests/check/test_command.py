@@ -1,10 +1,13 @@
 """`lockgate check`: exit codes, forms of the report, flags; its page in the documentation."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 from check.rule_rows import PAGE, SECTIONS, written
-from harness import run
+from harness import eventually, run
 from lockgate.check.rules.all import RULES
 
 GOOD = """
@@ -81,6 +84,7 @@ def test_json_is_all_that_is_printed(check):
         "requests": 66,
         "paths": 2,
         "problem": None,
+        "skipped": [],
     }
     assert (finding["rule"], finding["line"]) == ("status-reason", 4)
     failed = json.loads(check("import nothing_of_this_name\n", "shop:app", "--json").stdout)
@@ -147,6 +151,70 @@ def test_an_event_stream_is_asked_once_and_is_not_late(check):
     done = check(STREAM, "shop:app", "--no-host", "--json", "--path", "/events")
     report = json.loads(done.stdout)
     assert (report["findings"], report["requests"]) == ([], 43 + 1 + 1)
+
+
+ENDS = """
+import os, re, signal
+
+
+def end():
+    {body}
+
+{at_import}
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/end":
+        end()
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
+KEEPS_THE_LOCK = 're.match("(a+)+$", "a" * 40 + "b")'
+KILLS = "os.kill(os.getpid(), signal.SIGTERM); signal.pause()"
+
+
+@pytest.mark.parametrize(
+    ("body", "rule", "text", "line"),
+    [
+        ("os._exit(0)", "process-end", "has ended the process with code 0", 6),
+        ("os._exit(3)", "process-end", "has ended the process with code 3", 6),
+        (KILLS, "process-end", "has ended the process by SIGTERM", None),
+        ("import ctypes; ctypes.string_at(0)", "process-end", "by SIGSEGV", 6),
+        (KEEPS_THE_LOCK, "process-frozen", "no thread of the process has run for", 6),
+    ],
+)
+def test_a_request_that_ends_or_freezes_the_process_is_reported(check, body, rule, text, line):
+    source = ENDS.format(body=body, at_import="")
+    flags = ("--no-host", "--json", "--path", "/end", "--wait", "0.2")
+    done = check(source, "shop:app", *flags)
+    report = json.loads(done.stdout)
+    [finding] = report["findings"]
+    assert (finding["rule"], finding["request"], finding["line"]) == (rule, "GET /end", line)
+    assert text in finding["text"] and finding["text"].endswith("while it was asked GET /end")
+    assert (done.returncode, report["skipped"]) == (1, ["all further requests"])
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("os._exit(0)", "has ended the process with code 0 while it was imported, at shop.py:6"),
+        (KILLS, "has ended the process by SIGTERM while it was imported"),
+    ],
+)
+def test_an_import_that_ends_the_process_is_no_success(check, body, problem):
+    done = check(ENDS.format(body=body, at_import="end()\n"), "shop:app", "--no-host")
+    assert done.returncode == 3 and problem in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_the_check_of_an_application_that_is_frozen(tmp_path, number, code):
+    source = ENDS.format(body=f"open('frozen', 'w').close(); {KEEPS_THE_LOCK}", at_import="end()\n")
+    (tmp_path / "shop.py").write_text(source)
+    command = [sys.executable, "-m", "lockgate", "check", "shop:app"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as one:
+        eventually((tmp_path / "frozen").exists, what="the import is frozen")
+        one.send_signal(number)
+        assert one.wait(30) == code
 
 
 def test_colours_are_for_terminals(check):

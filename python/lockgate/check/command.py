@@ -7,20 +7,18 @@ import atexit
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from lockgate.admin_command import duration
 from lockgate.arguments import Parser, near
-from lockgate.check import importing, places, report
+from lockgate.check import importing, report, supervising
 from lockgate.check.report import Result
-from lockgate.check.requests import Request
 from lockgate.check.rules import all as rules
 from lockgate.check.running import Options, run
 from lockgate.check.settings import Refused, Settings, read
-from lockgate.progress import FIRST_AFTER
+from lockgate.check.supervising import Sender, Step
 
 DESCRIPTION = """\
 Imports an application as a worker does, drives it with requests, and reports breaches of PEP 3333
@@ -46,9 +44,7 @@ EXIT_CODES = {
     4: "there is no such application",
 }
 
-#: Seconds for the import, and for what Python runs at its end.
-IMPORT_SECONDS = 60.0
-EXIT_SECONDS = 5.0
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -88,32 +84,38 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def checked(settings: Settings, options: argparse.Namespace) -> int:
-    """Runs the check, and does not return: threads of the application might never end."""
     directory = os.getcwd()
-    # What the application prints must not get into the report.
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
-    os.dup2(2, 1)
-    is_imported = threading.Event()
-    watch_import(settings, options, out, is_imported)
-    children = set(importing.children())
-    progress = Progress(sys.stderr)
-    result = run(
-        settings,
-        Options(
-            paths=tuple(options.path),
-            ignored=frozenset(options.ignore),
-            is_read_only=options.read_only,
-            has_host_rules=not options.no_host,
-            host=options.host,
-            wait=options.wait,
-            progress=progress.show,
-        ),
-        is_imported.set,
+    how = Options(
+        paths=tuple(options.path),
+        ignored=frozenset(options.ignore),
+        is_read_only=options.read_only,
+        has_host_rules=not options.no_host,
+        host=options.host,
+        wait=options.wait,
     )
-    progress.clear()
-    show(result, options, directory, out)
-    end(result.exit_code(options.strict), children)
-    return 0
+
+    def work(sender: Sender) -> None:
+        # What the application prints must not get into the report.
+        os.dup2(2, 1)
+        run(settings, how, sender)
+        end()
+
+    progress = Progress(sys.stderr)
+    signal.signal(signal.SIGTERM, terminated)
+    try:
+        result = supervising.run(settings["app"], work, progress.show)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        progress.clear()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    show(result, options, directory, sys.stdout)
+    return result.exit_code(options.strict)
+
+
+def terminated(number: int, frame: object) -> NoReturn:
+    """Ends the check with the status that a shell has for a signal."""
+    raise SystemExit(128 + number)
 
 
 def show(result: Result, options: argparse.Namespace, directory: str, out: TextIO) -> None:
@@ -132,12 +134,14 @@ class Progress:
         self._is_shown = stream.isatty()
         self._next = time.monotonic() + 1.0
         self._has_line = False
+        self._number = 0
 
-    def show(self, number: int, request: Request) -> None:
+    def show(self, step: Step) -> None:
         now = time.monotonic()
+        self._number += step.request is not None
         if self._is_shown and now >= self._next:
             self._next, self._has_line = now + 0.1, True
-            text = report.printable(f"{number} requests; {request}")
+            text = report.printable(f"{self._number} requests; {step.request or step.text}")
             self._stream.write(f"\r\x1b[K{text[:76]}")
             self._stream.flush()
 
@@ -147,46 +151,13 @@ class Progress:
             self._stream.flush()
 
 
-def watch_import(
-    settings: Settings,
-    options: argparse.Namespace,
-    out: TextIO,
-    is_imported: threading.Event,
-) -> None:
-    """Ends the process if the import takes too long, with the line at which it stands."""
-    directory = os.getcwd()
-    main_thread = threading.main_thread().ident or 0
-
-    def watch() -> None:
-        if is_imported.wait(FIRST_AFTER):
-            return
-        if sys.stderr.isatty():
-            print(f"lockgate: check: importing {settings['app']} …", file=sys.stderr, flush=True)
-        if is_imported.wait(IMPORT_SECONDS - FIRST_AFTER):
-            return
-        place = places.own_frame(sys._current_frames().get(main_thread))
-        at = f", at {report.relative(place.file, directory)}:{place.line}" if place else ""
-        result = Result(settings["app"], problem_code=3)
-        result.problem = f"the import is not complete after {IMPORT_SECONDS:g} s{at}"
-        show(result, options, directory, out)
-        os._exit(result.problem_code)
-
-    threading.Thread(target=watch, name="lockgate-check", daemon=True).start()
-
-
-def end(code: int, children: set[int]) -> None:
-    """As at the end of a Python program, for a limited time."""
-    for pid in set(importing.children()) - children:
+def end() -> None:
+    """As at the end of a Python program, for a limited time; threads of the application might
+    never end."""
+    for pid in importing.children():
         # The import or a request has started it.
         os.kill(pid, signal.SIGTERM)
-
-    def leave() -> None:
-        time.sleep(EXIT_SECONDS)
-        os._exit(code)
-
-    threading.Thread(target=leave, daemon=True).start()
     atexit._run_exitfuncs()
-    os._exit(code)
 
 
 def unknown_rule(names: Sequence[str]) -> str | None:

@@ -26,6 +26,8 @@ class Result:
     #: Why there is no application, and the exit code of the server for that.
     problem: str | None = None
     problem_code: int = 0
+    #: What was not asked for because of findings.
+    skipped: list[str] = field(default_factory=list)
 
     def count(self, level: str) -> int:
         return sum(finding.rule.level == level for finding in self.findings)
@@ -51,6 +53,8 @@ def text(result: Result, directory: str, has_colours: bool) -> str:
         lines.append(result.problem)
     for finding in result.sorted():
         lines += block(finding, directory, has_colours)
+    if result.skipped:
+        lines.append(f"not asked: {', '.join(map(printable, result.skipped))}")
     lines.append(summary(result))
     return "\n".join(lines)
 
@@ -93,6 +97,7 @@ def as_json(result: Result, strict: bool) -> str:
         "requests": result.requests,
         "paths": result.paths,
         "problem": result.problem,
+        "skipped": result.skipped,
         "findings": [fields(finding) for finding in result.sorted()],
     }
     return json.dumps(whole, indent=2)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lockgate import patching
 from lockgate.check import host, importing, loading, requests
-from lockgate.check.driving import Driver, Outcome
+from lockgate.check.driving import MOST_SECONDS, Driver, Outcome
 from lockgate.check.finding import Finding, Once
 from lockgate.check.importing import State, Watch
 from lockgate.check.report import Result
@@ -31,6 +31,7 @@ from lockgate.check.rules import (
     requests as request_rules,
 )
 from lockgate.check.settings import Settings
+from lockgate.check.supervising import Sender, Step
 from lockgate.loading import AppImportError, AppNotFound
 
 Application = Callable[..., Any]
@@ -43,6 +44,10 @@ WARM_UPS = 3
 REPETITIONS = 8
 #: After this number of requests without an answer the run ends.
 MOST_LATE = 3
+#: For the import, and for all that a look at the configuration needs.
+IMPORT_SECONDS = 60.0
+#: For this process to notice that a request is late.
+FROZEN_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,8 @@ class Options:
     host: str | None = None
     #: Seconds for an answer.
     wait: float = 10.0
-    #: Called before each request with the number of those before it.
-    progress: Callable[[int, Request], None] = lambda number, request: None
+    #: Whether the application is asked at all.
+    has_requests: bool = True
 
 
 @dataclass
@@ -66,6 +71,7 @@ class Run:
     settings: Settings
     options: Options
     result: Result
+    sender: Sender
     watch: Watch = field(default_factory=Watch)
     late: int = 0
     #: Paths whose responses do not end. Each of them keeps a thread.
@@ -76,28 +82,37 @@ class Run:
 
     def _keep(self, finding: Finding) -> None:
         if finding.rule.id not in self.options.ignored:
-            self.result.findings.append(finding)
+            self.sender.finding(finding)
 
     def keep(self, findings: Iterable[Finding]) -> None:
         for finding in findings:
             self.report(finding)
 
 
-def run(settings: Settings, options: Options, on_imported: Callable[[], None]) -> Result:
+def run(settings: Settings, options: Options, sender: Sender) -> None:
     """Checks the application in this process, which should end soon after that."""
-    one = Run(settings, options, Result(settings["app"]))
+    one = Run(settings, options, Result(settings["app"]), sender)
+    sender.step(Step("it was imported", IMPORT_SECONDS))
     application = imported(one)
-    on_imported()
-    if application is None:
-        return one.result
+    if application is not None:
+        paths = known_paths(options.paths) if options.has_requests else []
+        sender.imported(len(paths))
+        sender.step(Step("its configuration was read", IMPORT_SECONDS))
+        look(one)
+        if options.has_requests:
+            drive(application, one, paths)
+        one.result.paths = len(paths)
+    sender.result(one.result)
+
+
+def look(one: Run) -> None:
+    """What is known without a request."""
     for check in (of_flask.check, of_django.check, of_pyramid.check, of_sqlalchemy.check):
-        one.keep(check(settings))
-    if options.has_host_rules:
+        one.keep(check(one.settings))
+    if one.options.has_host_rules:
         # Before requests add to the memory of this process.
-        one.keep(on_host.check(host.read(), settings))
-        one.keep(databases.check(settings, options.wait))
-    drive(application, one)
-    return one.result
+        one.keep(on_host.check(host.read(), one.settings))
+        one.keep(databases.check(one.settings, one.options.wait))
 
 
 def imported(one: Run) -> Application | None:
@@ -123,13 +138,11 @@ def imported(one: Run) -> Application | None:
     return application
 
 
-def drive(application: Application, one: Run) -> None:
+def drive(application: Application, one: Run, paths: list[str]) -> None:
     if one.settings.get("session") not in (None, False, "false"):
         application = with_session(application)
     site = site_of(one)
     driver = Driver(application, site, one.report, one.options.wait)
-    paths = known_paths(one.options.paths)
-    one.result.paths = len(paths)
     one.watch.events.clear()
     directory = importing.directory()
     with one.watch:
@@ -186,7 +199,8 @@ def perform(
     """None: no answer in time, or one that does not end."""
     if one.late >= MOST_LATE or request.path in one.endless:
         return None
-    one.options.progress(one.result.requests, request)
+    seconds = one.options.wait + MOST_SECONDS + FROZEN_SECONDS
+    one.sender.step(Step(f"it was asked {request}", seconds, str(request)))
     outcome = driver.run(request)
     one.result.requests += 1
     one.late += outcome.is_late

@@ -41,6 +41,18 @@ EVENT_LOOP = Rule(
 EXIT = Rule(
     "exit", ERROR, paragraphs.ERRORS, "Views do not call `sys.exit()`: the client gets 500."
 )
+PROCESS_END = Rule(
+    "process-end",
+    ERROR,
+    paragraphs.checking("processes-that-end-or-freeze"),
+    "No request ends the process: all other requests of the worker end with it.",
+)
+FROZEN = Rule(
+    "process-frozen",
+    ERROR,
+    paragraphs.checking("processes-that-end-or-freeze"),
+    "No call keeps Python's lock (the GIL) for seconds: no other request of the worker runs then.",
+)
 STATUS_5XX = Rule(
     "status-5xx",
     WARNING,
@@ -85,6 +97,8 @@ RULES = (
     MAIN_THREAD,
     EVENT_LOOP,
     EXIT,
+    PROCESS_END,
+    FROZEN,
     STATUS_5XX,
     LATE,
     USED_UP,
