@@ -1,6 +1,7 @@
 """`lockgate check`: exit codes, forms of the report, flags; its page in the documentation."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def test_json_is_all_that_is_printed(check):
         "exit_code": 0,
         "errors": 0,
         "warnings": 1,
-        "requests": 66,
+        "requests": 65,
         "paths": 2,
         "problem": None,
         "skipped": [],
@@ -98,7 +99,8 @@ def test_read_only_sends_no_body(check):
     methods = set(check(source, "shop:app", "--no-host").stderr.split())
     assert methods == {"GET", "HEAD", "OPTIONS", "PURGE", "POST"}
     methods = set(check(source, "shop:app", "--no-host", "--read-only").stderr.split())
-    assert methods == {"GET", "HEAD", "OPTIONS", "PURGE"}
+    assert methods == {"GET", "HEAD", "OPTIONS"}
+    assert check(source, "shop:app", "--no-host", "--no-requests").stderr == ""
 
 
 CHAINED = """
@@ -215,6 +217,107 @@ def test_a_signal_ends_the_check_of_an_application_that_is_frozen(tmp_path, numb
         eventually((tmp_path / "frozen").exists, what="the import is frozen")
         one.send_signal(number)
         assert one.wait(30) == code
+
+
+HEARTBEATS = """
+import itertools
+import time
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    return events() if environ["PATH_INFO"] == "/events" else [b"hello"]
+
+
+def events():
+    for _ in itertools.count():
+        time.sleep(0.05)
+        yield b": alive\\n\\n"
+"""
+
+
+def test_an_event_stream_with_heartbeats_is_asked_once(check):
+    done = check(HEARTBEATS, "shop:app", "--no-host", "--json", "--path", "/events")
+    report = json.loads(done.stdout)
+    assert (report["findings"], report["requests"]) == ([], 43 + 1 + 1)
+
+
+SLOW = """
+import threading
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] in ("/one", "/two"):
+        threading.Event().wait()
+    start_response(200 if environ["REQUEST_METHOD"] == "POST" else "200 OK", [])
+    return []
+"""
+
+
+def test_paths_that_are_slow_do_not_end_the_check(check):
+    flags = ("--path", "/one", "--path", "/two", "--wait", "0.2")
+    report = json.loads(check(SLOW, "shop:app", "--no-host", "--json", *flags).stdout)
+    rules = [finding["rule"] for finding in report["findings"]]
+    assert sorted(rules) == ["late", "status-type"]
+    assert report["skipped"] == ["/one again, after no answer", "/two again, after no answer"]
+
+
+NOT_MODIFIED = (
+    GOOD.replace("200 OK", "304 Not Modified")
+    .replace("[b", "[] and [b")
+    .replace('[("Content-Type", "text/plain")]', '[("Content-Length", "500")]')
+)
+
+
+def test_the_length_of_a_response_with_304_is_that_of_the_whole_one(check):
+    done = check(NOT_MODIFIED, "shop:app", "--no-host", "--strict")
+    assert done.returncode == 0, done.stdout
+
+
+PRELOADED = """
+import os
+
+
+class Pool:
+    is_open = False
+
+    def open(self):
+        self.is_open = True
+
+
+pool = Pool()
+os.register_at_fork(after_in_child=pool.open)
+
+
+def app(environ, start_response):
+    start_response("200 OK" if pool.is_open else "500 Closed", [("Content-Type", "text/plain")])
+    return [b"hello"]
+"""
+
+
+def test_with_preload_requests_run_after_a_fork(check):
+    flags = ("--no-host", "--strict", "--")
+    assert check(PRELOADED, "shop:app", *flags, "--preload").returncode == 0
+    assert check(PRELOADED, "shop:app", *flags).returncode == 1
+
+
+def test_the_umask_is_that_of_a_worker(check, tmp_path):
+    source = f"{GOOD}\nopen('made', 'w').close()\n"
+    done = check(source, "shop:app", "--no-host", "--strict", "--", "--umask", "0077")
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the group")
+def test_the_group_is_that_of_a_worker(check):
+    source = f"import os\n{GOOD}\nprint(os.getegid())\n"
+    done = check(source, "shop:app", "--no-host", "--", "--group", "65534")
+    assert (done.returncode, done.stderr) == (0, "65534\n")
+
+
+def test_a_user_that_does_not_exist_is_refused(check):
+    done = check(GOOD, "shop:app", "--no-host", "--", "--user", "no-such-user-here")
+    assert done.returncode == 2 and "no-such-user-here" in done.stdout + done.stderr
 
 
 def test_colours_are_for_terminals(check):

@@ -89,6 +89,7 @@ def checked(settings: Settings, options: argparse.Namespace) -> int:
         paths=tuple(options.path),
         ignored=frozenset(options.ignore),
         is_read_only=options.read_only,
+        has_requests=not options.no_requests,
         has_host_rules=not options.no_host,
         host=options.host,
         wait=options.wait,
@@ -186,7 +187,12 @@ def parser() -> Parser:
         metavar="NAME",
         help="Host of the requests (default: localhost, or the first of Django's ALLOWED_HOSTS)",
     )
-    made.add_argument("--read-only", action="store_true", help="send no request with POST")
+    made.add_argument("--read-only", action="store_true", help="send no request with POST or PURGE")
+    made.add_argument(
+        "--no-requests",
+        action="store_true",
+        help="import the application and look at its settings and this host; call no view",
+    )
     made.add_argument("--no-host", action="store_true", help="leave out the rules about this host")
     made.add_argument(
         "--wait",

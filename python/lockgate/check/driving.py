@@ -153,7 +153,11 @@ def exchange(
         for count, piece in enumerate(body):
             write(piece)
             is_enough = outcome.length > MOST_BYTES or count > MOST_PIECES
-            if is_enough or outcome.request.leaves or time.monotonic() > ends:
+            if is_enough or outcome.request.leaves:
+                break
+            if time.monotonic() > ends:
+                # As an event stream that sends a heartbeat.
+                outcome.is_open = True
                 break
     finally:
         close = getattr(body, "close", None)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from lockgate import loading, paste, patching
+from lockgate import loading, paste, patching, privileges
 from lockgate.check import handlers, standins
 from lockgate.check.settings import Settings, named
 
@@ -24,8 +24,25 @@ def prepare(settings: Settings) -> None:
     for variable in settings["env"]:
         name, _, value = variable.partition("=")
         os.environ[name] = value
+    if settings["umask"]:
+        os.umask(int(settings["umask"], 8))
+    become(settings["user"] or None, settings["group"] or None)
     standins.install(settings)
     handlers.install()
+
+
+def become(user: str | None, group: str | None) -> None:
+    """As a worker. Raises LookupError if this process may not."""
+    try:
+        privileges.become(user, group)
+        privileges.check_interpreter(user, group)
+    except PermissionError:
+        raise LookupError(
+            f"user = {user or ''}, group = {group or ''}: only root can change them, and the check "
+            f"runs as {privileges.user_name()}\n"
+            "  hint: run it as root or as that user; at a workstation, with other settings: "
+            "lockgate check APP -- --user '' --group ''"
+        ) from None
 
 
 def load(settings: Settings) -> Application:

@@ -147,7 +147,7 @@ class Exchange:
         self._started_in_time(body)
         self._is_over = True
         for breach in (
-            *body_rules.total(self._announced, self._sent, self._is_head),
+            *body_rules.total(self._announced, self._sent, self._is_head or self._code == 304),
             *body_rules.allowed(self._code, self._sent),
         ):
             self._notice(breach, self._started_at)

@@ -76,13 +76,13 @@ def unusual(path: str) -> Iterator[Request]:
     )
     yield Request("GET", path, headers=(("Authorization", "Basic %%%"), ("Referer", "\xff")))
     yield Request("OPTIONS", path)
-    yield Request("PURGE", path)
     yield Request("GET", f"{path.rstrip('/')}/%ff%fe/%E2%82%AC")
 
 
 def with_bodies(path: str) -> Iterator[Request]:
     """Requests that may have effects: forms and what looks like one."""
     json = "application/json"
+    yield Request("PURGE", path)
     yield Request("POST", path, body=b"")
     yield Request("POST", path, headers=(("Content-Type", FORM),), body=b"a=1&b=%ff&c")
     yield Request("POST", path, headers=(("Content-Type", json),), body=b'{"a": ')

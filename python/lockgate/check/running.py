@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
 from lockgate import patching
+from lockgate.arguments import USAGE_ERROR
 from lockgate.check import host, importing, loading, requests
 from lockgate.check.driving import MOST_SECONDS, Driver, Outcome
 from lockgate.check.finding import Finding, Once
@@ -42,8 +45,8 @@ MOST_PATHS = 100
 REPEATED_PATHS = 5
 WARM_UPS = 3
 REPETITIONS = 8
-#: After this number of requests without an answer the run ends.
-MOST_LATE = 3
+#: After this number of paths without an answer no more are asked.
+MOST_LATE = 5
 #: For the import, and for all that a look at the configuration needs.
 IMPORT_SECONDS = 60.0
 #: For this process to notice that a request is late.
@@ -73,9 +76,12 @@ class Run:
     result: Result
     sender: Sender
     watch: Watch = field(default_factory=Watch)
-    late: int = 0
-    #: Paths whose responses do not end. Each of them keeps a thread.
+    #: Paths without an answer in time, and those whose responses do not end. Each of them keeps a
+    #: thread.
+    late: set[str] = field(default_factory=set)
     endless: set[str] = field(default_factory=set)
+    #: Paths that were not asked any more, in their order.
+    unasked: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.report = Once(self._keep)
@@ -94,6 +100,9 @@ def run(settings: Settings, options: Options, sender: Sender) -> None:
     one = Run(settings, options, Result(settings["app"]), sender)
     sender.step(Step("it was imported", IMPORT_SECONDS))
     application = imported(one)
+    if application is not None and settings.get("preload") is True:
+        # Requests run in a process that is forked after the import.
+        fork(sender)
     if application is not None:
         paths = known_paths(options.paths) if options.has_requests else []
         sender.imported(len(paths))
@@ -102,7 +111,23 @@ def run(settings: Settings, options: Options, sender: Sender) -> None:
         if options.has_requests:
             drive(application, one, paths)
         one.result.paths = len(paths)
+        one.result.skipped = skipped(one)
     sender.result(one.result)
+
+
+def fork(sender: Sender) -> None:
+    """Continues in a child process; this one ends as the child does."""
+    child = os.fork()
+    if child == 0:
+        sender.follow()
+        return
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        faulthandler.disable()
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
 
 def look(one: Run) -> None:
@@ -124,6 +149,9 @@ def imported(one: Run) -> Application | None:
         before = importing.state()
         with one.watch:
             application = loading.load(one.settings)
+    except LookupError as error:
+        one.result.problem_code = USAGE_ERROR
+        one.result.problem = str(error)
     except (AppImportError, AppNotFound, patching.PatchedThreads) as error:
         one.result.problem_code = error.exit_code
         one.result.problem = str(error)
@@ -197,19 +225,30 @@ def perform(
     driver: Driver, one: Run, site: Site, request: Request, is_usual: bool = True
 ) -> Outcome | None:
     """None: no answer in time, or one that does not end."""
-    if one.late >= MOST_LATE or request.path in one.endless:
+    if request.path in one.late or request.path in one.endless:
+        return None
+    if len(one.late) >= MOST_LATE:
+        one.unasked.setdefault(request.path)
         return None
     seconds = one.options.wait + MOST_SECONDS + FROZEN_SECONDS
     one.sender.step(Step(f"it was asked {request}", seconds, str(request)))
     outcome = driver.run(request)
     one.result.requests += 1
-    one.late += outcome.is_late
+    if outcome.is_late:
+        one.late.add(request.path)
     if is_usual or not request_rules.is_of_framework(outcome):
         one.keep(request_rules.answer(outcome, one.options.wait))
     one.keep(responses.response(outcome, site.is_https))
     if outcome.is_open:
         one.endless.add(request.path)
     return None if outcome.is_late or outcome.is_open else outcome
+
+
+def skipped(one: Run) -> list[str]:
+    """What was not asked because of late answers."""
+    late = [f"{path} again, after no answer" for path in sorted(one.late)]
+    rest = [f"{path}, after {MOST_LATE} paths without an answer" for path in one.unasked]
+    return [*late, *rest]
 
 
 def left_behind(one: Run, directory: str) -> Iterator[Finding]:

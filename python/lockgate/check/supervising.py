@@ -129,7 +129,7 @@ def be_child(work: Callable[[Sender], None], descriptor: int, dump: BinaryIO) ->
             sender.exits(places.own_frame(sys._getframe(1)))
             leave(status)
 
-        os._exit = recorded_exit  # type: ignore[assignment]
+        os._exit = recorded_exit
         work(sender)
         code = 0
     except BaseException:

@@ -139,7 +139,8 @@ def piece(piece: object, how: Rule = PIECE) -> Breaches:
 
 
 def total(announced: int | None, sent: int, has_no_body: bool) -> Breaches:
-    """At the end of a whole body; `has_no_body`: the response to HEAD."""
+    """At the end of a whole body; `has_no_body`: the response to HEAD, or one with the status 304,
+    whose Content-Length is that of the response with 200 (RFC 9110, 8.6)."""
     if announced is None or has_no_body:
         return
     if sent < announced:
