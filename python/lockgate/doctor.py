@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lockgate import admin_command
-from lockgate.admin_client import Unreachable, ask, read_status
+from lockgate.admin_client import Gone, Unreachable, ask, read_status
 from lockgate.admin_command import duration, where
-from lockgate.arguments import Parser
+from lockgate.arguments import USAGE_ERROR, Parser
 from lockgate.check.host import cgroup
 from lockgate.check.report import COLOURS, RESET, wants_colours
 from lockgate.symptoms import (
@@ -54,7 +54,12 @@ NAGIOS = {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(arguments)
+    try:
+        options = parser().parse_args(arguments)
+    except SystemExit as end:
+        # Plugins of Nagios have 2 for critical states only.
+        is_wrong_use = "--nagios" in arguments and end.code == USAGE_ERROR
+        return NAGIOS["UNKNOWN"] if is_wrong_use else int(end.code or 0)
     admin = getattr(options, "admin", None)
     if options.nagios:
         return nagios(admin, options.interval)
@@ -73,8 +78,12 @@ def nagios(admin: str | None, interval: float) -> int:
     """One line as plugins of Nagios print it."""
     try:
         pair = examined(admin or admin_command.configured_address(), interval)
-    except Unreachable as problem:
-        print(f"LOCKGATE UNKNOWN: {problem}")
+    except Gone as problem:
+        print(f"LOCKGATE CRITICAL: {problem}")
+        return NAGIOS["CRITICAL"]
+    except (Unreachable, KeyError, TypeError, ValueError, AttributeError) as problem:
+        text = problem if isinstance(problem, Unreachable) else f"an answer lacks {problem}"
+        print(f"LOCKGATE UNKNOWN: {text}")
         return NAGIOS["UNKNOWN"]
     found = examine(pair)
     state = "OK" if not found else "CRITICAL" if found[0].level == CRITICAL else "WARNING"
@@ -98,6 +107,8 @@ def sample(address: str) -> Sample:
     status = read_status(address)
     metrics = parsed(ask(address, "/metrics").decode())
     supervisor = status["pid"]
+    if not is_here(supervisor):
+        return Sample(time.monotonic(), status, metrics)
     return Sample(
         time.monotonic(),
         status,
@@ -106,6 +117,19 @@ def sample(address: str) -> Sample:
         tuple(disks(supervisor)),
         cgroup("memory.max", str(supervisor)),
     )
+
+
+def is_here(pid: int) -> bool:
+    """Whether a process of this host with that number is Lockgate: the server may be on another
+    host or in a container, where its number is that of another process here."""
+    for name in ("cmdline", "maps"):
+        try:
+            if b"lockgate" in Path(f"/proc/{pid}/{name}").read_bytes():
+                return True
+        except OSError:
+            # There is none, or only its own user may read its maps.
+            continue
+    return False
 
 
 def processes(status: Any) -> Iterator[Process]:

@@ -320,6 +320,16 @@ def test_a_user_that_does_not_exist_is_refused(check):
     assert done.returncode == 2 and "no-such-user-here" in done.stdout + done.stderr
 
 
+def test_an_installed_application_is_checked_as_its_own_code(check, tmp_path):
+    package = tmp_path / "lib" / "site-packages" / "installed"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(FAILS)
+    flags = ("--no-host", "--json", "--", "--pythonpath", str(package.parent))
+    report = json.loads(check("", "installed:app", *flags).stdout)
+    [finding] = report["findings"]
+    assert (finding["rule"], finding["file"]) == ("status-type", str(package / "__init__.py"))
+
+
 def test_colours_are_for_terminals(check):
     plain = check(WARNS, "shop:app", "--no-host").stdout
     forced = check(WARNS, "shop:app", "--no-host", environment={"FORCE_COLOR": "1"}).stdout

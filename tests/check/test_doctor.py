@@ -1,11 +1,15 @@
 """`lockgate doctor` asks running servers."""
 
+import http.server
 import json
+import os
+import subprocess
 import threading
 
 import pytest
 from harness import eventually, run
 from harness.admin import Admin
+from lockgate import doctor as doctor_module
 
 
 @pytest.fixture
@@ -85,5 +89,44 @@ def test_no_answer_is_a_failure(tmp_path):
     assert done.returncode == 1 and done.stdout == ""
     assert f"no answer at {address}" in done.stderr
     done = run("doctor", "--admin", address, "--nagios")
-    assert done.returncode == 3 and done.stdout.startswith("LOCKGATE UNKNOWN: no answer at")
+    assert done.returncode == 2 and done.stdout.startswith("LOCKGATE CRITICAL: no answer at")
     assert run("doctor", "--interval", "0").returncode == 2
+    # 2 would be a critical state there.
+    assert run("doctor", "--nagios", "--interval", "0").returncode == 3
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = b"" if self.path == "/metrics" else self.server.status
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *message):
+        pass
+
+
+@pytest.fixture
+def answering():
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("status", [b"<html>", b"[]", b'{"name": "lockgate"}', b"\xff"])
+def test_an_answer_that_cannot_be_used_is_unknown(answering, status):
+    answering.status = status
+    address = f"127.0.0.1:{answering.server_port}"
+    done = run("doctor", "--admin", address, "--interval", "0.1", "--nagios")
+    assert done.returncode == 3 and done.stdout.startswith("LOCKGATE UNKNOWN: ")
+
+
+def test_processes_of_this_host_that_are_not_the_server_are_left_out():
+    with subprocess.Popen(["sleep", "60"]) as other:
+        try:
+            assert not doctor_module.is_here(other.pid)
+        finally:
+            other.kill()
+    assert doctor_module.is_here(os.getpid())

@@ -13,11 +13,11 @@ from typing import NoReturn, TextIO
 
 from lockgate.admin_command import duration
 from lockgate.arguments import Parser, near
-from lockgate.check import importing, report, supervising
+from lockgate.check import importing, places, report, supervising
 from lockgate.check.report import Result
 from lockgate.check.rules import all as rules
 from lockgate.check.running import Options, run
-from lockgate.check.settings import Refused, Settings, read
+from lockgate.check.settings import Refused, Settings, named, read
 from lockgate.check.supervising import Sender, Step
 
 DESCRIPTION = """\
@@ -85,6 +85,8 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def checked(settings: Settings, options: argparse.Namespace) -> int:
     directory = os.getcwd()
+    if (module := named(settings["app"]).module) is not None:
+        places.claim(module.partition(".")[0])
     how = Options(
         paths=tuple(options.path),
         ignored=frozenset(options.ignore),

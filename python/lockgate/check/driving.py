@@ -113,7 +113,7 @@ class Driver:
 
     def _exchange(self, outcome: Outcome) -> None:
         recorder = Recorder()
-        application = validated(self._application, self._report, recorder.latest)
+        application = validated(self._application, self._report, recorder.latest, reads_files=True)
         try:
             with recorder:
                 exchange(application, environ(outcome.request, self._site), outcome, recorder)

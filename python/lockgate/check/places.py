@@ -19,7 +19,23 @@ LIBRARIES = tuple(
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
     if (path := sysconfig.get_path(name))
 )
+#: Installed packages that are the application's own: it is named by them.
+_claimed: set[str] = set()
 LOCKGATE = str(Path(__file__).resolve().parent.parent) + os.sep
+
+
+def claim(package: str) -> None:
+    """An installed package that counts as the application's own."""
+    _claimed.add(package)
+    is_own.cache_clear()
+
+
+def is_claimed(path: str) -> bool:
+    parts = path.split(os.sep)
+    for number, part in enumerate(parts[:-1]):
+        if part in ("site-packages", "dist-packages"):
+            return parts[number + 1].removesuffix(".py") in _claimed
+    return False
 
 
 @lru_cache(maxsize=4096)
@@ -28,6 +44,8 @@ def is_own(filename: str) -> bool:
     if filename.startswith("<"):
         return False
     path = os.path.realpath(filename)
+    if is_claimed(path):
+        return True
     if path.startswith((*LIBRARIES, LOCKGATE)):
         return False
     return not any(part in ("site-packages", "dist-packages") for part in path.split(os.sep))

@@ -29,12 +29,23 @@ def unrecorded() -> Place | None:
     return None
 
 
-def validated(application: Application, report: Report, latest: Latest = unrecorded) -> Application:
+def validated(
+    application: Application,
+    report: Report,
+    latest: Latest = unrecorded,
+    *,
+    reads_files: bool = False,
+) -> Application:
     """Returns the application, with a report of each breach. `report` is called during the request,
-    on its thread, and must not raise; `finding.Once` passes a breach on once."""
+    on its thread, and must not raise; `finding.Once` passes a breach on once.
+
+    A body of `wsgi.file_wrapper` is validated only with `reads_files`: a server would not recognize
+    it any more, and could not send its file without Python.
+    """
 
     def checked(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        return Exchange(application, environ, report, latest).run(environ, start_response)
+        exchange = Exchange(application, environ, report, latest)
+        return exchange.run(environ, start_response, reads_files)
 
     return checked
 
@@ -64,13 +75,16 @@ class Exchange:
         self._is_missing_reported = False
         self._sent = 0
 
-    def run(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+    def run(
+        self, environ: dict[str, Any], start_response: Callable[..., Any], reads_files: bool
+    ) -> Any:
         self._start = start_response
         environ["wsgi.input"] = CheckedInput(environ["wsgi.input"], self._notice_here)
         environ["wsgi.errors"] = CheckedErrors(environ["wsgi.errors"], self._notice_here)
         wrapper = environ.get("wsgi.file_wrapper")
         body = self._application(environ, self.start_response)
-        if isinstance(wrapper, type) and isinstance(body, wrapper):
+        is_file = isinstance(wrapper, type) and isinstance(body, wrapper)
+        if is_file and not reads_files:
             self._started_in_time(body)
             return body
         broken = list(body_rules.iterable(body))

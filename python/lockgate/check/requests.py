@@ -95,11 +95,43 @@ def with_bodies(path: str) -> Iterator[Request]:
     yield Request("POST", path, headers=(("Content-Type", "\xff/;;"),), body=b"\x00\xff" * 40_000)
 
 
-class Input(io.BytesIO):
-    """The body of a request. Further use after `close` works, as with the server."""
+class Input:
+    """The body of a request, with the methods of the server's and no others, such as `seek`.
+    Further use after `close` works, as with the server."""
+
+    closed = False
+
+    def __init__(self, body: bytes) -> None:
+        stream = io.BytesIO(body)
+        self.read, self.read1, self.readinto = stream.read, stream.read1, stream.readinto
+        self.readline, self.readlines = stream.readline, stream.readlines
+
+    def __iter__(self) -> Input:
+        return self
+
+    def __next__(self) -> bytes:
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
 
     def close(self) -> None:
         pass
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return False
 
 
 class Errors(io.StringIO):

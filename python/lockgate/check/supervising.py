@@ -67,7 +67,7 @@ class Sender:
         self._send({"step": [step.text, step.seconds, step.request]})
 
     def imported(self, paths: int) -> None:
-        """The application is there; requests to so many paths follow."""
+        """The application is there; requests to this number of paths follow."""
         self._send({"imported": paths})
 
     def exits(self, place: Place | None) -> None:
