@@ -5,6 +5,8 @@ which a pipe takes whole (POSIX, PIPE_BUF). A line is a letter and its argument:
 
 - `P` and a process id: the chunk is from this process. It is the first line of each chunk.
 - `B` and a time: a process begins to load the application. `E` ends that well, `X` badly.
+- `M`, a time, a space and a path: the import of a module of the application begins, and has found
+  that its file was written at this time (seconds since 1970).
 - `F` and a path: a file of the application. `f` and a path: one of the interpreter or of an
   installed package.
 - `D` and a path: a directory in which the application's modules are looked for.
@@ -36,6 +38,8 @@ FRESH = 2
 _lock = threading.Lock()
 _pipe: int | None = None
 _reported: set[str] = set()
+#: When the files of modules were written that have been imported and not reported yet.
+_imported: dict[str, float] = {}
 _modules_seen = 0
 _is_replaced = False
 
@@ -63,13 +67,14 @@ def is_on() -> bool:
 def begin_loading() -> None:
     """The application is about to be loaded."""
     leave_out_fresh_bytecode()
+    report_imports()
     with _lock:
         _send([f"B{time.time()}".encode()])
 
 
 def finish_loading() -> None:
     """The application has been loaded: reports its modules, and where others would be found."""
-    _report_directories()
+    _report_directories(sys.path)
     report_new_modules()
     with _lock:
         _send([b"X" if _is_replaced else b"E"])
@@ -85,7 +90,7 @@ def replace_application(files: Iterable[os.PathLike[str] | str]) -> None:
 
 def fail_loading(error: BaseException) -> None:
     """The application could not be loaded: reports also the files that the error is about."""
-    _report_directories()
+    _report_directories(sys.path)
     report_new_modules()
     report_files(files_of(error))
     with _lock:
@@ -113,6 +118,41 @@ def leave_out_fresh_bytecode() -> None:
     loader.set_data = set_data
 
 
+def report_imports() -> None:
+    """From now on each import of a module of the application is reported when it begins.
+
+    So a save while a module is executed is noticed, also if that never ends.
+    """
+    loader: Any = importlib.machinery.SourceFileLoader
+    stats = loader.path_stats
+    if hasattr(stats, "reports_imports"):
+        return
+
+    def path_stats(self: object, path: str) -> Any:
+        found = stats(self, path)
+        _report_import(path, found["mtime"])
+        return found
+
+    path_stats.reports_imports = True  # type: ignore[attr-defined]
+    loader.path_stats = path_stats
+
+
+def _report_import(path: str, written: float) -> None:
+    if _pipe is None or not _is_own(path := os.path.abspath(path)):
+        return
+    _imported[path] = written
+    # Not awaited: a signal handler may import while this thread holds the lock. What is left is
+    # reported with other new modules.
+    if not _lock.acquire(blocking=False):
+        return
+    try:
+        if _send([_record(path)], patience=0):
+            _reported.add(path)
+            _imported.pop(path, None)
+    finally:
+        _lock.release()
+
+
 def report_new_modules() -> None:
     """Reports the files of modules that have been imported since the last call."""
     global _modules_seen
@@ -120,8 +160,10 @@ def report_new_modules() -> None:
     if count == _modules_seen or _pipe is None:
         return
     _modules_seen = count
-    paths = [path for module in sys.modules.copy().values() if (path := _file_of(module))]
-    if not report_files(paths):
+    modules = sys.modules.copy().values()
+    paths = [path for module in modules if (path := _file_of(module))]
+    directories = [path for module in modules for path in _directories_of(module)]
+    if not (_report_directories(directories) and report_files(paths)):
         _modules_seen = 0
 
 
@@ -132,8 +174,10 @@ def report_files(paths: Iterable[os.PathLike[str] | str]) -> bool:
     absolute = {os.path.abspath(path) for path in paths}
     with _lock:
         new = sorted(absolute - _reported)
-        sent = _send([b"%c%b" % (b"fF"[_is_own(path)], os.fsencode(path)) for path in new])
+        sent = _send([_record(path) for path in new])
         _reported.update(new[:sent])
+        for path in new[:sent]:
+            _imported.pop(path, None)
     return sent == len(new)
 
 
@@ -178,12 +222,34 @@ def _file_of(module: object) -> str | None:
     return path if isinstance(path, str) and path else None
 
 
-def _report_directories() -> None:
+def _directories_of(module: object) -> list[str]:
+    """The directories of a namespace package, which has no file."""
+    try:
+        names = object.__getattribute__(module, "__dict__")
+        # Those of a parent that has left `sys.modules` cannot be found out.
+        return [] if names.get("__file__") else [*map(str, names.get("__path__", ()))]
+    except (AttributeError, KeyError, TypeError):
+        return []
+
+
+def _report_directories(paths: Iterable[str]) -> bool:
+    """Has new modules noticed in these directories; False if the watcher does not read."""
     if _pipe is None:
-        return
-    own = {path for entry in sys.path if _is_own(path := os.path.abspath(entry))}
+        return True
+    own = {path for entry in paths if _is_own(path := os.path.abspath(entry))}
     with _lock:
-        _send([b"D" + os.fsencode(path) for path in sorted(own)])
+        new = sorted(own - _reported)
+        sent = _send([b"D" + os.fsencode(path) for path in new])
+        _reported.update(new[:sent])
+    return sent == len(new)
+
+
+def _record(path: str) -> bytes:
+    """The line that reports a file."""
+    written = _imported.get(path)
+    if written is not None:
+        return b"M%b %b" % (repr(written).encode(), os.fsencode(path))
+    return b"%c%b" % (b"fF"[_is_own(path)], os.fsencode(path))
 
 
 def _environment() -> tuple[str, ...]:
@@ -212,8 +278,9 @@ def _is_own(path: str) -> bool:
     return path != _ZIPPED and not os.path.join(path, "").startswith(_ENVIRONMENT)
 
 
-def _send(records: list[bytes]) -> int:
-    """Writes records, as many as possible at a time; returns how many were dealt with."""
+def _send(records: list[bytes], patience: int = PATIENCE) -> int:
+    """Writes records, as many as possible at a time; returns how many were dealt with. It waits for
+    a watcher that does not read no longer than `patience` (in milliseconds)."""
     done = 0
     while done < len(records):
         chunk, count = b"P%d\n" % os.getpid(), 0
@@ -224,18 +291,18 @@ def _send(records: list[bytes]) -> int:
                 break
             chunk += line
             count += 1
-        if not _write(chunk):
+        if not _write(chunk, patience):
             break
         done += count
     return done
 
 
-def _write(chunk: bytes) -> bool:
+def _write(chunk: bytes, patience: int) -> bool:
     """Writes a chunk, which the pipe takes whole or not at all."""
     pipe = _pipe
     if pipe is None:
         return True
-    deadline = time.monotonic() + PATIENCE / 1000
+    deadline = time.monotonic() + patience / 1000
     while True:
         try:
             os.write(pipe, chunk)

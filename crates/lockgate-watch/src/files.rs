@@ -266,6 +266,11 @@ impl WatchedFiles {
         before.is_none() || before != content
     }
 
+    /// When a file that is watched was written, as far as that was noticed.
+    pub(crate) fn written(&self, path: &Path) -> Option<SystemTime> {
+        self.files.get(path)?.signature?.modified()
+    }
+
     /// A load has succeeded: forgets what it did not need.
     pub(crate) fn forget_unneeded(&mut self) {
         let patterns = &self.patterns;

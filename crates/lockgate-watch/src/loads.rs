@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// The report that a load has ended and the notification of a write before it come on two ways.
 const SLACK: Duration = Duration::from_millis(50);
-/// Processes that have died while they loaded are not reported; then the oldest are forgotten.
+/// The longest tick of a kernel's clock (100 Hz).
+const TICK: Duration = Duration::from_millis(10);
+/// Processes that have died while they loaded are not reported; so many are remembered.
 const MOST: usize = 256;
 
 /// See the module.
@@ -37,10 +39,18 @@ impl Loads {
         self.last_end = Some(now);
     }
 
-    /// Whether a write that was noticed at this moment may be from a process that loads the application.
-    pub(crate) fn is_any(&self, now: Instant) -> bool {
+    /// Whether a write that was noticed at this moment may be from a process that loads the application. A load that
+    /// does not end is over when its process has gone.
+    pub(crate) fn is_any(&mut self, now: Instant, exists: impl Fn(u32) -> bool) -> bool {
+        self.begun.retain(|&pid, _| exists(pid));
         let is_recent = |end| now.saturating_duration_since(end) < SLACK;
         !self.begun.is_empty() || self.last_end.is_some_and(is_recent)
+    }
+
+    /// Whether a process that loads the application had begun when a file was written. Times of files lag behind by a
+    /// tick of the kernel's clock.
+    pub(crate) fn has_begun_before(&self, written: SystemTime) -> bool {
+        self.begun.values().any(|begun| *begun <= written + TICK)
     }
 
     /// Whether a file that this process has loaded was written after it had begun, so that it is unknown what it has
@@ -60,10 +70,12 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let start = Instant::now();
         let mut loads = Loads::default();
-        assert!(!loads.is_any(start));
+        assert!(!loads.is_any(start, |_| true));
         assert!(!loads.is_overtaken(7, at(11), at(20)));
         loads.begin(7, at(10));
-        assert!(loads.is_any(start));
+        assert!(loads.is_any(start, |pid| pid == 7));
+        assert!(loads.has_begun_before(at(10)));
+        assert!(!loads.has_begun_before(at(9)));
         for (pid, written, expected) in [
             (7, 9, false),
             (7, 11, true),
@@ -78,7 +90,10 @@ mod tests {
             );
         }
         loads.end(7, start);
-        assert!(loads.is_any(start + SLACK / 2));
-        assert!(!loads.is_any(start + SLACK));
+        assert!(loads.is_any(start + SLACK / 2, |_| true));
+        assert!(!loads.is_any(start + SLACK, |_| true));
+        loads.begin(8, at(30));
+        assert!(loads.is_any(start + SLACK, |pid| pid == 8));
+        assert!(!loads.is_any(start + SLACK, |_| false), "it was killed");
     }
 }

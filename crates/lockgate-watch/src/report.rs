@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// What a process reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Report {
     /// It begins to load the application.
     Begun(SystemTime),
@@ -19,6 +19,12 @@ pub(crate) enum Report {
         path: PathBuf,
         /// Part of the application, and not of the interpreter or an installed package.
         is_own: bool,
+    },
+    /// The import of a module begins, and has found that its file was written at this time.
+    Imported {
+        path: PathBuf,
+        /// Seconds since 1970.
+        written: f64,
     },
     /// A directory in which the modules of the application are looked for.
     Directory(PathBuf),
@@ -48,7 +54,8 @@ impl ReportDecoder {
 
     fn line(&mut self, line: &[u8]) -> Option<(u32, Report)> {
         let (&kind, argument) = line.split_first()?;
-        let path = || PathBuf::from(OsString::from_vec(argument.to_vec()));
+        let path_of = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        let path = || path_of(argument);
         let report = match kind {
             b'P' => {
                 self.pid = std::str::from_utf8(argument).ok()?.parse().ok()?;
@@ -65,6 +72,14 @@ impl ReportDecoder {
                 path: path(),
                 is_own: kind == b'F',
             },
+            b'M' => {
+                let space = argument.iter().position(|&byte| byte == b' ')?;
+                let (time, path) = argument.split_at(space);
+                Report::Imported {
+                    path: path_of(path.get(1..)?),
+                    written: std::str::from_utf8(time).ok()?.parse().ok()?,
+                }
+            }
             b'D' => Report::Directory(path()),
             _ => return None,
         };
@@ -83,13 +98,18 @@ mod tests {
             is_own,
         };
         let begun = |millis| Report::Begun(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
-        let whole = b"P7\nB1.5\nF/a/b c.py\nf/usr/os.py\nD/a\nE\nP8\nX\n?\nBx\nB-1\n\nPx\n";
+        let imported = Report::Imported {
+            path: PathBuf::from("/a b.py"),
+            written: 1.5,
+        };
+        let whole = b"P7\nB1.5\nF/a/b c.py\nf/usr/os.py\nD/a\nE\nP8\nM1.5 /a b.py\nX\n?\nBx\nB-1\nM2.5\nMx /a\n\nPx\n";
         let expected = [
             (7, begun(1500)),
             (7, file("/a/b c.py", true)),
             (7, file("/usr/os.py", false)),
             (7, Report::Directory(PathBuf::from("/a"))),
             (7, Report::Loaded),
+            (8, imported),
             (8, Report::Failed),
         ];
         for cut in 0..whole.len() {

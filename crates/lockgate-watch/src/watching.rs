@@ -10,6 +10,7 @@ use lockgate_config::ReloadConfig;
 use lockgate_observe::Level;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::file_systems::shared;
 use crate::files::WatchedFiles;
@@ -184,6 +185,13 @@ impl Watcher {
                     self.check_overtaken(pid, path, written);
                 }
             }
+            Report::Imported { path, written } => {
+                if let Some(now) = self.files.add(&path, true)
+                    && !is_same_time(now, written)
+                {
+                    self.note_overtaken(path);
+                }
+            }
             Report::Directory(path) => self.files.directories.add_of_modules(&path),
             Report::Loaded => {
                 self.loads.end(pid, Instant::now());
@@ -201,9 +209,14 @@ impl Watcher {
     /// A file that was not watched while the process loaded it may have been written meanwhile.
     fn check_overtaken(&mut self, pid: u32, path: PathBuf, written: SystemTime) {
         if self.loads.is_overtaken(pid, written, SystemTime::now()) {
-            self.files.forget_content(&path);
-            self.settling.note(path, Stage::Complete, Instant::now());
+            self.note_overtaken(path);
         }
+    }
+
+    /// A process has loaded this file before its last write.
+    fn note_overtaken(&mut self, path: PathBuf) {
+        self.files.forget_content(&path);
+        self.settling.note(path, Stage::Complete, Instant::now());
     }
 
     fn on_notified(&mut self, notification: Notification) {
@@ -235,7 +248,7 @@ impl Watcher {
 
     fn note(&mut self, changed: Vec<PathBuf>, stage: Stage, now: Instant) {
         for path in changed {
-            if self.loads.is_any(now) {
+            if self.loads.is_any(now, exists) {
                 self.own_writes.note(path.clone());
             }
             self.settling.note(path, stage, now);
@@ -248,6 +261,11 @@ impl Watcher {
         let load = self.loads.last();
         changed.retain(|path| {
             let is_new = self.files.has_new_content(path);
+            // The report that a load has begun may come later than the notification.
+            let written = self.files.written(path);
+            if written.is_some_and(|written| self.loads.has_begun_before(written)) {
+                self.own_writes.note(path.clone());
+            }
             let consequence = self.own_writes.judge(path, is_new, load, now);
             if consequence == Consequence::IgnoredFromNowOn {
                 warn_of_own_write(path, host);
@@ -257,6 +275,18 @@ impl Watcher {
         changed.extend(self.own_writes.take(now));
         changed
     }
+}
+
+/// Whether there is a process with this id.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
+/// Whether a file was written at this time, in seconds since 1970, as Python rounds it.
+fn is_same_time(written: SystemTime, seconds: f64) -> bool {
+    let since = written.duration_since(SystemTime::UNIX_EPOCH);
+    since.is_ok_and(|since| (since.as_secs_f64() - seconds).abs() < 1e-6)
 }
 
 fn warn_of_own_write(path: &Path, host: &dyn Host) {
@@ -406,6 +436,38 @@ mod tests {
     }
 
     #[test]
+    fn a_module_that_was_written_while_it_was_imported_is_a_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.py");
+        fs::write(&path, "1").unwrap();
+        let written = seconds(fs::metadata(&path).unwrap().modified().unwrap());
+        // It makes no difference whether the application is being loaded, or a request has imported it.
+        for (is_loading, seen, expected) in [
+            (false, written, false),
+            (false, written - 0.001, true),
+            (true, written, false),
+            (true, written - 0.001, true),
+            // The file that is there now is older: mv(1).
+            (false, written + 5.0, true),
+        ] {
+            let mut watcher = Watcher::new(&ReloadConfig::default(), &[]);
+            if is_loading {
+                let before = SystemTime::now() - Duration::from_secs(3600);
+                watcher.on_report(7, Report::Begun(before));
+            }
+            let path = path.clone();
+            let report = Report::Imported {
+                path,
+                written: seen,
+            };
+            watcher.on_report(7, report);
+            let later = Instant::now() + Duration::from_secs(1);
+            let changed = watcher.take_changes(later, &silent());
+            assert_eq!(!changed.is_empty(), expected, "{is_loading} {seen}");
+        }
+    }
+
+    #[test]
     fn a_file_that_an_application_writes_at_its_import_is_no_change_while_it_says_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("generated.py");
@@ -421,14 +483,14 @@ mod tests {
         for (number, (is_loading, text, expected)) in cases.into_iter().enumerate() {
             let at = start + Duration::from_secs(10 * number as u64);
             if is_loading {
-                watcher.loads.begin(7, SystemTime::now());
+                watcher.loads.begin(std::process::id(), SystemTime::now());
             }
             let draft = folder.path().join("draft");
             fs::write(&draft, text).unwrap();
             fs::rename(&draft, &path).unwrap();
             let changed = watcher.files.examine(&path);
             watcher.note(changed, Stage::Complete, at);
-            watcher.loads.end(7, at);
+            watcher.loads.end(std::process::id(), at);
             let taken = watcher.take_changes(at + Duration::from_secs(5), &silent());
             assert_eq!(!taken.is_empty(), expected, "{number}");
         }
