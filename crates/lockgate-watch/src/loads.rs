@@ -15,7 +15,8 @@ const MOST: usize = 256;
 pub(crate) struct Loads {
     /// When each process has begun.
     begun: HashMap<u32, SystemTime>,
-    last_end: Option<Instant>,
+    /// When the report of the last end came, by both clocks.
+    last_end: Option<(Instant, SystemTime)>,
     /// How many have begun.
     count: u64,
 }
@@ -34,17 +35,25 @@ impl Loads {
         self.count
     }
 
-    pub(crate) fn end(&mut self, pid: u32, now: Instant) {
+    pub(crate) fn end(&mut self, pid: u32, now: Instant, time: SystemTime) {
         self.begun.remove(&pid);
-        self.last_end = Some(now);
+        self.last_end = Some((now, time));
     }
 
-    /// Whether a write that was noticed at this moment may be from a process that loads the application. A load that
+    /// Whether a write at the time `written`, noticed now, may be from a process that loads the application. A load that
     /// does not end is over when its process has gone.
-    pub(crate) fn is_any(&mut self, now: Instant, exists: impl Fn(u32) -> bool) -> bool {
+    pub(crate) fn may_have_written(
+        &mut self,
+        written: Option<SystemTime>,
+        now: Instant,
+        exists: impl Fn(u32) -> bool,
+    ) -> bool {
         self.begun.retain(|&pid, _| exists(pid));
-        let is_recent = |end| now.saturating_duration_since(end) < SLACK;
-        !self.begun.is_empty() || self.last_end.is_some_and(is_recent)
+        let is_before = |(end, time): (Instant, SystemTime)| {
+            now.saturating_duration_since(end) < SLACK
+                && written.is_none_or(|written| written <= time)
+        };
+        !self.begun.is_empty() || self.last_end.is_some_and(is_before)
     }
 
     /// Whether a process that loads the application had begun when a file was written. Times of files lag behind by a
@@ -70,10 +79,10 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         let start = Instant::now();
         let mut loads = Loads::default();
-        assert!(!loads.is_any(start, |_| true));
+        assert!(!loads.may_have_written(Some(at(20)), start, |_| true));
         assert!(!loads.is_overtaken(7, at(11), at(20)));
         loads.begin(7, at(10));
-        assert!(loads.is_any(start, |pid| pid == 7));
+        assert!(loads.may_have_written(Some(at(20)), start, |pid| pid == 7));
         assert!(loads.has_begun_before(at(10)));
         assert!(!loads.has_begun_before(at(9)));
         for (pid, written, expected) in [
@@ -89,11 +98,16 @@ mod tests {
                 "{pid} {written}"
             );
         }
-        loads.end(7, start);
-        assert!(loads.is_any(start + SLACK / 2, |_| true));
-        assert!(!loads.is_any(start + SLACK, |_| true));
+        loads.end(7, start, at(25));
+        assert!(loads.may_have_written(Some(at(20)), start + SLACK / 2, |_| true));
+        assert!(!loads.may_have_written(Some(at(20)), start + SLACK, |_| true));
+        let after = Some(at(26));
+        assert!(!loads.may_have_written(after, start + SLACK / 2, |_| true));
         loads.begin(8, at(30));
-        assert!(loads.is_any(start + SLACK, |pid| pid == 8));
-        assert!(!loads.is_any(start + SLACK, |_| false), "it was killed");
+        assert!(loads.may_have_written(Some(at(20)), start + SLACK, |pid| pid == 8));
+        assert!(
+            !loads.may_have_written(Some(at(20)), start + SLACK, |_| false),
+            "it was killed"
+        );
     }
 }

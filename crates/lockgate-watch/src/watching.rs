@@ -194,14 +194,14 @@ impl Watcher {
             }
             Report::Directory(path) => self.files.directories.add_of_modules(&path),
             Report::Loaded => {
-                self.loads.end(pid, Instant::now());
+                self.loads.end(pid, Instant::now(), SystemTime::now());
                 self.files.forget_unneeded();
             }
             Report::Failed => {
                 for (path, written) in self.files.add_candidates() {
                     self.check_overtaken(pid, path, written);
                 }
-                self.loads.end(pid, Instant::now());
+                self.loads.end(pid, Instant::now(), SystemTime::now());
             }
         }
     }
@@ -248,7 +248,10 @@ impl Watcher {
 
     fn note(&mut self, changed: Vec<PathBuf>, stage: Stage, now: Instant) {
         for path in changed {
-            if self.loads.is_any(now, exists) {
+            if self
+                .loads
+                .may_have_written(self.files.written(&path), now, exists)
+            {
                 self.own_writes.note(path.clone());
             }
             self.settling.note(path, stage, now);
@@ -490,7 +493,7 @@ mod tests {
             fs::rename(&draft, &path).unwrap();
             let changed = watcher.files.examine(&path);
             watcher.note(changed, Stage::Complete, at);
-            watcher.loads.end(std::process::id(), at);
+            watcher.loads.end(std::process::id(), at, SystemTime::now());
             let taken = watcher.take_changes(at + Duration::from_secs(5), &silent());
             assert_eq!(!taken.is_empty(), expected, "{number}");
         }
