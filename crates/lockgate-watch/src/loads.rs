@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 const SLACK: Duration = Duration::from_millis(50);
 /// The longest tick of a kernel's clock (100 Hz).
 const TICK: Duration = Duration::from_millis(10);
-/// Processes that have died while they loaded are not reported; so many are remembered.
+/// Processes that have died while they loaded are not reported; at most this many are remembered.
 const MOST: usize = 256;
 
 /// See the module.
