@@ -9,6 +9,7 @@ import sys
 import pytest
 from check.rule_rows import PAGE, SECTIONS, written
 from harness import eventually, run
+from harness.requirements import require_module
 from lockgate.check.rules.all import RULES
 
 GOOD = """
@@ -328,6 +329,38 @@ def test_an_installed_application_is_checked_as_its_own_code(check, tmp_path):
     report = json.loads(check("", "installed:app", *flags).stdout)
     [finding] = report["findings"]
     assert (finding["rule"], finding["file"]) == ("status-type", str(package / "__init__.py"))
+
+
+FLASK_HOSTS = """
+from flask import Flask
+
+app = Flask(__name__)
+app.config["TRUSTED_HOSTS"] = [".shop.example"]
+
+
+@app.get("/")
+def index():
+    return {}["missing"]
+"""
+POOL = """
+import sqlalchemy
+
+ENGINE = sqlalchemy.create_engine("sqlite:///shop.db")
+with ENGINE.begin() as connection:
+    connection.execute(sqlalchemy.text("CREATE TABLE IF NOT EXISTS orders (id INTEGER)"))
+"""
+
+
+def test_requests_have_a_host_that_flask_trusts(check):
+    require_module("flask")
+    report = json.loads(check(FLASK_HOSTS, "shop:app", "--no-host", "--json").stdout)
+    assert [finding["rule"] for finding in report["findings"]] == ["exception"]
+
+
+def test_the_pool_of_sqlalchemy_may_keep_connections_to_sqlite(check):
+    require_module("sqlalchemy")
+    done = check(POOL + GOOD, "shop:app", "--no-host", "--strict")
+    assert done.returncode == 0, done.stdout
 
 
 def test_colours_are_for_terminals(check):

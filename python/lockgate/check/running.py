@@ -271,7 +271,7 @@ def site_of(one: Run) -> Site:
         added = ((name, value.split(",")[0]),)
     timeout = one.settings.get("request_timeout")
     return Site(
-        host=one.options.host or of_django.host() or "localhost",
+        host=one.options.host or of_django.host() or of_flask.host() or "localhost",
         is_https=is_https,
         root_path=one.settings["root_path"],
         has_threads=one.settings.threads > 1,

@@ -6,6 +6,8 @@ import gc
 import logging
 import signal
 import sys
+import threading
+from typing import Any
 
 from lockgate.check import handlers, paragraphs, places
 from lockgate.check.finding import ERROR, WARNING, Finding, Rule
@@ -139,12 +141,32 @@ def sqlite(before: State, after: State, watch: Watch) -> list[Finding]:
     if not any(event.kind == "sqlite" for event in watch.events):
         return []
     module = sys.modules.get("sqlite3")
-    connection = getattr(module, "Connection", None)
-    if connection is None or not any(isinstance(one, connection) for one in gc.get_objects()):
+    kind = getattr(module, "Connection", None)
+    kept = [one for one in gc.get_objects() if kind is not None and isinstance(one, kind)]
+    if "sqlalchemy" in sys.modules:
+        # A pool of SQLAlchemy passes its connections between threads.
+        kept = [one for one in kept if is_bound_to_thread(one)]
+    if not kept:
         return []
     return [
         Finding(SQLITE, "the import keeps an SQLite connection for requests", watch.place("sqlite"))
     ]
+
+
+def is_bound_to_thread(connection: Any) -> bool:
+    """Whether an SQLite connection refuses other threads, as one of them finds out."""
+    refusals: list[Exception] = []
+
+    def use() -> None:
+        try:
+            sys.modules["sqlite3"].Connection.cursor(connection)
+        except Exception as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    return any("same thread" in str(error) for error in refusals)
 
 
 def signals(before: State, after: State, watch: Watch) -> list[Finding]:

@@ -101,6 +101,14 @@ def one(app: Any, settings: Settings) -> Iterator[Finding]:
         yield Finding(COOKIE, text, place("SESSION_COOKIE_SECURE"))
 
 
+def host() -> str | None:
+    """A host that TRUSTED_HOSTS accepts."""
+    for app in instances("flask", "Flask"):
+        for trusted in app.config.get("TRUSTED_HOSTS") or ():
+            return str(trusted).lstrip(".")
+    return None
+
+
 def paths() -> Iterator[str]:
     """Paths of GET without variables."""
     for app in instances("flask", "Flask"):
