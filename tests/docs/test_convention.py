@@ -102,7 +102,21 @@ def test_lines_of_a_log_are_looked_for_in_their_order():
 FAILURES = [
     ("```sh\ntrue\nfalse\n```\n", "exit code 1"),
     ("```console\n$ echo a\nb\n```\n", "the page shows"),
-    ("<!-- test: expect-failure -->\n```sh\ntrue\n```\n", "exit code 0"),
+    ("```sh\nfalse; true\n```\n", "exit code 1"),
+    ("```sh\nfor i in 1 2; do test $i = 2; done\n```\n", "exit code 1"),
+    ("<!-- test: expect-failure -->\n```console\n$ echo a\na\n```\n", "exit code 0"),
+    ("<!-- test: expect-failure -->\n```sh\nfalse\n```\n", "shown with its output"),
+    ("<!-- test: expect-failure -->\n```console\n$ false\n…\n```\n", "shown with its output"),
+    ("```sh\npip install ./no-such-directory\n```\n", "no such file"),
+    ("```sh\npip install -r missing.txt\n```\n", "no such file"),
+    ('```toml title="production.toml"\nwokers = 3\n```\n', "wokers"),
+    ("```sh\nnohup lockgate absent:app &\n```\n", "absent"),
+    ('```dockerfile title="Dockerfile"\nRUN pip install "lockgate[x]"\n```\n', "RUN pip"),
+    (
+        "```sh\npython -m http.server 8001\npkill -9 -f http.server\n"
+        "while pgrep -f http.server; do sleep 0.02; done\n```\n",
+        "was killed",
+    ),
     ('```toml title="lockgate.toml"\nwokers = 2\n```\n', "workers"),
     ("```toml\ncache = 'much'\n```\n", "cache"),
     ("```python\nx = 1\n```\n", "title"),
@@ -122,6 +136,16 @@ def test_a_page_that_is_not_true_fails(tmp_path, page, reason):
     outcomes = _outcomes(tmp_path, page)
     assert outcomes[-1].result == "failed"
     assert reason in outcomes[-1].message
+
+
+def test_what_is_no_failure_passes(tmp_path):
+    page = (
+        "```sh\nif false; then true; fi; false || true; ! false\npip install .\n```\n"
+        '<!-- test: not-settings -->\n```toml title="other.toml"\nwokers = 3\n```\n'
+        "```sh\npython -m http.server 8001\npkill -TERM -f http.server\n```\n"
+    )
+    outcomes = _outcomes(tmp_path, page)
+    assert [outcome.result for outcome in outcomes] == ["ran"] * 3, outcomes[-1].message
 
 
 def test_a_page_has_a_network_and_files_of_its_own(tmp_path):

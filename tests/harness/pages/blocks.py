@@ -17,6 +17,7 @@ PROPERTIES = {
     "log",
     "needs",
     "nginx",
+    "not-settings",
     "python",
     "root",
     "serves",

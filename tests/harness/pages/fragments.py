@@ -124,12 +124,16 @@ DOCKERFILE = re.compile(
     r"^(#.*|\s.*|(FROM|RUN|COPY|ADD|CMD|ENTRYPOINT|ENV|ARG|EXPOSE|USER|WORKDIR|VOLUME|LABEL|"
     r"HEALTHCHECK|STOPSIGNAL|SHELL|ONBUILD) .+|)$"
 )
+# The name of the package, also with extras or a version, and not a path with it.
+FROM_PYPI = re.compile(r"\bpip3? install\b[^&|;]*?[ \"']lockgate(?=$|[\s\"'\[=<>~!])")
 
 
 def dockerfile(text: str) -> None:
     for line in text.splitlines():
         if not DOCKERFILE.match(line):
             raise Failed(f"no instruction of a Dockerfile: {line}")
+        if FROM_PYPI.search(line):
+            raise Failed(f"Lockgate is not on PyPI yet: {line}")
 
 
 def caddyfile(text: str) -> None:

@@ -54,6 +54,7 @@ class Page:
             started = time.monotonic()
             try:
                 result, message = self._run(block)
+                self._session.check_servers()
             except (Failed, ValueError, SyntaxError, OSError) as error:
                 result, message = "failed", f"{error}\n--- the block:\n{block.text}"
             seconds = round(time.monotonic() - started, 2)
@@ -113,7 +114,7 @@ class Page:
             compile(path.read_text(), block.title, "exec")
             # A module that is written again within a second has the same time stamp.
             shutil.rmtree(path.parent / "__pycache__", ignore_errors=True)
-        elif path.name == "lockgate.toml":
+        elif path.suffix == ".toml" and "not-settings" not in block.properties:
             fragments.settings(path.read_text())
         elif path.name == "Dockerfile":
             fragments.dockerfile(path.read_text())
@@ -122,6 +123,10 @@ class Page:
 
     def _execute(self, command: shell.Command, block: Block) -> None:
         expects_failure = "expect-failure" in block.properties
+        if expects_failure and not any(line.strip(" …") for line in command.expected):
+            raise Failed(
+                f"a failure is shown with its output, in a block of console: {command.text}"
+            )
         is_server = shell.serves(command.text) or "serves" in block.properties
         if is_server and not expects_failure:
             server = self._session.serve(command.text)

@@ -58,6 +58,9 @@ def run(page: Path, directory: Path, environment: Path, seconds: float) -> str:
         "VIRTUAL_ENV": str(environment),
     }
     (directory / "home").mkdir()
+    # The pages' name for a clone.
+    (directory / "home" / "src").mkdir()
+    (directory / "home" / "src" / "lockgate").symlink_to(ROOT)
     # On a terminal curl shows no progress.
     (directory / "home" / ".curlrc").write_text("silent\nshow-error\n", "utf-8")
     done = subprocess.run(

@@ -14,10 +14,14 @@ from pathlib import Path
 
 COMMAND_SECONDS = 60.0
 SERVER_SECONDS = 60.0
+# From the end of a server until its shell has written the exit code.
+CODE_SECONDS = 5.0
+ASKED_TO_END = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 # Words of servers, and of Python, about an address that is taken.
 IN_USE = re.compile(r"address already in use|\bin use\b", re.IGNORECASE)
 READY = re.compile(r"\bworkers? (is|are) ready\b")
 STARTING = re.compile(r"Lockgate \S+ is starting")
+ON_ERROR = "page_status=$?"
 # A new virtualenv is that of the pages: making one costs seconds, and it could install nothing.
 FUNCTIONS = """
 python() {
@@ -43,6 +47,7 @@ class RunningServer:
     command: str
     pid: int
     output_path: Path
+    code_path: Path
     listens: set[str] = field(default_factory=set)
 
     @property
@@ -52,6 +57,18 @@ class RunningServer:
     @property
     def is_alive(self) -> bool:
         return _state(self.pid) not in ("", "Z")
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it has ended by a signal that does not ask for it, or its shell too."""
+        if self.is_alive:
+            return False
+        deadline = time.monotonic() + CODE_SECONDS
+        while not (code := _read(str(self.code_path)).strip()):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.01)
+        return int(code) > 128 and int(code) - 128 not in ASKED_TO_END
 
     def stop(self) -> None:
         """As Ctrl-C would, without the terminal; a server that stays is killed."""
@@ -90,7 +107,11 @@ class Session:
         """Runs a command to its end; returns its exit code and what it has written."""
         output = self._new_file()
         redirections = f">{shlex.quote(str(output))} 2>&1 </dev/null 9>&-"
-        self._write(f'{{ {command}\n}} {redirections}; echo "$? $PWD" >&9\n')
+        # The trap acts where `set -e` would end the shell, which has to stay for the next block.
+        self._write(
+            f"page_status=0; trap '{ON_ERROR}' ERR\n{{ {command}\n}} {redirections}; page_last=$?\n"
+            'trap - ERR; echo "$((page_status ? page_status : page_last)) $PWD" >&9\n'
+        )
         code, _, directory = self._answer(command, COMMAND_SECONDS).partition(" ")
         self.directory = Path(directory)
         return int(code), output.read_text("utf-8", "replace")
@@ -125,13 +146,21 @@ class Session:
             server.stop()
         self.servers = []
 
+    def check_servers(self) -> None:
+        """Fails if a server of the page was killed; one that was asked to end may have ended."""
+        for server in self.servers:
+            if server.was_killed:
+                raise Failed(f"the server was killed: {server.command}\n{server.output}")
+
     def change_directory(self, directory: Path) -> None:
         self.run(f"cd {shlex.quote(str(directory))}")
 
     def _start(self, command: str) -> RunningServer:
         output = self._new_file()
         redirections = f">{shlex.quote(str(output))} 2>&1 </dev/null 9>&-"
-        self._write(f"{{ {command}\n}} {redirections} &\necho $! >&9\n")
+        code_path = output.with_suffix(".code")
+        ending = f"echo $? >{shlex.quote(str(code_path))}"
+        self._write(f"{{ {command}\n{ending}\n}} {redirections} &\necho $! >&9\n")
         shell_pid = int(self._answer(command, COMMAND_SECONDS))
         # The command is the child of the subshell that runs the braces.
         deadline = time.monotonic() + 5.0
@@ -139,7 +168,7 @@ class Session:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.002)
-        return RunningServer(command, children[0] if children else shell_pid, output)
+        return RunningServer(command, children[0] if children else shell_pid, output, code_path)
 
     def _is_ready(self, server: RunningServer) -> bool:
         if not server.is_alive or not listening(server.pid):

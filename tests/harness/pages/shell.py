@@ -41,7 +41,16 @@ SERVERS = {
     "uwsgi",
     "waitress-serve",
 }
-WRAPPERS = {"env", "exec", "ddtrace-run", "newrelic-admin", "opentelemetry-instrument"}
+WRAPPERS = {
+    "ddtrace-run",
+    "env",
+    "exec",
+    "newrelic-admin",
+    "nohup",
+    "opentelemetry-instrument",
+    "setsid",
+    "sudo",
+}
 
 
 @dataclass
