@@ -47,7 +47,7 @@ def on_terminal(arguments, directory):
     ("arguments", "line"),
     [
         (["slow:app", "--check-config"], "lockgate: loading slow:app (1 s)\r\n"),
-        (["check", "slow:app", "--no-host"], "lockgate: check: importing slow:app …\r\n"),
+        (["check", "slow:app", "--no-host"], "lockgate: check: importing slow:app …"),
     ],
 )
 def test_a_slow_import_is_named_on_a_terminal(tmp_path, arguments, line):

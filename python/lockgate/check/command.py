@@ -103,7 +103,7 @@ def checked(settings: Settings, options: argparse.Namespace) -> int:
         run(settings, how, sender)
         end()
 
-    progress = Progress(sys.stderr)
+    progress = Progress(sys.stderr, settings["app"])
     signal.signal(signal.SIGTERM, terminated)
     try:
         result = supervising.run(settings["app"], work, progress.show)
@@ -132,20 +132,22 @@ def show(result: Result, options: argparse.Namespace, directory: str, out: TextI
 class Progress:
     """A line on a terminal, from the first second on."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, application: str) -> None:
         self._stream = stream
+        self._application = application
         self._is_shown = stream.isatty()
         self._next = time.monotonic() + 1.0
         self._has_line = False
-        self._number = 0
 
-    def show(self, step: Step) -> None:
+    def show(self, step: Step, requests: int) -> None:
+        """Also called while nothing happens."""
         now = time.monotonic()
-        self._number += step.request is not None
         if self._is_shown and now >= self._next:
             self._next, self._has_line = now + 0.1, True
-            text = report.printable(f"{self._number} requests; {step.request or step.text}")
-            self._stream.write(f"\r\x1b[K{text[:76]}")
+            text = f"lockgate: check: importing {self._application} …"
+            if step.request is not None:
+                text = f"{requests} requests; {step.request}"
+            self._stream.write(f"\r\x1b[K{report.printable(text)[:76]}")
             self._stream.flush()
 
     def clear(self) -> None:

@@ -94,7 +94,7 @@ class Sender:
 def run(
     application: str,
     work: Callable[[Sender], None],
-    on_step: Callable[[Step], None],
+    on_step: Callable[[Step, int], None],
 ) -> Result:
     """Runs `work` in a child process. Returns what it has sent, and how it has ended if that was
     too early."""
@@ -145,7 +145,7 @@ class Supervisor:
         receiver: int,
         dump: BinaryIO,
         result: Result,
-        on_step: Callable[[Step], None],
+        on_step: Callable[[Step, int], None],
     ) -> None:
         self._child = child
         #: The process that runs the application: the child, or with `preload` one that it forks.
@@ -171,7 +171,10 @@ class Supervisor:
             data = os.read(self._receiver, 1 << 16) if is_ready else b""
             if data:
                 self._read(data)
-            elif has_ended:
+            self._on_step(self._step, self._result.requests)
+            if data:
+                continue
+            if has_ended:
                 self._fail_ended()
                 return self._result
             elif time.monotonic() > self._ends:
@@ -198,7 +201,6 @@ class Supervisor:
             self._step = Step(*value)
             self._ends = time.monotonic() + self._step.seconds
             self._result.requests += self._step.request is not None
-            self._on_step(self._step)
         elif name == "imported":
             self._is_imported, self._result.paths = True, value
         elif name == "finding":
