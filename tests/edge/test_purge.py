@@ -206,7 +206,7 @@ def test_a_token_and_a_query_are_accepted(admin):
 
 def test_ctl_needs_something_to_purge(admin):
     outcome = admin.ctl("purge")
-    assert outcome.returncode == 2 and "purge needs a URL, --tag TAG or --all" in outcome.stderr
+    assert outcome.returncode == 2 and "a URL, --tag TAG or --all is missing" in outcome.stderr
 
 
 def test_a_response_that_was_being_made_is_not_stored(admin, tmp_path):

@@ -18,7 +18,7 @@ PAGE = HERE.parent.parent / "docs" / "embedding.md"
 
 def snippet(name):
     """The block of the page that begins with a comment of this name."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python(?: title=\S+)?\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     found = [block for block in blocks if block.startswith(f"# {name}\n")]
     assert len(found) == 1, f"{name} in {PAGE}"
     return found[0]
