@@ -39,7 +39,7 @@ details { border: 1px solid var(--line); border-radius: .375rem; margin: .5rem 0
 summary { padding: .5rem .75rem; cursor: pointer; overflow-wrap: anywhere }
 summary:focus-visible, pre:focus-visible { outline: .1875rem solid var(--link);
   outline-offset: .125rem }
-.library > summary { color: var(--dim) }
+.libraries > summary { color: var(--dim) }
 .folded { padding: 0 .75rem .25rem }
 code, pre { font: .875rem/1.6 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace }
 pre { margin: 0; padding: .5rem 0; overflow-x: auto; border-top: 1px solid var(--line);
@@ -110,7 +110,7 @@ def folded(members: list[str]) -> str:
     """Calls inside libraries, which are rarely at fault."""
     number = f"{len(members)} calls" if len(members) > 1 else "1 call"
     return (
-        f'<details class="library"><summary>{number} in libraries</summary>'
+        f'<details class="libraries"><summary>{number} in libraries</summary>'
         f'<div class="folded">{"".join(members)}</div></details>'
     )
 
