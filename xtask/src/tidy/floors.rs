@@ -4,10 +4,11 @@
 use super::{Violation, crate_of};
 
 /// Each crate with the crates of this workspace that it may depend on; siblings never depend on each other.
-const FLOORS: [(&str, &[&str]); 18] = [
+const FLOORS: [(&str, &[&str]); 20] = [
     ("lockgate-http", &[]),
     ("lockgate-config", &[]),
     ("lockgate-observe", &[]),
+    ("lockgate-profile", &[]),
     ("lockgate-push", &[]),
     ("lockgate-shm", &[]),
     ("lockgate-tls", &[]),
@@ -60,10 +61,16 @@ const FLOORS: [(&str, &[&str]); 18] = [
     ),
     ("lockgate-watch", &["lockgate-config", "lockgate-observe"]),
     (
+        "lockgate-history",
+        &["lockgate-observe", "lockgate-profile", "lockgate-shm"],
+    ),
+    (
         "lockgate-python",
         &[
             "lockgate-otlp",
             "lockgate-watch",
+            "lockgate-history",
+            "lockgate-profile",
             "lockgate-access",
             "lockgate-cache",
             "lockgate-compress",

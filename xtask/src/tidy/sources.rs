@@ -12,10 +12,12 @@ const DRAWERS: [&str; 7] = [
     "util", "utils", "helpers", "common", "misc", "manager", "helper",
 ];
 /// Crates without any unsafe code: the lower floors, the worker, the clients, and this one.
-const SAFE_CRATES: [&str; 15] = [
+const SAFE_CRATES: [&str; 17] = [
     "lockgate-http",
     "lockgate-config",
     "lockgate-observe",
+    "lockgate-profile",
+    "lockgate-history",
     "lockgate-push",
     "lockgate-shm",
     "lockgate-tls",

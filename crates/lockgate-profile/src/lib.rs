@@ -1,0 +1,13 @@
+//! Profiles of an application: the stacks that its threads were seen in, for which requests, and what they did there.
+//!
+//! Samples in, values out; the caller has the clock, the threads and the memory that is sampled.
+#![forbid(unsafe_code)]
+
+mod activity;
+pub use activity::Activity;
+
+mod profile;
+pub use profile::{Profile, RequestSamples, Row, Weight};
+
+mod stacks;
+pub use stacks::{Frame, StackId, Stacks};
