@@ -231,7 +231,7 @@ def test_a_file_that_shrinks_while_it_is_sent_ends_the_connection(start, root):
     with path.open("wb") as file:
         file.truncate(200_000_000)
     with Wire(server.address) as wire:
-        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         wire.send(request("GET", "/static/shrinking.bin"))
         response = wire.head()
         assert response.header("Content-Length") == "200000000"
