@@ -17,6 +17,7 @@ mod json;
 mod limits;
 mod metrics;
 mod object;
+mod path_shape;
 mod percent;
 mod scoreboard;
 mod spans;
@@ -39,6 +40,7 @@ pub use metrics::{
     CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, write_cache_metrics, write_metrics,
     write_push_metrics,
 };
+pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, Maintenance,
     ReloadState, ReloadView, Response, Running, Scoreboard, State, ThreadEntry, Totals,
