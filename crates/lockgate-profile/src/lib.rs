@@ -9,5 +9,7 @@ pub use activity::Activity;
 mod profile;
 pub use profile::{Profile, RequestSamples, Row, Weight};
 
+pub mod render;
+
 mod stacks;
 pub use stacks::{Frame, StackId, Stacks};

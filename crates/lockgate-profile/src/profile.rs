@@ -72,4 +72,19 @@ impl Profile {
     pub fn record(&mut self, row: Row, weight: Weight) {
         self.rows.entry(row).or_default().add(weight);
     }
+
+    /// The rows that count: of threads with a request, and of others while they run or wait for the GIL. Other threads
+    /// are idle: what they wait for is no time that a request takes.
+    pub fn counted_rows(&self) -> impl Iterator<Item = (&Row, &Weight)> {
+        (self.rows.iter()).filter(|(row, _)| {
+            !row.label.is_empty() || matches!(row.activity, Activity::Running | Activity::Gil)
+        })
+    }
+
+    /// The time that this number of samples stands for: the interval for each, and more if rounds were left out.
+    pub fn time_of(&self, samples: u64) -> Duration {
+        let rounds = self.rounds.max(1);
+        let interval = self.interval.as_secs_f64() * (1.0 + self.missed as f64 / rounds as f64);
+        Duration::try_from_secs_f64(interval * samples as f64).unwrap_or(Duration::MAX)
+    }
 }

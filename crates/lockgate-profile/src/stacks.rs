@@ -60,6 +60,11 @@ impl Stacks {
             .filter_map(|(_, frame)| self.frames.get(*frame as usize))
     }
 
+    /// Each frame of any stack, once.
+    pub fn all_frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter()
+    }
+
     /// How many stacks there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

@@ -1,0 +1,216 @@
+//! How frames are named: paths of packages from their package on, and those of the application without the directories
+//! that all of its files share.
+
+use std::fmt::Write;
+
+use crate::{Frame, Profile};
+
+/// Whose code a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// The application's own.
+    Own,
+    /// An installed package's.
+    Package,
+    /// Python's standard library.
+    Python,
+}
+
+impl Origin {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Package => "package",
+            Self::Python => "python",
+        }
+    }
+}
+
+/// Whose the file is, and its path from the package or the standard library on.
+pub(super) fn origin(file: &str) -> (Origin, &str) {
+    for directory in ["/site-packages/", "/dist-packages/"] {
+        if let Some((_, rest)) = file.rsplit_once(directory) {
+            return (Origin::Package, rest);
+        }
+    }
+    if file.starts_with("<frozen ") {
+        return (Origin::Python, file);
+    }
+    match file.rsplit_once("/python3") {
+        // As in /usr/lib/python3.12/json/decoder.py and /usr/lib64/python3.13t/re.py.
+        Some((before, rest)) if before.ends_with("/lib") || before.ends_with("/lib64") => {
+            match rest.split_once('/') {
+                Some((version, path)) if is_version(version) => (Origin::Python, path),
+                _ => (Origin::Own, file),
+            }
+        }
+        _ => (Origin::Own, file),
+    }
+}
+
+/// As `.12` or `.13t`.
+fn is_version(text: &str) -> bool {
+    let mut parts = text.chars();
+    parts.next() == Some('.') && parts.all(|part| part.is_ascii_digit() || part == 't')
+}
+
+/// Whether the frame is of the thread's start, and the same in every stack: `threading`'s, or the server's.
+pub(super) fn is_bootstrap(frame: &Frame) -> bool {
+    match origin(&frame.file) {
+        (Origin::Python, path) => path == "threading.py",
+        (Origin::Package, path) => path.starts_with("lockgate/"),
+        (Origin::Own, _) => false,
+    }
+}
+
+/// Shortens the paths of a profile.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// The directories that all files of the application share, with the last slash.
+    shared: String,
+}
+
+impl Names {
+    pub(super) fn new(profile: &Profile) -> Self {
+        let mut shared: Option<&str> = None;
+        for frame in profile.stacks.all_frames() {
+            // Code without a file, as of exec, is named `<string>`.
+            if origin(&frame.file).0 != Origin::Own || frame.file.starts_with('<') {
+                continue;
+            }
+            let directory = match frame.file.rfind('/') {
+                Some(last) => &frame.file[..=last],
+                None => "",
+            };
+            shared = Some(match shared {
+                None => directory,
+                Some(shared) => shared_directories(shared, directory),
+            });
+        }
+        Self {
+            shared: shared.unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// The path as it is shown.
+    pub(super) fn path<'a>(&self, file: &'a str) -> &'a str {
+        match origin(file) {
+            (Origin::Own, path) => path.strip_prefix(&*self.shared).unwrap_or(path),
+            (_, path) => path,
+        }
+    }
+
+    /// As `Cart.total (cart/models.py:12)`.
+    pub(super) fn frame(&self, frame: &Frame) -> String {
+        labelled(&frame.function, self.path(&frame.file), frame.line)
+    }
+}
+
+pub(super) fn labelled(function: &str, path: &str, line: u32) -> String {
+    let mut text = format!("{function} ({path}");
+    if line > 0 {
+        // Writing to a String does not fail.
+        let _ = write!(text, ":{line}");
+    }
+    text.push(')');
+    text
+}
+
+fn shared_directories<'a>(one: &'a str, other: &str) -> &'a str {
+    let same = one
+        .bytes()
+        .zip(other.bytes())
+        .take_while(|(one, other)| one == other);
+    // A slash is never inside a character.
+    let end = one.as_bytes()[..same.count()]
+        .iter()
+        .rposition(|&byte| byte == b'/');
+    end.map_or("", |end| &one[..=end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StackId;
+
+    #[test]
+    fn a_file_is_the_applications_a_packages_or_pythons() {
+        for (file, expected, path) in [
+            ("/srv/shop/app.py", Origin::Own, "/srv/shop/app.py"),
+            (
+                "/venv/lib/python3.12/site-packages/flask/app.py",
+                Origin::Package,
+                "flask/app.py",
+            ),
+            (
+                "/usr/lib/python3/dist-packages/yaml/__init__.py",
+                Origin::Package,
+                "yaml/__init__.py",
+            ),
+            (
+                "/usr/lib/python3.12/json/decoder.py",
+                Origin::Python,
+                "json/decoder.py",
+            ),
+            ("/usr/lib64/python3.13t/re.py", Origin::Python, "re.py"),
+            (
+                "<frozen importlib._bootstrap>",
+                Origin::Python,
+                "<frozen importlib._bootstrap>",
+            ),
+            (
+                "/srv/lib/python3scripts/a.py",
+                Origin::Own,
+                "/srv/lib/python3scripts/a.py",
+            ),
+            ("/srv/python3.12/a.py", Origin::Own, "/srv/python3.12/a.py"),
+            ("<string>", Origin::Own, "<string>"),
+            ("", Origin::Own, ""),
+        ] {
+            assert_eq!(origin(file), (expected, path), "{file}");
+        }
+    }
+
+    #[test]
+    fn files_of_the_application_are_shown_without_the_directories_that_they_share() {
+        for (files, shown) in [
+            (
+                &["/srv/shop/app.py", "/srv/shop/cart/views.py"][..],
+                &["app.py", "cart/views.py"][..],
+            ),
+            (
+                &["/srv/shop/a.py", "/srv/shopping/b.py"],
+                &["shop/a.py", "shopping/b.py"],
+            ),
+            (
+                &["/srv/größe/a.py", "/srv/gräße/b.py"],
+                &["größe/a.py", "gräße/b.py"],
+            ),
+            (&["a.py", "/srv/b.py"], &["a.py", "/srv/b.py"]),
+            (&["/srv/a.py", "<string>"], &["a.py", "<string>"]),
+            (
+                &["/srv/a.py", "/venv/site-packages/django/urls.py"],
+                &["a.py", "django/urls.py"],
+            ),
+        ] {
+            let mut profile = Profile::default();
+            for file in files {
+                let frame = Frame {
+                    function: "f".to_owned(),
+                    file: (*file).to_owned(),
+                    line: 1,
+                };
+                profile.stacks.push(StackId::EMPTY, &frame);
+            }
+            let names = Names::new(&profile);
+            let found: Vec<_> = files.iter().map(|file| names.path(file)).collect();
+            assert_eq!(found, shown);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_known_is_left_out() {
+        assert_eq!(labelled("f", "a.py", 3), "f (a.py:3)");
+        assert_eq!(labelled("f", "<string>", 0), "f (<string>)");
+    }
+}
