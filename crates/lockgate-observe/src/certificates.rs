@@ -133,7 +133,7 @@ fn label(value: &str) -> String {
 
 impl Json {
     /// The arrays of certificates and renewals.
-    pub(crate) fn certificates(&mut self, view: &CertificatesView) {
+    pub fn certificates(&mut self, view: &CertificatesView) {
         self.key("certificates");
         self.open('[');
         for certificate in &view.certificates {

@@ -40,6 +40,7 @@ pub use metrics::{
     CONTENT_TYPE as METRICS_CONTENT_TYPE, CacheCounts, write_cache_metrics, write_metrics,
     write_push_metrics,
 };
+pub use object::Json;
 pub use path_shape::{path_shape, request_label};
 pub use scoreboard::{
     BOUNDS, BUCKETS, Call, Counts, ExitCause, HandshakeResult, HeldEnd, Loss, Maintenance,

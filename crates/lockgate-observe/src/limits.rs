@@ -60,45 +60,52 @@ pub struct OffenderView {
 /// Appends the object.
 pub fn write_limits(out: &mut Vec<u8>, view: &LimitsView) {
     let mut json = Json::default();
-    json.open('{');
-    json.text("name", b"lockgate");
-    json.key("limits");
-    json.open('[');
-    for limit in &view.limits {
-        json.separate();
-        json.open('{');
-        json.text("name", limit.name.as_bytes());
-        json.text("measure", limit.measure.as_bytes());
-        json.number("refused", limit.refused);
-        json.number("would_refuse", limit.would_refuse);
-        json.key("offenders");
-        json.open('[');
-        for offender in &limit.offenders {
-            json.separate();
-            json.open('{');
-            json.text("key", offender.key.as_bytes());
-            json.number("refused", offender.refused);
-            json.seconds("since", offender.since);
-            json.close('}');
-        }
-        json.close(']');
-        json.close('}');
-    }
-    json.close(']');
-    json.number("capacity", view.capacity);
-    json.number("evicted", view.evicted);
-    json.number("uncounted", view.uncounted);
-    if let Some(sharing) = &view.sharing {
-        json.key("sharing");
-        json.open('{');
-        json.text("redis", sharing.redis.as_bytes());
-        json.truth("up", sharing.is_up);
-        json.seconds("since", sharing.since);
-        json.number("exchanges", sharing.exchanges);
-        json.close('}');
-    }
-    json.close('}');
+    json.limits(view);
     json.finish(out);
+}
+
+impl Json {
+    /// The object of all rate limits.
+    pub fn limits(&mut self, view: &LimitsView) {
+        self.open('{');
+        self.text("name", b"lockgate");
+        self.key("limits");
+        self.open('[');
+        for limit in &view.limits {
+            self.separate();
+            self.open('{');
+            self.text("name", limit.name.as_bytes());
+            self.text("measure", limit.measure.as_bytes());
+            self.number("refused", limit.refused);
+            self.number("would_refuse", limit.would_refuse);
+            self.key("offenders");
+            self.open('[');
+            for offender in &limit.offenders {
+                self.separate();
+                self.open('{');
+                self.text("key", offender.key.as_bytes());
+                self.number("refused", offender.refused);
+                self.seconds("since", offender.since);
+                self.close('}');
+            }
+            self.close(']');
+            self.close('}');
+        }
+        self.close(']');
+        self.number("capacity", view.capacity);
+        self.number("evicted", view.evicted);
+        self.number("uncounted", view.uncounted);
+        if let Some(sharing) = &view.sharing {
+            self.key("sharing");
+            self.open('{');
+            self.text("redis", sharing.redis.as_bytes());
+            self.truth("up", sharing.is_up);
+            self.seconds("since", sharing.since);
+            self.number("exchanges", sharing.exchanges);
+            self.close('}');
+        }
+        self.close('}');
+    }
 }
 
 /// Appends the metrics; nothing if there was no limit yet.

@@ -40,6 +40,18 @@ impl Json {
     fn worker(&mut self, worker: &WorkerView, now: u64) {
         self.separate();
         self.open('{');
+        self.worker_fields(worker, now);
+        self.key("running");
+        self.open('[');
+        for call in &worker.calls {
+            self.call(call, now);
+        }
+        self.close(']');
+        self.close('}');
+    }
+
+    /// The fields of a worker, without brackets and without what its threads run.
+    pub fn worker_fields(&mut self, worker: &WorkerView, now: u64) {
         self.number("slot", worker.slot as u64);
         self.number("pid", worker.pid);
         self.text("state", worker.state.name().as_bytes());
@@ -53,13 +65,6 @@ impl Json {
         self.number("threads_busy", worker.busy() as u64);
         self.number("websockets", worker.websockets);
         self.totals(&worker.totals);
-        self.key("running");
-        self.open('[');
-        for call in &worker.calls {
-            self.call(call, now);
-        }
-        self.close(']');
-        self.close('}');
     }
 
     fn call(&mut self, call: &Call, now: u64) {
@@ -105,7 +110,8 @@ impl Json {
         self.seconds("request_seconds", totals.duration);
     }
 
-    fn reload(&mut self, reload: &ReloadView, now: u64) {
+    /// The object of the current reload, or the last one.
+    pub fn reload(&mut self, reload: &ReloadView, now: u64) {
         let seconds = match reload.begun > reload.ended {
             true => now.saturating_sub(reload.began_at),
             false => 0,

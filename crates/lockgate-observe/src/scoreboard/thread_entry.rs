@@ -165,6 +165,11 @@ impl ThreadEntry {
         }
     }
 
+    /// Whether its thread runs a request. Reads one word, for a reader that visits all entries often.
+    pub(super) fn is_busy(self) -> bool {
+        matches!(self.word(STATE), RUNNING | UPGRADED)
+    }
+
     /// How many requests its threads have taken, and the sum of their queue times in nanoseconds.
     pub(super) fn taken(self) -> (u64, u64) {
         (self.word(CALLS), self.word(WAITED))
@@ -283,15 +288,16 @@ mod tests {
             (&b"127.0.0.1"[..], &b""[..])
         );
         entry.end();
+        assert!(!entry.is_busy());
         assert_eq!(entry.read(), Some(idle));
         entry.begin(6, b"DELETE", b"/a/longer/one?and=more", None, b"4bf92f35");
         let request = entry.read().unwrap().request.unwrap();
         assert_eq!(request.request_id, b"4bf92f35");
         assert_eq!(request.target, b"/a/longer/one?and=more");
         assert_eq!(request.client, b"127.0.0.1", "as before");
-        assert!(!entry.read().unwrap().is_upgraded());
+        assert!(!entry.read().unwrap().is_upgraded() && entry.is_busy());
         entry.upgrade();
-        assert!(entry.is_upgraded() && entry.read().unwrap().is_upgraded());
+        assert!(entry.is_busy() && entry.is_upgraded() && entry.read().unwrap().is_upgraded());
         entry.begin(7, b"GET", b"/", None, b"");
         assert!(!entry.is_upgraded());
         entry.release();

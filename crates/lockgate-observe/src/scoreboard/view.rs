@@ -105,6 +105,20 @@ impl Scoreboard {
         })
     }
 
+    /// The requests that are running: the slot and the process of the worker, and the call. Costs one word for each idle
+    /// thread, so that it can be called often.
+    pub fn running(self) -> impl Iterator<Item = (usize, u64, Call)> {
+        let slots = 0..self.taken().min(Self::MOST_WORKERS);
+        let counters = slots.filter_map(move |slot| Some((slot, self.counters(slot)?)));
+        let alive = counters.filter(|(_, counters)| counters.pid() != 0);
+        alive.flat_map(|(slot, counters)| {
+            let pid = counters.pid();
+            let busy = counters.entries().filter(|entry| entry.is_busy());
+            let calls = busy.filter_map(super::ThreadEntry::read);
+            calls.map(move |call| (slot, pid, call))
+        })
+    }
+
     /// The requests that a worker's threads ran when it died, oldest first; to be called before [`Scoreboard::clear`].
     pub fn in_flight(self, slot: usize, pid: u32) -> Vec<Call> {
         let counters = self
@@ -194,10 +208,15 @@ mod tests {
         };
         assert_eq!(threads(77), [80, 78]);
         assert!(threads(76).is_empty(), "another worker's");
+        let running = scoreboard
+            .running()
+            .map(|(slot, pid, call)| (slot, pid, call.thread));
+        assert_eq!(running.collect::<Vec<_>>(), [(2, 77, 78), (2, 77, 80)]);
         worker_slot.leave();
         assert_eq!(scoreboard.workers().next().unwrap().state, State::Draining);
         scoreboard.clear(2);
         assert_eq!(scoreboard.workers().count(), 0);
+        assert_eq!(scoreboard.running().count(), 0);
         assert!(threads(77).is_empty());
         assert_eq!(scoreboard.totals().classes[1], 1);
         assert_eq!(scoreboard.totals_of(2), Some(scoreboard.totals()));
