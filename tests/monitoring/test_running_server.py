@@ -1,0 +1,36 @@
+"""What the dashboard and the alerts of contrib/ find in a running server, for Prometheus itself."""
+
+from monitoring import promql
+from monitoring.files import alerts, expressions
+
+
+def test_every_metric_and_label_of_the_dashboard_exists(site):
+    scraped = promql.known(site.samples())
+    faults = {text: found for text in expressions() if (found := promql.faults(text, scraped))}
+    assert not faults
+
+
+def test_every_metric_and_label_of_the_alerts_exists(site):
+    scraped = promql.known(site.samples())
+    faults = {
+        alert["alert"]: found
+        for alert in alerts()
+        if (found := promql.faults(alert["expr"], scraped))
+    }
+    assert not faults
+
+
+def test_prometheus_answers_every_query_of_the_dashboard(prometheus):
+    prometheus.wait_until_scraped(3)
+    empty = [text for text in expressions() if not prometheus.query(text)]
+    # The annotations: no reload, and no dead worker.
+    assert [text for text in empty if not text.endswith("> 0")] == []
+
+
+def test_prometheus_evaluates_every_alert_of_a_running_server(prometheus):
+    prometheus.wait_until_scraped(3)
+    rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in rules} == {alert["alert"] for alert in alerts()}
+    assert [rule["lastError"] for rule in rules if rule["health"] == "err"] == []
+    firing = [rule["name"] for rule in rules if rule["state"] == "firing"]
+    assert firing == []
