@@ -7,9 +7,17 @@ mod activity;
 pub use activity::Activity;
 
 mod profile;
-pub use profile::{Profile, RequestSamples, Row, Weight};
+pub use profile::{
+    MOST_LABELS, MOST_REQUESTS, OTHER_REQUESTS, Profile, RequestSamples, Row, Weight,
+};
+
+mod sample;
+pub use sample::{Sample, ThreadSample};
 
 pub mod render;
 
 mod stacks;
 pub use stacks::{Frame, StackId, Stacks};
+
+mod wire;
+pub use wire::{DecodeError, MOST_FRAMES};

@@ -65,6 +65,25 @@ impl Stacks {
         self.frames.iter()
     }
 
+    /// The frames, and the caller and the number of the frame of stack 1, 2, ….
+    pub(crate) fn tables(&self) -> (&[Frame], &[(StackId, u32)]) {
+        (&self.frames, &self.nodes)
+    }
+
+    /// Takes all stacks of another one; returns what its stacks are called here, by their index.
+    pub(crate) fn take(&mut self, other: &Self) -> Vec<StackId> {
+        let mut ids = vec![StackId::EMPTY];
+        for (caller, frame) in &other.nodes {
+            let known = ids
+                .get(caller.index())
+                .zip(other.frames.get(*frame as usize));
+            // Both exist: `push` has made the node.
+            let id = known.map(|(caller, frame)| (*caller, frame));
+            ids.push(id.map_or(StackId::EMPTY, |(caller, frame)| self.push(caller, frame)));
+        }
+        ids
+    }
+
     /// How many stacks there are.
     pub fn len(&self) -> usize {
         self.nodes.len()

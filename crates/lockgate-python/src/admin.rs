@@ -29,7 +29,8 @@ use lockgate_observe::{
 use lockgate_shm::responses::ResponseStore;
 use lockgate_shm::{Log, Rates, Store};
 use lockgate_supervisor::{
-    CertificateViews, OperatorRequests, StackBoard, WorkerContext, WorkerControl, process_memory,
+    CertificateViews, OperatorRequests, StackBoard, StackRequest, WorkerContext, WorkerControl,
+    process_memory,
 };
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::{App, Handle, Reply, Request, Worker, monotonic_nanos};
@@ -332,7 +333,7 @@ impl Admin {
         };
         let workers: Vec<WorkerView> = self.scoreboard.workers().collect();
         let slots: Vec<usize> = workers.iter().map(|worker| worker.slot).collect();
-        let answers = board.ask(&slots, DUMP_TIMEOUT);
+        let answers = board.ask(&slots, StackRequest::Dump, DUMP_TIMEOUT);
         let stacks: Vec<WorkerStacks> = workers
             .into_iter()
             .zip(answers)

@@ -42,7 +42,9 @@ pub use service_manager::{PassedSocket, SERVICE_VARIABLES, ServiceManager};
 pub use shared_memory::{standalone_broadcast_log, standalone_responses};
 pub use signals::SignalRelay;
 pub use sockets::{ListenError, StandaloneSockets};
-pub use stacks::{StackAnswer, StackBoard, StackPlace};
+pub use stacks::{
+    ANSWER_SIZE, LONGEST_PROFILE, StackAnswer, StackBoard, StackPlace, StackPlaces, StackRequest,
+};
 pub use startup::run;
 pub use supervisor::{
     Action, BAD_FORK, Event, Generation, Order, ProgressEvent, ReplaceReason, Request, Responses,

@@ -1,20 +1,25 @@
-//! The stack board: shared memory through which the admin process asks workers for thread dumps and reads their
-//! answers.
+//! The stack board: shared memory through which the admin process asks workers for the stacks of their threads and
+//! reads their answers.
 //!
 //! A request sends no signal: a dedicated thread of each worker sleeps on a futex word until the admin process
 //! increments it, and writes the answer into the worker's part of a memory file. So a request interrupts nothing in a
 //! worker, all workers are asked at once, and their answers cannot mix.
+//!
+//! A worker has two places, each with its thread: dumps and samples are answered while a profile is made.
 
+mod request;
 mod system;
+
+pub use request::{LONGEST_PROFILE, StackRequest};
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lockgate_observe::Scoreboard;
-use rustix::fs::ftruncate;
 use rustix::io::{Errno, pread, pwrite};
 
 use crate::os::shared_futexes;
@@ -24,6 +29,7 @@ const REQUESTED: usize = 0;
 const ANSWERED: usize = 1;
 const LENGTH: usize = 2;
 const KIND: usize = 3;
+const REQUEST: usize = 4;
 /// Words per place: a cache line of its own.
 const PLACE: usize = 16;
 
@@ -31,19 +37,34 @@ const PLACE: usize = 16;
 const TEXT: u32 = 0;
 const PROBLEM: u32 = 1;
 
-/// Bytes per answer: a hundred threads of a hundred frames, with long names.
-const ANSWER_SIZE: usize = 1 << 20;
+/// Bytes per answer: a profile of tens of thousands of stacks, or a dump of a hundred threads of a hundred frames, with
+/// long names.
+pub const ANSWER_SIZE: usize = 4 << 20;
 /// How often the asking process checks for answers.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A worker's answer: a text, or why there is none.
+/// Places per worker.
+const LANES: usize = 2;
+
+/// A worker's answer: a text, an encoded sample or profile, or why there is none.
 pub type StackAnswer = Result<Vec<u8>, String>;
 
-/// The board, with a place for each worker. Made before the first fork, so that every process shares it.
+/// The board, with places for each worker. Made before the first fork, so that every process shares it.
 #[derive(Debug)]
 pub struct StackBoard {
     file: OwnedFd,
     words: &'static [AtomicU32],
+    /// Locked while workers are asked.
+    asking: [Mutex<()>; LANES],
+}
+
+/// The places of one worker.
+#[derive(Debug)]
+pub struct StackPlaces {
+    /// Where it is asked for dumps and samples.
+    pub stacks: StackPlace,
+    /// Where it is asked for profiles.
+    pub profiles: StackPlace,
 }
 
 impl StackBoard {
@@ -52,18 +73,19 @@ impl StackBoard {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             file: system::file()?,
-            words: shared_futexes(PLACE * Scoreboard::MOST_WORKERS)?,
+            words: shared_futexes(PLACE * PLACES)?,
+            asking: Default::default(),
         })
     }
 
-    /// The place of the worker in this slot; `None` beyond the last one.
-    pub fn place(self, slot: usize) -> Option<StackPlace> {
-        let words = place(self.words, slot)?;
-        Some(StackPlace {
-            file: self.file,
-            slot,
-            words,
-            seen: words[REQUESTED].load(Ordering::Relaxed),
+    /// The places of the worker in this slot.
+    ///
+    /// # Errors
+    /// When no descriptor can be duplicated, or the slot is beyond the last one.
+    pub fn places(self, slot: usize) -> io::Result<StackPlaces> {
+        Ok(StackPlaces {
+            stacks: StackPlace::new(self.file.try_clone()?, self.words, 0, slot)?,
+            profiles: StackPlace::new(self.file, self.words, 1, slot)?,
         })
     }
 
@@ -72,17 +94,30 @@ impl StackBoard {
         self.file.as_fd()
     }
 
-    /// Asks the workers in these slots; `None` for each without an answer in time. One caller at a time.
-    pub fn ask(&self, slots: &[usize], timeout: Duration) -> Vec<Option<StackAnswer>> {
+    /// Asks the workers in these slots; `None` for each without an answer in time. Waits while others ask for the same:
+    /// for profiles, or for dumps and samples.
+    pub fn ask(
+        &self,
+        slots: &[usize],
+        request: StackRequest,
+        timeout: Duration,
+    ) -> Vec<Option<StackAnswer>> {
+        let lane = request.lane();
+        // The lock guards no data.
+        let _others_wait = self.asking[lane]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let places: Vec<Option<(usize, &Words, u32)>> = slots
             .iter()
             .map(|&slot| {
-                let words = place(self.words, slot)?;
+                let number = place_number(lane, slot)?;
+                let words = words_of(self.words, number)?;
+                words[REQUEST].store(request.word(), Ordering::Relaxed);
                 let round = words[REQUESTED]
                     .fetch_add(1, Ordering::AcqRel)
                     .wrapping_add(1);
                 system::wake(&words[REQUESTED]);
-                Some((slot, words, round))
+                Some((number, words, round))
             })
             .collect();
         let has_answered = |&(_, words, round): &(usize, &Words, u32)| {
@@ -95,16 +130,17 @@ impl StackBoard {
         let answers = places
             .iter()
             .map(|asked| {
-                let (slot, words, _) = asked.as_ref().filter(|asked| has_answered(asked))?;
-                Some(self.read(*slot, words))
+                let (number, words, _) = asked.as_ref().filter(|asked| has_answered(asked))?;
+                Some(self.read(*number, words))
             })
             .collect();
+        let start = lane * SLOTS * ANSWER_SIZE;
         // Frees the memory. Later answers are not read.
-        let _kept_until_next_time = ftruncate(&self.file, 0);
+        let _kept_until_next_time = system::free(&self.file, start, SLOTS * ANSWER_SIZE);
         answers
     }
 
-    fn read(&self, slot: usize, words: &Words) -> StackAnswer {
+    fn read(&self, number: usize, words: &Words) -> StackAnswer {
         let length = words[LENGTH].load(Ordering::Relaxed) as usize;
         let mut text = vec![0; length.min(ANSWER_SIZE)];
         let mut done = 0;
@@ -112,7 +148,7 @@ impl StackBoard {
             match pread(
                 &self.file,
                 &mut text[done..],
-                (slot * ANSWER_SIZE + done) as u64,
+                (number * ANSWER_SIZE + done) as u64,
             ) {
                 Ok(0) => text.truncate(done),
                 Ok(count) => done += count,
@@ -127,29 +163,53 @@ impl StackBoard {
     }
 }
 
-/// One worker's place on the board.
+/// A place of a worker on the board.
 #[derive(Debug)]
 pub struct StackPlace {
     file: OwnedFd,
-    slot: usize,
+    number: usize,
     words: &'static Words,
     seen: u32,
 }
 
 impl StackPlace {
+    fn new(
+        file: OwnedFd,
+        words: &'static [AtomicU32],
+        lane: usize,
+        slot: usize,
+    ) -> io::Result<Self> {
+        let number = place_number(lane, slot);
+        let place = number.and_then(|number| Some((number, words_of(words, number)?)));
+        let (number, words) = place.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self {
+            file,
+            number,
+            words,
+            seen: words[REQUESTED].load(Ordering::Relaxed),
+        })
+    }
+
     /// Sleeps until a request arrives.
     ///
     /// # Errors
     /// When the system does not support it.
-    pub fn wait(&mut self) -> io::Result<()> {
+    pub fn wait(&mut self) -> io::Result<StackRequest> {
         loop {
             let requested = self.words[REQUESTED].load(Ordering::Acquire);
             if requested != self.seen {
                 self.seen = requested;
-                return Ok(());
+                // It may already be the next one: then it is answered twice, and the first answer is ignored.
+                let request = self.words[REQUEST].load(Ordering::Relaxed);
+                return Ok(StackRequest::from_word(request));
             }
             system::sleep_while(&self.words[REQUESTED], requested)?;
         }
+    }
+
+    /// Whether another request has arrived since [`StackPlace::wait`]: an answer would be ignored.
+    pub fn is_superseded(&self) -> bool {
+        self.words[REQUESTED].load(Ordering::Relaxed) != self.seen
     }
 
     /// A memory file of the worker's own, to collect an answer in.
@@ -184,7 +244,7 @@ impl StackPlace {
             match pwrite(
                 &self.file,
                 &text[done..],
-                (self.slot * ANSWER_SIZE + done) as u64,
+                (self.number * ANSWER_SIZE + done) as u64,
             ) {
                 Ok(0) => return Err(Errno::NOSPC),
                 Ok(count) => done += count,
@@ -198,8 +258,17 @@ impl StackPlace {
 
 type Words = [AtomicU32; PLACE];
 
-fn place(words: &'static [AtomicU32], slot: usize) -> Option<&'static Words> {
-    let start = slot.checked_mul(PLACE)?;
+/// Workers with places.
+const SLOTS: usize = Scoreboard::MOST_WORKERS;
+const PLACES: usize = LANES * SLOTS;
+
+/// The number of a place; `None` beyond the last slot.
+fn place_number(lane: usize, slot: usize) -> Option<usize> {
+    (slot < SLOTS).then_some(lane * SLOTS + slot)
+}
+
+fn words_of(words: &'static [AtomicU32], number: usize) -> Option<&'static Words> {
+    let start = number.checked_mul(PLACE)?;
     words.get(start..)?.first_chunk()
 }
 
@@ -215,11 +284,12 @@ mod tests {
         StackBoard {
             file: board.file.try_clone().unwrap(),
             words: board.words,
+            asking: Default::default(),
         }
     }
 
     fn answerer(board: &StackBoard, slot: usize, answers: Vec<StackAnswer>) {
-        let mut place = inherited(board).place(slot).unwrap();
+        let mut place = inherited(board).places(slot).unwrap().stacks;
         thread::spawn(move || {
             for answer in answers {
                 place.wait().unwrap();
@@ -235,7 +305,7 @@ mod tests {
         answerer(&board, 0, texts.clone());
         answerer(&board, 3, texts.iter().rev().cloned().collect());
         for (first, second) in texts.iter().zip(texts.iter().rev()) {
-            let answers = board.ask(&[0, 3], PATIENCE);
+            let answers = board.ask(&[0, 3], StackRequest::Dump, PATIENCE);
             assert_eq!(answers, [Some(first.clone()), Some(second.clone())]);
         }
     }
@@ -243,9 +313,13 @@ mod tests {
     #[test]
     fn a_worker_without_an_answer_does_not_affect_the_others() {
         let board = StackBoard::new().unwrap();
-        let _silent = inherited(&board).place(0).unwrap();
+        let _silent = inherited(&board).places(0).unwrap();
         answerer(&board, 1, vec![Ok(b"here".to_vec())]);
-        let answers = board.ask(&[0, 1, usize::MAX], Duration::from_millis(200));
+        let answers = board.ask(
+            &[0, 1, usize::MAX],
+            StackRequest::Sample,
+            Duration::from_millis(200),
+        );
         assert_eq!(answers[0], None);
         assert_eq!(answers[2], None);
         assert!(matches!(&answers[1], None | Some(Ok(_))), "however slow");
@@ -254,22 +328,47 @@ mod tests {
     #[test]
     fn an_answer_to_an_earlier_request_is_ignored() {
         let board = StackBoard::new().unwrap();
-        let mut place = inherited(&board).place(0).unwrap();
-        assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
+        let mut place = inherited(&board).places(0).unwrap().stacks;
+        assert_eq!(board.ask(&[0], StackRequest::Dump, Duration::ZERO), [None]);
         place.wait().unwrap();
+        assert!(!place.is_superseded());
         place.words[REQUESTED].fetch_add(1, Ordering::Relaxed);
+        assert!(place.is_superseded());
         place.answer(&Ok(b"late".to_vec()));
-        assert_eq!(board.ask(&[0], Duration::ZERO), [None]);
+        assert_eq!(board.ask(&[0], StackRequest::Dump, Duration::ZERO), [None]);
     }
 
     #[test]
     fn a_long_answer_is_cut() {
         let board = StackBoard::new().unwrap();
         answerer(&board, 0, vec![Ok(vec![b'x'; ANSWER_SIZE + 1])]);
-        let answers = board.ask(&[0], PATIENCE);
+        let answers = board.ask(&[0], StackRequest::Dump, PATIENCE);
         assert_eq!(
             answers[0].as_ref().unwrap().as_ref().unwrap().len(),
             ANSWER_SIZE
         );
+    }
+
+    #[test]
+    fn a_dump_is_answered_while_a_profile_is_made() {
+        let board = StackBoard::new().unwrap();
+        let StackPlaces {
+            mut stacks,
+            mut profiles,
+        } = inherited(&board).places(7).unwrap();
+        let profile = StackRequest::Profile {
+            duration: Duration::from_secs(30),
+            rate: 250,
+        };
+        thread::scope(|scope| {
+            let asked = scope.spawn(|| board.ask(&[7], profile, PATIENCE));
+            assert_eq!(profiles.wait().unwrap(), profile);
+            let dump = scope.spawn(|| board.ask(&[7], StackRequest::Sample, PATIENCE));
+            assert_eq!(stacks.wait().unwrap(), StackRequest::Sample);
+            stacks.answer(&Ok(b"sample".to_vec()));
+            assert_eq!(dump.join().unwrap(), [Some(Ok(b"sample".to_vec()))]);
+            profiles.answer(&Ok(b"profile".to_vec()));
+            assert_eq!(asked.join().unwrap(), [Some(Ok(b"profile".to_vec()))]);
+        });
     }
 }

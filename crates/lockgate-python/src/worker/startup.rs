@@ -357,10 +357,13 @@ impl PythonHooks {
 
     /// Starts to answer requests for thread dumps. After the import: the application may claim the signal first.
     fn start_thread_dumps(&self, py: Python<'_>, context: &mut WorkerContext, handle: &Handle) {
-        let place = (context.stacks.take()).and_then(|board| board.place(context.slot));
-        if let Some(place) = place
-            && let Err(error) = thread_dump::answer_requests(py, place, &self.log, handle)
-        {
+        let Some(board) = context.stacks.take() else {
+            return;
+        };
+        let places = board.places(context.slot).map_err(PyErr::from);
+        let started =
+            places.and_then(|places| thread_dump::answer_requests(py, places, &self.log, handle));
+        if let Err(error) = started {
             let message = format!(
                 "thread dumps of this worker are unavailable: {}",
                 exceptions::summary(py, &error)

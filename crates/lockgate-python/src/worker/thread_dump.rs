@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use lockgate_observe::{Level, native_id_line};
-use lockgate_supervisor::{StackAnswer, StackPlace};
+use lockgate_supervisor::{StackAnswer, StackPlace, StackPlaces, StackRequest};
 use lockgate_worker::Handle;
 use lockgate_worker::log::ErrorLog;
 use lockgate_worker::register_ahead;
@@ -46,29 +46,51 @@ const FROM_LAST: i32 = 3;
 /// When the system cannot create a descriptor or a thread.
 pub(crate) fn answer_requests(
     py: Python<'_>,
-    mut place: StackPlace,
+    places: StackPlaces,
     log: &Arc<ErrorLog>,
     worker: &Handle,
 ) -> PyResult<()> {
+    let StackPlaces {
+        stacks: mut place,
+        mut profiles,
+    } = places;
     let mut dumper = ThreadDumper {
         with_gil: Arc::new(collecting_file(&place)?),
         without_gil: DumpWithoutGil::register(py, collecting_file(&place)?, log)?,
         switch_interval: interpreter::switch_interval(py)?,
         pending: None,
     };
+    let dump_log = Arc::clone(log);
+    let body = move || {
+        loop {
+            let answer = match place.wait() {
+                Ok(StackRequest::Dump) => dumper.dump(),
+                Ok(_) => Err(UNSUPPORTED.to_owned()),
+                Err(error) => {
+                    let message =
+                        format!("thread dumps of this worker are no longer available: {error}");
+                    return dump_log.write(Level::Warning, &message);
+                }
+            };
+            place.answer(&answer);
+        }
+    };
+    worker.spawn_helper("lockgate-stacks", body)?;
     let log = Arc::clone(log);
     let body = move || {
         loop {
-            if let Err(error) = place.wait() {
-                let message =
-                    format!("thread dumps of this worker are no longer available: {error}");
+            if let Err(error) = profiles.wait() {
+                let message = format!("profiles of this worker are no longer available: {error}");
                 return log.write(Level::Warning, &message);
             }
-            place.answer(&dumper.dump());
+            profiles.answer(&Err(UNSUPPORTED.to_owned()));
         }
     };
-    Ok(worker.spawn_helper("lockgate-stacks", body)?)
+    Ok(worker.spawn_helper("lockgate-profile", body)?)
 }
+
+/// The answer to a request for samples.
+const UNSUPPORTED: &str = "samples are not supported with this Python";
 
 /// The file that a dump is written to; appends, because readers share its offset.
 fn collecting_file(place: &StackPlace) -> PyResult<File> {

@@ -34,6 +34,15 @@ pub(super) fn wake(word: &AtomicU32) {
     let _woken = futex::wake(word, futex::Flags::empty(), u32::MAX);
 }
 
+/// Frees the memory of a part of the file, which then has zeros.
+#[cfg(target_os = "linux")]
+pub(super) fn free(file: &OwnedFd, start: usize, length: usize) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    Ok(fallocate(file, flags, start as u64, length as u64)?)
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn file() -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
@@ -46,3 +55,8 @@ pub(super) fn sleep_while(_word: &AtomicU32, _value: u32) -> io::Result<()> {
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn wake(_word: &AtomicU32) {}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn free(_file: &OwnedFd, _start: usize, _length: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
